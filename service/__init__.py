@@ -1,0 +1,1 @@
+"""Everthread's server: the Assistants API over an event-sourced core."""
