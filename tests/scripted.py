@@ -1,0 +1,290 @@
+"""A scripted model server: a real aiohttp server on loopback that speaks the chat completions API.
+
+In a test, in the same loop:
+
+    async with ScriptedServer() as server:
+        server.script(calls(("weather", {"city": "Paris"})), says("It rains."))
+        ...                                          # the program under test talks to server.base_url
+        request = await server.received()            # the next request's JSON, in order of arrival
+        server.script(says("a b c").waits("middle", before=2))
+        await server.reached("middle")               # the reply stands at its gate
+        server.open("middle")
+        await server.disconnected()                  # a client went away in the middle of a reply
+
+As a process: `python -m tests.scripted --port N [--tokens 64]`, with POST /control and GET /control/requests
+(see `ScriptedServer._control`). It prints `listening on http://127.0.0.1:N/v1` once it does.
+
+A reply is taken from the queue: the first whose predicate holds, else the default. Nothing here sleeps, and each wait
+ends with an error after WAIT_S.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import orjson
+import uvloop
+from aiohttp import web
+
+from tests.scripted_replies import (
+    BREAK,
+    GATE,
+    HANG,
+    MODEL,
+    Reply,
+    breaks_after,
+    built,
+    calls,
+    chunk,
+    cut,
+    errors,
+    filtered,
+    hangs,
+    refuses,
+    says,
+    tokens,
+    usage_of,
+)
+
+__all__ = [
+    "Reply",
+    "ScriptedServer",
+    "breaks_after",
+    "built",
+    "calls",
+    "chunk",
+    "cut",
+    "errors",
+    "filtered",
+    "hangs",
+    "refuses",
+    "says",
+    "tokens",
+    "usage_of",
+]
+
+WAIT_S = 10.0  # how long a test waits for a moment before it fails
+MAX_BODY = 64 * 1024 * 1024  # bytes of a request
+MAX_KEPT = 10_000  # requests remembered; benchmarks send more than anybody reads
+
+Json = dict[str, Any]
+Predicate = Callable[[Json], bool]
+T = TypeVar("T")
+
+
+def _anything(_: Json) -> bool:
+    return True
+
+
+def _containing(text: str) -> Predicate:
+    return lambda request: text.encode() in orjson.dumps(request)
+
+
+class ScriptedServer:
+    """The server. `requests` and `headers` hold what came in, oldest first; `default` answers where no script does."""
+
+    def __init__(self, default: Reply | None = None, port: int = 0) -> None:
+        self.default = default or says("Hello from the scripted model.")
+        self.requests: deque[Json] = deque(maxlen=MAX_KEPT)
+        self.headers: deque[Mapping[str, str]] = deque(maxlen=MAX_KEPT)
+        self.disconnects = 0
+        self.models_asked = 0
+        self._port = port
+        self._queue: list[tuple[Reply, Predicate]] = []
+        self._arrived: asyncio.Queue[Json] = asyncio.Queue()
+        self._gone: asyncio.Queue[None] = asyncio.Queue()
+        self._gates: dict[str, tuple[asyncio.Event, asyncio.Event]] = {}  # reached, opened
+        self._peers: set[object] = set()
+        self._runner: web.AppRunner | None = None
+
+    # What tests call.
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def base_url(self) -> str:
+        """What a client takes as its base URL."""
+        return self.origin + "/v1"
+
+    def script(self, *replies: Reply, when: Predicate | None = None) -> None:
+        """Queues replies, each for one request; with `when`, for requests whose JSON it holds for."""
+        self._queue.extend((reply, when or _anything) for reply in replies)
+
+    @property
+    def connections(self) -> int:
+        """Connections that asked for a completion so far: tells whether a client reuses them."""
+        return len(self._peers)
+
+    def unused(self) -> int:
+        """Scripted replies that nobody asked for."""
+        return len(self._queue)
+
+    async def received(self) -> Json:
+        """The next request's JSON that no earlier call returned."""
+        return await self._within(self._arrived.get(), "a request")
+
+    async def disconnected(self) -> None:
+        """Returns once another client has gone away in the middle of a reply."""
+        await self._within(self._gone.get(), "a disconnect")
+
+    async def reached(self, gate: str) -> None:
+        """Returns once a reply stands at this gate (or has passed it)."""
+        await self._within(self._gate(gate)[0].wait(), f"a reply at gate {gate!r}")
+
+    def open(self, gate: str) -> None:
+        """Lets replies pass, those that come later too."""
+        self._gate(gate)[1].set()
+
+    async def start(self) -> Self:
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/control", self._control)
+        app.router.add_get("/control/requests", self._report)
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def close(self) -> None:
+        for _, opened in self._gates.values():
+            opened.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # How it answers.
+
+    async def _within(self, moment: Awaitable[T], what: str) -> T:
+        try:
+            return await asyncio.wait_for(moment, WAIT_S)
+        except TimeoutError:
+            raise AssertionError(f"the scripted model server waited {WAIT_S} s for {what}") from None
+
+    def _gate(self, name: str) -> tuple[asyncio.Event, asyncio.Event]:
+        return self._gates.setdefault(name, (asyncio.Event(), asyncio.Event()))
+
+    async def _pass(self, name: str) -> None:
+        reached, opened = self._gate(name)
+        reached.set()
+        await opened.wait()
+
+    def _next(self, request: Json) -> Reply:
+        for at, (reply, holds) in enumerate(self._queue):
+            if holds(request):
+                del self._queue[at]
+                return reply
+        return self.default
+
+    async def _complete(self, http: web.Request) -> web.StreamResponse:
+        request: Json = orjson.loads(await http.read())
+        assert http.transport is not None
+        self._peers.add(http.transport.get_extra_info("peername"))
+        reply = self._next(request)
+        self.requests.append(request)
+        self.headers.append(http.headers)
+        if self._arrived.qsize() < MAX_KEPT:
+            self._arrived.put_nowait(request)
+        try:
+            return await self._answer(http, request, reply)
+        except (asyncio.CancelledError, ConnectionError):
+            self.disconnects += 1
+            self._gone.put_nowait(None)
+            raise
+
+    async def _answer(self, http: web.Request, request: Json, reply: Reply) -> web.StreamResponse:
+        if reply.hold is not None:
+            await self._pass(reply.hold)
+        if reply.status == 200 and not request.get("stream"):
+            return web.Response(body=orjson.dumps(reply.message), content_type="application/json")
+        response = web.StreamResponse(status=reply.status, headers={"content-type": "text/event-stream"})
+        response.headers.update(reply.headers)
+        await response.prepare(http)
+        for frame in reply.frames:
+            if isinstance(frame, bytes):
+                await response.write(frame)
+            elif frame == BREAK:
+                assert http.transport is not None
+                http.transport.abort()
+                return response
+            elif frame == HANG:
+                await asyncio.Event().wait()
+            else:
+                await self._pass(frame.removeprefix(GATE))
+        await response.write_eof()
+        return response
+
+    async def _models(self, http: web.Request) -> web.Response:
+        self.models_asked += 1
+        model = {"id": MODEL, "object": "model", "created": 1, "owned_by": "tests"}
+        return web.json_response({"object": "list", "data": [model]})
+
+    async def _control(self, http: web.Request) -> web.Response:
+        """POST /control, all keys optional, answers like GET /control/requests:
+
+        {"reset": true, "default": REPLY, "script": [REPLY, …], "open": ["gate", …], "reached": "gate"}
+
+        REPLY as `scripted_replies.built` reads it, with "when": a text that the request's JSON must contain.
+        `reached` makes the answer wait until a reply stands at that gate.
+        """
+        order: Json = orjson.loads(await http.read())
+        if order.get("reset"):
+            self._queue.clear()
+            self.requests.clear()
+            self.headers.clear()
+            self.disconnects = 0
+            self._gates.clear()
+        if "default" in order:
+            self.default = built(order["default"])
+        for description in order.get("script", ()):
+            self.script(built(description), when=_containing(description.get("when", "")))
+        for gate in order.get("open", ()):
+            self.open(gate)
+        if "reached" in order:
+            await self.reached(order["reached"])
+        return await self._report(http)
+
+    async def _report(self, _: web.Request) -> web.Response:
+        """GET /control/requests: what came in, what is left, who stands where."""
+        waiting = [name for name, (reached, opened) in self._gates.items() if reached.is_set() and not opened.is_set()]
+        report = {"requests": list(self.requests), "unused": self.unused(), "disconnects": self.disconnects}
+        body = orjson.dumps({**report, "waiting": waiting, "connections": self.connections})
+        return web.Response(body=body, content_type="application/json")
+
+
+async def _serve(port: int, default: Reply) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    async with ScriptedServer(default, port) as server:
+        print(f"listening on {server.base_url}", flush=True)
+        await stop.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A scripted model server.")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--tokens", type=int, default=64, help="pieces of the default reply")
+    given = parser.parse_args()
+    uvloop.run(_serve(given.port, tokens(given.tokens)))
+
+
+if __name__ == "__main__":
+    main()
