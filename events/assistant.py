@@ -1,0 +1,89 @@
+"""The assistant stream: created, modified, deleted. A small decider, whole in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, assert_never
+
+from events.errors import NotFound
+from events.event import Event, JsonObject, Recorded
+
+STATE_SCHEMA = 1
+
+
+class AssistantCreated(Event):
+    """`settings` holds every field of the assistant but its id and times, in the superset of v1 and v2."""
+
+    type: Literal["assistant.created"] = "assistant.created"
+    settings: JsonObject
+
+
+class AssistantModified(Event):
+    """`changes` holds the fields that the request named: null clears, lists and objects replace."""
+
+    type: Literal["assistant.modified"] = "assistant.modified"
+    changes: JsonObject
+
+
+class AssistantDeleted(Event):
+    type: Literal["assistant.deleted"] = "assistant.deleted"
+
+
+AssistantEvent = AssistantCreated | AssistantModified | AssistantDeleted
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantState:
+    id: str
+    exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CreateAssistant:
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModifyAssistant:
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAssistant:
+    pass
+
+
+AssistantCommand = CreateAssistant | ModifyAssistant | DeleteAssistant
+
+
+def decide(state: AssistantState, command: AssistantCommand) -> list[AssistantEvent]:
+    """Raises NotFound where the assistant does not exist (or no longer)."""
+    match command:
+        case CreateAssistant():
+            return [AssistantCreated(settings=dict(command.settings))]
+        case ModifyAssistant():
+            _require(state)
+            return [AssistantModified(changes=dict(command.changes))]
+        case DeleteAssistant():
+            _require(state)
+            return [AssistantDeleted()]
+        case _:
+            assert_never(command)
+
+
+def evolve(state: AssistantState, recorded: Recorded[AssistantEvent]) -> AssistantState:
+    match recorded.event:
+        case AssistantCreated():
+            return replace(state, exists=True)
+        case AssistantModified():
+            return state
+        case AssistantDeleted():
+            return replace(state, exists=False)
+        case _:
+            assert_never(recorded.event)
+
+
+def _require(state: AssistantState) -> None:
+    if not state.exists:
+        raise NotFound("assistant", state.id)

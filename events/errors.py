@@ -1,0 +1,41 @@
+"""Why a command is refused. The domain knows no HTTP: the service maps these to statuses in one place."""
+
+from __future__ import annotations
+
+
+class DomainError(Exception):
+    """Base of all refusals; `message` is in the API's own words."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class NotFound(DomainError):
+    """The object does not exist, belongs to another project or parent, or was deleted."""
+
+    def __init__(self, noun: str, id: str) -> None:
+        super().__init__(f"No {noun} found with id '{id}'.")
+
+
+class Rejected(DomainError):
+    """The command breaks a rule. `param` names the offending parameter, `code` is the API's machine-readable word."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class StaleClaim(DomainError):
+    """An executor acted on a run that another one has claimed since, or that has ended. It must stop at once."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"The claim on run '{run_id}' is no longer held.")
+
+
+class Conflict(DomainError):
+    """The stream moved under every one of a bounded number of attempts."""
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(f"'{stream_id}' is being changed by too many requests at once. Please try again.")

@@ -1,0 +1,60 @@
+"""The envelope that every event travels in, and the base of event contents.
+
+A content is a frozen pydantic model with a literal `type`; its exact JSON bytes are what the store keeps. `Recorded`
+is a content with its place: which stream, which version, when, by whom and why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+JsonObject = dict[str, Any]
+
+SCHEMA_VERSION = 1
+
+
+class Event(BaseModel):
+    """Base of all event contents. Subclasses add a literal `type`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who caused an append: `actor` (a key's or a process's name), the request's id, and what led to it."""
+
+    project_id: str
+    actor: str
+    request_id: str | None = None
+    cause: str | None = None
+
+
+E = TypeVar("E", bound=Event, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[E]):
+    """An event at its place. Versions of a stream are 1, 2, 3, … without gaps; `at` never goes back within it."""
+
+    stream_id: str
+    version: int
+    at: datetime
+    event: E
+    project_id: str
+    actor: str
+    request_id: str | None = None
+    cause: str | None = None
+
+    @property
+    def seconds(self) -> int:
+        """`at` as the API shows times: whole seconds since the epoch."""
+        return int(self.at.timestamp())
+
+
+def now() -> datetime:
+    """The clock, in UTC with microseconds. Only edges call it; the core gets times with its commands."""
+    return datetime.now(UTC)

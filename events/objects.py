@@ -1,0 +1,115 @@
+"""The API's objects in one superset of v1 and v2: what projections keep and the wire renders.
+
+Times are whole seconds since the epoch. Nested JSON (tools, content, tool_resources, …) has the API's v2 shapes. Every
+object has an initial form, made by the event that creates it, and later events replace fields of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from events.run_table import RunStatus
+
+Json = dict[str, Any]
+UsageJson = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    id: str
+    created_at: int
+    model: str
+    name: str | None
+    description: str | None
+    instructions: str | None
+    tools: list[Json]
+    tool_resources: Json
+    metadata: dict[str, str]
+    temperature: float | None
+    top_p: float | None
+    response_format: str | Json
+    reasoning_effort: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    id: str
+    created_at: int
+    metadata: dict[str, str]
+    tool_resources: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`ended_at` is when it was completed or became incomplete; null while a run still writes it."""
+
+    id: str
+    thread_id: str
+    created_at: int
+    role: Literal["user", "assistant"]
+    content: list[Json]
+    attachments: list[Json]
+    metadata: dict[str, str]
+    assistant_id: str | None = None
+    run_id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] = "completed"
+    incomplete_reason: str | None = None
+    ended_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`required_calls` are the tool calls of required_action; `usage` is null until the run has ended."""
+
+    id: str
+    thread_id: str
+    created_at: int
+    assistant_id: str
+    model: str
+    instructions: str | None
+    tools: list[Json]
+    tool_resources: Json
+    metadata: dict[str, str]
+    temperature: float | None
+    top_p: float | None
+    reasoning_effort: str | None
+    response_format: str | Json
+    tool_choice: str | Json
+    parallel_tool_calls: bool
+    truncation_strategy: Json
+    max_prompt_tokens: int | None
+    max_completion_tokens: int | None
+    expires_at: int | None
+    status: RunStatus = "queued"
+    started_at: int | None = None
+    completed_at: int | None = None
+    cancelled_at: int | None = None
+    failed_at: int | None = None
+    incomplete_reason: str | None = None
+    required_calls: list[Json] | None = None
+    last_error: Json | None = None
+    usage: UsageJson | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`message_id` for message_creation; `tool_calls` for tool_calls, whose functions' outputs come in `outputs` by id.
+
+    `ended_at` belongs to `status`: completed_at, cancelled_at, failed_at or expired_at.
+    """
+
+    id: str
+    thread_id: str
+    run_id: str
+    assistant_id: str
+    created_at: int
+    expires_at: int
+    type: Literal["message_creation", "tool_calls"]
+    message_id: str | None
+    tool_calls: list[Json]
+    status: Literal["in_progress", "completed", "cancelled", "failed", "expired"] = "in_progress"
+    outputs: dict[str, str] = field(default_factory=dict)
+    ended_at: int | None = None
+    last_error: Json | None = None
+    usage: UsageJson | None = None

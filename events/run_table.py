@@ -1,0 +1,53 @@
+"""The legal transitions of a run, as data. `evolve` refuses any other, so no log can hold one.
+
+queued          created, or its tool outputs have arrived; waits for a process
+in_progress     a process works on it
+requires_action waits for the client's tool outputs
+cancelling      cancelled by a client; a process stops its work
+the rest        terminal: the thread is free again
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+RunStatus = Literal[
+    "queued",
+    "in_progress",
+    "requires_action",
+    "cancelling",
+    "cancelled",
+    "failed",
+    "completed",
+    "incomplete",
+    "expired",
+]
+
+TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
+    "queued": frozenset({"in_progress", "cancelling", "cancelled", "failed", "expired"}),
+    "in_progress": frozenset({"requires_action", "cancelling", "completed", "failed", "incomplete", "expired"}),
+    "requires_action": frozenset({"queued", "cancelling", "expired"}),
+    "cancelling": frozenset({"cancelled", "expired"}),
+    "cancelled": frozenset(),
+    "failed": frozenset(),
+    "completed": frozenset(),
+    "incomplete": frozenset(),
+    "expired": frozenset(),
+}
+
+TERMINAL: frozenset[RunStatus] = frozenset(status for status, nexts in TRANSITIONS.items() if not nexts)
+ACTIVE: frozenset[RunStatus] = frozenset(TRANSITIONS) - TERMINAL
+
+
+class IllegalTransition(Exception):
+    """A bug, or a tampered log: no command can lead here."""
+
+    def __init__(self, run_id: str, old: RunStatus, new: RunStatus) -> None:
+        super().__init__(f"run {run_id}: {old} → {new}")
+
+
+def moved(run_id: str, old: RunStatus, new: RunStatus) -> RunStatus:
+    """`new`, where the table allows it from `old`. Raises IllegalTransition."""
+    if new not in TRANSITIONS[old]:
+        raise IllegalTransition(run_id, old, new)
+    return new

@@ -1,0 +1,121 @@
+"""The log in Postgres: heads and events, appended under an expected version. The only module here that does I/O.
+
+An append moves the stream's head from the version it expects and adds the events behind it, inside the transaction of the
+caller, who projects in the same one. Where the head has moved, the append raises `VersionConflict` and the caller's
+transaction rolls back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import asyncpg
+
+from events import codec
+from events.event import SCHEMA_VERSION, Event, Origin, Recorded
+from sql import queries
+
+Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+
+READ_PAGE = 1000
+_SQL = queries("store")
+
+try:
+    SOFTWARE_VERSION = version("everthread")
+except PackageNotFoundError:
+    SOFTWARE_VERSION = "source"
+
+
+class VersionConflict(Exception):
+    """The stream is not at the version that the append expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A stream's head. `state` is its folded state as JSON, written under `state_schema`; version 0 is no stream yet."""
+
+    version: int
+    at: datetime | None
+    state_schema: int
+    state: bytes
+    project_id: str | None
+
+
+NO_STREAM = Head(version=0, at=None, state_schema=0, state=b"", project_id=None)
+
+
+async def head(db: Connection, stream_id: str, kind: str) -> Head:
+    """The head of a stream, or NO_STREAM."""
+    row = await db.fetchrow(_SQL["head"], stream_id, kind)
+    return NO_STREAM if row is None else Head(**row)
+
+
+async def append(
+    db: Connection,
+    stream_id: str,
+    kind: str,
+    expected: int,
+    recorded: Sequence[Recorded[Event]],
+    state: bytes,
+    state_schema: int,
+) -> None:
+    """Adds `recorded` (versions expected + 1, …) and moves the head. Needs an open transaction.
+
+    Raises VersionConflict where the stream is not at `expected`.
+    """
+    last = recorded[-1]
+    if expected == 0:
+        args = (stream_id, kind, last.project_id, last.version, last.at, state_schema, state)
+        moved = await db.fetchval(_SQL["open_stream"], *args)
+    else:
+        moved = await db.fetchval(_SQL["move_head"], stream_id, expected, last.version, last.at, state_schema, state)
+    if moved is None:
+        raise VersionConflict(stream_id)
+    await db.execute(
+        _SQL["append"],
+        stream_id,
+        expected,
+        [entry.event.type for entry in recorded],  # type: ignore[attr-defined]
+        [codec.dump(entry.event) for entry in recorded],
+        last.at,
+        last.project_id,
+        last.actor,
+        last.request_id,
+        last.cause,
+        SCHEMA_VERSION,
+        SOFTWARE_VERSION,
+    )
+
+
+async def read(
+    db: Connection, stream_id: str, after: int = 0, limit: int = READ_PAGE
+) -> list[Recorded[codec.AnyEvent]]:
+    """Up to `limit` events of a stream behind version `after`, in order."""
+    rows = await db.fetch(_SQL["read"], stream_id, after, limit)
+    return [
+        Recorded(
+            stream_id=row["stream_id"],
+            version=row["version"],
+            at=row["at"],
+            event=codec.load(row["content"], row["schema_version"]),
+            project_id=row["project_id"],
+            actor=row["actor"],
+            request_id=row["request_id"],
+            cause=row["cause"],
+        )
+        for row in rows
+    ]
+
+
+def record(
+    stream_id: str, after: int, events: Sequence[Event], at: datetime, origin: Origin
+) -> list[Recorded[Any]]:
+    """Gives events their places behind version `after`."""
+    return [
+        Recorded(stream_id, after + place, at, event, origin.project_id, origin.actor, origin.request_id, origin.cause)
+        for place, event in enumerate(events, start=1)
+    ]

@@ -1,0 +1,174 @@
+"""The folded state of a thread: what `decide` and `plan` need, and nothing that grows with the thread.
+
+It lies in the stream's head row, so that a command loads one row. No text, no finished run, no old message: facts about
+those are read from views and come in with the command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from events import thread_events as e
+from events.event import Recorded
+from events.run_table import TERMINAL, RunStatus, moved
+
+STATE_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A model call that started and has no end yet; after `ModelCallFailed` it is `broken` and waits for a verdict.
+
+    `shown`: clients saw a part of the broken attempt, so the next one must not reuse the ids.
+    """
+
+    number: int
+    attempt: int
+    message_id: str
+    message_step_id: str
+    tool_step_id: str
+    started_at: int
+    broken: e.LastError | None = None
+    shown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenToolStep:
+    """A tool_calls step whose outputs the client owes. `usage` is what the step will end with."""
+
+    step_id: str
+    call_ids: tuple[str, ...]
+    usage: e.Usage = field(default_factory=e.Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """The active run. `calls` counts model calls begun, `usage` sums those ended; expires_at in seconds."""
+
+    id: str
+    assistant_id: str
+    status: RunStatus
+    expires_at: int
+    max_prompt_tokens: int | None
+    max_completion_tokens: int | None
+    epoch: int = 0
+    process: int | None = None
+    calls: int = 0
+    call: OpenCall | None = None
+    step: OpenToolStep | None = None
+    usage: e.Usage = field(default_factory=e.Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadState:
+    """`user_messages` counts messages of role user that are there; `run` is the active run, which locks the thread."""
+
+    id: str
+    exists: bool = False
+    user_messages: int = 0
+    run: RunState | None = None
+
+
+def evolve(state: ThreadState, recorded: Recorded[e.ThreadEvent]) -> ThreadState:
+    """Folds one event. Raises IllegalTransition where a log breaks the table."""
+    match recorded.event:
+        case e.ThreadCreated():
+            return replace(state, exists=True)
+        case e.ThreadModified() | e.MessageModified() | e.MessageWritten() | e.RunModified():
+            return state
+        case e.ThreadDeleted():
+            return ThreadState(id=state.id)
+        case e.MessageAdded(role=role):
+            return replace(state, user_messages=state.user_messages + (role == "user"))
+        case e.MessageDeleted(role=role):
+            return replace(state, user_messages=max(0, state.user_messages - (role == "user")))
+        case e.RunCreated() as created:
+            return replace(state, run=_created(created))
+        case _:
+            assert state.run is not None, f"{recorded.event.type} without an active run"
+            run = evolve_run(state.run, recorded)
+            return replace(state, run=None if run.status in TERMINAL else run)
+
+
+def evolve_run(run: RunState, recorded: Recorded[e.ThreadEvent]) -> RunState:
+    """Folds one event into the active run."""
+    match recorded.event:
+        case e.RunClaimed(epoch=epoch, process=process):
+            return replace(run, epoch=epoch, process=process)
+        case e.RunStarted():
+            return _to(run, "in_progress")
+        case e.RunQueued():
+            return replace(_to(run, "queued"), process=None)
+        case e.RunRequiresAction():
+            return replace(_to(run, "requires_action"), process=None)
+        case e.RunCancelling():
+            return _to(run, "cancelling")
+        case e.RunCancelled():
+            return _to(run, "cancelled")
+        case e.RunCompleted():
+            return _to(run, "completed")
+        case e.RunIncomplete():
+            return _to(run, "incomplete")
+        case e.RunFailed():
+            return _to(run, "failed")
+        case e.RunExpired():
+            return _to(run, "expired")
+        case e.ModelCallStarted() as started:
+            return replace(run, calls=started.call, call=_call(run, started, recorded.seconds))
+        case e.ModelCallFinished(usage=usage) | e.ModelCallStopped(usage=usage):
+            return replace(run, call=None, usage=run.usage + usage)
+        case e.ModelCallFailed(error=error, shown=shown, usage=usage):
+            assert run.call is not None
+            return replace(run, call=replace(run.call, broken=error, shown=shown), usage=run.usage + usage)
+        case e.StepCreated(kind="tool_calls") as step:
+            calls = tuple(call["id"] for call in step.tool_calls)
+            return replace(run, step=OpenToolStep(step.step_id, calls, step.usage))
+        case e.StepCreated():
+            return run
+        case e.StepEnded(step_id=step_id):
+            return replace(run, step=None) if run.step is not None and run.step.step_id == step_id else run
+        case e.ToolOutputsSubmitted():
+            return run
+        case (
+            e.ThreadCreated()
+            | e.ThreadModified()
+            | e.ThreadDeleted()
+            | e.MessageAdded()
+            | e.MessageWritten()
+            | e.MessageModified()
+            | e.MessageDeleted()
+            | e.RunCreated()
+            | e.RunModified()
+        ):
+            return run
+        case _:
+            assert_never(recorded.event)
+
+
+def _created(event: e.RunCreated) -> RunState:
+    return RunState(
+        id=event.run_id,
+        assistant_id=event.assistant_id,
+        status="queued",
+        expires_at=event.expires_at,
+        max_prompt_tokens=event.max_prompt_tokens,
+        max_completion_tokens=event.max_completion_tokens,
+    )
+
+
+def _to(run: RunState, status: RunStatus) -> RunState:
+    return replace(run, status=moved(run.id, run.status, status))
+
+
+def _call(run: RunState, event: e.ModelCallStarted, at: int) -> OpenCall:
+    """A repeated attempt with the same ids keeps its first time: clients may have been sent it."""
+    same = run.call is not None and run.call.message_id == event.message_id
+    return OpenCall(
+        number=event.call,
+        attempt=event.attempt,
+        message_id=event.message_id,
+        message_step_id=event.message_step_id,
+        tool_step_id=event.tool_step_id,
+        started_at=run.call.started_at if same and run.call is not None else at,
+    )
