@@ -1,0 +1,128 @@
+"""How events change the API's objects. Projections persist what these functions say; streams show it as it happens.
+
+An event either opens an object (`opened_*`) or replaces fields of one (`*_patch`, keys are the object's field names). One
+place for both, so that a view served and a frame streamed cannot differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from events import assistant as a
+from events import thread_events as e
+from events.event import Recorded
+from events.objects import Assistant, Message, Run, Step, Thread
+
+Patch = dict[str, Any]
+
+
+def opened_assistant(recorded: Recorded[a.AssistantCreated]) -> Assistant:
+    return Assistant(id=recorded.stream_id, created_at=recorded.seconds, **recorded.event.settings)
+
+
+def opened_thread(recorded: Recorded[e.ThreadCreated]) -> Thread:
+    event = recorded.event
+    return Thread(recorded.stream_id, recorded.seconds, event.metadata, event.tool_resources)
+
+
+def added_message(recorded: Recorded[e.MessageAdded]) -> Message:
+    event = recorded.event
+    return Message(
+        id=event.message_id,
+        thread_id=recorded.stream_id,
+        created_at=recorded.seconds,
+        role=event.role,
+        content=event.content,
+        attachments=event.attachments,
+        metadata=event.metadata,
+        ended_at=recorded.seconds,
+    )
+
+
+def written_message(recorded: Recorded[e.MessageWritten]) -> Message:
+    event = recorded.event
+    return Message(
+        id=event.message_id,
+        thread_id=recorded.stream_id,
+        created_at=event.created_at,
+        role="assistant",
+        content=event.content,
+        attachments=[],
+        metadata={},
+        assistant_id=event.assistant_id,
+        run_id=event.run_id,
+        status=event.status,
+        incomplete_reason=event.incomplete_reason,
+        ended_at=recorded.seconds,
+    )
+
+
+def opened_run(recorded: Recorded[e.RunCreated]) -> Run:
+    settings = {name: getattr(recorded.event, name) for name in type(recorded.event).model_fields}
+    del settings["type"]
+    return Run(
+        id=settings.pop("run_id"), thread_id=recorded.stream_id, created_at=recorded.seconds, **settings
+    )
+
+
+def opened_step(recorded: Recorded[e.StepCreated]) -> Step:
+    event = recorded.event
+    return Step(
+        id=event.step_id,
+        thread_id=recorded.stream_id,
+        run_id=event.run_id,
+        assistant_id=event.assistant_id,
+        created_at=event.created_at,
+        expires_at=event.expires_at,
+        type=event.kind,
+        message_id=event.message_id,
+        tool_calls=event.tool_calls,
+    )
+
+
+def run_patch(recorded: Recorded[e.ThreadEvent]) -> Patch | None:
+    """The fields of its run that an event replaces; None where it changes no run."""
+    event, at = recorded.event, recorded.seconds
+    match event:
+        case e.RunStarted():
+            return {"status": "in_progress", "started_at": at}
+        case e.RunQueued():
+            return {"status": "queued", "required_calls": None}
+        case e.RunRequiresAction(tool_calls=calls):
+            return {"status": "requires_action", "required_calls": calls}
+        case e.RunCancelling():
+            return {"status": "cancelling", "required_calls": None}
+        case e.RunCancelled(usage=usage):
+            return _ended("cancelled", usage) | {"cancelled_at": at}
+        case e.RunCompleted(usage=usage):
+            return _ended("completed", usage) | {"completed_at": at}
+        case e.RunIncomplete(reason=reason, usage=usage):
+            return _ended("incomplete", usage) | {"completed_at": at, "incomplete_reason": reason}
+        case e.RunFailed(error=error, usage=usage):
+            return _ended("failed", usage) | {"failed_at": at, "last_error": error.model_dump()}
+        case e.RunExpired(usage=usage):
+            return _ended("expired", usage)
+        case e.RunModified(metadata=metadata):
+            return {"metadata": metadata}
+        case _:
+            return None
+
+
+def step_patch(event: e.ThreadEvent) -> Patch | None:
+    """The fields of its step that an event replaces; None where it changes no step."""
+    match event:
+        case e.ToolOutputsSubmitted(outputs=outputs):
+            return {"outputs": {output.tool_call_id: output.output for output in outputs}}
+        case e.StepEnded() as ended:
+            return {
+                "status": ended.status,
+                "ended_at": ended.ended_at,
+                "last_error": ended.last_error.model_dump() if ended.last_error else None,
+                "usage": ended.usage.model_dump(),
+            }
+        case _:
+            return None
+
+
+def _ended(status: str, usage: e.Usage) -> Patch:
+    return {"status": status, "expires_at": None, "required_calls": None, "usage": usage.model_dump()}
