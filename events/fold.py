@@ -1,7 +1,7 @@
 """How events change the API's objects. Projections persist what these functions say; streams show it as it happens.
 
-An event either opens an object (`opened_*`) or replaces fields of one (`*_patch`, keys are the object's field names). One
-place for both, so that a view served and a frame streamed cannot differ.
+An event either opens an object (`opened_*`) or replaces fields of one (`*_patch`, keys are the object's field names).
+One place for both, so that a view served and a frame streamed cannot differ.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def written_message(recorded: Recorded[e.MessageWritten]) -> Message:
 def opened_run(recorded: Recorded[e.RunCreated]) -> Run:
     settings = {name: getattr(recorded.event, name) for name in type(recorded.event).model_fields}
     del settings["type"]
-    return Run(
-        id=settings.pop("run_id"), thread_id=recorded.stream_id, created_at=recorded.seconds, **settings
-    )
+    return Run(id=settings.pop("run_id"), thread_id=recorded.stream_id, created_at=recorded.seconds, **settings)
 
 
 def opened_step(recorded: Recorded[e.StepCreated]) -> Step:

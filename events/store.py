@@ -1,7 +1,7 @@
 """The log in Postgres: heads and events, appended under an expected version. The only module here that does I/O.
 
-An append moves the stream's head from the version it expects and adds the events behind it, inside the transaction of the
-caller, who projects in the same one. Where the head has moved, the append raises `VersionConflict` and the caller's
+An append moves the stream's head from the version it expects and adds the events behind it, inside the transaction of
+the caller, who projects in the same one. Where the head has moved, the append raises `VersionConflict` and the caller's
 transaction rolls back.
 """
 
@@ -36,7 +36,7 @@ class VersionConflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A stream's head. `state` is its folded state as JSON, written under `state_schema`; version 0 is no stream yet."""
+    """A stream's head. `state` is its folded state as JSON, of schema `state_schema`; version 0 is no stream yet."""
 
     version: int
     at: datetime | None
@@ -111,9 +111,7 @@ async def read(
     ]
 
 
-def record(
-    stream_id: str, after: int, events: Sequence[Event], at: datetime, origin: Origin
-) -> list[Recorded[Any]]:
+def record(stream_id: str, after: int, events: Sequence[Event], at: datetime, origin: Origin) -> list[Recorded[Any]]:
     """Gives events their places behind version `after`."""
     return [
         Recorded(stream_id, after + place, at, event, origin.project_id, origin.actor, origin.request_id, origin.cause)

@@ -1,4 +1,4 @@
-"""Where writers and watchers of a thread meet in this process: events as they are committed, and what is not an event yet.
+"""Where writers and watchers of a thread meet: events as they are committed, and what is not an event yet.
 
 `Live*` items come from an executor while a model call streams. They name objects by the ids that `ModelCallStarted`
 minted, and never reach the log; the events that follow say the same, whole.
@@ -7,16 +7,21 @@ minted, and never reach the log; the events that follow say the same, whole.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from events import store
 from events.event import Recorded
 from events.thread_events import ThreadEvent
+from events.thread_state import ThreadState
+from service.database import Pool
 
 # Items a watcher may lag behind before it is cut off, so that a client that reads too slowly costs no memory.
 MAX_BACKLOG = 100_000
+# Seconds between looks at the log where nothing was heard.
+POLL = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,46 +53,133 @@ Live = LiveText | LiveCall
 Item = Recorded[ThreadEvent] | Live
 
 
-@dataclass(slots=True, eq=False)
+class Wake:
+    """Something was appended elsewhere: read the log."""
+
+
+WAKE = Wake()
+
+
 class Watcher:
-    """One reader of a thread's feed. `items` ends with None where it lagged too far behind."""
+    """One reader of a thread's feed, which takes all that has come since it last looked."""
 
-    thread_id: str
-    items: asyncio.Queue[Item | None] = field(default_factory=asyncio.Queue)
+    def __init__(self, thread_id: str) -> None:
+        self.thread_id = thread_id
+        self._items: list[Item | Wake] = []
+        self._some = asyncio.Event()
+        self._lagging = False
 
-    def put(self, item: Item) -> None:
-        backlog = self.items.qsize()
-        if backlog < MAX_BACKLOG:
-            self.items.put_nowait(item)
-        elif backlog == MAX_BACKLOG:
-            self.items.put_nowait(None)
+    def put(self, item: Item | Wake) -> None:
+        if len(self._items) < MAX_BACKLOG:
+            self._items.append(item)
+        else:
+            self._lagging = True
+        self._some.set()
+
+    async def take(self) -> list[Item | Wake]:
+        """What has come, in order; a WAKE where nothing has for POLL seconds. Raises Lagging."""
+        if not self._some.is_set():
+            try:
+                async with asyncio.timeout(POLL):
+                    await self._some.wait()
+            except TimeoutError:
+                return [WAKE]
+        if self._lagging:
+            raise Lagging(self.thread_id)
+        taken, self._items = self._items, []
+        self._some.clear()
+        return taken
+
+
+class Lagging(Exception):
+    """A watcher read more slowly than the thread moved, by more than MAX_BACKLOG items."""
+
+
+class Listener(Protocol):
+    """Told of every append to a thread, at once after its commit. Must not block."""
+
+    def committed(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
+        """`recorded` was appended by this process; `state` is the state behind it."""
+
+    def woken(self, thread_id: str) -> None:
+        """Another process appended something."""
 
 
 class Feed:
     """Fans out to the watchers of each thread. Publishing never waits."""
 
     def __init__(self) -> None:
-        self._watchers: dict[str, set[Watcher]] = defaultdict(set)
+        self._watchers: dict[str, set[Watcher]] = {}
+        self._listeners: list[Listener] = []
 
-    def watch(self, thread_id: str) -> Watcher:
-        """A watcher of everything published from now on. `leave` must follow."""
+    def listen(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    @contextmanager
+    def watch(self, thread_id: str) -> Iterator[Watcher]:
+        """A watcher of everything published while the context lasts."""
         watcher = Watcher(thread_id)
-        self._watchers[thread_id].add(watcher)
-        return watcher
-
-    def leave(self, watcher: Watcher) -> None:
-        watchers = self._watchers.get(watcher.thread_id)
-        if watchers is not None:
+        self._watchers.setdefault(thread_id, set()).add(watcher)
+        try:
+            yield watcher
+        finally:
+            watchers = self._watchers[thread_id]
             watchers.discard(watcher)
             if not watchers:
-                del self._watchers[watcher.thread_id]
+                del self._watchers[thread_id]
 
-    def publish(self, thread_id: str, items: Sequence[Recorded[Any] | Live]) -> None:
-        """Tells the thread's watchers of `items`, in order; events only after their commit."""
+    def committed(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+        """Tells of events that this process has just committed."""
+        for watcher in tuple(self._watchers.get(thread_id, ())):
+            for entry in recorded:
+                watcher.put(entry)
+        for listener in self._listeners:
+            listener.committed(thread_id, recorded, state)
+
+    def live(self, thread_id: str, items: Sequence[Live]) -> None:
+        """Tells the thread's watchers of what a model call just said."""
         for watcher in tuple(self._watchers.get(thread_id, ())):
             for item in items:
                 watcher.put(item)
 
-    def watched(self, thread_id: str) -> bool:
-        """Whether anybody watches: where not, deltas need not be made."""
-        return thread_id in self._watchers
+    def woken(self, thread_id: str) -> None:
+        """Another process appended to the thread: watchers read the log, listeners look."""
+        for watcher in tuple(self._watchers.get(thread_id, ())):
+            watcher.put(WAKE)
+        for listener in self._listeners:
+            listener.woken(thread_id)
+
+
+async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[Item]]:
+    """The thread as it grows behind version `after`: every event once and in order, with live items between.
+
+    Commits of several writers may be published out of order, and those of other processes only wake us: where the next
+    version is not at hand, the log is read. It is also read every POLL seconds, for wake-ups that were lost. Never ends
+    by itself. Raises Lagging.
+    """
+    seen = after
+    while True:
+        found: list[Item] = []
+        for item in await watcher.take():
+            match item:
+                case Wake():
+                    missed = await _read(pool, watcher.thread_id, seen)
+                case Recorded(version=version) if version > seen + 1:
+                    missed = await _read(pool, watcher.thread_id, seen)
+                case Recorded(version=version):
+                    missed = [item] if version == seen + 1 else []
+                case _:
+                    found.append(item)
+                    continue
+            found += missed
+            seen += len(missed)
+        if found:
+            yield found
+
+
+async def _read(pool: Pool, thread_id: str, after: int) -> list[Recorded[Any]]:
+    events: list[Recorded[Any]] = []
+    async with pool.acquire() as db:
+        while page := await store.read(db, thread_id, after=after + len(events)):
+            events += page
+    return events

@@ -1,0 +1,58 @@
+"""The assistants of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from events.assistant import AssistantCreated, AssistantDeleted, AssistantEvent, AssistantModified
+from events.errors import NotFound
+from events.event import Recorded
+from events.fold import opened_assistant
+from events.objects import Assistant
+from projections.rows import Connection, Cursor, Page, changed, dump, merged
+from sql import queries
+
+_SQL = queries("assistants")
+
+
+async def project(db: Connection, batch: Sequence[Recorded[AssistantEvent]]) -> None:
+    for recorded in batch:
+        id = recorded.stream_id
+        match recorded.event:
+            case AssistantCreated():
+                body = dump(opened_assistant(recorded))  # type: ignore[arg-type]
+                await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, body)
+            case AssistantModified(changes=changes):
+                await db.execute(_SQL["replace"], id, changed(await db.fetchval(_SQL["lock"], id), changes))
+            case AssistantDeleted():
+                await db.execute(_SQL["delete"], id)
+            case _:
+                assert_never(recorded.event)
+
+
+async def get(db: Connection, project_id: str, assistant_id: str) -> Assistant:
+    """Raises NotFound."""
+    body = await db.fetchval(_SQL["get"], assistant_id, project_id)
+    if body is None:
+        raise NotFound("assistant", assistant_id)
+    return Assistant(**merged(body))
+
+
+async def page(db: Connection, project_id: str, cursor: Cursor) -> Page[Assistant]:
+    """Raises NotFound for a cursor that never was. Those of deleted assistants keep their place."""
+    places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*places)
+    rows = await db.fetch(
+        _SQL[f"list_{cursor.scan}"], project_id, *(lower or (None, None)), *(upper or (None, None)), cursor.limit + 1
+    )
+    return cursor.page([Assistant(**merged(row["body"])) for row in rows])
+
+
+async def _place(db: Connection, project_id: str, assistant_id: str | None) -> tuple[Any, str] | None:
+    if assistant_id is None:
+        return None
+    row = await db.fetchrow(_SQL["place"], assistant_id, project_id)
+    if row is None:
+        raise NotFound("assistant", assistant_id)
+    return row["created_at"], row["id"]

@@ -1,0 +1,89 @@
+"""The messages of threads, in the order of their stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from events import thread_events as e
+from events.errors import NotFound
+from events.event import Recorded
+from events.fold import added_message, written_message
+from events.objects import Message
+from projections.rows import Connection, Cursor, Page, changed, dump, merged
+from sql import queries
+
+_SQL = queries("messages")
+
+
+async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> None:
+    await _insert(db, batch)
+    for recorded in batch:
+        thread_id = recorded.stream_id
+        match recorded.event:
+            case e.MessageModified(message_id=id, metadata=metadata):
+                body = await db.fetchval(_SQL["lock"], thread_id, id)
+                await db.execute(_SQL["replace"], thread_id, id, changed(body, {"metadata": metadata}))
+            case e.MessageDeleted(message_id=id):
+                await db.execute(_SQL["delete"], thread_id, id)
+            case e.ThreadDeleted():
+                await db.execute(_SQL["delete_all"], thread_id)
+            case _:
+                pass
+
+
+async def get(db: Connection, project_id: str, thread_id: str, message_id: str) -> Message:
+    """Raises NotFound."""
+    body = await db.fetchval(_SQL["get"], thread_id, message_id, project_id)
+    if body is None:
+        raise NotFound("message", message_id)
+    return Message(**merged(body))
+
+
+async def page(
+    db: Connection, project_id: str, thread_id: str, cursor: Cursor, run_id: str | None = None
+) -> Page[Message]:
+    """Messages of a thread, those of one run where `run_id` is given. Raises NotFound for a cursor that never was."""
+    places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*places)
+    rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, run_id, lower, upper, cursor.limit + 1)
+    return cursor.page([Message(**merged(row["body"])) for row in rows])
+
+
+async def newest(db: Connection, thread_id: str, before: int | None, limit: int) -> list[tuple[int, Message]]:
+    """(position, message), newest first: the messages in front of position `before`, or the thread's last."""
+    rows = await db.fetch(_SQL["newest"], thread_id, before, limit)
+    return [(row["position"], Message(**merged(row["body"]))) for row in rows]
+
+
+async def _insert(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> None:
+    new = [(recorded.version, message) for recorded in batch if (message := _opened(recorded)) is not None]
+    if new:
+        await db.execute(
+            _SQL["insert"],
+            batch[0].stream_id,
+            batch[0].project_id,
+            [message.id for _, message in new],
+            [position for position, _ in new],
+            [message.run_id for _, message in new],
+            [dump(message) for _, message in new],
+        )
+
+
+def _opened(recorded: Recorded[Any]) -> Message | None:
+    match recorded.event:
+        case e.MessageAdded():
+            return added_message(recorded)
+        case e.MessageWritten():
+            return written_message(recorded)
+        case _:
+            return None
+
+
+async def _place(db: Connection, project_id: str, thread_id: str, message_id: str | None) -> int | None:
+    if message_id is None:
+        return None
+    position: int | None = await db.fetchval(_SQL["place"], thread_id, message_id, project_id)
+    if position is None:
+        raise NotFound("message", message_id)
+    return position

@@ -1,0 +1,91 @@
+"""The steps of runs, with their tool calls and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from events import thread_events as e
+from events.errors import NotFound
+from events.event import Recorded
+from events.fold import opened_step, step_patch
+from events.objects import Step
+from projections.rows import Connection, Cursor, Page, dump, merged
+from sql import queries
+
+_SQL = queries("steps")
+
+
+@dataclass(slots=True)
+class Change:
+    """What one append does to one step."""
+
+    opened: tuple[int, Step] | None = None
+    patch: dict[str, Any] = field(default_factory=dict)
+
+
+def changes(batch: Sequence[Recorded[Any]]) -> dict[str, Change]:
+    """One append's changes by step id, folded so that each step is written once."""
+    found: dict[str, Change] = {}
+    for recorded in batch:
+        patch = step_patch(recorded.event)
+        if isinstance(recorded.event, e.StepCreated):
+            found.setdefault(recorded.event.step_id, Change()).opened = (recorded.version, opened_step(recorded))
+        elif patch is not None:
+            found.setdefault(recorded.event.step_id, Change()).patch |= patch
+    return found
+
+
+async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> None:
+    thread_id, project_id = batch[0].stream_id, batch[0].project_id
+    opened = []
+    for step_id, change in changes(batch).items():
+        if change.opened is not None:
+            opened.append((*change.opened, dump(change.patch)))
+        else:
+            await db.execute(_SQL["patch"], thread_id, step_id, dump(change.patch))
+    if opened:
+        await db.execute(
+            _SQL["insert"],
+            thread_id,
+            project_id,
+            [step.id for _, step, _ in opened],
+            [position for position, _, _ in opened],
+            [step.run_id for _, step, _ in opened],
+            [dump(step) for _, step, _ in opened],
+            [patch for _, _, patch in opened],
+        )
+    if any(isinstance(recorded.event, e.ThreadDeleted) for recorded in batch):
+        await db.execute(_SQL["delete_all"], thread_id)
+
+
+async def get(db: Connection, project_id: str, thread_id: str, run_id: str, step_id: str) -> Step:
+    """Raises NotFound."""
+    row = await db.fetchrow(_SQL["get"], thread_id, run_id, step_id, project_id)
+    if row is None:
+        raise NotFound("run step", step_id)
+    return Step(**merged(row["body"], row["progress"]))
+
+
+async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cursor: Cursor) -> Page[Step]:
+    """Raises NotFound for a cursor that never was."""
+    places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*places)
+    rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, run_id, project_id, lower, upper, cursor.limit + 1)
+    return cursor.page([Step(**merged(row["body"], row["progress"])) for row in rows])
+
+
+async def with_calls_since(db: Connection, thread_id: str, position: int, limit: int) -> list[tuple[int, Step]]:
+    """(position, step), newest first: the thread's tool_calls steps at or behind `position`."""
+    rows = await db.fetch(_SQL["with_calls_since"], thread_id, position, limit)
+    return [(row["position"], Step(**merged(row["body"], row["progress"]))) for row in rows]
+
+
+async def _place(db: Connection, project_id: str, thread_id: str, step_id: str | None) -> int | None:
+    if step_id is None:
+        return None
+    position: int | None = await db.fetchval(_SQL["place"], thread_id, step_id, project_id)
+    if position is None:
+        raise NotFound("run step", step_id)
+    return position

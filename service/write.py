@@ -1,0 +1,186 @@
+"""The one way to change anything: load a stream's head, decide, append and project in one transaction, then tell.
+
+Everybody who changes something comes through `Writer`: request handlers and executors alike. A conflict (another append
+came first) is retried a bounded number of times on the new state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+import asyncpg
+from pydantic import TypeAdapter
+
+import projections.assistants
+import projections.messages
+import projections.runs
+import projections.steps
+import projections.threads
+from events import assistant, store, thread_decide, thread_state
+from events.assistant import AssistantCommand, AssistantState
+from events.errors import Conflict, NotFound
+from events.event import Origin, Recorded, now
+from events.thread_commands import ThreadCommand
+from events.thread_state import ThreadState
+from service.database import Connection, Pool
+from service.feed import Feed
+
+MAX_ATTEMPTS = 20
+
+S = TypeVar("S")
+C = TypeVar("C")
+Project = Callable[[Connection, Sequence[Recorded[Any]]], Awaitable[None]]
+Ask = Callable[[Connection], Awaitable[C]]
+
+
+class Decide(Protocol[S, C]):  # type: ignore[misc]
+    def __call__(self, state: S, command: C, at: datetime, /) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[S, C]):
+    """What a kind of stream is: how it decides and folds, and which views follow it."""
+
+    name: str
+    schema: int
+    initial: Callable[[str], S]
+    decide: Decide[S, C]
+    evolve: Callable[[S, Recorded[Any]], S]
+    adapter: TypeAdapter[S]
+    projections: tuple[Project, ...]
+
+
+ASSISTANT: Kind[AssistantState, AssistantCommand] = Kind(
+    "assistant",
+    assistant.STATE_SCHEMA,
+    AssistantState,
+    lambda state, command, at: assistant.decide(state, command),
+    assistant.evolve,
+    TypeAdapter(AssistantState),
+    (projections.assistants.project,),
+)
+THREAD: Kind[ThreadState, ThreadCommand] = Kind(
+    "thread",
+    thread_state.STATE_SCHEMA,
+    ThreadState,
+    thread_decide.decide,
+    thread_state.evolve,
+    TypeAdapter(ThreadState),
+    (
+        projections.threads.project,
+        projections.messages.project,
+        projections.runs.project,
+        projections.steps.project,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Generic[S]):
+    """What an append brought: its events (none where there was nothing to do) and the state behind them."""
+
+    recorded: list[Recorded[Any]]
+    state: S
+    version: int
+
+
+class Writer:
+    def __init__(self, pool: Pool, feed: Feed) -> None:
+        self.pool = pool
+        self.feed = feed
+
+    async def thread(
+        self, origin: Origin, thread_id: str, command: ThreadCommand | Ask[ThreadCommand]
+    ) -> Written[ThreadState]:
+        """Carries out a command on a thread; see `write`. Tells the feed what was appended."""
+        written = await self.write(THREAD, origin, thread_id, command)
+        if written.recorded:
+            self.feed.committed(thread_id, written.recorded, written.state)
+        return written
+
+    async def assistant(self, origin: Origin, assistant_id: str, command: AssistantCommand) -> Written[AssistantState]:
+        """Carries out a command on an assistant; see `write`."""
+        return await self.write(ASSISTANT, origin, assistant_id, command)
+
+    async def write(self, kind: Kind[S, C], origin: Origin, stream_id: str, command: C | Ask[C]) -> Written[S]:
+        """Decides `command` on the stream and appends what it brings.
+
+        `command` may be a function that makes it from facts it reads; it is asked anew on every attempt, so that the
+        facts hold at the version decided on. Raises what `decide` raises, NotFound for another project's stream, and
+        Conflict after MAX_ATTEMPTS.
+        """
+        async with self.pool.acquire() as db:
+            for _ in range(MAX_ATTEMPTS):
+                state, head = await self._load(db, kind, origin, stream_id)
+                asked = await command(db) if callable(command) else command
+                at = now() if head.at is None else max(now(), head.at)
+                events = kind.decide(state, asked, at)
+                if not events:
+                    return Written([], state, head.version)
+                recorded = store.record(stream_id, head.version, events, at, origin)
+                for entry in recorded:
+                    state = kind.evolve(state, entry)
+                try:
+                    await self._append(db, kind, stream_id, head.version, recorded, state)
+                except store.VersionConflict:
+                    continue
+                return Written(recorded, state, recorded[-1].version)
+        raise Conflict(stream_id)
+
+    async def load_thread(self, thread_id: str) -> ThreadState:
+        """The thread's state as of now, whatever its project: for supervisors and executors."""
+        async with self.pool.acquire() as db:
+            head = await store.head(db, thread_id, THREAD.name)
+            return await _state(db, THREAD, thread_id, head)
+
+    async def _load(self, db: Connection, kind: Kind[S, C], origin: Origin, stream_id: str) -> tuple[S, store.Head]:
+        head = await store.head(db, stream_id, kind.name)
+        if head.project_id is not None and head.project_id != origin.project_id:
+            raise NotFound(kind.name, stream_id)
+        return await _state(db, kind, stream_id, head), head
+
+    async def _append(
+        self,
+        db: Connection,
+        kind: Kind[S, C],
+        stream_id: str,
+        expected: int,
+        recorded: Sequence[Recorded[Any]],
+        state: S,
+    ) -> None:
+        async with db.transaction():
+            folded = kind.adapter.dump_json(state)
+            await store.append(db, stream_id, kind.name, expected, recorded, folded, kind.schema)
+            for project in kind.projections:
+                await project(db, recorded)
+
+
+async def _state(db: Connection, kind: Kind[S, C], stream_id: str, head: store.Head) -> S:
+    """The folded state: from the head where its schema is today's, else folded again from the events.
+
+    Raises RuntimeError for a state that newer software wrote: this process must leave such streams alone.
+    """
+    if head.version == 0:
+        return kind.initial(stream_id)
+    if head.state_schema > kind.schema:
+        raise RuntimeError(f"{stream_id} was written by newer software (state schema {head.state_schema})")
+    if head.state_schema == kind.schema:
+        return kind.adapter.validate_json(head.state)
+    return await fold(db, kind, stream_id)
+
+
+async def fold(db: Connection, kind: Kind[S, C], stream_id: str) -> S:
+    """The state of a stream from its events, all of them, page by page."""
+    state, version = kind.initial(stream_id), 0
+    while page := await store.read(db, stream_id, after=version):
+        for recorded in page:
+            state = kind.evolve(state, recorded)
+        version = page[-1].version
+    return state
+
+
+# Connection failures that a caller may see from any of the above.
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)

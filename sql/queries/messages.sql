@@ -1,0 +1,46 @@
+-- name: insert
+INSERT INTO messages (thread_id, message_id, project_id, position, run_id, body)
+SELECT $1, message_id, $2, position, run_id, body::json
+FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[]) AS new (message_id, position, run_id, body);
+
+-- name: lock
+SELECT body FROM messages WHERE thread_id = $1 AND message_id = $2 FOR UPDATE;
+
+-- name: replace
+UPDATE messages SET body = $3 WHERE thread_id = $1 AND message_id = $2;
+
+-- name: delete
+UPDATE messages SET deleted = true, body = '{}' WHERE thread_id = $1 AND message_id = $2;
+
+-- name: delete_all
+DELETE FROM messages WHERE thread_id = $1;
+
+-- name: get
+SELECT body FROM messages WHERE thread_id = $1 AND message_id = $2 AND project_id = $3 AND NOT deleted;
+
+-- name: place
+SELECT position FROM messages WHERE thread_id = $1 AND message_id = $2 AND project_id = $3;
+
+-- name: list_asc
+SELECT body FROM messages
+WHERE thread_id = $1 AND project_id = $2 AND NOT deleted
+  AND ($3::text IS NULL OR run_id = $3)
+  AND ($4::bigint IS NULL OR position > $4)
+  AND ($5::bigint IS NULL OR position < $5)
+ORDER BY position
+LIMIT $6;
+
+-- name: list_desc
+SELECT body FROM messages
+WHERE thread_id = $1 AND project_id = $2 AND NOT deleted
+  AND ($3::text IS NULL OR run_id = $3)
+  AND ($4::bigint IS NULL OR position > $4)
+  AND ($5::bigint IS NULL OR position < $5)
+ORDER BY position DESC
+LIMIT $6;
+
+-- name: newest
+SELECT position, body FROM messages
+WHERE thread_id = $1 AND NOT deleted AND ($2::bigint IS NULL OR position < $2)
+ORDER BY position DESC
+LIMIT $3;

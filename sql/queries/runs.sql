@@ -1,0 +1,50 @@
+-- name: insert
+INSERT INTO runs (thread_id, run_id, project_id, position, status, expires_at, process, body, progress)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: patch
+UPDATE runs
+SET progress = progress || $3,
+    status = COALESCE($4, status),
+    process = CASE WHEN $5 THEN $6 ELSE process END
+WHERE thread_id = $1 AND run_id = $2;
+
+-- name: delete_all
+DELETE FROM runs WHERE thread_id = $1;
+
+-- name: get
+SELECT body, progress FROM runs WHERE thread_id = $1 AND run_id = $2 AND project_id = $3;
+
+-- name: place
+SELECT position FROM runs WHERE thread_id = $1 AND run_id = $2 AND project_id = $3;
+
+-- name: list_asc
+SELECT body, progress FROM runs
+WHERE thread_id = $1 AND project_id = $2
+  AND ($3::bigint IS NULL OR position > $3)
+  AND ($4::bigint IS NULL OR position < $4)
+ORDER BY position
+LIMIT $5;
+
+-- name: list_desc
+SELECT body, progress FROM runs
+WHERE thread_id = $1 AND project_id = $2
+  AND ($3::bigint IS NULL OR position > $3)
+  AND ($4::bigint IS NULL OR position < $4)
+ORDER BY position DESC
+LIMIT $5;
+
+-- name: overdue (a declared fan-out: the supervisor's)
+SELECT thread_id, run_id, project_id, process FROM runs
+WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling') AND expires_at <= $1
+ORDER BY expires_at
+LIMIT $2;
+
+-- name: next_expiry
+SELECT min(expires_at) FROM runs WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling');
+
+-- name: unowned (a declared fan-out: the supervisor's)
+SELECT thread_id, run_id, project_id, process FROM runs
+WHERE status IN ('queued', 'in_progress', 'cancelling') AND (process IS NULL OR NOT process = ANY ($1::integer[]))
+ORDER BY expires_at
+LIMIT $2;

@@ -1,0 +1,39 @@
+-- name: insert
+INSERT INTO steps (thread_id, step_id, project_id, position, run_id, body, progress)
+SELECT $1, step_id, $2, position, run_id, body::json, progress::jsonb
+FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[])
+    AS new (step_id, position, run_id, body, progress);
+
+-- name: patch
+UPDATE steps SET progress = progress || $3 WHERE thread_id = $1 AND step_id = $2;
+
+-- name: delete_all
+DELETE FROM steps WHERE thread_id = $1;
+
+-- name: get
+SELECT body, progress FROM steps WHERE thread_id = $1 AND run_id = $2 AND step_id = $3 AND project_id = $4;
+
+-- name: place
+SELECT position FROM steps WHERE thread_id = $1 AND step_id = $2 AND project_id = $3;
+
+-- name: list_asc
+SELECT body, progress FROM steps
+WHERE thread_id = $1 AND run_id = $2 AND project_id = $3
+  AND ($4::bigint IS NULL OR position > $4)
+  AND ($5::bigint IS NULL OR position < $5)
+ORDER BY position
+LIMIT $6;
+
+-- name: list_desc
+SELECT body, progress FROM steps
+WHERE thread_id = $1 AND run_id = $2 AND project_id = $3
+  AND ($4::bigint IS NULL OR position > $4)
+  AND ($5::bigint IS NULL OR position < $5)
+ORDER BY position DESC
+LIMIT $6;
+
+-- name: with_calls_since
+SELECT position, body, progress FROM steps
+WHERE thread_id = $1 AND position >= $2 AND body ->> 'type' = 'tool_calls'
+ORDER BY position DESC
+LIMIT $3;
