@@ -1,0 +1,106 @@
+"""The other processes on this database: who is alive, and a word to them when something was appended.
+
+A process is alive while Postgres holds its session-level advisory lock; the lock falls with the connection (3 ms after a
+`kill -9`). Peers look at pg_locks and never wait for the lock. NOTIFY only wakes: it is sent outside the append's
+transaction, in batches, and readers also poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+import structlog
+
+from events.event import Recorded
+from events.thread_events import ThreadEvent
+from events.thread_state import ThreadState
+from service.database import CONNECT_TIMEOUT, connect
+from service.errors import StartupError
+from sql import queries
+
+log = structlog.get_logger()
+
+CHANNEL = "everthread"
+# The first half of the two-part advisory lock; the second is the process's number.
+NAMESPACE = 0x4556_5448
+LOOK_EVERY = 0.2
+RECONNECT_AFTER = 0.5
+# Postgres takes payloads under 8,000 bytes; a thread id is some 31.
+IDS_PER_NOTIFY = 200
+_SQL = queries("peers")
+
+
+class Peers:
+    """This process among its peers. `live` holds the numbers of all processes that are alive, ours among them."""
+
+    def __init__(self, url: str, *, woken: Callable[[str], None], changed: Callable[[], None]) -> None:
+        self.process = secrets.randbelow(2**31 - 1) + 1
+        self.live: frozenset[int] = frozenset({self.process})
+        self._url = url
+        self._woken = woken
+        self._changed = changed
+        self._outbox: set[str] = set()
+        self._db: asyncpg.Connection[Any] | None = None
+
+    def committed(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
+        if len(self.live) > 1:
+            self._outbox.add(thread_id)
+
+    def woken(self, thread_id: str) -> None:
+        """Nothing to pass on: whoever appended has told everybody."""
+
+    async def join(self) -> None:
+        """Takes this process's lock and looks around. Raises StartupError where the connection cannot hold a lock."""
+        db = await connect(self._url)
+        if not await db.fetchval(_SQL["hold"], NAMESPACE, self.process):
+            await db.close()
+            raise StartupError("The database's direct connection cannot hold an advisory lock.")
+        await db.add_listener(CHANNEL, self._heard)
+        self._db = db
+        await self._look(db)
+
+    async def run(self) -> None:
+        """Looks and tells, for as long as the process lives; a lost connection is made again."""
+        while True:
+            try:
+                if self._db is None:
+                    await self.join()
+                assert self._db is not None
+                await self._tell(self._db)
+                await self._look(self._db)
+                await asyncio.sleep(LOOK_EVERY)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StartupError, TimeoutError) as error:
+                log.warning("lost the direct connection", error=str(error) or type(error).__name__)
+                await self.leave()
+                await asyncio.sleep(RECONNECT_AFTER)
+
+    async def leave(self) -> None:
+        """Lets the lock go: peers take over at once."""
+        db, self._db = self._db, None
+        if db is not None:
+            try:
+                await db.close(timeout=CONNECT_TIMEOUT)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                db.terminate()
+
+    async def _look(self, db: asyncpg.Connection[Any]) -> None:
+        live = frozenset(row["process"] for row in await db.fetch(_SQL["live"], NAMESPACE)) | {self.process}
+        if live != self.live:
+            self.live = live
+            self._changed()
+
+    async def _tell(self, db: asyncpg.Connection[Any]) -> None:
+        ids, self._outbox = sorted(self._outbox), set()
+        for start in range(0, len(ids), IDS_PER_NOTIFY):
+            payload = " ".join([str(self.process), *ids[start : start + IDS_PER_NOTIFY]])
+            await db.execute(_SQL["notify"], CHANNEL, payload)
+
+    def _heard(self, _db: object, _pid: int, _channel: str, payload: object) -> None:
+        sender, *thread_ids = str(payload).split(" ")
+        if sender != str(self.process):
+            for thread_id in thread_ids:
+                self._woken(thread_id)

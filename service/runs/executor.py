@@ -1,0 +1,259 @@
+"""Carries one claimed run forward: plan, perform, append, until there is nothing for a process to do.
+
+An executor holds nothing that the log does not: another one may start from the same events at any moment, and the epoch
+in its commands sees to it that only the latest claim can append.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import assert_never
+
+import orjson
+import structlog
+
+from events.event import Origin, now
+from events.ids import new_id
+from events.objects import Run
+from events.thread_commands import (
+    BreakModelCall,
+    CallIds,
+    ExecutorCommand,
+    ExhaustRun,
+    FailRun,
+    FinishModelCall,
+    Partial,
+    StartModelCall,
+    StopRun,
+)
+from events.thread_events import LastError, Usage
+from events.thread_state import OpenCall, RunState, ThreadState
+from projections import runs
+from service.feed import Feed
+from service.model.base import ChatRequest, Finished, Model, ModelError
+from service.runs import history, prompt
+from service.runs.plan import Exhaust, Fail, PerformCall, Rest, StartCall, Stop, missing_tools, plan
+from service.runs.reply import Reply
+from service.write import Writer
+
+log = structlog.get_logger()
+
+NOTHING = Usage()
+
+
+class OutOfPrompt(Exception):
+    """Not even the newest message fits into what the run may still send."""
+
+
+def call_ids() -> CallIds:
+    """Fresh ids for what a model call may bring."""
+    return CallIds(new_id("msg"), new_id("step"), new_id("step"))
+
+
+class Executor:
+    """One claim on one run. `ours` is the (call, attempt) journaled by this claim, if it came with one."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        model: Model,
+        origin: Origin,
+        thread_id: str,
+        run_id: str,
+        epoch: int,
+        ours: tuple[int, int] | None,
+        run: Run | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.thread_id = thread_id
+        self.epoch = epoch
+        self.interrupted = asyncio.Event()
+        self._writer = writer
+        self._model = model
+        self._origin = origin
+        self._ours = ours
+        self._run = run
+
+    @property
+    def _feed(self) -> Feed:
+        return self._writer.feed
+
+    def holds(self, state: ThreadState) -> bool:
+        """Whether this claim still stands."""
+        return state.run is not None and state.run.id == self.run_id and state.run.epoch == self.epoch
+
+    async def carry(self, state: ThreadState) -> None:
+        """Carries the run on from `state`. Returns when it ended, rests, or is no longer ours.
+
+        Raises StaleClaim where another claim overtook an append, and what the database raises.
+        """
+        while self.holds(state):
+            assert state.run is not None
+            command = await self._next(state.run)
+            if command is None:
+                return
+            written = await self._writer.thread(self._origin, self.thread_id, command)
+            state = written.state if written.recorded else await self._writer.load_thread(self.thread_id)
+            if isinstance(command, StartModelCall) and self.holds(state) and state.run and state.run.call:
+                self._ours = (state.run.call.number, state.run.call.attempt)
+
+    def forget_calls(self) -> None:
+        """After an append of unknown outcome: the open call's result is lost, so it is made again."""
+        self._ours = None
+
+    async def fail(self, message: str) -> None:
+        """Ends the run as failed. Raises as `carry` does."""
+        error = LastError(code="server_error", message=message)
+        await self._writer.thread(self._origin, self.thread_id, FailRun(self.run_id, self.epoch, error))
+
+    async def _next(self, state: RunState) -> ExecutorCommand | None:
+        run = self._run or await self._load_run()
+        action = plan(state, ours=self._ours, missing=missing_tools(run.tools), at=now().timestamp())
+        match action:
+            case Rest():
+                return None
+            case StartCall():
+                return StartModelCall(self.run_id, self.epoch, call_ids())
+            case PerformCall():
+                assert state.call is not None
+                return await self._perform(run, state, state.call)
+            case Stop():
+                return StopRun(self.run_id, self.epoch, Partial(), NOTHING)
+            case Fail(error=error):
+                return FailRun(self.run_id, self.epoch, error)
+            case Exhaust(reason=reason):
+                return ExhaustRun(self.run_id, self.epoch, reason)
+            case _:
+                assert_never(action)
+
+    async def _load_run(self) -> Run:
+        async with self._writer.pool.acquire() as db:
+            self._run = await runs.get(db, self._origin.project_id, self.thread_id, self.run_id)
+        return self._run
+
+    async def _perform(self, run: Run, state: RunState, call: OpenCall) -> ExecutorCommand | None:
+        """Makes the model call and says what came of it. None where the run was taken from us meanwhile."""
+        reply = Reply(self.run_id, call)
+        try:
+            request = await self._request(run, state, call)
+        except OutOfPrompt:
+            if run.max_prompt_tokens is not None:
+                return ExhaustRun(self.run_id, self.epoch, "max_prompt_tokens")
+            message = f"The newest message alone does not fit into the context window of '{run.model}'."
+            return FailRun(self.run_id, self.epoch, LastError(code="invalid_prompt", message=message))
+        reading = asyncio.create_task(self._read(request, reply))
+        try:
+            held = await self._watch_over(reading, state.expires_at)
+        finally:
+            reading.cancel()
+            with suppress(asyncio.CancelledError, ModelError):
+                await reading
+        if not held:
+            return None
+        if not reading.done() or reading.cancelled():
+            return StopRun(self.run_id, self.epoch, reply.said, await self._usage(request, reply))
+        error = reading.exception()
+        if isinstance(error, ModelError):
+            log.warning("model call failed", code=error.code, error=error.message, attempt=call.attempt)
+            last_error = LastError(code=error.code, message=error.message)
+            usage = await self._usage(request, reply)
+            return BreakModelCall(self.run_id, self.epoch, reply.said, last_error, usage)
+        if error is not None:
+            raise error
+        assert reply.finished is not None
+        return await self._finish(request, reply, reply.finished)
+
+    async def _finish(self, request: ChatRequest, reply: Reply, finished: Finished) -> FinishModelCall:
+        usage = await self._usage(request, reply)
+        return FinishModelCall(self.run_id, self.epoch, reply.said, finished.reason, finished.model, usage)
+
+    async def _watch_over(self, reading: asyncio.Task[None], expires_at: int) -> bool:
+        """Waits until the call ended, or must be stopped: the run was cancelled, or its time is up.
+
+        False where the claim is no longer ours.
+        """
+        while not reading.done():
+            interruption = asyncio.create_task(self.interrupted.wait())
+            left = expires_at - now().timestamp()
+            try:
+                await asyncio.wait({reading, interruption}, timeout=max(0, left), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                interruption.cancel()
+            if not self.interrupted.is_set():
+                return True
+            self.interrupted.clear()
+            state = await self._writer.load_thread(self.thread_id)
+            if not self.holds(state):
+                return False
+            if state.run is not None and state.run.status == "cancelling":
+                return True
+        return True
+
+    async def _read(self, request: ChatRequest, reply: Reply) -> None:
+        stream = self._model.stream(request)
+        try:
+            async for events in stream:
+                live = reply.take(events)
+                if live:
+                    self._feed.live(self.thread_id, live)
+        finally:
+            await stream.aclose()
+
+    async def _request(self, run: Run, state: RunState, call: OpenCall) -> ChatRequest:
+        """Raises OutOfPrompt."""
+        info = self._model.info(run.model)
+        entries = await history.load(self._writer.pool, self._origin.project_id, run, info.context_window)
+        units = prompt.units(entries, run.id, vision=info.vision)
+        head, tools = prompt.system(run), prompt.chat_tools(run)
+        spent = state.usage
+        allowed = prompt.budget(info.context_window, run, spent.prompt_tokens, spent.completion_tokens)
+        tools_text = orjson.dumps(tools).decode() if tools else ""
+        if not prompt.surely_fits(units, head, tools_text, allowed):
+            fitting = await asyncio.to_thread(
+                prompt.truncate, units, head, tools_text, allowed, lambda text: self._model.count(run.model, text)
+            )
+            if fitting is None:
+                raise OutOfPrompt
+            units = fitting
+        left = None
+        if run.max_completion_tokens is not None:
+            left = run.max_completion_tokens - spent.completion_tokens
+        return ChatRequest(
+            model=run.model,
+            messages=[*head, *(message for unit in units for message in unit)],
+            tools=tools,
+            tool_choice=prompt.tool_choice(run, call.number) if tools else None,
+            parallel_tool_calls=run.parallel_tool_calls if tools else None,
+            temperature=run.temperature,
+            top_p=run.top_p,
+            response_format=prompt.response_format(run),
+            reasoning_effort=run.reasoning_effort,
+            max_completion_tokens=left,
+        )
+
+    async def _usage(self, request: ChatRequest, reply: Reply) -> Usage:
+        """The call's tokens: as the upstream said, else counted, off the event loop."""
+        said, finished = reply.said, reply.finished
+        if finished is not None and finished.usage is not None:
+            given = finished.usage
+            return Usage(
+                prompt_tokens=given.prompt_tokens,
+                completion_tokens=given.completion_tokens,
+                cached_tokens=given.cached_tokens,
+                reasoning_tokens=given.reasoning_tokens,
+            )
+        if said.empty and finished is None:
+            return NOTHING
+        return await asyncio.to_thread(self._count, request, said)
+
+    def _count(self, request: ChatRequest, said: Partial) -> Usage:
+        def count(text: str) -> int:
+            return self._model.count(request.model, text) if text else 0
+
+        tools = orjson.dumps(list(request.tools)).decode() if request.tools else ""
+        calls = "".join(call["name"] + call["arguments"] for call in said.tool_calls)
+        return Usage(
+            prompt_tokens=prompt.measure([dict(message) for message in request.messages], count) + count(tools),
+            completion_tokens=count(said.text) + count(said.refusal) + count(calls),
+        )

@@ -1,0 +1,201 @@
+"""Sees to it that every run that needs a process has one, and that none outlives its time.
+
+Runs come to this process by claim: with the append that creates or wakes them where there is room (`offer`), else by the
+scan, which also takes over the runs of processes that died and expires what is overdue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+import structlog
+
+from events import thread_events as e
+from events.errors import DomainError, StaleClaim
+from events.event import Origin, Recorded, now
+from events.fold import opened_run
+from events.objects import Run
+from events.thread_commands import Claim, ClaimRun, ExpireRun
+from events.thread_state import ThreadState
+from projections import runs
+from service.model.base import Model
+from service.peers import Peers
+from service.runs.executor import Executor, call_ids
+from service.runs.plan import missing_tools
+from service.write import DATABASE_ERRORS, Writer
+
+log = structlog.get_logger()
+
+SCAN_EVERY = 1.0
+# A live process expires its own runs to the second; others step in after this grace.
+EXPIRY_GRACE = 3
+SCAN_LIMIT = 200
+RETRY_AFTER = 0.5
+STARTUP_CLAIMS = 16
+
+
+class Supervisor:
+    def __init__(self, writer: Writer, model: Model, peers: Peers, *, max_runs: int) -> None:
+        self._writer = writer
+        self._model = model
+        self._peers = peers
+        self._max_runs = max_runs
+        self._offered = 0
+        self._executors: dict[str, Executor] = {}
+        self._backlog = False
+        self._nudge = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    @property
+    def active(self) -> int:
+        """Runs at work in this process."""
+        return len(self._executors)
+
+    @contextmanager
+    def offer(self, tools: Sequence[Mapping[str, Any]] = ()) -> Iterator[Claim | None]:
+        """A claim to go with the append that creates or wakes a run, while the context lasts; None where it is full."""
+        if self._tasks is None or len(self._executors) + self._offered >= self._max_runs:
+            self._backlog = True
+            yield None
+            return
+        self._offered += 1
+        try:
+            yield Claim(self._peers.process, None if missing_tools(tools) else call_ids())
+        finally:
+            self._offered -= 1
+
+    def committed(self, thread_id: str, recorded: Sequence[Recorded[e.ThreadEvent]], state: ThreadState) -> None:
+        """Starts the executor of a run that was just claimed for us; tells one whose run was changed by another."""
+        executor = self._executors.get(thread_id)
+        if any(isinstance(r.event, e.RunClaimed) and r.event.process == self._peers.process for r in recorded):
+            self._start(thread_id, recorded, state)
+        elif executor is not None and (
+            not executor.holds(state) or (state.run is not None and state.run.status == "cancelling")
+        ):
+            executor.interrupted.set()
+
+    def woken(self, thread_id: str) -> None:
+        executor = self._executors.get(thread_id)
+        if executor is not None:
+            executor.interrupted.set()
+
+    def nudge(self) -> None:
+        """Scan now: a peer came or went."""
+        self._nudge.set()
+
+    async def run(self) -> None:
+        """Supervises until cancelled. Cancelling stops the executors; their runs go on in whoever claims them next."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            while True:
+                self._nudge.clear()
+                try:
+                    wait = await self._scan()
+                except DATABASE_ERRORS as error:
+                    log.warning("scan failed", error=str(error) or type(error).__name__)
+                    wait = RETRY_AFTER
+                try:
+                    async with asyncio.timeout(wait):
+                        await self._nudge.wait()
+                except TimeoutError:
+                    pass
+
+    async def _scan(self) -> float:
+        """Expires what is overdue, then claims what nobody holds. Returns the seconds until the next look."""
+        at = int(now().timestamp())
+        async with self._writer.pool.acquire() as db:
+            overdue = await runs.overdue(db, at, SCAN_LIMIT)
+        for run in overdue:
+            await self._expire(run, at)
+        room = min(SCAN_LIMIT, self._max_runs - len(self._executors) - self._offered)
+        if room > 0:
+            live = self._peers.live
+            async with self._writer.pool.acquire() as db:
+                waiting = await runs.unowned(db, sorted(live), room)
+                first = await runs.next_expiry(db)
+            self._backlog = len(waiting) == room
+            for start in range(0, len(waiting), STARTUP_CLAIMS):
+                await asyncio.gather(*(self._claim(run) for run in waiting[start : start + STARTUP_CLAIMS]))
+        else:
+            self._backlog = True
+            async with self._writer.pool.acquire() as db:
+                first = await runs.next_expiry(db)
+        left = SCAN_EVERY if first is None else first - now().timestamp()
+        return min(SCAN_EVERY, max(left, 0.05))
+
+    async def _expire(self, run: runs.ActiveRun, at: int) -> None:
+        """Expires a run, unless a live process holds it and is about to do so itself."""
+        if run.process in self._peers.live:
+            async with self._writer.pool.acquire() as db:
+                overdue = await runs.overdue(db, at - EXPIRY_GRACE, SCAN_LIMIT)
+            if run not in overdue:
+                return
+        await self._try(run, ExpireRun(run.run_id))
+
+    async def _claim(self, run: runs.ActiveRun) -> None:
+        await self._try(run, ClaimRun(run.run_id, self._peers.process, run.process))
+
+    async def _try(self, run: runs.ActiveRun, command: ExpireRun | ClaimRun) -> None:
+        try:
+            await self._writer.thread(self._origin(run.project_id), run.thread_id, command)
+        except DomainError as error:
+            log.info("left alone", thread_id=run.thread_id, run_id=run.run_id, reason=error.message)
+
+    def _start(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+        if self._tasks is None or state.run is None:
+            return
+        run: Run | None = None
+        ours: tuple[int, int] | None = None
+        for entry in recorded:
+            if isinstance(entry.event, e.RunCreated):
+                run = opened_run(entry)
+            elif isinstance(entry.event, e.ModelCallStarted):
+                ours = (entry.event.call, entry.event.attempt)
+        origin = self._origin(recorded[0].project_id, cause=state.run.id)
+        executor = Executor(self._writer, self._model, origin, thread_id, state.run.id, state.run.epoch, ours, run)
+        self._executors[thread_id] = executor
+        self._tasks.create_task(self._execute(executor, state))
+
+    async def _execute(self, executor: Executor, state: ThreadState) -> None:
+        """Carries a run on whatever happens: a failing database is waited for, anything unforeseen fails the run."""
+        structlog.contextvars.bind_contextvars(thread_id=executor.thread_id, run_id=executor.run_id)
+        try:
+            while True:
+                try:
+                    return await executor.carry(state)
+                except StaleClaim:
+                    return None
+                except (*DATABASE_ERRORS, TimeoutError) as error:
+                    log.warning("the database failed a run; trying again", error=str(error) or type(error).__name__)
+                    state = await self._reload(executor)
+                except Exception as error:
+                    log.exception("a run broke")
+                    return await self._give_up(executor, error)
+        finally:
+            if self._executors.get(executor.thread_id) is executor:
+                del self._executors[executor.thread_id]
+            if self._backlog:
+                self._nudge.set()
+
+    async def _reload(self, executor: Executor) -> ThreadState:
+        while True:
+            await asyncio.sleep(RETRY_AFTER)
+            try:
+                executor.forget_calls()
+                return await self._writer.load_thread(executor.thread_id)
+            except (*DATABASE_ERRORS, TimeoutError):
+                continue
+
+    async def _give_up(self, executor: Executor, error: Exception) -> None:
+        """Fails the run with the cause. Where even that fails, its expiry ends it."""
+        try:
+            await executor.fail(f"The server failed on this run: {type(error).__name__}: {error}")
+        except (DomainError, *DATABASE_ERRORS, asyncpg.PostgresError) as second:
+            log.error("could not fail a run", error=str(second))
+
+    def _origin(self, project_id: str, cause: str | None = None) -> Origin:
+        return Origin(project_id=project_id, actor=f"process:{self._peers.process}", cause=cause)
