@@ -1,0 +1,96 @@
+"""The data directory: where it is, who uses it, and the API key in it.
+
+A live server holds an flock on `lock`; the kernel drops it when the process ends, however it ends, so a directory is in
+use exactly as long as somebody uses it. A server with its own Postgres in the directory holds it alone; servers over a
+database elsewhere may share one. Folders that exist already keep their permissions.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from typing import Self
+
+import platformdirs
+
+from service.errors import StartupError
+
+ROOT_DATA_DIR = Path("/var/lib/everthread")
+_KEY_BYTES = 24
+
+
+def default_data_dir() -> Path:
+    """/var/lib/everthread for root, else the user's data folder."""
+    return ROOT_DATA_DIR if os.geteuid() == 0 else Path(platformdirs.user_data_path("everthread"))
+
+
+class DataDir:
+    """A data directory that this process holds. `acquire` makes it where missing; `release` lets it go."""
+
+    def __init__(self, path: Path, lock_fd: int) -> None:
+        self.path = path
+        self._lock_fd = lock_fd
+
+    @classmethod
+    def acquire(cls, path: Path | None = None, *, shared: bool = False) -> Self:
+        """Takes the directory, or raises StartupError where a live server has it or it cannot be written."""
+        path = (path or default_data_dir()).expanduser().absolute()
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock_fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartupError(f"Cannot use the data directory {path}: {error.strerror}") from None
+        try:
+            fcntl.flock(lock_fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock_fd, 200, 0).decode(errors="replace").strip() or "another server"
+            os.close(lock_fd)
+            raise StartupError(f"The data directory {path} is in use by {holder}") from None
+        held = cls(path, lock_fd)
+        held.announce(f"process {os.getpid()}")
+        return held
+
+    def announce(self, holder: str) -> None:
+        """Says in the lock file who holds the directory, for the error line of a second server."""
+        os.ftruncate(self._lock_fd, 0)
+        os.pwrite(self._lock_fd, holder.encode(), 0)
+
+    def api_key(self) -> str:
+        """The key kept here, made at the first call with mode 0600."""
+        file = self.path / "api_key"
+        try:
+            return _read_key(file) or _write_key(file)
+        except OSError as error:
+            raise StartupError(f"Cannot use {file}: {error.strerror}") from None
+
+    def release(self) -> None:
+        """Lets the directory go. Calling it again does nothing."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def _read_key(file: Path) -> str | None:
+    try:
+        return file.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def _write_key(file: Path) -> str:
+    """Makes the key, whole or not at all. Where another server was first, its key is the key."""
+    new = file.with_name(f"api_key.{os.getpid()}")
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w") as out:
+        out.write(f"et-{secrets.token_urlsafe(_KEY_BYTES)}\n")
+        out.flush()
+        os.fsync(out.fileno())
+    try:
+        os.link(new, file)
+    except FileExistsError:
+        if _read_key(file) is None:  # somebody emptied it
+            new.replace(file)
+    new.unlink(missing_ok=True)
+    return _read_key(file) or ""

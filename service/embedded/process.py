@@ -1,0 +1,83 @@
+"""Child processes that never outlive us: started so, watched so, stopped so.
+
+A child gets a session of its own, so that Ctrl-C reaches us alone and we stop things in order. On Linux the kernel
+signals it when we die, even by `kill -9`. Start children from the main thread: the kernel watches the thread that forked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+_PR_SET_PDEATHSIG = 1
+_POLL_S = 0.01
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    log: IO[bytes],
+    uid: int | None,
+    death_signal: signal.Signals,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Starts a child that gets `death_signal` when we die. Raises OSError."""
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=stdin,
+        stdout=log if stdout is None else stdout,
+        stderr=log,
+        start_new_session=True,
+        user=uid,
+        group=uid,
+        extra_groups=None if uid is None else [],
+        preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509  # one system call, bound before: safe with threads
+    )
+
+
+def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
+    # Runs in the child after it changed its user, which would have cleared the setting.
+    prctl = _prctl
+    return None if prctl is None else lambda: prctl(_PR_SET_PDEATHSIG, int(death_signal))
+
+
+async def ended(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Waits for the child's end; False where it still runs after `timeout_s`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while child.poll() is None:
+        if loop.time() > deadline:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
+
+
+async def stop(child: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]]) -> None:
+    """Sends each signal in turn and gives the child that many seconds to end."""
+    for number, timeout_s in steps:
+        if child.poll() is not None:
+            return
+        child.send_signal(number)
+        if await ended(child, timeout_s):
+            return
+
+
+def last_line(log: Path) -> str:
+    """The last line that a child wrote, for an error message."""
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1].strip() if lines else "it said nothing"

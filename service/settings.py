@@ -1,0 +1,82 @@
+"""The settings: environment variables EVERTHREAD_*, and what the command line says over them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import StartupError
+
+PREFIX = "EVERTHREAD_"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Use `Settings.load()`, which turns a wrong value into one clear line.
+
+    URLs of databases are secrets too, because they may hold a password.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
+
+    database_url: SecretStr | None = Field(None, description="PostgreSQL 15+ with pgvector ≥ 0.8; default: embedded")
+    database_direct_url: SecretStr | None = Field(None, description="The same database past a pooler")
+    data_dir: Path | None = Field(None, description="Default: /var/lib/everthread as root, else the user's data folder")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen at")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one")
+    api_key: SecretStr | None = Field(None, description="Default: made at first start, kept in the data directory")
+    model_base_url: str | None = Field(None, description="An OpenAI-compatible server; default: the embedded model")
+    model_api_key: SecretStr | None = Field(None, description="Key for the model server")
+    models: Path | None = Field(None, description="TOML file that maps model names to upstreams")
+    max_runs: int = Field(64, ge=1, le=10_000, description="Runs at once in this process")
+    run_expires_s: int = Field(600, ge=1, le=86_400, description="Seconds after which a run expires")
+    beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
+
+    @field_validator("model_base_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/") if value is not None else None
+
+    @field_validator("database_url", "database_direct_url")
+    @classmethod
+    def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _printable_key(cls, value: SecretStr | None) -> SecretStr | None:
+        key = value.get_secret_value() if value is not None else "x"
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError("must be printable ASCII without spaces")
+        return value
+
+    @field_validator("models")
+    @classmethod
+    def _readable_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"no such file: {value}")
+        return value
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Reads the environment; `overrides` that are not None win. Raises StartupError, one line, no secret in it."""
+        try:
+            return cls(**{name: value for name, value in overrides.items() if value is not None})
+        except ValidationError as error:
+            raise StartupError(_one_line(error, overrides)) from None
+
+
+def _one_line(error: ValidationError, overrides: dict[str, Any]) -> str:
+    """Names each wrong setting as the user wrote it. The values stay out: one of them may be a key."""
+    problems = []
+    for item in error.errors(include_input=False, include_url=False, include_context=False):
+        name = str(item["loc"][0]) if item["loc"] else "settings"
+        given = f"--{name.replace('_', '-')}" if overrides.get(name) is not None else PREFIX + name.upper()
+        problems.append(f"{given}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(problems)
