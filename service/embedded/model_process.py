@@ -1,8 +1,8 @@
 """The process that serves the embedded model: `python -m service.embedded.model_process`.
 
-Its settings come as one line of JSON at stdin, so that the key shows in no process list; one line of JSON at stdout says
-where it listens. It ends when stdin does, that is with its parent, however that ended. What llama.cpp writes goes to
-stderr.
+Its settings come as one line of JSON at stdin, so that the key shows in no process list; one line of JSON at stdout
+says where it listens. It ends when stdin does, that is with its parent, however that ended. What llama.cpp writes goes
+to stderr.
 """
 
 from __future__ import annotations

@@ -198,18 +198,24 @@ def _environment() -> dict[str, str]:
 async def _stop_leftover(cluster: Path) -> None:
     """Stops a Postgres that a killed server of ours left on this data, and forgets its lock file."""
     lock = cluster / "postmaster.pid"
-    try:
-        lines = lock.read_text().splitlines()
-        process = psutil.Process(int(lines[0]))
-        ours = process.name() == "postgres" and process.cwd() == os.path.realpath(cluster)
-    except (FileNotFoundError, ValueError, IndexError, psutil.Error):
-        lines, ours, process = [], False, None
-    if ours and process is not None:
+    lines = lock.read_text().splitlines() if lock.exists() else []
+    process = _postgres_in(cluster, lines[0]) if lines else None
+    if process is not None:
         await _end(process)
     if len(lines) > 4 and Path(lines[4]).name.startswith(_SOCKET_PREFIX):
         shutil.rmtree(lines[4], ignore_errors=True)
     # We hold the data directory, so what runs under that number now is another program, perhaps of another container.
     lock.unlink(missing_ok=True)
+
+
+def _postgres_in(cluster: Path, pid: str) -> psutil.Process | None:
+    """The process of that number, where it is a Postgres on this data."""
+    try:
+        process = psutil.Process(int(pid))
+        ours = process.name() == "postgres" and process.cwd() == os.path.realpath(cluster)
+    except (ValueError, psutil.Error):
+        return None
+    return process if ours else None
 
 
 async def _end(process: psutil.Process) -> None:

@@ -1,7 +1,8 @@
 """Child processes that never outlive us: started so, watched so, stopped so.
 
 A child gets a session of its own, so that Ctrl-C reaches us alone and we stop things in order. On Linux the kernel
-signals it when we die, even by `kill -9`. Start children from the main thread: the kernel watches the thread that forked.
+signals it when we die, even by `kill -9`. Start children from the main thread: the kernel watches the thread that
+forked.
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+# Sourced by the other scripts, not run: sets up .venv and .venvs through uv, from the locks, when a lock has changed.
+# Needs Python 3.11 or newer. Where uv is missing it is brought into .uv, with no change to the system's Python.
+
+ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    say "everthread: $*"
+    exit 1
+}
+
+find_python() {
+    for candidate in "${EVERTHREAD_PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 python; do
+        [ -n "$candidate" ] || continue
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            PYTHON=$("$candidate" -c 'import sys; print(sys.executable)')
+            return
+        fi
+    done
+    fail "Python 3.11 or newer is needed; EVERTHREAD_PYTHON may name one"
+}
+
+# uv knows nothing of pip's settings: a mirror or certificate that pip was given serves uv too.
+adopt_pip_settings() {
+    if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then
+        mirror=${PIP_INDEX_URL:-$("$PYTHON" -m pip config get global.index-url 2>/dev/null || true)}
+        if [ -n "$mirror" ]; then
+            export UV_DEFAULT_INDEX="$mirror"
+        fi
+    fi
+    if [ -z "${SSL_CERT_FILE:-}" ] && [ -n "${PIP_CERT:-}" ]; then
+        export SSL_CERT_FILE="$PIP_CERT"
+    fi
+}
+
+find_uv() {
+    UV=
+    for candidate in "$(command -v uv || true)" "$ROOT/.uv/bin/uv" "$ROOT/.uv/lib/bin/uv"; do
+        if [ -n "$candidate" ] && "$candidate" --version >/dev/null 2>&1; then
+            UV=$candidate
+            return
+        fi
+    done
+    say "Bringing in uv …"
+    rm -rf "$ROOT/.uv"
+    # pip refuses to touch a system's Python (PEP 668); a venv, or a folder of its own, is none.
+    if "$PYTHON" -m venv "$ROOT/.uv" >/dev/null 2>&1; then
+        "$ROOT/.uv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes \
+            -r "$ROOT/requirements-uv.lock" >&2 || fail "pip could not install uv (see above)"
+        UV=$ROOT/.uv/bin/uv
+        return
+    fi
+    rm -rf "$ROOT/.uv"
+    "$PYTHON" -m pip --version >/dev/null 2>&1 ||
+        fail "neither uv nor pip nor venv is here: install one of them (on Debian: apt-get install python3-venv)"
+    "$PYTHON" -m pip install -q --disable-pip-version-check --require-hashes --target "$ROOT/.uv/lib" \
+        -r "$ROOT/requirements-uv.lock" >&2 || fail "pip could not install uv (see above)"
+    UV=$ROOT/.uv/lib/bin/uv
+}
+
+prepare_uv() {
+    [ -n "${UV:-}" ] && return
+    find_python
+    adopt_pip_settings
+    find_uv
+    export UV_NO_PROGRESS="${UV_NO_PROGRESS:-}" UV_PYTHON_DOWNLOADS=never UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-120}"
+    [ -n "$UV_NO_PROGRESS" ] || unset UV_NO_PROGRESS
+}
+
+# Where the environment stands: the lock, the place, and what the project's file says.
+state_of() { { printf '%s\n' "$ROOT"; cat "$ROOT/pyproject.toml" "$1"; } | cksum; }
+
+# make_venv FOLDER: makes the virtual environment, unless a working one is there.
+make_venv() {
+    if "$1/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+        return
+    fi
+    "$UV" venv --quiet --clear --python "$PYTHON" "$1" >&2 || fail "cannot make $1"
+}
+
+# sync_venv FOLDER LOCK: installs what the lock says, only when something has changed.
+sync_venv() {
+    stamp=$1/.stamp-$(basename "$2" .lock)
+    state=$(state_of "$2")
+    if [ -x "$1/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; then
+        return 1
+    fi
+    prepare_uv
+    say "Installing $(basename "$2") into ${1#"$ROOT"/} …"
+    make_venv "$1"
+    "$UV" pip install --python "$1/bin/python" --no-deps --require-hashes -r "$2" >&2 ||
+        fail "the packages could not be installed (see above)"
+    printf '%s\n' "$state" >"$stamp.new"
+}
+
+# setup_project LOCK: .venv with the lock's packages and this project itself.
+setup_project() {
+    if sync_venv "$ROOT/.venv" "$1"; then
+        "$UV" pip install --quiet --python "$ROOT/.venv/bin/python" --offline --no-deps --no-build-isolation \
+            -e "$ROOT" >&2 || fail "Everthread itself could not be installed (see above)"
+        mv "$stamp.new" "$stamp"
+    fi
+}
+
+# setup_sdk VERSION: .venvs/openai-VERSION with that release of the official client.
+setup_sdk() {
+    mkdir -p "$ROOT/.venvs"
+    if sync_venv "$ROOT/.venvs/openai-$1" "$ROOT/tests/sdks/openai-$1.lock"; then
+        mv "$stamp.new" "$stamp"
+    fi
+}
