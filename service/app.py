@@ -1,0 +1,146 @@
+"""The one place that builds things: database, model, supervisor, HTTP; and takes them down in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+from aiohttp import web
+
+from service import database
+from service.database import Pool, open_pool
+from service.errors import StartupError
+from service.feed import Feed
+from service.http.deps import Deps
+from service.http.routes import make_app
+from service.model.base import ModelInfo
+from service.model.catalog import CatalogError
+from service.model.router import Router, open_model
+from service.peers import Peers
+from service.runs.supervisor import Supervisor
+from service.settings import Settings
+from service.write import Writer
+
+log = structlog.get_logger()
+
+# Seconds that requests under way get to end when the server stops; streams are ended, their runs go on at next start.
+SHUTDOWN_TIMEOUT = 2.0
+BACKLOG = 1024
+# A header block longer than this is refused before it is read whole.
+MAX_HEADER = 16_384
+
+EMBEDDED = ModelInfo(
+    upstream_name="embedded", context_window=8192, encoding="cl100k_base", margin=1.2, vision=False, tools=False
+)
+
+
+async def serve(
+    settings: Settings,
+    *,
+    database_url: str,
+    api_key: str,
+    model_base_url: str,
+    model_api_key: str | None,
+    embedded_model: bool,
+    ready: Callable[[str], None],
+) -> None:
+    """Migrates, serves and supervises until cancelled; calls `ready(base_url)` once it listens. Raises StartupError."""
+    async with AsyncExitStack() as stack:
+        try:
+            model = open_model(
+                model_base_url, model_api_key, settings.models, served=EMBEDDED if embedded_model else None
+            )
+        except CatalogError as error:
+            raise StartupError(str(error)) from None
+        stack.push_async_callback(model.close)
+        pool = await open_pool(database_url)
+        stack.push_async_callback(_close_pool, pool)
+        direct = settings.database_direct_url
+        feed, direct_url = Feed(), direct.get_secret_value() if direct else database_url
+        async with _supervised(settings, pool, feed, model, direct_url) as supervisor:
+            deps = Deps(
+                pool=pool,
+                writer=Writer(pool, feed),
+                feed=feed,
+                claims=supervisor,
+                api_key=api_key,
+                strict_beta=settings.beta == "strict",
+                run_lifetime=settings.run_expires_s,
+                health=lambda: _health(pool, model),
+            )
+            async with _listening(settings, deps) as base_url:
+                ready(base_url)
+                await asyncio.Event().wait()
+
+
+async def _health(pool: Pool, model: Router) -> Mapping[str, str | None]:
+    return {"database": await database.healthy(pool), "model": await model.healthy()}
+
+
+@asynccontextmanager
+async def _supervised(
+    settings: Settings, pool: Pool, feed: Feed, model: Router, direct_url: str
+) -> AsyncIterator[Supervisor]:
+    """The supervisor and this process's place among its peers, at work while the context lasts."""
+    supervisor: Supervisor | None = None
+
+    def changed() -> None:
+        if supervisor is not None:
+            supervisor.nudge()
+
+    peers = Peers(direct_url, woken=feed.woken, changed=changed)
+    await peers.join()
+    supervisor = Supervisor(Writer(pool, feed), model, peers, max_runs=settings.max_runs)
+    feed.listen(supervisor)
+    feed.listen(peers)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(peers.run()), tasks.create_task(supervisor.run())]
+            try:
+                yield supervisor
+            finally:
+                for task in background:
+                    task.cancel()
+    finally:
+        await peers.leave()
+
+
+@asynccontextmanager
+async def _listening(settings: Settings, deps: Deps) -> AsyncIterator[str]:
+    runner = web.AppRunner(
+        make_app(deps),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=SHUTDOWN_TIMEOUT,
+        max_line_size=MAX_HEADER,
+        max_field_size=MAX_HEADER,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
+        try:
+            await site.start()
+        except OSError as error:
+            where = f"{settings.host}:{settings.port}"
+            raise StartupError(f"Cannot listen at {where}: {error.strerror or error}. Choose another --port.") from None
+        host, port = runner.addresses[0][:2]
+        yield f"http://{_reachable(host)}:{port}/v1"
+    finally:
+        await runner.cleanup()
+
+
+def _reachable(host: str) -> str:
+    """A host that clients on this machine can use."""
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+async def _close_pool(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()

@@ -1,0 +1,48 @@
+"""/assistants"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from events.assistant import CreateAssistant, DeleteAssistant, ModifyAssistant
+from events.ids import new_id
+from projections import assistants
+from service.http.deps import deps, origin, wire
+from service.http.frame import answer, json_body
+from service.http.pages import cursor, listing
+
+
+async def create(request: web.Request) -> web.Response:
+    settings = wire(request).create_assistant(await json_body(request))
+    assistant_id = new_id("asst")
+    await deps(request).writer.assistant(origin(request), assistant_id, CreateAssistant(settings))
+    return await _shown(request, assistant_id)
+
+
+async def get(request: web.Request) -> web.Response:
+    return await _shown(request, request.match_info["assistant_id"])
+
+
+async def modify(request: web.Request) -> web.Response:
+    changes = wire(request).modify_assistant(await json_body(request))
+    assistant_id = request.match_info["assistant_id"]
+    await deps(request).writer.assistant(origin(request), assistant_id, ModifyAssistant(changes))
+    return await _shown(request, assistant_id)
+
+
+async def delete(request: web.Request) -> web.Response:
+    assistant_id = request.match_info["assistant_id"]
+    await deps(request).writer.assistant(origin(request), assistant_id, DeleteAssistant())
+    return answer(wire(request).deleted("assistant", assistant_id))
+
+
+async def page(request: web.Request) -> web.Response:
+    async with deps(request).pool.acquire() as db:
+        found = await assistants.page(db, origin(request).project_id, cursor(request))
+    return listing(request, found, wire(request).assistant)
+
+
+async def _shown(request: web.Request, assistant_id: str) -> web.Response:
+    async with deps(request).pool.acquire() as db:
+        found = await assistants.get(db, origin(request).project_id, assistant_id)
+    return answer(wire(request).assistant(found))

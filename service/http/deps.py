@@ -1,0 +1,58 @@
+"""What handlers work with, and what they know of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from events.event import Origin
+from events.thread_commands import Claim
+from service.database import Pool
+from service.feed import Feed
+from service.wire.base import Wire
+from service.write import Writer
+
+
+class Claims(Protocol):
+    """Who can take a run on at once: the supervisor, of which handlers know only this."""
+
+    def offer(self, tools: Sequence[Mapping[str, Any]] = ()) -> AbstractContextManager[Claim | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """`run_lifetime` in seconds. `health` names what is not well, by part: an empty answer is health."""
+
+    pool: Pool
+    writer: Writer
+    feed: Feed
+    claims: Claims
+    api_key: str
+    strict_beta: bool
+    run_lifetime: int
+    health: Callable[[], Awaitable[Mapping[str, str | None]]]
+
+
+DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+WIRE: web.RequestKey[Any] = web.RequestKey("wire", object)
+ORIGIN: web.RequestKey[Origin] = web.RequestKey("origin", Origin)
+
+
+def deps(request: web.Request) -> Deps:
+    return request.app[DEPS]
+
+
+def wire(request: web.Request) -> Wire:
+    """How this request's version of the API parses and renders."""
+    found: Wire = request[WIRE]
+    return found
+
+
+def origin(request: web.Request) -> Origin:
+    """Whose request it is: its project, key and id."""
+    return request[ORIGIN]

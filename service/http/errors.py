@@ -1,0 +1,74 @@
+"""Errors in the API's shape, `{"error": {message, type, param, code}}`: where exceptions become statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import orjson
+import structlog
+from aiohttp import web
+
+from events.errors import Conflict, DomainError, NotFound, Rejected
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ApiError(Exception):
+    """A refusal that is HTTP's own business: keys, headers, bodies."""
+
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None, kind: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body(message, param=param, code=code, kind=kind or _kind(status))
+
+
+def body(
+    message: str, *, param: str | None = None, code: str | None = None, kind: str = "invalid_request_error"
+) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def response(status: int, content: dict[str, Any]) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(content), content_type="application/json")
+
+
+@web.middleware
+async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Maps every exception once; what is not foreseen is logged whole and answered in one sentence."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return response(error.status, error.body)
+    except Rejected as error:
+        return response(400, body(error.message, param=error.param, code=error.code))
+    except NotFound as error:
+        return response(404, body(error.message, param=error.param))
+    except Conflict as error:
+        return response(503, body(error.message, kind="server_error"))
+    except DomainError as error:
+        return response(400, body(error.message))
+    except web.HTTPRequestEntityTooLarge as error:
+        return response(413, body(f"The request body is larger than {error.text or 'allowed'}."))
+    except web.HTTPNotFound:
+        return response(404, body(f"Invalid URL ({request.method} {request.path})", code="unknown_url"))
+    except web.HTTPMethodNotAllowed:
+        return response(405, body(f"Not allowed to {request.method} on {request.path}."))
+    except web.HTTPException as error:
+        return response(error.status, body(error.reason or "The request cannot be served.", kind=_kind(error.status)))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        log.exception("the database failed a request")
+        message = f"The server's database is not available: {type(error).__name__}. Please try again."
+        return response(503, body(message, kind="server_error"))
+    except Exception:
+        log.exception("a request broke")
+        return response(500, body("The server had an error while processing your request.", kind="server_error"))
+
+
+def _kind(status: int) -> str:
+    return "server_error" if status >= 500 else "invalid_request_error"

@@ -1,0 +1,121 @@
+"""What every request goes through: an id and headers, its key, its version of the API, its body."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from typing import Any
+
+import orjson
+import structlog
+from aiohttp import web
+
+from events.event import Origin
+from events.ids import new_id
+from service.http.deps import DEPS, ORIGIN, REQUEST_ID, WIRE, deps, wire
+from service.http.errors import ApiError, Handler
+from service.wire import v1, v2
+
+log = structlog.get_logger()
+
+OPENAI_VERSION = "2020-10-01"
+# The only project, until projects have their own keys.
+DEFAULT_PROJECT = "proj_default"
+MAX_BODY = 64 * 1024 * 1024
+BODY_TIMEOUT = 60.0
+_WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
+_OPEN_PATHS = frozenset({"/healthz"})
+
+
+@web.middleware
+async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Gives the request its id, logs it, and adds the headers that every response carries."""
+    request_id = new_id("req")
+    request[REQUEST_ID] = request_id
+    started = time.perf_counter()
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
+        response = await handler(request)
+        elapsed = (time.perf_counter() - started) * 1000
+        if not response.prepared:
+            response.headers.update(headers(request_id, elapsed))
+        log.debug("served", method=request.method, path=request.path, status=response.status, ms=round(elapsed, 1))
+        return response
+
+
+def headers(request_id: str, elapsed_ms: float) -> dict[str, str]:
+    return {
+        "x-request-id": request_id,
+        "openai-processing-ms": str(max(1, round(elapsed_ms))),
+        "openai-version": OPENAI_VERSION,
+    }
+
+
+@web.middleware
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Checks the key, and finds the version of the API that the request speaks."""
+    if request.path in _OPEN_PATHS:
+        return await handler(request)
+    _check_key(request)
+    request[ORIGIN] = Origin(project_id=DEFAULT_PROJECT, actor="key:default", request_id=request[REQUEST_ID])
+    request[WIRE] = _version(request)
+    return await handler(request)
+
+
+async def json_body(request: web.Request) -> Any:
+    """The decoded body; None where there is none. Raises ApiError for what is not JSON, too long or too slow."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            raw = await request.read()
+    except TimeoutError:
+        raise ApiError(408, f"The request body did not arrive within {BODY_TIMEOUT:.0f} seconds.") from None
+    if not raw.strip():
+        return None
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        message = (
+            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP"
+            f" library correctly. The API expects a JSON payload, but what was sent was not valid JSON: {error}.)"
+        )
+        raise ApiError(400, message) from error
+
+
+def answer(content: dict[str, Any], **extra: str) -> web.Response:
+    """A JSON response with status 200; `extra` are headers, with underscores for dashes."""
+    named = {name.replace("_", "-"): value for name, value in extra.items()}
+    return web.Response(body=orjson.dumps(content), content_type="application/json", headers=named)
+
+
+def includes(request: web.Request) -> frozenset[str]:
+    """The values of include[] (or include), each known to the version. Raises Rejected for any other."""
+    return wire(request).include([*request.query.getall("include[]", []), *request.query.getall("include", [])])
+
+
+def _check_key(request: web.Request) -> None:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    key = key.strip()
+    if scheme.lower() != "bearer" or not key:
+        message = (
+            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer"
+            " auth (i.e. Authorization: Bearer YOUR_KEY)."
+        )
+        raise ApiError(401, message)
+    if not hmac.compare_digest(key.encode(), request.app[DEPS].api_key.encode()):
+        shown = f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) > 12 else "*" * len(key)
+        raise ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+
+
+def _version(request: web.Request) -> Any:
+    """The wire of the OpenAI-Beta header, which may list several betas. Lenient servers take a missing one for v2."""
+    sent = [part.strip() for value in request.headers.getall("OpenAI-Beta", []) for part in value.split(",")]
+    for beta in sent:
+        if beta in _WIRES:
+            return _WIRES[beta]
+    if deps(request).strict_beta or any(beta.startswith("assistants=") for beta in sent):
+        message = (
+            "You must provide the 'OpenAI-Beta' header to access the Assistants API. Please try again by setting the"
+            " header 'OpenAI-Beta: assistants=v2'."
+        )
+        raise ApiError(400, message, code="invalid_beta")
+    return v2.WIRE

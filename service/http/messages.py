@@ -1,0 +1,93 @@
+"""/threads/{thread_id}/messages"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from events.errors import NotFound
+from events.objects import Message
+from events.thread_commands import AddMessage, DeleteMessage, ModifyMessage
+from projections import messages, threads
+from service.database import Connection
+from service.http.deps import deps, origin, wire
+from service.http.frame import answer, json_body
+from service.http.pages import cursor, listing
+
+
+async def create(request: web.Request) -> web.Response:
+    message = wire(request).create_message(await json_body(request))
+    thread_id = request.match_info["thread_id"]
+    await deps(request).writer.thread(origin(request), thread_id, AddMessage(message))
+    return await _shown(request, message.id)
+
+
+async def get(request: web.Request) -> web.Response:
+    return await _shown(request, request.match_info["message_id"])
+
+
+async def modify(request: web.Request) -> web.Response:
+    metadata = wire(request).modify_metadata(await json_body(request))
+    message_id = request.match_info["message_id"]
+    if metadata is not None:
+
+        async def command(db: Connection) -> ModifyMessage:
+            return ModifyMessage(message_id, await _found(request, db, message_id) is not None, metadata)
+
+        await deps(request).writer.thread(origin(request), request.match_info["thread_id"], command)
+    return await _shown(request, message_id)
+
+
+async def delete(request: web.Request) -> web.Response:
+    message_id = request.match_info["message_id"]
+
+    async def command(db: Connection) -> DeleteMessage:
+        found = await _found(request, db, message_id)
+        return DeleteMessage(message_id, found.role if found else None)
+
+    await deps(request).writer.thread(origin(request), request.match_info["thread_id"], command)
+    return answer(wire(request).deleted("thread.message", message_id))
+
+
+async def page(request: web.Request) -> web.Response:
+    project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
+    async with deps(request).pool.acquire() as db:
+        await threads.get(db, project_id, thread_id)
+        run_id = request.query.get("run_id") or None
+        found = await messages.page(db, project_id, thread_id, cursor(request), run_id)
+    return listing(request, found, wire(request).message)
+
+
+async def _found(request: web.Request, db: Connection, message_id: str) -> Message | None:
+    try:
+        return await messages.get(db, origin(request).project_id, request.match_info["thread_id"], message_id)
+    except NotFound:
+        return None
+
+
+async def _shown(request: web.Request, message_id: str) -> web.Response:
+    project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
+    async with deps(request).pool.acquire() as db:
+        await threads.get(db, project_id, thread_id)
+        found = await _found(request, db, message_id)
+    found = found or await _being_written(request, message_id)
+    return answer(wire(request).message(found))
+
+
+async def _being_written(request: web.Request, message_id: str) -> Message:
+    """The message that an open model call may bring: streams show its id before it is in the log. Raises NotFound."""
+    thread_id = request.match_info["thread_id"]
+    run = (await deps(request).writer.load_thread(thread_id)).run
+    if run is None or run.call is None or run.call.message_id != message_id:
+        raise NotFound("message", message_id)
+    return Message(
+        id=message_id,
+        thread_id=thread_id,
+        created_at=run.call.started_at,
+        role="assistant",
+        content=[],
+        attachments=[],
+        metadata={},
+        assistant_id=run.assistant_id,
+        run_id=run.id,
+        status="in_progress",
+    )

@@ -1,0 +1,163 @@
+"""/threads/{thread_id}/runs and /threads/runs"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import web
+
+from events import thread_events as e
+from events.event import Recorded
+from events.fold import opened_run, run_patch
+from events.ids import new_id
+from events.objects import Run, Step
+from events.run_settings import run_settings
+from events.thread_commands import (
+    CancelRun,
+    Claim,
+    CreateRun,
+    CreateThread,
+    ModifyRun,
+    RunSettings,
+    SubmitToolOutputs,
+)
+from projections import assistants, runs, steps, threads
+from service.database import Connection
+from service.http.deps import deps, origin, wire
+from service.http.frame import answer, includes, json_body
+from service.http.pages import cursor, listing
+from service.http.sse import stream_run
+from service.http.threads import creation
+from service.wire.base import RunRequest
+from service.write import Ask
+
+# What poll helpers wait between two looks (BEHAVIOUR.md, "Which clients send what"): our reads are cheap and current.
+POLL_AFTER_MS = 100
+
+
+async def create(request: web.Request) -> web.StreamResponse:
+    includes(request)
+    asked = wire(request).create_run(await json_body(request))
+    project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
+    async with deps(request).pool.acquire() as db:
+        await threads.get(db, project_id, thread_id)
+    return await _create(request, thread_id, asked, thread=None)
+
+
+async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
+    thread, asked = wire(request).create_thread_and_run(await json_body(request))
+    return await _create(request, new_id("thread"), asked, creation(thread))
+
+
+async def get(request: web.Request) -> web.Response:
+    return _polled(request, await _found(request))
+
+
+async def modify(request: web.Request) -> web.Response:
+    metadata = wire(request).modify_metadata(await json_body(request))
+    run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
+    if metadata is not None:
+
+        async def command(db: Connection) -> ModifyRun:
+            return ModifyRun(run_id, (await _read(request, db)).status, metadata)
+
+        await deps(request).writer.thread(origin(request), thread_id, command)
+    return answer(wire(request).run(await _found(request)))
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """Answers with status cancelling, also where the run could be cancelled at once."""
+    run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
+    before: list[Run] = []
+
+    async def command(db: Connection) -> CancelRun:
+        before[:] = [await _read(request, db)]
+        return CancelRun(run_id, before[0].status)
+
+    written = await deps(request).writer.thread(origin(request), thread_id, command)
+    return _polled(request, _as_of(before[0], written.recorded, e.RunCancelling))
+
+
+async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
+    asked = wire(request).submit_tool_outputs(await json_body(request))
+    run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
+    before: list[Run] = []
+
+    def command(claim: Claim | None) -> Ask[SubmitToolOutputs]:
+        async def ask(db: Connection) -> SubmitToolOutputs:
+            before[:] = [await _read(request, db)]
+            return SubmitToolOutputs(run_id, before[0].status, asked.outputs, claim)
+
+        return ask
+
+    with deps(request).feed.watch(thread_id) as watcher, deps(request).claims.offer() as claim:
+        written = await deps(request).writer.thread(origin(request), thread_id, command(claim))
+        if not asked.stream:
+            return _polled(request, _as_of(before[0], written.recorded, e.RunQueued))
+        opened = await _open_steps(request, written.recorded)
+        return await stream_run(request, watcher, written.recorded, run=before[0], steps=opened)
+
+
+async def page(request: web.Request) -> web.Response:
+    project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
+    async with deps(request).pool.acquire() as db:
+        await threads.get(db, project_id, thread_id)
+        found = await runs.page(db, project_id, thread_id, cursor(request))
+    return listing(request, found, wire(request).run)
+
+
+async def _create(
+    request: web.Request, thread_id: str, asked: RunRequest, thread: CreateThread | None
+) -> web.StreamResponse:
+    settings = await _settings(request, asked)
+    run_id = new_id("run")
+    with deps(request).feed.watch(thread_id) as watcher, deps(request).claims.offer(settings.tools) as claim:
+        command = CreateRun(run_id, settings, asked.additional_messages, deps(request).run_lifetime, claim, thread)
+        written = await deps(request).writer.thread(origin(request), thread_id, command)
+        if asked.stream:
+            return await stream_run(request, watcher, written.recorded)
+    created = next(entry for entry in written.recorded if isinstance(entry.event, e.RunCreated))
+    return _polled(request, opened_run(created))
+
+
+async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:
+    """The run's settings: its assistant's, as they are now, under what the request overrides. Raises NotFound."""
+    async with deps(request).pool.acquire() as db:
+        assistant = await assistants.get(db, origin(request).project_id, asked.assistant_id)
+    return run_settings(assistant, asked.overrides, asked.additional_instructions)
+
+
+async def _open_steps(request: web.Request, recorded: Sequence[Recorded[Any]]) -> list[Step]:
+    """The step whose outputs were just submitted, as it was before: a stream begins with its completion."""
+    submitted = next(entry.event for entry in recorded if isinstance(entry.event, e.ToolOutputsSubmitted))
+    project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
+    async with deps(request).pool.acquire() as db:
+        step = await steps.get(db, project_id, thread_id, submitted.run_id, submitted.step_id)
+    return [replace(step, status="in_progress", ended_at=None, usage=None, outputs={})]
+
+
+def _as_of(run: Run, recorded: Sequence[Recorded[Any]], last: type[e.RunEvent]) -> Run:
+    """The run behind the first event of type `last`: later ones of the same append are not this answer's."""
+    for entry in recorded:
+        run = replace(run, **(run_patch(entry) or {}))
+        if isinstance(entry.event, last):
+            break
+    return run
+
+
+async def _found(request: web.Request) -> Run:
+    project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
+    async with deps(request).pool.acquire() as db:
+        await threads.get(db, project_id, thread_id)
+        return await _read(request, db)
+
+
+async def _read(request: web.Request, db: Connection) -> Run:
+    info = request.match_info
+    return await runs.get(db, origin(request).project_id, info["thread_id"], info["run_id"])
+
+
+def _polled(request: web.Request, run: Run) -> web.Response:
+    return answer(wire(request).run(run), openai_poll_after_ms=str(POLL_AFTER_MS))

@@ -1,0 +1,71 @@
+"""A run as a stream of server-sent events. A client that leaves changes nothing: the run goes on without it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from events.event import Recorded
+from events.objects import Run, Step
+from service.feed import Item, Lagging, Watcher, tail
+from service.http.deps import REQUEST_ID, deps, wire
+from service.http.frame import headers
+from service.wire.stream import RunStream
+from service.write import DATABASE_ERRORS
+
+log = structlog.get_logger()
+
+
+async def stream_run(
+    request: web.Request,
+    watcher: Watcher,
+    first: Sequence[Recorded[Any]],
+    *,
+    run: Run | None = None,
+    steps: Sequence[Step] = (),
+) -> web.StreamResponse:
+    """Streams a run from its `first` events on, to its end or until it requires action.
+
+    `run` and `steps` are as they were before those events, where the run is not new.
+    """
+    stream = RunStream(wire(request), run=run, steps=list(steps))
+    response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **_HEADERS})
+    started = time.perf_counter()
+    await response.prepare(request)
+    try:
+        await _write(response, stream, list(first))
+        if not stream.finished:
+            async for items in tail(watcher, deps(request).pool, first[-1].version):
+                await _write(response, stream, items)
+                if stream.finished:
+                    break
+    except (ConnectionResetError, BrokenPipeError):
+        log.info("a client left its stream", seconds=round(time.perf_counter() - started, 3))
+        return response
+    except (Lagging, *DATABASE_ERRORS) as error:
+        log.warning("a stream broke", error=type(error).__name__)
+        await response.write(stream.error("The stream broke. Please retrieve the run.", "server_error", None))
+    await response.write_eof()
+    return response
+
+
+_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+
+
+async def _write(response: web.StreamResponse, stream: RunStream, items: Sequence[Item]) -> None:
+    """All frames of a batch in one write."""
+    frames: list[bytes] = []
+    for item in items:
+        if stream.finished:
+            break
+        frames += stream.feed(item)
+    if frames:
+        await response.write(b"".join(frames))

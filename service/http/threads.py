@@ -1,0 +1,46 @@
+"""/threads"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from events.ids import new_id
+from events.thread_commands import CreateThread, DeleteThread, ModifyThread
+from projections import threads
+from service.http.deps import deps, origin, wire
+from service.http.frame import answer, json_body
+from service.wire.base import ThreadRequest
+
+
+async def create(request: web.Request) -> web.Response:
+    asked = wire(request).create_thread(await json_body(request))
+    thread_id = new_id("thread")
+    await deps(request).writer.thread(origin(request), thread_id, creation(asked))
+    return await _shown(request, thread_id)
+
+
+async def get(request: web.Request) -> web.Response:
+    return await _shown(request, request.match_info["thread_id"])
+
+
+async def modify(request: web.Request) -> web.Response:
+    changes = wire(request).modify_thread(await json_body(request))
+    thread_id = request.match_info["thread_id"]
+    await deps(request).writer.thread(origin(request), thread_id, ModifyThread(changes))
+    return await _shown(request, thread_id)
+
+
+async def delete(request: web.Request) -> web.Response:
+    thread_id = request.match_info["thread_id"]
+    await deps(request).writer.thread(origin(request), thread_id, DeleteThread())
+    return answer(wire(request).deleted("thread", thread_id))
+
+
+def creation(asked: ThreadRequest) -> CreateThread:
+    return CreateThread(asked.metadata, asked.tool_resources, asked.messages)
+
+
+async def _shown(request: web.Request, thread_id: str) -> web.Response:
+    async with deps(request).pool.acquire() as db:
+        found = await threads.get(db, origin(request).project_id, thread_id)
+    return answer(wire(request).thread(found))
