@@ -11,11 +11,11 @@ In a test, in the same loop:
         server.open("middle")
         await server.disconnected()                  # a client went away in the middle of a reply
 
-As a process: `python -m tests.scripted --port N [--tokens 64]`, with POST /control and GET /control/requests
-(see `ScriptedServer._control`). It prints `listening on http://127.0.0.1:N/v1` once it does.
+As a process: `python -m tests.scripted --port N [--tokens 64] [--pace-ms 0]`, with POST /control and GET
+/control/requests (see `ScriptedServer._control`). It prints `listening on http://127.0.0.1:N/v1` once it does.
 
-A reply is taken from the queue: the first whose predicate holds, else the default. Nothing here sleeps, and each wait
-ends with an error after WAIT_S.
+A reply is taken from the queue: the first whose predicate holds, else the default. Nothing here sleeps but a paced
+reply, and each wait ends with an error after WAIT_S.
 """
 
 from __future__ import annotations
@@ -219,6 +219,8 @@ class ScriptedServer:
         for frame in reply.frames:
             if isinstance(frame, bytes):
                 await response.write(frame)
+                if reply.pace_s:
+                    await asyncio.sleep(reply.pace_s)
             elif frame == BREAK:
                 assert http.transport is not None
                 http.transport.abort()
@@ -282,8 +284,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A scripted model server.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--tokens", type=int, default=64, help="pieces of the default reply")
+    parser.add_argument("--pace-ms", type=float, default=0.0, help="milliseconds between them; 0: as fast as it goes")
     given = parser.parse_args()
-    uvloop.run(_serve(given.port, tokens(given.tokens)))
+    uvloop.run(_serve(given.port, tokens(given.tokens, given.pace_ms)))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     message: Mapping[str, Any] = field(default_factory=dict)
     hold: str | None = None  # a gate before the status line
+    pace_s: float = 0.0  # seconds between frames, for benchmarks: as a model generates
 
     def waits(self, gate: str, before: int = 0) -> Reply:
         """Waits at `gate` before frame number `before`: 0 is the chunk with the role, 1 the first piece."""
@@ -164,9 +165,9 @@ def hangs(after: int = 0, text: str = "Silence follows.") -> Reply:
     return says(text).hangs_after(after)
 
 
-def tokens(count: int) -> Reply:
-    """`count` small pieces, for benchmarks."""
-    return says("", pieces=[f" token{n % 10}" for n in range(count)])
+def tokens(count: int, pace_ms: float = 0.0) -> Reply:
+    """`count` small pieces, for benchmarks; as fast as the reader reads, or one every `pace_ms`."""
+    return replace(says("", pieces=[f" token{n % 10}" for n in range(count)]), pace_s=pace_ms / 1000)
 
 
 BUILDERS: Mapping[str, Callable[..., Reply]] = {

@@ -1,1 +1,1 @@
-"""The language model, behind one small Protocol (`base.Model`)."""
+"""Language models behind one Protocol (`base.Model`); `router.open_model` makes the one that serves."""

@@ -1,0 +1,294 @@
+"""One upstream: an OpenAI-compatible server, called through the `openai` package.
+
+Theory. The package builds the request and owns the connections, over aiohttp; the answer is read raw and parsed by
+`chunks`. The call goes by the package's `post` with a body that orjson wrote and not by `chat.completions.create`,
+which walks through every message and costs 1.5 ms of CPU a call more, measured with 11 messages. Retries are ours,
+since the package knows nothing of a stream's first event: until one was given out a call is repeated, afterwards never,
+for what was said cannot be unsaid.
+
+A call's waits: CONNECT_S for a connection; FIRST_TOKEN_S from the request to the first chunk; BETWEEN_S from a chunk to
+the next. Comments that keep a connection open do not count as chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import string
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx2
+import openai
+import structlog
+
+from service.model.base import ChatRequest, ModelError, ModelEvent
+from service.model.catalog import Endpoint, Route
+from service.model.chunks import ChunkParser
+from service.model.errors import StreamError, cause_of, refusal, scrub, worth_retrying
+from service.model.request import USAGE_FIELD, body_of, limit_field
+
+CONNECT_S = 10.0
+FIRST_TOKEN_S = 300.0  # reasoning models think for minutes; a run expires after ten
+BETWEEN_S = 60.0
+HEALTH_S = 3.0  # for the answer to a health check
+DRAIN_S = 0.1  # for the end of a response after its last event, so that its connection can serve again
+MAX_ATTEMPTS = 4  # of one call, the first among them
+BACKOFF_S = 0.5  # before the second attempt; doubles
+MAX_BACKOFF_S = 8.0
+MAX_RETRY_AFTER_S = 60.0  # an upstream that wants longer is not waited for
+MAX_CONNECTIONS = 1000  # to one upstream; the bound on runs is the supervisor's
+KEEPALIVE_S = 30.0
+
+log = structlog.get_logger(__name__)
+_ALPHABET = string.ascii_letters + string.digits
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_BROKEN = (httpx2.TransportError, aiohttp.ClientError)  # the transport lets some of aiohttp's own through
+_HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. See the module's theory."""
+
+    connect: float = CONNECT_S
+    first_token: float = FIRST_TOKEN_S
+    between: float = BETWEEN_S
+
+
+class _Failed(Exception):
+    """An attempt failed. `again`: whether another may fare better; `after`: seconds the upstream asked for."""
+
+    def __init__(self, error: ModelError, again: bool, after: float | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.again = again
+        self.after = after
+
+
+Sleep = Callable[[float], Awaitable[object]]
+
+
+class Upstream:
+    """A client for one endpoint. Connections are made at the first call and closed by `close`."""
+
+    def __init__(self, endpoint: Endpoint, timeouts: Timeouts | None = None, sleep: Sleep = asyncio.sleep) -> None:
+        self.endpoint = endpoint
+        self._timeouts = timeouts or Timeouts()
+        self._sleep = sleep
+        self._made: openai.AsyncOpenAI | None = None
+        self._refused: dict[str, set[str]] = {}  # by model: fields that the server turned out not to take for it
+
+    def _client(self) -> openai.AsyncOpenAI:
+        if self._made is None:
+            # A proxy from the environment is never meant for a server on this machine.
+            local = urlsplit(self.endpoint.base_url).hostname in _LOOPBACK
+            http = openai.DefaultAioHttpClient(
+                timeout=httpx2.Timeout(None, connect=self._timeouts.connect),
+                limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEPALIVE_S),
+                trust_env=not local,
+            )
+            self._made = openai.AsyncOpenAI(
+                base_url=self.endpoint.base_url,
+                api_key=self.endpoint.api_key or "none",  # else the package takes one from its own variable
+                max_retries=0,
+                http_client=http,
+            )
+        return self._made
+
+    async def close(self) -> None:
+        """Closes all connections; calls under way fail."""
+        if self._made is not None:
+            await self._made.close()
+
+    async def healthy(self) -> str | None:
+        """None where the server answers, else one line that says why not."""
+        try:
+            async with asyncio.timeout(HEALTH_S):
+                response = await self._client().get("/models", cast_to=httpx2.Response)
+                await response.aclose()
+        except TimeoutError:
+            return f"The model server did not answer within {HEALTH_S} s."
+        except openai.APIStatusError as error:  # a server without this route is there all the same
+            unfit = error.status_code >= 500 or error.status_code in (401, 403)
+            return self._shown(refusal(error.status_code, error.body)).message if unfit else None
+        except openai.APIError as error:
+            return self._unreachable(error).message
+        return None
+
+    async def stream(self, route: Route, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
+        """One call, in batches of events, one a network read. Raises ModelError."""
+        attempt = 1
+        given = False
+        refused = self._refused.setdefault(route.info.upstream_name, set())
+        while True:
+            try:
+                async with aclosing(self._attempt(body_of(route, request, refused), route)) as batches:
+                    async for batch in batches:
+                        given = True
+                        yield batch
+                return
+            except _Failed as failed:
+                error = self._shown(failed.error)
+                if not given and _learn(error, route, refused):
+                    continue  # at once, and once a field
+                wait = backoff(attempt) if failed.after is None else failed.after
+                if given or not failed.again or attempt == MAX_ATTEMPTS or wait > MAX_RETRY_AFTER_S:
+                    log.warning("model_call_failed", code=error.code, error=error.message, attempt=attempt, given=given)
+                    raise error from None
+                log.warning("model_call_retried", code=error.code, error=error.message, attempt=attempt, wait_s=wait)
+            await self._sleep(wait)
+            attempt += 1
+
+    async def _attempt(self, body: bytes, route: Route) -> AsyncGenerator[Sequence[ModelEvent], None]:
+        """One request. Raises _Failed."""
+        deadline = asyncio.get_running_loop().time() + self._timeouts.first_token
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._open(body)
+        except TimeoutError:
+            raise _late("first token", self._timeouts.first_token) from None
+        except openai.APIStatusError as error:
+            raise _status_failure(error) from None
+        except (openai.APIError, *_BROKEN) as error:
+            raise _Failed(self._unreachable(error), again=True) from None
+        try:
+            async with aclosing(self._read(response, deadline, route)) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            await response.aclose()
+
+    async def _open(self, body: bytes) -> httpx2.Response:
+        response: httpx2.Response = await self._client().post(
+            "/chat/completions",
+            cast_to=httpx2.Response,
+            content=body,
+            options={"headers": _HEADERS},
+            stream=True,
+            stream_cls=openai.AsyncStream[Any],
+        )  # type: ignore[assignment]  # a raw response is what cast_to asks for, stream or not
+        return response
+
+    async def _read(
+        self, response: httpx2.Response, deadline: float, route: Route
+    ) -> AsyncGenerator[Sequence[ModelEvent], None]:
+        """The answer's events. The reader may be slow: only waiting for the server is timed."""
+        whole = response.headers.get("content-type", "").startswith("application/json")
+        parser = ChunkParser(_mint_call_id, model=route.info.upstream_name, whole=whole)
+        clock = asyncio.get_running_loop().time
+        limit, name = self._timeouts.first_token, "first token"
+        reads = _raw(response)
+        try:
+            while True:
+                seen = parser.frames
+                async with asyncio.timeout_at(deadline):
+                    data = await anext(reads, None)
+                events = parser.end() if data is None else parser.feed(data)
+                if parser.failure is None and parser.done:  # Finished comes last: first let the connection be free
+                    if events[:-1]:
+                        yield events[:-1]
+                    events = events[-1:]
+                    await _drain(reads)
+                if events:
+                    yield events
+                if parser.failure is not None:
+                    raise _stream_failure(parser.failure)
+                if parser.done:
+                    return
+                if parser.frames != seen:
+                    limit, name = self._timeouts.between, "next token"
+                    deadline = clock() + limit
+        except TimeoutError:
+            raise _late(name, limit) from None
+        except _BROKEN as error:
+            raise _Failed(
+                ModelError("server_error", f"The connection to the model server broke: {cause_of(str(error))}"),
+                again=True,
+            ) from None
+
+    def _shown(self, error: ModelError) -> ModelError:
+        """The same error without a key in it."""
+        return ModelError(error.code, scrub(error.message, (self.endpoint.api_key or "",)))
+
+    def _unreachable(self, error: Exception) -> ModelError:
+        root = error.__cause__ or error
+        words = cause_of(scrub(str(root), (self.endpoint.api_key or "",))) or type(root).__name__
+        return ModelError("server_error", f"The model server cannot be reached: {words}")
+
+
+def _learn(error: ModelError, route: Route, refused: set[str]) -> bool:
+    """Whether the server refused a field that it can do without; from now on it goes without, or by another name."""
+    if error.code != "invalid_prompt":
+        return False
+    limit = limit_field(route, refused)
+    if USAGE_FIELD in error.message and USAGE_FIELD not in refused:
+        lacks = USAGE_FIELD
+    elif limit is not None and f"unsupported parameter: '{limit}'" in error.message.lower():
+        lacks = limit
+    else:
+        return False
+    refused.add(lacks)
+    log.info("model_server_lacks", field=lacks, model=route.info.upstream_name)
+    return True
+
+
+async def _raw(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; past the package's decoders, unless a proxy compressed it unasked."""
+    encoded = response.headers.get("content-encoding", "identity") != "identity"
+    async for data in response.aiter_bytes() if encoded else response.stream:  # type: ignore[union-attr]
+        yield data
+
+
+async def _drain(reads: AsyncGenerator[bytes, None]) -> None:
+    """Reads what follows the last event, which is nothing but the end of the response; gives up soon."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            while await anext(reads, None) is not None:
+                pass
+    except (TimeoutError, *_BROKEN):
+        return  # the connection is closed instead of kept
+
+
+def _mint_call_id() -> str:
+    return "call_" + "".join(secrets.choice(_ALPHABET) for _ in range(24))
+
+
+def _late(what: str, limit: float) -> _Failed:
+    """Not tried again: whoever is too slow is overloaded, and the run's own time goes on."""
+    return _Failed(ModelError("server_error", f"The model server gave no {what} within {limit:g} s."), again=False)
+
+
+def _status_failure(error: openai.APIStatusError) -> _Failed:
+    headers = error.response.headers
+    body = error.body if error.body is not None else error.response.text
+    again = worth_retrying(error.status_code, body, headers.get("x-should-retry"))
+    return _Failed(refusal(error.status_code, body), again, retry_after(headers))
+
+
+def _stream_failure(error: ModelError) -> _Failed:
+    return _Failed(error, again=not isinstance(error, StreamError) or worth_retrying(error.status))
+
+
+def retry_after(headers: Mapping[str, str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
+    """Seconds from retry-after-ms or Retry-After, which is seconds or a date; None where there is nothing sensible."""
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        with suppress(ValueError, KeyError):
+            seconds = float(headers[name]) / unit
+            return max(0.0, seconds) if isfinite(seconds) else None
+    with suppress(ValueError, KeyError, TypeError):
+        return max(0.0, (parsedate_to_datetime(headers["retry-after"]) - now()).total_seconds())
+    return None
+
+
+def backoff(attempt: int) -> float:
+    """Seconds after that many attempts, with jitter, so that callers who failed together do not come back together."""
+    return min(MAX_BACKOFF_S, BACKOFF_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)

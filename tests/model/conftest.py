@@ -1,0 +1,64 @@
+"""A scripted model server, and upstreams that talk to it without waiting between attempts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from service.model.base import ChatRequest, ModelError, ModelEvent, ModelInfo
+from service.model.catalog import Endpoint, LimitField, Route
+from service.model.upstream import Timeouts, Upstream
+from tests.scripted import ScriptedServer
+
+KEY = "sk-secret-0123456789"
+REQUEST = ChatRequest("asked", [{"role": "user", "content": "Hi"}])
+
+
+class Caller:
+    """An upstream whose waits between attempts are recorded in `slept` and not waited for."""
+
+    def __init__(self, base_url: str, timeouts: Timeouts | None = None, limit_field: LimitField = "max_tokens") -> None:
+        self.slept: list[float] = []
+        endpoint = Endpoint(base_url, KEY)
+        self.route = Route(endpoint, ModelInfo("upstream-name", 8192, "o200k_base", 1.0, True, True), limit_field)
+        self.upstream = Upstream(endpoint, timeouts, self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    async def call(self, request: ChatRequest | None = None) -> list[ModelEvent]:
+        """All events of one call."""
+        return [event async for batch in self.upstream.stream(self.route, request or REQUEST) for event in batch]
+
+
+async def failure(caller: Caller, request: ChatRequest = REQUEST) -> ModelError:
+    with pytest.raises(ModelError) as caught:
+        await caller.call(request)
+    assert KEY not in caught.value.message
+    return caught.value
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer() as one:
+        yield one
+
+
+@pytest.fixture
+async def caller_of(server: ScriptedServer) -> AsyncIterator[Callable[..., Caller]]:
+    """Makes callers: caller_of(timeouts=…, limit_field=…, base_url=…)."""
+    made: list[Caller] = []
+
+    def make(base_url: str | None = None, timeouts: Timeouts | None = None, **more: LimitField) -> Caller:
+        made.append(Caller(base_url or server.base_url, timeouts, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.upstream.close()
+
+
+@pytest.fixture
+def caller(caller_of: Callable[..., Caller]) -> Caller:
+    return caller_of()

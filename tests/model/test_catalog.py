@@ -1,0 +1,138 @@
+"""Which upstream serves a name; files that cannot be used say so in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.model import catalog
+from service.model.base import ModelInfo
+from service.model.catalog import Catalog, CatalogError, Endpoint, known, load
+
+DEFAULT = Endpoint("https://api.openai.com/v1", "default-key")
+EMBEDDED = ModelInfo("smollm2", 8192, "o200k_base", 1.3, vision=False, tools=False)
+
+
+def loaded(tmp_path: Path, text: str, served: ModelInfo | None = None, default: Endpoint = DEFAULT) -> Catalog:
+    path = tmp_path / "models.toml"
+    path.write_text(text)
+    return load(path, default, served, {"GPU_KEY": "gpu-key", "EMPTY": ""})
+
+
+def test_names_go_by_pattern_and_the_first_table_wins(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path,
+        """
+        [[models]]
+        match = "gpt-4o-mini"
+        name = "small"
+        context_window = 4096
+        encoding = "cl100k_base"
+        margin = 1.5
+        vision = false
+        tools = false
+        max_tokens_field = "max_tokens"
+
+        [[models]]
+        match = ["gpt-4*", "chatgpt-*"]
+        base_url = "http://gpu:8000/v1/"
+        api_key_env = "GPU_KEY"
+        name = "org/gpt-oss-20b"
+        """,
+    )
+    small = found.route("gpt-4o-mini")
+    assert small.endpoint == DEFAULT
+    assert small.info == ModelInfo("small", 4096, "cl100k_base", 1.5, vision=False, tools=False)
+    assert small.limit_field == "max_tokens"
+    big = found.route("gpt-4-turbo")
+    assert big.endpoint == Endpoint("http://gpu:8000/v1", "gpu-key")
+    assert (big.info.upstream_name, big.info.context_window) == ("org/gpt-oss-20b", 131_072)
+    assert big.limit_field == "max_tokens"
+    other = found.route("GPT-4")  # case matters
+    assert (other.endpoint, other.info.upstream_name, other.limit_field) == (DEFAULT, "GPT-4", "max_completion_tokens")
+    assert found.endpoints() == (DEFAULT, big.endpoint)
+
+
+def test_the_embedded_model_serves_every_other_name(tmp_path: Path) -> None:
+    here = Endpoint("http://127.0.0.1:9/v1")
+    found = loaded(tmp_path, '[[models]]\nmatch="real-*"\nbase_url="http://gpu/v1"', EMBEDDED, here)
+    assert found.route("gpt-4o").info == EMBEDDED
+    assert found.route("real-1").info.upstream_name == "real-1"
+    narrowed = loaded(tmp_path, '[[models]]\nmatch="gpt-4"\ncontext_window=1024', EMBEDDED, here)
+    assert narrowed.route("gpt-4").info == ModelInfo("smollm2", 1024, "o200k_base", 1.3, vision=False, tools=False)
+
+
+def test_a_foreign_server_never_gets_the_default_key(tmp_path: Path) -> None:
+    found = loaded(tmp_path, '[[models]]\nmatch="*"\nbase_url="http://elsewhere/v1"')
+    assert found.route("x").endpoint.api_key is None
+    own = loaded(tmp_path, '[[models]]\nmatch="*"\napi_key="own-key"')
+    assert own.route("x").endpoint == Endpoint(DEFAULT.base_url, "own-key")
+    assert "own-key" not in repr(own.route("x"))
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "encoding", "vision"),
+    [
+        ("gpt-4", 8_192, "cl100k_base", False),
+        ("gpt-4-0613", 8_192, "cl100k_base", False),
+        ("gpt-4-32k", 32_768, "cl100k_base", False),
+        ("gpt-4-turbo-preview", 128_000, "cl100k_base", False),
+        ("gpt-4-turbo-2024-04-09", 128_000, "cl100k_base", True),
+        ("gpt-4-1106-preview", 128_000, "cl100k_base", False),
+        ("gpt-4o-mini", 128_000, "o200k_base", True),
+        ("gpt-4.1-nano", 1_047_576, "o200k_base", True),
+        ("gpt-3.5-turbo", 16_385, "cl100k_base", False),
+        ("gpt-3.5-turbo-0613", 4_096, "cl100k_base", False),
+        ("o1", 200_000, "o200k_base", True),
+        ("o1-mini", 128_000, "o200k_base", False),
+        ("o3-mini", 200_000, "o200k_base", False),
+        ("o4-mini", 200_000, "o200k_base", True),
+        ("gpt-5-mini", 400_000, "o200k_base", True),
+        ("gpt-5.1-chat-latest", 128_000, "o200k_base", True),
+        ("ft:gpt-4o-2024-08-06:org::id", 128_000, "o200k_base", True),
+        ("openai/gpt-4o", 128_000, "o200k_base", True),
+        ("llama-3", catalog.DEFAULT_WINDOW, "o200k_base", False),
+    ],
+)
+def test_what_is_known_of_well_known_names(name: str, window: int, encoding: str, vision: bool) -> None:
+    facts = known(name)
+    assert (facts.window, facts.encoding, facts.vision) == (window, encoding, vision)
+    assert facts.margin == (catalog.DEFAULT_MARGIN if name == "llama-3" else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("models = 3", "models: input should be a valid list"),
+        ("x = 1", "x: no such key; expected one of models"),
+        ("[[models]]", "models[0].match: field required"),
+        ('[[models]]\nmatch="a"\nurl="x"', "models[0].url: no such key; expected one of match, base_url"),
+        ("[[models]]\nmatch=[]", "models[0].match: list should have at least 1 item"),
+        ('[[models]]\nmatch="a"\ncontext_window="8k"', "models[0].context_window: input should be a valid integer"),
+        ('[[models]]\nmatch="a"\ncontext_window=8', "models[0].context_window: input should be greater than or equal"),
+        ('[[models]]\nmatch="a"\nmargin=0.5', "models[0].margin: input should be greater than or equal to 1"),
+        ('[[models]]\nmatch="a"\nmargin=5.0', "models[0].margin: input should be less than or equal to 4"),
+        ('[[models]]\nmatch="a"\nencoding="gpt2"', "models[0].encoding: input should be 'cl100k_base' or 'o200k_base'"),
+        ('[[models]]\nmatch="a"\nbase_url="gpu:8000"', "models[0].base_url: an http:// or https:// URL was expected"),
+        ('[[models]]\nmatch="a"\nbase_url="http://u:p@h"', "models[0].base_url: a URL without user and password"),
+        ('[[models]]\nmatch="a"\napi_key="k"\napi_key_env="E"', "models[0]: either api_key or api_key_env, not both"),
+        ('[[models]]\nmatch="a"\napi_key_env="EMPTY"', "models[0].api_key_env: the name of an environment variable"),
+        ("[[models", "TOML was expected: "),
+        ("\n".join('[[models]]\nmatch="a"' for _ in range(catalog.MAX_TABLES + 1)), "models: list should have at most"),
+        ("#" * (catalog.MAX_FILE_BYTES + 1), "a file of at most 1048576 bytes was expected"),
+    ],
+)
+def test_a_bad_file_is_one_clear_line(tmp_path: Path, text: str, line: str) -> None:
+    with pytest.raises(CatalogError) as caught:
+        loaded(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path / 'models.toml'}: {line}"), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"none\.toml: cannot be read: No such file or directory"):
+        load(tmp_path / "none.toml", DEFAULT)
+    (tmp_path / "latin").write_bytes(b"# \xff")
+    with pytest.raises(CatalogError, match="UTF-8 was expected"):
+        load(tmp_path / "latin", DEFAULT)

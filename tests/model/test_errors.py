@@ -1,0 +1,55 @@
+"""What a model server does wrong becomes a code and a cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.model import upstream
+from service.model.base import TextDelta
+from tests.model.conftest import KEY, Caller, failure
+from tests.scripted import ScriptedServer, errors, says
+
+CONTEXT = {"error": {"message": "maximum context length is 8192 tokens", "code": "context_length_exceeded"}}
+UNKNOWN = {"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "words"),
+    [
+        (errors(400, CONTEXT), "invalid_prompt", "(400): maximum context length is 8192 tokens"),
+        (errors(422, {"detail": [{"loc": ["body"], "msg": "bad schema"}]}), "invalid_prompt", "(422): bad schema"),
+        (errors(413, "<html>too large</html>"), "invalid_prompt", "(413): <html>too large</html>"),
+        (errors(400, UNKNOWN), "server_error", "(400): The model `x` does not exist"),
+        (errors(404, UNKNOWN), "server_error", "(404): The model `x` does not exist"),
+        (errors(401, {"error": {"message": f"Incorrect API key: {KEY}"}}), "server_error", "Incorrect API key: ***"),
+        (errors(403, f"key sk-proj-abc***xyz and Bearer {KEY[3:]}"), "server_error", "key *** and Bearer ***"),
+        (errors(429), "rate_limit_exceeded", "rate limit is exceeded (429): scripted error 429"),
+        (errors(500, ""), "server_error", "The model server failed (500): no further words"),
+    ],
+)
+async def test_errors_say_their_cause(
+    server: ScriptedServer, caller: Caller, reply: Any, code: str, words: str
+) -> None:
+    server.script(*[reply] * upstream.MAX_ATTEMPTS)
+    error = await failure(caller)
+    assert (error.code, words in error.message) == (code, True), error.message
+
+
+async def test_an_error_inside_the_stream(server: ScriptedServer, caller: Caller) -> None:
+    said = says("a")
+    for inside, code in [
+        (b'data: {"error":{"message":"over","type":"rate_limit_error"}}\n\n', "rate_limit_exceeded"),
+        (b'data: {"error":{"message":"context","code":400}}\n\n', "invalid_prompt"),
+        (b"event: error\ndata: gone\n\n", "server_error"),
+        (b"data: {broken\n\n", "server_error"),
+        (b"", "server_error"),
+    ]:
+        server.script(said.raw(*said.frames[:2], inside))
+        assert (await failure(caller)).code == code
+    first = said.raw(b'data: {"error":{"message":"loading","code":503}}\n\n')
+    server.script(first, said)
+    assert (await caller.call())[0] == TextDelta("a")
+    server.script(said.raw(b'data: {"error":{"message":"context","code":400}}\n\n'))
+    assert (await failure(caller)).code == "invalid_prompt"
