@@ -1,0 +1,125 @@
+"""A small client for tests: plain HTTP, so that every byte of an answer can be looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import orjson
+
+KEY = "sk-test-0123456789abcdef"
+V1 = "assistants=v1"
+V2 = "assistants=v2"
+TERMINAL = frozenset({"completed", "failed", "cancelled", "incomplete", "expired"})
+WAIT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+    @property
+    def error(self) -> tuple[int, str, str | None, str | None]:
+        """(status, message, param, code) of an error."""
+        error = self.body["error"]
+        return self.status, error["message"], error["param"], error["code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One server-sent event; `data` is decoded JSON, or "[DONE]"."""
+
+    event: str
+    data: Any
+    id: str | None = None
+
+
+class Client:
+    """Talks to the server at `base_url` (with /v1) as version v2 unless told otherwise."""
+
+    def __init__(self, base_url: str, beta: str = V2, key: str = KEY) -> None:
+        self.base_url = base_url
+        self.headers = {"Authorization": f"Bearer {key}", "OpenAI-Beta": beta}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT_S))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "the client is not open"
+        return self._session
+
+    async def call(
+        self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, **query: str
+    ) -> Answer:
+        data = orjson.dumps(body) if body is not None and not isinstance(body, bytes) else body
+        sent = {**self.headers, **({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
+        async with self.session.request(
+            method, self.base_url + path, data=data, headers=sent, params=query
+        ) as response:
+            raw = await response.read()
+            return Answer(response.status, orjson.loads(raw) if raw else None, response.headers)
+
+    async def get(self, path: str, **query: str) -> Any:
+        """The body of a GET that must succeed."""
+        return self._good(await self.call("GET", path, **query))
+
+    async def post(self, path: str, body: Any = None) -> Any:
+        """The body of a POST that must succeed."""
+        return self._good(await self.call("POST", path, body))
+
+    async def delete(self, path: str) -> Any:
+        return self._good(await self.call("DELETE", path))
+
+    async def stream(self, path: str, body: Any) -> AsyncIterator[Frame]:
+        """The frames of a streaming POST, as they come."""
+        headers = {**self.headers, "Content-Type": "application/json"}
+        async with self.session.post(self.base_url + path, data=orjson.dumps(body), headers=headers) as response:
+            assert response.status == 200, await response.text()
+            assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+            buffer = b""
+            async for chunk in response.content.iter_any():
+                buffer += chunk
+                *whole, buffer = buffer.split(b"\n\n")
+                for raw in whole:
+                    yield _frame(raw)
+            assert buffer == b"", "the stream ended in the middle of a frame"
+
+    async def frames(self, path: str, body: Any) -> list[Frame]:
+        return [frame async for frame in self.stream(path, body)]
+
+    async def settled(self, run: Mapping[str, Any]) -> Any:
+        """The run once it ended or requires action: polls as the SDKs' helpers do."""
+        path = f"/threads/{run['thread_id']}/runs/{run['id']}"
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                answer = await self.call("GET", path)
+                found = self._good(answer)
+                if found["status"] in TERMINAL or found["status"] == "requires_action":
+                    return found
+                await asyncio.sleep(int(answer.headers["openai-poll-after-ms"]) / 10_000)
+
+    @staticmethod
+    def _good(answer: Answer) -> Any:
+        assert answer.status == 200, (answer.status, answer.body)
+        return answer.body
+
+
+def _frame(raw: bytes) -> Frame:
+    fields = dict(line.split(": ", 1) for line in raw.decode().split("\n"))
+    data = fields["data"]
+    return Frame(fields["event"], data if data == "[DONE]" else orjson.loads(data), fields.get("id"))
