@@ -1,7 +1,7 @@
 """The other processes on this database: who is alive, and a word to them when something was appended.
 
-A process is alive while Postgres holds its session-level advisory lock; the lock falls with the connection (3 ms after a
-`kill -9`). Peers look at pg_locks and never wait for the lock. NOTIFY only wakes: it is sent outside the append's
+A process is alive while Postgres holds its session-level advisory lock; the lock falls with the connection (3 ms after
+a `kill -9`). Peers look at pg_locks and never wait for the lock. NOTIFY only wakes: it is sent outside the append's
 transaction, in batches, and readers also poll.
 """
 

@@ -40,6 +40,8 @@ from service.write import Writer
 log = structlog.get_logger()
 
 NOTHING = Usage()
+# Timers may fire a little early; an expiry must not be asked for before its time.
+TIMER_SLACK = 0.01
 
 
 class OutOfPrompt(Exception):
@@ -177,7 +179,8 @@ class Executor:
             interruption = asyncio.create_task(self.interrupted.wait())
             left = expires_at - now().timestamp()
             try:
-                await asyncio.wait({reading, interruption}, timeout=max(0, left), return_when=asyncio.FIRST_COMPLETED)
+                waited = {reading, interruption}
+                await asyncio.wait(waited, timeout=max(0, left) + TIMER_SLACK, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 interruption.cancel()
             if not self.interrupted.is_set():

@@ -1,7 +1,7 @@
 """Sees to it that every run that needs a process has one, and that none outlives its time.
 
-Runs come to this process by claim: with the append that creates or wakes them where there is room (`offer`), else by the
-scan, which also takes over the runs of processes that died and expires what is overdue.
+Runs come to this process by claim: with the append that creates or wakes them where there is room (`offer`), else by
+the scan, which also takes over the runs of processes that died and expires what is overdue.
 """
 
 from __future__ import annotations
