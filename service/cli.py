@@ -18,7 +18,9 @@ from service.launch import Ready, launch
 from service.progress import StartProgress
 from service.settings import Settings
 
-app = typer.Typer(name="everthread", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(
+    name="everthread", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+)
 
 _EXAMPLE = (
     "from openai import OpenAI; c = OpenAI(); "
@@ -36,13 +38,13 @@ def everthread() -> None:
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen at [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port, 0 for a free one [default: 8000]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen at (default 127.0.0.1)")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port, 0 for a free one (default 8000)")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where database, key and files live")] = None,
     model_base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible model server")] = None,
     models: Annotated[Path | None, typer.Option(help="TOML file that maps model names to upstreams")] = None,
-    max_runs: Annotated[int | None, typer.Option(help="Runs at once [default: 64]")] = None,
-    run_expires_s: Annotated[int | None, typer.Option(help="Seconds until a run expires [default: 600]")] = None,
+    max_runs: Annotated[int | None, typer.Option(help="Runs at once (default 64)")] = None,
+    run_expires_s: Annotated[int | None, typer.Option(help="Seconds until a run expires (default 600)")] = None,
     beta: Annotated[str | None, typer.Option(help="strict or lenient on the OpenAI-Beta header")] = None,
 ) -> None:
     """Serve the API. Each option has an environment variable too: --data-dir is EVERTHREAD_DATA_DIR, and so on."""

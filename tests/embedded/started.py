@@ -1,0 +1,94 @@
+"""A real server process for the tests: started, awaited until ready, and never left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+START_TIMEOUT_S = 60.0
+
+
+class Started:
+    """`with Started([...]) as server:` runs the command line over the fake server. Raises TimeoutError."""
+
+    def __init__(
+        self,
+        arguments: list[str],
+        env: dict[str, str] | None = None,
+        python: str = sys.executable,
+        uid: int | None = None,
+    ) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERTHREAD_")}
+        self.process = subprocess.Popen(
+            [python, "-m", "tests.embedded.fake_server", "serve", *arguments],
+            cwd=ROOT,
+            env={**clean, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else [],
+        )
+        self.output = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self.process.poll() is None:
+            for child in self.children():
+                child.kill()
+            self.process.kill()
+        self.process.communicate(timeout=10)
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def ready(self) -> str:
+        """Waits for the base URL."""
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while "Ctrl-C" not in self.output:
+                if not selector.select(timeout=deadline - time.monotonic()):
+                    raise TimeoutError(self.output)
+                piece = os.read(self.process.stdout.fileno(), 65536).decode()
+                assert piece, self.output
+                self.output += piece
+        found = re.search(r"Base URL +(\S+)", self.output)
+        assert found, self.output
+        return found[1]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Sends the signal and returns the exit code."""
+        self.process.send_signal(number)
+        return self.fail()
+
+    def fail(self) -> int:
+        """Waits for an end that comes by itself; returns the exit code."""
+        rest, _ = self.process.communicate(timeout=30)
+        self.output += rest.decode()
+        return self.process.returncode
+
+
+def about(base_url: str, what: str = "about") -> dict[str, Any]:
+    """What the fake server was given, or what the model said to it."""
+    with urllib.request.urlopen(f"{base_url}/{what}", timeout=30) as answer:
+        told = json.load(answer)
+    assert isinstance(told, dict)
+    return told

@@ -1,0 +1,156 @@
+"""The embedded Postgres, for real: made, started, killed, started again, and no permission touched on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from service.embedded import postgres_runtime
+from service.embedded.postgres import EmbeddedPostgres
+from service.errors import StartupError
+
+pytestmark = pytest.mark.embedded
+
+
+def permissions(path: Path) -> dict[Path, tuple[int, int, int]]:
+    """Mode and owner of every folder above `path`, and of the programs."""
+    runtime = postgres_runtime.find_runtime(path / "none")
+    folders = [path, *path.parents, runtime.bin, *runtime.bin.parents]
+    return {folder: (stat.S_IMODE(s.st_mode), s.st_uid, s.st_gid) for folder in folders for s in [folder.stat()]}
+
+
+def postmaster(data_dir: Path) -> psutil.Process:
+    return psutil.Process(int((data_dir / "postgres" / "18" / "postmaster.pid").read_text().splitlines()[0]))
+
+
+async def query(url: str, sql: str) -> object:
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        return await connection.fetchval(sql, timeout=5)
+    finally:
+        await connection.close(timeout=5)
+
+
+async def test_first_and_second_start(tmp_path: Path) -> None:
+    before = permissions(tmp_path)
+    postgres = EmbeddedPostgres(tmp_path)
+    assert not postgres.exists
+    url = await postgres.start()
+    process = postmaster(tmp_path)
+    assert process.uids().real != 0, "Postgres never runs as root"
+    await query(url, "create extension vector")
+    assert await query(url, "select array_agg(n) from (select '[1,2]'::vector <-> '[1,3]' as n) x") == [1.0]
+    for name, value in (("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")):
+        assert await query(url, f"show {name}") == value
+    assert await query(url, "show server_encoding") == "UTF8"
+    assert await query(url, "show listen_addresses") == ""
+    await query(url, "create table kept (n int)")
+    await postgres.stop()
+    assert not process.is_running()
+    again = EmbeddedPostgres(tmp_path)
+    assert again.exists
+    began = time.monotonic()
+    assert await query(await again.start(), "select count(*) from kept") == 0
+    assert time.monotonic() - began < 3
+    await again.stop()
+    assert permissions(tmp_path) == before
+    assert stat.S_IMODE((tmp_path / "postgres").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "postgres" / "18").stat().st_mode) == 0o700
+
+
+async def test_its_death_is_noticed_and_survived(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path)
+    url = await postgres.start()
+    await query(url, "create table kept as select 1 as n")
+    postmaster(tmp_path).kill()
+    await postgres.wait()
+    await postgres.stop()
+    again = EmbeddedPostgres(tmp_path)
+    assert await query(await again.start(), "select n from kept") == 1
+    await again.stop()
+
+
+ORPHANING = """
+import asyncio, os, pathlib, sys
+from service.embedded import process
+process._prctl = None if sys.argv[2] == "orphan" else process._prctl
+from service.embedded.postgres import EmbeddedPostgres
+async def main():
+    await EmbeddedPostgres(pathlib.Path(sys.argv[1])).start()
+    os.kill(os.getpid(), 9)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["orphan", "told by the kernel"])
+async def test_what_a_killed_server_left_is_stopped(tmp_path: Path, kind: str) -> None:
+    """Also where the kernel does not tell Postgres of our death, as on macOS."""
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", ORPHANING, str(tmp_path), kind]
+    killed = subprocess.run(command, cwd=root, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = postmaster(tmp_path) if kind == "orphan" else None
+    postgres = EmbeddedPostgres(tmp_path)
+    assert await query(await postgres.start(), "select 1") == 1
+    assert left is None or not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+    await postgres.stop()
+
+
+async def test_a_lock_file_that_names_a_stranger_is_no_obstacle(tmp_path: Path) -> None:
+    """As in a container that starts again, where process numbers recur."""
+    postgres = EmbeddedPostgres(tmp_path)
+    await postgres.start()
+    lock = tmp_path / "postgres" / "18" / "postmaster.pid"
+    lines = lock.read_text()
+    await postgres.stop()
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        lock.write_text(lines.replace(lines.splitlines()[0], str(stranger.pid), 1))
+        again = EmbeddedPostgres(tmp_path)
+        assert await query(await again.start(), "select 1") == 1
+        await again.stop()
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait(5)
+
+
+async def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+    postgres = EmbeddedPostgres(deep)
+    url = await postgres.start()
+    socket_dir = Path(url.partition("host=")[2])
+    assert stat.S_IMODE(socket_dir.stat().st_mode) == 0o700
+    assert await query(url, "select 1") == 1
+    await postgres.stop()
+    assert not socket_dir.exists()
+
+
+async def test_data_of_another_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "postgres" / "17").mkdir(parents=True)
+    with pytest.raises(StartupError, match=r"made by Postgres 17"):
+        await EmbeddedPostgres(tmp_path).start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root copies")
+async def test_programs_that_others_cannot_reach_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_runtime, "_CACHE", Path("/var/cache") / f"everthread-test-{os.getpid()}")
+    monkeypatch.setattr(postgres_runtime, "_open_to_all", lambda program: False)
+    try:
+        postgres = EmbeddedPostgres(tmp_path)
+        url = await postgres.start()
+        assert postmaster(tmp_path).exe().startswith(str(postgres_runtime._CACHE))
+        await query(url, "create extension vector")
+        await postgres.stop()
+    finally:
+        subprocess.run(["rm", "-rf", str(postgres_runtime._CACHE)], check=True, timeout=20)
