@@ -34,6 +34,7 @@ from aiohttp import web
 
 from tests.scripted_replies import (
     BREAK,
+    DROPPED,
     GATE,
     HANG,
     MODEL,
@@ -43,6 +44,7 @@ from tests.scripted_replies import (
     calls,
     chunk,
     cut,
+    drops,
     errors,
     filtered,
     hangs,
@@ -60,6 +62,7 @@ __all__ = [
     "calls",
     "chunk",
     "cut",
+    "drops",
     "errors",
     "filtered",
     "hangs",
@@ -211,6 +214,10 @@ class ScriptedServer:
     async def _answer(self, http: web.Request, request: Json, reply: Reply) -> web.StreamResponse:
         if reply.hold is not None:
             await self._pass(reply.hold)
+        assert http.transport is not None
+        if reply.status == DROPPED:
+            http.transport.abort()
+            return web.Response()
         if reply.status == 200 and not request.get("stream"):
             return web.Response(body=orjson.dumps(reply.message), content_type="application/json")
         response = web.StreamResponse(status=reply.status, headers={"content-type": "text/event-stream"})
@@ -222,7 +229,6 @@ class ScriptedServer:
                 if reply.pace_s:
                     await asyncio.sleep(reply.pace_s)
             elif frame == BREAK:
-                assert http.transport is not None
                 http.transport.abort()
                 return response
             elif frame == HANG:

@@ -15,6 +15,7 @@ import orjson
 GATE = "gate:"
 BREAK = "break"
 HANG = "hang"
+DROPPED = 0  # the status of a reply that never comes
 DONE = b"data: [DONE]\n\n"
 MODEL = "scripted"
 PROMPT_TOKENS = 7  # what usage says where a script does not
@@ -160,6 +161,11 @@ def breaks_after(frames: int, text: str = "This sentence is never said to its en
     return says(text).breaks_after(frames)
 
 
+def drops() -> Reply:
+    """The connection breaks before the status line, as one does that the server had closed while it lay idle."""
+    return Reply((), status=DROPPED)
+
+
 def hangs(after: int = 0, text: str = "Silence follows.") -> Reply:
     """Headers, that many frames, and then nothing, until the client goes away."""
     return says(text).hangs_after(after)
@@ -178,6 +184,7 @@ BUILDERS: Mapping[str, Callable[..., Reply]] = {
     "calls": calls,
     "errors": errors,
     "breaks_after": breaks_after,
+    "drops": drops,
     "hangs": hangs,
     "tokens": tokens,
 }

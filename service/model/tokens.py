@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 EncodingName = Literal["cl100k_base", "o200k_base"]
 ENCODINGS: tuple[EncodingName, ...] = get_args(EncodingName)
-DEFAULT_ENCODING: EncodingName = "o200k_base"
 SLICE = 50_000  # characters given to tiktoken at once: its time grows faster than the text where nothing splits it
 
 # As in tiktoken_ext.openai_public, which cannot be asked without downloading; a test compares them.

@@ -13,15 +13,11 @@ the next. Comments that keep a connection open do not count as chunks.
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 import string
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,18 +31,15 @@ from service.model.catalog import Endpoint, Route
 from service.model.chunks import ChunkParser
 from service.model.errors import StreamError, cause_of, refusal, scrub, worth_retrying
 from service.model.request import USAGE_FIELD, body_of, limit_field
+from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, Failed, backoff, retry_after
 
 CONNECT_S = 10.0
 FIRST_TOKEN_S = 300.0  # reasoning models think for minutes; a run expires after ten
 BETWEEN_S = 60.0
 HEALTH_S = 3.0  # for the answer to a health check
 DRAIN_S = 0.1  # for the end of a response after its last event, so that its connection can serve again
-MAX_ATTEMPTS = 4  # of one call, the first among them
-BACKOFF_S = 0.5  # before the second attempt; doubles
-MAX_BACKOFF_S = 8.0
-MAX_RETRY_AFTER_S = 60.0  # an upstream that wants longer is not waited for
 MAX_CONNECTIONS = 1000  # to one upstream; the bound on runs is the supervisor's
-KEEPALIVE_S = 30.0
+KEEPALIVE_S = 4.0  # an idle connection is kept; servers commonly close theirs after 5
 
 log = structlog.get_logger(__name__)
 _ALPHABET = string.ascii_letters + string.digits
@@ -64,16 +57,6 @@ class Timeouts:
     between: float = BETWEEN_S
 
 
-class _Failed(Exception):
-    """An attempt failed. `again`: whether another may fare better; `after`: seconds the upstream asked for."""
-
-    def __init__(self, error: ModelError, again: bool, after: float | None = None) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.again = again
-        self.after = after
-
-
 Sleep = Callable[[float], Awaitable[object]]
 
 
@@ -84,17 +67,17 @@ class Upstream:
         self.endpoint = endpoint
         self._timeouts = timeouts or Timeouts()
         self._sleep = sleep
+        self._local = urlsplit(endpoint.base_url).hostname in _LOOPBACK
+        self._headers = _HEADERS
         self._made: openai.AsyncOpenAI | None = None
         self._refused: dict[str, set[str]] = {}  # by model: fields that the server turned out not to take for it
 
     def _client(self) -> openai.AsyncOpenAI:
         if self._made is None:
-            # A proxy from the environment is never meant for a server on this machine.
-            local = urlsplit(self.endpoint.base_url).hostname in _LOOPBACK
             http = openai.DefaultAioHttpClient(
                 timeout=httpx2.Timeout(None, connect=self._timeouts.connect),
                 limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEPALIVE_S),
-                trust_env=not local,
+                trust_env=not self._local,  # a proxy is never meant for a server on this machine
             )
             self._made = openai.AsyncOpenAI(
                 base_url=self.endpoint.base_url,
@@ -136,12 +119,16 @@ class Upstream:
                         given = True
                         yield batch
                 return
-            except _Failed as failed:
+            except Failed as failed:
                 error = self._shown(failed.error)
                 if not given and _learn(error, route, refused):
                     continue  # at once, and once a field
+                if failed.unheard and attempt == 1:
+                    attempt += 1
+                    self._leave_nothing_open()
+                    continue  # at once, over a new connection
                 wait = backoff(attempt) if failed.after is None else failed.after
-                if given or not failed.again or attempt == MAX_ATTEMPTS or wait > MAX_RETRY_AFTER_S:
+                if given or not failed.again or attempt >= MAX_ATTEMPTS or wait > MAX_RETRY_AFTER_S:
                     log.warning("model_call_failed", code=error.code, error=error.message, attempt=attempt, given=given)
                     raise error from None
                 log.warning("model_call_retried", code=error.code, error=error.message, attempt=attempt, wait_s=wait)
@@ -149,7 +136,7 @@ class Upstream:
             attempt += 1
 
     async def _attempt(self, body: bytes, route: Route) -> AsyncGenerator[Sequence[ModelEvent], None]:
-        """One request. Raises _Failed."""
+        """One request. Raises Failed."""
         deadline = asyncio.get_running_loop().time() + self._timeouts.first_token
         try:
             async with asyncio.timeout_at(deadline):
@@ -159,7 +146,7 @@ class Upstream:
         except openai.APIStatusError as error:
             raise _status_failure(error) from None
         except (openai.APIError, *_BROKEN) as error:
-            raise _Failed(self._unreachable(error), again=True) from None
+            raise Failed(self._unreachable(error), again=True, unheard=True) from None
         try:
             async with aclosing(self._read(response, deadline, route)) as batches:
                 async for batch in batches:
@@ -172,7 +159,7 @@ class Upstream:
             "/chat/completions",
             cast_to=httpx2.Response,
             content=body,
-            options={"headers": _HEADERS},
+            options={"headers": self._headers},
             stream=True,
             stream_cls=openai.AsyncStream[Any],
         )  # type: ignore[assignment]  # a raw response is what cast_to asks for, stream or not
@@ -210,10 +197,16 @@ class Upstream:
         except TimeoutError:
             raise _late(name, limit) from None
         except _BROKEN as error:
-            raise _Failed(
+            raise Failed(
                 ModelError("server_error", f"The connection to the model server broke: {cause_of(str(error))}"),
                 again=True,
             ) from None
+
+    def _leave_nothing_open(self) -> None:
+        """llama.cpp's server closes after each stream without saying so; on this machine connections cost nothing."""
+        if self._local and "Connection" not in self._headers:
+            self._headers = {**_HEADERS, "Connection": "close"}
+            log.info("model_server_drops_connections", base_url=scrub(self.endpoint.base_url))
 
     def _shown(self, error: ModelError) -> ModelError:
         """The same error without a key in it."""
@@ -241,14 +234,13 @@ def _learn(error: ModelError, route: Route, refused: set[str]) -> bool:
     return True
 
 
-async def _raw(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+def _raw(response: httpx2.Response) -> AsyncIterator[bytes]:
     """The body as it comes; past the package's decoders, unless a proxy compressed it unasked."""
     encoded = response.headers.get("content-encoding", "identity") != "identity"
-    async for data in response.aiter_bytes() if encoded else response.stream:  # type: ignore[union-attr]
-        yield data
+    return response.aiter_bytes() if encoded else aiter(response.stream)  # type: ignore[arg-type]
 
 
-async def _drain(reads: AsyncGenerator[bytes, None]) -> None:
+async def _drain(reads: AsyncIterator[bytes]) -> None:
     """Reads what follows the last event, which is nothing but the end of the response; gives up soon."""
     try:
         async with asyncio.timeout(DRAIN_S):
@@ -262,33 +254,17 @@ def _mint_call_id() -> str:
     return "call_" + "".join(secrets.choice(_ALPHABET) for _ in range(24))
 
 
-def _late(what: str, limit: float) -> _Failed:
+def _late(what: str, limit: float) -> Failed:
     """Not tried again: whoever is too slow is overloaded, and the run's own time goes on."""
-    return _Failed(ModelError("server_error", f"The model server gave no {what} within {limit:g} s."), again=False)
+    return Failed(ModelError("server_error", f"The model server gave no {what} within {limit:g} s."), again=False)
 
 
-def _status_failure(error: openai.APIStatusError) -> _Failed:
+def _status_failure(error: openai.APIStatusError) -> Failed:
     headers = error.response.headers
     body = error.body if error.body is not None else error.response.text
     again = worth_retrying(error.status_code, body, headers.get("x-should-retry"))
-    return _Failed(refusal(error.status_code, body), again, retry_after(headers))
+    return Failed(refusal(error.status_code, body), again, retry_after(headers))
 
 
-def _stream_failure(error: ModelError) -> _Failed:
-    return _Failed(error, again=not isinstance(error, StreamError) or worth_retrying(error.status))
-
-
-def retry_after(headers: Mapping[str, str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
-    """Seconds from retry-after-ms or Retry-After, which is seconds or a date; None where there is nothing sensible."""
-    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
-        with suppress(ValueError, KeyError):
-            seconds = float(headers[name]) / unit
-            return max(0.0, seconds) if isfinite(seconds) else None
-    with suppress(ValueError, KeyError, TypeError):
-        return max(0.0, (parsedate_to_datetime(headers["retry-after"]) - now()).total_seconds())
-    return None
-
-
-def backoff(attempt: int) -> float:
-    """Seconds after that many attempts, with jitter, so that callers who failed together do not come back together."""
-    return min(MAX_BACKOFF_S, BACKOFF_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+def _stream_failure(error: ModelError) -> Failed:
+    return Failed(error, again=not isinstance(error, StreamError) or worth_retrying(error.status))

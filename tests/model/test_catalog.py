@@ -92,7 +92,7 @@ def test_a_foreign_server_never_gets_the_default_key(tmp_path: Path) -> None:
         ("gpt-5.1-chat-latest", 128_000, "o200k_base", True),
         ("ft:gpt-4o-2024-08-06:org::id", 128_000, "o200k_base", True),
         ("openai/gpt-4o", 128_000, "o200k_base", True),
-        ("llama-3", catalog.DEFAULT_WINDOW, "o200k_base", False),
+        ("llama-3", catalog.DEFAULT_WINDOW, "cl100k_base", False),
     ],
 )
 def test_what_is_known_of_well_known_names(name: str, window: int, encoding: str, vision: bool) -> None:

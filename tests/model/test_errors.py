@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.model import upstream
+from service.model import retry
 from service.model.base import TextDelta
 from tests.model.conftest import KEY, Caller, failure
 from tests.scripted import ScriptedServer, errors, says
@@ -32,7 +32,7 @@ UNKNOWN = {"error": {"message": "The model `x` does not exist", "code": "model_n
 async def test_errors_say_their_cause(
     server: ScriptedServer, caller: Caller, reply: Any, code: str, words: str
 ) -> None:
-    server.script(*[reply] * upstream.MAX_ATTEMPTS)
+    server.script(*[reply] * retry.MAX_ATTEMPTS)
     error = await failure(caller)
     assert (error.code, words in error.message) == (code, True), error.message
 

@@ -6,18 +6,17 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from service.model import upstream
-from service.model.base import ChatRequest, Finished, ModelError, ModelUsage, TextDelta, ToolCallDelta
-from service.model.upstream import Timeouts, backoff, retry_after
+from service.model import retry
+from service.model.base import ChatRequest, Finished, ModelUsage, TextDelta, ToolCallDelta
+from service.model.upstream import Timeouts
 from tests.model.conftest import KEY, REQUEST, Caller, failure
-from tests.scripted import ScriptedServer, breaks_after, calls, chunk, errors, hangs, says
+from tests.scripted import ScriptedServer, calls, chunk, errors, hangs, says
 
 LONG = Timeouts(connect=5, first_token=5, between=5)
 
@@ -112,79 +111,6 @@ async def test_cancelling_the_reader_stops_the_call(server: ScriptedServer, call
     await server.disconnected()
 
 
-@pytest.mark.parametrize("broken", [errors(500), errors(429), errors(408), breaks_after(1), breaks_after(0)])
-async def test_retries_before_the_first_event(server: ScriptedServer, caller: Caller, broken: Any) -> None:
-    server.script(broken, broken, says("a", usage=False))
-    assert await caller.call() == [TextDelta("a"), Finished("stop", None, "scripted")]
-    assert len(caller.slept) == 2
-    assert 0.25 <= caller.slept[0] <= 0.5 <= caller.slept[1] <= 1.0
-
-
-async def test_attempts_are_bounded(server: ScriptedServer, caller: Caller) -> None:
-    server.script(*[errors(503)] * upstream.MAX_ATTEMPTS, says("never"))
-    error = await failure(caller)
-    assert (error.code, error.message) == ("server_error", "The model server failed (503): scripted error 503")
-    assert (len(server.requests), server.unused()) == (upstream.MAX_ATTEMPTS, 1)
-
-
-async def test_nothing_is_retried_after_the_first_event(server: ScriptedServer, caller: Caller) -> None:
-    server.script(breaks_after(2))
-    stream = caller.upstream.stream(caller.route, REQUEST)
-    assert await anext(stream) == [TextDelta("This")]
-    with pytest.raises(ModelError) as caught:
-        await anext(stream)
-    assert caught.value.code == "server_error"
-    assert caught.value.message.startswith("The connection to the model server broke")
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("headers", "slept"),
-    [
-        ({"retry-after": "7"}, [7.0]),
-        ({"retry-after-ms": "1500", "retry-after": "9"}, [1.5]),
-    ],
-)
-async def test_retry_after_is_honoured(
-    server: ScriptedServer, caller: Caller, headers: dict[str, str], slept: list[float]
-) -> None:
-    server.script(errors(429, headers=headers))
-    await caller.call()
-    assert caller.slept == slept
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        errors(429, headers={"retry-after": str(upstream.MAX_RETRY_AFTER_S + 1)}),
-        errors(429, {"error": {"message": "Pay", "code": "insufficient_quota"}}),
-        errors(500, headers={"x-should-retry": "false"}),
-        errors(400),
-        errors(401),
-        errors(404),
-        errors(501),
-    ],
-)
-async def test_what_is_not_worth_a_retry(server: ScriptedServer, caller: Caller, reply: Any) -> None:
-    server.script(reply)
-    await failure(caller)
-    assert (len(server.requests), caller.slept) == (1, [])
-
-
-def test_retry_after_in_all_its_forms() -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert retry_after({"retry-after": "Thu, 01 Jan 2026 00:00:09 GMT"}, lambda: now) == 9.0
-    assert retry_after({"retry-after": "Wed, 31 Dec 2025 00:00:09 GMT"}, lambda: now) == 0.0
-    assert retry_after({"retry-after-ms": "x", "retry-after": "2"}) == 2.0
-    for nonsense in ({}, {"retry-after": "soon"}, {"retry-after": "nan"}, {"retry-after": "inf"}):
-        assert retry_after(nonsense) is None
-
-
-def test_backoff_is_bounded_and_jittered() -> None:
-    assert all(backoff(n) <= upstream.MAX_BACKOFF_S for n in range(1, 50))
-    assert len({backoff(1) for _ in range(10)}) > 1
-
-
 @pytest.mark.parametrize("reply", [says("x").holds("never"), hangs(after=0), hangs(after=0).raw(b": ping\n\n", "hang")])
 async def test_the_first_token_has_its_time(
     server: ScriptedServer, caller_of: Callable[..., Caller], reply: Any
@@ -225,12 +151,11 @@ async def test_nobody_listens(caller_of: Callable[..., Caller]) -> None:
         error = await failure(caller)
         assert error.code == "server_error"
         assert error.message.startswith("The model server cannot be reached: ")
-        assert len(caller.slept) == upstream.MAX_ATTEMPTS - 1
+        assert len(caller.slept) == retry.MAX_ATTEMPTS - 2  # the second attempt comes at once
         assert "cannot be reached" in (await caller.upstream.healthy() or "")
 
 
-async def test_a_connection_has_its_time(caller_of: Callable[..., Caller], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "MAX_ATTEMPTS", 1)
+async def test_a_connection_has_its_time(caller_of: Callable[..., Caller]) -> None:
     with socket.socket() as full:  # a listener that accepts nothing, its backlog full
         full.bind(("127.0.0.1", 0))
         full.listen(0)
