@@ -6,14 +6,16 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from service.model import catalog
 from service.model.base import ChatRequest, ModelEvent, ModelInfo
 from service.model.catalog import Catalog, Endpoint
+from service.model.forced import emulated
 from service.model.tokens import EncodingName, Tokens, at_most
-from service.model.upstream import Timeouts, Upstream
+from service.model.upstream import Timeouts, Upstream, mint_call_id
 
 HEALTH_FOR_S = 2.0  # a health answer is kept so long: /healthz needs no key and must not hammer the upstream
 
@@ -33,7 +35,8 @@ class Router:
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
         route = self._catalog.route(request.model)
-        return self._upstreams[route.endpoint].stream(route, request)
+        call = partial(self._upstreams[route.endpoint].stream, route)
+        return call(request) if route.info.tools or not request.tools else emulated(call, request, mint_call_id)
 
     def info(self, model: str) -> ModelInfo:
         return self._catalog.route(model).info

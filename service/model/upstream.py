@@ -170,7 +170,7 @@ class Upstream:
     ) -> AsyncGenerator[Sequence[ModelEvent], None]:
         """The answer's events. The reader may be slow: only waiting for the server is timed."""
         whole = response.headers.get("content-type", "").startswith("application/json")
-        parser = ChunkParser(_mint_call_id, model=route.info.upstream_name, whole=whole)
+        parser = ChunkParser(mint_call_id, model=route.info.upstream_name, whole=whole)
         clock = asyncio.get_running_loop().time
         limit, name = self._timeouts.first_token, "first token"
         reads = _raw(response)
@@ -250,7 +250,8 @@ async def _drain(reads: AsyncIterator[bytes]) -> None:
         return  # the connection is closed instead of kept
 
 
-def _mint_call_id() -> str:
+def mint_call_id() -> str:
+    """An id for a tool call that its server gave none."""
     return "call_" + "".join(secrets.choice(_ALPHABET) for _ in range(24))
 
 
