@@ -1,8 +1,8 @@
 """Forced function calls for models that know no tools, as the embedded one.
 
 A model without tools can still be held to a JSON schema. So where a call of a function is demanded (tool_choice
-required or a named function) the reply is constrained to the function's parameters, and told as the call it stands for. Where
-tools are merely offered (auto) such a model gets none: it could not decide for one.
+required or a named function) the reply is constrained to the function's parameters, and told as the call it stands for.
+Where tools are merely offered (auto) such a model gets none: it could not decide for one.
 """
 
 from __future__ import annotations
