@@ -1,0 +1,196 @@
+"""`kill -9` of a real server process in each state of a run, then a start: nothing lost, doubled or stuck.
+
+Postgres and the model server live on; only Everthread dies. Moments are awaited at the model server's gates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client import KEY, Client
+from tests.http.helpers import assistant_with, run_of, said_by
+from tests.scripted import ScriptedServer, calls, says
+
+START_S = 30.0
+WEATHER = {"type": "function", "function": {"name": "weather"}}
+
+Start = Callable[..., AbstractAsyncContextManager["Server"]]
+
+
+class Server:
+    """A server process of its own, and a client of it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, client: Client) -> None:
+        self.process = process
+        self.client = client
+
+    async def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        await asyncio.wait_for(self.process.wait(), START_S)
+
+
+@pytest.fixture
+def start(database_url: str, model: ScriptedServer, tmp_path: Path) -> Start:
+    @asynccontextmanager
+    async def started(**settings: Any) -> AsyncIterator[Server]:
+        environment = {
+            **os.environ,
+            "EVERTHREAD_DATABASE_URL": database_url,
+            "EVERTHREAD_DATA_DIR": str(tmp_path / "data"),
+            "EVERTHREAD_API_KEY": KEY,
+            "EVERTHREAD_MODEL_BASE_URL": model.base_url,
+            **{f"EVERTHREAD_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        command = (sys.executable, "-m", "service.cli", "serve", "--port", "0")
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+        try:
+            base_url = await asyncio.wait_for(_announced(process), START_S)
+            async with Client(base_url) as client:
+                yield Server(process, client)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await asyncio.wait_for(process.wait(), START_S)
+
+    return started
+
+
+async def _announced(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        if b"OPENAI_BASE_URL=" in line:
+            return line.decode().split("OPENAI_BASE_URL=", 1)[1].strip().strip("'\"")
+    raise AssertionError("the server ended before it was ready")
+
+
+async def _whole(client: Client, run: Any, *, texts: list[str], calls_made: int, model: ScriptedServer) -> None:
+    """The run completed, said each text once, kept the user's message, and no finished call was made again."""
+    done = await client.settled(run)
+    assert (done["status"], done["last_error"]) == ("completed", None)
+    assert await said_by(client, run) == texts
+    messages = (await client.get(f"/threads/{run['thread_id']}/messages"))["data"]
+    assert [m["content"][0]["text"]["value"] for m in messages if m["role"] == "user"] == ["Hi"]
+    assert len(model.requests) == calls_made
+
+
+async def test_killed_before_the_first_token(start: Start, model: ScriptedServer) -> None:
+    model.script(says("Never read").waits("first"), says("Whole"))
+    async with start() as server:
+        run = await run_of(server.client, "Hi")
+        await model.reached("first")
+        await server.kill()
+    async with start() as server:
+        await _whole(server.client, run, texts=["Whole"], calls_made=2, model=model)
+
+
+async def test_killed_in_the_middle_of_an_answer(start: Start, model: ScriptedServer) -> None:
+    model.script(says("one two three").waits("middle", before=3), says("Whole"))
+    async with start() as server:
+        assistant = await assistant_with(server.client)
+        asked = {"assistant_id": assistant["id"], "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
+        stream = server.client.stream("/threads/runs", {**asked, "stream": True})
+        frames = [frame async for frame in _until(stream, "thread.message.delta")]
+        await server.kill()
+    run = next(frame.data for frame in frames if frame.event == "thread.run.created")
+    shown = {frame.data["id"] for frame in frames if frame.event == "thread.message.created"}
+    async with start() as server:
+        await _whole(server.client, run, texts=["Whole"], calls_made=2, model=model)
+        messages = (await server.client.get(f"/threads/{run['thread_id']}/messages"))["data"]
+        assert shown <= {message["id"] for message in messages}
+
+
+async def _until(stream: AsyncIterator[Any], event: str) -> AsyncIterator[Any]:
+    async for frame in stream:
+        yield frame
+        if frame.event == event:
+            return
+
+
+async def test_killed_while_it_requires_action(start: Start, model: ScriptedServer) -> None:
+    model.script(calls(("weather", {})), says("Sunny"))
+    async with start() as server:
+        run = await server.client.settled(await run_of(server.client, "Hi", tools=[WEATHER]))
+        assert run["status"] == "requires_action"
+        await server.kill()
+    async with start() as server:
+        assert (await server.client.settled(run))["required_action"] == run["required_action"]
+        await _submit(server.client, run)
+        await _whole(server.client, run, texts=["Sunny"], calls_made=2, model=model)
+
+
+async def test_killed_after_the_outputs_came(start: Start, model: ScriptedServer) -> None:
+    model.script(calls(("weather", {})), says("Never read").waits("second"), says("Sunny"))
+    async with start() as server:
+        run = await server.client.settled(await run_of(server.client, "Hi", tools=[WEATHER]))
+        await _submit(server.client, run)
+        await model.reached("second")
+        await server.kill()
+    async with start() as server:
+        await _whole(server.client, run, texts=["Sunny"], calls_made=3, model=model)
+
+
+async def _submit(client: Client, run: Any) -> None:
+    wanted = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    outputs = [{"tool_call_id": call["id"], "output": "sun"} for call in wanted]
+    await client.post(f"/threads/{run['thread_id']}/runs/{run['id']}/submit_tool_outputs", {"tool_outputs": outputs})
+
+
+async def test_killed_while_queued(start: Start, model: ScriptedServer) -> None:
+    model.script(says("Never read").waits("busy"), says("Whole"), says("Whole"))
+    async with start(max_runs=1) as server:
+        first = await run_of(server.client, "Hi")
+        await model.reached("busy")
+        second = await run_of(server.client, "Hi")
+        path = f"/threads/{second['thread_id']}/runs/{second['id']}"
+        assert (await server.client.get(path))["status"] == "queued"
+        await server.kill()
+    async with start(max_runs=1) as server:
+        await server.client.settled(first)
+        await _whole(server.client, second, texts=["Whole"], calls_made=3, model=model)
+
+
+async def test_killed_while_cancelling(start: Start, model: ScriptedServer, database_url: str) -> None:
+    """The kill races with the cancellation: whichever comes first, the run ends cancelled and the thread is free."""
+    model.script(says("one two").waits("middle", before=2))
+    async with start() as server:
+        run = await run_of(server.client, "Hi")
+        await model.reached("middle")
+        path = f"/threads/{run['thread_id']}/runs/{run['id']}"
+        assert (await server.client.post(path + "/cancel"))["status"] == "cancelling"
+        await server.kill()
+    async with start() as server:
+        assert (await server.client.settled(run))["status"] == "cancelled"
+        assert len(model.requests) == 1
+        message = {"role": "user", "content": "Free again"}
+        assert await server.client.post(f"/threads/{run['thread_id']}/messages", message)
+
+
+async def test_overdue_runs_expire_at_the_next_start(start: Start, model: ScriptedServer) -> None:
+    model.script(calls(("weather", {})))
+    async with start(run_expires_s=1) as server:
+        run = await server.client.settled(await run_of(server.client, "Hi", tools=[WEATHER]))
+        await server.kill()
+    async with start(run_expires_s=1) as server:
+        done = run
+        while done["status"] == "requires_action":
+            done = await server.client.get(f"/threads/{run['thread_id']}/runs/{run['id']}")
+        assert done["status"] == "expired"
+
+
+async def test_finished_runs_stay_as_they_were(start: Start, model: ScriptedServer) -> None:
+    model.script(says("Whole"))
+    async with start() as server:
+        run = await server.client.settled(await run_of(server.client, "Hi"))
+        await server.kill()
+    async with start() as server:
+        assert await server.client.get(f"/threads/{run['thread_id']}/runs/{run['id']}") == run
+        assert len(model.requests) == 1
