@@ -123,6 +123,8 @@ def main() -> None:
     """The console script: an expected failure is one line and exit code 1."""
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except StartupError as error:
         Console(stderr=True).print(f"[red]everthread:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

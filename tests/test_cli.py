@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from service.embedded.postgres import EmbeddedPostgres
 from tests.embedded.started import ROOT, Started, about
 
 pytestmark = pytest.mark.embedded
@@ -82,6 +83,18 @@ def test_a_data_directory_in_use_is_one_line_and_kill_9_frees_it(tmp_path: Path)
             assert about(third.ready())["starts"] == 2
             assert gone(children)
             assert third.end() == 0
+
+
+async def test_servers_over_a_database_elsewhere_share_a_data_directory(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "elsewhere")
+    env = {"EVERTHREAD_DATABASE_URL": await postgres.start()}
+    arguments = [*NO_MODEL, "--data-dir", str(tmp_path / "data")]
+    with Started(arguments, env) as first, Started(arguments, env) as second:
+        assert about(first.ready())["starts"] == 1
+        assert about(second.ready())["starts"] == 2
+        assert first.children() == second.children() == []
+        assert first.end() == second.end() == 0
+    await postgres.stop()
 
 
 def test_postgres_dying_ends_the_server_with_one_line(tmp_path: Path) -> None:

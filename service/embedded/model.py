@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from service.embedded.process import ended, last_line, spawn, stop
+from service.embedded.process import ended, environment, last_line, spawn, stop
 from service.errors import StartupError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -83,7 +83,9 @@ class EmbeddedModel:
         # -P keeps the directory we were called from out of the child's path.
         command = [sys.executable, "-P", "-m", "service.embedded.model_process"]
         root = Path(__file__).resolve().parents[2]
-        env = {"PATH": os.defpath, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+        # The child finds what we find, however we came to find it.
+        path = os.pathsep.join([str(root), *(entry for entry in sys.path if entry)])
+        env = environment(PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1")
         with self._log.open("wb") as log:
             self._log.chmod(0o600)
             return spawn(

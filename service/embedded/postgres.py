@@ -21,7 +21,7 @@ import asyncpg
 import psutil
 
 from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, find_runtime, give_to
-from service.embedded.process import ended, last_line, spawn, stop
+from service.embedded.process import ended, environment, last_line, spawn, stop
 from service.errors import StartupError
 
 _DATABASE = _USER = "everthread"
@@ -124,7 +124,7 @@ class EmbeddedPostgres:
         command: list[str | Path] = [runtime.bin / "initdb", "-D", runtime.seen_from(new), "-U", _USER, "--auth=trust"]
         command += ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         with self._log.open("wb") as log:
-            child = spawn(command, cwd=new, env=_environment(), log=log, uid=uid, death_signal=signal.SIGKILL)
+            child = spawn(command, cwd=new, env=environment(), log=log, uid=uid, death_signal=signal.SIGKILL)
         try:
             if not await ended(child, _INIT_TIMEOUT_S) or child.returncode != 0:
                 raise StartupError(f"The embedded Postgres cannot make its database: {last_line(self._log)}")
@@ -154,7 +154,7 @@ class EmbeddedPostgres:
             return spawn(
                 command,
                 cwd=self._cluster,
-                env=_environment(),
+                env=environment(),
                 log=log,
                 uid=runtime.uid,
                 death_signal=signal.SIGINT,  # a fast, clean shutdown
@@ -182,17 +182,12 @@ class EmbeddedPostgres:
         command += ["-U", _USER, _DATABASE]
         with self._log.open("ab") as log:
             # As the user we are: root may enter the socket's folder, and the programs run for any user.
-            child = spawn(command, cwd=self._home, env=_environment(), log=log, uid=None, death_signal=signal.SIGKILL)
+            child = spawn(command, cwd=self._home, env=environment(), log=log, uid=None, death_signal=signal.SIGKILL)
         try:
             if not await ended(child, _INIT_TIMEOUT_S) or child.returncode != 0:
                 raise StartupError(f"The embedded Postgres cannot make its database: {last_line(self._log)}")
         finally:
             await stop(child, ((signal.SIGKILL, 5.0),))
-
-
-def _environment() -> dict[str, str]:
-    """Nothing of ours: no key, no PG* variable, no locale that the machine lacks."""
-    return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
 async def _stop_leftover(cluster: Path) -> None:

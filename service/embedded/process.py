@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,12 @@ from typing import IO
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.01
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What a child gets of ours: no key, no setting of another program's, no locale that the machine lacks."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", **kept, **more}
 
 
 def spawn(
