@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
@@ -19,7 +19,8 @@ from events import codec
 from events.event import SCHEMA_VERSION, Event, Origin, Recorded
 from sql import queries
 
-Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+# Quoted: asyncpg's classes take parameters in their stubs only.
+Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 
 READ_PAGE = 1000
 _SQL = queries("store")

@@ -32,7 +32,7 @@ BACKLOG = 1024
 MAX_HEADER = 16_384
 
 EMBEDDED = ModelInfo(
-    upstream_name="embedded", context_window=8192, encoding="cl100k_base", margin=1.2, vision=False, tools=False
+    upstream_name="embedded", context_window=8192, encoding="cl100k_base", margin=1.5, vision=False, tools=False
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import structlog
@@ -13,8 +13,9 @@ from service.errors import StartupError
 
 log = structlog.get_logger()
 
-Pool = asyncpg.Pool[Any]
-Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+Pool: TypeAlias = "asyncpg.Pool[Any]"
+# Quoted: asyncpg's classes take parameters in their stubs only.
+Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 
 POOL_MIN = 2
 POOL_MAX = 20
