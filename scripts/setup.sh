@@ -76,7 +76,8 @@ make_venv() {
     if "$1/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
         return
     fi
-    "$UV" venv --quiet --clear --python "$PYTHON" "$1" >&2 || fail "cannot make $1"
+    rm -rf "$1" # a broken one: its Python is gone, or it was moved; an older uv has no --clear
+    "$UV" venv --quiet --python "$PYTHON" "$1" >&2 || fail "cannot make $1"
 }
 
 # sync_venv FOLDER LOCK: installs what the lock says, only when something has changed.

@@ -29,6 +29,7 @@ def _parameters(settings: dict[str, Any]) -> Any:
     params.cache_ram_mib = settings["cache_mib"]  # its default is 8 GiB
     params.cpuparams.n_threads = settings["threads"]
     params.chat_template = settings["chat_template"]
+    params.verbosity = 1  # errors: a line for every request would grow without bound
     params.ui = False
     params.endpoint_slots = False  # it would show what others ask
     return params
