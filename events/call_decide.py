@@ -35,9 +35,9 @@ NOTHING = e.Usage()
 
 
 def decide_executor(state: ThreadState, command: ExecutorCommand, at: datetime) -> list[e.ThreadEvent]:
-    """Raises StaleClaim where the run has ended or another epoch holds it."""
+    """Raises StaleClaim where the run has ended, waits for its client, or another epoch holds it."""
     run = state.run
-    if run is None or run.id != command.run_id or run.epoch != command.epoch:
+    if run is None or run.id != command.run_id or run.epoch != command.epoch or run.process is None:
         raise StaleClaim(command.run_id)
     match command:
         case StartModelCall(ids=ids):
@@ -56,9 +56,7 @@ def decide_executor(state: ThreadState, command: ExecutorCommand, at: datetime) 
             overdue = at.timestamp() >= run.expires_at
             return end_early(run, "expired", at, said=said, usage=usage) if overdue else []
         case ExhaustRun(reason=reason):
-            if run.status != "in_progress":
-                return []
-            return [e.RunIncomplete(run_id=run.id, reason=reason, usage=run.usage)]
+            return _exhaust(run, reason)
         case _:
             assert_never(command)
 
@@ -91,7 +89,7 @@ def _start(run: RunState, ids: CallIds) -> list[e.ThreadEvent]:
 
 def _finish(run: RunState, command: FinishModelCall, at: datetime) -> list[e.ThreadEvent]:
     call = run.call
-    if call is None:
+    if call is None or call.broken is not None:
         raise StaleClaim(run.id)
     if run.status == "cancelling":
         return end_early(run, "cancelled", at, said=command.said, usage=command.usage)
@@ -129,7 +127,7 @@ def _break(run: RunState, command: BreakModelCall, at: datetime) -> list[e.Threa
         attempt=call.attempt,
         error=command.error,
         shown=shown,
-        usage=command.usage,
+        usage=command.usage if shown else NOTHING,
     )
     if not shown:
         return [failed]
@@ -137,6 +135,20 @@ def _break(run: RunState, command: BreakModelCall, at: datetime) -> list[e.Threa
         run, call, command.said, at, cut="run_failed", usage=command.usage, step_end="failed", error=command.error
     )
     return [failed, *ended]
+
+
+def _exhaust(run: RunState, reason: e.RunIncompleteReason) -> list[e.ThreadEvent]:
+    """Nothing where a cancel came first: plan anew."""
+    if run.status not in ("queued", "in_progress"):
+        return []
+    events: list[e.ThreadEvent] = [e.RunStarted(run_id=run.id)] if run.status == "queued" else []
+    if run.call is not None and run.call.broken is None:
+        events.append(_stopped(run.id, run.call, NOTHING))
+    return [*events, e.RunIncomplete(run_id=run.id, reason=reason, usage=run.usage)]
+
+
+def _stopped(run_id: str, call: OpenCall, usage: e.Usage) -> e.ModelCallStopped:
+    return e.ModelCallStopped(run_id=run_id, call=call.number, attempt=call.attempt, usage=usage)
 
 
 def end_early(
@@ -148,17 +160,22 @@ def end_early(
     usage: e.Usage = NOTHING,
     error: e.LastError | None = None,
 ) -> list[e.ThreadEvent]:
-    """Ends the run before its time: its open call (with what it had `said`), its open step, then the run itself."""
+    """Ends the run before its time: its open call (with what it had `said`), its open step, then the run itself.
+
+    Where nothing was said `usage` is dropped: no step would have it, and the steps' usages sum to the run's.
+    """
     events: list[e.ThreadEvent] = []
     if how == "cancelled" and run.status != "cancelling":
         events.append(e.RunCancelling(run_id=run.id))
     ended_at = run.expires_at if how == "expired" else int(at.timestamp())
-    call = run.call
-    if call is not None and call.broken is None:
-        events.append(e.ModelCallStopped(run_id=run.id, call=call.number, attempt=call.attempt, usage=usage))
-        if said is not None and not said.empty:
-            reason = _MESSAGE_REASON[how]
-            events += _parts(run, call, said, at, cut=reason, usage=usage, step_end=how, ended_at=ended_at, error=error)
+    call = run.call if run.call is not None and run.call.broken is None else None
+    if call is None or said is None or said.empty:
+        usage = NOTHING
+    if call is not None:
+        events.append(_stopped(run.id, call, usage))
+    if call is not None and said is not None and not said.empty:
+        reason = _MESSAGE_REASON[how]
+        events += _parts(run, call, said, at, cut=reason, usage=usage, step_end=how, ended_at=ended_at, error=error)
     if run.step is not None:
         events.append(_ended(run, run.step.step_id, how, ended_at, run.step.usage, error))
     return [*events, _run_ended(run, how, run.usage + usage, error)]

@@ -83,7 +83,8 @@ class Executor:
 
     def holds(self, state: ThreadState) -> bool:
         """Whether this claim still stands."""
-        return state.run is not None and state.run.id == self.run_id and state.run.epoch == self.epoch
+        run = state.run
+        return run is not None and run.id == self.run_id and run.epoch == self.epoch and run.process is not None
 
     async def carry(self, state: ThreadState) -> None:
         """Carries the run on from `state`. Returns when it ended, rests, or is no longer ours.
