@@ -24,7 +24,7 @@ RunStatus = Literal[
 ]
 
 TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
-    "queued": frozenset({"in_progress", "cancelling", "cancelled", "failed", "expired"}),
+    "queued": frozenset({"in_progress", "cancelling", "failed", "expired"}),
     "in_progress": frozenset({"requires_action", "cancelling", "completed", "failed", "incomplete", "expired"}),
     "requires_action": frozenset({"queued", "cancelling", "expired"}),
     "cancelling": frozenset({"cancelled", "expired"}),

@@ -1,8 +1,8 @@
 """Given/when/then for threads: a thread's history in memory, and short names for its commands.
 
-    story = given(CREATE, run(claim=claim()))      # given
-    events = story.do(finish("Hello."))            # when
-    assert kinds(events) == [...]                  # then
+story = given(CREATE, run(claim=claim()))      # given
+events = story.do(finish("Hello."))            # when
+assert kinds(events) == [...]                  # then
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_outputs_with_a_claim_go_on_in_the_same_append() -> None:
 
 @pytest.mark.parametrize("budget", ["max_prompt_tokens", "max_completion_tokens"])
 def test_a_budgeted_run_is_claimed_without_its_next_call(budget: str) -> None:
-    story = given(CREATE, run(claim=claim(), **{budget: 300}), finish("", "call_1"))
+    story = given(CREATE, run(claim=claim(), **dict[str, Any]({budget: 300})), finish("", "call_1"))
     assert kinds(story.do(submit("call_1", claim=claim(2, "2"))))[2:] == ["run.queued", "run.claimed"]
     assert kinds(story.do(start("2", epoch=2))) == ["run.started", "model_call.started"]
 
@@ -125,7 +126,9 @@ def test_a_run_that_has_ended_is_modified(status: RunStatus) -> None:
     assert kinds(done().do(ModifyRun("run_1", status, {"a": "b"}))) == ["run.modified"]
 
 
-@pytest.mark.parametrize("command", [ModifyRun("run_9", None, {}), cancel(run_id="run_9"), submit("call_1", status=None, run_id="run_9")])
+@pytest.mark.parametrize(
+    "command", [ModifyRun("run_9", None, {}), cancel(run_id="run_9"), submit("call_1", status=None, run_id="run_9")]
+)
 def test_runs_that_are_not_there(command: ThreadCommand) -> None:
     with pytest.raises(NotFound, match="No run found with id 'run_9'"):
         waiting().do(command)
@@ -156,7 +159,7 @@ def test_what_has_ended_is_not_cancelled(status: RunStatus) -> None:
 
 
 def test_cancelling_twice_is_refused() -> None:
-    with pytest.raises(Rejected, match="Cannot cancel run with status 'cancelling'."):
+    with pytest.raises(Rejected, match=r"Cannot cancel run with status 'cancelling'\."):
         cancelling().do(cancel())
 
 

@@ -1,0 +1,213 @@
+"""Random histories of one thread, in which every command of every actor comes, sane or not.
+
+A `World` keeps what its actors would know: the state, and the facts that callers read from views. Histories come from a
+`random.Random`, so that Hypothesis can shrink them and a seed can repeat them against Postgres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from events import thread_events as e
+from events.event import Recorded
+from events.fold import run_patch
+from events.run_table import RunStatus
+from events.store import record
+from events.thread_commands import (
+    AddMessage,
+    BreakModelCall,
+    CallIds,
+    CancelRun,
+    Claim,
+    ClaimRun,
+    CreateRun,
+    CreateThread,
+    DeleteMessage,
+    DeleteThread,
+    ExhaustRun,
+    ExpireRun,
+    FailRun,
+    FinishModelCall,
+    ModifyMessage,
+    ModifyRun,
+    ModifyThread,
+    NewMessage,
+    Partial,
+    StartModelCall,
+    StopRun,
+    SubmitToolOutputs,
+    ThreadCommand,
+)
+from events.thread_decide import decide
+from events.thread_state import RunState, ThreadState, evolve
+from tests.events.story import ORIGIN, SETTINGS, T0
+
+PROCESSES = (1, 2, 3)
+
+
+class World:
+    """One thread and what is known of it. `lifetimes` are those that runs get, in seconds."""
+
+    def __init__(self, random: Random, thread_id: str = "thread_1", lifetimes: tuple[int, ...] = (5, 600)) -> None:
+        self.random = random
+        self.state = ThreadState(thread_id)
+        self.log: list[Recorded[e.ThreadEvent]] = []
+        self.at: datetime = T0
+        self.messages: dict[str, e.Role] = {}
+        self.runs: dict[str, RunStatus] = {}
+        self._lifetimes = lifetimes
+        self._made = 0
+
+    def do(self, command: ThreadCommand) -> list[Recorded[e.ThreadEvent]]:
+        """Decides and folds, in memory. Raises as `decide` does."""
+        self.at += timedelta(seconds=self.random.choice((0, 0, 0.3, 1, 2)))
+        events = decide(self.state, command, self.at)
+        recorded = record(self.state.id, len(self.log), events, self.at, ORIGIN)
+        self.absorb(recorded)
+        return recorded
+
+    def absorb(self, recorded: list[Recorded[Any]]) -> None:
+        """Takes in what was appended, wherever it was."""
+        for entry in recorded:
+            self.log.append(entry)
+            self.state = evolve(self.state, entry)
+            match entry.event:
+                case e.MessageAdded(message_id=id, role=role):
+                    self.messages[id] = role
+                case e.MessageWritten(message_id=id):
+                    self.messages[id] = "assistant"
+                case e.MessageDeleted(message_id=id):
+                    del self.messages[id]
+                case e.RunCreated(run_id=id):
+                    self.runs[id] = "queued"
+                case _:
+                    status = (run_patch(entry) or {}).get("status")
+                    if status is not None:
+                        self.runs[entry.event.run_id] = status
+
+    def next_command(self) -> ThreadCommand:
+        """What somebody asks next: mostly what makes sense, sometimes what does not."""
+        if not self.state.exists and not self.log:
+            return self._thread()
+        if self.state.run is None:
+            makers: list[Callable[[], ThreadCommand]] = [self._run, self._run, self._add, self._modify, *self._rare]
+        else:
+            likely = self._likely(self.state.run)
+            makers = [*likely, *likely, *likely, *likely, self._add, self._run, self._modify, *self._rare]
+        return self.random.choice(makers)()
+
+    @property
+    def _rare(self) -> list[Callable[[], ThreadCommand]]:
+        rare: list[Callable[[], ThreadCommand]] = [
+            self._modify_message,
+            self._delete_message,
+            self._modify_run,
+            self._submit,
+            self._executor,
+            self._cancel,
+            lambda: ExpireRun(self._run_id()),
+            lambda: ClaimRun(self._run_id(), self._process(), self.random.choice((None, *PROCESSES))),
+        ]
+        return [*rare, DeleteThread] if self.random.random() < 0.1 else rare
+
+    def _likely(self, run: RunState) -> list[Callable[[], ThreadCommand]]:
+        if run.status == "requires_action":
+            return [self._submit, self._submit, lambda: ExpireRun(run.id), self._cancel]
+        if run.process is None:
+            return [lambda: ClaimRun(run.id, self._process(), None)]
+        return [self._executor, self._executor, lambda: ClaimRun(run.id, self._process(), run.process)]
+
+    # Each command, with facts as views would give them.
+
+    def _id(self, prefix: str) -> str:
+        self._made += 1
+        return f"{prefix}_{self.state.id}_{self._made}"
+
+    def _thread(self) -> CreateThread:
+        return CreateThread({"n": "1"}, {}, [self._message() for _ in range(self.random.randrange(3))])
+
+    def _message(self) -> NewMessage:
+        text = self.random.choice(("", "Hi", "Grüße, 世界 🎉", 'quo"te\\'))
+        content = [{"type": "text", "text": {"value": text, "annotations": []}}]
+        return NewMessage(self._id("msg"), self.random.choice(("user", "user", "assistant")), content, (), {})
+
+    def _add(self) -> AddMessage:
+        return AddMessage(self._message())
+
+    def _modify(self) -> ModifyThread:
+        return ModifyThread({"metadata": {"n": str(self._made)}})
+
+    def _modify_message(self) -> ModifyMessage:
+        id = self.random.choice([*self.messages, "msg_none"])
+        return ModifyMessage(id, id in self.messages, {"n": str(self._made)})
+
+    def _delete_message(self) -> DeleteMessage:
+        id = self.random.choice([*self.messages, "msg_none"])
+        return DeleteMessage(id, self.messages.get(id))
+
+    def _run(self) -> CreateRun:
+        budget = self.random.choice((None, None, 20))
+        settings = replace(SETTINGS, instructions=self.random.choice((None, "Be brief.")), max_completion_tokens=budget)
+        messages = [self._message() for _ in range(self.random.randrange(2))]
+        return CreateRun(self._id("run"), settings, messages, self.random.choice(self._lifetimes), self._claim())
+
+    def _claim(self) -> Claim | None:
+        return self.random.choice((None, Claim(self._process(), None), Claim(self._process(), self._call_ids())))
+
+    def _call_ids(self) -> CallIds:
+        return CallIds(self._id("msg"), self._id("step"), self._id("step"))
+
+    def _process(self) -> int:
+        return self.random.choice(PROCESSES)
+
+    def _run_id(self) -> str:
+        active = [self.state.run.id] * 3 if self.state.run else []
+        return self.random.choice([*active, *self.runs, "run_none"])
+
+    def _modify_run(self) -> ModifyRun:
+        id = self._run_id()
+        return ModifyRun(id, self.runs.get(id), {"n": str(self._made)})
+
+    def _cancel(self) -> CancelRun:
+        id = self._run_id()
+        return CancelRun(id, self.runs.get(id))
+
+    def _submit(self) -> SubmitToolOutputs:
+        id, run = self._run_id(), self.state.run
+        owed = list(run.step.call_ids) if run and run.step else ["call_none"]
+        if self.random.random() < 0.3:
+            owed = self.random.choice((owed[1:], [*owed, "call_none"], owed + owed[:1]))
+        outputs = [e.ToolOutput(tool_call_id=id, output=f"out of {id}") for id in owed]
+        return SubmitToolOutputs(id, self.runs.get(id), outputs, self._claim())
+
+    def _said(self) -> Partial:
+        text = self.random.choice(("", "", "Hello.", "Grüße 🎉"))
+        refusal = self.random.choice(("", "", "", "No."))
+        count = self.random.choice((0, 0, 1, 2))
+        return Partial(text, refusal, [{"id": self._id("call"), "name": "f", "arguments": "{}"} for _ in range(count)])
+
+    def _usage(self) -> e.Usage:
+        return e.Usage(prompt_tokens=self.random.randrange(9), completion_tokens=self.random.randrange(9))
+
+    def _executor(self) -> ThreadCommand:
+        run = self.state.run
+        id = run.id if run else self._run_id()
+        epoch = (run.epoch if run else 1) - (self.random.random() < 0.15)
+        error = e.LastError(code=self.random.choice(("server_error", "invalid_prompt")), message="It broke.")
+        reason: Any = self.random.choice(("stop", "stop", "tool_calls", "length", "content_filter"))
+        starts: list[ThreadCommand] = [StartModelCall(id, epoch, self._call_ids())]
+        ends: list[ThreadCommand] = [
+            FinishModelCall(id, epoch, self._said(), reason, "m-1", self._usage()),
+            FinishModelCall(id, epoch, self._said(), reason, "m-1", self._usage()),
+            BreakModelCall(id, epoch, self._said(), error, self._usage()),
+        ]
+        rest: list[ThreadCommand] = [
+            FailRun(id, epoch, error),
+            StopRun(id, epoch, self._said(), self._usage()),
+            ExhaustRun(id, epoch, "max_prompt_tokens"),
+        ]
+        return self.random.choice((ends * 3 if run and run.call else starts * 6) + rest)

@@ -1,0 +1,44 @@
+"""The assistant's decider."""
+
+from __future__ import annotations
+
+import pytest
+
+from events.assistant import (
+    AssistantCommand,
+    AssistantState,
+    CreateAssistant,
+    DeleteAssistant,
+    ModifyAssistant,
+    decide,
+    evolve,
+)
+from events.errors import NotFound
+from events.store import record
+from tests.events.story import ORIGIN, T0, kinds
+
+SETTINGS = {"model": "gpt-test", "name": "Tutor"}
+
+
+def after(*commands: AssistantCommand) -> AssistantState:
+    state = AssistantState("asst_1")
+    for version, command in enumerate(commands):
+        for entry in record("asst_1", version, decide(state, command), T0, ORIGIN):
+            state = evolve(state, entry)
+    return state
+
+
+def test_the_life_of_an_assistant() -> None:
+    assert kinds(decide(after(), CreateAssistant(SETTINGS))) == ["assistant.created"]
+    alive = after(CreateAssistant(SETTINGS), ModifyAssistant({"name": None}))
+    assert alive.exists
+    assert kinds(decide(alive, ModifyAssistant({"name": "x"}))) == ["assistant.modified"]
+    assert kinds(decide(alive, DeleteAssistant())) == ["assistant.deleted"]
+    assert not after(CreateAssistant(SETTINGS), DeleteAssistant()).exists
+
+
+@pytest.mark.parametrize("command", [ModifyAssistant({}), DeleteAssistant()], ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize("before", [(), (CreateAssistant(SETTINGS), DeleteAssistant())], ids=["never", "deleted"])
+def test_what_is_not_there_is_refused(before: tuple[AssistantCommand, ...], command: AssistantCommand) -> None:
+    with pytest.raises(NotFound, match="No assistant found with id 'asst_1'"):
+        decide(after(*before), command)

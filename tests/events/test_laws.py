@@ -1,0 +1,156 @@
+"""What holds for every history of a thread (DESIGN.md, house rule 8)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from events import codec
+from events import thread_events as e
+from events.errors import DomainError
+from events.event import SCHEMA_VERSION, Recorded
+from events.run_table import TERMINAL
+from events.thread_state import ThreadState, evolve
+from tests.events.histories import World
+from tests.events.story import CREATE, Story, add, claim, finish, run
+
+STATE = TypeAdapter(ThreadState)
+# A state is a run with its ids and the open call's; whatever has happened, it stays within this.
+MAX_STATE = 1500
+
+histories = st.builds(Random, st.integers(0, 2**32)), st.integers(1, 60)
+
+
+def played(random: Random, length: int) -> tuple[World, list[ThreadState]]:
+    """A world after `length` commands, and its state behind each event. Commands raise nothing but DomainError."""
+    world = World(random)
+    for _ in range(length):
+        try:
+            world.do(world.next_command())
+        except DomainError:
+            continue
+    states, state = [], ThreadState(world.state.id)
+    for entry in world.log:
+        state = evolve(state, entry)
+        states.append(state)
+    return world, states
+
+
+@settings(max_examples=150, deadline=None)
+@given(*histories)
+def test_any_prefix_replayed_equals_the_live_state(random: Random, length: int) -> None:
+    world = World(random)
+    live: dict[int, ThreadState] = {0: world.state}
+    for _ in range(length):
+        before = (world.state, len(world.log))
+        try:
+            world.do(world.next_command())
+        except DomainError:
+            assert (world.state, len(world.log)) == before
+        live[len(world.log)] = world.state
+    folded = ThreadState(world.state.id)
+    for version, entry in enumerate(world.log, start=1):
+        stored = codec.load(codec.dump(entry.event), SCHEMA_VERSION)
+        assert stored == entry.event
+        folded = evolve(folded, replace(entry, event=stored))
+        assert entry.version == version
+        if version in live:
+            assert folded == live[version]
+
+
+@settings(max_examples=100, deadline=None)
+@given(*histories)
+def test_the_state_round_trips_and_stays_small(random: Random, length: int) -> None:
+    _, states = played(random, length)
+    for state in states:
+        stored = STATE.dump_json(state)
+        assert STATE.validate_json(stored) == state
+        assert len(stored) <= MAX_STATE
+
+
+@settings(max_examples=200, deadline=None)
+@given(*histories)
+def test_the_log_is_orderly(random: Random, length: int) -> None:
+    world, states = played(random, length)
+    for problem in problems(world.log):
+        raise AssertionError(problem)
+    for entry, state in zip(world.log, states, strict=True):
+        if isinstance(entry.event, e.RunEnd):
+            assert state.run is None
+
+
+def problems(log: Iterable[Recorded[e.ThreadEvent]]) -> Iterable[str]:
+    """What is wrong in a log: objects made twice, more than one open at once, ends that leave something open."""
+    made: Counter[str] = Counter()
+    ended: Counter[tuple[str, int, int]] = Counter()
+    step: e.StepCreated | None = None
+    call: tuple[int, int] | None = None
+    usage = e.Usage()
+    for entry in log:
+        match entry.event:
+            case e.RunCreated(run_id=id):
+                made[id] += 1
+                usage, call, step = e.Usage(), None, None
+            case e.MessageAdded(message_id=id) | e.MessageWritten(message_id=id):
+                made[id] += 1
+            case e.ModelCallStarted(call=number, attempt=attempt):
+                if call is not None and (number, attempt) != (call[0], call[1] + 1):
+                    yield f"{entry.version}: call {number}.{attempt} started while {call} was open"
+                call = (number, attempt)
+            case e.ModelCallFinished() | e.ModelCallFailed() | e.ModelCallStopped() as end:
+                if call != (end.call, end.attempt):
+                    yield f"{entry.version}: {end.type} of {end.call}.{end.attempt} while {call} was open"
+                ended[end.run_id, end.call, end.attempt] += 1
+                call = None
+            case e.StepCreated() as created:
+                made[created.step_id] += 1
+                if step is not None:
+                    yield f"{entry.version}: two open steps"
+                step = created
+            case e.StepEnded(step_id=id) as end:
+                if step is None or step.step_id != id:
+                    yield f"{entry.version}: {id} ended without being open"
+                elif end.usage != step.usage:
+                    yield f"{entry.version}: {id} ended with another usage than announced"
+                usage, step = usage + end.usage, None
+            case (e.RunCancelled() | e.RunCompleted() | e.RunIncomplete() | e.RunFailed() | e.RunExpired()) as over:
+                if call is not None or step is not None:
+                    yield f"{entry.version}: {over.type} with something open"
+                if over.usage != usage:
+                    yield f"{entry.version}: steps' usages sum to {usage}, the run's is {over.usage}"
+            case _:
+                pass
+    yield from (f"{id} was made {count} times" for id, count in made.items() if count > 1)
+    yield from (f"call {key} ended {count} times" for key, count in ended.items() if count > 1)
+
+
+def test_the_state_does_not_grow_with_the_thread() -> None:
+    story = Story()
+    story.do(CREATE)
+    sizes = []
+    for number in range(300):
+        story.do(add(id=f"msg_{number}"))
+        story.do(run(f"run_{number}", claim(first=str(number))))
+        story.do(finish("Hello.", run_id=f"run_{number}"))
+        sizes.append(len(STATE.dump_json(story.state)))
+    assert sizes[-1] - sizes[0] <= 2  # the digits of a counter
+
+
+def test_histories_are_worth_their_name() -> None:
+    """The generator reaches every event type and every end of a run; else the laws above say little."""
+    seen: Counter[str] = Counter()
+    ends: Counter[str] = Counter()
+    for seed in range(150):
+        world, _ = played(Random(seed), 60)
+        seen.update(entry.event.type for entry in world.log)
+        ends.update(world.runs.values())
+    from tests.events.test_codec import THREAD_TYPES
+
+    assert set(THREAD_TYPES) <= set(seen)
+    assert set(ends) >= TERMINAL
