@@ -14,8 +14,19 @@ class DomainError(Exception):
 class NotFound(DomainError):
     """The object does not exist, belongs to another project or parent, or was deleted."""
 
+    param: str | None = None
+
     def __init__(self, noun: str, id: str) -> None:
         super().__init__(f"No {noun} found with id '{id}'.")
+
+
+class FileNotFound(NotFound):
+    """No such file; worded by the API's own rule (BEHAVIOUR.md, "Errors")."""
+
+    param = "id"
+
+    def __init__(self, id: str) -> None:
+        DomainError.__init__(self, f"No such File object: {id}")
 
 
 class Rejected(DomainError):

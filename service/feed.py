@@ -1,15 +1,10 @@
-"""Where writers and watchers of a thread meet: events as they are committed, and what is not an event yet.
-
-`Live*` items come from an executor while a model call streams. They name objects by the ids that `ModelCallStarted`
-minted, and never reach the log; the events that follow say the same, whole.
-"""
+"""Where writers and watchers of a thread meet: events as they are committed, and what is not an event yet."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from events import store
@@ -17,6 +12,7 @@ from events.event import Recorded
 from events.thread_events import ThreadEvent
 from events.thread_state import ThreadState
 from service.database import Pool
+from service.live import Live
 
 # Items a watcher may lag behind before it is cut off, so that a client that reads too slowly costs no memory.
 MAX_BACKLOG = 100_000
@@ -24,32 +20,6 @@ MAX_BACKLOG = 100_000
 POLL = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class LiveText:
-    """A piece of the text (or, with `refusal`, of the refusal) that the open model call writes into its message."""
-
-    run_id: str
-    message_id: str
-    step_id: str
-    created_at: int
-    text: str
-    refusal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LiveCall:
-    """A piece of tool call number `index` of the open model call; `id` and `name` come with its first piece only."""
-
-    run_id: str
-    step_id: str
-    created_at: int
-    index: int
-    id: str | None
-    name: str | None
-    arguments: str
-
-
-Live = LiveText | LiveCall
 Item = Recorded[ThreadEvent] | Live
 
 

@@ -37,11 +37,9 @@ async def stream_run(
     started = time.perf_counter()
     await response.prepare(request)
     try:
-        await _write(response, stream, list(first))
-        if not stream.finished:
+        if not await _write(response, stream, list(first)):
             async for items in tail(watcher, deps(request).pool, first[-1].version):
-                await _write(response, stream, items)
-                if stream.finished:
+                if await _write(response, stream, items):
                     break
     except (ConnectionResetError, BrokenPipeError):
         log.info("a client left its stream", seconds=round(time.perf_counter() - started, 3))
@@ -60,12 +58,9 @@ _HEADERS = {
 }
 
 
-async def _write(response: web.StreamResponse, stream: RunStream, items: Sequence[Item]) -> None:
-    """All frames of a batch in one write."""
-    frames: list[bytes] = []
-    for item in items:
-        if stream.finished:
-            break
-        frames += stream.feed(item)
+async def _write(response: web.StreamResponse, stream: RunStream, items: Sequence[Item]) -> bool:
+    """All frames of a batch in one write. Returns whether the stream has ended."""
+    frames = [frame for item in items for frame in stream.feed(item)]
     if frames:
         await response.write(b"".join(frames))
+    return stream.finished

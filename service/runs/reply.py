@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from events.ids import new_id
 from events.thread_commands import Partial
 from events.thread_state import OpenCall
-from service.feed import Live, LiveCall, LiveText
+from service.live import Live, LiveCall, LiveText
 from service.model.base import Finished, ModelEvent, RefusalDelta, TextDelta, ToolCallDelta
 
 

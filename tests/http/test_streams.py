@@ -10,7 +10,6 @@ import pytest
 from tests.client import V1, Client, Frame
 from tests.http.helpers import assistant_with, thread_with
 from tests.scripted import ScriptedServer, calls, cut, errors, filtered, hangs, refuses, says
-from tests.scripted_replies import built
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 BEGIN = ["thread.run.created", "thread.run.queued", "thread.run.in_progress"]
@@ -108,7 +107,7 @@ async def test_functions_then_outputs(client: Client, model: ScriptedServer) -> 
 
 
 async def test_text_and_functions_in_one_reply(client: Client, model: ScriptedServer) -> None:
-    model.script(built({"says": "Let me look.", "calls": [["weather", {}]]}))
+    model.script(calls(("weather", {}), text="Let me look."))
     frames = await streamed(client, tools=[WEATHER])
     assert names(frames) == [
         *BEGIN,

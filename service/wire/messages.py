@@ -1,0 +1,121 @@
+"""Messages as requests send them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, Strict, Tag
+
+from events.errors import FileNotFound
+from events.ids import new_id
+from events.thread_commands import NewMessage
+from service.wire.fields import (
+    MAX_CONTENT,
+    MAX_PARTS,
+    MAX_V1_MESSAGE_FILES,
+    Identifier,
+    Loose,
+    Metadata,
+    Request,
+    by_kind,
+    by_type,
+)
+from service.wire.tools import CodeTool, files_exist
+
+Content = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_CONTENT)]
+Detail = Literal["auto", "low", "high"]
+
+
+class TextPart(Loose):
+    type: Literal["text"]
+    text: Content
+
+
+class ImageUrl(Loose):
+    url: Identifier
+    detail: Detail = "auto"
+
+
+class ImageUrlPart(Loose):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class ImageFile(Loose):
+    file_id: Identifier
+    detail: Detail = "auto"
+
+
+class ImageFilePart(Loose):
+    type: Literal["image_file"]
+    image_file: ImageFile
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("|text")]
+    | Annotated[ImageUrlPart, Tag("|image_url")]
+    | Annotated[ImageFilePart, Tag("|image_file")],
+    by_type("text", "image_url", "image_file"),
+]
+Parts = Annotated[list[Part], Field(min_length=1, max_length=MAX_PARTS)]
+
+
+class SearchOnly(Loose):
+    type: Literal["file_search"]
+
+
+AttachmentTool = Annotated[
+    Annotated[CodeTool, Tag("|code_interpreter")] | Annotated[SearchOnly, Tag("|file_search")],
+    by_type("code_interpreter", "file_search"),
+]
+
+
+class Attachment(Loose):
+    file_id: Identifier
+    tools: list[AttachmentTool]
+
+
+class Message(Request):
+    """A message of v2."""
+
+    role: Literal["user", "assistant"]
+    content: Annotated[
+        Annotated[Content, Tag("|whole")] | Annotated[Parts, Tag("|parts")],
+        by_kind({str: "|whole", list: "|parts"}, "one of a string or an array of objects"),
+    ]
+    attachments: list[Attachment] | None = None
+    metadata: Metadata | None = None
+
+    def new(self) -> NewMessage:
+        """The message with an id of its own. Raises FileNotFound: there are no files yet."""
+        files_exist(attachment.file_id for attachment in self.attachments or ())
+        parts = [_text(self.content)] if isinstance(self.content, str) else [_part(part) for part in self.content]
+        return NewMessage(new_id("msg"), self.role, parts, [], self.metadata or {})
+
+
+class MessageV1(Request):
+    """A message of v1: text, and files by id."""
+
+    role: Literal["user", "assistant"]
+    content: Content
+    file_ids: Annotated[list[Identifier], Field(max_length=MAX_V1_MESSAGE_FILES)] | None = None
+    metadata: Metadata | None = None
+
+    def new(self) -> NewMessage:
+        """As `Message.new`."""
+        files_exist(self.file_ids or ())
+        return NewMessage(new_id("msg"), self.role, [_text(self.content)], [], self.metadata or {})
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": {"value": text, "annotations": []}}
+
+
+def _part(part: BaseModel) -> dict[str, Any]:
+    match part:
+        case TextPart(text=text):
+            return _text(text)
+        case ImageFilePart(image_file=image):
+            raise FileNotFound(image.file_id)
+        case _:
+            return part.model_dump()

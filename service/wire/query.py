@@ -1,0 +1,50 @@
+"""Query parameters. Those that no operation knows are ignored, as the original did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
+
+from events.errors import Rejected
+from service.wire.base import Page
+from service.wire.fields import DEFAULT_PAGE, MAX_PAGE
+from service.wire.problems import invalid_value, out_of_range
+
+ORDERS = ("asc", "desc")
+CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
+
+
+def page(query: Mapping[str, str]) -> Page:
+    """Raises Rejected for a limit that is no integer from 1 to MAX_PAGE, or an order that is none."""
+    order = query.get("order") or "desc"
+    if order not in ORDERS:
+        raise invalid_value("order", order, ORDERS)
+    return Page(
+        limit=_limit(query.get("limit")),
+        order=cast(Literal["asc", "desc"], order),
+        after=query.get("after") or None,
+        before=query.get("before") or None,
+    )
+
+
+def include(values: Sequence[str], known: Sequence[str]) -> frozenset[str]:
+    """Raises Rejected for a value that the version does not know."""
+    for value in values:
+        if value not in known:
+            raise invalid_value("include", value, known)
+    return frozenset(values)
+
+
+def _limit(given: str | None) -> int:
+    if given is None or given == "":
+        return DEFAULT_PAGE
+    digits = given.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+        message = "Invalid type for 'limit': expected an integer, but got a string instead."
+        raise Rejected(message, param="limit", code="invalid_type")
+    limit = int(given)
+    if limit > MAX_PAGE:
+        raise out_of_range("limit", "integer", limit, MAX_PAGE, above=True)
+    if limit < 1:
+        raise out_of_range("limit", "integer", limit, 1, above=False)
+    return limit

@@ -1,0 +1,183 @@
+"""Objects as v2 shows them, keys in the order of the recordings (BEHAVIOUR.md, "Object bodies that differ")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from events.objects import Assistant, Message, Run, Step, Thread
+from service.wire.base import Deleted, Json
+
+# Where the service itself makes a thread's resources visible, it shows this even when nothing is attached.
+NO_FILES: Json = {"code_interpreter": {"file_ids": []}}
+
+
+def usage(counts: dict[str, int] | None) -> Json | None:
+    """`prompt_token_details` is spelled so."""
+    if counts is None:
+        return None
+    return {
+        "prompt_tokens": counts["prompt_tokens"],
+        "completion_tokens": counts["completion_tokens"],
+        "total_tokens": counts["prompt_tokens"] + counts["completion_tokens"],
+        "prompt_token_details": {"cached_tokens": counts["cached_tokens"]},
+        "completion_tokens_details": {"reasoning_tokens": counts["reasoning_tokens"]},
+    }
+
+
+def assistant(shown: Assistant) -> Json:
+    return {
+        "id": shown.id,
+        "object": "assistant",
+        "created_at": shown.created_at,
+        "name": shown.name,
+        "description": shown.description,
+        "model": shown.model,
+        "instructions": shown.instructions,
+        "tools": shown.tools,
+        "top_p": shown.top_p,
+        "temperature": shown.temperature,
+        "reasoning_effort": shown.reasoning_effort,
+        "tool_resources": shown.tool_resources,
+        "metadata": shown.metadata,
+        "response_format": shown.response_format,
+    }
+
+
+def thread(shown: Thread, *, streamed: bool = False) -> Json:
+    return {
+        "id": shown.id,
+        "object": "thread",
+        "created_at": shown.created_at,
+        "metadata": shown.metadata,
+        "tool_resources": shown.tool_resources or (NO_FILES if streamed else {}),
+    }
+
+
+def message(shown: Message, *, streamed: bool = False) -> Json:
+    """Stream events show the status; REST does not."""
+    ends = message_status(shown) if streamed else {}
+    return {
+        "id": shown.id,
+        "object": "thread.message",
+        "created_at": shown.created_at,
+        "assistant_id": shown.assistant_id,
+        "thread_id": shown.thread_id,
+        "run_id": shown.run_id,
+        **ends,
+        "role": shown.role,
+        "content": shown.content,
+        "attachments": shown.attachments,
+        "metadata": shown.metadata,
+    }
+
+
+def message_status(shown: Message) -> Json:
+    reason = shown.incomplete_reason
+    return {
+        "status": shown.status,
+        "incomplete_details": {"reason": reason} if reason else None,
+        "incomplete_at": shown.ended_at if shown.status == "incomplete" else None,
+        "completed_at": shown.ended_at if shown.status == "completed" else None,
+    }
+
+
+def run(shown: Run, *, streamed: bool = False) -> Json:
+    reason = shown.incomplete_reason
+    return {
+        "id": shown.id,
+        "object": "thread.run",
+        "created_at": shown.created_at,
+        "assistant_id": shown.assistant_id,
+        "thread_id": shown.thread_id,
+        "status": shown.status,
+        "started_at": shown.started_at,
+        "expires_at": shown.expires_at,
+        "cancelled_at": shown.cancelled_at,
+        "failed_at": shown.failed_at,
+        "completed_at": shown.completed_at,
+        "required_action": required_action(shown),
+        "last_error": last_error(shown.last_error),
+        "model": shown.model,
+        "instructions": shown.instructions,
+        "tools": shown.tools,
+        "tool_resources": shown.tool_resources or (NO_FILES if streamed else {}),
+        "metadata": shown.metadata,
+        "temperature": shown.temperature,
+        "top_p": shown.top_p,
+        "reasoning_effort": shown.reasoning_effort,
+        "max_completion_tokens": shown.max_completion_tokens,
+        "max_prompt_tokens": shown.max_prompt_tokens,
+        "truncation_strategy": shown.truncation_strategy,
+        "incomplete_details": {"reason": reason} if reason else None,
+        "usage": usage(shown.usage),
+        "response_format": shown.response_format,
+        "tool_choice": shown.tool_choice,
+        "parallel_tool_calls": shown.parallel_tool_calls,
+    }
+
+
+def required_action(shown: Run) -> Json | None:
+    if shown.required_calls is None:
+        return None
+    calls = [
+        {
+            "id": call["id"],
+            "type": "function",
+            "function": {"name": call["function"]["name"], "arguments": call["function"]["arguments"]},
+        }
+        for call in shown.required_calls
+    ]
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+
+
+def last_error(error: Json | None) -> Json | None:
+    return {"code": error["code"], "message": error["message"]} if error else None
+
+
+def step(shown: Step, *, streamed: bool = False) -> Json:
+    """`expires_at` as the service sends it and `expired_at` as its document has it."""
+    open_still = shown.status == "in_progress"
+    return {
+        "id": shown.id,
+        "object": "thread.run.step",
+        "created_at": shown.created_at,
+        "run_id": shown.run_id,
+        "assistant_id": shown.assistant_id,
+        "thread_id": shown.thread_id,
+        "type": shown.type,
+        "status": shown.status,
+        "cancelled_at": shown.ended_at if shown.status == "cancelled" else None,
+        "completed_at": shown.ended_at if shown.status == "completed" else None,
+        "expires_at": shown.expires_at if streamed or open_still else None,
+        "expired_at": shown.ended_at if shown.status == "expired" else None,
+        "failed_at": shown.ended_at if shown.status == "failed" else None,
+        "last_error": last_error(shown.last_error),
+        "step_details": step_details(shown),
+        "usage": usage(shown.usage),
+    }
+
+
+def step_details(shown: Step) -> Json:
+    if shown.type == "message_creation":
+        return {"type": "message_creation", "message_creation": {"message_id": shown.message_id}}
+    return {"type": "tool_calls", "tool_calls": [_call(call, shown.outputs) for call in shown.tool_calls]}
+
+
+def _call(call: Json, outputs: dict[str, str]) -> Json:
+    function: dict[str, Any] = call["function"]
+    shown = {"name": function["name"], "arguments": function["arguments"], "output": outputs.get(call["id"])}
+    return {"id": call["id"], "type": "function", "function": shown}
+
+
+def listing(items: list[Json], more: bool) -> Json:
+    return {
+        "object": "list",
+        "data": items,
+        "first_id": items[0]["id"] if items else None,
+        "last_id": items[-1]["id"] if items else None,
+        "has_more": more,
+    }
+
+
+def deleted(kind: Deleted, id: str) -> Json:
+    return {"id": id, "object": f"{kind}.deleted", "deleted": True}

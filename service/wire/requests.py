@@ -1,0 +1,208 @@
+"""Request bodies of both versions, and how the parsed ones become what the core works with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, Strict, ValidationError
+
+from events.errors import Rejected
+from events.thread_events import ToolOutput
+from service.wire.base import RunRequest, ThreadRequest, ToolOutputsRequest
+from service.wire.fields import (
+    MAX_ASSISTANT_TOOLS,
+    MAX_MESSAGES,
+    MAX_OUTPUT,
+    MAX_OUTPUTS,
+    MAX_RUN_TOOLS,
+    MAX_V1_ASSISTANT_FILES,
+    Description,
+    Flag,
+    Identifier,
+    Instructions,
+    Loose,
+    Metadata,
+    ModelName,
+    Name,
+    ReasoningEffort,
+    Request,
+    ResponseFormat,
+    Temperature,
+    TokenBudget,
+    ToolChoice,
+    TopP,
+    Truncation,
+)
+from service.wire.messages import Message, MessageV1
+from service.wire.problems import rejected
+from service.wire.tools import Tool, ToolResources, ToolV1
+
+R = TypeVar("R", bound=Request)
+_FileIds = Annotated[list[Identifier], Field(max_length=MAX_V1_ASSISTANT_FILES)]
+
+
+class Assistant(Request):
+    """POST /assistants of v2; with `model` optional also the modification."""
+
+    model: ModelName
+    name: Name | None = None
+    description: Description | None = None
+    instructions: Instructions | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_ASSISTANT_TOOLS)] | None = None
+    tool_resources: ToolResources | None = None
+    metadata: Metadata | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: ReasoningEffort | None = None
+
+
+class AssistantChange(Assistant):
+    model: ModelName | None = None  # type: ignore[assignment]
+
+
+class AssistantV1(Request):
+    model: ModelName
+    name: Name | None = None
+    description: Description | None = None
+    instructions: Instructions | None = None
+    tools: Annotated[list[ToolV1], Field(max_length=MAX_ASSISTANT_TOOLS)] | None = None
+    file_ids: _FileIds | None = None
+    metadata: Metadata | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    response_format: ResponseFormat | None = None
+
+
+class AssistantChangeV1(AssistantV1):
+    model: ModelName | None = None  # type: ignore[assignment]
+
+
+class Thread(Request):
+    messages: Annotated[list[Message], Field(max_length=MAX_MESSAGES)] | None = None
+    tool_resources: ToolResources | None = None
+    metadata: Metadata | None = None
+
+
+class ThreadV1(Request):
+    messages: Annotated[list[MessageV1], Field(max_length=MAX_MESSAGES)] | None = None
+    metadata: Metadata | None = None
+
+
+class ThreadChange(Request):
+    tool_resources: ToolResources | None = None
+    metadata: Metadata | None = None
+
+
+class MetadataChange(Request):
+    metadata: Metadata | None = None
+
+
+class _AnyRun(Request):
+    """What runs of both versions have."""
+
+    assistant_id: Identifier
+    model: ModelName | None = None
+    instructions: Instructions | None = None
+    metadata: Metadata | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    stream: Flag | None = None
+    max_prompt_tokens: TokenBudget | None = None
+    max_completion_tokens: TokenBudget | None = None
+    truncation_strategy: Truncation | None = None
+    tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
+
+
+class _RunV2(_AnyRun):
+    tools: Annotated[list[Tool], Field(max_length=MAX_RUN_TOOLS)] | None = None
+    parallel_tool_calls: Flag | None = None
+    reasoning_effort: ReasoningEffort | None = None
+
+
+class _RunV1(_AnyRun):
+    tools: Annotated[list[ToolV1], Field(max_length=MAX_RUN_TOOLS)] | None = None
+
+
+class Run(_RunV2):
+    additional_instructions: Instructions | None = None
+    additional_messages: Annotated[list[Message], Field(max_length=MAX_MESSAGES)] | None = None
+
+
+class RunV1(_RunV1):
+    additional_instructions: Instructions | None = None
+    additional_messages: Annotated[list[MessageV1], Field(max_length=MAX_MESSAGES)] | None = None
+
+
+class ThreadAndRun(_RunV2):
+    thread: Thread | None = None
+    tool_resources: ToolResources | None = None
+
+
+class ThreadAndRunV1(_RunV1):
+    thread: ThreadV1 | None = None
+
+
+class Output(Loose):
+    tool_call_id: Annotated[str, Strict()]
+    output: Annotated[str, Strict(), Field(max_length=MAX_OUTPUT)] | None = None
+
+
+class Outputs(Request):
+    tool_outputs: Annotated[list[Output], Field(max_length=MAX_OUTPUTS)]
+    stream: Flag | None = None
+
+
+def parsed(model: type[R], body: Any) -> R:
+    """The body as `model`; no body is an empty object. Raises Rejected in the API's words."""
+    if body is not None and not isinstance(body, dict):
+        raise Rejected("The request body must be a JSON object.")
+    try:
+        return model.model_validate({} if body is None else body)
+    except ValidationError as error:
+        raise rejected(error) from None
+
+
+def named(request: Request, *leave_out: str) -> dict[str, Any]:
+    """The fields that the request named and gave a value, as plain JSON."""
+    return {
+        key: value
+        for key, value in request.model_dump(exclude_unset=True, by_alias=True, exclude=set(leave_out)).items()
+        if value is not None
+    }
+
+
+def thread_request(asked: Thread | ThreadV1 | None, resources: dict[str, Any]) -> ThreadRequest:
+    if asked is None:
+        return ThreadRequest({}, resources, ())
+    return ThreadRequest(asked.metadata or {}, resources, tuple(message.new() for message in asked.messages or ()))
+
+
+def run_request(asked: Run | RunV1 | ThreadAndRun | ThreadAndRunV1, overrides: dict[str, Any]) -> RunRequest:
+    """`overrides` are those fields whose shape the versions do not share."""
+    extra = asked.additional_messages if isinstance(asked, Run | RunV1) else None
+    shared = named(
+        asked,
+        "assistant_id",
+        "stream",
+        "tools",
+        "thread",
+        "tool_resources",
+        "additional_instructions",
+        "additional_messages",
+    )
+    if asked.truncation_strategy is not None:
+        shared["truncation_strategy"] = asked.truncation_strategy.model_dump()
+    return RunRequest(
+        assistant_id=asked.assistant_id,
+        overrides=shared | overrides,
+        additional_instructions=asked.additional_instructions if isinstance(asked, Run | RunV1) else None,
+        additional_messages=tuple(message.new() for message in extra or ()),
+        stream=bool(asked.stream),
+    )
+
+
+def outputs_request(asked: Outputs) -> ToolOutputsRequest:
+    outputs = [ToolOutput(tool_call_id=one.tool_call_id, output=one.output or "") for one in asked.tool_outputs]
+    return ToolOutputsRequest(tuple(outputs), bool(asked.stream))

@@ -1,0 +1,152 @@
+"""Tools and their resources, as requests send them and as the core keeps them: in v2's shapes, with their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, Strict, Tag
+
+from events.errors import FileNotFound, NotFound, Rejected
+from service.wire.fields import (
+    MAX_CODE_FILES,
+    MAX_VECTOR_STORES,
+    Flag,
+    FreeObject,
+    FunctionName,
+    Identifier,
+    Loose,
+    Text,
+    by_type,
+)
+
+# What a function without parameters, and a bare file_search, are shown with (BEHAVIOUR.md, "Object bodies").
+NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+RANKER = "default_2024_08_21"
+THRESHOLD = 0.0
+
+
+class Function(Loose):
+    name: FunctionName
+    description: Text | None = None
+    parameters: FreeObject | None = None
+    strict: Flag | None = None
+
+
+class FunctionTool(Loose):
+    type: Literal["function"]
+    function: Function
+
+
+class CodeTool(Loose):
+    type: Literal["code_interpreter"]
+
+
+class Ranking(Loose):
+    ranker: Literal["auto", "default_2024_08_21"] = "default_2024_08_21"
+    score_threshold: Annotated[float, Strict(), Field(ge=0, le=1)]
+
+
+class Search(Loose):
+    max_num_results: Annotated[int, Strict(), Field(ge=1, le=50)] | None = None
+    ranking_options: Ranking | None = None
+
+
+class SearchTool(Loose):
+    type: Literal["file_search"]
+    file_search: Search | None = None
+
+
+class RetrievalTool(Loose):
+    type: Literal["retrieval"]
+
+
+Tool = Annotated[
+    Annotated[CodeTool, Tag("|code_interpreter")]
+    | Annotated[SearchTool, Tag("|file_search")]
+    | Annotated[FunctionTool, Tag("|function")],
+    by_type("code_interpreter", "file_search", "function"),
+]
+ToolV1 = Annotated[
+    Annotated[CodeTool, Tag("|code_interpreter")]
+    | Annotated[RetrievalTool, Tag("|retrieval")]
+    | Annotated[FunctionTool, Tag("|function")],
+    by_type("code_interpreter", "retrieval", "function"),
+]
+AnyTool = CodeTool | SearchTool | RetrievalTool | FunctionTool
+
+
+class CodeResources(Loose):
+    file_ids: Annotated[list[Identifier], Field(max_length=MAX_CODE_FILES)] = Field(default_factory=list)
+
+
+class StoreHelper(Loose):
+    file_ids: list[Identifier] = Field(default_factory=list)
+
+
+class SearchResources(Loose):
+    vector_store_ids: Annotated[list[Identifier], Field(max_length=MAX_VECTOR_STORES)] | None = None
+    vector_stores: Annotated[list[StoreHelper], Field(max_length=MAX_VECTOR_STORES)] | None = None
+
+
+class ToolResources(Loose):
+    code_interpreter: CodeResources | None = None
+    file_search: SearchResources | None = None
+
+
+def tool(asked: AnyTool) -> dict[str, Any]:
+    """The tool as it is kept and echoed. v1's retrieval is file_search."""
+    match asked:
+        case CodeTool():
+            return {"type": "code_interpreter"}
+        case FunctionTool(function=function):
+            return {"type": "function", "function": _function(function)}
+        case RetrievalTool():
+            return _search(Search())
+        case SearchTool(file_search=search):
+            return _search(search or Search())
+
+
+def tools(asked: Iterable[AnyTool] | None) -> list[dict[str, Any]]:
+    return [tool(one) for one in asked or ()]
+
+
+def tool_resources(asked: ToolResources | None) -> dict[str, Any]:
+    """The resources, as far as they exist. Raises FileNotFound, NotFound: there are no files or vector stores yet."""
+    kept: dict[str, Any] = {}
+    if asked is None:
+        return kept
+    if asked.code_interpreter is not None:
+        files_exist(asked.code_interpreter.file_ids)
+        kept["code_interpreter"] = {"file_ids": []}
+    if asked.file_search is not None:
+        for id in asked.file_search.vector_store_ids or ():
+            raise NotFound("vector store", id)
+        for store in asked.file_search.vector_stores or ():
+            files_exist(store.file_ids)
+            raise Rejected("This Everthread server has no vector stores yet.", param="tool_resources.file_search")
+        kept["file_search"] = {"vector_store_ids": []}
+    return kept
+
+
+def files_exist(ids: Iterable[str]) -> None:
+    """Raises FileNotFound for the first of them: there are no files yet."""
+    for id in ids:
+        raise FileNotFound(id)
+
+
+def _function(asked: Function) -> dict[str, Any]:
+    described = {"description": asked.description} if asked.description is not None else {}
+    parameters = NO_PARAMETERS if asked.parameters is None else asked.parameters
+    return {"name": asked.name, **described, "parameters": parameters, "strict": bool(asked.strict)}
+
+
+def _search(asked: Search) -> dict[str, Any]:
+    ranking = asked.ranking_options
+    shown = {
+        "ranker": RANKER if ranking is None or ranking.ranker == "auto" else ranking.ranker,
+        "score_threshold": THRESHOLD if ranking is None else ranking.score_threshold,
+        "hybrid_search": None,
+    }
+    limit = {"max_num_results": asked.max_num_results} if asked.max_num_results is not None else {}
+    return {"type": "file_search", "file_search": {**limit, "ranking_options": shown}}

@@ -1,0 +1,166 @@
+"""`OpenAI-Beta: assistants=v1`. What v1 cannot say has one rendering each:
+
+file_search tool            retrieval
+an incomplete run           completed, with incomplete_details
+code_interpreter's files    file_ids
+a refusal                   a text part
+an image by its URL         a text part that holds the URL
+a json_schema format        {"type": "json_object"}
+a "required" tool choice    "auto"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from events.objects import Assistant, Message, Run, Step, Thread
+from events.thread_commands import NewMessage
+from service.wire import messages, query, render, requests
+from service.wire.base import Json, Page, RunRequest, ThreadRequest, Wire
+from service.wire.requests import parsed
+from service.wire.tools import files_exist, tools
+from service.wire.v2 import DEFAULTS, V2
+
+_NOT_IN_V1 = ("tool_resources", "reasoning_effort", "parallel_tool_calls")
+
+
+class V1(V2):
+    """v2's ways where v1 has the same; the rest is here."""
+
+    version = "v1"
+
+    def create_assistant(self, body: Any) -> Json:
+        return _settings(parsed(requests.AssistantV1, body))
+
+    def modify_assistant(self, body: Any) -> Json:
+        asked = parsed(requests.AssistantChangeV1, body)
+        settings = _settings(asked)
+        named = asked.model_fields_set - {"file_ids"}
+        return {name: settings[name] for name in named if not (name == "model" and not asked.model)}
+
+    def create_thread(self, body: Any) -> ThreadRequest:
+        return requests.thread_request(parsed(requests.ThreadV1, body), {})
+
+    def modify_thread(self, body: Any) -> Json:
+        metadata = self.modify_metadata(body)
+        return {} if metadata is None else {"metadata": metadata}
+
+    def create_message(self, body: Any) -> NewMessage:
+        return parsed(messages.MessageV1, body).new()
+
+    def create_run(self, body: Any) -> RunRequest:
+        asked = parsed(requests.RunV1, body)
+        return requests.run_request(asked, _own(asked))
+
+    def create_thread_and_run(self, body: Any) -> tuple[ThreadRequest, RunRequest]:
+        asked = parsed(requests.ThreadAndRunV1, body)
+        return requests.thread_request(asked.thread, {}), requests.run_request(asked, _own(asked))
+
+    def page(self, query_: Mapping[str, str]) -> Page:
+        return query.page(query_)
+
+    def include(self, values: Sequence[str]) -> frozenset[str]:
+        """v1 has none, and ignores the parameter as it does any other."""
+        return frozenset()
+
+    def assistant(self, assistant: Assistant) -> Json:
+        shown = _without(render.assistant(assistant))
+        shown["tools"] = _tools(assistant.tools)
+        shown["file_ids"] = _file_ids(assistant.tool_resources)
+        shown["response_format"] = _format(assistant.response_format)
+        return shown
+
+    def thread(self, thread: Thread, *, streamed: bool = False) -> Json:
+        return _without(render.thread(thread, streamed=streamed))
+
+    def message(self, message: Message, *, streamed: bool = False) -> Json:
+        """v1's document wants the status over REST too."""
+        shown = render.message(message, streamed=True)
+        attachments = shown.pop("attachments")
+        shown["content"] = [_part(part) for part in message.content]
+        shown["file_ids"] = [attachment["file_id"] for attachment in attachments]
+        return shown
+
+    def run(self, run: Run, *, streamed: bool = False) -> Json:
+        shown = _without(render.run(run, streamed=streamed))
+        shown["status"] = "completed" if run.status == "incomplete" else run.status
+        shown["tools"] = _tools(run.tools)
+        shown["file_ids"] = _file_ids(run.tool_resources)
+        shown["usage"] = _usage(shown["usage"])
+        shown["response_format"] = _format(run.response_format)
+        shown["tool_choice"] = "auto" if run.tool_choice == "required" else run.tool_choice
+        return shown
+
+    def step(self, step: Step, *, streamed: bool = False) -> Json:
+        shown = render.step(step, streamed=streamed)
+        shown["usage"] = _usage(shown["usage"])
+        return shown
+
+
+def _settings(asked: requests.AssistantV1) -> Json:
+    """All settings of an assistant, in the core's superset. Raises FileNotFound: there are no files yet."""
+    files_exist(asked.file_ids or ())
+    given = requests.named(asked, "tools", "file_ids")
+    return {
+        "model": asked.model,
+        "name": asked.name,
+        "description": asked.description,
+        "instructions": asked.instructions,
+        "tools": tools(asked.tools),
+        "tool_resources": {},
+        "metadata": asked.metadata or {},
+        "reasoning_effort": None,
+        **DEFAULTS,
+        **{name: given[name] for name in DEFAULTS if name in given},
+    }
+
+
+def _own(asked: requests.RunV1 | requests.ThreadAndRunV1) -> Json:
+    return {} if asked.tools is None else {"tools": tools(asked.tools)}
+
+
+def _without(shown: Json) -> Json:
+    return {key: value for key, value in shown.items() if key not in _NOT_IN_V1}
+
+
+def _tools(shown: Sequence[Json]) -> list[Json]:
+    return [_tool(tool) for tool in shown]
+
+
+def _tool(tool: Json) -> Json:
+    match tool["type"]:
+        case "file_search":
+            return {"type": "retrieval"}
+        case "function":
+            return {"type": "function", "function": {k: v for k, v in tool["function"].items() if k != "strict"}}
+        case _:
+            return tool
+
+
+def _file_ids(resources: Json) -> list[str]:
+    found: list[str] = resources.get("code_interpreter", {}).get("file_ids", [])
+    return list(found)
+
+
+def _usage(shown: Json | None) -> Json | None:
+    if shown is None:
+        return None
+    return {name: shown[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+
+
+def _format(shown: str | Json) -> str | Json:
+    return {"type": "json_object"} if isinstance(shown, dict) and shown["type"] == "json_schema" else shown
+
+
+def _part(part: Json) -> Json:
+    match part["type"]:
+        case "refusal":
+            return {"type": "text", "text": {"value": part["refusal"], "annotations": []}}
+        case "image_url":
+            return {"type": "text", "text": {"value": part["image_url"]["url"], "annotations": []}}
+        case _:
+            return part
+
+
+WIRE: Wire = V1()

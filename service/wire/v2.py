@@ -1,0 +1,110 @@
+"""`OpenAI-Beta: assistants=v2`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from events.objects import Assistant, Message, Run, Step, Thread
+from events.thread_commands import NewMessage
+from service.wire import messages, query, render, requests
+from service.wire.base import Deleted, Json, Page, RunRequest, ThreadRequest, ToolOutputsRequest, Wire
+from service.wire.requests import parsed
+from service.wire.tools import tool_resources, tools
+
+# What assistants and runs have where nothing is said (BEHAVIOUR.md, "Defaults").
+DEFAULTS: Json = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
+
+
+class V2:
+    version = "v2"
+
+    def create_assistant(self, body: Any) -> Json:
+        return _settings(parsed(requests.Assistant, body))
+
+    def modify_assistant(self, body: Any) -> Json:
+        asked = parsed(requests.AssistantChange, body)
+        settings = _settings(asked)
+        return {name: settings[name] for name in asked.model_fields_set if not (name == "model" and not asked.model)}
+
+    def create_thread(self, body: Any) -> ThreadRequest:
+        asked = parsed(requests.Thread, body)
+        return requests.thread_request(asked, tool_resources(asked.tool_resources))
+
+    def modify_thread(self, body: Any) -> Json:
+        asked = parsed(requests.ThreadChange, body)
+        values: Json = {"metadata": asked.metadata or {}, "tool_resources": tool_resources(asked.tool_resources)}
+        return {name: values[name] for name in asked.model_fields_set}
+
+    def create_message(self, body: Any) -> NewMessage:
+        return parsed(messages.Message, body).new()
+
+    def modify_metadata(self, body: Any) -> dict[str, str] | None:
+        asked = parsed(requests.MetadataChange, body)
+        return (asked.metadata or {}) if "metadata" in asked.model_fields_set else None
+
+    def create_run(self, body: Any) -> RunRequest:
+        asked = parsed(requests.Run, body)
+        return requests.run_request(asked, _own(asked))
+
+    def create_thread_and_run(self, body: Any) -> tuple[ThreadRequest, RunRequest]:
+        asked = parsed(requests.ThreadAndRun, body)
+        resources = tool_resources(asked.thread.tool_resources if asked.thread else None)
+        overrides = _own(asked)
+        if asked.tool_resources is not None:
+            overrides["tool_resources"] = tool_resources(asked.tool_resources)
+        return requests.thread_request(asked.thread, resources), requests.run_request(asked, overrides)
+
+    def submit_tool_outputs(self, body: Any) -> ToolOutputsRequest:
+        return requests.outputs_request(parsed(requests.Outputs, body))
+
+    def page(self, query_: Mapping[str, str]) -> Page:
+        return query.page(query_)
+
+    def include(self, values: Sequence[str]) -> frozenset[str]:
+        return query.include(values, (query.CONTENT,))
+
+    def assistant(self, assistant: Assistant) -> Json:
+        return render.assistant(assistant)
+
+    def thread(self, thread: Thread, *, streamed: bool = False) -> Json:
+        return render.thread(thread, streamed=streamed)
+
+    def message(self, message: Message, *, streamed: bool = False) -> Json:
+        return render.message(message, streamed=streamed)
+
+    def run(self, run: Run, *, streamed: bool = False) -> Json:
+        return render.run(run, streamed=streamed)
+
+    def step(self, step: Step, *, streamed: bool = False) -> Json:
+        return render.step(step, streamed=streamed)
+
+    def listing(self, items: list[Json], more: bool) -> Json:
+        return render.listing(items, more)
+
+    def deleted(self, kind: Deleted, id: str) -> Json:
+        return render.deleted(kind, id)
+
+
+def _settings(asked: requests.Assistant) -> Json:
+    """All settings of an assistant, with the defaults for what is absent or null."""
+    given = requests.named(asked, "tools", "tool_resources")
+    return {
+        "model": asked.model,
+        "name": asked.name,
+        "description": asked.description,
+        "instructions": asked.instructions,
+        "tools": tools(asked.tools),
+        "tool_resources": tool_resources(asked.tool_resources),
+        "metadata": asked.metadata or {},
+        "reasoning_effort": asked.reasoning_effort,
+        **DEFAULTS,
+        **{name: given[name] for name in DEFAULTS if name in given},
+    }
+
+
+def _own(asked: requests.Run | requests.ThreadAndRun) -> Json:
+    return {} if asked.tools is None else {"tools": tools(asked.tools)}
+
+
+WIRE: Wire = V2()
