@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never
 
-from events.errors import NotFound
+from events.errors import NotFound, Rejected
 from events.event import Event, JsonObject, Recorded
 
 STATE_SCHEMA = 1
@@ -58,9 +58,11 @@ AssistantCommand = CreateAssistant | ModifyAssistant | DeleteAssistant
 
 
 def decide(state: AssistantState, command: AssistantCommand) -> list[AssistantEvent]:
-    """Raises NotFound where the assistant does not exist (or no longer)."""
+    """Raises NotFound where the assistant does not exist (or no longer), Rejected where it would be made twice."""
     match command:
         case CreateAssistant():
+            if state.exists:
+                raise Rejected(f"Assistant {state.id} already exists.")
             return [AssistantCreated(settings=dict(command.settings))]
         case ModifyAssistant():
             _require(state)

@@ -82,6 +82,8 @@ def _create(state: ThreadState, command: CreateRun, at: datetime) -> list[e.Thre
     thread, settings = command.thread, command.settings
     if thread is None and not state.exists:
         raise NotFound("thread", state.id)
+    if thread is not None and state.exists:
+        raise Rejected(f"Thread {state.id} already exists.")
     if state.run is not None:
         raise Rejected(f"Thread {state.id} already has an active run {state.run.id}.")
     messages = [*(thread.messages if thread else ()), *command.messages]

@@ -54,6 +54,8 @@ def decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.T
 def _decide_life(state: ThreadState, command: LifeCommand, at: datetime) -> list[e.ThreadEvent]:
     match command:
         case CreateThread(metadata=metadata, tool_resources=tool_resources, messages=messages):
+            if state.exists:
+                raise Rejected(f"Thread {state.id} already exists.")
             return [
                 e.ThreadCreated(metadata=dict(metadata), tool_resources=dict(tool_resources)),
                 *(added(message) for message in messages),

@@ -13,7 +13,7 @@ from events.assistant import (
     decide,
     evolve,
 )
-from events.errors import NotFound
+from events.errors import NotFound, Rejected
 from events.store import record
 from tests.events.story import ORIGIN, T0, kinds
 
@@ -35,6 +35,8 @@ def test_the_life_of_an_assistant() -> None:
     assert kinds(decide(alive, ModifyAssistant({"name": "x"}))) == ["assistant.modified"]
     assert kinds(decide(alive, DeleteAssistant())) == ["assistant.deleted"]
     assert not after(CreateAssistant(SETTINGS), DeleteAssistant()).exists
+    with pytest.raises(Rejected, match="already exists"):
+        decide(alive, CreateAssistant(SETTINGS))
 
 
 @pytest.mark.parametrize("command", [ModifyAssistant({}), DeleteAssistant()], ids=lambda c: type(c).__name__)

@@ -136,6 +136,14 @@ def test_a_run_can_bring_its_thread_and_messages_in_one_append() -> None:
     ]
 
 
+def test_nothing_is_made_twice() -> None:
+    story = done()
+    twice = CreateRun("run_2", SETTINGS, (), LIFETIME, None, CreateThread({}, {}, ()))
+    for command in (CreateThread({}, {}, ()), twice):
+        with pytest.raises(Rejected, match="already exists"):
+            story.do(command)
+
+
 def test_a_refused_run_leaves_nothing() -> None:
     story = working()
     before = (story.state, len(story.log))

@@ -1,0 +1,27 @@
+-- name: hold
+SELECT kind, version FROM streams WHERE stream_id = $1 FOR UPDATE;
+
+-- name: drop_assistant
+DELETE FROM assistants WHERE assistant_id = $1;
+
+-- name: drop_thread
+WITH no_messages AS (DELETE FROM messages WHERE thread_id = $1),
+     no_runs AS (DELETE FROM runs WHERE thread_id = $1),
+     no_steps AS (DELETE FROM steps WHERE thread_id = $1)
+DELETE FROM threads WHERE thread_id = $1;
+
+-- name: rows_assistant
+SELECT 'assistants' AS view, assistant_id AS id, to_json(assistants)::text AS content
+FROM assistants WHERE assistant_id = $1;
+
+-- name: rows_thread
+SELECT 'threads' AS view, thread_id AS id, to_json(threads)::text AS content FROM threads WHERE thread_id = $1
+UNION ALL
+SELECT 'messages', message_id, to_json(messages)::text FROM messages WHERE thread_id = $1
+UNION ALL
+SELECT 'runs', run_id, to_json(runs)::text FROM runs WHERE thread_id = $1
+UNION ALL
+SELECT 'steps', step_id, to_json(steps)::text FROM steps WHERE thread_id = $1;
+
+-- name: streams
+SELECT stream_id FROM streams WHERE stream_id > $1 ORDER BY stream_id LIMIT $2;

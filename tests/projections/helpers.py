@@ -1,0 +1,53 @@
+"""A writer over the test's database, and short ways to fill it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from events.assistant import CreateAssistant
+from events.event import Origin
+from events.objects import Assistant
+from service.database import Pool
+from service.feed import Feed
+from service.write import Writer
+from tests.events.story import CREATE, add
+
+ORIGIN = Origin(project_id="proj_1", actor="test", request_id="req_1")
+OTHER = Origin(project_id="proj_2", actor="test", request_id="req_2")
+
+
+def writer(pool: Pool) -> Writer:
+    return Writer(pool, Feed())
+
+
+def assistant_settings(**changes: Any) -> dict[str, Any]:
+    made = Assistant(
+        id="",
+        created_at=0,
+        model="gpt-test",
+        name="Tutor",
+        description=None,
+        instructions="Be brief.",
+        tools=[],
+        tool_resources={},
+        metadata={},
+        temperature=1.0,
+        top_p=1.0,
+        response_format="auto",
+        reasoning_effort=None,
+    )
+    settings = asdict(made) | changes
+    del settings["id"], settings["created_at"]
+    return settings
+
+
+async def make_assistant(write: Writer, id: str, origin: Origin = ORIGIN, **changes: Any) -> None:
+    await write.assistant(origin, id, CreateAssistant(assistant_settings(**changes)))
+
+
+async def make_thread(write: Writer, id: str = "thread_1", *texts: str, origin: Origin = ORIGIN) -> None:
+    """A thread whose messages are msg_1, msg_2, …"""
+    await write.thread(origin, id, CREATE)
+    for number, text in enumerate(texts, start=1):
+        await write.thread(origin, id, add(text, f"msg_{number}"))

@@ -1,0 +1,154 @@
+"""Views rebuilt equal views served (DESIGN.md, house rule 8), and what the rebuild's own functions promise."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from events import codec, store
+from events.assistant import DeleteAssistant, ModifyAssistant
+from events.errors import DomainError, NotFound
+from events.thread_commands import DeleteMessage, DeleteThread, ModifyMessage, ModifyThread
+from projections import assistants, messages, rebuild, runs, steps, threads
+from projections.rebuild import as_of, verify
+from projections.rows import Cursor
+from service.database import Connection, Pool
+from service.write import ASSISTANT, THREAD, fold
+from tests.events.histories import World
+from tests.events.story import cancel, claim, finish, run, submit
+from tests.projections.helpers import ORIGIN, make_assistant, make_thread, writer
+
+HISTORIES = 12
+COMMANDS = 60
+
+
+def test_what_is_rebuilt_is_what_is_written() -> None:
+    assert {kind.name: kind.projections for kind in (ASSISTANT, THREAD)} == rebuild.VIEWS
+
+
+async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:
+    write = writer(pool)
+    for seed in range(HISTORIES):
+        # Lifetimes of real seconds: nothing expires here but runs that are born overdue.
+        world = World(Random(seed), f"thread_{seed}", lifetimes=(0, 600, 600, 600))
+        for _ in range(COMMANDS):
+            try:
+                written = await write.thread(ORIGIN, world.state.id, world.next_command())
+            except DomainError:
+                continue
+            world.absorb(written.recorded)
+            assert written.state == world.state
+        async with pool.acquire() as db:
+            assert await verify(db, world.state.id) == []
+            assert await fold(db, THREAD, world.state.id) == world.state
+            kept = await store.read(db, world.state.id)
+            assert [(entry.version, entry.event) for entry in kept] == [(e.version, e.event) for e in world.log]
+            if world.state.exists:
+                await _views_agree(db, world)
+
+
+async def _views_agree(db: Connection, world: World) -> None:
+    """Each object by itself, in the list, and as the history knows it."""
+    thread_id = world.state.id
+    listed = await messages.page(db, "proj_1", thread_id, Cursor(limit=1000))
+    assert {message.id: message.role for message in listed.items} == world.messages
+    found = await runs.page(db, "proj_1", thread_id, Cursor(limit=1000))
+    assert {run.id: run.status for run in found.items} == world.runs
+    for made in found.items:
+        assert await runs.get(db, "proj_1", thread_id, made.id) == made
+        page = await steps.page(db, "proj_1", thread_id, made.id, Cursor(limit=1000))
+        if made.usage is not None:
+            total = sum(step.usage["prompt_tokens"] for step in page.items if step.usage)
+            assert made.usage["prompt_tokens"] == total
+
+
+async def test_a_rebuild_restores_what_was_lost(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    await _history(write)
+    before = await rebuild._rows(db, "thread_1", "thread")
+    await db.execute("DELETE FROM steps")
+    await db.execute("""UPDATE runs SET status = 'failed', progress = '{}'""")
+    await db.execute("""UPDATE messages SET body = '{"id": "forged"}' WHERE message_id = 'msg_2'""")
+    await db.execute("INSERT INTO steps VALUES ('thread_1', 'step_forged', 'proj_1', 999, 'run_1', '{}')")
+    broken = await verify(db, "thread_1")
+    assert {(found.view, found.id) for found in broken} == {
+        ("messages", "msg_2"),
+        ("runs", "run_1"),
+        ("steps", "step_t1"),
+        ("steps", "step_forged"),
+    }
+    by_id = {found.id: found for found in broken}
+    assert by_id["step_forged"].rebuilt is None
+    assert by_id["step_t1"].served is None
+    # Looking changed nothing.
+    assert await verify(db, "thread_1") == broken
+    await rebuild.rebuild(db, "thread_1")
+    assert await rebuild._rows(db, "thread_1", "thread") == before
+
+
+async def _history(write: Any) -> None:
+    """Version 1–3: a thread and two messages; 4–7: a run; 8–10: its tool calls; then outputs, changes, an end."""
+    await make_thread(write, "thread_1", "one", "two")
+    await write.thread(ORIGIN, "thread_1", run(claim=claim()))
+    await write.thread(ORIGIN, "thread_1", finish("", "call_1"))
+    await write.thread(ORIGIN, "thread_1", submit("call_1"))
+    await write.thread(ORIGIN, "thread_1", ModifyThread({"metadata": {"a": "b"}}))
+    await write.thread(ORIGIN, "thread_1", ModifyMessage("msg_2", True, {"c": "d"}))
+    await write.thread(ORIGIN, "thread_1", DeleteMessage("msg_1", "user"))
+    await write.thread(ORIGIN, "thread_1", cancel())
+
+
+async def test_readers_see_a_thread_as_it_was(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    await _history(write)
+    now = await rebuild._rows(db, "thread_1", "thread")
+    async with as_of(db, "thread_1", 0):
+        with pytest.raises(NotFound):
+            await threads.get(db, "proj_1", "thread_1")
+    async with as_of(db, "thread_1", 3):
+        page = await messages.page(db, "proj_1", "thread_1", Cursor(limit=10, order="asc"))
+        assert [message.id for message in page.items] == ["msg_1", "msg_2"]
+        with pytest.raises(NotFound):
+            await runs.get(db, "proj_1", "thread_1", "run_1")
+    async with as_of(db, "thread_1", 10):
+        assert (await runs.get(db, "proj_1", "thread_1", "run_1")).status == "requires_action"
+        assert (await threads.get(db, "proj_1", "thread_1")).metadata == {}
+    async with as_of(db, "thread_1", 10**9):
+        assert (await runs.get(db, "proj_1", "thread_1", "run_1")).status == "cancelled"
+    assert await rebuild._rows(db, "thread_1", "thread") == now
+
+
+async def test_rows_of_the_deleted(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    await make_assistant(write, "asst_1")
+    await write.assistant(ORIGIN, "asst_1", ModifyAssistant({"name": None}))
+    assert (await assistants.get(db, "proj_1", "asst_1")).name is None
+    await write.assistant(ORIGIN, "asst_1", DeleteAssistant())
+    await _history(write)
+    await write.thread(ORIGIN, "thread_1", DeleteThread())
+    assert [id async for id in rebuild.streams(db)] == ["asst_1", "thread_1"]
+    for id in ("asst_1", "thread_1", "nothing"):
+        assert await verify(db, id) == []
+        await rebuild.rebuild(db, id)
+    assert await rebuild._rows(db, "thread_1", "thread") == {}
+    ((_, row),) = (await rebuild._rows(db, "asst_1", "assistant")).items()
+    assert "Tutor" not in row
+
+
+async def test_a_log_with_a_hole_is_not_rebuilt(pool: Pool, db: Connection) -> None:
+    await make_thread(writer(pool), "thread_1", "one", "two")
+    before = await rebuild._rows(db, "thread_1", "thread")
+    await db.execute("DELETE FROM events WHERE version = 3")
+    with pytest.raises(RuntimeError, match="no event 3"):
+        await rebuild.rebuild(db, "thread_1")
+    assert await rebuild._rows(db, "thread_1", "thread") == before
+
+
+async def test_the_log_as_people_read_it(pool: Pool, db: Connection) -> None:
+    await make_thread(writer(pool), "thread_1", "Grüße")
+    row = await db.fetchrow("SELECT * FROM events_readable WHERE version = 2")
+    assert row is not None
+    assert (row["type"], row["actor"], row["request_id"]) == ("message.added", "test", "req_1")
+    assert codec.load(row["content"].encode(), 1).type == "message.added"

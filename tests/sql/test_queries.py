@@ -1,0 +1,47 @@
+"""Every named block is good SQL against the real schema, and every one is used."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import sql
+from service.database import Connection, migrate
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = [(file, name) for file in sql.query_files() for name in sql.queries(file)]
+
+
+async def test_every_block_prepares(db: Connection) -> None:
+    broken = {}
+    for file, name in BLOCKS:
+        try:
+            await db.prepare(sql.queries(file)[name])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it names its block
+            broken[f"{file}.{name}"] = str(error)
+    assert broken == {}
+
+
+def test_block_names_are_unique_in_their_file() -> None:
+    for file in sql.query_files():
+        text = (ROOT / "sql" / "queries" / f"{file}.sql").read_text()
+        assert len(re.findall(r"^-- name: ", text, re.MULTILINE)) == len(sql.queries(file))
+
+
+@pytest.mark.parametrize("file", sql.query_files())
+def test_no_block_is_forgotten(file: str) -> None:
+    code = "\n".join(
+        path.read_text() for folder in ("events", "projections", "service") for path in (ROOT / folder).rglob("*.py")
+    )
+    for name in sql.queries(file):
+        computed = re.sub(r"_[a-z]+$", "_{", name)  # list_asc is asked for as f"list_{...}"
+        assert f'["{name}"]' in code or f'[f"{computed}' in code, name
+
+
+async def test_migrating_again_does_nothing(db: Connection) -> None:
+    before = await db.fetch("SELECT * FROM migrations ORDER BY name")
+    await migrate(db)
+    assert await db.fetch("SELECT * FROM migrations ORDER BY name") == before
+    assert [row["name"] for row in before] == [name for name, _ in sql.migrations()]
