@@ -45,8 +45,8 @@ print(
             "model": run.model,
             "instructions": run.instructions,
             "usage": run.usage.to_dict() if hasattr(run.usage, "to_dict") else run.usage.dict(),
-            "messages": [[message.role, message.content[0].text.value] for message in messages],
-            "steps": [[step.type, step.status] for step in steps],
+            "messages": [[message.role, message.content[0].text.value] for message in messages.data],
+            "steps": [[step.type, step.status] for step in steps.data],
             "deleted": deleted,
         }
     )
