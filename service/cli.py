@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from service import logs
 from service.errors import StartupError
 from service.launch import Ready, launch
 from service.progress import StartProgress
@@ -59,6 +60,7 @@ def serve(
         beta=beta,
     )
     console = Console()
+    logs.configure(settings.log_level)
     _run(_serve(settings, console))
 
 

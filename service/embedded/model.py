@@ -26,6 +26,7 @@ CONTEXT_WINDOW = 8192  # tokens of one request; what the model was trained for
 SLOTS = 4  # requests at once; more wait for their turn
 _SHARED_CONTEXT = 2 * CONTEXT_WINDOW  # tokens of all slots together: 370 MB, the weights included 520
 _CACHE_MIB = 256
+_LONGEST_ANSWER = 1024  # tokens: about ten seconds on two cores
 _LOAD_TIMEOUT_S = 120.0
 _RESTARTS = 5
 _RESTART_PAUSE_S = 1.0
@@ -109,6 +110,7 @@ class EmbeddedModel:
             "context": _SHARED_CONTEXT,
             "slots": SLOTS,
             "cache_mib": _CACHE_MIB,
+            "longest_answer": _LONGEST_ANSWER,
             "threads": max(1, os.cpu_count() or 1),
             "chat_template": files("service.embedded").joinpath("chat_template.jinja").read_text(),
             "uid": _NOBODY if os.geteuid() == 0 else None,

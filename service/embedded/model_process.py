@@ -28,6 +28,11 @@ def _parameters(settings: dict[str, Any]) -> Any:
     params.kv_unified = True  # the slots share the context: one long thread may use what the others leave
     params.cache_ram_mib = settings["cache_mib"]  # its default is 8 GiB
     params.cpuparams.n_threads = settings["threads"]
+    # So small a model, at the API's default temperature of 1, loops until its context is full in 1 answer of 16. With
+    # these it did not, and what rambles all the same ends in seconds.
+    params.n_predict = settings["longest_answer"]
+    params.sampling.min_p = 0.1
+    params.sampling.penalty_repeat = 1.1
     params.chat_template = settings["chat_template"]
     params.verbosity = 1  # errors: a line for every request would grow without bound
     params.ui = False
