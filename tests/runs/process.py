@@ -1,0 +1,189 @@
+"""A process of Everthread without HTTP: pool, feed, writer, peers and supervisor, which can be killed at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from events import store
+from events.errors import NotFound
+from events.event import Recorded
+from events.objects import Message, Run, Step
+from events.run_table import TERMINAL
+from events.thread_commands import CancelRun, CreateRun, ThreadCommand
+from events.thread_state import ThreadState
+from projections import messages, runs, steps, threads
+from projections.rows import Cursor
+from service.database import Pool, open_pool
+from service.feed import Feed
+from service.peers import Peers
+from service.runs.supervisor import Supervisor
+from service.write import Writer
+from tests.events.orderly import problems
+from tests.events.story import CREATE, SETTINGS, add, submit
+from tests.projections.helpers import ORIGIN
+from tests.runs.fake_model import WAIT_S, FakeModel
+
+EVERYTHING = Cursor(limit=1000, order="asc")
+
+
+class CountingWriter(Writer):
+    """`appends` holds the types of the events of each append that was made."""
+
+    def __init__(self, pool: Pool, feed: Feed) -> None:
+        super().__init__(pool, feed)
+        self.appends: list[list[str]] = []
+
+    async def _append(self, *args: Any) -> None:
+        await super()._append(*args)
+        self.appends.append([entry.event.type for entry in args[4]])
+
+
+class Process:
+    """Use as a context manager; `kill` ends it as kill -9 would, without a word to the database."""
+
+    def __init__(
+        self,
+        url: str,
+        model: FakeModel,
+        *,
+        max_runs: int = 100,
+        make_writer: Callable[[Pool, Feed], Writer] = CountingWriter,
+    ) -> None:
+        self.url = url
+        self.model = model
+        self.max_runs = max_runs
+        self.feed = Feed()
+        self._make_writer = make_writer
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self.pool = await open_pool(self.url)
+        self.writer = self._make_writer(self.pool, self.feed)
+        self.peers = Peers(self.url, woken=self.feed.woken, changed=self._peers_changed)
+        await self.peers.join()
+        self.supervisor = Supervisor(self.writer, self.model, self.peers, max_runs=self.max_runs)
+        self.feed.listen(self.supervisor)
+        self.feed.listen(self.peers)
+        self._tasks = [asyncio.create_task(self.peers.run()), asyncio.create_task(self.supervisor.run())]
+        await asyncio.sleep(0)  # the supervisor takes offers once it runs
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                await task  # what broke it
+        await self.kill()
+
+    async def kill(self) -> None:
+        if self.peers._db is not None:
+            self.peers._db.terminate()
+        self.pool.terminate()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=WAIT_S)
+        self._tasks = []
+
+    def _peers_changed(self) -> None:
+        if hasattr(self, "supervisor"):
+            self.supervisor.nudge()
+        self._changed.set()
+
+    async def sees(self, *processes: Process) -> None:
+        """Returns once exactly these are seen alive."""
+        expected = {process.peers.process for process in (self, *processes)}
+        async with asyncio.timeout(WAIT_S):
+            while self.peers.live != expected:
+                self._changed.clear()
+                await self._changed.wait()
+
+    # What a client does. Each does nothing where it is done already, so that a client can try again after a crash.
+
+    async def say(self, thread_id: str, text: str) -> None:
+        """A thread with one message of the user."""
+        async with self.pool.acquire() as db:
+            there = await _found(threads.get(db, "proj_1", thread_id))
+            said = await _found(messages.get(db, "proj_1", thread_id, f"msg_{thread_id}"))
+        if there is None:
+            await self.writer.thread(ORIGIN, thread_id, CREATE)
+        if said is None:
+            await self.writer.thread(ORIGIN, thread_id, add(text, f"msg_{thread_id}"))
+
+    async def begin(self, thread_id: str, *, lifetime: int = 600, run_id: str = "", **settings: Any) -> Run:
+        """A run, claimed with its creation where there is room."""
+        run_id = run_id or f"run_{thread_id}"
+        async with self.pool.acquire() as db:
+            made = await _found(runs.get(db, "proj_1", thread_id, run_id))
+        if made is None:
+            whole = replace(SETTINGS, **settings)
+            with self.supervisor.offer(whole.tools) as claim:
+                await self.writer.thread(ORIGIN, thread_id, CreateRun(run_id, whole, (), lifetime, claim))
+        return made or await self.run(thread_id, run_id)
+
+    async def answer(self, run: Run) -> None:
+        """Submits the outputs that a run waits for."""
+        if run.status == "requires_action":
+            ids = [call["id"] for call in run.required_calls or ()]
+            with self.supervisor.offer() as claim:
+                command = submit(*ids, status=run.status, claim=claim, run_id=run.id)
+                await self.writer.thread(ORIGIN, run.thread_id, command)
+
+    async def cancel(self, run: Run) -> None:
+        if run.status not in TERMINAL | {"cancelling"}:
+            await self.do(run.thread_id, CancelRun(run.id, run.status))
+
+    async def do(self, thread_id: str, command: ThreadCommand) -> None:
+        await self.writer.thread(ORIGIN, thread_id, command)
+
+    # What a client sees.
+
+    async def run(self, thread_id: str, run_id: str = "") -> Run:
+        async with self.pool.acquire() as db:
+            return await runs.get(db, "proj_1", thread_id, run_id or f"run_{thread_id}")
+
+    async def messages(self, thread_id: str) -> list[Message]:
+        async with self.pool.acquire() as db:
+            return (await messages.page(db, "proj_1", thread_id, EVERYTHING)).items
+
+    async def steps(self, thread_id: str, run_id: str = "") -> list[Step]:
+        async with self.pool.acquire() as db:
+            return (await steps.page(db, "proj_1", thread_id, run_id or f"run_{thread_id}", EVERYTHING)).items
+
+    async def log(self, thread_id: str) -> list[Recorded[Any]]:
+        """The thread's events, found to be orderly."""
+        async with self.pool.acquire() as db:
+            found: list[Recorded[Any]] = await store.read(db, thread_id)
+        assert list(problems(found)) == []
+        return found
+
+    async def until(self, thread_id: str, holds: Callable[[ThreadState], bool]) -> ThreadState:
+        """The thread's state once it is so."""
+        async with asyncio.timeout(WAIT_S):
+            with self.feed.watch(thread_id) as watcher:
+                while not holds(state := await self.writer.load_thread(thread_id)):
+                    await watcher.take()
+                return state
+
+    async def settled(self, thread_id: str, run_id: str = "") -> Run:
+        """The run once it has ended or waits for its client."""
+        await self.until(thread_id, lambda state: state.run is None or state.run.status == "requires_action")
+        return await self.run(thread_id, run_id)
+
+
+async def _found(reading: Any) -> Any:
+    try:
+        return await reading
+    except NotFound:
+        return None
+
+
+def texts(found: list[Message]) -> list[tuple[str, str]]:
+    """(role, text) of messages."""
+    return [(message.role, message.content[0]["text"]["value"]) for message in found]
