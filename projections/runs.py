@@ -101,6 +101,11 @@ async def next_expiry(db: Connection) -> int | None:
     return found
 
 
+async def held(db: Connection, process: int, known: Sequence[str], limit: int) -> list[ActiveRun]:
+    """Runs with work to do that `process` holds, other than those `known`. Over all projects."""
+    return [ActiveRun(**row) for row in await db.fetch(_SQL["held"], process, list(known), limit)]
+
+
 async def unowned(db: Connection, live: Sequence[int], limit: int) -> list[ActiveRun]:
     """Runs with work to do that no process of `live` holds, the first to expire first. Over all projects."""
     return [ActiveRun(**row) for row in await db.fetch(_SQL["unowned"], list(live), limit)]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any
 
-import asyncpg
 import structlog
 
 from events import thread_events as e
@@ -47,6 +47,8 @@ class Supervisor:
         self._offered = 0
         self._executors: dict[str, Executor] = {}
         self._backlog = False
+        self._adrift: frozenset[str] = frozenset()
+        self._looked = 0.0
         self._nudge = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -111,6 +113,9 @@ class Supervisor:
             overdue = await runs.overdue(db, at, SCAN_LIMIT)
         for run in overdue:
             await self._expire(run, at)
+        if monotonic() - self._looked >= SCAN_EVERY:
+            self._looked = monotonic()
+            await self._recover()
         room = min(SCAN_LIMIT, self._max_runs - len(self._executors) - self._offered)
         if room > 0:
             live = self._peers.live
@@ -127,6 +132,18 @@ class Supervisor:
         left = SCAN_EVERY if first is None else first - now().timestamp()
         return min(SCAN_EVERY, max(left, 0.05))
 
+    async def _recover(self) -> None:
+        """Claims anew what is ours in the log and has no executor here: the answer to some append never came.
+
+        Only what two looks have found, lest it be a claim that was committed just now and is about to start.
+        """
+        known = [executor.run_id for executor in self._executors.values()]
+        async with self._writer.pool.acquire() as db:
+            adrift = {run.run_id: run for run in await runs.held(db, self._peers.process, known, SCAN_LIMIT)}
+        for run_id in self._adrift & adrift.keys():
+            await self._claim(adrift[run_id])
+        self._adrift = frozenset(adrift)
+
     async def _expire(self, run: runs.ActiveRun, at: int) -> None:
         """Expires a run, unless a live process holds it and is about to do so itself."""
         if run.process in self._peers.live:
@@ -140,10 +157,15 @@ class Supervisor:
         await self._try(run, ClaimRun(run.run_id, self._peers.process, run.process))
 
     async def _try(self, run: runs.ActiveRun, command: ExpireRun | ClaimRun) -> None:
+        """One run that cannot be acted on (newer software wrote it, say) must not keep us from the others."""
         try:
             await self._writer.thread(self._origin(run.project_id), run.thread_id, command)
+        except DATABASE_ERRORS:
+            raise
         except DomainError as error:
             log.info("left alone", thread_id=run.thread_id, run_id=run.run_id, reason=error.message)
+        except Exception as error:
+            log.exception("left alone", thread_id=run.thread_id, run_id=run.run_id, error=str(error))
 
     def _start(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
         if self._tasks is None or state.run is None:
@@ -175,6 +197,9 @@ class Supervisor:
                 except Exception as error:
                     log.exception("a run broke")
                     return await self._give_up(executor, error)
+        except Exception:
+            # Neither carried on nor ended: a later look claims it anew, or it expires; the other runs go on.
+            log.exception("could not act on a run")
         finally:
             if self._executors.get(executor.thread_id) is executor:
                 del self._executors[executor.thread_id]
@@ -191,11 +216,9 @@ class Supervisor:
                 continue
 
     async def _give_up(self, executor: Executor, error: Exception) -> None:
-        """Fails the run with the cause. Where even that fails, its expiry ends it."""
-        try:
+        """Fails the run with the cause, once; raises what stands in the way."""
+        with suppress(StaleClaim):
             await executor.fail(f"The server failed on this run: {type(error).__name__}: {error}")
-        except (DomainError, *DATABASE_ERRORS, asyncpg.PostgresError) as second:
-            log.error("could not fail a run", error=str(second))
 
     def _origin(self, project_id: str, cause: str | None = None) -> Origin:
         return Origin(project_id=project_id, actor=f"process:{self._peers.process}", cause=cause)

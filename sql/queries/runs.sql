@@ -43,6 +43,12 @@ LIMIT $2;
 -- name: next_expiry
 SELECT min(expires_at) FROM runs WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling');
 
+-- name: held (a declared fan-out: the supervisor's)
+SELECT thread_id, run_id, project_id, process FROM runs
+WHERE status IN ('queued', 'in_progress', 'cancelling') AND process = $1 AND NOT run_id = ANY ($2::text[])
+ORDER BY expires_at
+LIMIT $3;
+
 -- name: unowned (a declared fan-out: the supervisor's)
 SELECT thread_id, run_id, project_id, process FROM runs
 WHERE status IN ('queued', 'in_progress', 'cancelling') AND (process IS NULL OR NOT process = ANY ($1::integer[]))

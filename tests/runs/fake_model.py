@@ -63,9 +63,11 @@ class FakeModel:
         self._answer = answer
         self._scripts = list(scripts)
         self._closing = asyncio.Event()
+        self._asking = asyncio.Event()
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
         self.requests.append(request)
+        self._asking.set()
         script = self._answer(request) if self._answer else self._scripts.pop(0)
         whole = False
         try:
@@ -83,6 +85,13 @@ class FakeModel:
             if not whole:
                 self.closed += 1
                 self._closing.set()
+
+    async def asked(self, times: int) -> None:
+        """Returns once there were so many calls."""
+        async with asyncio.timeout(WAIT_S):
+            while len(self.requests) < times:
+                self._asking.clear()
+                await self._asking.wait()
 
     async def stopped(self) -> None:
         """Returns once a call was ended early."""

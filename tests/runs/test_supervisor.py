@@ -1,0 +1,173 @@
+"""What the supervisor promises: room is kept to, nothing is forgotten, one bad run hurts no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Literal
+
+import asyncpg
+import pytest
+
+import service.feed
+from events.thread_commands import ClaimRun
+from projections.rebuild import verify
+from service.database import Pool
+from service.feed import Feed
+from service.runs import supervisor
+from service.write import Writer
+from tests.events.story import FUNCTION
+from tests.projections.helpers import ORIGIN
+from tests.runs.fake_model import FakeModel, Hold, asks, says
+from tests.runs.process import Process, texts
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(service.feed, "POLL", 0.02)
+
+
+async def test_no_more_runs_at_once_than_allowed_and_none_forgotten(database_url: str) -> None:
+    count, room = 12, 2
+    most = 0
+
+    async with Process(database_url, FakeModel(lambda _: says("Hello.")), max_runs=room) as process:
+
+        def answer(_: Any) -> Any:
+            nonlocal most
+            most = max(most, process.supervisor.active)
+            return says("Hello.")
+
+        process.model._answer = answer
+        threads = [f"t{n}" for n in range(count)]
+        await asyncio.gather(*(process.say(thread, "Hi") for thread in threads))
+        await asyncio.gather(*(process.begin(thread) for thread in threads))
+        found = await asyncio.gather(*(process.settled(thread) for thread in threads))
+        assert [made.status for made in found] == ["completed"] * count
+        assert 1 <= most <= room
+        assert process.supervisor.active == 0
+
+
+async def test_a_backlog_is_drained_as_soon_as_there_is_room(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at the next scan: that is far away here."""
+    monkeypatch.setattr(supervisor, "SCAN_EVERY", 3600.0)
+    hold = Hold()
+    async with Process(database_url, FakeModel(None, [hold, *says("One.")], says("Two.")), max_runs=1) as process:
+        for thread in ("t1", "t2"):
+            await process.say(thread, "Hi")
+            await process.begin(thread)
+        await hold.stand()
+        assert (await process.run("t2")).status == "queued"
+        hold.opened.set()
+        assert (await process.settled("t2")).status == "completed"
+
+
+class Hiccup(Writer):
+    """Loses the connection at the `at`-th append of events of this type: before it, or before its answer came."""
+
+    def __init__(self, pool: Pool, feed: Feed, kind: str, when: Literal["before", "after"]) -> None:
+        super().__init__(pool, feed)
+        self.happened = 0
+        self._kind = kind
+        self._when = when
+
+    async def _append(self, *args: Any) -> None:
+        hit = not self.happened and any(entry.event.type == self._kind for entry in args[4])
+        self.happened += hit
+        if hit and self._when == "before":
+            raise asyncpg.InterfaceError("connection is closed")
+        await super()._append(*args)
+        if hit:
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+
+def hiccup(kind: str, when: Literal["before", "after"]) -> Callable[[Pool, Feed], Hiccup]:
+    return lambda pool, feed: Hiccup(pool, feed, kind, when)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", ["model_call.finished", "run.requires_action", "run.completed"])
+async def test_a_hiccup_of_the_database_does_not_hurt_a_run(
+    database_url: str, kind: str, when: Literal["before", "after"]
+) -> None:
+    def answer(request: Any) -> Any:
+        return says("Sunny.") if request.messages[-1]["role"] == "tool" else asks("weather")
+
+    async with Process(database_url, FakeModel(answer), make_writer=hiccup(kind, when)) as process:
+        await process.say("t1", "Hi")
+        await process.begin("t1", tools=(FUNCTION,))
+        await _settles(process, "requires_action")
+        await process.answer(await process.run("t1"))
+        await _settles(process, "completed")
+        assert texts(await process.messages("t1")) == [("user", "Hi"), ("assistant", "Sunny.")]
+        assert isinstance(process.writer, Hiccup)
+        assert process.writer.happened == 1
+        # A call whose end is in the log is not made again.
+        assert len(process.model.requests) == (2 if when == "after" else 3)
+        async with process.pool.acquire() as db:
+            assert await verify(db, "t1") == []
+        await process.log("t1")
+
+
+async def _settles(process: Process, status: str) -> None:
+    """Waits for a status by looking: what was committed without an answer was not published."""
+    await process.until("t1", lambda state: state.run is None or state.run.status == status)
+    assert (await process.run("t1")).status == status
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_claim_without_an_answer_is_not_lost(
+    database_url: str, when: Literal["before", "after"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scan's own claim got into the log, or not, and nobody knows: the run is carried on all the same."""
+    monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
+    make = hiccup("run.claimed", when)
+    async with Process(database_url, FakeModel(lambda _: says("Hello.")), max_runs=0, make_writer=make) as process:
+        await process.say("t1", "Hi")
+        await process.begin("t1")
+        process.supervisor._max_runs = 1
+        process.supervisor.nudge()
+        await _settles(process, "completed")
+        assert len(process.model.requests) == 1
+
+
+async def test_a_run_made_without_an_answer_is_not_lost(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client got an error, and its run is there: it must not lock its thread until it expires."""
+    monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
+    make = hiccup("run.created", "after")
+    async with Process(database_url, FakeModel(lambda _: says("Hello.")), make_writer=make) as process:
+        await process.say("t1", "Hi")
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+            await process.begin("t1")
+        await _settles(process, "completed")
+        await process.log("t1")
+
+
+async def test_a_thread_that_newer_software_wrote_is_left_alone(database_url: str) -> None:
+    """A rolling upgrade: this process must neither touch that run nor fall over it."""
+    async with Process(database_url, FakeModel(lambda _: says("Hello.")), max_runs=0) as process:
+        for thread in ("t_newer", "t_ours"):
+            await process.say(thread, "Hi")
+            await process.begin(thread)
+        async with process.pool.acquire() as db:
+            await db.execute("UPDATE streams SET state_schema = 99 WHERE stream_id = 't_newer'")
+        process.supervisor._max_runs = 10
+        process.supervisor.nudge()
+        assert (await process.settled("t_ours")).status == "completed"
+        assert (await process.run("t_newer")).status == "queued"
+
+
+async def test_a_claim_that_was_overtaken_stops_its_work(database_url: str) -> None:
+    hold = Hold()
+    async with Process(database_url, FakeModel(None, [hold])) as process:
+        await process.say("t1", "Hi")
+        made = await process.begin("t1")
+        await hold.stand()
+        await process.writer.thread(ORIGIN, "t1", ClaimRun(made.id, 12345, process.peers.process))
+        await process.model.stopped()
+        state = await process.writer.load_thread("t1")
+        assert state.run is not None
+        assert (state.run.process, state.run.epoch) == (12345, 2)
