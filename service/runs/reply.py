@@ -21,7 +21,8 @@ class _Call:
 
 @dataclass(slots=True)
 class Reply:
-    """Collects one model call. Tool calls get ids of ours: some upstreams repeat theirs, or give none.
+    """Collects one model call. Tool calls get ids and places of ours, in the order of their first pieces: some
+    upstreams repeat ids, or give none, and some do not number their calls from 0 up.
 
     Once there is text, tool calls are held back from watchers until the reply is whole: a stream may show only one open
     step at a time, and the message's ends first (BEHAVIOUR.md, "SSE").
@@ -39,6 +40,8 @@ class Reply:
         live: list[Live] = []
         for event in events:
             match event:
+                case TextDelta(text="") | RefusalDelta(text=""):
+                    pass  # nothing said: calls that follow need not wait for it
                 case TextDelta(text=text):
                     self._text.append(text)
                     live += self._shown(text, refusal=False)
@@ -55,13 +58,12 @@ class Reply:
     def said(self) -> Partial:
         """All that was said so far."""
         calls = [
-            {"id": call.id, "name": call.name, "arguments": "".join(call.arguments)}
-            for _, call in sorted(self._calls.items())
+            {"id": call.id, "name": call.name, "arguments": "".join(call.arguments)} for call in self._calls.values()
         ]
         return Partial("".join(self._text), "".join(self._refusal), calls)
 
     def _shown(self, text: str, *, refusal: bool) -> list[Live]:
-        if self._calls or not text:
+        if self._calls:
             return []
         call = self.call
         return [LiveText(self.run_id, call.message_id, call.message_step_id, call.started_at, text, refusal)]
@@ -76,7 +78,7 @@ class Reply:
         known.arguments.append(delta.arguments)
         if self._text or self._refusal:
             return []
-        index = sorted(self._calls).index(delta.index)
+        index = list(self._calls).index(delta.index)
         step, at = self.call.tool_step_id, self.call.started_at
         id, name = (known.id, known.name) if first else (None, None)
         return [LiveCall(self.run_id, step, at, index, id, name, delta.arguments)]

@@ -1,0 +1,102 @@
+"""A reply as it grows: what watchers see at once, concatenated, is what the log gets whole."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events.thread_state import OpenCall
+from service.live import Live, LiveCall, LiveText
+from service.model.base import Finished, ModelEvent, RefusalDelta, TextDelta, ToolCallDelta
+from service.runs.reply import Reply
+
+CALL = OpenCall(1, 1, "msg_1", "step_m", "step_t", 1234)
+DONE = Finished("stop", None, "m-1")
+
+pieces = st.text(max_size=5)
+words = st.builds(TextDelta, pieces) | st.builds(RefusalDelta, pieces)
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> list[ModelEvent]:
+    """Some tool calls, numbered as upstreams like; pieces of those begun come in any order."""
+    indexes = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3, unique=True))
+    events: list[ModelEvent] = []
+    for place, index in enumerate(indexes):
+        events.append(ToolCallDelta(index, f"up_{index}", f"f{index}", draw(pieces)))
+        for behind in draw(st.lists(st.sampled_from(indexes[: place + 1]), max_size=3)):
+            events.append(ToolCallDelta(behind, None, None, draw(pieces)))
+    return events
+
+
+def reply() -> Reply:
+    return Reply("run_1", CALL)
+
+
+def split(events: list[ModelEvent], sizes: list[int]) -> list[list[ModelEvent]]:
+    """The events in batches, as network reads bring them."""
+    batches, rest = [], events
+    for size in sizes:
+        batches.append(rest[:size])
+        rest = rest[size:]
+    return [*batches, rest]
+
+
+def collected(live: list[Live]) -> tuple[str, str, dict[int, tuple[str, str, str]]]:
+    """(text, refusal, calls as (id, name, arguments)) by concatenation, as SDKs do it."""
+    text = "".join(item.text for item in live if isinstance(item, LiveText) and not item.refusal)
+    refusal = "".join(item.text for item in live if isinstance(item, LiveText) and item.refusal)
+    found: dict[int, list[str]] = defaultdict(lambda: ["", "", ""])
+    for item in live:
+        if isinstance(item, LiveCall):
+            for place, piece in enumerate((item.id or "", item.name or "", item.arguments)):
+                found[item.index][place] += piece
+    return text, refusal, {index: (id, name, arguments) for index, (id, name, arguments) in found.items()}
+
+
+@given(st.lists(words), st.lists(st.integers(0, 3), max_size=5))
+def test_words(events: list[ModelEvent], sizes: list[int]) -> None:
+    made = reply()
+    live = [item for batch in split([*events, DONE], sizes) for item in made.take(batch)]
+    assert collected(live) == (made.said.text, made.said.refusal, {})
+    assert {(item.run_id, item.step_id, item.created_at) for item in live} <= {("run_1", "step_m", 1234)}
+    assert all(item.text for item in live if isinstance(item, LiveText))
+    assert made.finished == DONE
+
+
+@given(calls(), st.lists(st.integers(0, 3), max_size=5))
+def test_tool_calls(events: list[ModelEvent], sizes: list[int]) -> None:
+    made = reply()
+    live = [item for batch in split(events, sizes) for item in made.take(batch)]
+    said = {index: (call["id"], call["name"], call["arguments"]) for index, call in enumerate(made.said.tool_calls)}
+    assert collected(live) == ("", "", said)
+    assert {item.step_id for item in live} == {"step_t"}
+    # Ids are ours: upstreams repeat theirs.
+    assert all(id.startswith("call_") and len(id) == 29 for id, _, _ in said.values())
+    assert len({id for id, _, _ in said.values()}) == len(said)
+
+
+@given(st.lists(words, min_size=1), calls())
+def test_calls_behind_words_are_held_back(first: list[ModelEvent], then: list[ModelEvent]) -> None:
+    """The message's step is open; another one may be shown only once it has ended."""
+    made = reply()
+    live = [*made.take(first), *made.take(then)]
+    spoke = bool(made.said.text or made.said.refusal)
+    assert any(isinstance(item, LiveCall) for item in live) != spoke
+    assert len(made.said.tool_calls) >= 1
+
+
+@given(calls(), st.lists(words))
+def test_words_behind_calls_are_held_back(first: list[ModelEvent], then: list[ModelEvent]) -> None:
+    made = reply()
+    live = [*made.take(first), *made.take(then)]
+    assert not any(isinstance(item, LiveText) for item in live)
+    assert made.said.text == "".join(event.text for event in then if isinstance(event, TextDelta))
+
+
+def test_nothing_said() -> None:
+    made = reply()
+    assert made.take([TextDelta(""), DONE]) == []
+    assert made.said.empty
