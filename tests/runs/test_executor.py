@@ -16,7 +16,7 @@ from service.live import LiveText
 from service.model.base import Finished, ModelError, TextDelta, ToolCallDelta
 from service.runs import supervisor
 from tests.events.story import FUNCTION
-from tests.runs.fake_model import USAGE, WAIT_S, FakeModel, Hold, asks, says
+from tests.runs.fake_model import USAGE, WAIT_S, FakeModel, Hold, Script, asks, says
 from tests.runs.process import CountingWriter, Process, texts
 
 THREAD = "t1"
@@ -25,6 +25,9 @@ THREAD = "t1"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "RETRY_AFTER", 0.01)
+
+
+BREAKS: Script = [[TextDelta("Hel")], ModelError("server_error", "The connection broke.")]
 
 
 async def turn(process: Process, **settings: Any) -> Any:
@@ -81,6 +84,7 @@ async def test_a_tool_turn(database_url: str) -> None:
         await process.answer(made)
         made = await process.settled(THREAD)
         assert (made.status, made.required_calls) == ("completed", None)
+        assert made.usage is not None
         assert made.usage["prompt_tokens"] == 20
         first, second = process.model.requests
         assert (first.tool_choice, second.tool_choice) == ("required", "auto")
@@ -146,7 +150,7 @@ async def test_deleting_the_thread_stops_the_model_call(database_url: str) -> No
 @pytest.mark.parametrize("said", ["", "Hel"])
 async def test_a_run_expires_in_the_middle_of_its_call(database_url: str, said: str) -> None:
     hold = Hold()
-    script = [[TextDelta(said)], hold] if said else [hold]
+    script: Script = [[TextDelta(said)], hold] if said else [hold]
     async with Process(database_url, FakeModel(None, script)) as process:
         made = await turn(process, lifetime=1)
         assert (made.status, process.model.closed) == ("expired", 1)
@@ -185,8 +189,7 @@ async def test_an_error_of_the_model_fails_the_run(database_url: str, code: Any)
 
 
 async def test_a_break_in_mid_message_goes_on_in_a_new_one(database_url: str) -> None:
-    broken = [[TextDelta("Hel")], ModelError("server_error", "The connection broke.")]
-    async with Process(database_url, FakeModel(None, broken, says("Hello."))) as process:
+    async with Process(database_url, FakeModel(None, BREAKS, says("Hello."))) as process:
         made = await turn(process)
         assert made.status == "completed"
         _, lost, whole = await process.messages(THREAD)
@@ -204,8 +207,7 @@ async def test_a_break_in_mid_message_goes_on_in_a_new_one(database_url: str) ->
 
 
 async def test_a_model_that_always_breaks_ends_the_run(database_url: str) -> None:
-    broken = [[TextDelta("Hel")], ModelError("server_error", "The connection broke.")]
-    async with Process(database_url, FakeModel(lambda _: broken)) as process:
+    async with Process(database_url, FakeModel(lambda _: BREAKS)) as process:
         made = await turn(process)
         assert (made.status, made.last_error["message"]) == ("failed", "The connection broke.")
         assert len(process.model.requests) == 5
@@ -272,7 +274,10 @@ async def test_what_is_unforeseen_fails_the_run_and_nothing_else(database_url: s
 
 
 async def test_text_and_calls_in_one_reply(database_url: str) -> None:
-    script = [[TextDelta("Let me look."), ToolCallDelta(0, "x", "weather", "{}")], [Finished("tool_calls", USAGE, "m")]]
+    script: Script = [
+        [TextDelta("Let me look."), ToolCallDelta(0, "x", "weather", "{}")],
+        [Finished("tool_calls", USAGE, "m")],
+    ]
     async with Process(database_url, FakeModel(None, script, says("Sunny."))) as process:
         await process.answer(await turn(process, tools=(FUNCTION,)))
         assert (await process.settled(THREAD)).status == "completed"
@@ -281,5 +286,3 @@ async def test_text_and_calls_in_one_reply(database_url: str) -> None:
         async with process.pool.acquire() as db:
             assert await verify(db, THREAD) == []
         await process.log(THREAD)
-
-

@@ -1,0 +1,231 @@
+"""The crash law (DESIGN.md, house rule 8): a crash at any append, then resume, ends as if there had been no crash.
+
+A process dies right before or right after its n-th append, for every n; another one takes its place, and the client
+goes on with what it was about: it looks, and asks again for what is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+from events import thread_events as e
+from events.event import Recorded
+from projections.rebuild import verify
+from service.database import Pool
+from service.feed import Feed
+from service.model.base import ChatRequest, TextDelta
+from service.runs import supervisor
+from service.write import Writer
+from tests.events.story import FUNCTION
+from tests.runs.fake_model import WAIT_S, FakeModel, Hold, Script, asks, says
+from tests.runs.process import Process, texts
+
+MAX_APPENDS = 12
+When = Literal["before", "after"]
+
+
+class DyingWriter(Writer):
+    """Stops for ever at its `at`-th append, right before or right after it, and with it everything else it does."""
+
+    def __init__(self, pool: Pool, feed: Feed, at: int, when: When) -> None:
+        super().__init__(pool, feed)
+        self.dead = asyncio.Event()
+        self._at = at
+        self._when = when
+        self._count = 0
+
+    async def _append(self, *args: Any) -> None:
+        self._count += 1
+        last = self._count == self._at
+        if self.dead.is_set() or (last and self._when == "before"):
+            await self._die()
+        await super()._append(*args)
+        if self.dead.is_set() or last:
+            await self._die()
+
+    async def _die(self) -> None:
+        self.dead.set()
+        await asyncio.Event().wait()
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a client does, and what must come of it; `answer` is the model's part."""
+
+    client: Callable[[Process, str], Awaitable[None]]
+    answer: Callable[[ChatRequest], Script]
+    status: str
+    messages: tuple[tuple[str, str], ...]
+    steps: tuple[tuple[str, str], ...]
+
+
+async def text_turn(process: Process, thread: str) -> None:
+    await process.say(thread, "Hi")
+    await process.begin(thread)
+    await process.settled(thread)
+
+
+async def queued_turn(process: Process, thread: str) -> None:
+    """The run is made where there is no room and found by a scan."""
+    await process.say(thread, "Hi")
+    room, process.supervisor._max_runs = process.supervisor._max_runs, 0
+    await process.begin(thread)
+    process.supervisor._max_runs = room
+    process.supervisor.nudge()
+    await process.settled(thread)
+
+
+async def tool_turn(process: Process, thread: str) -> None:
+    await process.say(thread, "Hi")
+    await process.begin(thread, tools=(FUNCTION,))
+    await process.answer(await process.settled(thread))
+    await process.settled(thread)
+
+
+async def cancelled_turn(process: Process, thread: str) -> None:
+    await process.say(thread, "Hi")
+    await process.begin(thread)
+    await process.until(thread, lambda state: state.run is None or state.run.call is not None)
+    await process.cancel(await process.run(thread))
+    await process.settled(thread)
+
+
+def _says_hello(_: ChatRequest) -> Script:
+    return says("Hel", "lo.")
+
+
+def _uses_tools(request: ChatRequest) -> Script:
+    return says("Sunny.") if request.messages[-1]["role"] == "tool" else asks("weather", "time")
+
+
+def _hangs(_: ChatRequest) -> Script:
+    return [Hold()]
+
+
+HI = ("user", "Hi")
+MESSAGE = ("message_creation", "completed")
+SCENARIOS = {
+    "text": Scenario(text_turn, _says_hello, "completed", (HI, ("assistant", "Hello.")), (MESSAGE,)),
+    "queued": Scenario(queued_turn, _says_hello, "completed", (HI, ("assistant", "Hello.")), (MESSAGE,)),
+    "tool": Scenario(
+        tool_turn, _uses_tools, "completed", (HI, ("assistant", "Sunny.")), (("tool_calls", "completed"), MESSAGE)
+    ),
+    "cancel": Scenario(cancelled_turn, _hangs, "cancelled", (HI,), ()),
+}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_a_crash_at_any_append_is_nothing(
+    database_url: str, name: str, when: When, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
+    for at in range(1, MAX_APPENDS):
+        if not await crashed(database_url, SCENARIOS[name], f"t{at}", at, when):
+            # It made fewer appends than that: every one of them was tried.
+            assert at > 3
+            return
+    raise AssertionError(f"{name} makes more than {MAX_APPENDS} appends")
+
+
+async def crashed(url: str, scenario: Scenario, thread: str, at: int, when: When) -> bool:
+    """Plays the scenario with a crash at that append, and resumes. False where it never got there."""
+    model = FakeModel(scenario.answer)
+
+    def dying(pool: Pool, feed: Feed) -> DyingWriter:
+        return DyingWriter(pool, feed, at, when)
+
+    async with Process(url, model, make_writer=dying) as first:
+        assert isinstance(first.writer, DyingWriter)
+        playing = asyncio.ensure_future(scenario.client(first, thread))
+        dying_wait = asyncio.create_task(first.writer.dead.wait())
+        await asyncio.wait({playing, dying_wait}, timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+        dead = first.writer.dead.is_set()
+        asked_before = len(model.requests)
+        await first.kill()
+        playing.cancel()
+        dying_wait.cancel()
+        await asyncio.wait({playing, dying_wait})
+        if not dead:
+            assert playing.exception() is None if not playing.cancelled() else False
+    async with Process(url, model) as second:
+        before = await second.log(thread)
+        async with asyncio.timeout(WAIT_S):
+            await scenario.client(second, thread)
+        await _ended_well(second, scenario, thread)
+        _asked_only_for_what_was_open(before, await second.log(thread), len(model.requests) - asked_before)
+    return dead
+
+
+async def _ended_well(process: Process, scenario: Scenario, thread: str) -> None:
+    assert (await process.run(thread)).status == scenario.status
+    assert tuple(texts(await process.messages(thread))) == scenario.messages
+    assert tuple((step.type, step.status) for step in await process.steps(thread)) == scenario.steps
+    async with process.pool.acquire() as db:
+        assert await verify(db, thread) == []
+
+
+def _asked_only_for_what_was_open(before: list[Recorded[Any]], after: list[Recorded[Any]], asked: int) -> None:
+    """The new process made each model call that it journaled once, and none whose end was in the log."""
+    finished = {entry.event.call for entry in before if isinstance(entry.event, e.ModelCallFinished)}
+    started = [entry.event.call for entry in after[len(before) :] if isinstance(entry.event, e.ModelCallStarted)]
+    assert not finished & set(started)
+    # A call that a cancel overtook is journaled and never made.
+    stopped = sum(isinstance(entry.event, e.ModelCallStopped) for entry in after)
+    assert len(started) - stopped <= asked <= len(started)
+
+
+async def test_a_process_killed_in_mid_sentence(database_url: str) -> None:
+    """The answer begun is lost, the call is made again as the next attempt, under the ids that clients were sent."""
+    hold = Hold()
+    begun: Script = [[TextDelta("Hel")], hold]
+    model = FakeModel(None, begun, says("Hello."))
+    async with Process(database_url, model) as first, Process(database_url, model) as second:
+        await second.sees(first)
+        await first.say("t1", "Hi")
+        await first.begin("t1")
+        await hold.stand()
+        promised = next(entry.event for entry in await first.log("t1") if isinstance(entry.event, e.ModelCallStarted))
+        await first.kill()
+        made = await second.settled("t1")
+        assert made.status == "completed"
+        assert texts(await second.messages("t1")) == [HI, ("assistant", "Hello.")]
+        assert (await second.messages("t1"))[-1].id == promised.message_id
+        starts = [entry.event for entry in await second.log("t1") if isinstance(entry.event, e.ModelCallStarted)]
+        assert [(start.call, start.attempt) for start in starts] == [(1, 1), (1, 2)]
+
+
+async def test_a_live_peers_runs_are_left_alone(database_url: str) -> None:
+    hold = Hold()
+    model = FakeModel(None, [hold, *says("Hello.")])
+    async with Process(database_url, model) as first, Process(database_url, model) as second:
+        await second.sees(first)
+        await first.say("t1", "Hi")
+        await first.begin("t1")
+        await hold.stand()
+        await second.supervisor._scan()
+        assert second.supervisor.active == 0
+        hold.opened.set()
+        assert (await first.settled("t1")).status == "completed"
+        assert len(model.requests) == 1
+
+
+async def test_a_run_that_kills_its_processes_is_given_up(database_url: str) -> None:
+    """Five attempts, then it fails: a poisonous run must not take one process after the other with it."""
+    model = FakeModel(lambda _: [Hold()])
+    async with Process(database_url, model) as process:
+        await process.say("t1", "Hi")
+        await process.begin("t1")
+        await model.asked(1)
+    for attempt in range(2, 6):
+        async with Process(database_url, model):
+            await model.asked(attempt)
+    async with Process(database_url, model) as process:
+        made = await process.settled("t1")
+        assert made.last_error is not None
+        assert (made.status, made.last_error["message"]) == ("failed", "The model call was broken off 5 times.")

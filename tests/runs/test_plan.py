@@ -1,0 +1,96 @@
+"""What comes next with a run: the plan as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from events.run_table import ACTIVE
+from events.thread_events import LastError, Usage
+from events.thread_state import OpenCall, RunState
+from service.runs.plan import (
+    MAX_CALL_ATTEMPTS,
+    MAX_CALLS,
+    Action,
+    Exhaust,
+    Fail,
+    PerformCall,
+    Rest,
+    StartCall,
+    Stop,
+    missing_tools,
+    plan,
+)
+
+BROKEN = LastError(code="server_error", message="It broke.")
+LIMITED = LastError(code="rate_limit_exceeded", message="Slow down.")
+GIVEN_UP = LastError(code="server_error", message="The model call was broken off 5 times.")
+ENDLESS = LastError(code="server_error", message="The run made 200 model calls without an end.")
+SPENT = Usage(prompt_tokens=100, completion_tokens=100)
+
+
+def run(status: Any = "in_progress", call: OpenCall | None = None, calls: int = 0, **more: Any) -> RunState:
+    defaults: dict[str, Any] = {"max_prompt_tokens": None, "max_completion_tokens": None, **more}
+    return RunState("run_1", "asst_1", status, 1000, epoch=1, process=1, calls=calls, call=call, **defaults)
+
+
+def call(attempt: int = 1, broken: LastError | None = None, shown: bool = False) -> OpenCall:
+    return OpenCall(1, attempt, "msg_1", "step_1", "step_2", 0, broken, shown)
+
+
+TABLE: list[tuple[str, RunState, tuple[int, int] | None, Action]] = [
+    ("a new run", run("queued"), None, StartCall()),
+    ("its call is ours", run(call=call()), (1, 1), PerformCall()),
+    ("its call is another's", run(call=call()), None, StartCall()),
+    ("an older attempt was ours", run(call=call(2)), (1, 1), StartCall()),
+    ("the last attempt is ours", run(call=call(MAX_CALL_ATTEMPTS)), (1, MAX_CALL_ATTEMPTS), PerformCall()),
+    ("the last attempt was another's", run(call=call(MAX_CALL_ATTEMPTS)), None, Fail(GIVEN_UP)),
+    ("between calls", run("queued", calls=1), (1, 1), StartCall()),
+    ("endless", run("queued", calls=MAX_CALLS), None, Fail(ENDLESS)),
+    ("broken unseen", run(call=call(1, BROKEN)), (1, 1), Fail(BROKEN)),
+    ("broken in mid-message", run(call=call(1, BROKEN, True)), (1, 1), StartCall()),
+    ("limited in mid-message", run(call=call(1, LIMITED, True)), (1, 1), Fail(LIMITED)),
+    ("broken too often", run(call=call(MAX_CALL_ATTEMPTS, BROKEN, True)), (1, 5), Fail(BROKEN)),
+    ("awaits its client", run("requires_action", calls=1), None, Rest()),
+    ("cancelling", run("cancelling", call=call()), (1, 1), Stop()),
+    ("cancelling, nothing open", run("cancelling"), None, Stop()),
+    ("completions used up", run(usage=SPENT, max_completion_tokens=100), None, Exhaust("max_completion_tokens")),
+    ("completions left", run(usage=SPENT, max_completion_tokens=101), None, StartCall()),
+    ("prompts used up", run(usage=SPENT, max_prompt_tokens=100), None, Exhaust("max_prompt_tokens")),
+    (
+        "both used up",
+        run(usage=SPENT, max_prompt_tokens=1, max_completion_tokens=1),
+        None,
+        Exhaust("max_completion_tokens"),
+    ),
+    (
+        "an open call is carried on whatever it costs",
+        run(call=call(), usage=SPENT, max_prompt_tokens=1),
+        (1, 1),
+        PerformCall(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("state", "ours", "action"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_plan(state: RunState, ours: tuple[int, int] | None, action: Action) -> None:
+    assert plan(state, ours=ours, missing=[], at=999.9) == action
+
+
+@pytest.mark.parametrize("status", sorted(ACTIVE))
+def test_time_that_is_up_comes_before_everything(status: str) -> None:
+    assert plan(run(status, call=call()), ours=(1, 1), missing=["x"], at=1000) == Stop()
+
+
+def test_missing_machinery() -> None:
+    tools = [{"type": "function"}, {"type": "file_search"}, {"type": "code_interpreter"}, {"type": "file_search"}]
+    missing = missing_tools(tools)
+    assert missing == ["file_search", "code_interpreter"]
+    assert missing_tools(tools, frozenset(missing)) == []
+    action = plan(run("queued"), ours=None, missing=missing, at=0)
+    assert isinstance(action, Fail)
+    assert "'file_search', 'code_interpreter'" in action.error.message
+    # A client that has its outputs to give is not stopped, nor is a cancel turned into a failure.
+    assert plan(run("requires_action"), ours=None, missing=missing, at=0) == Rest()
+    assert plan(run("cancelling"), ours=None, missing=missing, at=0) == Stop()
