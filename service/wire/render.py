@@ -43,13 +43,14 @@ def assistant(shown: Assistant) -> Json:
     }
 
 
-def thread(shown: Thread, *, streamed: bool = False) -> Json:
+def thread(shown: Thread, *, resources: bool = False) -> Json:
+    """Streams and GET show an empty set of files where nothing is attached; POST answers with nothing."""
     return {
         "id": shown.id,
         "object": "thread",
         "created_at": shown.created_at,
         "metadata": shown.metadata,
-        "tool_resources": shown.tool_resources or (NO_FILES if streamed else {}),
+        "tool_resources": shown.tool_resources or (NO_FILES if resources else {}),
     }
 
 
@@ -69,6 +70,13 @@ def message(shown: Message, *, streamed: bool = False) -> Json:
         "attachments": shown.attachments,
         "metadata": shown.metadata,
     }
+
+
+def modified_message(shown: Message) -> Json:
+    """The service answers a modification with v1's `file_ids`; v2's document and SDKs want `attachments`: it has both."""
+    rendered = message(shown)
+    metadata = rendered.pop("metadata")
+    return {**rendered, "file_ids": [one["file_id"] for one in shown.attachments], "metadata": metadata}
 
 
 def message_status(shown: Message) -> Json:

@@ -3,47 +3,55 @@
 What a watcher was already shown is remembered, and the events that follow add only what is new: one that saw all pieces
 gets no text twice, one that saw nothing gets the whole text as one delta, and one whose run was taken over by another
 process in mid-message gets only the completed message. Order of frames: BEHAVIOUR.md, "SSE".
+
+Live pieces promise objects (`_promised`) that events then confirm. A promise that events never keep is taken back
+before the run goes on or ends, since clients expect every open message and step to end. Pieces that arrive behind their
+event are stale: a watcher that reads the log to catch up sees events before pieces that are still in its queue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-import orjson
+from typing import Any, Literal
 
 from events import thread_events as e
 from events.event import Recorded
 from events.fold import opened_run, opened_step, opened_thread, run_patch, step_patch, written_message
 from events.objects import Message, Run, Step
 from service.live import LiveCall, LiveText
+from service.wire import frames
 from service.wire.base import Json, Wire
+from service.wire.promises import promised_message, promised_step
 
-DONE = b"event: done\ndata: [DONE]\n\n"
-_LAST = (
-    e.RunRequiresAction,
-    e.RunCancelled,
-    e.RunCompleted,
-    e.RunIncomplete,
-    e.RunFailed,
-    e.RunExpired,
-)
+_PAUSES_OR_ENDS = (e.RunRequiresAction, e.RunCancelled, e.RunCompleted, e.RunIncomplete, e.RunFailed, e.RunExpired)
+_MADE_ANEW = {"code": "server_error", "message": "The model call broke off and was made anew."}
+_Early = Literal["cancelled", "expired", "failed"]
 
 
 class RunStream:
-    """The stream of one run. It begins with the run's creation, or with `run` and its open `steps` as they were."""
+    """The stream of one run. It begins with the run's creation, or with `run` and its open `steps` as they were.
+
+    `finished` once the run has ended or requires action, and the last frame was given.
+    """
 
     def __init__(self, wire: Wire, *, run: Run | None = None, steps: Sequence[Step] = ()) -> None:
         self.finished = False
         self._wire = wire
         self._run = run
+        # Objects that were shown, by id.
         self._steps = {step.id: step for step in steps}
         self._messages: dict[str, Message] = {}
-        self._parts: dict[str, list[str]] = {}
-        self._told_calls: set[str] = set()
-        self._delta_start: dict[tuple[str, bool], bytes] = {}
-        self._muted: set[str] = set()
+        # What live pieces said, by message and whether it is the refusal; by tool step and the call's index.
+        self._parts: dict[tuple[str, bool], frames.Part] = {}
+        self._calls: dict[tuple[str, int], list[str]] = {}
+        # Steps (each with its message) that live pieces opened and no event has confirmed.
+        self._promised: dict[str, str | None] = {}
+        # Ids of what a later attempt says anew, of steps that take no live pieces any more, and of what is not shown.
+        self._retold: set[str] = set()
+        self._deaf: set[str] = set()
+        self._hidden: set[str] = set()
+        # Version, attempt and sequence of the next frame.
         self._place = (0, 1, 0)
 
     def feed(self, item: Recorded[e.ThreadEvent] | LiveText | LiveCall) -> list[bytes]:
@@ -52,24 +60,38 @@ class RunStream:
             return []
         if isinstance(item, Recorded):
             self._place = (item.version, self._place[1], 0)
-            return self._recorded(item)
-        if self._run is None or item.run_id != self._run.id or item.step_id in self._muted:
+            return [self._marked(frame) for frame in self._recorded(item)]
+        if item.step_id in self._deaf or self._run is None or item.run_id != self._run.id:
             return []
-        return self._text(item) if isinstance(item, LiveText) else self._call(item)
+        if isinstance(item, LiveCall):
+            return [self._marked(frame) for frame in self._call(self._run, item)]
+        part = self._parts.get((item.message_id, item.refusal))
+        if part is not None:
+            return [self._marked(part.piece(item.text))]
+        return [self._marked(frame) for frame in self._first_text(self._run, item)]
 
     def error(self, message: str, kind: str, code: str | None) -> bytes:
-        """An error in mid-stream: the last frame."""
+        """An error in mid-stream: the last frame. `kind` is the error's type, for example server_error."""
         self.finished = True
-        error = {"error": {"message": message, "type": kind, "param": None, "code": code}}
-        return b"event: error\ndata: " + orjson.dumps(error) + b"\n\n"
+        return frames.frame("error", {"error": {"message": message, "type": kind, "param": None, "code": code}})
+
+    def _marked(self, frame: bytes) -> bytes:
+        """The frame behind its `id:` line, version.attempt.sequence: where a client that reconnects left off."""
+        version, attempt, sequence = self._place
+        self._place = (version, attempt, sequence + 1)
+        # The final frame says nothing of the thread.
+        return frame if frame is frames.DONE else b"id: %d.%d.%d\n%b" % (version, attempt, sequence, frame)
+
+    # Events.
 
     def _recorded(self, item: Recorded[Any]) -> list[bytes]:
         event = item.event
         if isinstance(event, e.ThreadCreated):
-            return [self._frame("thread.created", self._wire.thread(opened_thread(item), streamed=True))]
+            return [frames.frame("thread.created", self._wire.thread(opened_thread(item), resources=True))]
         if isinstance(event, e.RunCreated) and self._run is None:
             self._run = opened_run(item)
-            return [self._run_frame("created"), self._run_frame("queued")]
+            shown = self._wire.run(self._run, streamed=True)
+            return [frames.frame("thread.run.created", shown), frames.frame("thread.run.queued", shown)]
         if self._run is None or getattr(event, "run_id", None) != self._run.id:
             return []
         match event:
@@ -77,10 +99,9 @@ class RunStream:
                 return self._step_created(item)
             case e.MessageWritten():
                 return self._message_written(item)
-            case e.ModelCallStarted(attempt=attempt):
-                # A second attempt says everything anew: who saw a part of the first is told the whole at the end.
-                self._muted |= self._steps.keys() & {event.message_step_id, event.tool_step_id}
-                self._place = (self._place[0], attempt, 0)
+            case e.ModelCallStarted():
+                self._place = (self._place[0], event.attempt, 0)
+                self._call_started(event)
                 return []
             case e.StepEnded() | e.ToolOutputsSubmitted():
                 return self._step_changed(event)
@@ -89,172 +110,183 @@ class RunStream:
 
     def _run_changed(self, item: Recorded[Any]) -> list[bytes]:
         patch = run_patch(item)
-        assert self._run is not None
-        if patch is None or isinstance(item.event, e.RunModified):
+        if patch is None or self._run is None or isinstance(item.event, e.RunModified):
             return []
         self._run = replace(self._run, **patch)
         shown = self._wire.run(self._run, streamed=True)
-        frames = [self._frame(f"thread.run.{shown['status']}", shown)]
-        if isinstance(item.event, _LAST):
-            self.finished = True
-            frames.append(DONE)
-        return frames
+        run_frame = frames.frame(f"thread.run.{shown['status']}", shown)
+        if not isinstance(item.event, _PAUSES_OR_ENDS):
+            return [run_frame]
+        self.finished = True
+        status = self._run.status
+        how: _Early = status if status == "cancelled" or status == "expired" else "failed"
+        error = self._run.last_error if status == "failed" else _MADE_ANEW
+        return [*self._take_back(how, item.seconds, error), run_frame, frames.DONE]
+
+    def _call_started(self, event: e.ModelCallStarted) -> None:
+        """A second attempt says everything anew: who saw a part of the first is told the whole at the end."""
+        retold = self._promised.keys() & {event.message_step_id, event.tool_step_id}
+        self._deaf |= retold
+        self._retold |= retold
+        if event.message_step_id in retold:
+            self._retold.add(event.message_id)
 
     def _step_created(self, item: Recorded[e.StepCreated]) -> list[bytes]:
         event = item.event
-        known = self._steps.get(event.step_id)
-        frames = [] if known is not None else self._open_step(replace(opened_step(item), tool_calls=[]))
+        if event.step_id in self._hidden:
+            return []
+        shown = event.step_id in self._steps
+        self._promised.pop(event.step_id, None)
+        self._deaf.add(event.step_id)
+        taken_back: list[bytes] = []
+        if self._promised.keys() <= self._retold:
+            taken_back = self._take_back("failed", item.seconds, _MADE_ANEW)
+        elif not shown:
+            # Text behind tool calls in one reply: the tools' step is open, and npm's client throws at a second one. The
+            # message can be retrieved; the stream goes without it.
+            self._hidden |= {event.step_id, event.message_id or ""}
+            return []
+        opening = [] if shown else self._open_step(replace(opened_step(item), tool_calls=[]))
         self._steps[event.step_id] = opened_step(item)
-        for index, call in enumerate(event.tool_calls):
-            if call["id"] not in self._told_calls and event.step_id not in self._muted:
-                frames += self._whole_call(event.step_id, index, call)
-        return frames
-
-    def _whole_call(self, step_id: str, index: int, call: Json) -> list[bytes]:
-        function = call["function"]
-        self._told_calls.add(call["id"])
-        return [
-            self._step_delta(step_id, _first_piece(index, call["id"], function["name"])),
-            self._step_delta(step_id, _next_piece(index, function["arguments"])),
+        if event.step_id in self._retold:
+            return [*taken_back, *opening]
+        calls = [
+            frame
+            for index, call in enumerate(event.tool_calls)
+            for frame in self._rest_of_call(event.step_id, index, call)
         ]
+        return [*taken_back, *opening, *calls]
+
+    def _rest_of_call(self, step_id: str, index: int, call: Json) -> list[bytes]:
+        """What of a whole tool call was not shown yet."""
+        if call["type"] != "function":
+            return [frames.step_delta(step_id, {"index": index, **call})]
+        function = call["function"]
+        said = self._calls.get((step_id, index))
+        told: list[bytes] = []
+        if said is None:
+            told.append(frames.step_delta(step_id, frames.first_piece(index, call["id"], function["name"])))
+        rest = _rest(function["arguments"], said or ())
+        if rest:
+            told.append(frames.step_delta(step_id, frames.next_piece(index, rest)))
+        return told
 
     def _step_changed(self, event: e.StepEnded | e.ToolOutputsSubmitted) -> list[bytes]:
         step = self._steps.get(event.step_id)
-        if step is None:
+        if step is None or event.step_id in self._hidden:
             return []
         step = self._steps[event.step_id] = replace(step, **(step_patch(event) or {}))
         if isinstance(event, e.ToolOutputsSubmitted):
             return []
-        return [self._frame(f"thread.run.step.{step.status}", self._wire.step(step, streamed=True))]
+        return [frames.frame(f"thread.run.step.{step.status}", self._wire.step(step, streamed=True))]
 
     def _message_written(self, item: Recorded[e.MessageWritten]) -> list[bytes]:
         message = written_message(item)
-        frames: list[bytes] = []
+        if message.id in self._hidden:
+            return []
+        told: list[bytes] = []
         if message.id not in self._messages:
-            frames += self._open_message(replace(message, content=[], status="in_progress", ended_at=None))
-            for index, part in enumerate(message.content):
-                delta = {"index": index, **part}
-                if _has_text(part):
-                    frames.append(self._message_delta(message.id, delta))
+            told += self._open_message(replace(message, content=[], status="in_progress", ended_at=None))
+        if message.id not in self._retold:
+            told += self._rest_of_message(message)
         self._messages[message.id] = message
+        return [*told, self._message_ended(message)]
+
+    def _rest_of_message(self, message: Message) -> list[bytes]:
+        """What of a message was not shown yet: whole parts, or the end of a part that was shown in pieces."""
+        told: list[bytes] = []
+        for index, part in enumerate(message.content):
+            kind = part["type"]
+            shown = self._parts.get((message.id, kind == "refusal"))
+            if kind not in ("text", "refusal"):
+                told.append(frames.message_delta(message.id, {"index": index, **part}))
+                continue
+            text = part["text"]["value"] if kind == "text" else part["refusal"]
+            if shown is not None:
+                rest = _rest(text, shown.said)
+                told += [shown.piece(rest)] if rest else []
+            elif text:
+                told.append(frames.message_delta(message.id, frames.whole_part(index, self._wire.part(part))))
+        return told
+
+    def _message_ended(self, message: Message) -> bytes:
         status = "completed" if message.status == "completed" else "incomplete"
-        return [*frames, self._frame(f"thread.message.{status}", self._wire.message(message, streamed=True))]
+        return frames.frame(f"thread.message.{status}", self._wire.message(message, streamed=True))
 
-    def _text(self, item: LiveText) -> list[bytes]:
-        frames: list[bytes] = []
-        if item.message_id not in self._messages:
-            frames += self._open_live(item)
-        key = (item.message_id, item.refusal)
-        start = self._delta_start.get(key)
-        if start is not None:
-            frames.append(self._fast_delta(start, item))
-            return frames
-        kind = "refusal" if item.refusal else "text"
-        parts = self._parts.setdefault(item.message_id, [])
-        parts.append(kind)
-        index = len(parts) - 1
-        first: Json = {"value": item.text, "annotations": []}
-        part = {"index": index, "type": kind, kind: item.text if item.refusal else first}
-        self._delta_start[key] = _delta_start(item.message_id, index, refusal=item.refusal)
-        return [*frames, self._message_delta(item.message_id, part)]
+    def _take_back(self, how: _Early, at: int, error: Json | None) -> list[bytes]:
+        """Ends what live pieces promised and events did not bring: messages as far as they were shown, then steps."""
+        told: list[bytes] = []
+        for step_id, message_id in self._promised.items():
+            self._deaf.add(step_id)
+            self._hidden.add(step_id)
+            if message_id is not None:
+                self._hidden.add(message_id)
+                message = replace(
+                    self._messages[message_id],
+                    content=self._shown_content(message_id),
+                    status="incomplete",
+                    incomplete_reason=f"run_{how}",
+                    ended_at=at,
+                )
+                told.append(self._message_ended(message))
+            last_error = error if how == "failed" else None
+            step = replace(self._steps[step_id], status=how, ended_at=at, last_error=last_error)
+            told.append(frames.frame(f"thread.run.step.{how}", self._wire.step(step, streamed=True)))
+        self._promised.clear()
+        return told
 
-    def _fast_delta(self, start: bytes, item: LiveText) -> bytes:
-        """The hot path: only the text is encoded, the rest of the frame is ready."""
-        end = b"}]}}\n\n" if item.refusal else b"}}]}}\n\n"
-        return self._id() + start + orjson.dumps(item.text) + end
+    def _shown_content(self, message_id: str) -> list[Json]:
+        content: list[Json] = []
+        for (owner, refusal), part in self._parts.items():
+            if owner == message_id:
+                text = "".join(part.said)
+                content.append(frames.refusal_part(text) if refusal else frames.text_part(text))
+        return content
 
-    def _open_live(self, item: LiveText) -> list[bytes]:
-        """Shows the step and the message that the first piece belongs to."""
-        assert self._run is not None
-        step = self._live_step(item.step_id, item.created_at, message_id=item.message_id)
-        message = Message(
-            id=item.message_id,
-            thread_id=self._run.thread_id,
-            created_at=item.created_at,
-            role="assistant",
-            content=[],
-            attachments=[],
-            metadata={},
-            assistant_id=self._run.assistant_id,
-            run_id=self._run.id,
-            status="in_progress",
-        )
-        return [*self._open_step(step), *self._open_message(message)]
+    # Live pieces.
 
-    def _call(self, item: LiveCall) -> list[bytes]:
-        frames: list[bytes] = []
-        if item.step_id not in self._steps:
-            frames += self._open_step(self._live_step(item.step_id, item.created_at, message_id=None))
+    def _first_text(self, run: Run, item: LiveText) -> list[bytes]:
+        """The first piece of a message's text or refusal; before the message's first piece the message itself."""
+        told = [] if item.message_id in self._messages else self._promise(run, item)
+        index = sum(owner == item.message_id for owner, _ in self._parts)
+        shown = self._wire.part(frames.refusal_part(item.text) if item.refusal else frames.text_part(item.text))
+        part = frames.growing(item.message_id, index, shown["type"])
+        part.said.append(item.text)
+        self._parts[item.message_id, item.refusal] = part
+        return [*told, frames.message_delta(item.message_id, frames.whole_part(index, shown))]
+
+    def _call(self, run: Run, item: LiveCall) -> list[bytes]:
+        told = [] if item.step_id in self._steps else self._promise(run, item)
         if item.id is not None:
-            self._told_calls.add(item.id)
-            frames.append(self._step_delta(item.step_id, _first_piece(item.index, item.id, item.name or "")))
+            told.append(frames.step_delta(item.step_id, frames.first_piece(item.index, item.id, item.name or "")))
         if item.arguments:
-            frames.append(self._step_delta(item.step_id, _next_piece(item.index, item.arguments)))
-        return frames
+            told.append(frames.step_delta(item.step_id, frames.next_piece(item.index, item.arguments)))
+        self._calls.setdefault((item.step_id, item.index), []).append(item.arguments)
+        return told
 
-    def _live_step(self, step_id: str, created_at: int, *, message_id: str | None) -> Step:
-        assert self._run is not None
-        return Step(
-            id=step_id,
-            thread_id=self._run.thread_id,
-            run_id=self._run.id,
-            assistant_id=self._run.assistant_id,
-            created_at=created_at,
-            expires_at=self._run.expires_at or created_at,
-            type="tool_calls" if message_id is None else "message_creation",
-            message_id=message_id,
-            tool_calls=[],
-        )
+    def _promise(self, run: Run, item: LiveText | LiveCall) -> list[bytes]:
+        """Opens the step (and message) that a live piece belongs to; what an earlier attempt left open ends first."""
+        told = self._take_back("failed", item.created_at, _MADE_ANEW)
+        step = promised_step(run, item)
+        self._promised[step.id] = step.message_id
+        told += self._open_step(step)
+        return told + self._open_message(promised_message(run, item)) if isinstance(item, LiveText) else told
 
     def _open_step(self, step: Step) -> list[bytes]:
         self._steps[step.id] = step
         shown = self._wire.step(step, streamed=True)
-        return [self._frame("thread.run.step.created", shown), self._frame("thread.run.step.in_progress", shown)]
+        return [
+            frames.frame("thread.run.step.created", shown),
+            frames.frame("thread.run.step.in_progress", shown),
+        ]
 
     def _open_message(self, message: Message) -> list[bytes]:
         self._messages[message.id] = message
         shown = self._wire.message(message, streamed=True)
-        return [self._frame("thread.message.created", shown), self._frame("thread.message.in_progress", shown)]
-
-    def _run_frame(self, event: str) -> bytes:
-        assert self._run is not None
-        return self._frame(f"thread.run.{event}", self._wire.run(self._run, streamed=True))
-
-    def _message_delta(self, message_id: str, part: Json) -> bytes:
-        content = {"id": message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
-        return self._frame("thread.message.delta", content)
-
-    def _step_delta(self, step_id: str, call: Json) -> bytes:
-        delta = {"step_details": {"type": "tool_calls", "tool_calls": [call]}}
-        return self._frame("thread.run.step.delta", {"id": step_id, "object": "thread.run.step.delta", "delta": delta})
-
-    def _frame(self, event: str, data: Json) -> bytes:
-        return b"%bevent: %b\ndata: %b\n\n" % (self._id(), event.encode(), orjson.dumps(data))
-
-    def _id(self) -> bytes:
-        """The frame's `id:` line, version.attempt.sequence: where a client that reconnects left off."""
-        version, attempt, sequence = self._place
-        self._place = (version, attempt, sequence + 1)
-        return b"id: %d.%d.%d\n" % (version, attempt, sequence)
+        return [frames.frame("thread.message.created", shown), frames.frame("thread.message.in_progress", shown)]
 
 
-def _first_piece(index: int, id: str, name: str) -> Json:
-    function = {"name": name, "arguments": "", "output": None}
-    return {"index": index, "id": id, "type": "function", "function": function}
-
-
-def _next_piece(index: int, arguments: str) -> Json:
-    return {"index": index, "type": "function", "function": {"arguments": arguments}}
-
-
-def _has_text(part: Json) -> bool:
-    return bool(part["text"]["value"] if part["type"] == "text" else part.get("refusal"))
-
-
-def _delta_start(message_id: str, index: int, *, refusal: bool) -> bytes:
-    """A delta frame up to its text."""
-    kind = '"refusal","refusal":' if refusal else '"text","text":{"value":'
-    return (
-        f'event: thread.message.delta\ndata: {{"id":"{message_id}","object":"thread.message.delta",'
-        f'"delta":{{"content":[{{"index":{index},"type":{kind}'
-    ).encode()
+def _rest(whole: str, shown: Sequence[str]) -> str:
+    """What follows the pieces that were shown; nothing where the whole goes otherwise."""
+    said = "".join(shown)
+    return whole[len(said) :] if whole.startswith(said) else ""

@@ -71,8 +71,8 @@ class V1(V2):
         shown["response_format"] = _format(assistant.response_format)
         return shown
 
-    def thread(self, thread: Thread, *, streamed: bool = False) -> Json:
-        return _without(render.thread(thread, streamed=streamed))
+    def thread(self, thread: Thread, *, resources: bool = False) -> Json:
+        return _without(render.thread(thread))
 
     def message(self, message: Message, *, streamed: bool = False) -> Json:
         """v1's document wants the status over REST too."""
@@ -81,6 +81,9 @@ class V1(V2):
         shown["content"] = [_part(part) for part in message.content]
         shown["file_ids"] = [attachment["file_id"] for attachment in attachments]
         return shown
+
+    def modified_message(self, message: Message) -> Json:
+        return self.message(message)
 
     def run(self, run: Run, *, streamed: bool = False) -> Json:
         shown = _without(render.run(run, streamed=streamed))

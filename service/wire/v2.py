@@ -67,11 +67,17 @@ class V2:
     def assistant(self, assistant: Assistant) -> Json:
         return render.assistant(assistant)
 
-    def thread(self, thread: Thread, *, streamed: bool = False) -> Json:
-        return render.thread(thread, streamed=streamed)
+    def thread(self, thread: Thread, *, resources: bool = False) -> Json:
+        return render.thread(thread, resources=resources)
 
     def message(self, message: Message, *, streamed: bool = False) -> Json:
         return render.message(message, streamed=streamed)
+
+    def modified_message(self, message: Message) -> Json:
+        return render.modified_message(message)
+
+    def part(self, part: Json) -> Json:
+        return part
 
     def run(self, run: Run, *, streamed: bool = False) -> Json:
         return render.run(run, streamed=streamed)
