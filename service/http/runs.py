@@ -40,10 +40,7 @@ POLL_AFTER_MS = 100
 async def create(request: web.Request) -> web.StreamResponse:
     includes(request)
     asked = wire(request).create_run(await json_body(request))
-    project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
-    async with deps(request).pool.acquire() as db:
-        await threads.get(db, project_id, thread_id)
-    return await _create(request, thread_id, asked, thread=None)
+    return await _create(request, request.match_info["thread_id"], asked, thread=None)
 
 
 async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
@@ -92,8 +89,9 @@ async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
 
         return ask
 
-    with deps(request).feed.watch(thread_id) as watcher, deps(request).claims.offer() as claim:
-        written = await deps(request).writer.thread(origin(request), thread_id, command(claim))
+    with deps(request).feed.watch(thread_id) as watcher:
+        with deps(request).claims.offer() as claim:
+            written = await deps(request).writer.thread(origin(request), thread_id, command(claim))
         if not asked.stream:
             return _polled(request, _as_of(before[0], written.recorded, e.RunQueued))
         opened = await _open_steps(request, written.recorded)
@@ -113,9 +111,11 @@ async def _create(
 ) -> web.StreamResponse:
     settings = await _settings(request, asked)
     run_id = new_id("run")
-    with deps(request).feed.watch(thread_id) as watcher, deps(request).claims.offer(settings.tools) as claim:
-        command = CreateRun(run_id, settings, asked.additional_messages, deps(request).run_lifetime, claim, thread)
-        written = await deps(request).writer.thread(origin(request), thread_id, command)
+    with deps(request).feed.watch(thread_id) as watcher:
+        with deps(request).claims.offer(settings.tools) as claim:
+            messages, lifetime = asked.additional_messages, deps(request).run_lifetime
+            command = CreateRun(run_id, settings, messages, lifetime, claim, thread)
+            written = await deps(request).writer.thread(origin(request), thread_id, command)
         if asked.stream:
             return await stream_run(request, watcher, written.recorded)
     created = next(entry for entry in written.recorded if isinstance(entry.event, e.RunCreated))

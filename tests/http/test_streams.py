@@ -244,6 +244,19 @@ async def test_many_watchers_at_once(client: Client, model: ScriptedServer) -> N
     assert {text_of(frames) for frames in found} == {"a b c d e f g h"}
 
 
+async def test_a_watched_run_takes_one_place(start_server: Any, model: ScriptedServer) -> None:
+    """With room for two, a second run starts while the first one is being watched."""
+    model.script(says("one").waits("first"), says("two").waits("second"))
+    async with start_server(max_runs=2) as client:
+        watched = asyncio.create_task(streamed(client))
+        await model.reached("first")
+        other = asyncio.create_task(streamed(client))
+        await model.reached("second")
+        model.open("first")
+        model.open("second")
+        assert [text_of(frames) for frames in await asyncio.gather(watched, other)] == ["one", "two"]
+
+
 async def test_v1_knows_no_incomplete(start_server: Any, model: ScriptedServer) -> None:
     model.script(cut("Half"))
     async with start_server() as client:
