@@ -1,0 +1,119 @@
+"""The feed: every event once and in order, whatever way it came."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+import service.feed
+from events.event import Recorded
+from service.database import Pool
+from service.feed import WAKE, Feed, Lagging, Watcher, tail
+from service.live import LiveText
+from service.write import Writer
+from tests.events.story import CREATE, add
+from tests.projections.helpers import ORIGIN
+
+EVENTS = 40
+WAIT_S = 10.0
+
+
+@pytest.fixture
+async def log(pool: Pool) -> list[Recorded[Any]]:
+    """A thread's events, committed where no watcher heard of them."""
+    write, found = Writer(pool, Feed()), []
+    found += (await write.thread(ORIGIN, "thread_1", CREATE)).recorded
+    for number in range(1, EVENTS):
+        found += (await write.thread(ORIGIN, "thread_1", add("Hi", f"msg_{number}"))).recorded
+    return found
+
+
+def live(text: str) -> LiveText:
+    return LiveText("run_1", "msg_x", "step_x", 0, text)
+
+
+async def until(items: AsyncIterator[list[Any]], enough: Callable[[list[Any]], bool]) -> list[Any]:
+    """Everything a tail gives until there is enough of it."""
+    found: list[Any] = []
+    async with asyncio.timeout(WAIT_S):
+        async for some in items:
+            found += some
+            if enough(found):
+                break
+    return found
+
+
+def versions(found: list[Any]) -> list[int]:
+    return [item.version for item in found if isinstance(item, Recorded)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_every_event_once_and_in_order(pool: Pool, log: list[Recorded[Any]], seed: int) -> None:
+    """Published out of order, twice, or not at all, in bursts, with wake-ups between."""
+    random = Random(seed)
+    heard: list[Any] = [entry for entry in log for _ in range(random.choice((0, 1, 1, 2)))]
+    heard += [WAKE] * random.randrange(4)
+    for at in range(len(heard) - 1):
+        other = min(len(heard) - 1, at + random.randrange(6))
+        heard[at], heard[other] = heard[other], heard[at]
+    heard.append(WAKE)  # the last word of a feed: whatever was missed is there
+    after = random.choice((0, 0, 7))
+    watcher = Watcher("thread_1")
+
+    async def publish() -> None:
+        for item in heard:
+            watcher.put(item)
+            if random.random() < 0.3:
+                await asyncio.sleep(0)
+
+    publishing = asyncio.create_task(publish())
+    found = await until(tail(watcher, pool, after), lambda some: some[-1].version == EVENTS)
+    await publishing
+    assert versions(found) == list(range(after + 1, EVENTS + 1))
+    assert found == log[after:]
+
+
+async def test_live_pieces_keep_their_place(pool: Pool, log: list[Recorded[Any]]) -> None:
+    watcher = Watcher("thread_1")
+    for item in (log[0], live("a"), log[1], live("b"), live("c"), log[3], live("d")):
+        watcher.put(item)
+    found = await until(tail(watcher, pool, 0), lambda some: some[-1] == live("d"))
+    assert [item.text if isinstance(item, LiveText) else item.version for item in found] == [
+        *(1, "a", 2, "b", "c"),
+        *range(3, EVENTS + 1),
+        "d",
+    ]
+
+
+async def test_a_lost_wake_up_costs_only_time(
+    pool: Pool, log: list[Recorded[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.feed, "POLL", 0.01)
+    found = await until(tail(Watcher("thread_1"), pool, 5), lambda some: len(some) >= EVENTS - 5)
+    assert versions(found) == list(range(6, EVENTS + 1))
+
+
+async def test_a_watcher_that_does_not_read_is_cut_off(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.feed, "MAX_BACKLOG", 10)
+    feed = Feed()
+    with feed.watch("thread_1") as slow, feed.watch("thread_1") as quick:
+        for _ in range(3):
+            feed.live("thread_1", [live("a")] * 5)
+            assert len(await quick.take()) == 5
+        assert len(slow._items) == 10
+        with pytest.raises(Lagging):
+            await until(tail(slow, pool, 0), lambda _: False)
+
+
+async def test_watchers_go_with_their_context() -> None:
+    feed = Feed()
+    with feed.watch("thread_1") as one, feed.watch("thread_1") as two:
+        feed.woken("thread_1")
+        feed.live("thread_2", [live("nobody's")])
+        assert await one.take() == await two.take() == [WAKE]
+    assert feed._watchers == {}
+    feed.woken("thread_1")

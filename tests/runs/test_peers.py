@@ -1,0 +1,142 @@
+"""Processes on one database: they see each other come and go, and wake each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import service.peers
+from events.thread_state import ThreadState
+from service.database import Connection
+from service.feed import tail
+from service.peers import IDS_PER_NOTIFY, Peers
+from tests.events.story import CREATE, add
+from tests.projections.helpers import ORIGIN
+from tests.runs.fake_model import FakeModel
+from tests.runs.process import Process
+
+WAIT_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.peers, "LOOK_EVERY", 0.02)
+    monkeypatch.setattr(service.peers, "RECONNECT_AFTER", 0.02)
+
+
+class Member:
+    """A process of which there is nothing but its place among its peers."""
+
+    def __init__(self, url: str) -> None:
+        self.woken: asyncio.Queue[str] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self.peers = Peers(url, woken=self.woken.put_nowait, changed=self._changed.set)
+
+    async def sees(self, *others: Member) -> None:
+        """Returns once exactly these and itself are alive."""
+        expected = {self.peers.process, *(other.peers.process for other in others)}
+        async with asyncio.timeout(WAIT_S):
+            while self.peers.live != expected:
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def hears(self, count: int) -> set[str]:
+        async with asyncio.timeout(WAIT_S):
+            return {await self.woken.get() for _ in range(count)}
+
+
+@asynccontextmanager
+async def member(url: str) -> AsyncIterator[Member]:
+    made = Member(url)
+    await made.peers.join()
+    task = asyncio.create_task(made.peers.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        await made.peers.leave()
+
+
+async def test_peers_see_each_other_come_and_go(database_url: str) -> None:
+    async with member(database_url) as one:
+        await one.sees()
+        async with member(database_url) as two:
+            await one.sees(two)
+            await two.sees(one)
+            async with member(database_url) as three:
+                await one.sees(two, three)
+                await three.sees(one, two)
+            await two.sees(one)
+        await one.sees()
+
+
+async def test_a_process_that_dies_is_seen_gone(database_url: str) -> None:
+    async with member(database_url) as one, member(database_url) as two:
+        await one.sees(two)
+        two.peers._db.terminate()  # type: ignore[union-attr]
+        two.peers._url = "postgresql://127.0.0.1:1/nowhere"
+        await one.sees()
+
+
+async def test_a_lost_connection_is_made_again_under_the_same_number(database_url: str, db: Connection) -> None:
+    async with member(database_url) as one, member(database_url) as two:
+        await one.sees(two)
+        number = two.peers.process
+        pid = await db.fetchval("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid::bigint = $1", number)
+        lost = two.peers._db
+        await db.execute("SELECT pg_terminate_backend($1)", pid)
+        async with asyncio.timeout(WAIT_S):
+            while two.peers._db is lost or two.peers._db is None:
+                await asyncio.sleep(0)
+        await one.sees(two)
+        assert two.peers.process == number
+        _tell(one, "thread_1")
+        assert await two.hears(1) == {"thread_1"}
+
+
+async def test_processes_of_another_database_are_no_peers(database_url: str, postgres: str) -> None:
+    async with member(database_url) as one, member(postgres) as elsewhere:
+        await one.sees()
+        await elsewhere.sees()
+        assert one.peers.live.isdisjoint(elsewhere.peers.live)
+
+
+def _tell(sender: Member, *thread_ids: str) -> None:
+    for id in thread_ids:
+        sender.peers.committed(id, [], ThreadState(id))
+
+
+async def test_notify_wakes_the_others_and_not_the_sender(database_url: str) -> None:
+    async with member(database_url) as one, member(database_url) as two, member(database_url) as three:
+        await one.sees(two, three)
+        many = {f"thread_{number:024}" for number in range(IDS_PER_NOTIFY + 50)}
+        _tell(one, *many)
+        assert await two.hears(len(many)) == many
+        assert await three.hears(len(many)) == many
+        assert one.woken.empty()
+
+
+async def test_who_is_alone_tells_nobody(database_url: str) -> None:
+    async with member(database_url) as one:
+        _tell(one, "thread_1")
+        assert one.peers._outbox == set()
+
+
+async def test_what_one_process_appends_the_other_streams(database_url: str) -> None:
+    async with Process(database_url, FakeModel()) as one, Process(database_url, FakeModel()) as two:
+        await one.sees(two)
+        with two.feed.watch("thread_1") as watcher:
+            await one.writer.thread(ORIGIN, "thread_1", CREATE)
+            await one.writer.thread(ORIGIN, "thread_1", add())
+            found: list[Any] = []
+            async with asyncio.timeout(WAIT_S):
+                async for some in tail(watcher, two.pool, 0):
+                    found += some
+                    if len(found) == 2:
+                        break
+        assert [entry.version for entry in found] == [1, 2]
