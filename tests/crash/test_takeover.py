@@ -1,0 +1,47 @@
+"""Two server processes over one database: runs of the one that dies go on in the other, and words reach across."""
+
+from __future__ import annotations
+
+from tests.crash.test_kill import Start, start
+from tests.http.helpers import assistant_with, run_of, said_by, thread_with
+from tests.scripted import ScriptedServer, says
+
+__all__ = ["start"]
+
+
+async def test_a_run_of_a_killed_process_goes_on_in_another(start: Start, model: ScriptedServer) -> None:
+    model.script(says("Never read").waits("first"), says("Whole"))
+    async with start() as one, start() as other:
+        run = await run_of(one.client, "Hi")
+        await model.reached("first")
+        await one.kill()
+        done = await other.client.settled(run)
+        assert (done["status"], await said_by(other.client, run)) == ("completed", ["Whole"])
+        assert len(model.requests) == 2
+
+
+async def test_cancelling_from_another_process_stops_the_model_call(start: Start, model: ScriptedServer) -> None:
+    model.script(says("one two three").waits("middle", before=2))
+    async with start() as one, start() as other:
+        run = await run_of(one.client, "Hi")
+        await model.reached("middle")
+        path = f"/threads/{run['thread_id']}/runs/{run['id']}"
+        assert (await other.client.post(path + "/cancel"))["status"] == "cancelling"
+        await model.disconnected()
+        assert (await other.client.settled(run))["status"] == "cancelled"
+
+
+async def test_a_stream_survives_as_far_as_the_other_process_sees_the_log(start: Start, model: ScriptedServer) -> None:
+    """A run created where there is no room is taken by another process; its watcher gets the whole text at the end."""
+    model.script(says("Busy").waits("busy"), says("one two three", pieces=3))
+    async with start(max_runs=1) as one, start(max_runs=1) as other:
+        await run_of(one.client, "Hi")
+        await model.reached("busy")
+        assistant, thread = await assistant_with(one.client), await thread_with(one.client, "Hi")
+        path = f"/threads/{thread['id']}/runs"
+        frames = await one.client.frames(path, {"assistant_id": assistant["id"], "stream": True})
+        deltas = [frame.data["delta"]["content"][0] for frame in frames if frame.event == "thread.message.delta"]
+        assert [part["text"]["value"] for part in deltas] == ["one two three"]
+        assert [frame.event for frame in frames][-2:] == ["thread.run.completed", "done"]
+        model.open("busy")
+        assert other.process.returncode is None
