@@ -29,6 +29,7 @@ MAX_PARTS = 1_000
 MAX_OUTPUTS = 128
 MAX_OUTPUT = 4_000_000
 MAX_DEPTH = 100
+MAX_COUNT = 2**31 - 1
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 
@@ -81,7 +82,7 @@ Metadata = Annotated[
 ]
 Temperature = Annotated[float, Strict(), Field(ge=0, le=2)]
 TopP = Annotated[float, Strict(), Field(ge=0, le=1)]
-TokenBudget = Annotated[int, Strict(), Field(ge=MIN_TOKEN_BUDGET)]
+TokenBudget = Annotated[int, Strict(), Field(ge=MIN_TOKEN_BUDGET, le=MAX_COUNT)]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Identifier = Annotated[str, Strict(), Field(min_length=1)]
 FunctionName = Annotated[str, Strict(), Field(max_length=MAX_FUNCTION_NAME, pattern=r"^[a-zA-Z0-9_-]+$")]
@@ -129,6 +130,7 @@ class FormatJsonSchema(Loose):
     json_schema: JsonSchema
 
 
+_FORMAT_KINDS: dict[type, str] = {str: "|word", dict: "|format", BaseModel: "|format"}
 _FormatObject = Annotated[
     Annotated[FormatText, Tag("|text")]
     | Annotated[FormatJsonObject, Tag("|json_object")]
@@ -137,13 +139,23 @@ _FormatObject = Annotated[
 ]
 ResponseFormat = Annotated[
     Annotated[Literal["auto"], Tag("|word")] | Annotated[_FormatObject, Tag("|format")],
-    by_kind({str: "|word", dict: "|format", BaseModel: "|format"}, "'auto' or an object"),
+    by_kind(_FORMAT_KINDS, "one of 'auto' or an object"),
+]
+_FormatObjectV1 = Annotated[
+    Annotated[FormatText, Tag("|text")] | Annotated[FormatJsonObject, Tag("|json_object")],
+    by_type("text", "json_object"),
+]
+# v1's "none" says what "auto" does.
+ResponseFormatV1 = Annotated[
+    Annotated[Literal["none", "auto"], AfterValidator(lambda _: "auto"), Tag("|word")]
+    | Annotated[_FormatObjectV1, Tag("|format")],
+    by_kind(_FORMAT_KINDS, "one of a string or an object"),
 ]
 
 
 class Truncation(Loose):
     type: Literal["auto", "last_messages"]
-    last_messages: Annotated[int, Strict(), Field(ge=1)] | None = None
+    last_messages: Annotated[int, Strict(), Field(ge=1, le=MAX_COUNT)] | None = None
 
 
 class ChosenFunction(Loose):
@@ -151,11 +163,21 @@ class ChosenFunction(Loose):
 
 
 class NamedChoice(Loose):
-    type: Literal["function", "code_interpreter", "file_search", "retrieval"]
+    type: Literal["function", "code_interpreter", "file_search"]
     function: ChosenFunction | None = None
 
 
+class NamedChoiceV1(Loose):
+    type: Literal["function", "code_interpreter", "retrieval"]
+    function: ChosenFunction | None = None
+
+
+_CHOICE_KINDS: dict[type, str] = {str: "|word", dict: "|named", BaseModel: "|named"}
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("|word")] | Annotated[NamedChoice, Tag("|named")],
-    by_kind({str: "|word", dict: "|named", BaseModel: "|named"}, "a string or an object"),
+    by_kind(_CHOICE_KINDS, "one of a string or an object"),
+]
+ToolChoiceV1 = Annotated[
+    Annotated[Literal["none", "auto"], Tag("|word")] | Annotated[NamedChoiceV1, Tag("|named")],
+    by_kind(_CHOICE_KINDS, "one of a string or an object"),
 ]

@@ -81,7 +81,7 @@ class Message(Request):
     role: Literal["user", "assistant"]
     content: Annotated[
         Annotated[Content, Tag("|whole")] | Annotated[Parts, Tag("|parts")],
-        by_kind({str: "|whole", list: "|parts"}, "one of a string or an array of objects"),
+        by_kind({str: "|whole", list: "|parts"}, "one of a string or array of objects"),
     ]
     attachments: list[Attachment] | None = None
     metadata: Metadata | None = None

@@ -34,7 +34,9 @@ _EXPECTED = {
     "model_attributes_type": "an object",
     "finite_number": "a finite number",
 }
+# Characters of a client's own words that errors repeat.
 SHOWN = 100
+MAX_PATH = 500
 
 
 def rejected(error: ValidationError) -> Rejected:
@@ -84,7 +86,7 @@ def path(loc: Sequence[int | str]) -> str:
             found += f"[{part}]"
         elif not part.startswith("|") and part != "[key]":
             found += f".{part}" if found else part
-    return found
+    return found[:MAX_PATH]
 
 
 def _translated(detail: ErrorDetails) -> Rejected:
@@ -165,8 +167,8 @@ def _length(kind: str, param: str, got: Any, context: dict[str, Any], said: str)
             return Rejected(message, param=param, code="array_above_max_length")
         case "too_short":
             message = (
-                f"Invalid '{param}': array too short. Expected an array with minimum length {context['min_length']},"
-                " but got an empty array instead."
+                f"Invalid '{param}': empty array. Expected an array with minimum length {context['min_length']}, but"
+                " got an empty array instead."
             )
             return Rejected(message, param=param, code="empty_array")
         case _:

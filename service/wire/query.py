@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
 from events.errors import Rejected
+from service.wire import text
 from service.wire.base import Page
 from service.wire.fields import DEFAULT_PAGE, MAX_PAGE
 from service.wire.problems import invalid_value, out_of_range
@@ -22,8 +23,8 @@ def page(query: Mapping[str, str]) -> Page:
     return Page(
         limit=_limit(query.get("limit")),
         order=cast(Literal["asc", "desc"], order),
-        after=query.get("after") or None,
-        before=query.get("before") or None,
+        after=_id(query, "after"),
+        before=_id(query, "before"),
     )
 
 
@@ -33,6 +34,14 @@ def include(values: Sequence[str], known: Sequence[str]) -> frozenset[str]:
         if value not in known:
             raise invalid_value("include", value, known)
     return frozenset(values)
+
+
+def _id(query: Mapping[str, str], name: str) -> str | None:
+    """Any id will do, but for one that no database could be asked for."""
+    given = query.get(name)
+    if given and not text.fit(given):
+        raise text.refusal(name)
+    return given or None
 
 
 def _limit(given: str | None) -> int:

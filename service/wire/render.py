@@ -43,14 +43,14 @@ def assistant(shown: Assistant) -> Json:
     }
 
 
-def thread(shown: Thread, *, resources: bool = False) -> Json:
+def thread(shown: Thread, *, streamed: bool = False) -> Json:
     """Streams and GET show an empty set of files where nothing is attached; POST answers with nothing."""
     return {
         "id": shown.id,
         "object": "thread",
         "created_at": shown.created_at,
         "metadata": shown.metadata,
-        "tool_resources": shown.tool_resources or (NO_FILES if resources else {}),
+        "tool_resources": shown.tool_resources or (NO_FILES if streamed else {}),
     }
 
 
@@ -73,7 +73,7 @@ def message(shown: Message, *, streamed: bool = False) -> Json:
 
 
 def modified_message(shown: Message) -> Json:
-    """The service answers a modification with v1's `file_ids`; v2's document and SDKs want `attachments`: it has both."""
+    """The service answers a modification with v1's `file_ids`; v2's document and SDKs want `attachments`: both."""
     rendered = message(shown)
     metadata = rendered.pop("metadata")
     return {**rendered, "file_ids": [one["file_id"] for one in shown.attachments], "metadata": metadata}
@@ -172,6 +172,8 @@ def step_details(shown: Step) -> Json:
 
 
 def _call(call: Json, outputs: dict[str, str]) -> Json:
+    if call["type"] != "function":
+        return call
     function: dict[str, Any] = call["function"]
     shown = {"name": function["name"], "arguments": function["arguments"], "output": outputs.get(call["id"])}
     return {"id": call["id"], "type": "function", "function": shown}

@@ -8,6 +8,7 @@ from pydantic import Field, Strict, ValidationError
 
 from events.errors import Rejected
 from events.thread_events import ToolOutput
+from service.wire import text
 from service.wire.base import RunRequest, ThreadRequest, ToolOutputsRequest
 from service.wire.fields import (
     MAX_ASSISTANT_TOOLS,
@@ -27,9 +28,11 @@ from service.wire.fields import (
     ReasoningEffort,
     Request,
     ResponseFormat,
+    ResponseFormatV1,
     Temperature,
     TokenBudget,
     ToolChoice,
+    ToolChoiceV1,
     TopP,
     Truncation,
 )
@@ -71,7 +74,7 @@ class AssistantV1(Request):
     metadata: Metadata | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    response_format: ResponseFormat | None = None
+    response_format: ResponseFormatV1 | None = None
 
 
 class AssistantChangeV1(AssistantV1):
@@ -111,18 +114,20 @@ class _AnyRun(Request):
     max_prompt_tokens: TokenBudget | None = None
     max_completion_tokens: TokenBudget | None = None
     truncation_strategy: Truncation | None = None
-    tool_choice: ToolChoice | None = None
-    response_format: ResponseFormat | None = None
 
 
 class _RunV2(_AnyRun):
     tools: Annotated[list[Tool], Field(max_length=MAX_RUN_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
     parallel_tool_calls: Flag | None = None
     reasoning_effort: ReasoningEffort | None = None
 
 
 class _RunV1(_AnyRun):
     tools: Annotated[list[ToolV1], Field(max_length=MAX_RUN_TOOLS)] | None = None
+    tool_choice: ToolChoiceV1 | None = None
+    response_format: ResponseFormatV1 | None = None
 
 
 class Run(_RunV2):
@@ -158,6 +163,7 @@ def parsed(model: type[R], body: Any) -> R:
     """The body as `model`; no body is an empty object. Raises Rejected in the API's words."""
     if body is not None and not isinstance(body, dict):
         raise Rejected("The request body must be a JSON object.")
+    text.check(body)
     try:
         return model.model_validate({} if body is None else body)
     except ValidationError as error:

@@ -11,13 +11,13 @@ a "required" tool choice    "auto"
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from events.objects import Assistant, Message, Run, Step, Thread
 from events.thread_commands import NewMessage
-from service.wire import messages, query, render, requests
-from service.wire.base import Json, Page, RunRequest, ThreadRequest, Wire
+from service.wire import messages, render, requests
+from service.wire.base import Json, RunRequest, ThreadRequest, Wire
 from service.wire.requests import parsed
 from service.wire.tools import files_exist, tools
 from service.wire.v2 import DEFAULTS, V2
@@ -57,9 +57,6 @@ class V1(V2):
         asked = parsed(requests.ThreadAndRunV1, body)
         return requests.thread_request(asked.thread, {}), requests.run_request(asked, _own(asked))
 
-    def page(self, query_: Mapping[str, str]) -> Page:
-        return query.page(query_)
-
     def include(self, values: Sequence[str]) -> frozenset[str]:
         """v1 has none, and ignores the parameter as it does any other."""
         return frozenset()
@@ -71,7 +68,7 @@ class V1(V2):
         shown["response_format"] = _format(assistant.response_format)
         return shown
 
-    def thread(self, thread: Thread, *, resources: bool = False) -> Json:
+    def thread(self, thread: Thread, *, streamed: bool = False) -> Json:
         return _without(render.thread(thread))
 
     def message(self, message: Message, *, streamed: bool = False) -> Json:
@@ -85,6 +82,9 @@ class V1(V2):
     def modified_message(self, message: Message) -> Json:
         return self.message(message)
 
+    def part(self, part: Json) -> Json:
+        return _part(part)
+
     def run(self, run: Run, *, streamed: bool = False) -> Json:
         shown = _without(render.run(run, streamed=streamed))
         shown["status"] = "completed" if run.status == "incomplete" else run.status
@@ -92,11 +92,14 @@ class V1(V2):
         shown["file_ids"] = _file_ids(run.tool_resources)
         shown["usage"] = _usage(shown["usage"])
         shown["response_format"] = _format(run.response_format)
-        shown["tool_choice"] = "auto" if run.tool_choice == "required" else run.tool_choice
+        shown["tool_choice"] = _choice(run.tool_choice)
         return shown
 
     def step(self, step: Step, *, streamed: bool = False) -> Json:
         shown = render.step(step, streamed=streamed)
+        details = shown["step_details"]
+        if details["type"] == "tool_calls":
+            shown["step_details"] = {**details, "tool_calls": [_call(call) for call in details["tool_calls"]]}
         shown["usage"] = _usage(shown["usage"])
         return shown
 
@@ -141,6 +144,10 @@ def _tool(tool: Json) -> Json:
             return tool
 
 
+def _call(call: Json) -> Json:
+    return {"id": call["id"], "type": "retrieval", "retrieval": {}} if call["type"] == "file_search" else call
+
+
 def _file_ids(resources: Json) -> list[str]:
     found: list[str] = resources.get("code_interpreter", {}).get("file_ids", [])
     return list(found)
@@ -156,8 +163,16 @@ def _format(shown: str | Json) -> str | Json:
     return {"type": "json_object"} if isinstance(shown, dict) and shown["type"] == "json_schema" else shown
 
 
+def _choice(shown: str | Json) -> str | Json:
+    if isinstance(shown, dict):
+        return {"type": "retrieval"} if shown["type"] == "file_search" else shown
+    return "auto" if shown == "required" else shown
+
+
 def _part(part: Json) -> Json:
     match part["type"]:
+        case "image_file":
+            return {"type": "image_file", "image_file": {"file_id": part["image_file"]["file_id"]}}
         case "refusal":
             return {"type": "text", "text": {"value": part["refusal"], "annotations": []}}
         case "image_url":
