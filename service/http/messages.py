@@ -34,7 +34,7 @@ async def modify(request: web.Request) -> web.Response:
             return ModifyMessage(message_id, await _found(request, db, message_id) is not None, metadata)
 
         await deps(request).writer.thread(origin(request), request.match_info["thread_id"], command)
-    return await _shown(request, message_id)
+    return answer(wire(request).modified_message(await _read(request, message_id)))
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -65,12 +65,15 @@ async def _found(request: web.Request, db: Connection, message_id: str) -> Messa
 
 
 async def _shown(request: web.Request, message_id: str) -> web.Response:
+    return answer(wire(request).message(await _read(request, message_id)))
+
+
+async def _read(request: web.Request, message_id: str) -> Message:
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
     async with deps(request).pool.acquire() as db:
         await threads.get(db, project_id, thread_id)
         found = await _found(request, db, message_id)
-    found = found or await _being_written(request, message_id)
-    return answer(wire(request).message(found))
+    return found or await _being_written(request, message_id)
 
 
 async def _being_written(request: web.Request, message_id: str) -> Message:

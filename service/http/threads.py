@@ -20,7 +20,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def get(request: web.Request) -> web.Response:
-    return await _shown(request, request.match_info["thread_id"])
+    return await _shown(request, request.match_info["thread_id"], resources=True)
 
 
 async def modify(request: web.Request) -> web.Response:
@@ -40,7 +40,7 @@ def creation(asked: ThreadRequest) -> CreateThread:
     return CreateThread(asked.metadata, asked.tool_resources, asked.messages)
 
 
-async def _shown(request: web.Request, thread_id: str) -> web.Response:
+async def _shown(request: web.Request, thread_id: str, *, resources: bool = False) -> web.Response:
     async with deps(request).pool.acquire() as db:
         found = await threads.get(db, origin(request).project_id, thread_id)
-    return answer(wire(request).thread(found))
+    return answer(wire(request).thread(found, resources=resources))

@@ -84,8 +84,8 @@ class Wire(Protocol):
 
     def assistant(self, assistant: Assistant) -> Json: ...
 
-    def thread(self, thread: Thread, *, streamed: bool = False) -> Json:
-        """`streamed`: as stream events show it, and GET too."""
+    def thread(self, thread: Thread, *, resources: bool = False) -> Json:
+        """`resources`: shown even where there are none, as streams and GET do and POST does not."""
         ...
 
     def message(self, message: Message, *, streamed: bool = False) -> Json:

@@ -43,14 +43,14 @@ def assistant(shown: Assistant) -> Json:
     }
 
 
-def thread(shown: Thread, *, streamed: bool = False) -> Json:
+def thread(shown: Thread, *, resources: bool = False) -> Json:
     """Streams and GET show an empty set of files where nothing is attached; POST answers with nothing."""
     return {
         "id": shown.id,
         "object": "thread",
         "created_at": shown.created_at,
         "metadata": shown.metadata,
-        "tool_resources": shown.tool_resources or (NO_FILES if streamed else {}),
+        "tool_resources": shown.tool_resources or (NO_FILES if resources else {}),
     }
 
 

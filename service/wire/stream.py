@@ -87,7 +87,7 @@ class RunStream:
     def _recorded(self, item: Recorded[Any]) -> list[bytes]:
         event = item.event
         if isinstance(event, e.ThreadCreated):
-            return [frames.frame("thread.created", self._wire.thread(opened_thread(item), streamed=True))]
+            return [frames.frame("thread.created", self._wire.thread(opened_thread(item), resources=True))]
         if isinstance(event, e.RunCreated) and self._run is None:
             self._run = opened_run(item)
             shown = self._wire.run(self._run, streamed=True)

@@ -68,7 +68,7 @@ class V1(V2):
         shown["response_format"] = _format(assistant.response_format)
         return shown
 
-    def thread(self, thread: Thread, *, streamed: bool = False) -> Json:
+    def thread(self, thread: Thread, *, resources: bool = False) -> Json:
         return _without(render.thread(thread))
 
     def message(self, message: Message, *, streamed: bool = False) -> Json:

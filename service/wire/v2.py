@@ -67,8 +67,8 @@ class V2:
     def assistant(self, assistant: Assistant) -> Json:
         return render.assistant(assistant)
 
-    def thread(self, thread: Thread, *, streamed: bool = False) -> Json:
-        return render.thread(thread, streamed=streamed)
+    def thread(self, thread: Thread, *, resources: bool = False) -> Json:
+        return render.thread(thread, resources=resources)
 
     def message(self, message: Message, *, streamed: bool = False) -> Json:
         return render.message(message, streamed=streamed)

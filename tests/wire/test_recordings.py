@@ -1,0 +1,150 @@
+"""Recorded traffic of the original, replayed against a whole server: same requests, and what was answered is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.client import Answer, Client
+from tests.scripted import Reply, ScriptedServer, calls, says
+from tests.wire.replay import RECORDINGS, Exchange, Mapping, load, merged
+
+WAIT_S = 10.0
+REPLAYED = (
+    "basic_assistant_operations_work",
+    "basic_message_operations_work",
+    "basic_run_operations_work",
+    "basic_thread_operations_work",
+    "function_tools_work",
+    "messages_with_roles",
+    "pagination_can_page_through_assistant_collection",
+    "streaming_run_works",
+    "streaming_tool_call",
+    "thread_with_image_detail_works",
+    "thread_with_initial_messages_works",
+)
+NOT_YET = {
+    "file_on_message_works": "attaches a file: there are no files yet",
+    "file_search_streaming_works": "needs file_search, which has no machinery yet",
+    "file_search_works": "needs file_search, which has no machinery yet",
+    **{path.stem: "files are not there yet" for path in RECORDINGS.glob("files_*.json")},
+    **{path.stem: "uploads are not there yet" for path in RECORDINGS.glob("uploads_*.json")},
+    **{path.stem: "vector stores are not there yet" for path in RECORDINGS.glob("vector_stores_*.json")},
+}
+# A run's recorded status → those that a faster server may show instead.
+FASTER = {"queued": {"queued", "in_progress"}}
+
+
+def test_every_recording_is_replayed_or_has_its_reason() -> None:
+    assert {path.stem for path in RECORDINGS.glob("*.json")} == {*REPLAYED, *NOT_YET}
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+async def test_recording(client: Client, model: ScriptedServer, name: str) -> None:
+    exchanges = load(name)
+    for number, reply in enumerate(_replies(exchanges)):
+        model.script(reply.waits(f"gate-{number}", before=1))
+    mapping = Mapping()
+    await _what_was_there_before(client, exchanges)
+    opened = 0
+    for at, exchange in enumerate(exchanges):
+        where = f"{at} {exchange.method} {exchange.path}"
+        if isinstance(exchange.response, list) or exchange.response.get("status") in ("completed", "requires_action"):
+            model.open(f"gate-{opened}")
+            opened += 1
+        found = await _exchange(client, mapping, exchange)
+        differences = mapping.differences(*_comparable(exchange.response, found), where)
+        assert differences == []
+
+
+def _replies(exchanges: Sequence[Exchange]) -> list[Reply]:
+    """What the model said, one reply for each of its calls, in order."""
+    replies: list[Reply] = []
+    for exchange in exchanges:
+        if isinstance(exchange.response, list):
+            replies.append(_streamed(exchange.response))
+        elif exchange.response.get("status") == "requires_action":
+            [call] = exchange.response["required_action"]["submit_tool_outputs"]["tool_calls"]
+            replies.append(calls((call["function"]["name"], call["function"]["arguments"]), usage=(300, 17)))
+        elif exchange.response.get("status") == "completed":
+            used, before = exchange.response["usage"], (300, 17) if replies else (0, 0)
+            usage = (used["prompt_tokens"] - before[0], used["completion_tokens"] - before[1])
+            text = _newest_text(exchanges[-1].response)
+            replies.append(says(text, usage=usage))
+    return replies
+
+
+def _streamed(frames: Sequence[tuple[str, Any]]) -> Reply:
+    ended = [data["usage"] for event, data in frames if event == "thread.run.step.completed"]
+    pieces = [data["delta"]["content"][0]["text"]["value"] for event, data in frames if event == "thread.message.delta"]
+    if pieces:
+        return says("", pieces=pieces, usage=(ended[-1]["prompt_tokens"], ended[-1]["completion_tokens"]))
+    deltas = [data["delta"]["step_details"]["tool_calls"][0] for event, data in frames if event.endswith("step.delta")]
+    arguments = "".join(delta["function"]["arguments"] for delta in deltas)
+    # The recorded usage of this call is in the stream that submits its outputs.
+    return calls((deltas[0]["function"]["name"], arguments), ids=[deltas[0]["id"]], usage=(260, 12))
+
+
+def _newest_text(messages: Any) -> str:
+    text: str = messages["data"][0]["content"][0]["text"]["value"]
+    return text
+
+
+async def _what_was_there_before(client: Client, exchanges: Sequence[Exchange]) -> None:
+    """The recorded account held assistants of earlier tests: lists show them, and go on behind their page."""
+    made = {exchange.response["id"] for exchange in exchanges if _creates_assistant(exchange)}
+    before: dict[str, Any] = {}
+    for exchange in exchanges:
+        if exchange.method == "GET" and exchange.path.partition("?")[0] == "/assistants":
+            before |= {one["id"]: one for one in exchange.response["data"] if one["id"] not in made}
+            await client.post("/assistants", {"model": "gpt-4o"})
+            break
+    for one in reversed(before.values()):
+        settings = {key: one[key] for key in ("model", "name", "description", "instructions", "tools", "metadata")}
+        await client.post("/assistants", settings)
+
+
+def _creates_assistant(exchange: Exchange) -> bool:
+    return (exchange.method, exchange.path) == ("POST", "/assistants")
+
+
+async def _exchange(client: Client, mapping: Mapping, exchange: Exchange) -> Any:
+    """Our answer to the recorded request. A run is asked for until it is where it was."""
+    path, body = mapping.ours(exchange.path), mapping.request(exchange.request)
+    if isinstance(exchange.response, list):
+        return [(frame.event, frame.data) async for frame in client.stream(path, body)]
+    status = exchange.response.get("status")
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            answer: Answer = await client.call(exchange.method, path, body)
+            assert answer.status == 200, answer.body
+            if exchange.method != "GET" or status is None or answer.body["status"] in FASTER.get(status, {status}):
+                return answer.body
+            await asyncio.sleep(0.005)
+
+
+def _comparable(recorded: Any, ours: Any) -> tuple[Any, Any]:
+    """Both sides as they are compared: deltas put together, the progress of a run that was faster taken back."""
+    if isinstance(recorded, list):
+        return _frames(merged(recorded)), _frames(merged(ours))
+    if recorded["object"] == "list":
+        pairs = zip(recorded["data"], ours["data"], strict=False)
+        ours = {**ours, "data": [_as_slow(one, our) for one, our in pairs] + ours["data"][len(recorded["data"]) :]}
+        # The vector stores of the account's other assistants are of another time.
+        data = [{**one, "tool_resources": {}} if one["object"] == "assistant" else one for one in recorded["data"]]
+        return {**recorded, "data": data}, ours
+    return recorded, _as_slow(recorded, ours)
+
+
+def _as_slow(recorded: Any, ours: Any) -> Any:
+    """Our run as it was when it was where the recorded one still is."""
+    if recorded.get("status") in FASTER and ours["status"] != recorded["status"]:
+        return {**ours, "status": recorded["status"], "started_at": recorded["started_at"]}
+    return ours
+
+
+def _frames(frames: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
+    return [{"event": event, "data": data} for event, data in frames]
