@@ -18,7 +18,7 @@ import structlog
 from events.event import Recorded
 from events.thread_events import ThreadEvent
 from events.thread_state import ThreadState
-from service.database import CONNECT_TIMEOUT, connect
+from service.database import CONNECT_TIMEOUT, Connection, connect
 from service.errors import StartupError
 from sql import queries
 
@@ -59,9 +59,9 @@ class Peers:
         if not await db.fetchval(_SQL["hold"], NAMESPACE, self.process):
             await db.close()
             raise StartupError("The database's direct connection cannot hold an advisory lock.")
-        await db.add_listener(CHANNEL, self._heard)
         self._db = db
-        await self._look(db)
+        await db.add_listener(CHANNEL, self._heard)
+        await self.look(db)
 
     async def run(self) -> None:
         """Looks and tells, for as long as the process lives; a lost connection is made again."""
@@ -71,7 +71,7 @@ class Peers:
                     await self.join()
                 assert self._db is not None
                 await self._tell(self._db)
-                await self._look(self._db)
+                await self.look(self._db)
                 await asyncio.sleep(LOOK_EVERY)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StartupError, TimeoutError) as error:
                 log.warning("lost the direct connection", error=str(error) or type(error).__name__)
@@ -87,11 +87,13 @@ class Peers:
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
                 db.terminate()
 
-    async def _look(self, db: asyncpg.Connection[Any]) -> None:
+    async def look(self, db: Connection) -> frozenset[int]:
+        """Who is alive this moment, by any connection; `live` is what the last look saw."""
         live = frozenset(row["process"] for row in await db.fetch(_SQL["live"], NAMESPACE)) | {self.process}
         if live != self.live:
             self.live = live
             self._changed()
+        return live
 
     async def _tell(self, db: asyncpg.Connection[Any]) -> None:
         ids, self._outbox = sorted(self._outbox), set()

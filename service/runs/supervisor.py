@@ -22,11 +22,12 @@ from events.objects import Run
 from events.thread_commands import Claim, ClaimRun, ExpireRun
 from events.thread_state import ThreadState
 from projections import runs
+from service.database import DATABASE_ERRORS
 from service.model.base import Model
 from service.peers import Peers
 from service.runs.executor import Executor, call_ids
 from service.runs.plan import missing_tools
-from service.write import DATABASE_ERRORS, Writer
+from service.write import Writer
 
 log = structlog.get_logger()
 
@@ -93,18 +94,22 @@ class Supervisor:
         """Supervises until cancelled. Cancelling stops the executors; their runs go on in whoever claims them next."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            while True:
-                self._nudge.clear()
-                try:
-                    wait = await self._scan()
-                except DATABASE_ERRORS as error:
-                    log.warning("scan failed", error=str(error) or type(error).__name__)
-                    wait = RETRY_AFTER
-                try:
-                    async with asyncio.timeout(wait):
-                        await self._nudge.wait()
-                except TimeoutError:
-                    pass
+            try:
+                await self._scan_on()
+            finally:
+                self._tasks = None
+
+    async def _scan_on(self) -> None:
+        while True:
+            self._nudge.clear()
+            try:
+                wait = await self._scan()
+            except DATABASE_ERRORS as error:
+                log.warning("scan failed", error=str(error) or type(error).__name__)
+                wait = RETRY_AFTER
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._nudge.wait()
 
     async def _scan(self) -> float:
         """Expires what is overdue, then claims what nobody holds. Returns the seconds until the next look."""
@@ -118,9 +123,12 @@ class Supervisor:
             await self._recover()
         room = min(SCAN_LIMIT, self._max_runs - len(self._executors) - self._offered)
         if room > 0:
-            live = self._peers.live
             async with self._writer.pool.acquire() as db:
-                waiting = await runs.unowned(db, sorted(live), room)
+                waiting = await runs.unowned(db, sorted(self._peers.live), room)
+                if any(run.process is not None for run in waiting):
+                    # Its process may have come since we last looked; who claimed a run had its lock before.
+                    live = await self._peers.look(db)
+                    waiting = [run for run in waiting if run.process not in live]
                 first = await runs.next_expiry(db)
             self._backlog = len(waiting) == room
             for start in range(0, len(waiting), STARTUP_CLAIMS):

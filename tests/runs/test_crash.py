@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
+import service.peers
 from events import thread_events as e
 from events.event import Recorded
 from projections.rebuild import verify
@@ -212,6 +213,24 @@ async def test_a_live_peers_runs_are_left_alone(database_url: str) -> None:
         assert second.supervisor.active == 0
         hold.opened.set()
         assert (await first.settled("t1")).status == "completed"
+        assert len(model.requests) == 1
+
+
+async def test_a_peer_that_has_just_come_is_not_taken_for_dead(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.peers, "LOOK_EVERY", 3600.0)  # the first looks around once, before the second is there
+    hold = Hold()
+    model = FakeModel(None, [hold, *says("Hello.")])
+    async with Process(database_url, model) as first, Process(database_url, model) as second:
+        await second.say("t1", "Hi")
+        await second.begin("t1")
+        await hold.stand()
+        assert second.peers.process not in first.peers.live
+        await first.supervisor._scan()
+        assert first.supervisor.active == 0
+        hold.opened.set()
+        assert (await second.settled("t1")).status == "completed"
         assert len(model.requests) == 1
 
 

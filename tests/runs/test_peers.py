@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 
 import service.peers
@@ -97,6 +98,24 @@ async def test_a_lost_connection_is_made_again_under_the_same_number(database_ur
         assert two.peers.process == number
         _tell(one, "thread_1")
         assert await two.hears(1) == {"thread_1"}
+
+
+async def test_a_join_that_fails_half_way_leaves_no_lock(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the process itself would stand in its own way."""
+
+    async def refuse(*_: Any) -> None:
+        raise OSError("gone")
+
+    made = Member(database_url)
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg.Connection, "add_listener", refuse)
+        with pytest.raises(OSError, match="gone"):
+            await made.peers.join()
+        await made.peers.leave()
+    async with member(database_url) as other:
+        await other.sees()
+    await made.peers.join()
+    await made.peers.leave()
 
 
 async def test_processes_of_another_database_are_no_peers(database_url: str, postgres: str) -> None:

@@ -16,7 +16,7 @@ from service.database import Pool
 from service.feed import Feed
 from service.runs import supervisor
 from service.write import Writer
-from tests.events.story import FUNCTION
+from tests.events.story import FUNCTION, run
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import FakeModel, Hold, asks, says
 from tests.runs.process import Process, texts
@@ -158,6 +158,22 @@ async def test_a_thread_that_newer_software_wrote_is_left_alone(database_url: st
         process.supervisor.nudge()
         assert (await process.settled("t_ours")).status == "completed"
         assert (await process.run("t_newer")).status == "queued"
+
+
+async def test_a_supervisor_that_stops_takes_nothing_on(database_url: str) -> None:
+    """Requests still end while the server stops: their runs are made, for whoever comes next."""
+    async with Process(database_url, FakeModel()) as process:
+        await process.say("t1", "Hi")
+        supervising = process._tasks[-1]
+        with process.supervisor.offer() as claim:
+            supervising.cancel()
+            await asyncio.wait({supervising})
+            await process.do("t1", run("run_t1", claim))
+        assert (await process.run("t1")).status == "in_progress"
+        with process.supervisor.offer() as late:
+            assert late is None
+    async with Process(database_url, FakeModel(None, says("Hello."))) as process:
+        assert (await process.settled("t1")).status == "completed"
 
 
 async def test_a_claim_that_was_overtaken_stops_its_work(database_url: str) -> None:
