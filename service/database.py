@@ -25,6 +25,16 @@ OLDEST_POSTGRES = 150_000
 # Any number that no other program takes for its advisory locks: it keeps two processes from migrating at once.
 MIGRATION_LOCK = 0x4556_5448
 
+# What says that the database is away or overloaded for now, not that a query is wrong: worth another try.
+DATABASE_ERRORS = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+)
+
 # A peer that vanished is noticed by the operating system within about 10 s, not hours.
 _KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 

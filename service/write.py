@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-import asyncpg
 from pydantic import TypeAdapter
 
 import projections.assistants
@@ -180,7 +179,3 @@ async def fold(db: Connection, kind: Kind[S, C], stream_id: str) -> S:
             state = kind.evolve(state, recorded)
         version = page[-1].version
     return state
-
-
-# Connection failures that a caller may see from any of the above.
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)

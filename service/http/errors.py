@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
 import orjson
 import structlog
 from aiohttp import web
 
 from events.errors import Conflict, DomainError, NotFound, Rejected
+from service.database import DATABASE_ERRORS
 
 log = structlog.get_logger()
 
@@ -61,7 +61,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return response(405, body(f"Not allowed to {request.method} on {request.path}."))
     except web.HTTPException as error:
         return response(error.status, body(error.reason or "The request cannot be served.", kind=_kind(error.status)))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         log.exception("the database failed a request")
         message = f"The server's database is not available: {type(error).__name__}. Please try again."
         return response(503, body(message, kind="server_error"))

@@ -11,11 +11,11 @@ from aiohttp import web
 
 from events.event import Recorded
 from events.objects import Run, Step
+from service.database import DATABASE_ERRORS
 from service.feed import Item, Lagging, Watcher, tail
 from service.http.deps import REQUEST_ID, deps, wire
 from service.http.frame import headers
 from service.wire.stream import RunStream
-from service.write import DATABASE_ERRORS
 
 log = structlog.get_logger()
 
