@@ -109,7 +109,9 @@ async def test_a_hiccup_of_the_database_does_not_hurt_a_run(
         assert len(process.model.requests) == (2 if when == "after" else 3)
         async with process.pool.acquire() as db:
             assert await verify(db, "t1") == []
-        await process.log("t1")
+        # And each one made is in the log as an attempt of its own.
+        types = [entry.event.type for entry in await process.log("t1")]
+        assert types.count("model_call.started") == len(process.model.requests)
 
 
 async def _settles(process: Process, status: str) -> None:
