@@ -21,11 +21,13 @@ async def load(pool: Pool, project_id: str, run: Run, window: int) -> list[Entry
     )
     async with pool.acquire() as db:
         found: list[Entry] = []
-        characters, position = 0, None
-        while newest is None or len(found) < newest:
-            wanted = PAGE if newest is None else min(PAGE, newest - len(found))
+        characters, others, position = 0, 0, None
+        while newest is None or others < newest:
+            # What the run itself has said comes on top, or it would push out the question that it answers.
+            wanted = PAGE if newest is None else min(PAGE, newest - others)
             page = await messages.newest(db, run.thread_id, position, wanted)
             found += page
+            others += sum(message.run_id != run.id for _, message in page)
             characters += sum(_length(message) for _, message in page)
             if len(page) < wanted:
                 break

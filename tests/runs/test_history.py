@@ -1,0 +1,92 @@
+"""What of a thread is read for a prompt: no more than a window could hold, and what truncation_strategy says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from events.objects import Message, Step
+from events.thread_commands import DeleteMessage
+from projections import runs
+from service.database import Connection, Pool
+from service.model.base import Finished, TextDelta, ToolCallDelta
+from service.runs import history
+from service.runs.prompt import Entry
+from service.write import Writer
+from tests.events.story import FUNCTION, claim, finish, run, submit
+from tests.projections.helpers import ORIGIN, make_thread, writer
+from tests.runs.fake_model import USAGE, FakeModel, Script, says
+from tests.runs.process import Process
+
+
+def names(entries: list[Entry]) -> list[str]:
+    """The entries' ids in their order: positions grow, but for a first message that stands before all."""
+    return [entry.id for _, entry in sorted(entries, key=lambda pair: pair[0])]
+
+
+async def load(pool: Pool, write: Writer, window: int = 8192, **settings: Any) -> list[str]:
+    await write.thread(ORIGIN, "thread_1", run("run_new", claim(first="new"), **settings))
+    async with pool.acquire() as db:
+        made = await runs.get(db, "proj_1", "thread_1", "run_new")
+    entries = await history.load(pool, "proj_1", made, window)
+    assert all(isinstance(entry, Message | Step) for _, entry in entries)
+    return names(entries)
+
+
+@pytest.fixture
+async def write(pool: Pool) -> Writer:
+    """A thread: msg_1 … msg_5, and then a run that called a tool and answered."""
+    made = writer(pool)
+    await make_thread(made, "thread_1", *("x" * 100 for _ in range(5)))
+    await made.thread(ORIGIN, "thread_1", run(claim=claim(first="a")))
+    await made.thread(ORIGIN, "thread_1", finish("", "call_1"))
+    await made.thread(ORIGIN, "thread_1", submit("call_1", claim=claim(first="b")))
+    await made.thread(ORIGIN, "thread_1", finish("Done.", epoch=2))
+    return made
+
+
+ALL = ["msg_1", "msg_2", "msg_3", "msg_4", "msg_5", "step_ta", "msg_b"]
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 200])
+async def test_all_of_a_short_thread(pool: Pool, write: Writer, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "PAGE", page)
+    assert await load(pool, write) == ALL
+
+
+@pytest.mark.parametrize("page", [1, 2, 200])
+@pytest.mark.parametrize(("newest", "expected"), [(1, ["msg_b"]), (2, ["msg_5", "step_ta", "msg_b"]), (99, ALL)])
+async def test_the_newest_messages(
+    pool: Pool, write: Writer, newest: int, expected: list[str], page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "PAGE", page)
+    strategy = {"type": "last_messages", "last_messages": newest}
+    assert await load(pool, write, truncation_strategy=strategy) == expected
+
+
+async def test_a_thread_longer_than_any_window(pool: Pool, write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its middle nothing is read; its very first message is."""
+    monkeypatch.setattr(history, "PAGE", 2)
+    assert await load(pool, write, window=1) == ["msg_1", "msg_5", "step_ta", "msg_b"]
+
+
+async def test_deleted_messages_are_not_read(pool: Pool, db: Connection, write: Writer) -> None:
+    await write.thread(ORIGIN, "thread_1", DeleteMessage("msg_1", "user"))
+    assert await load(pool, write) == ALL[1:]
+
+
+async def test_what_the_run_itself_says_does_not_push_the_question_out(database_url: str) -> None:
+    script: Script = [
+        [TextDelta("Let me look."), ToolCallDelta(0, "x", "weather", "{}")],
+        [Finished("tool_calls", USAGE, "m")],
+    ]
+    async with Process(database_url, FakeModel(None, script, says("Sunny."))) as process:
+        await process.say("t1", "How is it?")
+        strategy = {"type": "last_messages", "last_messages": 1}
+        await process.begin("t1", tools=(FUNCTION,), truncation_strategy=strategy)
+        await process.answer(await process.settled("t1"))
+        assert (await process.settled("t1")).status == "completed"
+        asked = [[chat["content"] for chat in request.messages[1:]] for request in process.model.requests]
+        assert asked[0] == ["How is it?"]
+        assert asked[1][:2] == ["How is it?", "Let me look."]
