@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from events import thread_events as e
+from events.errors import NotFound
 from events.event import Recorded
 from events.fold import opened_run, run_patch
 from events.ids import new_id
@@ -148,15 +149,18 @@ def _as_of(run: Run, recorded: Sequence[Recorded[Any]], last: type[e.RunEvent]) 
 
 
 async def _found(request: web.Request) -> Run:
-    project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
     async with deps(request).pool.acquire() as db:
-        await threads.get(db, project_id, thread_id)
         return await _read(request, db)
 
 
 async def _read(request: web.Request, db: Connection) -> Run:
-    info = request.match_info
-    return await runs.get(db, origin(request).project_id, info["thread_id"], info["run_id"])
+    """Raises NotFound for the thread where that is what is missing."""
+    project_id, info = origin(request).project_id, request.match_info
+    try:
+        return await runs.get(db, project_id, info["thread_id"], info["run_id"])
+    except NotFound:
+        await threads.get(db, project_id, info["thread_id"])
+        raise
 
 
 def _polled(request: web.Request, run: Run) -> web.Response:

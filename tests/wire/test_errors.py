@@ -1,0 +1,239 @@
+"""Errors of the API, as one table: what is asked, and what must be said (BEHAVIOUR.md, "Errors")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from service.database import Pool
+from tests.client import KEY, V1, Client
+from tests.scripted import ScriptedServer
+from tests.wire.world import Bad, asked, failures, make_world, wrong_with
+
+RUN = "/threads/{done}/runs/{done_run}"
+BETA = (
+    "You must provide the 'OpenAI-Beta' header to access the Assistants API. Please try again by setting the header"
+    " 'OpenAI-Beta: assistants=v2'."
+)
+OUTPUTS = {"tool_outputs": [{"tool_call_id": "{call}", "output": "sun"}]}
+
+
+def no(noun: str, id: str) -> str:
+    return f"No {noun} found with id '{id}'."
+
+
+# What the state of things forbids.
+STATE = [
+    Bad(
+        "POST /threads/{busy}/messages",
+        {"role": "user", "content": "More"},
+        message="Can't add messages to {busy} while a run {busy_run} is active.",
+    ),
+    Bad(
+        "POST /threads/{waiting}/messages",
+        {"role": "assistant", "content": "More"},
+        message="Can't add messages to {waiting} while a run {waiting_run} is active.",
+    ),
+    Bad(
+        "POST /threads/{busy}/runs",
+        {"assistant_id": "{assistant}"},
+        message="Thread {busy} already has an active run {busy_run}.",
+    ),
+    Bad(
+        "POST /threads/{waiting}/runs",
+        {"assistant_id": "{assistant}", "stream": True, "additional_messages": [{"role": "user", "content": "More"}]},
+        message="Thread {waiting} already has an active run {waiting_run}.",
+    ),
+    Bad(
+        "POST /threads/{busy}/runs/{busy_run}/submit_tool_outputs",
+        OUTPUTS,
+        message='Runs in status "in_progress" do not accept tool outputs.',
+    ),
+    Bad(
+        f"POST {RUN}/submit_tool_outputs",
+        {**OUTPUTS, "stream": True},
+        message='Runs in status "completed" do not accept tool outputs.',
+    ),
+    Bad(
+        "POST /threads/{waiting}/runs/{waiting_run}/submit_tool_outputs",
+        {"tool_outputs": [{"tool_call_id": "call_wrong", "output": "sun"}]},
+        message="Expected tool outputs for call_ids ['{call}'], got ['call_wrong']",
+    ),
+    Bad(
+        "POST /threads/{waiting}/runs/{waiting_run}/submit_tool_outputs",
+        {"tool_outputs": []},
+        message="Expected tool outputs for call_ids ['{call}'], got []",
+    ),
+    Bad(
+        "POST /threads/{empty}/runs",
+        {"assistant_id": "{assistant}"},
+        message="Run creation requires a Thread with a user message or an assistant with instructions.",
+        code="invalid_thread",
+    ),
+    Bad(
+        "POST /threads/runs",
+        {"assistant_id": "{assistant}", "thread": {"messages": [{"role": "assistant", "content": "I begin"}]}},
+        message="Run creation requires a Thread with a user message or an assistant with instructions.",
+        code="invalid_thread",
+    ),
+    Bad(
+        "POST /threads/{busy}/runs/{busy_run}",
+        {"metadata": {"a": "b"}},
+        message="Cannot update run with status 'in_progress'.",
+    ),
+    Bad(f"POST {RUN}/cancel", message="Cannot cancel run with status 'completed'."),
+    Bad(
+        f"POST {RUN}",
+        {"metadata": {"modified": True}},
+        message="Invalid type for 'metadata.modified': expected a string, but got a boolean instead.",
+        param="metadata.modified",
+        code="invalid_type",
+    ),
+]
+
+# What is not there: never was, was deleted, or is another's child.
+ABSENT = [
+    *(
+        Bad(request, body, 404, no("assistant", id))
+        for id in ("asst_no", "{gone_assistant}", "x y", "{done}")
+        for request, body in (
+            (f"GET /assistants/{id.replace(' ', '%20')}", None),
+            (f"POST /assistants/{id.replace(' ', '%20')}", {"name": "n"}),
+            (f"DELETE /assistants/{id.replace(' ', '%20')}", None),
+            ("POST /threads/{done}/runs", {"assistant_id": id}),
+            ("POST /threads/runs", {"assistant_id": id, "stream": True}),
+        )
+    ),
+    *(
+        Bad(request, body, 404, no("thread", id))
+        for id in ("thread_no", "{gone_thread}", "{assistant}")
+        for request, body in (
+            (f"GET /threads/{id}", None),
+            (f"POST /threads/{id}", {"metadata": {}}),
+            (f"DELETE /threads/{id}", None),
+            (f"GET /threads/{id}/messages", None),
+            (f"POST /threads/{id}/messages", {"role": "user", "content": "Hi"}),
+            (f"GET /threads/{id}/messages/{{message}}", None),
+            (f"POST /threads/{id}/messages/{{message}}", {"metadata": {}}),
+            (f"DELETE /threads/{id}/messages/{{message}}", None),
+            (f"GET /threads/{id}/runs", None),
+            (f"POST /threads/{id}/runs", {"assistant_id": "{assistant}"}),
+            (f"POST /threads/{id}/runs", {"assistant_id": "{assistant}", "stream": True}),
+            (f"GET /threads/{id}/runs/{{done_run}}", None),
+            (f"POST /threads/{id}/runs/{{done_run}}", {"metadata": {}}),
+            (f"POST /threads/{id}/runs/{{done_run}}/cancel", None),
+            (f"POST /threads/{id}/runs/{{done_run}}/submit_tool_outputs", OUTPUTS),
+            (f"GET /threads/{id}/runs/{{done_run}}/steps", None),
+            (f"GET /threads/{id}/runs/{{done_run}}/steps/{{step}}", None),
+        )
+    ),
+    *(
+        Bad(f"{method} /threads/{thread}/messages/{id}", body, 404, no("message", id))
+        for thread, id in (("{done}", "msg_no"), ("{other}", "{gone_message}"), ("{other}", "{message}"))
+        for method, body in (("GET", None), ("POST", {"metadata": {}}), ("DELETE", None))
+    ),
+    *(
+        Bad(f"{method} /threads/{thread}/runs/{id}{rest}", body, 404, no("run", id))
+        for thread, id in (("{done}", "run_no"), ("{other}", "{done_run}"))
+        for method, rest, body in (
+            ("GET", "", None),
+            ("POST", "", {"metadata": {}}),
+            ("POST", "/cancel", None),
+            ("POST", "/submit_tool_outputs", OUTPUTS),
+            ("GET", "/steps", None),
+            ("GET", "/steps/{step}", None),
+        )
+    ),
+    Bad(f"GET {RUN}/steps/step_no", status=404, message=no("run step", "step_no")),
+    Bad("GET /threads/{waiting}/runs/{waiting_run}/steps/{step}", status=404, message=no("run step", "{step}")),
+    *(
+        Bad(request, body, 404, "No such File object: file-no", param="id", beta=beta)
+        for request, body, beta in (
+            ("POST /assistants", {"model": "m", "file_ids": ["file-no"]}, V1),
+            ("POST /assistants/{assistant}", {"file_ids": ["file-no"]}, V1),
+            ("POST /threads/{done}/messages", {"role": "user", "content": "Hi", "file_ids": ["file-no"]}, V1),
+            (
+                "POST /assistants",
+                {"model": "m", "tool_resources": {"code_interpreter": {"file_ids": ["file-no"]}}},
+                None,
+            ),
+            ("POST /threads", {"tool_resources": {"code_interpreter": {"file_ids": ["file-no"]}}}, None),
+            (
+                "POST /threads/{done}/messages",
+                {"role": "user", "content": [{"type": "image_file", "image_file": {"file_id": "file-no"}}]},
+                None,
+            ),
+            (
+                "POST /threads/{done}/messages",
+                {
+                    "role": "user",
+                    "content": "Hi",
+                    "attachments": [{"file_id": "file-no", "tools": [{"type": "code_interpreter"}]}],
+                },
+                None,
+            ),
+        )
+        for beta in (beta or "assistants=v2",)
+    ),
+    Bad(
+        "POST /threads",
+        {"tool_resources": {"file_search": {"vector_store_ids": ["vs_no"]}}},
+        404,
+        no("vector store", "vs_no"),
+    ),
+    Bad("GET /nothing", status=404, message="Invalid URL (GET /v1/nothing)", code="unknown_url"),
+    Bad("POST /threads/{done}/nothing", status=404, code="unknown_url"),
+    Bad("PUT /threads", status=405, message="Not allowed to PUT on /v1/threads."),
+    Bad("DELETE /threads/{done}/runs/{done_run}", status=405),
+]
+
+HEADERS = [
+    Bad("GET /assistants", headers={"OpenAI-Beta": ""}, message=BETA, code="invalid_beta"),
+    Bad("GET /assistants", beta="assistants=v3", message=BETA, code="invalid_beta"),
+    Bad("POST /threads", beta="realtime=v1", message=BETA, code="invalid_beta"),
+    Bad("GET /assistants", status=401, headers={"Authorization": ""}),
+    Bad("GET /assistants", status=401, headers={"Authorization": "Basic c2s6"}),
+    Bad("GET /assistants", status=401, headers={"Authorization": "Bearer "}),
+    Bad(
+        "GET /assistants",
+        status=401,
+        headers={"Authorization": "Bearer sk-wrong-0123456789"},
+        message="Incorrect API key provided: sk-********6789.",
+        code="invalid_api_key",
+    ),
+    Bad("GET /assistants", status=401, headers={"Authorization": "Bearer schlüssel"}, code="invalid_api_key"),
+]
+
+
+async def test_what_the_state_forbids(client: Client, model: ScriptedServer, pool: Pool) -> None:
+    ids = await make_world(client, model)
+    assert await failures(client, pool, STATE, ids) == []
+
+
+async def test_what_is_not_there(client: Client, model: ScriptedServer, pool: Pool) -> None:
+    ids = await make_world(client, model)
+    assert await failures(client, pool, ABSENT, ids) == []
+
+
+async def test_keys_and_versions(client: Client, pool: Pool) -> None:
+    assert await failures(client, pool, HEADERS, {}) == []
+    assert (await client.call("GET", "/assistants", headers={"OpenAI-Beta": "other=v1, assistants=v2"})).status == 200
+    assert (await client.call("GET", "/assistants", headers={"Authorization": f"bearer  {KEY}"})).status == 200
+
+
+async def test_no_header_at_all(client: Client) -> None:
+    del client.headers["OpenAI-Beta"]
+    bad = Bad("GET /assistants", message=BETA, code="invalid_beta")
+    answer = await client.call("GET", "/assistants")
+    assert wrong_with(answer, bad, {}) is None
+
+
+async def test_a_lenient_server_takes_a_missing_header_for_v2(
+    start_server: Callable[..., AbstractAsyncContextManager[Client]],
+) -> None:
+    async with start_server(beta="lenient") as client:
+        wrong = Bad("GET /assistants", beta="assistants=v3", message=BETA, code="invalid_beta")
+        assert wrong_with(await asked(client, wrong, {}), wrong, {}) is None
+        del client.headers["OpenAI-Beta"]
+        made = await client.post("/assistants", {"model": "gpt-4o"})
+        assert "tool_resources" in made
