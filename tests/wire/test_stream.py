@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from events import thread_events as e
+from events.event import Recorded
 from events.fold import opened_run, opened_step, run_patch
 from events.objects import Run, Step
 from events.thread_commands import CreateRun, FinishModelCall, Partial, StopRun
@@ -163,10 +164,11 @@ def test_text_behind_live_function_calls_opens_no_second_step() -> None:
 
 
 def _before_outputs(story: Story) -> tuple[Run, Step]:
-    run_ = next(opened_run(entry) for entry in story.log if isinstance(entry.event, e.RunCreated))
-    for entry in story.log:
+    log: list[Recorded[Any]] = list(story.log)
+    run_ = next(opened_run(entry) for entry in log if isinstance(entry.event, e.RunCreated))
+    for entry in log:
         run_ = replace(run_, **(run_patch(entry) or {}))
-    return run_, next(opened_step(entry) for entry in story.log if isinstance(entry.event, e.StepCreated))
+    return run_, next(opened_step(entry) for entry in log if isinstance(entry.event, e.StepCreated))
 
 
 @pytest.mark.parametrize("wire", [v1.WIRE, v2.WIRE])
@@ -214,7 +216,7 @@ def _said(words: str) -> dict[str, Any]:
     return {"type": "text", "text": {"value": words, "annotations": []}}
 
 
-ENDS = {
+ENDS: dict[str, tuple[str, list[Any], float]] = {
     "cancelled": ("run_cancelled", [cancel("in_progress"), stop()], 0.0),
     "expired": ("run_expired", [expire()], 601.0),
     "failed": ("run_failed", [fail()], 0.0),

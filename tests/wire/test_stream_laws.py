@@ -15,7 +15,15 @@ from events.errors import DomainError
 from events.event import Recorded
 from events.fold import opened_run, opened_step, run_patch
 from events.objects import Run, Step
-from events.thread_commands import BreakModelCall, ClaimRun, FinishModelCall, Partial, StopRun
+from events.thread_commands import (
+    BreakModelCall,
+    CallIds,
+    ClaimRun,
+    FinishModelCall,
+    Partial,
+    StartModelCall,
+    StopRun,
+)
 from events.thread_state import RunState
 from service.live import Live, LiveCall, LiveText
 from service.wire import v1, v2
@@ -42,14 +50,24 @@ class Audience:
             command = self.world.next_command()
             run = self.world.state.run
             live = list(self._live(command, run))
-            known = len(self.world.log)
             try:
-                self.world.do(command)
+                recorded = self.world.do(command)
             except DomainError:
                 continue
-            recorded = self.world.log[known:]
+            if recorded and isinstance(command, ClaimRun):
+                recorded += self._begun_anew()
             self._open_watchers(recorded)
-            self._tell(self._mixed(live, recorded))
+            self._tell(self._mixed(live, recorded) if recorded else [])
+
+    def _begun_anew(self) -> list[Recorded[Any]]:
+        """Who takes over a run makes its open call again, before anything else."""
+        run = self.world.state.run
+        if run is None or run.call is None:
+            return []
+        made = len(self.world.log)
+        return self.world.do(
+            StartModelCall(run.id, run.epoch, CallIds(f"msg_n{made}", f"step_m{made}", f"step_t{made}"))
+        )
 
     def _live(self, command: Any, run: RunState | None) -> Iterator[Live]:
         """What watchers saw of the command's call before its event: from nothing to all."""
@@ -134,11 +152,9 @@ def _check_calls(watcher: Watcher, muttered: set[str]) -> None:
     if "thread.run.requires_action" not in watcher.names:
         return
     run = watcher.data("thread.run.requires_action")
-    [step_id] = [id for id in watcher.calls if id not in watcher.ended] or [None]
-    if step_id is None or step_id in muttered:
-        return
     wanted = run["required_action"]["submit_tool_outputs"]["tool_calls"]
-    assert [
-        {**one, "function": {key: one["function"][key] for key in ("name", "arguments")}}
-        for _, one in sorted(watcher.calls[step_id].items())
-    ] == wanted
+    for step_id, calls in watcher.calls.items():
+        if step_id not in watcher.ended and step_id not in muttered:
+            told = [{**one, "function": {**one["function"]}} for _, one in sorted(calls.items())]
+            assert [one["function"].pop("output") for one in told] == [None] * len(told)
+            assert told == wanted

@@ -83,6 +83,8 @@ class Watcher:
             case _, "done":
                 assert self.stream.finished
                 assert self.names[-2].removeprefix("thread.run.") in _OVER
+            case _:
+                pass
 
     def _add(self, data: Any) -> None:
         if data["object"] == "thread.message.delta":
