@@ -10,9 +10,11 @@ from pydantic import Field, TypeAdapter
 
 from events.assistant import AssistantEvent
 from events.event import SCHEMA_VERSION, Event
+from events.file import FileEvent
 from events.thread_events import ThreadEvent
+from events.upload import UploadEvent
 
-AnyEvent = AssistantEvent | ThreadEvent
+AnyEvent = AssistantEvent | FileEvent | UploadEvent | ThreadEvent
 _ANY: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]

@@ -6,18 +6,37 @@ One place for both, so that a view served and a frame streamed cannot differ.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from events import assistant as a
+from events import file as f
 from events import thread_events as e
-from events.event import Recorded
-from events.objects import Assistant, Message, Run, Step, Thread
+from events import upload as u
+from events.event import Event, Recorded
+from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
 
 Patch = dict[str, Any]
+
+# A thread's files are those attached last: a bound for threads whose every message brings files.
+MAX_THREAD_FILES = 1000
 
 
 def opened_assistant(recorded: Recorded[a.AssistantCreated]) -> Assistant:
     return Assistant(id=recorded.stream_id, created_at=recorded.seconds, **recorded.event.settings)
+
+
+def opened_file(recorded: Recorded[f.FileCreated]) -> File:
+    return File(id=recorded.stream_id, created_at=recorded.seconds, **_content(recorded))
+
+
+def opened_upload(recorded: Recorded[u.UploadCreated]) -> Upload:
+    return Upload(id=recorded.stream_id, created_at=recorded.seconds, **_content(recorded))
+
+
+def added_part(recorded: Recorded[u.UploadPartAdded]) -> UploadPart:
+    event = recorded.event
+    return UploadPart(event.part_id, recorded.stream_id, recorded.seconds, event.bytes, event.sha256)
 
 
 def opened_thread(recorded: Recorded[e.ThreadCreated]) -> Thread:
@@ -39,6 +58,20 @@ def added_message(recorded: Recorded[e.MessageAdded]) -> Message:
     )
 
 
+def attached(tool_resources: Mapping[str, Any], event: e.MessageAdded) -> Patch | None:
+    """The thread's tool_resources with the files that a message brings for code_interpreter; None where it has none."""
+    brought = [
+        attachment["file_id"]
+        for attachment in event.attachments
+        if any(tool["type"] == "code_interpreter" for tool in attachment["tools"])
+    ]
+    if not brought:
+        return None
+    before = tool_resources.get("code_interpreter", {}).get("file_ids", [])
+    file_ids = list(dict.fromkeys([*before, *brought]))[-MAX_THREAD_FILES:]
+    return {**tool_resources, "code_interpreter": {"file_ids": file_ids}}
+
+
 def written_message(recorded: Recorded[e.MessageWritten]) -> Message:
     event = recorded.event
     return Message(
@@ -58,8 +91,7 @@ def written_message(recorded: Recorded[e.MessageWritten]) -> Message:
 
 
 def opened_run(recorded: Recorded[e.RunCreated]) -> Run:
-    settings = {name: getattr(recorded.event, name) for name in type(recorded.event).model_fields}
-    del settings["type"]
+    settings = _content(recorded)
     return Run(id=settings.pop("run_id"), thread_id=recorded.stream_id, created_at=recorded.seconds, **settings)
 
 
@@ -120,6 +152,11 @@ def step_patch(event: e.ThreadEvent) -> Patch | None:
             }
         case _:
             return None
+
+
+def _content(recorded: Recorded[Event]) -> Patch:
+    """The fields of an event, but its type."""
+    return {name: getattr(recorded.event, name) for name in type(recorded.event).model_fields if name != "type"}
 
 
 def _ended(status: str, usage: e.Usage) -> Patch:

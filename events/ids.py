@@ -5,11 +5,13 @@ Ids that clients send are never checked for shape: an unknown one is a 404, neve
 
 from __future__ import annotations
 
+import hashlib
 import os
 import string
 
 _ALPHABET = (string.digits + string.ascii_uppercase + string.ascii_lowercase).encode()
 _LENGTH = 24
+_FILE_LENGTH = 22
 # Each byte below 248 = 4 × 62 is a character, all equally likely; the others are left out.
 _CHARACTERS = bytes(_ALPHABET[byte % 62] for byte in range(256))
 _LEFT_OUT = bytes(range(248, 256))
@@ -21,3 +23,23 @@ def new_id(prefix: str) -> str:
     while len(drawn) < _LENGTH:
         drawn += os.urandom(32).translate(_CHARACTERS, _LEFT_OUT)
     return f"{prefix}_{drawn[:_LENGTH].decode()}"
+
+
+def new_file_id() -> str:
+    """`file-` and 22 base62 characters."""
+    return _file_id(os.urandom(64))
+
+
+def file_id_of(cause: str) -> str:
+    """The one id of the file that `cause` brings: asking again names the same file."""
+    return _file_id(hashlib.sha512(cause.encode()).digest())
+
+
+def new_hex_id(prefix: str) -> str:
+    """For example `new_hex_id("upload")` → `upload_` and 32 hexadecimal digits."""
+    return f"{prefix}_{os.urandom(16).hex()}"
+
+
+def _file_id(drawn: bytes) -> str:
+    # 64 bytes leave fewer than 22 characters with a probability below 1e-60.
+    return f"file-{drawn.translate(_CHARACTERS, _LEFT_OUT)[:_FILE_LENGTH].decode()}"

@@ -113,3 +113,43 @@ class Step:
     ended_at: int | None = None
     last_error: Json | None = None
     usage: UsageJson | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """`blob` is the key of its bytes; `created_at` and `expires_at` as everywhere in seconds."""
+
+    id: str
+    created_at: int
+    filename: str
+    purpose: str
+    bytes: int
+    sha256: str
+    content_type: str
+    expires_at: int | None
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """`file_id` once it is completed."""
+
+    id: str
+    created_at: int
+    filename: str
+    purpose: str
+    bytes: int
+    content_type: str
+    expires_after: int | None
+    expires_at: int
+    status: Literal["pending", "completed", "cancelled", "expired"] = "pending"
+    file_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPart:
+    id: str
+    upload_id: str
+    created_at: int
+    bytes: int
+    sha256: str

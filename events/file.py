@@ -1,0 +1,142 @@
+"""The file stream: created, deleted or expired. A small decider, whole in one file.
+
+The bytes lie outside, under the key `blob`, and are there before the event is: a file object without bytes never was.
+Whoever reads or uses a file asks `usable` first, since a file is gone the second it expires, whenever that is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, assert_never
+
+from events.errors import FileNotFound, Rejected
+from events.event import Event, Recorded
+from events.objects import File
+
+STATE_SCHEMA = 1
+
+# What tools may read, and what a message may show as an image (BEHAVIOUR.md, "Errors"). Runs write assistants_output.
+FOR_TOOLS = ("assistants", "assistants_output")
+FOR_IMAGES = ("vision", "assistants", "assistants_output")
+
+
+class FileCreated(Event):
+    """`expires_at` in seconds since the epoch; null for a file that stays."""
+
+    type: Literal["file.created"] = "file.created"
+    filename: str
+    purpose: str
+    bytes: int
+    sha256: str
+    content_type: str
+    expires_at: int | None
+    blob: str
+
+
+class FileDeleted(Event):
+    type: Literal["file.deleted"] = "file.deleted"
+
+
+class FileExpired(Event):
+    """The file was gone at its expires_at; this event is when its bytes were let go."""
+
+    type: Literal["file.expired"] = "file.expired"
+
+
+FileEvent = FileCreated | FileDeleted | FileExpired
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    id: str
+    exists: bool = False
+    sha256: str = ""
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFile:
+    """`expires_after` in seconds from now; null for never."""
+
+    filename: str
+    purpose: str
+    bytes: int
+    sha256: str
+    content_type: str
+    expires_after: int | None
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteFile:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireFile:
+    """Nothing happens where the file is gone already or its time is not up."""
+
+
+FileCommand = CreateFile | DeleteFile | ExpireFile
+
+
+def decide(state: FileState, command: FileCommand, at: datetime) -> list[FileEvent]:
+    """Raises FileNotFound for a file that is not there, Rejected where it would be made of other bytes."""
+    match command:
+        case CreateFile():
+            if state.exists:
+                if state.sha256 != command.sha256:
+                    raise Rejected(f"File {state.id} already exists.")
+                return []
+            return [_created(command, at)]
+        case DeleteFile():
+            if not state.exists or _overdue(state, at):
+                raise FileNotFound(state.id)
+            return [FileDeleted()]
+        case ExpireFile():
+            return [FileExpired()] if state.exists and _overdue(state, at) else []
+        case _:
+            assert_never(command)
+
+
+def evolve(state: FileState, recorded: Recorded[FileEvent]) -> FileState:
+    match recorded.event:
+        case FileCreated(sha256=sha256, expires_at=expires_at):
+            return replace(state, exists=True, sha256=sha256, expires_at=expires_at)
+        case FileDeleted() | FileExpired():
+            return FileState(state.id)
+        case _:
+            assert_never(recorded.event)
+
+
+def usable(file: File | None, id: str, purposes: Collection[str], at: datetime) -> None:
+    """Raises FileNotFound for a file that is not there (`file` is a fact of the view), Rejected for its purpose."""
+    if file is None or expired(file, at):
+        raise FileNotFound(id)
+    if file.purpose not in purposes:
+        wanted = " or ".join(f"'{purpose}'" for purpose in purposes)
+        message = f"File {id} has the purpose '{file.purpose}'; to be used here it needs the purpose {wanted}."
+        raise Rejected(message, param="file_id", code="invalid_file_purpose")
+
+
+def expired(file: File, at: datetime) -> bool:
+    return file.expires_at is not None and at.timestamp() >= file.expires_at
+
+
+def _overdue(state: FileState, at: datetime) -> bool:
+    return state.expires_at is not None and at.timestamp() >= state.expires_at
+
+
+def _created(command: CreateFile, at: datetime) -> FileCreated:
+    expires_at = None if command.expires_after is None else int(at.timestamp()) + command.expires_after
+    return FileCreated(
+        filename=command.filename,
+        purpose=command.purpose,
+        bytes=command.bytes,
+        sha256=command.sha256,
+        content_type=command.content_type,
+        expires_at=expires_at,
+        blob=command.blob,
+    )

@@ -1,0 +1,191 @@
+"""The upload stream: created, parts added, then completed, cancelled or expired. A small decider, whole in one file.
+
+The parts themselves are facts of the view: the state only counts them, so that it does not grow with their number.
+Completing makes a file, in that file's own stream and before the upload says so, under an id that follows from the
+upload's: where a crash comes between, completing again finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, assert_never
+
+from events.errors import NotFound, Rejected
+from events.event import Event, Recorded
+
+STATE_SCHEMA = 1
+LIFETIME = 3600
+MAX_BYTES = 8 * 1024**3
+MAX_PARTS = 10_000
+
+UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
+
+
+class UploadCreated(Event):
+    """`bytes` and `content_type` are what the client announced; `expires_after` is for the file, in seconds."""
+
+    type: Literal["upload.created"] = "upload.created"
+    filename: str
+    purpose: str
+    bytes: int
+    content_type: str
+    expires_after: int | None
+    expires_at: int
+
+
+class UploadPartAdded(Event):
+    """The part's bytes lie under its own id."""
+
+    type: Literal["upload.part_added"] = "upload.part_added"
+    part_id: str
+    bytes: int
+    sha256: str
+
+
+class UploadCompleted(Event):
+    type: Literal["upload.completed"] = "upload.completed"
+    part_ids: list[str]
+    file_id: str
+
+
+class UploadCancelled(Event):
+    type: Literal["upload.cancelled"] = "upload.cancelled"
+
+
+class UploadExpired(Event):
+    type: Literal["upload.expired"] = "upload.expired"
+
+
+UploadEvent = UploadCreated | UploadPartAdded | UploadCompleted | UploadCancelled | UploadExpired
+
+
+@dataclass(frozen=True, slots=True)
+class UploadState:
+    """`parts` and `received` (bytes) count what was added, used in the end or not."""
+
+    id: str
+    status: UploadStatus | None = None
+    bytes: int = 0
+    parts: int = 0
+    received: int = 0
+    expires_at: int = 0
+    file_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateUpload:
+    filename: str
+    purpose: str
+    bytes: int
+    content_type: str
+    expires_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddPart:
+    part_id: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteUpload:
+    """`sizes` are facts of the view: the bytes of each of `part_ids`, null where the upload has no such part."""
+
+    part_ids: Sequence[str]
+    sizes: Sequence[int | None]
+    file_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelUpload:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireUpload:
+    """Nothing happens where the upload has ended or its time is not up."""
+
+
+UploadCommand = CreateUpload | AddPart | CompleteUpload | CancelUpload | ExpireUpload
+
+
+def decide(state: UploadState, command: UploadCommand, at: datetime) -> list[UploadEvent]:
+    """Raises NotFound where there is no such upload, Rejected where it has ended or the parts are not right."""
+    match command:
+        case CreateUpload():
+            if state.status is not None:
+                raise Rejected(f"Upload {state.id} already exists.")
+            return [_created(command, at)]
+        case AddPart():
+            _require_open(state, at)
+            if state.parts >= MAX_PARTS:
+                raise Rejected(f"Upload {state.id} has {MAX_PARTS} parts, which is the limit.")
+            if state.received + command.bytes > MAX_BYTES:
+                raise Rejected(f"The parts of upload {state.id} would exceed the limit of {MAX_BYTES} bytes in total.")
+            return [UploadPartAdded(part_id=command.part_id, bytes=command.bytes, sha256=command.sha256)]
+        case CompleteUpload():
+            _require_open(state, at)
+            _check_parts(state, command)
+            return [UploadCompleted(part_ids=list(command.part_ids), file_id=command.file_id)]
+        case CancelUpload():
+            _require_open(state, at)
+            return [UploadCancelled()]
+        case ExpireUpload():
+            return [UploadExpired()] if state.status == "pending" and _overdue(state, at) else []
+        case _:
+            assert_never(command)
+
+
+def evolve(state: UploadState, recorded: Recorded[UploadEvent]) -> UploadState:
+    match recorded.event:
+        case UploadCreated(bytes=announced, expires_at=expires_at):
+            return replace(state, status="pending", bytes=announced, expires_at=expires_at)
+        case UploadPartAdded(bytes=added):
+            return replace(state, parts=state.parts + 1, received=state.received + added)
+        case UploadCompleted(file_id=file_id):
+            return replace(state, status="completed", file_id=file_id)
+        case UploadCancelled():
+            return replace(state, status="cancelled")
+        case UploadExpired():
+            return replace(state, status="expired")
+        case _:
+            assert_never(recorded.event)
+
+
+def _overdue(state: UploadState, at: datetime) -> bool:
+    return at.timestamp() >= state.expires_at
+
+
+def _require_open(state: UploadState, at: datetime) -> None:
+    if state.status is None:
+        raise NotFound("upload", state.id)
+    status = "expired" if state.status == "pending" and _overdue(state, at) else state.status
+    if status != "pending":
+        raise Rejected(f"Upload {state.id} is {status}: it takes no more parts and cannot be completed or cancelled.")
+
+
+def _check_parts(state: UploadState, command: CompleteUpload) -> None:
+    if len(set(command.part_ids)) < len(command.part_ids):
+        raise Rejected("A part is named more than once.", param="part_ids")
+    total = 0
+    for id, size in zip(command.part_ids, command.sizes, strict=True):
+        if size is None:
+            raise Rejected(f"Upload {state.id} has no part '{id}'.", param="part_ids")
+        total += size
+    if total != state.bytes:
+        message = f"The parts have {total} bytes in total, but the upload was created for {state.bytes} bytes."
+        raise Rejected(message, param="part_ids")
+
+
+def _created(command: CreateUpload, at: datetime) -> UploadCreated:
+    return UploadCreated(
+        filename=command.filename,
+        purpose=command.purpose,
+        bytes=command.bytes,
+        content_type=command.content_type,
+        expires_after=command.expires_after,
+        expires_at=int(at.timestamp()) + LIFETIME,
+    )
