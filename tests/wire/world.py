@@ -24,7 +24,7 @@ class Asis(str):
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A request and the error it must bring. `{names}` in it stand for ids; `message` None is any."""
+    """A request and the error it must bring. `{names}` in it stand for ids. A `message` may end in "…"; None is any."""
 
     request: str  # "POST /threads"
     body: Any = None
@@ -99,8 +99,11 @@ def wrong_with(answer: Answer, bad: Bad, ids: Ids) -> str | None:
     error = answer.body["error"]
     if list(error) != ["message", "type", "param", "code"] or not error["message"]:
         return f"not the API's shape: {error}"
-    wanted = (filled(bad.message, ids) or error["message"], "invalid_request_error", bad.param, bad.code)
-    found = (error["message"], error["type"], error["param"], error["code"])
+    message: str = filled(bad.message, ids) or "…"
+    begins = message.removesuffix("…")
+    said = begins if message.endswith("…") and error["message"].startswith(begins) else error["message"]
+    wanted = (message.removesuffix("…"), "invalid_request_error", bad.param, bad.code)
+    found = (said, error["type"], error["param"], error["code"])
     if found != wanted:
         return f"wanted {wanted}, found {found}"
     lacking = {"x-request-id", "openai-processing-ms", "openai-version"} - {name.lower() for name in answer.headers}

@@ -1,0 +1,160 @@
+"""What holds for every stream of every history, whatever of it was seen live. `Watcher` checks every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events import thread_events as e
+from events.errors import DomainError
+from events.event import Recorded
+from events.fold import opened_run, opened_step, run_patch
+from events.objects import Run, Step
+from events.thread_commands import (
+    BreakModelCall,
+    CallIds,
+    ClaimRun,
+    FinishModelCall,
+    Partial,
+    StartModelCall,
+    StopRun,
+)
+from events.thread_state import RunState
+from service.live import Live, LiveCall, LiveText
+from service.wire import v1, v2
+from service.wire.base import Wire
+from service.wire.stream import RunStream
+from tests.events.histories import World
+from tests.wire.watching import Watcher
+
+
+class Audience:
+    """A world, and a watcher of each of its runs' streams: the first, and one for each submission of tool outputs."""
+
+    def __init__(self, random: Random, wire: Wire) -> None:
+        self.random = random
+        self.wire = wire
+        self.world = World(random)
+        self.watchers: list[tuple[str, Watcher]] = []
+        self.muttered: set[str] = set()
+        self._runs: dict[str, Run] = {}
+        self._steps: dict[str, Step] = {}
+
+    def play(self, length: int) -> None:
+        for _ in range(length):
+            command = self.world.next_command()
+            run = self.world.state.run
+            live = list(self._live(command, run))
+            try:
+                recorded = self.world.do(command)
+            except DomainError:
+                continue
+            if recorded and isinstance(command, ClaimRun):
+                recorded += self._begun_anew()
+            self._open_watchers(recorded)
+            self._tell(self._mixed(live, recorded) if recorded else [])
+
+    def _begun_anew(self) -> list[Recorded[Any]]:
+        """Who takes over a run makes its open call again, before anything else."""
+        run = self.world.state.run
+        if run is None or run.call is None:
+            return []
+        made = len(self.world.log)
+        return self.world.do(
+            StartModelCall(run.id, run.epoch, CallIds(f"msg_n{made}", f"step_m{made}", f"step_t{made}"))
+        )
+
+    def _live(self, command: Any, run: RunState | None) -> Iterator[Live]:
+        """What watchers saw of the command's call before its event: from nothing to all."""
+        call = run.call if run else None
+        if run is None or call is None or call.broken is not None:
+            return
+        if isinstance(command, ClaimRun):
+            # The process that dies had said something that nobody will hear of again.
+            self.muttered |= {call.message_id, call.tool_step_id}
+            yield self.random.choice(
+                (
+                    LiveText(run.id, call.message_id, call.message_step_id, call.started_at, "Hm"),
+                    LiveCall(run.id, call.tool_step_id, call.started_at, 0, f"call_{len(self.world.log)}", "f", "{"),
+                )
+            )
+        elif isinstance(command, FinishModelCall | BreakModelCall | StopRun) and command.epoch == run.epoch:
+            pieces = list(_pieces(run, command.said))
+            yield from pieces[: self.random.randint(0, len(pieces))]
+
+    def _mixed(self, live: list[Live], recorded: list[Recorded[Any]]) -> list[Any]:
+        """Pieces come before their events, but some are late."""
+        late = self.random.randint(0, len(live))
+        return [*live[:late], *recorded, *live[late:]]
+
+    def _open_watchers(self, recorded: list[Recorded[Any]]) -> None:
+        """Before the events are told: a stream begins with them, and needs its run as it was."""
+        for entry in recorded:
+            if isinstance(entry.event, e.RunCreated):
+                self.watchers.append((entry.event.run_id, Watcher(RunStream(self.wire))))
+            elif isinstance(entry.event, e.ToolOutputsSubmitted):
+                run, step = self._runs[entry.event.run_id], self._steps[entry.event.step_id]
+                self.watchers.append((run.id, Watcher(RunStream(self.wire, run=run, steps=[step]))))
+        for entry in recorded:
+            self._fold(entry)
+
+    def _fold(self, entry: Recorded[Any]) -> None:
+        if isinstance(entry.event, e.RunCreated):
+            self._runs[entry.event.run_id] = opened_run(entry)
+        elif isinstance(entry.event, e.StepCreated):
+            self._steps[entry.event.step_id] = opened_step(entry)
+        for name, value in (run_patch(entry) or {}).items():
+            object.__setattr__(self._runs[entry.event.run_id], name, value)
+
+    def _tell(self, items: list[Any]) -> None:
+        for _, watcher in self.watchers:
+            watcher.see(items)
+
+
+def _pieces(run: RunState, said: Partial) -> Iterator[Live]:
+    """As executors tell of what a model says: no calls once there is text."""
+    assert run.call is not None
+    call = run.call
+    for words, refusal in ((said.text, False), (said.refusal, True)):
+        for character in words:
+            yield LiveText(run.id, call.message_id, call.message_step_id, call.started_at, character, refusal)
+    if said.text or said.refusal:
+        return
+    for index, one in enumerate(said.tool_calls):
+        yield LiveCall(run.id, call.tool_step_id, call.started_at, index, one["id"], one["name"], "")
+        for character in one["arguments"]:
+            yield LiveCall(run.id, call.tool_step_id, call.started_at, index, None, None, character)
+
+
+@pytest.mark.parametrize("wire", [v1.WIRE, v2.WIRE])
+@settings(max_examples=6000, deadline=None)
+@given(random=st.builds(Random, st.integers(0, 2**32)), length=st.integers(1, 80))
+def test_every_stream_is_in_order_and_whole(wire: Wire, random: Random, length: int) -> None:
+    audience = Audience(random, wire)
+    audience.play(length)
+    for run_id, watcher in audience.watchers:
+        frames = watcher.frames
+        assert all(data.get("run_id", run_id) == run_id for _, data in frames[:-1] if isinstance(data, dict))
+        for id, ended in watcher.ended.items():
+            if ended["object"] == "thread.message" and id not in audience.muttered:
+                whole = [part for part in ended["content"] if part.get("refusal") or part["text"]["value"]]
+                assert watcher.content(id) == whole
+        _check_calls(watcher, audience.muttered)
+
+
+def _check_calls(watcher: Watcher, muttered: set[str]) -> None:
+    """The calls that deltas told of are those that the run requires."""
+    if "thread.run.requires_action" not in watcher.names:
+        return
+    run = watcher.data("thread.run.requires_action")
+    wanted = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    for step_id, calls in watcher.calls.items():
+        if step_id not in watcher.ended and step_id not in muttered:
+            told = [{**one, "function": {**one["function"]}} for _, one in sorted(calls.items())]
+            assert [one["function"].pop("output") for one in told] == [None] * len(told)
+            assert told == wanted
