@@ -42,7 +42,7 @@ class RunStream:
         # Objects that were shown, by id.
         self._steps = {step.id: step for step in steps}
         self._messages: dict[str, Message] = {}
-        # What live pieces said, by message and whether it is the refusal; by tool step and the call's index.
+        # What live pieces said: by message and whether it is the refusal; by tool step and index, each call's id first.
         self._parts: dict[tuple[str, bool], frames.Part] = {}
         self._calls: dict[tuple[str, int], list[str]] = {}
         # Steps (each with its message) that live pieces opened and no event has confirmed.
@@ -161,14 +161,14 @@ class RunStream:
         """What of a whole tool call was not shown yet."""
         if call["type"] != "function":
             return [frames.step_delta(step_id, {"index": index, **call})]
-        function = call["function"]
-        said = self._calls.get((step_id, index))
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
         told: list[bytes] = []
-        if said is None:
-            told.append(frames.step_delta(step_id, frames.first_piece(index, call["id"], function["name"])))
-        rest = _rest(function["arguments"], said or ())
-        if rest:
-            told.append(frames.step_delta(step_id, frames.next_piece(index, rest)))
+        if (step_id, index) not in self._calls:
+            told.append(frames.step_delta(step_id, frames.first_piece(index, call["id"], name)))
+        id, *pieces = self._calls.get((step_id, index), [call["id"]])
+        said = "".join(pieces)
+        if id == call["id"] and arguments.startswith(said) and arguments != said:
+            told.append(frames.step_delta(step_id, frames.next_piece(index, arguments[len(said) :])))
         return told
 
     def _step_changed(self, event: e.StepEnded | e.ToolOutputsSubmitted) -> list[bytes]:
@@ -195,19 +195,24 @@ class RunStream:
     def _rest_of_message(self, message: Message) -> list[bytes]:
         """What of a message was not shown yet: whole parts, or the end of a part that was shown in pieces."""
         told: list[bytes] = []
+        unmatched = {refusal for owner, refusal in self._parts if owner == message.id}
         for index, part in enumerate(message.content):
-            kind = part["type"]
-            shown = self._parts.get((message.id, kind == "refusal"))
-            if kind not in ("text", "refusal"):
-                told.append(frames.message_delta(message.id, {"index": index, **part}))
-                continue
-            text = part["text"]["value"] if kind == "text" else part["refusal"]
-            if shown is not None:
-                rest = _rest(text, shown.said)
-                told += [shown.piece(rest)] if rest else []
-            elif text:
+            if part["type"] not in ("text", "refusal"):
                 told.append(frames.message_delta(message.id, frames.whole_part(index, self._wire.part(part))))
-        return told
+                continue
+            refusal = part["type"] == "refusal"
+            words: str = part["refusal"] if refusal else part["text"]["value"]
+            shown = self._parts.get((message.id, refusal))
+            unmatched.discard(refusal)
+            if shown is None:
+                whole = frames.whole_part(index, self._wire.part(part))
+                told += [frames.message_delta(message.id, whole)] if words else []
+            elif not words.startswith(said := "".join(shown.said)):
+                return []
+            elif words != said:
+                told.append(shown.piece(words[len(said) :]))
+        # Of a process that had lost its claim some pieces may still have come: then the whole message follows at once.
+        return [] if unmatched else told
 
     def _message_ended(self, message: Message) -> bytes:
         status = "completed" if message.status == "completed" else "incomplete"
@@ -256,12 +261,19 @@ class RunStream:
         return [*told, frames.message_delta(item.message_id, frames.whole_part(index, shown))]
 
     def _call(self, run: Run, item: LiveCall) -> list[bytes]:
+        known = self._calls.get((item.step_id, item.index))
+        if (known is None) == (item.id is None):
+            # Its beginning was missed, or another attempt begins it again: events tell it, as far as it can be told.
+            self._deaf.add(item.step_id)
+            return []
         told = [] if item.step_id in self._steps else self._promise(run, item)
         if item.id is not None:
+            known = self._calls[item.step_id, item.index] = [item.id]
             told.append(frames.step_delta(item.step_id, frames.first_piece(item.index, item.id, item.name or "")))
+        assert known is not None
         if item.arguments:
             told.append(frames.step_delta(item.step_id, frames.next_piece(item.index, item.arguments)))
-        self._calls.setdefault((item.step_id, item.index), []).append(item.arguments)
+        known.append(item.arguments)
         return told
 
     def _promise(self, run: Run, item: LiveText | LiveCall) -> list[bytes]:
@@ -284,9 +296,3 @@ class RunStream:
         self._messages[message.id] = message
         shown = self._wire.message(message, streamed=True)
         return [frames.frame("thread.message.created", shown), frames.frame("thread.message.in_progress", shown)]
-
-
-def _rest(whole: str, shown: Sequence[str]) -> str:
-    """What follows the pieces that were shown; nothing where the whole goes otherwise."""
-    said = "".join(shown)
-    return whole[len(said) :] if whole.startswith(said) else ""
