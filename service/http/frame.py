@@ -11,11 +11,12 @@ import orjson
 import structlog
 from aiohttp import web
 
+from events.errors import NotFound
 from events.event import Origin
 from events.ids import new_id
 from service.http.deps import DEPS, ORIGIN, REQUEST_ID, WIRE, deps, wire
 from service.http.errors import ApiError, Handler
-from service.wire import v1, v2
+from service.wire import text, v1, v2
 
 log = structlog.get_logger()
 
@@ -25,6 +26,7 @@ DEFAULT_PROJECT = "proj_default"
 MAX_BODY = 64 * 1024 * 1024
 BODY_TIMEOUT = 60.0
 _WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
+_NOUNS = {"step_id": "run step"}
 _OPEN_PATHS = frozenset({"/healthz"})
 
 
@@ -59,6 +61,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     _check_key(request)
     request[ORIGIN] = Origin(project_id=DEFAULT_PROJECT, actor="key:default", request_id=request[REQUEST_ID])
     request[WIRE] = _version(request)
+    _check_ids(request)
     return await handler(request)
 
 
@@ -104,6 +107,13 @@ def _check_key(request: web.Request) -> None:
     if not hmac.compare_digest(key.encode(), request.app[DEPS].api_key.encode()):
         shown = f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) > 12 else "*" * len(key)
         raise ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+
+
+def _check_ids(request: web.Request) -> None:
+    """Raises NotFound for an id in the path that no object can have, and no database could be asked for."""
+    for name, id in request.match_info.items():
+        if not text.fit(id):
+            raise NotFound(_NOUNS.get(name) or name.removesuffix("_id"), id)
 
 
 def _version(request: web.Request) -> Any:

@@ -12,6 +12,7 @@ from service.database import Connection
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing
+from service.wire.query import object_id
 
 
 async def create(request: web.Request) -> web.Response:
@@ -52,7 +53,7 @@ async def page(request: web.Request) -> web.Response:
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
     async with deps(request).pool.acquire() as db:
         await threads.get(db, project_id, thread_id)
-        run_id = request.query.get("run_id") or None
+        run_id = object_id(request.query, "run_id")
         found = await messages.page(db, project_id, thread_id, cursor(request), run_id)
     return listing(request, found, wire(request).message)
 

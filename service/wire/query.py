@@ -23,8 +23,8 @@ def page(query: Mapping[str, str]) -> Page:
     return Page(
         limit=_limit(query.get("limit")),
         order=cast(Literal["asc", "desc"], order),
-        after=_id(query, "after"),
-        before=_id(query, "before"),
+        after=object_id(query, "after"),
+        before=object_id(query, "before"),
     )
 
 
@@ -36,7 +36,7 @@ def include(values: Sequence[str], known: Sequence[str]) -> frozenset[str]:
     return frozenset(values)
 
 
-def _id(query: Mapping[str, str], name: str) -> str | None:
+def object_id(query: Mapping[str, str], name: str) -> str | None:
     """Any id will do, but for one that no database could be asked for."""
     given = query.get(name)
     if given and not text.fit(given):

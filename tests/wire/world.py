@@ -16,12 +16,6 @@ WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"t
 Ids = dict[str, str]
 
 
-class Asis(str):
-    """Text of a case in which braces are braces."""
-
-    __slots__ = ()
-
-
 @dataclass(frozen=True, slots=True)
 class Bad:
     """A request and the error it must bring. `{names}` in it stand for ids. A `message` may end in "…"; None is any."""
@@ -32,7 +26,7 @@ class Bad:
     message: str | None = None
     param: str | None = None
     code: str | None = None
-    beta: str | None = V2
+    beta: str = V2
     headers: dict[str, str] | None = None
 
 
@@ -72,8 +66,6 @@ async def make_world(client: Client, model: ScriptedServer) -> Ids:
 def filled(value: Any, ids: Ids) -> Any:
     """The value with names replaced by ids, wherever it is a text with braces."""
     match value:
-        case Asis():
-            return str(value)
         case str():
             for name, id in ids.items():
                 value = value.replace("{" + name + "}", id)

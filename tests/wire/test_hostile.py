@@ -1,0 +1,196 @@
+"""What no SDK sends: text that cannot be kept, JSON that is none, numbers, depths and bodies without bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from service.database import Pool
+from service.http.frame import MAX_BODY
+from tests.client import V1, V2, Client
+from tests.scripted import ScriptedServer
+from tests.wire.test_limits import ids_of
+from tests.wire.world import Bad, failures, make_world
+
+UNFIT = "Invalid '{}': NUL characters and lone surrogates are not allowed."
+NUL, SURROGATE = rb"a\u0000b", rb"\ud800"
+INCLUDE = "step_details.tool_calls[*].file_search.results[*].content"
+STEPS = "GET /threads/{done}/runs/{done_run}/steps"
+
+
+def unfit(request: str, body: bytes, param: str, beta: str = V2) -> list[Bad]:
+    """The same with a NUL and with a lone surrogate in the place of `@`."""
+    return [
+        Bad(
+            request, body.replace(b"@", NUL), message=UNFIT.format(param), param=param, code="invalid_value", beta=beta
+        ),
+        Bad(request, body.replace(b"@", SURROGATE), beta=beta, **NOT_JSON),
+    ]
+
+
+NOT_JSON: dict[str, Any] = {"message": "We could not parse the JSON body of your request.…"}
+BODIES = [
+    *unfit("POST /assistants", b'{"model": "@"}', "model"),
+    *unfit("POST /assistants", b'{"model": "m", "name": "@"}', "name", V1),
+    *unfit("POST /threads", b'{"metadata": {"k": "@"}}', "metadata.k"),
+    *unfit("POST /threads", b'{"metadata": {"@": "v"}}', "metadata"),
+    *unfit("POST /threads", b'{"messages": [{"role": "user", "content": "@"}]}', "messages[0].content"),
+    *unfit("POST /threads/{thread}/messages", b'{"role": "user", "content": "@"}', "content"),
+    *unfit("POST /threads/{thread}/runs", b'{"assistant_id": "@"}', "assistant_id"),
+    *unfit(
+        "POST /assistants",
+        b'{"model": "m", "tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": ["@"]}}}]}',
+        "tools[0].function.parameters.a[0]",
+    ),
+    *unfit(
+        "POST /threads/{thread}/runs/run_no/submit_tool_outputs",
+        b'{"tool_outputs": [{"tool_call_id": "c", "output": "@"}]}',
+        "tool_outputs[0].output",
+    ),
+    *(
+        Bad("POST /assistants", raw, **NOT_JSON)
+        for raw in (b"{", b"model=gpt-4o", b'{"model": "m",}', b"\xff\xfe", b'{"model": NaN}', b'{"model": "\xc3"}')
+    ),
+    *(
+        Bad("POST /assistants", raw, message="The request body must be a JSON object.")
+        for raw in (b"[]", b'"model"', b"7", b"true")
+    ),
+    Bad("POST /assistants", b"null", param="model", code="missing_required_parameter"),
+    Bad("POST /assistants", b"   ", param="model", code="missing_required_parameter"),
+    Bad("POST /assistants", b"{" + b'"model":1,' * 10_000 + b'"model":2}', param="model", code="invalid_type"),
+    Bad(
+        "POST /assistants",
+        b'{"model": "m", "temperature": 1' + b"0" * 300 + b"}",
+        param="temperature",
+        code="decimal_above_max_value",
+    ),
+    Bad(
+        "POST /threads/{thread}/runs",
+        b'{"assistant_id": "{assistant}", "max_prompt_tokens": 99999999999999999999999}',
+        param="max_prompt_tokens",
+        code="invalid_type",
+    ),
+    Bad(
+        "POST /assistants",
+        b'{"model": "m", "tools": [' + b"[" * 1_000 + b"1" + b"]" * 1_000 + b"]}",
+        param="tools[0]",
+        code="invalid_type",
+    ),
+    *(
+        Bad(
+            request,
+            b'{"assistant_id": "a", "model": "m", "tools": [{"type": "function", "function": {"name": "f", '
+            b'"parameters": ' + b'{"a":' * 1_000 + b"1" + b"}" * 1_000 + b"}}]}",
+            param=param,
+            code=code,
+        )
+        for request, param, code in (
+            ("POST /threads/{thread}/runs", "tools[0].function.parameters", "invalid_value"),
+            ("POST /threads/runs", "tools[0].function.parameters", "invalid_value"),
+        )
+    ),
+    Bad("POST /assistants", b"[" * 100_000, **NOT_JSON),
+    Bad(
+        "POST /threads",
+        b'{"metadata": ' + b"[" * 900 + b"]" * 900 + b"}",
+        param="metadata",
+        code="invalid_type",
+    ),
+]
+
+
+@pytest.mark.parametrize("beta", [V1, V2])
+async def test_bodies(client: Client, pool: Pool, beta: str) -> None:
+    ids = await ids_of(client)
+    cases = [_with_ids(bad, ids, beta) for bad in BODIES]
+    assert await failures(client, pool, cases, ids) == []
+
+
+def _with_ids(bad: Bad, ids: dict[str, str], beta: str) -> Bad:
+    body = bad.body.replace(b"{assistant}", ids["assistant"].encode())
+    return Bad(bad.request, body, bad.status, bad.message, bad.param, bad.code, beta)
+
+
+# Ids with what Postgres refuses are ids that nothing has.
+PATHS = [
+    Bad("GET /assistants/a%00b", status=404),
+    Bad("DELETE /assistants/a%00b", status=404),
+    Bad("POST /assistants/%00", {"name": "n"}, status=404),
+    Bad("GET /threads/%00", status=404),
+    Bad("POST /threads/%00/messages", {"role": "user", "content": "Hi"}, status=404),
+    Bad("POST /threads/%00/runs", {"assistant_id": "{assistant}"}, status=404),
+    Bad("GET /threads/{done}/messages/%00", status=404),
+    Bad("GET /threads/{done}/messages/%ED%A0%80", status=404),
+    Bad("GET /threads/%FF", status=404),
+    Bad("POST /threads/{done}/messages/%00", {"metadata": {}}, status=404),
+    Bad("DELETE /threads/{done}/messages/%00", status=404),
+    Bad("GET /threads/{done}/runs/%00", status=404),
+    Bad("POST /threads/{done}/runs/%00/cancel", status=404),
+    Bad("GET /threads/{done}/runs/{done_run}/steps/%00", status=404),
+    Bad("GET /assistants/" + "a" * 6_000, status=404),
+    Bad("GET /assistants/..%2F..%2Fthreads", status=404),
+]
+LISTS = ("/assistants", "/threads/{done}/messages", "/threads/{done}/runs", "/threads/{done}/runs/{done_run}/steps")
+QUERIES = [
+    *(
+        Bad(f"GET {path}?{query}", param=param, code=code)
+        for path in LISTS
+        for query, param, code in (
+            ("limit=0", "limit", "integer_below_min_value"),
+            ("limit=-1", "limit", "integer_below_min_value"),
+            ("limit=101", "limit", "integer_above_max_value"),
+            ("limit=x", "limit", "invalid_type"),
+            ("limit=1.5", "limit", "invalid_type"),
+            ("limit=%D9%A1", "limit", "invalid_type"),
+            ("limit=" + "9" * 400, "limit", "invalid_type"),
+            ("order=up", "order", "invalid_value"),
+            ("order=DESC", "order", "invalid_value"),
+            ("order=%00", "order", "invalid_value"),
+            ("after=%00", "after", "invalid_value"),
+            ("before=a%00", "before", "invalid_value"),
+            ("after=%ED%A0%80&limit=0", "limit", "integer_below_min_value"),
+        )
+    ),
+    Bad("GET /threads/{done}/messages?run_id=%00", param="run_id", code="invalid_value"),
+    *(
+        Bad(
+            f"{request}?{query}",
+            body,
+            message=f"Invalid value: '{value}'. Supported values are: '{INCLUDE}'.",
+            param="include",
+            code="invalid_value",
+        )
+        for request, body in (
+            (STEPS, None),
+            (f"{STEPS}/{{step}}", None),
+            ("POST /threads/{done}/runs", {"assistant_id": "{assistant}"}),
+        )
+        for query, value in (
+            ("include[]=content", "content"),
+            ("include%5B%5D=content%5B*%5D", "content[*]"),
+            ("include=x", "x"),
+            (f"include[]={INCLUDE}&include[]=%2A", "*"),
+        )
+    ),
+]
+
+
+async def test_paths_and_queries(client: Client, model: ScriptedServer, pool: Pool) -> None:
+    ids = await make_world(client, model)
+    assert await failures(client, pool, PATHS + QUERIES, ids) == []
+
+
+async def test_include_however_it_is_encoded(client: Client, model: ScriptedServer) -> None:
+    ids = await make_world(client, model)
+    path = f"/threads/{ids['done']}/runs/{ids['done_run']}/steps"
+    plain = await client.get(path)
+    for name in ("include[]", "include%5B%5D", "include"):
+        for value in (INCLUDE, INCLUDE.replace("[*]", "%5B%2A%5D")):
+            assert await client.get(f"{path}?{name}={value}") == plain
+
+
+async def test_a_body_over_the_limit(client: Client, pool: Pool) -> None:
+    body = orjson.dumps({"model": "m", "name": "n" * MAX_BODY})
+    assert await failures(client, pool, [Bad("POST /assistants", body, status=413)], {}) == []
