@@ -63,7 +63,7 @@ def attached(tool_resources: Mapping[str, Any], event: e.MessageAdded) -> Patch 
     brought = [
         attachment["file_id"]
         for attachment in event.attachments
-        if any(tool["type"] == "code_interpreter" for tool in attachment["tools"])
+        if any(tool["type"] == "code_interpreter" for tool in attachment.get("tools", ()))
     ]
     if not brought:
         return None

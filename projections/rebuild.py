@@ -13,7 +13,7 @@ from typing import Any
 
 from events import store
 from events.event import Recorded
-from projections import assistants, messages, runs, steps, threads
+from projections import assistants, files, messages, runs, steps, threads, uploads
 from projections.rows import Connection
 from sql import queries
 
@@ -25,6 +25,8 @@ Project = Callable[[Connection, Sequence[Recorded[Any]]], Awaitable[None]]
 # What follows each kind of stream.
 VIEWS: Mapping[str, tuple[Project, ...]] = {
     "assistant": (assistants.project,),
+    "file": (files.project,),
+    "upload": (uploads.project,),
     "thread": (threads.project, messages.project, runs.project, steps.project),
 }
 

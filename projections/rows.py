@@ -24,6 +24,14 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Overdue:
+    """A stream whose time is up."""
+
+    id: str
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cursor:
     """What part of a list is asked for: `limit` objects in `order`, behind the id `after` and in front of `before`."""
 

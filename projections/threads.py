@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from events import thread_events as e
 from events.errors import NotFound
 from events.event import Recorded
-from events.fold import opened_thread
+from events.fold import attached, opened_thread
 from events.objects import Thread
 from projections.rows import Connection, changed, dump, merged
 from sql import queries
@@ -24,10 +24,19 @@ async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> N
                 await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, body)
             case e.ThreadModified(changes=changes):
                 await db.execute(_SQL["replace"], id, changed(await db.fetchval(_SQL["lock"], id), changes))
+            case e.MessageAdded(attachments=[_, *_]) as added:
+                await _attach(db, id, added)
             case e.ThreadDeleted():
                 await db.execute(_SQL["delete"], id)
             case _:
                 pass
+
+
+async def _attach(db: Connection, id: str, added: e.MessageAdded) -> None:
+    body = await db.fetchval(_SQL["lock"], id)
+    resources = attached(merged(body)["tool_resources"], added)
+    if resources is not None:
+        await db.execute(_SQL["replace"], id, changed(body, {"tool_resources": resources}))
 
 
 async def get(db: Connection, project_id: str, thread_id: str) -> Thread:

@@ -14,16 +14,20 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic import TypeAdapter
 
 import projections.assistants
+import projections.files
 import projections.messages
 import projections.runs
 import projections.steps
 import projections.threads
-from events import assistant, store, thread_decide, thread_state
+import projections.uploads
+from events import assistant, file, store, thread_decide, thread_state, upload
 from events.assistant import AssistantCommand, AssistantState
-from events.errors import Conflict, NotFound
+from events.errors import Conflict, FileNotFound, NotFound
 from events.event import Origin, Recorded, now
+from events.file import FileCommand, FileState
 from events.thread_commands import ThreadCommand
 from events.thread_state import ThreadState
+from events.upload import UploadCommand, UploadState
 from service.database import Connection, Pool
 from service.feed import Feed
 
@@ -60,6 +64,24 @@ ASSISTANT: Kind[AssistantState, AssistantCommand] = Kind(
     assistant.evolve,
     TypeAdapter(AssistantState),
     (projections.assistants.project,),
+)
+FILE: Kind[FileState, FileCommand] = Kind(
+    "file",
+    file.STATE_SCHEMA,
+    FileState,
+    file.decide,
+    file.evolve,
+    TypeAdapter(FileState),
+    (projections.files.project,),
+)
+UPLOAD: Kind[UploadState, UploadCommand] = Kind(
+    "upload",
+    upload.STATE_SCHEMA,
+    UploadState,
+    upload.decide,
+    upload.evolve,
+    TypeAdapter(UploadState),
+    (projections.uploads.project,),
 )
 THREAD: Kind[ThreadState, ThreadCommand] = Kind(
     "thread",
@@ -129,6 +151,11 @@ class Writer:
                 return Written(recorded, state, recorded[-1].version)
         raise Conflict(stream_id)
 
+    async def load_upload(self, origin: Origin, upload_id: str) -> UploadState:
+        """The upload's state as of now. Raises NotFound for another project's."""
+        async with self.pool.acquire() as db:
+            return (await self._load(db, UPLOAD, origin, upload_id))[0]
+
     async def load_thread(self, thread_id: str) -> ThreadState:
         """The thread's state as of now, whatever its project: for supervisors and executors."""
         async with self.pool.acquire() as db:
@@ -138,7 +165,7 @@ class Writer:
     async def _load(self, db: Connection, kind: Kind[S, C], origin: Origin, stream_id: str) -> tuple[S, store.Head]:
         head = await store.head(db, stream_id, kind.name)
         if head.project_id is not None and head.project_id != origin.project_id:
-            raise NotFound(kind.name, stream_id)
+            raise FileNotFound(stream_id) if kind.name == FILE.name else NotFound(kind.name, stream_id)
         return await _state(db, kind, stream_id, head), head
 
     async def _append(

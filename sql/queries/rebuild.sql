@@ -4,6 +4,13 @@ SELECT kind, version FROM streams WHERE stream_id = $1 FOR UPDATE;
 -- name: drop_assistant
 DELETE FROM assistants WHERE assistant_id = $1;
 
+-- name: drop_file
+DELETE FROM files WHERE file_id = $1;
+
+-- name: drop_upload
+WITH no_parts AS (DELETE FROM upload_parts WHERE upload_id = $1)
+DELETE FROM uploads WHERE upload_id = $1;
+
 -- name: drop_thread
 WITH no_messages AS (DELETE FROM messages WHERE thread_id = $1),
      no_runs AS (DELETE FROM runs WHERE thread_id = $1),
@@ -13,6 +20,14 @@ DELETE FROM threads WHERE thread_id = $1;
 -- name: rows_assistant
 SELECT 'assistants' AS view, assistant_id AS id, to_json(assistants)::text AS content
 FROM assistants WHERE assistant_id = $1;
+
+-- name: rows_file
+SELECT 'files' AS view, file_id AS id, to_json(files)::text AS content FROM files WHERE file_id = $1;
+
+-- name: rows_upload
+SELECT 'uploads' AS view, upload_id AS id, to_json(uploads)::text AS content FROM uploads WHERE upload_id = $1
+UNION ALL
+SELECT 'upload_parts', part_id, to_json(upload_parts)::text FROM upload_parts WHERE upload_id = $1;
 
 -- name: rows_thread
 SELECT 'threads' AS view, thread_id AS id, to_json(threads)::text AS content FROM threads WHERE thread_id = $1

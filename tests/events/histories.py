@@ -133,7 +133,10 @@ class World:
     def _message(self) -> NewMessage:
         text = self.random.choice(("", "Hi", "Grüße, 世界 🎉", 'quo"te\\'))
         content = [{"type": "text", "text": {"value": text, "annotations": []}}]
-        return NewMessage(self._id("msg"), self.random.choice(("user", "user", "assistant")), content, (), {})
+        tool = self.random.choice(("code_interpreter", "file_search"))
+        file_id = f"file-{self.random.randrange(5)}"
+        attachments = self.random.choice(((), (), [{"file_id": file_id, "tools": [{"type": tool}]}]))
+        return NewMessage(self._id("msg"), self.random.choice(("user", "user", "assistant")), content, attachments, {})
 
     def _add(self) -> AddMessage:
         return AddMessage(self._message())

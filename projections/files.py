@@ -1,0 +1,81 @@
+"""The files of a project. Every read is as of a moment: a file is gone when it expires, noticed or not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, assert_never
+
+from events.errors import FileNotFound
+from events.event import Recorded
+from events.file import FileCreated, FileDeleted, FileEvent, FileExpired
+from events.fold import opened_file
+from events.objects import File
+from projections.rows import Connection, Cursor, Overdue, Page, dump, merged
+from sql import queries
+
+_SQL = queries("files")
+
+
+async def project(db: Connection, batch: Sequence[Recorded[FileEvent]]) -> None:
+    for recorded in batch:
+        match recorded.event:
+            case FileCreated():
+                made = opened_file(recorded)  # type: ignore[arg-type]
+                place = (made.id, recorded.project_id, recorded.at)
+                await db.execute(_SQL["insert"], *place, made.purpose, made.expires_at, made.blob, dump(made))
+            case FileDeleted() | FileExpired():
+                await db.execute(_SQL["delete"], recorded.stream_id)
+            case _:
+                assert_never(recorded.event)
+
+
+async def get(db: Connection, project_id: str, file_id: str, at: datetime) -> File:
+    """Raises FileNotFound."""
+    body = await db.fetchval(_SQL["get"], file_id, project_id, int(at.timestamp()))
+    if body is None:
+        raise FileNotFound(file_id)
+    return File(**merged(body))
+
+
+async def some(db: Connection, project_id: str, file_ids: Collection[str], at: datetime) -> dict[str, File]:
+    """Those of the files that are there, by id."""
+    rows = await db.fetch(_SQL["some"], list(file_ids), project_id, int(at.timestamp()))
+    found = [File(**merged(row["body"])) for row in rows]
+    return {file.id: file for file in found}
+
+
+async def page(db: Connection, project_id: str, cursor: Cursor, purpose: str | None, at: datetime) -> Page[File]:
+    """Files of one purpose, or of all. Raises FileNotFound for a cursor that never was."""
+    places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*places)
+    rows = await db.fetch(
+        _SQL[f"list_{cursor.scan}"],
+        project_id,
+        int(at.timestamp()),
+        purpose,
+        *(lower or (None, None)),
+        *(upper or (None, None)),
+        cursor.limit + 1,
+    )
+    return cursor.page([File(**merged(row["body"])) for row in rows])
+
+
+async def overdue(db: Connection, at: datetime, limit: int) -> list[Overdue]:
+    """Files of all projects whose time was up before this, the longest first."""
+    rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
+    return [Overdue(row["id"], row["project_id"]) for row in rows]
+
+
+async def unowned(db: Connection, keys: Collection[str]) -> list[str]:
+    """Those of the blobs' keys that no file and no part of a pending upload has."""
+    return [row["key"] for row in await db.fetch(_SQL["unowned"], list(keys))]
+
+
+async def _place(db: Connection, project_id: str, file_id: str | None) -> tuple[Any, str] | None:
+    if file_id is None:
+        return None
+    row = await db.fetchrow(_SQL["place"], file_id, project_id)
+    if row is None:
+        raise FileNotFound(file_id)
+    return row["created_at"], row["id"]

@@ -1,0 +1,128 @@
+"""Blobs in a local folder: one file a key, written beside, synced, then renamed, readable by us alone."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import suppress
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, ParamSpec, TypeVar
+
+from service.storage.base import CHUNK, BlobMissing, StorageError, Stored
+
+PAGE = 1000
+# What is being written; also the name of what a crash leaves half-written.
+UNFINISHED = ".unfinished"
+P = ParamSpec("P")
+R = TypeVar("R")
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,200}")
+
+
+class FolderBlobs:
+    """Blobs under `path`, which is made where it is missing. Raises StorageError where it cannot be."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"Cannot use the folder {path}: {error.strerror}") from error
+
+    async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Stored:
+        final = self._file(key)
+        unfinished = final.with_name(key + UNFINISHED)
+        try:
+            with await _off_loop(key, _create, unfinished) as file:
+                stored = await _fill(key, file, chunks)
+                await _off_loop(key, _keep, file, final)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        return stored
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        try:
+            with await asyncio.to_thread(open, self._file(key), "rb", 0) as file:
+                while piece := await asyncio.to_thread(file.read, CHUNK):
+                    yield piece
+        except FileNotFoundError:
+            raise BlobMissing(key) from None
+        except OSError as error:
+            raise StorageError(f"Cannot read {key}: {error.strerror}") from error
+
+    async def delete(self, keys: Collection[str]) -> None:
+        def unlink() -> None:
+            for key in keys:
+                with suppress(FileNotFoundError):
+                    os.unlink(self._path / key if key.endswith(UNFINISHED) else self._file(key))
+
+        try:
+            await asyncio.to_thread(unlink)
+        except OSError as error:
+            raise StorageError(f"Cannot delete: {error.strerror}") from error
+
+    async def older(self, than: datetime) -> AsyncIterator[list[str]]:
+        with os.scandir(self._path) as entries:
+            found = _older(entries, than.timestamp())
+            while page := await asyncio.to_thread(lambda: list(islice(found, PAGE))):
+                yield page
+
+    def _file(self, key: str) -> Path:
+        """Keys are ours, never a client's; still none leads out of the folder."""
+        assert _KEY.fullmatch(key), key
+        return self._path / key
+
+
+async def _off_loop(key: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Raises StorageError where the file system refuses."""
+    try:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    except OSError as error:
+        raise StorageError(f"Cannot write {key}: {error.strerror}") from error
+
+
+def _create(path: Path) -> BinaryIO:
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", 0)
+
+
+async def _fill(key: str, file: BinaryIO, chunks: AsyncIterator[bytes]) -> Stored:
+    """Writes and hashes off the event loop, a CHUNK at a time however small the pieces are."""
+    digest, size, held = hashlib.sha256(), 0, bytearray()
+
+    def flush(piece: bytes) -> None:
+        digest.update(piece)
+        view = memoryview(piece)
+        while view:
+            view = view[file.write(view) :]
+
+    async for chunk in chunks:
+        held += chunk
+        size += len(chunk)
+        if len(held) >= CHUNK:
+            await _off_loop(key, flush, bytes(held))
+            held.clear()
+    await _off_loop(key, flush, bytes(held))
+    return Stored(size, digest.hexdigest())
+
+
+def _keep(file: BinaryIO, final: Path) -> None:
+    """The file under its name, both on disk."""
+    os.fsync(file.fileno())
+    os.rename(f"{final}{UNFINISHED}", final)
+    folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _older(entries: Iterator[os.DirEntry[str]], than: float) -> Iterator[str]:
+    for entry in entries:
+        with suppress(FileNotFoundError):
+            if entry.stat(follow_symlinks=False).st_mtime < than:
+                yield entry.name

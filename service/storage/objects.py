@@ -1,0 +1,87 @@
+"""Blobs in S3, Google Cloud Storage or Azure, by obstore; credentials come from AWS_*, GOOGLE_*, AZURE_*.
+
+A write that breaks off leaves nothing to be seen; the parts it had sent are the bucket's own to clean up (in S3 by the
+rule AbortIncompleteMultipartUpload).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Collection
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore, from_url
+
+from service.storage.base import CHUNK, BlobMissing, StorageError, Stored
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
+PAGE = 1000
+# Parts of a multipart write: S3 takes 10,000 of them, 8 GB fit. Two under way at once bound what a write holds.
+WRITE_PART = 8 * CHUNK
+WRITES_AT_ONCE = 2
+# A request's whole time, the reading of 8 GB included; a connection that hangs is noticed sooner.
+OPTIONS: ClientConfig = {
+    "timeout": timedelta(hours=1),
+    "connect_timeout": timedelta(seconds=10),
+    "read_timeout": timedelta(seconds=60),
+    "allow_http": True,
+}
+
+
+class ObjectBlobs:
+    """Blobs under a URL such as s3://bucket/prefix. Raises StorageError for one that is none."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._store: ObjectStore = from_url(url, client_options=OPTIONS)
+        except (BaseError, ValueError) as error:
+            raise StorageError(f"Cannot use {url}: {error}") from error
+
+    async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Stored:
+        digest, size = hashlib.sha256(), 0
+        writer = obstore.open_writer_async(self._store, key, buffer_size=WRITE_PART, max_concurrency=WRITES_AT_ONCE)
+        async for chunk in chunks:
+            digest.update(chunk)
+            size += len(chunk)
+            await _done(key, writer.write(chunk))
+        await _done(key, writer.close())
+        return Stored(size, digest.hexdigest())
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        try:
+            found = await obstore.get_async(self._store, key)
+            async for piece in found.stream(min_chunk_size=CHUNK):
+                yield bytes(piece)
+        except FileNotFoundError:
+            raise BlobMissing(key) from None
+        except (BaseError, OSError) as error:
+            raise StorageError(f"Cannot read {key}: {error}") from error
+
+    async def delete(self, keys: Collection[str]) -> None:
+        for key in keys:
+            try:
+                await obstore.delete_async(self._store, key)
+            except FileNotFoundError:
+                continue
+            except (BaseError, OSError) as error:
+                raise StorageError(f"Cannot delete {key}: {error}") from error
+
+    async def older(self, than: datetime) -> AsyncIterator[list[str]]:
+        try:
+            async for page in obstore.list(self._store, chunk_size=PAGE):
+                yield [found["path"] for found in page if found["last_modified"] < than]
+        except (BaseError, OSError) as error:
+            raise StorageError(f"Cannot list: {error}") from error
+
+
+async def _done(key: str, work: Awaitable[object]) -> None:
+    """Raises StorageError where a write failed."""
+    try:
+        await work
+    except (BaseError, OSError) as error:
+        raise StorageError(f"Cannot write {key}: {error}") from error

@@ -1,0 +1,47 @@
+-- name: insert
+INSERT INTO files (file_id, project_id, created_at, purpose, expires_at, blob, body)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: delete
+UPDATE files SET blob = NULL, body = '{}' WHERE file_id = $1;
+
+-- name: get
+SELECT body FROM files
+WHERE file_id = $1 AND project_id = $2 AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $3);
+
+-- name: some
+SELECT body FROM files
+WHERE file_id = ANY ($1::text[]) AND project_id = $2
+  AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $3);
+
+-- name: place
+SELECT created_at, file_id AS id FROM files WHERE file_id = $1 AND project_id = $2;
+
+-- name: list_asc
+SELECT body FROM files
+WHERE project_id = $1 AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $2)
+  AND ($3::text IS NULL OR purpose = $3)
+  AND ($4::timestamptz IS NULL OR (created_at, file_id) > ($4, $5))
+  AND ($6::timestamptz IS NULL OR (created_at, file_id) < ($6, $7))
+ORDER BY created_at, file_id
+LIMIT $8;
+
+-- name: list_desc
+SELECT body FROM files
+WHERE project_id = $1 AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $2)
+  AND ($3::text IS NULL OR purpose = $3)
+  AND ($4::timestamptz IS NULL OR (created_at, file_id) > ($4, $5))
+  AND ($6::timestamptz IS NULL OR (created_at, file_id) < ($6, $7))
+ORDER BY created_at DESC, file_id DESC
+LIMIT $8;
+
+-- name: overdue (a declared fan-out: the sweep's)
+SELECT file_id AS id, project_id FROM files
+WHERE blob IS NOT NULL AND expires_at <= $1
+ORDER BY expires_at
+LIMIT $2;
+
+-- name: unowned (a declared fan-out: the sweep's)
+SELECT key FROM unnest($1::text[]) AS found (key)
+WHERE NOT EXISTS (SELECT FROM files WHERE blob = key)
+  AND NOT EXISTS (SELECT FROM upload_parts WHERE part_id = key);

@@ -1,0 +1,125 @@
+"""What every store of bytes keeps to: a folder, and an S3-compatible server (moto's, in a process of its own)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from events.event import now
+from service.storage.base import CHUNK, BlobMissing, Blobs, StorageError
+from service.storage.folder import FolderBlobs
+from service.storage.objects import ObjectBlobs
+
+MOTO_START_S = 60.0
+
+
+async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+async def whole(blobs: Blobs, key: str) -> bytes:
+    return b"".join([piece async for piece in blobs.read(key)])
+
+
+async def keys(blobs: Blobs, age: timedelta = timedelta(0)) -> list[str]:
+    return sorted([key async for page in blobs.older(now() - age + timedelta(seconds=2)) for key in page])
+
+
+@pytest.fixture(params=["folder", "s3"])
+async def blobs(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Blobs]:
+    if request.param == "folder":
+        yield FolderBlobs(tmp_path / "blobs")
+        return
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port = probe.getsockname()[1]
+    moto = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from moto.server import main; main()",
+        f"-p{port}",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert moto.stderr is not None
+        async with asyncio.timeout(MOTO_START_S):
+            while b"Running on" not in await moto.stderr.readline():
+                assert not moto.stderr.at_eof()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        import aiohttp
+
+        async with aiohttp.ClientSession() as session, session.put(f"http://127.0.0.1:{port}/bucket") as made:
+            assert made.status == 200
+        yield ObjectBlobs("s3://bucket/some/prefix")
+    finally:
+        moto.kill()
+        await moto.wait()
+
+
+async def test_a_blob_is_read_as_it_was_written(blobs: Blobs) -> None:
+    pieces = [os.urandom(size) for size in (1, 100_000, 3 * CHUNK, 9 * CHUNK, 7)]
+    content = b"".join(pieces)
+    stored = await blobs.write("file-1", chunks(*pieces))
+    assert (stored.bytes, stored.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert await whole(blobs, "file-1") == content
+    empty = await blobs.write("file-2", chunks())
+    assert (empty.bytes, await whole(blobs, "file-2")) == (0, b"")
+
+
+async def test_what_breaks_off_leaves_nothing(blobs: Blobs) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"x" * (2 * CHUNK)
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await blobs.write("file-1", broken())
+    with pytest.raises(BlobMissing):
+        await whole(blobs, "file-1")
+    assert await keys(blobs) == []
+
+
+async def test_deleting_and_listing(blobs: Blobs) -> None:
+    for key in ("file-1", "file-2", "part_3"):
+        await blobs.write(key, chunks(b"x"))
+    assert await keys(blobs) == ["file-1", "file-2", "part_3"]
+    assert await keys(blobs, age=timedelta(hours=1)) == []
+    await blobs.delete(["file-1", "file-9", "part_3"])
+    assert await keys(blobs) == ["file-2"]
+
+
+async def test_a_folder_is_ours_alone_and_shows_what_a_crash_left(tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path / "blobs")
+    await blobs.write("file-1", chunks(b"x"))
+    assert stat.S_IMODE((tmp_path / "blobs").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "blobs" / "file-1").stat().st_mode) == 0o600
+    (tmp_path / "blobs" / "file-2.unfinished").write_bytes(b"half")
+    assert await keys(blobs) == ["file-1", "file-2.unfinished"]
+    await blobs.delete(["file-2.unfinished"])
+    assert await keys(blobs) == ["file-1"]
+
+
+async def test_what_cannot_be_used_says_so(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_bytes(b"")
+    with pytest.raises(StorageError, match="Cannot use the folder"):
+        FolderBlobs(tmp_path / "taken")
+    with pytest.raises(StorageError, match="Cannot use"):
+        ObjectBlobs("ftp://somewhere/else")
