@@ -121,7 +121,6 @@ class _RunV2(_AnyRun):
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
     parallel_tool_calls: Flag | None = None
-    reasoning_effort: ReasoningEffort | None = None
 
 
 class _RunV1(_AnyRun):
@@ -131,6 +130,7 @@ class _RunV1(_AnyRun):
 
 
 class Run(_RunV2):
+    reasoning_effort: ReasoningEffort | None = None
     additional_instructions: Instructions | None = None
     additional_messages: Annotated[list[Message], Field(max_length=MAX_MESSAGES)] | None = None
 

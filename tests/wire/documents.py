@@ -1,0 +1,83 @@
+"""The OpenAPI documents as JSON schemas, and what the real service does otherwise (BEHAVIOUR.md)."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+
+SPEC = Path(__file__).parent / "spec"
+
+# Keys that the document requires and the service does not send: version, schema, keys.
+NOT_SENT: list[tuple[str, str, set[str]]] = [
+    ("v1", "RunStepObject", {"metadata"}),
+    ("v2", "RunStepObject", {"metadata"}),
+    ("v1", "CreateRunRequest", {"thread_id"}),
+    ("v1", "CreateThreadAndRunRequest", {"thread_id"}),
+]
+# Properties that are null though the document forbids it: version, schema, property.
+NULL: list[tuple[str, str, str]] = [
+    ("v1", "RunObject", "instructions"),
+    ("v2", "RunObject", "instructions"),
+    ("v1", "RunObject", "usage"),
+    ("v1", "RunStepObject", "usage"),
+    ("v1", "ListMessagesResponse", "first_id"),
+    ("v1", "ListMessagesResponse", "last_id"),
+    ("v2", "ListMessagesResponse", "first_id"),
+    ("v2", "ListMessagesResponse", "last_id"),
+]
+# v2's messages over REST say nothing of how they ended.
+OVER_REST = {"status", "incomplete_details", "completed_at", "incomplete_at"}
+
+
+@cache
+def document(version: str) -> dict[str, Any]:
+    """The document as JSON schema, with the deviations above."""
+    loaded = yaml.load((SPEC / f"assistants-{version}.openapi.yaml").read_text(), yaml.CSafeLoader)
+    schemas = _as_json_schema(loaded["components"]["schemas"])
+    for of, name, keys in NOT_SENT:
+        if of == version:
+            schemas[name]["required"] = [key for key in schemas[name]["required"] if key not in keys]
+    for of, name, key in NULL:
+        if of == version:
+            properties = schemas[name]["properties"]
+            properties[key] = {"anyOf": [properties[key], {"type": "null"}]}
+    return {"components": {"schemas": schemas}}
+
+
+@cache
+def _validator(version: str, schema: str, rest: bool) -> Draft202012Validator:
+    found = document(version)
+    if rest and schema == "MessageObject" and version == "v2":
+        schemas = found["components"]["schemas"]
+        required = [key for key in schemas[schema]["required"] if key not in OVER_REST]
+        found = {"components": {"schemas": {**schemas, schema: {**schemas[schema], "required": required}}}}
+    return Draft202012Validator({"$ref": f"#/components/schemas/{schema}", **found})
+
+
+def problems(version: str, schema: str, value: Any, *, rest: bool = False) -> list[str]:
+    """Where a value is not what the document says; none where it is."""
+    errors = _validator(version, schema, rest).iter_errors(value)
+    return [f"{error.json_path}: {error.message[:300]}" for error in errors]
+
+
+def properties(version: str, schema: str) -> set[str]:
+    return set(document(version)["components"]["schemas"][schema]["properties"])
+
+
+def _as_json_schema(node: Any) -> Any:
+    """OpenAPI's `nullable`, which the v2 document uses too, in JSON schema's way."""
+    if isinstance(node, list):
+        return [_as_json_schema(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    plain = {key: _as_json_schema(value) for key, value in node.items() if key not in ("nullable", "example")}
+    # {allOf: [{$ref}, {nullable: true}]} makes all of it nullable.
+    parts = node.get("allOf", [])
+    inside = any(part == {"nullable": True} for part in parts if isinstance(part, dict))
+    if node.get("nullable") is True or inside:
+        return {"anyOf": [plain, {"type": "null"}]} if plain else {}
+    return plain

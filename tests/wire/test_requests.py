@@ -1,0 +1,224 @@
+"""Laws of requests: what the documents allow is taken and shown as they say; nothing else does more than a 400."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.errors import NotFound, Rejected
+from events.objects import Assistant
+from events.run_settings import run_settings
+from service.wire import fields, messages, requests, v1, v2
+from service.wire.base import Wire
+from tests.wire import bodies
+from tests.wire.documents import problems, properties
+
+WIRES: dict[str, Wire] = {"v1": v1.WIRE, "v2": v2.WIRE}
+SCHEMAS: dict[str, dict[str, type[fields.Request]]] = {
+    "v1": {
+        "CreateAssistantRequest": requests.AssistantV1,
+        "ModifyAssistantRequest": requests.AssistantChangeV1,
+        "CreateThreadRequest": requests.ThreadV1,
+        "ModifyThreadRequest": requests.MetadataChange,
+        "CreateMessageRequest": messages.MessageV1,
+        "ModifyMessageRequest": requests.MetadataChange,
+        "CreateRunRequest": requests.RunV1,
+        "CreateThreadAndRunRequest": requests.ThreadAndRunV1,
+        "ModifyRunRequest": requests.MetadataChange,
+        "SubmitToolOutputsRunRequest": requests.Outputs,
+    },
+    "v2": {
+        "CreateAssistantRequest": requests.Assistant,
+        "ModifyAssistantRequest": requests.AssistantChange,
+        "CreateThreadRequest": requests.Thread,
+        "ModifyThreadRequest": requests.ThreadChange,
+        "CreateMessageRequest": messages.Message,
+        "ModifyMessageRequest": requests.MetadataChange,
+        "CreateRunRequest": requests.Run,
+        "CreateThreadAndRunRequest": requests.ThreadAndRun,
+        "ModifyRunRequest": requests.MetadataChange,
+        "SubmitToolOutputsRunRequest": requests.Outputs,
+    },
+}
+VERSIONS = pytest.mark.parametrize("version", ["v1", "v2"])
+
+
+@pytest.mark.parametrize(("version", "schema"), [(v, schema) for v in SCHEMAS for schema in SCHEMAS[v]])
+def test_requests_have_the_documents_fields(version: str, schema: str) -> None:
+    assert set(SCHEMAS[version][schema].model_fields) == properties(version, schema)
+
+
+def parsers(wire: Wire) -> dict[str, Callable[[Any], Any]]:
+    return {
+        "CreateAssistantRequest": wire.create_assistant,
+        "ModifyAssistantRequest": wire.modify_assistant,
+        "CreateThreadRequest": wire.create_thread,
+        "ModifyThreadRequest": wire.modify_thread,
+        "CreateMessageRequest": wire.create_message,
+        "ModifyMessageRequest": wire.modify_metadata,
+        "CreateRunRequest": wire.create_run,
+        "CreateThreadAndRunRequest": wire.create_thread_and_run,
+        "SubmitToolOutputsRunRequest": wire.submit_tool_outputs,
+    }
+
+
+def valid(version: str, schema: str) -> bodies.Bodies:
+    made: dict[str, bodies.Bodies] = {
+        "CreateAssistantRequest": bodies.assistants(version),
+        "ModifyAssistantRequest": bodies.assistants(version),
+        "CreateThreadRequest": bodies.threads(version),
+        "ModifyThreadRequest": bodies.body({}, metadata=bodies.metadata),
+        "CreateMessageRequest": bodies.MESSAGES[version],
+        "ModifyMessageRequest": bodies.body({}, metadata=bodies.metadata),
+        "CreateRunRequest": bodies.runs(version),
+        "CreateThreadAndRunRequest": bodies.threads_and_runs(version),
+        "SubmitToolOutputsRunRequest": bodies.outputs,
+    }
+    return made[schema]
+
+
+ALL = [(version, schema) for version in WIRES for schema in parsers(v2.WIRE)]
+# Null where the document wants none or nothing: the service takes it, and so do we.
+_LOOSER = {"metadata", "tool_choice", "response_format", "truncation_strategy"}
+
+
+def _strict(body: Any) -> Any:
+    return {key: value for key, value in body.items() if value is not None or key not in _LOOSER}
+
+
+@pytest.mark.parametrize(("version", "schema"), ALL)
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_what_the_document_allows_is_taken(version: str, schema: str, data: st.DataObject) -> None:
+    body = data.draw(valid(version, schema))
+    assert problems(version, schema, _strict(body)) == []
+    parsers(WIRES[version])[schema](body)
+
+
+wild = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("\ud800") | st.just("a\x00"),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(max_size=3)
+            | st.sampled_from(
+                [
+                    "type",
+                    "function",
+                    "name",
+                    "tools",
+                    "content",
+                    "role",
+                    "metadata",
+                    "messages",
+                    "thread",
+                    "model",
+                    "text",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def spoiled(data: st.DataObject, value: Any) -> Any:
+    """The value with one place of it replaced by anything, or with a key more."""
+    if isinstance(value, dict) and value and data.draw(st.booleans()):
+        key = data.draw(st.sampled_from(list(value)))
+        return {**value, key: spoiled(data, value[key])}
+    if isinstance(value, dict) and data.draw(st.booleans()):
+        return {**value, data.draw(st.text(max_size=4)): data.draw(wild)}
+    if isinstance(value, list) and value and data.draw(st.booleans()):
+        place = data.draw(st.integers(0, len(value) - 1))
+        return [*value[:place], spoiled(data, value[place]), *value[place + 1 :]]
+    return data.draw(wild)
+
+
+@pytest.mark.parametrize(("version", "schema"), ALL)
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_any_body_is_taken_or_refused_in_the_apis_words(version: str, schema: str, data: st.DataObject) -> None:
+    body = data.draw(wild | valid(version, schema).map(lambda found: spoiled(data, found)))
+    said = "taken"
+    try:
+        parsers(WIRES[version])[schema](body)
+    except (Rejected, NotFound) as refused:
+        said = refused.message + (refused.param or "")
+    # What a client sent is repeated in the answer, which must be text.
+    assert 0 < len(said.encode()) < 4_000
+
+
+@VERSIONS
+def test_depth_and_size_have_bounds(version: str) -> None:
+    wire, deep = WIRES[version], "x"
+    for _ in range(100_000):
+        deep = [deep]  # type: ignore[assignment]
+    for parse in parsers(wire).values():
+        with pytest.raises(Rejected):
+            parse({"metadata": {"k": deep}, "model": deep, "messages": deep, "assistant_id": deep, "k" * 10**6: 1})
+
+
+def _assistant(settings: dict[str, Any]) -> Assistant:
+    return Assistant(id="asst_1", created_at=1, **settings)
+
+
+@VERSIONS
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_an_assistant_is_shown_as_it_was_asked_for(version: str, data: st.DataObject) -> None:
+    wire, body = WIRES[version], data.draw(bodies.assistants(version))
+    shown = wire.assistant(_assistant(wire.create_assistant(body)))
+    assert problems(version, "AssistantObject", shown) == []
+    for key, value in body.items():
+        if value is not None and key not in ("tools", "tool_resources", "response_format"):
+            assert shown[key] == value
+    assert [tool["type"] for tool in shown["tools"]] == [tool["type"] for tool in body.get("tools", [])]
+    for asked, tool in zip(body.get("tools", []), shown["tools"], strict=True):
+        if tool["type"] == "function":
+            wanted = {key: value for key, value in asked["function"].items() if value is not None}
+            assert {**tool["function"], **wanted} == tool["function"]
+    asked_format = body.get("response_format")
+    assert shown["response_format"] == ("auto" if asked_format in (None, "none") else asked_format)
+
+
+@VERSIONS
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_what_was_shown_can_be_asked_for_again(version: str, data: st.DataObject) -> None:
+    """Clients copy assistants so: the second is like the first."""
+    wire = WIRES[version]
+    first = wire.assistant(_assistant(wire.create_assistant(data.draw(bodies.assistants(version)))))
+    copied = {key: value for key, value in first.items() if key not in ("id", "object", "created_at")}
+    assert wire.assistant(_assistant(wire.create_assistant(copied))) == first
+
+
+@VERSIONS
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_run_has_its_assistants_settings_under_its_own(version: str, data: st.DataObject) -> None:
+    wire = WIRES[version]
+    assistant = _assistant(wire.create_assistant(data.draw(bodies.assistants(version))))
+    body = data.draw(bodies.runs(version))
+    asked = wire.create_run(body)
+    assert set(asked.overrides) == {
+        key
+        for key, value in body.items()
+        if value is not None and key not in ("assistant_id", "stream", "additional_instructions", "additional_messages")
+    }
+    # A choice among tools that the run may lack has tests of its own.
+    overrides = {key: value for key, value in asked.overrides.items() if key != "tool_choice"}
+    found = run_settings(assistant, overrides, asked.additional_instructions)
+    assert found.model == (body.get("model") or assistant.model)
+    assert found.temperature == (assistant.temperature if body.get("temperature") is None else body["temperature"])
+    added = asked.additional_instructions
+    assert not added or (found.instructions or "").endswith(added)
+    assert [message.role for message in asked.additional_messages] == [
+        message["role"] for message in body.get("additional_messages") or []
+    ]
