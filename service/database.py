@@ -29,6 +29,8 @@ MIGRATION_LOCK = 0x4556_5448
 DATABASE_ERRORS = (
     OSError,
     asyncpg.InterfaceError,
+    # What asyncpg raises where it uses a connection that the server is just closing.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,

@@ -18,7 +18,7 @@ import structlog
 from events.event import Recorded
 from events.thread_events import ThreadEvent
 from events.thread_state import ThreadState
-from service.database import CONNECT_TIMEOUT, Connection, connect
+from service.database import CONNECT_TIMEOUT, DATABASE_ERRORS, Connection, connect
 from service.errors import StartupError
 from sql import queries
 
@@ -73,7 +73,7 @@ class Peers:
                 await self._tell(self._db)
                 await self.look(self._db)
                 await asyncio.sleep(LOOK_EVERY)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StartupError, TimeoutError) as error:
+            except (*DATABASE_ERRORS, asyncpg.PostgresError, StartupError) as error:
                 log.warning("lost the direct connection", error=str(error) or type(error).__name__)
                 await self.leave()
                 await asyncio.sleep(RECONNECT_AFTER)
@@ -84,7 +84,7 @@ class Peers:
         if db is not None:
             try:
                 await db.close(timeout=CONNECT_TIMEOUT)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            except (*DATABASE_ERRORS, asyncpg.PostgresError):
                 db.terminate()
 
     async def look(self, db: Connection) -> frozenset[int]:

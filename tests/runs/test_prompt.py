@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.objects import Message, Run, Step
@@ -158,6 +158,7 @@ steps = st.builds(_called, st.none() | texts, st.lists(texts, min_size=1, max_si
 histories = st.lists(messages | steps, max_size=8)
 
 
+@settings(deadline=None)
 @given(histories, st.integers(-5, 200), texts, texts)
 def test_truncation(history: list[Unit], allowed: int, instructions: str, tools: str) -> None:
     head: Unit = [{"role": "system", "content": instructions}]
@@ -181,6 +182,7 @@ def test_truncation(history: list[Unit], allowed: int, instructions: str, tools:
             assert kept == history
 
 
+@settings(deadline=None)
 @given(histories, st.integers(0, 300), texts, texts)
 def test_what_surely_fits_does_fit(history: list[Unit], allowed: int, instructions: str, tools: str) -> None:
     """The quick look never says yes where counting says no, as a token is at least a byte."""

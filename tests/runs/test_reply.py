@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.thread_state import OpenCall
@@ -56,6 +56,7 @@ def collected(live: list[Live]) -> tuple[str, str, dict[int, tuple[str, str, str
     return text, refusal, {index: (id, name, arguments) for index, (id, name, arguments) in found.items()}
 
 
+@settings(deadline=None)
 @given(st.lists(words), st.lists(st.integers(0, 3), max_size=5))
 def test_words(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
@@ -66,6 +67,7 @@ def test_words(events: list[ModelEvent], sizes: list[int]) -> None:
     assert made.finished == DONE
 
 
+@settings(deadline=None)
 @given(calls(), st.lists(st.integers(0, 3), max_size=5))
 def test_tool_calls(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
@@ -78,6 +80,7 @@ def test_tool_calls(events: list[ModelEvent], sizes: list[int]) -> None:
     assert len({id for id, _, _ in said.values()}) == len(said)
 
 
+@settings(deadline=None)
 @given(st.lists(words, min_size=1), calls())
 def test_calls_behind_words_are_held_back(first: list[ModelEvent], then: list[ModelEvent]) -> None:
     """The message's step is open; another one may be shown only once it has ended."""
@@ -88,6 +91,7 @@ def test_calls_behind_words_are_held_back(first: list[ModelEvent], then: list[Mo
     assert len(made.said.tool_calls) >= 1
 
 
+@settings(deadline=None)
 @given(calls(), st.lists(words))
 def test_words_behind_calls_are_held_back(first: list[ModelEvent], then: list[ModelEvent]) -> None:
     made = reply()

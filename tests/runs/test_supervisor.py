@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 
 import service.feed
+from events.event import Recorded
 from events.thread_commands import ClaimRun
 from projections.rebuild import verify
-from service.database import Pool
+from service.database import Pool, connect
 from service.feed import Feed
 from service.runs import supervisor
 from service.write import Writer
@@ -121,6 +122,26 @@ async def _settles(process: Process, status: str) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_server_that_closes_every_connection_does_not_hurt_a_run(database_url: str) -> None:
+    hold = Hold()
+    async with Process(database_url, FakeModel(lambda _: [hold, *says("Hello.")])) as process:
+        await process.say("t1", "Hi")
+        await process.begin("t1")
+        await hold.stand()
+        taken: list[Any] = []
+        admin = await connect(database_url)
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        await admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        await admin.close()
+        with process.feed.watch("t1") as watcher:
+            hold.opened.set()
+            async with asyncio.timeout(10):
+                while not any(isinstance(item, Recorded) and item.event.type == "run.completed" for item in taken):
+                    taken = await watcher.take()
+        assert (await process.run("t1")).status == "completed"
+        assert len(process.model.requests) <= 2
+
+
 async def test_a_claim_without_an_answer_is_not_lost(
     database_url: str, when: Literal["before", "after"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
