@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,13 @@ NULL: list[tuple[str, str, str]] = [
     ("v2", "ListMessagesResponse", "first_id"),
     ("v2", "ListMessagesResponse", "last_id"),
 ]
+# Values that the document does not list: version, schema, path to the enum, value. A run whose reply was filtered is no
+# token limit's work, and saying so would mislead (ours).
+_REASON = ("properties", "incomplete_details", "properties", "reason", "enum")
+SAID: list[tuple[str, str, tuple[str, ...], str]] = [
+    ("v1", "RunObject", _REASON, "content_filter"),
+    ("v2", "RunObject", _REASON, "content_filter"),
+]
 # v2's messages over REST say nothing of how they ended.
 OVER_REST = {"status", "incomplete_details", "completed_at", "incomplete_at"}
 
@@ -45,7 +52,15 @@ def document(version: str) -> dict[str, Any]:
         if of == version:
             properties = schemas[name]["properties"]
             properties[key] = {"anyOf": [properties[key], {"type": "null"}]}
+    for of, name, path, value in SAID:
+        if of == version:
+            reduce(_inside, path, schemas[name]).append(value)
     return {"components": {"schemas": schemas}}
+
+
+def _inside(node: Any, key: str) -> Any:
+    """The value of a key, also where the node may be null instead."""
+    return node[key] if key in node else node["anyOf"][0][key]
 
 
 @cache

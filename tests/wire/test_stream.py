@@ -134,7 +134,7 @@ def test_function_calls_live() -> None:
         0: {"id": "call_1", "type": "function", "function": {**function, "arguments": "{}"}},
         1: {"id": "call_2", "type": "function", "function": {**function, "arguments": "{}"}},
     }
-    assert deltas[1] == {"type": "function", "function": {"arguments": "{"}}
+    assert deltas[1] == {"index": 0, "type": "function", "function": {"arguments": "{"}}
 
 
 def test_function_calls_of_events_alone() -> None:

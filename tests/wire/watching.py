@@ -91,9 +91,9 @@ class Watcher:
             into, pieces = self.messages.setdefault(data["id"], {}), data["delta"]["content"]
         else:
             into, pieces = self.calls.setdefault(data["id"], {}), data["delta"]["step_details"]["tool_calls"]
-        for piece in pieces:
+        for piece in deepcopy(pieces):
             index = piece.pop("index")
-            add(into.setdefault(index, {}), deepcopy(piece))
+            add(into.setdefault(index, {}), piece)
 
 
 def add(whole: dict[str, Any], piece: dict[str, Any]) -> None:
