@@ -10,6 +10,9 @@ from typing import Any, Self
 
 import aiohttp
 import orjson
+from yarl import URL
+
+from tests.wire.validation import problems_of_answer, problems_of_frame
 
 KEY = "sk-test-0123456789abcdef"
 V1 = "assistants=v1"
@@ -41,10 +44,15 @@ class Frame:
 
 
 class Client:
-    """Talks to the server at `base_url` (with /v1) as version v2 unless told otherwise."""
+    """Talks to the server at `base_url` (with /v1) as version v2 unless told otherwise.
 
-    def __init__(self, base_url: str, beta: str = V2, key: str = KEY) -> None:
+    Whatever it receives must be what the OpenAPI document of its version says (tests/wire/validation.py): tests need
+    not think of it. `validate=False` where that is in the way.
+    """
+
+    def __init__(self, base_url: str, beta: str = V2, key: str = KEY, *, validate: bool = True) -> None:
         self.base_url = base_url
+        self.validate = validate
         self.headers = {"Authorization": f"Bearer {key}", "OpenAI-Beta": beta}
         self._session: aiohttp.ClientSession | None = None
 
@@ -68,11 +76,16 @@ class Client:
     ) -> Answer:
         data = orjson.dumps(body) if body is not None and not isinstance(body, bytes) else body
         sent = {**self.headers, **({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
+        url = URL(self.base_url + path, encoded=True)
         async with self.session.request(
-            method, self.base_url + path, data=data, headers=sent, params=query
+            method, url.extend_query(query) if query else url, data=data, headers=sent
         ) as response:
             raw = await response.read()
-            return Answer(response.status, orjson.loads(raw) if raw else None, response.headers)
+            answer = Answer(response.status, orjson.loads(raw) if raw else None, response.headers)
+        if self.validate:
+            wrong = problems_of_answer(_version(sent), method, path, answer.status, answer.body)
+            assert wrong == [], f"{method} {path} is not what the document says: {wrong}"
+        return answer
 
     async def get(self, path: str, **query: str) -> Any:
         """The body of a GET that must succeed."""
@@ -96,7 +109,10 @@ class Client:
                 buffer += chunk
                 *whole, buffer = buffer.split(b"\n\n")
                 for raw in whole:
-                    yield _frame(raw)
+                    frame = _frame(raw)
+                    wrong = self.validate and problems_of_frame(_version(headers), frame.event, frame.data)
+                    assert not wrong, f"{frame.event} is not what the document says: {wrong}"
+                    yield frame
             assert buffer == b"", "the stream ended in the middle of a frame"
 
     async def frames(self, path: str, body: Any) -> list[Frame]:
@@ -117,6 +133,10 @@ class Client:
     def _good(answer: Answer) -> Any:
         assert answer.status == 200, (answer.status, answer.body)
         return answer.body
+
+
+def _version(headers: Mapping[str, str]) -> str:
+    return "v1" if headers.get("OpenAI-Beta") == V1 else "v2"
 
 
 def _frame(raw: bytes) -> Frame:

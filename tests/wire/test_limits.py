@@ -154,7 +154,7 @@ TEXT = {"type": "text", "text": "t"}
 ONLY_V2: list[Row] = [
     ((*A, *M), {"file_ids": []}, unknown("file_ids")),
     ((*A, *R), {"tools": [{"type": "retrieval"}]}, unsupported("tools[0].type", "retrieval")),
-    ((*A, *R), {"reasoning_effort": "huge"}, unsupported("reasoning_effort", "huge")),
+    ((*A, RUNS), {"reasoning_effort": "huge"}, unsupported("reasoning_effort", "huge")),
     ((*A, *R), {"response_format": {"type": "json_schema"}}, lacking("response_format.json_schema")),
     (R, {"parallel_tool_calls": 1}, mistyped("parallel_tool_calls", "a boolean", "an integer")),
     (R, {"tool_choice": "required"}, {"param": "tool_choice"}),

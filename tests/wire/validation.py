@@ -1,0 +1,145 @@
+"""Every answer against the document of its version: what the tests' client does with all it receives.
+
+Documents let any object have more keys. Ours may not, but for those named here: no key of v2 slips into v1 unseen.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from tests.wire.documents import OVER_REST, document
+
+# Where the service is not what its document says, and why (BEHAVIOUR.md). (version, schema, keys).
+MORE: list[tuple[str, str, set[str]]] = [
+    ("v1", "RunStepObject", {"expires_at"}),  # on the wire, beside the document's expired_at
+    ("v2", "RunStepObject", {"expires_at"}),
+    ("v2", "RunObject", {"reasoning_effort", "tool_resources"}),  # recorded
+    ("v2", "AssistantObject", {"reasoning_effort"}),  # recorded
+    ("v2", "MessageObject", {"file_ids"}),  # recorded, in the answer to a modification only
+    ("v1", "AssistantObject", {"temperature", "top_p", "response_format"}),  # v1's own requests set them
+    ("v2", "FileSearchRankingOptions", {"hybrid_search"}),  # recorded
+    ("v2", "RunCompletionUsage", {"prompt_token_details", "completion_tokens_details"}),  # recorded
+    ("v2", "RunStepCompletionUsage", {"prompt_token_details", "completion_tokens_details"}),  # recorded
+]
+# Values beyond the document's: (schema, property, property of that, value), in both versions.
+VALUES: list[tuple[str, str, str, str]] = [
+    # Where the upstream's filter stopped the only message of a run, the run says so too; the document has token limits.
+    ("RunObject", "incomplete_details", "reason", "content_filter"),
+]
+_KINDS = {
+    "assistant": "AssistantObject",
+    "assistant.deleted": "DeleteAssistantResponse",
+    "thread": "ThreadObject",
+    "thread.deleted": "DeleteThreadResponse",
+    "thread.message": "MessageObject",
+    "thread.message.delta": "MessageDeltaObject",
+    "thread.message.deleted": "DeleteMessageResponse",
+    "thread.run": "RunObject",
+    "thread.run.step": "RunStepObject",
+    "thread.run.step.delta": "RunStepDeltaObject",
+}
+# The last word of a path that is an operation's or a collection's → the object in its answer; lists hold the same.
+_ANSWERS: list[tuple[str, str]] = [
+    (r"/assistants(/[^/]+)?", "assistant"),
+    (r"/threads(/(?!runs$)[^/]+)?", "thread"),
+    (r"/threads/[^/]+/messages(/[^/]+)?", "thread.message"),
+    (r"/threads/runs|/threads/[^/]+/runs(/[^/]+(/cancel|/submit_tool_outputs)?)?", "thread.run"),
+    (r"/threads/[^/]+/runs/[^/]+/steps(/[^/]+)?", "thread.run.step"),
+]
+LIST_KEYS = ["object", "data", "first_id", "last_id", "has_more"]
+ERROR_KEYS = ["message", "type", "param", "code"]
+
+
+def problems_of_answer(version: str, method: str, path: str, status: int, body: Any) -> list[str]:
+    """What is wrong with a JSON answer to `path` (without /v1); none for operations that no document describes."""
+    if status != 200:
+        return _problems_of_error(body)
+    plain = path.partition("?")[0]
+    kind = next((kind for pattern, kind in _ANSWERS if re.fullmatch(pattern, plain)), None)
+    if kind is None:
+        return []
+    if method == "DELETE":
+        return _problems(version, f"{kind}.deleted", body, rest=True)
+    if method == "GET" and isinstance(body, dict) and body.get("object") == "list":
+        return _problems_of_list(version, kind, body)
+    return _problems(version, kind, body, rest=True)
+
+
+def problems_of_frame(version: str, event: str, data: Any) -> list[str]:
+    """What is wrong with a server-sent event: its data is of the kind that its name says."""
+    if event == "done":
+        return [] if data == "[DONE]" else [f"done says {data}"]
+    if event == "error":
+        return _problems_of_error(data)
+    kind, _, verb = event.rpartition(".")
+    found = _problems(version, f"{kind}.delta" if verb == "delta" else kind, data)
+    if verb not in ("created", "delta") and kind != "thread" and data["status"] != verb:
+        found.append(f"{event} shows status {data['status']}")
+    return found
+
+
+def _problems_of_error(body: Any) -> list[str]:
+    if not isinstance(body, dict) or list(body) != ["error"] or list(body["error"]) != ERROR_KEYS:
+        return [f"an error in no shape of the API's: {body}"]
+    message, kind, param, code = body["error"].values()
+    fine = isinstance(message, str) and message and isinstance(kind, str)
+    return [] if fine and all(isinstance(one, str | None) for one in (param, code)) else [f"wrong types: {body}"]
+
+
+def _problems_of_list(version: str, kind: str, body: Any) -> list[str]:
+    if list(body) != LIST_KEYS or not isinstance(body["has_more"], bool):
+        return [f"a list with {list(body)}"]
+    ids = [one["id"] for one in body["data"]] or [None]
+    if (body["first_id"], body["last_id"]) != (ids[0], ids[-1]):
+        return [f"first_id and last_id of {ids}: {body['first_id']}, {body['last_id']}"]
+    return [one for item in body["data"] for one in _problems(version, kind, item, rest=True)]
+
+
+def _problems(version: str, kind: str, value: Any, *, rest: bool = False) -> list[str]:
+    if not isinstance(value, dict) or value.get("object") != kind:
+        return [f"no {kind}: {value}"]
+    errors = _validator(version, _KINDS[kind], rest).iter_errors(value)
+    return [f"{kind}{error.json_path[1:]}: {error.message[:300]}" for error in errors]
+
+
+@cache
+def _validator(version: str, schema: str, rest: bool) -> Draft202012Validator:
+    closed = _closed_document(version)
+    if rest and (version, schema) == ("v2", "MessageObject"):
+        required = [key for key in closed[schema]["required"] if key not in OVER_REST]
+        closed = {**closed, schema: {**closed[schema], "required": required}}
+    return Draft202012Validator({"$ref": f"#/components/schemas/{schema}", "components": {"schemas": closed}})
+
+
+@cache
+def _closed_document(version: str) -> dict[str, Any]:
+    schemas: dict[str, Any] = _closed(document(version)["components"]["schemas"])
+    for of, name, keys in MORE:
+        if of == version:
+            properties = _object(schemas[name])["properties"]
+            properties |= {key: {} for key in keys if key not in properties}
+    for name, key, inner, value in VALUES:
+        _object(_object(schemas[name])["properties"][key])["properties"][inner]["enum"].append(value)
+    return schemas
+
+
+def _object(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object inside "or null"."""
+    found: dict[str, Any] = schema["anyOf"][0] if "anyOf" in schema else schema
+    return found
+
+
+def _closed(node: Any) -> Any:
+    """The schema with no other keys than it names, wherever it names any."""
+    if isinstance(node, list):
+        return [_closed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _closed(value) for key, value in node.items()}
+    if isinstance(node.get("properties"), dict) and "additionalProperties" not in node and "type" in node:
+        found["additionalProperties"] = False
+    return found
