@@ -89,7 +89,7 @@ class Client:
 
     async def get(self, path: str, **query: str) -> Any:
         """The body of a GET that must succeed."""
-        return self._good(await self.call("GET", path, **query))
+        return self._good(await self.call("GET", path, headers=None, **query))
 
     async def post(self, path: str, body: Any = None) -> Any:
         """The body of a POST that must succeed."""

@@ -118,6 +118,9 @@ def _validator(version: str, schema: str, rest: bool) -> Draft202012Validator:
 @cache
 def _closed_document(version: str) -> dict[str, Any]:
     schemas: dict[str, Any] = _closed(document(version)["components"]["schemas"])
+    if version == "v1":
+        # v1's document has no deletion of messages: what v2's says of it holds.
+        schemas["DeleteMessageResponse"] = _closed_document("v2")["DeleteMessageResponse"]
     for of, name, keys in MORE:
         if of == version:
             properties = _object(schemas[name])["properties"]
