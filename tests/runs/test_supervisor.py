@@ -121,7 +121,6 @@ async def _settles(process: Process, status: str) -> None:
     assert (await process.run("t1")).status == status
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_server_that_closes_every_connection_does_not_hurt_a_run(database_url: str) -> None:
     hold = Hold()
     async with Process(database_url, FakeModel(lambda _: [hold, *says("Hello.")])) as process:
@@ -142,6 +141,7 @@ async def test_a_server_that_closes_every_connection_does_not_hurt_a_run(databas
         assert len(process.model.requests) <= 2
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_claim_without_an_answer_is_not_lost(
     database_url: str, when: Literal["before", "after"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
