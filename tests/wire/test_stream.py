@@ -12,7 +12,6 @@ from events.event import Recorded
 from events.fold import opened_run, opened_step, run_patch
 from events.objects import Run, Step
 from events.thread_commands import CreateRun, FinishModelCall, Partial, StopRun
-from service.live import LiveCall, LiveText
 from service.wire import v1, v2
 from service.wire.base import Wire
 from service.wire.stream import RunStream
@@ -24,56 +23,16 @@ from tests.events.story import (
     USAGE,
     Story,
     add,
-    broke,
-    cancel,
     claim,
-    expire,
-    fail,
     finish,
     given,
     run,
-    start,
-    stop,
     submit,
-    take,
     waiting,
     working,
 )
+from tests.wire.telling import BEGIN, CALL, COMPLETED, DELTA, MESSAGE, STEP, call, said, text, then, watch, words
 from tests.wire.watching import Watcher
-
-BEGIN = ["thread.run.created", "thread.run.queued", "thread.run.in_progress"]
-STEP = ["thread.run.step.created", "thread.run.step.in_progress"]
-MESSAGE = [*STEP, "thread.message.created", "thread.message.in_progress"]
-DELTA, CALL = "thread.message.delta", "thread.run.step.delta"
-COMPLETED = ["thread.message.completed", "thread.run.step.completed", "thread.run.completed", "done"]
-
-
-def watch(story: Story, wire: Wire = v2.WIRE) -> Watcher:
-    """A watcher who saw all of the story's events but the thread's making."""
-    watcher = Watcher(RunStream(wire))
-    watcher.see(story.log[1:])
-    return watcher
-
-
-def text(words: str, *, refusal: bool = False, run_id: str = "run_1", suffix: str = "1") -> LiveText:
-    return LiveText(run_id, f"msg_{suffix}", f"step_m{suffix}", 1767225600, words, refusal)
-
-
-def call(index: int, arguments: str, id: str | None = None, suffix: str = "1") -> LiveCall:
-    return LiveCall("run_1", f"step_t{suffix}", 1767225600, index, id, id and "weather", arguments)
-
-
-def then(watcher: Watcher, story: Story, command: Any, after: float = 0.0) -> list[str]:
-    """The events that the watcher sees of what the command brings."""
-    known = len(story.log)
-    story.do(command, after)
-    return watcher.see(story.log[known:])
-
-
-def words(watcher: Watcher) -> list[str]:
-    """The text of each message delta."""
-    parts = [data["delta"]["content"][0] for event, data in watcher.frames if event == DELTA]
-    return [part["text"]["value"] if part["type"] == "text" else part["refusal"] for part in parts]
 
 
 def test_text_live() -> None:
@@ -195,121 +154,6 @@ def test_thread_and_run_in_one() -> None:
     assert Watcher(RunStream(v2.WIRE)).see(story.log) == ["thread.created", *BEGIN]
 
 
-@pytest.mark.parametrize("live", [[], ["He"], ["He", "llo"]])
-def test_cancelled_in_mid_text(live: list[str]) -> None:
-    story = working()
-    watcher = watch(story)
-    watcher.see(text(piece) for piece in live)
-    assert then(watcher, story, cancel("in_progress")) == ["thread.run.cancelling"]
-    found = then(watcher, story, stop("Hello"))
-    assert found[-4:] == [
-        *["thread.message.incomplete", "thread.run.step.cancelled"],
-        *["thread.run.cancelled", "done"],
-    ]
-    message, step = watcher.data("thread.message.incomplete"), watcher.data("thread.run.step.cancelled")
-    assert message["incomplete_details"] == {"reason": "run_cancelled"}
-    assert message["incomplete_at"] == step["cancelled_at"]
-    assert message["content"] == watcher.content("msg_1") == [_said("Hello")]
-
-
-def _said(words: str) -> dict[str, Any]:
-    return {"type": "text", "text": {"value": words, "annotations": []}}
-
-
-ENDS: dict[str, tuple[str, list[Any], float]] = {
-    "cancelled": ("run_cancelled", [cancel("in_progress"), stop()], 0.0),
-    "expired": ("run_expired", [expire()], 601.0),
-    "failed": ("run_failed", [fail()], 0.0),
-}
-
-
-@pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("live", [text("Hel"), call(0, "{", "call_1")])
-def test_what_was_shown_ends_though_its_process_died(how: str, live: Any) -> None:
-    """The process that made the call is gone with what it had said, and no event tells of it."""
-    reason, commands, after = ENDS[how]
-    story = working()
-    watcher = watch(story)
-    watcher.see([live])
-    for command in commands:
-        then(watcher, story, command, after)
-    is_text = isinstance(live, LiveText)
-    assert watcher.names[-3:] == [f"thread.run.step.{how}", f"thread.run.{how}", "done"]
-    assert ("thread.message.incomplete" in watcher.names) == is_text
-    if is_text:
-        message = watcher.data("thread.message.incomplete")
-        assert message["incomplete_details"] == {"reason": reason}
-        assert message["content"] == [_said("Hel")]
-    assert (watcher.data(f"thread.run.step.{how}")["last_error"] is not None) == (how == "failed")
-
-
-@pytest.mark.parametrize(
-    ("command", "reason", "ending"),
-    [
-        (finish("Hello", reason="length"), "max_tokens", ["thread.run.step.completed", "thread.run.incomplete"]),
-        (finish("Hello", reason="content_filter"), "content_filter", ["thread.run.step.completed"]),
-        (broke("Hello"), "run_failed", ["thread.run.step.failed"]),
-    ],
-)
-def test_cut_text(command: Any, reason: str, ending: list[str]) -> None:
-    story = working()
-    watcher = watch(story)
-    watcher.see([text("Hello")])
-    found = then(watcher, story, command)
-    assert found[: 1 + len(ending)] == ["thread.message.incomplete", *ending]
-    assert watcher.data("thread.message.incomplete")["incomplete_details"] == {"reason": reason}
-
-
-def test_a_broken_call_goes_on_in_a_new_message() -> None:
-    story = working()
-    watcher = watch(story)
-    watcher.see([text("Hel")])
-    then(watcher, story, broke("Hel"))
-    then(watcher, story, start("2"))
-    watcher.see([text("Hello.", suffix="2")])
-    assert then(watcher, story, finish("Hello.")) == COMPLETED
-    assert watcher.ended.keys() == {"msg_1", "step_m1", "msg_2", "step_m2"}
-
-
-def test_after_a_takeover_those_who_saw_a_part_get_the_completed_message_only() -> None:
-    story = working()
-    seen, unseen = watch(story), watch(story)
-    seen.see([text("Hello, I wa")])
-    for command in (take(2, dead=1), start("other", epoch=2)):
-        then(seen, story, command)
-        unseen.see(story.log[-1:])
-    assert seen.see([text("Hi "), text("there.")]) == []
-    assert unseen.see([text("Hi "), text("there.")]) == [*MESSAGE, DELTA, DELTA]
-    known = len(story.log)
-    story.do(finish("Hi there.", epoch=2))
-    assert seen.see(story.log[known:]) == unseen.see(story.log[known:]) == COMPLETED
-    assert seen.data("thread.message.completed") == unseen.data("thread.message.completed")
-
-
-@pytest.mark.parametrize("live", [True, False])
-def test_after_a_takeover_that_says_otherwise_the_old_message_ends(live: bool) -> None:
-    story = working()
-    watcher = watch(story)
-    watcher.see([text("Hello, I wa")])
-    then(watcher, story, take(2, dead=1))
-    then(watcher, story, start("other", epoch=2))
-    pieces = [call(0, "{}", "call_1")] if live else []
-    ended = ["thread.message.incomplete", "thread.run.step.failed"]
-    assert watcher.see(pieces) == ([*ended, *STEP, CALL, CALL] if live else [])
-    found = then(watcher, story, finish("", "call_1", epoch=2))
-    assert found == [*([] if live else [*ended, *STEP, CALL, CALL]), "thread.run.requires_action", "done"]
-
-
-def test_after_a_takeover_those_who_saw_a_part_of_a_call_get_the_required_action_only() -> None:
-    story = working()
-    watcher = watch(story)
-    watcher.see([call(0, '{"city', "call_1")])
-    then(watcher, story, take(2, dead=1))
-    then(watcher, story, start("other", epoch=2))
-    assert watcher.see([call(0, "{}", "call_2")]) == []
-    assert then(watcher, story, finish("", "call_2", epoch=2)) == ["thread.run.requires_action", "done"]
-
-
 def _refused(said: Partial) -> FinishModelCall:
     return FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE)
 
@@ -322,7 +166,7 @@ def test_refusals(live: bool, before: str) -> None:
     pieces = [text(before)] * bool(before) + [text("I ", refusal=True), text("won't.", refusal=True)]
     watcher.see(pieces if live else [])
     then(watcher, story, _refused(Partial(text=before, refusal="I won't.")))
-    content = [_said(before)] * bool(before) + [{"type": "refusal", "refusal": "I won't."}]
+    content = [said(before)] * bool(before) + [{"type": "refusal", "refusal": "I won't."}]
     assert watcher.content("msg_1") == content == watcher.data("thread.message.completed")["content"]
 
 
@@ -332,7 +176,7 @@ def test_v1_tells_a_refusal_as_text(live: bool) -> None:
     watcher = watch(story, v1.WIRE)
     watcher.see([text("I ", refusal=True), text("won't.", refusal=True)] if live else [])
     then(watcher, story, _refused(Partial(refusal="I won't.")))
-    assert watcher.content("msg_1") == [_said("I won't.")] == watcher.data("thread.message.completed")["content"]
+    assert watcher.content("msg_1") == [said("I won't.")] == watcher.data("thread.message.completed")["content"]
 
 
 def test_v1_knows_no_incomplete_run() -> None:
@@ -376,7 +220,7 @@ def test_text_of_any_kind_is_whole() -> None:
     assert words(watcher) == pieces
 
 
-def test_nothing_said() -> None:
+def test_nothingsaid() -> None:
     story = working()
     watcher = watch(story)
     assert then(watcher, story, StopRun("run_1", 1, Partial(), NOTHING)) == []
