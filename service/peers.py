@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import asyncpg
@@ -28,6 +30,8 @@ CHANNEL = "everthread"
 # The first half of the two-part advisory lock; the second is the process's number.
 NAMESPACE = 0x4556_5448
 LOOK_EVERY = 0.2
+# Seconds within which appends share a NOTIFY.
+COALESCE = 0.005
 RECONNECT_AFTER = 0.5
 # Postgres takes payloads under 8,000 bytes; a thread id is some 31.
 IDS_PER_NOTIFY = 200
@@ -44,11 +48,13 @@ class Peers:
         self._woken = woken
         self._changed = changed
         self._outbox: set[str] = set()
+        self._told = asyncio.Event()
         self._db: asyncpg.Connection[Any] | None = None
 
     def committed(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
         if len(self.live) > 1:
             self._outbox.add(thread_id)
+            self._told.set()
 
     def woken(self, thread_id: str) -> None:
         """Nothing to pass on: whoever appended has told everybody."""
@@ -65,18 +71,29 @@ class Peers:
 
     async def run(self) -> None:
         """Looks and tells, for as long as the process lives; a lost connection is made again."""
+        looked = monotonic()
         while True:
             try:
                 if self._db is None:
                     await self.join()
                 assert self._db is not None
                 await self._tell(self._db)
-                await self.look(self._db)
-                await asyncio.sleep(LOOK_EVERY)
+                if monotonic() - looked >= LOOK_EVERY:
+                    await self.look(self._db)
+                    looked = monotonic()
+                await self._pause()
             except (*DATABASE_ERRORS, asyncpg.PostgresError, StartupError) as error:
                 log.warning("lost the direct connection", error=str(error) or type(error).__name__)
                 await self.leave()
                 await asyncio.sleep(RECONNECT_AFTER)
+
+    async def _pause(self) -> None:
+        """Until there is something to tell, or the next look is due; what comes in one moment is told together."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._told.wait()
+        self._told.clear()
+        await asyncio.sleep(COALESCE)
 
     async def leave(self) -> None:
         """Lets the lock go: peers take over at once."""

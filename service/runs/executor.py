@@ -30,18 +30,20 @@ from events.thread_commands import (
 from events.thread_events import LastError, Usage
 from events.thread_state import OpenCall, RunState, ThreadState
 from projections import runs
+from service.database import DATABASE_ERRORS
 from service.feed import Feed
 from service.model.base import ChatRequest, Finished, Model, ModelError
 from service.runs import history, prompt
 from service.runs.plan import Exhaust, Fail, PerformCall, Rest, StartCall, Stop, missing_tools, plan
 from service.runs.reply import Reply
-from service.write import Writer
+from service.write import Writer, Written
 
 log = structlog.get_logger()
 
 NOTHING = Usage()
 # Timers may fire a little early; an expiry must not be asked for before its time.
 TIMER_SLACK = 0.01
+RETRY_AFTER = 0.5
 
 
 class OutOfPrompt(Exception):
@@ -96,10 +98,26 @@ class Executor:
             command = await self._next(state.run)
             if command is None:
                 return
-            written = await self._writer.thread(self._origin, self.thread_id, command)
+            written = await self._append(command)
             state = written.state if written.recorded else await self._writer.load_thread(self.thread_id)
             if isinstance(command, StartModelCall) and self.holds(state) and state.run and state.run.call:
                 self._ours = (state.run.call.number, state.run.call.attempt)
+
+    async def _append(self, command: ExecutorCommand) -> Written[ThreadState]:
+        """Appends, again while the database is away: what a model call brought is not thrown away for a hiccup.
+
+        An append whose answer was lost may have been made: the second try is then refused (StaleClaim) or starts one more
+        attempt, and watchers are told to read the log. Raises what the database raises once the run's time is up.
+        """
+        while True:
+            try:
+                return await self._writer.thread(self._origin, self.thread_id, command)
+            except DATABASE_ERRORS as error:
+                if self._run is None or now().timestamp() >= (self._run.expires_at or 0):
+                    raise
+                log.warning("an append failed; trying again", error=str(error) or type(error).__name__)
+                await asyncio.sleep(RETRY_AFTER)
+                self._feed.woken(self.thread_id)
 
     def forget_calls(self) -> None:
         """After an append of unknown outcome: the open call's result is lost, so it is made again."""
