@@ -54,7 +54,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     except DomainError as error:
         return response(400, body(error.message))
     except web.HTTPRequestEntityTooLarge as error:
-        return response(413, body(f"The request body is larger than {error.text or 'allowed'}."))
+        return response(413, body(error.text or "The request body is too large."))
     except web.HTTPNotFound:
         return response(404, body(f"Invalid URL ({request.method} {request.path})", code="unknown_url"))
     except web.HTTPMethodNotAllowed:

@@ -72,6 +72,8 @@ async def json_body(request: web.Request) -> Any:
             raw = await request.read()
     except TimeoutError:
         raise ApiError(408, f"The request body did not arrive within {BODY_TIMEOUT:.0f} seconds.") from None
+    except web.RequestPayloadError as error:
+        raise ApiError(400, "The request body could not be decoded: its Content-Encoding says otherwise.") from error
     if not raw.strip():
         return None
     try:

@@ -193,4 +193,10 @@ async def test_include_however_it_is_encoded(client: Client, model: ScriptedServ
 
 async def test_a_body_over_the_limit(client: Client, pool: Pool) -> None:
     body = orjson.dumps({"model": "m", "name": "n" * MAX_BODY})
-    assert await failures(client, pool, [Bad("POST /assistants", body, status=413)], {}) == []
+    said = f"Maximum request body size {MAX_BODY} exceeded…"
+    assert await failures(client, pool, [Bad("POST /assistants", body, 413, said)], {}) == []
+
+
+async def test_a_body_that_is_not_encoded_as_it_says(client: Client, pool: Pool) -> None:
+    lie = Bad("POST /assistants", b'{"model": "m"}', headers={"Content-Encoding": "gzip"})
+    assert await failures(client, pool, [lie], {}) == []

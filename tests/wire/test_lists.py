@@ -11,7 +11,7 @@ from tests.client import Client
 from tests.http.helpers import assistant_with, run_of, thread_with
 
 COUNT = 7
-EMPTY = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+EMPTY: dict[str, Any] = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
 
 
 async def assistants(client: Client) -> tuple[str, list[str]]:

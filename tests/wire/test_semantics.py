@@ -127,7 +127,7 @@ async def test_metadata_is_modified(client: Client, beta: str) -> None:
 
 
 async def test_a_threads_resources_are_modified(client: Client) -> None:
-    nothing = {"code_interpreter": {"file_ids": []}}
+    nothing: dict[str, Any] = {"code_interpreter": {"file_ids": []}}
     thread = await client.post("/threads", {"tool_resources": nothing})
     path = f"/threads/{thread['id']}"
     for changes, then in (
