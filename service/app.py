@@ -65,6 +65,7 @@ async def serve(
                 writer=Writer(pool, feed),
                 feed=feed,
                 claims=supervisor,
+                relay=model.relay,
                 api_key=api_key,
                 strict_beta=settings.beta == "strict",
                 run_lifetime=settings.run_expires_s,

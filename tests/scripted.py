@@ -148,7 +148,8 @@ class ScriptedServer:
 
     async def start(self) -> Self:
         app = web.Application(client_max_size=MAX_BODY)
-        app.router.add_post("/v1/chat/completions", self._complete)
+        for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings"):
+            app.router.add_post(path, self._complete)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/control", self._control)
         app.router.add_get("/control/requests", self._report)

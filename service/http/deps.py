@@ -13,6 +13,7 @@ from events.event import Origin
 from events.thread_commands import Claim
 from service.database import Pool
 from service.feed import Feed
+from service.relay import Relay
 from service.wire.base import Wire
 from service.write import Writer
 
@@ -31,6 +32,7 @@ class Deps:
     writer: Writer
     feed: Feed
     claims: Claims
+    relay: Relay
     api_key: str
     strict_beta: bool
     run_lifetime: int

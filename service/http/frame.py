@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import time
 from typing import Any
 
@@ -27,6 +28,8 @@ MAX_BODY = 64 * 1024 * 1024
 BODY_TIMEOUT = 60.0
 _WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
 _NOUNS = {"step_id": "run step"}
+# What is passed through has no versions of its own. Under /v1, or in Azure's form.
+_UNVERSIONED = re.compile(r"/(?:v1|openai/v1|openai)/(?:models|chat|completions|embeddings|deployments)(?:/|$)")
 _OPEN_PATHS = frozenset({"/healthz"})
 
 
@@ -60,7 +63,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         return await handler(request)
     _check_key(request)
     request[ORIGIN] = Origin(project_id=DEFAULT_PROJECT, actor="key:default", request_id=request[REQUEST_ID])
-    request[WIRE] = _version(request)
+    if request.match_info.http_exception is None and not _UNVERSIONED.match(request.path):
+        request[WIRE] = _version(request)
     _check_ids(request)
     return await handler(request)
 

@@ -8,6 +8,7 @@ from service.http import assistants, health, messages, runs, steps, threads
 from service.http.deps import DEPS, Deps
 from service.http.errors import middleware
 from service.http.frame import MAX_BODY, authenticate, identify
+from service.http.passthrough import PASSED
 
 _ASSISTANT = "/v1/assistants/{assistant_id}"
 _THREAD = "/v1/threads/{thread_id}"
@@ -46,5 +47,5 @@ def make_app(deps: Deps) -> web.Application:
     """The aiohttp application over its dependencies."""
     app = web.Application(middlewares=[identify, middleware, authenticate], client_max_size=MAX_BODY)
     app[DEPS] = deps
-    app.add_routes(ROUTES)
+    app.add_routes([*ROUTES, *PASSED])
     return app

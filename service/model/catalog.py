@@ -41,6 +41,7 @@ DEFAULT_WINDOW = 8192  # tokens, of a model that nothing is known of: too small 
 DEFAULT_ENCODING: EncodingName = "cl100k_base"
 DEFAULT_MARGIN = 1.3
 
+_PATTERN = frozenset("*?[")
 LimitField = Literal["max_tokens", "max_completion_tokens"]
 O200K: EncodingName = "o200k_base"
 CL100K: EncodingName = "cl100k_base"
@@ -177,6 +178,15 @@ class Catalog:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All upstreams, the default one first."""
         return tuple(dict.fromkeys((self.default, *(endpoint for _, endpoint in self._tables))))
+
+    def names(self) -> tuple[str, ...]:
+        """The names that tables spell out, without patterns."""
+        found = (pattern for table, _ in self._tables for pattern in table.match if not _PATTERN.intersection(pattern))
+        return tuple(dict.fromkeys(found))
+
+    def serves(self, model: str) -> bool:
+        """Whether the embedded model answers this name."""
+        return self._served is not None and self.route(model).endpoint == self.default
 
     def route(self, model: str) -> Route:
         """Where calls for this name go. Every name goes somewhere."""

@@ -14,6 +14,7 @@ from service.model import catalog
 from service.model.base import ChatRequest, ModelEvent, ModelInfo
 from service.model.catalog import Catalog, Endpoint
 from service.model.forced import emulated
+from service.model.relay import ModelRelay
 from service.model.tokens import EncodingName, Tokens, at_most
 from service.model.upstream import Timeouts, Upstream, mint_call_id
 
@@ -21,13 +22,17 @@ HEALTH_FOR_S = 2.0  # a health answer is kept so long: /healthz needs no key and
 
 
 class Router:
-    """Implements base.Model. Made by `open_model`, in the loop that uses it; `close` it there."""
+    """Implements base.Model; `relay` is for requests that are passed through.
+
+    Made by `open_model`, in the loop that uses it; `close` it there.
+    """
 
     def __init__(
         self, known: Catalog, timeouts: Timeouts | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._catalog = known
         self._upstreams = {endpoint: Upstream(endpoint, timeouts) for endpoint in known.endpoints()}
+        self.relay = ModelRelay(known, self._upstreams)
         self._tokens = Tokens()
         self._clock = clock
         self._health: tuple[float, str | None] | None = None

@@ -44,7 +44,7 @@ KEEPALIVE_S = 4.0  # an idle connection is kept; servers commonly close theirs a
 log = structlog.get_logger(__name__)
 _ALPHABET = string.ascii_letters + string.digits
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_BROKEN = (httpx2.TransportError, aiohttp.ClientError)  # the transport lets some of aiohttp's own through
+BROKEN = (httpx2.TransportError, aiohttp.ClientError)  # the transport lets some of aiohttp's own through
 _HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 
@@ -96,7 +96,7 @@ class Upstream:
         """None where the server answers, else one line that says why not."""
         try:
             async with asyncio.timeout(HEALTH_S):
-                response = await self._client().get("/models", cast_to=httpx2.Response)
+                response = await self.get("/models")
                 await response.aclose()
         except TimeoutError:
             return f"The model server did not answer within {HEALTH_S} s."
@@ -140,12 +140,12 @@ class Upstream:
         deadline = asyncio.get_running_loop().time() + self._timeouts.first_token
         try:
             async with asyncio.timeout_at(deadline):
-                response = await self._open(body)
+                response = await self.open("/chat/completions", body)
         except TimeoutError:
             raise _late("first token", self._timeouts.first_token) from None
         except openai.APIStatusError as error:
             raise _status_failure(error) from None
-        except (openai.APIError, *_BROKEN) as error:
+        except (openai.APIError, *BROKEN) as error:
             raise Failed(self._unreachable(error), again=True, unheard=True) from None
         try:
             async with aclosing(self._read(response, deadline, route)) as batches:
@@ -154,9 +154,14 @@ class Upstream:
         finally:
             await response.aclose()
 
-    async def _open(self, body: bytes) -> httpx2.Response:
+    async def get(self, path: str) -> httpx2.Response:
+        """One answer, read whole. Raises what the package raises."""
+        return await self._client().get(path, cast_to=httpx2.Response)
+
+    async def open(self, path: str, body: bytes) -> httpx2.Response:
+        """An answer that has begun; the caller reads and closes it. Raises what the package raises."""
         response: httpx2.Response = await self._client().post(
-            "/chat/completions",
+            path,
             cast_to=httpx2.Response,
             content=body,
             options={"headers": self._headers},
@@ -173,7 +178,7 @@ class Upstream:
         parser = ChunkParser(mint_call_id, model=route.info.upstream_name, whole=whole)
         clock = asyncio.get_running_loop().time
         limit, name = self._timeouts.first_token, "first token"
-        reads = _raw(response)
+        reads = raw(response)
         try:
             while True:
                 seen = parser.frames
@@ -196,7 +201,7 @@ class Upstream:
                     deadline = clock() + limit
         except TimeoutError:
             raise _late(name, limit) from None
-        except _BROKEN as error:
+        except BROKEN as error:
             raise Failed(
                 ModelError("server_error", f"The connection to the model server broke: {cause_of(str(error))}"),
                 again=True,
@@ -234,7 +239,7 @@ def _learn(error: ModelError, route: Route, refused: set[str]) -> bool:
     return True
 
 
-def _raw(response: httpx2.Response) -> AsyncIterator[bytes]:
+def raw(response: httpx2.Response) -> AsyncIterator[bytes]:
     """The body as it comes; past the package's decoders, unless a proxy compressed it unasked."""
     encoded = response.headers.get("content-encoding", "identity") != "identity"
     return response.aiter_bytes() if encoded else aiter(response.stream)  # type: ignore[arg-type]
@@ -246,7 +251,7 @@ async def _drain(reads: AsyncIterator[bytes]) -> None:
         async with asyncio.timeout(DRAIN_S):
             while await anext(reads, None) is not None:
                 pass
-    except (TimeoutError, *_BROKEN):
+    except (TimeoutError, *BROKEN):
         return  # the connection is closed instead of kept
 
 

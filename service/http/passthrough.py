@@ -1,0 +1,141 @@
+"""What is passed to the model upstream, so that one base URL serves a whole program.
+
+/models, /chat/completions, /completions, /embeddings. The client's key is ours; the upstream's never leaves us.
+Bytes of the answer are relayed as they come, and a client that leaves stops the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import structlog
+from aiohttp import web
+
+from service.http.deps import REQUEST_ID, deps
+from service.http.errors import ApiError, Handler, response
+from service.http.frame import answer, headers, json_body
+from service.relay import Path, Relayed, RelayError, RelayRequest
+
+log = structlog.get_logger()
+
+# Seconds between two looks whether the client is still there, while the upstream is silent.
+LOOK_S = 0.2
+MAX_MODEL_NAME = 256
+_STREAM = "text/event-stream"
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def models(request: web.Request) -> web.Response:
+    try:
+        return answer({"object": "list", "data": await deps(request).relay.models()})
+    except RelayError as error:
+        return _failed(error)
+
+
+async def model(request: web.Request) -> web.Response:
+    try:
+        return answer(await deps(request).relay.model(request.match_info["model"]))
+    except RelayError as error:
+        return _failed(error)
+
+
+def post(path: Path) -> Handler:
+    """A handler that passes a POST on to `path` of whichever upstream serves the model that the body names."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked = _asked(path, request, await json_body(request), await request.read())
+        try:
+            async with _while_connected(request), deps(request).relay.post(asked) as relayed:
+                return await _relay(request, relayed)
+        except RelayError as error:
+            return _failed(error)
+        except (ClientGone, ConnectionError):
+            log.info("a client left a call that was passed through", path=path)
+            return web.Response(status=499)
+
+    return handler
+
+
+def _asked(path: Path, request: web.Request, asked: Any, raw: bytes) -> RelayRequest:
+    """Azure's form names the model, there a deployment, in its path; the body's own is ignored then."""
+    if not isinstance(asked, dict):
+        raise ApiError(400, "The request body must be a JSON object.")
+    name = request.match_info.get("deployment") or asked.get("model")
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_MODEL_NAME:
+        raise ApiError(400, "you must provide a model parameter", param="model")
+    return RelayRequest(path, name, asked, raw)
+
+
+async def _relay(request: web.Request, relayed: Relayed) -> web.StreamResponse:
+    """Once it has begun an answer cannot become an error: a stream ends with one, anything else breaks off."""
+    sent = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), "Content-Type": relayed.content_type})
+    streams = relayed.content_type.startswith(_STREAM)
+    if streams:
+        sent.headers.update({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    sent.content_length = relayed.content_length
+    await sent.prepare(request)
+    last = b"\n\n"
+    try:
+        async for chunk in relayed.chunks:
+            await sent.write(chunk)
+            last = (last + chunk)[-2:] if len(chunk) < 2 else chunk[-2:]
+    except RelayError as error:
+        log.warning("a call that was passed through broke", error=error.error["message"])
+        if not (streams and last == b"\n\n" and relayed.content_length is None):
+            _break_off(request)
+            return sent
+        await sent.write(b"data: " + orjson.dumps({"error": dict(error.error)}) + b"\n\n")
+    await sent.write_eof()
+    return sent
+
+
+def _break_off(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _failed(error: RelayError) -> web.Response:
+    failed = response(error.status, {"error": dict(error.error)})
+    failed.headers.update(error.headers)
+    return failed
+
+
+@asynccontextmanager
+async def _while_connected(request: web.Request) -> AsyncIterator[None]:
+    """Ends what is inside with ClientGone soon after the client has closed its connection."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def look() -> None:
+        nonlocal timer
+        if request.transport is None or request.transport.is_closing():
+            scope.reschedule(loop.time())
+        else:
+            timer = loop.call_later(LOOK_S, look)
+
+    timer = loop.call_later(LOOK_S, look)
+    try:
+        async with asyncio.timeout(None) as scope:
+            yield
+    except TimeoutError:
+        if scope.expired():
+            raise ClientGone from None
+        raise
+    finally:
+        timer.cancel()
+
+
+PASSED = (
+    web.get("/v1/models", models),
+    web.get("/v1/models/{model:.+}", model),
+    web.post("/v1/chat/completions", post("/chat/completions")),
+    web.post("/v1/completions", post("/completions")),
+    web.post("/v1/embeddings", post("/embeddings")),
+)
