@@ -67,6 +67,12 @@ async def overdue(db: Connection, at: datetime, limit: int) -> list[Overdue]:
     return [Overdue(row["id"], row["project_id"]) for row in rows]
 
 
+async def blob(db: Connection, file_id: str) -> str | None:
+    """The key of the file's bytes; None where it is gone. Expired or not: for whoever deletes them."""
+    key: str | None = await db.fetchval(_SQL["blob"], file_id)
+    return key
+
+
 async def unowned(db: Connection, keys: Collection[str]) -> list[str]:
     """Those of the blobs' keys that no file and no part of a pending upload has."""
     return [row["key"] for row in await db.fetch(_SQL["unowned"], list(keys))]

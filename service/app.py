@@ -11,6 +11,7 @@ from aiohttp import web
 
 from service import database
 from service.database import Pool, open_pool
+from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
 from service.feed import Feed
 from service.http.deps import Deps
@@ -21,6 +22,9 @@ from service.model.router import Router, open_model
 from service.peers import Peers
 from service.runs.supervisor import Supervisor
 from service.settings import Settings
+from service.storage.base import Blobs, StorageError
+from service.storage.choose import open_blobs
+from service.sweep import Sweep
 from service.write import Writer
 
 log = structlog.get_logger()
@@ -49,6 +53,10 @@ async def serve(
     """Migrates, serves and supervises until cancelled; calls `ready(base_url)` once it listens. Raises StartupError."""
     async with AsyncExitStack() as stack:
         try:
+            blobs = open_blobs(settings.blobs, (settings.data_dir or default_data_dir()) / "blobs")
+        except StorageError as error:
+            raise StartupError(str(error)) from None
+        try:
             model = open_model(
                 model_base_url, model_api_key, settings.models, served=EMBEDDED if embedded_model else None
             )
@@ -59,13 +67,14 @@ async def serve(
         stack.push_async_callback(_close_pool, pool)
         direct = settings.database_direct_url
         feed, direct_url = Feed(), direct.get_secret_value() if direct else database_url
-        async with _supervised(settings, pool, feed, model, direct_url) as supervisor:
+        async with _supervised(settings, pool, feed, model, blobs, direct_url) as supervisor:
             deps = Deps(
                 pool=pool,
                 writer=Writer(pool, feed),
                 feed=feed,
                 claims=supervisor,
                 relay=model.relay,
+                blobs=blobs,
                 api_key=api_key,
                 strict_beta=settings.beta == "strict",
                 run_lifetime=settings.run_expires_s,
@@ -82,7 +91,7 @@ async def _health(pool: Pool, model: Router) -> Mapping[str, str | None]:
 
 @asynccontextmanager
 async def _supervised(
-    settings: Settings, pool: Pool, feed: Feed, model: Router, direct_url: str
+    settings: Settings, pool: Pool, feed: Feed, model: Router, blobs: Blobs, direct_url: str
 ) -> AsyncIterator[Supervisor]:
     """The supervisor and this process's place among its peers, at work while the context lasts."""
     supervisor: Supervisor | None = None
@@ -98,7 +107,8 @@ async def _supervised(
     feed.listen(peers)
     try:
         async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(peers.run()), tasks.create_task(supervisor.run())]
+            sweep = Sweep(Writer(pool, feed), blobs)
+            background = [tasks.create_task(work) for work in (peers.run(), supervisor.run(), sweep.run())]
             try:
                 yield supervisor
             finally:

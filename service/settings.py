@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import StartupError
+from service.storage.choose import SCHEMES
 
 PREFIX = "EVERTHREAD_"
 
@@ -29,6 +30,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="Default: made at first start, kept in the data directory")
     model_base_url: str | None = Field(None, description="An OpenAI-compatible server; default: the embedded model")
     model_api_key: SecretStr | None = Field(None, description="Key for the model server")
+    blobs: str | None = Field(None, description="s3://, gs:// or az:// URL for files; default: in the data directory")
     models: Path | None = Field(None, description="TOML file that maps model names to upstreams")
     max_runs: int = Field(64, ge=1, le=10_000, description="Runs at once in this process")
     run_expires_s: int = Field(600, ge=1, le=86_400, description="Seconds after which a run expires")
@@ -41,6 +43,13 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/") if value is not None else None
+
+    @field_validator("blobs")
+    @classmethod
+    def _object_store(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(SCHEMES):
+            raise ValueError(f"must start with one of {', '.join(SCHEMES)}")
+        return value
 
     @field_validator("database_url", "database_direct_url")
     @classmethod

@@ -122,9 +122,21 @@ class Writer:
             self.feed.committed(thread_id, written.recorded, written.state)
         return written
 
-    async def assistant(self, origin: Origin, assistant_id: str, command: AssistantCommand) -> Written[AssistantState]:
+    async def assistant(
+        self, origin: Origin, assistant_id: str, command: AssistantCommand | Ask[AssistantCommand]
+    ) -> Written[AssistantState]:
         """Carries out a command on an assistant; see `write`."""
         return await self.write(ASSISTANT, origin, assistant_id, command)
+
+    async def file(self, origin: Origin, file_id: str, command: FileCommand) -> Written[FileState]:
+        """Carries out a command on a file; see `write`."""
+        return await self.write(FILE, origin, file_id, command)
+
+    async def upload(
+        self, origin: Origin, upload_id: str, command: UploadCommand | Ask[UploadCommand]
+    ) -> Written[UploadState]:
+        """Carries out a command on an upload; see `write`."""
+        return await self.write(UPLOAD, origin, upload_id, command)
 
     async def write(self, kind: Kind[S, C], origin: Origin, stream_id: str, command: C | Ask[C]) -> Written[S]:
         """Decides `command` on the stream and appends what it brings.

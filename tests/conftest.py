@@ -88,13 +88,13 @@ async def model() -> AsyncIterator[ScriptedServer]:
 
 
 @pytest.fixture
-def start_server(database_url: str, model: ScriptedServer) -> StartServer:
+def start_server(database_url: str, model: ScriptedServer, tmp_path: Path) -> StartServer:
     """Starts whole servers over the test's database and model; keyword arguments are settings."""
 
     @asynccontextmanager
     async def start(**settings: object) -> AsyncIterator[Client]:
         listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        made = Settings.load(port=0, models=None, **settings)
+        made = Settings.load(**{"port": 0, "models": None, "data_dir": tmp_path, **settings})
         task = asyncio.create_task(
             serve(
                 made,
@@ -124,4 +124,3 @@ async def client(start_server: Callable[[], AbstractAsyncContextManager[Client]]
     """A client of a whole server."""
     async with start_server() as one:
         yield one
-

@@ -7,13 +7,16 @@ from aiohttp import web
 from events.assistant import CreateAssistant, DeleteAssistant, ModifyAssistant
 from events.ids import new_id
 from projections import assistants
+from service.http import files
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing
+from service.wire.files import named_in
 
 
 async def create(request: web.Request) -> web.Response:
     settings = wire(request).create_assistant(await json_body(request))
+    await files.check(request, named_in(settings))
     assistant_id = new_id("asst")
     await deps(request).writer.assistant(origin(request), assistant_id, CreateAssistant(settings))
     return await _shown(request, assistant_id)
@@ -25,6 +28,7 @@ async def get(request: web.Request) -> web.Response:
 
 async def modify(request: web.Request) -> web.Response:
     changes = wire(request).modify_assistant(await json_body(request))
+    await files.check(request, named_in(changes))
     assistant_id = request.match_info["assistant_id"]
     await deps(request).writer.assistant(origin(request), assistant_id, ModifyAssistant(changes))
     return await _shown(request, assistant_id)

@@ -14,6 +14,7 @@ from events.thread_commands import Claim
 from service.database import Pool
 from service.feed import Feed
 from service.relay import Relay
+from service.storage.base import Blobs
 from service.wire.base import Wire
 from service.write import Writer
 
@@ -33,6 +34,7 @@ class Deps:
     feed: Feed
     claims: Claims
     relay: Relay
+    blobs: Blobs
     api_key: str
     strict_beta: bool
     run_lifetime: int

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from events.errors import Conflict, DomainError, NotFound, Rejected
 from service.database import DATABASE_ERRORS
+from service.storage.base import StorageError
 
 log = structlog.get_logger()
 
@@ -61,6 +62,9 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return response(405, body(f"Not allowed to {request.method} on {request.path}."))
     except web.HTTPException as error:
         return response(error.status, body(error.reason or "The request cannot be served.", kind=_kind(error.status)))
+    except StorageError as error:
+        log.error("the storage failed a request", error=str(error))
+        return response(503, body("The server's storage is not available. Please try again.", kind="server_error"))
     except DATABASE_ERRORS as error:
         log.exception("the database failed a request")
         message = f"The server's database is not available: {type(error).__name__}. Please try again."

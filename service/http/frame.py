@@ -12,7 +12,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from events.errors import NotFound
+from events.errors import FileNotFound, NotFound
 from events.event import Origin
 from events.ids import new_id
 from service.http.deps import DEPS, ORIGIN, REQUEST_ID, WIRE, deps, wire
@@ -30,6 +30,8 @@ _WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
 _NOUNS = {"step_id": "run step"}
 # What is passed through has no versions of its own. Under /v1, or in Azure's form.
 _UNVERSIONED = re.compile(r"/(?:v1|openai/v1|openai)/(?:models|chat|completions|embeddings|deployments)(?:/|$)")
+# Where SDKs send no OpenAI-Beta: what is asked without one is v2.
+_WITHOUT_BETA = ("/v1/files", "/v1/uploads")
 _OPEN_PATHS = frozenset({"/healthz"})
 
 
@@ -119,7 +121,7 @@ def _check_ids(request: web.Request) -> None:
     """Raises NotFound for an id in the path that no object can have, and no database could be asked for."""
     for name, id in request.match_info.items():
         if not text.fit(id):
-            raise NotFound(_NOUNS.get(name) or name.removesuffix("_id"), id)
+            raise FileNotFound(id) if name == "file_id" else NotFound(_NOUNS.get(name) or name.removesuffix("_id"), id)
 
 
 def _version(request: web.Request) -> Any:
@@ -128,6 +130,8 @@ def _version(request: web.Request) -> Any:
     for beta in sent:
         if beta in _WIRES:
             return _WIRES[beta]
+    if not sent and request.path.startswith(_WITHOUT_BETA):
+        return v2.WIRE
     if deps(request).strict_beta or any(beta.startswith("assistants=") for beta in sent):
         message = (
             "You must provide the 'OpenAI-Beta' header to access the Assistants API. Please try again by setting the"

@@ -9,14 +9,17 @@ from events.objects import Message
 from events.thread_commands import AddMessage, DeleteMessage, ModifyMessage
 from projections import messages, threads
 from service.database import Connection
+from service.http import files
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing
+from service.wire.files import named_in
 from service.wire.query import object_id
 
 
 async def create(request: web.Request) -> web.Response:
     message = wire(request).create_message(await json_body(request))
+    await files.check(request, named_in(message))
     thread_id = request.match_info["thread_id"]
     await deps(request).writer.thread(origin(request), thread_id, AddMessage(message))
     return await _shown(request, message.id)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from service.http import assistants, health, messages, runs, steps, threads
+from service.http import assistants, azure, file_links, files, health, messages, runs, steps, threads, uploads
 from service.http.deps import DEPS, Deps
 from service.http.errors import middleware
 from service.http.frame import MAX_BODY, authenticate, identify
 from service.http.passthrough import PASSED
 
+_FILE = "/v1/files/{file_id}"
+_UPLOAD = "/v1/uploads/{upload_id}"
 _ASSISTANT = "/v1/assistants/{assistant_id}"
 _THREAD = "/v1/threads/{thread_id}"
 _MESSAGE = _THREAD + "/messages/{message_id}"
@@ -17,11 +19,24 @@ _RUN = _THREAD + "/runs/{run_id}"
 
 ROUTES = (
     web.get("/healthz", health.healthz),
+    web.get("/v1/files", files.page),
+    web.post("/v1/files", files.create),
+    web.get(_FILE, files.get),
+    web.delete(_FILE, files.delete),
+    web.get(_FILE + "/content", files.content),
+    web.post("/v1/uploads", uploads.create),
+    web.post(_UPLOAD + "/parts", uploads.add_part),
+    web.post(_UPLOAD + "/complete", uploads.complete),
+    web.post(_UPLOAD + "/cancel", uploads.cancel),
     web.get("/v1/assistants", assistants.page),
     web.post("/v1/assistants", assistants.create),
     web.get(_ASSISTANT, assistants.get),
     web.post(_ASSISTANT, assistants.modify),
     web.delete(_ASSISTANT, assistants.delete),
+    web.get(_ASSISTANT + "/files", file_links.assistant_page),
+    web.post(_ASSISTANT + "/files", file_links.attach),
+    web.get(_ASSISTANT + "/files/{file_id}", file_links.assistant_file),
+    web.delete(_ASSISTANT + "/files/{file_id}", file_links.detach),
     web.post("/v1/threads", threads.create),
     web.post("/v1/threads/runs", runs.create_thread_and_run),
     web.get(_THREAD, threads.get),
@@ -32,6 +47,8 @@ ROUTES = (
     web.get(_MESSAGE, messages.get),
     web.post(_MESSAGE, messages.modify),
     web.delete(_MESSAGE, messages.delete),
+    web.get(_MESSAGE + "/files", file_links.message_page),
+    web.get(_MESSAGE + "/files/{file_id}", file_links.message_file),
     web.get(_THREAD + "/runs", runs.page),
     web.post(_THREAD + "/runs", runs.create),
     web.get(_RUN, runs.get),
@@ -47,5 +64,6 @@ def make_app(deps: Deps) -> web.Application:
     """The aiohttp application over its dependencies."""
     app = web.Application(middlewares=[identify, middleware, authenticate], client_max_size=MAX_BODY)
     app[DEPS] = deps
-    app.add_routes([*ROUTES, *PASSED])
+    own = [*ROUTES, *PASSED]
+    app.add_routes([*own, *azure.routes(own)])
     return app

@@ -26,12 +26,14 @@ from events.thread_commands import (
 )
 from projections import assistants, runs, steps, threads
 from service.database import Connection
+from service.http import files
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, includes, json_body
 from service.http.pages import cursor, listing
 from service.http.sse import stream_run
 from service.http.threads import creation
 from service.wire.base import RunRequest
+from service.wire.files import named_in
 from service.write import Ask
 
 # What poll helpers wait between two looks (BEHAVIOUR.md, "Which clients send what"): our reads are cheap and current.
@@ -41,11 +43,13 @@ POLL_AFTER_MS = 100
 async def create(request: web.Request) -> web.StreamResponse:
     includes(request)
     asked = wire(request).create_run(await json_body(request))
+    await files.check(request, named_in(asked))
     return await _create(request, request.match_info["thread_id"], asked, thread=None)
 
 
 async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
     thread, asked = wire(request).create_thread_and_run(await json_body(request))
+    await files.check(request, [*named_in(thread), *named_in(asked)])
     return await _create(request, new_id("thread"), asked, creation(thread))
 
 

@@ -7,13 +7,16 @@ from aiohttp import web
 from events.ids import new_id
 from events.thread_commands import CreateThread, DeleteThread, ModifyThread
 from projections import threads
+from service.http import files
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
 from service.wire.base import ThreadRequest
+from service.wire.files import named_in
 
 
 async def create(request: web.Request) -> web.Response:
     asked = wire(request).create_thread(await json_body(request))
+    await files.check(request, named_in(asked))
     thread_id = new_id("thread")
     await deps(request).writer.thread(origin(request), thread_id, creation(asked))
     return await _shown(request, thread_id)
@@ -25,6 +28,7 @@ async def get(request: web.Request) -> web.Response:
 
 async def modify(request: web.Request) -> web.Response:
     changes = wire(request).modify_thread(await json_body(request))
+    await files.check(request, named_in(changes))
     thread_id = request.match_info["thread_id"]
     await deps(request).writer.thread(origin(request), thread_id, ModifyThread(changes))
     return await _shown(request, thread_id)

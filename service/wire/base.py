@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from events.objects import Assistant, Message, Run, Step, Thread
+from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
 from events.thread_commands import NewMessage
 from events.thread_events import ToolOutput
 
@@ -48,8 +48,59 @@ class ToolOutputsRequest:
     stream: bool
 
 
+@dataclass(frozen=True, slots=True)
+class FileRequest:
+    """`expires_after` in seconds."""
+
+    purpose: str
+    expires_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRequest:
+    filename: str
+    purpose: str
+    bytes: int
+    content_type: str
+    expires_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """`md5` of the whole file, in lower-case hexadecimal."""
+
+    part_ids: tuple[str, ...]
+    md5: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FilesQuery:
+    page: Page
+    purpose: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileUse:
+    """A file that a request names, and the purposes that fit its use there."""
+
+    id: str
+    purposes: tuple[str, ...]
+
+
+class Links(Protocol):
+    """v1's own: files of assistants and messages as objects."""
+
+    def attach(self, body: Any) -> str: ...
+
+    def of_assistant(self, file_id: str, assistant: Assistant) -> Json: ...
+
+    def of_message(self, file_id: str, message: Message) -> Json: ...
+
+    def detached(self, file_id: str) -> Json: ...
+
+
 class Wire(Protocol):
-    """One version of the API. Parsing takes decoded JSON (None for no body) and raises Rejected or FileNotFound."""
+    """One version of the API. Parsing takes decoded JSON (None for no body) and raises Rejected."""
 
     @property
     def version(self) -> str: ...
@@ -78,7 +129,21 @@ class Wire(Protocol):
 
     def submit_tool_outputs(self, body: Any) -> ToolOutputsRequest: ...
 
+    def create_file(self, fields: Mapping[str, str]) -> FileRequest:
+        """From the fields of a form, all but the file itself."""
+        ...
+
+    def create_upload(self, body: Any) -> UploadRequest: ...
+
+    def complete_upload(self, body: Any) -> CompletionRequest: ...
+
+    def links(self) -> Links:
+        """Raises Rejected where the version has none."""
+        ...
+
     def page(self, query: Mapping[str, str]) -> Page: ...
+
+    def files_page(self, query: Mapping[str, str]) -> FilesQuery: ...
 
     def include(self, values: Sequence[str]) -> frozenset[str]: ...
 
@@ -103,6 +168,18 @@ class Wire(Protocol):
     def run(self, run: Run, *, streamed: bool = False) -> Json: ...
 
     def step(self, step: Step, *, streamed: bool = False) -> Json: ...
+
+    def file(self, file: File) -> Json: ...
+
+    def files(self, items: list[Json], more: bool) -> Json:
+        """A list of files."""
+        ...
+
+    def deleted_file(self, file_id: str) -> Json: ...
+
+    def upload(self, upload: Upload, file: File | None) -> Json: ...
+
+    def upload_part(self, part: UploadPart) -> Json: ...
 
     def listing(self, items: list[Json], more: bool) -> Json: ...
 

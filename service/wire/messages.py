@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, Strict, Tag
 
-from events.errors import FileNotFound
 from events.ids import new_id
 from events.thread_commands import NewMessage
 from service.wire.fields import (
+    MAX_ATTACHMENTS,
     MAX_CONTENT,
     MAX_PARTS,
     MAX_V1_MESSAGE_FILES,
@@ -20,9 +20,10 @@ from service.wire.fields import (
     by_kind,
     by_type,
 )
-from service.wire.tools import CodeTool, files_exist
+from service.wire.tools import CodeTool
 
 Content = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_CONTENT)]
+_TOOLS = ({"type": "file_search"}, {"type": "code_interpreter"})
 Detail = Literal["auto", "low", "high"]
 
 
@@ -83,14 +84,14 @@ class Message(Request):
         Annotated[Content, Tag("|whole")] | Annotated[Parts, Tag("|parts")],
         by_kind({str: "|whole", list: "|parts"}, "one of a string or array of objects"),
     ]
-    attachments: list[Attachment] | None = None
+    attachments: Annotated[list[Attachment], Field(max_length=MAX_ATTACHMENTS)] | None = None
     metadata: Metadata | None = None
 
     def new(self) -> NewMessage:
-        """The message with an id of its own. Raises FileNotFound: there are no files yet."""
-        files_exist(attachment.file_id for attachment in self.attachments or ())
+        """The message with an id of its own."""
         parts = [_text(self.content)] if isinstance(self.content, str) else [_part(part) for part in self.content]
-        return NewMessage(new_id("msg"), self.role, parts, [], self.metadata or {})
+        attachments = [attachment.model_dump() for attachment in self.attachments or ()]
+        return NewMessage(new_id("msg"), self.role, parts, attachments, self.metadata or {})
 
 
 class MessageV1(Request):
@@ -102,9 +103,11 @@ class MessageV1(Request):
     metadata: Metadata | None = None
 
     def new(self) -> NewMessage:
-        """As `Message.new`."""
-        files_exist(self.file_ids or ())
-        return NewMessage(new_id("msg"), self.role, [_text(self.content)], [], self.metadata or {})
+        """As `Message.new`. What v1's files are for is not said: they are for every tool."""
+        attachments = [
+            {"file_id": id, "tools": [dict(tool) for tool in _TOOLS]} for id in dict.fromkeys(self.file_ids or ())
+        ]
+        return NewMessage(new_id("msg"), self.role, [_text(self.content)], attachments, self.metadata or {})
 
 
 def _text(text: str) -> dict[str, Any]:
@@ -115,7 +118,5 @@ def _part(part: BaseModel) -> dict[str, Any]:
     match part:
         case TextPart(text=text):
             return _text(text)
-        case ImageFilePart(image_file=image):
-            raise FileNotFound(image.file_id)
         case _:
             return part.model_dump()

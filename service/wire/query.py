@@ -15,13 +15,13 @@ ORDERS = ("asc", "desc")
 CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 
 
-def page(query: Mapping[str, str]) -> Page:
-    """Raises Rejected for a limit that is no integer from 1 to MAX_PAGE, or an order that is none."""
+def page(query: Mapping[str, str], *, most: int = MAX_PAGE, default: int = DEFAULT_PAGE) -> Page:
+    """Raises Rejected for a limit that is no integer from 1 to `most`, or an order that is none."""
     order = query.get("order") or "desc"
     if order not in ORDERS:
         raise invalid_value("order", order, ORDERS)
     return Page(
-        limit=_limit(query.get("limit")),
+        limit=_limit(query.get("limit"), most, default),
         order=cast(Literal["asc", "desc"], order),
         after=object_id(query, "after"),
         before=object_id(query, "before"),
@@ -44,16 +44,16 @@ def object_id(query: Mapping[str, str], name: str) -> str | None:
     return given or None
 
 
-def _limit(given: str | None) -> int:
+def _limit(given: str | None, most: int, default: int) -> int:
     if given is None or given == "":
-        return DEFAULT_PAGE
+        return default
     digits = given.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
         message = "Invalid type for 'limit': expected an integer, but got a string instead."
         raise Rejected(message, param="limit", code="invalid_type")
     limit = int(given)
-    if limit > MAX_PAGE:
-        raise out_of_range("limit", "integer", limit, MAX_PAGE, above=True)
+    if limit > most:
+        raise out_of_range("limit", "integer", limit, most, above=True)
     if limit < 1:
         raise out_of_range("limit", "integer", limit, 1, above=False)
     return limit

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, Tag
 
-from events.errors import FileNotFound, NotFound, Rejected
+from events.errors import NotFound, Rejected
 from service.wire.fields import (
     MAX_CODE_FILES,
     MAX_VECTOR_STORES,
@@ -112,27 +112,24 @@ def tools(asked: Iterable[AnyTool] | None) -> list[dict[str, Any]]:
 
 
 def tool_resources(asked: ToolResources | None) -> dict[str, Any]:
-    """The resources, as far as they exist. Raises FileNotFound, NotFound: there are no files or vector stores yet."""
+    """The resources as they are kept. Raises NotFound, Rejected: there are no vector stores yet."""
     kept: dict[str, Any] = {}
     if asked is None:
         return kept
     if asked.code_interpreter is not None:
-        files_exist(asked.code_interpreter.file_ids)
-        kept["code_interpreter"] = {"file_ids": []}
+        kept |= code_files(asked.code_interpreter.file_ids)
     if asked.file_search is not None:
         for id in asked.file_search.vector_store_ids or ():
             raise NotFound("vector store", id)
-        for store in asked.file_search.vector_stores or ():
-            files_exist(store.file_ids)
+        if asked.file_search.vector_stores:
             raise Rejected("This Everthread server has no vector stores yet.", param="tool_resources.file_search")
         kept["file_search"] = {"vector_store_ids": []}
     return kept
 
 
-def files_exist(ids: Iterable[str]) -> None:
-    """Raises FileNotFound for the first of them: there are no files yet."""
-    for id in ids:
-        raise FileNotFound(id)
+def code_files(file_ids: Iterable[str]) -> dict[str, Any]:
+    """Files for code_interpreter, each once."""
+    return {"code_interpreter": {"file_ids": list(dict.fromkeys(file_ids))}}
 
 
 def _function(asked: Function) -> dict[str, Any]:

@@ -2,24 +2,32 @@
 
 file_search tool            retrieval
 an incomplete run           completed, with incomplete_details
-code_interpreter's files    file_ids
+code_interpreter's files    file_ids of assistants and runs
+a message's attachments     file_ids, each once
 a refusal                   a text part
 an image by its URL         a text part that holds the URL
 a json_schema format        {"type": "json_object"}
 a "required" tool choice    "auto"
+an image's detail           nothing
+a file's expires_at         nothing
+
+And what v1 says is to v2: file_ids of an assistant are code_interpreter's files, those of a message attachments for
+code_interpreter and file_search, so that they are the thread's files too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from events.objects import Assistant, Message, Run, Step, Thread
+from events.objects import Assistant, File, Message, Run, Step, Thread
 from events.thread_commands import NewMessage
-from service.wire import messages, render, requests
-from service.wire.base import Json, RunRequest, ThreadRequest, Wire
+from service.wire import messages, query, render, requests
+from service.wire.base import FilesQuery, Json, Links, Page, RunRequest, ThreadRequest, Wire
+from service.wire.fields import MAX_FILES_PAGE
+from service.wire.files import FileLinks
 from service.wire.requests import parsed
-from service.wire.tools import files_exist, tools
+from service.wire.tools import code_files, tools
 from service.wire.v2 import DEFAULTS, V2
 
 _NOT_IN_V1 = ("tool_resources", "reasoning_effort", "parallel_tool_calls")
@@ -36,7 +44,7 @@ class V1(V2):
     def modify_assistant(self, body: Any) -> Json:
         asked = parsed(requests.AssistantChangeV1, body)
         settings = _settings(asked)
-        named = asked.model_fields_set - {"file_ids"}
+        named = {"tool_resources" if name == "file_ids" else name for name in asked.model_fields_set}
         return {name: settings[name] for name in named if not (name == "model" and not asked.model)}
 
     def create_thread(self, body: Any) -> ThreadRequest:
@@ -57,6 +65,14 @@ class V1(V2):
         asked = parsed(requests.ThreadAndRunV1, body)
         return requests.thread_request(asked.thread, {}), requests.run_request(asked, _own(asked))
 
+    def links(self) -> Links:
+        return FileLinks()
+
+    def files_page(self, query_: Mapping[str, str]) -> FilesQuery:
+        """v1 has no pages of files: it lists them all, up to the longest page there is."""
+        page = Page(limit=MAX_FILES_PAGE, order="desc", after=None, before=None)
+        return FilesQuery(page, query.object_id(query_, "purpose"))
+
     def include(self, values: Sequence[str]) -> frozenset[str]:
         """v1 has none, and ignores the parameter as it does any other."""
         return frozenset()
@@ -76,7 +92,7 @@ class V1(V2):
         shown = render.message(message, streamed=True)
         attachments = shown.pop("attachments")
         shown["content"] = [_part(part) for part in message.content]
-        shown["file_ids"] = [attachment["file_id"] for attachment in attachments]
+        shown["file_ids"] = list(dict.fromkeys(attachment["file_id"] for attachment in attachments))
         return shown
 
     def modified_message(self, message: Message) -> Json:
@@ -95,6 +111,14 @@ class V1(V2):
         shown["tool_choice"] = _choice(run.tool_choice)
         return shown
 
+    def file(self, file: File) -> Json:
+        shown = super().file(file)
+        del shown["expires_at"], shown["status_details"]
+        return shown
+
+    def files(self, items: list[Json], more: bool) -> Json:
+        return {"object": "list", "data": items}
+
     def step(self, step: Step, *, streamed: bool = False) -> Json:
         shown = render.step(step, streamed=streamed)
         details = shown["step_details"]
@@ -105,8 +129,7 @@ class V1(V2):
 
 
 def _settings(asked: requests.AssistantV1) -> Json:
-    """All settings of an assistant, in the core's superset. Raises FileNotFound: there are no files yet."""
-    files_exist(asked.file_ids or ())
+    """All settings of an assistant, in the core's superset."""
     given = requests.named(asked, "tools", "file_ids")
     return {
         "model": asked.model,
@@ -114,7 +137,7 @@ def _settings(asked: requests.AssistantV1) -> Json:
         "description": asked.description,
         "instructions": asked.instructions,
         "tools": tools(asked.tools),
-        "tool_resources": {},
+        "tool_resources": code_files(asked.file_ids) if asked.file_ids else {},
         "metadata": asked.metadata or {},
         "reasoning_effort": None,
         **DEFAULTS,
@@ -177,6 +200,8 @@ def _part(part: Json) -> Json:
             return {"type": "text", "text": {"value": part["refusal"], "annotations": []}}
         case "image_url":
             return {"type": "text", "text": {"value": part["image_url"]["url"], "annotations": []}}
+        case "image_file":
+            return {"type": "image_file", "image_file": {"file_id": part["image_file"]["file_id"]}}
         case _:
             return part
 

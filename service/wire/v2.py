@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from events.objects import Assistant, Message, Run, Step, Thread
+from events.errors import Rejected
+from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
 from events.thread_commands import NewMessage
-from service.wire import messages, query, render, requests
-from service.wire.base import Deleted, Json, Page, RunRequest, ThreadRequest, ToolOutputsRequest, Wire
+from service.wire import files, messages, query, render, requests
+from service.wire.base import (
+    CompletionRequest,
+    Deleted,
+    FileRequest,
+    FilesQuery,
+    Json,
+    Links,
+    Page,
+    RunRequest,
+    ThreadRequest,
+    ToolOutputsRequest,
+    UploadRequest,
+    Wire,
+)
+from service.wire.fields import MAX_FILES_PAGE
 from service.wire.requests import parsed
 from service.wire.tools import tool_resources, tools
 
@@ -58,8 +73,28 @@ class V2:
     def submit_tool_outputs(self, body: Any) -> ToolOutputsRequest:
         return requests.outputs_request(parsed(requests.Outputs, body))
 
+    def create_file(self, fields: Mapping[str, str]) -> FileRequest:
+        return files.file_request(fields)
+
+    def create_upload(self, body: Any) -> UploadRequest:
+        return files.upload_request(body)
+
+    def complete_upload(self, body: Any) -> CompletionRequest:
+        return files.completion_request(body)
+
+    def links(self) -> Links:
+        message = (
+            "Files of assistants and messages are operations of v1. Please set the header 'OpenAI-Beta: assistants=v1',"
+            " or use tool_resources and attachments."
+        )
+        raise Rejected(message, code="invalid_beta")
+
     def page(self, query_: Mapping[str, str]) -> Page:
         return query.page(query_)
+
+    def files_page(self, query_: Mapping[str, str]) -> FilesQuery:
+        page = query.page(query_, most=MAX_FILES_PAGE, default=MAX_FILES_PAGE)
+        return FilesQuery(page, query.object_id(query_, "purpose"))
 
     def include(self, values: Sequence[str]) -> frozenset[str]:
         return query.include(values, (query.CONTENT,))
@@ -84,6 +119,21 @@ class V2:
 
     def step(self, step: Step, *, streamed: bool = False) -> Json:
         return render.step(step, streamed=streamed)
+
+    def file(self, file: File) -> Json:
+        return files.file(file)
+
+    def files(self, items: list[Json], more: bool) -> Json:
+        return render.listing(items, more)
+
+    def deleted_file(self, file_id: str) -> Json:
+        return {"object": "file", "deleted": True, "id": file_id}
+
+    def upload(self, upload: Upload, file: File | None) -> Json:
+        return files.upload(upload, self.file(file) if file is not None else None)
+
+    def upload_part(self, part: UploadPart) -> Json:
+        return files.part(part)
 
     def listing(self, items: list[Json], more: bool) -> Json:
         return render.listing(items, more)

@@ -41,6 +41,9 @@ WHERE blob IS NOT NULL AND expires_at <= $1
 ORDER BY expires_at
 LIMIT $2;
 
+-- name: blob
+SELECT blob FROM files WHERE file_id = $1;
+
 -- name: unowned (a declared fan-out: the sweep's)
 SELECT key FROM unnest($1::text[]) AS found (key)
 WHERE NOT EXISTS (SELECT FROM files WHERE blob = key)

@@ -83,7 +83,9 @@ def problems_of_frame(version: str, event: str, data: Any) -> list[str]:
 
 
 def _problems_of_error(body: Any) -> list[str]:
-    if not isinstance(body, dict) or list(body) != ["error"] or list(body["error"]) != ERROR_KEYS:
+    # Refusals of files come twice, in `detail` too (recordings files_*).
+    told = list(body) if isinstance(body, dict) else []
+    if told not in (["error"], ["error", "detail"]) or list(body["error"]) != ERROR_KEYS:
         return [f"an error in no shape of the API's: {body}"]
     message, kind, param, code = body["error"].values()
     fine = isinstance(message, str) and message and isinstance(kind, str)

@@ -1,0 +1,156 @@
+"""/files"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from functools import wraps
+from urllib.parse import quote
+
+import structlog
+from aiohttp import hdrs, web
+
+from events.errors import FileNotFound, NotFound, Rejected
+from events.event import now
+from events.file import CreateFile, DeleteFile, usable
+from events.ids import new_file_id
+from events.objects import File
+from projections import files
+from projections.rows import Cursor
+from service.http.deps import REQUEST_ID, deps, origin, wire
+from service.http.errors import ApiError, Handler
+from service.http.forms import received
+from service.http.frame import answer, headers
+from service.storage.base import BlobMissing
+from service.wire.base import FileUse
+
+log = structlog.get_logger()
+
+MAX_FILE = 512 * 1024**2
+# Seconds that a client may take to read a piece.
+WRITE_TIMEOUT = 60.0
+
+
+def told_twice(handler: Handler) -> Handler:
+    """The service says its refusals of files in `detail` too."""
+
+    @wraps(handler)
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Rejected as error:
+            raise _detailed(ApiError(400, error.message, param=error.param, code=error.code)) from None
+        except NotFound as error:
+            raise _detailed(ApiError(404, error.message, param=error.param)) from None
+
+    return handle
+
+
+@told_twice
+async def create(request: web.Request) -> web.Response:
+    file_id = new_file_id()
+    async with received(request, "file", file_id, MAX_FILE) as form:
+        asked = wire(request).create_file(form.fields)
+        command = CreateFile(
+            filename=form.filename,
+            purpose=asked.purpose,
+            bytes=form.stored.bytes,
+            sha256=form.stored.sha256,
+            content_type=form.content_type,
+            expires_after=asked.expires_after,
+            blob=file_id,
+        )
+        await deps(request).writer.file(origin(request), file_id, command)
+    return answer(wire(request).file(await found(request, file_id)))
+
+
+@told_twice
+async def get(request: web.Request) -> web.Response:
+    return answer(wire(request).file(await found(request, request.match_info["file_id"])))
+
+
+@told_twice
+async def delete(request: web.Request) -> web.Response:
+    file = await found(request, request.match_info["file_id"])
+    await deps(request).writer.file(origin(request), file.id, DeleteFile())
+    await deps(request).blobs.delete([file.blob])
+    return answer(wire(request).deleted_file(file.id))
+
+
+@told_twice
+async def page(request: web.Request) -> web.Response:
+    asked = wire(request).files_page(request.query)
+    cursor = Cursor(asked.page.limit, asked.page.order, asked.page.after, asked.page.before)
+    async with deps(request).pool.acquire() as db:
+        shown = await files.page(db, origin(request).project_id, cursor, asked.purpose, now())
+    return answer(wire(request).files([wire(request).file(file) for file in shown.items], shown.more))
+
+
+@told_twice
+async def content(request: web.Request) -> web.StreamResponse:
+    started = time.perf_counter()
+    file = await found(request, request.match_info["file_id"])
+    pieces = deps(request).blobs.read(file.blob)
+    try:
+        first = await anext(pieces, b"")
+    except BlobMissing:
+        log.error("a file has no bytes", file=file.id)
+        raise FileNotFound(file.id) from None
+    elapsed = (time.perf_counter() - started) * 1000
+    response = web.StreamResponse(headers={**headers(request[REQUEST_ID], elapsed), **_described(file)})
+    response.content_length = file.bytes
+    await response.prepare(request)
+    if request.method != hdrs.METH_HEAD:
+        await _send(response, first, pieces)
+    return response
+
+
+async def found(request: web.Request, file_id: str) -> File:
+    """Raises FileNotFound."""
+    async with deps(request).pool.acquire() as db:
+        return await files.get(db, origin(request).project_id, file_id, now())
+
+
+async def check(request: web.Request, uses: Iterable[FileUse]) -> None:
+    """Raises FileNotFound for a file that a request names and that is not there, Rejected for one of no fit purpose."""
+    wanted = list(uses)
+    if not wanted:
+        return
+    at = now()
+    async with deps(request).pool.acquire() as db:
+        there = await files.some(db, origin(request).project_id, {use.id for use in wanted}, at)
+    for use in wanted:
+        usable(there.get(use.id), use.id, use.purposes, at)
+
+
+async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterator[bytes]) -> None:
+    """A client that leaves, or reads no more, is left."""
+    try:
+        async with asyncio.timeout(WRITE_TIMEOUT) as patience:
+            await response.write(first)
+            async for piece in pieces:
+                patience.reschedule(asyncio.get_running_loop().time() + WRITE_TIMEOUT)
+                await response.write(piece)
+            await response.write_eof()
+    except (ConnectionError, TimeoutError) as error:
+        log.info("a client left its download", error=type(error).__name__)
+        response.force_close()
+
+
+def _described(file: File) -> dict[str, str]:
+    """Type and name (RFC 6266, RFC 5987); browsers must save what strangers uploaded, never show it."""
+    plain = "".join(
+        char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in file.filename
+    )
+    return {
+        "Content-Type": file.content_type,
+        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file.filename, safe='')}",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _detailed(error: ApiError) -> ApiError:
+    told = error.body["error"]
+    error.body["detail"] = {"message": told["message"], "code": told["code"]}
+    return error

@@ -1,0 +1,280 @@
+"""Files over HTTP: a real server, a real Postgres, bytes in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from events.event import now
+from service.database import Pool
+from service.http import files as handlers
+from service.http import forms
+from service.storage.folder import FolderBlobs
+from service.sweep import GRACE, Sweep
+from tests.client import V1, Client
+from tests.http.files import END, field, file_head, form, send, upload
+from tests.http.files import download as downloaded
+from tests.projections.helpers import writer
+
+PURPOSES = "['fine-tune', 'assistants', 'batch', 'user_data', 'vision', 'evals']"
+
+
+def blobs_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in (folder / "blobs").iterdir())
+
+
+async def test_the_life_of_a_file(client: Client, tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    made = await upload(client, content, "user_data", kind="application/pdf")
+    assert made == {
+        "object": "file",
+        "id": made["id"],
+        "purpose": "user_data",
+        "filename": "a.txt",
+        "bytes": 3_000_000,
+        "created_at": made["created_at"],
+        "expires_at": None,
+        "status": "processed",
+        "status_details": None,
+    }
+    assert await client.get(f"/files/{made['id']}") == made
+    status, got, headers = await downloaded(client, made["id"])
+    assert (status, got, headers["Content-Type"]) == (200, content, "application/pdf")
+    assert headers["x-request-id"].startswith("req_")
+    assert blobs_in(tmp_path) == [made["id"]]
+    assert await client.delete(f"/files/{made['id']}") == {"object": "file", "deleted": True, "id": made["id"]}
+    assert blobs_in(tmp_path) == []
+    message = f"No such File object: {made['id']}"
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/content")):
+        gone = await client.call(method, f"/files/{made['id']}{path}")
+        assert gone.error == (404, message, "id", None)
+        assert gone.body["detail"] == {"message": message, "code": None}
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ('filename="Grüße 世界 🎉.txt"', "Grüße 世界 🎉.txt"),
+        ("filename=\"a.txt\"; filename*=UTF-8''Gr%C3%BC%C3%9Fe.txt", "Grüße.txt"),
+        ('filename="a%22b.txt"', 'a"b.txt'),
+        ('filename="../../etc/passwd"', "passwd"),
+        ('filename="C:\\\\work\\\\a.txt"', "a.txt"),
+    ],
+)
+async def test_any_name(client: Client, sent: str, name: str) -> None:
+    made = await upload(client, filename=sent)
+    assert made["filename"] == name
+    _, _, headers = await downloaded(client, made["id"])
+    from urllib.parse import unquote
+
+    plain, extended = headers["Content-Disposition"].removeprefix("attachment; ").split("; ")
+    assert unquote(extended.removeprefix("filename*=UTF-8''")) == name
+    assert plain.isascii()
+    assert plain.count('"') == 2
+
+
+async def test_fields_may_come_after_the_file(client: Client) -> None:
+    fields = [("purpose", "batch"), ("expires_after[anchor]", "created_at"), ("expires_after[seconds]", "3600")]
+    for after in (False, True):
+        answer = await send(client, form(fields=fields, after=after))
+        assert answer.status == 200
+        assert answer.body["expires_at"] == answer.body["created_at"] + 3600
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        (
+            [("purpose", "world_domination")],
+            (f"'world_domination' is not one of {PURPOSES} - 'purpose'", "purpose", None),
+        ),
+        (
+            [("purpose", "assistants_output")],
+            (f"'assistants_output' is not one of {PURPOSES} - 'purpose'", "purpose", None),
+        ),
+        ([], ("'purpose' is a required property", "purpose", None)),
+        (
+            [("purpose", "batch"), ("expires_after[anchor]", "created_at"), ("expires_after[seconds]", "3599")],
+            (
+                "Invalid 'expires_after.seconds': integer below minimum value. Expected a value >= 3600, but got 3599"
+                " instead.",
+                "expires_after.seconds",
+                "integer_below_min_value",
+            ),
+        ),
+        (
+            [("purpose", "batch"), ("expires_after[anchor]", "created_at"), ("expires_after[seconds]", "soon")],
+            (
+                "Invalid type for 'expires_after.seconds': expected an integer, but got a string instead.",
+                "expires_after.seconds",
+                "invalid_type",
+            ),
+        ),
+        (
+            [("purpose", "batch"), ("expires_after[seconds]", "3600")],
+            (
+                "Missing required parameter: 'expires_after.anchor'.",
+                "expires_after.anchor",
+                "missing_required_parameter",
+            ),
+        ),
+        ([("purpose", "batch"), ("colour", "red")], ("Unknown parameter: 'colour'.", "colour", "unknown_parameter")),
+        (
+            [("purpose", "ba\x00tch")],
+            ("Invalid 'purpose': NUL characters and lone surrogates are not allowed.", "purpose", "invalid_value"),
+        ),
+    ],
+)
+async def test_what_is_refused_leaves_nothing(
+    client: Client, tmp_path: Path, fields: Any, error: Any, after: bool
+) -> None:
+    answer = await send(client, form(fields=fields, after=after))
+    assert answer.error == (400, *error)
+    assert answer.body["detail"] == {"message": error[0], "code": error[2]}
+    assert blobs_in(tmp_path) == []
+    assert (await client.get("/files"))["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (form(b""), "The file is empty."),
+        (field("purpose", "assistants") + END, "'file' is a required property"),
+        (form(filename='filename=""') + b"", None),
+        (b"no form at all", None),
+        (b"", None),
+        (file_head() + b"half", None),
+        (form()[:-10], None),
+        (form() * 2, None),
+        (b"".join(field(f"f{number}", "x") for number in range(30)) + END, "The form has more than 20 fields."),
+        (field("purpose", "x" * 5000) + END, "Invalid 'purpose': longer than 4096 bytes."),
+        (field("purpose", b"\xff\xfe") + END, None),
+        (form(filename='filename="a\x00b"'), None),
+        (form(filename=f'filename="{"x" * 2000}"'), None),
+    ],
+)
+async def test_forms_that_are_none(client: Client, tmp_path: Path, body: bytes, message: str | None) -> None:
+    answer = await send(client, body)
+    if answer.status == 200:
+        assert body in (form(filename='filename=""'), form() * 2)
+        return
+    assert answer.status == 400
+    assert message is None or answer.error[1] == message
+    assert blobs_in(tmp_path) == []
+
+
+async def test_a_body_that_is_no_form(client: Client) -> None:
+    assert (await client.call("POST", "/files", {"purpose": "assistants"})).error[0] == 400
+
+
+async def test_the_limit_holds_while_streaming(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "MAX_FILE", 1024**2)
+    assert (await send(client, form(b"x" * 1024**2))).status == 200
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield field("purpose", "assistants") + file_head()
+        for _ in range(40):
+            sent += 1
+            yield b"x" * 65536
+
+    answer = await send(client, endless())
+    assert answer.error == (413, "The file is larger than the limit of 1 MB.", None, "file_too_large")
+    announced = await send(client, form(b"x" * (3 * 1024**2)))
+    assert announced.error[0] == 413
+    assert len(blobs_in(tmp_path)) == 1
+
+
+async def test_a_client_that_stalls_is_told(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    monkeypatch.setattr(forms, "PIECE_TIMEOUT", 0.1)
+    answered = asyncio.Event()
+
+    async def stalls() -> AsyncIterator[bytes]:
+        yield field("purpose", "assistants") + file_head() + b"x"
+        await answered.wait()
+
+    async with asyncio.timeout(10):
+        answer = await send(client, stalls())
+    assert answer.error[0] == 408
+    assert blobs_in(tmp_path) == []
+
+
+async def test_lists(client: Client) -> None:
+    made = [await upload(client, purpose=purpose) for purpose in ("assistants", "vision", "assistants", "batch")]
+    ids = [file["id"] for file in made]
+    whole = await client.get("/files")
+    assert whole == {
+        "object": "list",
+        "data": made[::-1],
+        "first_id": ids[3],
+        "last_id": ids[0],
+        "has_more": False,
+    }
+    page = await client.get("/files", limit="2", order="asc", after=ids[0])
+    assert ([file["id"] for file in page["data"]], page["has_more"]) == (ids[1:3], True)
+    assert [file["id"] for file in (await client.get("/files", purpose="assistants"))["data"]] == [ids[2], ids[0]]
+    await client.delete(f"/files/{ids[1]}")
+    after = await client.get("/files", order="asc", after=ids[1])
+    assert [file["id"] for file in after["data"]] == ids[2:]
+    for limit in ("0", "10001"):
+        assert (await client.call("GET", "/files", limit=limit)).error[0] == 400
+    assert (await client.call("GET", "/files", after="file-none")).error[0] == 404
+
+
+async def test_v1_lists_all_at_once(client: Client) -> None:
+    made = [await upload(client) for _ in range(3)]
+    old = await client.call("GET", "/files", headers={"OpenAI-Beta": V1}, limit="1")
+    assert list(old.body) == ["object", "data"]
+    assert [file["id"] for file in old.body["data"]] == [file["id"] for file in made[::-1]]
+    assert not {"expires_at", "status_details"} & set(old.body["data"][0])
+
+
+async def test_a_file_is_gone_when_it_expires(client: Client, pool: Pool, tmp_path: Path) -> None:
+    fields = [("purpose", "assistants"), ("expires_after[anchor]", "created_at"), ("expires_after[seconds]", "3600")]
+    made = (await send(client, form(fields=fields))).body
+    kept = await upload(client)
+    await pool.execute("UPDATE files SET expires_at = $2 WHERE file_id = $1", made["id"], int(now().timestamp()))
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/content")):
+        assert (await client.call(method, f"/files/{made['id']}{path}")).error[0] == 404
+    assert [file["id"] for file in (await client.get("/files"))["data"]] == [kept["id"]]
+    refused = await client.call(
+        "POST", "/threads", {"tool_resources": {"code_interpreter": {"file_ids": [made["id"]]}}}
+    )
+    assert refused.error == (404, f"No such File object: {made['id']}", "id", None)
+
+
+async def test_the_sweep_expires_and_removes_what_nobody_owns(
+    client: Client, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between bytes and event leaves bytes without a file; never a file without bytes."""
+    fields = [("purpose", "assistants"), ("expires_after[anchor]", "created_at"), ("expires_after[seconds]", "3600")]
+    expiring, kept = (await send(client, form(fields=fields))).body, await upload(client)
+    folder = FolderBlobs(tmp_path / "blobs")
+
+    async def bytes_() -> AsyncIterator[bytes]:
+        yield b"left by a crash"
+
+    await folder.write("file-orphan", bytes_())
+    (tmp_path / "blobs" / "file-half.unfinished").write_bytes(b"half")
+    sweep = Sweep(writer(pool), folder)
+    await sweep.remove_unowned(now() - GRACE)
+    assert len(blobs_in(tmp_path)) == 4, "what is young may be a request's that goes on"
+    await sweep.remove_unowned(now() + timedelta(seconds=2))
+    assert blobs_in(tmp_path) == sorted([expiring["id"], kept["id"]])
+    await sweep.expire(now())
+    assert len(blobs_in(tmp_path)) == 2
+    await pool.execute("UPDATE files SET expires_at = 0 WHERE file_id = $1", expiring["id"])
+    monkeypatch.setattr("service.write.now", lambda: now() + timedelta(hours=1))
+    await sweep.expire(now())
+    assert blobs_in(tmp_path) == [kept["id"]]
+    types = await pool.fetch("SELECT type FROM events WHERE stream_id = $1 ORDER BY version", expiring["id"])
+    assert [row["type"] for row in types] == ["file.created", "file.expired"]
