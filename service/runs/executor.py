@@ -106,7 +106,7 @@ class Executor:
     async def _append(self, command: ExecutorCommand) -> Written[ThreadState]:
         """Appends, again while the database is away: what a model call brought is not thrown away for a hiccup.
 
-        An append whose answer was lost may have been made: the second try is then refused (StaleClaim) or starts one more
+        An append whose answer was lost may have been made: the second try is then refused (StaleClaim) or starts a new
         attempt, and watchers are told to read the log. Raises what the database raises once the run's time is up.
         """
         while True:

@@ -26,7 +26,7 @@ async def run_program(name: str, version: str, base_url: str, key: str = KEY) ->
     assert python.exists(), f"{python} is missing: scripts/test makes it"
     environment = {**os.environ, "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": key}
     program = await asyncio.create_subprocess_exec(
-        python, HERE / name, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        python, HERE / "programs" / name, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, err = await asyncio.wait_for(program.communicate(), PROGRAM_S)
     assert program.returncode == 0, err.decode()
