@@ -25,8 +25,9 @@ async def run_program(name: str, version: str, base_url: str, key: str = KEY) ->
     python = VENVS / f"openai-{version}" / "bin" / "python"
     assert python.exists(), f"{python} is missing: scripts/test makes it"
     environment = {**os.environ, "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": key}
+    command = (python, HERE / "programs" / name)
     program = await asyncio.create_subprocess_exec(
-        python, HERE / "programs" / name, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, err = await asyncio.wait_for(program.communicate(), PROGRAM_S)
     assert program.returncode == 0, err.decode()
