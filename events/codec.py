@@ -8,13 +8,15 @@ from typing import Annotated, Any
 import orjson
 from pydantic import Field, TypeAdapter
 
+from events.api_key import KeyEvent
 from events.assistant import AssistantEvent
 from events.event import SCHEMA_VERSION, Event
 from events.file import FileEvent
+from events.project import ProjectEvent
 from events.thread_events import ThreadEvent
 from events.upload import UploadEvent
 
-AnyEvent = AssistantEvent | FileEvent | UploadEvent | ThreadEvent
+AnyEvent = AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent | ThreadEvent
 _ANY: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]

@@ -13,7 +13,7 @@ from typing import Any
 
 from events import store
 from events.event import Recorded
-from projections import assistants, files, messages, runs, steps, threads, uploads
+from projections import assistants, files, keys, messages, projects, runs, steps, threads, uploads
 from projections.rows import Connection
 from sql import queries
 
@@ -27,6 +27,8 @@ VIEWS: Mapping[str, tuple[Project, ...]] = {
     "assistant": (assistants.project,),
     "file": (files.project,),
     "upload": (uploads.project,),
+    "key": (keys.project,),
+    "project": (projects.project,),
     "thread": (threads.project, messages.project, runs.project, steps.project),
 }
 

@@ -15,16 +15,20 @@ from pydantic import TypeAdapter
 
 import projections.assistants
 import projections.files
+import projections.keys
 import projections.messages
+import projections.projects
 import projections.runs
 import projections.steps
 import projections.threads
 import projections.uploads
-from events import assistant, file, store, thread_decide, thread_state, upload
+from events import api_key, assistant, file, project, store, thread_decide, thread_state, upload
+from events.api_key import KeyCommand, KeyState
 from events.assistant import AssistantCommand, AssistantState
 from events.errors import Conflict, FileNotFound, NotFound
 from events.event import Origin, Recorded, now
 from events.file import FileCommand, FileState
+from events.project import ProjectCommand, ProjectState
 from events.thread_commands import ThreadCommand
 from events.thread_state import ThreadState
 from events.upload import UploadCommand, UploadState
@@ -82,6 +86,24 @@ UPLOAD: Kind[UploadState, UploadCommand] = Kind(
     upload.evolve,
     TypeAdapter(UploadState),
     (projections.uploads.project,),
+)
+KEY: Kind[KeyState, KeyCommand] = Kind(
+    "key",
+    api_key.STATE_SCHEMA,
+    KeyState,
+    lambda state, command, at: api_key.decide(state, command),
+    api_key.evolve,
+    TypeAdapter(KeyState),
+    (projections.keys.project,),
+)
+PROJECT: Kind[ProjectState, ProjectCommand] = Kind(
+    "project",
+    project.STATE_SCHEMA,
+    ProjectState,
+    lambda state, command, at: project.decide(state, command),
+    project.evolve,
+    TypeAdapter(ProjectState),
+    (projections.projects.project,),
 )
 THREAD: Kind[ThreadState, ThreadCommand] = Kind(
     "thread",

@@ -11,6 +11,12 @@ DELETE FROM files WHERE file_id = $1;
 WITH no_parts AS (DELETE FROM upload_parts WHERE upload_id = $1)
 DELETE FROM uploads WHERE upload_id = $1;
 
+-- name: drop_key
+DELETE FROM api_keys WHERE key_id = $1;
+
+-- name: drop_project
+DELETE FROM projects WHERE project_id = $1;
+
 -- name: drop_thread
 WITH no_messages AS (DELETE FROM messages WHERE thread_id = $1),
      no_runs AS (DELETE FROM runs WHERE thread_id = $1),
@@ -28,6 +34,12 @@ SELECT 'files' AS view, file_id AS id, to_json(files)::text AS content FROM file
 SELECT 'uploads' AS view, upload_id AS id, to_json(uploads)::text AS content FROM uploads WHERE upload_id = $1
 UNION ALL
 SELECT 'upload_parts', part_id, to_json(upload_parts)::text FROM upload_parts WHERE upload_id = $1;
+
+-- name: rows_key
+SELECT 'api_keys' AS view, key_id AS id, to_json(api_keys)::text AS content FROM api_keys WHERE key_id = $1;
+
+-- name: rows_project
+SELECT 'projects' AS view, project_id AS id, to_json(projects)::text AS content FROM projects WHERE project_id = $1;
 
 -- name: rows_thread
 SELECT 'threads' AS view, thread_id AS id, to_json(threads)::text AS content FROM threads WHERE thread_id = $1

@@ -13,15 +13,18 @@ import pytest
 from pydantic import ValidationError
 
 from events import codec
+from events.api_key import KeyEvent
 from events.assistant import AssistantEvent
 from events.event import SCHEMA_VERSION
 from events.file import FileEvent
+from events.project import ProjectEvent
 from events.thread_events import ThreadEvent
 from events.upload import UploadEvent
 
 GOLDEN = {1: (Path(__file__).parent / "golden" / "v1.jsonl").read_bytes().splitlines()}
 THREAD_TYPES = sorted(kind.model_fields["type"].default for kind in get_args(ThreadEvent))
-SMALL_TYPES = sorted(kind.model_fields["type"].default for kind in get_args(AssistantEvent | FileEvent | UploadEvent))
+SMALL = AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent
+SMALL_TYPES = sorted(kind.model_fields["type"].default for kind in get_args(SMALL))
 
 
 def test_there_is_a_golden_file_for_every_schema_version() -> None:

@@ -15,7 +15,7 @@ from projections import assistants, messages, rebuild, runs, steps, threads
 from projections.rebuild import as_of, verify
 from projections.rows import Cursor
 from service.database import Connection, Pool
-from service.write import ASSISTANT, FILE, THREAD, UPLOAD, fold
+from service.write import ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, fold
 from tests.events.histories import World
 from tests.events.story import cancel, claim, finish, run, submit
 from tests.projections.helpers import ORIGIN, make_assistant, make_thread, writer
@@ -25,7 +25,8 @@ COMMANDS = 60
 
 
 def test_what_is_rebuilt_is_what_is_written() -> None:
-    assert {kind.name: kind.projections for kind in (ASSISTANT, FILE, THREAD, UPLOAD)} == rebuild.VIEWS
+    kinds = (ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD)
+    assert {kind.name: kind.projections for kind in kinds} == rebuild.VIEWS
 
 
 async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:

@@ -1,0 +1,57 @@
+"""The project stream: created. A small decider, whole in one file.
+
+A project is its own: its stream's project_id is its id. The default project is there without a stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
+
+from events.errors import Rejected
+from events.event import Event, Recorded
+
+STATE_SCHEMA = 1
+
+DEFAULT_PROJECT = "proj_default"
+
+
+class ProjectCreated(Event):
+    type: Literal["project.created"] = "project.created"
+    name: str
+
+
+ProjectEvent = ProjectCreated
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectState:
+    id: str
+    exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CreateProject:
+    name: str
+
+
+ProjectCommand = CreateProject
+
+
+def decide(state: ProjectState, command: ProjectCommand) -> list[ProjectEvent]:
+    """Raises Rejected where the project would be made twice."""
+    match command:
+        case CreateProject(name=name):
+            if state.exists:
+                raise Rejected(f"Project {state.id} already exists.")
+            return [ProjectCreated(name=name)]
+        case _:
+            assert_never(command)
+
+
+def evolve(state: ProjectState, recorded: Recorded[ProjectEvent]) -> ProjectState:
+    match recorded.event:
+        case ProjectCreated():
+            return replace(state, exists=True)
+        case _:
+            assert_never(recorded.event)

@@ -1,0 +1,109 @@
+"""API keys: found by their hash, listed for people, and when they were last used."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import assert_never
+
+from events.api_key import KeyCreated, KeyEvent, KeyRevoked, Scope
+from events.errors import NotFound
+from events.event import Recorded
+from projections.rows import Connection
+from sql import queries
+
+_SQL = queries("keys")
+_LIST_PAGE = 500
+_FIRST = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What a request needs to know of its key. A limit that is None is none."""
+
+    id: str
+    project_id: str
+    scope: Scope
+    hash: bytes = field(repr=False)
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_runs: int | None = None
+
+    @property
+    def actor(self) -> str:
+        """How events name it."""
+        return f"key:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    id: str
+    project_id: str
+    name: str
+    scope: Scope
+    ending: str
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    max_runs: int | None
+    created_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+async def project(db: Connection, batch: Sequence[Recorded[KeyEvent]]) -> None:
+    for recorded in batch:
+        match recorded.event:
+            case KeyCreated() as made:
+                await db.execute(
+                    _SQL["insert"],
+                    recorded.stream_id,
+                    recorded.project_id,
+                    recorded.at,
+                    made.name,
+                    made.scope,
+                    bytes.fromhex(made.hash),
+                    made.ending,
+                    made.requests_per_minute,
+                    made.tokens_per_minute,
+                    made.max_runs,
+                )
+            case KeyRevoked():
+                await db.execute(_SQL["revoke"], recorded.stream_id, recorded.at)
+            case _:
+                assert_never(recorded.event)
+
+
+async def by_hash(db: Connection, digest: bytes) -> ApiKey | None:
+    """The key of that sha256, unless it was revoked."""
+    row = await db.fetchrow(_SQL["by_hash"], digest)
+    return None if row is None else ApiKey(**row)
+
+
+async def project_of(db: Connection, key_id: str) -> str:
+    """Raises NotFound."""
+    found: str | None = await db.fetchval(_SQL["get"], key_id)
+    if found is None:
+        raise NotFound("key", key_id)
+    return found
+
+
+async def every(db: Connection, project_id: str | None = None) -> AsyncIterator[ListedKey]:
+    """All keys, or a project's, oldest first, revoked ones too."""
+    last: tuple[datetime, str] = (_FIRST, "")
+    while rows := await db.fetch(_SQL["list"], project_id, *last, _LIST_PAGE):
+        for row in rows:
+            yield ListedKey(**row)
+        last = (rows[-1]["created_at"], rows[-1]["id"])
+
+
+async def used(db: Connection, at: Mapping[str, datetime]) -> None:
+    """Keeps when keys were last used, all in one statement; in order of their ids, so that processes never deadlock."""
+    ids = sorted(at)
+    await db.execute(_SQL["used"], ids, [at[id] for id in ids])
+
+
+async def active_runs(db: Connection, key: ApiKey) -> int:
+    """How many of the runs that the key began have not ended."""
+    found: int = await db.fetchval(_SQL["active_runs"], key.project_id, key.actor)
+    return found

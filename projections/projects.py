@@ -1,0 +1,47 @@
+"""Projects, for people at the command line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import assert_never
+
+from events.event import Recorded
+from events.project import ProjectCreated, ProjectEvent
+from projections.rows import Connection
+from sql import queries
+
+_SQL = queries("projects")
+_LIST_PAGE = 500
+_FIRST = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    id: str
+    name: str
+    created_at: datetime
+
+
+async def project(db: Connection, batch: Sequence[Recorded[ProjectEvent]]) -> None:
+    for recorded in batch:
+        match recorded.event:
+            case ProjectCreated(name=name):
+                await db.execute(_SQL["insert"], recorded.stream_id, recorded.at, name)
+            case _:
+                assert_never(recorded.event)
+
+
+async def find(db: Connection, named: str) -> list[Project]:
+    """The project of that id or name; two where the name is not enough, none where there is none."""
+    return [Project(**row) for row in await db.fetch(_SQL["find"], named)]
+
+
+async def every(db: Connection) -> AsyncIterator[Project]:
+    """All projects but the default one, oldest first."""
+    last: tuple[datetime, str] = (_FIRST, "")
+    while rows := await db.fetch(_SQL["list"], *last, _LIST_PAGE):
+        for row in rows:
+            yield Project(**row)
+        last = (rows[-1]["created_at"], rows[-1]["id"])

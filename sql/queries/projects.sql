@@ -1,0 +1,13 @@
+-- name: insert
+INSERT INTO projects (project_id, created_at, name) VALUES ($1, $2, $3);
+
+-- name: find
+SELECT project_id AS id, name, created_at FROM projects WHERE project_id = $1 OR name = $1
+ORDER BY project_id
+LIMIT 2;
+
+-- name: list
+SELECT project_id AS id, name, created_at FROM projects
+WHERE (created_at, project_id) > ($1, $2)
+ORDER BY created_at, project_id
+LIMIT $3;
