@@ -15,6 +15,7 @@ from aiohttp import web
 from events.errors import FileNotFound, NotFound
 from events.event import Origin
 from events.ids import new_id
+from service.http import azure
 from service.http.deps import DEPS, ORIGIN, REQUEST_ID, WIRE, deps, wire
 from service.http.errors import ApiError, Handler
 from service.wire import text, v1, v2
@@ -104,7 +105,7 @@ def includes(request: web.Request) -> frozenset[str]:
 
 
 def _check_key(request: web.Request) -> None:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, key = azure.authorization(request).partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key:
         message = (
@@ -126,7 +127,8 @@ def _check_ids(request: web.Request) -> None:
 
 def _version(request: web.Request) -> Any:
     """The wire of the OpenAI-Beta header, which may list several betas. Lenient servers take a missing one for v2."""
-    sent = [part.strip() for value in request.headers.getall("OpenAI-Beta", []) for part in value.split(",")]
+    named = request.headers.getall("OpenAI-Beta", [])
+    sent = azure.betas(request) or [part.strip() for value in named for part in value.split(",")]
     for beta in sent:
         if beta in _WIRES:
             return _WIRES[beta]

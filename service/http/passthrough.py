@@ -132,10 +132,16 @@ async def _while_connected(request: web.Request) -> AsyncIterator[None]:
         timer.cancel()
 
 
+_chat, _complete, _embed = post("/chat/completions"), post("/completions"), post("/embeddings")
+_DEPLOYMENT = "/openai/deployments/{deployment}"
+
 PASSED = (
     web.get("/v1/models", models),
     web.get("/v1/models/{model:.+}", model),
-    web.post("/v1/chat/completions", post("/chat/completions")),
-    web.post("/v1/completions", post("/completions")),
-    web.post("/v1/embeddings", post("/embeddings")),
+    web.post("/v1/chat/completions", _chat),
+    web.post("/v1/completions", _complete),
+    web.post("/v1/embeddings", _embed),
+    web.post(_DEPLOYMENT + "/chat/completions", _chat),
+    web.post(_DEPLOYMENT + "/completions", _complete),
+    web.post(_DEPLOYMENT + "/embeddings", _embed),
 )

@@ -1,0 +1,86 @@
+"""The SDKs' AzureOpenAI clients against a whole server: paths, `api-version` and `api-key` are Azure's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.client import KEY, V1, V2, Client
+from tests.scripted import ScriptedServer, says
+
+HERE = Path(__file__).parent
+VENVS = HERE.parent.parent / ".venvs"
+PROGRAM_S = 150.0
+
+
+async def program(sdk: str, client: Client, api_version: str) -> Any:
+    """What the program printed under this SDK."""
+    python = VENVS / f"openai-{sdk}" / "bin" / "python"
+    assert python.exists(), f"{python} is missing: scripts/test makes it"
+    arguments = (HERE / "programs" / "azure_client.py", client.base_url.removesuffix("/v1"), api_version)
+    pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, "OPENAI_API_KEY": KEY}
+    run = await asyncio.create_subprocess_exec(python, *arguments, env=environment, stdout=pipe, stderr=pipe)
+    out, err = await asyncio.wait_for(run.communicate(), PROGRAM_S)
+    assert run.returncode == 0, err.decode()
+    return orjson.loads(out)
+
+
+@pytest.mark.parametrize(
+    ("sdk", "api_version"),
+    [("3.54.0", "2024-05-01-preview"), ("3.54.0", "2024-02-15-preview"), ("1.20.0", "2024-02-15-preview")],
+)
+async def test_azures_client(client: Client, model: ScriptedServer, sdk: str, api_version: str) -> None:
+    model.default = says("Hello from a deployment.")
+    printed = await program(sdk, client, api_version)
+    assistant = printed.pop("assistant")
+    assert ("file_ids" in assistant, "tool_resources" in assistant) == (
+        (True, False) if api_version < "2024-05" else (False, True)
+    )
+    said = "Hello from a deployment."
+    assert printed == {
+        "status": "completed",
+        "said": said,
+        "whole": said,
+        "streamed": said,
+        "missing": "No thread found with id 'thread_none'.",
+        "models": ["scripted"],
+    }
+    assert [request["model"] for request in model.requests] == [*["my-deployment"] * 3, "pinned"]
+
+
+async def azure(client: Client, path: str, **headers: str) -> Any:
+    """The status and body of a GET with these headers alone."""
+    url = client.base_url.removesuffix("/v1") + path
+    async with client.session.get(url, headers=headers) as response:
+        return response.status, orjson.loads(await response.read())
+
+
+async def test_the_key_and_the_version_of_azure(client: Client) -> None:
+    assistant = await client.post("/assistants", {"model": "gpt-4o"})
+    key = {"api-key": KEY}
+    path = f"/openai/assistants/{assistant['id']}"
+    v1, v2 = "?api-version=2024-02-15-preview", "?api-version=2025-01-01-preview"
+    assert await azure(client, path + v2, **key) == (200, assistant)
+    assert await azure(client, path + v2, **key, **{"OpenAI-Beta": V1}) == (200, assistant)
+    assert "file_ids" in (await azure(client, path + v1, **key, **{"OpenAI-Beta": V2}))[1]
+    assert await azure(client, path + "?api-version=latest", **key) == (200, assistant)
+    assert (await azure(client, path + v2, Authorization=f"Bearer {KEY}"))[0] == 200
+    status, refused = await azure(client, path + v2, **{"api-key": "sk-wrong-0123456789"})
+    assert (status, refused["error"]["code"]) == (401, "invalid_api_key")
+    status, refused = await azure(client, path, **key)
+    assert (status, refused["error"]["code"]) == (400, "invalid_beta")
+
+
+async def test_azures_newer_form_is_v1_under_another_name(client: Client) -> None:
+    assistant = await client.post("/assistants", {"model": "gpt-4o"})
+    path = f"/openai/v1/assistants/{assistant['id']}?api-version=preview"
+    assert await azure(client, path, **{"api-key": KEY, "OpenAI-Beta": V2}) == (200, assistant)
+    shown = await azure(client, path, **{"api-key": KEY, "OpenAI-Beta": V1})
+    assert "file_ids" in shown[1]
+    assert (await azure(client, "/openai/v1/models", **{"api-key": KEY}))[0] == 200
