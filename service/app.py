@@ -121,7 +121,7 @@ async def _supervised(
 @asynccontextmanager
 async def _listening(settings: Settings, deps: Deps) -> AsyncIterator[str]:
     runner = web.AppRunner(
-        make_app(deps),
+        make_app(deps, settings.allowed_origins),
         access_log=None,
         handle_signals=False,
         shutdown_timeout=SHUTDOWN_TIMEOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,6 +13,7 @@ from service.errors import StartupError
 from service.storage.choose import SCHEMES
 
 PREFIX = "EVERTHREAD_"
+_ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 
 
 class Settings(BaseSettings):
@@ -36,6 +38,8 @@ class Settings(BaseSettings):
     run_expires_s: int = Field(600, ge=1, le=86_400, description="Seconds after which a run expires")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr")
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
+    cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")
+    metrics: Literal["local", "open"] = Field("local", description="Whether /metrics needs a key from elsewhere")
 
     @field_validator("model_base_url")
     @classmethod
@@ -57,6 +61,19 @@ class Settings(BaseSettings):
         if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must start with postgresql://")
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError("must be origins such as https://app.example.com, with commas between, or *")
+        return value
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """`cors_origins`, one by one."""
+        return _listed(self.cors_origins)
 
     @field_validator("api_key")
     @classmethod
@@ -80,6 +97,10 @@ class Settings(BaseSettings):
             return cls(**{name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
             raise StartupError(_one_line(error, overrides)) from None
+
+
+def _listed(value: str) -> tuple[str, ...]:
+    return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
 
 
 def _one_line(error: ValidationError, overrides: dict[str, Any]) -> str:

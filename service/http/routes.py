@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
-from service.http import assistants, azure, file_links, files, health, messages, runs, steps, threads, uploads
+from service.http import assistants, azure, cors, file_links, files, health, messages, runs, steps, threads, uploads
 from service.http.deps import DEPS, Deps
 from service.http.errors import middleware
 from service.http.frame import MAX_BODY, authenticate, identify
@@ -60,9 +62,10 @@ ROUTES = (
 )
 
 
-def make_app(deps: Deps) -> web.Application:
+def make_app(deps: Deps, cors_origins: Sequence[str] = ()) -> web.Application:
     """The aiohttp application over its dependencies."""
     app = web.Application(middlewares=[identify, middleware, authenticate], client_max_size=MAX_BODY)
+    cors.install(app, cors_origins)
     app[DEPS] = deps
     own = [*ROUTES, *PASSED]
     app.add_routes([*own, *azure.routes(own)])

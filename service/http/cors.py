@@ -1,0 +1,79 @@
+"""Cross-origin requests of browsers, for the origins that EVERTHREAD_CORS_ORIGINS allows; with none, nothing runs.
+
+Keys travel in headers and never in cookies, so credentials in the sense of CORS are not allowed, and `*` may stand for
+every origin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from service.http.errors import Handler
+
+ANY = "*"
+METHODS = "GET, POST, DELETE"
+# What a page may send: these, and whatever the SDKs add.
+_HEADERS = re.compile(
+    r"(?i)authorization|api-key|content-type|accept|idempotency-key|last-event-id|(?:openai|x)-[a-z0-9-]+"
+)
+MAX_HEADERS = 64
+EXPOSED = ", ".join(
+    (
+        "openai-organization",
+        "openai-poll-after-ms",
+        "openai-processing-ms",
+        "openai-version",
+        "retry-after",
+        "retry-after-ms",
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-limit-tokens",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-requests",
+        "x-ratelimit-reset-tokens",
+        "x-request-id",
+        "x-should-retry",
+    )
+)
+MAX_AGE_S = 7200
+
+
+def install(app: web.Application, origins: Sequence[str]) -> None:
+    """Lets pages of these origins call the application. Before the application's other middlewares."""
+    if not origins:
+        return
+
+    def allowed(request: web.Request) -> str | None:
+        origin = request.headers.get("Origin")
+        if origin is None or not (ANY in origins or origin in origins):
+            return None
+        return ANY if ANY in origins else origin
+
+    @web.middleware
+    async def preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
+            return await handler(request)
+        answer = web.Response(status=204)
+        if allowed(request) is not None:
+            asked = request.headers.get("Access-Control-Request-Headers", "").split(",")[:MAX_HEADERS]
+            named = [name.strip() for name in asked if _HEADERS.fullmatch(name.strip())]
+            answer.headers["Access-Control-Allow-Methods"] = METHODS
+            answer.headers["Access-Control-Max-Age"] = str(MAX_AGE_S)
+            if named:
+                answer.headers["Access-Control-Allow-Headers"] = ", ".join(named)
+        return answer
+
+    async def share(request: web.Request, response: web.StreamResponse) -> None:
+        """Streams too: they send their headers before any middleware sees them."""
+        if ANY not in origins:
+            response.headers.add("Vary", "Origin")
+        origin = allowed(request)
+        if origin is not None:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED
+
+    app.middlewares.insert(0, preflight)
+    app.on_response_prepare.append(share)
