@@ -67,7 +67,7 @@ KeyCommand = CreateKey | RevokeKey
 
 
 def decide(state: KeyState, command: KeyCommand) -> list[KeyEvent]:
-    """Raises NotFound where there is no such key, Rejected where it would be made twice. Revoking again does nothing."""
+    """Raises NotFound where there is no such key, Rejected where it would be made twice. Revoking twice is fine."""
     match command:
         case CreateKey():
             if state.exists:

@@ -16,6 +16,8 @@ from service.errors import StartupError
 from service.feed import Feed
 from service.http.deps import Deps
 from service.http.routes import make_app
+from service.keys import Keys
+from service.limits import Limits
 from service.model.base import ModelInfo
 from service.model.catalog import CatalogError
 from service.model.router import Router, open_model
@@ -67,7 +69,9 @@ async def serve(
         stack.push_async_callback(_close_pool, pool)
         direct = settings.database_direct_url
         feed, direct_url = Feed(), direct.get_secret_value() if direct else database_url
-        async with _supervised(settings, pool, feed, model, blobs, direct_url) as supervisor:
+        keys, limits = Keys(pool, api_key), Limits(pool)
+        feed.listen(limits)
+        async with _supervised(settings, pool, feed, model, blobs, keys, direct_url) as supervisor:
             deps = Deps(
                 pool=pool,
                 writer=Writer(pool, feed),
@@ -75,7 +79,8 @@ async def serve(
                 claims=supervisor,
                 relay=model.relay,
                 blobs=blobs,
-                api_key=api_key,
+                keys=keys,
+                limits=limits,
                 strict_beta=settings.beta == "strict",
                 run_lifetime=settings.run_expires_s,
                 health=lambda: _health(pool, model),
@@ -91,7 +96,7 @@ async def _health(pool: Pool, model: Router) -> Mapping[str, str | None]:
 
 @asynccontextmanager
 async def _supervised(
-    settings: Settings, pool: Pool, feed: Feed, model: Router, blobs: Blobs, direct_url: str
+    settings: Settings, pool: Pool, feed: Feed, model: Router, blobs: Blobs, keys: Keys, direct_url: str
 ) -> AsyncIterator[Supervisor]:
     """The supervisor and this process's place among its peers, at work while the context lasts."""
     supervisor: Supervisor | None = None
@@ -108,7 +113,7 @@ async def _supervised(
     try:
         async with asyncio.TaskGroup() as tasks:
             sweep = Sweep(Writer(pool, feed), blobs)
-            background = [tasks.create_task(work) for work in (peers.run(), supervisor.run(), sweep.run())]
+            background = [tasks.create_task(work) for work in (peers.run(), supervisor.run(), sweep.run(), keys.run())]
             try:
                 yield supervisor
             finally:

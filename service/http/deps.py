@@ -11,8 +11,11 @@ from aiohttp import web
 
 from events.event import Origin
 from events.thread_commands import Claim
+from projections.keys import ApiKey
 from service.database import Pool
 from service.feed import Feed
+from service.keys import Keys
+from service.limits import Limits
 from service.relay import Relay
 from service.storage.base import Blobs
 from service.wire.base import Wire
@@ -35,7 +38,8 @@ class Deps:
     claims: Claims
     relay: Relay
     blobs: Blobs
-    api_key: str
+    keys: Keys
+    limits: Limits
     strict_beta: bool
     run_lifetime: int
     health: Callable[[], Awaitable[Mapping[str, str | None]]]
@@ -45,6 +49,9 @@ DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 WIRE: web.RequestKey[Any] = web.RequestKey("wire", object)
 ORIGIN: web.RequestKey[Origin] = web.RequestKey("origin", Origin)
+KEY: web.RequestKey[ApiKey] = web.RequestKey("key", ApiKey)
+# Headers that whatever response the request gets will carry.
+EXTRA: web.RequestKey[dict[str, str]] = web.RequestKey("extra", dict)
 
 
 def deps(request: web.Request) -> Deps:

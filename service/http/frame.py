@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
 import time
 from typing import Any
@@ -15,16 +14,14 @@ from aiohttp import web
 from events.errors import FileNotFound, NotFound
 from events.event import Origin
 from events.ids import new_id
-from service.http import azure
-from service.http.deps import DEPS, ORIGIN, REQUEST_ID, WIRE, deps, wire
+from service.http import auth, azure
+from service.http.deps import EXTRA, KEY, ORIGIN, REQUEST_ID, WIRE, deps, wire
 from service.http.errors import ApiError, Handler
 from service.wire import text, v1, v2
 
 log = structlog.get_logger()
 
 OPENAI_VERSION = "2020-10-01"
-# The only project, until projects have their own keys.
-DEFAULT_PROJECT = "proj_default"
 MAX_BODY = 64 * 1024 * 1024
 BODY_TIMEOUT = 60.0
 _WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
@@ -59,13 +56,19 @@ def headers(request_id: str, elapsed_ms: float) -> dict[str, str]:
     }
 
 
+async def tell_extra(request: web.Request, response: web.StreamResponse) -> None:
+    """Adds what this request's response says besides: the headers it echoes, and how its key stands."""
+    if EXTRA in request:
+        response.headers.update(request[EXTRA])
+
+
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Checks the key, and finds the version of the API that the request speaks."""
     if request.path in _OPEN_PATHS:
         return await handler(request)
-    _check_key(request)
-    request[ORIGIN] = Origin(project_id=DEFAULT_PROJECT, actor="key:default", request_id=request[REQUEST_ID])
+    key = request[KEY] = await auth.admit(request)
+    request[ORIGIN] = Origin(project_id=key.project_id, actor=key.actor, request_id=request[REQUEST_ID])
     if request.match_info.http_exception is None and not _UNVERSIONED.match(request.path):
         request[WIRE] = _version(request)
     _check_ids(request)
@@ -102,20 +105,6 @@ def answer(content: dict[str, Any], **extra: str) -> web.Response:
 def includes(request: web.Request) -> frozenset[str]:
     """The values of include[] (or include), each known to the version. Raises Rejected for any other."""
     return wire(request).include([*request.query.getall("include[]", []), *request.query.getall("include", [])])
-
-
-def _check_key(request: web.Request) -> None:
-    scheme, _, key = azure.authorization(request).partition(" ")
-    key = key.strip()
-    if scheme.lower() != "bearer" or not key:
-        message = (
-            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer"
-            " auth (i.e. Authorization: Bearer YOUR_KEY)."
-        )
-        raise ApiError(401, message)
-    if not hmac.compare_digest(key.encode(), request.app[DEPS].api_key.encode()):
-        shown = f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) > 12 else "*" * len(key)
-        raise ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
 
 
 def _check_ids(request: web.Request) -> None:

@@ -9,7 +9,7 @@ from aiohttp import web
 from service.http import assistants, azure, cors, file_links, files, health, messages, runs, steps, threads, uploads
 from service.http.deps import DEPS, Deps
 from service.http.errors import middleware
-from service.http.frame import MAX_BODY, authenticate, identify
+from service.http.frame import MAX_BODY, authenticate, identify, tell_extra
 from service.http.passthrough import PASSED
 
 _FILE = "/v1/files/{file_id}"
@@ -67,6 +67,7 @@ def make_app(deps: Deps, cors_origins: Sequence[str] = ()) -> web.Application:
     app = web.Application(middlewares=[identify, middleware, authenticate], client_max_size=MAX_BODY)
     cors.install(app, cors_origins)
     app[DEPS] = deps
+    app.on_response_prepare.append(tell_extra)
     own = [*ROUTES, *PASSED]
     app.add_routes([*own, *azure.routes(own)])
     return app

@@ -29,6 +29,7 @@ from service.database import Connection
 from service.http import files
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, includes, json_body
+from service.http.limits import starting
 from service.http.pages import cursor, listing
 from service.http.sse import stream_run
 from service.http.threads import creation
@@ -120,7 +121,8 @@ async def _create(
         with deps(request).claims.offer(settings.tools) as claim:
             messages, lifetime = asked.additional_messages, deps(request).run_lifetime
             command = CreateRun(run_id, settings, messages, lifetime, claim, thread)
-            written = await deps(request).writer.thread(origin(request), thread_id, command)
+            async with starting(request):
+                written = await deps(request).writer.thread(origin(request), thread_id, command)
         if asked.stream:
             return await stream_run(request, watcher, written.recorded)
     created = next(entry for entry in written.recorded if isinstance(entry.event, e.RunCreated))
