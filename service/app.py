@@ -22,6 +22,7 @@ from service.model.base import ModelInfo
 from service.model.catalog import CatalogError
 from service.model.router import Router, open_model
 from service.peers import Peers
+from service.runs.images import Images
 from service.runs.supervisor import Supervisor
 from service.settings import Settings
 from service.storage.base import Blobs, StorageError
@@ -107,7 +108,8 @@ async def _supervised(
 
     peers = Peers(direct_url, woken=feed.woken, changed=changed)
     await peers.join()
-    supervisor = Supervisor(Writer(pool, feed), model, peers, max_runs=settings.max_runs)
+    images = Images(pool, blobs)
+    supervisor = Supervisor(Writer(pool, feed), model, peers, max_runs=settings.max_runs, images=images)
     feed.listen(supervisor)
     feed.listen(peers)
     try:

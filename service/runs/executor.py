@@ -34,6 +34,7 @@ from service.database import DATABASE_ERRORS
 from service.feed import Feed
 from service.model.base import ChatRequest, Finished, Model, ModelError
 from service.runs import history, prompt
+from service.runs.images import Images
 from service.runs.plan import Exhaust, Fail, PerformCall, Rest, StartCall, Stop, missing_tools, plan
 from service.runs.reply import Reply
 from service.write import Writer, Written
@@ -68,6 +69,7 @@ class Executor:
         epoch: int,
         ours: tuple[int, int] | None,
         run: Run | None = None,
+        images: Images | None = None,
     ) -> None:
         self.run_id = run_id
         self.thread_id = thread_id
@@ -78,6 +80,7 @@ class Executor:
         self._origin = origin
         self._ours = ours
         self._run = run
+        self._images = images
 
     @property
     def _feed(self) -> Feed:
@@ -226,6 +229,8 @@ class Executor:
         """Raises OutOfPrompt."""
         info = self._model.info(run.model)
         entries = await history.load(self._writer.pool, self._origin.project_id, run, info.context_window)
+        if info.vision and self._images is not None:
+            entries = await self._images.shown(self._origin.project_id, entries)
         units = prompt.units(entries, run.id, vision=info.vision)
         head, tools = prompt.system(run), prompt.chat_tools(run)
         spent = state.usage

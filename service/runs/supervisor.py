@@ -26,6 +26,7 @@ from service.database import DATABASE_ERRORS
 from service.model.base import Model
 from service.peers import Peers
 from service.runs.executor import Executor, call_ids
+from service.runs.images import Images
 from service.runs.plan import missing_tools
 from service.write import Writer
 
@@ -40,11 +41,14 @@ STARTUP_CLAIMS = 16
 
 
 class Supervisor:
-    def __init__(self, writer: Writer, model: Model, peers: Peers, *, max_runs: int) -> None:
+    def __init__(
+        self, writer: Writer, model: Model, peers: Peers, *, max_runs: int, images: Images | None = None
+    ) -> None:
         self._writer = writer
         self._model = model
         self._peers = peers
         self._max_runs = max_runs
+        self._images = images
         self._offered = 0
         self._executors: dict[str, Executor] = {}
         self._backlog = False
@@ -186,7 +190,8 @@ class Supervisor:
             elif isinstance(entry.event, e.ModelCallStarted):
                 ours = (entry.event.call, entry.event.attempt)
         origin = self._origin(recorded[0].project_id, cause=state.run.id)
-        executor = Executor(self._writer, self._model, origin, thread_id, state.run.id, state.run.epoch, ours, run)
+        claimed = (state.run.id, state.run.epoch, ours, run)
+        executor = Executor(self._writer, self._model, origin, thread_id, *claimed, self._images)
         self._executors[thread_id] = executor
         self._tasks.create_task(self._execute(executor, state))
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import aiohttp
 import orjson
 
 from tests.client import Answer, Client
@@ -52,12 +51,12 @@ async def send(client: Client, body: bytes | AsyncIterator[bytes], path: str = "
 
 
 async def upload(client: Client, content: bytes = b"Hello.", purpose: str = "assistants", **head: str) -> Any:
-    answer = await send(client, form(content, [("purpose", purpose)], **head))
+    answer = await send(client, form(content, [("purpose", purpose)], after=False, **head))
     assert answer.status == 200, answer.body
     return answer.body
 
 
-async def download(client: Client, file_id: str) -> tuple[int, bytes, aiohttp.client_reqrep.CIMultiDictProxy[str]]:
+async def download(client: Client, file_id: str) -> tuple[int, bytes, Mapping[str, str]]:
     url = f"{client.base_url}/files/{file_id}/content"
     async with client.session.get(url, headers=client.headers) as response:
         return response.status, await response.read(), response.headers

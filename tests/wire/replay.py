@@ -13,7 +13,9 @@ from typing import Any
 import orjson
 
 RECORDINGS = Path(__file__).parent / "spec" / "recordings"
-_ID = re.compile(r"\b(?:asst|thread|msg|run|step|call)_[A-Za-z0-9]{24}\b")
+_ID = re.compile(
+    r"\b(?:(?:asst|thread|msg|run|step|call)_[A-Za-z0-9]{24}|file-[A-Za-z0-9]{22}|(?:upload|part)_[0-9a-f]{32})\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Mapping:
         return found
 
     def _id(self, recorded: str, ours: str, where: str) -> list[str]:
-        if not _ID.fullmatch(ours) or ours.split("_")[0] != recorded.split("_")[0]:
+        if not _ID.fullmatch(ours) or re.split("[_-]", ours)[0] != re.split("[_-]", recorded)[0]:
             return [f"{where}: {ours!r} has another shape than {recorded!r}"]
         known = self.ids.setdefault(recorded, ours)
         return [] if known == ours else [f"{where}: recorded {recorded} again, ours {ours} for {known}"]
