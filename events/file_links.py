@@ -1,11 +1,18 @@
-"""The files that tool_resources name for code_interpreter: v1's files of an assistant."""
+"""The files that objects name: in tool_resources for code_interpreter (v1's files of an assistant), or attached.
+
+No event says that a file which is gone leaves the objects that name it: whoever shows them leaves it out (`keeping`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Container, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from events.errors import FileNotFound, Rejected
+from events.objects import Assistant, Message, Thread
+
+Naming = TypeVar("Naming", Assistant, Thread, Message)
 
 MAX_FILES = 20
 
@@ -31,3 +38,18 @@ def without_file(tool_resources: Mapping[str, Any], file_id: str) -> dict[str, A
     if file_id not in before:
         raise FileNotFound(file_id)
     return {**tool_resources, "code_interpreter": {"file_ids": [id for id in before if id != file_id]}}
+
+
+def named_by(shown: Assistant | Thread | Message) -> list[str]:
+    """The files that an object names, each once."""
+    if isinstance(shown, Message):
+        return list(dict.fromkeys(attachment["file_id"] for attachment in shown.attachments))
+    return files_of(shown.tool_resources)
+
+
+def keeping(shown: Naming, there: Container[str]) -> Naming:
+    """The object without those files that are not `there`."""
+    if isinstance(shown, Message):
+        return replace(shown, attachments=[one for one in shown.attachments if one["file_id"] in there])
+    left = [id for id in files_of(shown.tool_resources) if id in there]
+    return replace(shown, tool_resources={**shown.tool_resources, "code_interpreter": {"file_ids": left}})

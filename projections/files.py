@@ -9,6 +9,7 @@ from typing import Any, assert_never
 from events.errors import FileNotFound
 from events.event import Recorded
 from events.file import FileCreated, FileDeleted, FileEvent, FileExpired
+from events.file_links import Naming, keeping, named_by
 from events.fold import opened_file
 from events.objects import File
 from projections.rows import Connection, Cursor, Overdue, Page, dump, merged
@@ -43,6 +44,15 @@ async def some(db: Connection, project_id: str, file_ids: Collection[str], at: d
     rows = await db.fetch(_SQL["some"], list(file_ids), project_id, int(at.timestamp()))
     found = [File(**merged(row["body"])) for row in rows]
     return {file.id: file for file in found}
+
+
+async def present(db: Connection, project_id: str, shown: Sequence[Naming], at: datetime) -> list[Naming]:
+    """The objects without the files that are gone. Asks nothing where they name none."""
+    ids = {id for one in shown for id in named_by(one)}
+    if not ids:
+        return list(shown)
+    there = await some(db, project_id, ids, at)
+    return [one if there.keys() >= set(named_by(one)) else keeping(one, there) for one in shown]
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, purpose: str | None, at: datetime) -> Page[File]:

@@ -11,6 +11,7 @@ from service.http import files
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing
+from service.http.present import present, present_page
 from service.wire.files import named_in
 
 
@@ -43,10 +44,11 @@ async def delete(request: web.Request) -> web.Response:
 async def page(request: web.Request) -> web.Response:
     async with deps(request).pool.acquire() as db:
         found = await assistants.page(db, origin(request).project_id, cursor(request))
+        found = await present_page(request, db, found)
     return listing(request, found, wire(request).assistant)
 
 
 async def _shown(request: web.Request, assistant_id: str) -> web.Response:
     async with deps(request).pool.acquire() as db:
-        found = await assistants.get(db, origin(request).project_id, assistant_id)
+        found = await present(request, db, await assistants.get(db, origin(request).project_id, assistant_id))
     return answer(wire(request).assistant(found))

@@ -11,7 +11,7 @@ from events.assistant import ModifyAssistant
 from events.errors import FileNotFound
 from events.event import now
 from events.file import FOR_TOOLS
-from events.file_links import files_of, with_file, without_file
+from events.file_links import files_of, named_by, with_file, without_file
 from events.objects import Message
 from projections import assistants, files, messages, threads
 from projections.rows import Cursor, Page
@@ -64,7 +64,7 @@ async def message_file(request: web.Request) -> web.Response:
     links, file_id = wire(request).links(), request.match_info["file_id"]
     async with deps(request).pool.acquire() as db:
         found = await _message(request, db)
-        there = await _there(request, db, _attached(found))
+        there = await _there(request, db, named_by(found))
     if file_id not in there:
         raise FileNotFound(file_id)
     return answer(links.of_message(file_id, found))
@@ -74,7 +74,7 @@ async def message_page(request: web.Request) -> web.Response:
     links = wire(request).links()
     async with deps(request).pool.acquire() as db:
         found = await _message(request, db)
-        there = await _there(request, db, _attached(found))
+        there = await _there(request, db, named_by(found))
     return _listed(request, there, lambda id: links.of_message(id, found))
 
 
@@ -98,10 +98,6 @@ async def _there(request: web.Request, db: Connection, ids: Sequence[str]) -> li
     """Those of the files that are still there, in order."""
     found = await files.some(db, origin(request).project_id, ids, now())
     return [id for id in ids if id in found]
-
-
-def _attached(message: Message) -> list[str]:
-    return list(dict.fromkeys(attachment["file_id"] for attachment in message.attachments))
 
 
 def _listed(request: web.Request, ids: Sequence[str], render: Callable[[str], dict[str, Any]]) -> web.Response:

@@ -13,6 +13,7 @@ from service.http import files
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing
+from service.http.present import present, present_page
 from service.wire.files import named_in
 from service.wire.query import object_id
 
@@ -58,6 +59,7 @@ async def page(request: web.Request) -> web.Response:
         await threads.get(db, project_id, thread_id)
         run_id = object_id(request.query, "run_id")
         found = await messages.page(db, project_id, thread_id, cursor(request), run_id)
+        found = await present_page(request, db, found)
     return listing(request, found, wire(request).message)
 
 
@@ -77,6 +79,7 @@ async def _read(request: web.Request, message_id: str) -> Message:
     async with deps(request).pool.acquire() as db:
         await threads.get(db, project_id, thread_id)
         found = await _found(request, db, message_id)
+        found = await present(request, db, found) if found is not None else None
     return found or await _being_written(request, message_id)
 
 

@@ -31,6 +31,7 @@ from service.http.deps import deps, origin, wire
 from service.http.frame import answer, includes, json_body
 from service.http.limits import starting
 from service.http.pages import cursor, listing
+from service.http.present import present
 from service.http.sse import stream_run
 from service.http.threads import creation
 from service.wire.base import RunRequest
@@ -133,6 +134,7 @@ async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:
     """The run's settings: its assistant's, as they are now, under what the request overrides. Raises NotFound."""
     async with deps(request).pool.acquire() as db:
         assistant = await assistants.get(db, origin(request).project_id, asked.assistant_id)
+        assistant = await present(request, db, assistant)
     return run_settings(assistant, asked.overrides, asked.additional_instructions)
 
 

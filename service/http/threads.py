@@ -10,6 +10,7 @@ from projections import threads
 from service.http import files
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
+from service.http.present import present
 from service.wire.base import ThreadRequest
 from service.wire.files import named_in
 
@@ -46,5 +47,5 @@ def creation(asked: ThreadRequest) -> CreateThread:
 
 async def _shown(request: web.Request, thread_id: str, *, resources: bool = False) -> web.Response:
     async with deps(request).pool.acquire() as db:
-        found = await threads.get(db, origin(request).project_id, thread_id)
+        found = await present(request, db, await threads.get(db, origin(request).project_id, thread_id))
     return answer(wire(request).thread(found, resources=resources))
