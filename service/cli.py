@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service import logs
-from service.errors import StartupError
+from service import admin_cli, logs
+from service.errors import CommandError, StartupError
 from service.launch import Ready, launch
 from service.progress import StartProgress
 from service.settings import Settings
@@ -22,6 +22,8 @@ from service.settings import Settings
 app = typer.Typer(
     name="everthread", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
 )
+app.add_typer(admin_cli.keys, name="keys")
+app.add_typer(admin_cli.projects, name="projects")
 
 _EXAMPLE = (
     "from openai import OpenAI; c = OpenAI(); "
@@ -127,7 +129,7 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except StartupError as error:
+    except (StartupError, CommandError) as error:
         Console(stderr=True).print(f"[red]everthread:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
 

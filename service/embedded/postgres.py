@@ -70,7 +70,18 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """Where the database is, once started."""
-        return f"postgresql://{_USER}@/{_DATABASE}?host={quote(str(self._socket_dir), safe='/')}"
+        return _url(self._socket_dir)
+
+    def running_url(self) -> str | None:
+        """Where the database is that a live server of ours runs on this data; None where none does."""
+        lock = self._cluster / "postmaster.pid"
+        lines = lock.read_text().splitlines() if lock.exists() else []
+        # Seven lines there are, and the fifth is the socket's folder, once it is made.
+        if len(lines) < 5 or _postgres_in(self._cluster, lines[0]) is None:
+            return None
+        elsewhere = Path(lines[4])
+        folder = elsewhere if elsewhere.name.startswith(_SOCKET_PREFIX) else self._cluster / "run"
+        return _url(folder)
 
     async def start(self) -> str:
         """Makes the database where there is none, starts it, returns its URL. Raises StartupError."""
@@ -188,6 +199,10 @@ class EmbeddedPostgres:
                 raise StartupError(f"The embedded Postgres cannot make its database: {last_line(self._log)}")
         finally:
             await stop(child, ((signal.SIGKILL, 5.0),))
+
+
+def _url(socket_dir: Path) -> str:
+    return f"postgresql://{_USER}@/{_DATABASE}?host={quote(str(socket_dir), safe='/')}"
 
 
 async def _stop_leftover(cluster: Path) -> None:
