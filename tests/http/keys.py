@@ -1,0 +1,25 @@
+"""Keys for tests, made as the command line makes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service import admin
+from service.database import Pool
+from service.feed import Feed
+from service.write import Writer
+from tests.client import Client
+
+
+def writer(pool: Pool) -> Writer:
+    return Writer(pool, Feed())
+
+
+async def make_key(pool: Pool, project: str = "default", scope: Any = "full", **limits: int) -> tuple[str, str]:
+    """(id, key)."""
+    return await admin.create_key(writer(pool), project, "test", scope, **limits)
+
+
+async def as_key(client: Client, pool: Pool, project: str = "default", scope: Any = "full", **limits: int) -> Client:
+    """Another client of the same server, with a new key. It must be opened."""
+    return Client(client.base_url, key=(await make_key(pool, project, scope, **limits))[1])
