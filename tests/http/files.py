@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -60,3 +61,7 @@ async def download(client: Client, file_id: str) -> tuple[int, bytes, Mapping[st
     url = f"{client.base_url}/files/{file_id}/content"
     async with client.session.get(url, headers=client.headers) as response:
         return response.status, await response.read(), response.headers
+
+
+def blobs_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in (folder / "blobs").iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.client import V1, Client
@@ -66,8 +67,6 @@ async def test_tool_resources_name_files(client: Client) -> None:
     ],
 )
 async def test_a_file_must_be_there_and_fit(client: Client, path: str, body: dict[str, Any]) -> None:
-    import orjson
-
     ids = {"{assistant}": (await client.post("/assistants", {"model": "gpt-4o"}))["id"]}
     ids["{thread}"] = (await client.post("/threads"))["id"]
     text = orjson.dumps(body).decode()

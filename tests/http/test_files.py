@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from events.event import now
 from service.database import Pool
-from service.http import files as handlers
-from service.http import forms
-from service.storage.folder import FolderBlobs
-from service.sweep import GRACE, Sweep
 from tests.client import V1, Client
-from tests.http.files import END, field, file_head, form, send, upload
+from tests.http.files import END, blobs_in, field, file_head, form, send, upload
 from tests.http.files import download as downloaded
-from tests.projections.helpers import writer
 
 PURPOSES = "['fine-tune', 'assistants', 'batch', 'user_data', 'vision', 'evals']"
-
-
-def blobs_in(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in (folder / "blobs").iterdir())
 
 
 async def test_the_life_of_a_file(client: Client, tmp_path: Path) -> None:
@@ -70,8 +60,6 @@ async def test_any_name(client: Client, sent: str, name: str) -> None:
     made = await upload(client, filename=sent)
     assert made["filename"] == name
     _, _, headers = await downloaded(client, made["id"])
-    from urllib.parse import unquote
-
     plain, extended = headers["Content-Disposition"].removeprefix("attachment; ").split("; ")
     assert unquote(extended.removeprefix("filename*=UTF-8''")) == name
     assert plain.isascii()
@@ -173,41 +161,6 @@ async def test_a_body_that_is_no_form(client: Client) -> None:
     assert (await client.call("POST", "/files", {"purpose": "assistants"})).error[0] == 400
 
 
-async def test_the_limit_holds_while_streaming(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "MAX_FILE", 1024**2)
-    assert (await send(client, form(b"x" * 1024**2))).status == 200
-    sent = 0
-
-    async def endless() -> AsyncIterator[bytes]:
-        nonlocal sent
-        yield field("purpose", "assistants") + file_head()
-        for _ in range(40):
-            sent += 1
-            yield b"x" * 65536
-
-    answer = await send(client, endless())
-    assert answer.error == (413, "The file is larger than the limit of 1 MB.", None, "file_too_large")
-    announced = await send(client, form(b"x" * (3 * 1024**2)))
-    assert announced.error[0] == 413
-    assert len(blobs_in(tmp_path)) == 1
-
-
-async def test_a_client_that_stalls_is_told(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
-    monkeypatch.setattr(forms, "PIECE_TIMEOUT", 0.1)
-    answered = asyncio.Event()
-
-    async def stalls() -> AsyncIterator[bytes]:
-        yield field("purpose", "assistants") + file_head() + b"x"
-        await answered.wait()
-
-    async with asyncio.timeout(10):
-        answer = await send(client, stalls())
-    assert answer.error[0] == 408
-    assert blobs_in(tmp_path) == []
-
-
 async def test_lists(client: Client) -> None:
     made = [await upload(client, purpose=purpose) for purpose in ("assistants", "vision", "assistants", "batch")]
     ids = [file["id"] for file in made]
@@ -250,31 +203,3 @@ async def test_a_file_is_gone_when_it_expires(client: Client, pool: Pool, tmp_pa
         "POST", "/threads", {"tool_resources": {"code_interpreter": {"file_ids": [made["id"]]}}}
     )
     assert refused.error == (404, f"No such File object: {made['id']}", "id", None)
-
-
-async def test_the_sweep_expires_and_removes_what_nobody_owns(
-    client: Client, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A crash between bytes and event leaves bytes without a file; never a file without bytes."""
-    fields = [("purpose", "assistants"), ("expires_after[anchor]", "created_at"), ("expires_after[seconds]", "3600")]
-    expiring, kept = (await send(client, form(fields=fields))).body, await upload(client)
-    folder = FolderBlobs(tmp_path / "blobs")
-
-    async def bytes_() -> AsyncIterator[bytes]:
-        yield b"left by a crash"
-
-    await folder.write("file-orphan", bytes_())
-    (tmp_path / "blobs" / "file-half.unfinished").write_bytes(b"half")
-    sweep = Sweep(writer(pool), folder)
-    await sweep.remove_unowned(now() - GRACE)
-    assert len(blobs_in(tmp_path)) == 4, "what is young may be a request's that goes on"
-    await sweep.remove_unowned(now() + timedelta(seconds=2))
-    assert blobs_in(tmp_path) == sorted([expiring["id"], kept["id"]])
-    await sweep.expire(now())
-    assert len(blobs_in(tmp_path)) == 2
-    await pool.execute("UPDATE files SET expires_at = 0 WHERE file_id = $1", expiring["id"])
-    monkeypatch.setattr("service.write.now", lambda: now() + timedelta(hours=1))
-    await sweep.expire(now())
-    assert blobs_in(tmp_path) == [kept["id"]]
-    types = await pool.fetch("SELECT type FROM events WHERE stream_id = $1 ORDER BY version", expiring["id"])
-    assert [row["type"] for row in types] == ["file.created", "file.expired"]

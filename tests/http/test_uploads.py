@@ -19,8 +19,7 @@ from service.http import uploads as handlers
 from service.storage.folder import FolderBlobs
 from service.sweep import Sweep
 from tests.client import Answer, Client
-from tests.http.files import download, form, send
-from tests.http.test_files import blobs_in
+from tests.http.files import blobs_in, download, form, send
 from tests.projections.helpers import writer
 
 

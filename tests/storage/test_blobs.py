@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
-import socket
 import stat
-import sys
 from collections.abc import AsyncIterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,8 +15,7 @@ from events.event import now
 from service.storage.base import CHUNK, BlobMissing, Blobs, StorageError
 from service.storage.folder import FolderBlobs
 from service.storage.objects import ObjectBlobs
-
-MOTO_START_S = 60.0
+from tests.storage.moto import s3
 
 
 async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
@@ -43,36 +38,8 @@ async def blobs(
     if request.param == "folder":
         yield FolderBlobs(tmp_path / "blobs")
         return
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = probe.getsockname()[1]
-    moto = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        "from moto.server import main; main()",
-        f"-p{port}",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert moto.stderr is not None
-        async with asyncio.timeout(MOTO_START_S):
-            while b"Running on" not in await moto.stderr.readline():
-                assert not moto.stderr.at_eof()
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        import aiohttp
-
-        async with aiohttp.ClientSession() as session, session.put(f"http://127.0.0.1:{port}/bucket") as made:
-            assert made.status == 200
-        yield ObjectBlobs("s3://bucket/some/prefix")
-    finally:
-        moto.kill()
-        await moto.wait()
+    async with s3(monkeypatch) as url:
+        yield ObjectBlobs(url)
 
 
 async def test_a_blob_is_read_as_it_was_written(blobs: Blobs) -> None:
