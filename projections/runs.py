@@ -111,6 +111,11 @@ async def unowned(db: Connection, live: Sequence[int], limit: int) -> list[Activ
     return [ActiveRun(**row) for row in await db.fetch(_SQL["unowned"], list(live), limit)]
 
 
+async def active(db: Connection) -> dict[str, int]:
+    """How many runs have not ended, by status. Over all projects."""
+    return {row["status"]: row["count"] for row in await db.fetch(_SQL["active"])}
+
+
 async def _place(db: Connection, project_id: str, thread_id: str, run_id: str | None) -> int | None:
     if run_id is None:
         return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -16,8 +18,10 @@ from service.errors import StartupError
 from service.feed import Feed
 from service.http.deps import Deps
 from service.http.routes import make_app
+from service.http.trace import Traces
 from service.keys import Keys
 from service.limits import Limits
+from service.metrics import Metrics
 from service.model.base import ModelInfo
 from service.model.catalog import CatalogError
 from service.model.router import Router, open_model
@@ -35,6 +39,7 @@ log = structlog.get_logger()
 # Seconds that requests under way get to end when the server stops; streams are ended, their runs go on at next start.
 SHUTDOWN_TIMEOUT = 2.0
 BACKLOG = 1024
+TRACES_TO = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 # A header block longer than this is refused before it is read whole.
 MAX_HEADER = 16_384
 
@@ -70,6 +75,8 @@ async def serve(
         stack.push_async_callback(_close_pool, pool)
         direct = settings.database_direct_url
         feed, direct_url = Feed(), direct.get_secret_value() if direct else database_url
+        metrics, traces = Metrics(), await _traces(stack, feed)
+        feed.listen(metrics)
         keys, limits = Keys(pool, api_key), Limits(pool)
         feed.listen(limits)
         async with _supervised(settings, pool, feed, model, blobs, keys, direct_url) as supervisor:
@@ -82,13 +89,26 @@ async def serve(
                 blobs=blobs,
                 keys=keys,
                 limits=limits,
+                metrics=metrics,
+                metrics_open=settings.metrics == "open",
                 strict_beta=settings.beta == "strict",
                 run_lifetime=settings.run_expires_s,
                 health=lambda: _health(pool, model),
             )
-            async with _listening(settings, deps) as base_url:
+            async with _listening(settings, deps, traces) as base_url:
                 ready(base_url)
                 await asyncio.Event().wait()
+
+
+async def _traces(stack: AsyncExitStack, feed: Feed) -> Traces | None:
+    """Traces of requests and runs, where OpenTelemetry's own variables name an endpoint."""
+    if not any(os.environ.get(name) for name in TRACES_TO):
+        return None
+    tracing = (await asyncio.to_thread(importlib.import_module, "service.tracing")).open_tracing()
+    stack.push_async_callback(tracing.close)
+    feed.listen(tracing)
+    found: Traces = tracing
+    return found
 
 
 async def _health(pool: Pool, model: Router) -> Mapping[str, str | None]:
@@ -126,9 +146,9 @@ async def _supervised(
 
 
 @asynccontextmanager
-async def _listening(settings: Settings, deps: Deps) -> AsyncIterator[str]:
+async def _listening(settings: Settings, deps: Deps, traces: Traces | None) -> AsyncIterator[str]:
     runner = web.AppRunner(
-        make_app(deps, settings.allowed_origins),
+        make_app(deps, settings.allowed_origins, traces),
         access_log=None,
         handle_signals=False,
         shutdown_timeout=SHUTDOWN_TIMEOUT,

@@ -16,6 +16,7 @@ from service.database import Pool
 from service.feed import Feed
 from service.keys import Keys
 from service.limits import Limits
+from service.metrics import Metrics
 from service.relay import Relay
 from service.storage.base import Blobs
 from service.wire.base import Wire
@@ -40,6 +41,8 @@ class Deps:
     blobs: Blobs
     keys: Keys
     limits: Limits
+    metrics: Metrics
+    metrics_open: bool
     strict_beta: bool
     run_lifetime: int
     health: Callable[[], Awaitable[Mapping[str, str | None]]]

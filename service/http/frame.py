@@ -17,6 +17,7 @@ from events.ids import new_id
 from service.http import auth, azure
 from service.http.deps import EXTRA, KEY, ORIGIN, REQUEST_ID, WIRE, deps, wire
 from service.http.errors import ApiError, Handler
+from service.http.metrics import public, route_of
 from service.wire import text, v1, v2
 
 log = structlog.get_logger()
@@ -27,10 +28,14 @@ BODY_TIMEOUT = 60.0
 _WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
 _NOUNS = {"step_id": "run step"}
 # What is passed through has no versions of its own. Under /v1, or in Azure's form.
-_UNVERSIONED = re.compile(r"/(?:v1|openai/v1|openai)/(?:models|chat|completions|embeddings|deployments)(?:/|$)")
+_UNVERSIONED = re.compile(
+    r"/(?:(?:v1|openai/v1|openai)/(?:models|chat|completions|embeddings|deployments)|metrics)(?:/|$)"
+)
 # Where SDKs send no OpenAI-Beta: what is asked without one is v2.
 _WITHOUT_BETA = ("/v1/files", "/v1/uploads")
 _OPEN_PATHS = frozenset({"/healthz"})
+# Ids of the path that every line of a request's log carries.
+_LOGGED = ("thread_id", "run_id")
 
 
 @web.middleware
@@ -39,13 +44,18 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     request_id = new_id("req")
     request[REQUEST_ID] = request_id
     started = time.perf_counter()
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
-        response = await handler(request)
-        elapsed = (time.perf_counter() - started) * 1000
-        if not response.prepared:
-            response.headers.update(headers(request_id, elapsed))
-        log.debug("served", method=request.method, path=request.path, status=response.status, ms=round(elapsed, 1))
-        return response
+    structlog.contextvars.clear_contextvars()  # of the connection's last request
+    named = request.match_info
+    structlog.contextvars.bind_contextvars(
+        request_id=request_id, **{name: named[name] for name in _LOGGED if name in named}
+    )
+    response = await handler(request)
+    elapsed = time.perf_counter() - started
+    if not response.prepared:
+        response.headers.update(headers(request_id, elapsed * 1000))
+    deps(request).metrics.served(*route_of(request), response.status, elapsed)
+    log.debug("served", method=request.method, path=request.path, status=response.status, ms=round(elapsed * 1000, 1))
+    return response
 
 
 def headers(request_id: str, elapsed_ms: float) -> dict[str, str]:
@@ -65,7 +75,7 @@ async def tell_extra(request: web.Request, response: web.StreamResponse) -> None
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Checks the key, and finds the version of the API that the request speaks."""
-    if request.path in _OPEN_PATHS:
+    if request.path in _OPEN_PATHS or public(request):
         return await handler(request)
     key = request[KEY] = await auth.admit(request)
     request[ORIGIN] = Origin(project_id=key.project_id, actor=key.actor, request_id=request[REQUEST_ID])

@@ -10,7 +10,9 @@ from service.http import assistants, azure, cors, file_links, files, health, mes
 from service.http.deps import DEPS, Deps
 from service.http.errors import middleware
 from service.http.frame import MAX_BODY, authenticate, identify, tell_extra
+from service.http.metrics import metrics
 from service.http.passthrough import PASSED
+from service.http.trace import Traces, traced
 
 _FILE = "/v1/files/{file_id}"
 _UPLOAD = "/v1/uploads/{upload_id}"
@@ -21,6 +23,7 @@ _RUN = _THREAD + "/runs/{run_id}"
 
 ROUTES = (
     web.get("/healthz", health.healthz),
+    web.get("/metrics", metrics),
     web.get("/v1/files", files.page),
     web.post("/v1/files", files.create),
     web.get(_FILE, files.get),
@@ -62,9 +65,11 @@ ROUTES = (
 )
 
 
-def make_app(deps: Deps, cors_origins: Sequence[str] = ()) -> web.Application:
+def make_app(deps: Deps, cors_origins: Sequence[str] = (), traces: Traces | None = None) -> web.Application:
     """The aiohttp application over its dependencies."""
     app = web.Application(middlewares=[identify, middleware, authenticate], client_max_size=MAX_BODY)
+    if traces is not None:
+        app.middlewares.insert(1, traced(traces))
     cors.install(app, cors_origins)
     app[DEPS] = deps
     app.on_response_prepare.append(tell_extra)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
+from structlog.contextvars import bind_contextvars
 
 from events import thread_events as e
 from events.errors import NotFound
@@ -118,6 +119,7 @@ async def _create(
 ) -> web.StreamResponse:
     settings = await _settings(request, asked)
     run_id = new_id("run")
+    bind_contextvars(thread_id=thread_id, run_id=run_id)
     with deps(request).feed.watch(thread_id) as watcher:
         with deps(request).claims.offer(settings.tools) as claim:
             messages, lifetime = asked.additional_messages, deps(request).run_lifetime

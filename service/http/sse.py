@@ -36,6 +36,8 @@ async def stream_run(
     response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **_HEADERS})
     started = time.perf_counter()
     await response.prepare(request)
+    counts = deps(request).metrics
+    counts.streams += 1
     try:
         if not await _write(response, stream, list(first)):
             async for items in tail(watcher, deps(request).pool, first[-1].version):
@@ -47,6 +49,8 @@ async def stream_run(
     except (Lagging, *DATABASE_ERRORS) as error:
         log.warning("a stream broke", error=type(error).__name__)
         await response.write(stream.error("The stream broke. Please retrieve the run.", "server_error", None))
+    finally:
+        counts.streams -= 1
     await response.write_eof()
     return response
 

@@ -43,6 +43,11 @@ LIMIT $2;
 -- name: next_expiry
 SELECT min(expires_at) FROM runs WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling');
 
+-- name: active (a declared fan-out: the counts for Prometheus)
+SELECT status, count(*) FROM runs
+WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling')
+GROUP BY status;
+
 -- name: held (a declared fan-out: the supervisor's)
 SELECT thread_id, run_id, project_id, process FROM runs
 WHERE status IN ('queued', 'in_progress', 'cancelling') AND process = $1 AND NOT run_id = ANY ($2::text[])

@@ -1,0 +1,111 @@
+"""The counts of `metrics` as text for Prometheus. Imported when somebody first asks: its package costs 8 MB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from events.run_table import ACTIVE
+from service.metrics import BUCKETS, Histogram, Metrics
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_BOUNDS = (*(str(bound) for bound in BUCKETS), "+Inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What is not counted but looked at. `active` holds the runs of all processes by status; None: no answer."""
+
+    active: Mapping[str, int] | None
+    pool_size: int
+    pool_idle: int
+    pool_max: int
+
+
+class _Collector:
+    def __init__(self, metrics: Metrics, now: Now) -> None:
+        self._metrics = metrics
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._http()
+        yield from self._runs()
+        yield from self._model()
+        yield from self._database()
+
+    def _http(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily("everthread_requests", "Requests answered", labels=("method", "route", "status"))
+        for (method, route, status), count in self._metrics.requests.items():
+            requests.add_metric((method, route, str(status)), count)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "everthread_request_seconds", "Time to the end of the answer", labels=("method", "route")
+        )
+        for labels, histogram in self._metrics.seconds.items():
+            seconds.add_metric(labels, *_buckets(histogram))
+        yield seconds
+        yield GaugeMetricFamily("everthread_streams_open", "Runs being streamed to clients", self._metrics.streams)
+
+    def _runs(self) -> Iterator[Metric]:
+        entered = CounterMetricFamily("everthread_runs", "Times that a run came into a status", labels=("status",))
+        for status, count in self._metrics.runs.items():
+            entered.add_metric((status,), count)
+        yield entered
+        spent = HistogramMetricFamily(
+            "everthread_run_status_seconds", "Time that runs spent in a status before they left it", labels=("status",)
+        )
+        for status, histogram in self._metrics.in_status.items():
+            spent.add_metric((status,), *_buckets(histogram))
+        yield spent
+        if self._now.active is not None:
+            active = GaugeMetricFamily(
+                "everthread_runs_active",
+                "Runs of all processes that have not ended; those queued are the queue",
+                labels=("status",),
+            )
+            for status in sorted(ACTIVE):
+                active.add_metric((status,), self._now.active.get(status, 0))
+            yield active
+
+    def _model(self) -> Iterator[Metric]:
+        calls = CounterMetricFamily("everthread_model_calls", "Model calls of runs", labels=("outcome",))
+        for outcome, count in self._metrics.calls.items():
+            calls.add_metric((outcome,), count)
+        yield calls
+        bounds, total = _buckets(self._metrics.call_seconds)
+        yield HistogramMetricFamily("everthread_model_call_seconds", "Time of a model call", bounds, total)
+        tokens = CounterMetricFamily("everthread_tokens", "Tokens of runs' model calls", labels=("kind",))
+        for kind, count in self._metrics.tokens.items():
+            tokens.add_metric((kind,), count)
+        yield tokens
+
+    def _database(self) -> Iterator[Metric]:
+        now = self._now
+        up = GaugeMetricFamily("everthread_database_up", "Whether the database answered", int(now.active is not None))
+        pool = GaugeMetricFamily("everthread_database_connections", "Connections of the pool", labels=("state",))
+        pool.add_metric(("idle",), now.pool_idle)
+        pool.add_metric(("used",), now.pool_size - now.pool_idle)
+        yield from (up, pool)
+        yield GaugeMetricFamily("everthread_database_connections_max", "Most connections of the pool", now.pool_max)
+
+
+def render(metrics: Metrics, now: Now) -> bytes:
+    """Everything, with memory and CPU of this process."""
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    registry.register(_Collector(metrics, now))
+    return generate_latest(registry)
+
+
+def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
+    """Cumulative, as Prometheus wants them."""
+    found: list[tuple[str, float]] = []
+    below = 0
+    for bound, count in zip(_BOUNDS, histogram.counts, strict=True):
+        below += count
+        found.append((bound, below))
+    return found, histogram.total

@@ -1,0 +1,63 @@
+"""GET /metrics, for Prometheus. Without a key from this machine; from elsewhere where EVERTHREAD_METRICS says so."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import ipaddress
+
+import structlog
+from aiohttp import hdrs, web
+
+from projections import runs
+from service.database import DATABASE_ERRORS
+from service.http.deps import deps
+
+log = structlog.get_logger()
+
+PATH = "/metrics"
+DATABASE_S = 2.0  # what the database may take to count; without its answer the rest is told
+# What a proxy adds: its requests come from this machine, and those that it passes on need not.
+_FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    await asyncio.to_thread(importlib.import_module, "service.exposition")  # once, and not in the loop
+    from service import exposition
+
+    pool = deps(request).pool
+    now = exposition.Now(await _active(request), pool.get_size(), pool.get_idle_size(), pool.get_max_size())
+    body = exposition.render(deps(request).metrics, now)
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: exposition.CONTENT_TYPE})
+
+
+def public(request: web.Request) -> bool:
+    """Whether this request may see the counts without a key."""
+    return request.path == PATH and (deps(request).metrics_open or _local(request))
+
+
+def route_of(request: web.Request) -> tuple[str, str]:
+    """The method and the path's pattern: few, whatever clients ask for."""
+    resource = request.match_info.route.resource
+    if resource is None:
+        return request.method if request.method in hdrs.METH_ALL else "other", "unmatched"
+    return request.method, resource.canonical
+
+
+def _local(request: web.Request) -> bool:
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    try:
+        return peer is not None and ipaddress.ip_address(peer[0]).is_loopback
+    except ValueError:
+        return False
+
+
+async def _active(request: web.Request) -> dict[str, int] | None:
+    try:
+        async with asyncio.timeout(DATABASE_S), deps(request).pool.acquire() as db:
+            return await runs.active(db)
+    except (TimeoutError, *DATABASE_ERRORS) as error:
+        log.warning("no count of runs", error=type(error).__name__)
+        return None
