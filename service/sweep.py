@@ -26,8 +26,9 @@ log = structlog.get_logger()
 SWEEP_EVERY = 60.0
 LOOKS_PER_LISTING = 60
 LIMIT = 200
-# Bytes younger than this may be those of a request that has not appended its event yet.
-GRACE = timedelta(hours=1)
+MAX_PAGES = 50
+# Bytes younger than this may be those of a request that has not appended its event yet: a form may take half as long.
+GRACE = timedelta(hours=2)
 # A look that takes longer is given up; the next one goes on where it left.
 TIMEOUT = 600.0
 
@@ -52,8 +53,8 @@ class Sweep:
             await asyncio.sleep(SWEEP_EVERY)
 
     async def expire(self, at: datetime) -> None:
-        """Writes that expired files and uploads are, page by page, and deletes their bytes."""
-        while True:
+        """Writes that expired files and uploads are, and deletes their bytes; up to MAX_PAGES pages of them."""
+        for _ in range(MAX_PAGES):
             async with self._writer.pool.acquire() as db:
                 old_files = await files.overdue(db, at, LIMIT)
                 old_uploads = await uploads.overdue(db, at, LIMIT)
@@ -77,22 +78,23 @@ class Sweep:
         async with self._writer.pool.acquire() as db:
             blob = await files.blob(db, found.id)
         try:
-            await self._writer.file(_origin(found), found.id, ExpireFile())
+            written = await self._writer.file(_origin(found), found.id, ExpireFile())
         except DomainError as error:
             log.warning("a file could not expire", file=found.id, error=error.message)
             return
-        if blob is not None:
+        if written.recorded and blob is not None:
             await self._blobs.delete([blob])
 
     async def _expire_upload(self, found: Overdue) -> None:
         async with self._writer.pool.acquire() as db:
             parts = await uploads.parts(db, found.id)
         try:
-            await self._writer.upload(_origin(found), found.id, ExpireUpload())
+            written = await self._writer.upload(_origin(found), found.id, ExpireUpload())
         except DomainError as error:
             log.warning("an upload could not expire", upload=found.id, error=error.message)
             return
-        await self._blobs.delete(list(parts))
+        if written.recorded:
+            await self._blobs.delete(list(parts))
 
 
 def _origin(found: Overdue) -> Origin:

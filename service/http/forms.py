@@ -31,6 +31,8 @@ FORM_SLACK = 1024 * 1024
 PIECE = 256 * 1024
 # Seconds that a client may take for the next piece.
 PIECE_TIMEOUT = 60.0
+# … and for all of them: less than the grace that the sweep gives to bytes that nobody owns yet.
+FORM_TIMEOUT = 3600.0
 OCTETS = "application/octet-stream"
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+){0,5}", re.ASCII)
 
@@ -54,7 +56,12 @@ async def received(request: web.Request, name: str, key: str, limit: int) -> Asy
     Raises ApiError for what is no such form, too large (413) or too slow (408), Rejected where the file is missing.
     """
     try:
-        yield await _read(request, name, key, limit)
+        try:
+            async with asyncio.timeout(FORM_TIMEOUT):
+                form = await _read(request, name, key, limit)
+        except TimeoutError:
+            raise ApiError(408, f"The form did not arrive within {FORM_TIMEOUT:.0f} seconds.") from None
+        yield form
     except (DomainError, ApiError):
         await deps(request).blobs.delete([key])
         raise
