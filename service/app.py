@@ -124,12 +124,11 @@ async def _supervised(
 
     def changed() -> None:
         if supervisor is not None:
-            supervisor.nudge()
+            supervisor.unsettled()
 
     peers = Peers(direct_url, woken=feed.woken, changed=changed)
     await peers.join()
-    images = Images(pool, blobs)
-    supervisor = Supervisor(Writer(pool, feed), model, peers, max_runs=settings.max_runs, images=images)
+    supervisor = Supervisor(Writer(pool, feed), model, peers, max_runs=settings.max_runs, images=Images(pool, blobs))
     feed.listen(supervisor)
     feed.listen(peers)
     try:

@@ -20,6 +20,11 @@ Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionPr
 POOL_MIN = 2
 POOL_MAX = 10
 CONNECT_TIMEOUT = 10.0
+ACQUIRE_TIMEOUT = 5.0
+HEALTH_TIMEOUT = 3.0
+MIGRATION_TIMEOUT = 600.0
+QUERIES_PER_CONNECTION = 50_000
+IDLE_LIFETIME = 300.0
 COMMAND_TIMEOUT = 30.0
 OLDEST_POSTGRES = 150_000
 # Any number that no other program takes for its advisory locks: it keeps two processes from migrating at once.
@@ -35,17 +40,30 @@ DATABASE_ERRORS = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
+    # A role, a database or a primary that is being changed under us: also worth waiting for.
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
 
-# A peer that vanished is noticed by the operating system within about 10 s, not hours.
-_KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
+_SQL = sql.queries("migrations")
+_NAMED = {"application_name": "everthread"}
+
+
+class TimedPool(asyncpg.Pool):
+    """A pool that nobody waits for longer than ACQUIRE_TIMEOUT: a request then fails with 503 rather than hang."""
+
+    def acquire(self, *, timeout: float | None = None) -> asyncpg.pool.PoolAcquireContext[Any]:
+        return super().acquire(timeout=ACQUIRE_TIMEOUT if timeout is None else timeout)
 
 
 async def connect(url: str) -> asyncpg.Connection[Any]:
     """One connection outside the pool. Raises StartupError where there is no database to reach."""
     try:
-        return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
+        return await asyncpg.connect(
+            url, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=_NAMED
+        )
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise StartupError(f"The database cannot be reached: {str(error) or type(error).__name__}") from error
 
 
@@ -55,41 +73,60 @@ async def open_pool(url: str) -> Pool:
     try:
         await _check(first)
         await migrate(first)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StartupError(f"The database cannot be prepared: {str(error) or type(error).__name__}") from error
     finally:
         await first.close()
-    return await asyncpg.create_pool(
+    return await TimedPool(
         url,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
         min_size=POOL_MIN,
         max_size=POOL_MAX,
+        max_queries=QUERIES_PER_CONNECTION,
+        max_inactive_connection_lifetime=IDLE_LIFETIME,
+        setup=None,
+        init=None,
+        reset=_leave_as_it_is,
+        loop=None,
         timeout=CONNECT_TIMEOUT,
         command_timeout=COMMAND_TIMEOUT,
-        server_settings=_KEEPALIVE,
-        reset=_leave_as_it_is,
+        server_settings=_NAMED,
     )
 
 
 async def migrate(db: Connection) -> None:
-    """Applies the migrations that this database has not had, each in a transaction, one process at a time."""
-    await db.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+    """Applies the migrations that this database has not had, each in a transaction, one process at a time.
+
+    A role that may not create anything can serve a database that has them all. Raises what the database raises.
+    """
+    if not await _missing(db):
+        return
+    await db.execute(_SQL["lock"], MIGRATION_LOCK, timeout=MIGRATION_TIMEOUT)
     try:
-        await db.execute(sql.queries("migrations")["create"])
-        done = {row["name"] for row in await db.fetch(sql.queries("migrations")["applied"])}
-        for name, text in sql.migrations():
-            if name not in done:
-                log.info("migrating", migration=name)
-                async with db.transaction():
-                    await db.execute(text)
-                    await db.execute(sql.queries("migrations")["record"], name)
+        await db.execute(_SQL["create"])
+        for name, text in await _missing(db):
+            log.info("migrating", migration=name)
+            async with db.transaction():
+                await db.execute(text, timeout=MIGRATION_TIMEOUT)
+                await db.execute(_SQL["record"], name)
     finally:
-        await db.execute("SELECT pg_advisory_unlock($1)", MIGRATION_LOCK)
+        await db.execute(_SQL["unlock"], MIGRATION_LOCK)
+
+
+async def _missing(db: Connection) -> list[tuple[str, str]]:
+    """(name, text) of the migrations to apply, in order."""
+    known = await db.fetchval(_SQL["exists"])
+    done = {row["name"] for row in await db.fetch(_SQL["applied"])} if known else set()
+    return [(name, text) for name, text in sql.migrations() if name not in done]
 
 
 async def healthy(pool: Pool) -> str | None:
     """None where the database answers, else one line that says why not."""
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            await pool.fetchval("SELECT 1")
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        async with asyncio.timeout(HEALTH_TIMEOUT):
+            await pool.fetchval(_SQL["ping"])
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         return f"the database does not answer: {str(error) or type(error).__name__}"
     return None
 
@@ -99,6 +136,6 @@ async def _leave_as_it_is(_: Connection) -> None:
 
 
 async def _check(db: Connection) -> None:
-    version = int(await db.fetchval("SHOW server_version_num"))
+    version = int(await db.fetchval(_SQL["version"]))
     if version < OLDEST_POSTGRES:
         raise StartupError(f"PostgreSQL 15 or newer is needed; the database is {version // 10_000}.")

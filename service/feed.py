@@ -15,7 +15,7 @@ from service.database import Pool
 from service.live import Live
 
 # Items a watcher may lag behind before it is cut off, so that a client that reads too slowly costs no memory.
-MAX_BACKLOG = 100_000
+MAX_BACKLOG = 10_000
 # Seconds between looks at the log where nothing was heard.
 POLL = 5.0
 
@@ -112,10 +112,14 @@ class Feed:
             for item in items:
                 watcher.put(item)
 
-    def woken(self, thread_id: str) -> None:
-        """Another process appended to the thread: watchers read the log, listeners look."""
+    def wake(self, thread_id: str) -> None:
+        """Makes the thread's watchers read the log."""
         for watcher in tuple(self._watchers.get(thread_id, ())):
             watcher.put(WAKE)
+
+    def woken(self, thread_id: str) -> None:
+        """Another process appended to the thread: watchers read the log, listeners look."""
+        self.wake(thread_id)
         for listener in self._listeners:
             listener.woken(thread_id)
 

@@ -27,11 +27,22 @@ def configure(level: str = "info") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+
+
+class _Forward(logging.Handler):
+    """What libraries log, as lines of ours: no traceback, whose text may quote a request's header or body."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        named = {"error": type(error).__name__} if error is not None else {}
+        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **named)
 
 
 def _renderers(terminal: bool) -> list[Any]:
     if terminal:
-        return [structlog.dev.ConsoleRenderer()]
+        # Not rich's tracebacks: they show local variables, and so keys and content.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, _json]
 
 

@@ -51,6 +51,11 @@ class Peers:
         self._told = asyncio.Event()
         self._db: asyncpg.Connection[Any] | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this process holds its lock: peers take it for dead where it does not."""
+        return self._db is not None
+
     def committed(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
         if len(self.live) > 1:
             self._outbox.add(thread_id)
@@ -66,6 +71,7 @@ class Peers:
             await db.close()
             raise StartupError("The database's direct connection cannot hold an advisory lock.")
         self._db = db
+        await db.execute(_SQL["keepalive"])
         await db.add_listener(CHANNEL, self._heard)
         await self.look(db)
 
@@ -76,6 +82,8 @@ class Peers:
             try:
                 if self._db is None:
                     await self.join()
+                    # Peers may have taken our runs meanwhile.
+                    self._changed()
                 assert self._db is not None
                 await self._tell(self._db)
                 if monotonic() - looked >= LOOK_EVERY:
@@ -99,6 +107,7 @@ class Peers:
         """Lets the lock go: peers take over at once."""
         db, self._db = self._db, None
         if db is not None:
+            self._changed()
             try:
                 await db.close(timeout=CONNECT_TIMEOUT)
             except (*DATABASE_ERRORS, asyncpg.PostgresError):
@@ -113,10 +122,11 @@ class Peers:
         return live
 
     async def _tell(self, db: asyncpg.Connection[Any]) -> None:
-        ids, self._outbox = sorted(self._outbox), set()
+        ids = sorted(self._outbox)
         for start in range(0, len(ids), IDS_PER_NOTIFY):
-            payload = " ".join([str(self.process), *ids[start : start + IDS_PER_NOTIFY]])
-            await db.execute(_SQL["notify"], CHANNEL, payload)
+            told = ids[start : start + IDS_PER_NOTIFY]
+            await db.execute(_SQL["notify"], CHANNEL, " ".join([str(self.process), *told]))
+            self._outbox.difference_update(told)
 
     def _heard(self, _db: object, _pid: int, _channel: str, payload: object) -> None:
         sender, *thread_ids = str(payload).split(" ")

@@ -6,10 +6,12 @@ came first) is retried a bounded number of times on the new state.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter
 
@@ -134,6 +136,8 @@ class Writer:
     def __init__(self, pool: Pool, feed: Feed) -> None:
         self.pool = pool
         self.feed = feed
+        # A process takes turns on a stream with itself; conflicts are left to others. No lock outlives its use.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def thread(
         self, origin: Origin, thread_id: str, command: ThreadCommand | Ask[ThreadCommand]
@@ -167,7 +171,7 @@ class Writer:
         facts hold at the version decided on. Raises what `decide` raises, NotFound for another project's stream, and
         Conflict after MAX_ATTEMPTS.
         """
-        async with self.pool.acquire() as db:
+        async with self._locks.setdefault(stream_id, asyncio.Lock()), self.pool.acquire() as db:
             for _ in range(MAX_ATTEMPTS):
                 state, head = await self._load(db, kind, origin, stream_id)
                 asked = await command(db) if callable(command) else command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,9 @@ from service.http.frame import headers
 from service.wire.stream import RunStream
 
 log = structlog.get_logger()
+
+# Seconds that a client may take to read what fills its connection's buffers.
+WRITE_TIMEOUT = 30.0
 
 
 async def stream_run(
@@ -44,6 +48,8 @@ async def stream_run(
                 if await _write(response, stream, items):
                     break
     except (ConnectionResetError, BrokenPipeError):
+        if request.transport is not None:
+            request.transport.abort()
         log.info("a client left its stream", seconds=round(time.perf_counter() - started, 3))
         return response
     except (Lagging, *DATABASE_ERRORS) as error:
@@ -66,5 +72,9 @@ async def _write(response: web.StreamResponse, stream: RunStream, items: Sequenc
     """All frames of a batch in one write. Returns whether the stream has ended."""
     frames = [frame for item in items for frame in stream.feed(item)]
     if frames:
-        await response.write(b"".join(frames))
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                await response.write(b"".join(frames))
+        except TimeoutError:
+            raise ConnectionResetError("the client does not read") from None
     return stream.finished

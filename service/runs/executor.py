@@ -7,10 +7,10 @@ in its commands sees to it that only the latest claim can append.
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import suppress
 from typing import assert_never
 
-import orjson
 import structlog
 
 from events.event import Origin, now
@@ -27,13 +27,13 @@ from events.thread_commands import (
     StartModelCall,
     StopRun,
 )
-from events.thread_events import LastError, Usage
+from events.thread_events import LastError
 from events.thread_state import OpenCall, RunState, ThreadState
 from projections import runs
 from service.database import DATABASE_ERRORS
 from service.feed import Feed
 from service.model.base import ChatRequest, Finished, Model, ModelError
-from service.runs import history, prompt
+from service.runs.asking import NOTHING, Asking, OutOfPrompt
 from service.runs.images import Images
 from service.runs.plan import Exhaust, Fail, PerformCall, Rest, StartCall, Stop, missing_tools, plan
 from service.runs.reply import Reply
@@ -41,14 +41,11 @@ from service.write import Writer, Written
 
 log = structlog.get_logger()
 
-NOTHING = Usage()
 # Timers may fire a little early; an expiry must not be asked for before its time.
 TIMER_SLACK = 0.01
 RETRY_AFTER = 0.5
-
-
-class OutOfPrompt(Exception):
-    """Not even the newest message fits into what the run may still send."""
+# Seconds between looks at the log while a model call streams: a wake-up may be lost.
+LOOK_EVERY = 5.0
 
 
 def call_ids() -> CallIds:
@@ -80,7 +77,7 @@ class Executor:
         self._origin = origin
         self._ours = ours
         self._run = run
-        self._images = images
+        self._asking = Asking(writer.pool, model, origin.project_id, images)
 
     @property
     def _feed(self) -> Feed:
@@ -105,6 +102,9 @@ class Executor:
             state = written.state if written.recorded else await self._writer.load_thread(self.thread_id)
             if isinstance(command, StartModelCall) and self.holds(state) and state.run and state.run.call:
                 self._ours = (state.run.call.number, state.run.call.attempt)
+            elif not written.recorded:
+                # What was made is lost, and never made again under the same name.
+                self.forget_calls()
 
     async def _append(self, command: ExecutorCommand) -> Written[ThreadState]:
         """Appends, again while the database is away: what a model call brought is not thrown away for a hiccup.
@@ -137,7 +137,8 @@ class Executor:
         match action:
             case Rest():
                 return None
-            case StartCall():
+            case StartCall(pause=pause):
+                await self._pause(pause)
                 return StartModelCall(self.run_id, self.epoch, call_ids())
             case PerformCall():
                 assert state.call is not None
@@ -160,7 +161,7 @@ class Executor:
         """Makes the model call and says what came of it. None where the run was taken from us meanwhile."""
         reply = Reply(self.run_id, call)
         try:
-            request = await self._request(run, state, call)
+            request = await self._asking.request(run, state, call)
         except OutOfPrompt:
             if run.max_prompt_tokens is not None:
                 return ExhaustRun(self.run_id, self.epoch, "max_prompt_tokens")
@@ -176,12 +177,12 @@ class Executor:
         if not held:
             return None
         if not reading.done() or reading.cancelled():
-            return StopRun(self.run_id, self.epoch, reply.said, await self._usage(request, reply))
+            return StopRun(self.run_id, self.epoch, reply.said, await self._asking.usage(request, reply))
         error = reading.exception()
         if isinstance(error, ModelError):
             log.warning("model call failed", code=error.code, error=error.message, attempt=call.attempt)
             last_error = LastError(code=error.code, message=error.message)
-            usage = await self._usage(request, reply)
+            usage = await self._asking.usage(request, reply)
             return BreakModelCall(self.run_id, self.epoch, reply.said, last_error, usage)
         if error is not None:
             raise error
@@ -189,7 +190,7 @@ class Executor:
         return await self._finish(request, reply, reply.finished)
 
     async def _finish(self, request: ChatRequest, reply: Reply, finished: Finished) -> FinishModelCall:
-        usage = await self._usage(request, reply)
+        usage = await self._asking.usage(request, reply)
         return FinishModelCall(self.run_id, self.epoch, reply.said, finished.reason, finished.model, usage)
 
     async def _watch_over(self, reading: asyncio.Task[None], expires_at: int) -> bool:
@@ -199,21 +200,33 @@ class Executor:
         """
         while not reading.done():
             interruption = asyncio.create_task(self.interrupted.wait())
-            left = expires_at - now().timestamp()
+            left = max(0, expires_at - now().timestamp()) + TIMER_SLACK
+            waited = {reading, interruption}
             try:
-                waited = {reading, interruption}
-                await asyncio.wait(waited, timeout=max(0, left) + TIMER_SLACK, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(waited, timeout=min(left, LOOK_EVERY), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 interruption.cancel()
-            if not self.interrupted.is_set():
+            if reading.done() or now().timestamp() >= expires_at:
                 return True
             self.interrupted.clear()
-            state = await self._writer.load_thread(self.thread_id)
+            try:
+                state = await self._writer.load_thread(self.thread_id)
+            except DATABASE_ERRORS:
+                # The model speaks on meanwhile; the next look will tell.
+                await asyncio.sleep(RETRY_AFTER)
+                continue
             if not self.holds(state):
                 return False
             if state.run is not None and state.run.status == "cancelling":
                 return True
         return True
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits before another attempt, with jitter; any change of the run ends the wait."""
+        if seconds:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds * random.uniform(0.5, 1.0)):
+                    await self.interrupted.wait()
 
     async def _read(self, request: ChatRequest, reply: Reply) -> None:
         stream = self._model.stream(request)
@@ -224,63 +237,3 @@ class Executor:
                     self._feed.live(self.thread_id, live)
         finally:
             await stream.aclose()
-
-    async def _request(self, run: Run, state: RunState, call: OpenCall) -> ChatRequest:
-        """Raises OutOfPrompt."""
-        info = self._model.info(run.model)
-        entries = await history.load(self._writer.pool, self._origin.project_id, run, info.context_window)
-        if info.vision and self._images is not None:
-            entries = await self._images.shown(self._origin.project_id, entries)
-        units = prompt.units(entries, run.id, vision=info.vision)
-        head, tools = prompt.system(run), prompt.chat_tools(run)
-        spent = state.usage
-        allowed = prompt.budget(info.context_window, run, spent.prompt_tokens, spent.completion_tokens)
-        tools_text = orjson.dumps(tools).decode() if tools else ""
-        if not prompt.surely_fits(units, head, tools_text, allowed):
-            fitting = await asyncio.to_thread(
-                prompt.truncate, units, head, tools_text, allowed, lambda text: self._model.count(run.model, text)
-            )
-            if fitting is None:
-                raise OutOfPrompt
-            units = fitting
-        left = None
-        if run.max_completion_tokens is not None:
-            left = run.max_completion_tokens - spent.completion_tokens
-        return ChatRequest(
-            model=run.model,
-            messages=[*head, *(message for unit in units for message in unit)],
-            tools=tools,
-            tool_choice=prompt.tool_choice(run, call.number) if tools else None,
-            parallel_tool_calls=run.parallel_tool_calls if tools else None,
-            temperature=run.temperature,
-            top_p=run.top_p,
-            response_format=prompt.response_format(run),
-            reasoning_effort=run.reasoning_effort,
-            max_completion_tokens=left,
-        )
-
-    async def _usage(self, request: ChatRequest, reply: Reply) -> Usage:
-        """The call's tokens: as the upstream said, else counted, off the event loop."""
-        said, finished = reply.said, reply.finished
-        if finished is not None and finished.usage is not None:
-            given = finished.usage
-            return Usage(
-                prompt_tokens=given.prompt_tokens,
-                completion_tokens=given.completion_tokens,
-                cached_tokens=given.cached_tokens,
-                reasoning_tokens=given.reasoning_tokens,
-            )
-        if said.empty and finished is None:
-            return NOTHING
-        return await asyncio.to_thread(self._count, request, said)
-
-    def _count(self, request: ChatRequest, said: Partial) -> Usage:
-        def count(text: str) -> int:
-            return self._model.count(request.model, text) if text else 0
-
-        tools = orjson.dumps(list(request.tools)).decode() if request.tools else ""
-        calls = "".join(call["name"] + call["arguments"] for call in said.tool_calls)
-        return Usage(
-            prompt_tokens=prompt.measure([dict(message) for message in request.messages], count) + count(tools),
-            completion_tokens=count(said.text) + count(said.refusal) + count(calls),
-        )

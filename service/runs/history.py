@@ -6,7 +6,7 @@ from events.objects import Message, Run
 from projections import messages, steps
 from projections.rows import Cursor
 from service.database import Pool
-from service.runs.prompt import Entry
+from service.runs.prompt import IMAGE_TOKENS, PER_MESSAGE, Entry
 
 PAGE = 200
 MAX_STEPS = 1000
@@ -43,4 +43,7 @@ async def load(pool: Pool, project_id: str, run: Run, window: int) -> list[Entry
 
 
 def _length(message: Message) -> int:
-    return sum(len(part["text"]["value"]) if part["type"] == "text" else 0 for part in message.content)
+    """Characters of text, or what other parts count for as if they were text; no message is free."""
+    other = IMAGE_TOKENS * CHARACTERS_PER_TOKEN
+    parts = (len(part["text"]["value"]) if part["type"] == "text" else other for part in message.content)
+    return PER_MESSAGE + sum(parts)

@@ -9,9 +9,13 @@ from typing import Any
 from events.thread_events import LastError, RunIncompleteReason
 from events.thread_state import RunState
 
-# Attempts at one model call that clients saw fail, or whose process died. Inside an attempt the model's client retries
-# by itself while nothing was seen yet.
+# Attempts at one model call whose process died: a bound for a call that kills.
 MAX_CALL_ATTEMPTS = 5
+# Attempts where clients saw a part of the answer before it broke: each leaves an incomplete message. While nothing was
+# seen, the model's client retries by itself, inside an attempt.
+MAX_SHOWN_ATTEMPTS = 3
+# Seconds before the second of those; doubled before each next one.
+FIRST_PAUSE = 0.5
 # Model calls of one run: a bound on loops of tool calls that never end.
 MAX_CALLS = 200
 # Tools that clients carry out; every other type needs machinery of ours.
@@ -20,7 +24,9 @@ CLIENT_TOOLS = frozenset({"function"})
 
 @dataclass(frozen=True, slots=True)
 class StartCall:
-    """Journal the next attempt at a model call, then ask again."""
+    """Journal the next attempt at a model call, after `pause` seconds, then ask again."""
+
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +83,26 @@ def plan(run: RunState, *, ours: tuple[int, int] | None, missing: list[str], at:
         return Fail(call.broken)
     if call.broken is None and ours == (call.number, call.attempt):
         return PerformCall()
-    if call.attempt >= MAX_CALL_ATTEMPTS:
+    if call.attempt >= (MAX_CALL_ATTEMPTS if call.broken is None else MAX_SHOWN_ATTEMPTS):
         given_up = LastError(code="server_error", message=f"The model call was broken off {call.attempt} times.")
         return Fail(call.broken or given_up)
-    return StartCall()
+    pause = 0.0 if call.broken is None else FIRST_PAUSE * 2 ** (call.attempt - 1)
+    return _exhausted(run) or StartCall(pause)
 
 
 def _next_call(run: RunState) -> Action:
     if run.calls >= MAX_CALLS:
         return Fail(LastError(code="server_error", message=f"The run made {MAX_CALLS} model calls without an end."))
+    return _exhausted(run) or StartCall()
+
+
+def _exhausted(run: RunState) -> Exhaust | None:
+    """A budget that the calls so far have used up; broken ones count, they were paid for."""
     if run.max_completion_tokens is not None and run.usage.completion_tokens >= run.max_completion_tokens:
         return Exhaust("max_completion_tokens")
     if run.max_prompt_tokens is not None and run.usage.prompt_tokens >= run.max_prompt_tokens:
         return Exhaust("max_prompt_tokens")
-    return StartCall()
+    return None
 
 
 def _unsupported(missing: list[str]) -> str:

@@ -27,15 +27,16 @@ def system(run: Run) -> Unit:
     return [{"role": "system", "content": run.instructions}] if run.instructions else []
 
 
-def units(entries: Sequence[Entry], run_id: str, *, vision: bool) -> list[Unit]:
+def units(entries: Sequence[Entry], *, vision: bool) -> list[Unit]:
     """The history as chat messages, in order.
 
-    Left out: what an earlier attempt of this run left incomplete, and steps whose outputs never came.
+    Left out: what a broken model call left incomplete, and steps whose outputs never came. What a cancelled or an
+    expired run had said stays: clients saw it end there.
     """
     found: list[Unit] = []
     for _, entry in sorted(entries, key=lambda pair: pair[0]):
         if isinstance(entry, Message):
-            if not (entry.run_id == run_id and entry.status == "incomplete"):
+            if entry.incomplete_reason != "run_failed":
                 found.append([_message(entry, vision)])
         elif entry.status == "completed" and all(call["id"] in entry.outputs for call in entry.tool_calls):
             _add_step(found, entry)
@@ -53,11 +54,11 @@ def budget(window: int, run: Run, spent_prompt: int, spent_completion: int) -> i
     return allowed
 
 
-def surely_fits(history: Sequence[Unit], head: Unit, tools: str, allowed: int) -> bool:
-    """Whether it fits by the crudest bound, that a token is at least a byte of UTF-8: saves loading a tokenizer."""
-    total = len(tools.encode()) + measure(head, _utf8)
+def surely_fits(history: Sequence[Unit], head: Unit, tools: str, allowed: int, at_most: Callable[[str], int]) -> bool:
+    """Whether it fits by a crude bound (`at_most`, from above): saves loading a tokenizer."""
+    total = at_most(tools) + measure(head, at_most)
     for unit in history:
-        total += measure(unit, _utf8)
+        total += measure(unit, at_most)
         if total > allowed:
             return False
     return total <= allowed
@@ -157,7 +158,3 @@ def _add_step(found: list[Unit], step: Step) -> None:
         found[-1] = [{**last[0], "tool_calls": calls}, *outputs]
     else:
         found.append([{"role": "assistant", "content": None, "tool_calls": calls}, *outputs])
-
-
-def _utf8(text: str) -> int:
-    return len(text.encode())

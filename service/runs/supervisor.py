@@ -65,7 +65,8 @@ class Supervisor:
     @contextmanager
     def offer(self, tools: Sequence[Mapping[str, Any]] = ()) -> Iterator[Claim | None]:
         """A claim to go with the append that creates or wakes a run, while the context lasts; None where it is full."""
-        if self._tasks is None or len(self._executors) + self._offered >= self._max_runs:
+        full = len(self._executors) + self._offered >= self._max_runs
+        if self._tasks is None or full or not self._peers.held:
             self._backlog = True
             yield None
             return
@@ -90,9 +91,12 @@ class Supervisor:
         if executor is not None:
             executor.interrupted.set()
 
-    def nudge(self) -> None:
-        """Scan now: a peer came or went."""
+    def unsettled(self) -> None:
+        """A peer came or went, or this process lost its lock: look anew at everything, our own runs included."""
         self._nudge.set()
+        for thread_id, executor in self._executors.items():
+            executor.interrupted.set()
+            self._writer.feed.wake(thread_id)
 
     async def run(self) -> None:
         """Supervises until cancelled. Cancelling stops the executors; their runs go on in whoever claims them next."""
@@ -111,6 +115,10 @@ class Supervisor:
             except DATABASE_ERRORS as error:
                 log.warning("scan failed", error=str(error) or type(error).__name__)
                 wait = RETRY_AFTER
+            except Exception:
+                # One failing look must not end the server: the next one may succeed, and runs at work go on.
+                log.exception("scan failed")
+                wait = SCAN_EVERY
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._nudge.wait()

@@ -61,6 +61,7 @@ CREATE TABLE messages (
     PRIMARY KEY (thread_id, message_id)
 );
 CREATE UNIQUE INDEX messages_in_order ON messages (thread_id, position);
+CREATE INDEX messages_of_runs ON messages (thread_id, run_id, position) WHERE run_id IS NOT NULL;
 
 CREATE TABLE runs (
     thread_id  text    NOT NULL,
@@ -78,6 +79,8 @@ CREATE UNIQUE INDEX runs_in_order ON runs (thread_id, position);
 -- What supervisors scan: a thread has at most one such run.
 CREATE INDEX runs_active ON runs (expires_at)
     WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling');
+CREATE INDEX runs_at_work ON runs (process)
+    WHERE status IN ('queued', 'in_progress', 'cancelling');
 
 CREATE TABLE steps (
     thread_id  text   NOT NULL,
@@ -90,3 +93,4 @@ CREATE TABLE steps (
     PRIMARY KEY (thread_id, step_id)
 );
 CREATE UNIQUE INDEX steps_in_order ON steps (thread_id, position);
+CREATE INDEX steps_of_runs ON steps (thread_id, run_id, position);

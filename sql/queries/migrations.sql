@@ -1,3 +1,18 @@
+-- name: version
+SHOW server_version_num;
+
+-- name: ping
+SELECT 1;
+
+-- name: exists
+SELECT to_regclass('migrations') IS NOT NULL;
+
+-- name: lock
+SELECT pg_advisory_lock($1);
+
+-- name: unlock
+SELECT pg_advisory_unlock($1);
+
 -- name: create
 CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
 

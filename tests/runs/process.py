@@ -93,7 +93,7 @@ class Process:
 
     def _peers_changed(self) -> None:
         if hasattr(self, "supervisor"):
-            self.supervisor.nudge()
+            self.supervisor.unsettled()
         self._changed.set()
 
     async def sees(self, *processes: Process) -> None:

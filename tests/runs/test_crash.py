@@ -77,7 +77,7 @@ async def queued_turn(process: Process, thread: str) -> None:
     room, process.supervisor._max_runs = process.supervisor._max_runs, 0
     await process.begin(thread)
     process.supervisor._max_runs = room
-    process.supervisor.nudge()
+    process.supervisor.unsettled()
     await process.settled(thread)
 
 

@@ -210,7 +210,7 @@ async def test_a_model_that_always_breaks_ends_the_run(database_url: str) -> Non
     async with Process(database_url, FakeModel(lambda _: BREAKS)) as process:
         made = await turn(process)
         assert (made.status, made.last_error["message"]) == ("failed", "The connection broke.")
-        assert len(process.model.requests) == 5
+        assert len(process.model.requests) == 3
 
 
 async def test_a_tool_without_machinery_fails_the_run(database_url: str) -> None:
@@ -286,3 +286,12 @@ async def test_text_and_calls_in_one_reply(database_url: str) -> None:
         async with process.pool.acquire() as db:
             assert await verify(db, THREAD) == []
         await process.log(THREAD)
+
+
+async def test_a_budget_that_a_broken_attempt_used_up_ends_the_run(database_url: str) -> None:
+    """No negative budget goes upstream: what clients were shown was paid for."""
+    long: Script = [[TextDelta("word " * 400)], ModelError("server_error", "The connection broke.")]
+    async with Process(database_url, FakeModel(lambda _: long)) as process:
+        made = await turn(process, max_completion_tokens=256)
+        assert (made.status, made.incomplete_reason) == ("incomplete", "max_completion_tokens")
+        assert len(process.model.requests) == 1

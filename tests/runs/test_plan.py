@@ -49,7 +49,7 @@ TABLE: list[tuple[str, RunState, tuple[int, int] | None, Action]] = [
     ("between calls", run("queued", calls=1), (1, 1), StartCall()),
     ("endless", run("queued", calls=MAX_CALLS), None, Fail(ENDLESS)),
     ("broken unseen", run(call=call(1, BROKEN)), (1, 1), Fail(BROKEN)),
-    ("broken in mid-message", run(call=call(1, BROKEN, True)), (1, 1), StartCall()),
+    ("broken in mid-message", run(call=call(1, BROKEN, True)), (1, 1), StartCall(pause=0.5)),
     ("limited in mid-message", run(call=call(1, LIMITED, True)), (1, 1), Fail(LIMITED)),
     ("broken too often", run(call=call(MAX_CALL_ATTEMPTS, BROKEN, True)), (1, 5), Fail(BROKEN)),
     ("awaits its client", run("requires_action", calls=1), None, Rest()),

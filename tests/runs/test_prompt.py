@@ -63,38 +63,38 @@ def test_history_comes_in_its_own_order() -> None:
         (9, message("two", "assistant")),
         (7, message("three")),
     ]
-    units = prompt.units(entries, "run_1", vision=False)
+    units = prompt.units(entries, vision=False)
     assert roles(units) == [["user"], ["assistant", "tool"], ["user"], ["assistant"]]
 
 
 def test_calls_belong_to_the_message_they_came_with() -> None:
     entries: list[Entry] = [(1, message()), (2, message("Let me look.", "assistant")), (3, step("call_1", "call_2"))]
-    _, unit = prompt.units(entries, "run_1", vision=False)
+    _, unit = prompt.units(entries, vision=False)
     assert [chat["role"] for chat in unit] == ["assistant", "tool", "tool"]
     assert unit[0]["content"] == "Let me look."
     assert [call["id"] for call in unit[0]["tool_calls"]] == [chat["tool_call_id"] for chat in unit[1:]]
 
 
 def test_two_steps_in_a_row_stay_apart() -> None:
-    units = prompt.units([(1, message()), (2, step("call_1")), (3, step("call_2"))], "run_1", vision=False)
+    units = prompt.units([(1, message()), (2, step("call_1")), (3, step("call_2"))], vision=False)
     assert roles(units) == [["user"], ["assistant", "tool"], ["assistant", "tool"]]
 
 
 @pytest.mark.parametrize("left_out", [step("call_1", answered=False), step("call_1", status="cancelled")])
 def test_calls_without_outputs_are_left_out(left_out: Step) -> None:
-    assert roles(prompt.units([(1, message()), (2, left_out)], "run_1", vision=False)) == [["user"]]
+    assert roles(prompt.units([(1, message()), (2, left_out)], vision=False)) == [["user"]]
 
 
-def test_what_this_run_broke_off_is_left_out_and_what_others_did_is_not() -> None:
-    mine = message("Hel", "assistant", run_id="run_1", status="incomplete")
-    other = message("Hel", "assistant", run_id="run_0", status="incomplete")
-    assert roles(prompt.units([(1, mine), (2, other)], "run_1", vision=False)) == [["assistant"]]
+def test_what_a_broken_call_left_is_left_out_and_what_a_cancelled_run_said_is_not() -> None:
+    broken = replace(message("Hel", "assistant", status="incomplete"), incomplete_reason="run_failed")
+    cancelled = replace(message("Hello", "assistant", status="incomplete"), incomplete_reason="run_cancelled")
+    assert prompt.units([(1, broken), (2, cancelled)], vision=False) == [[{"role": "assistant", "content": "Hello"}]]
 
 
 def test_several_parts_of_text_are_one_content() -> None:
     text = {"type": "text", "text": {"value": "a", "annotations": []}}
     (unit,) = prompt.units(
-        [(1, message(content=[text, {"type": "refusal", "refusal": "No."}], role="assistant"))], "run_1", vision=True
+        [(1, message(content=[text, {"type": "refusal", "refusal": "No."}], role="assistant"))], vision=True
     )
     assert unit == [{"role": "assistant", "content": "a\nNo."}]
 
@@ -102,9 +102,9 @@ def test_several_parts_of_text_are_one_content() -> None:
 def test_images_for_models_that_see_and_a_note_for_those_that_do_not() -> None:
     image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "detail": "low"}}
     entries = [(1, message(content=[{"type": "text", "text": {"value": "What?", "annotations": []}}, image]))]
-    ((seen,),) = prompt.units(entries, "run_1", vision=True)
+    ((seen,),) = prompt.units(entries, vision=True)
     assert seen["content"] == [{"type": "text", "text": "What?"}, image]
-    ((blind,),) = prompt.units(entries, "run_1", vision=False)
+    ((blind,),) = prompt.units(entries, vision=False)
     assert blind["content"] == "What?\n[image_url: not shown, this model cannot see images]"
 
 
@@ -187,5 +187,5 @@ def test_truncation(history: list[Unit], allowed: int, instructions: str, tools:
 def test_what_surely_fits_does_fit(history: list[Unit], allowed: int, instructions: str, tools: str) -> None:
     """The quick look never says yes where counting says no, as a token is at least a byte."""
     head: Unit = [{"role": "system", "content": instructions}]
-    if prompt.surely_fits(history, head, tools, allowed):
+    if prompt.surely_fits(history, head, tools, allowed, lambda text: len(text.encode())):
         assert prompt.truncate(history, head, tools, allowed, lambda text: len(text.encode())) == history

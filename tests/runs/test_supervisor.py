@@ -152,7 +152,7 @@ async def test_a_claim_without_an_answer_is_not_lost(
         await process.say("t1", "Hi")
         await process.begin("t1")
         process.supervisor._max_runs = 1
-        process.supervisor.nudge()
+        process.supervisor.unsettled()
         await _settles(process, "completed")
         assert len(process.model.requests) == 1
 
@@ -178,7 +178,7 @@ async def test_a_thread_that_newer_software_wrote_is_left_alone(database_url: st
         async with process.pool.acquire() as db:
             await db.execute("UPDATE streams SET state_schema = 99 WHERE stream_id = 't_newer'")
         process.supervisor._max_runs = 10
-        process.supervisor.nudge()
+        process.supervisor.unsettled()
         assert (await process.settled("t_ours")).status == "completed"
         assert (await process.run("t_newer")).status == "queued"
 
