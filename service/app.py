@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -16,6 +16,7 @@ from service.database import Pool, open_pool
 from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
 from service.feed import Feed
+from service.health import Health
 from service.http.deps import Deps
 from service.http.routes import make_app
 from service.http.trace import Traces
@@ -79,10 +80,11 @@ async def serve(
         feed.listen(metrics)
         keys, limits = Keys(pool, api_key), Limits(pool)
         feed.listen(limits)
-        async with _supervised(settings, pool, feed, model, blobs, keys, direct_url) as supervisor:
+        writer = Writer(pool, feed)
+        async with _supervised(settings, writer, model, blobs, keys, direct_url) as supervisor:
             deps = Deps(
                 pool=pool,
-                writer=Writer(pool, feed),
+                writer=writer,
                 feed=feed,
                 claims=supervisor,
                 relay=model.relay,
@@ -93,7 +95,7 @@ async def serve(
                 metrics_open=settings.metrics == "open",
                 strict_beta=settings.beta == "strict",
                 run_lifetime=settings.run_expires_s,
-                health=lambda: _health(pool, model),
+                health=Health({"database": lambda: database.healthy(pool), "model": model.healthy}).parts,
             )
             async with _listening(settings, deps, traces) as base_url:
                 ready(base_url)
@@ -111,13 +113,9 @@ async def _traces(stack: AsyncExitStack, feed: Feed) -> Traces | None:
     return found
 
 
-async def _health(pool: Pool, model: Router) -> Mapping[str, str | None]:
-    return {"database": await database.healthy(pool), "model": await model.healthy()}
-
-
 @asynccontextmanager
 async def _supervised(
-    settings: Settings, pool: Pool, feed: Feed, model: Router, blobs: Blobs, keys: Keys, direct_url: str
+    settings: Settings, writer: Writer, model: Router, blobs: Blobs, keys: Keys, direct_url: str
 ) -> AsyncIterator[Supervisor]:
     """The supervisor and this process's place among its peers, at work while the context lasts."""
     supervisor: Supervisor | None = None
@@ -126,14 +124,15 @@ async def _supervised(
         if supervisor is not None:
             supervisor.unsettled()
 
-    peers = Peers(direct_url, woken=feed.woken, changed=changed)
+    peers = Peers(direct_url, woken=writer.feed.woken, changed=changed)
     await peers.join()
-    supervisor = Supervisor(Writer(pool, feed), model, peers, max_runs=settings.max_runs, images=Images(pool, blobs))
-    feed.listen(supervisor)
-    feed.listen(peers)
+    images = Images(writer.pool, blobs)
+    supervisor = Supervisor(writer, model, peers, max_runs=settings.max_runs, images=images)
+    writer.feed.listen(supervisor)
+    writer.feed.listen(peers)
     try:
         async with asyncio.TaskGroup() as tasks:
-            sweep = Sweep(Writer(pool, feed), blobs)
+            sweep = Sweep(writer, blobs)
             background = [tasks.create_task(work) for work in (peers.run(), supervisor.run(), sweep.run(), keys.run())]
             try:
                 yield supervisor

@@ -17,6 +17,7 @@ import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from time import monotonic
 
 from service.embedded.process import ended, environment, last_line, spawn, stop
 from service.errors import StartupError
@@ -29,6 +30,7 @@ _CACHE_MIB = 256
 _LONGEST_ANSWER = 1024  # tokens: about ten seconds on two cores
 _LOAD_TIMEOUT_S = 120.0
 _RESTARTS = 5
+_RESTARTS_WITHIN_S = 600.0  # deaths further apart than this are not counted together
 _RESTART_PAUSE_S = 1.0
 _STOP = ((signal.SIGKILL, 5.0),)  # it holds nothing that a kill could harm
 _NOBODY = 65534
@@ -64,9 +66,11 @@ class EmbeddedModel:
 
     async def keep_running(self) -> None:
         """Starts the model again where it dies, a bounded number of times; then raises StartupError."""
-        for _ in range(_RESTARTS):
+        deaths: list[float] = []
+        while len(deaths) < _RESTARTS:
             while self._child is not None and not await ended(self._child, timeout_s=3600.0):
                 pass
+            deaths = [*(at for at in deaths if monotonic() - at < _RESTARTS_WITHIN_S), monotonic()]
             await asyncio.sleep(_RESTART_PAUSE_S)
             await self.start()
         raise StartupError(f"The embedded model died {_RESTARTS} times: {last_line(self._log)}")

@@ -19,9 +19,6 @@ async def admit(request: web.Request) -> ApiKey:
     """The key of a request that may go on. Raises ApiError: 401, 403 or 429."""
     _echo(request)
     key = await _key(request)
-    project = request.headers.get("OpenAI-Project")
-    if project and project != key.project_id:
-        raise ApiError(401, "OpenAI-Project header should match project for API key", code="mismatched_project")
     if key.scope != "full" and request.method not in _READING:
         message = (
             f"You have insufficient permissions for this operation. The API key has the scope '{key.scope}', which"

@@ -27,13 +27,13 @@ MAX_BODY = 64 * 1024 * 1024
 BODY_TIMEOUT = 60.0
 _WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
 _NOUNS = {"step_id": "run step"}
+# Where SDKs send no OpenAI-Beta: what is asked without one is v2.
+_WITHOUT_BETA = ("/v1/files", "/v1/uploads")
 # What is passed through has no versions of its own. Under /v1, or in Azure's form.
 _UNVERSIONED = re.compile(
     r"/(?:(?:v1|openai/v1|openai)/(?:models|chat|completions|embeddings|deployments)|metrics)(?:/|$)"
 )
-# Where SDKs send no OpenAI-Beta: what is asked without one is v2.
-_WITHOUT_BETA = ("/v1/files", "/v1/uploads")
-_OPEN_PATHS = frozenset({"/healthz"})
+_OPEN_PATHS = frozenset({"/healthz", "/openapi.json", "/docs"})
 # Ids of the path that every line of a request's log carries.
 _LOGGED = ("thread_id", "run_id")
 
@@ -92,6 +92,8 @@ async def json_body(request: web.Request) -> Any:
             raw = await request.read()
     except TimeoutError:
         raise ApiError(408, f"The request body did not arrive within {BODY_TIMEOUT:.0f} seconds.") from None
+    except ConnectionError as error:
+        raise ApiError(400, "The connection ended before the request body did.") from error
     except web.RequestPayloadError as error:
         raise ApiError(400, "The request body could not be decoded: its Content-Encoding says otherwise.") from error
     if not raw.strip():
