@@ -11,6 +11,7 @@ from service.http.deps import DEPS, Deps
 from service.http.errors import middleware
 from service.http.frame import MAX_BODY, authenticate, identify, tell_extra
 from service.http.metrics import metrics
+from service.http.openapi import pages
 from service.http.passthrough import PASSED
 from service.http.trace import Traces, traced
 
@@ -74,5 +75,5 @@ def make_app(deps: Deps, cors_origins: Sequence[str] = (), traces: Traces | None
     app[DEPS] = deps
     app.on_response_prepare.append(tell_extra)
     own = [*ROUTES, *PASSED]
-    app.add_routes([*own, *azure.routes(own)])
+    app.add_routes([*own, *azure.routes(own), *pages.routes(own)])
     return app

@@ -1,0 +1,184 @@
+"""One of everything that the API answers with, in every form that differs: the document's schemas come from these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, get_args, get_type_hints
+
+from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
+from events.run_table import RunStatus
+from service.http.errors import body
+from service.http.openapi.infer import Free, Schema, schema_of
+from service.wire import v1, v2
+from service.wire.base import Deleted, Json, Wire
+
+_AT = 1
+_FILES: Json = {"code_interpreter": {"file_ids": ["file-1"]}}
+_FUNCTION: Json = {"name": "f", "description": "d", "parameters": Free(), "strict": False}
+_SEARCH: Json = {
+    "max_num_results": 20,
+    "ranking_options": {"ranker": "auto", "score_threshold": 0.5, "hybrid_search": None},
+}
+_TOOLS: list[Json] = [
+    {"type": "function", "function": _FUNCTION},
+    {"type": "function", "function": {"name": "f"}},
+    {"type": "code_interpreter"},
+    {"type": "file_search", "file_search": _SEARCH},
+    {"type": "file_search"},
+]
+_CALLS: list[Json] = [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+_USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "cached_tokens": 0, "reasoning_tokens": 0}
+_ERROR: Json = {"code": "server_error", "message": "m"}
+_MARK: Json = {"text": "t", "start_index": 0, "end_index": 1}
+_MARKS: list[Json] = [
+    {"type": "file_citation", **_MARK, "file_citation": {"file_id": "file-1"}},
+    {"type": "file_path", **_MARK, "file_path": {"file_id": "file-1"}},
+]
+_PARTS: list[Json] = [
+    {"type": "text", "text": {"value": "v", "annotations": _MARKS}},
+    {"type": "text", "text": {"value": "v", "annotations": []}},
+    {"type": "refusal", "refusal": "r"},
+    {"type": "image_url", "image_url": {"url": "u", "detail": "auto"}},
+    {"type": "image_file", "image_file": {"file_id": "file-1", "detail": "auto"}},
+]
+_FORMATS: tuple[str | Json, ...] = ("auto", {"type": "text"}, {"type": "json_schema", "json_schema": Free()})
+_CHOICES: tuple[str | Json, ...] = ("auto", {"type": "function", "function": {"name": "f"}}, {"type": "file_search"})
+
+_ASSISTANT = Assistant(
+    "asst_1", _AT, "gpt-4o", "n", "d", "i", _TOOLS, _FILES, Free(key="value"), 1.0, 1.0, "auto", "low"
+)
+_THREAD = Thread("thread_1", _AT, Free(key="value"), _FILES)
+_MESSAGE = Message(
+    "msg_1", "thread_1", _AT, "user", _PARTS, [{"file_id": "file-1", "tools": [{"type": "file_search"}]}], Free(k="v")
+)
+_RUN = Run(
+    id="run_1",
+    thread_id="thread_1",
+    created_at=_AT,
+    assistant_id="asst_1",
+    model="gpt-4o",
+    instructions="i",
+    tools=_TOOLS,
+    tool_resources=_FILES,
+    metadata=Free(key="value"),
+    temperature=1.0,
+    top_p=1.0,
+    reasoning_effort="low",
+    response_format="auto",
+    tool_choice="auto",
+    parallel_tool_calls=True,
+    truncation_strategy={"type": "last_messages", "last_messages": 1},
+    max_prompt_tokens=256,
+    max_completion_tokens=256,
+    expires_at=_AT,
+    started_at=_AT,
+    completed_at=_AT,
+    cancelled_at=_AT,
+    failed_at=_AT,
+    incomplete_reason="max_completion_tokens",
+    required_calls=_CALLS,
+    last_error=_ERROR,
+    usage=_USAGE,
+)
+_STEP = Step(
+    "step_1", "thread_1", "run_1", "asst_1", _AT, _AT, "message_creation", "msg_1", [], ended_at=_AT,
+    last_error=_ERROR, usage=_USAGE,
+)  # fmt: skip
+_FILE = File("file-1", _AT, "a.txt", "assistants", 1, "sha", "text/plain", _AT, "blob")
+_UPLOAD = Upload("upload_1", _AT, "a.txt", "assistants", 1, "text/plain", None, _AT)
+
+
+def _assistants() -> Iterator[Assistant]:
+    for form in _FORMATS:
+        yield replace(_ASSISTANT, response_format=form)
+    yield replace(
+        _ASSISTANT, name=None, description=None, instructions=None, temperature=None, top_p=None, reasoning_effort=None
+    )
+    yield replace(_ASSISTANT, tool_resources={}, tools=[])
+
+
+def _messages() -> Iterator[Message]:
+    yield _MESSAGE
+    for status in get_args(get_type_hints(Message)["status"]):
+        yield replace(_MESSAGE, status=status, ended_at=_AT, incomplete_reason="max_tokens")
+    yield replace(_MESSAGE, role="assistant", assistant_id="asst_1", run_id="run_1", content=[], attachments=[])
+
+
+def _runs() -> Iterator[Run]:
+    for status in get_args(RunStatus):
+        yield replace(_RUN, status=status)
+    for form in _FORMATS:
+        yield replace(_RUN, response_format=form)
+    for choice in _CHOICES:
+        yield replace(_RUN, tool_choice=choice)
+    optional = {name for name, hint in get_type_hints(Run).items() if type(None) in get_args(hint)}
+    nothing: dict[str, Any] = dict.fromkeys(optional)
+    yield replace(_RUN, **nothing)
+    yield replace(_RUN, tools=[], tool_resources={})
+    yield replace(_RUN, truncation_strategy={"type": "auto", "last_messages": None})
+
+
+def _steps() -> Iterator[Step]:
+    for status in get_args(get_type_hints(Step)["status"]):
+        yield replace(_STEP, status=status)
+    tools = replace(_STEP, type="tool_calls", message_id=None, ended_at=None, last_error=None, usage=None)
+    yield replace(tools, tool_calls=_CALLS)
+    yield replace(tools, tool_calls=_CALLS, outputs={"call_1": "o"})
+    yield replace(tools, tool_calls=[])
+
+
+def _uploads(wire: Wire) -> Iterator[Json]:
+    for status in get_args(get_type_hints(Upload)["status"]):
+        yield wire.upload(replace(_UPLOAD, status=status), _FILE if status == "completed" else None)
+
+
+def _of(wire: Wire) -> dict[str, list[Json]]:
+    """By name: what this version renders."""
+    found = {
+        "Assistant": [wire.assistant(one) for one in _assistants()],
+        "Thread": [wire.thread(_THREAD), wire.thread(replace(_THREAD, tool_resources={}))],
+        "Message": [wire.message(one) for one in _messages()],
+        "Run": [wire.run(one) for one in _runs()],
+        "RunStep": [wire.step(one) for one in _steps()],
+        "File": [wire.file(_FILE), wire.file(replace(_FILE, expires_at=None))],
+        "Upload": list(_uploads(wire)),
+        "UploadPart": [wire.upload_part(UploadPart("part_1", "upload_1", _AT, 1, "sha"))],
+        "DeletedFile": [wire.deleted_file("file-1")],
+    }
+    return found | {_deleted_name(kind): [wire.deleted(kind, "id")] for kind in get_args(Deleted)}
+
+
+def _deleted_name(kind: str) -> str:
+    return "Deleted" + kind.rpartition(".")[2].capitalize()
+
+
+def _files_of_v1() -> dict[str, list[Json]]:
+    links = v1.WIRE.links()
+    return {
+        "AssistantFile": [links.of_assistant("file-1", _ASSISTANT)],
+        "MessageFile": [links.of_message("file-1", _MESSAGE)],
+        "DeletedAssistantFile": [links.detached("file-1")],
+    }
+
+
+def schemas() -> tuple[dict[str, Schema], dict[str, Schema]]:
+    """The schemas of what v2 and what v1 answer with, by name: lists among them."""
+    found: list[dict[str, Schema]] = []
+    for wire, more in ((v2.WIRE, dict[str, list[Json]]()), (v1.WIRE, _files_of_v1())):
+        shown = {name: schema_of(samples) for name, samples in {**_of(wire), **more}.items()}
+        lists = {f"{name}List": _list(wire, name) for name in shown if not name.startswith("Deleted")}
+        found.append(shown | lists)
+    return found[0], found[1]
+
+
+def error() -> Schema:
+    return schema_of([body("m", param="p", code="c"), body("m")])
+
+
+def _list(wire: Wire, name: str) -> Schema:
+    render: Any = wire.files if name == "File" else wire.listing
+    pages: Sequence[Json] = [render([], False), render([{"id": "x"}], True)]
+    found = schema_of(pages)
+    found["properties"]["data"] = {"type": "array", "items": {"$ref": name}}
+    return found

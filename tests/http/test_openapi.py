@@ -1,0 +1,144 @@
+"""Our own OpenAPI document: valid, whole, and true of what the server answers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from service.http.openapi.infer import Free, schema_of
+from service.http.openapi.operations import OPERATIONS
+from service.http.passthrough import PASSED
+from service.http.routes import ROUTES
+from tests.client import KEY, V1, V2, Client
+from tests.http.helpers import assistant_with, thread_with
+from tests.scripted import ScriptedServer, calls, cut, errors, says
+
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture
+async def document(client: Client) -> Any:
+    async with client.session.get(client.base_url.removesuffix("/v1") + "/openapi.json") as response:
+        assert response.status == 200, "it needs no key"
+        found = await response.json()
+    assert isinstance(found, dict)
+    return found
+
+
+def check(document: Any, operation: str, body: Any, value: Any) -> None:
+    """`value` is what the document says of this operation's answer (or, with `body`, its request)."""
+    method, path = operation.split()
+    told = document["paths"][path][method.lower()]
+    content = told["requestBody"]["content"] if body else told["responses"]["200"]["content"]
+    schema = {**content["application/json"]["schema"], "components": document["components"]}
+    problems = [error.message for error in Draft202012Validator(schema).iter_errors(value)]
+    assert not problems, (operation, problems)
+
+
+def strict(document: Any) -> Any:
+    """The same document where objects have no keys but those it names: an answer must not have more."""
+    match document:
+        case dict():
+            closed = {"additionalProperties": False} if "required" in document and "properties" in document else {}
+            return {**closed, **{key: strict(value) for key, value in document.items()}}
+        case list():
+            return [strict(item) for item in document]
+        case _:
+            return document
+
+
+async def test_it_is_valid_and_tells_every_route(document: Any) -> None:
+    assert not list(OpenAPIV31SpecValidator(document).iter_errors())
+    paths = {re.sub(r":[^}]*}", "}", route.path) for route in (*ROUTES, *PASSED) if "/openai/" not in route.path}
+    assert document["paths"].keys() == paths | {"/openapi.json", "/docs"}
+    told = [told for methods in document["paths"].values() for told in methods.values()]
+    assert len({one["operationId"] for one in told}) == len(told)
+    documented = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    assert OPERATIONS.keys() <= documented, "what the table tells of is served"
+    references = set(re.findall(r"'#/components/schemas/(\w+)'", str(document)))
+    assert references <= document["components"]["schemas"].keys()
+
+
+async def test_requests_are_what_the_models_take(document: Any) -> None:
+    check(document, "POST /v1/assistants", True, {"model": "gpt-4o", "tools": [WEATHER], "metadata": {"k": "v"}})
+    check(document, "POST /v1/threads", True, {"messages": [{"role": "user", "content": "Hi"}]})
+    for body in ({"model": 7}, {"model": "gpt-4o", "name": "x" * 257}, {"model": "gpt-4o", "unknown": 1}):
+        with pytest.raises(AssertionError):
+            check(document, "POST /v1/assistants", True, body)
+
+
+@pytest.mark.parametrize("beta", [V1, V2])
+async def test_answers_are_what_it_says(document: Any, client: Client, model: ScriptedServer, beta: str) -> None:
+    document = strict(document)
+    client.headers["OpenAI-Beta"] = beta
+    model.script(calls(("weather", {})), says("Sunny"), cut("To be con"), errors(400))
+    assistant = await assistant_with(client, tools=[WEATHER], metadata={"k": "v"}, temperature=0.5)
+    check(document, "POST /v1/assistants", False, assistant)
+    check(document, "GET /v1/assistants", False, await client.get("/assistants"))
+    thread = await thread_with(client, "Hi")
+    check(document, "POST /v1/threads", False, thread)
+    at, runs = f"/threads/{thread['id']}", "/v1/threads/{thread_id}/runs"
+    for _ in range(3):
+        run = await client.post(f"{at}/runs", {"assistant_id": assistant["id"]})
+        check(document, f"POST {runs}", False, run)
+        run = await client.settled(run)
+        check(document, f"GET {runs}/{{run_id}}", False, run)
+        if run["status"] == "requires_action":
+            [call] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+            outputs = {"tool_outputs": [{"tool_call_id": call["id"], "output": "sun"}]}
+            check(document, f"POST {runs}/{{run_id}}/submit_tool_outputs", True, outputs)
+            run = await client.settled(await client.post(f"{at}/runs/{run['id']}/submit_tool_outputs", outputs))
+        steps = await client.get(f"{at}/runs/{run['id']}/steps")
+        check(document, f"GET {runs}/{{run_id}}/steps", False, steps)
+    check(document, f"GET {runs}", False, await client.get(f"{at}/runs"))
+    messages = await client.get(f"{at}/messages")
+    check(document, "GET /v1/threads/{thread_id}/messages", False, messages)
+    check(document, "DELETE /v1/threads/{thread_id}", False, await client.delete(at))
+    error = (await client.call("GET", at)).body
+    schema = {**document["components"]["schemas"]["Error"], "components": document["components"]}
+    assert Draft202012Validator(schema).is_valid(error)
+
+
+def test_schemas_admit_their_samples_and_no_more() -> None:
+    samples = [
+        {"object": "a", "n": 1, "maybe": None, "free": Free(k="v"), "items": []},
+        {"object": "b", "n": 1.5, "maybe": {"x": 1}, "free": Free(), "items": ["s"], "more": True},
+    ]
+    schema = schema_of(samples)
+    valid = Draft202012Validator(schema).is_valid
+    assert all(valid(sample) for sample in samples)
+    assert schema["required"] == ["object", "n", "maybe", "free", "items"]
+    one = samples[0]
+    for wrong in ({"object": "c"}, {"n": "1"}, {"maybe": {"x": "1"}}, {"free": {"k": 1}}, {"items": [1]}):
+        assert not valid({**one, **wrong}), wrong
+
+
+async def test_the_page_asks_nobody_else(client: Client) -> None:
+    async with client.session.get(client.base_url.removesuffix("/v1") + "/docs") as response:
+        page = await response.text()
+        policy = response.headers["Content-Security-Policy"]
+    assert not re.search(r"(?:https?:)?//[a-z]", re.sub(r"(?m)^// .*$", "", page))
+    assert "innerHTML" not in page
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+async def test_the_page_shows_every_operation(client: Client, document: Any, tmp_path: Path) -> None:
+    flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
+    quiet = ["disable-component-update", "disable-sync", f"user-data-dir={tmp_path}", "virtual-time-budget=5000"]
+    url = client.base_url.removesuffix("/v1") + "/docs"
+    command = [str(CHROMIUM), *(f"--{flag}" for flag in (*flags, *quiet)), "--dump-dom", url]
+    browser = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    shown, _ = await asyncio.wait_for(browser.communicate(), 60)
+    sections = set(re.findall(r'<section id="(\w+)"', shown.decode()))
+    assert sections == {told["operationId"] for methods in document["paths"].values() for told in methods.values()}
+    assert KEY not in shown.decode()
