@@ -7,7 +7,7 @@ from aiohttp import web
 from events.errors import NotFound
 from events.objects import Message
 from events.thread_commands import AddMessage, DeleteMessage, ModifyMessage
-from projections import messages, threads
+from projections import messages, promised, threads
 from service.database import Connection
 from service.http import files
 from service.http.deps import deps, origin, wire
@@ -79,25 +79,6 @@ async def _read(request: web.Request, message_id: str) -> Message:
     async with deps(request).pool.acquire() as db:
         await threads.get(db, project_id, thread_id)
         found = await _found(request, db, message_id)
-        found = await present(request, db, found) if found is not None else None
-    return found or await _being_written(request, message_id)
-
-
-async def _being_written(request: web.Request, message_id: str) -> Message:
-    """The message that an open model call may bring: streams show its id before it is in the log. Raises NotFound."""
-    thread_id = request.match_info["thread_id"]
-    run = (await deps(request).writer.load_thread(thread_id)).run
-    if run is None or run.call is None or run.call.message_id != message_id:
-        raise NotFound("message", message_id)
-    return Message(
-        id=message_id,
-        thread_id=thread_id,
-        created_at=run.call.started_at,
-        role="assistant",
-        content=[],
-        attachments=[],
-        metadata={},
-        assistant_id=run.assistant_id,
-        run_id=run.id,
-        status="in_progress",
-    )
+        if found is None:
+            return await promised.message(db, project_id, thread_id, message_id)
+        return await present(request, db, found)

@@ -18,7 +18,7 @@ import pytest
 
 from tests.client import KEY, Client
 from tests.http.helpers import assistant_with, run_of, said_by
-from tests.scripted import ScriptedServer, calls, says
+from tests.scripted import ScriptedServer, calls, hangs, says
 
 START_S = 30.0
 WEATHER = {"type": "function", "function": {"name": "weather"}}
@@ -106,6 +106,30 @@ async def test_killed_in_the_middle_of_an_answer(start: Start, model: ScriptedSe
         await _whole(server.client, run, texts=["Whole"], calls_made=2, model=model)
         messages = (await server.client.get(f"/threads/{run['thread_id']}/messages"))["data"]
         assert shown <= {message["id"] for message in messages}
+
+
+async def test_an_id_that_was_shown_is_never_a_404(start: Start, model: ScriptedServer) -> None:
+    """Shown before the kill, and cancelled before the next attempt said a word: nothing was ever written under it."""
+    model.script(says("one two three").waits("middle", before=3), hangs())
+    async with start() as server:
+        assistant = await assistant_with(server.client)
+        asked = {"assistant_id": assistant["id"], "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
+        stream = server.client.stream("/threads/runs", {**asked, "stream": True})
+        frames = [frame async for frame in _until(stream, "thread.message.delta")]
+        await server.kill()
+    run, message, step = (
+        next(frame.data for frame in frames if frame.event == f"thread.{kind}.created")
+        for kind in ("run", "message", "run.step")
+    )
+    path = f"/threads/{run['thread_id']}"
+    async with start() as server:
+        await model.received()
+        await model.received()
+        await server.client.post(f"{path}/runs/{run['id']}/cancel")
+        assert (await server.client.settled(run))["status"] == "cancelled"
+        shown = await server.client.get(f"{path}/messages/{message['id']}")
+        assert (shown["content"], shown["created_at"]) == ([], message["created_at"])
+        assert (await server.client.get(f"{path}/runs/{run['id']}/steps/{step['id']}"))["status"] == "cancelled"
 
 
 async def _until(stream: AsyncIterator[Any], event: str) -> AsyncIterator[Any]:
