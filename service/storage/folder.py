@@ -67,10 +67,12 @@ class FolderBlobs:
             raise StorageError(f"Cannot delete: {error.strerror}") from error
 
     async def older(self, than: datetime) -> AsyncIterator[list[str]]:
-        with os.scandir(self._path) as entries:
-            found = _older(entries, than.timestamp())
+        found = _older(self._path, than.timestamp())
+        try:
             while page := await asyncio.to_thread(lambda: list(islice(found, PAGE))):
                 yield page
+        except OSError as error:
+            raise StorageError(f"Cannot list: {error.strerror}") from error
 
     def _file(self, key: str) -> Path:
         """Keys are ours, never a client's; still none leads out of the folder."""
@@ -121,8 +123,10 @@ def _keep(file: BinaryIO, final: Path) -> None:
         os.close(folder)
 
 
-def _older(entries: Iterator[os.DirEntry[str]], than: float) -> Iterator[str]:
-    for entry in entries:
-        with suppress(FileNotFoundError):
-            if entry.stat(follow_symlinks=False).st_mtime < than:
-                yield entry.name
+def _older(folder: Path, than: float) -> Iterator[str]:
+    """Opened and closed by whoever iterates: a listing closed under a thread that reads it crashes the interpreter."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.stat(follow_symlinks=False).st_mtime < than:
+                    yield entry.name

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import stat
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -90,3 +92,20 @@ async def test_what_cannot_be_used_says_so(tmp_path: Path) -> None:
         FolderBlobs(tmp_path / "taken")
     with pytest.raises(StorageError, match="Cannot use"):
         ObjectBlobs("ftp://somewhere/else")
+
+
+async def test_a_listing_that_is_given_up_while_it_is_read(tmp_path: Path) -> None:
+    """Stopping a server in mid-sweep closed the folder's listing under the thread that read it, and crashed Python."""
+    for number in range(3000):
+        (tmp_path / f"file-{number:022}").touch()
+    blobs = FolderBlobs(tmp_path)
+    for _ in range(50):
+        listing = asyncio.ensure_future(_first(blobs.older(now() + timedelta(days=1))))
+        await asyncio.sleep(0)
+        listing.cancel()
+        with suppress(asyncio.CancelledError):
+            await listing
+
+
+async def _first(pages: AsyncIterator[list[str]]) -> list[str]:
+    return await anext(pages)
