@@ -200,10 +200,10 @@ async def test_killed_while_cancelling(start: Start, model: ScriptedServer, data
 
 async def test_overdue_runs_expire_at_the_next_start(start: Start, model: ScriptedServer) -> None:
     model.script(calls(("weather", {})))
-    async with start(run_expires_s=1) as server:
+    async with start(run_expires_s=2) as server:
         run = await server.client.settled(await run_of(server.client, "Hi", tools=[WEATHER]))
         await server.kill()
-    async with start(run_expires_s=1) as server:
+    async with start(run_expires_s=2) as server:
         done = run
         while done["status"] == "requires_action":
             done = await server.client.get(f"/threads/{run['thread_id']}/runs/{run['id']}")

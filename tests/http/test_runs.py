@@ -228,7 +228,7 @@ async def test_a_rejected_run_leaves_nothing(client: Client) -> None:
 
 async def test_a_run_expires_on_time(start_server: Any, model: ScriptedServer) -> None:
     model.script(hangs(after=2, text="So far"))
-    async with start_server(run_expires_s=1) as client:
+    async with start_server(run_expires_s=2) as client:
         done = await client.settled(await run_of(client, "Hi"))
         assert done["status"] == "expired"
         await model.disconnected()

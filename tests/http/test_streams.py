@@ -186,7 +186,7 @@ async def test_broken_then_whole(client: Client, model: ScriptedServer) -> None:
 
 async def test_expired(start_server: Any, model: ScriptedServer) -> None:
     model.script(hangs(after=3, text="one two three"))
-    async with start_server(run_expires_s=1) as client:
+    async with start_server(run_expires_s=2) as client:
         frames = await streamed(client)
     assert names(frames) == [
         *BEGIN,
