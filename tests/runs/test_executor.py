@@ -152,9 +152,9 @@ async def test_a_run_expires_in_the_middle_of_its_call(database_url: str, said: 
     hold = Hold()
     script: Script = [[TextDelta(said)], hold] if said else [hold]
     async with Process(database_url, FakeModel(None, script)) as process:
-        made = await turn(process, lifetime=1)
+        made = await turn(process, lifetime=2)
         assert (made.status, process.model.closed) == ("expired", 1)
-        assert now().timestamp() >= made.created_at + 1
+        assert now().timestamp() >= made.created_at + 2
         if said:
             last = (await process.messages(THREAD))[-1]
             assert (last.status, last.incomplete_reason) == ("incomplete", "run_expired")
@@ -164,7 +164,7 @@ async def test_a_run_expires_in_the_middle_of_its_call(database_url: str, said: 
 async def test_a_run_expires_while_it_waits_for_its_client(database_url: str) -> None:
     async with Process(database_url, FakeModel(None, asks("weather"))) as process:
         await process.say(THREAD, "Hi")
-        await process.begin(THREAD, lifetime=1, tools=(FUNCTION,))
+        await process.begin(THREAD, lifetime=2, tools=(FUNCTION,))
         await process.until(THREAD, lambda state: state.run is None)
         made = await process.run(THREAD)
         assert (made.status, made.required_calls) == ("expired", None)
