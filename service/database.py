@@ -25,7 +25,7 @@ HEALTH_TIMEOUT = 3.0
 MIGRATION_TIMEOUT = 600.0
 QUERIES_PER_CONNECTION = 50_000
 IDLE_LIFETIME = 300.0
-COMMAND_TIMEOUT = 30.0
+COMMAND_TIMEOUT = 10.0
 OLDEST_POSTGRES = 150_000
 # Any number that no other program takes for its advisory locks: it keeps two processes from migrating at once.
 MIGRATION_LOCK = 0x4556_5448
@@ -126,7 +126,7 @@ async def healthy(pool: Pool) -> str | None:
     try:
         async with asyncio.timeout(HEALTH_TIMEOUT):
             await pool.fetchval(_SQL["ping"])
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (*DATABASE_ERRORS, asyncpg.PostgresError) as error:
         return f"the database does not answer: {str(error) or type(error).__name__}"
     return None
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, Protocol
 
 from events import store
 from events.event import Recorded
 from events.thread_events import ThreadEvent
 from events.thread_state import ThreadState
-from service.database import Pool
+from service.database import DATABASE_ERRORS, Pool
 from service.live import Live
 
 # Items a watcher may lag behind before it is cut off, so that a client that reads too slowly costs no memory.
 MAX_BACKLOG = 10_000
 # Seconds between looks at the log where nothing was heard.
-POLL = 5.0
+POLL = 2.0
+# Seconds for which a watcher waits for a database that is away, and between its tries.
+PATIENCE = 60.0
+RETRY_AFTER = 0.5
 
 
 Item = Recorded[ThreadEvent] | Live
@@ -129,7 +133,7 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
 
     Commits of several writers may be published out of order, and those of other processes only wake us: where the next
     version is not at hand, the log is read. It is also read every POLL seconds, for wake-ups that were lost. Never ends
-    by itself. Raises Lagging.
+    by itself. Raises Lagging, and what the database raises where it stays away.
     """
     seen = after
     while True:
@@ -152,6 +156,18 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
 
 
 async def _read(pool: Pool, thread_id: str, after: int) -> list[Recorded[Any]]:
+    """All events behind version `after`. A database that is away is waited for, up to PATIENCE: runs do so too."""
+    until = monotonic() + PATIENCE
+    while True:
+        try:
+            return await _pages(pool, thread_id, after)
+        except DATABASE_ERRORS:
+            if monotonic() >= until:
+                raise
+            await asyncio.sleep(RETRY_AFTER)
+
+
+async def _pages(pool: Pool, thread_id: str, after: int) -> list[Recorded[Any]]:
     events: list[Recorded[Any]] = []
     async with pool.acquire() as db:
         while page := await store.read(db, thread_id, after=after + len(events)):

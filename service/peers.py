@@ -67,13 +67,17 @@ class Peers:
     async def join(self) -> None:
         """Takes this process's lock and looks around. Raises StartupError where the connection cannot hold a lock."""
         db = await connect(self._url)
-        if not await db.fetchval(_SQL["hold"], NAMESPACE, self.process):
-            await db.close()
-            raise StartupError("The database's direct connection cannot hold an advisory lock.")
+        try:
+            if not await db.fetchval(_SQL["hold"], NAMESPACE, self.process):
+                raise StartupError("The database's direct connection cannot hold an advisory lock.")
+            await db.execute(_SQL["keepalive"])
+            await db.add_listener(CHANNEL, self._heard)
+            await self.look(db)
+        except BaseException:
+            # Not left to the garbage collector: it may hold our lock.
+            db.terminate()
+            raise
         self._db = db
-        await db.execute(_SQL["keepalive"])
-        await db.add_listener(CHANNEL, self._heard)
-        await self.look(db)
 
     async def run(self) -> None:
         """Looks and tells, for as long as the process lives; a lost connection is made again."""
@@ -125,8 +129,13 @@ class Peers:
         ids = sorted(self._outbox)
         for start in range(0, len(ids), IDS_PER_NOTIFY):
             told = ids[start : start + IDS_PER_NOTIFY]
-            await db.execute(_SQL["notify"], CHANNEL, " ".join([str(self.process), *told]))
+            # Taken out before: what is appended while this is under way must be told again.
             self._outbox.difference_update(told)
+            try:
+                await db.execute(_SQL["notify"], CHANNEL, " ".join([str(self.process), *told]))
+            except BaseException:
+                self._outbox.update(told)
+                raise
 
     def _heard(self, _db: object, _pid: int, _channel: str, payload: object) -> None:
         sender, *thread_ids = str(payload).split(" ")

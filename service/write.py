@@ -7,7 +7,8 @@ came first) is retried a bounded number of times on the new state.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -38,6 +39,7 @@ from service.database import Connection, Pool
 from service.feed import Feed
 
 MAX_ATTEMPTS = 20
+TURN_TIMEOUT = 5.0
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -171,7 +173,7 @@ class Writer:
         facts hold at the version decided on. Raises what `decide` raises, NotFound for another project's stream, and
         Conflict after MAX_ATTEMPTS.
         """
-        async with self._locks.setdefault(stream_id, asyncio.Lock()), self.pool.acquire() as db:
+        async with self._turn(stream_id) as db:
             for _ in range(MAX_ATTEMPTS):
                 state, head = await self._load(db, kind, origin, stream_id)
                 asked = await command(db) if callable(command) else command
@@ -193,6 +195,17 @@ class Writer:
         """The upload's state as of now. Raises NotFound for another project's."""
         async with self.pool.acquire() as db:
             return (await self._load(db, UPLOAD, origin, upload_id))[0]
+
+    @asynccontextmanager
+    async def _turn(self, stream_id: str) -> AsyncIterator[Connection]:
+        """This process's turn on a stream, and a connection for it. Raises TimeoutError after TURN_TIMEOUT for both.
+
+        Those who wait give up each in their own time: a database that hangs makes nobody wait for another's patience.
+        """
+        async with asyncio.timeout(TURN_TIMEOUT) as patience:
+            async with self._locks.setdefault(stream_id, asyncio.Lock()), self.pool.acquire() as db:
+                patience.reschedule(None)
+                yield db
 
     async def load_thread(self, thread_id: str) -> ThreadState:
         """The thread's state as of now, whatever its project: for supervisors and executors."""

@@ -66,7 +66,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         log.error("the storage failed a request", error=str(error))
         return response(503, body("The server's storage is not available. Please try again.", kind="server_error"))
     except DATABASE_ERRORS as error:
-        log.exception("the database failed a request")
+        log.warning("the database failed a request", error=str(error) or type(error).__name__)
         message = f"The server's database is not available: {type(error).__name__}. Please try again."
         return response(503, body(message, kind="server_error"))
     except Exception:

@@ -25,6 +25,8 @@ log = structlog.get_logger()
 OPENAI_VERSION = "2020-10-01"
 MAX_BODY = 64 * 1024 * 1024
 BODY_TIMEOUT = 60.0
+# Seconds that a client may take to read what fills its connection's buffers.
+WRITE_TIMEOUT = 30.0
 _WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
 _NOUNS = {"step_id": "run step"}
 # Where SDKs send no OpenAI-Beta: what is asked without one is v2.

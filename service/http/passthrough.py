@@ -17,7 +17,7 @@ from aiohttp import web
 
 from service.http.deps import REQUEST_ID, deps
 from service.http.errors import ApiError, Handler, response
-from service.http.frame import answer, headers, json_body
+from service.http.frame import WRITE_TIMEOUT, answer, headers, json_body
 from service.relay import Path, Relayed, RelayError, RelayRequest
 
 log = structlog.get_logger()
@@ -84,8 +84,13 @@ async def _relay(request: web.Request, relayed: Relayed) -> web.StreamResponse:
     last = b"\n\n"
     try:
         async for chunk in relayed.chunks:
-            await sent.write(chunk)
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                await sent.write(chunk)
             last = (last + chunk)[-2:] if len(chunk) < 2 else chunk[-2:]
+    except TimeoutError:
+        # The client does not read: its place and the upstream's call are for others.
+        _break_off(request)
+        return sent
     except RelayError as error:
         log.warning("a call that was passed through broke", error=error.error["message"])
         if not (streams and last == b"\n\n" and relayed.content_length is None):

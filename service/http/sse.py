@@ -15,13 +15,14 @@ from events.objects import Run, Step
 from service.database import DATABASE_ERRORS
 from service.feed import Item, Lagging, Watcher, tail
 from service.http.deps import REQUEST_ID, deps, wire
-from service.http.frame import headers
+from service.http.frame import WRITE_TIMEOUT, headers
 from service.wire.stream import RunStream
 
 log = structlog.get_logger()
 
-# Seconds that a client may take to read what fills its connection's buffers.
-WRITE_TIMEOUT = 30.0
+
+class ClientGone(Exception):
+    """The client of a stream left, or does not read."""
 
 
 async def stream_run(
@@ -43,22 +44,34 @@ async def stream_run(
     counts = deps(request).metrics
     counts.streams += 1
     try:
-        if not await _write(response, stream, list(first)):
-            async for items in tail(watcher, deps(request).pool, first[-1].version):
-                if await _write(response, stream, items):
-                    break
-    except (ConnectionResetError, BrokenPipeError):
+        await _stream(request, response, stream, watcher, first)
+        await response.write_eof()
+    except ClientGone:
         if request.transport is not None:
             request.transport.abort()
         log.info("a client left its stream", seconds=round(time.perf_counter() - started, 3))
-        return response
-    except (Lagging, *DATABASE_ERRORS) as error:
-        log.warning("a stream broke", error=type(error).__name__)
-        await response.write(stream.error("The stream broke. Please retrieve the run.", "server_error", None))
     finally:
         counts.streams -= 1
-    await response.write_eof()
     return response
+
+
+async def _stream(
+    request: web.Request,
+    response: web.StreamResponse,
+    stream: RunStream,
+    watcher: Watcher,
+    first: Sequence[Recorded[Any]],
+) -> None:
+    """Writes frames until the run's end; where the stream cannot go on, an error is its last. Raises ClientGone."""
+    try:
+        if await _write(response, stream, list(first)):
+            return
+        async for items in tail(watcher, deps(request).pool, first[-1].version):
+            if await _write(response, stream, items):
+                return
+    except (Lagging, *DATABASE_ERRORS) as error:
+        log.warning("a stream broke", error=type(error).__name__)
+        await _send(response, stream.error("The stream broke. Please retrieve the run.", "server_error", None))
 
 
 _HEADERS = {
@@ -72,9 +85,14 @@ async def _write(response: web.StreamResponse, stream: RunStream, items: Sequenc
     """All frames of a batch in one write. Returns whether the stream has ended."""
     frames = [frame for item in items for frame in stream.feed(item)]
     if frames:
-        try:
-            async with asyncio.timeout(WRITE_TIMEOUT):
-                await response.write(b"".join(frames))
-        except TimeoutError:
-            raise ConnectionResetError("the client does not read") from None
+        await _send(response, b"".join(frames))
     return stream.finished
+
+
+async def _send(response: web.StreamResponse, data: bytes) -> None:
+    """Raises ClientGone where the client went away, or has not read for WRITE_TIMEOUT."""
+    try:
+        async with asyncio.timeout(WRITE_TIMEOUT):
+            await response.write(data)
+    except (ConnectionResetError, BrokenPipeError, TimeoutError) as error:
+        raise ClientGone from error

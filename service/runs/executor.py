@@ -45,7 +45,7 @@ log = structlog.get_logger()
 TIMER_SLACK = 0.01
 RETRY_AFTER = 0.5
 # Seconds between looks at the log while a model call streams: a wake-up may be lost.
-LOOK_EVERY = 5.0
+LOOK_EVERY = 2.0
 
 
 def call_ids() -> CallIds:
@@ -116,6 +116,8 @@ class Executor:
             try:
                 return await self._writer.thread(self._origin, self.thread_id, command)
             except DATABASE_ERRORS as error:
+                if isinstance(error, ValueError):
+                    raise RuntimeError(f"an event that cannot be stored: {error}") from error
                 if self._run is None or now().timestamp() >= (self._run.expires_at or 0):
                     raise
                 log.warning("an append failed; trying again", error=str(error) or type(error).__name__)
@@ -224,6 +226,7 @@ class Executor:
     async def _pause(self, seconds: float) -> None:
         """Waits before another attempt, with jitter; any change of the run ends the wait."""
         if seconds:
+            self.interrupted.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds * random.uniform(0.5, 1.0)):
                     await self.interrupted.wait()

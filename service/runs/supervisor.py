@@ -130,6 +130,9 @@ class Supervisor:
             overdue = await runs.overdue(db, at, SCAN_LIMIT)
         for run in overdue:
             await self._expire(run, at)
+        if not self._peers.held:
+            # Peers take us for dead, and would take over at once what we claim.
+            return RETRY_AFTER
         if monotonic() - self._looked >= SCAN_EVERY:
             self._looked = monotonic()
             await self._recover()

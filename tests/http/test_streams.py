@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.database import connect
 from tests.client import V1, Client, Frame
 from tests.http.helpers import assistant_with, thread_with
 from tests.scripted import ScriptedServer, calls, cut, errors, filtered, hangs, refuses, says
@@ -263,3 +264,28 @@ async def test_v1_knows_no_incomplete(start_server: Any, model: ScriptedServer) 
         client.headers["OpenAI-Beta"] = V1
         frames = await streamed(client)
         assert names(frames)[-2:] == ["thread.run.completed", "done"]
+
+
+async def test_a_stream_outlives_a_database_that_goes_away(
+    client: Client, model: ScriptedServer, database_url: str
+) -> None:
+    """Every connection is cut in mid-answer: the run goes on, and so does the stream that shows it."""
+    model.script(says("one two three", pieces=3).waits("middle", before=2))
+    assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
+    frames: list[Frame] = []
+    body = {"assistant_id": assistant["id"], "stream": True}
+    async for frame in client.stream(f"/threads/{thread['id']}/runs", body):
+        frames.append(frame)
+        if frame.event == "thread.message.in_progress":
+            await model.reached("middle")
+            await _cut_all(database_url)
+            model.open("middle")
+    assert names(frames)[-2:] == ["thread.run.completed", "done"]
+    assert text_of(frames) == "one two three"
+
+
+async def _cut_all(database_url: str) -> None:
+    admin = await connect(database_url)
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    await admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+    await admin.close()

@@ -211,3 +211,20 @@ async def test_text_that_postgres_refuses_never_gets_half_way(pool: Pool, db: Co
     written = await write.thread(ORIGIN, "thread_1", bad)
     assert (await messages.get(db, "proj_1", "thread_1", "msg_user")).content[0]["text"]["value"] == "a\x00b"
     assert written.version == 2
+
+
+async def test_nobody_waits_for_a_turn_longer_than_its_time(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that hangs under one append must not make those behind it wait for the sum of all patience."""
+    monkeypatch.setattr(service.write, "TURN_TIMEOUT", 0.05)
+    made, hanging = Writer(pool, Feed()), asyncio.Event()
+
+    async def hangs(_db: Connection) -> ThreadCommand:
+        await hanging.wait()
+        return CREATE
+
+    first = asyncio.create_task(made.thread(ORIGIN, "thread_1", hangs))
+    others = [asyncio.create_task(made.thread(ORIGIN, "thread_1", CREATE)) for _ in range(3)]
+    found = await asyncio.gather(*others, return_exceptions=True)
+    assert [type(one) for one in found] == [TimeoutError] * 3
+    hanging.set()
+    assert (await first).version == 1

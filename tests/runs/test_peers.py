@@ -208,3 +208,20 @@ async def test_what_one_process_appends_the_other_streams(database_url: str) -> 
                     if len(found) == 2:
                         break
         assert [entry.version for entry in found] == [1, 2]
+
+
+async def test_what_is_appended_while_a_word_is_under_way_is_told_too() -> None:
+    peers = Peers("postgresql://nowhere", woken=lambda _: None, changed=lambda: None)
+    peers.live = frozenset({peers.process, peers.process + 1})
+    told: list[str] = []
+
+    class Slow:
+        async def execute(self, _query: str, _channel: str, payload: str) -> None:
+            told.append(payload)
+            if len(told) == 1:
+                peers.committed("thread_1", [], ThreadState("thread_1"))
+
+    peers.committed("thread_1", [], ThreadState("thread_1"))
+    await peers._tell(Slow())  # type: ignore[arg-type]
+    await peers._tell(Slow())  # type: ignore[arg-type]
+    assert told == [f"{peers.process} thread_1"] * 2
