@@ -6,31 +6,17 @@ log in between. A deleted thread's rows vanish with it; deleted messages and ass
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from events import store
-from events.event import Recorded
-from projections import assistants, files, keys, messages, projects, runs, steps, threads, uploads
 from projections.rows import Connection
+from projections.views import VIEWS
 from sql import queries
 
 _SQL = queries("rebuild")
 STREAMS_PAGE = 500
-
-Project = Callable[[Connection, Sequence[Recorded[Any]]], Awaitable[None]]
-
-# What follows each kind of stream.
-VIEWS: Mapping[str, tuple[Project, ...]] = {
-    "assistant": (assistants.project,),
-    "file": (files.project,),
-    "upload": (uploads.project,),
-    "key": (keys.project,),
-    "project": (projects.project,),
-    "thread": (threads.project, messages.project, runs.project, steps.project),
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -21,7 +20,6 @@ POOL_MIN = 2
 POOL_MAX = 10
 CONNECT_TIMEOUT = 10.0
 ACQUIRE_TIMEOUT = 5.0
-HEALTH_TIMEOUT = 3.0
 MIGRATION_TIMEOUT = 600.0
 QUERIES_PER_CONNECTION = 50_000
 IDLE_LIFETIME = 300.0
@@ -122,10 +120,9 @@ async def _missing(db: Connection) -> list[tuple[str, str]]:
 
 
 async def healthy(pool: Pool) -> str | None:
-    """None where the database answers, else one line that says why not."""
+    """None where the database answers, else one line that says why not. `Health` bounds the wait."""
     try:
-        async with asyncio.timeout(HEALTH_TIMEOUT):
-            await pool.fetchval(_SQL["ping"])
+        await pool.fetchval(_SQL["ping"])
     except (*DATABASE_ERRORS, asyncpg.PostgresError) as error:
         return f"the database does not answer: {str(error) or type(error).__name__}"
     return None

@@ -16,15 +16,6 @@ from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter
 
-import projections.assistants
-import projections.files
-import projections.keys
-import projections.messages
-import projections.projects
-import projections.runs
-import projections.steps
-import projections.threads
-import projections.uploads
 from events import api_key, assistant, file, project, store, thread_decide, thread_state, upload
 from events.api_key import KeyCommand, KeyState
 from events.assistant import AssistantCommand, AssistantState
@@ -35,6 +26,7 @@ from events.project import ProjectCommand, ProjectState
 from events.thread_commands import ThreadCommand
 from events.thread_state import ThreadState
 from events.upload import UploadCommand, UploadState
+from projections.views import VIEWS
 from service.database import Connection, Pool
 from service.feed import Feed
 
@@ -43,7 +35,6 @@ TURN_TIMEOUT = 5.0
 
 S = TypeVar("S")
 C = TypeVar("C")
-Project = Callable[[Connection, Sequence[Recorded[Any]]], Awaitable[None]]
 Ask = Callable[[Connection], Awaitable[C]]
 
 
@@ -53,7 +44,7 @@ class Decide(Protocol[S, C]):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[S, C]):
-    """What a kind of stream is: how it decides and folds, and which views follow it."""
+    """What a kind of stream is: how it decides and folds. `VIEWS` names the views that follow it."""
 
     name: str
     schema: int
@@ -61,7 +52,6 @@ class Kind(Generic[S, C]):
     decide: Decide[S, C]
     evolve: Callable[[S, Recorded[Any]], S]
     adapter: TypeAdapter[S]
-    projections: tuple[Project, ...]
 
 
 ASSISTANT: Kind[AssistantState, AssistantCommand] = Kind(
@@ -71,7 +61,6 @@ ASSISTANT: Kind[AssistantState, AssistantCommand] = Kind(
     lambda state, command, at: assistant.decide(state, command),
     assistant.evolve,
     TypeAdapter(AssistantState),
-    (projections.assistants.project,),
 )
 FILE: Kind[FileState, FileCommand] = Kind(
     "file",
@@ -80,7 +69,6 @@ FILE: Kind[FileState, FileCommand] = Kind(
     file.decide,
     file.evolve,
     TypeAdapter(FileState),
-    (projections.files.project,),
 )
 UPLOAD: Kind[UploadState, UploadCommand] = Kind(
     "upload",
@@ -89,7 +77,6 @@ UPLOAD: Kind[UploadState, UploadCommand] = Kind(
     upload.decide,
     upload.evolve,
     TypeAdapter(UploadState),
-    (projections.uploads.project,),
 )
 KEY: Kind[KeyState, KeyCommand] = Kind(
     "key",
@@ -98,7 +85,6 @@ KEY: Kind[KeyState, KeyCommand] = Kind(
     lambda state, command, at: api_key.decide(state, command),
     api_key.evolve,
     TypeAdapter(KeyState),
-    (projections.keys.project,),
 )
 PROJECT: Kind[ProjectState, ProjectCommand] = Kind(
     "project",
@@ -107,7 +93,6 @@ PROJECT: Kind[ProjectState, ProjectCommand] = Kind(
     lambda state, command, at: project.decide(state, command),
     project.evolve,
     TypeAdapter(ProjectState),
-    (projections.projects.project,),
 )
 THREAD: Kind[ThreadState, ThreadCommand] = Kind(
     "thread",
@@ -116,12 +101,6 @@ THREAD: Kind[ThreadState, ThreadCommand] = Kind(
     thread_decide.decide,
     thread_state.evolve,
     TypeAdapter(ThreadState),
-    (
-        projections.threads.project,
-        projections.messages.project,
-        projections.runs.project,
-        projections.steps.project,
-    ),
 )
 
 
@@ -231,7 +210,7 @@ class Writer:
         async with db.transaction():
             folded = kind.adapter.dump_json(state)
             await store.append(db, stream_id, kind.name, expected, recorded, folded, kind.schema)
-            for project in kind.projections:
+            for project in VIEWS[kind.name]:
                 await project(db, recorded)
 
 

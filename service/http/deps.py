@@ -31,7 +31,7 @@ class Claims(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """`run_lifetime` in seconds. `health` names what is not well, by part: an empty answer is health."""
+    """`run_lifetime` in seconds. `health` tells of each part: None where it is well, else why not."""
 
     pool: Pool
     writer: Writer

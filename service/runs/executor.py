@@ -173,14 +173,14 @@ class Executor:
         try:
             held = await self._watch_over(reading, state.expires_at)
         finally:
+            # Not `await reading`: its cancellation could not be told from ours, and ours must not be swallowed.
             reading.cancel()
-            with suppress(asyncio.CancelledError, ModelError):
-                await reading
+            await asyncio.wait({reading})
+        error = None if reading.cancelled() else reading.exception()
         if not held:
             return None
-        if not reading.done() or reading.cancelled():
+        if reading.cancelled():
             return StopRun(self.run_id, self.epoch, reply.said, await self._asking.usage(request, reply))
-        error = reading.exception()
         if isinstance(error, ModelError):
             log.warning("model call failed", code=error.code, error=error.message, attempt=call.attempt)
             last_error = LastError(code=error.code, message=error.message)

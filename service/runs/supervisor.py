@@ -215,7 +215,7 @@ class Supervisor:
                     return await executor.carry(state)
                 except StaleClaim:
                     return None
-                except (*DATABASE_ERRORS, TimeoutError) as error:
+                except DATABASE_ERRORS as error:
                     log.warning("the database failed a run; trying again", error=str(error) or type(error).__name__)
                     state = await self._reload(executor)
                 except Exception as error:
@@ -236,7 +236,7 @@ class Supervisor:
             try:
                 executor.forget_calls()
                 return await self._writer.load_thread(executor.thread_id)
-            except (*DATABASE_ERRORS, TimeoutError):
+            except DATABASE_ERRORS:
                 continue
 
     async def _give_up(self, executor: Executor, error: Exception) -> None:

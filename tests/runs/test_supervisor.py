@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Literal
 
 import asyncpg
@@ -15,6 +15,7 @@ from events.thread_commands import ClaimRun
 from projections.rebuild import verify
 from service.database import Pool, connect
 from service.feed import Feed
+from service.model.base import ChatRequest, ModelEvent, TextDelta
 from service.runs import supervisor
 from service.write import Writer
 from tests.events.story import FUNCTION, run
@@ -210,3 +211,38 @@ async def test_a_claim_that_was_overtaken_stops_its_work(database_url: str) -> N
         state = await process.writer.load_thread("t1")
         assert state.run is not None
         assert (state.run.process, state.run.epoch) == (12345, 2)
+
+
+class SlowToClose(FakeModel):
+    """Its stream says a word, then holds; told to stop, it takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closing = asyncio.Event()
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
+        self._asking.set()
+        self.requests.append(request)
+        try:
+            yield [TextDelta("Hel")]
+            await asyncio.Event().wait()
+        finally:
+            self.closing.set()
+            await asyncio.Event().wait()
+
+
+async def test_stopping_while_a_model_call_is_being_stopped(database_url: str) -> None:
+    """The executor's own cancellation is not taken for the model call's: it ends, and appends nothing more."""
+    model = SlowToClose()
+    async with Process(database_url, model) as process:
+        await process.say("t1", "Hi")
+        await process.begin("t1")
+        await model.asked(1)
+        await process.cancel(await process.run("t1"))
+        async with asyncio.timeout(10):
+            await model.closing.wait()
+            supervising = process._tasks.pop()
+            supervising.cancel()
+            await asyncio.wait({supervising})
+        assert supervising.cancelled()
+        assert (await process.run("t1")).status == "cancelling"

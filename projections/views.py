@@ -1,0 +1,21 @@
+"""Which views follow each kind of stream: what an append projects, and what a rebuild makes again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from events.event import Recorded
+from projections import assistants, files, keys, messages, projects, runs, steps, threads, uploads
+from projections.rows import Connection
+
+Project = Callable[[Connection, Sequence[Recorded[Any]]], Awaitable[None]]
+
+VIEWS: Mapping[str, tuple[Project, ...]] = {
+    "assistant": (assistants.project,),
+    "file": (files.project,),
+    "upload": (uploads.project,),
+    "key": (keys.project,),
+    "project": (projects.project,),
+    "thread": (threads.project, messages.project, runs.project, steps.project),
+}
