@@ -45,11 +45,6 @@ async def starting(request: web.Request) -> AsyncIterator[None]:
         raise _refused(request, key, limited) from None
 
 
-def charge(request: web.Request, tokens: int) -> None:
-    """Takes tokens that the request used otherwise than by a run."""
-    deps(request).limits.charge(request[KEY].id, tokens)
-
-
 def _refused(request: web.Request, key: ApiKey, limited: Limited) -> ApiError:
     """SDKs read retry-after-ms, then Retry-After, which knows whole seconds only."""
     extra(request, {"retry-after": str(math.ceil(limited.wait)), "retry-after-ms": str(math.ceil(limited.wait * 1000))})
