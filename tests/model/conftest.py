@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from service.model.base import ChatRequest, ModelError, ModelEvent, ModelInfo
 from service.model.catalog import Endpoint, LimitField, Route
 from service.model.upstream import Timeouts, Upstream
+from tests.clock import LoopClock
 from tests.scripted import ScriptedServer
 
 KEY = "sk-secret-0123456789"
@@ -37,6 +39,11 @@ async def failure(caller: Caller, request: ChatRequest = REQUEST) -> ModelError:
         await caller.call(request)
     assert KEY not in caught.value.message
     return caught.value
+
+
+@pytest.fixture
+async def clock() -> LoopClock:
+    return LoopClock(asyncio.get_running_loop())
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from service.model import retry
 from service.model.base import ChatRequest, Finished, ModelUsage, TextDelta, ToolCallDelta
 from service.model.upstream import Timeouts
+from tests.clock import LoopClock
 from tests.model.conftest import KEY, REQUEST, Caller, failure
 from tests.scripted import ScriptedServer, calls, chunk, errors, hangs, says
 
@@ -113,12 +114,15 @@ async def test_cancelling_the_reader_stops_the_call(server: ScriptedServer, call
 
 @pytest.mark.parametrize("reply", [says("x").holds("never"), hangs(after=0), hangs(after=0).raw(b": ping\n\n", "hang")])
 async def test_the_first_token_has_its_time(
-    server: ScriptedServer, caller_of: Callable[..., Caller], reply: Any
+    clock: LoopClock, server: ScriptedServer, caller_of: Callable[..., Caller], reply: Any
 ) -> None:
     server.script(reply)
-    caller = caller_of(timeouts=Timeouts(5, first_token=0.05, between=5))
-    error = await failure(caller)
-    assert (error.code, error.message) == ("server_error", "The model server gave no first token within 0.05 s.")
+    caller = caller_of(timeouts=LONG)
+    failed = asyncio.create_task(failure(caller))
+    await server.received()
+    clock.skip(LONG.first_token)
+    error = await failed
+    assert (error.code, error.message) == ("server_error", "The model server gave no first token within 5 s.")
     await server.disconnected()
     assert len(server.requests) == 1
 
@@ -126,20 +130,21 @@ async def test_the_first_token_has_its_time(
 @pytest.mark.parametrize("after", [1, 2])
 async def test_the_time_between_tokens(server: ScriptedServer, caller_of: Callable[..., Caller], after: int) -> None:
     server.script(hangs(after=after))
-    error = await failure(caller_of(timeouts=Timeouts(5, first_token=5, between=0.05)))
+    caller = caller_of(timeouts=Timeouts(60, first_token=60, between=0.05))
+    error = await failure(caller)
     assert (error.code, error.message) == ("server_error", "The model server gave no next token within 0.05 s.")
     await server.disconnected()
 
 
-async def test_a_slow_reader_is_not_a_slow_server(server: ScriptedServer, caller_of: Callable[..., Caller]) -> None:
+async def test_a_slow_reader_is_not_a_slow_server(
+    clock: LoopClock, server: ScriptedServer, caller_of: Callable[..., Caller]
+) -> None:
     """Time that passes while nobody asks for the next batch does not count."""
     server.script(says("a b").waits("middle", before=2))
-    caller = caller_of(timeouts=Timeouts(5, first_token=0.1, between=0.1))
+    caller = caller_of(timeouts=LONG)
     stream = caller.upstream.stream(caller.route, REQUEST)
     assert await anext(stream)
-    passed = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.15, passed.set)
-    await passed.wait()  # the time itself is what this test is about
+    clock.skip(LONG.first_token + LONG.between)
     server.open("middle")
     assert [event async for batch in stream for event in batch]
 
