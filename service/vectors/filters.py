@@ -1,9 +1,9 @@
 """Attribute filters as one jsonpath predicate, so that any filter is one parameter of one query.
 
 A filter has been validated (`service.wire`): `{"type": "and" | "or", "filters": […]}`, or `{"type", "key", "value"}`
-with the types eq, ne, gt, gte, lt, lte and, where the value is a list, in and nin. A file without the attribute, or with
-one of another type, is not equal to the value, nor greater nor smaller: `ne` and `nin` find it, all others do not. In
-jsonpath such a comparison is unknown; `exists` makes that false, so that a negation makes it true.
+with the types eq, ne, gt, gte, lt, lte and, where the value is a list, in and nin. A file without the attribute, or
+with one of another type, is not equal to the value, nor greater nor smaller: `ne` and `nin` find it, all others do not.
+In jsonpath such a comparison is unknown; `exists` makes that false, so that a negation makes it true.
 """
 
 from __future__ import annotations
