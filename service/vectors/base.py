@@ -11,8 +11,8 @@ again. The view's row of a file names the job that is at work on it, or whose ch
 - A search and `content` see only chunks whose row is `completed` under the chunks' own job, and join the row for its
   attributes (jsonb): changing attributes touches no chunk, and half-indexed files are never found.
 - The columns to join are store_id, file_id, status, job, filename and attributes of `vector_store_files`.
-- Leftovers are removed by whoever starts anew on a file, by `remove`, and by a sweep that compares `indexed` with the
-  view.
+- A chunk is live while its file's row is `in_progress` or `completed` under the chunk's own job. What is not is removed
+  by whoever starts anew on a file, by `remove` and by `sweep`. Rows of expired stores lose their job.
 """
 
 from __future__ import annotations
@@ -122,12 +122,11 @@ class Indexer(Protocol):
         ...
 
     async def remove(self, store_id: str, file_ids: Collection[str] | None = None) -> None:
-        """Deletes the chunks of these files, or of the whole store, in bounded bites. Those of files that the view has
-        as completed or in progress stay."""
+        """Deletes the chunks of these files, or of the whole store, that are not live, in bounded bites."""
         ...
 
-    def indexed(self) -> AsyncIterator[list[tuple[str, str]]]:
-        """Every (store id, file id) that has chunks, page by page: for the sweep."""
+    async def sweep(self) -> None:
+        """Deletes chunks of all stores that are not live, a bounded number: what crashes left. Called every hour."""
         ...
 
 
