@@ -111,3 +111,28 @@ setup_sdk() {
         mv "$stamp.new" "$stamp"
     fi
 }
+
+# setup_npm_sdk VERSION: .venvs/npm-VERSION with that release of the official client for JavaScript. Its tests are
+# skipped where there is no node: only a root's own Debian is changed for them.
+setup_npm_sdk() {
+    if ! command -v npm >/dev/null 2>&1; then
+        [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && say "Installing nodejs and npm …" &&
+            { apt-get install -qy --no-install-recommends nodejs npm ||
+                { apt-get update -q && apt-get install -qy --no-install-recommends nodejs npm; }; } >/dev/null 2>&1 ||
+            { say "There is no npm here: the tests of npm's openai $1 are skipped"; return 0; }
+    fi
+    folder=$ROOT/.venvs/npm-$1 locked=$ROOT/tests/sdks/npm-$1
+    state=$(cat "$locked/package.json" "$locked/package-lock.json" | cksum)
+    [ "$(cat "$folder/.stamp" 2>/dev/null)" = "$state" ] && return
+    say "Installing openai $1 of npm into ${folder#"$ROOT"/} …"
+    mkdir -p "$folder"
+    cp "$locked/package.json" "$locked/package-lock.json" "$folder"
+    (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error) >&2 || fail "npm could not install openai $1 (see above)"
+    printf '%s\n' "$state" >"$folder/.stamp"
+}
+
+# setup_sdks: every release of the official clients that the tests run.
+setup_sdks() {
+    for version in 1.20.0 1.65.5 3.54.0; do setup_sdk "$version"; done
+    for version in 4.36.0 7.57.0; do setup_npm_sdk "$version"; done
+}

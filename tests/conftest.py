@@ -56,9 +56,9 @@ async def _make_template(url: str) -> None:
     await template.close()
 
 
-@pytest.fixture
-async def database_url(postgres: str) -> AsyncIterator[str]:
-    """A migrated database of the test's own."""
+@asynccontextmanager
+async def copied_database(postgres: str) -> AsyncIterator[str]:
+    """The URL of a migrated database of one's own, gone at the end."""
     name = f"test_{next(_numbers)}"
     admin = await connect(postgres)
     try:
@@ -67,6 +67,13 @@ async def database_url(postgres: str) -> AsyncIterator[str]:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await admin.close()
+
+
+@pytest.fixture
+async def database_url(postgres: str) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    async with copied_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,0 +1,165 @@
+"""Runs the scenarios under each SDK, in an environment of its own, against one running server.
+
+One process of Everthread over one scripted model server serves them all. The model answers by the name of the model
+that is asked for, which is the scenario's and the SDK's, so that no scenario hears what another was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tests.client import KEY
+from tests.scripted import ScriptedServer
+from tests.sdks.conformance.scenarios import SCENARIOS, SDKS, Scenario
+
+HERE = Path(__file__).parent
+VENVS = HERE.parent.parent.parent / ".venvs"
+START_S = 120.0
+SDK_S = 300.0  # for all scenarios of one SDK, on a busy machine
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a scenario went under an SDK: `wrong` tells what was otherwise, `absent` why the SDK has no such thing."""
+
+    sdk: str
+    scenario: Scenario
+    absent: str | None = None
+    wrong: str | None = None
+
+    @property
+    def line(self) -> str:
+        mark, told = ("–", f"not in this SDK: {self.absent}") if self.absent else ("✓", self.scenario.what)
+        if self.wrong:
+            mark, told = "✗", f"{told}\n{self.wrong}"
+        return f"{mark} {self.sdk:12} {self.scenario.name:24} {told}"
+
+
+def missing(sdk: str) -> str | None:
+    """Why this SDK cannot be run here; None where it can."""
+    if sdk.startswith("npm-") and shutil.which("node") is None:
+        return "there is no node on this machine"
+    if not _folder(sdk).exists():
+        return f"{_folder(sdk)} is missing: scripts/test makes it"
+    return None
+
+
+def _folder(sdk: str) -> Path:
+    kind, _, version = sdk.partition("-")
+    return VENVS / (f"openai-{version}" if kind == "pypi" else sdk)
+
+
+def _command(sdk: str) -> tuple[str, ...]:
+    if sdk.startswith("pypi-"):
+        return (str(_folder(sdk) / "bin" / "python"), "-W", "ignore", str(HERE / "python" / "main.py"))
+    return ("node", str(HERE / "javascript" / "main.mjs"), str(_folder(sdk)))
+
+
+@asynccontextmanager
+async def running(**settings: str) -> AsyncIterator[tuple[str, ScriptedServer]]:
+    """The base URL of a server process with these settings, and the model server behind it."""
+    async with ScriptedServer() as model:
+        own = {key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")}
+        ours = {"API_KEY": KEY, "MODEL_BASE_URL": model.base_url, "LOG_LEVEL": "error"}
+        environment = {**own, **{f"EVERTHREAD_{name}": value for name, value in ours.items()}, **settings}
+        command = (sys.executable, "-m", "service.cli", "serve", "--port", "0")
+        pipe = asyncio.subprocess.PIPE
+        server = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe)
+        try:
+            yield await asyncio.wait_for(_announced(server), START_S), model
+        finally:
+            if server.returncode is None:
+                server.terminate()
+            await asyncio.wait_for(server.wait(), START_S)
+
+
+async def _announced(server: asyncio.subprocess.Process) -> str:
+    assert server.stdout is not None
+    async for line in server.stdout:
+        if b"OPENAI_BASE_URL=" in line:
+            return line.decode().split("OPENAI_BASE_URL=", 1)[1].strip()
+    raise AssertionError("the server ended before it was ready")
+
+
+async def outcomes(sdk: str, base_url: str, model: ScriptedServer) -> list[Outcome]:
+    """How every scenario went under this SDK, in order."""
+    present = [scenario for scenario in SCENARIOS if sdk not in scenario.absent]
+    for scenario in present:
+        model.script(*scenario.model, when=partial(_asks_for, f"{scenario.name}.{sdk}."))
+    environment = {**os.environ, "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY}
+    for name in ("OPENAI_API_VERSION", "OPENAI_ORG_ID", "AZURE_OPENAI_ENDPOINT"):
+        environment.pop(name, None)
+    pipe = asyncio.subprocess.PIPE
+    command = (*_command(sdk), sdk, *(scenario.name for scenario in present))
+    program = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe, stderr=pipe)
+    try:
+        out, err = await asyncio.wait_for(program.communicate(), SDK_S)
+    finally:
+        if program.returncode is None:
+            program.kill()
+    saw = {line["name"]: line for line in map(orjson.loads, out.splitlines())}
+    lost = {"error": f"the program ended before it: {err.decode()}"}
+    return list(_judged(sdk, saw, lost))
+
+
+def _asks_for(name: str, request: dict[str, Any]) -> bool:
+    return bool(request["model"] == name)
+
+
+def _judged(sdk: str, saw: dict[str, Any], lost: Any) -> Iterator[Outcome]:
+    for scenario in SCENARIOS:
+        if why := scenario.absent.get(sdk):
+            yield Outcome(sdk, scenario, absent=why)
+            continue
+        yield Outcome(sdk, scenario, wrong=_wrong(scenario.expected(sdk), saw.get(scenario.name, lost)))
+
+
+def _wrong(expected: dict[str, Any], line: dict[str, Any]) -> str | None:
+    if "saw" not in line:
+        return str(line.get("error", "the program does not know this scenario"))
+    found = line["saw"]
+    differ = [key for key in {**expected, **found} if key not in expected or found.get(key) != expected[key]]
+    told = [f"    {key}: expected {expected.get(key)!r}, saw {found.get(key)!r}" for key in differ]
+    return "\n".join(told) or None
+
+
+async def report(sdk: str, base_url: str, model: ScriptedServer) -> list[Outcome]:
+    """Runs the scenarios of this SDK and prints a line for each; returns those that went wrong."""
+    started = time.monotonic()
+    found = await outcomes(sdk, base_url, model)
+    print(*(one.line for one in found), sep="\n")
+    print(f"  {sdk} took {time.monotonic() - started:.1f} s", flush=True)
+    return [one for one in found if one.wrong]
+
+
+async def main(sdks: Sequence[str], **settings: str) -> int:
+    """Runs these SDKs against a server with these settings; returns how many scenarios went wrong."""
+    wrong = 0
+    async with running(**settings) as (base_url, model):
+        for sdk in sdks:
+            if why := missing(sdk):
+                print(f"– {sdk:12} skipped: {why}", flush=True)
+            else:
+                wrong += len(await report(sdk, base_url, model))
+    return wrong
+
+
+if __name__ == "__main__":
+    named = sys.argv[1:] or SDKS
+    if unknown := set(named) - set(SDKS):
+        sys.exit(f"no such SDK: {', '.join(sorted(unknown))}; there are {', '.join(SDKS)}")
+    with tempfile.TemporaryDirectory(prefix="everthread-") as home:
+        sys.exit(1 if asyncio.run(main(named, EVERTHREAD_DATA_DIR=home + "/data")) else 0)
