@@ -10,6 +10,8 @@ from events.errors import NotFound
 from events.event import Recorded
 from events.fold import opened_assistant
 from events.objects import Assistant
+from projections import metadata
+from projections.metadata import EVERY, Filter
 from projections.rows import Connection, Cursor, Page, changed, dump, merged
 from sql import queries
 
@@ -23,10 +25,15 @@ async def project(db: Connection, batch: Sequence[Recorded[AssistantEvent]]) -> 
             case AssistantCreated():
                 body = dump(opened_assistant(recorded))  # type: ignore[arg-type]
                 await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, body)
+                if recorded.event.settings["metadata"]:
+                    await metadata.put(db, "assistant", id, recorded.event.settings["metadata"])
             case AssistantModified(changes=changes):
                 await db.execute(_SQL["replace"], id, changed(await db.fetchval(_SQL["lock"], id), changes))
+                if "metadata" in changes:
+                    await metadata.put(db, "assistant", id, changes["metadata"])
             case AssistantDeleted():
                 await db.execute(_SQL["delete"], id)
+                await metadata.drop(db, id)
             case _:
                 assert_never(recorded.event)
 
@@ -39,14 +46,16 @@ async def get(db: Connection, project_id: str, assistant_id: str) -> Assistant:
     return Assistant(**merged(body))
 
 
-async def page(db: Connection, project_id: str, cursor: Cursor) -> Page[Assistant]:
+async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = EVERY) -> Page[Assistant]:
     """Raises NotFound for a cursor that never was. Those of deleted assistants keep their place."""
     places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
-    rows = await db.fetch(
-        _SQL[f"list_{cursor.scan}"], project_id, *(lower or (None, None)), *(upper or (None, None)), cursor.limit + 1
-    )
-    return cursor.page([Assistant(**merged(row["body"])) for row in rows])
+    if found.pairs:
+        bodies = await metadata.page(db, "assistant", project_id, cursor, found, lower, upper)
+    else:
+        args = (*found.bounds(lower, upper), cursor.limit + 1)
+        bodies = [row["body"] for row in await db.fetch(_SQL[f"list_{cursor.scan}"], project_id, *args)]
+    return cursor.page([Assistant(**merged(body)) for body in bodies])
 
 
 async def _place(db: Connection, project_id: str, assistant_id: str | None) -> tuple[Any, str] | None:

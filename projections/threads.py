@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from events import thread_events as e
 from events.errors import NotFound
 from events.event import Recorded
 from events.fold import attached, opened_thread
 from events.objects import Thread
-from projections.rows import Connection, changed, dump, merged
+from projections import metadata
+from projections.metadata import EVERY, Filter
+from projections.rows import Connection, Cursor, Page, changed, dump, merged
 from sql import queries
 
 _SQL = queries("threads")
@@ -22,12 +25,17 @@ async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> N
             case e.ThreadCreated():
                 body = dump(opened_thread(recorded))  # type: ignore[arg-type]
                 await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, body)
+                if recorded.event.metadata:
+                    await metadata.put(db, "thread", id, recorded.event.metadata)
             case e.ThreadModified(changes=changes):
                 await db.execute(_SQL["replace"], id, changed(await db.fetchval(_SQL["lock"], id), changes))
+                if "metadata" in changes:
+                    await metadata.put(db, "thread", id, changes["metadata"])
             case e.MessageAdded(attachments=[_, *_]) as added:
                 await _attach(db, id, added)
             case e.ThreadDeleted():
                 await db.execute(_SQL["delete"], id)
+                await metadata.drop(db, id)
             case _:
                 pass
 
@@ -45,3 +53,24 @@ async def get(db: Connection, project_id: str, thread_id: str) -> Thread:
     if body is None:
         raise NotFound("thread", thread_id)
     return Thread(**merged(body))
+
+
+async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = EVERY) -> Page[Thread]:
+    """Raises NotFound for a cursor that never was. Those of deleted threads keep their place."""
+    places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*places)
+    if found.pairs:
+        bodies = await metadata.page(db, "thread", project_id, cursor, found, lower, upper)
+    else:
+        args = (*found.bounds(lower, upper), cursor.limit + 1)
+        bodies = [row["body"] for row in await db.fetch(_SQL[f"list_{cursor.scan}"], project_id, *args)]
+    return cursor.page([Thread(**merged(body)) for body in bodies])
+
+
+async def _place(db: Connection, project_id: str, thread_id: str | None) -> tuple[Any, str] | None:
+    if thread_id is None:
+        return None
+    row = await db.fetchrow(_SQL["place"], thread_id, project_id)
+    if row is None:
+        raise NotFound("thread", thread_id)
+    return row["created_at"], row["id"]

@@ -50,7 +50,7 @@ def create_key(
     async def work() -> None:
         from service import admin
 
-        async with _writer(data_dir) as writer:
+        async with opened_writer(data_dir) as writer:
             key_id, key = await admin.create_key(
                 writer,
                 project,
@@ -60,10 +60,10 @@ def create_key(
                 tokens_per_minute=tokens_per_minute,
                 max_runs=max_runs,
             )
-        _say(f"Key {key_id}. Keep it now: it is not shown again.")
+        say(f"Key {key_id}. Keep it now: it is not shown again.")
         typer.echo(key)
 
-    _run(work())
+    run(work())
 
 
 @keys.command("list")
@@ -77,13 +77,13 @@ def list_keys(
         from projections import keys as view
         from service import admin
 
-        async with _writer(data_dir) as writer:
+        async with opened_writer(data_dir) as writer:
             project_id = None if project is None else await admin.project_id_of(writer.pool, project)
             async with writer.pool.acquire() as db:
                 rows = [_row(key) async for key in view.every(db, project_id)]
-        _table(("id", "name", "project", "scope", "ends in", "limits", "created", "last used", "revoked"), rows)
+        print_table(("id", "name", "project", "scope", "ends in", "limits", "created", "last used", "revoked"), rows)
 
-    _run(work())
+    run(work())
 
 
 @keys.command("revoke")
@@ -95,11 +95,11 @@ def revoke_key(
     async def work() -> None:
         from service import admin
 
-        async with _writer(data_dir) as writer:
+        async with opened_writer(data_dir) as writer:
             changed = await admin.revoke_key(writer, key_id)
-        _say(f"Revoked {key_id}." if changed else f"{key_id} was revoked already.")
+        say(f"Revoked {key_id}." if changed else f"{key_id} was revoked already.")
 
-    _run(work())
+    run(work())
 
 
 @projects.command("create")
@@ -110,10 +110,10 @@ def create_project(name: Annotated[str, typer.Option(help="Its name")], data_dir
     async def work() -> None:
         from service import admin
 
-        async with _writer(data_dir) as writer:
+        async with opened_writer(data_dir) as writer:
             typer.echo(await admin.create_project(writer, name))
 
-    _run(work())
+    run(work())
 
 
 @projects.command("list")
@@ -125,15 +125,15 @@ def list_projects(data_dir: DataDirOption = None) -> None:
         from projections import projects as view
         from service import admin
 
-        async with _writer(data_dir) as writer, writer.pool.acquire() as db:
-            rows = [(found.id, found.name, _time(found.created_at)) async for found in view.every(db)]
-        _table(("id", "name", "created"), [(DEFAULT_PROJECT, admin.DEFAULT_NAME, ""), *rows])
+        async with opened_writer(data_dir) as writer, writer.pool.acquire() as db:
+            rows = [(found.id, found.name, shown_time(found.created_at)) async for found in view.every(db)]
+        print_table(("id", "name", "created"), [(DEFAULT_PROJECT, admin.DEFAULT_NAME, ""), *rows])
 
-    _run(work())
+    run(work())
 
 
 @asynccontextmanager
-async def _writer(data_dir: Path | None) -> AsyncIterator[Writer]:
+async def opened_writer(data_dir: Path | None) -> AsyncIterator[Writer]:
     """Raises CommandError for what the domain refuses too."""
     from events.errors import DomainError
     from service import admin
@@ -159,15 +159,15 @@ def _row(key: ListedKey) -> tuple[str, ...]:
         (key.max_runs, "runs at once"),
     )
     told = ", ".join(f"{limit} {what}" for limit, what in limits if limit is not None)
-    times = (_time(key.created_at), _time(key.last_used_at), _time(key.revoked_at))
+    times = (shown_time(key.created_at), shown_time(key.last_used_at), shown_time(key.revoked_at))
     return (key.id, key.name, key.project_id, key.scope, f"…{key.ending}", told, *times)
 
 
-def _time(at: datetime | None) -> str:
+def shown_time(at: datetime | None) -> str:
     return "" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Whole ids in one line, whoever reads them; a terminal breaks lines itself."""
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
@@ -175,9 +175,9 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     Console(markup=False, emoji=False, highlight=False, width=_WIDTH).print(table)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(work)

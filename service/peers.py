@@ -35,7 +35,16 @@ COALESCE = 0.005
 RECONNECT_AFTER = 0.5
 # Postgres takes payloads under 8,000 bytes; a thread id is some 31.
 IDS_PER_NOTIFY = 200
+# In the place of a process's number.
+_NO_SERVER = "0"
 _SQL = queries("peers")
+
+
+async def tell_servers(db: Connection, thread_ids: Sequence[str]) -> None:
+    """A word from a program that is no server, to all servers: these threads have changed."""
+    for start in range(0, len(thread_ids), IDS_PER_NOTIFY):
+        told = thread_ids[start : start + IDS_PER_NOTIFY]
+        await db.execute(_SQL["notify"], CHANNEL, " ".join([_NO_SERVER, *told]))
 
 
 class Peers:

@@ -10,7 +10,7 @@ from projections import assistants
 from service.http import files
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
-from service.http.pages import cursor, listing
+from service.http.pages import cursor, listing, narrowed
 from service.http.present import present, present_page
 from service.wire.files import named_in
 
@@ -43,7 +43,7 @@ async def delete(request: web.Request) -> web.Response:
 
 async def page(request: web.Request) -> web.Response:
     async with deps(request).pool.acquire() as db:
-        found = await assistants.page(db, origin(request).project_id, cursor(request))
+        found = await assistants.page(db, origin(request).project_id, cursor(request), narrowed(request))
         found = await present_page(request, db, found)
     return listing(request, found, wire(request).assistant)
 

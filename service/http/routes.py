@@ -43,6 +43,7 @@ ROUTES = (
     web.post(_ASSISTANT + "/files", file_links.attach),
     web.get(_ASSISTANT + "/files/{file_id}", file_links.assistant_file),
     web.delete(_ASSISTANT + "/files/{file_id}", file_links.detach),
+    web.get("/v1/threads", threads.page),
     web.post("/v1/threads", threads.create),
     web.post("/v1/threads/runs", runs.create_thread_and_run),
     web.get(_THREAD, threads.get),

@@ -10,7 +10,8 @@ from projections import threads
 from service.http import files
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
-from service.http.present import present
+from service.http.pages import cursor, listing, narrowed
+from service.http.present import present, present_page
 from service.wire.base import ThreadRequest
 from service.wire.files import named_in
 
@@ -39,6 +40,15 @@ async def delete(request: web.Request) -> web.Response:
     thread_id = request.match_info["thread_id"]
     await deps(request).writer.thread(origin(request), thread_id, DeleteThread())
     return answer(wire(request).deleted("thread", thread_id))
+
+
+async def page(request: web.Request) -> web.Response:
+    """The original has no such list: parameters that it does not know are refused."""
+    found = narrowed(request, strict=True)
+    async with deps(request).pool.acquire() as db:
+        shown = await threads.page(db, origin(request).project_id, cursor(request), found)
+        shown = await present_page(request, db, shown)
+    return listing(request, shown, lambda thread: wire(request).thread(thread, resources=True))
 
 
 def creation(asked: ThreadRequest) -> CreateThread:

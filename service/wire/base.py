@@ -25,6 +25,15 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Filters:
+    """What a list is narrowed to: pairs of metadata, and created_at from `since` on and before `until`, in seconds."""
+
+    metadata: tuple[tuple[str, str], ...]
+    since: int | None
+    until: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadRequest:
     metadata: dict[str, str]
     tool_resources: Json

@@ -19,15 +19,13 @@ SELECT created_at, assistant_id AS id FROM assistants WHERE assistant_id = $1 AN
 -- name: list_asc
 SELECT body FROM assistants
 WHERE project_id = $1 AND NOT deleted
-  AND ($2::timestamptz IS NULL OR (created_at, assistant_id) > ($2, $3))
-  AND ($4::timestamptz IS NULL OR (created_at, assistant_id) < ($4, $5))
+  AND (created_at, assistant_id) > ($2, $3) AND (created_at, assistant_id) < ($4, $5)
 ORDER BY created_at, assistant_id
 LIMIT $6;
 
 -- name: list_desc
 SELECT body FROM assistants
 WHERE project_id = $1 AND NOT deleted
-  AND ($2::timestamptz IS NULL OR (created_at, assistant_id) > ($2, $3))
-  AND ($4::timestamptz IS NULL OR (created_at, assistant_id) < ($4, $5))
+  AND (created_at, assistant_id) > ($2, $3) AND (created_at, assistant_id) < ($4, $5)
 ORDER BY created_at DESC, assistant_id DESC
 LIMIT $6;

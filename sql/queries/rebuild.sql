@@ -2,6 +2,7 @@
 SELECT kind, version FROM streams WHERE stream_id = $1 FOR UPDATE;
 
 -- name: drop_assistant
+WITH no_metadata AS (DELETE FROM metadata_pairs WHERE stream_id = $1)
 DELETE FROM assistants WHERE assistant_id = $1;
 
 -- name: drop_file
@@ -20,12 +21,15 @@ DELETE FROM projects WHERE project_id = $1;
 -- name: drop_thread
 WITH no_messages AS (DELETE FROM messages WHERE thread_id = $1),
      no_runs AS (DELETE FROM runs WHERE thread_id = $1),
-     no_steps AS (DELETE FROM steps WHERE thread_id = $1)
+     no_steps AS (DELETE FROM steps WHERE thread_id = $1),
+     no_metadata AS (DELETE FROM metadata_pairs WHERE stream_id = $1)
 DELETE FROM threads WHERE thread_id = $1;
 
 -- name: rows_assistant
 SELECT 'assistants' AS view, assistant_id AS id, to_json(assistants)::text AS content
-FROM assistants WHERE assistant_id = $1;
+FROM assistants WHERE assistant_id = $1
+UNION ALL
+SELECT 'metadata_pairs', encode(pair, 'hex'), to_json(metadata_pairs)::text FROM metadata_pairs WHERE stream_id = $1;
 
 -- name: rows_file
 SELECT 'files' AS view, file_id AS id, to_json(files)::text AS content FROM files WHERE file_id = $1;
@@ -48,7 +52,9 @@ SELECT 'messages', message_id, to_json(messages)::text FROM messages WHERE threa
 UNION ALL
 SELECT 'runs', run_id, to_json(runs)::text FROM runs WHERE thread_id = $1
 UNION ALL
-SELECT 'steps', step_id, to_json(steps)::text FROM steps WHERE thread_id = $1;
+SELECT 'steps', step_id, to_json(steps)::text FROM steps WHERE thread_id = $1
+UNION ALL
+SELECT 'metadata_pairs', encode(pair, 'hex'), to_json(metadata_pairs)::text FROM metadata_pairs WHERE stream_id = $1;
 
 -- name: streams
 SELECT stream_id FROM streams WHERE stream_id > $1 ORDER BY stream_id LIMIT $2;

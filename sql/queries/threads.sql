@@ -12,3 +12,20 @@ DELETE FROM threads WHERE thread_id = $1;
 
 -- name: get
 SELECT body FROM threads WHERE thread_id = $1 AND project_id = $2;
+
+-- name: place
+-- Of a deleted thread too, whose rows are gone: the log keeps when each began.
+SELECT at AS created_at, stream_id AS id FROM events
+WHERE stream_id = $1 AND version = 1 AND type = 'thread.created' AND project_id = $2;
+
+-- name: list_asc
+SELECT body FROM threads
+WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5)
+ORDER BY created_at, thread_id
+LIMIT $6;
+
+-- name: list_desc
+SELECT body FROM threads
+WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5)
+ORDER BY created_at DESC, thread_id DESC
+LIMIT $6;

@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.http.openapi import samples
 from service.http.openapi.operations import OPERATIONS, Model, Operation
-from service.wire.fields import DEFAULT_PAGE, MAX_PAGE
+from service.wire.fields import DEFAULT_PAGE, MAX_METADATA_VALUE, MAX_PAGE
 from service.wire.files import PURPOSES
 from service.wire.query import CONTENT, ORDERS
 
@@ -25,6 +25,21 @@ _DESCRIPTION = (
     " V1 in their names are v1's. Every path under /v1 is also served under /openai for Azure's clients, with"
     " ?api-version= and the header api-key."
 )
+
+# metadata[key]=value, created_at[gte]=seconds.
+_FILTERS: list[Json] = [
+    {"name": name, "in": "query", "style": "deepObject", "explode": True, "schema": {"type": "object", **schema}}
+    for name, schema in (
+        ("metadata", {"additionalProperties": {"type": "string", "maxLength": MAX_METADATA_VALUE}}),
+        (
+            "created_at",
+            {
+                "properties": {bound: {"type": "integer", "minimum": 0} for bound in ("gt", "gte", "lt", "lte")},
+                "additionalProperties": False,
+            },
+        ),
+    )
+]
 
 
 def document(routes: Iterable[web.RouteDef]) -> Json:
@@ -127,7 +142,8 @@ def _in_query(told: Operation) -> list[Json]:
         found["run_id"] = {"type": "string"}
     if "include" in told.query:
         found["include[]"] = {"type": "array", "items": {"enum": [CONTENT]}}
-    return [{"name": name, "in": "query", "schema": schema} for name, schema in found.items()]
+    narrowed = _FILTERS if "filters" in told.query else []
+    return [*({"name": name, "in": "query", "schema": schema} for name, schema in found.items()), *narrowed]
 
 
 def _in_header(told: Operation) -> list[Json]:

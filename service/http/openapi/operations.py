@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from service.wire import files, messages, requests
 
 Model = type[BaseModel]
-Query = Literal["page", "files", "run_id", "include"]
+Query = Literal["page", "files", "run_id", "include", "filters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ _ONE_M, _ONE_R = _M + "/{message_id}", _R + "/{run_id}"
 
 OPERATIONS: dict[str, Operation] = {
     f"POST {_A}": Operation("Create an assistant", "Assistant", (requests.Assistant, requests.AssistantV1)),
-    f"GET {_A}": Operation("List assistants", "AssistantList", query=("page",)),
+    f"GET {_A}": Operation("List assistants", "AssistantList", query=("page", "filters")),
     f"GET {_ONE_A}": Operation("Retrieve an assistant", "Assistant"),
     f"POST {_ONE_A}": Operation(
         "Modify an assistant", "Assistant", (requests.AssistantChange, requests.AssistantChangeV1)
@@ -69,6 +69,7 @@ OPERATIONS: dict[str, Operation] = {
     f"DELETE {_ONE_A}/files/{{file_id}}": Operation(
         "Detach a file from an assistant; the file stays", "DeletedAssistantFile", versions=_V1
     ),
+    f"GET {_T}": Operation("List threads", "ThreadList", query=("page", "filters")),
     f"POST {_T}": Operation("Create a thread", "Thread", (requests.Thread, requests.ThreadV1)),
     f"GET {_ONE_T}": Operation("Retrieve a thread", "Thread"),
     f"POST {_ONE_T}": Operation("Modify a thread", "Thread", (requests.ThreadChange, requests.MetadataChange)),

@@ -1,0 +1,79 @@
+"""Metadata of threads and assistants, as lists filter by it.
+
+Every pair of an object is a row, so that one index gives the objects with a pair in the order of their list: a page
+costs the same whether three of 100,000 match or all of them. A filter of several pairs walks the rarest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Literal
+
+from projections.rows import Connection, Cursor
+from sql import queries
+
+_SQL = queries("metadata")
+# Objects with a pair are counted so far, to find the rarest.
+COUNTED = 1000
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+_LATEST = datetime.max.replace(tzinfo=UTC)
+
+Kind = Literal["thread", "assistant"]
+Place = tuple[datetime, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Objects that have all these pairs, created at or after `since` and before `until`."""
+
+    pairs: tuple[tuple[str, str], ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def bounds(self, lower: Place | None, upper: Place | None) -> tuple[datetime, str, datetime, str]:
+        """Of places, both excluded: the nearer of a cursor's and the filter's own."""
+        lowest = max(lower or (_EARLIEST, ""), (self.since or _EARLIEST, ""))
+        highest = min(upper or (_LATEST, ""), (self.until or _LATEST, ""))
+        return *lowest, *highest
+
+
+EVERY = Filter()
+
+
+def hashed(key: str, value: str) -> bytes:
+    """A pair as rows hold it; texts have no NUL (service.wire.text)."""
+    return sha256(key.encode() + b"\x00" + value.encode()).digest()
+
+
+async def put(db: Connection, kind: Kind, stream_id: str, metadata: Mapping[str, str]) -> None:
+    """The object's metadata, instead of what it had; its own row must be there."""
+    await db.execute(_SQL[f"replace_{kind}"], stream_id, [hashed(*pair) for pair in metadata.items()])
+
+
+async def drop(db: Connection, stream_id: str) -> None:
+    await db.execute(_SQL["delete"], stream_id)
+
+
+async def page(
+    db: Connection, kind: Kind, project_id: str, cursor: Cursor, found: Filter, lower: Place | None, upper: Place | None
+) -> Sequence[str]:
+    """The bodies of one object more than asked for, in the order of the scan. `found` has at least one pair."""
+    pairs = [hashed(*pair) for pair in found.pairs]
+    first = pairs[0]
+    if len(pairs) > 1:
+        first = await db.fetchval(_SQL["common"], project_id, kind, pairs, COUNTED)
+    lists = _SQL[f"list_thread_{cursor.scan}"] if kind == "thread" else _SQL[f"list_assistant_{cursor.scan}"]
+    rows = await db.fetch(lists, project_id, first, pairs, *found.bounds(lower, upper), cursor.limit + 1)
+    return [row["body"] for row in rows]
+
+
+async def count_threads(db: Connection, project_id: str, found: Filter) -> int:
+    """How many threads a filter finds, all of them counted."""
+    pairs = [hashed(*pair) for pair in found.pairs]
+    if not pairs:
+        return int(await db.fetchval(_SQL["count_between"], project_id, *found.bounds(None, None)))
+    first = await db.fetchval(_SQL["common"], project_id, "thread", pairs, COUNTED)
+    return int(await db.fetchval(_SQL["count_found"], project_id, first, pairs, *found.bounds(None, None)))

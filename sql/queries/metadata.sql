@@ -1,0 +1,81 @@
+-- name: replace_thread
+WITH gone AS (
+    DELETE FROM metadata_pairs WHERE stream_id = $1 AND NOT pair = ANY ($2::bytea[])
+)
+INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at)
+SELECT thread_id, pair, 'thread', project_id, created_at
+FROM threads CROSS JOIN unnest($2::bytea[]) AS new (pair)
+WHERE thread_id = $1
+ON CONFLICT DO NOTHING;
+
+-- name: replace_assistant
+WITH gone AS (
+    DELETE FROM metadata_pairs WHERE stream_id = $1 AND NOT pair = ANY ($2::bytea[])
+)
+INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at)
+SELECT assistant_id, pair, 'assistant', project_id, created_at
+FROM assistants CROSS JOIN unnest($2::bytea[]) AS new (pair)
+WHERE assistant_id = $1
+ON CONFLICT DO NOTHING;
+
+-- name: delete
+DELETE FROM metadata_pairs WHERE stream_id = $1;
+
+-- name: common
+-- How many objects have a pair, up to a number: a filter of several pairs begins at the rarest.
+SELECT wanted.pair, count(found.stream_id) AS count
+FROM unnest($3::bytea[]) AS wanted (pair) LEFT JOIN LATERAL (
+    SELECT stream_id FROM metadata_pairs
+    WHERE project_id = $1 AND kind = $2 AND metadata_pairs.pair = wanted.pair
+    LIMIT $4
+) AS found ON true
+GROUP BY wanted.pair
+ORDER BY count
+LIMIT 1;
+
+-- name: list_thread_asc
+SELECT body FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
+WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
+  AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
+  AND (SELECT count(*) FROM metadata_pairs AS other
+       WHERE other.stream_id = first.stream_id AND other.pair = ANY ($3::bytea[])) = cardinality($3)
+ORDER BY first.created_at, first.stream_id
+LIMIT $8;
+
+-- name: list_thread_desc
+SELECT body FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
+WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
+  AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
+  AND (SELECT count(*) FROM metadata_pairs AS other
+       WHERE other.stream_id = first.stream_id AND other.pair = ANY ($3::bytea[])) = cardinality($3)
+ORDER BY first.created_at DESC, first.stream_id DESC
+LIMIT $8;
+
+-- name: list_assistant_asc
+SELECT body FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
+WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
+  AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
+  AND (SELECT count(*) FROM metadata_pairs AS other
+       WHERE other.stream_id = first.stream_id AND other.pair = ANY ($3::bytea[])) = cardinality($3)
+ORDER BY first.created_at, first.stream_id
+LIMIT $8;
+
+-- name: list_assistant_desc
+SELECT body FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
+WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
+  AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
+  AND (SELECT count(*) FROM metadata_pairs AS other
+       WHERE other.stream_id = first.stream_id AND other.pair = ANY ($3::bytea[])) = cardinality($3)
+ORDER BY first.created_at DESC, first.stream_id DESC
+LIMIT $8;
+
+-- name: count_between
+SELECT count(*) FROM threads
+WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5);
+
+-- name: count_found
+SELECT count(*) FROM metadata_pairs AS first
+WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
+  AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
+  AND (SELECT count(*) FROM metadata_pairs AS other
+       WHERE other.stream_id = first.stream_id AND other.pair = ANY ($3::bytea[])) = cardinality($3);

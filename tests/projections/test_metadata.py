@@ -1,0 +1,83 @@
+"""Filters on many threads: the indexes serve them, whatever they find; and the view follows the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from events.assistant import DeleteAssistant, ModifyAssistant
+from events.thread_commands import CreateThread, DeleteThread, ModifyThread
+from projections import metadata, threads
+from projections.metadata import Filter, hashed
+from projections.rebuild import verify
+from projections.rows import Cursor
+from service.database import Connection, Pool
+from sql import queries
+from tests.projections.helpers import ORIGIN, make_assistant, writer
+
+MANY = 20_000
+# n is each one's own, half and all are what they say; ids begin with their number.
+_FILL = """
+INSERT INTO threads (thread_id, project_id, created_at, body)
+SELECT 'thread_' || lpad(n::text, 6, '0'), 'proj_1', timestamptz '2026-01-01' + n * interval '1 second',
+       json_build_object('id', 'thread_' || lpad(n::text, 6, '0'), 'created_at', n, 'metadata',
+           json_build_object('n', n::text, 'half', (n % 2)::text, 'all', 'x'), 'tool_resources', '{}'::json)
+FROM generate_series(1, $1) AS n
+"""
+_PAIRS = """
+INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at)
+SELECT thread_id, sha256(convert_to(key, 'UTF8') || '\\x00'::bytea || convert_to(value, 'UTF8')), 'thread', project_id,
+       created_at
+FROM threads CROSS JOIN json_each_text(body -> 'metadata')
+"""
+
+
+async def _plan(db: Connection, query: str, *args: Any) -> str:
+    """The plan as a prepared statement has it that has run often: for no values in particular."""
+    await db.execute("SET plan_cache_mode = force_generic_plan")
+    try:
+        return "\n".join(row[0] for row in await db.fetch("EXPLAIN " + query, *args))
+    finally:
+        await db.execute("RESET plan_cache_mode")
+
+
+async def test_filters_are_served_by_indexes(db: Connection) -> None:
+    await db.execute(_FILL, MANY)
+    await db.execute(_PAIRS)
+    await db.execute("ANALYZE threads, metadata_pairs")
+    for pairs in ([("n", "77")], [("all", "x")], [("all", "x"), ("half", "1")], [("all", "x"), ("n", "77")]):
+        found = Filter(tuple(pairs))
+        page = await threads.page(db, "proj_1", Cursor(20), found)
+        wanted = [n for n in range(MANY, 0, -1) if all(_has(n, *pair) for pair in pairs)]
+        assert [one.created_at for one in page.items] == wanted[:20]
+        assert await metadata.count_threads(db, "proj_1", found) == len(wanted)
+        args = ("proj_1", hashed(*pairs[0]), [hashed(*pair) for pair in pairs], *found.bounds(None, None), 21)
+        for scan in ("asc", "desc"):
+            plan = await _plan(db, queries("metadata")[f"list_thread_{scan}"], *args)
+            assert "metadata_pairs_in_order" in plan, plan
+            assert not any(word in plan for word in ("Seq Scan", "Sort")), plan
+    plain = await _plan(db, queries("threads")["list_desc"], "proj_1", *Filter().bounds(None, None), 21)
+    assert "threads_in_order" in plain, plain
+    assert "Seq Scan" not in plain, plain
+
+
+def _has(n: int, key: str, value: str) -> bool:
+    return {"n": str(n), "half": str(n % 2), "all": "x"}[key] == value
+
+
+async def test_pairs_follow_the_log(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    await write.thread(ORIGIN, "thread_1", CreateThread({"a": "1", "b": "2"}, {}, ()))
+    await make_assistant(write, "asst_1", metadata={"a": "1"})
+    modifications: list[dict[str, Any]] = [{"metadata": {"a": "1", "c": "3"}}, {"tool_resources": {}}, {"metadata": {}}]
+    for changes in modifications:
+        await write.thread(ORIGIN, "thread_1", ModifyThread(changes))
+        await write.assistant(ORIGIN, "asst_1", ModifyAssistant(changes))
+        for id in ("thread_1", "asst_1"):
+            assert await verify(db, id) == []
+    await write.thread(ORIGIN, "thread_1", ModifyThread({"metadata": {"a": "1"}}))
+    await db.execute("DELETE FROM metadata_pairs")
+    [lost] = await verify(db, "thread_1")
+    assert (lost.view, lost.id, lost.served) == ("metadata_pairs", hashed("a", "1").hex(), None)
+    await write.thread(ORIGIN, "thread_1", DeleteThread())
+    await write.assistant(ORIGIN, "asst_1", DeleteAssistant())
+    assert await db.fetchval("SELECT count(*) FROM metadata_pairs") == 0
