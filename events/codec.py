@@ -15,8 +15,9 @@ from events.file import FileEvent
 from events.project import ProjectEvent
 from events.thread_events import ThreadEvent
 from events.upload import UploadEvent
+from events.vector_store_events import VectorStoreEvent
 
-AnyEvent = AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent | ThreadEvent
+AnyEvent = AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent | ThreadEvent | VectorStoreEvent
 _ANY: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]

@@ -45,6 +45,13 @@ class StaleClaim(DomainError):
         super().__init__(f"The claim on run '{run_id}' is no longer held.")
 
 
+class StaleJob(DomainError):
+    """A process reported about a file that it no longer indexes: removed, cancelled, or taken over by another."""
+
+    def __init__(self, store_id: str, file_id: str) -> None:
+        super().__init__(f"The file '{file_id}' of '{store_id}' is not being indexed by this job any more.")
+
+
 class Conflict(DomainError):
     """The stream moved under every one of a bounded number of attempts."""
 

@@ -13,8 +13,9 @@ from events import assistant as a
 from events import file as f
 from events import thread_events as e
 from events import upload as u
+from events import vector_store_events as v
 from events.event import Event, Recorded
-from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
+from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart, VectorStore
 
 Patch = dict[str, Any]
 
@@ -37,6 +38,11 @@ def opened_upload(recorded: Recorded[u.UploadCreated]) -> Upload:
 def added_part(recorded: Recorded[u.UploadPartAdded]) -> UploadPart:
     event = recorded.event
     return UploadPart(event.part_id, recorded.stream_id, recorded.seconds, event.bytes, event.sha256)
+
+
+def opened_vector_store(recorded: Recorded[v.VectorStoreCreated]) -> VectorStore:
+    at = recorded.seconds
+    return VectorStore(id=recorded.stream_id, created_at=at, last_active_at=at, **_content(recorded))
 
 
 def opened_thread(recorded: Recorded[e.ThreadCreated]) -> Thread:

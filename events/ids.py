@@ -40,6 +40,11 @@ def new_hex_id(prefix: str) -> str:
     return f"{prefix}_{os.urandom(16).hex()}"
 
 
+def hex_id_of(prefix: str, cause: str) -> str:
+    """The one id, of the shape of `new_hex_id`, of what `cause` brings: asking again names the same."""
+    return f"{prefix}_{hashlib.sha256(cause.encode()).hexdigest()[:32]}"
+
+
 def _file_id(drawn: bytes) -> str:
     # 64 bytes leave fewer than 22 characters with a probability below 1e-60.
     return f"file-{drawn.translate(_CHARACTERS, _LEFT_OUT)[:_FILE_LENGTH].decode()}"

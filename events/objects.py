@@ -153,3 +153,50 @@ class UploadPart:
     created_at: int
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStore:
+    """`expires_after` in days after `last_active_at`. `expired`: its files were let go (it may be overdue before)."""
+
+    id: str
+    created_at: int
+    name: str | None
+    description: str | None
+    metadata: dict[str, str]
+    expires_after: int | None
+    embedding_model: str
+    last_active_at: int
+    expired: bool = False
+    in_progress: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    usage_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStoreFile:
+    """`id` is the File's. `chunking` has max_chunk_size_tokens and chunk_overlap_tokens, null where it is unknown."""
+
+    id: str
+    vector_store_id: str
+    created_at: int
+    filename: str
+    attributes: Json
+    chunking: Json | None
+    status: Literal["in_progress", "completed", "failed", "cancelled"] = "in_progress"
+    usage_bytes: int = 0
+    last_error: Json | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStoreBatch:
+    id: str
+    vector_store_id: str
+    created_at: int
+    is_cancelled: bool
+    in_progress: int
+    completed: int
+    failed: int
+    cancelled: int

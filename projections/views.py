@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from events.event import Recorded
-from projections import assistants, files, keys, messages, projects, runs, steps, threads, uploads
+from projections import assistants, files, keys, messages, projects, runs, steps, threads, uploads, vector_stores
 from projections.rows import Connection
 
 Project = Callable[[Connection, Sequence[Recorded[Any]]], Awaitable[None]]
@@ -17,5 +17,6 @@ VIEWS: Mapping[str, tuple[Project, ...]] = {
     "upload": (uploads.project,),
     "key": (keys.project,),
     "project": (projects.project,),
+    "vector_store": (vector_stores.project,),
     "thread": (threads.project, messages.project, runs.project, steps.project),
 }

@@ -16,7 +16,18 @@ from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter
 
-from events import api_key, assistant, file, project, store, thread_decide, thread_state, upload
+from events import (
+    api_key,
+    assistant,
+    file,
+    project,
+    store,
+    thread_decide,
+    thread_state,
+    upload,
+    vector_store,
+    vector_store_state,
+)
 from events.api_key import KeyCommand, KeyState
 from events.assistant import AssistantCommand, AssistantState
 from events.errors import Conflict, FileNotFound, NotFound
@@ -26,6 +37,8 @@ from events.project import ProjectCommand, ProjectState
 from events.thread_commands import ThreadCommand
 from events.thread_state import ThreadState
 from events.upload import UploadCommand, UploadState
+from events.vector_store_commands import VectorStoreCommand
+from events.vector_store_state import VectorStoreState
 from projections.views import VIEWS
 from service.database import Connection, Pool
 from service.feed import Feed
@@ -94,6 +107,14 @@ PROJECT: Kind[ProjectState, ProjectCommand] = Kind(
     project.evolve,
     TypeAdapter(ProjectState),
 )
+VECTOR_STORE: Kind[VectorStoreState, VectorStoreCommand] = Kind(
+    "vector_store",
+    vector_store_state.STATE_SCHEMA,
+    VectorStoreState,
+    vector_store.decide,
+    vector_store_state.evolve,
+    TypeAdapter(VectorStoreState),
+)
 THREAD: Kind[ThreadState, ThreadCommand] = Kind(
     "thread",
     thread_state.STATE_SCHEMA,
@@ -145,6 +166,12 @@ class Writer:
         """Carries out a command on an upload; see `write`."""
         return await self.write(UPLOAD, origin, upload_id, command)
 
+    async def vector_store(
+        self, origin: Origin, store_id: str, command: VectorStoreCommand | Ask[VectorStoreCommand]
+    ) -> Written[VectorStoreState]:
+        """Carries out a command on a vector store; see `write`."""
+        return await self.write(VECTOR_STORE, origin, store_id, command)
+
     async def write(self, kind: Kind[S, C], origin: Origin, stream_id: str, command: C | Ask[C]) -> Written[S]:
         """Decides `command` on the stream and appends what it brings.
 
@@ -195,7 +222,7 @@ class Writer:
     async def _load(self, db: Connection, kind: Kind[S, C], origin: Origin, stream_id: str) -> tuple[S, store.Head]:
         head = await store.head(db, stream_id, kind.name)
         if head.project_id is not None and head.project_id != origin.project_id:
-            raise FileNotFound(stream_id) if kind.name == FILE.name else NotFound(kind.name, stream_id)
+            raise FileNotFound(stream_id) if kind.name == FILE.name else NotFound(_noun(kind.name), stream_id)
         return await _state(db, kind, stream_id, head), head
 
     async def _append(
@@ -212,6 +239,10 @@ class Writer:
             await store.append(db, stream_id, kind.name, expected, recorded, folded, kind.schema)
             for project in VIEWS[kind.name]:
                 await project(db, recorded)
+
+
+def _noun(kind: str) -> str:
+    return kind.replace("_", " ")
 
 
 async def _state(db: Connection, kind: Kind[S, C], stream_id: str, head: store.Head) -> S:

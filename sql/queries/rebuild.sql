@@ -25,6 +25,11 @@ WITH no_messages AS (DELETE FROM messages WHERE thread_id = $1),
      no_metadata AS (DELETE FROM metadata_pairs WHERE stream_id = $1)
 DELETE FROM threads WHERE thread_id = $1;
 
+-- name: drop_vector_store
+WITH no_files AS (DELETE FROM vector_store_files WHERE store_id = $1),
+     no_batches AS (DELETE FROM vector_store_batches WHERE store_id = $1)
+DELETE FROM vector_stores WHERE store_id = $1;
+
 -- name: rows_assistant
 SELECT 'assistants' AS view, assistant_id AS id, to_json(assistants)::text AS content
 FROM assistants WHERE assistant_id = $1
@@ -55,6 +60,15 @@ UNION ALL
 SELECT 'steps', step_id, to_json(steps)::text FROM steps WHERE thread_id = $1
 UNION ALL
 SELECT 'metadata_pairs', encode(pair, 'hex'), to_json(metadata_pairs)::text FROM metadata_pairs WHERE stream_id = $1;
+
+-- name: rows_vector_store
+SELECT 'vector_stores' AS view, store_id AS id, to_json(vector_stores)::text AS content
+FROM vector_stores WHERE store_id = $1
+UNION ALL
+SELECT 'vector_store_files', file_id, to_json(vector_store_files)::text FROM vector_store_files WHERE store_id = $1
+UNION ALL
+SELECT 'vector_store_batches', batch_id, to_json(vector_store_batches)::text
+FROM vector_store_batches WHERE store_id = $1;
 
 -- name: streams
 SELECT stream_id FROM streams WHERE stream_id > $1 ORDER BY stream_id LIMIT $2;

@@ -20,10 +20,11 @@ from events.file import FileEvent
 from events.project import ProjectEvent
 from events.thread_events import ThreadEvent
 from events.upload import UploadEvent
+from events.vector_store_events import VectorStoreEvent
 
 GOLDEN = {1: (Path(__file__).parent / "golden" / "v1.jsonl").read_bytes().splitlines()}
 THREAD_TYPES = sorted(kind.model_fields["type"].default for kind in get_args(ThreadEvent))
-SMALL = AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent
+SMALL = AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent | VectorStoreEvent
 SMALL_TYPES = sorted(kind.model_fields["type"].default for kind in get_args(SMALL))
 
 

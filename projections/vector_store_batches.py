@@ -1,0 +1,53 @@
+"""The file batches of vector stores, each with its files counted by status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from events import vector_store_events as e
+from events.errors import NotFound
+from events.event import Recorded
+from events.objects import VectorStoreBatch
+from events.vector_store_commands import BatchFact
+from projections.rows import Connection
+from sql import queries
+
+_SQL = queries("vector_store_batches")
+NOUN = "vector store file batch"
+
+
+async def apply(db: Connection, recorded: Recorded[Any]) -> None:
+    """Before the event changes the files' own rows: it is there that a file's batch is found."""
+    store_id = recorded.stream_id
+    match recorded.event:
+        case e.BatchCreated(batch_id=batch_id):
+            await db.execute(_SQL["insert"], store_id, batch_id, recorded.project_id, recorded.seconds)
+        case e.FilesAdded(files=files, batch_id=batch_id):
+            again = [file.file_id for file in files if file.replaced is not None]
+            if again:
+                await db.execute(_SQL["leave"], store_id, again)
+            if batch_id is not None:
+                await db.execute(_SQL["grow"], store_id, batch_id, len(files))
+        case e.FileRemoved(file_id=file_id, status="in_progress"):
+            await db.execute(_SQL["leave"], store_id, [file_id])
+        case e.IndexingFinished(file_id=file_id):
+            await db.execute(_SQL["move"], store_id, file_id, 1, 0)
+        case e.IndexingFailed(file_id=file_id):
+            await db.execute(_SQL["move"], store_id, file_id, 0, 1)
+        case e.BatchCancelled(batch_id=batch_id):
+            await db.execute(_SQL["cancel"], store_id, batch_id)
+        case _:
+            pass
+
+
+async def get(db: Connection, project_id: str, store_id: str, batch_id: str) -> VectorStoreBatch:
+    """Raises NotFound."""
+    row = await db.fetchrow(_SQL["get"], store_id, batch_id, project_id)
+    if row is None:
+        raise NotFound(NOUN, batch_id)
+    return VectorStoreBatch(**row)
+
+
+async def fact(db: Connection, project_id: str, store_id: str, batch_id: str) -> BatchFact | None:
+    row = await db.fetchrow(_SQL["get"], store_id, batch_id, project_id)
+    return None if row is None else BatchFact(row["in_progress"], row["is_cancelled"])

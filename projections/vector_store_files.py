@@ -1,0 +1,184 @@
+"""The files of vector stores, and the scans by which indexing supervisors find those that need a process.
+
+Reads are as of a moment: a file whose File is gone is not in its stores either, removed from them or not yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import orjson
+
+from events import vector_store_events as e
+from events.errors import FileNotFound
+from events.event import Recorded
+from events.objects import VectorStoreFile
+from events.vector_store_commands import FileFact
+from projections.rows import Connection, Cursor, Page, dump, merged
+from sql import queries
+
+_SQL = queries("vector_store_files")
+# Places that one event has for its files.
+_PLACES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a store, for whoever works on it: with its last attempt's job and process, null for none."""
+
+    store_id: str
+    file_id: str
+    project_id: str
+    job: int | None
+    process: int | None
+
+
+async def apply(db: Connection, recorded: Recorded[Any]) -> None:
+    id = recorded.stream_id
+    match recorded.event:
+        case e.FilesAdded() as added:
+            await _add(db, recorded, added)
+        case e.IndexingStarted(file_id=file_id) as started:
+            attempt = (started.job, started.attempt, started.process, started.deadline)
+            await db.execute(_SQL["start"], id, file_id, *attempt)
+        case e.IndexingFinished(file_id=file_id, usage_bytes=usage):
+            await db.execute(_SQL["finish"], id, file_id, usage)
+        case e.IndexingFailed(file_id=file_id, error=error):
+            await db.execute(_SQL["fail"], id, file_id, dump(error.model_dump()))
+        case e.BatchCancelled(batch_id=batch_id):
+            await db.execute(_SQL["cancel"], id, batch_id)
+        case e.FileAttributesChanged(file_id=file_id, attributes=attributes):
+            await db.execute(_SQL["attributes"], id, file_id, dump(attributes))
+        case e.FileRemoved(file_id=file_id):
+            await db.execute(_SQL["remove"], id, file_id)
+        case _:
+            pass
+
+
+async def get(db: Connection, project_id: str, store_id: str, file_id: str, at: datetime) -> VectorStoreFile:
+    """Raises FileNotFound."""
+    row = await db.fetchrow(_SQL["get"], store_id, file_id, project_id, int(at.timestamp()))
+    if row is None:
+        raise FileNotFound(file_id)
+    return _file(row)
+
+
+async def page(
+    db: Connection,
+    project_id: str,
+    store_id: str,
+    cursor: Cursor,
+    at: datetime,
+    *,
+    status: str | None = None,
+    batch_id: str | None = None,
+) -> Page[VectorStoreFile]:
+    """Files of a store, or of one batch, in the order they were added. Raises FileNotFound for an unknown cursor."""
+    places = [await _place(db, project_id, store_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*places)
+    args = (store_id, project_id, status, int(at.timestamp()), lower, upper, cursor.limit + 1)
+    if batch_id is None:
+        rows = await db.fetch(_SQL[f"list_{cursor.scan}"], *args)
+    else:
+        rows = await db.fetch(_SQL[f"batch_{cursor.scan}"], *args, batch_id)
+    return cursor.page([_file(row) for row in rows])
+
+
+async def facts(db: Connection, store_id: str, file_ids: Collection[str]) -> dict[str, FileFact]:
+    """Those of the files that the store has, by id; for deciding."""
+    rows = await db.fetch(_SQL["facts"], store_id, list(file_ids))
+    return {row["file_id"]: _fact(row) for row in rows}
+
+
+async def fact(db: Connection, store_id: str, file_id: str) -> FileFact | None:
+    return (await facts(db, store_id, [file_id])).get(file_id)
+
+
+async def holding(db: Connection, project_id: str, file_id: str) -> list[str]:
+    """The stores that have the file."""
+    return [row["store_id"] for row in await db.fetch(_SQL["holding"], file_id, project_id)]
+
+
+async def waiting(db: Connection, live: Collection[int], first: str, *, limit: int, stores: int) -> list[StoredFile]:
+    """Files to index that no process of `live` works on. Stores take turns, those behind the id `first` come first."""
+    rows = await db.fetch(_SQL["waiting"], list(live), limit, first, stores)
+    return [StoredFile(**row) for row in rows]
+
+
+async def overdue(db: Connection, at: datetime, limit: int) -> list[StoredFile]:
+    """Files whose attempt had to be over before this, the longest first."""
+    rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
+    return [StoredFile(**row) for row in rows]
+
+
+async def held(db: Connection, process: int, limit: int) -> list[StoredFile]:
+    """Files that the process works on, or is thought to."""
+    return [StoredFile(**row) for row in await db.fetch(_SQL["held"], process, limit)]
+
+
+async def gone(db: Connection, at: datetime, limit: int) -> list[StoredFile]:
+    """Files that stores still have and whose File is gone."""
+    rows = await db.fetch(_SQL["gone"], int(at.timestamp()), limit)
+    return [StoredFile(**row) for row in rows]
+
+
+async def _add(db: Connection, recorded: Recorded[Any], added: e.FilesAdded) -> None:
+    files, store_id = added.files, recorded.stream_id
+    bodies = [
+        {
+            "id": file.file_id,
+            "vector_store_id": store_id,
+            "created_at": recorded.seconds,
+            "filename": file.filename,
+            "chunking": file.chunking.model_dump() if file.chunking else None,
+        }
+        for file in files
+    ]
+    await db.execute(
+        _SQL["add"],
+        store_id,
+        recorded.project_id,
+        recorded.version * _PLACES,
+        added.batch_id,
+        [file.file_id for file in files],
+        [file.filename for file in files],
+        [dump(file.attributes) for file in files],
+        [dump(body) for body in bodies],
+    )
+
+
+async def _place(db: Connection, project_id: str, store_id: str, file_id: str | None) -> int | None:
+    if file_id is None:
+        return None
+    place: int | None = await db.fetchval(_SQL["place"], store_id, file_id, project_id)
+    if place is None:
+        raise FileNotFound(file_id)
+    return place
+
+
+def _file(row: asyncpg.Record) -> VectorStoreFile:
+    error = row["last_error"]
+    return VectorStoreFile(
+        **merged(row["body"]),
+        attributes=orjson.loads(row["attributes"]),
+        status=row["status"],
+        usage_bytes=row["usage_bytes"],
+        last_error=orjson.loads(error) if error is not None else None,
+    )
+
+
+def _fact(row: asyncpg.Record) -> FileFact:
+    chunking = merged(row["body"])["chunking"]
+    return FileFact(
+        status=row["status"],
+        usage_bytes=row["usage_bytes"],
+        job=row["job"],
+        process=row["process"],
+        attempt=row["attempt"],
+        chunking=e.Chunking(**chunking) if chunking is not None else None,
+        attributes=orjson.loads(row["attributes"]),
+    )

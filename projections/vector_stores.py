@@ -1,0 +1,120 @@
+"""The vector stores of a project, with their files counted. Every read is as of a moment: a store expires on time.
+
+What an event does to a store's batches and files is said in `vector_store_batches` and `vector_store_files`, and done
+here, event by event: each finds the rows as the one before left them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from events import vector_store_events as e
+from events.errors import NotFound
+from events.event import Recorded
+from events.fold import opened_vector_store
+from events.objects import VectorStore
+from events.vector_store import NOUN
+from events.vector_store_state import DAY, Counts, counted
+from projections import vector_store_batches, vector_store_files
+from projections.rows import Connection, Cursor, Overdue, Page, dump, merged
+from sql import queries
+
+_SQL = queries("vector_stores")
+
+
+async def project(db: Connection, batch: Sequence[Recorded[e.VectorStoreEvent]]) -> None:
+    for recorded in batch:
+        await vector_store_batches.apply(db, recorded)
+        await vector_store_files.apply(db, recorded)
+        await _apply(db, recorded)
+
+
+async def get(db: Connection, project_id: str, store_id: str, at: datetime) -> VectorStore:
+    """Raises NotFound."""
+    row = await db.fetchrow(_SQL["get"], store_id, project_id)
+    if row is None:
+        raise NotFound(NOUN, store_id)
+    return _store(row, at)
+
+
+async def some(db: Connection, project_id: str, store_ids: Collection[str], at: datetime) -> dict[str, VectorStore]:
+    """Those of the stores that are there, by id."""
+    found = [_store(row, at) for row in await db.fetch(_SQL["some"], list(store_ids), project_id)]
+    return {store.id: store for store in found}
+
+
+async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) -> Page[VectorStore]:
+    """Raises NotFound for a cursor that never was. Those of deleted stores keep their place."""
+    places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*places)
+    rows = await db.fetch(
+        _SQL[f"list_{cursor.scan}"], project_id, *(lower or (None, None)), *(upper or (None, None)), cursor.limit + 1
+    )
+    return cursor.page([_store(row, at) for row in rows])
+
+
+async def overdue(db: Connection, at: datetime, limit: int) -> list[Overdue]:
+    """Stores of all projects whose time is up, the longest first."""
+    rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
+    return [Overdue(row["id"], row["project_id"]) for row in rows]
+
+
+async def _apply(db: Connection, recorded: Recorded[Any]) -> None:
+    id = recorded.stream_id
+    match recorded.event:
+        case e.VectorStoreCreated():
+            made = opened_vector_store(recorded)
+            place = (id, recorded.project_id, recorded.at)
+            await db.execute(_SQL["insert"], *place, expires_at(made), made.embedding_model, dump(made))
+        case e.VectorStoreModified(changes=changes):
+            await _change(db, id, changes)
+        case e.VectorStoreUsed():
+            await _change(db, id, {"last_active_at": recorded.seconds})
+        case e.EmbeddingModelChanged(embedding_model=model):
+            await db.execute(_SQL["model"], id, model)
+        case e.VectorStoreExpired():
+            await db.execute(_SQL["expire"], id)
+        case e.VectorStoreDeleted():
+            await db.execute(_SQL["delete"], id)
+        case (
+            e.FilesAdded() | e.FileRemoved() | e.IndexingFinished() | e.IndexingFailed() | e.BatchCancelled()
+        ) as event:
+            more = counted(Counts(), event)
+            numbers = (more.in_progress, more.completed, more.failed, more.cancelled, more.usage_bytes)
+            await db.execute(_SQL["count"], id, *numbers)
+        case _:
+            pass
+
+
+async def _change(db: Connection, id: str, changes: dict[str, Any]) -> None:
+    row = await db.fetchrow(_SQL["lock"], id)
+    assert row is not None, f"{id} has events and no row"
+    shown = VectorStore(**merged(row["body"], row["progress"]) | changes)
+    await db.execute(_SQL["change"], id, dump(changes), None if shown.expired else expires_at(shown))
+
+
+def expires_at(store: VectorStore) -> int | None:
+    """In seconds since the epoch."""
+    return None if store.expires_after is None else store.last_active_at + store.expires_after * DAY
+
+
+def _store(row: asyncpg.Record, at: datetime) -> VectorStore:
+    fields = merged(row["body"], row["progress"])
+    counts = {name: row[name] for name in ("in_progress", "completed", "failed", "cancelled", "usage_bytes")}
+    found = VectorStore(**fields | counts | {"embedding_model": row["embedding_model"]})
+    end = expires_at(found)
+    return replace(found, expired=found.expired or (end is not None and at.timestamp() >= end))
+
+
+async def _place(db: Connection, project_id: str, store_id: str | None) -> tuple[Any, str] | None:
+    if store_id is None:
+        return None
+    row = await db.fetchrow(_SQL["place"], store_id, project_id)
+    if row is None:
+        raise NotFound(NOUN, store_id)
+    return row["created_at"], row["id"]

@@ -1,0 +1,138 @@
+-- name: add
+INSERT INTO vector_store_files (store_id, file_id, project_id, position, batch_id, filename, status, attributes, body)
+SELECT $1, file_id, $2, $3 + place, $4, filename, 'in_progress', attributes::jsonb, body::json
+FROM unnest($5::text[], $6::text[], $7::text[], $8::text[])
+    WITH ORDINALITY AS new (file_id, filename, attributes, body, place)
+ON CONFLICT (store_id, file_id) DO UPDATE SET
+    position = EXCLUDED.position, batch_id = EXCLUDED.batch_id, filename = EXCLUDED.filename, status = 'in_progress',
+    job = NULL, process = NULL, attempt = 0, deadline = NULL, usage_bytes = 0, attributes = EXCLUDED.attributes,
+    body = EXCLUDED.body, last_error = NULL;
+
+-- name: start
+UPDATE vector_store_files SET job = $3, attempt = $4, process = $5, deadline = $6 WHERE store_id = $1 AND file_id = $2;
+
+-- name: finish
+UPDATE vector_store_files SET status = 'completed', process = NULL, deadline = NULL, usage_bytes = $3
+WHERE store_id = $1 AND file_id = $2;
+
+-- name: fail
+UPDATE vector_store_files SET status = 'failed', job = NULL, process = NULL, deadline = NULL, last_error = $3
+WHERE store_id = $1 AND file_id = $2;
+
+-- name: cancel
+UPDATE vector_store_files SET status = 'cancelled', job = NULL, process = NULL, deadline = NULL
+WHERE store_id = $1 AND batch_id = $2 AND status = 'in_progress';
+
+-- name: attributes
+UPDATE vector_store_files SET attributes = $3 WHERE store_id = $1 AND file_id = $2;
+
+-- name: remove
+UPDATE vector_store_files SET
+    status = 'removed', batch_id = NULL, job = NULL, process = NULL, deadline = NULL, usage_bytes = 0,
+    filename = '', attributes = '{}', body = '{}', last_error = NULL
+WHERE store_id = $1 AND file_id = $2;
+
+-- name: facts
+SELECT file_id, status, usage_bytes, job, process, attempt, attributes, body
+FROM vector_store_files
+WHERE store_id = $1 AND file_id = ANY ($2::text[]) AND status <> 'removed';
+
+-- name: get
+SELECT body, attributes, status, usage_bytes, last_error
+FROM vector_store_files AS held
+WHERE store_id = $1 AND file_id = $2 AND project_id = $3 AND status <> 'removed'
+  AND EXISTS (
+      SELECT FROM files
+      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
+  );
+
+-- name: place
+SELECT position FROM vector_store_files WHERE store_id = $1 AND file_id = $2 AND project_id = $3;
+
+-- name: list_asc
+SELECT body, attributes, status, usage_bytes, last_error
+FROM vector_store_files AS held
+WHERE store_id = $1 AND project_id = $2 AND status <> 'removed' AND ($3::text IS NULL OR status = $3)
+  AND EXISTS (
+      SELECT FROM files
+      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
+  )
+  AND ($5::bigint IS NULL OR position > $5) AND ($6::bigint IS NULL OR position < $6)
+ORDER BY position
+LIMIT $7;
+
+-- name: list_desc
+SELECT body, attributes, status, usage_bytes, last_error
+FROM vector_store_files AS held
+WHERE store_id = $1 AND project_id = $2 AND status <> 'removed' AND ($3::text IS NULL OR status = $3)
+  AND EXISTS (
+      SELECT FROM files
+      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
+  )
+  AND ($5::bigint IS NULL OR position > $5) AND ($6::bigint IS NULL OR position < $6)
+ORDER BY position DESC
+LIMIT $7;
+
+-- name: batch_asc
+SELECT body, attributes, status, usage_bytes, last_error
+FROM vector_store_files AS held
+WHERE store_id = $1 AND project_id = $2 AND ($3::text IS NULL OR status = $3)
+  AND EXISTS (
+      SELECT FROM files
+      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
+  )
+  AND ($5::bigint IS NULL OR position > $5) AND ($6::bigint IS NULL OR position < $6)
+  AND batch_id = $8
+ORDER BY position
+LIMIT $7;
+
+-- name: batch_desc
+SELECT body, attributes, status, usage_bytes, last_error
+FROM vector_store_files AS held
+WHERE store_id = $1 AND project_id = $2 AND ($3::text IS NULL OR status = $3)
+  AND EXISTS (
+      SELECT FROM files
+      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
+  )
+  AND ($5::bigint IS NULL OR position > $5) AND ($6::bigint IS NULL OR position < $6)
+  AND batch_id = $8
+ORDER BY position DESC
+LIMIT $7;
+
+-- name: holding
+SELECT store_id FROM vector_store_files WHERE file_id = $1 AND project_id = $2 AND status <> 'removed';
+
+-- name: waiting (a declared fan-out: the indexing supervisors'). Stores take turns, from one that is drawn by lot.
+SELECT work.store_id, work.file_id, work.project_id, work.job, work.process
+FROM (
+    SELECT store_id FROM vector_stores WHERE in_progress > 0 ORDER BY store_id < $3, store_id LIMIT $4
+) AS busy
+CROSS JOIN LATERAL (
+    SELECT store_id, file_id, project_id, job, process, row_number() OVER (ORDER BY position) AS turn
+    FROM vector_store_files
+    WHERE store_id = busy.store_id AND status = 'in_progress' AND (process IS NULL OR process <> ALL ($1::integer[]))
+    ORDER BY position
+    LIMIT $2
+) AS work
+ORDER BY work.turn
+LIMIT $2;
+
+-- name: overdue (a declared fan-out: the indexing supervisors')
+SELECT store_id, file_id, project_id, job, process FROM vector_store_files
+WHERE status = 'in_progress' AND process IS NOT NULL AND deadline <= $1
+ORDER BY deadline
+LIMIT $2;
+
+-- name: held (a declared fan-out: the indexing supervisors')
+SELECT store_id, file_id, project_id, job, process FROM vector_store_files
+WHERE status = 'in_progress' AND process = $1
+LIMIT $2;
+
+-- name: gone (a declared fan-out: the sweep's)
+SELECT store_id, file_id, project_id, job, process FROM vector_store_files AS held
+WHERE status <> 'removed'
+  AND NOT EXISTS (
+      SELECT FROM files
+      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $1)
+  )
+LIMIT $2;
