@@ -98,6 +98,7 @@ def written_message(recorded: Recorded[e.MessageWritten]) -> Message:
 
 def opened_run(recorded: Recorded[e.RunCreated]) -> Run:
     settings = _content(recorded)
+    settings.pop("lifetime")
     return Run(id=settings.pop("run_id"), thread_id=recorded.stream_id, created_at=recorded.seconds, **settings)
 
 
@@ -140,6 +141,8 @@ def run_patch(recorded: Recorded[e.ThreadEvent]) -> Patch | None:
             return _ended("expired", usage)
         case e.RunModified(metadata=metadata):
             return {"metadata": metadata}
+        case e.RunAdmitted(expires_at=expires_at):
+            return {"expires_at": expires_at}
         case _:
             return None
 

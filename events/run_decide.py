@@ -9,6 +9,7 @@ from typing import Any, assert_never
 from events import thread_events as e
 from events.call_decide import end_early, start_call
 from events.errors import NotFound, Rejected
+from events.queue_decide import cancel_waiting, require_room
 from events.run_table import RunStatus
 from events.thread_commands import (
     CancelRun,
@@ -54,6 +55,9 @@ def decide_client_run(state: ThreadState, command: ClientRunCommand, at: datetim
             return _submit(state, command, at)
         case CancelRun(run_id=run_id):
             status = _status(state, run_id, command.status)
+            waits = next((one for one in state.waiting if one.run.id == run_id), None)
+            if waits is not None:
+                return cancel_waiting(waits, at)
             if status not in _CANCELLABLE or state.run is None:
                 raise Rejected(f"Cannot cancel run with status '{status}'.")
             if state.run.process is not None:
@@ -84,8 +88,9 @@ def _create(state: ThreadState, command: CreateRun, at: datetime) -> list[e.Thre
         raise NotFound("thread", state.id)
     if thread is not None and state.exists:
         raise Rejected(f"Thread {state.id} already exists.")
-    if state.run is not None:
+    if state.run is not None and not command.queue:
         raise Rejected(f"Thread {state.id} already has an active run {state.run.id}.")
+    require_room(state)
     messages = [*(thread.messages if thread else ()), *command.messages]
     heard = state.user_messages or any(message.role == "user" for message in messages)
     if not heard and not settings.instructions:
@@ -93,16 +98,17 @@ def _create(state: ThreadState, command: CreateRun, at: datetime) -> list[e.Thre
             "Run creation requires a Thread with a user message or an assistant with instructions.",
             code="invalid_thread",
         )
-    expires_at = int(at.timestamp()) + command.lifetime
     events: list[e.ThreadEvent] = [added(message) for message in messages]
     if thread is not None:
         made = e.ThreadCreated(metadata=dict(thread.metadata), tool_resources=dict(thread.tool_resources))
         events.insert(0, made)
-    events.append(_created(command.run_id, settings, expires_at))
+    if state.run is not None:
+        return [*events, _created(command.run_id, settings, None, command.lifetime)]
+    events.append(_created(command.run_id, settings, int(at.timestamp()) + command.lifetime, None))
     return [*events, *_claimed(command.run_id, command.claim, epoch=1, calls=0)]
 
 
-def _created(run_id: str, settings: RunSettings, expires_at: int) -> e.RunCreated:
+def _created(run_id: str, settings: RunSettings, expires_at: int | None, lifetime: int | None) -> e.RunCreated:
     return e.RunCreated(
         run_id=run_id,
         assistant_id=settings.assistant_id,
@@ -121,6 +127,7 @@ def _created(run_id: str, settings: RunSettings, expires_at: int) -> e.RunCreate
         max_prompt_tokens=settings.max_prompt_tokens,
         max_completion_tokens=settings.max_completion_tokens,
         expires_at=expires_at,
+        lifetime=lifetime,
     )
 
 
@@ -178,8 +185,10 @@ def _status(state: ThreadState, run_id: str, past: RunStatus | None) -> RunStatu
     """The run's status: from the state where it is the active one, else the fact that came in. Raises NotFound."""
     if not state.exists:
         raise NotFound("thread", state.id)
-    if state.run is not None and state.run.id == run_id:
-        return state.run.status
+    waiting = (one.run for one in state.waiting)
+    for run in (state.run, *waiting):
+        if run is not None and run.id == run_id:
+            return run.status
     if past is None:
         raise NotFound("run", run_id)
     return past

@@ -59,7 +59,10 @@ class DeleteThread:
 
 @dataclass(frozen=True, slots=True)
 class AddMessage:
+    """`queue`: taken while a run is active too; that run's prompt leaves it out."""
+
     message: NewMessage
+    queue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,8 @@ class RunSettings:
 class CreateRun:
     """A run and the messages that come before it: one append, so that a refused run leaves nothing.
 
-    `lifetime` in seconds. `thread` makes the thread first, in the same append (POST /threads/runs).
+    `lifetime` in seconds. `thread` makes the thread first, in the same append (POST /threads/runs). `queue`: where
+    another run is active, this one waits for its turn.
     """
 
     run_id: str
@@ -113,6 +117,7 @@ class CreateRun:
     lifetime: int
     claim: Claim | None
     thread: CreateThread | None = None
+    queue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +141,19 @@ class SubmitToolOutputs:
 
 @dataclass(frozen=True, slots=True)
 class CancelRun:
-    """`status` as in ModifyRun."""
+    """`status` as in ModifyRun. `claim` is for the run that waits behind it, if this one ends at once."""
 
     run_id: str
     status: RunStatus | None
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExpireRun:
-    """Nothing happens where the run has ended or is not overdue."""
+    """Nothing happens where the run has ended or is not overdue. `claim` is for the run that waits behind it."""
 
     run_id: str
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import assert_never
 from events import thread_events as e
 from events.call_decide import decide_executor, end_early
 from events.errors import NotFound, Rejected
+from events.queue_decide import admission, cancel_waiting
 from events.run_decide import added, decide_client_run, decide_supervisor
 from events.thread_commands import (
     AddMessage,
@@ -38,6 +39,11 @@ def decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.T
 
     Raises NotFound, Rejected (with the API's messages), or StaleClaim for an executor that lost its run.
     """
+    events = _decide(state, command, at)
+    return [*events, *admission(state, events, command, at)]
+
+
+def _decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.ThreadEvent]:
     match command:
         case CreateThread() | ModifyThread() | DeleteThread():
             return _decide_life(state, command, at)
@@ -65,7 +71,9 @@ def _decide_life(state: ThreadState, command: LifeCommand, at: datetime) -> list
             return [e.ThreadModified(changes=dict(changes))]
         case DeleteThread():
             _require(state)
-            return [*(end_early(state.run, "cancelled", at) if state.run else []), e.ThreadDeleted()]
+            ended = end_early(state.run, "cancelled", at) if state.run else []
+            waited = [event for one in state.waiting for event in cancel_waiting(one, at)]
+            return [*ended, *waited, e.ThreadDeleted()]
         case _:
             assert_never(command)
 
@@ -73,8 +81,8 @@ def _decide_life(state: ThreadState, command: LifeCommand, at: datetime) -> list
 def _decide_message(state: ThreadState, command: MessageCommand) -> list[e.ThreadEvent]:
     _require(state)
     match command:
-        case AddMessage(message=message):
-            if state.run is not None:
+        case AddMessage(message=message, queue=queue):
+            if state.run is not None and not queue:
                 raise Rejected(f"Can't add messages to {state.id} while a run {state.run.id} is active.")
             return [added(message)]
         case ModifyMessage(message_id=message_id, exists=exists, metadata=metadata):

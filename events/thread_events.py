@@ -103,8 +103,15 @@ class MessageDeleted(Event):
     role: Role
 
 
+def _absent(value: object) -> bool:
+    return value is None
+
+
 class RunCreated(Event):
-    """A run with its settings, copied from the assistant and the request: nothing later changes them."""
+    """A run with its settings, copied from the assistant and the request: nothing later changes them.
+
+    `expires_at` is null for a run that waits for others of its thread: RunAdmitted tells it, `lifetime` seconds on.
+    """
 
     type: Literal["run.created"] = "run.created"
     run_id: str
@@ -123,6 +130,15 @@ class RunCreated(Event):
     truncation_strategy: JsonObject
     max_prompt_tokens: int | None
     max_completion_tokens: int | None
+    expires_at: int | None
+    lifetime: int | None = Field(None, exclude_if=_absent)
+
+
+class RunAdmitted(Event):
+    """The run waited for others of its thread, and is the first now: its time runs."""
+
+    type: Literal["run.admitted"] = "run.admitted"
+    run_id: str
     expires_at: int
 
 
@@ -285,6 +301,7 @@ class RunExpired(Event):
 
 RunEvent = (
     RunCreated
+    | RunAdmitted
     | RunModified
     | RunClaimed
     | RunQueued

@@ -13,7 +13,7 @@ from events import thread_events as e
 from events.event import Recorded
 from events.run_table import TERMINAL, RunStatus, moved
 
-STATE_SCHEMA = 1
+STATE_SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,25 @@ class RunState:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingRun:
+    """A run that waits for others of its thread. It gets its expires_at, `lifetime` seconds on, when it is admitted."""
+
+    run: RunState
+    lifetime: int
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadState:
-    """`user_messages` counts messages of role user that are there; `run` is the active run, which locks the thread."""
+    """`user_messages` counts messages of role user that are there; `run` is the active run, which locks the thread.
+
+    `waiting` are the runs behind it, in the order in which they were created: none where no run is active.
+    """
 
     id: str
     exists: bool = False
     user_messages: int = 0
     run: RunState | None = None
+    waiting: tuple[WaitingRun, ...] = ()
 
 
 def evolve(state: ThreadState, recorded: Recorded[e.ThreadEvent]) -> ThreadState:
@@ -83,12 +95,27 @@ def evolve(state: ThreadState, recorded: Recorded[e.ThreadEvent]) -> ThreadState
             return replace(state, user_messages=state.user_messages + (role == "user"))
         case e.MessageDeleted(role=role):
             return replace(state, user_messages=max(0, state.user_messages - (role == "user")))
-        case e.RunCreated() as created:
+        case e.RunCreated(lifetime=None) as created:
             return replace(state, run=_created(created))
+        case e.RunCreated(lifetime=int(lifetime)) as created:
+            return replace(state, waiting=(*state.waiting, WaitingRun(_created(created), lifetime)))
+        case e.RunAdmitted(run_id=run_id, expires_at=expires_at):
+            first, *rest = state.waiting
+            assert (first.run.id, state.run) == (run_id, None), f"{run_id} was admitted out of turn"
+            return replace(state, run=replace(first.run, expires_at=expires_at), waiting=tuple(rest))
+        case _ if any(one.run.id == recorded.event.run_id for one in state.waiting):
+            return replace(state, waiting=_evolve_waiting(state.waiting, recorded))
         case _:
             assert state.run is not None, f"{recorded.event.type} without an active run"
             run = evolve_run(state.run, recorded)
             return replace(state, run=None if run.status in TERMINAL else run)
+
+
+def _evolve_waiting(waiting: tuple[WaitingRun, ...], recorded: Recorded[e.ThreadEvent]) -> tuple[WaitingRun, ...]:
+    """Folds one event into the waiting run that it names; a run that ends there never gets its turn."""
+    run_id = getattr(recorded.event, "run_id", None)
+    moved_on = (replace(one, run=evolve_run(one.run, recorded)) if one.run.id == run_id else one for one in waiting)
+    return tuple(one for one in moved_on if one.run.status not in TERMINAL)
 
 
 def evolve_run(run: RunState, recorded: Recorded[e.ThreadEvent]) -> RunState:
@@ -139,6 +166,7 @@ def evolve_run(run: RunState, recorded: Recorded[e.ThreadEvent]) -> RunState:
             | e.MessageModified()
             | e.MessageDeleted()
             | e.RunCreated()
+            | e.RunAdmitted()
             | e.RunModified()
         ):
             return run
@@ -151,7 +179,7 @@ def _created(event: e.RunCreated) -> RunState:
         id=event.run_id,
         assistant_id=event.assistant_id,
         status="queued",
-        expires_at=event.expires_at,
+        expires_at=event.expires_at or 0,
         max_prompt_tokens=event.max_prompt_tokens,
         max_completion_tokens=event.max_completion_tokens,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from events import thread_events as e
@@ -10,7 +10,7 @@ from events.errors import NotFound
 from events.event import Recorded
 from events.fold import added_message, written_message
 from events.objects import Message
-from projections.rows import Connection, Cursor, Page, changed, dump, merged
+from projections.rows import Connection, Cursor, Page, Place, changed, dump, merged
 from sql import queries
 
 _SQL = queries("messages")
@@ -50,10 +50,25 @@ async def page(
     return cursor.page([Message(**merged(row["body"])) for row in rows])
 
 
-async def newest(db: Connection, thread_id: str, before: int | None, limit: int) -> list[tuple[int, Message]]:
-    """(position, message), newest first: the messages in front of position `before`, or the thread's last."""
-    rows = await db.fetch(_SQL["newest"], thread_id, before, limit)
-    return [(row["position"], Message(**merged(row["body"]))) for row in rows]
+async def newest(
+    db: Connection, thread_id: str, run_id: str, before: Place | None, limit: int
+) -> list[tuple[Place, Message]]:
+    """The messages that the run may read, newest first: those in front of `before`, or the last ones.
+
+    What clients said after the run was created is not among them.
+    """
+    rows = await db.fetch(_SQL["newest"], thread_id, run_id, *(before or (None, None)), limit)
+    return [_placed(row) for row in rows]
+
+
+async def first(db: Connection, thread_id: str) -> tuple[Place, Message] | None:
+    """The message that every prompt begins with; None where there is none."""
+    row = await db.fetchrow(_SQL["first"], thread_id)
+    return None if row is None else _placed(row)
+
+
+def _placed(row: Mapping[str, Any]) -> tuple[Place, Message]:
+    return (row["place"], row["position"]), Message(**merged(row["body"]))
 
 
 async def _insert(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> None:

@@ -13,6 +13,9 @@ import orjson
 Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Order = Literal["asc", "desc"]
 T = TypeVar("T")
+# Where something stands in prompts: what a run wrote at the position of the run, what a client said at its own; then by
+# its own position.
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)

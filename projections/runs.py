@@ -19,12 +19,16 @@ _SQL = queries("runs")
 
 @dataclass(slots=True)
 class Change:
-    """What one append does to one run. `process` counts only where `moved`: the run was claimed or let go."""
+    """What one append does to one run. `process` counts only where `moved`: the run was claimed or let go.
+
+    `expires_at` where the run's time began: null leaves it as it was.
+    """
 
     opened: tuple[int, Run] | None = None
     patch: dict[str, Any] = field(default_factory=dict)
     process: int | None = None
     moved: bool = False
+    expires_at: int | None = None
 
 
 def changes(batch: Sequence[Recorded[Any]]) -> dict[str, Change]:
@@ -38,6 +42,9 @@ def changes(batch: Sequence[Recorded[Any]]) -> dict[str, Change]:
         match recorded.event:
             case e.RunCreated():
                 change.opened = (recorded.version, opened_run(recorded))
+                change.expires_at = recorded.event.expires_at
+            case e.RunAdmitted(expires_at=expires_at):
+                change.expires_at = expires_at
             case e.RunClaimed(process=process):
                 change.process, change.moved = process, True
             case e.RunQueued() | e.RunRequiresAction():
@@ -55,11 +62,13 @@ async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> N
         if change.opened is not None:
             position, run = change.opened
             status = change.patch.get("status", run.status)
-            args = (thread_id, run_id, project_id, position, status, run.expires_at, change.process, dump(run), patch)
+            at = change.expires_at
+            args = (thread_id, run_id, project_id, position, status, at, change.process, dump(run), patch)
             await db.execute(_SQL["insert"], *args)
         else:
             status = change.patch.get("status")
-            await db.execute(_SQL["patch"], thread_id, run_id, patch, status, change.moved, change.process)
+            moved = (change.moved, change.process)
+            await db.execute(_SQL["patch"], thread_id, run_id, patch, status, *moved, change.expires_at)
     if any(isinstance(recorded.event, e.ThreadDeleted) for recorded in batch):
         await db.execute(_SQL["delete_all"], thread_id)
 
@@ -107,7 +116,10 @@ async def held(db: Connection, process: int, known: Sequence[str], limit: int) -
 
 
 async def unowned(db: Connection, live: Sequence[int], limit: int) -> list[ActiveRun]:
-    """Runs with work to do that no process of `live` holds, the first to expire first. Over all projects."""
+    """Runs with work to do that no process of `live` holds, the first to expire first. Over all projects.
+
+    Not those that wait for others of their thread.
+    """
     return [ActiveRun(**row) for row in await db.fetch(_SQL["unowned"], list(live), limit)]
 
 

@@ -11,7 +11,7 @@ from events.errors import NotFound
 from events.event import Recorded
 from events.fold import opened_step, step_patch
 from events.objects import Step
-from projections.rows import Connection, Cursor, Page, dump, merged
+from projections.rows import Connection, Cursor, Page, Place, dump, merged
 from sql import queries
 
 _SQL = queries("steps")
@@ -76,10 +76,11 @@ async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cur
     return cursor.page([Step(**merged(row["body"], row["progress"])) for row in rows])
 
 
-async def with_calls_since(db: Connection, thread_id: str, position: int, limit: int) -> list[tuple[int, Step]]:
-    """(position, step), newest first: the thread's tool_calls steps at or behind `position`."""
-    rows = await db.fetch(_SQL["with_calls_since"], thread_id, position, limit)
-    return [(row["position"], Step(**merged(row["body"], row["progress"]))) for row in rows]
+async def with_calls_since(db: Connection, thread_id: str, since: Place, limit: int) -> list[tuple[Place, Step]]:
+    """The thread's tool_calls steps at or behind `since`, newest first: runs work in the order of their creation."""
+    rows = await db.fetch(_SQL["with_calls_since"], thread_id, since[1], limit)
+    found = [((row["place"], row["position"]), Step(**merged(row["body"], row["progress"]))) for row in rows]
+    return [(place, step) for place, step in found if place >= since]
 
 
 async def _place(db: Connection, project_id: str, thread_id: str, step_id: str | None) -> int | None:

@@ -18,5 +18,6 @@ VIEWS: Mapping[str, tuple[Project, ...]] = {
     "key": (keys.project,),
     "project": (projects.project,),
     "vector_store": (vector_stores.project,),
-    "thread": (threads.project, messages.project, runs.project, steps.project),
+    # Runs first: what they write is shown in their place.
+    "thread": (threads.project, runs.project, messages.project, steps.project),
 }

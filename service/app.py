@@ -95,6 +95,7 @@ async def serve(
                 metrics_open=settings.metrics == "open",
                 strict_beta=settings.beta == "strict",
                 run_lifetime=settings.run_expires_s,
+                busy=settings.busy,
                 health=Health({"database": lambda: database.healthy(pool), "model": model.healthy}).parts,
             )
             async with _listening(settings, deps, traces) as base_url:

@@ -132,8 +132,8 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
     """The thread as it grows behind version `after`: every event once and in order, with live items between.
 
     Commits of several writers may be published out of order, and those of other processes only wake us: where the next
-    version is not at hand, the log is read. It is also read every POLL seconds, for wake-ups that were lost. Never ends
-    by itself. Raises Lagging, and what the database raises where it stays away.
+    version is not at hand, the log is read. It is also read every POLL seconds, for wake-ups that were lost; then the
+    list may be empty. Never ends by itself. Raises Lagging, and what the database raises where it stays away.
     """
     seen = after
     while True:
@@ -151,8 +151,7 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
                     continue
             found += missed
             seen += len(missed)
-        if found:
-            yield found
+        yield found
 
 
 async def _read(pool: Pool, thread_id: str, after: int) -> list[Recorded[Any]]:

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     models: Path | None = Field(None, description="TOML file that maps model names to upstreams")
     max_runs: int = Field(64, ge=1, le=10_000, description="Runs at once in this process")
     run_expires_s: int = Field(600, ge=1, le=86_400, description="Seconds after which a run expires")
+    busy: Literal["reject", "queue"] = Field("reject", description="What a thread with an active run does with more")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr")
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")

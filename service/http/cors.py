@@ -17,7 +17,7 @@ ANY = "*"
 METHODS = "GET, POST, DELETE"
 # What a page may send: these, and whatever the SDKs add.
 _HEADERS = re.compile(
-    r"(?i)authorization|api-key|content-type|accept|idempotency-key|last-event-id|(?:openai|x)-[a-z0-9-]+"
+    r"(?i)authorization|api-key|content-type|accept|idempotency-key|last-event-id|(?:openai|everthread|x)-[a-z0-9-]+"
 )
 MAX_HEADERS = 64
 EXPOSED = ", ".join(

@@ -31,7 +31,10 @@ class Claims(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """`run_lifetime` in seconds. `health` tells of each part: None where it is well, else why not."""
+    """`run_lifetime` in seconds. `health` tells of each part: None where it is well, else why not.
+
+    `busy`: whether threads with an active run reject or queue what comes, where a request does not say.
+    """
 
     pool: Pool
     writer: Writer
@@ -46,6 +49,7 @@ class Deps:
     strict_beta: bool
     run_lifetime: int
     health: Callable[[], Awaitable[Mapping[str, str | None]]]
+    busy: str = "reject"
 
 
 DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

@@ -28,6 +28,7 @@ from events.thread_commands import (
 from projections import assistants, runs, steps, threads
 from service.database import Connection
 from service.http import files
+from service.http.busy import queues
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, includes, json_body
 from service.http.limits import starting
@@ -47,7 +48,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     includes(request)
     asked = wire(request).create_run(await json_body(request))
     await files.check(request, named_in(asked))
-    return await _create(request, request.match_info["thread_id"], asked, thread=None)
+    return await _create(request, request.match_info["thread_id"], asked, thread=None, queue=queues(request))
 
 
 async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
@@ -77,11 +78,13 @@ async def cancel(request: web.Request) -> web.Response:
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
     before: list[Run] = []
 
-    async def command(db: Connection) -> CancelRun:
-        before[:] = [await _read(request, db)]
-        return CancelRun(run_id, before[0].status)
+    with deps(request).claims.offer() as claim:
 
-    written = await deps(request).writer.thread(origin(request), thread_id, command)
+        async def command(db: Connection) -> CancelRun:
+            before[:] = [await _read(request, db)]
+            return CancelRun(run_id, before[0].status, claim)
+
+        written = await deps(request).writer.thread(origin(request), thread_id, command)
     return _polled(request, _as_of(before[0], written.recorded, e.RunCancelling))
 
 
@@ -115,7 +118,7 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def _create(
-    request: web.Request, thread_id: str, asked: RunRequest, thread: CreateThread | None
+    request: web.Request, thread_id: str, asked: RunRequest, thread: CreateThread | None, *, queue: bool = False
 ) -> web.StreamResponse:
     settings = await _settings(request, asked)
     run_id = new_id("run")
@@ -123,7 +126,7 @@ async def _create(
     with deps(request).feed.watch(thread_id) as watcher:
         with deps(request).claims.offer(settings.tools) as claim:
             messages, lifetime = asked.additional_messages, deps(request).run_lifetime
-            command = CreateRun(run_id, settings, messages, lifetime, claim, thread)
+            command = CreateRun(run_id, settings, messages, lifetime, claim, thread, queue)
             async with starting(request):
                 written = await deps(request).writer.thread(origin(request), thread_id, command)
         if asked.stream:

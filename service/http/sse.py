@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import structlog
@@ -12,13 +12,18 @@ from aiohttp import web
 
 from events.event import Recorded
 from events.objects import Run, Step
-from service.database import DATABASE_ERRORS
+from service.database import DATABASE_ERRORS, Pool
 from service.feed import Item, Lagging, Watcher, tail
 from service.http.deps import REQUEST_ID, deps, wire
 from service.http.frame import WRITE_TIMEOUT, headers
 from service.wire.stream import RunStream
 
 log = structlog.get_logger()
+
+# Seconds of silence after which a stream says that it is still there, to proxies and clients that would give it up: a
+# run may wait long for its turn, or for its model. Parsers of server-sent events ignore comments.
+QUIET = 15.0
+STILL_THERE = b": still there\n\n"
 
 
 class ClientGone(Exception):
@@ -64,14 +69,25 @@ async def _stream(
 ) -> None:
     """Writes frames until the run's end; where the stream cannot go on, an error is its last. Raises ClientGone."""
     try:
-        if await _write(response, stream, list(first)):
-            return
-        async for items in tail(watcher, deps(request).pool, first[-1].version):
+        spoke = time.monotonic()
+        async for items in _batches(watcher, deps(request).pool, first):
             if await _write(response, stream, items):
+                spoke = time.monotonic()
+            elif time.monotonic() - spoke >= QUIET:
+                spoke = time.monotonic()
+                await _send(response, STILL_THERE)
+            if stream.finished:
                 return
     except (Lagging, *DATABASE_ERRORS) as error:
         log.warning("a stream broke", error=type(error).__name__)
         await _send(response, stream.error("The stream broke. Please retrieve the run.", "server_error", None))
+
+
+async def _batches(watcher: Watcher, pool: Pool, first: Sequence[Recorded[Any]]) -> AsyncIterator[Sequence[Item]]:
+    """What the stream begins with, and then what comes."""
+    yield first
+    async for items in tail(watcher, pool, first[-1].version):
+        yield items
 
 
 _HEADERS = {
@@ -82,11 +98,11 @@ _HEADERS = {
 
 
 async def _write(response: web.StreamResponse, stream: RunStream, items: Sequence[Item]) -> bool:
-    """All frames of a batch in one write. Returns whether the stream has ended."""
+    """All frames of a batch in one write. Returns whether there were any."""
     frames = [frame for item in items for frame in stream.feed(item)]
     if frames:
         await _send(response, b"".join(frames))
-    return stream.finished
+    return bool(frames)
 
 
 async def _send(response: web.StreamResponse, data: bytes) -> None:

@@ -36,7 +36,7 @@ class Asking:
         Raises OutOfPrompt, and what the database raises.
         """
         info = self._model.info(run.model)
-        entries = await history.load(self._pool, self._project_id, run, info.context_window)
+        entries = await history.load(self._pool, run, info.context_window)
         if info.vision and self._images is not None:
             entries = await self._images.shown(self._project_id, entries)
         spent = state.usage

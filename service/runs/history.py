@@ -1,10 +1,14 @@
-"""Reads a thread's history for a prompt: no more of it than a model's window could hold."""
+"""Reads a thread's history for a prompt: no more of it than a model's window could hold.
+
+The order is that of a conversation, not of the stream: a message that a client wrote while a run worked comes behind
+what the run answered, and is for the runs created later. So a run's prompt is the same however often it is made.
+"""
 
 from __future__ import annotations
 
-from events.objects import Message, Run
+from events.objects import Message, Run, Step
 from projections import messages, steps
-from projections.rows import Cursor
+from projections.rows import Place
 from service.database import Pool
 from service.runs.prompt import IMAGE_TOKENS, PER_MESSAGE, Entry
 
@@ -12,34 +16,42 @@ PAGE = 200
 MAX_STEPS = 1000
 # Characters of text that no window of `window` tokens can exceed by more than this factor; older text is not read.
 CHARACTERS_PER_TOKEN = 8
+_BEGINNING: Place = (0, 0)
 
 
-async def load(pool: Pool, project_id: str, run: Run, window: int) -> list[Entry]:
-    """The newest messages and tool_calls steps of the run's thread, and its very first message. Window in tokens."""
+async def load(pool: Pool, run: Run, window: int) -> list[Entry]:
+    """The newest messages and tool_calls steps that the run may read, and the thread's very first message.
+
+    Numbered in their order. Window in tokens.
+    """
     newest = (
         run.truncation_strategy.get("last_messages") if run.truncation_strategy["type"] == "last_messages" else None
     )
+    first: tuple[Place, Message] | None = None
     async with pool.acquire() as db:
-        found: list[Entry] = []
-        characters, others, position = 0, 0, None
+        found: list[tuple[Place, Message | Step]] = []
+        characters, others = 0, 0
+        place: Place | None = None
         while newest is None or others < newest:
             # What the run itself has said comes on top, or it would push out the question that it answers.
             wanted = PAGE if newest is None else min(PAGE, newest - others)
-            page = await messages.newest(db, run.thread_id, position, wanted)
+            page = await messages.newest(db, run.thread_id, run.id, place, wanted)
             found += page
             others += sum(message.run_id != run.id for _, message in page)
             characters += sum(_length(message) for _, message in page)
             if len(page) < wanted:
                 break
-            position = page[-1][0]
+            place = page[-1][0]
             if characters > window * CHARACTERS_PER_TOKEN:
-                first = await messages.page(db, project_id, run.thread_id, Cursor(limit=1, order="asc"))
-                found += [(0, message) for message in first.items if message.id not in {m.id for _, m in found}]
+                first = await messages.first(db, run.thread_id)
                 break
-        oldest = min((position for position, _ in found if position), default=0)
-        since = oldest if newest is not None or position is not None else 0
+        oldest = min((place for place, _ in found), default=_BEGINNING)
+        since = oldest if newest is not None or place is not None else _BEGINNING
         found += await steps.with_calls_since(db, run.thread_id, since, MAX_STEPS)
-    return found
+    if first is not None and first[1].id not in {entry.id for _, entry in found}:
+        found.append(first)
+    found.sort(key=lambda placed: placed[0])
+    return list(enumerate((entry for _, entry in found), start=1))
 
 
 def _length(message: Message) -> int:

@@ -174,7 +174,8 @@ class Supervisor:
                 overdue = await runs.overdue(db, at - EXPIRY_GRACE, SCAN_LIMIT)
             if run not in overdue:
                 return
-        await self._try(run, ExpireRun(run.run_id))
+        with self.offer() as claim:
+            await self._try(run, ExpireRun(run.run_id, claim))
 
     async def _claim(self, run: runs.ActiveRun) -> None:
         await self._try(run, ClaimRun(run.run_id, self._peers.process, run.process))
@@ -196,7 +197,7 @@ class Supervisor:
         run: Run | None = None
         ours: tuple[int, int] | None = None
         for entry in recorded:
-            if isinstance(entry.event, e.RunCreated):
+            if isinstance(entry.event, e.RunCreated) and entry.event.run_id == state.run.id:
                 run = opened_run(entry)
             elif isinstance(entry.event, e.ModelCallStarted):
                 ours = (entry.event.call, entry.event.attempt)

@@ -110,9 +110,11 @@ class RunStream:
 
     def _run_changed(self, item: Recorded[Any]) -> list[bytes]:
         patch = run_patch(item)
-        if patch is None or self._run is None or isinstance(item.event, e.RunModified):
+        if patch is None or self._run is None:
             return []
         self._run = replace(self._run, **patch)
+        if isinstance(item.event, e.RunModified | e.RunAdmitted):
+            return []
         shown = self._wire.run(self._run, streamed=True)
         run_frame = frames.frame(f"thread.run.{shown['status']}", shown)
         if not isinstance(item.event, _PAUSES_OR_ENDS):

@@ -1,6 +1,9 @@
 -- name: insert
-INSERT INTO messages (thread_id, message_id, project_id, position, run_id, body)
-SELECT $1, message_id, $2, position, run_id, body::json
+-- What a run wrote has its run's place.
+INSERT INTO messages (thread_id, message_id, project_id, position, run_id, place, body)
+SELECT $1, message_id, $2, position, run_id,
+    (SELECT runs.position FROM runs WHERE thread_id = $1 AND runs.run_id = new.run_id),
+    body::json
 FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[]) AS new (message_id, position, run_id, body);
 
 -- name: lock
@@ -40,7 +43,15 @@ ORDER BY position DESC
 LIMIT $6;
 
 -- name: newest
-SELECT position, body FROM messages
-WHERE thread_id = $1 AND NOT deleted AND ($2::bigint IS NULL OR position < $2)
-ORDER BY position DESC
-LIMIT $3;
+SELECT COALESCE(place, position) AS place, position, body FROM messages
+WHERE thread_id = $1 AND NOT deleted
+  AND COALESCE(place, position) <= (SELECT runs.position FROM runs WHERE thread_id = $1 AND run_id = $2)
+  AND ($3::bigint IS NULL OR (COALESCE(place, position), position) < ($3, $4::bigint))
+ORDER BY COALESCE(place, position) DESC, position DESC
+LIMIT $5;
+
+-- name: first
+SELECT COALESCE(place, position) AS place, position, body FROM messages
+WHERE thread_id = $1 AND NOT deleted
+ORDER BY COALESCE(place, position), position
+LIMIT 1;

@@ -6,7 +6,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 UPDATE runs
 SET progress = progress || $3,
     status = COALESCE($4, status),
-    process = CASE WHEN $5 THEN $6 ELSE process END
+    process = CASE WHEN $5 THEN $6 ELSE process END,
+    expires_at = COALESCE($7, expires_at)
 WHERE thread_id = $1 AND run_id = $2;
 
 -- name: delete_all
@@ -57,5 +58,6 @@ LIMIT $3;
 -- name: unowned (a declared fan-out: the supervisor's)
 SELECT thread_id, run_id, project_id, process FROM runs
 WHERE status IN ('queued', 'in_progress', 'cancelling') AND (process IS NULL OR NOT process = ANY ($1::integer[]))
+  AND expires_at IS NOT NULL
 ORDER BY expires_at
 LIMIT $2;

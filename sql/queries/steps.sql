@@ -33,7 +33,8 @@ ORDER BY position DESC
 LIMIT $6;
 
 -- name: with_calls_since
-SELECT position, body, progress FROM steps
-WHERE thread_id = $1 AND position >= $2 AND body ->> 'type' = 'tool_calls'
-ORDER BY position DESC
+SELECT runs.position AS place, steps.position, steps.body, steps.progress
+FROM steps JOIN runs USING (thread_id, run_id)
+WHERE thread_id = $1 AND steps.position >= $2 AND steps.body ->> 'type' = 'tool_calls'
+ORDER BY steps.position DESC
 LIMIT $3;

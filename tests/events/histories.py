@@ -109,14 +109,14 @@ class World:
             self._submit,
             self._executor,
             self._cancel,
-            lambda: ExpireRun(self._run_id()),
+            lambda: ExpireRun(self._run_id(), self._claim()),
             lambda: ClaimRun(self._run_id(), self._process(), self.random.choice((None, *PROCESSES))),
         ]
         return [*rare, DeleteThread] if self.random.random() < 0.1 else rare
 
     def _likely(self, run: RunState) -> list[Callable[[], ThreadCommand]]:
         if run.status == "requires_action":
-            return [self._submit, self._submit, lambda: ExpireRun(run.id), self._cancel]
+            return [self._submit, self._submit, lambda: ExpireRun(run.id, self._claim()), self._cancel]
         if run.process is None:
             return [lambda: ClaimRun(run.id, self._process(), None)]
         return [self._executor, self._executor, lambda: ClaimRun(run.id, self._process(), run.process)]
@@ -139,7 +139,10 @@ class World:
         return NewMessage(self._id("msg"), self.random.choice(("user", "user", "assistant")), content, attachments, {})
 
     def _add(self) -> AddMessage:
-        return AddMessage(self._message())
+        return AddMessage(self._message(), self._queue())
+
+    def _queue(self) -> bool:
+        return self.random.random() < 0.5
 
     def _modify(self) -> ModifyThread:
         return ModifyThread({"metadata": {"n": str(self._made)}})
@@ -156,7 +159,8 @@ class World:
         budget = self.random.choice((None, None, 20))
         settings = replace(SETTINGS, instructions=self.random.choice((None, "Be brief.")), max_completion_tokens=budget)
         messages = [self._message() for _ in range(self.random.randrange(2))]
-        return CreateRun(self._id("run"), settings, messages, self.random.choice(self._lifetimes), self._claim())
+        lifetime = self.random.choice(self._lifetimes)
+        return CreateRun(self._id("run"), settings, messages, lifetime, self._claim(), queue=self._queue())
 
     def _claim(self) -> Claim | None:
         return self.random.choice((None, Claim(self._process(), None), Claim(self._process(), self._call_ids())))
@@ -169,7 +173,8 @@ class World:
 
     def _run_id(self) -> str:
         active = [self.state.run.id] * 3 if self.state.run else []
-        return self.random.choice([*active, *self.runs, "run_none"])
+        waiting = [one.run.id for one in self.state.waiting]
+        return self.random.choice([*active, *waiting, *self.runs, "run_none"])
 
     def _modify_run(self) -> ModifyRun:
         id = self._run_id()
@@ -177,7 +182,7 @@ class World:
 
     def _cancel(self) -> CancelRun:
         id = self._run_id()
-        return CancelRun(id, self.runs.get(id))
+        return CancelRun(id, self.runs.get(id), self._claim())
 
     def _submit(self) -> SubmitToolOutputs:
         id, run = self._run_id(), self.state.run

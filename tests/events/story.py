@@ -111,8 +111,8 @@ def message(text: str = "Hi", id: str = "msg_user", role: e.Role = "user") -> Ne
     return NewMessage(id, role, ({"type": "text", "text": {"value": text, "annotations": []}},), (), {})
 
 
-def add(text: str = "Hi", id: str = "msg_user", role: e.Role = "user") -> AddMessage:
-    return AddMessage(message(text, id, role))
+def add(text: str = "Hi", id: str = "msg_user", role: e.Role = "user", queue: bool = False) -> AddMessage:
+    return AddMessage(message(text, id, role), queue)
 
 
 def ids(suffix: str = "1") -> CallIds:
@@ -124,9 +124,13 @@ def claim(process: int = 1, first: str | None = "1") -> Claim:
 
 
 def run(
-    run_id: str = "run_1", claim: Claim | None = None, messages: Sequence[NewMessage] = (), **settings: Any
+    run_id: str = "run_1",
+    claim: Claim | None = None,
+    messages: Sequence[NewMessage] = (),
+    queue: bool = False,
+    **settings: Any,
 ) -> CreateRun:
-    return CreateRun(run_id, replace(SETTINGS, **settings), messages, LIFETIME, claim)
+    return CreateRun(run_id, replace(SETTINGS, **settings), messages, LIFETIME, claim, queue=queue)
 
 
 def take(process: int = 1, dead: int | None = None, run_id: str = "run_1") -> ClaimRun:
@@ -169,12 +173,12 @@ def submit(
     return SubmitToolOutputs(run_id, status, outputs, claim)
 
 
-def cancel(status: RunStatus | None = None, run_id: str = "run_1") -> CancelRun:
-    return CancelRun(run_id, status)
+def cancel(status: RunStatus | None = None, run_id: str = "run_1", claim: Claim | None = None) -> CancelRun:
+    return CancelRun(run_id, status, claim)
 
 
-def expire(run_id: str = "run_1") -> ExpireRun:
-    return ExpireRun(run_id)
+def expire(run_id: str = "run_1", claim: Claim | None = None) -> ExpireRun:
+    return ExpireRun(run_id, claim)
 
 
 def queued() -> Story:
@@ -195,6 +199,11 @@ def waiting(*call_ids: str) -> Story:
 def cancelling() -> Story:
     """A run cancelled while its model call is open."""
     return given(CREATE, run(claim=claim()), cancel())
+
+
+def crowded() -> Story:
+    """A run whose first model call is open, and run_2 and run_3 that wait behind it."""
+    return given(CREATE, run(claim=claim()), run("run_2", queue=True), run("run_3", queue=True))
 
 
 def done() -> Story:

@@ -14,6 +14,7 @@ from events import codec
 from events import thread_events as e
 from events.errors import DomainError
 from events.event import SCHEMA_VERSION
+from events.queue_decide import MAX_WAITING_RUNS
 from events.run_table import TERMINAL
 from events.thread_state import ThreadState, evolve
 from tests.events.histories import World
@@ -21,8 +22,9 @@ from tests.events.orderly import problems
 from tests.events.story import CREATE, Story, add, claim, finish, run
 
 STATE = TypeAdapter(ThreadState)
-# A state is a run with its ids and the open call's; whatever has happened, it stays within this.
+# A state is a run with its ids and the open call's, and those that wait; whatever has happened, it stays within this.
 MAX_STATE = 1500
+MAX_WAITING = 500
 
 histories = st.builds(Random, st.integers(0, 2**32)), st.integers(1, 60)
 
@@ -71,7 +73,8 @@ def test_the_state_round_trips_and_stays_small(random: Random, length: int) -> N
     for state in states:
         stored = STATE.dump_json(state)
         assert STATE.validate_json(stored) == state
-        assert len(stored) <= MAX_STATE
+        assert len(state.waiting) <= MAX_WAITING_RUNS
+        assert len(stored) <= MAX_STATE + MAX_WAITING * len(state.waiting)
 
 
 @settings(max_examples=200, deadline=None)
@@ -82,7 +85,9 @@ def test_the_log_is_orderly(random: Random, length: int) -> None:
         raise AssertionError(problem)
     for entry, state in zip(world.log, states, strict=True):
         if isinstance(entry.event, e.RunEnd):
-            assert state.run is None
+            assert state.run is None or state.run.id != entry.event.run_id
+            assert entry.event.run_id not in {one.run.id for one in state.waiting}
+    assert world.state.run is not None or not world.state.waiting
 
 
 def test_the_state_does_not_grow_with_the_thread() -> None:

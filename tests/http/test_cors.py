@@ -14,8 +14,8 @@ from tests.http.helpers import assistant_with, thread_with
 
 PAGE = "https://app.example.com"
 ORIGIN = "Access-Control-Allow-Origin"
-# What the official client sends from a browser.
-SENT = "authorization,content-type,openai-beta,x-stainless-arch,x-stainless-retry-count,x-stainless-timeout"
+# What the official client sends from a browser, and a header of ours.
+SENT = "authorization,content-type,openai-beta,x-stainless-arch,x-stainless-retry-count,everthread-busy"
 
 
 async def preflight(client: Client, origin: str, path: str = "/assistants", headers: str = SENT) -> Mapping[str, str]:

@@ -116,7 +116,16 @@ class Process:
         if said is None:
             await self.writer.thread(ORIGIN, thread_id, add(text, f"msg_{thread_id}"))
 
-    async def begin(self, thread_id: str, *, lifetime: int = 600, run_id: str = "", **settings: Any) -> Run:
+    async def add(self, thread_id: str, text: str, message_id: str) -> None:
+        """One more message of the user, also while a run is active."""
+        async with self.pool.acquire() as db:
+            said = await _found(messages.get(db, "proj_1", thread_id, message_id))
+        if said is None:
+            await self.writer.thread(ORIGIN, thread_id, add(text, message_id, queue=True))
+
+    async def begin(
+        self, thread_id: str, *, lifetime: int = 600, run_id: str = "", queue: bool = False, **settings: Any
+    ) -> Run:
         """A run, claimed with its creation where there is room."""
         run_id = run_id or f"run_{thread_id}"
         async with self.pool.acquire() as db:
@@ -124,7 +133,8 @@ class Process:
         if made is None:
             whole = replace(SETTINGS, **settings)
             with self.supervisor.offer(whole.tools) as claim:
-                await self.writer.thread(ORIGIN, thread_id, CreateRun(run_id, whole, (), lifetime, claim))
+                command = CreateRun(run_id, whole, (), lifetime, claim, queue=queue)
+                await self.writer.thread(ORIGIN, thread_id, command)
         return made or await self.run(thread_id, run_id)
 
     async def answer(self, run: Run) -> None:
@@ -174,6 +184,15 @@ class Process:
     async def settled(self, thread_id: str, run_id: str = "") -> Run:
         """The run once it has ended or waits for its client."""
         await self.until(thread_id, lambda state: state.run is None or state.run.status == "requires_action")
+        return await self.run(thread_id, run_id)
+
+    async def over(self, thread_id: str, run_id: str) -> Run:
+        """The run once it has ended, whoever waits behind it."""
+
+        def ended(state: ThreadState) -> bool:
+            return run_id not in {run.id for run in (state.run, *(one.run for one in state.waiting)) if run}
+
+        await self.until(thread_id, ended)
         return await self.run(thread_id, run_id)
 
 

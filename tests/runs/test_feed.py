@@ -42,7 +42,7 @@ async def until(items: AsyncIterator[list[Any]], enough: Callable[[list[Any]], b
     async with asyncio.timeout(WAIT_S):
         async for some in items:
             found += some
-            if enough(found):
+            if found and enough(found):
                 break
     return found
 

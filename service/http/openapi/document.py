@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
+from service.http.busy import HEADER, VALUES
 from service.http.openapi import samples
 from service.http.openapi.operations import OPERATIONS, Model, Operation
 from service.wire.fields import DEFAULT_PAGE, MAX_METADATA_VALUE, MAX_PAGE
@@ -150,7 +151,10 @@ def _in_header(told: Operation) -> list[Json]:
     if not told.versions:
         return []
     betas = [_BETAS[one] for one in told.versions]
-    return [{"name": "OpenAI-Beta", "in": "header", "required": True, "schema": {"enum": betas}}]
+    found: list[Json] = [{"name": "OpenAI-Beta", "in": "header", "required": True, "schema": {"enum": betas}}]
+    if told.busy:
+        found.append({"name": HEADER, "in": "header", "schema": {"enum": list(VALUES)}})
+    return found
 
 
 def _names() -> dict[Model, str]:

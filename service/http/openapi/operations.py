@@ -20,7 +20,8 @@ Query = Literal["page", "files", "run_id", "include", "filters"]
 class Operation:
     """`body` is v2's and v1's model; `answer` a name of `samples`, of JSON unless `media` says otherwise.
 
-    `versions`: those of the API that have it; without any it needs no OpenAI-Beta header.
+    `versions`: those of the API that have it; without any it needs no OpenAI-Beta header. `busy`: it takes the header
+    Everthread-Busy.
     """
 
     summary: str
@@ -33,6 +34,7 @@ class Operation:
     form: Model | None = None
     raw: dict[str, Any] | None = None
     open: bool = False
+    busy: bool = False
 
 
 def _same(model: Model) -> tuple[Model, Model]:
@@ -74,7 +76,7 @@ OPERATIONS: dict[str, Operation] = {
     f"GET {_ONE_T}": Operation("Retrieve a thread", "Thread"),
     f"POST {_ONE_T}": Operation("Modify a thread", "Thread", (requests.ThreadChange, requests.MetadataChange)),
     f"DELETE {_ONE_T}": Operation("Delete a thread", "DeletedThread"),
-    f"POST {_M}": Operation("Add a message to a thread", "Message", (messages.Message, messages.MessageV1)),
+    f"POST {_M}": Operation("Add a message to a thread", "Message", (messages.Message, messages.MessageV1), busy=True),
     f"GET {_M}": Operation("List a thread's messages", "MessageList", query=("page", "run_id")),
     f"GET {_ONE_M}": Operation("Retrieve a message", "Message"),
     f"POST {_ONE_M}": Operation("Modify a message's metadata", "Message", _CHANGE),
@@ -85,7 +87,7 @@ OPERATIONS: dict[str, Operation] = {
         "Create a thread and run it", "Run", (requests.ThreadAndRun, requests.ThreadAndRunV1), streams=True
     ),
     f"POST {_R}": Operation(
-        "Run an assistant on a thread", "Run", (requests.Run, requests.RunV1), ("include",), streams=True
+        "Run an assistant on a thread", "Run", (requests.Run, requests.RunV1), ("include",), streams=True, busy=True
     ),
     f"GET {_R}": Operation("List a thread's runs", "RunList", query=("page",)),
     f"GET {_ONE_R}": Operation("Retrieve a run", "Run"),
