@@ -136,3 +136,31 @@ setup_sdks() {
     for version in 1.20.0 1.65.5 3.54.0; do setup_sdk "$version"; done
     for version in 4.36.0 7.57.0; do setup_npm_sdk "$version"; done
 }
+
+# setup_sandbox: what code_interpreter and the parsers of documents run in: bubblewrap, and a Python that any user can
+# read. Where either cannot be had the server runs without, and says so; what failed is tried again when the lock changes.
+setup_sandbox() {
+    stamp=$ROOT/.venv/.stamp-sandbox
+    state=$(state_of "$ROOT/service/tools/sandbox/packages.lock")
+    folder=$(sed -n 2p "$stamp" 2>/dev/null || true)
+    known=$(sed -n 1p "$stamp" 2>/dev/null || true)
+    if [ "$known" != "$state" ]; then
+        command -v bwrap >/dev/null 2>&1 || install_bubblewrap
+    fi
+    command -v bwrap >/dev/null 2>&1 ||
+        say "code_interpreter is off: bubblewrap is missing (on Debian and Ubuntu: sudo apt-get install bubblewrap)"
+    if [ "$known" != "$state" ] || { [ -n "$folder" ] && [ ! -e "$folder/complete" ]; }; then
+        prepare_uv
+        say "Making the Python of the sandbox (once a version; half a minute, 800 MB) …"
+        folder=$(cd / && UV=$UV "$ROOT/.venv/bin/python" -m service.tools.sandbox.install) || folder=
+        printf '%s\n%s\n' "$state" "$folder" >"$stamp"
+    fi
+}
+
+install_bubblewrap() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || return 0
+    say "Installing bubblewrap …"
+    get="env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=0 -o Acquire::http::Timeout=10"
+    $get install --no-install-recommends bubblewrap >/dev/null 2>&1 ||
+        { $get update >/dev/null 2>&1 && $get install --no-install-recommends bubblewrap >&2; } || true
+}

@@ -1,0 +1,110 @@
+"""The frames between the server and a sandbox: pure, and strict with what comes from inside.
+
+Two big-endian 32-bit lengths, a JSON object, bytes. What comes from inside may be forged: lengths are checked before
+anything is kept, and a frame that is not exactly one of those below breaks the session.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+MAX_HEAD = 64 * 1024
+MAX_PAYLOAD = 1024 * 1024
+CHUNK = 256 * 1024  # what one of our own frames carries
+MOST_FILES = 100
+_LENGTHS = struct.Struct(">II")
+
+
+class BadFrame(Exception):
+    """What came is no frame of ours."""
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Ready(_Frame):
+    kind: Literal["ready"]
+
+
+class ImagePart(_Frame):
+    """A piece of an image; `last` ends it."""
+
+    kind: Literal["image"]
+    mime: Literal["image/png", "image/jpeg"]
+    last: bool
+
+
+class File(_Frame):
+    path: str = Field(min_length=1, max_length=1024)
+    size: int = Field(ge=0)
+
+
+class Finished(_Frame):
+    """A call is over. `untold` counts changed files past the first MOST_FILES."""
+
+    kind: Literal["done"]
+    failed: bool
+    files: list[File] = Field(max_length=MOST_FILES)
+    untold: int = Field(ge=0)
+
+
+class Data(_Frame):
+    kind: Literal["data"]
+
+
+class End(_Frame):
+    kind: Literal["end"]
+
+
+class Refused(_Frame):
+    kind: Literal["refused"]
+    why: str = Field(max_length=1024)
+
+
+FromInside = Ready | ImagePart | Finished | Data | End | Refused
+_ADAPTER: TypeAdapter[FromInside] = TypeAdapter(Annotated[FromInside, Field(discriminator="kind")])
+
+
+def encode(head: dict[str, Any], payload: bytes = b"") -> bytes:
+    """A frame to the inside."""
+    text = json.dumps(head).encode()
+    return _LENGTHS.pack(len(text), len(payload)) + text + payload
+
+
+class Reader:
+    """Takes bytes as they come, gives frames as they are whole. It never holds more than one frame of the largest."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        self._held += data
+
+    @property
+    def room(self) -> int:
+        """How many bytes may be fed before `next` must be asked: never 0."""
+        return _LENGTHS.size + MAX_HEAD + MAX_PAYLOAD - len(self._held)
+
+    def next(self) -> tuple[FromInside, bytes] | None:
+        """The next whole frame, or None. Raises BadFrame."""
+        if len(self._held) < _LENGTHS.size:
+            return None
+        head, payload = _LENGTHS.unpack_from(self._held)
+        if head > MAX_HEAD or payload > MAX_PAYLOAD:
+            raise BadFrame("a frame is longer than any of ours")
+        end = _LENGTHS.size + head + payload
+        if len(self._held) < end:
+            return None
+        start = _LENGTHS.size + head
+        try:
+            frame = _ADAPTER.validate_json(bytes(self._held[_LENGTHS.size : start]))
+        except ValidationError:
+            raise BadFrame("a frame is none of ours") from None
+        data = bytes(self._held[start:end])
+        del self._held[:end]
+        return frame, data

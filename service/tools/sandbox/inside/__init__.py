@@ -1,0 +1,1 @@
+"""What runs inside the sandbox. It is read as text and handed in; nothing here is imported by Everthread."""
