@@ -44,7 +44,8 @@ def test_listed_calls_pass_and_others_do_not() -> None:
     denied = {
         "socket": 41, "connect": 42, "bind": 49, "ptrace": 101, "mount": 165, "umount2": 166, "pivot_root": 155,
         "chroot": 161, "setns": 308, "unshare": 272, "bpf": 321, "keyctl": 250, "memfd_create": 319, "userfaultfd": 323,
-        "shmget": 29,        "process_vm_readv": 310, "process_vm_writev": 311, "perf_event_open": 298, "io_uring_setup": 425,
+        "shmget": 29,
+        "process_vm_readv": 310, "process_vm_writev": 311, "perf_event_open": 298, "io_uring_setup": 425,
         "pidfd_getfd": 438, "mknod": 133, "mknodat": 259, "setuid": 105, "init_module": 175, "kexec_load": 246,
         "open_by_handle_at": 304, "fsopen": 430, "move_mount": 429, "open_tree": 428, "mount_setattr": 442,
     }  # fmt: skip
