@@ -48,7 +48,8 @@ async def send(client: Client, body: bytes | AsyncIterator[bytes], path: str = "
         **headers,
     }
     async with client.session.post(client.base_url + path, data=body, headers=sent) as response:
-        return Answer(response.status, orjson.loads(await response.read()), response.headers)
+        answer = Answer(response.status, orjson.loads(await response.read()), response.headers)
+    return client.checked("POST", path, sent, answer)
 
 
 async def upload(client: Client, content: bytes = b"Hello.", purpose: str = "assistants", **head: str) -> Any:

@@ -41,7 +41,16 @@ _KINDS = {
     "thread.run": "RunObject",
     "thread.run.step": "RunStepObject",
     "thread.run.step.delta": "RunStepDeltaObject",
+    "file": "OpenAIFile",
+    "file.deleted": "DeleteFileResponse",
+    "assistant.file": "AssistantFileObject",
+    "assistant.file.deleted": "DeleteAssistantFileResponse",
+    "thread.message.file": "MessageFileObject",
+    "upload": "Upload",
+    "upload.part": "UploadPart",
 }
+# Where an object's own name is not its kind's.
+_CALLED = {"file.deleted": "file"}
 # The last word of a path that is an operation's or a collection's → the object in its answer; lists hold the same.
 _ANSWERS: list[tuple[str, str]] = [
     (r"/assistants(/[^/]+)?", "assistant"),
@@ -49,6 +58,11 @@ _ANSWERS: list[tuple[str, str]] = [
     (r"/threads/[^/]+/messages(/[^/]+)?", "thread.message"),
     (r"/threads/runs|/threads/[^/]+/runs(/[^/]+(/cancel|/submit_tool_outputs)?)?", "thread.run"),
     (r"/threads/[^/]+/runs/[^/]+/steps(/[^/]+)?", "thread.run.step"),
+    (r"/files(/[^/]+)?", "file"),
+    (r"/assistants/[^/]+/files(/[^/]+)?", "assistant.file"),
+    (r"/threads/[^/]+/messages/[^/]+/files(/[^/]+)?", "thread.message.file"),
+    (r"/uploads(/[^/]+/(complete|cancel))?", "upload"),
+    (r"/uploads/[^/]+/parts", "upload.part"),
 ]
 LIST_KEYS = ["object", "data", "first_id", "last_id", "has_more"]
 ERROR_KEYS = ["message", "type", "param", "code"]
@@ -93,6 +107,10 @@ def _problems_of_error(body: Any) -> list[str]:
 
 
 def _problems_of_list(version: str, kind: str, body: Any) -> list[str]:
+    if (version, kind) == ("v1", "file"):  # has no pages
+        if list(body) != ["object", "data"]:
+            return [f"a list with {list(body)}"]
+        return [one for item in body["data"] for one in _problems(version, kind, item, rest=True)]
     if list(body) != LIST_KEYS or not isinstance(body["has_more"], bool):
         return [f"a list with {list(body)}"]
     ids = [one["id"] for one in body["data"]] or [None]
@@ -102,8 +120,10 @@ def _problems_of_list(version: str, kind: str, body: Any) -> list[str]:
 
 
 def _problems(version: str, kind: str, value: Any, *, rest: bool = False) -> list[str]:
-    if not isinstance(value, dict) or value.get("object") != kind:
+    if not isinstance(value, dict) or value.get("object") != _CALLED.get(kind, kind):
         return [f"no {kind}: {value}"]
+    if _KINDS[kind] not in _closed_document(version):
+        return [f"{version} knows no {kind}"]
     errors = _validator(version, _KINDS[kind], rest).iter_errors(value)
     return [f"{kind}{error.json_path[1:]}: {error.message[:300]}" for error in errors]
 

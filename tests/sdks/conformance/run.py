@@ -12,8 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,12 +21,12 @@ from typing import Any
 import orjson
 
 from tests.client import KEY
+from tests.running import running
 from tests.scripted import ScriptedServer
 from tests.sdks.conformance.scenarios import SCENARIOS, SDKS, Scenario
 
 HERE = Path(__file__).parent
 VENVS = HERE.parent.parent.parent / ".venvs"
-START_S = 120.0
 SDK_S = 300.0  # for all scenarios of one SDK, on a busy machine
 
 
@@ -66,32 +65,6 @@ def _command(sdk: str) -> tuple[str, ...]:
     if sdk.startswith("pypi-"):
         return (str(_folder(sdk) / "bin" / "python"), "-W", "ignore", str(HERE / "python" / "main.py"))
     return ("node", str(HERE / "javascript" / "main.mjs"), str(_folder(sdk)))
-
-
-@asynccontextmanager
-async def running(**settings: str) -> AsyncIterator[tuple[str, ScriptedServer]]:
-    """The base URL of a server process with these settings, and the model server behind it."""
-    async with ScriptedServer() as model:
-        own = {key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")}
-        ours = {"API_KEY": KEY, "MODEL_BASE_URL": model.base_url, "LOG_LEVEL": "error"}
-        environment = {**own, **{f"EVERTHREAD_{name}": value for name, value in ours.items()}, **settings}
-        command = (sys.executable, "-m", "service.cli", "serve", "--port", "0")
-        pipe = asyncio.subprocess.PIPE
-        server = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe)
-        try:
-            yield await asyncio.wait_for(_announced(server), START_S), model
-        finally:
-            if server.returncode is None:
-                server.terminate()
-            await asyncio.wait_for(server.wait(), START_S)
-
-
-async def _announced(server: asyncio.subprocess.Process) -> str:
-    assert server.stdout is not None
-    async for line in server.stdout:
-        if b"OPENAI_BASE_URL=" in line:
-            return line.decode().split("OPENAI_BASE_URL=", 1)[1].strip()
-    raise AssertionError("the server ended before it was ready")
 
 
 async def outcomes(sdk: str, base_url: str, model: ScriptedServer) -> list[Outcome]:

@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 
 from tests.conftest import copied_database
+from tests.running import running
 from tests.scripted import ScriptedServer
-from tests.sdks.conformance.run import HERE, missing, report, running
+from tests.sdks.conformance.run import HERE, missing, report
 from tests.sdks.conformance.scenarios import SCENARIOS, SDKS
 
 Running = tuple[str, ScriptedServer]

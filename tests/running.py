@@ -1,0 +1,40 @@
+"""A whole server in a process of its own, over a scripted model server in this one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.client import KEY
+from tests.scripted import ScriptedServer
+
+START_S = 120.0
+
+
+@asynccontextmanager
+async def running(**settings: str) -> AsyncIterator[tuple[str, ScriptedServer]]:
+    """The base URL of a server process with these settings, and the model server behind it."""
+    async with ScriptedServer() as model:
+        own = {key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")}
+        ours = {"API_KEY": KEY, "MODEL_BASE_URL": model.base_url, "LOG_LEVEL": "error"}
+        environment = {**own, **{f"EVERTHREAD_{name}": value for name, value in ours.items()}, **settings}
+        command = (sys.executable, "-m", "service.cli", "serve", "--port", "0")
+        pipe = asyncio.subprocess.PIPE
+        server = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe)
+        try:
+            yield await asyncio.wait_for(_announced(server), START_S), model
+        finally:
+            if server.returncode is None:
+                server.terminate()
+            await asyncio.wait_for(server.wait(), START_S)
+
+
+async def _announced(server: asyncio.subprocess.Process) -> str:
+    assert server.stdout is not None
+    async for line in server.stdout:
+        if b"OPENAI_BASE_URL=" in line:
+            return line.decode().split("OPENAI_BASE_URL=", 1)[1].strip()
+    raise AssertionError("the server ended before it was ready")
