@@ -6,7 +6,7 @@ is a content with its place: which stream, which version, when, by whom and why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -23,14 +23,35 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+@dataclass(slots=True)
+class Once:
+    """What is done once however often it is asked for: the nth append to a stream under a `seed` is made once.
+
+    `places` counts this try's appends by stream.
+    """
+
+    seed: bytes
+    places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, stream_id: str) -> int:
+        """The place of the next append to this stream."""
+        found = self.places.get(stream_id, 0)
+        self.places[stream_id] = found + 1
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who caused an append: `actor` (a key's or a process's name), the request's id, and what led to it."""
+    """Who caused an append: `actor` (a key's or a process's name), the request's id, and what led to it.
+
+    With `once` the append is made unless it was made before.
+    """
 
     project_id: str
     actor: str
     request_id: str | None = None
     cause: str | None = None
+    once: Once | None = field(default=None, compare=False, repr=False)
 
 
 E = TypeVar("E", bound=Event, covariant=True)

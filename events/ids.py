@@ -8,6 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 _ALPHABET = (string.digits + string.ascii_uppercase + string.ascii_lowercase).encode()
 _LENGTH = 24
@@ -17,9 +20,44 @@ _CHARACTERS = bytes(_ALPHABET[byte % 62] for byte in range(256))
 _LEFT_OUT = bytes(range(248, 256))
 
 
+class _Minting:
+    """Ids that follow from a seed. `over` once the work that it is for has ended: tasks that it began outlive it."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed
+        self._counts: dict[str, int] = {}
+        self.over = False
+
+    def draw(self, prefix: str) -> bytes:
+        count = self._counts[prefix] = self._counts.get(prefix, 0) + 1
+        return hashlib.sha512(b"%b %b %d" % (self._seed, prefix.encode(), count)).digest()
+
+
+_minting: ContextVar[_Minting | None] = ContextVar("minting", default=None)
+
+
+@contextmanager
+def minted_from(seed: bytes) -> Iterator[None]:
+    """While it lasts, new ids follow from the seed: the nth of a prefix is the same whenever this is done again."""
+    minting = _Minting(seed)
+    token = _minting.set(minting)
+    try:
+        yield
+    finally:
+        minting.over = True
+        _minting.reset(token)
+
+
+def _determined(prefix: str) -> bytes | None:
+    minting = _minting.get()
+    return None if minting is None or minting.over else minting.draw(prefix)
+
+
 def new_id(prefix: str) -> str:
     """A fresh id, for example `new_id("run")` → `run_` and 24 base62 characters (143 random bits)."""
-    drawn = b""
+    determined = _determined(prefix)
+    # Of 64 bytes fewer than 24 characters are left with a probability below 1e-57.
+    drawn = b"" if determined is None else determined.translate(_CHARACTERS, _LEFT_OUT)
     while len(drawn) < _LENGTH:
         drawn += os.urandom(32).translate(_CHARACTERS, _LEFT_OUT)
     return f"{prefix}_{drawn[:_LENGTH].decode()}"
@@ -27,7 +65,7 @@ def new_id(prefix: str) -> str:
 
 def new_file_id() -> str:
     """`file-` and 22 base62 characters."""
-    return _file_id(os.urandom(64))
+    return _file_id(_determined("file") or os.urandom(64))
 
 
 def file_id_of(cause: str) -> str:
@@ -37,7 +75,7 @@ def file_id_of(cause: str) -> str:
 
 def new_hex_id(prefix: str) -> str:
     """For example `new_hex_id("upload")` → `upload_` and 32 hexadecimal digits."""
-    return f"{prefix}_{os.urandom(16).hex()}"
+    return f"{prefix}_{(_determined(prefix) or os.urandom(16))[:16].hex()}"
 
 
 def hex_id_of(prefix: str, cause: str) -> str:

@@ -26,6 +26,7 @@ from service.metrics import Metrics
 from service.model.base import ModelInfo
 from service.model.catalog import CatalogError
 from service.model.router import Router, open_model
+from service.once import Keeper
 from service.peers import Peers
 from service.runs.images import Images
 from service.runs.supervisor import Supervisor
@@ -81,7 +82,7 @@ async def serve(
         keys, limits = Keys(pool, api_key), Limits(pool)
         feed.listen(limits)
         writer = Writer(pool, feed)
-        async with _supervised(settings, writer, model, blobs, keys, direct_url) as supervisor:
+        async with _supervised(settings, writer, model, blobs, keys, direct_url) as (supervisor, once):
             deps = Deps(
                 pool=pool,
                 writer=writer,
@@ -91,6 +92,7 @@ async def serve(
                 blobs=blobs,
                 keys=keys,
                 limits=limits,
+                once=once,
                 metrics=metrics,
                 metrics_open=settings.metrics == "open",
                 strict_beta=settings.beta == "strict",
@@ -117,7 +119,7 @@ async def _traces(stack: AsyncExitStack, feed: Feed) -> Traces | None:
 @asynccontextmanager
 async def _supervised(
     settings: Settings, writer: Writer, model: Router, blobs: Blobs, keys: Keys, direct_url: str
-) -> AsyncIterator[Supervisor]:
+) -> AsyncIterator[tuple[Supervisor, Keeper]]:
     """The supervisor and this process's place among its peers, at work while the context lasts."""
     supervisor: Supervisor | None = None
 
@@ -134,9 +136,11 @@ async def _supervised(
     try:
         async with asyncio.TaskGroup() as tasks:
             sweep = Sweep(writer, blobs)
-            background = [tasks.create_task(work) for work in (peers.run(), supervisor.run(), sweep.run(), keys.run())]
+            once = Keeper(writer.pool, peers)
+            work = (peers.run(), supervisor.run(), sweep.run(), keys.run(), once.run())
+            background = [tasks.create_task(one) for one in work]
             try:
-                yield supervisor
+                yield supervisor, once
             finally:
                 for task in background:
                     task.cancel()

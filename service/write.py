@@ -31,7 +31,7 @@ from events import (
 from events.api_key import KeyCommand, KeyState
 from events.assistant import AssistantCommand, AssistantState
 from events.errors import Conflict, FileNotFound, NotFound
-from events.event import Origin, Recorded, now
+from events.event import Once, Origin, Recorded, now
 from events.file import FileCommand, FileState
 from events.project import ProjectCommand, ProjectState
 from events.thread_commands import ThreadCommand
@@ -39,7 +39,9 @@ from events.thread_state import ThreadState
 from events.upload import UploadCommand, UploadState
 from events.vector_store_commands import VectorStoreCommand
 from events.vector_store_state import VectorStoreState
+from projections.rebuild import as_of
 from projections.views import VIEWS
+from service import once
 from service.database import Connection, Pool
 from service.feed import Feed
 
@@ -127,11 +129,15 @@ THREAD: Kind[ThreadState, ThreadCommand] = Kind(
 
 @dataclass(frozen=True, slots=True)
 class Written(Generic[S]):
-    """What an append brought: its events (none where there was nothing to do) and the state behind them."""
+    """What an append brought: its events (none where there was nothing to do) and the state behind them.
+
+    `repeated`: they were appended by an earlier try of the same request, and everybody was told then.
+    """
 
     recorded: list[Recorded[Any]]
     state: S
     version: int
+    repeated: bool = False
 
 
 class Writer:
@@ -146,7 +152,9 @@ class Writer:
     ) -> Written[ThreadState]:
         """Carries out a command on a thread; see `write`. Tells the feed what was appended."""
         written = await self.write(THREAD, origin, thread_id, command)
-        if written.recorded:
+        if written.repeated:
+            self.feed.wake(thread_id)
+        elif written.recorded:
             self.feed.committed(thread_id, written.recorded, written.state)
         return written
 
@@ -179,9 +187,14 @@ class Writer:
         facts hold at the version decided on. Raises what `decide` raises, NotFound for another project's stream, and
         Conflict after MAX_ATTEMPTS.
         """
+        place = origin.once.place(stream_id) if origin.once is not None else 0
         async with self._turn(stream_id) as db:
             for _ in range(MAX_ATTEMPTS):
                 state, head = await self._load(db, kind, origin, stream_id)
+                if origin.once is not None:
+                    done = await once.effect(db, origin.once.seed, stream_id, place)
+                    if done is not None:
+                        return await _again(db, stream_id, done, command, state, head.version)
                 asked = await command(db) if callable(command) else command
                 at = now() if head.at is None else max(now(), head.at)
                 events = kind.decide(state, asked, at)
@@ -191,11 +204,26 @@ class Writer:
                 for entry in recorded:
                     state = kind.evolve(state, entry)
                 try:
-                    await self._append(db, kind, stream_id, head.version, recorded, state)
+                    await self._append(db, kind, stream_id, head.version, recorded, state, origin.once, place)
                 except store.VersionConflict:
                     continue
                 return Written(recorded, state, recorded[-1].version)
         raise Conflict(stream_id)
+
+    async def repeated(self, kind: Kind[S, C], origin: Origin, stream_id: str) -> Written[S] | None:
+        """What an earlier try of the request did to the stream; None where this one is the first to.
+
+        For requests whose checks would refuse what is done already.
+        """
+        if origin.once is None:
+            return None
+        async with self.pool.acquire() as db:
+            done = await once.effect(db, origin.once.seed, stream_id, origin.once.places.get(stream_id, 0))
+            if done is None:
+                return None
+            state, head = await self._load(db, kind, origin, stream_id)
+            self.feed.wake(stream_id)
+            return Written(await _between(db, stream_id, *done), state, head.version, repeated=True)
 
     async def load_upload(self, origin: Origin, upload_id: str) -> UploadState:
         """The upload's state as of now. Raises NotFound for another project's."""
@@ -233,12 +261,35 @@ class Writer:
         expected: int,
         recorded: Sequence[Recorded[Any]],
         state: S,
+        under: Once | None,
+        place: int,
     ) -> None:
         async with db.transaction():
             folded = kind.adapter.dump_json(state)
             await store.append(db, stream_id, kind.name, expected, recorded, folded, kind.schema)
             for project in VIEWS[kind.name]:
                 await project(db, recorded)
+            if under is not None and not await once.record(db, under.seed, place, recorded):
+                raise store.VersionConflict(stream_id)
+
+
+async def _again(
+    db: Connection, stream_id: str, done: tuple[int, int], command: C | Ask[C], state: S, version: int
+) -> Written[S]:
+    """What an earlier try of the request appended; whoever reads facts with the command finds them as they were."""
+    if callable(command):
+        async with as_of(db, stream_id, done[0] - 1):
+            await command(db)
+    return Written(await _between(db, stream_id, *done), state, version, repeated=True)
+
+
+async def _between(db: Connection, stream_id: str, first: int, last: int) -> list[Recorded[Any]]:
+    """The stream's events from the first version to the last."""
+    recorded: list[Recorded[Any]] = []
+    while len(recorded) <= last - first:
+        left = min(store.READ_PAGE, last - first + 1 - len(recorded))
+        recorded += await store.read(db, stream_id, after=first - 1 + len(recorded), limit=left)
+    return recorded
 
 
 def _noun(kind: str) -> str:

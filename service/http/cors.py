@@ -22,6 +22,7 @@ _HEADERS = re.compile(
 MAX_HEADERS = 64
 EXPOSED = ", ".join(
     (
+        "idempotent-replayed",
         "openai-organization",
         "openai-poll-after-ms",
         "openai-processing-ms",

@@ -17,6 +17,7 @@ from service.feed import Feed
 from service.keys import Keys
 from service.limits import Limits
 from service.metrics import Metrics
+from service.once import Attempt, Keeper
 from service.relay import Relay
 from service.storage.base import Blobs
 from service.wire.base import Wire
@@ -44,6 +45,7 @@ class Deps:
     blobs: Blobs
     keys: Keys
     limits: Limits
+    once: Keeper
     metrics: Metrics
     metrics_open: bool
     strict_beta: bool
@@ -57,6 +59,8 @@ REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 WIRE: web.RequestKey[Any] = web.RequestKey("wire", object)
 ORIGIN: web.RequestKey[Origin] = web.RequestKey("origin", Origin)
 KEY: web.RequestKey[ApiKey] = web.RequestKey("key", ApiKey)
+# Of a request with an Idempotency-Key.
+ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 # Headers that whatever response the request gets will carry.
 EXTRA: web.RequestKey[dict[str, str]] = web.RequestKey("extra", dict)
 

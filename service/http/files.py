@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterable
 from functools import wraps
@@ -18,7 +19,7 @@ from events.ids import new_file_id
 from events.objects import File
 from projections import files
 from projections.rows import Cursor
-from service.http.deps import REQUEST_ID, deps, origin, wire
+from service.http.deps import ATTEMPT, REQUEST_ID, deps, origin, wire
 from service.http.errors import ApiError, Handler
 from service.http.forms import received
 from service.http.frame import answer, headers
@@ -50,7 +51,9 @@ def told_twice(handler: Handler) -> Handler:
 @told_twice
 async def create(request: web.Request) -> web.Response:
     file_id = new_file_id()
-    async with received(request, "file", file_id, MAX_FILE) as form:
+    # A second try of the same request must not write over the first one's bytes.
+    blob = f"{file_id}-{os.urandom(8).hex()}" if ATTEMPT in request else file_id
+    async with received(request, "file", blob, MAX_FILE) as form:
         asked = wire(request).create_file(form.fields)
         command = CreateFile(
             filename=form.filename,
@@ -59,9 +62,11 @@ async def create(request: web.Request) -> web.Response:
             sha256=form.stored.sha256,
             content_type=form.content_type,
             expires_after=asked.expires_after,
-            blob=file_id,
+            blob=blob,
         )
-        await deps(request).writer.file(origin(request), file_id, command)
+        written = await deps(request).writer.file(origin(request), file_id, command)
+    if written.repeated:
+        await deps(request).blobs.delete([blob])
     return answer(wire(request).file(await found(request, file_id)))
 
 

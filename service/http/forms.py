@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -20,6 +21,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from events.errors import DomainError, Rejected
 from service.http.deps import deps
 from service.http.errors import ApiError
+from service.http.idempotency import settle_form
+from service.once import Answered
 from service.storage.base import Stored
 from service.wire import text
 
@@ -61,8 +64,9 @@ async def received(request: web.Request, name: str, key: str, limit: int) -> Asy
                 form = await _read(request, name, key, limit)
         except TimeoutError:
             raise ApiError(408, f"The form did not arrive within {FORM_TIMEOUT:.0f} seconds.") from None
+        await settle_form(request, [*chain(*sorted(form.fields.items())), form.filename, form.stored.sha256])
         yield form
-    except (DomainError, ApiError):
+    except (DomainError, ApiError, Answered):
         await deps(request).blobs.delete([key])
         raise
 

@@ -15,9 +15,11 @@ import orjson
 import structlog
 from aiohttp import web
 
-from service.http.deps import REQUEST_ID, deps
+from service.http.deps import ATTEMPT, KEY, REQUEST_ID, deps
 from service.http.errors import ApiError, Handler, response
 from service.http.frame import WRITE_TIMEOUT, answer, headers, json_body
+from service.http.heard import Heard
+from service.once import Kept
 from service.relay import Path, Relayed, RelayError, RelayRequest
 
 log = structlog.get_logger()
@@ -53,7 +55,7 @@ def post(path: Path) -> Handler:
         asked = _asked(path, request, await json_body(request), await request.read())
         try:
             async with _while_connected(request), deps(request).relay.post(asked) as relayed:
-                return await _relay(request, relayed)
+                return await _relay(request, relayed, len(asked.raw))
         except RelayError as error:
             return _failed(error)
         except (ClientGone, ConnectionError):
@@ -73,17 +75,42 @@ def _asked(path: Path, request: web.Request, asked: Any, raw: bytes) -> RelayReq
     return RelayRequest(path, name, asked, raw)
 
 
-async def _relay(request: web.Request, relayed: Relayed) -> web.StreamResponse:
-    """Once it has begun an answer cannot become an error: a stream ends with one, anything else breaks off."""
+async def _relay(request: web.Request, relayed: Relayed, length: int) -> web.StreamResponse:
+    """Once it has begun an answer cannot become an error: a stream ends with one, anything else breaks off.
+
+    What it used is taken from the key's limit, also where the client left; `length` is the request's, in bytes.
+    """
     sent = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), "Content-Type": relayed.content_type})
     streams = relayed.content_type.startswith(_STREAM)
     if streams:
         sent.headers.update({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
     sent.content_length = relayed.content_length
     await sent.prepare(request)
+    heard = _listener(request, length, streams)
+    try:
+        return await _send(request, relayed, sent, heard)
+    finally:
+        if heard is not None:
+            deps(request).limits.charge(request[KEY].id, heard.tokens)
+
+
+def _listener(request: web.Request, length: int, streams: bool) -> Heard | None:
+    """Nothing listens where nobody would want to know."""
+    keeps = ATTEMPT in request
+    if not keeps and request[KEY].tokens_per_minute is None:
+        return None
+    return Heard(length, streams=streams, keeps=keeps)
+
+
+async def _send(
+    request: web.Request, relayed: Relayed, sent: web.StreamResponse, heard: Heard | None
+) -> web.StreamResponse:
+    streams = relayed.content_type.startswith(_STREAM)
     last = b"\n\n"
     try:
         async for chunk in relayed.chunks:
+            if heard is not None:
+                heard.take(chunk)
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await sent.write(chunk)
             last = (last + chunk)[-2:] if len(chunk) < 2 else chunk[-2:]
@@ -97,7 +124,11 @@ async def _relay(request: web.Request, relayed: Relayed) -> web.StreamResponse:
             _break_off(request)
             return sent
         await sent.write(b"data: " + orjson.dumps({"error": dict(error.error)}) + b"\n\n")
+        await sent.write_eof()
+        return sent
     await sent.write_eof()
+    if heard is not None and heard.whole is not None:
+        request[ATTEMPT].kept = Kept(200, {"Content-Type": relayed.content_type}, heard.whole)
     return sent
 
 

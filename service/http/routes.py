@@ -10,6 +10,7 @@ from service.http import assistants, azure, cors, file_links, files, health, mes
 from service.http.deps import DEPS, Deps
 from service.http.errors import middleware
 from service.http.frame import MAX_BODY, authenticate, identify, tell_extra
+from service.http.idempotency import idempotent
 from service.http.metrics import metrics
 from service.http.openapi import pages
 from service.http.passthrough import PASSED
@@ -69,7 +70,7 @@ ROUTES = (
 
 def make_app(deps: Deps, cors_origins: Sequence[str] = (), traces: Traces | None = None) -> web.Application:
     """The aiohttp application over its dependencies."""
-    app = web.Application(middlewares=[identify, middleware, authenticate], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[identify, middleware, authenticate, idempotent], client_max_size=MAX_BODY)
     if traces is not None:
         app.middlewares.insert(1, traced(traces))
     cors.install(app, cors_origins)

@@ -25,6 +25,7 @@ from events.thread_commands import (
     RunSettings,
     SubmitToolOutputs,
 )
+from events.thread_state import ThreadState
 from projections import assistants, runs, steps, threads
 from service.database import Connection
 from service.http import files
@@ -38,7 +39,7 @@ from service.http.sse import stream_run
 from service.http.threads import creation
 from service.wire.base import RunRequest
 from service.wire.files import named_in
-from service.write import Ask
+from service.write import THREAD, Ask, Written
 
 # What poll helpers wait between two looks (BEHAVIOUR.md, "Which clients send what"): our reads are cheap and current.
 POLL_AFTER_MS = 100
@@ -120,19 +121,27 @@ async def page(request: web.Request) -> web.Response:
 async def _create(
     request: web.Request, thread_id: str, asked: RunRequest, thread: CreateThread | None, *, queue: bool = False
 ) -> web.StreamResponse:
-    settings = await _settings(request, asked)
-    run_id = new_id("run")
-    bind_contextvars(thread_id=thread_id, run_id=run_id)
     with deps(request).feed.watch(thread_id) as watcher:
-        with deps(request).claims.offer(settings.tools) as claim:
-            messages, lifetime = asked.additional_messages, deps(request).run_lifetime
-            command = CreateRun(run_id, settings, messages, lifetime, claim, thread, queue)
-            async with starting(request):
-                written = await deps(request).writer.thread(origin(request), thread_id, command)
+        written = await deps(request).writer.repeated(THREAD, origin(request), thread_id)
+        if written is None:
+            written = await _begin(request, thread_id, asked, thread, queue=queue)
         if asked.stream:
             return await stream_run(request, watcher, written.recorded)
     created = next(entry for entry in written.recorded if isinstance(entry.event, e.RunCreated))
     return _polled(request, opened_run(created))
+
+
+async def _begin(
+    request: web.Request, thread_id: str, asked: RunRequest, thread: CreateThread | None, *, queue: bool
+) -> Written[ThreadState]:
+    settings = await _settings(request, asked)
+    run_id = new_id("run")
+    bind_contextvars(thread_id=thread_id, run_id=run_id)
+    with deps(request).claims.offer(settings.tools) as claim:
+        messages, lifetime = asked.additional_messages, deps(request).run_lifetime
+        command = CreateRun(run_id, settings, messages, lifetime, claim, thread, queue)
+        async with starting(request):
+            return await deps(request).writer.thread(origin(request), thread_id, command)
 
 
 async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:

@@ -16,6 +16,7 @@ from service.database import DATABASE_ERRORS, Pool
 from service.feed import Item, Lagging, Watcher, tail
 from service.http.deps import REQUEST_ID, deps, wire
 from service.http.frame import WRITE_TIMEOUT, headers
+from service.http.idempotency import let_others_in
 from service.wire.stream import RunStream
 
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ async def stream_run(
     response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **_HEADERS})
     started = time.perf_counter()
     await response.prepare(request)
+    await let_others_in(request)
     counts = deps(request).metrics
     counts.streams += 1
     try:

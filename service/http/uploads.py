@@ -12,8 +12,9 @@ from events import upload as rules
 from events.errors import DomainError, Rejected
 from events.event import now
 from events.file import CreateFile, DeleteFile
+from events.fold import added_part
 from events.ids import file_id_of, new_hex_id
-from events.objects import File, Upload, UploadPart
+from events.objects import File, Upload
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, UploadState
 from projections import files, uploads
 from service.database import Connection
@@ -21,6 +22,7 @@ from service.http.deps import deps, origin, wire
 from service.http.forms import received
 from service.http.frame import answer, json_body
 from service.wire.base import CompletionRequest
+from service.write import UPLOAD
 
 MAX_PART = 64 * 1024**2
 
@@ -34,7 +36,9 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def add_part(request: web.Request) -> web.Response:
-    upload_id, part_id = request.match_info["upload_id"], new_hex_id("part")
+    upload_id = request.match_info["upload_id"]
+    # Always a new one, which is its bytes' key too: a second try must not write over the first one's.
+    part_id = f"part_{os.urandom(16).hex()}"
     writer = deps(request).writer
     # An upload that takes no parts refuses before the bytes come.
     rules.decide(await writer.load_upload(origin(request), upload_id), AddPart(part_id, 0, ""), now())
@@ -44,8 +48,9 @@ async def add_part(request: web.Request) -> web.Response:
             raise Rejected(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
         command = AddPart(part_id, form.stored.bytes, form.stored.sha256)
         written = await writer.upload(origin(request), upload_id, command)
-    at = written.recorded[0].seconds
-    return answer(wire(request).upload_part(UploadPart(part_id, upload_id, at, form.stored.bytes, form.stored.sha256)))
+    if written.repeated:
+        await deps(request).blobs.delete([part_id])
+    return answer(wire(request).upload_part(added_part(written.recorded[0])))
 
 
 async def complete(request: web.Request) -> web.Response:
@@ -54,6 +59,8 @@ async def complete(request: web.Request) -> web.Response:
     upload_id = request.match_info["upload_id"]
     file_id = file_id_of(upload_id)
     writer = deps(request).writer
+    if await writer.repeated(UPLOAD, origin(request), upload_id) is not None:
+        return await _shown(request, upload_id)
 
     async def command(db: Connection) -> CompleteUpload:
         parts = await uploads.parts(db, upload_id)

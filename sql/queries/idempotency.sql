@@ -1,0 +1,56 @@
+-- name: claim
+-- A key that is new, or older than is kept.
+INSERT INTO idempotency_keys (token, seed, created_at, request, body, process, claimed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $3)
+ON CONFLICT (token) DO UPDATE
+SET seed = excluded.seed, created_at = excluded.created_at, request = excluded.request, body = excluded.body,
+    process = excluded.process, claimed_at = excluded.claimed_at, status = NULL, headers = NULL, content = NULL
+WHERE idempotency_keys.created_at <= $7
+RETURNING seed;
+
+-- name: find
+SELECT seed, created_at, request, body, process, claimed_at, status, headers, content
+FROM idempotency_keys WHERE token = $1;
+
+-- name: take
+-- A key that nobody is at work on: what it was found as must still hold.
+UPDATE idempotency_keys
+SET process = $4, claimed_at = $5, request = $6, body = $7
+WHERE token = $1 AND seed = $2 AND status IS NULL AND process IS NOT DISTINCT FROM $3 AND claimed_at = $8
+RETURNING token;
+
+-- name: tell_body
+UPDATE idempotency_keys SET body = $3 WHERE token = $1 AND seed = $2;
+
+-- name: finish
+UPDATE idempotency_keys SET process = NULL, status = $4, headers = $5, content = $6
+WHERE token = $1 AND seed = $2 AND claimed_at = $3 AND status IS NULL;
+
+-- name: release
+-- Where something was done the key stays bound to its request, else any request may use it.
+UPDATE idempotency_keys
+SET process = NULL,
+    request = CASE WHEN $4 OR EXISTS (SELECT FROM idempotency_effects AS done WHERE done.seed = $2) THEN request END,
+    body = CASE WHEN $4 OR EXISTS (SELECT FROM idempotency_effects AS done WHERE done.seed = $2) THEN body END
+WHERE token = $1 AND seed = $2 AND claimed_at = $3 AND status IS NULL;
+
+-- name: effect
+SELECT first_version, last_version FROM idempotency_effects WHERE stream_id = $1 AND seed = $2 AND place = $3;
+
+-- name: record
+INSERT INTO idempotency_effects (stream_id, seed, place, first_version, last_version, at)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT DO NOTHING
+RETURNING place;
+
+-- name: expire_keys (a declared fan-out: the sweep's)
+DELETE FROM idempotency_keys
+WHERE token IN (SELECT token FROM idempotency_keys WHERE created_at <= $1 ORDER BY created_at LIMIT $2)
+RETURNING token;
+
+-- name: expire_effects (a declared fan-out: the sweep's)
+DELETE FROM idempotency_effects
+WHERE (stream_id, seed, place) IN (
+    SELECT stream_id, seed, place FROM idempotency_effects WHERE at <= $1 ORDER BY at LIMIT $2
+)
+RETURNING place;
