@@ -162,12 +162,12 @@ class Keeper:
             await self.release(attempt, keep=True)
             return
         args = (kept.status, orjson.dumps(dict(kept.headers)).decode(), kept.content)
-        await self._end(attempt, "finish", *args)
+        await self._end(attempt, _SQL["finish"], *args)
 
     async def release(self, attempt: Attempt, *, keep: bool) -> None:
         """Lets the next try in. With `keep`, or where something was done, it must ask for the same."""
         if attempt.ours:
-            await self._end(attempt, "release", keep)
+            await self._end(attempt, _SQL["release"], keep)
 
     async def run(self) -> None:
         """Forgets keys when their time is over, until cancelled."""
@@ -180,10 +180,11 @@ class Keeper:
 
     async def expire(self, at: datetime) -> None:
         """Deletes keys that are not kept any longer, page by page, and what was done under them an hour later."""
-        for query, before in (("expire_keys", at - KEPT), ("expire_effects", at - KEPT - CLAIM_LASTS)):
+        sweeps = ((_SQL["expire_keys"], at - KEPT), (_SQL["expire_effects"], at - KEPT - CLAIM_LASTS))
+        for query, before in sweeps:
             for _ in range(MAX_PAGES):
                 async with self._pool.acquire() as db:
-                    gone = await db.fetch(_SQL[query], before, SWEEP_PAGE)
+                    gone = await db.fetch(query, before, SWEEP_PAGE)
                 if len(gone) < SWEEP_PAGE:
                     break
 
@@ -231,7 +232,7 @@ class Keeper:
         attempt.ours = False
         try:
             async with asyncio.timeout(WRITE_TIMEOUT), self._pool.acquire() as db:
-                await db.execute(_SQL[query], attempt.token, attempt.once.seed, attempt.claimed_at, *args)
+                await db.execute(query, attempt.token, attempt.once.seed, attempt.claimed_at, *args)
         except (TimeoutError, *DATABASE_ERRORS) as error:
             log.warning("an idempotency key is not released", error=type(error).__name__)
         finally:

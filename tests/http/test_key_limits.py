@@ -7,8 +7,10 @@ import pytest
 from events.api_key import Scope
 from projections.keys import ApiKey
 from service.database import Pool
+from service.http.heard import Heard
 from service.keys import digest_of
 from service.limits import Limited, Limits
+from service.once import MAX_CONTENT
 from tests.client import Client
 from tests.http.helpers import assistant_with, run_of, thread_with
 from tests.http.keys import as_key
@@ -123,3 +125,59 @@ def test_whose_tokens(pool: Pool) -> None:
     limits._remember("run_1", "key_1")
     limits._remember("run_2", "default")
     assert limits._runs == {}
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_what_passes_through_uses_tokens_too(
+    client: Client, pool: Pool, model: ScriptedServer, streams: bool
+) -> None:
+    async with await as_key(client, pool, tokens_per_minute=1000) as limited:
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}], "stream": streams}
+        model.script(says("Long.", usage=(1500, 50)))
+        url = f"{client.base_url}/chat/completions"
+        told = {**body, "stream_options": {"include_usage": True}} if streams else body
+        async with client.session.post(url, json=told, headers=limited.headers) as response:
+            assert response.status == 200
+            await response.read()
+        for path in ("/chat/completions", "/threads/runs", "/embeddings"):
+            refused = await limited.call("POST", path, body)
+            assert (refused.error[0], refused.error[3]) == (429, "rate_limit_exceeded")
+            assert "tokens per min (TPM): Limit 1000, Used 15" in refused.error[1]
+        assert (await limited.call("GET", "/assistants")).status == 200
+    assert len(model.requests) == 1
+
+
+def _heard(answer: bytes, *, streams: bool, pieces: int, keeps: bool = False) -> Heard:
+    heard = Heard(400, streams=streams, keeps=keeps)
+    for start in range(0, len(answer), pieces):
+        heard.take(answer[start : start + pieces])
+    return heard
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 100_000])
+def test_usage_is_found_wherever_it_is(pieces: int) -> None:
+    usage = b'"usage":{"prompt_tokens":5,"total_tokens":12,"d":{"x":1}}'
+    chunk = b'data: {"choices":[{"delta":{"content":"\\"usage\\":{\\"total_tokens\\":999}"}}],"usage":null}\n\n'
+    for last in (b"data: {" + usage + b"}\n\ndata: [DONE]\n\n", b'data: {"choices":[], ' + usage + b', "x":1}\n\n'):
+        assert _heard(chunk * 500 + last, streams=True, pieces=pieces).tokens == 12
+    answer = b'{"data":[' + b"0.5," * 5 + b"1]," + usage + b',"z":{"usage":{"total_tokens":7}}}'
+    assert _heard(answer, streams=False, pieces=pieces).tokens == 12
+    long = b'{"data":[' + b"0.25," * 300_000 + b"1]," + usage + b"}"
+    assert _heard(long, streams=False, pieces=100_000).tokens == 12
+    assert _heard(chunk * 50, streams=True, pieces=100_000).tokens == 100 + 50, "by estimate"
+    for strange in (
+        b"",
+        b"[]",
+        b'{"usage":7}',
+        b'{"usage":{"total_tokens":"x"}}',
+        b'{"usage":{"total_tokens":-5}}',
+        b"\xff",
+    ):
+        assert _heard(strange, streams=False, pieces=pieces).tokens == 100
+        assert _heard(strange, streams=True, pieces=pieces).tokens == 100
+
+
+def test_bytes_are_kept_only_so_far() -> None:
+    assert _heard(b"abc", streams=True, pieces=1, keeps=True).whole == b"abc"
+    assert _heard(b"abc", streams=False, pieces=1).whole is None
+    assert _heard(b"x" * (MAX_CONTENT + 1), streams=False, pieces=1 << 20, keeps=True).whole is None
