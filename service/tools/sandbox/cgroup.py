@@ -10,6 +10,7 @@ server it belongs to, so that the next start removes what a killed server left.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -18,11 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 PREFIX = "everthread-"
 # Looks at a dying group until it is empty: 200 × 10 ms.
 _LOOKS, _LOOK_S = 200, 0.01
+_numbers = itertools.count(1)  # of this process: no name is used twice
 _FILES = {"memory": ("memory.max", "memory.limit_in_bytes"), "pids": ("pids.max", "pids.max")}
 
 
@@ -93,7 +93,6 @@ class Cgroups:
 
     def __init__(self, parents: list[Parent]) -> None:
         self.parents = parents
-        self._made = 0
         self._owner = f"{PREFIX}{os.getpid()}-{_born(os.getpid())}-"
 
     @property
@@ -103,11 +102,10 @@ class Cgroups:
 
     def make(self, memory: int, processes: int) -> Cgroup | None:
         """A group for one sandbox, or None where none can be made. Bytes, and processes and threads."""
-        self._made += 1
-        made = Cgroup()
+        made, number = Cgroup(), next(_numbers)
         try:
             for parent in self.parents:
-                folder = parent.folder / f"{self._owner}{self._made}"
+                folder = parent.folder / f"{self._owner}{number}"
                 folder.mkdir(exist_ok=True)  # version 1 may mount several controllers as one
                 if folder not in made.folders:
                     made.folders.append(folder)
@@ -212,18 +210,17 @@ def _removed(folder: Path) -> bool:
 
 
 def _born(pid: int) -> int:
+    """When a process was started, in the kernel's ticks since boot: no clock that is set changes it. 0 for none."""
     try:
-        return int(psutil.Process(pid).create_time() * 100)
-    except psutil.Error:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
         return 0
+    return int(stat.rpartition(")")[2].split()[19])
 
 
 def _owner_lives(name: str) -> bool:
     """Whether the server that made the group still runs; a process id alone may have been given out again."""
     parts = name.removeprefix(PREFIX).split("-")
-    return len(parts) != 3 or not all(part.isdigit() for part in parts) or _same(int(parts[0]), int(parts[1]))
-
-
-def _same(pid: int, born: int) -> bool:
-    # Clock ticks make the last digit uncertain.
-    return psutil.pid_exists(pid) and abs(_born(pid) - born) <= 2
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        return True
+    return _born(int(parts[0])) == int(parts[1])

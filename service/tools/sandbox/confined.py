@@ -25,7 +25,7 @@ _TAIL = 2048
 class Confined:
     """The process and its pipes.
 
-    `input`, `output` and `errors` are the file descriptors of the process's 0, 1 and 2.
+    `input`, `output` and `errors` are the file descriptors of the process's 0, 1 and 2, or -1 once they are closed.
     """
 
     def __init__(self, child: subprocess.Popen[bytes], group: Cgroup | None) -> None:
@@ -78,6 +78,9 @@ class Confined:
 
     async def readable(self, fds: Sequence[int], timeout: float) -> bool:
         """Waits until one of the pipes has something, or has ended. False after `timeout` seconds."""
+        fds = [fd for fd in fds if fd >= 0]
+        if not fds:
+            return True
         loop = asyncio.get_running_loop()
         some = asyncio.Event()
         for fd in fds:
@@ -90,6 +93,8 @@ class Confined:
 
     async def write(self, data: bytes, timeout: float) -> None:
         """Writes all of `data`. Raises BrokenPipeError where nobody reads any more, TimeoutError."""
+        if self.input < 0:
+            raise BrokenPipeError(errno.EPIPE, "the sandbox is closed")
         loop = asyncio.get_running_loop()
         deadline, view = loop.time() + timeout, memoryview(data)
         while view:
@@ -108,6 +113,7 @@ class Confined:
 
     def end_input(self) -> None:
         """No more will be written."""
+        self.input = -1
         if self._child.stdin is not None:
             self._child.stdin.close()
 
@@ -123,6 +129,7 @@ class Confined:
         """Ends everything in there and lets go of pipes, memory and control group. Harmless when closed."""
         self.kill()
         await self.ended(_KILL_S)
+        self.input = self.output = self.errors = -1  # the numbers may be given out again
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             if pipe is not None:
                 pipe.close()

@@ -18,6 +18,7 @@ import signal
 import stat
 import struct
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -36,11 +37,21 @@ class Wire:
     def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
         self._in = incoming
         self._out = outgoing
+        self._turn = threading.Lock()
 
     def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         head = json.dumps(header).encode()
         self._out.write(struct.pack(">II", len(head), len(payload)) + head + payload)
         self._out.flush()
+
+    def send_image(self, mime: str, image: bytes) -> None:
+        """Returns when the server has taken it: what is printed next comes behind it, though by another pipe."""
+        with self._turn:
+            for at in range(0, len(image), CHUNK):
+                last = at + CHUNK >= len(image)
+                self.send({"kind": "image", "mime": mime, "last": last}, image[at : at + CHUNK])
+            if image:
+                self.receive()
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
         lengths = self._in.read(8)
@@ -63,9 +74,7 @@ def show(wire: Wire, data: dict[str, Any]) -> None:
             image = data[mime]
             image = base64.b64decode(image) if isinstance(image, str) else bytes(image)
             flush()
-            for at in range(0, len(image), CHUNK):
-                last = at + CHUNK >= len(image)
-                wire.send({"kind": "image", "mime": mime, "last": last}, image[at : at + CHUNK])
+            wire.send_image(mime, image)
             return
     if "text/plain" in data:
         sys.stdout.write(f"{data['text/plain']}\n")
@@ -96,6 +105,16 @@ def make_shell(wire: Wire) -> Any:
         display_pub_class = Publisher
 
         def init_virtualenv(self) -> None:
+            pass
+
+        def ask_exit(self) -> None:
+            sys.stdout.write("The session goes on.\n")
+
+        def system(self, command: str) -> None:
+            flush()
+            self.system_raw(command)
+
+        def enable_gui(self, gui: str | None = None) -> None:
             pass
 
     config = Config()
@@ -174,6 +193,8 @@ class Runner:
                     self._put(frame["names"])
                 case "get":
                     self._get(frame["path"])
+                case "on":
+                    continue  # the leave that an interrupted call no longer waited for
                 case _:
                     os._exit(1)
 
