@@ -86,7 +86,7 @@ def written_message(recorded: Recorded[e.MessageWritten]) -> Message:
         created_at=event.created_at,
         role="assistant",
         content=event.content,
-        attachments=[],
+        attachments=event.attachments,
         metadata={},
         assistant_id=event.assistant_id,
         run_id=event.run_id,
@@ -148,10 +148,18 @@ def run_patch(recorded: Recorded[e.ThreadEvent]) -> Patch | None:
 
 
 def step_patch(event: e.ThreadEvent) -> Patch | None:
-    """The fields of its step that an event replaces; None where it changes no step."""
+    """The fields of its step that an event replaces, but that `results` come on top of those there are (`patched`).
+
+    None where it changes no step.
+    """
     match event:
         case e.ToolOutputsSubmitted(outputs=outputs):
             return {"outputs": {output.tool_call_id: output.output for output in outputs}}
+        case e.ToolCallFinished() as finished:
+            result = finished.model_dump(include={"shown", "output", "files", "citations"})
+            return {"results": {finished.call_id: result}}
+        case e.ToolCallStopped(call_id=call_id, shown=shown):
+            return {"results": {call_id: {"shown": shown}}}
         case e.StepEnded() as ended:
             return {
                 "status": ended.status,
@@ -161,6 +169,14 @@ def step_patch(event: e.ThreadEvent) -> Patch | None:
             }
         case _:
             return None
+
+
+def patched(fields: Patch, patch: Patch) -> Patch:
+    """A step's fields, or an earlier patch of them, under a later patch."""
+    both = {**fields, **patch}
+    if "results" in fields and "results" in patch:
+        both["results"] = {**fields["results"], **patch["results"]}
+    return both
 
 
 def _content(recorded: Recorded[Event]) -> Patch:

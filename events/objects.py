@@ -96,6 +96,7 @@ class Run:
 class Step:
     """`message_id` for message_creation; `tool_calls` for tool_calls, whose functions' outputs come in `outputs` by id.
 
+    Hosted calls' results come in `results` by id: {shown, output, files, citations}; {shown} of one that was stopped.
     `ended_at` belongs to `status`: completed_at, cancelled_at, failed_at or expired_at.
     """
 
@@ -110,6 +111,7 @@ class Step:
     tool_calls: list[Json]
     status: Literal["in_progress", "completed", "cancelled", "failed", "expired"] = "in_progress"
     outputs: dict[str, str] = field(default_factory=dict)
+    results: dict[str, Json] = field(default_factory=dict)
     ended_at: int | None = None
     last_error: Json | None = None
     usage: UsageJson | None = None

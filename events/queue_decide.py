@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from events import thread_events as e
-from events.call_decide import end_early
+from events.ending import end_early
 from events.errors import Rejected
 from events.thread_commands import CancelRun, ExpireRun, ThreadCommand
 from events.thread_state import ThreadState, WaitingRun

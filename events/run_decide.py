@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, assert_never
 
 from events import thread_events as e
-from events.call_decide import end_early, start_call
+from events.call_decide import start_call
+from events.ending import end_early
 from events.errors import NotFound, Rejected
 from events.queue_decide import cancel_waiting, require_room
 from events.run_table import RunStatus

@@ -167,11 +167,18 @@ class ClaimRun:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What a model call had said when it ended: whole tool calls are [{id, name, arguments}] in order."""
+    """What a model call had said when it ended: whole tool calls are [{id, name, arguments}] in order.
+
+    A hosted tool's call has its `type` besides, and a file_search {ranking_options} under its name. `annotations` are
+    the text's; `images` (file ids) and `attachments` are what the run's tools made for this message.
+    """
 
     text: str = ""
     refusal: str = ""
-    tool_calls: Sequence[Mapping[str, str]] = ()
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    annotations: Sequence[Mapping[str, Any]] = ()
+    images: Sequence[str] = ()
+    attachments: Sequence[Mapping[str, Any]] = ()
 
     @property
     def empty(self) -> bool:
@@ -207,20 +214,53 @@ class BreakModelCall:
 
 
 @dataclass(frozen=True, slots=True)
+class StartToolCall:
+    """The next hosted call of the open step, or the next attempt at the open one."""
+
+    run_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinishToolCall:
+    """What came of the open hosted call. `functions` are the step's calls that the client must carry out, as
+    required_action shows them: a fact of the steps view.
+    """
+
+    run_id: str
+    epoch: int
+    call_id: str
+    attempt: int
+    outcome: Literal["finished", "failed", "lost"]
+    shown: Mapping[str, Any]
+    output: str
+    files: Sequence[e.ToolFile] = ()
+    citations: Sequence[e.ToolCitation] = ()
+    functions: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FailRun:
+    """`shown` is what watchers had seen of the open hosted call."""
+
     run_id: str
     epoch: int
     error: e.LastError
+    shown: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StopRun:
-    """The executor stopped: the run is cancelling, or its time is up. `said` and `usage` are of the open call."""
+    """The executor stopped: the run is cancelling, or its time is up.
+
+    `said` and `usage` are of the open model call, `shown` is what watchers had seen of the open hosted call.
+    """
 
     run_id: str
     epoch: int
     said: Partial
     usage: e.Usage
+    shown: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +275,7 @@ class ExhaustRun:
 LifeCommand = CreateThread | ModifyThread | DeleteThread
 MessageCommand = AddMessage | ModifyMessage | DeleteMessage
 ClientRunCommand = CreateRun | ModifyRun | SubmitToolOutputs | CancelRun
-ExecutorCommand = StartModelCall | FinishModelCall | BreakModelCall | FailRun | StopRun | ExhaustRun
+ModelCallCommand = StartModelCall | FinishModelCall | BreakModelCall
+ExecutorCommand = ModelCallCommand | StartToolCall | FinishToolCall | FailRun | StopRun | ExhaustRun
 SupervisorCommand = ExpireRun | ClaimRun
 ThreadCommand = LifeCommand | MessageCommand | ClientRunCommand | ExecutorCommand | SupervisorCommand

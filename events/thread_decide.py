@@ -1,7 +1,7 @@
 """Deciding in a thread: which events a command brings, or why it is refused.
 
-`decide` dispatches; the rules of runs are in `run_decide` (what clients and supervisors ask) and `call_decide` (what
-executors report).
+`decide` dispatches; the rules of runs are in `run_decide` (what clients and supervisors ask), `call_decide` and
+`tool_decide` (what executors report), and `ending` (how things end).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import assert_never
 
 from events import thread_events as e
-from events.call_decide import decide_executor, end_early
+from events.call_decide import decide_executor
+from events.ending import end_early
 from events.errors import NotFound, Rejected
 from events.queue_decide import admission, cancel_waiting
 from events.run_decide import added, decide_client_run, decide_supervisor

@@ -6,11 +6,17 @@ the epoch. JSON shapes (content, tools, tool_calls, tool_resources) are the API'
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from events.event import Event, JsonObject
+from events.tool_events import ToolCallFinished as ToolCallFinished
+from events.tool_events import ToolCallStarted as ToolCallStarted
+from events.tool_events import ToolCallStopped as ToolCallStopped
+from events.tool_events import ToolCitation as ToolCitation
+from events.tool_events import ToolFile as ToolFile
 
 Metadata = dict[str, str]
 Role = Literal["user", "assistant"]
@@ -89,6 +95,8 @@ class MessageWritten(Event):
     status: MessageStatus
     incomplete_reason: IncompleteReason | None
     created_at: int
+    # Files that the run's tools made. Left out where there are none: it is younger than the event.
+    attachments: list[JsonObject] = Field(default=[], exclude_if=not_)
 
 
 class MessageModified(Event):
@@ -219,6 +227,7 @@ class ModelCallStopped(Event):
 class StepCreated(Event):
     """`message_id` for message_creation; `tool_calls` ([{id, type, function}], outputs absent) for tool_calls.
 
+    `function` is what the model called, for hosted tools too; a file_search has its {ranking_options} besides.
     `usage` is what the step will end with: that of the model call that brought it, unless an earlier step has it.
     """
 
@@ -316,9 +325,10 @@ RunEvent = (
 )
 RunEnd = RunCancelled | RunCompleted | RunIncomplete | RunFailed | RunExpired
 StepEvent = StepCreated | StepEnded | ToolOutputsSubmitted
+ToolCallEvent = ToolCallStarted | ToolCallFinished | ToolCallStopped
 ModelCallEvent = ModelCallStarted | ModelCallFinished | ModelCallFailed | ModelCallStopped
 MessageEvent = MessageAdded | MessageWritten | MessageModified | MessageDeleted
 LifeEvent = ThreadCreated | ThreadModified | ThreadDeleted
-ThreadEvent = LifeEvent | MessageEvent | RunEvent | StepEvent | ModelCallEvent
+ThreadEvent = LifeEvent | MessageEvent | RunEvent | StepEvent | ModelCallEvent | ToolCallEvent
 
 AnyThreadEvent = Annotated[ThreadEvent, Field(discriminator="type")]

@@ -13,7 +13,7 @@ from events import thread_events as e
 from events.event import Recorded
 from events.run_table import TERMINAL, RunStatus, moved
 
-STATE_SCHEMA = 2
+STATE_SCHEMA = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,38 @@ class OpenCall:
 
 
 @dataclass(frozen=True, slots=True)
+class HostedCall:
+    """A hosted tool's call that has no result yet; `attempt` is 0 until it starts."""
+
+    id: str
+    type: str
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class OpenToolStep:
-    """A tool_calls step whose outputs the client owes. `usage` is what the step will end with."""
+    """A tool_calls step: `hosted` calls are carried out first, in order; then the client owes outputs for `call_ids`.
+
+    `usage` is what the step will end with.
+    """
 
     step_id: str
     call_ids: tuple[str, ...]
     usage: e.Usage = field(default_factory=e.Usage)
+    hosted: tuple[HostedCall, ...] = ()
+
+    @property
+    def open(self) -> HostedCall | None:
+        """The hosted call that has started, if one has."""
+        return self.hosted[0] if self.hosted and self.hosted[0].attempt else None
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """The active run. `calls` counts model calls begun, `usage` sums those ended; expires_at in seconds."""
+    """The active run. `calls` counts model calls begun, `usage` sums those ended; expires_at in seconds.
+
+    `tool_calls` counts calls of hosted tools begun.
+    """
 
     id: str
     assistant_id: str
@@ -58,6 +79,7 @@ class RunState:
     call: OpenCall | None = None
     step: OpenToolStep | None = None
     usage: e.Usage = field(default_factory=e.Usage)
+    tool_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +171,13 @@ def evolve_run(run: RunState, recorded: Recorded[e.ThreadEvent]) -> RunState:
             assert run.call is not None
             return replace(run, call=replace(run.call, broken=error, shown=shown), usage=run.usage + usage)
         case e.StepCreated(kind="tool_calls") as step:
-            calls = tuple(call["id"] for call in step.tool_calls)
-            return replace(run, step=OpenToolStep(step.step_id, calls, step.usage))
+            return replace(run, step=_tool_step(step))
         case e.StepCreated():
             return run
+        case e.ToolCallStarted(attempt=attempt):
+            return replace(_hosted(run, attempt), tool_calls=run.tool_calls + (attempt == 1))
+        case e.ToolCallFinished() | e.ToolCallStopped():
+            return _hosted(run, None)
         case e.StepEnded(step_id=step_id):
             return replace(run, step=None) if run.step is not None and run.step.step_id == step_id else run
         case e.ToolOutputsSubmitted():
@@ -187,6 +212,20 @@ def _created(event: e.RunCreated) -> RunState:
 
 def _to(run: RunState, status: RunStatus) -> RunState:
     return replace(run, status=moved(run.id, run.status, status))
+
+
+def _tool_step(event: e.StepCreated) -> OpenToolStep:
+    functions = tuple(call["id"] for call in event.tool_calls if call["type"] == "function")
+    hosted = tuple(HostedCall(call["id"], call["type"]) for call in event.tool_calls if call["type"] != "function")
+    return OpenToolStep(event.step_id, functions, event.usage, hosted)
+
+
+def _hosted(run: RunState, attempt: int | None) -> RunState:
+    """The step's first hosted call at this attempt, or, with None, done with."""
+    assert run.step is not None, "a hosted call without a step"
+    first, *others = run.step.hosted
+    left = others if attempt is None else [replace(first, attempt=attempt), *others]
+    return replace(run, step=replace(run.step, hosted=tuple(left)))
 
 
 def _call(run: RunState, event: e.ModelCallStarted, at: int) -> OpenCall:

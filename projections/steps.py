@@ -9,7 +9,7 @@ from typing import Any
 from events import thread_events as e
 from events.errors import NotFound
 from events.event import Recorded
-from events.fold import opened_step, step_patch
+from events.fold import opened_step, patched, step_patch
 from events.objects import Step
 from projections.rows import Connection, Cursor, Page, Place, dump, merged
 from sql import queries
@@ -33,7 +33,8 @@ def changes(batch: Sequence[Recorded[Any]]) -> dict[str, Change]:
         if isinstance(recorded.event, e.StepCreated):
             found.setdefault(recorded.event.step_id, Change()).opened = (recorded.version, opened_step(recorded))
         elif patch is not None:
-            found.setdefault(recorded.event.step_id, Change()).patch |= patch
+            change = found.setdefault(recorded.event.step_id, Change())
+            change.patch = patched(change.patch, patch)
     return found
 
 
@@ -76,11 +77,17 @@ async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cur
     return cursor.page([Step(**merged(row["body"], row["progress"])) for row in rows])
 
 
-async def with_calls_since(db: Connection, thread_id: str, since: Place, limit: int) -> list[tuple[Place, Step]]:
-    """The thread's tool_calls steps at or behind `since`, newest first: runs work in the order of their creation."""
-    rows = await db.fetch(_SQL["with_calls_since"], thread_id, since[1], limit)
+async def with_calls(
+    db: Connection, thread_id: str, since: Place, before: int | None, limit: int
+) -> tuple[list[tuple[Place, Step]], int | None]:
+    """The thread's tool_calls steps at or behind `since`, newest first: runs work in the order of their creation.
+
+    `limit` of them at a time, those in front of position `before`; the second is the next page's, None at the end.
+    """
+    rows = await db.fetch(_SQL["with_calls"], thread_id, since[1], before, limit)
     found = [((row["place"], row["position"]), Step(**merged(row["body"], row["progress"]))) for row in rows]
-    return [(place, step) for place, step in found if place >= since]
+    more = rows[-1]["position"] if len(rows) == limit else None
+    return [(place, step) for place, step in found if place >= since], more
 
 
 async def _place(db: Connection, project_id: str, thread_id: str, step_id: str | None) -> int | None:

@@ -34,6 +34,7 @@ from service.settings import Settings
 from service.storage.base import Blobs, StorageError
 from service.storage.choose import open_blobs
 from service.sweep import Sweep
+from service.tools.registry import Tools
 from service.write import Writer
 
 log = structlog.get_logger()
@@ -130,7 +131,8 @@ async def _supervised(
     peers = Peers(direct_url, woken=writer.feed.woken, changed=changed)
     await peers.join()
     images = Images(writer.pool, blobs)
-    supervisor = Supervisor(writer, model, peers, max_runs=settings.max_runs, images=images)
+    tools = Tools()
+    supervisor = Supervisor(writer, model, peers, max_runs=settings.max_runs, images=images, tools=tools)
     writer.feed.listen(supervisor)
     writer.feed.listen(peers)
     try:

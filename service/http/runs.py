@@ -46,10 +46,12 @@ POLL_AFTER_MS = 100
 
 
 async def create(request: web.Request) -> web.StreamResponse:
-    includes(request)
+    include = includes(request)
     asked = wire(request).create_run(await json_body(request))
     await files.check(request, named_in(asked))
-    return await _create(request, request.match_info["thread_id"], asked, thread=None, queue=queues(request))
+    return await _create(
+        request, request.match_info["thread_id"], asked, thread=None, queue=queues(request), include=include
+    )
 
 
 async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
@@ -119,14 +121,20 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def _create(
-    request: web.Request, thread_id: str, asked: RunRequest, thread: CreateThread | None, *, queue: bool = False
+    request: web.Request,
+    thread_id: str,
+    asked: RunRequest,
+    thread: CreateThread | None,
+    *,
+    queue: bool = False,
+    include: frozenset[str] = frozenset(),
 ) -> web.StreamResponse:
     with deps(request).feed.watch(thread_id) as watcher:
         written = await deps(request).writer.repeated(THREAD, origin(request), thread_id)
         if written is None:
             written = await _begin(request, thread_id, asked, thread, queue=queue)
         if asked.stream:
-            return await stream_run(request, watcher, written.recorded)
+            return await stream_run(request, watcher, written.recorded, include=include)
     created = next(entry for entry in written.recorded if isinstance(entry.event, e.RunCreated))
     return _polled(request, opened_run(created))
 

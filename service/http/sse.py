@@ -38,12 +38,13 @@ async def stream_run(
     *,
     run: Run | None = None,
     steps: Sequence[Step] = (),
+    include: frozenset[str] = frozenset(),
 ) -> web.StreamResponse:
     """Streams a run from its `first` events on, to its end or until it requires action.
 
-    `run` and `steps` are as they were before those events, where the run is not new.
+    `run` and `steps` are as they were before those events, where the run is not new; `include` as it was asked for.
     """
-    stream = RunStream(wire(request), run=run, steps=list(steps))
+    stream = RunStream(wire(request), run=run, steps=list(steps), include=include)
     response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **_HEADERS})
     started = time.perf_counter()
     await response.prepare(request)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from events.errors import NotFound
@@ -12,7 +14,7 @@ from service.http.pages import cursor, listing
 
 
 async def get(request: web.Request) -> web.Response:
-    includes(request)
+    include = includes(request)
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
     run_id, step_id = request.match_info["run_id"], request.match_info["step_id"]
     async with deps(request).pool.acquire() as db:
@@ -22,14 +24,14 @@ async def get(request: web.Request) -> web.Response:
             found = await steps.get(db, project_id, thread_id, run_id, step_id)
         except NotFound:
             found = await promised.step(db, project_id, thread_id, run_id, step_id)
-    return answer(wire(request).step(found))
+    return answer(wire(request).step(found, include=include))
 
 
 async def page(request: web.Request) -> web.Response:
-    includes(request)
+    include = includes(request)
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
     async with deps(request).pool.acquire() as db:
         await threads.get(db, project_id, thread_id)
         await runs.get(db, project_id, thread_id, request.match_info["run_id"])
         found = await steps.page(db, project_id, thread_id, request.match_info["run_id"], cursor(request))
-    return listing(request, found, wire(request).step)
+    return listing(request, found, partial(wire(request).step, include=include))

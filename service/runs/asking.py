@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -13,6 +16,8 @@ from events.thread_state import OpenCall, RunState
 from service.database import Pool
 from service.model.base import ChatRequest, Model
 from service.runs import history, prompt
+from service.runs.gathered import gathered
+from service.runs.hosted import Hosted
 from service.runs.images import Images
 from service.runs.reply import Reply
 
@@ -23,26 +28,45 @@ class OutOfPrompt(Exception):
     """Not even the newest message fits into what the run may still send."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model call's request, and the reply that will be collected."""
+
+    request: ChatRequest
+    reply: Reply
+
+
 class Asking:
-    def __init__(self, pool: Pool, model: Model, project_id: str, images: Images | None) -> None:
+    def __init__(self, pool: Pool, model: Model, project_id: str, images: Images | None, hosted: Hosted) -> None:
         self._pool = pool
         self._model = model
         self._project_id = project_id
         self._images = images
+        self._hosted = hosted
 
-    async def request(self, run: Run, state: RunState, call: OpenCall) -> ChatRequest:
-        """The chat completion for `call`: within the model's window and what is left of the run's budgets.
+    async def ask(self, run: Run, state: RunState, call: OpenCall) -> Asked:
+        """What `call` asks, and an empty reply that knows the run's tools and what they have brought.
 
-        Raises OutOfPrompt, and what the database raises.
+        Raises OutOfPrompt, ToolUnusable, what a tool raises, and what the database raises.
         """
         info = self._model.info(run.model)
         entries = await history.load(self._pool, run, info.context_window)
+        names = prompt.hosted_names(run.tools)
+        tools = {name: _first(run.tools, kind) for kind, name in names.items()}
+        reply = Reply(run.id, call, tools, gathered(entries, run.id))
+        return Asked(await self._request(run, state, call, entries), reply)
+
+    async def _request(self, run: Run, state: RunState, call: OpenCall, entries: list[prompt.Entry]) -> ChatRequest:
+        """The chat completion: within the model's window and what is left of the run's budgets."""
+        info = self._model.info(run.model)
         if info.vision and self._images is not None:
             entries = await self._images.shown(self._project_id, entries)
         spent = state.usage
         allowed = prompt.budget(info.context_window, run, spent.prompt_tokens, spent.completion_tokens)
-        head, tools = prompt.system(run), prompt.chat_tools(run)
-        units = await self._fitting(run, prompt.units(entries, vision=info.vision), head, tools, allowed)
+        briefs = await self._hosted.briefs(run, info.context_window)
+        head, tools = prompt.system(run, briefs), prompt.chat_tools(run, self._hosted.functions(run.tools))
+        whole = prompt.units(entries, vision=info.vision, room=prompt.output_room(info.context_window))
+        units = await self._fitting(run, whole, head, tools, allowed)
         left = None
         if run.max_completion_tokens is not None:
             left = run.max_completion_tokens - spent.completion_tokens
@@ -59,9 +83,9 @@ class Asking:
             max_completion_tokens=left,
         )
 
-    async def usage(self, request: ChatRequest, reply: Reply) -> Usage:
+    async def usage(self, asked: Asked) -> Usage:
         """The call's tokens: as the upstream said, else counted, off the event loop."""
-        said, finished = reply.said, reply.finished
+        request, said, finished = asked.request, asked.reply.said, asked.reply.finished
         if finished is not None and finished.usage is not None:
             given = finished.usage
             return Usage(
@@ -103,6 +127,10 @@ class Asking:
             prompt_tokens=asked + count(_text([dict(tool) for tool in request.tools])),
             completion_tokens=count(said.text) + count(said.refusal) + count(calls),
         )
+
+
+def _first(tools: list[dict[str, Any]], kind: str) -> Mapping[str, Any]:
+    return next(tool for tool in tools if tool["type"] == kind)
 
 
 def _text(tools: list[prompt.ChatMessage]) -> str:

@@ -7,8 +7,7 @@ in its commands sees to it that only the latest claim can append.
 from __future__ import annotations
 
 import asyncio
-import random
-from contextlib import suppress
+from collections.abc import Iterable
 from typing import assert_never
 
 import structlog
@@ -23,29 +22,44 @@ from events.thread_commands import (
     ExhaustRun,
     FailRun,
     FinishModelCall,
+    FinishToolCall,
     Partial,
     StartModelCall,
+    StartToolCall,
     StopRun,
 )
-from events.thread_events import LastError
-from events.thread_state import OpenCall, RunState, ThreadState
+from events.thread_events import LastError, ModelCallStarted, ToolCallStarted, Usage
+from events.thread_state import HostedCall, OpenCall, RunState, ThreadState
 from projections import runs
 from service.database import DATABASE_ERRORS
 from service.feed import Feed
-from service.model.base import ChatRequest, Finished, Model, ModelError
-from service.runs.asking import NOTHING, Asking, OutOfPrompt
+from service.live import LiveOutput
+from service.model.base import Model, ModelError
+from service.model.errors import clean
+from service.runs.asking import NOTHING, Asked, Asking, OutOfPrompt
+from service.runs.claimed import Claimed
+from service.runs.hosted import Hosted, Outcome, Working, lost
 from service.runs.images import Images
-from service.runs.plan import Exhaust, Fail, PerformCall, Rest, StartCall, Stop, missing_tools, plan
-from service.runs.reply import Reply
+from service.runs.plan import (
+    Exhaust,
+    Fail,
+    Journaled,
+    LoseTool,
+    PerformCall,
+    PerformTool,
+    Rest,
+    StartCall,
+    StartTool,
+    Stop,
+    plan,
+)
+from service.tools.base import ToolUnusable
+from service.tools.registry import Tools
 from service.write import Writer, Written
 
 log = structlog.get_logger()
 
-# Timers may fire a little early; an expiry must not be asked for before its time.
-TIMER_SLACK = 0.01
 RETRY_AFTER = 0.5
-# Seconds between looks at the log while a model call streams: a wake-up may be lost.
-LOOK_EVERY = 2.0
 
 
 def call_ids() -> CallIds:
@@ -53,8 +67,19 @@ def call_ids() -> CallIds:
     return CallIds(new_id("msg"), new_id("step"), new_id("step"))
 
 
+def journaled(events: Iterable[object]) -> Journaled | None:
+    """The call and attempt that an append journaled last, of a model or a hosted tool."""
+    found: Journaled | None = None
+    for event in events:
+        if isinstance(event, ModelCallStarted):
+            found = (event.call, event.attempt)
+        elif isinstance(event, ToolCallStarted):
+            found = (event.call_id, event.attempt)
+    return found
+
+
 class Executor:
-    """One claim on one run. `ours` is the (call, attempt) journaled by this claim, if it came with one."""
+    """One claim on one run. `ours` is the call and attempt journaled by this claim, if it came with one."""
 
     def __init__(
         self,
@@ -64,20 +89,22 @@ class Executor:
         thread_id: str,
         run_id: str,
         epoch: int,
-        ours: tuple[int, int] | None,
+        ours: Journaled | None,
         run: Run | None = None,
         images: Images | None = None,
+        tools: Tools | None = None,
     ) -> None:
         self.run_id = run_id
         self.thread_id = thread_id
         self.epoch = epoch
-        self.interrupted = asyncio.Event()
+        self._claimed = Claimed(writer, thread_id, run_id, epoch)
         self._writer = writer
         self._model = model
         self._origin = origin
         self._ours = ours
         self._run = run
-        self._asking = Asking(writer.pool, model, origin.project_id, images)
+        self._hosted = Hosted(writer.pool, tools or Tools(), origin.project_id)
+        self._asking = Asking(writer.pool, model, origin.project_id, images, self._hosted)
 
     @property
     def _feed(self) -> Feed:
@@ -85,8 +112,11 @@ class Executor:
 
     def holds(self, state: ThreadState) -> bool:
         """Whether this claim still stands."""
-        run = state.run
-        return run is not None and run.id == self.run_id and run.epoch == self.epoch and run.process is not None
+        return self._claimed.holds(state)
+
+    def interrupt(self) -> None:
+        """The run may have changed: look."""
+        self._claimed.interrupted.set()
 
     async def carry(self, state: ThreadState) -> None:
         """Carries the run on from `state`. Returns when it ended, rests, or is no longer ours.
@@ -100,9 +130,9 @@ class Executor:
                 return
             written = await self._append(command)
             state = written.state if written.recorded else await self._writer.load_thread(self.thread_id)
-            if isinstance(command, StartModelCall) and self.holds(state) and state.run and state.run.call:
-                self._ours = (state.run.call.number, state.run.call.attempt)
-            elif not written.recorded:
+            if written.recorded:
+                self._ours = journaled(entry.event for entry in written.recorded) or self._ours
+            else:
                 # What was made is lost, and never made again under the same name.
                 self.forget_calls()
 
@@ -135,16 +165,24 @@ class Executor:
 
     async def _next(self, state: RunState) -> ExecutorCommand | None:
         run = self._run or await self._load_run()
-        action = plan(state, ours=self._ours, missing=missing_tools(run.tools), at=now().timestamp())
+        tools = self._hosted.tools
+        missing, at = tools.missing(run.tools), now().timestamp()
+        action = plan(state, ours=self._ours, missing=missing, at=at, after_crash=tools.after_crash)
         match action:
             case Rest():
                 return None
             case StartCall(pause=pause):
-                await self._pause(pause)
+                await self._claimed.pause(pause)
                 return StartModelCall(self.run_id, self.epoch, call_ids())
             case PerformCall():
                 assert state.call is not None
                 return await self._perform(run, state, state.call)
+            case StartTool():
+                return StartToolCall(self.run_id, self.epoch)
+            case PerformTool(call=call):
+                return await self._use_tool(run, state, call)
+            case LoseTool(call=call):
+                return await self._lose_tool(run, state, call)
             case Stop():
                 return StopRun(self.run_id, self.epoch, Partial(), NOTHING)
             case Fail(error=error):
@@ -161,82 +199,73 @@ class Executor:
 
     async def _perform(self, run: Run, state: RunState, call: OpenCall) -> ExecutorCommand | None:
         """Makes the model call and says what came of it. None where the run was taken from us meanwhile."""
-        reply = Reply(self.run_id, call)
+        asked: list[Asked] = []
         try:
-            request = await self._asking.request(run, state, call)
+            ended = await self._claimed.work(self._ask(run, state, call, asked), state.expires_at)
         except OutOfPrompt:
             if run.max_prompt_tokens is not None:
                 return ExhaustRun(self.run_id, self.epoch, "max_prompt_tokens")
             message = f"The newest message alone does not fit into the context window of '{run.model}'."
             return FailRun(self.run_id, self.epoch, LastError(code="invalid_prompt", message=message))
-        reading = asyncio.create_task(self._read(request, reply))
-        try:
-            held = await self._watch_over(reading, state.expires_at)
-        finally:
-            # Not `await reading`: its cancellation could not be told from ours, and ours must not be swallowed.
-            reading.cancel()
-            await asyncio.wait({reading})
-        error = None if reading.cancelled() else reading.exception()
-        if not held:
-            return None
-        if reading.cancelled():
-            return StopRun(self.run_id, self.epoch, reply.said, await self._asking.usage(request, reply))
-        if isinstance(error, ModelError):
+        except ToolUnusable as error:
+            return FailRun(self.run_id, self.epoch, LastError(code="server_error", message=clean(error.message)))
+        except ModelError as error:
             log.warning("model call failed", code=error.code, error=error.message, attempt=call.attempt)
             last_error = LastError(code=error.code, message=error.message)
-            usage = await self._asking.usage(request, reply)
-            return BreakModelCall(self.run_id, self.epoch, reply.said, last_error, usage)
-        if error is not None:
-            raise error
-        assert reply.finished is not None
-        return await self._finish(request, reply, reply.finished)
+            said, usage = await self._said(asked)
+            return BreakModelCall(self.run_id, self.epoch, said, last_error, usage)
+        if ended is None:
+            return None
+        said, usage = await self._said(asked)
+        if not ended:
+            return StopRun(self.run_id, self.epoch, said, usage)
+        finished = asked[0].reply.finished
+        assert finished is not None
+        return FinishModelCall(self.run_id, self.epoch, said, finished.reason, finished.model, usage)
 
-    async def _finish(self, request: ChatRequest, reply: Reply, finished: Finished) -> FinishModelCall:
-        usage = await self._asking.usage(request, reply)
-        return FinishModelCall(self.run_id, self.epoch, reply.said, finished.reason, finished.model, usage)
+    async def _said(self, asked: list[Asked]) -> tuple[Partial, Usage]:
+        """What the model has said, and what it cost; nothing where it was not asked yet."""
+        if not asked:
+            return Partial(), NOTHING
+        return asked[0].reply.said, await self._asking.usage(asked[0])
 
-    async def _watch_over(self, reading: asyncio.Task[None], expires_at: int) -> bool:
-        """Waits until the call ended, or must be stopped: the run was cancelled, or its time is up.
-
-        False where the claim is no longer ours.
-        """
-        while not reading.done():
-            interruption = asyncio.create_task(self.interrupted.wait())
-            left = max(0, expires_at - now().timestamp()) + TIMER_SLACK
-            waited = {reading, interruption}
-            try:
-                await asyncio.wait(waited, timeout=min(left, LOOK_EVERY), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                interruption.cancel()
-            if reading.done() or now().timestamp() >= expires_at:
-                return True
-            self.interrupted.clear()
-            try:
-                state = await self._writer.load_thread(self.thread_id)
-            except DATABASE_ERRORS:
-                # The model speaks on meanwhile; the next look will tell.
-                await asyncio.sleep(RETRY_AFTER)
-                continue
-            if not self.holds(state):
-                return False
-            if state.run is not None and state.run.status == "cancelling":
-                return True
-        return True
-
-    async def _pause(self, seconds: float) -> None:
-        """Waits before another attempt, with jitter; any change of the run ends the wait."""
-        if seconds:
-            self.interrupted.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds * random.uniform(0.5, 1.0)):
-                    await self.interrupted.wait()
-
-    async def _read(self, request: ChatRequest, reply: Reply) -> None:
-        stream = self._model.stream(request)
+    async def _ask(self, run: Run, state: RunState, call: OpenCall, asked: list[Asked]) -> None:
+        asked.append(await self._asking.ask(run, state, call))
+        stream = self._model.stream(asked[0].request)
         try:
             async for events in stream:
-                live = reply.take(events)
+                live = asked[0].reply.take(events)
                 if live:
                     self._feed.live(self.thread_id, live)
         finally:
             await stream.aclose()
+
+    async def _use_tool(self, run: Run, state: RunState, call: HostedCall) -> ExecutorCommand | None:
+        """Carries out a hosted call and says what came of it. None where the run was taken from us meanwhile."""
+        assert state.step is not None
+        working = await self._hosted.begin(run, state.step.step_id, call)
+        window = self._model.info(run.model).context_window
+        performing = self._hosted.perform(run, working, state.tool_calls - 1, window, self._tell)
+        try:
+            ended = await self._claimed.work(performing, state.expires_at)
+        except ToolUnusable as error:
+            last_error = LastError(code="server_error", message=clean(error.message))
+            return FailRun(self.run_id, self.epoch, last_error, working.pieces.shown(working.kind))
+        if ended is None:
+            return None
+        if not ended or working.outcome is None:
+            shown = working.pieces.shown(working.kind)
+            return StopRun(self.run_id, self.epoch, Partial(), NOTHING, shown)
+        return self._finish_tool(working, working.outcome)
+
+    async def _lose_tool(self, run: Run, state: RunState, call: HostedCall) -> ExecutorCommand:
+        assert state.step is not None
+        working = await self._hosted.begin(run, state.step.step_id, call)
+        return self._finish_tool(working, lost(working))
+
+    def _finish_tool(self, working: Working, came: Outcome) -> FinishToolCall:
+        call, result = working.call, (came.outcome, came.shown, came.output, came.files, came.citations)
+        return FinishToolCall(self.run_id, self.epoch, call.id, call.attempt, *result, working.functions)
+
+    def _tell(self, piece: LiveOutput) -> None:
+        self._feed.live(self.thread_id, [piece])

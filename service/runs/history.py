@@ -9,10 +9,13 @@ from __future__ import annotations
 from events.objects import Message, Run, Step
 from projections import messages, steps
 from projections.rows import Place
-from service.database import Pool
+from service.database import Connection, Pool
 from service.runs.prompt import IMAGE_TOKENS, PER_MESSAGE, Entry
+from service.tools.base import MAX_SEEN
 
 PAGE = 200
+# Steps come with their outputs, which may be long: few at a time.
+STEPS_PAGE = 20
 MAX_STEPS = 1000
 # Characters of text that no window of `window` tokens can exceed by more than this factor; older text is not read.
 CHARACTERS_PER_TOKEN = 8
@@ -47,11 +50,34 @@ async def load(pool: Pool, run: Run, window: int) -> list[Entry]:
                 break
         oldest = min((place for place, _ in found), default=_BEGINNING)
         since = oldest if newest is not None or place is not None else _BEGINNING
-        found += await steps.with_calls_since(db, run.thread_id, since, MAX_STEPS)
+        found += await _steps(db, run, since, window * CHARACTERS_PER_TOKEN)
     if first is not None and first[1].id not in {entry.id for _, entry in found}:
         found.append(first)
     found.sort(key=lambda placed: placed[0])
     return list(enumerate((entry for _, entry in found), start=1))
+
+
+async def _steps(db: Connection, run: Run, since: Place, characters: int) -> list[tuple[Place, Step]]:
+    """The newest tool_calls steps at or behind `since`: the run's own, and others while they could fit."""
+    found: list[tuple[Place, Step]] = []
+    before: int | None = None
+    while len(found) < MAX_STEPS:
+        page, before = await steps.with_calls(db, run.thread_id, since, before, STEPS_PAGE)
+        for place, step in page:
+            if characters <= 0 and step.run_id != run.id:
+                return found
+            found.append((place, step))
+            characters -= _told(step)
+        if before is None:
+            break
+    return found
+
+
+def _told(step: Step) -> int:
+    """Characters of a step's calls and outputs, as a prompt has them."""
+    asked = sum(len(call["function"]["arguments"]) for call in step.tool_calls)
+    told = sum(len(output) for output in step.outputs.values())
+    return PER_MESSAGE + asked + told + sum(min(MAX_SEEN, len(one.get("output", ""))) for one in step.results.values())
 
 
 def _length(message: Message) -> int:

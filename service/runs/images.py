@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 import structlog
 
 from events.event import now
-from events.objects import File, Message
+from events.objects import File, Message, Step
 from projections import files
 from service.database import Pool
 from service.runs.prompt import Entry
@@ -36,7 +37,7 @@ class Images:
     async def shown(self, project_id: str, entries: Sequence[Entry]) -> list[Entry]:
         """The entries with every image_file part as an image_url part, or without it. Raises StorageError."""
         newest = sorted(entries, key=lambda pair: pair[0], reverse=True)
-        wanted = list(dict.fromkeys(id for _, entry in newest if isinstance(entry, Message) for id in _named(entry)))
+        wanted = list(dict.fromkeys(id for _, entry in newest if _asks(entry) for id in _named(entry)))
         if not wanted:
             return list(entries)
         async with self._pool.acquire() as db:
@@ -50,7 +51,7 @@ class Images:
             if url is not None:
                 urls[file_id] = url
                 left -= file.bytes
-        shown = [(at, _with(entry, urls) if isinstance(entry, Message) else entry) for at, entry in entries]
+        shown = [(at, _with(entry, urls) if _asks(entry) else entry) for at, entry in entries]
         return [(at, entry) for at, entry in shown if not isinstance(entry, Message) or entry.content]
 
     async def _url(self, file: File) -> str | None:
@@ -63,6 +64,11 @@ class Images:
         if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
             kind = "image/webp"
         return f"data:{kind};base64,{base64.b64encode(content).decode()}" if kind else None
+
+
+def _asks(entry: Message | Step) -> TypeGuard[Message]:
+    """Whether it is a user's message: what assistants show is told of in words."""
+    return isinstance(entry, Message) and entry.role == "user"
 
 
 def _named(message: Message) -> Iterator[str]:

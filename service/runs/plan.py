@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from events.thread_events import LastError, RunIncompleteReason
-from events.thread_state import RunState
+from events.thread_state import HostedCall, OpenToolStep, RunState
+from service.tools.base import CrashPolicy
 
 # Attempts at one model call whose process died: a bound for a call that kills.
 MAX_CALL_ATTEMPTS = 5
@@ -18,8 +18,10 @@ MAX_SHOWN_ATTEMPTS = 3
 FIRST_PAUSE = 0.5
 # Model calls of one run: a bound on loops of tool calls that never end.
 MAX_CALLS = 200
-# Tools that clients carry out; every other type needs machinery of ours.
-CLIENT_TOOLS = frozenset({"function"})
+# Attempts at one call of a hosted tool whose process died; then the model is told that it was lost.
+MAX_TOOL_ATTEMPTS = 3
+# Calls of hosted tools of one run: a reply may ask for many.
+MAX_TOOL_CALLS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,25 @@ class StartCall:
 @dataclass(frozen=True, slots=True)
 class PerformCall:
     """Make the model call that is journaled as ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartTool:
+    """Journal the next attempt at a hosted call, then ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerformTool:
+    """Carry out the hosted call that is journaled as ours."""
+
+    call: HostedCall
+
+
+@dataclass(frozen=True, slots=True)
+class LoseTool:
+    """The process that carried out a hosted call died, and it is not made again: report it as lost."""
+
+    call: HostedCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +77,31 @@ class Rest:
     """Nothing for a process to do: the client's outputs are awaited."""
 
 
-Action = StartCall | PerformCall | Stop | Fail | Exhaust | Rest
+Action = StartCall | PerformCall | StartTool | PerformTool | LoseTool | Stop | Fail | Exhaust | Rest
+# A call and its attempt: a model call by its number, a hosted one by its id.
+Journaled = tuple[int | str, int]
 
 
-def missing_tools(tools: Iterable[Mapping[str, Any]], machinery: frozenset[str] = frozenset()) -> list[str]:
-    """The types among `tools` that nothing here can carry out, in order, each once."""
-    return list(dict.fromkeys(tool["type"] for tool in tools if tool["type"] not in CLIENT_TOOLS | machinery))
+def plan(
+    run: RunState,
+    *,
+    ours: Journaled | None,
+    missing: list[str],
+    at: float,
+    after_crash: Callable[[str], CrashPolicy] = lambda kind: "report",
+) -> Action:
+    """The next action. `ours` is what this executor journaled; `missing` says of tools why they cannot be had.
 
-
-def plan(run: RunState, *, ours: tuple[int, int] | None, missing: list[str], at: float) -> Action:
-    """The next action. `ours` is the (call, attempt) that this executor journaled; `missing` tools have no machinery.
-
-    `at` is now, in seconds since the epoch.
+    `at` is now, in seconds since the epoch; `after_crash` the policy of a type of hosted tool.
     """
     if run.status == "cancelling" or at >= run.expires_at:
         return Stop()
     if run.status == "requires_action":
         return Rest()
     if missing:
-        return Fail(LastError(code="server_error", message=_unsupported(missing)))
+        return Fail(LastError(code="server_error", message=" ".join(missing)))
+    if run.step is not None:
+        return _tool(run, run.step, ours, after_crash)
     call = run.call
     if call is None:
         return _next_call(run)
@@ -90,6 +117,21 @@ def plan(run: RunState, *, ours: tuple[int, int] | None, missing: list[str], at:
     return _exhausted(run) or StartCall(pause)
 
 
+def _tool(
+    run: RunState, step: OpenToolStep, ours: Journaled | None, after_crash: Callable[[str], CrashPolicy]
+) -> Action:
+    call = step.open
+    if call is None:
+        return StartTool()
+    if run.tool_calls > MAX_TOOL_CALLS:
+        message = f"The run made more than {MAX_TOOL_CALLS} calls of tools without an end."
+        return Fail(LastError(code="server_error", message=message))
+    if ours == (call.id, call.attempt):
+        return PerformTool(call)
+    again = after_crash(call.type) == "again" and call.attempt < MAX_TOOL_ATTEMPTS
+    return StartTool() if again else LoseTool(call)
+
+
 def _next_call(run: RunState) -> Action:
     if run.calls >= MAX_CALLS:
         return Fail(LastError(code="server_error", message=f"The run made {MAX_CALLS} model calls without an end."))
@@ -103,8 +145,3 @@ def _exhausted(run: RunState) -> Exhaust | None:
     if run.max_prompt_tokens is not None and run.usage.prompt_tokens >= run.max_prompt_tokens:
         return Exhaust("max_prompt_tokens")
     return None
-
-
-def _unsupported(missing: list[str]) -> str:
-    names = ", ".join(f"'{name}'" for name in missing)
-    return f"This Everthread server has no machinery for tools of type {names} yet, so it cannot carry out this run."

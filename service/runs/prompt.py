@@ -6,10 +6,11 @@ units, so that a tool call is never parted from its output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from events.objects import Message, Run, Step
+from service.tools.base import MAX_SEEN
 
 ChatMessage = dict[str, Any]
 Unit = list[ChatMessage]
@@ -20,15 +21,33 @@ PER_MESSAGE = 4
 IMAGE_TOKENS = 765
 # Tokens left free for the answer where the run sets no limit, unless that is over a quarter of the window.
 ANSWER_ROOM = 4096
+# Characters of one hosted call's output in a prompt: as many as the window has tokens, about a quarter of it.
+MIN_OUTPUT = 2_000
 
 
-def system(run: Run) -> Unit:
-    """The instructions, as the prompt's first message; empty where there are none."""
-    return [{"role": "system", "content": run.instructions}] if run.instructions else []
+def system(run: Run, briefs: Sequence[str] = ()) -> Unit:
+    """The instructions, and what hosted tools say besides, as the prompt's first message; empty for nothing."""
+    said = [text for text in (run.instructions, *briefs) if text]
+    return [{"role": "system", "content": "\n\n".join(said)}] if said else []
 
 
-def units(entries: Sequence[Entry], *, vision: bool) -> list[Unit]:
-    """The history as chat messages, in order.
+def output_room(window: int) -> int:
+    """Characters of one hosted call's output that a model with this window (in tokens) is shown."""
+    return min(MAX_SEEN, max(MIN_OUTPUT, window))
+
+
+def cut(text: str, room: int) -> str:
+    """`text`, or `room` characters of its beginning and its end, with a note of what was cut between them."""
+    if len(text) <= room:
+        return text
+    head, tail = room - room // 2, room // 2
+    return (
+        f"{text[:head]}\n[… {len(text) - room} characters of this output were cut here …]\n{text[len(text) - tail :]}"
+    )
+
+
+def units(entries: Sequence[Entry], *, vision: bool, room: int = MAX_SEEN) -> list[Unit]:
+    """The history as chat messages, in order; outputs of hosted calls within `room` characters each.
 
     Left out: what a broken model call left incomplete, and steps whose outputs never came. What a cancelled or an
     expired run had said stays: clients saw it end there.
@@ -38,8 +57,8 @@ def units(entries: Sequence[Entry], *, vision: bool) -> list[Unit]:
         if isinstance(entry, Message):
             if entry.incomplete_reason != "run_failed":
                 found.append([_message(entry, vision)])
-        elif entry.status == "completed" and all(call["id"] in entry.outputs for call in entry.tool_calls):
-            _add_step(found, entry)
+        elif entry.status == "completed" and (outputs := _outputs(entry, room)) is not None:
+            _add_step(found, entry, outputs)
     return found
 
 
@@ -104,13 +123,30 @@ def measure(unit: Unit, count: Callable[[str], int]) -> int:
     return total
 
 
-def chat_tools(run: Run) -> list[dict[str, Any]]:
-    """The run's functions in the shape of chat completions; `strict` only where asked, for upstreams without it."""
-    tools = []
+def hosted_names(tools: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The function name of each hosted tool, by its type: the same word, unless a function of the user's has it."""
+    asked = list(tools)
+    taken = {tool["function"]["name"] for tool in asked if tool["type"] == "function"}
+    names: dict[str, str] = {}
+    for kind in dict.fromkeys(tool["type"] for tool in asked if tool["type"] != "function"):
+        tries = (kind, *(f"{kind}_{number}" for number in range(2, len(taken) + 3)))
+        names[kind] = next(name for name in tries if name not in taken)
+        taken.add(names[kind])
+    return names
+
+
+def chat_tools(run: Run, hosted: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The run's tools in the shape of chat completions; `strict` only where asked, for upstreams without it.
+
+    `hosted` are the functions ({description, parameters}) that hosted tools are to the model, by type.
+    """
+    tools, names = [], hosted_names(run.tools)
     for tool in run.tools:
         if tool["type"] == "function":
             function = {key: value for key, value in tool["function"].items() if key != "strict" or value}
             tools.append({"type": "function", "function": function})
+        elif (name := names.pop(tool["type"], None)) is not None:
+            tools.append({"type": "function", "function": {"name": name, **hosted[tool["type"]]}})
     return tools
 
 
@@ -120,7 +156,11 @@ def tool_choice(run: Run, call: int) -> str | dict[str, Any] | None:
         return None
     if run.tool_choice in ("auto", "none"):
         return run.tool_choice
-    return run.tool_choice if call == 1 else "auto"
+    if call > 1:
+        return "auto"
+    if isinstance(run.tool_choice, dict) and run.tool_choice["type"] != "function":
+        return {"type": "function", "function": {"name": hosted_names(run.tools)[run.tool_choice["type"]]}}
+    return run.tool_choice
 
 
 def response_format(run: Run) -> dict[str, Any] | None:
@@ -128,7 +168,12 @@ def response_format(run: Run) -> dict[str, Any] | None:
 
 
 def _message(message: Message, vision: bool) -> ChatMessage:
-    parts = [_part(part, vision) for part in message.content]
+    # An assistant's images can only be told of: chat formats let it send none.
+    shown = [part for part in message.content if message.role == "user" or not part["type"].startswith("image_")]
+    images = len(message.content) - len(shown)
+    parts = [_part(part, vision) for part in shown]
+    if images:
+        parts.insert(0, {"type": "text", "text": f"[{images} images, shown to the user]"})
     if all(part["type"] == "text" for part in parts):
         return {"role": message.role, "content": "\n".join(part["text"] for part in parts)}
     return {"role": message.role, "content": parts}
@@ -147,12 +192,19 @@ def _part(part: dict[str, Any], vision: bool) -> dict[str, Any]:
             return {"type": "text", "text": f"[{kind}: not shown, this model cannot see images]"}
 
 
-def _add_step(found: list[Unit], step: Step) -> None:
+def _outputs(step: Step, room: int) -> dict[str, str] | None:
+    """What the model is told of each call of a step, by id; None where something never came."""
+    outputs = dict(step.outputs)
+    for id, result in step.results.items():
+        if "output" in result:
+            outputs[id] = cut(result["output"], room)
+    return outputs if all(call["id"] in outputs for call in step.tool_calls) else None
+
+
+def _add_step(found: list[Unit], step: Step, told: Mapping[str, str]) -> None:
     """A step's calls and outputs. Calls that came with text belong to the assistant message just before."""
     calls = [{"id": call["id"], "type": "function", "function": dict(call["function"])} for call in step.tool_calls]
-    outputs = [
-        {"role": "tool", "tool_call_id": call["id"], "content": step.outputs[call["id"]]} for call in step.tool_calls
-    ]
+    outputs = [{"role": "tool", "tool_call_id": call["id"], "content": told[call["id"]]} for call in step.tool_calls]
     last = found[-1] if found else []
     if len(last) == 1 and last[0]["role"] == "assistant":
         found[-1] = [{**last[0], "tool_calls": calls}, *outputs]

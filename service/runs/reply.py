@@ -2,38 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from events.ids import new_id
 from events.thread_commands import Partial
 from events.thread_state import OpenCall
 from service.live import Live, LiveCall, LiveText
 from service.model.base import Finished, ModelEvent, RefusalDelta, TextDelta, ToolCallDelta
+from service.partial_json import CodeInput
+from service.runs.annotate import Annotator, Said, annotate
+from service.runs.gathered import Gathered
 
 
 @dataclass(slots=True)
 class _Call:
+    """`hosted` is the run's tool that is called, for example {"type": "code_interpreter"}; None for a function."""
+
     id: str
     name: str
-    arguments: list[str]
+    hosted: Mapping[str, Any] | None
+    arguments: list[str] = field(default_factory=list)
+    code: CodeInput = field(default_factory=CodeInput)
+
+    @property
+    def kind(self) -> str:
+        return "function" if self.hosted is None else str(self.hosted["type"])
+
+    def whole(self) -> dict[str, Any]:
+        """The call as commands have it."""
+        call = {"id": self.id, "name": self.name, "arguments": "".join(self.arguments)}
+        if self.kind == "function":
+            return call
+        search = self.search()
+        return {**call, "type": self.kind, **({"file_search": search} if search is not None else {})}
+
+    def search(self) -> dict[str, Any] | None:
+        """What a step shows of a file_search from its beginning."""
+        if self.hosted is None or self.kind != "file_search":
+            return None
+        ranking = self.hosted.get("file_search", {}).get("ranking_options", {})
+        return {"ranking_options": {name: ranking[name] for name in ("ranker", "score_threshold") if name in ranking}}
+
+    def shown(self, arguments: str) -> str:
+        """What watchers see of a piece of the arguments."""
+        match self.kind:
+            case "function":
+                return arguments
+            case "code_interpreter":
+                return self.code.feed(arguments)
+            case _:
+                return ""
 
 
-@dataclass(slots=True)
 class Reply:
     """Collects one model call. Tool calls get ids and places of ours, in the order of their first pieces: some
     upstreams repeat ids, or give none, and some do not number their calls from 0 up.
 
     Once there is text, tool calls are held back from watchers until the reply is whole: a stream may show only one open
     step at a time, and the message's ends first (BEHAVIOUR.md, "SSE").
+
+    `hosted` are the run's hosted tools by the names of their functions; `brought` is what they made for this message.
     """
 
-    run_id: str
-    call: OpenCall
-    finished: Finished | None = None
-    _text: list[str] = field(default_factory=list)
-    _refusal: list[str] = field(default_factory=list)
-    _calls: dict[int, _Call] = field(default_factory=dict)
+    def __init__(
+        self,
+        run_id: str,
+        call: OpenCall,
+        hosted: Mapping[str, Mapping[str, Any]] | None = None,
+        brought: Gathered | None = None,
+    ) -> None:
+        self.finished: Finished | None = None
+        self._run_id = run_id
+        self._call = call
+        self._hosted = hosted or {}
+        self._brought = brought or Gathered()
+        self._annotator = Annotator(self._brought.marks)
+        self._text: list[str] = []
+        self._refusal: list[str] = []
+        self._calls: dict[int, _Call] = {}
+        self._begun = False
 
     def take(self, events: Iterable[ModelEvent]) -> list[Live]:
         """Adds what the model said; returns what watchers may see of it at once."""
@@ -44,41 +93,52 @@ class Reply:
                     pass  # nothing said: calls that follow need not wait for it
                 case TextDelta(text=text):
                     self._text.append(text)
-                    live += self._shown(text, refusal=False)
+                    live += self._shown(self._annotator.feed(text))
                 case RefusalDelta(text=text):
                     self._refusal.append(text)
-                    live += self._shown(text, refusal=True)
+                    live += self._shown([(text, None)], refusal=True)
                 case ToolCallDelta():
                     live += self._called(event)
                 case Finished():
                     self.finished = event
+                    live += self._shown(self._annotator.end())
         return live
 
     @property
     def said(self) -> Partial:
         """All that was said so far."""
-        calls = [
-            {"id": call.id, "name": call.name, "arguments": "".join(call.arguments)} for call in self._calls.values()
-        ]
-        return Partial("".join(self._text), "".join(self._refusal), calls)
+        text, calls = "".join(self._text), [call.whole() for call in self._calls.values()]
+        refusal, brought = "".join(self._refusal), self._brought
+        annotations = annotate(text, brought.marks)
+        return Partial(text, refusal, calls, annotations, brought.images, brought.attachments)
 
-    def _shown(self, text: str, *, refusal: bool) -> list[Live]:
+    def _shown(self, said: Iterable[Said], *, refusal: bool = False) -> list[Live]:
         if self._calls:
             return []
-        call = self.call
-        return [LiveText(self.run_id, call.message_id, call.message_step_id, call.started_at, text, refusal)]
+        live: list[Live] = []
+        call = self._call
+        for text, annotation in said:
+            images = () if self._begun else tuple(self._brought.images)
+            self._begun = True
+            ids = (self._run_id, call.message_id, call.message_step_id, call.started_at)
+            live.append(LiveText(*ids, text, refusal, annotation, images))
+        return live
 
     def _called(self, delta: ToolCallDelta) -> list[Live]:
         known = self._calls.get(delta.index)
+        first = known is None
         if known is None:
-            known = self._calls[delta.index] = _Call(new_id("call"), delta.name or "", [])
-            first = True
-        else:
-            first = False
+            name = delta.name or ""
+            known = self._calls[delta.index] = _Call(new_id("call"), name, self._hosted.get(name))
         known.arguments.append(delta.arguments)
+        shown = known.shown(delta.arguments)
         if self._text or self._refusal:
             return []
+        if not (first or shown) and known.hosted is not None:
+            return []
         index = list(self._calls).index(delta.index)
-        step, at = self.call.tool_step_id, self.call.started_at
-        id, name = (known.id, known.name) if first else (None, None)
-        return [LiveCall(self.run_id, step, at, index, id, name, delta.arguments)]
+        step, at = self._call.tool_step_id, self._call.started_at
+        if not first:
+            return [LiveCall(self._run_id, step, at, index, None, None, shown, known.kind)]
+        began = (known.id, known.name, shown, known.kind, known.search())
+        return [LiveCall(self._run_id, step, at, index, *began)]

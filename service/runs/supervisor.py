@@ -25,9 +25,9 @@ from projections import runs
 from service.database import DATABASE_ERRORS
 from service.model.base import Model
 from service.peers import Peers
-from service.runs.executor import Executor, call_ids
+from service.runs.executor import Executor, call_ids, journaled
 from service.runs.images import Images
-from service.runs.plan import missing_tools
+from service.tools.registry import Tools
 from service.write import Writer
 
 log = structlog.get_logger()
@@ -42,13 +42,21 @@ STARTUP_CLAIMS = 16
 
 class Supervisor:
     def __init__(
-        self, writer: Writer, model: Model, peers: Peers, *, max_runs: int, images: Images | None = None
+        self,
+        writer: Writer,
+        model: Model,
+        peers: Peers,
+        *,
+        max_runs: int,
+        images: Images | None = None,
+        tools: Tools | None = None,
     ) -> None:
         self._writer = writer
         self._model = model
         self._peers = peers
         self._max_runs = max_runs
         self._images = images
+        self._tools = tools or Tools()
         self._offered = 0
         self._executors: dict[str, Executor] = {}
         self._backlog = False
@@ -72,7 +80,7 @@ class Supervisor:
             return
         self._offered += 1
         try:
-            yield Claim(self._peers.process, None if missing_tools(tools) else call_ids())
+            yield Claim(self._peers.process, None if self._tools.missing(tools) else call_ids())
         finally:
             self._offered -= 1
 
@@ -84,18 +92,18 @@ class Supervisor:
         elif executor is not None and (
             not executor.holds(state) or (state.run is not None and state.run.status == "cancelling")
         ):
-            executor.interrupted.set()
+            executor.interrupt()
 
     def woken(self, thread_id: str) -> None:
         executor = self._executors.get(thread_id)
         if executor is not None:
-            executor.interrupted.set()
+            executor.interrupt()
 
     def unsettled(self) -> None:
         """A peer came or went, or this process lost its lock: look anew at everything, our own runs included."""
         self._nudge.set()
         for thread_id, executor in self._executors.items():
-            executor.interrupted.set()
+            executor.interrupt()
             self._writer.feed.wake(thread_id)
 
     async def run(self) -> None:
@@ -195,15 +203,13 @@ class Supervisor:
         if self._tasks is None or state.run is None:
             return
         run: Run | None = None
-        ours: tuple[int, int] | None = None
         for entry in recorded:
             if isinstance(entry.event, e.RunCreated) and entry.event.run_id == state.run.id:
                 run = opened_run(entry)
-            elif isinstance(entry.event, e.ModelCallStarted):
-                ours = (entry.event.call, entry.event.attempt)
+        ours = journaled(entry.event for entry in recorded)
         origin = self._origin(recorded[0].project_id, cause=state.run.id)
         claimed = (state.run.id, state.run.epoch, ours, run)
-        executor = Executor(self._writer, self._model, origin, thread_id, *claimed, self._images)
+        executor = Executor(self._writer, self._model, origin, thread_id, *claimed, self._images, self._tools)
         self._executors[thread_id] = executor
         self._tasks.create_task(self._execute(executor, state))
 

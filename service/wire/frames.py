@@ -6,7 +6,7 @@ delta. Every dict inside a list of a delta has its `index`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import orjson
 
@@ -29,50 +29,31 @@ def step_delta(step_id: str, call: Json) -> bytes:
     return frame("thread.run.step.delta", {"id": step_id, "object": "thread.run.step.delta", "delta": delta})
 
 
-def text_part(value: str) -> Json:
-    return {"type": "text", "text": {"value": value, "annotations": []}}
+def text_part(value: str, annotations: Sequence[Json] = ()) -> Json:
+    return {"type": "text", "text": {"value": value, "annotations": list(annotations)}}
 
 
 def refusal_part(value: str) -> Json:
     return {"type": "refusal", "refusal": value}
 
 
-def whole_part(index: int, part: Json) -> Json:
-    """A content part in one delta; its annotations get their own indices."""
+def whole_part(index: int, part: Json, shown: int = 0) -> Json:
+    """A content part in one delta; its annotations get their own indices, behind the `shown` ones."""
     if part["type"] != "text":
         return {"index": index, **part}
-    annotations = [{"index": place, **one} for place, one in enumerate(part["text"]["annotations"])]
+    annotations = [{"index": place, **one} for place, one in enumerate(part["text"]["annotations"], start=shown)]
     return {"index": index, "type": "text", "text": {"value": part["text"]["value"], "annotations": annotations}}
 
 
-def first_piece(index: int, id: str, name: str) -> Json:
-    function = {"name": name, "arguments": "", "output": None}
-    return {"index": index, "id": id, "type": "function", "function": function}
+def next_piece(index: int, kind: str, text: str) -> Json:
+    """More of a function's arguments, or of a code_interpreter's input."""
+    return {"index": index, "type": kind, kind: {"arguments" if kind == "function" else "input": text}}
 
 
-def next_piece(index: int, arguments: str) -> Json:
-    return {"index": index, "type": "function", "function": {"arguments": arguments}}
-
-
-@dataclass(slots=True)
-class Part:
-    """A content part that grows: `said` are its pieces so far. All frames after its first differ in one string only."""
-
-    index: int
-    kind: str
-    start: bytes
-    end: bytes
-    said: list[str] = field(default_factory=list)
-
-    def piece(self, text: str) -> bytes:
-        """The hot path: only the text is encoded, the rest of the frame is ready."""
-        self.said.append(text)
-        return self.start + orjson.dumps(text) + self.end
-
-
-def growing(message_id: str, index: int, kind: str) -> Part:
-    """`kind` is text or refusal. Frames are what `message_delta` makes of a part without annotations."""
-    mark = "\x00"
-    shown = mark if kind == "refusal" else {"value": mark}
-    start, end = message_delta(message_id, {"index": index, "type": kind, kind: shown}).split(orjson.dumps(mark))
-    return Part(index, kind, start, end)
+def output_piece(index: int, place: int, output: Json) -> Json:
+    """An output of a code_interpreter call, or more of its logs; `place` is its own index."""
+    return {
+        "index": index,
+        "type": "code_interpreter",
+        "code_interpreter": {"outputs": [{"index": place, **output}]},
+    }

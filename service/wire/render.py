@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from events.objects import Assistant, Message, Run, Step, Thread
+from events.objects import Assistant, Message, Run, Thread
 from service.wire.base import Deleted, Json
 
 # Where the service itself makes a thread's resources visible, it shows this even when nothing is attached.
@@ -66,10 +64,37 @@ def message(shown: Message, *, streamed: bool = False) -> Json:
         "run_id": shown.run_id,
         **ends,
         "role": shown.role,
-        "content": shown.content,
+        "content": [part(one) for one in shown.content],
         "attachments": shown.attachments,
         "metadata": shown.metadata,
     }
+
+
+def part(shown: Json) -> Json:
+    """A stored citation has no quote: v1 alone shows it."""
+    if shown["type"] != "text" or not shown["text"]["annotations"]:
+        return shown
+    annotations = [_without_quote(one) for one in shown["text"]["annotations"]]
+    return {"type": "text", "text": {"value": shown["text"]["value"], "annotations": annotations}}
+
+
+def _without_quote(annotation: Json) -> Json:
+    if annotation["type"] != "file_citation":
+        return annotation
+    return {**annotation, "file_citation": {"file_id": annotation["file_citation"]["file_id"]}}
+
+
+def delta_part(shown: Json) -> Json:
+    """In deltas of v2 a citation's quote is there, and empty."""
+    if shown["type"] != "text":
+        return shown
+    annotations = [
+        {**one, "file_citation": {"file_id": one["file_citation"]["file_id"], "quote": ""}}
+        if one["type"] == "file_citation"
+        else one
+        for one in shown["text"]["annotations"]
+    ]
+    return {"type": "text", "text": {"value": shown["text"]["value"], "annotations": annotations}}
 
 
 def modified_message(shown: Message) -> Json:
@@ -140,43 +165,6 @@ def required_action(shown: Run) -> Json | None:
 
 def last_error(error: Json | None) -> Json | None:
     return {"code": error["code"], "message": error["message"]} if error else None
-
-
-def step(shown: Step, *, streamed: bool = False) -> Json:
-    """`expires_at` as the service sends it and `expired_at` as its document has it."""
-    open_still = shown.status == "in_progress"
-    return {
-        "id": shown.id,
-        "object": "thread.run.step",
-        "created_at": shown.created_at,
-        "run_id": shown.run_id,
-        "assistant_id": shown.assistant_id,
-        "thread_id": shown.thread_id,
-        "type": shown.type,
-        "status": shown.status,
-        "cancelled_at": shown.ended_at if shown.status == "cancelled" else None,
-        "completed_at": shown.ended_at if shown.status == "completed" else None,
-        "expires_at": shown.expires_at if streamed or open_still else None,
-        "expired_at": shown.ended_at if shown.status == "expired" else None,
-        "failed_at": shown.ended_at if shown.status == "failed" else None,
-        "last_error": last_error(shown.last_error),
-        "step_details": step_details(shown),
-        "usage": usage(shown.usage),
-    }
-
-
-def step_details(shown: Step) -> Json:
-    if shown.type == "message_creation":
-        return {"type": "message_creation", "message_creation": {"message_id": shown.message_id}}
-    return {"type": "tool_calls", "tool_calls": [_call(call, shown.outputs) for call in shown.tool_calls]}
-
-
-def _call(call: Json, outputs: dict[str, str]) -> Json:
-    if call["type"] != "function":
-        return call
-    function: dict[str, Any] = call["function"]
-    shown = {"name": function["name"], "arguments": function["arguments"], "output": outputs.get(call["id"])}
-    return {"id": call["id"], "type": "function", "function": shown}
 
 
 def listing(items: list[Json], more: bool) -> Json:

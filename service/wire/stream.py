@@ -17,11 +17,13 @@ from typing import Any, Literal
 
 from events import thread_events as e
 from events.event import Recorded
-from events.fold import opened_run, opened_step, opened_thread, run_patch, step_patch, written_message
+from events.fold import opened_run, opened_step, opened_thread, patched, run_patch, step_patch, written_message
 from events.objects import Message, Run, Step
-from service.live import LiveCall, LiveText
+from service.live import Live, LiveCall, LiveOutput, LiveText
 from service.wire import frames
 from service.wire.base import Json, Wire
+from service.wire.calls import Calls
+from service.wire.parts import Parts
 from service.wire.promises import promised_message, promised_step
 
 _PAUSES_OR_ENDS = (e.RunRequiresAction, e.RunCancelled, e.RunCompleted, e.RunIncomplete, e.RunFailed, e.RunExpired)
@@ -32,19 +34,27 @@ _Early = Literal["cancelled", "expired", "failed"]
 class RunStream:
     """The stream of one run. It begins with the run's creation, or with `run` and its open `steps` as they were.
 
-    `finished` once the run has ended or requires action, and the last frame was given.
+    `include` is what the request asked for besides. `finished` once the run has ended or requires action, and the last
+    frame was given.
     """
 
-    def __init__(self, wire: Wire, *, run: Run | None = None, steps: Sequence[Step] = ()) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        run: Run | None = None,
+        steps: Sequence[Step] = (),
+        include: frozenset[str] = frozenset(),
+    ) -> None:
         self.finished = False
         self._wire = wire
         self._run = run
+        self._include = include
         # Objects that were shown, by id.
         self._steps = {step.id: step for step in steps}
         self._messages: dict[str, Message] = {}
-        # What live pieces said: by message and whether it is the refusal; by tool step and index, each call's id first.
-        self._parts: dict[tuple[str, bool], frames.Part] = {}
-        self._calls: dict[tuple[str, int], list[str]] = {}
+        self._parts = Parts(wire)
+        self._calls = Calls(wire)
         # Steps (each with its message) that live pieces opened and no event has confirmed.
         self._promised: dict[str, str | None] = {}
         # Ids of what a later attempt says anew, of steps that take no live pieces any more, and of what is not shown.
@@ -54,21 +64,22 @@ class RunStream:
         # Version, attempt and sequence of the next frame.
         self._place = (0, 1, 0)
 
-    def feed(self, item: Recorded[e.ThreadEvent] | LiveText | LiveCall) -> list[bytes]:
+    def feed(self, item: Recorded[e.ThreadEvent] | Live) -> list[bytes]:
         """The frames that `item` brings; none for another run's."""
         if self.finished:
             return []
         if isinstance(item, Recorded):
             self._place = (item.version, self._place[1], 0)
             return [self._marked(frame) for frame in self._recorded(item)]
-        if item.step_id in self._deaf or self._run is None or item.run_id != self._run.id:
+        if self._run is None or item.run_id != self._run.id:
             return []
-        if isinstance(item, LiveCall):
-            return [self._marked(frame) for frame in self._call(self._run, item)]
-        part = self._parts.get((item.message_id, item.refusal))
-        if part is not None:
-            return [self._marked(part.piece(item.text))]
-        return [self._marked(frame) for frame in self._first_text(self._run, item)]
+        if isinstance(item, LiveOutput):
+            hidden = item.step_id in self._hidden or item.step_id in self._retold
+            return [] if hidden else [self._marked(frame) for frame in self._calls.output(item)]
+        if item.step_id in self._deaf:
+            return []
+        told = self._call(self._run, item) if isinstance(item, LiveCall) else self._text(self._run, item)
+        return [self._marked(frame) for frame in told]
 
     def error(self, message: str, kind: str, code: str | None) -> bytes:
         """An error in mid-stream: the last frame. `kind` is the error's type, for example server_error."""
@@ -103,7 +114,10 @@ class RunStream:
                 self._place = (self._place[0], event.attempt, 0)
                 self._call_started(event)
                 return []
-            case e.StepEnded() | e.ToolOutputsSubmitted():
+            case e.ToolCallStarted(call_id=call_id, attempt=attempt):
+                self._calls.started(call_id, attempt)
+                return []
+            case e.StepEnded() | e.ToolOutputsSubmitted() | e.ToolCallFinished() | e.ToolCallStopped():
                 return self._step_changed(event)
             case _:
                 return self._run_changed(item)
@@ -155,32 +169,29 @@ class RunStream:
         calls = [
             frame
             for index, call in enumerate(event.tool_calls)
-            for frame in self._rest_of_call(event.step_id, index, call)
+            for frame in self._calls.rest(event.step_id, index, call)
         ]
         return [*taken_back, *opening, *calls]
 
-    def _rest_of_call(self, step_id: str, index: int, call: Json) -> list[bytes]:
-        """What of a whole tool call was not shown yet."""
-        if call["type"] != "function":
-            return [frames.step_delta(step_id, {"index": index, **call})]
-        name, arguments = call["function"]["name"], call["function"]["arguments"]
-        told: list[bytes] = []
-        if (step_id, index) not in self._calls:
-            told.append(frames.step_delta(step_id, frames.first_piece(index, call["id"], name)))
-        id, *pieces = self._calls.get((step_id, index), [call["id"]])
-        said = "".join(pieces)
-        if id == call["id"] and arguments.startswith(said) and arguments != said:
-            told.append(frames.step_delta(step_id, frames.next_piece(index, arguments[len(said) :])))
-        return told
-
-    def _step_changed(self, event: e.StepEnded | e.ToolOutputsSubmitted) -> list[bytes]:
+    def _step_changed(
+        self, event: e.StepEnded | e.ToolOutputsSubmitted | e.ToolCallFinished | e.ToolCallStopped
+    ) -> list[bytes]:
         step = self._steps.get(event.step_id)
         if step is None or event.step_id in self._hidden:
             return []
-        step = self._steps[event.step_id] = replace(step, **(step_patch(event) or {}))
-        if isinstance(event, e.ToolOutputsSubmitted):
-            return []
-        return [frames.frame(f"thread.run.step.{step.status}", self._wire.step(step, streamed=True))]
+        patch = patched({"results": step.results}, step_patch(event) or {})
+        step = self._steps[event.step_id] = replace(step, **patch)
+        match event:
+            case e.StepEnded():
+                return [self._step_ended(step)]
+            case e.ToolCallFinished() | e.ToolCallStopped() if event.step_id not in self._retold:
+                return self._calls.ended(event.call_id, event.shown.get("outputs", ()))
+            case _:
+                return []
+
+    def _step_ended(self, step: Step) -> bytes:
+        shown = self._wire.step(step, streamed=True, include=self._include)
+        return frames.frame(f"thread.run.step.{step.status}", shown)
 
     def _message_written(self, item: Recorded[e.MessageWritten]) -> list[bytes]:
         message = written_message(item)
@@ -190,31 +201,9 @@ class RunStream:
         if message.id not in self._messages:
             told += self._open_message(replace(message, content=[], status="in_progress", ended_at=None))
         if message.id not in self._retold:
-            told += self._rest_of_message(message)
+            told += self._parts.rest(message)
         self._messages[message.id] = message
         return [*told, self._message_ended(message)]
-
-    def _rest_of_message(self, message: Message) -> list[bytes]:
-        """What of a message was not shown yet: whole parts, or the end of a part that was shown in pieces."""
-        told: list[bytes] = []
-        unmatched = {refusal for owner, refusal in self._parts if owner == message.id}
-        for index, part in enumerate(message.content):
-            if part["type"] not in ("text", "refusal"):
-                told.append(frames.message_delta(message.id, frames.whole_part(index, self._wire.part(part))))
-                continue
-            refusal = part["type"] == "refusal"
-            words: str = part["refusal"] if refusal else part["text"]["value"]
-            shown = self._parts.get((message.id, refusal))
-            unmatched.discard(refusal)
-            if shown is None:
-                whole = frames.whole_part(index, self._wire.part(part))
-                told += [frames.message_delta(message.id, whole)] if words else []
-            elif not words.startswith(said := "".join(shown.said)):
-                return []
-            elif words != said:
-                told.append(shown.piece(words[len(said) :]))
-        # Of a process that had lost its claim some pieces may still have come: then the whole message follows at once.
-        return [] if unmatched else told
 
     def _message_ended(self, message: Message) -> bytes:
         status = "completed" if message.status == "completed" else "incomplete"
@@ -230,7 +219,7 @@ class RunStream:
                 self._hidden.add(message_id)
                 message = replace(
                     self._messages[message_id],
-                    content=self._shown_content(message_id),
+                    content=self._parts.shown(message_id),
                     status="incomplete",
                     incomplete_reason=f"run_{how}",
                     ended_at=at,
@@ -238,45 +227,24 @@ class RunStream:
                 told.append(self._message_ended(message))
             last_error = error if how == "failed" else None
             step = replace(self._steps[step_id], status=how, ended_at=at, last_error=last_error)
-            told.append(frames.frame(f"thread.run.step.{how}", self._wire.step(step, streamed=True)))
+            told.append(self._step_ended(step))
         self._promised.clear()
         return told
 
-    def _shown_content(self, message_id: str) -> list[Json]:
-        content: list[Json] = []
-        for (owner, refusal), part in self._parts.items():
-            if owner == message_id:
-                text = "".join(part.said)
-                content.append(frames.refusal_part(text) if refusal else frames.text_part(text))
-        return content
-
     # Live pieces.
 
-    def _first_text(self, run: Run, item: LiveText) -> list[bytes]:
-        """The first piece of a message's text or refusal; before the message's first piece the message itself."""
+    def _text(self, run: Run, item: LiveText) -> list[bytes]:
+        """A piece of a message; before its first piece the message itself."""
         told = [] if item.message_id in self._messages else self._promise(run, item)
-        index = sum(owner == item.message_id for owner, _ in self._parts)
-        shown = self._wire.part(frames.refusal_part(item.text) if item.refusal else frames.text_part(item.text))
-        part = frames.growing(item.message_id, index, shown["type"])
-        part.said.append(item.text)
-        self._parts[item.message_id, item.refusal] = part
-        return [*told, frames.message_delta(item.message_id, frames.whole_part(index, shown))]
+        return told + self._parts.live(item)
 
     def _call(self, run: Run, item: LiveCall) -> list[bytes]:
-        known = self._calls.get((item.step_id, item.index))
-        if (known is None) == (item.id is None):
+        if not self._calls.knows(item):
             # Its beginning was missed, or another attempt begins it again: events tell it, as far as it can be told.
             self._deaf.add(item.step_id)
             return []
         told = [] if item.step_id in self._steps else self._promise(run, item)
-        if item.id is not None:
-            known = self._calls[item.step_id, item.index] = [item.id]
-            told.append(frames.step_delta(item.step_id, frames.first_piece(item.index, item.id, item.name or "")))
-        assert known is not None
-        if item.arguments:
-            told.append(frames.step_delta(item.step_id, frames.next_piece(item.index, item.arguments)))
-        known.append(item.arguments)
-        return told
+        return told + self._calls.live(item)
 
     def _promise(self, run: Run, item: LiveText | LiveCall) -> list[bytes]:
         """Opens the step (and message) that a live piece belongs to; what an earlier attempt left open ends first."""

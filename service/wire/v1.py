@@ -22,7 +22,7 @@ from typing import Any
 
 from events.objects import Assistant, File, Message, Run, Step, Thread
 from events.thread_commands import NewMessage
-from service.wire import messages, query, render, requests
+from service.wire import messages, query, render, requests, steps
 from service.wire.base import FilesQuery, Json, Links, Page, RunRequest, ThreadRequest, Wire
 from service.wire.fields import MAX_FILES_PAGE
 from service.wire.files import FileLinks
@@ -98,8 +98,11 @@ class V1(V2):
     def modified_message(self, message: Message) -> Json:
         return self.message(message)
 
-    def part(self, part: Json) -> Json:
+    def delta_part(self, part: Json) -> Json:
         return _part(part)
+
+    def begun_call(self, id: str, kind: str, name: str, search: Json | None) -> Json:
+        return _call(steps.begun_call(id, kind, name, search))
 
     def run(self, run: Run, *, streamed: bool = False) -> Json:
         shown = _without(render.run(run, streamed=streamed))
@@ -119,8 +122,8 @@ class V1(V2):
     def files(self, items: list[Json], more: bool) -> Json:
         return {"object": "list", "data": items}
 
-    def step(self, step: Step, *, streamed: bool = False) -> Json:
-        shown = render.step(step, streamed=streamed)
+    def step(self, step: Step, *, streamed: bool = False, include: frozenset[str] = frozenset()) -> Json:
+        shown = steps.step(step, streamed=streamed, include=include)
         details = shown["step_details"]
         if details["type"] == "tool_calls":
             shown["step_details"] = {**details, "tool_calls": [_call(call) for call in details["tool_calls"]]}

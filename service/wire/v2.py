@@ -8,7 +8,7 @@ from typing import Any
 from events.errors import Rejected
 from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
 from events.thread_commands import NewMessage
-from service.wire import files, messages, query, render, requests
+from service.wire import files, messages, query, render, requests, steps
 from service.wire.base import (
     CompletionRequest,
     Deleted,
@@ -111,14 +111,17 @@ class V2:
     def modified_message(self, message: Message) -> Json:
         return render.modified_message(message)
 
-    def part(self, part: Json) -> Json:
-        return part
+    def delta_part(self, part: Json) -> Json:
+        return render.delta_part(part)
+
+    def begun_call(self, id: str, kind: str, name: str, search: Json | None) -> Json:
+        return steps.begun_call(id, kind, name, search)
 
     def run(self, run: Run, *, streamed: bool = False) -> Json:
         return render.run(run, streamed=streamed)
 
-    def step(self, step: Step, *, streamed: bool = False) -> Json:
-        return render.step(step, streamed=streamed)
+    def step(self, step: Step, *, streamed: bool = False, include: frozenset[str] = frozenset()) -> Json:
+        return steps.step(step, streamed=streamed, include=include)
 
     def file(self, file: File) -> Json:
         return files.file(file)

@@ -5,7 +5,14 @@ FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[])
     AS new (step_id, position, run_id, body, progress);
 
 -- name: patch
-UPDATE steps SET progress = progress || $3 WHERE thread_id = $1 AND step_id = $2;
+-- Results of hosted calls come one by one, each on top of those before it.
+UPDATE steps
+SET progress = progress || $3::jsonb || CASE
+    WHEN progress ? 'results' AND $3::jsonb ? 'results'
+        THEN jsonb_build_object('results', (progress -> 'results') || ($3::jsonb -> 'results'))
+    ELSE '{}'
+END
+WHERE thread_id = $1 AND step_id = $2;
 
 -- name: delete_all
 DELETE FROM steps WHERE thread_id = $1;
@@ -32,9 +39,10 @@ WHERE thread_id = $1 AND run_id = $2 AND project_id = $3
 ORDER BY position DESC
 LIMIT $6;
 
--- name: with_calls_since
+-- name: with_calls
 SELECT runs.position AS place, steps.position, steps.body, steps.progress
 FROM steps JOIN runs USING (thread_id, run_id)
-WHERE thread_id = $1 AND steps.position >= $2 AND steps.body ->> 'type' = 'tool_calls'
+WHERE thread_id = $1 AND steps.position >= $2 AND ($3::bigint IS NULL OR steps.position < $3)
+    AND steps.body ->> 'type' = 'tool_calls'
 ORDER BY steps.position DESC
-LIMIT $3;
+LIMIT $4;

@@ -32,12 +32,14 @@ from events.thread_commands import (
     ExpireRun,
     FailRun,
     FinishModelCall,
+    FinishToolCall,
     ModifyMessage,
     ModifyRun,
     ModifyThread,
     NewMessage,
     Partial,
     StartModelCall,
+    StartToolCall,
     StopRun,
     SubmitToolOutputs,
     ThreadCommand,
@@ -195,8 +197,40 @@ class World:
     def _said(self) -> Partial:
         text = self.random.choice(("", "", "Hello.", "Grüße 🎉"))
         refusal = self.random.choice(("", "", "", "No."))
-        count = self.random.choice((0, 0, 1, 2))
-        return Partial(text, refusal, [{"id": self._id("call"), "name": "f", "arguments": "{}"} for _ in range(count)])
+        calls = [self._call() for _ in range(self.random.choice((0, 0, 1, 2, 3)))]
+        images = self.random.choice(((), (), ("file-1",)))
+        attachments = self.random.choice(((), ({"file_id": "file-2", "tools": [{"type": "code_interpreter"}]},)))
+        annotations = []
+        if text and self.random.random() < 0.3:
+            mark, start = "【4:0†a.txt】", len(text)
+            cited = {"type": "file_citation", "text": mark, "start_index": start, "end_index": start + len(mark)}
+            annotations = [{**cited, "file_citation": {"file_id": "file-1", "quote": "cake"}}]
+            text += mark + self.random.choice(("", "."))
+        return Partial(text, refusal, calls, annotations, images, attachments)
+
+    def _call(self) -> dict[str, Any]:
+        id = self._id("call")
+        match self.random.choice(("function", "code_interpreter", "file_search")):
+            case "code_interpreter" as kind:
+                return {"id": id, "type": kind, "name": kind, "arguments": '{"code": "1 + 1"}'}
+            case "file_search" as kind:
+                ranking = {"ranking_options": {"ranker": "default_2024_08_21", "score_threshold": 0.0}}
+                return {"id": id, "type": kind, "name": kind, "arguments": '{"queries": ["q"]}', kind: ranking}
+            case _:
+                return {"id": id, "name": "f", "arguments": "{}"}
+
+    def _tool_finish(self, run: RunState, epoch: int) -> FinishToolCall:
+        """Mostly the result of the open hosted call; sometimes that of an attempt or a call that is not open."""
+        assert run.step is not None
+        call = self.random.choice(run.step.hosted)
+        attempt = max(call.attempt, 1) + (self.random.random() < 0.1)
+        outcome: Any = self.random.choice(("finished", "finished", "failed", "lost"))
+        made = [entry.event for entry in self.log if isinstance(entry.event, e.StepCreated)]
+        step = next(event for event in made if event.step_id == run.step.step_id)
+        functions = [one for one in step.tool_calls if one["type"] == "function"]
+        files = [e.ToolFile(file_id="file-2", path="/mnt/data/a.csv")] * self.random.randrange(2)
+        found = {"outcome": outcome, "shown": _shown(call.type), "output": "2 世界", "files": files}
+        return FinishToolCall(run.id, epoch, call.id, attempt, functions=functions, **found)
 
     def _usage(self) -> e.Usage:
         return e.Usage(prompt_tokens=self.random.randrange(9), completion_tokens=self.random.randrange(9))
@@ -218,4 +252,16 @@ class World:
             StopRun(id, epoch, self._said(), self._usage()),
             ExhaustRun(id, epoch, "max_prompt_tokens"),
         ]
+        if run and run.step and run.step.hosted:
+            tools: list[ThreadCommand] = [self._tool_finish(run, epoch), StartToolCall(id, epoch)]
+            tools += [self._tool_finish(run, epoch) for _ in range(5)]
+            shown = self.random.choice((None, _shown(run.step.hosted[0].type)))
+            return self.random.choice([*tools, *tools, *rest, StopRun(id, epoch, Partial(), e.Usage(), shown)])
         return self.random.choice((ends * 3 if run and run.call else starts * 6) + rest)
+
+
+def _shown(kind: str) -> dict[str, Any]:
+    if kind == "file_search":
+        found = {"file_id": "file-1", "file_name": "a.txt", "score": 0.5, "attributes": {}}
+        return {"results": [{**found, "content": [{"type": "text", "text": "cake"}]}]}
+    return {"outputs": [{"type": "logs", "logs": "2\n"}, {"type": "image", "image": {"file_id": "file-1"}}]}

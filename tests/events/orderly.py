@@ -15,6 +15,8 @@ def problems(log: Iterable[Recorded[e.ThreadEvent]]) -> Iterable[str]:
     ended: Counter[tuple[str, int, int]] = Counter()
     step: e.StepCreated | None = None
     call: tuple[int, int] | None = None
+    hosted: list[str] = []
+    tool: tuple[str, int] | None = None
     usage = e.Usage()
     line = Line()
     for entry in log:
@@ -42,12 +44,28 @@ def problems(log: Iterable[Recorded[e.ThreadEvent]]) -> Iterable[str]:
                 if step is not None:
                     yield f"{entry.version}: two open steps"
                 step = created
+                hosted = [one["id"] for one in created.tool_calls if one["type"] != "function"]
+            case e.ToolCallStarted(call_id=id, attempt=attempt):
+                if call is not None or not hosted or (id, attempt) != (hosted[0], tool[1] + 1 if tool else 1):
+                    yield f"{entry.version}: {id}.{attempt} started while {hosted}, {tool} and {call} were open"
+                tool = (id, attempt)
+            case e.ToolCallFinished() | e.ToolCallStopped() as end:
+                if tool != (end.call_id, end.attempt):
+                    yield f"{entry.version}: {end.type} of {end.call_id}.{end.attempt} while {tool} was open"
+                hosted, tool = hosted[1:], None
+            case e.RunRequiresAction(tool_calls=calls):
+                if tool is not None or hosted:
+                    yield f"{entry.version}: the client is asked while {hosted} are open"
+                if step is None or calls != [one for one in step.tool_calls if one["type"] == "function"]:
+                    yield f"{entry.version}: the client is asked for something else than the step's functions"
             case e.StepEnded(step_id=id) as end:
                 if step is None or step.step_id != id:
                     yield f"{entry.version}: {id} ended without being open"
                 elif end.usage != step.usage:
                     yield f"{entry.version}: {id} ended with another usage than announced"
-                usage, step = usage + end.usage, None
+                elif tool is not None or (hosted and end.status == "completed"):
+                    yield f"{entry.version}: {id} ended with {hosted} open"
+                usage, step, hosted = usage + end.usage, None, []
             case (e.RunCancelled() | e.RunCompleted() | e.RunIncomplete() | e.RunFailed() | e.RunExpired()) as over:
                 if over.run_id in line.unbegun:
                     if over.usage != e.Usage():

@@ -113,4 +113,5 @@ def test_histories_are_worth_their_name() -> None:
     from tests.events.test_codec import THREAD_TYPES
 
     assert set(THREAD_TYPES) <= set(seen)
+    assert min(seen[kind] for kind in THREAD_TYPES) >= 5
     assert set(ends) >= TERMINAL

@@ -52,6 +52,12 @@ def asks(*names: str) -> Script:
     return [*batches, [Finished("tool_calls", USAGE, "m-1")]]
 
 
+def uses(name: str, *arguments: str) -> Script:
+    """A call of each of these arguments to one function."""
+    pieces = [[ToolCallDelta(index, f"up_{index}", name, one)] for index, one in enumerate(arguments)]
+    return [*pieces, [Finished("tool_calls", USAGE, "m-1")]]
+
+
 class FakeModel:
     """`answer` gives the script of each call; `requests` holds all calls, `closed` counts those ended early."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,8 @@ from service.database import Pool, open_pool
 from service.feed import Feed
 from service.peers import Peers
 from service.runs.supervisor import Supervisor
+from service.tools.base import HostedTool
+from service.tools.registry import Tools
 from service.write import Writer
 from tests.events.orderly import problems
 from tests.events.story import CREATE, SETTINGS, add, submit
@@ -51,11 +53,13 @@ class Process:
         model: FakeModel,
         *,
         max_runs: int = 100,
+        tools: Sequence[HostedTool] = (),
         make_writer: Callable[[Pool, Feed], Writer] = CountingWriter,
     ) -> None:
         self.url = url
         self.model = model
         self.max_runs = max_runs
+        self.tools = Tools(tools)
         self.feed = Feed()
         self._make_writer = make_writer
         self._tasks: list[asyncio.Task[None]] = []
@@ -66,7 +70,7 @@ class Process:
         self.writer = self._make_writer(self.pool, self.feed)
         self.peers = Peers(self.url, woken=self.feed.woken, changed=self._peers_changed)
         await self.peers.join()
-        self.supervisor = Supervisor(self.writer, self.model, self.peers, max_runs=self.max_runs)
+        self.supervisor = Supervisor(self.writer, self.model, self.peers, max_runs=self.max_runs, tools=self.tools)
         self.feed.listen(self.supervisor)
         self.feed.listen(self.peers)
         self._tasks = [asyncio.create_task(self.peers.run()), asyncio.create_task(self.supervisor.run())]

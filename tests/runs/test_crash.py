@@ -19,14 +19,16 @@ from events.event import Recorded
 from projections.rebuild import verify
 from service.database import Pool
 from service.feed import Feed
-from service.model.base import ChatRequest, TextDelta
+from service.model.base import ChatRequest, Finished, TextDelta, ToolCallDelta
 from service.runs import supervisor
+from service.tools.base import CrashPolicy, HostedCall
 from service.write import Writer
 from tests.events.story import FUNCTION
-from tests.runs.fake_model import WAIT_S, FakeModel, Hold, Script, asks, says
+from tests.runs.fake_model import USAGE, WAIT_S, FakeModel, Hold, Script, asks, says, uses
+from tests.runs.fake_tool import FakeTool
 from tests.runs.process import Process, texts
 
-MAX_APPENDS = 14
+MAX_APPENDS = 16
 When = Literal["before", "after"]
 
 
@@ -63,6 +65,7 @@ class Scenario:
     status: str
     messages: tuple[tuple[str, str], ...]
     steps: tuple[tuple[str, str], ...]
+    after_crash: CrashPolicy = "again"
 
 
 async def text_turn(process: Process, thread: str) -> None:
@@ -122,6 +125,33 @@ def _counts(request: ChatRequest) -> Script:
     return says(" | ".join(str(message["content"]) for message in request.messages[1:]))
 
 
+async def code_turn(process: Process, thread: str) -> None:
+    await process.say(thread, "Hi")
+    await process.begin(thread, tools=({"type": "code_interpreter"},))
+    await process.settled(thread)
+
+
+async def mixed_turn(process: Process, thread: str) -> None:
+    await process.say(thread, "Hi")
+    await process.begin(thread, tools=({"type": "code_interpreter"}, FUNCTION))
+    await process.answer(await process.settled(thread))
+    await process.settled(thread)
+
+
+def _runs_code(request: ChatRequest) -> Script:
+    """Two calls in its first reply, one in its second."""
+    told = sum(message["role"] == "tool" for message in request.messages)
+    wanted = {0: ('{"code": "a"}', '{"code": "b"}'), 2: ('{"code": "c"}',)}
+    return uses("code_interpreter", *wanted[told]) if told in wanted else says("Done.")
+
+
+def _mixes(request: ChatRequest) -> Script:
+    if any(message["role"] == "tool" for message in request.messages):
+        return says("Done.")
+    code = [ToolCallDelta(0, "up_0", "code_interpreter", '{"code": "a"}'), ToolCallDelta(1, "up_1", "weather", "{}")]
+    return [code, [Finished("tool_calls", USAGE, "m-1")]]
+
+
 def _hangs(_: ChatRequest) -> Script:
     return [Hold()]
 
@@ -141,6 +171,24 @@ SCENARIOS = {
     "queued": Scenario(queued_turn, _says_hello, "completed", (HI, ("assistant", "Hello.")), (MESSAGE,)),
     "tool": Scenario(
         tool_turn, _uses_tools, "completed", (HI, ("assistant", "Sunny.")), (("tool_calls", "completed"), MESSAGE)
+    ),
+    "hosted": Scenario(
+        code_turn,
+        _runs_code,
+        "completed",
+        (HI, ("assistant", "Done.")),
+        (("tool_calls", "completed"), ("tool_calls", "completed"), MESSAGE),
+    ),
+    "hosted, reported": Scenario(
+        code_turn,
+        _runs_code,
+        "completed",
+        (HI, ("assistant", "Done.")),
+        (("tool_calls", "completed"), ("tool_calls", "completed"), MESSAGE),
+        after_crash="report",
+    ),
+    "mixed": Scenario(
+        mixed_turn, _mixes, "completed", (HI, ("assistant", "Done.")), (("tool_calls", "completed"), MESSAGE)
     ),
     "cancel": Scenario(cancelled_turn, _hangs, "cancelled", (HI,), ()),
     "line": Scenario(queued_turns, _counts, "completed", LINE, (MESSAGE,)),
@@ -164,11 +212,12 @@ async def test_a_crash_at_any_append_is_nothing(
 async def crashed(url: str, scenario: Scenario, thread: str, at: int, when: When) -> bool:
     """Plays the scenario with a crash at that append, and resumes. False where it never got there."""
     model = FakeModel(scenario.answer)
+    tool = FakeTool(after_crash=scenario.after_crash)
 
     def dying(pool: Pool, feed: Feed) -> DyingWriter:
         return DyingWriter(pool, feed, at, when)
 
-    async with Process(url, model, make_writer=dying) as first:
+    async with Process(url, model, make_writer=dying, tools=[tool]) as first:
         assert isinstance(first.writer, DyingWriter)
         playing = asyncio.ensure_future(scenario.client(first, thread))
         dying_wait = asyncio.create_task(first.writer.dead.wait())
@@ -181,12 +230,15 @@ async def crashed(url: str, scenario: Scenario, thread: str, at: int, when: When
         await asyncio.wait({playing, dying_wait})
         if not dead:
             assert playing.exception() is None if not playing.cancelled() else False
-    async with Process(url, model) as second:
+    performed = len(tool.calls)
+    async with Process(url, model, tools=[tool]) as second:
         before = await second.log(thread)
         async with asyncio.timeout(WAIT_S):
             await scenario.client(second, thread)
         await _ended_well(second, scenario, thread)
-        _asked_only_for_what_was_open(before, await second.log(thread), len(model.requests) - asked_before)
+        after = await second.log(thread)
+        _asked_only_for_what_was_open(before, after, len(model.requests) - asked_before)
+        _performed_only_what_was_open(before, after, tool.calls[performed:], scenario)
     return dead
 
 
@@ -211,6 +263,26 @@ def _asked_only_for_what_was_open(before: list[Recorded[Any]], after: list[Recor
     # A call that a cancel overtook is journaled and never made.
     stopped = sum(isinstance(entry.event, e.ModelCallStopped) for entry in after)
     assert len(started) - stopped <= asked <= len(started)
+
+
+def _performed_only_what_was_open(
+    before: list[Recorded[Any]], after: list[Recorded[Any]], performed: list[HostedCall], scenario: Scenario
+) -> None:
+    """No finished hosted call is performed again; a lost one follows its policy."""
+    finished = {entry.event.call_id for entry in before if isinstance(entry.event, e.ToolCallFinished)}
+    started = {entry.event.call_id for entry in before if isinstance(entry.event, e.ToolCallStarted)}
+    again = [call.id for call in performed]
+    assert not finished & set(again)
+    open_then = started - finished
+    ends = {entry.event.call_id: entry.event for entry in after if isinstance(entry.event, e.ToolCallFinished)}
+    # What was journaled and perhaps performed is made again as the second attempt, or is lost.
+    for call_id in open_then:
+        lost = scenario.after_crash == "report"
+        assert (call_id in again) != lost
+        assert (ends[call_id].outcome, ends[call_id].attempt) == (("lost", 1) if lost else ("finished", 2))
+    assert all(end.outcome == "finished" for id, end in ends.items() if id not in open_then)
+    starts = [entry.event for entry in after[len(before) :] if isinstance(entry.event, e.ToolCallStarted)]
+    assert again == [start.call_id for start in starts]
 
 
 async def test_a_process_killed_in_mid_sentence(database_url: str) -> None:

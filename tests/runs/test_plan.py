@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from events.run_table import ACTIVE
 from events.thread_events import LastError, Usage
-from events.thread_state import OpenCall, RunState
+from events.thread_state import HostedCall, OpenCall, OpenToolStep, RunState
 from service.runs.plan import (
     MAX_CALL_ATTEMPTS,
     MAX_CALLS,
+    MAX_TOOL_ATTEMPTS,
+    MAX_TOOL_CALLS,
     Action,
     Exhaust,
     Fail,
+    LoseTool,
     PerformCall,
+    PerformTool,
     Rest,
     StartCall,
+    StartTool,
     Stop,
-    missing_tools,
     plan,
 )
+from service.tools.registry import Tools
+from tests.runs.fake_tool import FakeTool
 
 BROKEN = LastError(code="server_error", message="It broke.")
 LIMITED = LastError(code="rate_limit_exceeded", message="Slow down.")
@@ -83,14 +90,42 @@ def test_time_that_is_up_comes_before_everything(status: str) -> None:
     assert plan(run(status, call=call()), ours=(1, 1), missing=["x"], at=1000) == Stop()
 
 
+def at_work(attempt: int, calls: int = 1) -> RunState:
+    hosted = (HostedCall("call_1", "code_interpreter", attempt), HostedCall("call_2", "file_search"))
+    return run(step=OpenToolStep("step_1", ("call_3",), hosted=hosted), tool_calls=calls)
+
+
+OPEN = at_work(1).step.open  # type: ignore[union-attr]
+LAST = at_work(MAX_TOOL_ATTEMPTS).step.open  # type: ignore[union-attr]
+TOO_MANY = Fail(LastError(code="server_error", message="The run made more than 500 calls of tools without an end."))
+HOSTED: list[tuple[str, RunState, Any, str, Any]] = [
+    ("not begun", at_work(0), None, "again", StartTool()),
+    ("its call is ours", at_work(1), ("call_1", 1), "report", PerformTool(OPEN)),  # type: ignore[arg-type]
+    ("a lost one is made again", at_work(1), None, "again", StartTool()),
+    ("an older attempt was ours", at_work(2), ("call_1", 1), "again", StartTool()),
+    ("a lost one is reported", at_work(1), None, "report", LoseTool(OPEN)),  # type: ignore[arg-type]
+    ("lost too often", at_work(MAX_TOOL_ATTEMPTS), None, "again", LoseTool(LAST)),  # type: ignore[arg-type]
+    ("endless", at_work(1, MAX_TOOL_CALLS + 1), ("call_1", 1), "again", TOO_MANY),
+]
+
+
+@pytest.mark.parametrize(("state", "ours", "policy", "action"), [row[1:] for row in HOSTED], ids=[r[0] for r in HOSTED])
+def test_hosted_calls(state: RunState, ours: Any, policy: Any, action: Action) -> None:
+    assert plan(state, ours=ours, missing=[], at=0, after_crash=lambda kind: policy) == action
+    cancelled = replace(state, status="cancelling")
+    assert plan(cancelled, ours=ours, missing=[], at=0, after_crash=lambda kind: policy) == Stop()
+
+
 def test_missing_machinery() -> None:
     tools = [{"type": "function"}, {"type": "file_search"}, {"type": "code_interpreter"}, {"type": "file_search"}]
-    missing = missing_tools(tools)
-    assert missing == ["file_search", "code_interpreter"]
-    assert missing_tools(tools, frozenset(missing)) == []
+    missing = Tools().missing(tools)
+    assert ["'file_search'" in missing[0], "'code_interpreter'" in missing[1], len(missing)] == [True, True, 2]
+    assert Tools([FakeTool("file_search"), FakeTool("code_interpreter")]).missing(tools) == []
+    off = FakeTool("code_interpreter", off="No namespaces here.")
+    assert Tools([FakeTool("file_search"), off]).missing(tools) == ["No namespaces here."]
     action = plan(run("queued"), ours=None, missing=missing, at=0)
     assert isinstance(action, Fail)
-    assert "'file_search', 'code_interpreter'" in action.error.message
+    assert action.error.message == " ".join(missing)
     # A client that has its outputs to give is not stopped, nor is a cancel turned into a failure.
     assert plan(run("requires_action"), ours=None, missing=missing, at=0) == Rest()
     assert plan(run("cancelling"), ours=None, missing=missing, at=0) == Stop()

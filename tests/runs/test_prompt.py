@@ -120,7 +120,69 @@ def test_strict_is_passed_on_only_where_asked() -> None:
     named = {"name": "f", "parameters": {}}
     tools = [{"type": "function", "function": {**named, "strict": strict}} for strict in (False, True)]
     run = replace(RUN, tools=[*tools, {"type": "code_interpreter"}])
-    assert [tool["function"] for tool in prompt.chat_tools(run)] == [named, {**named, "strict": True}]
+    hosted = {"code_interpreter": {"description": "Runs Python.", "parameters": {"type": "object"}}}
+    assert [tool["function"] for tool in prompt.chat_tools(run, hosted)] == [
+        named,
+        {**named, "strict": True},
+        {"name": "code_interpreter", "description": "Runs Python.", "parameters": {"type": "object"}},
+    ]
+
+
+def test_a_hosted_tool_gives_way_to_a_function_of_its_name() -> None:
+    tools: list[dict[str, Any]] = [{"type": "code_interpreter"}]
+    tools.append({"type": "function", "function": {"name": "code_interpreter"}})
+    hosted = {"code_interpreter": {"description": "", "parameters": {}}}
+    names = [tool["function"]["name"] for tool in prompt.chat_tools(replace(RUN, tools=tools), hosted)]
+    assert names == ["code_interpreter_2", "code_interpreter"]
+    run = replace(RUN, tools=tools, tool_choice={"type": "code_interpreter"})
+    assert prompt.tool_choice(run, 1) == {"type": "function", "function": {"name": "code_interpreter_2"}}
+    assert prompt.tool_choice(run, 2) == "auto"
+
+
+def hosted_step(output: str, *, run_id: str = "run_1", **more: Any) -> Step:
+    function = {"name": "code_interpreter", "arguments": '{"code": "1"}'}
+    calls = [{"id": "call_c", "type": "code_interpreter", "function": function}]
+    results = {"call_c": {"shown": {"outputs": []}, "output": output, "files": [], "citations": [], **more}}
+    ids = ("step_1", "thread_1", run_id, "asst_1", 0, 0)
+    return Step(*ids, "tool_calls", None, calls, "completed", results=results)
+
+
+def test_hosted_calls_and_what_the_model_was_told_are_history() -> None:
+    (unit,) = prompt.units([(1, hosted_step("x" * 3000))], vision=False, room=2000)
+    function = {"name": "code_interpreter", "arguments": '{"code": "1"}'}
+    asked = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "call_c", "type": "function", "function": function}],
+    }
+    assert unit[0] == asked
+    told = unit[1]["content"]
+    assert told.startswith("x" * 1000)
+    assert told.endswith("x" * 1000)
+    assert "[… 1000 characters of this output were cut here …]" in told
+
+
+def test_a_stopped_call_is_no_history() -> None:
+    step = hosted_step("")
+    assert prompt.units([(1, replace(step, results={"call_c": {"shown": {}}}))], vision=False) == []
+
+
+@given(st.text(max_size=300), st.integers(0, 100))
+def test_cutting_keeps_the_beginning_and_the_end(text: str, room: int) -> None:
+    shown = prompt.cut(text, room)
+    if len(text) <= room:
+        assert shown == text
+    else:
+        assert shown.startswith(text[: room - room // 2])
+        assert shown.endswith(text[len(text) - room // 2 :])
+        assert f" {len(text) - room} characters" in shown
+
+
+def test_an_assistants_images_are_told_of_in_words() -> None:
+    image = {"type": "image_file", "image_file": {"file_id": "file-1"}}
+    text = {"type": "text", "text": {"value": "See.", "annotations": []}}
+    (unit,) = prompt.units([(1, message(role="assistant", content=[image, text]))], vision=True)
+    assert unit == [{"role": "assistant", "content": "[1 images, shown to the user]\nSee."}]
 
 
 # What fits

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
+from typing import Any
 
+import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.thread_state import OpenCall
 from service.live import Live, LiveCall, LiveText
 from service.model.base import Finished, ModelEvent, RefusalDelta, TextDelta, ToolCallDelta
+from service.model.errors import clean
+from service.runs.annotate import Marks
+from service.runs.gathered import Gathered
 from service.runs.reply import Reply
 
 CALL = OpenCall(1, 1, "msg_1", "step_m", "step_t", 1234)
@@ -62,7 +68,8 @@ def test_words(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
     live = [item for batch in split([*events, DONE], sizes) for item in made.take(batch)]
     assert collected(live) == (made.said.text, made.said.refusal, {})
-    assert {(item.run_id, item.step_id, item.created_at) for item in live} <= {("run_1", "step_m", 1234)}
+    texts = [item for item in live if isinstance(item, LiveText)]
+    assert {(item.run_id, item.step_id, item.created_at) for item in texts} <= {("run_1", "step_m", 1234)}
     assert all(item.text for item in live if isinstance(item, LiveText))
     assert made.finished == DONE
 
@@ -104,3 +111,70 @@ def test_nothing_said() -> None:
     made = reply()
     assert made.take([TextDelta(""), DONE]) == []
     assert made.said.empty
+
+
+HOSTED: dict[str, dict[str, Any]] = {
+    "code_interpreter": {"type": "code_interpreter"},
+    "file_search": {
+        "type": "file_search",
+        "file_search": {"ranking_options": {"ranker": "r", "score_threshold": 0.0, "hybrid_search": None}},
+    },
+}
+
+
+def called(index: int, name: str | None, arguments: str) -> ToolCallDelta:
+    return ToolCallDelta(index, name and "up", name, arguments)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=20), st.lists(st.integers(0, 40), max_size=6))
+def test_watchers_read_the_code_and_the_log_keeps_what_was_called(code: str, places: list[int]) -> None:
+    arguments = orjson.dumps({"code": clean(code)}).decode()
+    made = Reply("run_1", CALL, HOSTED)
+    bounds = sorted({0, len(arguments), *(place % len(arguments) for place in places)})
+    pieces = [arguments[start:end] for start, end in pairwise(bounds)]
+    events: list[ModelEvent] = [called(0, "code_interpreter", ""), *(called(0, None, piece) for piece in pieces)]
+    live = made.take(events)
+    assert all(isinstance(item, LiveCall) and item.kind == "code_interpreter" for item in live)
+    assert collected(live)[2][0][2] == clean(code)
+    (said,) = made.said.tool_calls
+    assert said == {"id": said["id"], "name": "code_interpreter", "arguments": arguments, "type": "code_interpreter"}
+
+
+def test_a_search_shows_its_ranking_once_and_never_its_arguments() -> None:
+    made = Reply("run_1", CALL, HOSTED)
+    live = made.take([called(0, "file_search", '{"que'), called(0, None, 'ries": ["q"]}'), called(1, "f", "{}")])
+    ranking = {"ranking_options": {"ranker": "r", "score_threshold": 0.0}}
+    first, second = live
+    assert isinstance(first, LiveCall)
+    assert (first.kind, first.search, first.arguments) == ("file_search", ranking, "")
+    assert isinstance(second, LiveCall)
+    assert (second.kind, second.index, second.name) == ("function", 1, "f")
+    search, function = made.said.tool_calls
+    assert (search["type"], search["file_search"], search["arguments"]) == (
+        "file_search",
+        ranking,
+        '{"queries": ["q"]}',
+    )
+    assert "type" not in function
+
+
+def test_annotations_images_and_files_come_with_the_words() -> None:
+    attachments = [{"file_id": "file-2", "tools": [{"type": "code_interpreter"}]}]
+    brought = Gathered(Marks(paths={"/mnt/data/a.csv": "file-2"}), ["file-1"], attachments)
+    made = Reply("run_1", CALL, {}, brought)
+    live = made.take([TextDelta("See "), TextDelta("sandbox:/mnt/"), TextDelta("data/a.csv"), DONE])
+    assert all(isinstance(item, LiveText) for item in live)
+    assert [(item.text, item.annotation is not None, item.images) for item in live] == [  # type: ignore[union-attr]
+        ("See ", False, ("file-1",)),
+        ("sandbox:/mnt/data/a.csv", True, ()),
+    ]
+    said = made.said
+    assert [one["text"] for one in said.annotations] == ["sandbox:/mnt/data/a.csv"]
+    assert (said.images, said.attachments) == (["file-1"], attachments)
+
+
+def test_what_is_held_back_is_said_all_the_same() -> None:
+    made = Reply("run_1", CALL, {}, Gathered(Marks(paths={"/mnt/data/a.csv": "file-2"})))
+    assert [item.text for item in made.take([TextDelta("See sandbox:/m")])] == ["See "]  # type: ignore[union-attr]
+    assert (made.said.text, made.said.annotations) == ("See sandbox:/m", [])

@@ -20,12 +20,14 @@ from events.thread_commands import (
     CallIds,
     ClaimRun,
     FinishModelCall,
+    FinishToolCall,
     Partial,
     StartModelCall,
     StopRun,
 )
-from events.thread_state import RunState
-from service.live import Live, LiveCall, LiveText
+from events.thread_state import HostedCall, RunState
+from service.live import Live, LiveCall, LiveOutput, LiveText
+from service.partial_json import code_of
 from service.wire import v1, v2
 from service.wire.base import Wire
 from service.wire.stream import RunStream
@@ -72,6 +74,8 @@ class Audience:
     def _live(self, command: Any, run: RunState | None) -> Iterator[Live]:
         """What watchers saw of the command's call before its event: from nothing to all."""
         call = run.call if run else None
+        if run is not None and run.step is not None and run.step.open is not None:
+            yield from self._outputs(command, run.id, run.step.step_id, run.step.open)
         if run is None or call is None or call.broken is not None:
             return
         if isinstance(command, ClaimRun):
@@ -85,6 +89,21 @@ class Audience:
             )
         elif isinstance(command, FinishModelCall | BreakModelCall | StopRun) and command.epoch == run.epoch:
             pieces = list(_pieces(run, command.said))
+            yield from pieces[: self.random.randint(0, len(pieces))]
+
+    def _outputs(self, command: Any, run_id: str, step_id: str, call: HostedCall) -> Iterator[Live]:
+        """What watchers saw of a hosted call before its end: a part of it, or what nobody will hear of again."""
+        ids = (run_id, step_id, call.id, call.attempt)
+        if isinstance(command, ClaimRun):
+            self.muttered |= {step_id}
+            yield LiveOutput(*ids, 0, "Hm", None)
+        elif isinstance(command, FinishToolCall | StopRun) and command.shown:
+            pieces: list[Live] = []
+            for index, output in enumerate(command.shown.get("outputs", ())):
+                if output["type"] == "image":
+                    pieces.append(LiveOutput(*ids, index, None, output["image"]["file_id"]))
+                else:
+                    pieces += [LiveOutput(*ids, index, character, None) for character in output["logs"]]
             yield from pieces[: self.random.randint(0, len(pieces))]
 
     def _mixed(self, live: list[Live], recorded: list[Recorded[Any]]) -> list[Any]:
@@ -120,15 +139,28 @@ def _pieces(run: RunState, said: Partial) -> Iterator[Live]:
     """As executors tell of what a model says: no calls once there is text."""
     assert run.call is not None
     call = run.call
-    for words, refusal in ((said.text, False), (said.refusal, True)):
-        for character in words:
-            yield LiveText(run.id, call.message_id, call.message_step_id, call.started_at, character, refusal)
+    ids = (run.id, call.message_id, call.message_step_id, call.started_at)
+    images = tuple(said.images)
+    marked = said.annotations[0] if said.annotations else None
+    words = said.text[: marked["start_index"]] if marked else said.text
+    for character in words:
+        yield LiveText(*ids, character, images=images)
+        images = ()
+    if marked:
+        yield LiveText(*ids, marked["text"], annotation=dict(marked))
+        for character in said.text[marked["end_index"] :]:
+            yield LiveText(*ids, character)
+    for character in said.refusal:
+        yield LiveText(*ids, character, True, images=images)
+        images = ()
     if said.text or said.refusal:
         return
     for index, one in enumerate(said.tool_calls):
-        yield LiveCall(run.id, call.tool_step_id, call.started_at, index, one["id"], one["name"], "")
-        for character in one["arguments"]:
-            yield LiveCall(run.id, call.tool_step_id, call.started_at, index, None, None, character)
+        kind, at = one.get("type", "function"), (run.id, call.tool_step_id, call.started_at, index)
+        yield LiveCall(*at, one["id"], one["name"], "", kind, one.get("file_search"))
+        shown = {"function": one["arguments"], "code_interpreter": code_of(one["arguments"]), "file_search": ""}
+        for character in shown[kind]:
+            yield LiveCall(*at, None, None, character, kind)
 
 
 @pytest.mark.parametrize("wire", [v1.WIRE, v2.WIRE])
@@ -142,9 +174,33 @@ def test_every_stream_is_in_order_and_whole(wire: Wire, random: Random, length: 
         assert all(data.get("run_id", run_id) == run_id for _, data in frames[:-1] if isinstance(data, dict))
         for id, ended in watcher.ended.items():
             if ended["object"] == "thread.message" and id not in audience.muttered:
-                whole = [part for part in ended["content"] if part.get("refusal") or part["text"]["value"]]
-                assert watcher.content(id) == whole
+                whole = [part for part in ended["content"] if part["type"] != "text" or part["text"]["value"]]
+                told = watcher.content(id)
+                assert whole == [_stored(part) if wire is v2.WIRE else part for part in told]
+            elif ended["object"] == "thread.run.step" and id in watcher.calls and id not in audience.muttered:
+                _check_hosted(watcher, ended)
         _check_calls(watcher, audience.muttered)
+
+
+def _stored(part: dict[str, Any]) -> dict[str, Any]:
+    """What v2 stores of a part as its deltas add up: a citation's empty quote is left out."""
+    if part["type"] != "text":
+        return part
+    for one in part["text"]["annotations"]:
+        assert one["file_citation"].pop("quote") == ""
+    return part
+
+
+def _check_hosted(watcher: Watcher, step: dict[str, Any]) -> None:
+    """What deltas told of hosted calls adds up to the step as it ended; a search's results come with the end alone."""
+    told = [one for _, one in sorted(watcher.calls[step["id"]].items())]
+    calls = step["step_details"]["tool_calls"]
+    # A step whose reply was taken back ends with what was never confirmed: nothing.
+    for one, call in zip(told, calls, strict=bool(calls)):
+        if call["type"] == "file_search":
+            call["file_search"]["results"] = []
+        if call["type"] != "function":
+            assert one == call
 
 
 def _check_calls(watcher: Watcher, muttered: set[str]) -> None:
@@ -155,6 +211,7 @@ def _check_calls(watcher: Watcher, muttered: set[str]) -> None:
     wanted = run["required_action"]["submit_tool_outputs"]["tool_calls"]
     for step_id, calls in watcher.calls.items():
         if step_id not in watcher.ended and step_id not in muttered:
-            told = [{**one, "function": {**one["function"]}} for _, one in sorted(calls.items())]
+            functions = [one for _, one in sorted(calls.items()) if one["type"] == "function"]
+            told = [{**one, "function": {**one["function"]}} for one in functions]
             assert [one["function"].pop("output") for one in told] == [None] * len(told)
             assert told == wanted

@@ -97,12 +97,21 @@ class Watcher:
 
 
 def add(whole: dict[str, Any], piece: dict[str, Any]) -> None:
-    """Adds a delta as SDKs do: strings concatenate, types stay."""
+    """Adds a delta as SDKs do: strings concatenate, lists are merged by their items' indices, types stay."""
     for key, value in piece.items():
+        if isinstance(value, list | dict):
+            whole.setdefault(key, type(value)())
         if key not in whole or whole[key] is None:
             whole[key] = value
         elif isinstance(value, dict):
             add(whole[key], value)
+        elif isinstance(value, list):
+            for item in value:
+                place = item.pop("index")
+                assert place <= len(whole[key]), f"a hole in {key}"
+                if place == len(whole[key]):
+                    whole[key].append({})
+                add(whole[key][place], item)
         elif isinstance(value, str) and key != "type":
             whole[key] += value
         else:

@@ -1,0 +1,37 @@
+"""The hosted tools of this process, by type, and which of a run's tools nothing here can carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from service.tools.base import CrashPolicy, HostedTool, Json
+
+# Tools that clients carry out; every other type needs machinery of ours.
+CLIENT_TOOLS = frozenset({"function"})
+
+
+class Tools:
+    def __init__(self, tools: Iterable[HostedTool] = ()) -> None:
+        self._tools: dict[str, HostedTool] = {tool.type: tool for tool in tools}
+
+    def __getitem__(self, kind: str) -> HostedTool:
+        """Raises KeyError for a type that `missing` names."""
+        return self._tools[kind]
+
+    def missing(self, asked: Iterable[Json]) -> list[str]:
+        """Why the types among `asked` cannot be had, a sentence each, in order; empty where all can."""
+        kinds = dict.fromkeys(str(tool["type"]) for tool in asked)
+        return [why for kind in kinds if kind not in CLIENT_TOOLS and (why := self._why_not(kind)) is not None]
+
+    def after_crash(self, kind: str) -> CrashPolicy:
+        """What becomes of a call of this type whose process died; a tool that is gone cannot do it again."""
+        return self._tools[kind].after_crash if kind in self._tools else "report"
+
+    def _why_not(self, kind: str) -> str | None:
+        tool = self._tools.get(kind)
+        if tool is None:
+            return (
+                f"This Everthread server has no machinery for tools of type '{kind}' yet, so it cannot carry out this"
+                " run."
+            )
+        return tool.off
