@@ -19,6 +19,7 @@ from service.feed import Feed
 from service.health import Health
 from service.http.deps import Deps
 from service.http.routes import make_app
+from service.http.server import ApiRunner
 from service.http.trace import Traces
 from service.keys import Keys
 from service.limits import Limits
@@ -43,8 +44,6 @@ log = structlog.get_logger()
 SHUTDOWN_TIMEOUT = 2.0
 BACKLOG = 1024
 TRACES_TO = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-# A header block longer than this is refused before it is read whole.
-MAX_HEADER = 16_384
 
 EMBEDDED = ModelInfo(
     upstream_name="embedded", context_window=8192, encoding="cl100k_base", margin=1.5, vision=False, tools=False
@@ -152,14 +151,7 @@ async def _supervised(
 
 @asynccontextmanager
 async def _listening(settings: Settings, deps: Deps, traces: Traces | None) -> AsyncIterator[str]:
-    runner = web.AppRunner(
-        make_app(deps, settings.allowed_origins, traces),
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=SHUTDOWN_TIMEOUT,
-        max_line_size=MAX_HEADER,
-        max_field_size=MAX_HEADER,
-    )
+    runner = ApiRunner(make_app(deps, settings.allowed_origins, traces), shutdown_timeout=SHUTDOWN_TIMEOUT)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)

@@ -61,6 +61,8 @@ ORIGIN: web.RequestKey[Origin] = web.RequestKey("origin", Origin)
 KEY: web.RequestKey[ApiKey] = web.RequestKey("key", ApiKey)
 # Of a request with an Idempotency-Key.
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
+# The body, once it has been read.
+RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
 # Headers that whatever response the request gets will carry.
 EXTRA: web.RequestKey[dict[str, str]] = web.RequestKey("extra", dict)
 

@@ -35,6 +35,11 @@ def body(
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+def first_line(why: str) -> str:
+    """aiohttp's reason as a sentence, without the bytes that it shows on further lines."""
+    return why.strip().partition("\n")[0].rstrip(" :.")[:200] + "."
+
+
 def response(status: int, content: dict[str, Any]) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(content), content_type="application/json")
 

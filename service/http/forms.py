@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from events.errors import DomainError, Rejected
 from service.http.deps import deps
-from service.http.errors import ApiError
+from service.http.errors import ApiError, first_line
 from service.http.idempotency import settle_form
 from service.once import Answered
 from service.storage.base import Stored
@@ -94,7 +94,8 @@ async def _read(request: web.Request, name: str, key: str, limit: int) -> Form:
                 stored = await deps(request).blobs.write(key, _pieces(part, limit))
                 form = Form(stored, filename, _media_type(part))
     except (ValueError, HttpProcessingError, RuntimeError) as error:
-        raise ApiError(400, f"The form could not be read: {str(error)[:200]}") from error
+        why = error.message if isinstance(error, HttpProcessingError) else str(error)
+        raise ApiError(400, f"The form could not be read: {first_line(why)}") from error
     except ConnectionError as error:
         raise ApiError(400, "The request broke off.") from error
     if form is None:

@@ -15,7 +15,7 @@ from events.errors import FileNotFound, NotFound
 from events.event import Origin
 from events.ids import new_id
 from service.http import auth, azure
-from service.http.deps import EXTRA, KEY, ORIGIN, REQUEST_ID, WIRE, deps, wire
+from service.http.deps import EXTRA, KEY, ORIGIN, RAW, REQUEST_ID, WIRE, deps, wire
 from service.http.errors import ApiError, Handler
 from service.http.metrics import public, route_of
 from service.wire import text, v1, v2
@@ -23,7 +23,9 @@ from service.wire import text, v1, v2
 log = structlog.get_logger()
 
 OPENAI_VERSION = "2020-10-01"
-MAX_BODY = 64 * 1024 * 1024
+# Bytes of JSON; what is passed through may have images inside.
+MAX_BODY = 16 * 1024 * 1024
+MAX_PASSED = 64 * 1024 * 1024
 BODY_TIMEOUT = 60.0
 # Seconds that a client may take to read what fills its connection's buffers.
 WRITE_TIMEOUT = 30.0
@@ -84,20 +86,50 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     if request.match_info.http_exception is None and not _UNVERSIONED.match(request.path):
         request[WIRE] = _version(request)
     _check_ids(request)
+    if (encoding := request.headers.get("Content-Encoding", "identity").lower()) != "identity":
+        raise ApiError(415, f"Content-Encoding '{encoding[:50]}' is not supported: send the body as it is.")
     return await handler(request)
 
 
 async def json_body(request: web.Request) -> Any:
     """The decoded body; None where there is none. Raises ApiError for what is not JSON, too long or too slow."""
+    return decoded(await raw_body(request))
+
+
+async def raw_body(request: web.Request) -> bytes:
+    """The body as it came, however often it is asked for. Raises ApiError where it is too long, too slow or broken."""
+    if RAW not in request:
+        request[RAW] = await _arrived(request, MAX_PASSED if _UNVERSIONED.match(request.path) else MAX_BODY)
+    return request[RAW]
+
+
+async def _arrived(request: web.Request, most: int) -> bytes:
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
-            raw = await request.read()
+            return await _read(request, most)
     except TimeoutError:
         raise ApiError(408, f"The request body did not arrive within {BODY_TIMEOUT:.0f} seconds.") from None
     except ConnectionError as error:
         raise ApiError(400, "The connection ended before the request body did.") from error
     except web.RequestPayloadError as error:
-        raise ApiError(400, "The request body could not be decoded: its Content-Encoding says otherwise.") from error
+        raise ApiError(400, "The request body could not be read: it is not encoded as its headers say.") from error
+
+
+async def _read(request: web.Request, most: int) -> bytes:
+    too_long = ApiError(413, f"Maximum request body size {most} exceeded.")
+    if (request.content_length or 0) > most:
+        raise too_long
+    pieces, size = [], 0
+    async for piece in request.content.iter_any():
+        size += len(piece)
+        if size > most:
+            raise too_long
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def decoded(raw: bytes) -> Any:
+    """The JSON of a body; None where it is empty. Raises ApiError for what is not JSON."""
     if not raw.strip():
         return None
     try:

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from events.ids import minted_from
 from service.http.deps import ATTEMPT, KEY, ORIGIN, WIRE, deps, origin
 from service.http.errors import ApiError, Handler
-from service.http.frame import json_body
+from service.http.frame import json_body, raw_body
 from service.http.limits import extra
 from service.once import Answered, Attempt, Busy, Kept, Reused
 
@@ -115,7 +115,7 @@ async def _body(request: web.Request) -> bytes:
     try:
         return _digest(orjson.dumps(decoded, option=orjson.OPT_SORT_KEYS))
     except TypeError:  # nested too deeply to be written again
-        return _digest(await request.read())
+        return _digest(await raw_body(request))
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from service.http.deps import ATTEMPT, KEY, REQUEST_ID, deps
 from service.http.errors import ApiError, Handler, response
-from service.http.frame import WRITE_TIMEOUT, answer, headers, json_body
+from service.http.frame import WRITE_TIMEOUT, answer, decoded, headers, raw_body
 from service.http.heard import Heard
 from service.once import Kept
 from service.relay import Path, Relayed, RelayError, RelayRequest
@@ -52,7 +52,8 @@ def post(path: Path) -> Handler:
     """A handler that passes a POST on to `path` of whichever upstream serves the model that the body names."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        asked = _asked(path, request, await json_body(request), await request.read())
+        raw = await raw_body(request)
+        asked = _asked(path, request, decoded(raw), raw)
         try:
             async with _while_connected(request), deps(request).relay.post(asked) as relayed:
                 return await _relay(request, relayed, len(asked.raw))

@@ -1,0 +1,80 @@
+"""The HTTP server itself: what fails before any handler is told in the API's shape too.
+
+aiohttp answers what it cannot read as HTTP in plain text, at the connection. Bodies are not decompressed: a few bytes
+could become any number of them, before a handler sees one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from events.ids import new_id
+from service.http.errors import body, first_line, response
+from service.http.frame import headers
+
+log = structlog.get_logger()
+
+MAX_HEADER = 16 * 1024
+_TOO_MANY = "Too many headers"
+_TOO_LONG = "A line or header of the request is too long, or there are too many."
+
+
+class _Connection(RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what no handler answered; the connection closes after it."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("A response was begun already.")
+        request_id = new_id("req")
+        if isinstance(exc, LineTooLong) or (message or "").startswith(_TOO_MANY):
+            told = response(431, body(_TOO_LONG))
+        elif status < 500:
+            why = exc.message if isinstance(exc, BadHttpMessage) else message or ""
+            told = response(status, body(f"This is no valid HTTP request: {first_line(why)}"))
+        else:
+            log.error("a request broke before its handler", request_id=request_id, exc_info=exc)
+            told = response(500, body("The server had an error while processing your request.", kind="server_error"))
+        told.headers.update(headers(request_id, 1))
+        told.force_close()
+        return told
+
+
+class _Server(web.Server):
+    def __call__(self) -> Any:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class ApiRunner(web.AppRunner):
+    """Runs an application on connections of ours."""
+
+    def __init__(self, app: web.Application, *, shutdown_timeout: float) -> None:
+        super().__init__(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=shutdown_timeout,
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
+            auto_decompress=False,
+        )
+
+    async def _make_server(self) -> Any:
+        made = await super()._make_server()
+        return _Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            handler_cancellation=made.handler_cancellation,
+            **made._kwargs,
+        )
