@@ -20,8 +20,8 @@ from urllib.parse import quote
 import asyncpg
 import psutil
 
+from service.children import ended, environment, last_line, spawn, stop
 from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, find_runtime, give_to
-from service.embedded.process import ended, environment, last_line, spawn, stop
 from service.errors import StartupError
 
 _DATABASE = _USER = "everthread"
