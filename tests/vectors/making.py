@@ -1,0 +1,140 @@
+"""Documents for tests: real ones, and ones that are made to hurt."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import docx
+import openpyxl
+import pptx
+from docx.table import _Cell
+
+LETTER = Path(__file__).parent / "documents" / "letter.doc"  # written by LibreOffice 7.4
+_DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+_RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
+_WORDS = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+
+
+def word(paragraphs: Iterable[str], table: Iterable[Iterable[str]] = ()) -> bytes:
+    made = docx.Document()
+    for text in paragraphs:
+        made.add_paragraph(text)
+    rows = [list(row) for row in table]
+    if rows:
+        cells = made.add_table(rows=len(rows), cols=len(rows[0]))
+        for y, row in enumerate(rows):
+            for x, text in enumerate(row):
+                cells.cell(y, x).text = text
+        made.add_paragraph("After the table.")
+    return _saved(made)
+
+
+def nested_tables(depth: int) -> bytes:
+    made = docx.Document()
+    cell: _Cell = made.add_table(rows=1, cols=1).cell(0, 0)
+    for _ in range(depth):
+        cell = cell.add_table(rows=1, cols=1).cell(0, 0)
+    cell.text = "the innermost"
+    return _saved(made)
+
+
+def slides(texts: Iterable[str]) -> bytes:
+    made = pptx.Presentation()
+    for text in texts:
+        slide = made.slides.add_slide(made.slide_layouts[5])
+        assert slide.shapes.title is not None
+        slide.shapes.title.text = text
+        notes = slide.notes_slide.notes_text_frame
+        assert notes is not None
+        notes.text = f"A note on {text.lower()}"
+    return _saved(made)
+
+
+def sheet(rows: Iterable[Iterable[object]], title: str = "Tides") -> bytes:
+    made = openpyxl.Workbook()
+    made.active.title = title
+    for row in rows:
+        made.active.append(list(row))
+    return _saved(made)
+
+
+def pdf(pages: Iterable[str], *, stream: bytes | None = None, count: int | None = None) -> bytes:
+    """A PDF of one line a page; `stream` instead of each page's own commands, deflated; `count` pages by its word."""
+    texts = list(pages)
+    kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(len(texts)))
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(texts) if count is None else count} >>".encode(),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for n, text in enumerate(texts):
+        told = stream or zlib.compress(f"BT /F1 18 Tf 72 700 Td ({text}) Tj ET".encode("latin-1"))
+        objects.append(
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * n} 0 R"
+            " /Resources << /Font << /F1 3 0 R >> >> >>".encode()
+        )
+        objects.append(f"<< /Length {len(told)} /Filter /FlateDecode >>\nstream\n".encode() + told + b"\nendstream")
+    made, places = bytearray(b"%PDF-1.7\n"), []
+    for n, body in enumerate(objects, 1):
+        places.append(len(made))
+        made += f"{n} 0 obj\n".encode() + body + b"\nendobj\n"
+    start = len(made)
+    made += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n".encode()
+    made += b"".join(f"{place:010} 00000 n \n".encode() for place in places)
+    made += f"trailer << /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n".encode()
+    return bytes(made)
+
+
+def deflated_zeros(size: int) -> bytes:
+    """About a thousandth of `size` bytes, that become `size` zeros."""
+    squeeze = zlib.compressobj(9)
+    block = bytes(1 << 20)
+    return b"".join(squeeze.compress(block) for _ in range(size >> 20)) + squeeze.flush()
+
+
+def archive(members: Mapping[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in members.items():
+            made.writestr(name, data)
+    return file.getvalue()
+
+
+def docx_of(document: bytes) -> bytes:
+    """A .docx whose main part is `document`."""
+    types = (
+        '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/word/document.xml" ContentType="{_DOCX}"/></Types>'
+    )
+    relations = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+        f'<Relationship Id="r1" Type="{_RELATION}" Target="word/document.xml"/></Relationships>'
+    )
+    named = {"[Content_Types].xml": types.encode(), "_rels/.rels": relations.encode(), "word/document.xml": document}
+    return archive(named)
+
+
+def billion_laughs() -> bytes:
+    """XML whose entities stand for 10⁹ words."""
+    lines = ['<!ENTITY a0 "ha ">', *(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))]
+    return (
+        f'<?xml version="1.0"?><!DOCTYPE d [{"".join(lines)}]>'
+        f"<w:document {_WORDS}><w:body><w:p><w:r><w:t>&a9;</w:t></w:r></w:p></w:body></w:document>"
+    ).encode()
+
+
+def replaced(document: bytes, name: str, data: bytes) -> bytes:
+    """The same archive with another member of that name."""
+    with zipfile.ZipFile(io.BytesIO(document)) as held:
+        return archive({**{one: held.read(one) for one in held.namelist()}, name: data})
+
+
+def _saved(made: object) -> bytes:
+    file = io.BytesIO()
+    made.save(file)  # type: ignore[attr-defined]  # all three libraries do it so
+    return file.getvalue()
