@@ -70,6 +70,14 @@ class Tokens:
             return len(encode(text))
         return sum(len(encode(text[at : at + SLICE])) for at in range(0, len(text), SLICE))
 
+    def pieces(self, encoding: EncodingName, text: str) -> list[bytes]:
+        """The bytes of each token, in order: together the UTF-8 of `text`. A character may be spread over several."""
+        known = self._encoding(encoding)
+        tokens = known.encode_ordinary_batch(
+            [text[at : at + SLICE] for at in range(0, len(text), SLICE)], num_threads=1
+        )
+        return [piece for some in tokens for piece in known.decode_tokens_bytes(some)]
+
     def _encoding(self, name: EncodingName) -> tiktoken.Encoding:
         found = self._loaded.get(name)
         if found is None:
