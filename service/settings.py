@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import StartupError
@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="Default: made at first start, kept in the data directory")
     model_base_url: str | None = Field(None, description="An OpenAI-compatible server; default: the embedded model")
     model_api_key: SecretStr | None = Field(None, description="Key for the model server")
+    embedding_base_url: str | None = Field(None, description="An OpenAI-compatible server for embeddings")
+    embedding_model: str | None = Field(None, min_length=1, description="The model there that new stores get")
+    embedding_api_key: SecretStr | None = Field(None, description="Key for the embedding server")
     blobs: str | None = Field(None, description="s3://, gs:// or az:// URL for files; default: in the data directory")
     models: Path | None = Field(None, description="TOML file that maps model names to upstreams")
     sandbox_dir: Path | None = Field(None, description="Where the sandbox's Python is kept; default: a cache folder")
@@ -43,7 +46,7 @@ class Settings(BaseSettings):
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")
     metrics: Literal["local", "open"] = Field("local", description="Whether /metrics needs a key from elsewhere")
 
-    @field_validator("model_base_url")
+    @field_validator("model_base_url", "embedding_base_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -71,6 +74,12 @@ class Settings(BaseSettings):
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError("must be origins such as https://app.example.com, with commas between, or *")
         return value
+
+    @model_validator(mode="after")
+    def _one_embedding_model(self) -> Self:
+        if (self.embedding_base_url is None) != (self.embedding_model is None):
+            raise ValueError("EVERTHREAD_EMBEDDING_BASE_URL and EVERTHREAD_EMBEDDING_MODEL need each other")
+        return self
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

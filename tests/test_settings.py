@@ -74,3 +74,11 @@ def test_no_secret_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         assert "hunter2" not in shown
     assert settings.api_key is not None
     assert settings.api_key.get_secret_value() == "hunter2-api"
+
+
+def test_an_embedding_server_and_its_model_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERTHREAD_EMBEDDING_BASE_URL", "http://localhost:1234/v1/")
+    with pytest.raises(StartupError, match=r"EVERTHREAD_EMBEDDING_MODEL need each other$"):
+        Settings.load()
+    monkeypatch.setenv("EVERTHREAD_EMBEDDING_MODEL", "small")
+    assert Settings.load().embedding_base_url == "http://localhost:1234/v1"

@@ -1,0 +1,1 @@
+"""From texts to vectors: MiniLM in a process of its own, or any OpenAI-compatible server."""
