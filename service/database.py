@@ -25,6 +25,7 @@ QUERIES_PER_CONNECTION = 50_000
 IDLE_LIFETIME = 300.0
 COMMAND_TIMEOUT = 10.0
 OLDEST_POSTGRES = 150_000
+OLDEST_VECTOR = (0, 8)
 # Any number that no other program takes for its advisory locks: it keeps two processes from migrating at once.
 MIGRATION_LOCK = 0x4556_5448
 
@@ -136,3 +137,25 @@ async def _check(db: Connection) -> None:
     version = int(await db.fetchval(_SQL["version"]))
     if version < OLDEST_POSTGRES:
         raise StartupError(f"PostgreSQL 15 or newer is needed; the database is {version // 10_000}.")
+    await _check_vector(db)
+
+
+async def _check_vector(db: Connection) -> None:
+    """pgvector, made here where it is missing. Raises StartupError where it cannot be, or is too old."""
+    row = await db.fetchrow(_SQL["vector"])
+    if row is None:
+        raise StartupError("pgvector 0.8 or newer is needed, and is not installed on the database's machine.")
+    version = row["installed"] or row["available"]
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VECTOR:
+        hint = "ALTER EXTENSION vector UPDATE" if row["installed"] else "install a newer one"
+        raise StartupError(f"pgvector 0.8 or newer is needed; the database has {version}: {hint}.")
+    if row["installed"] is None:
+        try:
+            await db.execute(_SQL["make_vector"])
+        except asyncpg.InsufficientPrivilegeError:
+            raise StartupError(
+                "The database's role may not make the extension it needs: run CREATE EXTENSION vector there once, as a"
+                " superuser."
+            ) from None
+        except asyncpg.UniqueViolationError:
+            return  # another process was faster

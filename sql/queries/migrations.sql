@@ -21,3 +21,9 @@ SELECT name FROM migrations;
 
 -- name: record
 INSERT INTO migrations (name) VALUES ($1);
+
+-- name: vector (which pgvector the database has, and which it could have)
+SELECT installed_version AS installed, default_version AS available FROM pg_available_extensions WHERE name = 'vector';
+
+-- name: make_vector
+CREATE EXTENSION vector;

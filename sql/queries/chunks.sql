@@ -1,0 +1,106 @@
+-- name: mine (FOR SHARE: the file stays this job's until the transaction ends)
+SELECT true FROM vector_store_files
+WHERE store_id = $1 AND file_id = $2 AND job = $3 AND status = 'in_progress'
+FOR SHARE;
+
+-- name: insert
+INSERT INTO chunks (store_id, file_id, job, chunk, start, page, tokens, cuts, text)
+SELECT $1, $2, $3, chunk, start, page, tokens, cuts::integer[], text
+FROM unnest($4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::text[], $9::text[])
+    AS made (chunk, start, page, tokens, cuts, text);
+
+-- name: page
+SELECT chunk, start, cuts, text FROM chunks
+WHERE store_id = $1 AND file_id = $2 AND job = $3 AND chunk > $4
+ORDER BY chunk
+LIMIT $5;
+
+-- name: insert_vectors
+INSERT INTO vectors (store_id, file_id, job, first_chunk, last_chunk, number, model_id, embedding)
+SELECT $1, $2, $3, first_chunk, last_chunk, number, $4, embedding::vector
+FROM unnest($5::integer[], $6::integer[], $7::integer[], $8::text[]) AS made (first_chunk, last_chunk, number, embedding);
+
+-- name: claim_file
+INSERT INTO chunk_files (store_id, file_id, job) VALUES ($1, $2, $3);
+
+-- name: finish_file
+UPDATE chunk_files SET chunks = $4, windows = $5, words_counted = true
+WHERE store_id = $1 AND file_id = $2 AND job = $3;
+
+-- name: uncount_file
+UPDATE chunk_files SET words_counted = false
+WHERE store_id = $1 AND file_id = $2 AND job = $3 AND words_counted
+RETURNING true;
+
+-- name: count_words (in the words' order, so that two of these never wait for each other in a ring)
+INSERT INTO chunk_words (store_id, word, chunks)
+SELECT $1, lexeme, $4::integer * count(*)
+FROM chunks CROSS JOIN LATERAL unnest(words)
+WHERE store_id = $1 AND file_id = $2 AND job = $3
+GROUP BY lexeme
+ORDER BY lexeme
+ON CONFLICT (store_id, word) DO UPDATE SET chunks = chunk_words.chunks + excluded.chunks;
+
+-- name: leftovers (of these files, or of all: what is not live)
+SELECT c.file_id, c.job FROM chunk_files c
+LEFT JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
+    AND f.status IN ('completed', 'in_progress')
+WHERE c.store_id = $1 AND ($2::text[] IS NULL OR c.file_id = ANY ($2)) AND f.job IS NULL
+ORDER BY c.file_id, c.job
+LIMIT $3;
+
+-- name: older (what earlier attempts at a file left)
+SELECT file_id, job FROM chunk_files
+WHERE store_id = $1 AND file_id = $2
+ORDER BY job
+LIMIT $3;
+
+-- name: delete_chunks
+DELETE FROM chunks
+WHERE (store_id, file_id, job, chunk) IN (
+    SELECT store_id, file_id, job, chunk FROM chunks WHERE store_id = $1 AND file_id = $2 AND job = $3 LIMIT $4
+);
+
+-- name: delete_vectors
+DELETE FROM vectors
+WHERE (store_id, file_id, job, first_chunk, number, model_id) IN (
+    SELECT store_id, file_id, job, first_chunk, number, model_id FROM vectors
+    WHERE store_id = $1 AND file_id = $2 AND job = $3 AND ($4::smallint IS NULL OR model_id <> $4)
+    LIMIT $5
+);
+
+-- name: delete_file
+DELETE FROM chunk_files WHERE store_id = $1 AND file_id = $2 AND job = $3;
+
+-- name: delete_words (of a store that has no chunks any more)
+DELETE FROM chunk_words
+WHERE store_id = $1 AND NOT EXISTS (SELECT FROM chunk_files WHERE store_id = $1);
+
+-- name: dead (a declared fan-out: the sweep's)
+SELECT c.store_id, c.file_id, c.job FROM chunk_files c
+LEFT JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
+    AND f.status IN ('completed', 'in_progress')
+WHERE f.job IS NULL
+LIMIT $1;
+
+-- name: content
+SELECT c.text FROM chunks c
+JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
+WHERE c.store_id = $1 AND c.file_id = $2 AND f.status = 'completed' AND c.chunk > $3
+ORDER BY c.chunk
+LIMIT $4;
+
+-- name: model
+SELECT model_id, dimensions FROM embedding_models WHERE name = $1;
+
+-- name: lock_models
+SELECT pg_advisory_xact_lock($1);
+
+-- name: insert_model
+INSERT INTO embedding_models (name, dimensions) VALUES ($1, $2) RETURNING model_id;
+
+-- name: make_vectors (of a model: for `vectors_0` its own table)
+CREATE TABLE vectors_0 PARTITION OF vectors FOR VALUES IN (0);
+
+-- name: make_index (of a model: for `vectors_0` its own table, for `vector(384)` its own type)
+CREATE INDEX ON vectors_0 USING hnsw ((embedding::vector(384)) vector_cosine_ops) WITH (m = 16, ef_construction = 100);

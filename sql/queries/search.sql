@@ -1,0 +1,71 @@
+-- Of the blocks that name a vector's type: `vector(384)` stands for the model's own type, `FROM vectors` for its table.
+
+-- name: settings (of this transaction alone: how far the index of vectors is read, and that it is what is read)
+SELECT set_config('hnsw.ef_search', $1, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
+    set_config('hnsw.max_scan_tuples', $2, true), set_config('jit', 'off', true),
+    set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
+    set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
+
+-- name: words (which of the text's words the stores know, and in how many chunks; the stores' ids are words too)
+SELECT word, sum(chunks)::bigint AS chunks, word = ANY ($1::text[]) AS is_store,
+    length(to_tsvector('english', $2)) AS asked
+FROM chunk_words
+WHERE store_id = ANY ($1) AND word = ANY (
+    tsvector_to_array(to_tsvector('english', $2)) || $1::text[]
+)
+GROUP BY word
+HAVING sum(chunks) > 0
+ORDER BY sum(chunks), word
+LIMIT $3;
+
+-- name: matching_windows (of files that match, as far as is worth counting)
+SELECT coalesce(sum(windows), 0)::bigint AS windows, count(*) AS files
+FROM (
+    SELECT c.windows FROM vector_store_files f
+    JOIN chunk_files c ON c.store_id = f.store_id AND c.file_id = f.file_id AND c.job = f.job
+    WHERE f.store_id = ANY ($1) AND f.status = 'completed' AND f.attributes @@ $2::jsonpath
+    LIMIT $3
+) AS found;
+
+-- name: exact (every vector of the stores; "+ 0" keeps the index out of it)
+SELECT v.store_id, v.file_id, v.job, v.first_chunk, v.last_chunk
+FROM vectors v
+JOIN vector_store_files f ON f.store_id = v.store_id AND f.file_id = v.file_id AND f.job = v.job
+WHERE v.store_id = ANY ($2) AND f.status = 'completed' AND ($3::jsonpath IS NULL OR f.attributes @@ $3::jsonpath)
+ORDER BY (v.embedding::vector(384) <=> $1::text::vector(384)) + 0
+LIMIT $4;
+
+-- name: nearest (the index gives one vector after the other, until enough have matched)
+SELECT v.store_id, v.file_id, v.job, v.first_chunk, v.last_chunk
+FROM vectors v
+JOIN vector_store_files f ON f.store_id = v.store_id AND f.file_id = v.file_id AND f.job = v.job
+WHERE v.store_id = ANY ($2) AND f.status = 'completed' AND ($3::jsonpath IS NULL OR f.attributes @@ $3::jsonpath)
+ORDER BY v.embedding::vector(384) <=> $1::text::vector(384)
+LIMIT $4;
+
+-- name: with_words (chunks that hold some of the words, the weightiest first)
+SELECT c.store_id, c.file_id, c.job, c.chunk
+FROM unnest($1::text[], $2::float8[]) AS asked (query, weight)
+CROSS JOIN LATERAL (
+    SELECT store_id, file_id, job, chunk FROM chunks WHERE words @@ asked.query::tsquery LIMIT $3
+) AS c
+JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
+WHERE f.status = 'completed' AND ($4::jsonpath IS NULL OR f.attributes @@ $4::jsonpath)
+GROUP BY c.store_id, c.file_id, c.job, c.chunk
+ORDER BY sum(asked.weight) DESC, c.store_id, c.file_id, c.chunk
+LIMIT $5;
+
+-- name: judge (each candidate by both measures; a word's rank goes from 0.61 for one occurrence to 1 for many)
+SELECT c.store_id, c.file_id, c.chunk, c.page, c.text, f.filename, f.attributes::text AS attributes,
+    (
+        SELECT 1 - min(v.embedding::vector(384) <=> $1::text::vector(384)) FROM vectors v
+        WHERE v.store_id = c.store_id AND v.file_id = c.file_id AND v.job = c.job
+          AND v.first_chunk BETWEEN c.chunk - 1 AND c.chunk AND v.last_chunk >= c.chunk
+    ) AS likeness,
+    (
+        SELECT coalesce(sum(asked.weight * ts_rank('{1,1,1,1}', c.words, asked.query::tsquery)), 0)
+        FROM unnest($2::text[], $3::float8[]) AS asked (query, weight)
+    )::float8 AS found
+FROM unnest($4::text[], $5::text[], $6::bigint[], $7::integer[]) AS k (store_id, file_id, job, chunk)
+JOIN chunks c ON c.store_id = k.store_id AND c.file_id = k.file_id AND c.job = k.job AND c.chunk = k.chunk
+JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job;
