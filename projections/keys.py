@@ -80,6 +80,17 @@ async def by_hash(db: Connection, digest: bytes) -> ApiKey | None:
     return None if row is None else ApiKey(**row)
 
 
+async def by_id(db: Connection, key_id: str) -> ApiKey | None:
+    """The key of that id, unless it was revoked."""
+    row = await db.fetchrow(_SQL["by_id"], key_id)
+    return None if row is None else ApiKey(**row)
+
+
+async def good(db: Connection, key_ids: Sequence[str]) -> set[str]:
+    """Those of the keys that were not revoked."""
+    return {row["id"] for row in await db.fetch(_SQL["good"], list(key_ids))}
+
+
 async def project_of(db: Connection, key_id: str) -> str:
     """Raises NotFound."""
     found: str | None = await db.fetchval(_SQL["get"], key_id)

@@ -138,7 +138,7 @@ async def _supervised(
         async with asyncio.TaskGroup() as tasks:
             sweep = Sweep(writer, blobs)
             once = Keeper(writer.pool, peers)
-            work = (peers.run(), supervisor.run(), sweep.run(), keys.run(), once.run())
+            work = (peers.run(), supervisor.run(), sweep.run(), keys.run(), keys.watch(), once.run())
             background = [tasks.create_task(one) for one in work]
             try:
                 yield supervisor, once

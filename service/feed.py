@@ -42,6 +42,12 @@ class Watcher:
         self._items: list[Item | Wake] = []
         self._some = asyncio.Event()
         self._lagging = False
+        self._ended: str | None = None
+
+    def end(self, why: str) -> None:
+        """Whoever takes next is told that it is over."""
+        self._ended = why
+        self._some.set()
 
     def put(self, item: Item | Wake) -> None:
         if len(self._items) < MAX_BACKLOG:
@@ -51,13 +57,15 @@ class Watcher:
         self._some.set()
 
     async def take(self) -> list[Item | Wake]:
-        """What has come, in order; a WAKE where nothing has for POLL seconds. Raises Lagging."""
+        """What has come, in order; a WAKE where nothing has for POLL seconds. Raises Lagging, and Ended after `end`."""
         if not self._some.is_set():
             try:
                 async with asyncio.timeout(POLL):
                     await self._some.wait()
             except TimeoutError:
                 return [WAKE]
+        if self._ended is not None:
+            raise Ended(self._ended)
         if self._lagging:
             raise Lagging(self.thread_id)
         taken, self._items = self._items, []
@@ -67,6 +75,10 @@ class Watcher:
 
 class Lagging(Exception):
     """A watcher read more slowly than the thread moved, by more than MAX_BACKLOG items."""
+
+
+class Ended(Exception):
+    """The watcher was ended from outside, and why."""
 
 
 class Listener(Protocol):

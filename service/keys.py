@@ -13,7 +13,8 @@ import asyncio
 import hmac
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -33,6 +34,7 @@ log = structlog.get_logger()
 TTL = 0.5
 MAX_CACHED = 10_000
 LAST_USE_EVERY = 30.0
+IDS_PER_LOOK = 1000
 WRITE_TIMEOUT = 2.0
 _KEY_BYTES = 32
 _ENDING = 4
@@ -53,6 +55,45 @@ class Keys:
         self._default = ApiKey("default", DEFAULT_PROJECT, "full", digest_of(api_key))
         self._held: dict[bytes, _Held] = {}
         self._used: dict[str, datetime] = {}
+        # What is open under a key, by the key's id: each is told when the key is revoked.
+        self._open: dict[str, set[Callable[[], None]]] = {}
+
+    @contextmanager
+    def open(self, key: ApiKey, revoked: Callable[[], None]) -> Iterator[None]:
+        """While it lasts, `revoked` is called soon after the key was revoked. It must not block."""
+        told = self._open.setdefault(key.id, set())
+        told.add(revoked)
+        try:
+            yield
+        finally:
+            told.discard(revoked)
+            if not told and self._open.get(key.id) is told:
+                del self._open[key.id]
+
+    async def watch(self) -> None:
+        """Looks whether the keys under which something is open are still good, until cancelled."""
+        while True:
+            await asyncio.sleep(TTL)
+            ids = [id for id in self._open if id != self._default.id]
+            try:
+                for start in range(0, len(ids), IDS_PER_LOOK):
+                    await self._end_revoked(ids[start : start + IDS_PER_LOOK])
+            except DATABASE_ERRORS as error:
+                log.warning("no look at the keys of streams", error=type(error).__name__)
+
+    async def _end_revoked(self, ids: Sequence[str]) -> None:
+        async with self._pool.acquire() as db:
+            good = await keys.good(db, ids)
+        for id in set(ids) - good:
+            for revoked in tuple(self._open.get(id, ())):
+                revoked()
+
+    async def by_id(self, key_id: str) -> ApiKey | None:
+        """The key of that id, or None where there is none or it was revoked: for what was signed under it."""
+        if key_id == self._default.id:
+            return self._default
+        async with self._pool.acquire() as db:
+            return await keys.by_id(db, key_id)
 
     async def find(self, sent: str) -> ApiKey | None:
         """The key that was sent, or None where there is no such key or it was revoked."""

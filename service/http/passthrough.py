@@ -146,7 +146,7 @@ def _failed(error: RelayError) -> web.Response:
 
 @asynccontextmanager
 async def _while_connected(request: web.Request) -> AsyncIterator[None]:
-    """Ends what is inside with ClientGone soon after the client has closed its connection."""
+    """Ends what is inside with ClientGone soon after the client has closed its connection, or its key was revoked."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 
@@ -159,8 +159,10 @@ async def _while_connected(request: web.Request) -> AsyncIterator[None]:
 
     timer = loop.call_later(LOOK_S, look)
     try:
-        async with asyncio.timeout(None) as scope:
-            yield
+        # Of an answer that has begun nothing else can be said than that it breaks off.
+        with deps(request).keys.open(request[KEY], lambda: _break_off(request)):
+            async with asyncio.timeout(None) as scope:
+                yield
     except TimeoutError:
         if scope.expired():
             raise ClientGone from None

@@ -13,8 +13,8 @@ from aiohttp import web
 from events.event import Recorded
 from events.objects import Run, Step
 from service.database import DATABASE_ERRORS, Pool
-from service.feed import Item, Lagging, Watcher, tail
-from service.http.deps import REQUEST_ID, deps, wire
+from service.feed import Ended, Item, Lagging, Watcher, tail
+from service.http.deps import KEY, REQUEST_ID, deps, wire
 from service.http.frame import WRITE_TIMEOUT, headers
 from service.http.idempotency import let_others_in
 from service.wire.stream import RunStream
@@ -25,6 +25,7 @@ log = structlog.get_logger()
 # run may wait long for its turn, or for its model. Parsers of server-sent events ignore comments.
 QUIET = 15.0
 STILL_THERE = b": still there\n\n"
+REVOKED = "The API key of this stream was revoked. The run goes on without it."
 
 
 class ClientGone(Exception):
@@ -52,7 +53,8 @@ async def stream_run(
     counts = deps(request).metrics
     counts.streams += 1
     try:
-        await _stream(request, response, stream, watcher, first)
+        with deps(request).keys.open(request[KEY], lambda: watcher.end(REVOKED)):
+            await _stream(request, response, stream, watcher, first)
         await response.write_eof()
     except ClientGone:
         if request.transport is not None:
@@ -81,6 +83,8 @@ async def _stream(
                 await _send(response, STILL_THERE)
             if stream.finished:
                 return
+    except Ended as ended:
+        await _send(response, stream.error(str(ended), "invalid_request_error", "invalid_api_key"))
     except (Lagging, *DATABASE_ERRORS) as error:
         log.warning("a stream broke", error=type(error).__name__)
         await _send(response, stream.error("The stream broke. Please retrieve the run.", "server_error", None))

@@ -11,6 +11,14 @@ SELECT key_id AS id, project_id, scope, hash, requests_per_minute, tokens_per_mi
 FROM api_keys
 WHERE hash = $1 AND revoked_at IS NULL;
 
+-- name: by_id
+SELECT key_id AS id, project_id, scope, hash, requests_per_minute, tokens_per_minute, max_runs
+FROM api_keys
+WHERE key_id = $1 AND revoked_at IS NULL;
+
+-- name: good
+SELECT key_id AS id FROM api_keys WHERE key_id = ANY ($1::text[]) AND revoked_at IS NULL;
+
 -- name: get
 SELECT project_id FROM api_keys WHERE key_id = $1;
 

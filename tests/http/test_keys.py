@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import pytest
 
 from projections import keys as view
@@ -16,6 +18,7 @@ from tests.client import KEY, Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, run_of
 from tests.http.keys import as_key, make_key, writer
+from tests.scripted import ScriptedServer, says
 
 
 class Clock:
@@ -181,3 +184,44 @@ async def test_organization_and_project_are_echoed(client: Client, pool: Pool) -
     async with client.session.post(client.base_url + "/threads/runs", json=body, headers=headers) as response:
         assert response.headers["openai-organization"] == "org-1"
         assert (await response.read()).endswith(b"[DONE]\n\n")
+
+
+async def test_open_streams_end_with_their_key(start_server: StartServer, pool: Pool, model: ScriptedServer) -> None:
+    """On every server, soon; the run goes on, and other keys' streams too."""
+    model.script(says("one two", pieces=["one", " two"]).waits("run", before=2), says("x y").waits("chat", before=2))
+    key_id, key = await make_key(pool)
+    async with start_server() as server, Client(server.base_url, key=key) as other:
+        assistant = await assistant_with(other)
+        body = {"assistant_id": assistant["id"], "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
+        stream = other.stream("/threads/runs", {**body, "stream": True})
+        frames = [await anext(stream), await anext(stream)]
+        await model.reached("run")
+        chat = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+        async with other.session.post(f"{other.base_url}/chat/completions", json=chat, headers=other.headers) as passed:
+            await model.reached("chat")
+            await admin.revoke_key(writer(pool), key_id)
+            frames += [frame async for frame in stream]
+            with pytest.raises(aiohttp.ClientError):
+                await passed.read()
+        assert (frames[-1].event, frames[-1].data["error"]["code"]) == ("error", "invalid_api_key")
+        model.open("run")
+        done = await server.settled(frames[1].data)
+        assert done["status"] == "completed"
+
+
+async def test_other_keys_streams_go_on(pool: Pool) -> None:
+    """And a database that is away for a moment ends none."""
+    keys, ended = Keys(pool, KEY), list[str]()
+    (one, _), (two, two_key) = await make_key(pool), await make_key(pool)
+    found = [await keys.by_id(one), await keys.find(two_key), await keys.find(KEY)]
+    with ExitStack() as stack:
+        for key in found:
+            assert key is not None
+            stack.enter_context(keys.open(key, lambda id=key.id: ended.append(id)))  # type: ignore[misc]
+        await keys._end_revoked([one, two])
+        assert ended == []
+        await admin.revoke_key(writer(pool), two)
+        assert await keys.by_id(two) is None
+        await keys._end_revoked([one, two])
+        assert ended == [two]
+    assert keys._open == {}
