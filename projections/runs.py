@@ -99,6 +99,18 @@ class ActiveRun:
     process: int | None
 
 
+async def active_since(db: Connection, project_id: str, thread_id: str) -> int | None:
+    """The version at which the first of the thread's runs was created that have not ended; None where all have."""
+    found: int | None = await db.fetchval(_SQL["active_since"], thread_id, project_id)
+    return found
+
+
+async def created_before(db: Connection, project_id: str, thread_id: str, version: int, limit: int) -> list[int]:
+    """The versions at which the last runs up to `version` were created, the newest first."""
+    rows = await db.fetch(_SQL["created_before"], thread_id, project_id, version, limit)
+    return [row["position"] for row in rows]
+
+
 async def overdue(db: Connection, at: int, limit: int) -> list[ActiveRun]:
     """Active runs whose expires_at is at or before `at` (seconds), the oldest first. Over all projects."""
     return [ActiveRun(**row) for row in await db.fetch(_SQL["overdue"], at, limit)]

@@ -32,6 +32,7 @@ from service.peers import Peers
 from service.runs.images import Images
 from service.runs.supervisor import Supervisor
 from service.settings import Settings
+from service.signing import Signer
 from service.storage.base import Blobs, StorageError
 from service.storage.choose import open_blobs
 from service.sweep import Sweep
@@ -93,6 +94,8 @@ async def serve(
                 keys=keys,
                 limits=limits,
                 once=once,
+                signer=Signer(pool, keys),
+                public_url=settings.public_url,
                 metrics=metrics,
                 metrics_open=settings.metrics == "open",
                 strict_beta=settings.beta == "strict",

@@ -44,9 +44,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr")
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")
+    public_url: str | None = Field(None, description="What links to files begin with; default: as the request came")
     metrics: Literal["local", "open"] = Field("local", description="Whether /metrics needs a key from elsewhere")
 
-    @field_validator("model_base_url", "embedding_base_url")
+    @field_validator("model_base_url", "embedding_base_url", "public_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

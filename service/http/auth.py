@@ -6,10 +6,16 @@ from aiohttp import web
 
 from projections.keys import ApiKey
 from service.http import azure, limits
-from service.http.deps import deps
+from service.http.deps import GRANT, deps
 from service.http.errors import ApiError
+from service.signing import Purpose
 
 _READING = ("GET", "HEAD")
+# What tokens open: the path's end, what the token must be for, and the id that it must name.
+_SIGNED: tuple[tuple[str, Purpose, str], ...] = (
+    ("/threads/{thread_id}/stream", "stream", "thread_id"),
+    ("/files/{file_id}/content", "file", "file_id"),
+)
 # What programs send to name their account there, and read back.
 _ECHOED = ("openai-organization", "openai-project")
 _MAX_ECHOED = 256
@@ -30,6 +36,8 @@ async def admit(request: web.Request) -> ApiKey:
 
 
 async def _key(request: web.Request) -> ApiKey:
+    if _by_token(request):
+        return await _granted(request)
     scheme, _, sent = azure.authorization(request).partition(" ")
     sent = sent.strip()
     if scheme.lower() != "bearer" or not sent:
@@ -43,6 +51,25 @@ async def _key(request: web.Request) -> ApiKey:
         shown = f"{sent[:3]}{'*' * 8}{sent[-4:]}" if len(sent) > 12 else "*" * len(sent)
         raise ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
     return key
+
+
+def _by_token(request: web.Request) -> bool:
+    """Whether the request comes with a token in its URL, and with nothing better."""
+    return "token" in request.query and request.method in _READING and not azure.authorization(request)
+
+
+async def _granted(request: web.Request) -> ApiKey:
+    """The key under which the token was made, where this is what it is for. Raises ApiError with status 401."""
+    resource = request.match_info.route.resource
+    path = resource.canonical if resource is not None else ""
+    for suffix, purpose, name in _SIGNED:
+        if path.endswith(suffix):
+            token, id = request.query["token"], request.match_info[name]
+            grant = await deps(request).signer.check(purpose, id, token)
+            if grant is not None:
+                request[GRANT] = grant
+                return grant.key
+    raise ApiError(401, "The token in the URL is not good for this, or its time is over.", code="invalid_token")
 
 
 def _echo(request: web.Request) -> None:

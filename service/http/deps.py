@@ -19,6 +19,7 @@ from service.limits import Limits
 from service.metrics import Metrics
 from service.once import Attempt, Keeper
 from service.relay import Relay
+from service.signing import Grant, Signer
 from service.storage.base import Blobs
 from service.wire.base import Wire
 from service.write import Writer
@@ -35,6 +36,7 @@ class Deps:
     """`run_lifetime` in seconds. `health` tells of each part: None where it is well, else why not.
 
     `busy`: whether threads with an active run reject or queue what comes, where a request does not say.
+    `public_url`: what links begin with, where the request's own address is not what others reach.
     """
 
     pool: Pool
@@ -46,12 +48,14 @@ class Deps:
     keys: Keys
     limits: Limits
     once: Keeper
+    signer: Signer
     metrics: Metrics
     metrics_open: bool
     strict_beta: bool
     run_lifetime: int
     health: Callable[[], Awaitable[Mapping[str, str | None]]]
     busy: str = "reject"
+    public_url: str | None = None
 
 
 DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)
@@ -63,6 +67,8 @@ KEY: web.RequestKey[ApiKey] = web.RequestKey("key", ApiKey)
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 # The body, once it has been read.
 RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
+# Of a request that came with a token instead of a key.
+GRANT: web.RequestKey[Grant] = web.RequestKey("grant", Grant)
 # Headers that whatever response the request gets will carry.
 EXTRA: web.RequestKey[dict[str, str]] = web.RequestKey("extra", dict)
 

@@ -19,7 +19,7 @@ from events.ids import new_file_id
 from events.objects import File
 from projections import files
 from projections.rows import Cursor
-from service.http.deps import ATTEMPT, REQUEST_ID, deps, origin, wire
+from service.http.deps import ATTEMPT, GRANT, REQUEST_ID, deps, origin, wire
 from service.http.errors import ApiError, Handler
 from service.http.forms import received
 from service.http.frame import answer, headers
@@ -31,6 +31,18 @@ log = structlog.get_logger()
 MAX_FILE = 512 * 1024**2
 # Seconds that a client may take to read a piece.
 WRITE_TIMEOUT = 60.0
+_PICTURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+# Whatever a browser makes of a linked file, it is nobody's page: no scripts, no origin, and its URL goes nowhere.
+_LINKED = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "private, no-store",
+}
 
 
 def told_twice(handler: Handler) -> Handler:
@@ -103,7 +115,9 @@ async def content(request: web.Request) -> web.StreamResponse:
         log.error("a file has no bytes", file=file.id)
         raise FileNotFound(file.id) from None
     elapsed = (time.perf_counter() - started) * 1000
-    response = web.StreamResponse(headers={**headers(request[REQUEST_ID], elapsed), **_described(file)})
+    response = web.StreamResponse(
+        headers={**headers(request[REQUEST_ID], elapsed), **_described(file, first if GRANT in request else None)}
+    )
     response.content_length = file.bytes
     await response.prepare(request)
     if request.method != hdrs.METH_HEAD:
@@ -143,16 +157,29 @@ async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterato
         response.force_close()
 
 
-def _described(file: File) -> dict[str, str]:
-    """Type and name (RFC 6266, RFC 5987); browsers must save what strangers uploaded, never show it."""
+def _described(file: File, linked: bytes | None) -> dict[str, str]:
+    """Type and name (RFC 6266, RFC 5987); browsers must save what strangers uploaded, never show it.
+
+    With `linked`, its first bytes, it was asked for by a link: a picture, as those bytes say, may be shown.
+    """
     plain = "".join(
         char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in file.filename
     )
-    return {
-        "Content-Type": file.content_type,
-        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file.filename, safe='')}",
+    picture = None if linked is None else _picture(linked)
+    how = "attachment" if picture is None else "inline"
+    found = {
+        "Content-Type": picture or file.content_type,
+        "Content-Disposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(file.filename, safe='')}",
         "X-Content-Type-Options": "nosniff",
     }
+    return found if linked is None else {**found, **_LINKED}
+
+
+def _picture(first: bytes) -> str | None:
+    """The media type of a picture that runs no scripts, by its first bytes."""
+    if first[:4] == b"RIFF" and first[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for begins, kind in _PICTURES if first.startswith(begins)), None)
 
 
 def _detailed(error: ApiError) -> ApiError:

@@ -15,7 +15,7 @@ from events.errors import FileNotFound, NotFound
 from events.event import Origin
 from events.ids import new_id
 from service.http import auth, azure
-from service.http.deps import EXTRA, KEY, ORIGIN, RAW, REQUEST_ID, WIRE, deps, wire
+from service.http.deps import EXTRA, GRANT, KEY, ORIGIN, RAW, REQUEST_ID, WIRE, deps, wire
 from service.http.errors import ApiError, Handler
 from service.http.metrics import public, route_of
 from service.wire import text, v1, v2
@@ -84,7 +84,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     key = request[KEY] = await auth.admit(request)
     request[ORIGIN] = Origin(project_id=key.project_id, actor=key.actor, request_id=request[REQUEST_ID])
     if request.match_info.http_exception is None and not _UNVERSIONED.match(request.path):
-        request[WIRE] = _version(request)
+        request[WIRE] = _WIRES[f"assistants={request[GRANT].version}"] if GRANT in request else _version(request)
     _check_ids(request)
     if (encoding := request.headers.get("Content-Encoding", "identity").lower()) != "identity":
         raise ApiError(415, f"Content-Encoding '{encoding[:50]}' is not supported: send the body as it is.")

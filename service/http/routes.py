@@ -6,7 +6,21 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from service.http import assistants, azure, cors, file_links, files, health, messages, runs, steps, threads, uploads
+from service.http import (
+    access,
+    assistants,
+    azure,
+    cors,
+    file_links,
+    files,
+    health,
+    messages,
+    runs,
+    steps,
+    threads,
+    uploads,
+    watch,
+)
 from service.http.deps import DEPS, Deps
 from service.http.errors import middleware
 from service.http.frame import MAX_BODY, authenticate, identify, tell_extra
@@ -31,6 +45,7 @@ ROUTES = (
     web.get(_FILE, files.get),
     web.delete(_FILE, files.delete),
     web.get(_FILE + "/content", files.content),
+    web.post(_FILE + "/links", access.link),
     web.post("/v1/uploads", uploads.create),
     web.post(_UPLOAD + "/parts", uploads.add_part),
     web.post(_UPLOAD + "/complete", uploads.complete),
@@ -50,6 +65,8 @@ ROUTES = (
     web.get(_THREAD, threads.get),
     web.post(_THREAD, threads.modify),
     web.delete(_THREAD, threads.delete),
+    web.post(_THREAD + "/stream_tokens", access.stream_token),
+    web.get(_THREAD + "/stream", watch.stream),
     web.get(_THREAD + "/messages", messages.page),
     web.post(_THREAD + "/messages", messages.create),
     web.get(_MESSAGE, messages.get),

@@ -46,7 +46,7 @@ async def stream_run(
     `run` and `steps` are as they were before those events, where the run is not new; `include` as it was asked for.
     """
     stream = RunStream(wire(request), run=run, steps=list(steps), include=include)
-    response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **_HEADERS})
+    response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
     started = time.perf_counter()
     await response.prepare(request)
     await let_others_in(request)
@@ -80,14 +80,14 @@ async def _stream(
                 spoke = time.monotonic()
             elif time.monotonic() - spoke >= QUIET:
                 spoke = time.monotonic()
-                await _send(response, STILL_THERE)
+                await send(response, STILL_THERE)
             if stream.finished:
                 return
     except Ended as ended:
-        await _send(response, stream.error(str(ended), "invalid_request_error", "invalid_api_key"))
+        await send(response, stream.error(str(ended), "invalid_request_error", "invalid_api_key"))
     except (Lagging, *DATABASE_ERRORS) as error:
         log.warning("a stream broke", error=type(error).__name__)
-        await _send(response, stream.error("The stream broke. Please retrieve the run.", "server_error", None))
+        await send(response, stream.error("The stream broke. Please retrieve the run.", "server_error", None))
 
 
 async def _batches(watcher: Watcher, pool: Pool, first: Sequence[Recorded[Any]]) -> AsyncIterator[Sequence[Item]]:
@@ -97,7 +97,7 @@ async def _batches(watcher: Watcher, pool: Pool, first: Sequence[Recorded[Any]])
         yield items
 
 
-_HEADERS = {
+STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
@@ -108,11 +108,11 @@ async def _write(response: web.StreamResponse, stream: RunStream, items: Sequenc
     """All frames of a batch in one write. Returns whether there were any."""
     frames = [frame for item in items for frame in stream.feed(item)]
     if frames:
-        await _send(response, b"".join(frames))
+        await send(response, b"".join(frames))
     return bool(frames)
 
 
-async def _send(response: web.StreamResponse, data: bytes) -> None:
+async def send(response: web.StreamResponse, data: bytes) -> None:
     """Raises ClientGone where the client went away, or has not read for WRITE_TIMEOUT."""
     try:
         async with asyncio.timeout(WRITE_TIMEOUT):

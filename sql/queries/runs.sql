@@ -35,6 +35,17 @@ WHERE thread_id = $1 AND project_id = $2
 ORDER BY position DESC
 LIMIT $5;
 
+-- name: active_since
+SELECT min(position) FROM runs
+WHERE thread_id = $1 AND project_id = $2
+  AND status IN ('queued', 'in_progress', 'requires_action', 'cancelling');
+
+-- name: created_before
+SELECT position FROM runs
+WHERE thread_id = $1 AND project_id = $2 AND position <= $3
+ORDER BY position DESC
+LIMIT $4;
+
 -- name: overdue (a declared fan-out: the supervisor's)
 SELECT thread_id, run_id, project_id, process FROM runs
 WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling') AND expires_at <= $1

@@ -143,6 +143,7 @@ def _in_query(told: Operation) -> list[Json]:
         found["run_id"] = {"type": "string"}
     if "include" in told.query:
         found["include[]"] = {"type": "array", "items": {"enum": [CONTENT]}}
+    found |= {name: {"type": "string"} for name in ("token", "last_event_id") if name in told.query}
     narrowed = _FILTERS if "filters" in told.query else []
     return [*({"name": name, "in": "query", "schema": schema} for name, schema in found.items()), *narrowed]
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from service.wire import files, messages, requests
+from service.wire import access, files, messages, requests
 
 Model = type[BaseModel]
-Query = Literal["page", "files", "run_id", "include", "filters"]
+Query = Literal["page", "files", "run_id", "include", "filters", "token", "last_event_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,14 @@ OPERATIONS: dict[str, Operation] = {
     f"GET {_ONE_T}": Operation("Retrieve a thread", "Thread"),
     f"POST {_ONE_T}": Operation("Modify a thread", "Thread", (requests.ThreadChange, requests.MetadataChange)),
     f"DELETE {_ONE_T}": Operation("Delete a thread", "DeletedThread"),
+    f"POST {_ONE_T}/stream_tokens": Operation(
+        "Make a token for a thread's streams, for EventSource", "StreamToken", _same(access.StreamToken)
+    ),
+    f"GET {_ONE_T}/stream": Operation(
+        "Watch a thread's runs as server-sent events, with a key or a token",
+        media="text/event-stream",
+        query=("token", "last_event_id"),
+    ),
     f"POST {_M}": Operation("Add a message to a thread", "Message", (messages.Message, messages.MessageV1), busy=True),
     f"GET {_M}": Operation("List a thread's messages", "MessageList", query=("page", "run_id")),
     f"GET {_ONE_M}": Operation("Retrieve a message", "Message"),
@@ -102,7 +110,12 @@ OPERATIONS: dict[str, Operation] = {
     f"GET {_F}": Operation("List files", "FileList", query=("files",), versions=()),
     f"GET {_ONE_F}": Operation("Retrieve a file", "File", versions=()),
     f"DELETE {_ONE_F}": Operation("Delete a file, everywhere", "DeletedFile", versions=()),
-    f"GET {_ONE_F}/content": Operation("A file's content", media="application/octet-stream", versions=()),
+    f"GET {_ONE_F}/content": Operation(
+        "A file's content, with a key or by a link", media="application/octet-stream", query=("token",), versions=()
+    ),
+    f"POST {_ONE_F}/links": Operation(
+        "Make a link to a file's content, good for a while", "FileLink", _same(access.FileLink), versions=()
+    ),
     f"POST {_U}": Operation("Begin an upload in parts", "Upload", _same(files.NewUpload), versions=()),
     f"POST {_ONE_U}/parts": Operation(
         "Add a part to an upload", "UploadPart", versions=(), raw={"data": {"type": "string", "format": "binary"}}

@@ -10,7 +10,7 @@ from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, 
 from events.run_table import RunStatus
 from service.http.errors import body
 from service.http.openapi.infer import Free, Schema, schema_of
-from service.wire import v1, v2
+from service.wire import access, v1, v2
 from service.wire.base import Deleted, Json, Wire
 
 _AT = 1
@@ -145,6 +145,8 @@ def _of(wire: Wire) -> dict[str, list[Json]]:
         "Upload": list(_uploads(wire)),
         "UploadPart": [wire.upload_part(UploadPart("part_1", "upload_1", _AT, 1, "sha"))],
         "DeletedFile": [wire.deleted_file("file-1")],
+        "StreamToken": [access.stream_token("thread_1", "t", _AT, "u")],
+        "FileLink": [access.file_link("file-1", _AT, "u")],
     }
     return found | {_deleted_name(kind): [wire.deleted(kind, "id")] for kind in get_args(Deleted)}
 

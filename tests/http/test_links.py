@@ -1,0 +1,95 @@
+"""Links to files' contents: good for a while, for that file, and harmless in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aiohttp
+import pytest
+
+from events.event import now
+from service import admin
+from service.database import Pool
+from tests.client import Client
+from tests.conftest import StartServer
+from tests.http.files import upload
+from tests.http.keys import make_key, writer
+from tests.http.test_watch import refused
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+HTML = b"<html><script>alert(1)</script>"
+
+
+async def opened(url: str, method: str = "GET") -> tuple[int, bytes, Mapping[str, str]]:
+    """As a browser does: no key, no headers."""
+    async with aiohttp.ClientSession() as session, session.request(method, url) as response:
+        return response.status, await response.read(), response.headers
+
+
+async def link_to(client: Client, file_id: str, **body: int) -> str:
+    made = await client.post(f"/files/{file_id}/links", body or None)
+    assert (made["object"], made["file_id"]) == ("file.link", file_id)
+    assert 0 < made["expires_at"] - now().timestamp() <= body.get("expires_in", 3600) + 1
+    url: str = made["url"]
+    return url
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "shown"),
+    [
+        (PNG, "image/png", "image/png"),
+        (PNG, "application/octet-stream", "image/png"),
+        (b"GIF89a" + bytes(9), "image/gif", "image/gif"),
+        (b"\xff\xd8\xff\xe0" + bytes(9), "text/html", "image/jpeg"),
+        (b"RIFF....WEBP" + bytes(9), "image/webp", "image/webp"),
+        (HTML, "image/png", None),
+        (HTML, "text/html", None),
+        (SVG, "image/svg+xml", None),
+        (b"a,b", "text/csv", None),
+    ],
+)
+async def test_only_pictures_are_shown(client: Client, content: bytes, kind: str, shown: str | None) -> None:
+    file = await upload(client, content, kind=kind, filename='filename="Bild é.x"')
+    url = await link_to(client, file["id"])
+    for method in ("GET", "HEAD"):
+        status, body, headers = await opened(url, method)
+        assert (status, body) == (200, content if method == "GET" else b"")
+        how, _, name = headers["Content-Disposition"].partition(";")
+        assert (headers["Content-Type"], how) == (shown or kind, "inline" if shown else "attachment")
+        assert name.endswith("filename*=UTF-8''Bild%20%C3%A9.x")
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+        assert headers["Referrer-Policy"] == "no-referrer"
+    async with client.session.get(url.partition("?")[0], headers=client.headers) as response:
+        assert response.headers["Content-Disposition"].startswith("attachment;"), "with a key all is as it was"
+        assert "Content-Security-Policy" not in response.headers
+
+
+async def test_what_a_link_is_good_for(client: Client, pool: Pool) -> None:
+    file, other = await upload(client), await upload(client)
+    url = await link_to(client, file["id"])
+    assert (await opened(url))[:2] == (200, b"Hello.")
+    for wrong in (url.replace(file["id"], other["id"]), url.replace("/content", ""), url + "x", url.partition("?")[0]):
+        assert (await refused(wrong)).status == 401
+    await client.delete(f"/files/{file['id']}")
+    assert (await refused(url)).status == 404
+    assert (await client.call("POST", f"/files/{file['id']}/links", {})).status == 404
+    for body in ({"expires_in": 0}, {"expires_in": 7 * 24 * 3600 + 1}, {"file_id": "x"}):
+        assert (await client.call("POST", f"/files/{other['id']}/links", body)).status == 400
+
+
+async def test_a_link_goes_with_its_key(client: Client, pool: Pool) -> None:
+    key_id, key = await make_key(pool)
+    file = await upload(client)
+    async with Client(client.base_url, key=key) as other:
+        url = await link_to(other, file["id"], expires_in=7 * 24 * 3600)
+    assert (await opened(url))[0] == 200
+    await admin.revoke_key(writer(pool), key_id)
+    assert (await refused(url)).error[0::3] == (401, "invalid_token")
+
+
+async def test_where_others_reach_the_server(start_server: StartServer) -> None:
+    async with start_server(public_url="https://ai.example.com/") as client:
+        url = await link_to(client, (await upload(client))["id"])
+        assert url.startswith("https://ai.example.com/v1/files/file-")
