@@ -81,7 +81,7 @@ class ThreadStream:
             stream = self._runs.get(item.run_id)
             told = stream.feed(item) if stream is not None else []
             self._pieces += 1
-            kind = b"call" if isinstance(item, LiveCall) else b"message"
+            kind = b"message" if isinstance(item, LiveText) else b"call"
             return _marked(told, b"%d.%d.%d.%b" % (self._version, self._attempt, self._pieces, kind))
         self._version, self._pieces = item.version, 0
         told = self._recorded(item)
