@@ -78,6 +78,12 @@ class _Collector:
         yield calls
         bounds, total = _buckets(self._metrics.call_seconds)
         yield HistogramMetricFamily("everthread_model_call_seconds", "Time of a model call", bounds, total)
+        used = CounterMetricFamily("everthread_tool_calls", "Calls of hosted tools", labels=("outcome",))
+        for outcome, count in self._metrics.tool_calls.items():
+            used.add_metric((outcome,), count)
+        yield used
+        bounds, total = _buckets(self._metrics.tool_call_seconds)
+        yield HistogramMetricFamily("everthread_tool_call_seconds", "Time of a hosted tool's call", bounds, total)
         tokens = CounterMetricFamily("everthread_tokens", "Tokens of runs' model calls", labels=("kind",))
         for kind, count in self._metrics.tokens.items():
             tokens.add_metric((kind,), count)

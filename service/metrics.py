@@ -85,8 +85,11 @@ class Metrics:
         self.calls: defaultdict[str, int] = defaultdict(int)
         self.call_seconds = Histogram()
         self.tokens: defaultdict[str, int] = defaultdict(int)
+        self.tool_calls: defaultdict[str, int] = defaultdict(int)
+        self.tool_call_seconds = Histogram()
         self._statuses = Followed()
         self._calls = Followed()
+        self._tool_calls = Followed()
 
     def served(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered, and its stream has ended where it had one."""
@@ -102,6 +105,12 @@ class Metrics:
                 self._called(entry.event, _OUTCOMES[kind], entry.at)
             elif kind is e.ModelCallStarted:
                 self._calls.began(entry.event.run_id, "in_progress", entry.at)
+            elif kind is e.ToolCallStarted:
+                self._tool_calls.began(entry.event.run_id, "in_progress", entry.at)
+            elif kind is e.ToolCallFinished:
+                self._used(entry.event.run_id, entry.event.outcome, entry.at)
+            elif kind is e.ToolCallStopped:
+                self._used(entry.event.run_id, "stopped", entry.at)
 
     def woken(self, thread_id: str) -> None:
         """Whoever appended it counts it."""
@@ -113,6 +122,12 @@ class Metrics:
             self.in_status[before[0]].observe((at - before[1]).total_seconds())
         if status not in TERMINAL:
             self._statuses.began(run_id, status, at)
+
+    def _used(self, run_id: str, outcome: str, at: datetime) -> None:
+        self.tool_calls[outcome] += 1
+        began = self._tool_calls.ended(run_id)
+        if began is not None:
+            self.tool_call_seconds.observe((at - began[1]).total_seconds())
 
     def _called(
         self, event: e.ModelCallFinished | e.ModelCallFailed | e.ModelCallStopped, outcome: str, at: datetime

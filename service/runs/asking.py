@@ -65,8 +65,7 @@ class Asking:
         allowed = prompt.budget(info.context_window, run, spent.prompt_tokens, spent.completion_tokens)
         briefs = await self._hosted.briefs(run, info.context_window)
         head, tools = prompt.system(run, briefs), prompt.chat_tools(run, self._hosted.functions(run.tools))
-        whole = prompt.units(entries, vision=info.vision, room=prompt.output_room(info.context_window))
-        units = await self._fitting(run, whole, head, tools, allowed)
+        units = await self._fitting(run, entries, head, tools, allowed)
         left = None
         if run.max_completion_tokens is not None:
             left = run.max_completion_tokens - spent.completion_tokens
@@ -100,22 +99,28 @@ class Asking:
         return await asyncio.to_thread(self._count, request, said)
 
     async def _fitting(
-        self, run: Run, units: list[prompt.Unit], head: prompt.Unit, tools: list[prompt.ChatMessage], allowed: int
+        self, run: Run, entries: list[prompt.Entry], head: prompt.Unit, tools: list[prompt.ChatMessage], allowed: int
     ) -> list[prompt.Unit]:
-        """The units that fit into `allowed` tokens; counted only where a crude bound leaves it open.
+        """The history that fits into `allowed` tokens; counted only where a crude bound leaves it open.
 
-        Raises OutOfPrompt.
+        Where the newest tool outputs do not fit, they are cut shorter. Raises OutOfPrompt.
         """
-        text = _text(tools)
-        if prompt.surely_fits(units, head, text, allowed, lambda part: self._model.at_most(run.model, part)):
-            return units
-        await self._model.prepare(run.model)
-        fitting = await asyncio.to_thread(
-            prompt.truncate, units, head, text, allowed, lambda part: self._model.count(run.model, part)
-        )
-        if fitting is None:
-            raise OutOfPrompt
-        return fitting
+        info, text = self._model.info(run.model), _text(tools)
+        tried: list[prompt.Unit] | None = None
+        for room in prompt.output_rooms(info.context_window):
+            units = prompt.units(entries, vision=info.vision, room=room)
+            if units == tried:
+                continue
+            tried = units
+            if prompt.surely_fits(units, head, text, allowed, lambda part: self._model.at_most(run.model, part)):
+                return units
+            await self._model.prepare(run.model)
+            fitting = await asyncio.to_thread(
+                prompt.truncate, units, head, text, allowed, lambda part: self._model.count(run.model, part)
+            )
+            if fitting is not None:
+                return fitting
+        raise OutOfPrompt
 
     def _count(self, request: ChatRequest, said: Partial) -> Usage:
         def count(text: str) -> int:

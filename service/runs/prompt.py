@@ -36,6 +36,11 @@ def output_room(window: int) -> int:
     return min(MAX_SEEN, max(MIN_OUTPUT, window))
 
 
+def output_rooms(window: int) -> list[int]:
+    """The same, and smaller ones where that does not fit: many calls in one step, or a token a character."""
+    return [output_room(window) // 4**tries for tries in range(4)]
+
+
 def cut(text: str, room: int) -> str:
     """`text`, or `room` characters of its beginning and its end, with a note of what was cut between them."""
     if len(text) <= room:
