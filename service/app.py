@@ -47,7 +47,7 @@ BACKLOG = 1024
 TRACES_TO = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 EMBEDDED = ModelInfo(
-    upstream_name="embedded", context_window=8192, encoding="cl100k_base", margin=1.5, vision=False, tools=False
+    upstream_name="embedded", context_window=8192, encoding="cl100k_base", margin=1.5, vision=False, tools="prompted"
 )
 
 

@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 Json = Mapping[str, Any]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+# Whether a model calls tools by itself; if not, it may be made to by prompt and schema (`prompted`).
+ToolSupport = bool | Literal["prompted"]
 ErrorCode = Literal["rate_limit_exceeded", "server_error", "invalid_prompt"]
 
 
@@ -101,7 +103,7 @@ class ModelInfo:
     encoding: str
     margin: float
     vision: bool
-    tools: bool
+    tools: ToolSupport
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@
     encoding = "o200k_base"                # tiktoken's: o200k_base or cl100k_base
     margin = 1.2                           # how many times more tokens than that the model may count, 1 to 4
     vision = false
-    tools = true
+    tools = true                           # or false, or "prompted": see docs/models.md
     max_tokens_field = "max_tokens"        # how the upstream calls the limit; default: max_completion_tokens at OpenAI
 
 What a table leaves out is filled from what is known of the upstream's name (`KNOWN`), else from cautious defaults. A
@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from service.model.base import ModelInfo
+from service.model.base import ModelInfo, ToolSupport
 from service.model.tokens import EncodingName
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -127,7 +127,7 @@ class _Table(BaseModel):
     encoding: EncodingName | None = None
     margin: Annotated[float, Field(ge=1, le=MAX_MARGIN)] | None = None
     vision: bool | None = None
-    tools: bool | None = None
+    tools: ToolSupport | None = None
     max_tokens_field: LimitField | None = None
 
     @field_validator("match", mode="before")

@@ -30,7 +30,7 @@ async def emulated(
     functions = demanded(request)
     plain = replace(request, tools=(), tool_choice=None, parallel_tool_calls=None)
     if functions:
-        plain = replace(plain, messages=_told(request.messages, functions), response_format=_held_to(functions))
+        plain = replace(plain, messages=told(request.messages, functions), response_format=held_to(functions))
     said: list[str] = []
     async with aclosing(call(plain)) as batches:
         async for batch in batches:
@@ -55,24 +55,24 @@ def demanded(request: ChatRequest) -> list[Mapping[str, Any]]:
     return functions if choice == "required" else []
 
 
-def _schema_of(function: Mapping[str, Any]) -> Json:
+def schema_of(function: Mapping[str, Any]) -> Json:
     return function.get("parameters") or _NO_PARAMETERS
 
 
-def _held_to(functions: Sequence[Mapping[str, Any]]) -> Json:
+def held_to(functions: Sequence[Mapping[str, Any]]) -> Json:
     """One function: its arguments. Several: which one, and its arguments."""
-    schema = _schema_of(functions[0])
+    schema = schema_of(functions[0])
     if len(functions) > 1:
         schema = {"anyOf": [_named(function) for function in functions]}
     return {"type": "json_schema", "json_schema": {"name": "call", "schema": schema, "strict": True}}
 
 
 def _named(function: Mapping[str, Any]) -> Json:
-    properties = {"name": {"const": function["name"]}, "arguments": _schema_of(function)}
+    properties = {"name": {"const": function["name"]}, "arguments": schema_of(function)}
     return {"type": "object", "properties": properties, "required": ["name", "arguments"]}
 
 
-def _told(messages: Sequence[Json], functions: Sequence[Mapping[str, Any]]) -> list[Json]:
+def told(messages: Sequence[Json], functions: Sequence[Mapping[str, Any]]) -> list[Json]:
     """The messages, the last of them saying what the JSON is for."""
     names = "; ".join(
         f"{function['name']}: {function.get('description') or 'no description'}" for function in functions

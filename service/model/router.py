@@ -14,6 +14,7 @@ from service.model import catalog
 from service.model.base import ChatRequest, ModelEvent, ModelInfo
 from service.model.catalog import Catalog, Endpoint
 from service.model.forced import emulated
+from service.model.prompted import prompted
 from service.model.relay import ModelRelay
 from service.model.tokens import EncodingName, Tokens, at_most
 from service.model.upstream import Timeouts, Upstream, mint_call_id
@@ -41,6 +42,8 @@ class Router:
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
         route = self._catalog.route(request.model)
         call = partial(self._upstreams[route.endpoint].stream, route)
+        if route.info.tools == "prompted":
+            return prompted(call, request, mint_call_id)
         return call(request) if route.info.tools or not request.tools else emulated(call, request, mint_call_id)
 
     def info(self, model: str) -> ModelInfo:

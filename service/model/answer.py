@@ -1,0 +1,192 @@
+"""A prompted model's answer, which is JSON, into model events while it is being written. Pure.
+
+    {"text": "…"}                                       an answer in words: text, as its characters come
+    {"json": …}                                         one in the form that the run wants: text, as it is written
+    {"calls": [{"name": "…", "arguments": {…}}, …]}     tool calls: each name, then its arguments as they come
+
+Where the pieces are cut means nothing. A model whose server did not hold it to the schema may write anything: what is
+no such JSON from its beginning is shown as the text it is, and what breaks off within a call is a ModelError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import Enum, auto
+
+import orjson
+
+from service.model.base import ModelError, ModelEvent, TextDelta, ToolCallDelta
+from service.model.errors import clean
+from service.partial_json import RawValue, StringPieces
+
+# Characters before a value: more than that is no head of ours.
+MAX_HEAD = 512
+BROKEN = "The model server did not hold its answer to the JSON schema."
+
+_HEAD = re.compile(r'\s*(?:```(?:json)?\s*)?\{\s*"(text|json|calls)"\s*:\s*')
+_CALL = re.compile(r'\s*(?:\[|\}\s*,)\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*')
+_CLOSE = re.compile(r"\s*(?:\[\s*|\}\s*)\]")
+
+
+class _Place(Enum):
+    START = auto()
+    PLAIN = auto()
+    QUOTE = auto()
+    TEXT = auto()
+    JSON = auto()
+    CALLS = auto()
+    ARGUMENTS = auto()
+    END = auto()
+
+
+class Answer:
+    """`mint` makes the id of a call. `called` counts the calls that have begun."""
+
+    def __init__(self, mint: Callable[[], str]) -> None:
+        self.called = 0
+        self._mint = mint
+        self._place = _Place.START
+        self._rest = ""
+        self._fresh = False
+        self._string = StringPieces()
+        self._value = RawValue()
+
+    def feed(self, piece: str) -> list[ModelEvent]:
+        """The events that this piece brings. Raises ModelError where a list of calls breaks JSON's rules."""
+        events: list[ModelEvent] = []
+        self._rest += piece
+        while self._rest:
+            if self._fresh:
+                # Spaces in front of a value are no part of it, whichever piece they come with.
+                self._rest = self._rest.lstrip()
+                self._fresh = not self._rest
+            elif not self._step(events):
+                break
+        return events
+
+    def end(self) -> list[ModelEvent]:
+        """What was held back: the answer is over. Raises ModelError where it ends within its calls."""
+        rest, self._rest = self._rest, ""
+        match self._place:
+            case _Place.START | _Place.QUOTE:
+                return [TextDelta(rest)] if rest.strip() else []
+            case _Place.CALLS | _Place.ARGUMENTS:
+                raise ModelError("server_error", BROKEN)
+            case _:
+                return []
+
+    def _step(self, events: list[ModelEvent]) -> bool:
+        """Reads on from one place; whether there may be more to read."""
+        match self._place:
+            case _Place.START:
+                return self._start()
+            case _Place.QUOTE:
+                quoted = self._rest[0] == '"'
+                self._place, self._rest = (_Place.TEXT, self._rest[1:]) if quoted else (_Place.JSON, self._rest)
+                return True
+            case _Place.TEXT:
+                text, self._rest = self._string.feed(self._rest)
+                if self._string.done or self._string.broken:
+                    self._place = _Place.END
+                self._say(events, text)
+                return True
+            case _Place.JSON:
+                text, self._rest = self._value.feed(self._rest)
+                if self._value.done:
+                    self._place = _Place.END
+                self._say(events, text)
+                return True
+            case _Place.CALLS:
+                return self._next_call(events)
+            case _Place.ARGUMENTS:
+                text, self._rest = self._value.feed(self._rest)
+                if self._value.done:
+                    self._place = _Place.CALLS
+                if text:
+                    events.append(ToolCallDelta(self.called - 1, None, None, text))
+                return True
+            case _Place.PLAIN:
+                self._say(events, self._rest)
+                self._rest = ""
+                return False
+            case _Place.END:
+                self._rest = ""
+                return False
+
+    def _start(self) -> bool:
+        head = _HEAD.match(self._rest)
+        if head is not None:
+            self._rest = self._rest[head.end() :]
+            places = {"text": _Place.QUOTE, "json": _Place.JSON, "calls": _Place.CALLS}
+            self._place = places[head.group(1)]
+            self._fresh = True
+            return True
+        begun = self._rest.lstrip()
+        if (begun and begun[0] not in "{`") or len(self._rest) > MAX_HEAD:
+            self._place = _Place.PLAIN
+            return True
+        return False
+
+    def _next_call(self, events: list[ModelEvent]) -> bool:
+        head = _CALL.match(self._rest)
+        if head is not None:
+            self._rest = self._rest[head.end() :]
+            self._place, self._value, self._fresh = _Place.ARGUMENTS, RawValue(), True
+            self.called += 1
+            events.append(ToolCallDelta(self.called - 1, self._mint(), _string(head.group(1)), ""))
+            return True
+        if _CLOSE.match(self._rest):
+            self._place = _Place.END
+            return True
+        if len(self._rest) > MAX_HEAD:
+            raise ModelError("server_error", BROKEN)
+        return False
+
+    def _say(self, events: list[ModelEvent], text: str) -> None:
+        if text:
+            events.append(TextDelta(text))
+
+
+class Arguments:
+    """The answer where one function must be called: nothing but its arguments, a JSON object."""
+
+    def __init__(self, name: str, mint: Callable[[], str]) -> None:
+        self.called = 0
+        self._name = name
+        self._mint = mint
+        self._value = RawValue()
+        self._said: list[str] = []
+
+    def feed(self, piece: str) -> list[ModelEvent]:
+        events: list[ModelEvent] = []
+        if not self.called:
+            piece = "".join([*self._said, piece]).lstrip()
+            self._said = [piece]
+            if not piece.startswith("{"):
+                return []
+            self.called, self._said = 1, []
+            events.append(ToolCallDelta(0, self._mint(), self._name, ""))
+        if not self._value.done:
+            text, _ = self._value.feed(piece)
+            self._said.append(text)
+            events += [ToolCallDelta(0, None, None, text)] if text else []
+        return events
+
+    def end(self) -> list[ModelEvent]:
+        """Raises ModelError where the arguments are no whole JSON object."""
+        try:
+            orjson.loads("".join(self._said))
+        except orjson.JSONDecodeError:
+            raise ModelError("server_error", BROKEN) from None
+        if not self.called:
+            raise ModelError("server_error", BROKEN)
+        return []
+
+
+def _string(written: str) -> str:
+    """A JSON string that may be broken: then as it was written."""
+    try:
+        return clean(str(orjson.loads(written)))
+    except orjson.JSONDecodeError:
+        return clean(written[1:-1])
