@@ -38,7 +38,7 @@ async def prompted(
     answer: Answer | Arguments = Answer(mint)
     wanted = demanded(request)
     if len(wanted) == 1:
-        messages, held = told(plain.messages, wanted), held_to(wanted)
+        messages, held = [*told(plain.messages, wanted), *_example(wanted[0])], held_to(wanted)
         answer = Arguments(wanted[0]["name"], mint)
     else:
         messages, held = _described(plain.messages, functions, request), _schema(functions, request)
@@ -47,6 +47,13 @@ async def prompted(
             events = _read(batch, answer)
             if events:
                 yield events
+
+
+def _example(function: Mapping[str, Any]) -> list[Json]:
+    """The first of the schema's `examples`, if it has any: a small model that has seen one comes to an end."""
+    examples = schema_of(function).get("examples") or ()
+    shown = [orjson.dumps(one).decode() for one in list(examples)[:1]]
+    return [{"role": "system", "content": f"For example: {one}"} for one in shown]
 
 
 def _read(batch: Sequence[ModelEvent], answer: Answer | Arguments) -> list[ModelEvent]:

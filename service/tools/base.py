@@ -157,7 +157,7 @@ class HostedTool(Protocol):
 
     @property
     def parameters(self) -> Json:
-        """The JSON schema of the function's arguments: an object."""
+        """The JSON schema of the function's arguments: an object. Prompted models are shown its first `examples`."""
         ...
 
     @property

@@ -181,6 +181,14 @@ async def test_a_named_choice_is_nothing_but_arguments(server: ScriptedServer, m
     assert (await server.received())["response_format"]["json_schema"]["schema"] == PARAMETERS
 
 
+async def test_an_example_of_the_schemas_is_shown(server: ScriptedServer, model: Router) -> None:
+    server.script(says("{}"))
+    schema = {**PARAMETERS, "examples": [{"a": 1}, {"a": 2}]}
+    tool = {"type": "function", "function": {"name": "add", "parameters": schema}}
+    await asked(model, tool, tool_choice={"type": "function", "function": {"name": "add"}})
+    assert (await server.received())["messages"][-1] == {"role": "system", "content": 'For example: {"a":1}'}
+
+
 async def test_required_admits_calls_only_and_one_of_them(server: ScriptedServer, model: Router) -> None:
     server.script(says('{"calls": [{"name": "now", "arguments": {}}]}'))
     assert summed(await asked(model, ADD, NOW, tool_choice="required"))[1][0][1:] == ["now", "{}"]

@@ -12,7 +12,12 @@ Move = Piece | ToolResult | Hold | BaseException
 Answer = Callable[[HostedCall], Sequence[Move]]
 
 PARAMETERS: dict[str, Json] = {
-    "code_interpreter": {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]},
+    "code_interpreter": {
+        "type": "object",
+        "properties": {"code": {"type": "string"}},
+        "required": ["code"],
+        "examples": [{"code": "print(2 + 3)"}],
+    },
     "file_search": {
         "type": "object",
         "properties": {"queries": {"type": "array", "items": {"type": "string"}}},
