@@ -23,7 +23,7 @@ from service.http.deps import ATTEMPT, GRANT, REQUEST_ID, deps, origin, wire
 from service.http.errors import ApiError, Handler
 from service.http.forms import received
 from service.http.frame import answer, headers
-from service.storage.base import BlobMissing
+from service.storage.base import BlobMissing, StorageError
 from service.wire.base import FileUse
 
 log = structlog.get_logger()
@@ -91,7 +91,10 @@ async def get(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     file = await found(request, request.match_info["file_id"])
     await deps(request).writer.file(origin(request), file.id, DeleteFile())
-    await deps(request).blobs.delete([file.blob])
+    try:
+        await deps(request).blobs.delete([file.blob])
+    except StorageError as error:
+        log.warning("the bytes of a deleted file are left to the sweep", file=file.id, error=str(error))
     return answer(wire(request).deleted_file(file.id))
 
 
