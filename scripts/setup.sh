@@ -164,3 +164,13 @@ install_bubblewrap() {
     $get install --no-install-recommends bubblewrap >/dev/null 2>&1 ||
         { $get update >/dev/null 2>&1 && $get install --no-install-recommends bubblewrap >&2; } || true
 }
+
+# setup_browser: Chromium for the tests in a real browser. They are skipped where there is none: only a root's own Debian
+# is changed for them, and no longer waited for than five minutes.
+setup_browser() {
+    command -v chromium >/dev/null 2>&1 && return
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && say "Installing chromium …" &&
+        { timeout 300 apt-get install -qy --no-install-recommends chromium ||
+            { apt-get update -q && timeout 300 apt-get install -qy --no-install-recommends chromium; }; } >/dev/null 2>&1 ||
+        say "There is no chromium here: the tests in a browser are skipped"
+}
