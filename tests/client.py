@@ -18,7 +18,7 @@ KEY = "sk-test-0123456789abcdef"
 V1 = "assistants=v1"
 V2 = "assistants=v2"
 TERMINAL = frozenset({"completed", "failed", "cancelled", "incomplete", "expired"})
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,15 @@
-"""The loop's own clock, moved by hand: a test of a time-out need not be faster than its limit, nor wait for it."""
+"""Clocks moved by hand: a test of a time-out or an expiry need not be faster than its limit, nor wait for it."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from datetime import datetime, timedelta
+
+import pytest
+
+from events import event
+from service.runs import claimed, supervisor
 
 
 class LoopClock:
@@ -19,3 +26,23 @@ class LoopClock:
     def skip(self, seconds: float) -> None:
         """Lets `seconds` pass at once: timers that are due by then fire at the loop's next turn."""
         self._ahead += seconds
+
+
+class WallClock:
+    """Takes the place of `events.event.now` wherever it was imported; whoever waits for a time looks at it often."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._real = event.now
+        self._ahead = timedelta()
+        for module in list(sys.modules.values()):
+            if getattr(module, "now", None) is self._real:
+                monkeypatch.setattr(module, "now", self.now)
+        monkeypatch.setattr(claimed, "LOOK_EVERY", 0.05)
+        monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
+
+    def now(self) -> datetime:
+        return self._real() + self._ahead
+
+    def skip(self, seconds: float) -> None:
+        """Lets `seconds` pass at once."""
+        self._ahead += timedelta(seconds=seconds)

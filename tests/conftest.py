@@ -19,6 +19,7 @@ from service.database import Pool, connect, migrate, open_pool
 from service.embedded.postgres import EmbeddedPostgres
 from service.settings import Settings
 from tests.client import KEY, Client
+from tests.clock import WallClock
 from tests.scripted import ScriptedServer
 
 _numbers = itertools.count()
@@ -87,6 +88,12 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 async def db(pool: Pool) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
     async with pool.acquire() as connection:
         yield connection
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    """The clock that everything in this process tells the time by."""
+    return WallClock(monkeypatch)
 
 
 @pytest.fixture

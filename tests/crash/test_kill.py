@@ -20,7 +20,7 @@ from tests.client import KEY, Client
 from tests.http.helpers import assistant_with, run_of, said_by
 from tests.scripted import ScriptedServer, calls, hangs, says
 
-START_S = 30.0
+START_S = 120.0
 WEATHER = {"type": "function", "function": {"name": "weather"}}
 
 Start = Callable[..., AbstractAsyncContextManager["Server"]]

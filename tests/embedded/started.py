@@ -18,7 +18,7 @@ from typing import Any, Self
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 
 
 class Started:
@@ -53,7 +53,7 @@ class Started:
             for child in self.children():
                 child.kill()
             self.process.kill()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=60)
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -81,14 +81,14 @@ class Started:
 
     def fail(self) -> int:
         """Waits for an end that comes by itself; returns the exit code."""
-        rest, _ = self.process.communicate(timeout=30)
+        rest, _ = self.process.communicate(timeout=120)
         self.output += rest.decode()
         return self.process.returncode
 
 
 def about(base_url: str, what: str = "about") -> dict[str, Any]:
     """What the fake server was given, or what the model said to it."""
-    with urllib.request.urlopen(f"{base_url}/{what}", timeout=30) as answer:
+    with urllib.request.urlopen(f"{base_url}/{what}", timeout=120) as answer:
         told = json.load(answer)
     assert isinstance(told, dict)
     return told

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.client import Client
+from tests.clock import WallClock
 from tests.http.helpers import assistant_with, run_of, said_by, thread_with
 from tests.scripted import ScriptedServer, breaks_after, calls, cut, errors, filtered, hangs, refuses, says
 
@@ -226,11 +227,15 @@ async def test_a_rejected_run_leaves_nothing(client: Client) -> None:
     assert (await client.get(path + "/runs"))["data"] == []
 
 
-async def test_a_run_expires_on_time(start_server: Any, model: ScriptedServer) -> None:
-    model.script(hangs(after=2, text="So far"))
-    async with start_server(run_expires_s=2) as client:
-        done = await client.settled(await run_of(client, "Hi"))
-        assert done["status"] == "expired"
+async def test_a_run_expires_on_time(start_server: Any, model: ScriptedServer, wall: WallClock) -> None:
+    model.script(hangs(after=2, text="So far").waits("silent", before=2))
+    async with start_server(run_expires_s=300) as client:
+        run = await run_of(client, "Hi")
+        await model.reached("silent")
+        wall.skip(298)
+        assert (await client.get(f"/threads/{run['thread_id']}/runs/{run['id']}"))["status"] == "in_progress"
+        wall.skip(2)
+        assert (await client.settled(run))["status"] == "expired"
         await model.disconnected()
 
 

@@ -16,7 +16,7 @@ from service.model.base import (
     ToolCallDelta,
 )
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 USAGE = ModelUsage(prompt_tokens=10, completion_tokens=5)
 
 

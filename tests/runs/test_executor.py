@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from events.errors import NotFound
-from events.event import now
 from events.thread_commands import DeleteThread
 from projections.rebuild import verify
 from service.feed import tail
 from service.live import LiveText
 from service.model.base import Finished, ModelError, TextDelta, ToolCallDelta
 from service.runs import supervisor
+from tests.clock import WallClock
 from tests.events.story import FUNCTION
 from tests.runs.fake_model import USAGE, WAIT_S, FakeModel, Hold, Script, asks, says
 from tests.runs.process import CountingWriter, Process, texts
@@ -148,23 +148,28 @@ async def test_deleting_the_thread_stops_the_model_call(database_url: str) -> No
 
 
 @pytest.mark.parametrize("said", ["", "Hel"])
-async def test_a_run_expires_in_the_middle_of_its_call(database_url: str, said: str) -> None:
+async def test_a_run_expires_in_the_middle_of_its_call(database_url: str, said: str, wall: WallClock) -> None:
     hold = Hold()
     script: Script = [[TextDelta(said)], hold] if said else [hold]
     async with Process(database_url, FakeModel(None, script)) as process:
-        made = await turn(process, lifetime=2)
+        await process.say(THREAD, "Hi")
+        await process.begin(THREAD, lifetime=300)
+        await hold.stand()
+        wall.skip(300)
+        made = await process.settled(THREAD)
         assert (made.status, process.model.closed) == ("expired", 1)
-        assert now().timestamp() >= made.created_at + 2
         if said:
             last = (await process.messages(THREAD))[-1]
             assert (last.status, last.incomplete_reason) == ("incomplete", "run_expired")
         await process.log(THREAD)
 
 
-async def test_a_run_expires_while_it_waits_for_its_client(database_url: str) -> None:
+async def test_a_run_expires_while_it_waits_for_its_client(database_url: str, wall: WallClock) -> None:
     async with Process(database_url, FakeModel(None, asks("weather"))) as process:
         await process.say(THREAD, "Hi")
-        await process.begin(THREAD, lifetime=2, tools=(FUNCTION,))
+        await process.begin(THREAD, lifetime=300, tools=(FUNCTION,))
+        assert (await process.settled(THREAD)).status == "requires_action"
+        wall.skip(300)
         await process.until(THREAD, lambda state: state.run is None)
         made = await process.run(THREAD)
         assert (made.status, made.required_calls) == ("expired", None)

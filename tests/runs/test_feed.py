@@ -19,7 +19,7 @@ from tests.events.story import CREATE, add
 from tests.projections.helpers import ORIGIN
 
 EVENTS = 40
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 @pytest.fixture

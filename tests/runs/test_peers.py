@@ -20,7 +20,7 @@ from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import FakeModel
 from tests.runs.process import Process
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 @pytest.fixture(autouse=True)

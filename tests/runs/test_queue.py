@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from events.event import now
 from events.thread_commands import DeleteMessage, DeleteThread
 from projections.rebuild import verify
 from service.model.base import ChatRequest
-from service.runs import history, supervisor
+from service.runs import history
+from tests.clock import WallClock
 from tests.events.story import FUNCTION
 from tests.runs.fake_model import FakeModel, Hold, Script, asks, says
 from tests.runs.process import Process, texts
@@ -190,18 +190,18 @@ async def test_the_thread_is_deleted(database_url: str) -> None:
         assert len(process.model.requests) == 1
 
 
-async def test_the_time_of_a_run_begins_when_its_turn_comes(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_time_of_a_run_begins_when_its_turn_comes(database_url: str, wall: WallClock) -> None:
     """The first run expires while it waits for its client; a scan ends it and goes on with the second."""
-    monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
     async with Process(database_url, FakeModel(None, asks("weather"), says("Two."))) as process:
         await process.say(T, "Hi")
-        first = await process.begin(T, tools=(FUNCTION,), lifetime=2)
-        begun = now().timestamp()
-        await process.settled(T)
+        first = await process.begin(T, tools=(FUNCTION,), lifetime=300)
+        begun = wall.now().timestamp()
+        assert (await process.settled(T)).status == "requires_action"
         await process.begin(T, run_id="run_2", queue=True, lifetime=600)
+        wall.skip(300)
         state = await process.until(T, lambda state: state.run is not None and state.run.id == "run_2")
         assert state.run is not None
-        assert state.run.expires_at >= int(begun) + 2 + 600 - 1
+        assert state.run.expires_at >= int(begun) + 300 + 600 - 1
         assert (await process.over(T, "run_2")).status == "completed"
         assert (await process.run(T, first.id)).status == "expired"
 

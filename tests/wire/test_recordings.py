@@ -12,7 +12,7 @@ from tests.client import Answer, Client
 from tests.scripted import Reply, ScriptedServer, calls, says
 from tests.wire.replay import RECORDINGS, Exchange, Mapping, load, merged
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 REPLAYED = (
     "basic_assistant_operations_work",
     "basic_message_operations_work",
