@@ -223,8 +223,8 @@ async def crashed(url: str, scenario: Scenario, thread: str, at: int, when: When
         dying_wait = asyncio.create_task(first.writer.dead.wait())
         await asyncio.wait({playing, dying_wait}, timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
         dead = first.writer.dead.is_set()
-        asked_before = len(model.requests)
         await first.kill()
+        asked_before = len(model.requests)  # until it is dead, it may ask
         playing.cancel()
         dying_wait.cancel()
         await asyncio.wait({playing, dying_wait})
