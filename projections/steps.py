@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from events import thread_events as e
 from events.errors import NotFound
 from events.event import Recorded
 from events.fold import opened_step, patched, step_patch
-from events.objects import Step
+from events.objects import Json, Step
 from projections.rows import Connection, Cursor, Page, Place, dump, merged
 from sql import queries
 
@@ -88,6 +90,12 @@ async def with_calls(
     found = [((row["place"], row["position"]), Step(**merged(row["body"], row["progress"]))) for row in rows]
     more = rows[-1]["position"] if len(rows) == limit else None
     return [(place, step) for place, step in found if place >= since], more
+
+
+async def code_results(db: Connection, project_id: str, thread_id: str, limit: int) -> list[tuple[str, list[Json]]]:
+    """The thread's newest finished calls of code_interpreter, oldest first: each one's id, and {file_id, path} made."""
+    rows = await db.fetch(_SQL["code_results"], thread_id, project_id, limit)
+    return [(row["call_id"], orjson.loads(row["files"] or "[]")) for row in reversed(rows)]
 
 
 async def _place(db: Connection, project_id: str, thread_id: str, step_id: str | None) -> int | None:

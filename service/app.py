@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from service import database
+from service.code_files import CodeFiles
 from service.database import Pool, open_pool
 from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
@@ -36,7 +37,11 @@ from service.signing import Signer
 from service.storage.base import Blobs, StorageError
 from service.storage.choose import open_blobs
 from service.sweep import Sweep
+from service.tools.code import CodeInterpreter
 from service.tools.registry import Tools
+from service.tools.sandbox.confinement import Confinement
+from service.tools.sandbox.session import LocalSandboxes
+from service.tools.sandbox.sessions import Sessions, Warm
 from service.write import Writer
 
 log = structlog.get_logger()
@@ -82,8 +87,13 @@ async def serve(
         feed.listen(metrics)
         keys, limits = Keys(pool, api_key), Limits(pool)
         feed.listen(limits)
-        writer = Writer(pool, feed)
-        async with _supervised(settings, writer, model, blobs, keys, direct_url) as (supervisor, once):
+        writer, confinement = Writer(pool, feed), Confinement(settings.sandbox_dir)
+        code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=settings.code_interpreter == "on")
+        serving = asyncio.Event()
+        async with (
+            _sandboxes(settings, code, confinement, serving),
+            _supervised(settings, writer, model, blobs, keys, direct_url, Tools([code])) as (supervisor, once),
+        ):
             deps = Deps(
                 pool=pool,
                 writer=writer,
@@ -101,10 +111,15 @@ async def serve(
                 strict_beta=settings.beta == "strict",
                 run_lifetime=settings.run_expires_s,
                 busy=settings.busy,
-                health=Health({"database": lambda: database.healthy(pool), "model": model.healthy}).parts,
+                health=Health(
+                    {"database": lambda: database.healthy(pool), "model": model.healthy},
+                    may_fail={"code_interpreter": code.state},
+                ).parts,
+                sandboxes=code.counts,
             )
             async with _listening(settings, deps, traces) as base_url:
                 ready(base_url)
+                serving.set()
                 await asyncio.Event().wait()
 
 
@@ -121,7 +136,7 @@ async def _traces(stack: AsyncExitStack, feed: Feed) -> Traces | None:
 
 @asynccontextmanager
 async def _supervised(
-    settings: Settings, writer: Writer, model: Router, blobs: Blobs, keys: Keys, direct_url: str
+    settings: Settings, writer: Writer, model: Router, blobs: Blobs, keys: Keys, direct_url: str, tools: Tools
 ) -> AsyncIterator[tuple[Supervisor, Keeper]]:
     """The supervisor and this process's place among its peers, at work while the context lasts."""
     supervisor: Supervisor | None = None
@@ -133,7 +148,6 @@ async def _supervised(
     peers = Peers(direct_url, woken=writer.feed.woken, changed=changed)
     await peers.join()
     images = Images(writer.pool, blobs)
-    tools = Tools()
     supervisor = Supervisor(writer, model, peers, max_runs=settings.max_runs, images=images, tools=tools)
     writer.feed.listen(supervisor)
     writer.feed.listen(peers)
@@ -150,6 +164,31 @@ async def _supervised(
                     task.cancel()
     finally:
         await peers.leave()
+
+
+@asynccontextmanager
+async def _sandboxes(
+    settings: Settings, code: CodeInterpreter, confinement: Confinement, serving: asyncio.Event
+) -> AsyncIterator[None]:
+    """The sandboxes that code runs in, while the context lasts. Whether they can be had is found out once we serve."""
+    if not code.on:
+        yield
+        return
+    warm = Warm(LocalSandboxes(confinement, settings.code_limits), count=settings.code_warm)
+    sessions = Sessions(warm, at_once=settings.code_sessions, idle_s=settings.code_idle_s)
+    code.use(sessions, warm)
+
+    async def warmed() -> None:
+        await serving.wait()
+        await warm.run()
+
+    async with asyncio.TaskGroup() as tasks:
+        background = [tasks.create_task(work) for work in (warmed(), sessions.run())]
+        try:
+            yield
+        finally:
+            for task in background:
+                task.cancel()
 
 
 @asynccontextmanager

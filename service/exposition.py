@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -16,6 +17,19 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _BOUNDS = (*(str(bound) for bound in BUCKETS), "+Inf")
 
 
+class Sandboxes(Protocol):
+    """Sandboxes of code_interpreter: sessions, warm ones, and sessions lost since the start."""
+
+    @property
+    def open(self) -> int: ...
+
+    @property
+    def warm(self) -> int: ...
+
+    @property
+    def lost(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Now:
     """What is not counted but looked at. `active` holds the runs of all processes by status; None: no answer."""
@@ -24,6 +38,7 @@ class Now:
     pool_size: int
     pool_idle: int
     pool_max: int
+    sandboxes: Sandboxes | None = None
 
 
 class _Collector:
@@ -36,6 +51,8 @@ class _Collector:
         yield from self._runs()
         yield from self._model()
         yield from self._database()
+        if self._now.sandboxes is not None:
+            yield from _sandboxes(self._now.sandboxes)
 
     def _http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily("everthread_requests", "Requests answered", labels=("method", "route", "status"))
@@ -97,6 +114,14 @@ class _Collector:
         pool.add_metric(("used",), now.pool_size - now.pool_idle)
         yield from (up, pool)
         yield GaugeMetricFamily("everthread_database_connections_max", "Most connections of the pool", now.pool_max)
+
+
+def _sandboxes(there: Sandboxes) -> Iterator[Metric]:
+    sandboxes = GaugeMetricFamily("everthread_sandboxes", "Sandboxes of code_interpreter", labels=("state",))
+    sandboxes.add_metric(("session",), there.open)
+    sandboxes.add_metric(("warm",), there.warm)
+    yield sandboxes
+    yield CounterMetricFamily("everthread_sandboxes_lost", "Sessions of code_interpreter lost", there.lost)
 
 
 def render(metrics: Metrics, now: Now) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 # Seconds that an answer is kept, and that a part may take to give one.
 KEPT = 2.0
@@ -13,21 +14,33 @@ PATIENCE = 3.0
 Ask = Callable[[], Awaitable[str | None]]
 
 
-class Health:
-    """Asks all parts at once, one round at a time; a part answers None where it is well, else one line."""
+class Said(NamedTuple):
+    """What a part said, and whether this process needs it."""
 
-    def __init__(self, parts: Mapping[str, Ask]) -> None:
-        self._parts = parts
-        self._answer: dict[str, str | None] = {}
+    wrong: str | None
+    needed: bool
+
+
+class Health:
+    """Asks all parts at once, one round at a time; a part answers None where it is well, else one line.
+
+    This process can serve without the parts that `may_fail`.
+    """
+
+    def __init__(self, parts: Mapping[str, Ask], may_fail: Mapping[str, Ask] | None = None) -> None:
+        self._needed = frozenset(parts)
+        self._parts = {**parts, **(may_fail or {})}
+        self._answer: dict[str, Said] = {}
         self._until = 0.0
         self._asking = asyncio.Lock()
 
-    async def parts(self) -> Mapping[str, str | None]:
+    async def parts(self) -> Mapping[str, Said]:
         """What each part says, not older than KEPT."""
         async with self._asking:
             if time.monotonic() >= self._until:
                 said = await asyncio.gather(*(_within(ask) for ask in self._parts.values()))
-                self._answer = dict(zip(self._parts, said, strict=True))
+                heard = zip(self._parts, said, strict=True)
+                self._answer = {part: Said(wrong, part in self._needed) for part, wrong in heard}
                 self._until = time.monotonic() + KEPT
             return self._answer
 

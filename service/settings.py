@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import StartupError
 from service.storage.choose import SCHEMES
+from service.tools.sandbox.base import MIB, Limits
 
 PREFIX = "EVERTHREAD_"
 _ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
@@ -46,6 +47,27 @@ class Settings(BaseSettings):
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")
     public_url: str | None = Field(None, description="What links to files begin with; default: as the request came")
     metrics: Literal["local", "open"] = Field("local", description="Whether /metrics needs a key from elsewhere")
+
+    code_interpreter: Literal["on", "off"] = Field("on", description="Whether code of models may be run, in sandboxes")
+    code_wall_s: float = Field(60.0, ge=1, le=3600, description="Seconds that one call of code_interpreter may take")
+    code_memory_mb: int = Field(1024, ge=128, le=1_048_576, description="Memory of a sandbox")
+    code_processes: int = Field(64, ge=8, le=4096, description="Processes and threads in a sandbox")
+    code_disk_mb: int = Field(512, ge=16, le=1_048_576, description="Disk of a sandbox, which is memory too")
+    code_output_kb: int = Field(1024, ge=1, le=1024, description="What a call may print")
+    code_sessions: int = Field(16, ge=1, le=1000, description="Sandboxes at once in this process")
+    code_idle_s: float = Field(3600.0, ge=1, description="Seconds after which an idle sandbox is closed")
+    code_warm: int = Field(1, ge=0, le=100, description="Sandboxes that are kept ready")
+
+    @property
+    def code_limits(self) -> Limits:
+        """What one sandbox of code_interpreter may use."""
+        return Limits(
+            wall_s=self.code_wall_s,
+            memory=self.code_memory_mb * MIB,
+            processes=self.code_processes,
+            disk=self.code_disk_mb * MIB,
+            output=self.code_output_kb * 1024,
+        )
 
     @field_validator("model_base_url", "embedding_base_url", "public_url")
     @classmethod

@@ -18,6 +18,9 @@ from service.app import serve
 from service.database import Pool, connect, migrate, open_pool
 from service.embedded.postgres import EmbeddedPostgres
 from service.settings import Settings
+from service.tools.sandbox.base import SandboxUnavailable
+from service.tools.sandbox.confinement import Confinement
+from service.tools.sandbox.jail import Jail
 from tests.client import KEY, Client
 from tests.clock import WallClock
 from tests.scripted import ScriptedServer
@@ -109,7 +112,9 @@ def start_server(database_url: str, model: ScriptedServer, tmp_path: Path) -> St
     @asynccontextmanager
     async def start(**settings: object) -> AsyncIterator[Client]:
         listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        made = Settings.load(**{"port": 0, "models": None, "data_dir": tmp_path, **settings})
+        # A sandbox takes a second of CPU to make: tests that want one turn it on.
+        defaults = {"port": 0, "models": None, "data_dir": tmp_path, "code_interpreter": "off"}
+        made = Settings.load(**{**defaults, **settings})
         task = asyncio.create_task(
             serve(
                 made,
@@ -140,3 +145,14 @@ async def client(start_server: Callable[[], AbstractAsyncContextManager[Client]]
     """A client of a whole server."""
     async with start_server() as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def jail() -> Jail:
+    """What confines code here, tried. Where this machine forbids sandboxes, what needs one is skipped, but on CI."""
+    try:
+        return asyncio.run(Confinement().confined())
+    except SandboxUnavailable as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no sandbox here: {error}")

@@ -14,6 +14,7 @@ from events.thread_commands import Claim
 from projections.keys import ApiKey
 from service.database import Pool
 from service.feed import Feed
+from service.health import Said
 from service.keys import Keys
 from service.limits import Limits
 from service.metrics import Metrics
@@ -25,6 +26,19 @@ from service.wire.base import Wire
 from service.write import Writer
 
 
+class SandboxCounts(Protocol):
+    """How many sandboxes are in use or idle, are warm, and were lost since the start."""
+
+    @property
+    def open(self) -> int: ...
+
+    @property
+    def warm(self) -> int: ...
+
+    @property
+    def lost(self) -> int: ...
+
+
 class Claims(Protocol):
     """Who can take a run on at once: the supervisor, of which handlers know only this."""
 
@@ -33,7 +47,7 @@ class Claims(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """`run_lifetime` in seconds. `health` tells of each part: None where it is well, else why not.
+    """`run_lifetime` in seconds. `health` tells of each part, `sandboxes` counts those that code runs in.
 
     `busy`: whether threads with an active run reject or queue what comes, where a request does not say.
     `public_url`: what links begin with, where the request's own address is not what others reach.
@@ -53,7 +67,8 @@ class Deps:
     metrics_open: bool
     strict_beta: bool
     run_lifetime: int
-    health: Callable[[], Awaitable[Mapping[str, str | None]]]
+    health: Callable[[], Awaitable[Mapping[str, Said]]]
+    sandboxes: Callable[[], SandboxCounts | None] = lambda: None
     busy: str = "reject"
     public_url: str | None = None
 

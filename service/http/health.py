@@ -9,8 +9,8 @@ from service.http.deps import deps
 
 
 async def healthz(request: web.Request) -> web.Response:
-    """200 with every part "ok", else 503 with what is wrong by part."""
+    """200 where every part that is needed is "ok", else 503; with what is wrong by part."""
     parts = await deps(request).health()
-    well = all(wrong is None for wrong in parts.values())
-    content = {"status": "ok" if well else "unavailable", **{part: wrong or "ok" for part, wrong in parts.items()}}
+    well = all(said.wrong is None for said in parts.values() if said.needed)
+    content = {"status": "ok" if well else "unavailable", **{part: said.wrong or "ok" for part, said in parts.items()}}
     return web.Response(status=200 if well else 503, body=orjson.dumps(content), content_type="application/json")

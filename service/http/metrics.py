@@ -26,7 +26,8 @@ async def metrics(request: web.Request) -> web.Response:
     from service import exposition
 
     pool = deps(request).pool
-    now = exposition.Now(await _active(request), pool.get_size(), pool.get_idle_size(), pool.get_max_size())
+    sizes = (pool.get_size(), pool.get_idle_size(), pool.get_max_size())
+    now = exposition.Now(await _active(request), *sizes, deps(request).sandboxes())
     body = exposition.render(deps(request).metrics, now)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: exposition.CONTENT_TYPE})
 

@@ -46,3 +46,12 @@ WHERE thread_id = $1 AND steps.position >= $2 AND ($3::bigint IS NULL OR steps.p
     AND steps.body ->> 'type' = 'tool_calls'
 ORDER BY steps.position DESC
 LIMIT $4;
+
+-- name: code_results
+SELECT steps.position, call ->> 'id' AS call_id, progress #> ARRAY ['results', call ->> 'id', 'files'] AS files
+FROM steps CROSS JOIN LATERAL json_array_elements(body -> 'tool_calls') WITH ORDINALITY AS asked (call, place)
+WHERE thread_id = $1 AND project_id = $2 AND body ->> 'type' = 'tool_calls'
+    AND call ->> 'type' = 'code_interpreter'
+    AND progress #> ARRAY ['results', call ->> 'id', 'output'] IS NOT NULL
+ORDER BY steps.position DESC, place DESC
+LIMIT $3;

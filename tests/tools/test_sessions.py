@@ -68,6 +68,20 @@ async def test_a_key_keeps_its_session() -> None:
     assert len(boxes.made) == 1
 
 
+async def test_a_session_that_was_used_for_something_else_meanwhile_is_made_anew() -> None:
+    boxes = Boxes()
+    sessions = Sessions(boxes, at_once=2, idle_s=10)
+    async with sessions.hold("a") as held:
+        held.mark = "first call"
+    async with sessions.hold("a", "first call") as held:
+        assert not held.new
+        held.mark = "second call"
+    async with sessions.hold("a", "a call of another process") as held:
+        assert held.new
+    assert [box.closed for box in boxes.made] == [True, False]
+    assert sessions.open == 1
+
+
 async def test_the_least_recently_used_makes_room() -> None:
     boxes, clock = Boxes(), Time()
     sessions = Sessions(boxes, at_once=2, idle_s=1000, clock=clock)

@@ -57,6 +57,11 @@ class Confinement:
             return await asyncio.to_thread(find_jail, self._folder), False
 
     @property
+    def tried(self) -> bool:
+        """Whether it is known if there is a sandbox here."""
+        return self._jail is not None or self._why is not None
+
+    @property
     def why_not(self) -> str | None:
         """Why there is no sandbox here; None while there is one or nobody has tried."""
         return self._why

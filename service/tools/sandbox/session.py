@@ -129,6 +129,8 @@ class Session:
                 await self._lose("the call was stopped")
 
     async def put(self, names: tuple[str, ...], chunks: AsyncIterator[bytes]) -> None:
+        if not all(below(name) for name in names):
+            raise FileRefused("it has no name that a file can have")
         self._open()
         over = False
         try:

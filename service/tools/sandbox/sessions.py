@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -30,12 +30,16 @@ class NoPlace(Exception):
 
 @dataclass(slots=True)
 class Held:
-    """A session in use. `new` where it has just been made: it holds no variables and no files."""
+    """A session in use. `new` where it has just been made: it holds no variables and no files.
+
+    `mark` says what it was last used for; who comes back with another mark gets a new session. Its user sets it, last
+    of all that it needs for its work; `present` is its user's own: what was put into it.
+    """
 
     sandbox: Sandbox
     new: bool
-    # What its user wants to know again: for this module a bag.
-    notes: dict[str, str] = field(default_factory=dict)
+    mark: str | None = None
+    present: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -46,7 +50,10 @@ class _Entry:
 
 
 class Warm:
-    """Sandboxes made ahead of time. `run` makes them; without it each is made when it is asked for."""
+    """Sandboxes made ahead of time. `run` makes them; without it each is made when it is asked for.
+
+    With a count of 0 `run` makes one all the same, once: so that it is known whether one can be made.
+    """
 
     def __init__(self, source: Sandboxes, *, count: int) -> None:
         self._source = source
@@ -72,6 +79,9 @@ class Warm:
     async def run(self) -> None:
         """Keeps `count` warm until cancelled, and closes them then."""
         try:
+            if not self._count:
+                with suppress(SandboxUnavailable):
+                    await (await self._source.open()).close()
             while True:
                 await self._wanted.wait()
                 self._wanted.clear()
@@ -104,9 +114,12 @@ class Sessions:
         return len(self._entries)
 
     @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[Held]:
-        """The session of `key`, for one user at a time. Raises SandboxUnavailable, NoPlace."""
-        entry = await self._take(key)
+    async def hold(self, key: str, mark: str | None = None) -> AsyncIterator[Held]:
+        """The session of `key` with that mark, else a new one; for one user at a time.
+
+        Raises SandboxUnavailable, NoPlace.
+        """
+        entry = await self._take(key, mark)
         try:
             yield entry.held
         finally:
@@ -140,7 +153,7 @@ class Sessions:
         for key in [key for key, entry in self._entries.items() if not entry.busy and entry.used <= before]:
             await self.forget(key)
 
-    async def _take(self, key: str) -> _Entry:
+    async def _take(self, key: str, mark: str | None) -> _Entry:
         async with self._freed:
             try:
                 async with asyncio.timeout(PLACE_S):
@@ -149,16 +162,16 @@ class Sessions:
             except TimeoutError:
                 raise NoPlace(f"all {self._at_once} sandboxes are in use") from None
             entry = self._entries.get(key)
-            if entry is not None and not entry.held.sandbox.lost:
+            if entry is not None and not entry.held.sandbox.lost and entry.held.mark == mark:
                 entry.busy = True
                 return entry
-            self._entries.pop(key, None)
+            gone = [entry] if self._entries.pop(key, None) is not None and entry is not None else []
             self._opening += 1
             oldest = self._idle() if len(self._entries) + self._opening > self._at_once else None
-            gone = self._entries.pop(oldest) if oldest is not None else None
+            gone += [self._entries.pop(oldest)] if oldest is not None else []
         try:
-            if gone is not None:
-                await gone.held.sandbox.close()
+            for one in gone:
+                await one.held.sandbox.close()
             entry = _Entry(Held(await self._source.open(), new=True), self._clock())
             self._entries[key] = entry
             return entry

@@ -225,6 +225,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             target: BinaryIO | None = None
             try:
+                os.makedirs(os.path.dirname(first), exist_ok=True)
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(first)
                 target = stack.enter_context(open(first, "xb"))
@@ -246,7 +247,8 @@ class Runner:
             with contextlib.suppress(OSError):
                 os.unlink(first)
             return self._wire.send({"kind": "refused", "why": why})
-        self._ids.add(names[0])
+        if len(names) > 1:
+            self._ids.add(names[0])
         for name in names[1:]:
             with contextlib.suppress(OSError):
                 os.link(first, os.path.join(DATA, name))  # a name that is taken keeps what it names
