@@ -13,12 +13,16 @@ MOST_FRAMES = 2_000
 MOST_IMAGE_BYTES = 128 * 1024 * 1024
 # Output past the bound that is thrown away before the call is interrupted.
 THROWN_AWAY = 16 * 1024 * 1024
+_BEGINNINGS = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 # Pipes' worth that may still be there when the call is over.
 _DRAINS = 32
 
 
 class Call:
-    def __init__(self, process: Confined, limits: Limits) -> None:
+    """`number` is what the runner is to name at the end: an end that was forged, or came late, is another's."""
+
+    def __init__(self, process: Confined, limits: Limits, number: int) -> None:
+        self.number = number
         self._process = process
         self._limits = limits
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -82,7 +86,7 @@ class Call:
         if self._frames > MOST_FRAMES:
             raise SandboxLost("it sent frames without end")
         match frame:
-            case Finished():
+            case Finished(call=number) if number == self.number:
                 self.finished = frame
                 return True
             case ImagePart(mime=mime, last=last) if payload and (last or len(payload) == CHUNK):
@@ -109,6 +113,8 @@ class Call:
             self._part += payload
         if not last:
             return
+        if not self._part.startswith(_BEGINNINGS[mime]):
+            raise SandboxLost("it broke the protocol")
         self._images, self._waits = self._images + 1, True
         if self._images <= self._limits.images and len(self._part) <= self._limits.image:
             self._image = Image(mime, bytes(self._part))

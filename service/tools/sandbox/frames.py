@@ -45,9 +45,10 @@ class File(_Frame):
 
 
 class Finished(_Frame):
-    """A call is over. `untold` counts changed files past the first MOST_FILES."""
+    """Call number `call` is over. `untold` counts changed files past the first MOST_FILES."""
 
     kind: Literal["done"]
+    call: int
     failed: bool
     files: list[File] = Field(max_length=MOST_FILES)
     untold: int = Field(ge=0)

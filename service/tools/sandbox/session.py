@@ -11,6 +11,7 @@ end of the session.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import cache
@@ -107,12 +108,14 @@ class Session:
         await self._process.close()
 
     async def execute(self, code: str) -> AsyncGenerator[Piece, None]:
-        call = Call(self._process, self._limits)
+        call = Call(self._process, self._limits, secrets.randbelow(2**53))
         over = False
         try:
             try:
                 self._open()
-                await self._send({"do": "execute"}, code.encode("utf-8", "replace")[:_LONGEST_CODE])
+                await self._send(
+                    {"do": "execute", "call": call.number}, code.encode("utf-8", "replace")[:_LONGEST_CODE]
+                )
                 async for piece in self._follow(call):
                     yield piece
                 done = await self._end(call)

@@ -188,7 +188,7 @@ class Runner:
             frame, payload = self._wire.receive()
             match frame["do"]:
                 case "execute":
-                    self._execute(payload.decode("utf-8", "replace"))
+                    self._execute(payload.decode("utf-8", "replace"), frame["call"])
                 case "put":
                     self._put(frame["names"])
                 case "get":
@@ -198,7 +198,7 @@ class Runner:
                 case _:
                     os._exit(1)
 
-    def _execute(self, code: str) -> None:
+    def _execute(self, code: str, call: int) -> None:
         before, failed = look(), True
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -216,7 +216,8 @@ class Runner:
         flush()
         files = changed(before, look(), self._ids)
         told = files[:MOST_FILES]
-        self._wire.send({"kind": "done", "failed": failed, "files": told, "untold": len(files) - len(told)})
+        end = {"kind": "done", "call": call, "failed": failed, "files": told, "untold": len(files) - len(told)}
+        self._wire.send(end)
 
     def _put(self, names: list[str]) -> None:
         """Writes what comes until "end" under the first name and links the others to it."""
