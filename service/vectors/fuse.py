@@ -18,7 +18,7 @@ CANDIDATES = 50
 LIKENESS = 0.6
 
 
-Place = tuple[str, str, int]
+Place = tuple[str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Candidate:
 
     store_id: str
     file_id: str
+    job: int
     chunk: int
     likeness: float | None
     found: float
@@ -34,7 +35,7 @@ class Candidate:
     @property
     def place(self) -> Place:
         """Which chunk it is; also what decides between equals, so that a search says the same twice."""
-        return self.store_id, self.file_id, self.chunk
+        return self.store_id, self.file_id, self.job, self.chunk
 
 
 @dataclass(frozen=True, slots=True)

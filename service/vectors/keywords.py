@@ -15,13 +15,14 @@ from dataclasses import dataclass
 # Words of one query that count; the rarest.
 MAX_WORDS = 32
 # Chunks that are looked at for their words.
-BUDGET = 3_000
+BUDGET = 1_500
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """`query` is a tsquery; `weight` is a share of all the words' weight."""
+    """`word` and `query` are tsqueries, the second within the stores; `weight` is a share of all the words' weight."""
 
+    word: str
     query: str
     weight: float
     looked_up: bool
@@ -37,8 +38,9 @@ def choose(stores: Sequence[str], words: Sequence[tuple[str, int]], chunks: int,
     read = 0
     for (word, count), weight in zip(words, weights, strict=True):
         read += count
-        made.append(Word(_quoted(word), weight / total, looked_up=not made or read <= BUDGET))
-    return [Word(f"{among} & {one.query}", one.weight, one.looked_up) for one in made]
+        quoted = _quoted(word)
+        made.append(Word(quoted, f"{among} & {quoted}", weight / total, looked_up=not made or read <= BUDGET))
+    return made
 
 
 def _quoted(word: str) -> str:

@@ -11,9 +11,8 @@ one vector after the other until enough have matched, so that no filter costs re
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -31,15 +30,15 @@ MAX_QUERIES = 8
 # Characters of a query that count.
 MAX_QUERY = 8_000
 # Windows, and chunks with words, that become candidates.
-NEAREST = 100
-WITH_WORDS = 100
-# Up to so many chunks of the stores, or windows of matching files, all vectors are compared: about 5 ms.
-EXACT_CHUNKS = 2_500
-EXACT_WINDOWS = 5_000
+NEAREST = 80
+WITH_WORDS = 60
+# Up to so many chunks of the stores, or windows of matching files, all vectors are compared.
+EXACT_CHUNKS = 1_000
+EXACT_WINDOWS = 2_000
 # Files looked at to find out whether few match.
 FILES_COUNTED = 2_000
 # How thoroughly the index is searched: its list of candidates, and the vectors visited before it gives up.
-EF_SEARCH = 120
+EF_SEARCH = 100
 MAX_SCANNED = 50_000
 SEARCH_TIMEOUT = 30.0
 
@@ -49,18 +48,20 @@ _Key = tuple[str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """A candidate with what is shown of it."""
+class Window:
+    """A vector's place: the window of these chunks."""
 
-    candidate: Candidate
-    text: str
-    page: int | None
-    filename: str
-    attributes: Mapping[str, Any]
+    store_id: str
+    file_id: str
+    job: int
+    first_chunk: int
+    last_chunk: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
+    """One query over stores of one model; `where` is a jsonpath predicate over attributes."""
+
     stores: Sequence[str]
     query: str
     where: str | None
@@ -72,7 +73,7 @@ class StoredSearcher:
     def __init__(self, pool: Pool, embedders: Embedders, models: Models) -> None:
         self._pool = pool
         self._embedders = embedders
-        self._models = models
+        self.models = models
 
     async def search(
         self,
@@ -91,18 +92,38 @@ class StoredSearcher:
         for store in stores:
             if store.id not in by_model[store.embedding_model]:
                 by_model[store.embedding_model].append(store.id)
-        best: dict[Place, tuple[Ranked, _Row]] = {}
+        best: dict[Place, Ranked] = {}
         for name, ids in by_model.items():
             vectors = await self._vectors(name, asked)
             async with self._pool.acquire() as db:
                 for query, vector in zip(asked, vectors, strict=True):
-                    for ranked, row in await self._one(db, name, _Asked(ids, query, where), vector, ranker):
-                        place = ranked.candidate.place
-                        if place not in best or best[place][0].score < ranked.score:
-                            best[place] = (ranked, row)
-        kept = [(ranked, row) for ranked, row in best.values() if ranked.score >= threshold]
-        kept.sort(key=lambda pair: (-pair[0].score, pair[0].candidate.place))
-        return Found(tuple(queries), [_hit(ranked, row) for ranked, row in kept[:limit]])
+                    if vector is None:
+                        continue
+                    fused = fuse(await self.candidates(db, name, Asked(ids, query, where), vector))
+                    for one in fused if ranker == "none" else rank(fused):
+                        known = best.get(one.candidate.place)
+                        if known is None or known.score < one.score:
+                            best[one.candidate.place] = one
+        kept = [one for one in best.values() if one.score >= threshold]
+        kept.sort(key=lambda one: (-one.score, one.candidate.place))
+        return Found(tuple(queries), await self._hits(kept[:limit]))
+
+    async def _hits(self, found: Sequence[Ranked]) -> list[Hit]:
+        """The same with text and names; what was removed in the meantime is left out."""
+        if not found:
+            return []
+        columns = [list(column) for column in zip(*(one.candidate.place for one in found), strict=True)]
+        async with self._pool.acquire() as db:
+            rows = await db.fetch(_SQL["shown"], *columns, timeout=SEARCH_TIMEOUT)
+        shown = {(row["store_id"], row["file_id"], row["chunk"]): row for row in rows}
+        hits: list[Hit] = []
+        for one in found:
+            store_id, file_id, _, chunk = one.candidate.place
+            row = shown.get((store_id, file_id, chunk))
+            if row is not None:
+                what = (row["filename"], one.score, orjson.loads(row["attributes"]), row["text"])
+                hits.append(Hit(store_id, file_id, *what, position=chunk, page=row["page"]))
+        return hits
 
     async def content(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
         """See `Searcher.content`."""
@@ -118,25 +139,26 @@ class StoredSearcher:
             raise SearchFailed(error.message) from error
         return [next(made) if query.strip() else None for query in queries]
 
-    async def _one(
-        self, db: Connection, name: str, asked: _Asked, vector: Vector | None, ranker: Ranker
-    ) -> list[tuple[Ranked, _Row]]:
-        """One query over stores of one model, best first."""
-        model = await self._models.find(db, name)
-        if model is None or vector is None:
+    async def candidates(self, db: Connection, name: str, asked: Asked, vector: Vector) -> list[Candidate]:
+        """What is worth a look, by both measures."""
+        model = await self.models.find(db, name)
+        if model is None:
             return []  # the model has no vectors yet, so nothing has been indexed with it
         if len(vector) != model.dimensions:
             raise SearchFailed(model.changed(name, len(vector)))
         told = orjson.dumps(list(vector)).decode()
         words, chunks = await _words(db, asked)
-        keys = await _near(db, model, told, asked, chunks)
+        windows = await near(db, model, told, asked, by_index=await by_index(db, model, asked, chunks))
+        keys = {
+            (window.store_id, window.file_id, window.job, chunk)
+            for window in windows
+            for chunk in range(window.first_chunk, window.last_chunk + 1)
+        }
         keys |= await _with_words(db, words, asked)
-        rows = await _judged(db, model, told, words, sorted(keys))
-        fused = fuse([row.candidate for row in rows.values()])
-        return [(one, rows[one.candidate.place]) for one in (fused if ranker == "none" else rank(fused))]
+        return await _judged(db, model, told, words, sorted(keys))
 
 
-async def _words(db: Connection, asked: _Asked) -> tuple[list[Word], int]:
+async def _words(db: Connection, asked: Asked) -> tuple[list[Word], int]:
     """The query's words, and how many chunks the stores have."""
     rows = await db.fetch(_SQL["words"], asked.stores, asked.query, MAX_WORDS + len(asked.stores))
     chunks = sum(row["chunks"] for row in rows if row["is_store"])
@@ -145,22 +167,24 @@ async def _words(db: Connection, asked: _Asked) -> tuple[list[Word], int]:
     return choose(asked.stores, known, chunks, min(unknown, MAX_WORDS)), chunks
 
 
-async def _near(db: Connection, model: Model, told: str, asked: _Asked, chunks: int) -> set[_Key]:
-    """The chunks of the nearest windows."""
-    by_index = model.indexed and chunks > EXACT_CHUNKS and not await _few(db, asked)
+async def near(
+    db: Connection, model: Model, told: str, asked: Asked, *, by_index: bool, limit: int = NEAREST
+) -> list[Window]:
+    """The nearest windows to the vector `told`, roughly in order; by the index, or exactly."""
     async with db.transaction(readonly=True):
         if by_index:
             await db.execute(_SQL["settings"], str(EF_SEARCH), str(MAX_SCANNED))
         block = _SQL["nearest"] if by_index else _SQL["exact"]
-        rows = await db.fetch(model.adapt(block), told, asked.stores, asked.where, NEAREST, timeout=SEARCH_TIMEOUT)
-    return {
-        (row["store_id"], row["file_id"], row["job"], chunk)
-        for row in rows
-        for chunk in range(row["first_chunk"], row["last_chunk"] + 1)
-    }
+        rows = await db.fetch(model.adapt(block), told, asked.stores, asked.where, limit, timeout=SEARCH_TIMEOUT)
+    return [Window(*row) for row in rows]
 
 
-async def _few(db: Connection, asked: _Asked) -> bool:
+async def by_index(db: Connection, model: Model, asked: Asked, chunks: int) -> bool:
+    """Whether the index is worth it, or so few vectors can match that all of them are best compared."""
+    return model.indexed and chunks > EXACT_CHUNKS and not await _few(db, asked)
+
+
+async def _few(db: Connection, asked: Asked) -> bool:
     """Whether a filter lets so little through that all of it is best compared."""
     if asked.where is None:
         return False
@@ -168,7 +192,7 @@ async def _few(db: Connection, asked: _Asked) -> bool:
     return row is not None and row["files"] < FILES_COUNTED and row["windows"] <= EXACT_WINDOWS
 
 
-async def _with_words(db: Connection, words: Sequence[Word], asked: _Asked) -> set[_Key]:
+async def _with_words(db: Connection, words: Sequence[Word], asked: Asked) -> set[_Key]:
     looked_up = [word for word in words if word.looked_up]
     if not looked_up:
         return set()
@@ -179,33 +203,11 @@ async def _with_words(db: Connection, words: Sequence[Word], asked: _Asked) -> s
 
 async def _judged(
     db: Connection, model: Model, told: str, words: Sequence[Word], keys: Sequence[_Key]
-) -> dict[Place, _Row]:
-    """Both measures of each chunk, and what is shown of it."""
-    columns = [list(column) for column in zip(*keys, strict=True)] or [[], [], [], []]
-    weights = [word.query for word in words], [word.weight for word in words]
+) -> list[Candidate]:
+    """Both measures of each chunk."""
+    if not keys:
+        return []
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    weights = [word.word for word in words], [word.weight for word in words]
     rows = await db.fetch(model.adapt(_SQL["judge"]), told, *weights, *columns, timeout=SEARCH_TIMEOUT)
-    made = (
-        _Row(
-            Candidate(row["store_id"], row["file_id"], row["chunk"], row["likeness"], row["found"]),
-            row["text"],
-            row["page"],
-            row["filename"],
-            orjson.loads(row["attributes"]),
-        )
-        for row in rows
-    )
-    return {row.candidate.place: row for row in made}
-
-
-def _hit(ranked: Ranked, row: _Row) -> Hit:
-    one = ranked.candidate
-    return Hit(
-        one.store_id,
-        one.file_id,
-        row.filename,
-        ranked.score,
-        row.attributes,
-        row.text,
-        position=one.chunk,
-        page=row.page,
-    )
+    return [Candidate(*row) for row in rows]

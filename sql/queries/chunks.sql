@@ -27,6 +27,9 @@ INSERT INTO chunk_files (store_id, file_id, job) VALUES ($1, $2, $3);
 UPDATE chunk_files SET chunks = $4, windows = $5, words_counted = true
 WHERE store_id = $1 AND file_id = $2 AND job = $3;
 
+-- name: model_of_store (FOR SHARE: it stays this until the transaction ends)
+SELECT embedding_model FROM vector_stores WHERE store_id = $1 FOR SHARE;
+
 -- name: uncount_file
 UPDATE chunk_files SET words_counted = false
 WHERE store_id = $1 AND file_id = $2 AND job = $3 AND words_counted
@@ -104,3 +107,35 @@ CREATE TABLE vectors_0 PARTITION OF vectors FOR VALUES IN (0);
 
 -- name: make_index (of a model: for `vectors_0` its own table, for `vector(384)` its own type)
 CREATE INDEX ON vectors_0 USING hnsw ((embedding::vector(384)) vector_cosine_ops) WITH (m = 16, ef_construction = 100);
+
+-- name: stores_of_other_models (a declared fan-out: that of moving all stores)
+SELECT store_id, project_id, embedding_model FROM vector_stores
+WHERE NOT deleted AND store_id > $1 AND (embedding_model <> $2 OR EXISTS (
+    SELECT FROM chunk_files c WHERE c.store_id = vector_stores.store_id AND c.words_counted AND NOT EXISTS (
+        SELECT FROM vectors v JOIN embedding_models m USING (model_id)
+        WHERE v.store_id = c.store_id AND v.file_id = c.file_id AND v.job = c.job AND m.name = $2
+    )
+))
+ORDER BY store_id
+LIMIT $3;
+
+-- name: files_of_store (that are indexed)
+SELECT file_id, job, chunks FROM chunk_files
+WHERE store_id = $1 AND words_counted AND (file_id, job) > ($2, $3::bigint)
+ORDER BY file_id, job
+LIMIT $4;
+
+-- name: chunks_of_store
+SELECT coalesce(sum(chunks), 0)::bigint FROM chunk_files WHERE store_id = $1 AND words_counted;
+
+-- name: is_embedded (whether its last vector is there, which is written last)
+SELECT EXISTS (
+    SELECT FROM vectors
+    WHERE store_id = $1 AND file_id = $2 AND job = $3 AND model_id = $4 AND last_chunk = $5 - 1
+);
+
+-- name: delete_unfinished (vectors of a model that was not done with the file)
+DELETE FROM vectors WHERE store_id = $1 AND file_id = $2 AND job = $3 AND model_id = $4;
+
+-- name: still_there
+SELECT true FROM chunk_files WHERE store_id = $1 AND file_id = $2 AND job = $3 FOR SHARE;

@@ -45,27 +45,41 @@ LIMIT $4;
 
 -- name: with_words (chunks that hold some of the words, the weightiest first)
 SELECT c.store_id, c.file_id, c.job, c.chunk
-FROM unnest($1::text[], $2::float8[]) AS asked (query, weight)
-CROSS JOIN LATERAL (
-    SELECT store_id, file_id, job, chunk FROM chunks WHERE words @@ asked.query::tsquery LIMIT $3
+FROM (
+    SELECT found.store_id, found.file_id, found.job, found.chunk, sum(asked.weight) AS weight
+    FROM unnest($1::text[], $2::float8[]) AS asked (query, weight)
+    CROSS JOIN LATERAL (
+        SELECT store_id, file_id, job, chunk FROM chunks WHERE words @@ asked.query::tsquery LIMIT $3
+    ) AS found
+    GROUP BY found.store_id, found.file_id, found.job, found.chunk
+    ORDER BY weight DESC
+    LIMIT $3
 ) AS c
 JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
 WHERE f.status = 'completed' AND ($4::jsonpath IS NULL OR f.attributes @@ $4::jsonpath)
-GROUP BY c.store_id, c.file_id, c.job, c.chunk
-ORDER BY sum(asked.weight) DESC, c.store_id, c.file_id, c.chunk
+ORDER BY c.weight DESC, c.store_id, c.file_id, c.chunk
 LIMIT $5;
 
--- name: judge (each candidate by both measures; a word's rank goes from 0.61 for one occurrence to 1 for many)
-SELECT c.store_id, c.file_id, c.chunk, c.page, c.text, f.filename, f.attributes::text AS attributes,
+-- name: judge (both measures of each candidate; a word's rank goes from 0.61 for one occurrence to 1 for many. What is
+-- added to the words, nothing, and OFFSET 0 have them unpacked once, not once a word)
+SELECT c.store_id, c.file_id, c.job, c.chunk,
     (
         SELECT 1 - min(v.embedding::vector(384) <=> $1::text::vector(384)) FROM vectors v
         WHERE v.store_id = c.store_id AND v.file_id = c.file_id AND v.job = c.job
           AND v.first_chunk BETWEEN c.chunk - 1 AND c.chunk AND v.last_chunk >= c.chunk
     ) AS likeness,
-    (
-        SELECT coalesce(sum(asked.weight * ts_rank('{1,1,1,1}', c.words, asked.query::tsquery)), 0)
-        FROM unnest($2::text[], $3::float8[]) AS asked (query, weight)
-    )::float8 AS found
+    found.share
 FROM unnest($4::text[], $5::text[], $6::bigint[], $7::integer[]) AS k (store_id, file_id, job, chunk)
 JOIN chunks c ON c.store_id = k.store_id AND c.file_id = k.file_id AND c.job = k.job AND c.chunk = k.chunk
-JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job;
+CROSS JOIN LATERAL (SELECT c.words || ''::tsvector AS words OFFSET 0) AS unpacked
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(asked.weight * ts_rank('{1,1,1,1}', unpacked.words, asked.query::tsquery)), 0)::float8 AS share
+    FROM unnest($2::text[], $3::float8[]) AS asked (query, weight)
+) AS found;
+
+-- name: shown (the chunks that are found, with what is shown of them, as far as they are still there)
+SELECT c.store_id, c.file_id, c.chunk, c.page, c.text, f.filename, f.attributes::text AS attributes
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[]) AS k (store_id, file_id, job, chunk)
+JOIN chunks c ON c.store_id = k.store_id AND c.file_id = k.file_id AND c.job = k.job AND c.chunk = k.chunk
+JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
+    AND f.status = 'completed';

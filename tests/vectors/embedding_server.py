@@ -15,7 +15,7 @@ class EmbeddingServer:
 
     def __init__(self) -> None:
         self.dimensions = 8
-        self.answers: list[int | str] = []
+        self.answers: list[int | str | None] = []
         self.requests = 0
         self.seen: list[dict[str, Any]] = []
         self.asked = asyncio.Event()

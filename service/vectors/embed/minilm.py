@@ -34,6 +34,8 @@ START_TIMEOUT_S = 60.0
 # For one request, the waiting for others' included.
 ANSWER_TIMEOUT_S = 600.0
 IDLE_S = 600.0
+# Priority of the threads that embed documents: whoever waits for an answer goes first.
+NICE = 10
 _STOP = ((signal.SIGKILL, 5.0),)  # it holds nothing that a kill could harm
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -100,6 +102,7 @@ class MiniLM:
             "sha256": SHA256,
             "threads": max(1, (os.cpu_count() or 1) - 1),
             "idle_s": self._idle_s,
+            "nice": NICE,
             "drop": os.geteuid() == 0,
         }
         # -P keeps the directory we were called from out of the child's path; it finds what we find.

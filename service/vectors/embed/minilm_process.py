@@ -5,7 +5,7 @@ bytes of length, then the vectors as little-endian float32, one after the other.
 
 Documents take turns on as many threads as cores can be spared, at low priority; queries have a thread of their own, so
 that a search waits for no indexing. Texts are embedded one by one: batches of them were no faster, measured, and took
-five times the memory. The process ends when its parent does, and when nobody asked for IDLE_S.
+five times the memory. The process ends when its parent does, and when nobody asked for a while.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ from tokenizers import Tokenizer
 CAPACITY = 512
 DIMENSIONS = 384
 MAX_REQUEST = 16 * 1024 * 1024
-IDLE_S = 600.0
-NICE = 10
 _NOBODY = 65534
 
 
@@ -75,9 +73,10 @@ def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 class Turns:
     """Who may compute: documents on a bounded number of threads, queries one at a time beside them."""
 
-    def __init__(self, documents: int) -> None:
+    def __init__(self, documents: int, nice: int) -> None:
         self.asked = time.monotonic()
         self.open = 0
+        self._nice = nice
         self._lock = threading.Lock()
         self._documents = threading.BoundedSemaphore(documents)
         self._queries = threading.BoundedSemaphore(1)
@@ -93,7 +92,7 @@ class Turns:
                 with turn:
                     if not asked["query"]:
                         with contextlib.suppress(OSError):
-                            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+                            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
                     vectors = [model.embed(text).tobytes() for text in asked["texts"] if not _gone(connection)]
                 if len(vectors) == len(asked["texts"]):
                     connection.sendall(struct.pack("<I", sum(map(len, vectors))) + b"".join(vectors))
@@ -145,7 +144,7 @@ def main() -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    turns = Turns(settings["threads"])
+    turns = Turns(settings["threads"], settings["nice"])
     while turns.open or time.monotonic() - turns.asked < settings["idle_s"]:
         with contextlib.suppress(TimeoutError):
             connection, _ = listening.accept()
