@@ -1,0 +1,243 @@
+"""`scripts/bench search`: how good search is, and how fast.
+
+Quality: the questions of search_questions.toml over the manual of PostgreSQL 15, indexed for real by the embedded model
+(about 3,700 chunks; a quarter of an hour on two cores). Keyword only, vectors only, both fused, and ranked anew as the
+API gives them. Speed: synthetic stores; vectors are those of the manual, each moved a little and scaled to length 1, so
+that they lie as real ones do; the words of a chunk are drawn from the manual's own, as often as they come there. What
+is timed is a whole search with a given vector: words, candidates, judging, fusing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import re
+import statistics
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+from rich.progress import Progress
+
+import sql
+from scripts import bench_synthetic as synthetic
+from service.database import Pool, open_pool
+from service.embedded.postgres import EmbeddedPostgres
+from service.tools.sandbox.confinement import Confinement
+from service.vectors import search
+from service.vectors.base import Job
+from service.vectors.choose import Vectors, open_vectors
+from service.vectors.embed import minilm
+from service.vectors.embed.base import Vector
+from service.vectors.filters import jsonpath
+from service.vectors.fuse import Candidate, fuse, rank
+from service.vectors.search import Asked
+
+DOCS = Path("/usr/share/doc/postgresql-doc-15/html")
+QUESTIONS = Path(__file__).with_name("search_questions.toml")
+# Pages left out: release notes, the index, and lists of names rather than text.
+SKIPPED = ("release", "bookindex", "catalog", "infoschema", "ecpg")
+STORE = "vs_manual"
+JOBS = 4
+SIZES = (1_000, 10_000, 100_000)
+RUNS, WARM_UP = 200, 20
+RECALLS = 50
+TOP = 10
+
+Order = Callable[[Sequence[Candidate]], list[Candidate]]
+ORDERS: dict[str, Order] = {
+    "keyword only": lambda found: sorted((one for one in found if one.found), key=lambda one: (-one.found, one.place)),
+    "vectors only": lambda found: sorted(found, key=lambda one: (-(one.likeness or 0), one.place)),
+    "fused (RRF)": lambda found: [one.candidate for one in fuse(found)],
+    "fused, ranked": lambda found: [one.candidate for one in rank(fuse(found))],
+}
+
+
+async def main() -> None:
+    asked = argparse.ArgumentParser(prog="scripts/bench search", description=__doc__)
+    asked.add_argument("--docs", type=Path, default=DOCS, help="the manual's pages")
+    asked.add_argument("--keep", type=Path, help="a folder for the database, to use what it holds and to keep it")
+    asked.add_argument(
+        "--sizes", default=",".join(map(str, SIZES)), help="chunks of the synthetic stores; empty for none"
+    )
+    given = asked.parse_args()
+    if not given.docs.is_dir():
+        sys.exit(f"{given.docs} is missing: on Debian, apt-get install postgresql-doc-15, or name its folder by --docs")
+    with tempfile.TemporaryDirectory(prefix="everthread-bench-") as temporary:
+        home = given.keep or Path(temporary)
+        home.mkdir(exist_ok=True)
+        home.chmod(0o711)
+        postgres = EmbeddedPostgres(home)
+        pool = await open_pool(await postgres.start())
+        vectors = open_vectors(pool, Confinement(), home / "embedder.log")
+        try:
+            pages = sorted(page for page in given.docs.glob("*.html") if not page.name.startswith(SKIPPED))
+            await _index(pool, vectors, pages)
+            await _quality(pool, vectors)
+            for size in (int(part) for part in given.sizes.split(",") if part):
+                await _speed(pool, vectors, size)
+            await synthetic.clear(pool)
+        finally:
+            await vectors.close()
+            pool.terminate()
+            await postgres.stop()
+
+
+async def _index(pool: Pool, vectors: Vectors, pages: Sequence[Path]) -> None:
+    done = {
+        row["file_id"] for row in await pool.fetch("SELECT file_id FROM vector_store_files WHERE status = 'completed'")
+    }
+    began, before = time.monotonic(), await pool.fetchval("SELECT count(*) FROM chunks")
+    numbers = itertools.count(await pool.fetchval("SELECT coalesce(max(job), 0) + 1 FROM vector_store_files"))
+    waiting = iter([page for page in pages if page.stem not in done])
+    with Progress() as progress:
+        bar = progress.add_task("indexing", total=len(pages), completed=len(done))
+
+        async def work() -> None:
+            for page in waiting:
+                await _one(pool, vectors, page, next(numbers))
+                progress.advance(bar)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(JOBS):
+                group.create_task(work())
+    made = await pool.fetchval("SELECT count(*) FROM chunks") - before
+    if made:
+        seconds = time.monotonic() - began
+        windows = await pool.fetchval("SELECT count(*) FROM vectors")
+        print(f"indexed {len(pages)} files, {made} chunks ({windows} windows): {made / seconds:.1f} chunks/s")
+    await pool.execute("ANALYZE")
+
+
+async def _one(pool: Pool, vectors: Vectors, page: Path, number: int) -> None:
+    data = await asyncio.to_thread(page.read_bytes)
+
+    async def read() -> AsyncIterator[bytes]:
+        yield data
+
+    await pool.execute(
+        "INSERT INTO vector_store_files (store_id, file_id, project_id, position, filename, status, job, body)"
+        " VALUES ($1, $2, 'bench', $3, $4, 'in_progress', $3, '{}')"
+        " ON CONFLICT (store_id, file_id) DO UPDATE SET job = excluded.job, position = excluded.position",
+        *(STORE, page.stem, number, page.name),
+    )
+    job = Job(STORE, page.stem, number, page.name, "text/html", len(data), read, 800, 400, minilm.NAME, {})
+    await vectors.indexer.index(job)
+    await pool.execute("UPDATE vector_store_files SET status = 'completed' WHERE job = $1", number)
+
+
+async def _quality(pool: Pool, vectors: Vectors) -> None:
+    questions = tomllib.loads(QUESTIONS.read_text())["question"]
+    embedder = vectors.embedders.named(minilm.NAME)
+    ranks: dict[str, list[int]] = {name: [] for name in ORDERS}
+    async with pool.acquire() as db:
+        for question in questions:
+            (vector,) = await embedder.embed([question["asked"]], query=True)
+            rows = await vectors.searcher.candidates(db, minilm.NAME, Asked([STORE], question["asked"], None), vector)
+            texts = await db.fetch(
+                "SELECT store_id, file_id, job, chunk, text FROM chunks WHERE store_id = $1 AND file_id = $2",
+                *(STORE, question["page"]),
+            )
+            says = re.compile(question["says"], re.IGNORECASE)
+            right = {tuple(row)[:4] for row in texts if says.search(row["text"])}
+            for name, order in ORDERS.items():
+                places = [one.place for one in order(rows)]
+                ranks[name].append(next((at for at, place in enumerate(places, 1) if place in right), 0))
+    chunks = await pool.fetchval("SELECT count(*) FROM chunks WHERE store_id = $1", STORE)
+    print(f"\n{len(questions)} questions over {chunks} chunks; in brackets the half that nothing was chosen by")
+    print(f"{'':16}{'recall@5':>18}{'MRR':>18}")
+    for name, found in ranks.items():
+        held = found[1::2]
+        print(
+            f"{name:16}{_recall(found):>10.3f} ({_recall(held):.3f}){_mrr(found):>10.3f} ({_mrr(held):.3f})", flush=True
+        )
+
+
+def _recall(ranks: Sequence[int]) -> float:
+    return sum(1 for rank in ranks if 0 < rank <= 5) / len(ranks)
+
+
+def _mrr(ranks: Sequence[int]) -> float:
+    return sum(1 / rank for rank in ranks if rank) / len(ranks)
+
+
+async def _speed(pool: Pool, vectors: Vectors, size: int) -> None:
+    """A store of `size` chunks, and as many chunks again in small stores."""
+    began = time.monotonic()
+    await synthetic.make(pool, size, source=STORE)
+    print(f"\n{size} chunks in one store, and {size} in {synthetic.stores(size)} others (made in {_since(began)} s)")
+    texts = [question["asked"] for question in tomllib.loads(QUESTIONS.read_text())["question"]]
+    queries = list(zip(texts, await vectors.embedders.named(minilm.NAME).embed(texts, query=True), strict=True))
+    for part in (1, *synthetic.PARTS):
+        where = None if part == 1 else jsonpath({"type": "eq", "key": f"in{part}", "value": True})
+        name = "the large store" + ("" if part == 1 else f", 1 file in {part}")
+        await _timed(pool, vectors, name, Asked([synthetic.LARGE], "", where), queries)
+    await _timed(pool, vectors, "a small store", Asked([synthetic.small(7)], "", None), queries)
+    await _timed(pool, vectors, "both", Asked([synthetic.LARGE, synthetic.small(7)], "", None), queries)
+    await _explained(pool, vectors, queries[0][1])
+
+
+def _since(began: float) -> int:
+    return round(time.monotonic() - began)
+
+
+async def _timed(pool: Pool, vectors: Vectors, name: str, asked: Asked, queries: Sequence[tuple[str, Vector]]) -> None:
+    times, recalls = [], []
+    async with pool.acquire() as db:
+        for at in range(-WARM_UP, RUNS):
+            text, vector = queries[at % len(queries)]
+            began = time.perf_counter()
+            rows = await vectors.searcher.candidates(db, minilm.NAME, replace(asked, query=text), vector)
+            rank(fuse(rows))
+            if at >= 0:
+                times.append((time.perf_counter() - began) * 1000)
+        model = await vectors.searcher.models.find(db, minilm.NAME)
+        assert model is not None
+        chunks = await db.fetchval("SELECT sum(chunks) FROM chunk_files WHERE store_id = ANY ($1)", asked.stores)
+        index = await search.by_index(db, model, asked, chunks)
+        for _, vector in queries[:RECALLS] if index else ():
+            told = orjson.dumps(list(vector)).decode()
+            exact = await search.near(db, model, told, asked, by_index=False, limit=TOP)
+            got = await search.near(db, model, told, asked, by_index=True)
+            recalls.append(len(set(got[:TOP]) & set(exact)) / len(exact))
+    times.sort()
+    how = f"by the index, recall@{TOP} {statistics.mean(recalls):.3f}" if index else "exact"
+    p50, p99 = statistics.median(times), times[int(len(times) * 0.99) - 1]
+    print(f"  {name:30} p50 {p50:7.1f} ms   p99 {p99:7.1f} ms   {how}", flush=True)
+
+
+async def _explained(pool: Pool, vectors: Vectors, vector: Vector) -> None:
+    """Which indexes the reads use."""
+    told = orjson.dumps(list(vector)).decode()
+    blocks = sql.queries("search")
+    async with pool.acquire() as db:
+        model = await vectors.searcher.models.find(db, minilm.NAME)
+        assert model is not None
+        for block, store, name in (
+            ("nearest", synthetic.LARGE, "the large store"),
+            ("exact", synthetic.small(7), "a small store"),
+        ):
+            async with db.transaction(readonly=True):
+                if block == "nearest":
+                    await db.execute(blocks["settings"], str(search.EF_SEARCH), str(search.MAX_SCANNED))
+                told_plan = await db.fetch("EXPLAIN " + model.adapt(blocks[block]), told, [store], None, search.NEAREST)
+            print(f"  {name}: " + "; ".join(_scans(row[0] for row in told_plan)))
+        query = f"'{synthetic.small(7)}' & 'index'"
+        plan = await db.fetch("EXPLAIN " + blocks["with_words"], [query], [1.0], 3000, None, 100)
+        print("  words: " + "; ".join(_scans(row[0] for row in plan)))
+
+
+def _scans(plan: Iterable[str]) -> list[str]:
+    return [
+        line.split("->")[-1].split("(cost")[0].strip() for line in plan if "Scan" in line and "Function" not in line
+    ]
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
