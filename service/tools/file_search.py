@@ -1,0 +1,195 @@
+"""file_search, and v1's retrieval: searches the vector stores of the run and of its thread.
+
+A search waits for the thread's stores: what a message brought may still be being indexed. What the model is shown of
+each result is what the step shows: what does not fit is no result. Each passage comes with its marker, which the model
+is asked to cite with; the run turns those that it writes into citations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from service.tools.base import (
+    Citation,
+    CrashPolicy,
+    HostedCall,
+    HostedRun,
+    Json,
+    Piece,
+    ToolResult,
+    ToolType,
+    ToolUnusable,
+)
+from service.tools.quoting import quote
+from service.vectors.base import Hit, Ranker, Searcher, SearchFailed, StoreRef
+
+# Seconds that a search waits for the thread's stores to be indexed.
+PATIENCE_S = 60.0
+# Results of a search, where the tool's settings do not say; the second for models whose window is small.
+RESULTS, RESULTS_SMALL = 20, 5
+SMALL_MODELS = "gpt-3.5"
+# Queries of one call; those beyond are left out.
+MAX_QUERIES = 5
+# Characters that passages take of the prompt at most: some 16,000 tokens; a quarter of it for models of small window.
+MAX_INJECTED, MAX_INJECTED_SMALL = 64_000, 16_000
+# A passage that would be cut to less than this is left out.
+MIN_PASSAGE = 200
+# Characters of a file's name in a marker.
+MAX_NAME = 200
+# The first number of a run's first search; the original's is 4 in a thread of one message.
+FIRST_NUMBER = 4
+
+CITE = (
+    "Passages that file_search finds come with a marker such as 【4:0†report.pdf】. Where your answer uses a passage,"
+    " put its marker, unchanged, right behind the statement that rests on it. Never invent a marker."
+)
+NO_STORES = "There are no files to search in this conversation."
+EXPIRED = "The vector store '{id}' of this thread has expired, so its files cannot be searched any more."
+PARAMETERS = {
+    "type": "object",
+    "properties": {"queries": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
+    "required": ["queries"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedStore:
+    """A store as the tool sees it. `indexing`: some of its files are not searchable yet."""
+
+    id: str
+    model: str
+    expired: bool
+    indexing: bool
+
+
+class SearchedStores(Protocol):
+    async def look(self, project_id: str, store_ids: Sequence[str]) -> Sequence[SearchedStore]:
+        """Those of the stores that are there."""
+        ...
+
+    async def settled(self, project_id: str, store_ids: Sequence[str], patience_s: float) -> None:
+        """Waits until all files of the stores are indexed or have failed, no longer than that."""
+        ...
+
+    async def use(self, project_id: str, store_ids: Sequence[str]) -> None:
+        """Counts as a use of the stores, which moves their expiry."""
+        ...
+
+
+class FileSearch:
+    """A HostedTool."""
+
+    type: ToolType = "file_search"
+    after_crash: CrashPolicy = "again"
+    off: str | None = None
+    description = (
+        "Searches the files that were given to this conversation, by meaning and by words. Write each query as a whole"
+        " question or phrase in the language of the files; give several for several topics."
+    )
+    parameters: Json = PARAMETERS
+
+    def __init__(self, searcher: Searcher, stores: SearchedStores) -> None:
+        self._searcher = searcher
+        self._stores = stores
+
+    async def brief(self, run: HostedRun) -> str:
+        """How to cite. Raises ToolUnusable where a store of the thread has expired."""
+        there = await self._stores.look(run.project_id, _named(run))
+        _check(run, there)
+        return CITE if there else NO_STORES
+
+    async def perform(self, call: HostedCall) -> AsyncGenerator[Piece | ToolResult, None]:
+        run, queries = call.run, _queries(call.arguments)
+        if not queries:
+            yield ToolResult('The search was not made: {"queries": ["…"]} is expected.', failed=True)
+            return
+        await self._stores.settled(run.project_id, _of_thread(run), PATIENCE_S)
+        there = await self._stores.look(run.project_id, _named(run))
+        _check(run, there)
+        usable = [store for store in there if not store.expired]
+        options = run.settings.get("file_search") or {}
+        ranking = options.get("ranking_options") or {}
+        try:
+            found = await self._searcher.search(
+                [StoreRef(store.id, store.model) for store in usable],
+                queries,
+                limit=options.get("max_num_results") or (RESULTS_SMALL if _small(run) else RESULTS),
+                threshold=float(ranking.get("score_threshold") or 0.0),
+                ranker=_ranker(ranking.get("ranker")),
+            )
+        except SearchFailed as error:
+            yield ToolResult(f"The search failed: {error.message}", failed=True)
+            return
+        await self._stores.use(run.project_id, [store.id for store in usable])
+        late = [store.id for store in usable if store.indexing]
+        yield told(call, queries, found.hits, late=bool(late))
+
+
+def told(call: HostedCall, queries: Sequence[str], hits: Sequence[Hit], *, late: bool = False) -> ToolResult:
+    """The result of a search: what the model sees, and what the step shows, is as much as there is room for."""
+    room = min(call.room, MAX_INJECTED_SMALL if _small(call.run) else MAX_INJECTED)
+    parts = ["Some files are still being indexed and were not searched.\n"] if late else []
+    results: list[dict[str, Any]] = []
+    citations: list[Citation] = []
+    left = room - sum(map(len, parts)) - MIN_PASSAGE
+    for hit in hits:
+        marker = f"【{FIRST_NUMBER + call.number}:{len(results)}†{_name(hit.filename)}】"
+        page = f" (page {hit.page})" if hit.page is not None else ""
+        text = hit.text[: max(0, left - len(marker) - len(page) - 3)]
+        if len(text) < min(len(hit.text), MIN_PASSAGE):
+            break
+        parts.append(f"{marker}{page}\n{text}\n")
+        left -= len(parts[-1]) + 1
+        results.append(
+            {
+                "file_id": hit.file_id,
+                "file_name": hit.filename,
+                "score": hit.score,
+                "attributes": dict(hit.attributes),
+                "content": [{"type": "text", "text": text}],
+            }
+        )
+        citations.append(Citation(marker, hit.file_id, quote(text, queries)))
+    if not results:
+        parts.append("Nothing was found.")
+    return ToolResult("\n".join(parts), results=results, citations=citations)
+
+
+def _queries(arguments: Json) -> list[str]:
+    """What the model asked for, also where it wrote one query in place of a list."""
+    given = arguments.get("queries") or arguments.get("query") or []
+    listed = [given] if isinstance(given, str) else given if isinstance(given, list) else []
+    return [query for query in listed if isinstance(query, str) and query.strip()][:MAX_QUERIES]
+
+
+def _of_thread(run: HostedRun) -> list[str]:
+    return list((run.thread_resources.get("file_search") or {}).get("vector_store_ids") or ())
+
+
+def _named(run: HostedRun) -> list[str]:
+    """The run's stores, then the thread's, each once."""
+    of_run = (run.run_resources.get("file_search") or {}).get("vector_store_ids") or ()
+    return list(dict.fromkeys([*of_run, *_of_thread(run)]))
+
+
+def _check(run: HostedRun, there: Sequence[SearchedStore]) -> None:
+    mine = set(_of_thread(run))
+    for store in there:
+        if store.expired and store.id in mine:
+            raise ToolUnusable(EXPIRED.format(id=store.id))
+
+
+def _small(run: HostedRun) -> bool:
+    return run.model.startswith(SMALL_MODELS)
+
+
+def _ranker(named: object) -> Ranker:
+    return "none" if named == "none" else "auto"
+
+
+def _name(filename: str) -> str:
+    """The file's name as a marker can hold it."""
+    kept = "".join("_" if char in "【】†" or not char.isprintable() else char for char in filename)
+    return kept[:MAX_NAME]
