@@ -35,7 +35,7 @@ from events.vector_store_state import VectorStoreState
 # Uses within so many seconds of the last one are not worth an event: a store expires after days.
 USE_EVERY = 60
 # Attempts at a file whose processes died or whose database went away; then it has failed.
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 5
 # Files in one event.
 FILES_PER_EVENT = 500
 NOUN = "vector store"

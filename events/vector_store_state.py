@@ -13,6 +13,9 @@ from events.event import Recorded
 
 STATE_SCHEMA = 1
 DAY = 86_400
+# In tokens: how a file is chunked where nothing is said.
+DEFAULT_SIZE = 800
+DEFAULT_OVERLAP = 400
 
 
 @dataclass(frozen=True, slots=True)

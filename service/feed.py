@@ -12,6 +12,7 @@ from events import store
 from events.event import Recorded
 from events.thread_events import ThreadEvent
 from events.thread_state import ThreadState
+from events.vector_store_events import VectorStoreEvent
 from service.database import DATABASE_ERRORS, Pool
 from service.live import Live
 
@@ -91,15 +92,32 @@ class Listener(Protocol):
         """Another process appended something."""
 
 
+class StoreListener(Protocol):
+    """Told of every append to a vector store, at once after its commit. Must not block."""
+
+    def stored(self, store_id: str, recorded: Sequence[Recorded[VectorStoreEvent]]) -> None:
+        """`recorded` was appended by this process."""
+
+    def woken(self, id: str) -> None:
+        """Another process appended something to a thread or a store."""
+
+
 class Feed:
-    """Fans out to the watchers of each thread. Publishing never waits."""
+    """Fans out to the watchers of each thread. Publishing never waits.
+
+    Whoever waits for a vector store watches it too; all that it hears is WAKE.
+    """
 
     def __init__(self) -> None:
         self._watchers: dict[str, set[Watcher]] = {}
         self._listeners: list[Listener] = []
+        self._store_listeners: list[StoreListener] = []
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
+
+    def listen_to_stores(self, listener: StoreListener) -> None:
+        self._store_listeners.append(listener)
 
     @contextmanager
     def watch(self, thread_id: str) -> Iterator[Watcher]:
@@ -122,6 +140,12 @@ class Feed:
         for listener in self._listeners:
             listener.committed(thread_id, recorded, state)
 
+    def stored(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
+        """Tells of events of a vector store that this process has just committed."""
+        self.wake(store_id)
+        for listener in self._store_listeners:
+            listener.stored(store_id, recorded)
+
     def live(self, thread_id: str, items: Sequence[Live]) -> None:
         """Tells the thread's watchers of what a model call just said."""
         for watcher in tuple(self._watchers.get(thread_id, ())):
@@ -134,10 +158,12 @@ class Feed:
             watcher.put(WAKE)
 
     def woken(self, thread_id: str) -> None:
-        """Another process appended to the thread: watchers read the log, listeners look."""
+        """Another process appended to the thread (or store): watchers read the log, listeners look."""
         self.wake(thread_id)
         for listener in self._listeners:
             listener.woken(thread_id)
+        for stores in self._store_listeners:
+            stores.woken(thread_id)
 
 
 async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[Item]]:

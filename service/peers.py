@@ -20,6 +20,7 @@ import structlog
 from events.event import Recorded
 from events.thread_events import ThreadEvent
 from events.thread_state import ThreadState
+from events.vector_store_events import IndexingStarted, VectorStoreEvent
 from service.database import CONNECT_TIMEOUT, DATABASE_ERRORS, Connection, connect
 from service.errors import StartupError
 from sql import queries
@@ -68,6 +69,12 @@ class Peers:
     def committed(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
         if len(self.live) > 1:
             self._outbox.add(thread_id)
+            self._told.set()
+
+    def stored(self, store_id: str, recorded: Sequence[Recorded[VectorStoreEvent]]) -> None:
+        """The steps of a file's indexing are nobody else's concern until it ends."""
+        if any(not isinstance(entry.event, IndexingStarted) for entry in recorded) and len(self.live) > 1:
+            self._outbox.add(store_id)
             self._told.set()
 
     def woken(self, thread_id: str) -> None:

@@ -177,8 +177,11 @@ class Writer:
     async def vector_store(
         self, origin: Origin, store_id: str, command: VectorStoreCommand | Ask[VectorStoreCommand]
     ) -> Written[VectorStoreState]:
-        """Carries out a command on a vector store; see `write`."""
-        return await self.write(VECTOR_STORE, origin, store_id, command)
+        """Carries out a command on a vector store; see `write`. Tells the feed what was appended."""
+        written = await self.write(VECTOR_STORE, origin, store_id, command)
+        if written.recorded:
+            self.feed.stored(store_id, written.recorded)
+        return written
 
     async def write(self, kind: Kind[S, C], origin: Origin, stream_id: str, command: C | Ask[C]) -> Written[S]:
         """Decides `command` on the stream and appends what it brings.

@@ -1,0 +1,135 @@
+"""An indexer and searcher over a dictionary: a file's name says what becomes of it.
+
+It keeps the promises of `service.vectors.base`: chunks are written under their job while the view's row has it, and
+only those of completed files are found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from service.database import Pool
+from service.vectors.base import Found, Hit, Indexed, IndexingFailed, Job, Ranker, Stale, StoreRef
+
+WAIT_S = 20.0
+CHUNK_BYTES = 100
+HELD = "SELECT FROM vector_store_files WHERE store_id = $1 AND file_id = $2 AND job = $3 AND status = 'in_progress'"
+LIVE = """
+SELECT filename, attributes FROM vector_store_files
+WHERE store_id = $1 AND file_id = $2 AND job = $3 AND status = 'completed'
+  AND ($4::text IS NULL OR attributes @@ $4::jsonpath)
+"""
+JOB = """
+SELECT job FROM vector_store_files
+WHERE store_id = $1 AND file_id = $2 AND status IN ('in_progress', 'completed')
+"""
+
+
+@dataclass
+class FakeVectors:
+    """Names of files say what becomes of them: `bad…` is invalid, `odd…` unsupported, `slow…` waits for `release`,
+    `flaky…` fails once, `crash…` always, anything else is chunked. `started` holds (file name, job number)."""
+
+    pool: Pool
+    model: str = "fake-embeddings"
+    started: list[tuple[str, int]] = field(default_factory=list)
+    ended: list[tuple[str, int]] = field(default_factory=list)
+    chunks: dict[tuple[str, str], dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
+    removed: list[tuple[str, Collection[str] | None]] = field(default_factory=list)
+    searches: list[dict[str, object]] = field(default_factory=list)
+    most: int = 0
+    _flaky: set[str] = field(default_factory=set)
+    _free: asyncio.Event = field(default_factory=asyncio.Event)
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def release(self) -> None:
+        self._free.set()
+
+    async def until_started(self, count: int) -> None:
+        """Returns once so many attempts have begun."""
+        async with asyncio.timeout(WAIT_S):
+            while len(self.started) < count:
+                self._moved.clear()
+                await self._moved.wait()
+
+    async def index(self, job: Job) -> Indexed:
+        self.started.append((job.filename, job.number))
+        self.most = max(self.most, len(self.started) - len(self.ended))
+        self._moved.set()
+        try:
+            return await self._index(job)
+        finally:
+            self.ended.append((job.filename, job.number))
+
+    async def _index(self, job: Job) -> Indexed:
+        text = b"".join([piece async for piece in job.read()]).decode()
+        if job.filename.startswith("slow"):
+            await self._free.wait()
+        if job.filename.startswith("bad"):
+            raise IndexingFailed("invalid_file", "The file could not be parsed.")
+        if job.filename.startswith("odd"):
+            raise IndexingFailed("unsupported_file", "The file type is not supported.")
+        if job.filename.startswith("crash") or (job.filename.startswith("flaky") and job.filename not in self._flaky):
+            self._flaky.add(job.filename)
+            raise RuntimeError("the indexer broke")
+        async with self.pool.acquire() as db:
+            if await db.fetchval(f"SELECT EXISTS ({HELD})", job.store_id, job.file_id, job.number) is not True:
+                raise Stale
+        parts = [text[start : start + CHUNK_BYTES] for start in range(0, len(text), CHUNK_BYTES)]
+        self.chunks[job.store_id, job.file_id] = {job.number: parts}
+        return Indexed(usage_bytes=len(text), chunks=len(parts))
+
+    async def remove(self, store_id: str, file_ids: Collection[str] | None = None) -> None:
+        self.removed.append((store_id, file_ids))
+        for store, file in list(self.chunks):
+            if store == store_id and (file_ids is None or file in file_ids):
+                await self._clear(store, file)
+
+    async def sweep(self) -> None:
+        for store, file in list(self.chunks):
+            await self._clear(store, file)
+
+    async def _clear(self, store: str, file: str) -> None:
+        job = await self.pool.fetchval(JOB, store, file)
+        jobs = self.chunks.pop((store, file))
+        if job in jobs:
+            self.chunks[store, file] = {job: jobs[job]}
+
+    async def search(
+        self,
+        stores: Sequence[StoreRef],
+        queries: Sequence[str],
+        *,
+        limit: int,
+        threshold: float = 0.0,
+        where: str | None = None,
+        ranker: Ranker = "auto",
+        rewrite: bool = False,
+    ) -> Found:
+        """A chunk's score is the part of the queries' words that it has."""
+        self.searches.append({"stores": list(stores), "queries": list(queries), "ranker": ranker, "rewrite": rewrite})
+        words = {word for query in queries for word in query.lower().split()}
+        hits: list[Hit] = []
+        for (store, file), jobs in self.chunks.items():
+            if store not in {ref.id for ref in stores}:
+                continue
+            for job, parts in jobs.items():
+                row = await self.pool.fetchrow(LIVE, store, file, job, where)
+                for position, text in enumerate(parts if row else ()):
+                    score = len(words & set(text.lower().split())) / len(words)
+                    if row and score > 0 and score >= threshold:
+                        attributes = orjson.loads(row["attributes"])
+                        hits.append(Hit(store, file, row["filename"], score, attributes, text, position))
+        hits.sort(key=lambda hit: -hit.score)
+        return Found(list(queries), hits[:limit])
+
+    async def content(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
+        for job, parts in self.chunks.get((store_id, file_id), {}).items():
+            if await self.pool.fetchrow(LIVE, store_id, file_id, job, None):
+                return parts[after + 1 : after + 1 + limit]
+        return []
