@@ -29,6 +29,13 @@ class FileNotFound(NotFound):
         DomainError.__init__(self, f"No such File object: {id}")
 
 
+class StoreFileNotFound(NotFound):
+    """The vector store does not have the file."""
+
+    def __init__(self, store_id: str, file_id: str) -> None:
+        DomainError.__init__(self, f"No file found with id '{file_id}' in vector store '{store_id}'.")
+
+
 class Rejected(DomainError):
     """The command breaks a rule. `param` names the offending parameter, `code` is the API's machine-readable word."""
 

@@ -1,15 +1,17 @@
-"""The files that objects name: in tool_resources for code_interpreter (v1's files of an assistant), or attached.
+"""The files and vector stores that objects name: in tool_resources (v1's files of an assistant), or attached.
 
-No event says that a file which is gone leaves the objects that name it: whoever shows them leaves it out (`keeping`).
+No event says that a file or store which is gone leaves the objects that name it: whoever shows them leaves it out
+(`keeping`, `keeping_stores`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from events.errors import FileNotFound, Rejected
+from events.ids import hex_id_of
 from events.objects import Assistant, Message, Thread
 
 Naming = TypeVar("Naming", Assistant, Thread, Message)
@@ -53,3 +55,30 @@ def keeping(shown: Naming, there: Container[str]) -> Naming:
         return replace(shown, attachments=[one for one in shown.attachments if one["file_id"] in there])
     left = [id for id in files_of(shown.tool_resources) if id in there]
     return replace(shown, tool_resources={**shown.tool_resources, "code_interpreter": {"file_ids": left}})
+
+
+def store_of(owner_id: str) -> str:
+    """The id of the vector store that is made for an assistant or a thread."""
+    return hex_id_of("vs", owner_id)
+
+
+def stores_of(tool_resources: Mapping[str, Any]) -> list[str]:
+    return list(tool_resources.get("file_search", {}).get("vector_store_ids", ()))
+
+
+def with_stores(tool_resources: Mapping[str, Any], store_ids: Sequence[str]) -> dict[str, Any]:
+    return {**tool_resources, "file_search": {"vector_store_ids": list(store_ids)}}
+
+
+def stores_named_by(shown: Assistant | Thread | Message) -> list[str]:
+    return [] if isinstance(shown, Message) else stores_of(shown.tool_resources)
+
+
+def keeping_stores(shown: Naming, there: Container[str]) -> Naming:
+    """The object without those stores that are not `there`."""
+    named = stores_named_by(shown)
+    if all(id in there for id in named):
+        return shown
+    one: Any = shown
+    found: Naming = replace(one, tool_resources=with_stores(one.tool_resources, [id for id in named if id in there]))
+    return found

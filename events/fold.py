@@ -15,6 +15,7 @@ from events import thread_events as e
 from events import upload as u
 from events import vector_store_events as v
 from events.event import Event, Recorded
+from events.file_links import store_of, stores_of, with_stores
 from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart, VectorStore
 
 Patch = dict[str, Any]
@@ -64,18 +65,29 @@ def added_message(recorded: Recorded[e.MessageAdded]) -> Message:
     )
 
 
-def attached(tool_resources: Mapping[str, Any], event: e.MessageAdded) -> Patch | None:
-    """The thread's tool_resources with the files that a message brings for code_interpreter; None where it has none."""
-    brought = [
+def attached(tool_resources: Mapping[str, Any], recorded: Recorded[e.MessageAdded]) -> Patch | None:
+    """The thread's tool_resources with the files that a message brings; None where it changes nothing.
+
+    Files for code_interpreter are named there. Those for file_search are in the thread's vector store, where whoever
+    added the message has put them: a thread that names none now names its own.
+    """
+    found = dict(tool_resources)
+    for_code = _brought(recorded.event, "code_interpreter")
+    if for_code:
+        before = tool_resources.get("code_interpreter", {}).get("file_ids", [])
+        file_ids = list(dict.fromkeys([*before, *for_code]))[-MAX_THREAD_FILES:]
+        found["code_interpreter"] = {"file_ids": file_ids}
+    if _brought(recorded.event, "file_search") and not stores_of(tool_resources):
+        found = with_stores(found, [store_of(recorded.stream_id)])
+    return found if found != tool_resources else None
+
+
+def _brought(event: e.MessageAdded, tool: str) -> list[str]:
+    return [
         attachment["file_id"]
         for attachment in event.attachments
-        if any(tool["type"] == "code_interpreter" for tool in attachment.get("tools", ()))
+        if any(one["type"] == tool for one in attachment.get("tools", ()))
     ]
-    if not brought:
-        return None
-    before = tool_resources.get("code_interpreter", {}).get("file_ids", [])
-    file_ids = list(dict.fromkeys([*before, *brought]))[-MAX_THREAD_FILES:]
-    return {**tool_resources, "code_interpreter": {"file_ids": file_ids}}
 
 
 def written_message(recorded: Recorded[e.MessageWritten]) -> Message:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import assert_never
 
 from events import vector_store_events as e
-from events.errors import FileNotFound, NotFound, Rejected, StaleJob
+from events.errors import NotFound, Rejected, StaleJob, StoreFileNotFound
 from events.vector_store_commands import (
     AddFiles,
     CancelBatch,
@@ -104,10 +104,10 @@ def _decide_files(state: VectorStoreState, command: FileCommand, at: datetime) -
             over = batch.cancelled or batch.in_progress == 0
             return [] if over else [e.BatchCancelled(batch_id=batch_id, cancelled=batch.in_progress)]
         case RemoveFile(file_id=file_id, fact=fact):
-            known = _known(file_id, fact)
+            known = _known(state, file_id, fact)
             return [e.FileRemoved(file_id=file_id, status=known.status, usage_bytes=known.usage_bytes)]
         case ChangeAttributes(file_id=file_id, fact=fact, attributes=attributes):
-            _known(file_id, fact)
+            _known(state, file_id, fact)
             return [e.FileAttributesChanged(file_id=file_id, attributes=dict(attributes))]
         case _:
             assert_never(command)
@@ -196,9 +196,9 @@ def _failed(file_id: str, job: int | None, error: e.IndexingError) -> e.Indexing
     return e.IndexingFailed(file_id=file_id, job=job, error=error)
 
 
-def _known(file_id: str, fact: FileFact | None) -> FileFact:
+def _known(state: VectorStoreState, file_id: str, fact: FileFact | None) -> FileFact:
     if fact is None:
-        raise FileNotFound(file_id)
+        raise StoreFileNotFound(state.id, file_id)
     return fact
 
 

@@ -13,6 +13,8 @@ from events.event import Recorded
 
 STATE_SCHEMA = 1
 DAY = 86_400
+# Days after its last use that a store made for a thread expires (BEHAVIOUR.md, "Semantics").
+THREAD_DAYS = 7
 # In tokens: how a file is chunked where nothing is said.
 DEFAULT_SIZE = 800
 DEFAULT_OVERLAP = 400

@@ -31,8 +31,8 @@ async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> N
                 await db.execute(_SQL["replace"], id, changed(await db.fetchval(_SQL["lock"], id), changes))
                 if "metadata" in changes:
                     await metadata.put(db, "thread", id, changes["metadata"])
-            case e.MessageAdded(attachments=[_, *_]) as added:
-                await _attach(db, id, added)
+            case e.MessageAdded(attachments=[_, *_]):
+                await _attach(db, recorded)
             case e.ThreadDeleted():
                 await db.execute(_SQL["delete"], id)
                 await metadata.drop(db, id)
@@ -40,11 +40,11 @@ async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> N
                 pass
 
 
-async def _attach(db: Connection, id: str, added: e.MessageAdded) -> None:
-    body = await db.fetchval(_SQL["lock"], id)
-    resources = attached(merged(body)["tool_resources"], added)
+async def _attach(db: Connection, recorded: Recorded[Any]) -> None:
+    body = await db.fetchval(_SQL["lock"], recorded.stream_id)
+    resources = attached(merged(body)["tool_resources"], recorded)
     if resources is not None:
-        await db.execute(_SQL["replace"], id, changed(body, {"tool_resources": resources}))
+        await db.execute(_SQL["replace"], recorded.stream_id, changed(body, {"tool_resources": resources}))
 
 
 async def get(db: Connection, project_id: str, thread_id: str) -> Thread:

@@ -14,7 +14,7 @@ import asyncpg
 import orjson
 
 from events import vector_store_events as e
-from events.errors import FileNotFound
+from events.errors import StoreFileNotFound
 from events.event import Recorded
 from events.objects import VectorStoreFile
 from events.vector_store_commands import FileFact
@@ -60,10 +60,10 @@ async def apply(db: Connection, recorded: Recorded[Any]) -> None:
 
 
 async def get(db: Connection, project_id: str, store_id: str, file_id: str, at: datetime) -> VectorStoreFile:
-    """Raises FileNotFound."""
+    """Raises StoreFileNotFound."""
     row = await db.fetchrow(_SQL["get"], store_id, file_id, project_id, int(at.timestamp()))
     if row is None:
-        raise FileNotFound(file_id)
+        raise StoreFileNotFound(store_id, file_id)
     return _file(row)
 
 
@@ -77,7 +77,10 @@ async def page(
     status: str | None = None,
     batch_id: str | None = None,
 ) -> Page[VectorStoreFile]:
-    """Files of a store, or of one batch, in the order they were added. Raises FileNotFound for an unknown cursor."""
+    """Files of a store, or of one batch, in the order they were added.
+
+    Raises StoreFileNotFound for a cursor that never was. Those of files that were removed keep their place.
+    """
     places = [await _place(db, project_id, store_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     args = (store_id, project_id, status, int(at.timestamp()), lower, upper, cursor.limit + 1)
@@ -156,7 +159,7 @@ async def _place(db: Connection, project_id: str, store_id: str, file_id: str | 
         return None
     place: int | None = await db.fetchval(_SQL["place"], store_id, file_id, project_id)
     if place is None:
-        raise FileNotFound(file_id)
+        raise StoreFileNotFound(store_id, file_id)
     return place
 
 

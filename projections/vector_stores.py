@@ -16,6 +16,7 @@ import asyncpg
 from events import vector_store_events as e
 from events.errors import NotFound
 from events.event import Recorded
+from events.file_links import Naming, keeping_stores, stores_named_by
 from events.fold import opened_vector_store
 from events.objects import VectorStore
 from events.vector_store import NOUN
@@ -46,6 +47,15 @@ async def some(db: Connection, project_id: str, store_ids: Collection[str], at: 
     """Those of the stores that are there, by id."""
     found = [_store(row, at) for row in await db.fetch(_SQL["some"], list(store_ids), project_id)]
     return {store.id: store for store in found}
+
+
+async def present(db: Connection, project_id: str, shown: Sequence[Naming], at: datetime) -> list[Naming]:
+    """The objects without the stores that are gone. Asks nothing where they name none."""
+    ids = {id for one in shown for id in stores_named_by(one)}
+    if not ids:
+        return list(shown)
+    there = await some(db, project_id, ids, at)
+    return [keeping_stores(one, there) for one in shown]
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) -> Page[VectorStore]:

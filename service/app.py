@@ -22,6 +22,8 @@ from service.http.deps import Deps
 from service.http.routes import make_app
 from service.http.server import ApiRunner
 from service.http.trace import Traces
+from service.indexing.supervisor import Indexing
+from service.indexing.upkeep import Upkeep
 from service.keys import Keys
 from service.limits import Limits
 from service.metrics import Metrics
@@ -42,6 +44,8 @@ from service.tools.registry import Tools
 from service.tools.sandbox.confinement import Confinement
 from service.tools.sandbox.session import LocalSandboxes
 from service.tools.sandbox.sessions import Sessions, Warm
+from service.vectors.base import Indexer, Vectors
+from service.vectors.choose import open_vectors
 from service.write import Writer
 
 log = structlog.get_logger()
@@ -65,8 +69,12 @@ async def serve(
     model_api_key: str | None,
     embedded_model: bool,
     ready: Callable[[str], None],
+    vectors: Callable[[Pool], Vectors] | None = None,
 ) -> None:
-    """Migrates, serves and supervises until cancelled; calls `ready(base_url)` once it listens. Raises StartupError."""
+    """Migrates, serves and supervises until cancelled; calls `ready(base_url)` once it listens. Raises StartupError.
+
+    `vectors` makes indexing and search, where they are not to be those of the settings.
+    """
     async with AsyncExitStack() as stack:
         try:
             blobs = open_blobs(settings.blobs, (settings.data_dir or default_data_dir()) / "blobs")
@@ -89,10 +97,13 @@ async def serve(
         feed.listen(limits)
         writer, confinement = Writer(pool, feed), Confinement(settings.sandbox_dir)
         code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=settings.code_interpreter == "on")
-        serving = asyncio.Event()
+        found = vectors(pool) if vectors is not None else _vectors(settings, pool, confinement)
+        stack.push_async_callback(found.close)
+        serving, tools = asyncio.Event(), Tools([code])
+        outside = (model, blobs, keys, found.indexer, tools)
         async with (
             _sandboxes(settings, code, confinement, serving),
-            _supervised(settings, writer, model, blobs, keys, direct_url, Tools([code])) as (supervisor, once),
+            _supervised(settings, writer, *outside, direct_url) as (supervisor, once),
         ):
             deps = Deps(
                 pool=pool,
@@ -110,6 +121,9 @@ async def serve(
                 metrics_open=settings.metrics == "open",
                 strict_beta=settings.beta == "strict",
                 run_lifetime=settings.run_expires_s,
+                searcher=found.searcher,
+                embedding_model=found.indexer.model,
+                max_store_files=settings.max_store_files,
                 busy=settings.busy,
                 health=Health(
                     {"database": lambda: database.healthy(pool), "model": model.healthy},
@@ -121,6 +135,18 @@ async def serve(
                 ready(base_url)
                 serving.set()
                 await asyncio.Event().wait()
+
+
+def _vectors(settings: Settings, pool: Pool, confinement: Confinement) -> Vectors:
+    key = settings.embedding_api_key
+    return open_vectors(
+        pool,
+        confinement,
+        (settings.data_dir or default_data_dir()) / "embeddings.log",
+        base_url=settings.embedding_base_url,
+        model=settings.embedding_model,
+        api_key=key.get_secret_value() if key is not None else None,
+    )
 
 
 async def _traces(stack: AsyncExitStack, feed: Feed) -> Traces | None:
@@ -136,26 +162,39 @@ async def _traces(stack: AsyncExitStack, feed: Feed) -> Traces | None:
 
 @asynccontextmanager
 async def _supervised(
-    settings: Settings, writer: Writer, model: Router, blobs: Blobs, keys: Keys, direct_url: str, tools: Tools
+    settings: Settings,
+    writer: Writer,
+    model: Router,
+    blobs: Blobs,
+    keys: Keys,
+    indexer: Indexer,
+    tools: Tools,
+    direct_url: str,
 ) -> AsyncIterator[tuple[Supervisor, Keeper]]:
-    """The supervisor and this process's place among its peers, at work while the context lasts."""
-    supervisor: Supervisor | None = None
+    """The supervisors and this process's place among its peers, at work while the context lasts."""
+    supervisors: list[Supervisor | Indexing] = []
 
     def changed() -> None:
-        if supervisor is not None:
+        for supervisor in supervisors:
             supervisor.unsettled()
 
     peers = Peers(direct_url, woken=writer.feed.woken, changed=changed)
     await peers.join()
     images = Images(writer.pool, blobs)
     supervisor = Supervisor(writer, model, peers, max_runs=settings.max_runs, images=images, tools=tools)
+    bounds = {"max_jobs": settings.indexing_jobs, "lifetime": settings.indexing_timeout_s}
+    indexing = Indexing(writer, indexer, blobs, peers, **bounds)
+    supervisors += [supervisor, indexing]
     writer.feed.listen(supervisor)
     writer.feed.listen(peers)
+    writer.feed.listen_to_stores(indexing)
+    writer.feed.listen_to_stores(peers)
     try:
         async with asyncio.TaskGroup() as tasks:
-            sweep = Sweep(writer, blobs)
+            sweep, upkeep = Sweep(writer, blobs), Upkeep(writer, indexer)
             once = Keeper(writer.pool, peers)
-            work = (peers.run(), supervisor.run(), sweep.run(), keys.run(), keys.watch(), once.run())
+            supervised = (supervisor.run(), indexing.run())
+            work = (peers.run(), *supervised, sweep.run(), upkeep.run(), keys.run(), keys.watch(), once.run())
             background = [tasks.create_task(one) for one in work]
             try:
                 yield supervisor, once

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Collection, Sequence
 from time import monotonic
 
-from events.errors import FileNotFound, NotFound
+from events.errors import NotFound
 from events.event import Origin, now
 from events.objects import VectorStore
-from events.vector_store import NOUN
+from events.vector_store import NOUN, USE_EVERY
 from events.vector_store_commands import RemoveFile, UseStore
 from projections import vector_store_files as files
 from projections import vector_stores as stores
@@ -26,7 +26,7 @@ async def remove_file(writer: Writer, origin: Origin, store_id: str, file_id: st
 
     try:
         await writer.vector_store(origin, store_id, ask)
-    except (NotFound, FileNotFound):
+    except NotFound:
         return
 
 
@@ -50,7 +50,8 @@ async def found(db: Connection, project_id: str, store_ids: Sequence[str]) -> li
 async def use(writer: Writer, origin: Origin, used: Collection[VectorStore]) -> list[StoreRef]:
     """Counts as a use of the stores, which moves their ends; returns them as searches want them."""
     for store in used:
-        await writer.vector_store(origin, store.id, UseStore())
+        if now().timestamp() >= store.last_active_at + USE_EVERY:
+            await writer.vector_store(origin, store.id, UseStore())
     return [StoreRef(store.id, store.embedding_model) for store in used]
 
 

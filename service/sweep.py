@@ -18,6 +18,7 @@ from projections import files, uploads
 from projections.rows import Overdue
 from service.database import DATABASE_ERRORS
 from service.storage.base import Blobs, StorageError
+from service.stores import remove_everywhere
 from service.write import Writer
 
 log = structlog.get_logger()
@@ -82,6 +83,8 @@ class Sweep:
         except DomainError as error:
             log.warning("a file could not expire", file=found.id, error=error.message)
             return
+        if written.recorded:
+            await remove_everywhere(self._writer, _origin(found), found.id)
         if written.recorded and blob is not None:
             await self._blobs.delete([blob])
 

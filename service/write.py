@@ -179,7 +179,9 @@ class Writer:
     ) -> Written[VectorStoreState]:
         """Carries out a command on a vector store; see `write`. Tells the feed what was appended."""
         written = await self.write(VECTOR_STORE, origin, store_id, command)
-        if written.recorded:
+        if written.repeated:
+            self.feed.wake(store_id)
+        elif written.recorded:
             self.feed.stored(store_id, written.recorded)
         return written
 

@@ -23,6 +23,7 @@ from service.tools.sandbox.confinement import Confinement
 from service.tools.sandbox.jail import Jail
 from tests.client import KEY, Client
 from tests.clock import WallClock
+from tests.fake_vectors import FakeVectors
 from tests.scripted import ScriptedServer
 
 _numbers = itertools.count()
@@ -106,7 +107,13 @@ async def model() -> AsyncIterator[ScriptedServer]:
 
 
 @pytest.fixture
-def start_server(database_url: str, model: ScriptedServer, tmp_path: Path) -> StartServer:
+def vectors() -> FakeVectors:
+    """What indexes and searches for the servers of the test."""
+    return FakeVectors()
+
+
+@pytest.fixture
+def start_server(database_url: str, model: ScriptedServer, vectors: FakeVectors, tmp_path: Path) -> StartServer:
     """Starts whole servers over the test's database and model; keyword arguments are settings."""
 
     @asynccontextmanager
@@ -124,6 +131,7 @@ def start_server(database_url: str, model: ScriptedServer, tmp_path: Path) -> St
                 model_api_key="model-key",
                 embedded_model=False,
                 ready=listening.set_result,
+                vectors=vectors,
             )
         )
         either: set[asyncio.Future[Any]] = {task, listening}

@@ -35,7 +35,7 @@ class FakeVectors:
     """Names of files say what becomes of them: `bad…` is invalid, `odd…` unsupported, `slow…` waits for `release`,
     `flaky…` fails once, `crash…` always, anything else is chunked. `started` holds (file name, job number)."""
 
-    pool: Pool
+    pool: Pool | None = None
     model: str = "fake-embeddings"
     started: list[tuple[str, int]] = field(default_factory=list)
     ended: list[tuple[str, int]] = field(default_factory=list)
@@ -46,6 +46,27 @@ class FakeVectors:
     _flaky: set[str] = field(default_factory=set)
     _free: asyncio.Event = field(default_factory=asyncio.Event)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, pool: Pool) -> FakeVectors:
+        """Over the pool of the server that was started last."""
+        self.pool = pool
+        return self
+
+    @property
+    def indexer(self) -> FakeVectors:
+        return self
+
+    @property
+    def searcher(self) -> FakeVectors:
+        return self
+
+    @property
+    def _db(self) -> Pool:
+        assert self.pool is not None, "no server has been started"
+        return self.pool
+
+    async def close(self) -> None:
+        """Its chunks stay."""
 
     def release(self) -> None:
         self._free.set()
@@ -77,7 +98,7 @@ class FakeVectors:
         if job.filename.startswith("crash") or (job.filename.startswith("flaky") and job.filename not in self._flaky):
             self._flaky.add(job.filename)
             raise RuntimeError("the indexer broke")
-        async with self.pool.acquire() as db:
+        async with self._db.acquire() as db:
             if await db.fetchval(f"SELECT EXISTS ({HELD})", job.store_id, job.file_id, job.number) is not True:
                 raise Stale
         parts = [text[start : start + CHUNK_BYTES] for start in range(0, len(text), CHUNK_BYTES)]
@@ -95,7 +116,7 @@ class FakeVectors:
             await self._clear(store, file)
 
     async def _clear(self, store: str, file: str) -> None:
-        job = await self.pool.fetchval(JOB, store, file)
+        job = await self._db.fetchval(JOB, store, file)
         jobs = self.chunks.pop((store, file))
         if job in jobs:
             self.chunks[store, file] = {job: jobs[job]}
@@ -119,7 +140,7 @@ class FakeVectors:
             if store not in {ref.id for ref in stores}:
                 continue
             for job, parts in jobs.items():
-                row = await self.pool.fetchrow(LIVE, store, file, job, where)
+                row = await self._db.fetchrow(LIVE, store, file, job, where)
                 for position, text in enumerate(parts if row else ()):
                     score = len(words & set(text.lower().split())) / len(words)
                     if row and score > 0 and score >= threshold:
@@ -130,6 +151,6 @@ class FakeVectors:
 
     async def content(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
         for job, parts in self.chunks.get((store_id, file_id), {}).items():
-            if await self.pool.fetchrow(LIVE, store_id, file_id, job, None):
+            if await self._db.fetchrow(LIVE, store_id, file_id, job, None):
                 return parts[after + 1 : after + 1 + limit]
         return []

@@ -5,9 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from events.assistant import CreateAssistant, DeleteAssistant, ModifyAssistant
+from events.file_links import files_of
 from events.ids import new_id
 from projections import assistants
-from service.http import files
+from service.http import files, store_links
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing, narrowed
@@ -19,6 +20,8 @@ async def create(request: web.Request) -> web.Response:
     settings = wire(request).create_assistant(await json_body(request))
     await files.check(request, named_in(settings))
     assistant_id = new_id("asst")
+    settings = {**settings, "tool_resources": await store_links.made(request, settings["tool_resources"], assistant_id)}
+    settings = await store_links.retrieval(request, assistant_id, None, settings)
     await deps(request).writer.assistant(origin(request), assistant_id, CreateAssistant(settings))
     return await _shown(request, assistant_id)
 
@@ -31,7 +34,14 @@ async def modify(request: web.Request) -> web.Response:
     changes = wire(request).modify_assistant(await json_body(request))
     await files.check(request, named_in(changes))
     assistant_id = request.match_info["assistant_id"]
+    async with deps(request).pool.acquire() as db:
+        before = await assistants.get(db, origin(request).project_id, assistant_id)
+    if "tool_resources" in changes:
+        changes["tool_resources"] = await store_links.made(request, changes["tool_resources"], None)
+    changes = await store_links.retrieval(request, assistant_id, before, changes)
     await deps(request).writer.assistant(origin(request), assistant_id, ModifyAssistant(changes))
+    if "tool_resources" in changes:
+        await store_links.forgotten(request, before, files_of(changes["tool_resources"]))
     return await _shown(request, assistant_id)
 
 

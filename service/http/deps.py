@@ -22,6 +22,7 @@ from service.once import Attempt, Keeper
 from service.relay import Relay
 from service.signing import Grant, Signer
 from service.storage.base import Blobs
+from service.vectors.base import Searcher
 from service.wire.base import Wire
 from service.write import Writer
 
@@ -49,6 +50,8 @@ class Claims(Protocol):
 class Deps:
     """`run_lifetime` in seconds. `health` tells of each part, `sandboxes` counts those that code runs in.
 
+    `embedding_model` is what new vector stores get.
+
     `busy`: whether threads with an active run reject or queue what comes, where a request does not say.
     `public_url`: what links begin with, where the request's own address is not what others reach.
     """
@@ -67,6 +70,9 @@ class Deps:
     metrics_open: bool
     strict_beta: bool
     run_lifetime: int
+    searcher: Searcher
+    embedding_model: str
+    max_store_files: int
     health: Callable[[], Awaitable[Mapping[str, Said]]]
     sandboxes: Callable[[], SandboxCounts | None] = lambda: None
     busy: str = "reject"

@@ -11,11 +11,12 @@ from events.assistant import ModifyAssistant
 from events.errors import FileNotFound
 from events.event import now
 from events.file import FOR_TOOLS
-from events.file_links import files_of, named_by, with_file, without_file
-from events.objects import Message
+from events.file_links import files_of, named_by, stores_of, with_file, with_stores, without_file
+from events.objects import Assistant, Message
 from projections import assistants, files, messages, threads
 from projections.rows import Cursor, Page
 from service.database import Connection
+from service.http import store_links
 from service.http.deps import deps, origin, wire
 from service.http.files import check
 from service.http.frame import answer, json_body
@@ -28,9 +29,14 @@ async def attach(request: web.Request) -> web.Response:
     file_id = links.attach(await json_body(request))
     await check(request, [FileUse(file_id, FOR_TOOLS)])
 
+    before = await _assistant(request)
+    changes = {"tool_resources": with_file(before.tool_resources, file_id)}
+    stores = stores_of((await store_links.retrieval(request, assistant_id, before, changes))["tool_resources"])
+
     async def command(db: Connection) -> ModifyAssistant:
         found = await assistants.get(db, origin(request).project_id, assistant_id)
-        return ModifyAssistant({"tool_resources": with_file(found.tool_resources, file_id)})
+        resources = with_file(found.tool_resources, file_id)
+        return ModifyAssistant({"tool_resources": with_stores(resources, stores) if stores else resources})
 
     await deps(request).writer.assistant(origin(request), assistant_id, command)
     return await _assistant_file(request, file_id)
@@ -42,13 +48,14 @@ async def assistant_file(request: web.Request) -> web.Response:
 
 async def detach(request: web.Request) -> web.Response:
     links, assistant_id = wire(request).links(), request.match_info["assistant_id"]
-    file_id = request.match_info["file_id"]
+    file_id, before = request.match_info["file_id"], await _assistant(request)
 
     async def command(db: Connection) -> ModifyAssistant:
         found = await assistants.get(db, origin(request).project_id, assistant_id)
         return ModifyAssistant({"tool_resources": without_file(found.tool_resources, file_id)})
 
     await deps(request).writer.assistant(origin(request), assistant_id, command)
+    await store_links.forgotten(request, before, [id for id in files_of(before.tool_resources) if id != file_id])
     return answer(links.detached(file_id))
 
 
@@ -86,6 +93,11 @@ async def _assistant_file(request: web.Request, file_id: str) -> web.Response:
     if file_id not in there:
         raise FileNotFound(file_id)
     return answer(links.of_assistant(file_id, found))
+
+
+async def _assistant(request: web.Request) -> Assistant:
+    async with deps(request).pool.acquire() as db:
+        return await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
 
 
 async def _message(request: web.Request, db: Connection) -> Message:

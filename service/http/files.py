@@ -24,6 +24,7 @@ from service.http.errors import ApiError, Handler
 from service.http.forms import received
 from service.http.frame import answer, headers
 from service.storage.base import BlobMissing, StorageError
+from service.stores import remove_everywhere
 from service.wire.base import FileUse
 
 log = structlog.get_logger()
@@ -91,6 +92,7 @@ async def get(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     file = await found(request, request.match_info["file_id"])
     await deps(request).writer.file(origin(request), file.id, DeleteFile())
+    await remove_everywhere(deps(request).writer, origin(request), file.id)
     try:
         await deps(request).blobs.delete([file.blob])
     except StorageError as error:

@@ -9,7 +9,7 @@ from events.objects import Message
 from events.thread_commands import AddMessage, DeleteMessage, ModifyMessage
 from projections import messages, promised, threads
 from service.database import Connection
-from service.http import files
+from service.http import files, store_links
 from service.http.busy import queues
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
@@ -23,6 +23,7 @@ async def create(request: web.Request) -> web.Response:
     message = wire(request).create_message(await json_body(request))
     await files.check(request, named_in(message))
     thread_id = request.match_info["thread_id"]
+    await store_links.attach(request, thread_id, [message])
     await deps(request).writer.thread(origin(request), thread_id, AddMessage(message, queues(request)))
     return await _shown(request, message.id)
 

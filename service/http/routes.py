@@ -19,6 +19,8 @@ from service.http import (
     steps,
     threads,
     uploads,
+    vector_store_files,
+    vector_stores,
     watch,
 )
 from service.http.deps import DEPS, Deps
@@ -35,6 +37,8 @@ _UPLOAD = "/v1/uploads/{upload_id}"
 _ASSISTANT = "/v1/assistants/{assistant_id}"
 _THREAD = "/v1/threads/{thread_id}"
 _MESSAGE = _THREAD + "/messages/{message_id}"
+_STORE = "/v1/vector_stores/{vector_store_id}"
+_BATCH = _STORE + "/file_batches/{batch_id}"
 _RUN = _THREAD + "/runs/{run_id}"
 
 ROUTES = (
@@ -82,6 +86,22 @@ ROUTES = (
     web.post(_RUN + "/submit_tool_outputs", runs.submit_tool_outputs),
     web.get(_RUN + "/steps", steps.page),
     web.get(_RUN + "/steps/{step_id}", steps.get),
+    web.get("/v1/vector_stores", vector_stores.page),
+    web.post("/v1/vector_stores", vector_stores.create),
+    web.get(_STORE, vector_stores.get),
+    web.post(_STORE, vector_stores.modify),
+    web.delete(_STORE, vector_stores.delete),
+    web.post(_STORE + "/search", vector_stores.search),
+    web.get(_STORE + "/files", vector_store_files.page),
+    web.post(_STORE + "/files", vector_store_files.add),
+    web.get(_STORE + "/files/{file_id}", vector_store_files.get),
+    web.post(_STORE + "/files/{file_id}", vector_store_files.change_attributes),
+    web.delete(_STORE + "/files/{file_id}", vector_store_files.remove),
+    web.get(_STORE + "/files/{file_id}/content", vector_store_files.content),
+    web.post(_STORE + "/file_batches", vector_store_files.create_batch),
+    web.get(_BATCH, vector_store_files.get_batch),
+    web.post(_BATCH + "/cancel", vector_store_files.cancel_batch),
+    web.get(_BATCH + "/files", vector_store_files.batch_page),
 )
 
 

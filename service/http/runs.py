@@ -20,7 +20,6 @@ from events.thread_commands import (
     CancelRun,
     Claim,
     CreateRun,
-    CreateThread,
     ModifyRun,
     RunSettings,
     SubmitToolOutputs,
@@ -28,7 +27,7 @@ from events.thread_commands import (
 from events.thread_state import ThreadState
 from projections import assistants, runs, steps, threads
 from service.database import Connection
-from service.http import files
+from service.http import files, store_links
 from service.http.busy import queues
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, includes, json_body
@@ -37,7 +36,7 @@ from service.http.pages import cursor, listing
 from service.http.present import present
 from service.http.sse import stream_run
 from service.http.threads import creation
-from service.wire.base import RunRequest
+from service.wire.base import RunRequest, ThreadRequest
 from service.wire.files import named_in
 from service.write import THREAD, Ask, Written
 
@@ -57,7 +56,7 @@ async def create(request: web.Request) -> web.StreamResponse:
 async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
     thread, asked = wire(request).create_thread_and_run(await json_body(request))
     await files.check(request, [*named_in(thread), *named_in(asked)])
-    return await _create(request, new_id("thread"), asked, creation(thread))
+    return await _create(request, new_id("thread"), asked, thread)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -124,7 +123,7 @@ async def _create(
     request: web.Request,
     thread_id: str,
     asked: RunRequest,
-    thread: CreateThread | None,
+    thread: ThreadRequest | None,
     *,
     queue: bool = False,
     include: frozenset[str] = frozenset(),
@@ -140,14 +139,16 @@ async def _create(
 
 
 async def _begin(
-    request: web.Request, thread_id: str, asked: RunRequest, thread: CreateThread | None, *, queue: bool
+    request: web.Request, thread_id: str, asked: RunRequest, thread: ThreadRequest | None, *, queue: bool
 ) -> Written[ThreadState]:
     settings = await _settings(request, asked)
+    made = creation(await store_links.thread_made(request, thread, thread_id)) if thread is not None else None
+    await store_links.attach(request, thread_id, asked.additional_messages)
     run_id = new_id("run")
     bind_contextvars(thread_id=thread_id, run_id=run_id)
     with deps(request).claims.offer(settings.tools) as claim:
         messages, lifetime = asked.additional_messages, deps(request).run_lifetime
-        command = CreateRun(run_id, settings, messages, lifetime, claim, thread, queue)
+        command = CreateRun(run_id, settings, messages, lifetime, claim, made, queue)
         async with starting(request):
             return await deps(request).writer.thread(origin(request), thread_id, command)
 
@@ -157,7 +158,14 @@ async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:
     async with deps(request).pool.acquire() as db:
         assistant = await assistants.get(db, origin(request).project_id, asked.assistant_id)
         assistant = await present(request, db, assistant)
-    return run_settings(assistant, asked.overrides, asked.additional_instructions)
+    settings = run_settings(assistant, asked.overrides, asked.additional_instructions)
+    if "tool_resources" in asked.overrides:
+        made = await store_links.made(request, asked.overrides["tool_resources"], None)
+        return replace(settings, tool_resources=made)
+    if "tools" in asked.overrides:
+        found = await store_links.retrieval(request, assistant.id, assistant, {"tools": settings.tools})
+        return replace(settings, tool_resources=found.get("tool_resources", settings.tool_resources))
+    return settings
 
 
 async def _open_steps(request: web.Request, recorded: Sequence[Recorded[Any]]) -> list[Step]:

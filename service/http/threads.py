@@ -6,8 +6,9 @@ from aiohttp import web
 
 from events.ids import new_id
 from events.thread_commands import CreateThread, DeleteThread, ModifyThread
+from events.vector_store_state import THREAD_DAYS
 from projections import threads
-from service.http import files
+from service.http import files, store_links
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing, narrowed
@@ -20,6 +21,7 @@ async def create(request: web.Request) -> web.Response:
     asked = wire(request).create_thread(await json_body(request))
     await files.check(request, named_in(asked))
     thread_id = new_id("thread")
+    asked = await store_links.thread_made(request, asked, thread_id)
     await deps(request).writer.thread(origin(request), thread_id, creation(asked))
     return await _shown(request, thread_id)
 
@@ -32,6 +34,10 @@ async def modify(request: web.Request) -> web.Response:
     changes = wire(request).modify_thread(await json_body(request))
     await files.check(request, named_in(changes))
     thread_id = request.match_info["thread_id"]
+    if "tool_resources" in changes:
+        async with deps(request).pool.acquire() as db:
+            await threads.get(db, origin(request).project_id, thread_id)
+        changes["tool_resources"] = await store_links.made(request, changes["tool_resources"], None, THREAD_DAYS)
     await deps(request).writer.thread(origin(request), thread_id, ModifyThread(changes))
     return await _shown(request, thread_id)
 

@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 # Seconds between tries, where the database or the storage failed.
 RETRY_AFTER = 0.5
+MAX_FILE = 512 * 1024**2
 TOO_LONG = "Indexing the file took longer than {} seconds."
 AWAY = (TimeoutError, *DATABASE_ERRORS)
 
@@ -59,6 +60,8 @@ class Worker:
                     job = await open_job(db, self._blobs, work)
                 if job is None:
                     raise Stale
+                if job.size > MAX_FILE:
+                    raise IndexingFailed("invalid_file", f"The file is larger than {MAX_FILE // 1024**2} MB.")
                 return finishing(work, await self._indexer.index(job))
         except TimeoutError:
             if not patience.expired():

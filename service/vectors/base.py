@@ -154,3 +154,15 @@ class Searcher(Protocol):
         """The texts of the file's chunks in order, at most `limit` of those behind the position `after` (-1: from the
         start)."""
         ...
+
+
+class Vectors(Protocol):
+    """Indexing and search, put together."""
+
+    @property
+    def indexer(self) -> Indexer: ...
+
+    @property
+    def searcher(self) -> Searcher: ...
+
+    async def close(self) -> None: ...

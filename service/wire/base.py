@@ -6,9 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
+from events.objects import (
+    Assistant,
+    File,
+    Message,
+    Run,
+    Step,
+    Thread,
+    Upload,
+    UploadPart,
+    VectorStore,
+    VectorStoreBatch,
+    VectorStoreFile,
+)
 from events.thread_commands import NewMessage
 from events.thread_events import ToolOutput
+from events.vector_store_events import Chunking
+from service.vectors.base import Found, Ranker
 
 Json = dict[str, Any]
 Deleted = Literal["assistant", "thread", "thread.message"]
@@ -96,6 +110,77 @@ class FileUse:
     purposes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FileToIndex:
+    """A file for a vector store."""
+
+    id: str
+    chunking: Chunking
+    attributes: Json
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """`expires_after` in days; `files` each once."""
+
+    name: str | None
+    description: str | None
+    metadata: dict[str, str]
+    expires_after: int | None
+    files: tuple[FileToIndex, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    files: tuple[FileToIndex, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """`filter` in the API's shape, for `service.vectors.filters`."""
+
+    queries: tuple[str, ...]
+    rewrite: bool
+    limit: int
+    filter: Json | None
+    ranker: Ranker
+    threshold: float
+
+
+class VectorStoreWire(Protocol):
+    """v2's own: vector stores. Parsing raises Rejected."""
+
+    def create(self, body: Any) -> StoreRequest: ...
+
+    def modify(self, body: Any) -> Json: ...
+
+    def add_file(self, body: Any) -> FileToIndex: ...
+
+    def change_attributes(self, body: Any) -> Json: ...
+
+    def create_batch(self, body: Any) -> BatchRequest: ...
+
+    def search(self, body: Any) -> SearchRequest: ...
+
+    def status_filter(self, asked: Mapping[str, str]) -> str | None: ...
+
+    def content_page(self, asked: Mapping[str, str]) -> int: ...
+
+    def store(self, store: VectorStore) -> Json: ...
+
+    def file(self, file: VectorStoreFile) -> Json: ...
+
+    def batch(self, batch: VectorStoreBatch) -> Json: ...
+
+    def found(self, found: Found) -> Json: ...
+
+    def content(self, texts: Sequence[str], next_page: int | None) -> Json: ...
+
+    def deleted(self, id: str) -> Json: ...
+
+    def deleted_file(self, id: str) -> Json: ...
+
+
 class Links(Protocol):
     """v1's own: files of assistants and messages as objects."""
 
@@ -114,8 +199,13 @@ class Wire(Protocol):
     @property
     def version(self) -> str: ...
 
+    @property
+    def searches_files(self) -> bool:
+        """Whether a file search looks through an assistant's file_ids, as v1's retrieval does."""
+        ...
+
     def create_assistant(self, body: Any) -> Json:
-        """The settings of AssistantCreated, all of them."""
+        """The settings of AssistantCreated, all of them; stores to be made in them are StoreRequests."""
         ...
 
     def modify_assistant(self, body: Any) -> Json:
@@ -148,6 +238,10 @@ class Wire(Protocol):
 
     def links(self) -> Links:
         """Raises Rejected where the version has none."""
+        ...
+
+    def vector_stores(self) -> VectorStoreWire | None:
+        """None where the version has none."""
         ...
 
     def page(self, query: Mapping[str, str]) -> Page: ...

@@ -21,6 +21,7 @@ MAX_CODE_FILES = 20
 MAX_V1_ASSISTANT_FILES = 20
 MAX_V1_MESSAGE_FILES = 10
 MAX_VECTOR_STORES = 1
+MAX_HELPER_FILES = 10_000
 MAX_FUNCTION_NAME = 64
 # Ours: the original tells none. They keep one request's cost within bounds.
 MAX_MODEL_NAME = 256

@@ -9,7 +9,7 @@ from pydantic import Field, Strict
 
 from events import upload as rules
 from events.errors import Rejected
-from events.file import FOR_IMAGES, FOR_TOOLS
+from events.file import FOR_IMAGES, FOR_STORES, FOR_TOOLS
 from events.objects import Assistant, File, Message, Upload, UploadPart
 from events.thread_commands import NewMessage
 from service.wire.base import (
@@ -178,6 +178,9 @@ def named_in(request: Json | ThreadRequest | NewMessage | RunRequest) -> Iterato
 def _resources(tool_resources: Mapping[str, Any]) -> Iterator[FileUse]:
     for file_id in tool_resources.get("code_interpreter", {}).get("file_ids", ()):
         yield FileUse(file_id, FOR_TOOLS)
+    for store in tool_resources.get("file_search", {}).get("vector_stores", ()):
+        for file in store.files:
+            yield FileUse(file.id, FOR_STORES)
 
 
 def _purpose(given: str) -> str:

@@ -7,15 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, Tag
 
-from events.errors import NotFound, Rejected
+from events.errors import Rejected
+from service.wire.base import FileToIndex, StoreRequest
+from service.wire.chunking import Strategy, chunking
 from service.wire.fields import (
     MAX_CODE_FILES,
+    MAX_HELPER_FILES,
     MAX_VECTOR_STORES,
     Flag,
     FreeObject,
     FunctionName,
     Identifier,
     Loose,
+    Metadata,
     Text,
     by_type,
 )
@@ -81,7 +85,9 @@ class CodeResources(Loose):
 
 
 class StoreHelper(Loose):
-    file_ids: list[Identifier] = Field(default_factory=list)
+    file_ids: Annotated[list[Identifier], Field(max_length=MAX_HELPER_FILES)] = Field(default_factory=list)
+    chunking_strategy: Strategy | None = None
+    metadata: Metadata | None = None
 
 
 class SearchResources(Loose):
@@ -112,19 +118,34 @@ def tools(asked: Iterable[AnyTool] | None) -> list[dict[str, Any]]:
 
 
 def tool_resources(asked: ToolResources | None) -> dict[str, Any]:
-    """The resources as they are kept. Raises NotFound, Rejected: there are no vector stores yet."""
+    """The resources as they are kept, but for `vector_stores` of file_search: StoreRequests, whose ids come when made.
+
+    Raises Rejected for stores by id and by the helper at once.
+    """
     kept: dict[str, Any] = {}
     if asked is None:
         return kept
     if asked.code_interpreter is not None:
         kept |= code_files(asked.code_interpreter.file_ids)
     if asked.file_search is not None:
-        for id in asked.file_search.vector_store_ids or ():
-            raise NotFound("vector store", id)
-        if asked.file_search.vector_stores:
-            raise Rejected("This Everthread server has no vector stores yet.", param="tool_resources.file_search")
-        kept["file_search"] = {"vector_store_ids": []}
+        kept["file_search"] = _stores(asked.file_search)
     return kept
+
+
+def _stores(asked: SearchResources) -> dict[str, Any]:
+    ids, helpers = asked.vector_store_ids or [], asked.vector_stores or []
+    if ids and helpers:
+        message = "Only one of 'vector_store_ids' and 'vector_stores' can be given."
+        raise Rejected(message, param="tool_resources.file_search")
+    if not helpers:
+        return {"vector_store_ids": ids}
+    return {"vector_stores": [_helper(helper) for helper in helpers]}
+
+
+def _helper(asked: StoreHelper) -> StoreRequest:
+    chunks = chunking(asked.chunking_strategy)
+    files = tuple(FileToIndex(id, chunks, {}) for id in dict.fromkeys(asked.file_ids))
+    return StoreRequest(None, None, asked.metadata or {}, None, files)
 
 
 def code_files(file_ids: Iterable[str]) -> dict[str, Any]:

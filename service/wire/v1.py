@@ -11,8 +11,9 @@ a "required" tool choice    "auto"
 an image's detail           nothing
 a file's expires_at         nothing
 
-And what v1 says is to v2: file_ids of an assistant are code_interpreter's files, those of a message attachments for
-code_interpreter and file_search, so that they are the thread's files too.
+And what v1 says is to v2: file_ids of an assistant are code_interpreter's files, and with `retrieval` among its tools
+in a vector store of the assistant's; those of a message are attachments for code_interpreter and file_search, so that
+they are the thread's files too and in the thread's vector store.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from events.objects import Assistant, File, Message, Run, Step, Thread
 from events.thread_commands import NewMessage
 from service.wire import messages, query, render, requests, steps
-from service.wire.base import FilesQuery, Json, Links, Page, RunRequest, ThreadRequest, Wire
+from service.wire.base import FilesQuery, Json, Links, Page, RunRequest, ThreadRequest, VectorStoreWire, Wire
 from service.wire.fields import MAX_FILES_PAGE
 from service.wire.files import FileLinks
 from service.wire.requests import parsed
@@ -37,6 +38,7 @@ class V1(V2):
     """v2's ways where v1 has the same; the rest is here."""
 
     version = "v1"
+    searches_files = True
 
     def create_assistant(self, body: Any) -> Json:
         return _settings(parsed(requests.AssistantV1, body))
@@ -67,6 +69,9 @@ class V1(V2):
 
     def links(self) -> Links:
         return FileLinks()
+
+    def vector_stores(self) -> VectorStoreWire | None:
+        return None
 
     def files_page(self, query_: Mapping[str, str]) -> FilesQuery:
         """v1 has no pages of files: it lists them all, up to the longest page there is."""

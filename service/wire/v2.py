@@ -21,11 +21,13 @@ from service.wire.base import (
     ThreadRequest,
     ToolOutputsRequest,
     UploadRequest,
+    VectorStoreWire,
     Wire,
 )
 from service.wire.fields import MAX_FILES_PAGE
 from service.wire.requests import parsed
 from service.wire.tools import tool_resources, tools
+from service.wire.vector_stores import STORES
 
 # What assistants and runs have where nothing is said (BEHAVIOUR.md, "Defaults").
 DEFAULTS: Json = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
@@ -33,6 +35,7 @@ DEFAULTS: Json = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
 
 class V2:
     version = "v2"
+    searches_files = False
 
     def create_assistant(self, body: Any) -> Json:
         return _settings(parsed(requests.Assistant, body))
@@ -88,6 +91,9 @@ class V2:
             " or use tool_resources and attachments."
         )
         raise Rejected(message, code="invalid_beta")
+
+    def vector_stores(self) -> VectorStoreWire | None:
+        return STORES
 
     def page(self, query_: Mapping[str, str]) -> Page:
         return query.page(query_)

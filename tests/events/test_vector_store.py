@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from events import vector_store_events as e
-from events.errors import FileNotFound, NotFound, Rejected, StaleJob
+from events.errors import NotFound, Rejected, StaleJob, StoreFileNotFound
 from events.ids import hex_id_of, new_hex_id
 from events.store import record
 from events.vector_store import FILES_PER_EVENT, MAX_ATTEMPTS, USE_EVERY, decide, expired
@@ -90,9 +90,9 @@ def test_what_is_not_there_is_not_found() -> None:
         with pytest.raises(NotFound, match="No vector store found with id 'vs_1'"):
             decide(a_store(CREATE, DeleteStore()), command, T0)
     assert decide(a_store(), UseStore(), T0) == []
-    with pytest.raises(FileNotFound):
+    with pytest.raises(StoreFileNotFound):
         decide(a_store(CREATE), RemoveFile("file-1", None), T0)
-    with pytest.raises(FileNotFound):
+    with pytest.raises(StoreFileNotFound):
         decide(a_store(CREATE), ChangeAttributes("file-1", None, {}), T0)
     with pytest.raises(NotFound, match="No vector store file batch found with id 'vsfb_1'"):
         decide(a_store(CREATE), CancelBatch("vsfb_1", None), T0)

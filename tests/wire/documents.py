@@ -31,6 +31,8 @@ NULL: list[tuple[str, str, str]] = [
     ("v1", "OpenAIFile", "status_details"),  # recorded
     ("v2", "OpenAIFile", "status_details"),
     ("v2", "OpenAIFile", "expires_at"),
+    ("v2", "VectorStoreObject", "name"),
+    ("v2", "VectorStoreObject", "expires_after"),
 ]
 # Values that the document does not list: version, schema, path to the enum, value. A run whose reply was filtered is no
 # token limit's work, and saying so would mislead (ours).
@@ -42,6 +44,7 @@ SAID: list[tuple[str, str, tuple[str, ...], str]] = [
     # One error of the service names all purposes; files are the same whichever version asks.
     *(("v1", "OpenAIFile", _PURPOSE, purpose) for purpose in ("batch", "batch_output", "user_data", "vision", "evals")),
     ("v2", "OpenAIFile", _PURPOSE, "evals"),
+    ("v2", "VectorStoreFileBatchObject", ("properties", "object", "enum"), "vector_store.file_batch"),  # recorded
 ]
 # v2's messages over REST say nothing of how they ended.
 OVER_REST = {"status", "incomplete_details", "completed_at", "incomplete_at"}

@@ -14,7 +14,7 @@ import orjson
 
 RECORDINGS = Path(__file__).parent / "spec" / "recordings"
 _ID = re.compile(
-    r"\b(?:(?:asst|thread|msg|run|step|call)_[A-Za-z0-9]{24}|file-[A-Za-z0-9]{22}|(?:upload|part)_[0-9a-f]{32})\b"
+    r"\b(?:(?:asst|thread|msg|run|step|call)_[A-Za-z0-9]{24}|file-[A-Za-z0-9]{22}|(?:upload|part|vs|vsfb|vsfb_ibj)_[0-9a-f]{32})\b"
 )
 
 

@@ -31,7 +31,7 @@ NOT_HERE = {
     "file_search_streaming_works": "needs file_search, which has no machinery yet",
     "file_search_works": "needs file_search, which has no machinery yet",
     **dict.fromkeys(FILES, "in test_file_recordings.py"),
-    **{path.stem: "vector stores are not there yet" for path in RECORDINGS.glob("vector_stores_*.json")},
+    **{path.stem: "in test_vector_store_recordings.py" for path in RECORDINGS.glob("vector_stores_*.json")},
 }
 # A run's recorded status → those that a faster server may show instead.
 FASTER = {"queued": {"queued", "in_progress"}}

@@ -24,6 +24,7 @@ MORE: list[tuple[str, str, set[str]]] = [
     ("v2", "FileSearchRankingOptions", {"hybrid_search"}),  # recorded
     ("v2", "RunCompletionUsage", {"prompt_token_details", "completion_tokens_details"}),  # recorded
     ("v2", "RunStepCompletionUsage", {"prompt_token_details", "completion_tokens_details"}),  # recorded
+    ("v2", "VectorStoreObject", {"description"}),  # recorded
 ]
 # Values beyond the document's: (schema, property, property of that, value), in both versions.
 VALUES: list[tuple[str, str, str, str]] = [
@@ -48,6 +49,13 @@ _KINDS = {
     "thread.message.file": "MessageFileObject",
     "upload": "Upload",
     "upload.part": "UploadPart",
+    "vector_store": "VectorStoreObject",
+    "vector_store.deleted": "DeleteVectorStoreResponse",
+    "vector_store.file": "VectorStoreFileObject",
+    "vector_store.file.deleted": "DeleteVectorStoreFileResponse",
+    "vector_store.file_batch": "VectorStoreFileBatchObject",
+    "vector_store.search_results.page": "VectorStoreSearchResultsPage",
+    "vector_store.file_content.page": "VectorStoreFileContentResponse",
 }
 # Where an object's own name is not its kind's.
 _CALLED = {"file.deleted": "file"}
@@ -63,6 +71,11 @@ _ANSWERS: list[tuple[str, str]] = [
     (r"/threads/[^/]+/messages/[^/]+/files(/[^/]+)?", "thread.message.file"),
     (r"/uploads(/[^/]+/(complete|cancel))?", "upload"),
     (r"/uploads/[^/]+/parts", "upload.part"),
+    (r"/vector_stores(/[^/]+)?", "vector_store"),
+    (r"/vector_stores/[^/]+(/file_batches/[^/]+)?/files(/[^/]+)?", "vector_store.file"),
+    (r"/vector_stores/[^/]+/file_batches(/[^/]+(/cancel)?)?", "vector_store.file_batch"),
+    (r"/vector_stores/[^/]+/search", "vector_store.search_results.page"),
+    (r"/vector_stores/[^/]+/files/[^/]+/content", "vector_store.file_content.page"),
 ]
 LIST_KEYS = ["object", "data", "first_id", "last_id", "has_more"]
 ERROR_KEYS = ["message", "type", "param", "code"]

@@ -1,0 +1,162 @@
+"""/vector_stores/{vector_store_id}/files and …/file_batches"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from events.errors import Rejected
+from events.event import now
+from events.ids import new_hex_id
+from events.objects import VectorStoreFile
+from events.vector_store_commands import (
+    AddFiles,
+    CancelBatch,
+    ChangeAttributes,
+    CreateBatch,
+    NewFile,
+    RemoveFile,
+)
+from projections import vector_store_batches as batches
+from projections import vector_store_files as files
+from service.database import Connection
+from service.http.deps import deps, origin
+from service.http.frame import answer, json_body
+from service.http.pages import cursor, listing
+from service.http.vector_stores import found_store, stores_wire, to_index
+from service.write import Ask
+
+# Chunks in one page of a file's content.
+CONTENT_PAGE = 5_000
+
+
+async def add(request: web.Request) -> web.Response:
+    asked = stores_wire(request).add_file(await json_body(request))
+    await found_store(request)
+    command = adding(request, _store_id(request), await to_index(request, [asked]))
+    await deps(request).writer.vector_store(origin(request), _store_id(request), command)
+    return await _shown(request, asked.id)
+
+
+async def get(request: web.Request) -> web.Response:
+    return await _shown(request, request.match_info["file_id"])
+
+
+async def change_attributes(request: web.Request) -> web.Response:
+    attributes = stores_wire(request).change_attributes(await json_body(request))
+    store_id, file_id = _store_id(request), (await _found(request)).id
+
+    async def command(db: Connection) -> ChangeAttributes:
+        return ChangeAttributes(file_id, await files.fact(db, store_id, file_id), attributes)
+
+    await deps(request).writer.vector_store(origin(request), store_id, command)
+    return await _shown(request, file_id)
+
+
+async def remove(request: web.Request) -> web.Response:
+    """The File itself stays."""
+    shown, store_id, file_id = stores_wire(request), _store_id(request), request.match_info["file_id"]
+
+    async def command(db: Connection) -> RemoveFile:
+        return RemoveFile(file_id, await files.fact(db, store_id, file_id))
+
+    await deps(request).writer.vector_store(origin(request), store_id, command)
+    return answer(shown.deleted_file(file_id))
+
+
+async def content(request: web.Request) -> web.Response:
+    shown = stores_wire(request)
+    after = shown.content_page(request.query)
+    file = await _found(request)
+    if file.status != "completed":
+        raise Rejected(f"File {file.id} is {file.status}: its content can be read once it is completed.")
+    texts = await deps(request).searcher.content(_store_id(request), file.id, after=after, limit=CONTENT_PAGE + 1)
+    more = len(texts) > CONTENT_PAGE
+    return answer(shown.content(texts[:CONTENT_PAGE], after + CONTENT_PAGE if more else None))
+
+
+async def page(request: web.Request) -> web.Response:
+    return await _page(request, None)
+
+
+async def create_batch(request: web.Request) -> web.Response:
+    asked = stores_wire(request).create_batch(await json_body(request))
+    await found_store(request)
+    store_id, batch_id, limit = _store_id(request), new_hex_id("vsfb"), deps(request).max_store_files
+    new = await to_index(request, asked.files)
+
+    async def command(db: Connection) -> CreateBatch:
+        return CreateBatch(batch_id, new, await files.facts(db, store_id, _ids(new)), limit)
+
+    await deps(request).writer.vector_store(origin(request), store_id, command)
+    return await _shown_batch(request, batch_id)
+
+
+async def get_batch(request: web.Request) -> web.Response:
+    return await _shown_batch(request, request.match_info["batch_id"])
+
+
+async def cancel_batch(request: web.Request) -> web.Response:
+    store_id, batch_id = _store_id(request), request.match_info["batch_id"]
+    stores_wire(request)
+
+    async def command(db: Connection) -> CancelBatch:
+        fact = await batches.fact(db, origin(request).project_id, store_id, batch_id)
+        return CancelBatch(batch_id, fact)
+
+    await deps(request).writer.vector_store(origin(request), store_id, command)
+    return await _shown_batch(request, batch_id)
+
+
+async def batch_page(request: web.Request) -> web.Response:
+    return await _page(request, request.match_info["batch_id"])
+
+
+def adding(request: web.Request, store_id: str, new: Sequence[NewFile]) -> Ask[AddFiles]:
+    """The command that adds the files to the store."""
+    limit = deps(request).max_store_files
+
+    async def command(db: Connection) -> AddFiles:
+        return AddFiles(new, await files.facts(db, store_id, _ids(new)), limit)
+
+    return command
+
+
+async def _page(request: web.Request, batch_id: str | None) -> web.Response:
+    shown, project_id, store_id = stores_wire(request), origin(request).project_id, _store_id(request)
+    status, asked = shown.status_filter(request.query), cursor(request)
+    await found_store(request)
+    async with deps(request).pool.acquire() as db:
+        if batch_id is not None:
+            await batches.get(db, project_id, store_id, batch_id)
+        found = await files.page(db, project_id, store_id, asked, now(), status=status, batch_id=batch_id)
+    return listing(request, found, shown.file)
+
+
+async def _found(request: web.Request, file_id: str | None = None) -> VectorStoreFile:
+    """The file of the path, in the store of the path. Raises NotFound for the store where that is what is missing."""
+    await found_store(request)
+    wanted = file_id or request.match_info["file_id"]
+    async with deps(request).pool.acquire() as db:
+        return await files.get(db, origin(request).project_id, _store_id(request), wanted, now())
+
+
+async def _shown(request: web.Request, file_id: str) -> web.Response:
+    return answer(stores_wire(request).file(await _found(request, file_id)))
+
+
+async def _shown_batch(request: web.Request, batch_id: str) -> web.Response:
+    shown = stores_wire(request)
+    await found_store(request)
+    async with deps(request).pool.acquire() as db:
+        found = await batches.get(db, origin(request).project_id, _store_id(request), batch_id)
+    return answer(shown.batch(found))
+
+
+def _store_id(request: web.Request) -> str:
+    return request.match_info["vector_store_id"]
+
+
+def _ids(new: Sequence[NewFile]) -> list[str]:
+    return [file.file_id for file in new]

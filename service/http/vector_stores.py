@@ -1,0 +1,126 @@
+"""/vector_stores"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from events.errors import Rejected
+from events.event import now
+from events.file import FOR_STORES, usable
+from events.ids import new_hex_id
+from events.objects import VectorStore
+from events.vector_store_commands import CreateStore, DeleteStore, ModifyStore, NewFile
+from projections import files
+from projections import vector_stores as stores
+from service.http.deps import deps, origin, wire
+from service.http.errors import ApiError
+from service.http.frame import answer, json_body
+from service.http.pages import cursor, listing
+from service.stores import use
+from service.vectors.base import SearchFailed, StoreRef
+from service.vectors.filters import jsonpath
+from service.wire.base import FileToIndex, StoreRequest, VectorStoreWire
+
+
+async def create(request: web.Request) -> web.Response:
+    asked = stores_wire(request).create(await json_body(request))
+    store_id = new_hex_id("vs")
+    await deps(request).writer.vector_store(origin(request), store_id, await creation(request, asked))
+    return await _shown(request, store_id)
+
+
+async def get(request: web.Request) -> web.Response:
+    return await _shown(request, request.match_info["vector_store_id"])
+
+
+async def modify(request: web.Request) -> web.Response:
+    changes = stores_wire(request).modify(await json_body(request))
+    store_id = request.match_info["vector_store_id"]
+    await deps(request).writer.vector_store(origin(request), store_id, ModifyStore(changes))
+    return await _shown(request, store_id)
+
+
+async def delete(request: web.Request) -> web.Response:
+    shown, store_id = stores_wire(request), request.match_info["vector_store_id"]
+    await deps(request).writer.vector_store(origin(request), store_id, DeleteStore())
+    return answer(shown.deleted(store_id))
+
+
+async def page(request: web.Request) -> web.Response:
+    shown = stores_wire(request)
+    async with deps(request).pool.acquire() as db:
+        found = await stores.page(db, origin(request).project_id, cursor(request), now())
+    return listing(request, found, shown.store)
+
+
+async def search(request: web.Request) -> web.Response:
+    asked = stores_wire(request).search(await json_body(request))
+    store = await found_store(request)
+    if store.expired:
+        raise Rejected(f"Vector store {store.id} is expired.")
+    try:
+        found = await deps(request).searcher.search(
+            [StoreRef(store.id, store.embedding_model)],
+            asked.queries,
+            limit=asked.limit,
+            threshold=asked.threshold,
+            where=jsonpath(asked.filter) if asked.filter is not None else None,
+            ranker=asked.ranker,
+            rewrite=asked.rewrite,
+        )
+    except SearchFailed as error:
+        raise ApiError(503, error.message) from None
+    await use(deps(request).writer, origin(request), [store])
+    return answer(stores_wire(request).found(found))
+
+
+def stores_wire(request: web.Request) -> VectorStoreWire:
+    """Raises HTTPNotFound where the version of the API has no vector stores."""
+    found = wire(request).vector_stores()
+    if found is None:
+        raise web.HTTPNotFound
+    return found
+
+
+async def found_store(request: web.Request) -> VectorStore:
+    """The store of the request's path. Raises NotFound."""
+    async with deps(request).pool.acquire() as db:
+        return await stores.get(db, origin(request).project_id, request.match_info["vector_store_id"], now())
+
+
+async def creation(request: web.Request, asked: StoreRequest, *, expires_after: int | None = None) -> CreateStore:
+    """The command for a store as it was asked for; `expires_after`, in days, where it does not say.
+
+    Raises FileNotFound, Rejected.
+    """
+    return CreateStore(
+        name=asked.name,
+        description=asked.description,
+        metadata=asked.metadata,
+        expires_after=expires_after if asked.expires_after is None else asked.expires_after,
+        embedding_model=deps(request).embedding_model,
+        files=await to_index(request, asked.files),
+    )
+
+
+async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[NewFile]:
+    """Files as stores take them. Raises FileNotFound for one that is not there, Rejected for one of no fit purpose."""
+    if not asked:
+        return []
+    at = now()
+    async with deps(request).pool.acquire() as db:
+        there = await files.some(db, origin(request).project_id, {file.id for file in asked}, at)
+    for file in asked:
+        usable(there.get(file.id), file.id, FOR_STORES, at)
+    return [
+        NewFile(file.id, there[file.id].filename, there[file.id].bytes, file.attributes, file.chunking)
+        for file in asked
+    ]
+
+
+async def _shown(request: web.Request, store_id: str) -> web.Response:
+    async with deps(request).pool.acquire() as db:
+        found = await stores.get(db, origin(request).project_id, store_id, now())
+    return answer(stores_wire(request).store(found))

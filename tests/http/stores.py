@@ -1,0 +1,44 @@
+"""Short ways to vector stores and what is in them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tests.client import Client
+from tests.fake_vectors import WAIT_S
+from tests.http.files import upload
+
+POLL = 0.005
+
+
+async def file_named(client: Client, name: str, content: str = "Some text.") -> str:
+    """The id of a new file; its name says what the fake indexer does with it."""
+    made = await upload(client, content.encode(), filename=f'filename="{name}"')
+    return str(made["id"])
+
+
+async def store_with(client: Client, *names: str, **settings: Any) -> Any:
+    """A store with new files of these names, as it is once all are indexed."""
+    ids = [await file_named(client, name) for name in names]
+    made = await client.post("/vector_stores", {"file_ids": ids, **settings})
+    return await settled(client, made["id"])
+
+
+async def settled(client: Client, store_id: str) -> Any:
+    """The store once none of its files is in progress."""
+    async with asyncio.timeout(WAIT_S):
+        while (found := await client.get(f"/vector_stores/{store_id}"))["status"] == "in_progress":
+            await asyncio.sleep(POLL)
+        return found
+
+
+async def files_of(client: Client, store_id: str, **query: str) -> dict[str, Any]:
+    """The store's files by id, newest first."""
+    page = await client.get(f"/vector_stores/{store_id}/files", limit="100", **query)
+    return {file["id"]: file for file in page["data"]}
+
+
+async def searched(client: Client, store_id: str, query: str | list[str], **settings: Any) -> list[Any]:
+    found = await client.post(f"/vector_stores/{store_id}/search", {"query": query, **settings})
+    return list(found["data"])
