@@ -74,6 +74,12 @@ async def overdue(db: Connection, at: datetime, limit: int) -> list[Overdue]:
     return [Overdue(row["id"], row["project_id"]) for row in rows]
 
 
+async def in_progress(db: Connection) -> int:
+    """Files of all projects that are being indexed or wait for it."""
+    found: int = await db.fetchval(_SQL["in_progress"])
+    return found
+
+
 async def _apply(db: Connection, recorded: Recorded[Any]) -> None:
     id = recorded.stream_id
     match recorded.event:

@@ -93,6 +93,7 @@ async def serve(
         feed, direct_url = Feed(), direct.get_secret_value() if direct else database_url
         metrics, traces = Metrics(), await _traces(stack, feed)
         feed.listen(metrics)
+        feed.listen_to_stores(metrics)
         keys, limits = Keys(pool, api_key), Limits(pool)
         feed.listen(limits)
         writer, confinement = Writer(pool, feed), Confinement(settings.sandbox_dir)

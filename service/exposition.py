@@ -32,9 +32,11 @@ class Sandboxes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """What is not counted but looked at. `active` holds the runs of all processes by status; None: no answer."""
+    """What is not counted but looked at. `active` holds the runs of all processes by status, `indexing` the number of
+    files to index of all processes; None: no answer."""
 
     active: Mapping[str, int] | None
+    indexing: int | None
     pool_size: int
     pool_idle: int
     pool_max: int
@@ -50,6 +52,7 @@ class _Collector:
         yield from self._http()
         yield from self._runs()
         yield from self._model()
+        yield from self._files()
         yield from self._database()
         if self._now.sandboxes is not None:
             yield from _sandboxes(self._now.sandboxes)
@@ -105,6 +108,18 @@ class _Collector:
         for kind, count in self._metrics.tokens.items():
             tokens.add_metric((kind,), count)
         yield tokens
+
+    def _files(self) -> Iterator[Metric]:
+        ended = CounterMetricFamily("everthread_indexed_files", "Files of vector stores indexed", labels=("outcome",))
+        for outcome, count in self._metrics.indexed.items():
+            ended.add_metric((outcome,), count)
+        yield ended
+        yield CounterMetricFamily("everthread_indexed_chunks", "Chunks of files indexed", self._metrics.chunks)
+        bounds, total = _buckets(self._metrics.indexing_seconds)
+        yield HistogramMetricFamily("everthread_indexing_seconds", "Time of an attempt at indexing", bounds, total)
+        if self._now.indexing is not None:
+            what = "Files of vector stores of all processes that are being indexed or wait for it"
+            yield GaugeMetricFamily("everthread_files_in_progress", what, self._now.indexing)
 
     def _database(self) -> Iterator[Metric]:
         now = self._now

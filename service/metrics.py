@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from events import thread_events as e
+from events import vector_store_events as v
 from events.event import Recorded
 from events.run_table import TERMINAL, RunStatus
 from events.thread_state import ThreadState
@@ -87,9 +88,13 @@ class Metrics:
         self.tokens: defaultdict[str, int] = defaultdict(int)
         self.tool_calls: defaultdict[str, int] = defaultdict(int)
         self.tool_call_seconds = Histogram()
+        self.indexed: defaultdict[str, int] = defaultdict(int)
+        self.indexing_seconds = Histogram()
+        self.chunks = 0
         self._statuses = Followed()
         self._calls = Followed()
         self._tool_calls = Followed()
+        self._indexing = Followed()
 
     def served(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered, and its stream has ended where it had one."""
@@ -112,8 +117,28 @@ class Metrics:
             elif kind is e.ToolCallStopped:
                 self._used(entry.event.run_id, "stopped", entry.at)
 
-    def woken(self, thread_id: str) -> None:
+    def stored(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
+        """Attempts at indexing that ended: how, and how long they took."""
+        for entry in recorded:
+            match entry.event:
+                case v.IndexingStarted(job=job):
+                    self._indexing.began(f"{store_id} {job}", "in_progress", entry.at)
+                case v.IndexingFinished(job=job, chunks=chunks):
+                    self.chunks += chunks
+                    self._indexed(f"{store_id} {job}", "completed", entry.at)
+                case v.IndexingFailed(job=job):
+                    self._indexed(f"{store_id} {job}", "failed", entry.at)
+                case _:
+                    pass
+
+    def woken(self, id: str) -> None:
         """Whoever appended it counts it."""
+
+    def _indexed(self, key: str, outcome: str, at: datetime) -> None:
+        self.indexed[outcome] += 1
+        began = self._indexing.ended(key)
+        if began is not None:
+            self.indexing_seconds.observe((at - began[1]).total_seconds())
 
     def _moved(self, run_id: str, status: RunStatus, at: datetime) -> None:
         self.runs[status] += 1

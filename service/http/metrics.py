@@ -9,7 +9,7 @@ import ipaddress
 import structlog
 from aiohttp import hdrs, web
 
-from projections import runs
+from projections import runs, vector_stores
 from service.database import DATABASE_ERRORS
 from service.http.deps import deps
 
@@ -27,7 +27,7 @@ async def metrics(request: web.Request) -> web.Response:
 
     pool = deps(request).pool
     sizes = (pool.get_size(), pool.get_idle_size(), pool.get_max_size())
-    now = exposition.Now(await _active(request), *sizes, deps(request).sandboxes())
+    now = exposition.Now(*await _looked(request), *sizes, deps(request).sandboxes())
     body = exposition.render(deps(request).metrics, now)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: exposition.CONTENT_TYPE})
 
@@ -55,10 +55,11 @@ def _local(request: web.Request) -> bool:
         return False
 
 
-async def _active(request: web.Request) -> dict[str, int] | None:
+async def _looked(request: web.Request) -> tuple[dict[str, int] | None, int | None]:
+    """Active runs by status, and files to index; of all processes."""
     try:
         async with asyncio.timeout(DATABASE_S), deps(request).pool.acquire() as db:
-            return await runs.active(db)
+            return await runs.active(db), await vector_stores.in_progress(db)
     except (TimeoutError, *DATABASE_ERRORS) as error:
         log.warning("no count of runs", error=type(error).__name__)
-        return None
+        return None, None

@@ -79,3 +79,6 @@ SELECT store_id AS id, project_id FROM vector_stores
 WHERE NOT deleted AND expires_at <= $1
 ORDER BY expires_at
 LIMIT $2;
+
+-- name: in_progress (a declared fan-out: the counts for Prometheus)
+SELECT coalesce(sum(in_progress), 0)::bigint FROM vector_stores WHERE in_progress > 0;

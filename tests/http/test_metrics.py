@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from service.http import metrics as endpoint
 from service.metrics import BUCKETS, Histogram, Metrics
 from tests.client import KEY, Client
 from tests.conftest import StartServer
+from tests.fake_vectors import WAIT_S, FakeVectors
 from tests.http.helpers import assistant_with, run_of, thread_with
+from tests.http.stores import file_named, settled
 from tests.scripted import ScriptedServer, calls, errors, says
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
@@ -57,6 +60,20 @@ async def test_a_runs_life_is_counted(client: Client, model: ScriptedServer) -> 
     assert value(seen, "database_up") == 1
     assert (value(seen, "database_connections_max") or 0) >= 1
     assert ("process_resident_memory_bytes", frozenset[tuple[str, str]]()) in seen
+
+
+async def test_indexing_is_counted(client: Client, vectors: FakeVectors) -> None:
+    ids = [await file_named(client, name) for name in ("a.txt", "bad.txt", "slow.txt")]
+    store = await client.post("/vector_stores", {"file_ids": ids})
+    async with asyncio.timeout(WAIT_S):
+        while value(seen := await scraped(client), "files_in_progress") != 1:
+            await asyncio.sleep(0.005)
+    assert (value(seen, "indexed_files_total", outcome="completed"), value(seen, "indexed_chunks_total")) == (1, 1)
+    assert value(seen, "indexed_files_total", outcome="failed") == 1
+    vectors.release()
+    await settled(client, store["id"])
+    seen = await scraped(client)
+    assert (value(seen, "files_in_progress"), value(seen, "indexing_seconds_count")) == (0, 3)
 
 
 async def test_open_streams(client: Client, model: ScriptedServer) -> None:

@@ -19,6 +19,7 @@ from service.http.passthrough import PASSED
 from service.http.routes import ROUTES
 from tests.client import KEY, V1, V2, Client
 from tests.http.helpers import assistant_with, thread_with
+from tests.http.stores import file_named, settled
 from tests.scripted import ScriptedServer, calls, cut, errors, says
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
@@ -106,6 +107,34 @@ async def test_answers_are_what_it_says(document: Any, client: Client, model: Sc
     error = (await client.call("GET", at)).body
     schema = {**document["components"]["schemas"]["Error"], "components": document["components"]}
     assert Draft202012Validator(schema).is_valid(error)
+
+
+async def test_answers_about_vector_stores(document: Any, client: Client) -> None:
+    document, one = strict(document), "/v1/vector_stores/{vector_store_id}"
+    ids = [await file_named(client, name) for name in ("a.txt", "bad.txt")]
+    asked: dict[str, Any] = {"file_ids": ids, "expires_after": {"anchor": "last_active_at", "days": 1}}
+    check(document, "POST /v1/vector_stores", True, asked)
+    made = await client.post("/vector_stores", asked)
+    check(document, "POST /v1/vector_stores", False, made)
+    at = f"/vector_stores/{made['id']}"
+    check(document, f"GET {one}", False, await settled(client, made["id"]))
+    check(document, "GET /v1/vector_stores", False, await client.get("/vector_stores"))
+    check(document, f"GET {one}/files", False, await client.get(f"{at}/files"))
+    batch: dict[str, Any] = {"files": [{"file_id": ids[0], "attributes": {"a": 1, "b": "x", "c": True, "d": 1.5}}]}
+    check(document, f"POST {one}/file_batches", True, batch)
+    check(document, f"POST {one}/file_batches", False, await client.post(f"{at}/file_batches", batch))
+    await settled(client, made["id"])
+    near = {
+        "type": "or",
+        "filters": [{"type": "lt", "key": "a", "value": 2}, {"type": "in", "key": "b", "value": ["x"]}],
+    }
+    search = {"query": ["some"], "filters": near, "ranking_options": {"ranker": "none"}}
+    check(document, f"POST {one}/search", True, search)
+    found = await client.post(f"{at}/search", search)
+    assert found["data"]
+    check(document, f"POST {one}/search", False, found)
+    check(document, f"GET {one}/files/{{file_id}}/content", False, await client.get(f"{at}/files/{ids[0]}/content"))
+    check(document, f"DELETE {one}", False, await client.delete(at))
 
 
 def test_schemas_admit_their_samples_and_no_more() -> None:

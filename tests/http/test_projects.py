@@ -20,10 +20,21 @@ from service.http.routes import ROUTES
 from tests.client import V1, Client
 from tests.http.files import BOUNDARY, form
 from tests.http.keys import as_key, writer
+from tests.http.stores import settled
 from tests.scripted import ScriptedServer, calls
 
 WEATHER = {"type": "function", "function": {"name": "weather"}}
-IDS = {"assistant_id", "thread_id", "message_id", "run_id", "step_id", "file_id", "upload_id"}
+IDS = {
+    "assistant_id",
+    "thread_id",
+    "message_id",
+    "run_id",
+    "step_id",
+    "file_id",
+    "upload_id",
+    "vector_store_id",
+    "batch_id",
+}
 # Bodies that are good but for the ids; {…} stands for the other project's. All others are {}.
 BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/assistants/{assistant_id}/files": {"file_id": "{file_id}"},
@@ -33,6 +44,10 @@ BODIES: dict[str, dict[str, Any]] = {
         "tool_outputs": [{"tool_call_id": "call_1", "output": "x"}]
     },
     "POST /v1/uploads/{upload_id}/complete": {"part_ids": ["{part_id}"]},
+    "POST /v1/vector_stores/{vector_store_id}/search": {"query": "text"},
+    "POST /v1/vector_stores/{vector_store_id}/files": {"file_id": "{file_id}"},
+    "POST /v1/vector_stores/{vector_store_id}/files/{file_id}": {"attributes": {}},
+    "POST /v1/vector_stores/{vector_store_id}/file_batches": {"file_ids": ["{file_id}"]},
 }
 FORMS = {"POST /v1/uploads/{upload_id}/parts"}
 ADDRESSED = [route for route in ROUTES if "{" in route.path]
@@ -69,7 +84,12 @@ async def everything(client: Client, model: ScriptedServer) -> dict[str, str]:
     about = {"filename": "a.txt", "purpose": "assistants", "bytes": 6, "mime_type": "text/plain"}
     upload = await client.post("/uploads", about)
     part = await _send(client, f"/uploads/{upload['id']}/parts", form(fields=(), name="data"))
+    store = await client.post("/vector_stores", {})
+    batch = await client.post(f"/vector_stores/{store['id']}/file_batches", {"file_ids": [file_id]})
+    await settled(client, store["id"])
     return {
+        "vector_store_id": store["id"],
+        "batch_id": batch["id"],
         "assistant_id": assistant["id"],
         "thread_id": thread["id"],
         "message_id": message["id"],
@@ -110,7 +130,8 @@ async def asked(client: Client, route: web.RouteDef, path_ids: dict[str, str], i
     body = form(fields=(), name="data") if named(route) in FORMS else None
     if body is None and route.method == "POST":
         body = orjson.dumps(filled(BODIES.get(named(route), {}), ids))
-    v1_only = route.path.endswith(("/files", "/files/{file_id}")) and route.path.count("/") > 3
+    linked = route.path.endswith(("/files", "/files/{file_id}")) and route.path.count("/") > 3
+    v1_only = linked and not route.path.startswith("/v1/vector_stores/")
     beta = V1 if v1_only else None
     return await raw_answer(
         client, route.method, route.path.format(**path_ids), body, multipart=named(route) in FORMS, beta=beta
@@ -157,6 +178,13 @@ async def test_lists_hold_only_ones_own(both: Both) -> None:
 
 THREAD = "/threads/{their_thread_id}"
 FILE = {"code_interpreter": {"file_ids": ["{file_id}"]}}
+STORE = {"file_search": {"vector_store_ids": ["{vector_store_id}"]}}
+MADE = {"file_search": {"vector_stores": [{"file_ids": ["{file_id}"]}]}}
+SEARCHED = {
+    "role": "user",
+    "content": "Hi",
+    "attachments": [{"file_id": "{file_id}", "tools": [{"type": "file_search"}]}],
+}
 ATTACHED = {
     "role": "user",
     "content": "Hi",
@@ -186,6 +214,21 @@ SEEN = {"role": "user", "content": [{"type": "image_file", "image_file": {"file_
         ("/threads/runs", {"assistant_id": "{assistant_id}", "stream": True}),
         ("/threads/runs", {"assistant_id": "{their_assistant_id}", "thread": {"messages": [ATTACHED]}}),
         ("/threads/runs", {"assistant_id": "{their_assistant_id}", "tool_resources": FILE}),
+        ("/assistants", {"model": "gpt-4o", "tool_resources": STORE}),
+        ("/assistants", {"model": "gpt-4o", "tool_resources": MADE}),
+        ("/assistants/{their_assistant_id}", {"tool_resources": STORE}),
+        ("/threads", {"tool_resources": STORE}),
+        ("/threads", {"tool_resources": MADE}),
+        ("/threads", {"messages": [SEARCHED]}),
+        (THREAD, {"tool_resources": STORE}),
+        ("/threads/{their_other_thread_id}/messages", SEARCHED),
+        ("/threads/runs", {"assistant_id": "{their_assistant_id}", "tool_resources": STORE}),
+        ("/vector_stores", {"file_ids": ["{file_id}"]}),
+        ("/vector_stores/{their_vector_store_id}/files", {"file_id": "{file_id}"}),
+        ("/vector_stores/{their_vector_store_id}/file_batches", {"file_ids": ["{file_id}"]}),
+        ("/vector_stores/{their_vector_store_id}/file_batches", {"files": [{"file_id": "{file_id}"}]}),
+        ("/vector_stores?after={vector_store_id}", None),
+        ("/vector_stores/{their_vector_store_id}/files?after={file_id}", None),
         ("/assistants?after={assistant_id}", None),
         ("/files?after={file_id}", None),
         (THREAD + "/messages?after={message_id}", None),

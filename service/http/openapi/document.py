@@ -16,6 +16,7 @@ from service.http.openapi.operations import OPERATIONS, Model, Operation
 from service.wire.fields import DEFAULT_PAGE, MAX_METADATA_VALUE, MAX_PAGE
 from service.wire.files import PURPOSES
 from service.wire.query import CONTENT, ORDERS
+from service.wire.vector_stores import STATUSES
 
 Json = dict[str, Any]
 _REF = "#/components/schemas/"
@@ -141,6 +142,10 @@ def _in_query(told: Operation) -> list[Json]:
         found["purpose"] = {"type": "string"}
     if "run_id" in told.query:
         found["run_id"] = {"type": "string"}
+    if "status" in told.query:
+        found["filter"] = {"enum": list(STATUSES)}
+    if "content" in told.query:
+        found["page"] = {"type": "string"}
     if "include" in told.query:
         found["include[]"] = {"type": "array", "items": {"enum": [CONTENT]}}
     found |= {name: {"type": "string"} for name in ("token", "last_event_id") if name in told.query}

@@ -11,9 +11,10 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from service.wire import access, files, messages, requests
+from service.wire import vector_stores as stores
 
 Model = type[BaseModel]
-Query = Literal["page", "files", "run_id", "include", "filters", "token", "last_event_id"]
+Query = Literal["page", "files", "run_id", "include", "filters", "token", "last_event_id", "status", "content"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,51 @@ _CHAT: dict[str, Any] = {
 _V1: tuple[Literal["v2", "v1"], ...] = ("v1",)
 _A, _T, _F, _U = "/v1/assistants", "/v1/threads", "/v1/files", "/v1/uploads"
 _ONE_A, _ONE_T, _ONE_F, _ONE_U = _A + "/{assistant_id}", _T + "/{thread_id}", _F + "/{file_id}", _U + "/{upload_id}"
+_S = "/v1/vector_stores"
+_ONE_S = _S + "/{vector_store_id}"
+_SF, _B = _ONE_S + "/files", _ONE_S + "/file_batches"
+_ONE_SF, _ONE_B = _SF + "/{file_id}", _B + "/{batch_id}"
 _M, _R = _ONE_T + "/messages", _ONE_T + "/runs"
 _ONE_M, _ONE_R = _M + "/{message_id}", _R + "/{run_id}"
 
+_V2: tuple[Literal["v2", "v1"], ...] = ("v2",)
+STORES: dict[str, Operation] = {
+    f"POST {_S}": Operation("Create a vector store", "VectorStore", (stores.NewStore, None), versions=_V2),
+    f"GET {_S}": Operation("List vector stores", "VectorStoreList", query=("page",), versions=_V2),
+    f"GET {_ONE_S}": Operation("Retrieve a vector store", "VectorStore", versions=_V2),
+    f"POST {_ONE_S}": Operation("Modify a vector store", "VectorStore", (stores.StoreChange, None), versions=_V2),
+    f"DELETE {_ONE_S}": Operation("Delete a vector store; its files stay", "DeletedVectorStore", versions=_V2),
+    f"POST {_ONE_S}/search": Operation(
+        "Search a vector store", "VectorStoreSearchResults", (stores.NewSearch, None), versions=_V2
+    ),
+    f"GET {_SF}": Operation(
+        "List a vector store's files", "VectorStoreFileList", query=("page", "status"), versions=_V2
+    ),
+    f"POST {_SF}": Operation(
+        "Add a file to a vector store", "VectorStoreFile", (stores.NewStoreFile, None), versions=_V2
+    ),
+    f"GET {_ONE_SF}": Operation("Retrieve a vector store's file", "VectorStoreFile", versions=_V2),
+    f"POST {_ONE_SF}": Operation(
+        "Change the attributes of a vector store's file",
+        "VectorStoreFile",
+        (stores.AttributesChange, None),
+        versions=_V2,
+    ),
+    f"DELETE {_ONE_SF}": Operation(
+        "Take a file out of a vector store; the file stays", "DeletedVectorStoreFile", versions=_V2
+    ),
+    f"GET {_ONE_SF}/content": Operation(
+        "What a file was parsed to", "VectorStoreFileContent", query=("content",), versions=_V2
+    ),
+    f"POST {_B}": Operation(
+        "Add files to a vector store together", "VectorStoreFileBatch", (stores.NewBatch, None), versions=_V2
+    ),
+    f"GET {_ONE_B}": Operation("Retrieve a file batch", "VectorStoreFileBatch", versions=_V2),
+    f"POST {_ONE_B}/cancel": Operation("Cancel a file batch", "VectorStoreFileBatch", versions=_V2),
+    f"GET {_ONE_B}/files": Operation(
+        "List a file batch's files", "VectorStoreFileList", query=("page", "status"), versions=_V2
+    ),
+}
 
 OPERATIONS: dict[str, Operation] = {
     f"POST {_A}": Operation("Create an assistant", "Assistant", (requests.Assistant, requests.AssistantV1)),
@@ -124,6 +167,7 @@ OPERATIONS: dict[str, Operation] = {
         "Make a file of an upload's parts", "Upload", _same(files.Completion), versions=()
     ),
     f"POST {_ONE_U}/cancel": Operation("Cancel an upload", "Upload", versions=()),
+    **STORES,
     "GET /v1/models": Operation("List the models of the upstream", versions=()),
     "GET /v1/models/{model}": Operation("Retrieve a model", versions=()),
     **{

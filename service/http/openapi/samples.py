@@ -6,12 +6,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
-from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
+from events.objects import (
+    Assistant,
+    File,
+    Message,
+    Run,
+    Step,
+    Thread,
+    Upload,
+    UploadPart,
+    VectorStore,
+    VectorStoreBatch,
+    VectorStoreFile,
+)
 from events.run_table import RunStatus
+from events.vector_store_events import ErrorCode, FileStatus
 from service.http.errors import body
 from service.http.openapi.infer import Free, Schema, schema_of
+from service.vectors.base import Found, Hit
 from service.wire import access, v1, v2
 from service.wire.base import Deleted, Json, Wire
+from service.wire.vector_stores import STORES
 
 _AT = 1
 _FILES: Json = {"code_interpreter": {"file_ids": ["file-1"]}}
@@ -87,6 +102,15 @@ _STEP = Step(
 )  # fmt: skip
 _FILE = File("file-1", _AT, "a.txt", "assistants", 1, "sha", "text/plain", _AT, "blob")
 _UPLOAD = Upload("upload_1", _AT, "a.txt", "assistants", 1, "text/plain", None, _AT)
+
+_ATTRIBUTES: Json = Free(text="v", number=1.5, whole=1, flag=True)
+_CODES = get_args(ErrorCode)
+_STORE = VectorStore("vs_1", _AT, "n", "d", Free(key="value"), 7, "m", _AT)
+_STORED = VectorStoreFile(
+    "file-1", "vs_1", _AT, "a.txt", _ATTRIBUTES, {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}
+)
+_BATCH = VectorStoreBatch("vsfb_1", "vs_1", _AT, False, 0, 0, 0, 0)
+_HIT = Hit("vs_1", "file-1", "a.txt", 0.5, _ATTRIBUTES, "t", 0)
 
 
 def _assistants() -> Iterator[Assistant]:
@@ -164,10 +188,32 @@ def _files_of_v1() -> dict[str, list[Json]]:
     }
 
 
+def _stores_of_v2() -> dict[str, list[Json]]:
+    wire = STORES
+    batches = [replace(_BATCH, in_progress=1), replace(_BATCH, completed=1), replace(_BATCH, failed=1)]
+    return {
+        "VectorStore": [
+            wire.store(_STORE),
+            wire.store(replace(_STORE, expired=True)),
+            wire.store(replace(_STORE, name=None, description=None, expires_after=None, in_progress=1)),
+        ],
+        "VectorStoreFile": [
+            *(wire.file(replace(_STORED, status=one)) for one in get_args(FileStatus)),
+            *(wire.file(replace(_STORED, last_error={"code": one, "message": "m"})) for one in _CODES),
+            wire.file(replace(_STORED, chunking=None)),
+        ],
+        "VectorStoreFileBatch": [wire.batch(one) for one in (*batches, replace(_BATCH, is_cancelled=True))],
+        "VectorStoreSearchResults": [wire.found(Found(["q"], [_HIT])), wire.found(Found(["q"], []))],
+        "VectorStoreFileContent": [wire.content(["t"], 5), wire.content([], None)],
+        "DeletedVectorStore": [wire.deleted("id")],
+        "DeletedVectorStoreFile": [wire.deleted_file("id")],
+    }
+
+
 def schemas() -> tuple[dict[str, Schema], dict[str, Schema]]:
     """The schemas of what v2 and what v1 answer with, by name: lists among them."""
     found: list[dict[str, Schema]] = []
-    for wire, more in ((v2.WIRE, dict[str, list[Json]]()), (v1.WIRE, _files_of_v1())):
+    for wire, more in ((v2.WIRE, _stores_of_v2()), (v1.WIRE, _files_of_v1())):
         shown = {name: schema_of(samples) for name, samples in {**_of(wire), **more}.items()}
         lists = {f"{name}List": _list(wire, name) for name in shown if not name.startswith("Deleted")}
         found.append(shown | lists)
