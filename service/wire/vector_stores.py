@@ -26,7 +26,7 @@ MAX_RESULTS = 50
 DEFAULT_RESULTS = 10
 # Ours: they keep one search's cost within bounds.
 MAX_QUERY = 4_096
-MAX_QUERIES = 16
+MAX_QUERIES = 8
 STATUSES = ("in_progress", "completed", "failed", "cancelled")
 
 
