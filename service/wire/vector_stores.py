@@ -205,7 +205,7 @@ class VectorStores:
                     "file_id": hit.file_id,
                     "filename": hit.filename,
                     "score": hit.score,
-                    "attributes": dict(hit.attributes),
+                    "attributes": hit.attributes,
                     "content": [_text(hit.text)],
                 }
                 for hit in found.hits
