@@ -102,7 +102,8 @@ LIMIT $7;
 -- name: holding
 SELECT store_id FROM vector_store_files WHERE file_id = $1 AND project_id = $2 AND status <> 'removed';
 
--- name: waiting (a declared fan-out: the indexing supervisors'). Stores take turns, from one that is drawn by lot.
+-- name: waiting (a declared fan-out: the indexing supervisors')
+-- Stores take turns: one with fewer files at work comes first, else one that is drawn by lot.
 SELECT work.store_id, work.file_id, work.project_id, work.job, work.process
 FROM (
     SELECT store_id FROM vector_stores WHERE in_progress > 0 ORDER BY store_id < $3, store_id LIMIT $4
@@ -114,7 +115,10 @@ CROSS JOIN LATERAL (
     ORDER BY position
     LIMIT $2
 ) AS work
-ORDER BY work.turn
+ORDER BY work.turn + (
+    SELECT count(*) FROM vector_store_files AS started
+    WHERE started.status = 'in_progress' AND started.process IS NOT NULL AND started.store_id = work.store_id
+)
 LIMIT $2;
 
 -- name: overdue (a declared fan-out: the indexing supervisors')

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from events.file_links import store_of, with_stores
 from tests.client import V1, Client
 from tests.http.files import upload
 from tests.scripted import ScriptedServer, says
@@ -90,11 +91,12 @@ async def test_attachments_are_the_threads_files(client: Client) -> None:
     both = [attached(three, "file_search"), attached(two, "code_interpreter", "file_search")]
     message = await client.post(path + "/messages", user(attachments=both))
     assert message["attachments"] == both
-    assert (await client.get(path))["tool_resources"] == code(one, two)
+    searched = with_stores({}, [store_of(thread["id"])])
+    assert (await client.get(path))["tool_resources"] == code(one, two) | searched
     assistant = await client.post("/assistants", {"model": "gpt-4o"})
     asked = {"assistant_id": assistant["id"], "additional_messages": [user(attachments=[attached(three)])]}
     await client.settled(await client.post(path + "/runs", asked))
-    assert (await client.get(path))["tool_resources"] == code(one, two, three)
+    assert (await client.get(path))["tool_resources"] == code(one, two, three) | searched
 
 
 async def test_a_deleted_file_is_deleted_everywhere(client: Client, old: Client) -> None:
@@ -148,7 +150,8 @@ async def test_v1_file_ids(client: Client, old: Client) -> None:
     ids = [(await upload(client))["id"] for _ in range(21)]
     assistant = await old.post("/assistants", {"model": "gpt-4o", "tools": [RETRIEVAL], "file_ids": ids[:2]})
     assert assistant["file_ids"] == ids[:2]
-    assert (await client.get(f"/assistants/{assistant['id']}"))["tool_resources"] == code(*ids[:2])
+    searched = with_stores({}, [store_of(assistant["id"])])
+    assert (await client.get(f"/assistants/{assistant['id']}"))["tool_resources"] == code(*ids[:2]) | searched
     assistant = await old.post(f"/assistants/{assistant['id']}", {"file_ids": ids[2:3]})
     assert assistant["file_ids"] == ids[2:3]
     assert (await old.post(f"/assistants/{assistant['id']}", {"name": "N"}))["file_ids"] == ids[2:3]
@@ -158,7 +161,8 @@ async def test_v1_file_ids(client: Client, old: Client) -> None:
     assert message["file_ids"] == ids[:10]
     as_v2 = await client.get(f"{path}/messages/{message['id']}")
     assert as_v2["attachments"] == [attached(id, "file_search", "code_interpreter") for id in ids[:10]]
-    assert (await client.get(path))["tool_resources"] == code(*ids[:10])
+    searched = with_stores({}, [store_of(thread["id"])])
+    assert (await client.get(path))["tool_resources"] == code(*ids[:10]) | searched
     run = await old.post(path + "/runs", {"assistant_id": assistant["id"]})
     assert run["file_ids"] == ids[2:3]
     too_many = await old.call("POST", path + "/messages", user(file_ids=ids[:11]))
