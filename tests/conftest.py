@@ -114,10 +114,13 @@ def vectors() -> FakeVectors:
 
 @pytest.fixture
 def start_server(database_url: str, model: ScriptedServer, vectors: FakeVectors, tmp_path: Path) -> StartServer:
-    """Starts whole servers over the test's database and model; keyword arguments are settings."""
+    """Starts whole servers over the test's database and model; keyword arguments are settings.
+
+    With `indexing` as in production files are parsed and embedded for real.
+    """
 
     @asynccontextmanager
-    async def start(**settings: object) -> AsyncIterator[Client]:
+    async def start(*, indexing: bool = False, **settings: object) -> AsyncIterator[Client]:
         listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         # A sandbox takes a second of CPU to make: tests that want one turn it on.
         defaults = {"port": 0, "models": None, "data_dir": tmp_path, "code_interpreter": "off"}
@@ -131,7 +134,7 @@ def start_server(database_url: str, model: ScriptedServer, vectors: FakeVectors,
                 model_api_key="model-key",
                 embedded_model=False,
                 ready=listening.set_result,
-                vectors=vectors,
+                vectors=None if indexing else vectors,
             )
         )
         either: set[asyncio.Future[Any]] = {task, listening}
