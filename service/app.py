@@ -34,12 +34,14 @@ from service.once import Keeper
 from service.peers import Peers
 from service.runs.images import Images
 from service.runs.supervisor import Supervisor
+from service.searched_stores import OurStores
 from service.settings import Settings
 from service.signing import Signer
 from service.storage.base import Blobs, StorageError
 from service.storage.choose import open_blobs
 from service.sweep import Sweep
 from service.tools.code import CodeInterpreter
+from service.tools.file_search import FileSearch
 from service.tools.registry import Tools
 from service.tools.sandbox.confinement import Confinement
 from service.tools.sandbox.session import LocalSandboxes
@@ -100,7 +102,7 @@ async def serve(
         code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=settings.code_interpreter == "on")
         found = vectors(pool) if vectors is not None else _vectors(settings, pool, confinement)
         stack.push_async_callback(found.close)
-        serving, tools = asyncio.Event(), Tools([code])
+        serving, tools = asyncio.Event(), Tools([code, FileSearch(found.searcher, OurStores(writer))])
         outside = (model, blobs, keys, found.indexer, tools)
         async with (
             _sandboxes(settings, code, confinement, serving),

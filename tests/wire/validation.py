@@ -22,6 +22,7 @@ MORE: list[tuple[str, str, set[str]]] = [
     ("v2", "MessageObject", {"file_ids"}),  # recorded, in the answer to a modification only
     ("v1", "AssistantObject", {"temperature", "top_p", "response_format"}),  # v1's own requests set them
     ("v2", "FileSearchRankingOptions", {"hybrid_search"}),  # recorded
+    ("v2", "RunStepDetailsToolCallsFileSearchResultObject", {"attributes"}),  # recorded
     ("v2", "RunCompletionUsage", {"prompt_token_details", "completion_tokens_details"}),  # recorded
     ("v2", "RunStepCompletionUsage", {"prompt_token_details", "completion_tokens_details"}),  # recorded
     ("v2", "VectorStoreObject", {"description"}),  # recorded
