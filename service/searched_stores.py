@@ -26,7 +26,10 @@ class OurStores:
         async with self._writer.pool.acquire() as db:
             there = await vector_stores.some(db, project_id, store_ids, now())
         found = [there[id] for id in store_ids if id in there]
-        return [SearchedStore(one.id, one.embedding_model, one.expired, one.in_progress > 0) for one in found]
+        return [
+            SearchedStore(one.id, one.embedding_model, one.expired, one.in_progress > 0, one.completed == 0)
+            for one in found
+        ]
 
     async def settled(self, project_id: str, store_ids: Sequence[str], patience_s: float) -> None:
         await stores.settled(self._writer, project_id, store_ids, patience_s)

@@ -1,6 +1,6 @@
 """file_search, and v1's retrieval: searches the vector stores of the run and of its thread.
 
-A search waits for the thread's stores: what a message brought may still be being indexed. What the model is shown of
+A search waits for the thread's stores, because what a message brought may still be being indexed. What the model is shown of
 each result is what the step shows: what does not fit is no result. Each passage comes with its marker, which the model
 is asked to cite with; the run turns those that it writes into citations.
 """
@@ -56,12 +56,13 @@ PARAMETERS = {
 
 @dataclass(frozen=True, slots=True)
 class SearchedStore:
-    """A store as the tool sees it. `indexing`: some of its files are not searchable yet."""
+    """A store as the tool sees it. `indexing`: some of its files cannot be searched yet; `empty`: none can."""
 
     id: str
     model: str
     expired: bool
     indexing: bool
+    empty: bool
 
 
 class SearchedStores(Protocol):
@@ -105,7 +106,7 @@ class FileSearch:
         if not queries:
             yield ToolResult('The search was not made: {"queries": ["…"]} is expected.', failed=True)
             return
-        await self._stores.settled(run.project_id, _of_thread(run), PATIENCE_S)
+        await self._wait(run)
         there = await self._stores.look(run.project_id, _named(run))
         _check(run, there)
         usable = [store for store in there if not store.expired]
@@ -125,6 +126,13 @@ class FileSearch:
         await self._stores.use(run.project_id, [store.id for store in usable])
         late = [store.id for store in usable if store.indexing]
         yield told(call, queries, found.hits, late=bool(late))
+
+    async def _wait(self, run: HostedRun) -> None:
+        """For the thread's stores, and for those in which nothing can be found yet, as where v1 has just made one."""
+        mine = set(_of_thread(run))
+        there = await self._stores.look(run.project_id, _named(run))
+        late = [store.id for store in there if store.indexing and (store.id in mine or store.empty)]
+        await self._stores.settled(run.project_id, late, PATIENCE_S)
 
 
 def told(call: HostedCall, queries: Sequence[str], hits: Sequence[Hit], *, late: bool = False) -> ToolResult:

@@ -133,7 +133,7 @@ def run(shown: Run, *, streamed: bool = False) -> Json:
         "model": shown.model,
         "instructions": shown.instructions,
         "tools": shown.tools,
-        "tool_resources": shown.tool_resources or (NO_FILES if streamed else {}),
+        "tool_resources": {**(NO_FILES if streamed else {}), **shown.tool_resources},
         "metadata": shown.metadata,
         "temperature": shown.temperature,
         "top_p": shown.top_p,

@@ -84,4 +84,5 @@ def begun_call(id: str, kind: str, name: str, search: Json | None) -> Json:
 
 def _result(found: Json, content: bool) -> Json:
     shown = {name: found[name] for name in ("file_id", "file_name", "score", "attributes")}
-    return {**shown, "content": found["content"]} if content else shown
+    texts = [{"type": one["type"], "text": one["text"]} for one in found["content"]] if content else []
+    return {**shown, "content": texts} if content else shown

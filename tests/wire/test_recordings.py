@@ -28,8 +28,7 @@ REPLAYED = (
 )
 FILES = {path.stem for kind in ("file_on", "files_", "uploads_") for path in RECORDINGS.glob(f"{kind}*.json")}
 NOT_HERE = {
-    "file_search_streaming_works": "needs file_search, which has no machinery yet",
-    "file_search_works": "needs file_search, which has no machinery yet",
+    **dict.fromkeys(("file_search_streaming_works", "file_search_works"), "in test_file_search_recordings.py"),
     **dict.fromkeys(FILES, "in test_file_recordings.py"),
     **{path.stem: "in test_vector_store_recordings.py" for path in RECORDINGS.glob("vector_stores_*.json")},
 }
