@@ -1,8 +1,8 @@
 """file_search, and v1's retrieval: searches the vector stores of the run and of its thread.
 
-A search waits for the thread's stores, because what a message brought may still be being indexed. What the model is shown of
-each result is what the step shows: what does not fit is no result. Each passage comes with its marker, which the model
-is asked to cite with; the run turns those that it writes into citations.
+A search waits for the thread's stores, because what a message brought may still be being indexed. What the model is
+shown of each result is what the step shows: what does not fit is no result. Each passage comes with its marker, which
+the model is asked to cite with; the run turns those that it writes into citations.
 """
 
 from __future__ import annotations
