@@ -16,8 +16,11 @@ from events.project import ProjectEvent
 from events.thread_events import ThreadEvent
 from events.upload import UploadEvent
 from events.vector_store_events import VectorStoreEvent
+from events.webhook_endpoint import WebhookEvent
 
-AnyEvent = AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent | ThreadEvent | VectorStoreEvent
+AnyEvent = (
+    AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent | ThreadEvent | VectorStoreEvent | WebhookEvent
+)
 _ANY: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]

@@ -7,7 +7,7 @@ transaction rolls back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -96,20 +96,28 @@ async def read(
     db: Connection, stream_id: str, after: int = 0, limit: int = READ_PAGE
 ) -> list[Recorded[codec.AnyEvent]]:
     """Up to `limit` events of a stream behind version `after`, in order."""
-    rows = await db.fetch(_SQL["read"], stream_id, after, limit)
-    return [
-        Recorded(
-            stream_id=row["stream_id"],
-            version=row["version"],
-            at=row["at"],
-            event=codec.load(row["content"], row["schema_version"]),
-            project_id=row["project_id"],
-            actor=row["actor"],
-            request_id=row["request_id"],
-            cause=row["cause"],
-        )
-        for row in rows
-    ]
+    return [_recorded(row) for row in await db.fetch(_SQL["read"], stream_id, after, limit)]
+
+
+async def read_types(
+    db: Connection, stream_id: str, types: Sequence[str], *, after: int, until: int, limit: int = READ_PAGE
+) -> list[Recorded[codec.AnyEvent]]:
+    """Up to `limit` events of these types behind version `after` and up to version `until`, in order."""
+    rows = await db.fetch(_SQL["read_types"], stream_id, after, until, list(types), limit)
+    return [_recorded(row) for row in rows]
+
+
+def _recorded(row: Mapping[str, Any]) -> Recorded[codec.AnyEvent]:
+    return Recorded(
+        stream_id=row["stream_id"],
+        version=row["version"],
+        at=row["at"],
+        event=codec.load(row["content"], row["schema_version"]),
+        project_id=row["project_id"],
+        actor=row["actor"],
+        request_id=row["request_id"],
+        cause=row["cause"],
+    )
 
 
 def record(stream_id: str, after: int, events: Sequence[Event], at: datetime, origin: Origin) -> list[Recorded[Any]]:

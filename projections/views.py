@@ -6,7 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from events.event import Recorded
-from projections import assistants, files, keys, messages, projects, runs, steps, threads, uploads, vector_stores
+from projections import (
+    assistants,
+    files,
+    keys,
+    messages,
+    projects,
+    runs,
+    steps,
+    threads,
+    uploads,
+    vector_stores,
+    webhooks,
+)
 from projections.rows import Connection
 
 Project = Callable[[Connection, Sequence[Recorded[Any]]], Awaitable[None]]
@@ -18,6 +30,7 @@ VIEWS: Mapping[str, tuple[Project, ...]] = {
     "key": (keys.project,),
     "project": (projects.project,),
     "vector_store": (vector_stores.project,),
+    "webhook_endpoint": (webhooks.project,),
     # Runs first: what they write is shown in their place.
     "thread": (threads.project, runs.project, messages.project, steps.project),
 }

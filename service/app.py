@@ -48,6 +48,9 @@ from service.tools.sandbox.session import LocalSandboxes
 from service.tools.sandbox.sessions import Sessions, Warm
 from service.vectors.base import Indexer, Vectors
 from service.vectors.choose import open_vectors
+from service.webhooks.couriers import Couriers
+from service.webhooks.endpoints import Endpoints
+from service.webhooks.sender import Sender
 from service.write import Writer
 
 log = structlog.get_logger()
@@ -102,11 +105,16 @@ async def serve(
         code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=settings.code_interpreter == "on")
         found = vectors(pool) if vectors is not None else _vectors(settings, pool, confinement)
         stack.push_async_callback(found.close)
+        sender = await stack.enter_async_context(Sender(allow_private=settings.webhooks_allow_private))
+
+        def couriers(peers: Peers) -> Couriers:
+            return Couriers(writer, peers, sender, metrics)
+
         serving, tools = asyncio.Event(), Tools([code, FileSearch(found.searcher, OurStores(writer))])
         outside = (model, blobs, keys, found.indexer, tools)
         async with (
             _sandboxes(settings, code, confinement, serving),
-            _supervised(settings, writer, *outside, direct_url) as (supervisor, once),
+            _supervised(settings, writer, *outside, direct_url, couriers) as (supervisor, once),
         ):
             deps = Deps(
                 pool=pool,
@@ -133,6 +141,7 @@ async def serve(
                     may_fail={"code_interpreter": code.state},
                 ).parts,
                 sandboxes=code.counts,
+                webhooks=Endpoints(writer, sender),
             )
             async with _listening(settings, deps, traces) as base_url:
                 ready(base_url)
@@ -173,8 +182,9 @@ async def _supervised(
     indexer: Indexer,
     tools: Tools,
     direct_url: str,
+    couriers_of: Callable[[Peers], Couriers],
 ) -> AsyncIterator[tuple[Supervisor, Keeper]]:
-    """The supervisors and this process's place among its peers, at work while the context lasts."""
+    """The supervisors, the couriers and this process's place among its peers, at work while the context lasts."""
     supervisors: list[Supervisor | Indexing] = []
 
     def changed() -> None:
@@ -192,11 +202,13 @@ async def _supervised(
     writer.feed.listen(peers)
     writer.feed.listen_to_stores(indexing)
     writer.feed.listen_to_stores(peers)
+    couriers = couriers_of(peers)
+    writer.feed.listen(couriers)
     try:
         async with asyncio.TaskGroup() as tasks:
             sweep, upkeep = Sweep(writer, blobs), Upkeep(writer, indexer)
             once = Keeper(writer.pool, peers)
-            supervised = (supervisor.run(), indexing.run())
+            supervised = (supervisor.run(), indexing.run(), couriers.run())
             work = (peers.run(), *supervised, sweep.run(), upkeep.run(), keys.run(), keys.watch(), once.run())
             background = [tasks.create_task(one) for one in work]
             try:

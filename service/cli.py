@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service import admin_cli, logs, reindex_cli, sandbox_cli, threads_cli
+from service import admin_cli, logs, reindex_cli, sandbox_cli, threads_cli, webhooks_cli
 from service.errors import CommandError, StartupError
 from service.launch import Ready, launch
 from service.progress import StartProgress
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(admin_cli.keys, name="keys")
 app.add_typer(admin_cli.projects, name="projects")
 app.add_typer(sandbox_cli.app, name="sandbox")
+app.add_typer(webhooks_cli.webhooks, name="webhooks")
 app.add_typer(threads_cli.threads, name="threads")
 app.command()(reindex_cli.reindex)
 

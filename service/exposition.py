@@ -32,8 +32,11 @@ class Sandboxes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """What is not counted but looked at. `active` holds the runs of all processes by status, `indexing` the number of
-    files to index of all processes; None: no answer."""
+    """What is not counted but looked at, of all processes; None: no answer.
+
+    `active` holds the runs by status, `indexing` the number of files to index, `webhooks_waiting` that of messages that
+    are still to be told.
+    """
 
     active: Mapping[str, int] | None
     indexing: int | None
@@ -41,6 +44,7 @@ class Now:
     pool_idle: int
     pool_max: int
     sandboxes: Sandboxes | None = None
+    webhooks_waiting: int | None = None
 
 
 class _Collector:
@@ -53,6 +57,7 @@ class _Collector:
         yield from self._runs()
         yield from self._model()
         yield from self._files()
+        yield from self._webhooks()
         yield from self._database()
         if self._now.sandboxes is not None:
             yield from _sandboxes(self._now.sandboxes)
@@ -120,6 +125,16 @@ class _Collector:
         if self._now.indexing is not None:
             what = "Files of vector stores of all processes that are being indexed or wait for it"
             yield GaugeMetricFamily("everthread_files_in_progress", what, self._now.indexing)
+
+    def _webhooks(self) -> Iterator[Metric]:
+        told = CounterMetricFamily("everthread_webhooks", "Attempts to tell a webhook endpoint", labels=("outcome",))
+        for outcome, count in self._metrics.webhooks.items():
+            told.add_metric((outcome,), count)
+        yield told
+        if self._now.webhooks_waiting is not None:
+            yield GaugeMetricFamily(
+                "everthread_webhooks_waiting", "Messages that wait for their endpoint", self._now.webhooks_waiting
+            )
 
     def _database(self) -> Iterator[Metric]:
         now = self._now

@@ -91,6 +91,8 @@ class Metrics:
         self.indexed: defaultdict[str, int] = defaultdict(int)
         self.indexing_seconds = Histogram()
         self.chunks = 0
+        # Attempts to tell webhook endpoints of something, by outcome.
+        self.webhooks: defaultdict[str, int] = defaultdict(int)
         self._statuses = Followed()
         self._calls = Followed()
         self._tool_calls = Followed()

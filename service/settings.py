@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")
     public_url: str | None = Field(None, description="What links to files begin with; default: as the request came")
+    webhooks_allow_private: bool = Field(False, description="Whether webhooks may go to private addresses and http://")
     metrics: Literal["local", "open"] = Field("local", description="Whether /metrics needs a key from elsewhere")
 
     code_interpreter: Literal["on", "off"] = Field("on", description="Whether code of models may be run, in sandboxes")

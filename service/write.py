@@ -27,6 +27,7 @@ from events import (
     upload,
     vector_store,
     vector_store_state,
+    webhook_endpoint,
 )
 from events.api_key import KeyCommand, KeyState
 from events.assistant import AssistantCommand, AssistantState
@@ -39,6 +40,7 @@ from events.thread_state import ThreadState
 from events.upload import UploadCommand, UploadState
 from events.vector_store_commands import VectorStoreCommand
 from events.vector_store_state import VectorStoreState
+from events.webhook_endpoint import WebhookCommand, WebhookState
 from projections.rebuild import as_of
 from projections.views import VIEWS
 from service import once
@@ -116,6 +118,14 @@ VECTOR_STORE: Kind[VectorStoreState, VectorStoreCommand] = Kind(
     vector_store.decide,
     vector_store_state.evolve,
     TypeAdapter(VectorStoreState),
+)
+WEBHOOK_ENDPOINT: Kind[WebhookState, WebhookCommand] = Kind(
+    "webhook_endpoint",
+    webhook_endpoint.STATE_SCHEMA,
+    WebhookState,
+    lambda state, command, at: webhook_endpoint.decide(state, command),
+    webhook_endpoint.evolve,
+    TypeAdapter(WebhookState),
 )
 THREAD: Kind[ThreadState, ThreadCommand] = Kind(
     "thread",

@@ -63,6 +63,26 @@ async def test_keys_and_projects(database_url: str) -> None:
     assert key not in dumped + str(events)
 
 
+async def test_webhooks(database_url: str) -> None:
+    env = {"EVERTHREAD_DATABASE_URL": database_url, "EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE": "true"}
+    url = "http://127.0.0.1:9/hook"
+    made = everthread("webhooks", "create", "--url", url, "--event", "thread.run.failed", "--description", "Ops", **env)
+    code, secret, told = made
+    assert (code, secret[:6]) == (0, "whsec_"), told
+    endpoint_id = told.split()[2].rstrip(".")
+    assert "not shown again" in told
+    code, out, told = everthread("webhooks", "test", endpoint_id, **env)
+    assert (code, out) == (1, "")
+    assert told.startswith(f"everthread: {endpoint_id} cannot be reached: ")
+    assert everthread("webhooks", "enable", endpoint_id, **env)[2] == f"Enabled {endpoint_id}."
+    listed = everthread("webhooks", "list", **env)[1].splitlines()[-1]
+    for part in (endpoint_id, url, "thread.run.failed", "enabled"):
+        assert part in listed
+    assert secret not in listed
+    assert everthread("webhooks", "delete", endpoint_id, **env)[2] == f"Deleted {endpoint_id}."
+    assert endpoint_id not in everthread("webhooks", "list", **env)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -71,6 +91,9 @@ async def test_keys_and_projects(database_url: str) -> None:
         (["keys", "create", "--name", "a\nb"], "--name: must be 1 to 256 printable characters"),
         (["keys", "revoke", "key_x"], "No key found with id 'key_x'."),
         (["projects", "create", "--name", "default"], "There is a project 'default' already."),
+        (["webhooks", "create", "--url", "https://10.0.0.1/"], "Invalid 'url': 10.0.0.1 is at a private address"),
+        (["webhooks", "create", "--url", "https://a.b/", "--event", "x"], "--event: 'x' is none of thread.run.created"),
+        (["webhooks", "test", "we_x"], "No webhook_endpoint found with id 'we_x'."),
     ],
 )
 def test_what_is_refused_is_one_line(database_url: str, arguments: list[str], says: str) -> None:

@@ -23,6 +23,7 @@ from service.relay import Relay
 from service.signing import Grant, Signer
 from service.storage.base import Blobs
 from service.vectors.base import Searcher
+from service.webhooks.endpoints import Endpoints
 from service.wire.base import Wire
 from service.write import Writer
 
@@ -73,6 +74,7 @@ class Deps:
     searcher: Searcher
     embedding_model: str
     max_store_files: int
+    webhooks: Endpoints
     health: Callable[[], Awaitable[Mapping[str, Said]]]
     sandboxes: Callable[[], SandboxCounts | None] = lambda: None
     busy: str = "reject"

@@ -32,7 +32,7 @@ WRITE_TIMEOUT = 30.0
 _WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
 _NOUNS = {"step_id": "run step", "vector_store_id": "vector store", "batch_id": "vector store file batch"}
 # Where SDKs send no OpenAI-Beta: what is asked without one is v2.
-_WITHOUT_BETA = ("/v1/files", "/v1/uploads", "/v1/vector_stores")
+_WITHOUT_BETA = ("/v1/files", "/v1/uploads", "/v1/vector_stores", "/v1/webhook_endpoints")
 # What is passed through has no versions of its own. Under /v1, or in Azure's form.
 _UNVERSIONED = re.compile(
     r"/(?:(?:v1|openai/v1|openai)/(?:models|chat|completions|embeddings|deployments)|metrics)(?:/|$)"

@@ -9,13 +9,14 @@ import ipaddress
 import structlog
 from aiohttp import hdrs, web
 
-from projections import runs, vector_stores
+from projections import runs, vector_stores, webhooks
 from service.database import DATABASE_ERRORS
 from service.http.deps import deps
 
 log = structlog.get_logger()
 
 PATH = "/metrics"
+MAX_COUNTED = 1_000_000
 DATABASE_S = 2.0  # what the database may take to count; without its answer the rest is told
 # What a proxy adds: its requests come from this machine, and those that it passes on need not.
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
@@ -27,7 +28,8 @@ async def metrics(request: web.Request) -> web.Response:
 
     pool = deps(request).pool
     sizes = (pool.get_size(), pool.get_idle_size(), pool.get_max_size())
-    now = exposition.Now(*await _looked(request), *sizes, deps(request).sandboxes())
+    active, indexing, waiting = await _looked(request)
+    now = exposition.Now(active, indexing, *sizes, deps(request).sandboxes(), waiting)
     body = exposition.render(deps(request).metrics, now)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: exposition.CONTENT_TYPE})
 
@@ -55,11 +57,12 @@ def _local(request: web.Request) -> bool:
         return False
 
 
-async def _looked(request: web.Request) -> tuple[dict[str, int] | None, int | None]:
-    """Active runs by status, and files to index; of all processes."""
+async def _looked(request: web.Request) -> tuple[dict[str, int] | None, int | None, int | None]:
+    """Active runs by status, files to index, webhook messages that wait; None where the database does not say."""
     try:
         async with asyncio.timeout(DATABASE_S), deps(request).pool.acquire() as db:
-            return await runs.active(db), await vector_stores.in_progress(db)
+            waiting = await webhooks.pending(db, MAX_COUNTED)
+            return await runs.active(db), await vector_stores.in_progress(db), waiting
     except (TimeoutError, *DATABASE_ERRORS) as error:
         log.warning("no count of runs", error=type(error).__name__)
-        return None, None
+        return None, None, None

@@ -22,6 +22,7 @@ from service.http import (
     vector_store_files,
     vector_stores,
     watch,
+    webhooks,
 )
 from service.http.deps import DEPS, Deps
 from service.http.errors import middleware
@@ -36,6 +37,7 @@ _FILE = "/v1/files/{file_id}"
 _UPLOAD = "/v1/uploads/{upload_id}"
 _ASSISTANT = "/v1/assistants/{assistant_id}"
 _THREAD = "/v1/threads/{thread_id}"
+_WEBHOOK = "/v1/webhook_endpoints/{webhook_endpoint_id}"
 _MESSAGE = _THREAD + "/messages/{message_id}"
 _STORE = "/v1/vector_stores/{vector_store_id}"
 _BATCH = _STORE + "/file_batches/{batch_id}"
@@ -102,6 +104,12 @@ ROUTES = (
     web.get(_BATCH, vector_store_files.get_batch),
     web.post(_BATCH + "/cancel", vector_store_files.cancel_batch),
     web.get(_BATCH + "/files", vector_store_files.batch_page),
+    web.get("/v1/webhook_endpoints", webhooks.page),
+    web.post("/v1/webhook_endpoints", webhooks.create),
+    web.get(_WEBHOOK, webhooks.get),
+    web.post(_WEBHOOK, webhooks.modify),
+    web.delete(_WEBHOOK, webhooks.delete),
+    web.post(_WEBHOOK + "/test", webhooks.send_test),
 )
 
 

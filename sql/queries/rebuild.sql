@@ -30,6 +30,9 @@ WITH no_files AS (DELETE FROM vector_store_files WHERE store_id = $1),
      no_batches AS (DELETE FROM vector_store_batches WHERE store_id = $1)
 DELETE FROM vector_stores WHERE store_id = $1;
 
+-- name: drop_webhook_endpoint
+DELETE FROM webhook_endpoints WHERE endpoint_id = $1;
+
 -- name: rows_assistant
 SELECT 'assistants' AS view, assistant_id AS id, to_json(assistants)::text AS content
 FROM assistants WHERE assistant_id = $1
@@ -60,6 +63,10 @@ UNION ALL
 SELECT 'steps', step_id, to_json(steps)::text FROM steps WHERE thread_id = $1
 UNION ALL
 SELECT 'metadata_pairs', encode(pair, 'hex'), to_json(metadata_pairs)::text FROM metadata_pairs WHERE stream_id = $1;
+
+-- name: rows_webhook_endpoint
+SELECT 'webhook_endpoints' AS view, endpoint_id AS id, to_json(webhook_endpoints)::text AS content
+FROM webhook_endpoints WHERE endpoint_id = $1;
 
 -- name: rows_vector_store
 SELECT 'vector_stores' AS view, store_id AS id, to_json(vector_stores)::text AS content

@@ -13,10 +13,25 @@ WHERE stream_id = $1 AND version = $2
 RETURNING version;
 
 -- name: append
-INSERT INTO events
-    (stream_id, version, type, at, project_id, actor, request_id, cause, schema_version, software_version, content)
-SELECT $1, $2 + place, kind, $5, $6, $7, $8, $9, $10, $11, content
-FROM unnest($3::text[], $4::bytea[]) WITH ORDINALITY AS new (kind, content, place);
+-- With the events the outbox: what a webhook endpoint is to hear of is in it exactly if the event is in the log.
+WITH added AS (
+    INSERT INTO events
+        (stream_id, version, type, at, project_id, actor, request_id, cause, schema_version, software_version, content)
+    SELECT $1, $2 + place, kind, $5, $6, $7, $8, $9, $10, $11, content
+    FROM unnest($3::text[], $4::bytea[]) WITH ORDINALITY AS new (kind, content, place)
+    RETURNING stream_id, version, type, project_id
+)
+INSERT INTO webhook_deliveries (endpoint_id, stream_id, version)
+SELECT endpoint_id, stream_id, version
+FROM added JOIN webhook_endpoints USING (project_id)
+WHERE enabled AND type = ANY (types);
+
+-- name: read_types
+SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version, content
+FROM events
+WHERE stream_id = $1 AND version > $2 AND version <= $3 AND type = ANY ($4::text[])
+ORDER BY version
+LIMIT $5;
 
 -- name: read
 SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version, content

@@ -19,6 +19,7 @@ import pytest
 from tests.client import KEY, Client
 from tests.http.helpers import assistant_with, run_of, said_by
 from tests.scripted import ScriptedServer, calls, hangs, says
+from tests.webhooks.receiver import Receiver
 
 START_S = 120.0
 WEATHER = {"type": "function", "function": {"name": "weather"}}
@@ -208,6 +209,28 @@ async def test_overdue_runs_expire_at_the_next_start(start: Start, model: Script
         while done["status"] == "requires_action":
             done = await server.client.get(f"/threads/{run['thread_id']}/runs/{run['id']}")
         assert done["status"] == "expired"
+
+
+async def test_killed_in_the_middle_of_a_webhook(start: Start, model: ScriptedServer) -> None:
+    """The receiver has the message and has not answered: it gets it again, under the same id, and all others once."""
+    model.script(says("Whole"))
+    async with Receiver() as receiver:
+        receiver.held = lambda event, path: event["type"] == "thread.run.in_progress"
+        async with start(webhooks_allow_private=True) as server:
+            made = await server.client.post("/webhook_endpoints", {"url": receiver.url()})
+            receiver.secrets["/hook"] = made["secret"]
+            run = await server.client.settled(await run_of(server.client, "Hi"))
+            await receiver.stand()
+            await server.kill()
+        receiver.opened.set()
+        async with start(webhooks_allow_private=True) as server:
+            done = await server.client.get(f"/threads/{run['thread_id']}/runs/{run['id']}")
+            got = await receiver.until(lambda got: got[-1:] != [] and got[-1].type == "thread.run.completed")
+    kinds = [one.type.removeprefix("thread.run.") for one in got]
+    assert kinds == ["created", "in_progress", "in_progress", "completed"]
+    assert len({one.id for one in got}) == 3
+    assert all(one.verified for one in got)
+    assert got[-1].event["data"] == done
 
 
 async def test_finished_runs_stay_as_they_were(start: Start, model: ScriptedServer) -> None:

@@ -21,10 +21,11 @@ from events.project import ProjectEvent
 from events.thread_events import ThreadEvent
 from events.upload import UploadEvent
 from events.vector_store_events import VectorStoreEvent
+from events.webhook_endpoint import WebhookEvent
 
 GOLDEN = {1: (Path(__file__).parent / "golden" / "v1.jsonl").read_bytes().splitlines()}
 THREAD_TYPES = sorted(kind.model_fields["type"].default for kind in get_args(ThreadEvent))
-SMALL = AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent | VectorStoreEvent
+SMALL = AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent | VectorStoreEvent | WebhookEvent
 SMALL_TYPES = sorted(kind.model_fields["type"].default for kind in get_args(SMALL))
 
 

@@ -34,6 +34,7 @@ IDS = {
     "upload_id",
     "vector_store_id",
     "batch_id",
+    "webhook_endpoint_id",
 }
 # Bodies that are good but for the ids; {…} stands for the other project's. All others are {}.
 BODIES: dict[str, dict[str, Any]] = {
@@ -83,6 +84,7 @@ async def everything(client: Client, model: ScriptedServer) -> dict[str, str]:
     [step] = (await client.get(f"{path}/runs/{run['id']}/steps"))["data"]
     about = {"filename": "a.txt", "purpose": "assistants", "bytes": 6, "mime_type": "text/plain"}
     upload = await client.post("/uploads", about)
+    endpoint = await client.post("/webhook_endpoints", {"url": "https://hooks.invalid/"})
     part = await _send(client, f"/uploads/{upload['id']}/parts", form(fields=(), name="data"))
     store = await client.post("/vector_stores", {})
     batch = await client.post(f"/vector_stores/{store['id']}/file_batches", {"file_ids": [file_id]})
@@ -98,6 +100,7 @@ async def everything(client: Client, model: ScriptedServer) -> dict[str, str]:
         "file_id": file_id,
         "upload_id": upload["id"],
         "part_id": part["id"],
+        "webhook_endpoint_id": endpoint["id"],
     }
 
 

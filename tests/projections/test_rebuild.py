@@ -16,7 +16,7 @@ from projections.rebuild import as_of, verify
 from projections.rows import Cursor
 from projections.views import VIEWS
 from service.database import Connection, Pool
-from service.write import ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, VECTOR_STORE, fold
+from service.write import ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, VECTOR_STORE, WEBHOOK_ENDPOINT, fold
 from tests.events.histories import World
 from tests.events.story import cancel, claim, finish, run, submit
 from tests.projections.helpers import ORIGIN, make_assistant, make_thread, writer
@@ -26,7 +26,8 @@ COMMANDS = 60
 
 
 def test_every_kind_of_stream_has_its_views() -> None:
-    assert {kind.name for kind in (ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, VECTOR_STORE)} == VIEWS.keys()
+    kinds = (ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, VECTOR_STORE, WEBHOOK_ENDPOINT)
+    assert {kind.name for kind in kinds} == VIEWS.keys()
 
 
 async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:

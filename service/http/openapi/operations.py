@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from service.wire import access, files, messages, requests
+from service.wire import access, files, messages, requests, webhooks
 from service.wire import vector_stores as stores
 
 Model = type[BaseModel]
@@ -50,6 +50,8 @@ _CHAT: dict[str, Any] = {
     "additionalProperties": True,
 }
 _V1: tuple[Literal["v2", "v1"], ...] = ("v1",)
+_W = "/v1/webhook_endpoints"
+_ONE_W = _W + "/{webhook_endpoint_id}"
 _A, _T, _F, _U = "/v1/assistants", "/v1/threads", "/v1/files", "/v1/uploads"
 _ONE_A, _ONE_T, _ONE_F, _ONE_U = _A + "/{assistant_id}", _T + "/{thread_id}", _F + "/{file_id}", _U + "/{upload_id}"
 _S = "/v1/vector_stores"
@@ -168,6 +170,24 @@ OPERATIONS: dict[str, Operation] = {
     ),
     f"POST {_ONE_U}/cancel": Operation("Cancel an upload", "Upload", versions=()),
     **STORES,
+    f"POST {_W}": Operation(
+        "Make a webhook endpoint; its secret is shown this once",
+        "NewWebhookEndpoint",
+        _same(webhooks.NewWebhookEndpoint),
+        versions=(),
+    ),
+    f"GET {_W}": Operation("List the project's webhook endpoints", "WebhookEndpointList", versions=()),
+    f"GET {_ONE_W}": Operation("Retrieve a webhook endpoint", "WebhookEndpoint", versions=()),
+    f"POST {_ONE_W}": Operation(
+        "Modify a webhook endpoint, or enable it again",
+        "WebhookEndpoint",
+        _same(webhooks.WebhookEndpointChange),
+        versions=(),
+    ),
+    f"DELETE {_ONE_W}": Operation("Delete a webhook endpoint", "DeletedWebhookEndpoint", versions=()),
+    f"POST {_ONE_W}/test": Operation(
+        "Send a webhook.test message, once and at once", "WebhookEndpointTest", versions=()
+    ),
     "GET /v1/models": Operation("List the models of the upstream", versions=()),
     "GET /v1/models/{model}": Operation("Retrieve a model", versions=()),
     **{

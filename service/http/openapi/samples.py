@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, get_args, get_type_hints
 
 from events.objects import (
@@ -21,14 +22,16 @@ from events.objects import (
 )
 from events.run_table import RunStatus
 from events.vector_store_events import ErrorCode, FileStatus
+from events.webhook_endpoint import WebhookEndpoint
 from service.http.errors import body
 from service.http.openapi.infer import Free, Schema, schema_of
 from service.vectors.base import Found, Hit
-from service.wire import access, v1, v2
+from service.wire import access, v1, v2, webhooks
 from service.wire.base import Deleted, Json, Wire
 from service.wire.vector_stores import STORES
 
 _AT = 1
+_MOMENT = datetime.fromtimestamp(_AT, UTC)
 _FILES: Json = {"code_interpreter": {"file_ids": ["file-1"]}}
 _FUNCTION: Json = {"name": "f", "description": "d", "parameters": Free(), "strict": False}
 _SEARCH: Json = {
@@ -157,6 +160,13 @@ def _uploads(wire: Wire) -> Iterator[Json]:
         yield wire.upload(replace(_UPLOAD, status=status), _FILE if status == "completed" else None)
 
 
+def _endpoints() -> Iterator[Json]:
+    shown = WebhookEndpoint("we_1", _AT, "u", "d", ["thread.run.completed"], "disabled", "r")
+    yield webhooks.endpoint(shown, delivered_at=_MOMENT, failing_since=_MOMENT, last_error="e")
+    plain = replace(shown, description=None, status="enabled", disabled_reason=None)
+    yield webhooks.endpoint(plain, delivered_at=None, failing_since=None, last_error=None)
+
+
 def _of(wire: Wire) -> dict[str, list[Json]]:
     """By name: what this version renders."""
     found = {
@@ -171,6 +181,13 @@ def _of(wire: Wire) -> dict[str, list[Json]]:
         "DeletedFile": [wire.deleted_file("file-1")],
         "StreamToken": [access.stream_token("thread_1", "t", _AT, "u")],
         "FileLink": [access.file_link("file-1", _AT, "u")],
+        "WebhookEndpoint": list(_endpoints()),
+        "NewWebhookEndpoint": [webhooks.new_endpoint(one, "whsec_") for one in _endpoints()],
+        "WebhookEndpointTest": [
+            webhooks.tested("we_1", status=200, error=None, seconds=1),
+            webhooks.tested("we_1", status=None, error="e", seconds=1),
+        ],
+        "DeletedWebhookEndpoint": [webhooks.deleted("we_1")],
     }
     return found | {_deleted_name(kind): [wire.deleted(kind, "id")] for kind in get_args(Deleted)}
 

@@ -1,0 +1,157 @@
+"""The webhook endpoint stream: created, modified, disabled, deleted. A small decider, whole in one file.
+
+The log never sees an endpoint's secret: who reads the log could forge what receivers trust.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, assert_never
+
+from events.errors import NotFound, Rejected
+from events.event import Event, JsonObject, Recorded
+
+STATE_SCHEMA = 1
+
+Status = Literal["enabled", "disabled"]
+
+# What can be heard of, by the type of the event in a thread that brings it.
+NAMES = {
+    "run.created": "thread.run.created",
+    "run.queued": "thread.run.queued",
+    "run.started": "thread.run.in_progress",
+    "run.requires_action": "thread.run.requires_action",
+    "run.cancelling": "thread.run.cancelling",
+    "run.cancelled": "thread.run.cancelled",
+    "run.completed": "thread.run.completed",
+    "run.incomplete": "thread.run.incomplete",
+    "run.failed": "thread.run.failed",
+    "run.expired": "thread.run.expired",
+}
+
+
+class WebhookEndpointCreated(Event):
+    """`events` are names of NAMES. Its project is the event's own."""
+
+    type: Literal["webhook_endpoint.created"] = "webhook_endpoint.created"
+    url: str
+    description: str | None
+    events: list[str]
+
+
+class WebhookEndpointModified(Event):
+    """`changes` holds those of `url`, `description`, `events` and `status` that the request named."""
+
+    type: Literal["webhook_endpoint.modified"] = "webhook_endpoint.modified"
+    changes: JsonObject
+
+
+class WebhookEndpointDisabled(Event):
+    """The server gave it up; `reason` is for people."""
+
+    type: Literal["webhook_endpoint.disabled"] = "webhook_endpoint.disabled"
+    reason: str
+
+
+class WebhookEndpointDeleted(Event):
+    type: Literal["webhook_endpoint.deleted"] = "webhook_endpoint.deleted"
+
+
+WebhookEvent = WebhookEndpointCreated | WebhookEndpointModified | WebhookEndpointDisabled | WebhookEndpointDeleted
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEndpoint:
+    """As the API shows it, but for how its deliveries go. `disabled_reason` where the server disabled it."""
+
+    id: str
+    created_at: int
+    url: str
+    description: str | None
+    events: list[str]
+    status: Status = "enabled"
+    disabled_reason: str | None = None
+
+
+def opened_endpoint(recorded: Recorded[WebhookEndpointCreated]) -> WebhookEndpoint:
+    event = recorded.event
+    return WebhookEndpoint(recorded.stream_id, recorded.seconds, event.url, event.description, event.events)
+
+
+def endpoint_patch(event: WebhookEndpointModified | WebhookEndpointDisabled) -> dict[str, Any]:
+    """The fields of the endpoint that the event replaces. Whoever enables it again forgets why it was disabled."""
+    match event:
+        case WebhookEndpointModified(changes=changes):
+            return {**changes, **({"disabled_reason": None} if "status" in changes else {})}
+        case WebhookEndpointDisabled(reason=reason):
+            return {"status": "disabled", "disabled_reason": reason}
+        case _:
+            assert_never(event)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookState:
+    id: str
+    exists: bool = False
+    status: Status = "enabled"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateEndpoint:
+    url: str
+    description: str | None
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModifyEndpoint:
+    changes: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class DisableEndpoint:
+    """Nothing happens where it is disabled or gone."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEndpoint:
+    pass
+
+
+WebhookCommand = CreateEndpoint | ModifyEndpoint | DisableEndpoint | DeleteEndpoint
+
+
+def decide(state: WebhookState, command: WebhookCommand) -> list[WebhookEvent]:
+    """Raises NotFound where there is no such endpoint, Rejected where it would be made twice."""
+    if isinstance(command, ModifyEndpoint | DeleteEndpoint) and not state.exists:
+        raise NotFound("webhook_endpoint", state.id)
+    match command:
+        case CreateEndpoint(url=url, description=description, events=events):
+            if state.exists:
+                raise Rejected(f"Webhook endpoint {state.id} already exists.")
+            return [WebhookEndpointCreated(url=url, description=description, events=list(events))]
+        case ModifyEndpoint(changes=changes):
+            return [WebhookEndpointModified(changes=changes)] if changes else []
+        case DisableEndpoint(reason=reason):
+            on = state.exists and state.status == "enabled"
+            return [WebhookEndpointDisabled(reason=reason)] if on else []
+        case DeleteEndpoint():
+            return [WebhookEndpointDeleted()]
+        case _:
+            assert_never(command)
+
+
+def evolve(state: WebhookState, recorded: Recorded[WebhookEvent]) -> WebhookState:
+    match recorded.event:
+        case WebhookEndpointCreated():
+            return replace(state, exists=True)
+        case WebhookEndpointModified(changes=changes):
+            return replace(state, status=changes.get("status", state.status))
+        case WebhookEndpointDisabled():
+            return replace(state, status="disabled")
+        case WebhookEndpointDeleted():
+            return WebhookState(state.id)
+        case _:
+            assert_never(recorded.event)

@@ -1,0 +1,235 @@
+"""Webhook endpoints, and the outbox: which event is still to be told to whom.
+
+Rows of the outbox come with the events (`store.append`); who delivers them and how it goes is no event's, and no
+rebuild touches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, assert_never
+
+from events import store
+from events import thread_events as e
+from events.errors import NotFound
+from events.event import Recorded
+from events.fold import opened_run, run_patch
+from events.objects import Run
+from events.webhook_endpoint import (
+    NAMES,
+    WebhookEndpoint,
+    WebhookEndpointCreated,
+    WebhookEndpointDeleted,
+    WebhookEndpointDisabled,
+    WebhookEndpointModified,
+    WebhookEvent,
+    endpoint_patch,
+    opened_endpoint,
+)
+from projections.rows import Connection, changed, dump, merged
+from sql import queries
+
+_SQL = queries("webhooks")
+# What changes a run's object.
+_RUN_TYPES = (*NAMES, "run.admitted", "run.modified")
+# Deliveries looked at for the oldest of each thread.
+_WINDOW = 200
+
+
+async def project(db: Connection, batch: Sequence[Recorded[WebhookEvent]]) -> None:
+    for recorded in batch:
+        id = recorded.stream_id
+        match recorded.event:
+            case WebhookEndpointCreated(events=events):
+                body = dump(opened_endpoint(recorded))  # type: ignore[arg-type]
+                await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, _types(events), body)
+            case WebhookEndpointModified() | WebhookEndpointDisabled() as event:
+                body = changed(await db.fetchval(_SQL["lock"], id), endpoint_patch(event))
+                made = WebhookEndpoint(**merged(body))
+                await db.execute(_SQL["replace"], id, made.status == "enabled", _types(made.events), body)
+            case WebhookEndpointDeleted():
+                await db.execute(_SQL["delete"], id)
+            case _:
+                assert_never(recorded.event)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An endpoint and how its deliveries go. `failing_since`: the first failure since the last success."""
+
+    endpoint: WebhookEndpoint
+    delivered_at: datetime | None
+    failing_since: datetime | None
+    last_error: str | None
+
+
+async def get(db: Connection, project_id: str, endpoint_id: str) -> Standing:
+    """Raises NotFound."""
+    row = await db.fetchrow(_SQL["get"], endpoint_id, project_id)
+    if row is None:
+        raise NotFound("webhook_endpoint", endpoint_id)
+    return _standing(row)
+
+
+async def every(db: Connection, project_id: str, limit: int) -> list[Standing]:
+    """The project's endpoints, the oldest first."""
+    return [_standing(row) for row in await db.fetch(_SQL["list"], project_id, limit)]
+
+
+async def project_of(db: Connection, endpoint_id: str) -> str:
+    """Raises NotFound."""
+    found: str | None = await db.fetchval(_SQL["project_of"], endpoint_id)
+    if found is None:
+        raise NotFound("webhook_endpoint", endpoint_id)
+    return found
+
+
+async def prepare(db: Connection, endpoint_id: str, secret: str) -> None:
+    """Keeps the secret of an endpoint that is about to be made."""
+    await db.execute(_SQL["prepare"], endpoint_id, secret)
+
+
+async def secret_of(db: Connection, endpoint_id: str) -> str | None:
+    found: str | None = await db.fetchval(_SQL["secret"], endpoint_id)
+    return found
+
+
+# The couriers' work.
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """An endpoint with something due, and the process that held it last, if any."""
+
+    endpoint_id: str
+    process: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """An endpoint that a process delivers to. Not `ready` while it rests after a failure."""
+
+    project_id: str
+    endpoint: WebhookEndpoint
+    ready: bool
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event that is to be told. `attempts` have failed."""
+
+    endpoint_id: str
+    stream_id: str
+    version: int
+    attempts: int
+
+
+async def anybody(db: Connection) -> bool:
+    """Whether there is any endpoint at all."""
+    return bool(await db.fetchval(_SQL["anybody"]))
+
+
+async def idle(db: Connection, live: Collection[int], besides: Collection[str], limit: int) -> list[Idle]:
+    """Endpoints with something due that no process of `live` holds; none of `besides`. Over all projects."""
+    return [Idle(**row) for row in await db.fetch(_SQL["idle"], list(live), list(besides), limit)]
+
+
+async def claim(db: Connection, found: Idle, process: int) -> bool:
+    """Whether the process got it: another one may have been quicker."""
+    return bool(await db.fetchval(_SQL["claim"], found.endpoint_id, process, found.process))
+
+
+async def release(db: Connection, endpoint_id: str, process: int) -> None:
+    await db.execute(_SQL["release"], endpoint_id, process)
+
+
+async def at_work(db: Connection, endpoint_id: str, process: int) -> AtWork | None:
+    """None where the endpoint is another process's, disabled or gone."""
+    row = await db.fetchrow(_SQL["at_work"], endpoint_id, process)
+    if row is None:
+        return None
+    return AtWork(row["project_id"], WebhookEndpoint(**merged(row["body"])), row["ready"], row["secret"])
+
+
+async def due(db: Connection, endpoint_id: str, besides: Collection[str], limit: int) -> list[Delivery]:
+    """What is due, the oldest first, of each thread its first; nothing of the threads `besides`."""
+    rows = await db.fetch(_SQL["due"], endpoint_id, list(besides), _WINDOW, limit)
+    return [Delivery(endpoint_id, **row) for row in rows]
+
+
+async def delivered(db: Connection, one: Delivery) -> None:
+    await db.execute(_SQL["delivered"], one.endpoint_id, one.stream_id, one.version)
+
+
+async def failed(
+    db: Connection, one: Delivery, pause: float, error: str, *, rest: float, longest_rest: float
+) -> tuple[int, float]:
+    """Puts the delivery off for `pause` seconds. (failures in a row, seconds since the first of them) of the endpoint.
+
+    The endpoint rests too: as long as it has failed, at least `rest` and at most `longest_rest` seconds.
+    """
+    place = (one.endpoint_id, one.stream_id, one.version)
+    row = await db.fetchrow(_SQL["failed"], *place, pause, error, rest, longest_rest)
+    return (0, 0.0) if row is None else (row["failures"], row["seconds"])
+
+
+async def give_up(db: Connection, one: Delivery) -> None:
+    await db.execute(_SQL["give_up"], one.endpoint_id, one.stream_id, one.version)
+
+
+async def behind(db: Connection, limit: int) -> list[str]:
+    """Endpoints with as many deliveries as that, or more. Over all projects."""
+    return [row["endpoint_id"] for row in await db.fetch(_SQL["behind"], limit)]
+
+
+async def drop_dead(db: Connection, limit: int) -> None:
+    """Lets go of what is to be told to endpoints that are disabled or gone, and of what was kept of the latter."""
+    await db.execute(_SQL["drop_deliveries"], limit)
+    await db.execute(_SQL["drop_work"])
+
+
+async def pending(db: Connection, limit: int) -> int:
+    """How many deliveries there are; no more than `limit` are counted. Over all projects."""
+    found: int = await db.fetchval(_SQL["pending"], limit)
+    return found
+
+
+async def told(db: Connection, stream_id: str, version: int) -> tuple[Recorded[Any], Run] | None:
+    """The event at that place, and its run as it was then; None where the log has no such event of a run.
+
+    Read from the log, so that it is the same whenever it is told, and when the thread is gone.
+    """
+    found = await store.read(db, stream_id, after=version - 1, limit=1)
+    event: Any = found[0].event if found else None
+    if event is None or event.type not in NAMES:
+        return None
+    begun: int | None = await db.fetchval(_SQL["run_position"], stream_id, event.run_id)
+    after = (begun or 1) - 1
+    run: Run | None = None
+    while after < version:
+        page = await store.read_types(db, stream_id, _RUN_TYPES, after=after, until=version)
+        own: list[Any] = [recorded for recorded in page if getattr(recorded.event, "run_id", None) == event.run_id]
+        for recorded in own:
+            run = _after(run, recorded)
+        after = page[-1].version if page else version
+    return None if run is None else (found[0], run)
+
+
+def _after(run: Run | None, recorded: Recorded[Any]) -> Run | None:
+    """The run behind one event of its own."""
+    if isinstance(recorded.event, e.RunCreated):
+        return opened_run(recorded)
+    return None if run is None else replace(run, **(run_patch(recorded) or {}))
+
+
+def _types(names: Collection[str]) -> list[str]:
+    """The events' own types, by the names that users give them."""
+    return [kind for kind, name in NAMES.items() if name in names]
+
+
+def _standing(row: Mapping[str, Any]) -> Standing:
+    endpoint = WebhookEndpoint(**merged(row["body"]))
+    return Standing(endpoint, row["delivered_at"], row["failing_since"], row["last_error"])

@@ -1,0 +1,58 @@
+"""/webhook_endpoints"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from projections.webhooks import Standing
+from service.http.deps import deps, origin, wire
+from service.http.frame import answer, json_body
+from service.wire import webhooks
+from service.wire.base import Json
+
+
+async def create(request: web.Request) -> web.Response:
+    asked = webhooks.created(await json_body(request))
+    made = await deps(request).webhooks.create(
+        origin(request), asked.url, events=list(asked.events) if asked.events else None, description=asked.description
+    )
+    return answer(webhooks.new_endpoint(_shown(made.standing), made.secret))
+
+
+async def get(request: web.Request) -> web.Response:
+    return answer(_shown(await deps(request).webhooks.get(origin(request), _id(request))))
+
+
+async def modify(request: web.Request) -> web.Response:
+    changes = webhooks.changes(await json_body(request))
+    return answer(_shown(await deps(request).webhooks.modify(origin(request), _id(request), changes)))
+
+
+async def delete(request: web.Request) -> web.Response:
+    await deps(request).webhooks.delete(origin(request), _id(request))
+    return answer(webhooks.deleted(_id(request)))
+
+
+async def page(request: web.Request) -> web.Response:
+    """All of them: a project has few."""
+    found = await deps(request).webhooks.every(origin(request))
+    return answer(wire(request).listing([_shown(one) for one in found], more=False))
+
+
+async def send_test(request: web.Request) -> web.Response:
+    """Answers when the receiver has, or has not in time."""
+    outcome = await deps(request).webhooks.test(origin(request), _id(request))
+    return answer(webhooks.tested(_id(request), status=outcome.status, error=outcome.error, seconds=outcome.seconds))
+
+
+def _id(request: web.Request) -> str:
+    return request.match_info["webhook_endpoint_id"]
+
+
+def _shown(standing: Standing) -> Json:
+    return webhooks.endpoint(
+        standing.endpoint,
+        delivered_at=standing.delivered_at,
+        failing_since=standing.failing_since,
+        last_error=standing.last_error,
+    )

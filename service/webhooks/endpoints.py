@@ -1,0 +1,89 @@
+"""What people do with webhook endpoints, over HTTP and at the command line."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from dataclasses import dataclass, field
+
+from events.errors import NotFound, Rejected
+from events.event import JsonObject, Origin, now
+from events.ids import new_hex_id, new_id
+from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, ModifyEndpoint
+from projections import webhooks
+from projections.webhooks import Standing
+from service.webhooks import message
+from service.webhooks.sender import Outcome, Sender, refused
+from service.write import WEBHOOK_ENDPOINT, Writer
+
+# Endpoints of one project: each event is told to each of them.
+MAX_ENDPOINTS = 20
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class NewEndpoint:
+    """`secret` is shown this once."""
+
+    standing: Standing
+    secret: str = field(repr=False)
+
+
+class Endpoints:
+    """The endpoints of all projects; each operation is one project's."""
+
+    def __init__(self, writer: Writer, sender: Sender) -> None:
+        self._writer = writer
+        self._sender = sender
+
+    async def create(
+        self, origin: Origin, url: str, *, events: list[str] | None = None, description: str | None = None
+    ) -> NewEndpoint:
+        """An endpoint that hears of `events` (of all, where None) from now on. Raises Rejected."""
+        self._check(url)
+        endpoint_id, secret = new_id("we"), f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
+        async with self._writer.pool.acquire() as db:
+            if len(await webhooks.every(db, origin.project_id, MAX_ENDPOINTS)) >= MAX_ENDPOINTS:
+                raise Rejected(f"This project has {MAX_ENDPOINTS} webhook endpoints already, the most it may have.")
+            await webhooks.prepare(db, endpoint_id, secret)
+        named = tuple(dict.fromkeys(events)) if events is not None else tuple(NAMES.values())
+        command = CreateEndpoint(url, description, named)
+        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, command)
+        return NewEndpoint(await self.get(origin, endpoint_id), secret)
+
+    async def modify(self, origin: Origin, endpoint_id: str, changes: JsonObject) -> Standing:
+        """`changes` as in WebhookEndpointModified. Raises NotFound, Rejected."""
+        if "url" in changes:
+            self._check(changes["url"])
+        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, ModifyEndpoint(changes))
+        return await self.get(origin, endpoint_id)
+
+    async def delete(self, origin: Origin, endpoint_id: str) -> None:
+        """Raises NotFound."""
+        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, DeleteEndpoint())
+
+    async def get(self, origin: Origin, endpoint_id: str) -> Standing:
+        """Raises NotFound."""
+        async with self._writer.pool.acquire() as db:
+            return await webhooks.get(db, origin.project_id, endpoint_id)
+
+    async def every(self, origin: Origin) -> list[Standing]:
+        """The project's endpoints, the oldest first."""
+        async with self._writer.pool.acquire() as db:
+            return await webhooks.every(db, origin.project_id, MAX_ENDPOINTS)
+
+    async def test(self, origin: Origin, endpoint_id: str) -> Outcome:
+        """Sends a message that tells of nothing, once and at once, disabled or not. Raises NotFound."""
+        async with self._writer.pool.acquire() as db:
+            endpoint = (await webhooks.get(db, origin.project_id, endpoint_id)).endpoint
+            secret = await webhooks.secret_of(db, endpoint_id)
+        if secret is None:
+            raise NotFound("webhook_endpoint", endpoint_id)
+        id = new_hex_id("evt")
+        body = message.test_message(id, endpoint_id, now())
+        return await self._sender.send(endpoint.url, secret, id, body)
+
+    def _check(self, url: str) -> None:
+        why_not = refused(url, allow_private=self._sender.allow_private)
+        if why_not is not None:
+            raise Rejected(f"Invalid 'url': {why_not}.", param="url", code="invalid_value")

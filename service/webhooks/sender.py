@@ -1,0 +1,154 @@
+"""Sends one message to one URL, wherever a client may have pointed it.
+
+Where private addresses are not allowed, every address that the host's name stands for is looked at, and the connection
+goes to one of those that were: the name is not asked for a second time. Redirects are not followed, time and answer are
+bounded, and of the answer nothing but its status is told to anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from events.event import now
+from events.store import SOFTWARE_VERSION
+from service.webhooks.addresses import is_public
+from service.webhooks.message import headers
+
+TIMEOUT = 15.0
+CONNECT_TIMEOUT = 5.0
+CONNECTIONS = 100
+CONNECTIONS_PER_HOST = 10
+# Bytes of an answer that are read, so that the connection can serve again; longer ones are cut off.
+MAX_ANSWER = 65_536
+MAX_REASON = 200
+# The receiver wants no more of it: Standard Webhooks.
+GONE = 410
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`status` of the answer, if one came; `error` says why the message was not taken, in one line."""
+
+    status: int | None
+    error: str | None
+    seconds: float
+
+    @property
+    def taken(self) -> bool:
+        return self.error is None
+
+    @property
+    def gone(self) -> bool:
+        return self.status == GONE
+
+
+class PrivateAddress(OSError):
+    """The host stands for an address that is not the world's."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} is at a private address, which EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow")
+
+
+class PublicResolver(AbstractResolver):
+    """The system's resolver, where all that it finds is public. aiohttp connects to what it is given here."""
+
+    def __init__(self, resolver: AbstractResolver) -> None:
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        if not all(is_public(one["host"]) for one in found):
+            raise PrivateAddress(host)
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class Sender:
+    """Use as a context manager. `allow_private` also allows plain HTTP to anywhere: see `refused`."""
+
+    def __init__(self, *, allow_private: bool, resolver: AbstractResolver | None = None) -> None:
+        self.allow_private = allow_private
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Sender:
+        system = self._resolver or aiohttp.ThreadedResolver()
+        connector = aiohttp.TCPConnector(
+            resolver=system if self.allow_private else PublicResolver(system),
+            use_dns_cache=False,
+            limit=CONNECTIONS,
+            limit_per_host=CONNECTIONS_PER_HOST,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=CONNECT_TIMEOUT),
+            headers={"User-Agent": f"Everthread/{SOFTWARE_VERSION}", "Content-Type": "application/json"},
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, url: str, secret: str, id: str, body: bytes) -> Outcome:
+        """One attempt. Raises nothing that the receiver could cause."""
+        started = time.monotonic()
+        status, error = await self._attempt(url, headers(secret, id, body, now()), body)
+        return Outcome(status, error, time.monotonic() - started)
+
+    async def _attempt(self, url: str, signed: dict[str, str], body: bytes) -> tuple[int | None, str | None]:
+        assert self._session is not None, "the sender is not open"
+        why_not = refused(url, allow_private=self.allow_private)
+        if why_not is not None:
+            return None, why_not
+        try:
+            async with self._session.post(url, data=body, headers=signed, allow_redirects=False) as answer:
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    await answer.content.read(MAX_ANSWER)
+                taken = 200 <= answer.status < 300
+                return answer.status, None if taken else f"answered with status {answer.status}"
+        except TimeoutError:
+            return None, f"did not answer within {TIMEOUT:.0f} seconds"
+        except aiohttp.ClientConnectorError as error:
+            inner = error.os_error
+            return None, str(inner) if isinstance(inner, PrivateAddress) else f"cannot be reached: {_line(inner)}"
+        except (aiohttp.ClientError, OSError, ssl.SSLError, asyncio.IncompleteReadError, ValueError) as error:
+            return None, f"failed: {_line(error)}"
+
+
+def refused(url: str, *, allow_private: bool) -> str | None:
+    """Why nothing is sent to this URL; None where it may be. Names of hosts are looked up only when it is."""
+    try:
+        parts = URL(url)
+        port = parts.port
+    except ValueError:
+        return "is no URL"
+    host = parts.host
+    if parts.scheme not in ("http", "https") or not host or not port or parts.user is not None or parts.fragment:
+        return "must be https://host/path, with no user name and no fragment"
+    if allow_private:
+        return None
+    if parts.scheme != "https":
+        return "must be an https:// URL; EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow http:// too"
+    literal = ":" in host or all(part.isdigit() for part in host.split("."))
+    return str(PrivateAddress(host)) if literal and not is_public(host) else None
+
+
+def _line(error: BaseException) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:MAX_REASON]

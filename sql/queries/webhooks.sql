@@ -1,0 +1,120 @@
+-- name: insert
+INSERT INTO webhook_endpoints (endpoint_id, project_id, created_at, enabled, types, body)
+VALUES ($1, $2, $3, true, $4, $5);
+
+-- name: lock
+SELECT body FROM webhook_endpoints WHERE endpoint_id = $1 FOR UPDATE;
+
+-- name: replace
+UPDATE webhook_endpoints SET enabled = $2, types = $3, body = $4 WHERE endpoint_id = $1;
+
+-- name: delete
+DELETE FROM webhook_endpoints WHERE endpoint_id = $1;
+
+-- name: get
+SELECT body, delivered_at, failing_since, last_error
+FROM webhook_endpoints LEFT JOIN webhook_work USING (endpoint_id)
+WHERE endpoint_id = $1 AND project_id = $2;
+
+-- name: list
+SELECT body, delivered_at, failing_since, last_error
+FROM webhook_endpoints LEFT JOIN webhook_work USING (endpoint_id)
+WHERE project_id = $1
+ORDER BY created_at, endpoint_id
+LIMIT $2;
+
+-- name: project_of
+SELECT project_id FROM webhook_endpoints WHERE endpoint_id = $1;
+
+-- name: prepare
+INSERT INTO webhook_work (endpoint_id, secret) VALUES ($1, $2);
+
+-- name: secret
+SELECT secret FROM webhook_work WHERE endpoint_id = $1;
+
+-- name: anybody
+SELECT EXISTS (SELECT FROM webhook_work);
+
+-- name: idle (a declared fan-out: the couriers')
+SELECT endpoint_id, process FROM webhook_work
+WHERE (process IS NULL OR NOT process = ANY ($1::integer[])) AND rests_until <= now()
+  AND NOT endpoint_id = ANY ($2::text[])
+  AND EXISTS (
+      SELECT FROM webhook_deliveries
+      WHERE webhook_deliveries.endpoint_id = webhook_work.endpoint_id AND due_at <= now()
+  )
+LIMIT $3;
+
+-- name: claim
+UPDATE webhook_work SET process = $2 WHERE endpoint_id = $1 AND process IS NOT DISTINCT FROM $3 RETURNING true;
+
+-- name: release
+UPDATE webhook_work SET process = NULL WHERE endpoint_id = $1 AND process = $2;
+
+-- name: at_work
+SELECT project_id, body, secret, rests_until <= now() AS ready
+FROM webhook_work JOIN webhook_endpoints USING (endpoint_id)
+WHERE endpoint_id = $1 AND process = $2 AND enabled;
+
+-- name: due
+SELECT stream_id, version, attempts
+FROM (
+    SELECT DISTINCT ON (stream_id) stream_id, version, attempts, due_at
+    FROM (
+        SELECT stream_id, version, attempts, due_at FROM webhook_deliveries
+        WHERE endpoint_id = $1 AND due_at <= now() AND NOT stream_id = ANY ($2::text[])
+        ORDER BY due_at
+        LIMIT $3
+    ) AS oldest
+    ORDER BY stream_id, version
+) AS first_of_each
+ORDER BY due_at
+LIMIT $4;
+
+-- name: delivered
+WITH gone AS (DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3)
+UPDATE webhook_work SET failures = 0, failing_since = NULL, delivered_at = now(), last_error = NULL, rests_until = now()
+WHERE endpoint_id = $1 AND (failures > 0 OR delivered_at IS NULL OR delivered_at < now() - interval '5 s');
+
+-- name: failed
+WITH later AS (
+    UPDATE webhook_deliveries SET attempts = attempts + 1, due_at = now() + $4 * interval '1 s'
+    WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3
+)
+UPDATE webhook_work
+SET failures = failures + 1, failing_since = COALESCE(failing_since, now()), last_error = $5,
+    rests_until = now() + least(greatest(now() - failing_since, $6 * interval '1 s'), $7 * interval '1 s')
+WHERE endpoint_id = $1
+RETURNING failures, extract(epoch FROM now() - failing_since)::float AS seconds;
+
+-- name: give_up
+DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3;
+
+-- name: run_position
+SELECT position FROM runs WHERE thread_id = $1 AND run_id = $2;
+
+-- name: behind (a declared fan-out: the couriers')
+SELECT endpoint_id FROM webhook_work
+WHERE (
+    SELECT count(*) FROM (
+        SELECT FROM webhook_deliveries WHERE webhook_deliveries.endpoint_id = webhook_work.endpoint_id LIMIT $1
+    ) AS found
+) >= $1;
+
+-- name: drop_deliveries (of endpoints that are disabled or gone)
+DELETE FROM webhook_deliveries USING (
+    SELECT endpoint_id, stream_id, version
+    FROM webhook_work LEFT JOIN webhook_endpoints USING (endpoint_id) JOIN webhook_deliveries USING (endpoint_id)
+    WHERE enabled IS NOT TRUE
+    LIMIT $1
+) AS gone
+WHERE webhook_deliveries.endpoint_id = gone.endpoint_id AND webhook_deliveries.stream_id = gone.stream_id
+  AND webhook_deliveries.version = gone.version;
+
+-- name: drop_work (of endpoints that are gone, or never came to be)
+DELETE FROM webhook_work
+WHERE made_at < now() - interval '1 hour'
+  AND NOT EXISTS (SELECT FROM webhook_endpoints WHERE webhook_endpoints.endpoint_id = webhook_work.endpoint_id);
+
+-- name: pending (a declared fan-out: the count for Prometheus)
+SELECT count(*) FROM (SELECT FROM webhook_deliveries LIMIT $1) AS found;

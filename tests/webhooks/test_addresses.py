@@ -1,0 +1,99 @@
+"""What is the world's and what is this network's."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.webhooks.addresses import is_public
+from service.webhooks.sender import refused
+
+PRIVATE = [
+    *(
+        "127.0.0.1",
+        "127.8.9.1",
+        "0.0.0.0",
+        "10.1.2.3",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "169.254.169.254",
+    ),
+    *("100.64.0.1", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1"),
+    *(
+        "255.255.255.255",
+        "192.88.99.1",
+        "::",
+        "::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fc00::1",
+        "fd12::1",
+        "fec0::1",
+        "ff02::1",
+    ),
+    # IPv4 addresses in IPv6 ones: mapped, 6to4, compatible, behind NAT64; Teredo; documentation.
+    *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "2002:a9fe:a9fe::", "::7f00:1", "64:ff9b::a00:1"),
+    *(
+        "64:ff9b:1::1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "2001:db8::1",
+        "100::1",
+        "",
+        "localhost",
+        "1.2.3",
+        "1.2.3.4.5",
+    ),
+]
+PUBLIC = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "93.184.216.34",
+    "2606:4700:4700::1111",
+    "::ffff:8.8.8.8",
+    "2002:808:808::",
+    "64:ff9b::808:808",
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_private(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://example.com/hook?x=1", None),
+        ("https://example.com:8443/", None),
+        ("https://1.1.1.1/", None),
+        ("https://[2606:4700:4700::1111]/", None),
+        ("http://example.com/", "must be an https:// URL"),
+        ("ftp://example.com/", "must be https://host/path"),
+        ("example.com/hook", "must be https://host/path"),
+        ("https://", "must be https://host/path"),
+        ("https://user:secret@example.com/", "must be https://host/path"),
+        ("https://example.com/#fragment", "must be https://host/path"),
+        ("https://example.com:99999/", "is no URL"),
+        ("https://[::1/", "is no URL"),
+        ("https://127.0.0.1/", "127.0.0.1 is at a private address"),
+        ("https://10.0.0.1:8443/", "10.0.0.1 is at a private address"),
+        ("https://[::1]/", "::1 is at a private address"),
+        ("https://[::ffff:169.254.169.254]/", "is at a private address"),
+        ("https://2130706433/", "is at a private address"),
+        ("https://127.1/", "is at a private address"),
+    ],
+)
+def test_urls(url: str, why: str | None) -> None:
+    found = refused(url, allow_private=False)
+    assert found is None if why is None else found is not None and why in found
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://localhost/", "https://[::1]/hook"])
+def test_where_private_addresses_are_allowed_plain_http_is_too(url: str) -> None:
+    assert refused(url, allow_private=False) is not None or "localhost" in url
+    assert refused(url, allow_private=True) is None

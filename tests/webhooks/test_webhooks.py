@@ -1,0 +1,425 @@
+"""Webhooks, whole: a real server, a real Postgres, a scripted model, and a receiver that checks every signature."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from events.webhook_endpoint import NAMES
+from service.database import Pool
+from service.webhooks import couriers, endpoints, schedule
+from service.webhooks.endpoints import MAX_ENDPOINTS
+from tests.client import V1, WAIT_S, Client
+from tests.conftest import StartServer
+from tests.http.helpers import assistant_with, run_of, thread_with
+from tests.http.keys import as_key, writer
+from tests.scripted import ScriptedServer, calls, hangs, says
+from tests.webhooks.receiver import Got, Receiver
+
+WEATHER = {"type": "function", "function": {"name": "weather"}}
+PLAIN = ("thread.run.created", "thread.run.in_progress", "thread.run.completed")
+
+
+@pytest.fixture
+async def client(start_server: StartServer) -> AsyncIterator[Client]:
+    async with start_server(webhooks_allow_private=True) as one:
+        yield one
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not taken comes again at once, four times."""
+    monkeypatch.setattr(schedule, "PAUSES", (0.0,) * 4)
+    monkeypatch.setattr(schedule, "REST", 0.0)
+    monkeypatch.setattr(schedule, "LONGEST_REST", 0.0)
+    monkeypatch.setattr(couriers, "LOOK_EVERY", 0.05)
+
+
+async def endpoint_at(client: Client, receiver: Receiver, path: str = "/hook", **more: Any) -> Any:
+    made = await client.post("/webhook_endpoints", {"url": receiver.url(path), **more})
+    receiver.secrets[path] = made["secret"]
+    return made
+
+
+async def emptied(pool: Pool) -> None:
+    """Returns once nothing is left to be told."""
+    async with asyncio.timeout(WAIT_S):
+        while await pool.fetchval("SELECT count(*) FROM webhook_deliveries"):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_run_is_told_signed_and_in_order(
+    client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool
+) -> None:
+    model.script(says("Fine."))
+    await endpoint_at(client, receiver)
+    run = await run_of(client, "Hi", metadata={})
+    done = await client.settled(run)
+    got = await receiver.types(*PLAIN)
+    assert all(one.verified for one in got)
+    assert len({one.id for one in got}) == 3
+    created, began, completed = (one.event for one in got)
+    assert [event["id"] for event in (created, began, completed)] == [one.id for one in got]
+    assert list(completed) == ["id", "object", "type", "created_at", "data"]
+    # Each shows the run as it was then: the last one as it is served.
+    assert completed["data"] == done
+    assert completed["created_at"] == done["completed_at"]
+    assert (created["data"]["status"], created["data"]["started_at"], created["data"]["usage"]) == (
+        "queued",
+        None,
+        None,
+    )
+    assert created["data"]["expires_at"] == run["expires_at"]
+    assert (began["data"]["status"], began["data"]["started_at"]) == ("in_progress", done["started_at"])
+    await emptied(pool)
+
+
+async def test_each_hears_what_it_asked_for(client: Client, receiver: Receiver, model: ScriptedServer) -> None:
+    model.script(calls(("weather", {})), says("Sunny."))
+    await endpoint_at(client, receiver, "/all")
+    await endpoint_at(client, receiver, "/some", events=["thread.run.requires_action", "thread.run.completed"])
+    run = await client.settled(await run_of(client, "Weather?", tools=[WEATHER]))
+    [call] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    await client.post(
+        f"/threads/{run['thread_id']}/runs/{run['id']}/submit_tool_outputs",
+        {"tool_outputs": [{"tool_call_id": call["id"], "output": "sun"}]},
+    )
+    await client.settled(run)
+    every = ("created", "in_progress", "requires_action", "queued", "in_progress", "completed")
+    await receiver.types(*(f"thread.run.{name}" for name in every), path="/all")
+    asked, _ = await receiver.types("thread.run.requires_action", "thread.run.completed", path="/some")
+    assert asked.event["data"]["required_action"] == run["required_action"]
+
+
+async def test_it_is_v2_whatever_the_client_speaks(client: Client, receiver: Receiver, model: ScriptedServer) -> None:
+    model.script(says("Fine."))
+    await endpoint_at(client, receiver, events=["thread.run.completed"])
+    client.headers["OpenAI-Beta"] = V1
+    await client.settled(await run_of(client, "Hi"))
+    [got] = await receiver.types("thread.run.completed")
+    assert "tool_resources" in got.event["data"]
+    assert "file_ids" not in got.event["data"]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_is_not_taken_comes_again_as_it_was(
+    client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool
+) -> None:
+    refusals = {"thread.run.created": 2, "thread.run.completed": 1}
+
+    def answer(event: Any, path: str) -> int:
+        refusals[event["type"]] = refusals.get(event["type"], 0) - 1
+        return 500 if refusals[event["type"]] >= 0 else 200
+
+    receiver.answer = answer
+    model.script(says("Fine."))
+    made = await endpoint_at(client, receiver)
+    await client.settled(await run_of(client, "Hi"))
+    await receiver.until(lambda got: sum(one.status == 200 for one in got) == 3)
+    for kind, times in (("thread.run.created", 3), ("thread.run.in_progress", 1), ("thread.run.completed", 2)):
+        same = [one for one in receiver.got if one.type == kind]
+        assert len(same) == times
+        assert len({(one.id, one.raw) for one in same}) == 1
+        assert all(one.verified for one in same), "each attempt is signed anew"
+    await emptied(pool)
+    shown = await client.get(f"/webhook_endpoints/{made['id']}")
+    assert (shown["failing_since"], shown["last_error"]) == (None, None)
+    assert shown["last_delivered_at"] is not None
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_is_never_taken_is_given_up_and_seen(
+    client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool
+) -> None:
+    receiver.answer = lambda event, path: 503
+    model.script(says("Fine."))
+    made = await endpoint_at(client, receiver, events=["thread.run.completed"])
+    await client.settled(await run_of(client, "Hi"))
+    await emptied(pool)
+    assert len(receiver.got) == 1 + len(schedule.PAUSES)
+    shown = await client.get(f"/webhook_endpoints/{made['id']}")
+    assert (shown["status"], shown["last_error"]) == ("enabled", "answered with status 503")
+    assert shown["failing_since"] is not None
+    async with client.session.get(client.base_url.removesuffix("/v1") + "/metrics") as response:
+        counts = await response.text()
+    assert 'everthread_webhooks_total{outcome="failed"} 4.0' in counts
+    assert 'everthread_webhooks_total{outcome="given_up"} 1.0' in counts
+    assert "everthread_webhooks_waiting 0.0" in counts
+
+
+async def test_a_slow_endpoint_holds_up_nobody_else(client: Client, receiver: Receiver, model: ScriptedServer) -> None:
+    receiver.held = lambda event, path: path == "/slow"
+    model.script(says("One."), says("Two."))
+    await endpoint_at(client, receiver, "/slow")
+    await endpoint_at(client, receiver, "/hook")
+    for _ in range(2):
+        await client.settled(await run_of(client, "Hi"))
+    await receiver.stand()
+    await receiver.until(lambda got: len(got) == 6)
+    assert {one.path for one in receiver.got} == {"/hook"}
+    receiver.opened.set()
+    await receiver.until(lambda got: len(got) == 12)
+    for run_id in {one.event["data"]["id"] for one in receiver.got}:
+        mine = [one for one in receiver.got if one.event["data"]["id"] == run_id and one.path == "/slow"]
+        assert [one.type for one in mine] == list(PLAIN), "in the order of the thread"
+
+
+async def test_private_addresses_are_refused(
+    start_server: StartServer, receiver: Receiver, model: ScriptedServer
+) -> None:
+    model.script(says("Fine."))
+    async with start_server() as client:
+        refused = await client.call("POST", "/webhook_endpoints", {"url": f"https://127.0.0.1:{receiver.port}/"})
+        assert refused.error[0::2] == (400, "url")
+        assert "private address" in refused.error[1]
+        # A name tells nothing until it is looked up.
+        made = await client.post("/webhook_endpoints", {"url": f"https://localhost:{receiver.port}/hook"})
+        tested = await client.post(f"/webhook_endpoints/{made['id']}/test")
+        assert (tested["delivered"], tested["status"]) == (False, None)
+        assert tested["error"].startswith("localhost is at a private address")
+        await client.settled(await run_of(client, "Hi"))
+        async with asyncio.timeout(WAIT_S):
+            while (shown := await client.get(f"/webhook_endpoints/{made['id']}"))["last_error"] is None:
+                await asyncio.sleep(0.05)
+        assert shown["last_error"].startswith("localhost is at a private address")
+    assert receiver.got == []
+
+
+async def test_who_wants_no_more_is_disabled(client: Client, receiver: Receiver, model: ScriptedServer) -> None:
+    receiver.answer = lambda event, path: 410
+    model.script(says("One."), says("Two."), says("Three."))
+    made = await endpoint_at(client, receiver, events=["thread.run.completed"])
+    path = f"/webhook_endpoints/{made['id']}"
+    with capture_logs() as logged:
+        await client.settled(await run_of(client, "Hi"))
+        async with asyncio.timeout(WAIT_S):
+            while (shown := await client.get(path))["status"] == "enabled":
+                await asyncio.sleep(0.02)
+    assert shown["disabled_reason"] == "It answered with status 410: it wants no more."
+    [line] = [entry for entry in logged if entry["event"] == "webhook endpoint disabled"]
+    assert (line["log_level"], line["endpoint_id"]) == ("error", made["id"])
+    await client.settled(await run_of(client, "Hi"))
+    receiver.answer = lambda event, path: 200
+    again = await client.post(path, {"status": "enabled"})
+    assert (again["status"], again["disabled_reason"]) == ("enabled", None)
+    third = await client.settled(await run_of(client, "Hi"))
+    await receiver.until(lambda got: any(one.event["data"]["id"] == third["id"] for one in got))
+    assert len(receiver.got) == 2, "of what it missed it hears nothing"
+
+
+@pytest.mark.usefixtures("quick")
+async def test_long_failure_disables(
+    client: Client, receiver: Receiver, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "PATIENCE", 0.0)
+    monkeypatch.setattr(schedule, "MIN_FAILURES", 3)
+    receiver.answer = lambda event, path: 500
+    model.script(says("One."))
+    made = await endpoint_at(client, receiver, events=["thread.run.completed"])
+    await client.settled(await run_of(client, "Hi"))
+    async with asyncio.timeout(WAIT_S):
+        while (shown := await client.get(f"/webhook_endpoints/{made['id']}"))["status"] == "enabled":
+            await asyncio.sleep(0.02)
+    assert shown["disabled_reason"].startswith("It has taken nothing for 0 hours: it answered with status 500")
+    assert len(receiver.got) == 3
+
+
+async def test_too_far_behind_disables_and_what_waited_goes(
+    client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(couriers, "MAX_WAITING", 3)
+    monkeypatch.setattr(couriers, "TIDY_EVERY", 0.1)
+    receiver.held = lambda event, path: True
+    model.script(says("One."))
+    made = await endpoint_at(client, receiver)
+    await client.settled(await run_of(client, "Hi"))
+    async with asyncio.timeout(WAIT_S):
+        while (shown := await client.get(f"/webhook_endpoints/{made['id']}"))["status"] == "enabled":
+            await asyncio.sleep(0.02)
+    assert shown["disabled_reason"] == "More than 3 messages wait for it."
+    receiver.opened.set()
+    await emptied(pool)
+
+
+async def test_a_deleted_thread_is_still_told_of(client: Client, receiver: Receiver, model: ScriptedServer) -> None:
+    receiver.held = lambda event, path: event["type"] == "thread.run.created"
+    model.script(hangs(after=2))
+    await endpoint_at(client, receiver)
+    run = await run_of(client, "Hi")
+    await receiver.stand()
+    await model.received()
+    await client.delete(f"/threads/{run['thread_id']}")
+    receiver.opened.set()
+    kinds = ("created", "in_progress", "cancelling", "cancelled")
+    got = await receiver.types(*(f"thread.run.{kind}" for kind in kinds))
+    assert got[-1].event["data"]["status"] == "cancelled"
+    assert got[-1].event["data"]["id"] == run["id"]
+
+
+async def test_projects_hear_of_their_own(
+    client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool
+) -> None:
+    from service import admin
+
+    await admin.create_project(writer(pool), "Theirs")
+    async with await as_key(client, pool, "Theirs") as theirs:
+        await endpoint_at(theirs, receiver, "/theirs")
+        await endpoint_at(client, receiver, "/ours")
+        model.script(says("One."))
+        await client.settled(await run_of(client, "Hi"))
+        await receiver.types(*PLAIN, path="/ours")
+        await emptied(pool)
+    assert {got.path for got in receiver.got} == {"/ours"}
+
+
+async def test_two_servers_share_the_work(
+    start_server: StartServer, receiver: Receiver, model: ScriptedServer, pool: Pool
+) -> None:
+    runs = 6
+    model.script(*(says("Fine.") for _ in range(2 * runs)))
+    async with AsyncExitStack() as stack:
+        both = [await stack.enter_async_context(start_server(webhooks_allow_private=True)) for _ in range(2)]
+        await endpoint_at(both[0], receiver)
+        made = await asyncio.gather(*(run_of(client, "Hi") for client in both for _ in range(runs)))
+        await asyncio.gather(*(both[0].settled(run) for run in made))
+        await receiver.until(lambda got: len(got) >= 3 * len(made))
+        await emptied(pool)
+    assert len(receiver.got) == len({one.id for one in receiver.got}) == 3 * len(made), "each once"
+    for run in made:
+        assert [got.type for got in receiver.got if got.event["data"]["id"] == run["id"]] == list(PLAIN)
+
+
+async def test_a_server_that_stops_lets_a_message_land(
+    start_server: StartServer, receiver: Receiver, model: ScriptedServer, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(couriers, "STOP_GRACE", WAIT_S)
+    receiver.held = lambda event, path: True
+    model.script(says("One."))
+    async with start_server(webhooks_allow_private=True) as client:
+        await endpoint_at(client, receiver, events=["thread.run.completed"])
+        await client.settled(await run_of(client, "Hi"))
+        await receiver.stand()
+        asyncio.get_running_loop().call_later(0.2, receiver.opened.set)
+    assert await pool.fetchval("SELECT count(*) FROM webhook_deliveries") == 0
+    async with start_server(webhooks_allow_private=True):
+        await emptied(pool)
+    assert len(receiver.got) == 1
+
+
+async def test_what_did_not_land_when_a_server_stopped_is_told_by_the_next(
+    start_server: StartServer, receiver: Receiver, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(couriers, "STOP_GRACE", 0.0)
+    receiver.held = lambda event, path: True
+    model.script(says("One."))
+    async with start_server(webhooks_allow_private=True) as client:
+        await endpoint_at(client, receiver)
+        await client.settled(await run_of(client, "Hi"))
+        await receiver.stand()
+    receiver.held = lambda event, path: False
+    before = len(receiver.got)
+    receiver.opened.set()
+    async with start_server(webhooks_allow_private=True):
+        await receiver.until(lambda got: {one.type for one in got[before:]} >= set(PLAIN))
+
+
+# The endpoints themselves
+
+
+async def test_endpoints_are_made_listed_changed_and_deleted(client: Client, receiver: Receiver, pool: Pool) -> None:
+    made = await client.post("/webhook_endpoints", {"url": receiver.url(), "description": "Ops"})
+    secret = made.pop("secret")
+    assert secret.startswith("whsec_")
+    assert made["events"] == list(NAMES.values())
+    assert (made["object"], made["status"], made["description"]) == ("webhook_endpoint", "enabled", "Ops")
+    path = f"/webhook_endpoints/{made['id']}"
+    assert await client.get(path) == made
+    assert (await client.get("/webhook_endpoints"))["data"] == [made]
+    changed = await client.post(
+        path, {"url": receiver.url("/new"), "events": ["thread.run.failed"], "description": None}
+    )
+    assert changed == {**made, "url": receiver.url("/new"), "events": ["thread.run.failed"], "description": None}
+    assert (await client.post(path, {"status": "disabled"}))["status"] == "disabled"
+    receiver.secrets["/new"] = secret
+    tested = await client.post(path + "/test")
+    assert (tested["delivered"], tested["status"], tested["error"]) == (True, 200, None)
+    [got] = receiver.got
+    assert (got.path, got.type, got.verified) == ("/new", "webhook.test", True)
+    assert got.event["data"] == {"object": "webhook_endpoint", "id": made["id"]}
+    assert await client.delete(path) == {"id": made["id"], "object": "webhook_endpoint.deleted", "deleted": True}
+    for method, at in (("GET", path), ("POST", path), ("DELETE", path), ("POST", path + "/test")):
+        gone = await client.call(method, at, {} if method == "POST" else None)
+        assert gone.error == (404, f"No webhook_endpoint found with id '{made['id']}'.", None, None)
+    told = await pool.fetch("SELECT type, actor, content FROM events_readable WHERE stream_id = $1", made["id"])
+    assert [row["type"].partition(".")[2] for row in told] == ["created", "modified", "modified", "deleted"]
+    assert secret not in str(told), "the log never sees a secret"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "url"),
+        ({"url": 7}, "url"),
+        ({"url": "https://example.com/" + "x" * 2048}, "url"),
+        ({"url": "https://user:word@example.com/"}, "url"),
+        ({"url": "https://example.com/", "events": []}, "events"),
+        ({"url": "https://example.com/", "events": ["thread.run.exploded"]}, "events[0]"),
+        ({"url": "https://example.com/", "events": "thread.run.failed"}, "events"),
+        ({"url": "https://example.com/", "secret": "whsec_mine"}, "secret"),
+        ({"url": "https://example.com/", "description": "x" * 513}, "description"),
+    ],
+)
+async def test_bad_endpoints(client: Client, body: Any, param: str) -> None:
+    refused = await client.call("POST", "/webhook_endpoints", body)
+    assert refused.error[0::2] == (400, param)
+    assert (await client.get("/webhook_endpoints"))["data"] == []
+
+
+async def test_a_project_has_few(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "MAX_ENDPOINTS", 2)
+    for _ in range(2):
+        await client.post("/webhook_endpoints", {"url": "https://example.com/"})
+    refused = await client.call("POST", "/webhook_endpoints", {"url": "https://example.com/"})
+    assert (refused.status, "2 webhook endpoints" in refused.error[1]) == (400, True)
+    assert MAX_ENDPOINTS <= 100
+
+
+async def test_a_reading_key_only_reads(client: Client, pool: Pool) -> None:
+    made = await client.post("/webhook_endpoints", {"url": "https://example.com/"})
+    async with await as_key(client, pool, scope="read") as reader:
+        assert [one["id"] for one in (await reader.get("/webhook_endpoints"))["data"]] == [made["id"]]
+        for path in ("/webhook_endpoints", f"/webhook_endpoints/{made['id']}/test"):
+            assert (await reader.call("POST", path, {"url": "https://example.com/"})).status == 403
+
+
+async def test_no_beta_header_is_needed(client: Client) -> None:
+    del client.headers["OpenAI-Beta"]
+    assert (await client.post("/webhook_endpoints", {"url": "https://example.com/"}))["status"] == "enabled"
+
+
+async def test_a_waiting_run_is_told_of_in_its_turn(client: Client, receiver: Receiver, model: ScriptedServer) -> None:
+    model.script(says("One").waits("first"), says("Two"))
+    await endpoint_at(client, receiver)
+    assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
+    path, asked = f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}
+    first = await client.post(path, asked)
+    await model.reached("first")
+    client.headers["Everthread-Busy"] = "queue"
+    second = await client.post(path, asked)
+    model.open("first")
+    done = await client.settled(second)
+
+    def mine(got: list[Got], run: Any) -> list[Got]:
+        return [one for one in got if one.event["data"]["id"] == run["id"]]
+
+    await receiver.until(lambda got: len(got) == 6)
+    assert [one.type for one in mine(receiver.got, first)] == list(PLAIN)
+    created, began, completed = (one.event for one in mine(receiver.got, second))
+    assert created["data"] == second
+    assert began["data"]["expires_at"] >= second["created_at"] + 600
+    assert completed["data"] == done
