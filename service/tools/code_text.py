@@ -19,6 +19,8 @@ PARAMETERS = {
     "properties": {"code": {"type": "string", "description": "Python code to run"}},
     "required": ["code"],
     "additionalProperties": False,
+    # Models without tools of their own are shown it: the embedded one does not come to an end without.
+    "examples": [{"code": "print(2 + 3)"}],
 }
 # Said with the first call of a session that is not the thread's first.
 ANEW = "Note: this is a new Python session. Variables and imports of earlier calls are gone; files are back."
