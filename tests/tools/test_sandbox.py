@@ -202,7 +202,5 @@ async def test_sandboxes_do_not_outlive_a_killed_server(jail: Jail) -> None:
     while any(psutil.pid_exists(pid) for pid in inside):
         await asyncio.sleep(0.01)
     ours = f"everthread-{server.pid}-"
-    left = [folder for parent in jail.cgroups.parents for folder in parent.folder.glob(f"{ours}*")]
-    assert len(left) == len({parent.folder for parent in jail.cgroups.parents})
-    jail.cgroups.sweep()  # what the next start does
-    assert not any(folder.exists() for folder in left)
+    jail.cgroups.sweep()  # what the next start does; another server on this machine may have done it already
+    assert not [folder for parent in jail.cgroups.parents for folder in parent.folder.glob(f"{ours}*")]
