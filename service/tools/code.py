@@ -149,7 +149,7 @@ class CodeInterpreter:
         known = await self._files.known(run.project_id, _inputs(run))
         taken: set[str] = set()
         named = [(file.id, file.name, _claimed(file, taken)) for file in known[: code_text.MOST_LISTED]]
-        return code_text.listing(named, len(known) - len(named))
+        return code_text.brief(code_text.listing(named, len(known) - len(named)), run.window)
 
     async def perform(self, call: HostedCall) -> AsyncGenerator[Piece | ToolResult, None]:
         if self._sessions is None:

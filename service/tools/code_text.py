@@ -6,17 +6,21 @@ from collections.abc import Sequence
 
 from service.tools.sandbox.base import DATA
 
-DESCRIPTION = (
-    "Runs Python in a sandbox and shows what it prints, the value of its last expression and the plots it makes. "
-    "Variables, imports and files stay from call to call. There is no network. "
+# Few words: the embedded model, which has 135 million parameters, would rather repeat more than write code.
+DESCRIPTION = "Runs Python and shows what it prints."
+# What models with a larger window than SMALL_WINDOW are told besides.
+GUIDE = (
+    "code_interpreter runs Python in a sandbox without network and shows what is printed, the value of the last "
+    "expression and plots. Variables, imports and files stay from call to call. "
     f"Files lie in {DATA}, the working directory. To hand a file to the user, save it there and link it in your answer "
     f"as [name](sandbox:{DATA}/name). Plots that are shown (matplotlib: plt.show()) reach the user by themselves. "
     "numpy, pandas, matplotlib, scipy, scikit-learn, sympy, seaborn, pillow, openpyxl, python-docx, python-pptx, pypdf "
     "and reportlab are installed."
 )
+SMALL_WINDOW = 8192  # tokens
 PARAMETERS = {
     "type": "object",
-    "properties": {"code": {"type": "string", "description": "Python code to run"}},
+    "properties": {"code": {"type": "string"}},
     "required": ["code"],
     "additionalProperties": False,
     # Models without tools of their own are shown it: the embedded one does not come to an end without.
@@ -28,6 +32,11 @@ ANEW = "Note: this is a new Python session. Variables and imports of earlier cal
 MOST_LISTED = 40
 # Of a text that is too long, the part that is kept of its beginning; the rest is its end, where errors are.
 _HEAD = 0.6
+
+
+def brief(files: str, window: int) -> str:
+    """What a model with that window is told before each of its turns; `files` as `listing` has them."""
+    return "\n".join(part for part in (GUIDE if window > SMALL_WINDOW else "", files) if part)
 
 
 def listing(named: Sequence[tuple[str, str, str | None]], more: int) -> str:
