@@ -22,8 +22,9 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.errors import CommandError, StartupError
 from service.feed import Feed
 from service.keys import make_key
+from service.kinds import KEY, PROJECT
 from service.settings import Settings
-from service.write import KEY, PROJECT, Writer
+from service.write import Writer
 
 ACTOR = "cli"
 # The default project's name, which no other may take.

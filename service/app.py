@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from service import database
-from service.code_files import CodeFiles
+from service.code_files import CodeFiles, ThreadsGone
 from service.database import Pool, open_pool
 from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
@@ -81,16 +81,8 @@ async def serve(
     `vectors` makes indexing and search, where they are not to be those of the settings.
     """
     async with AsyncExitStack() as stack:
-        try:
-            blobs = open_blobs(settings.blobs, (settings.data_dir or default_data_dir()) / "blobs")
-        except StorageError as error:
-            raise StartupError(str(error)) from None
-        try:
-            model = open_model(
-                model_base_url, model_api_key, settings.models, served=EMBEDDED if embedded_model else None
-            )
-        except CatalogError as error:
-            raise StartupError(str(error)) from None
+        served = EMBEDDED if embedded_model else None
+        blobs, model = _opened(settings, model_base_url, model_api_key, served)
         stack.push_async_callback(model.close)
         pool = await open_pool(database_url)
         stack.push_async_callback(_close_pool, pool)
@@ -103,6 +95,7 @@ async def serve(
         feed.listen(limits)
         writer, confinement = Writer(pool, feed), Confinement(settings.sandbox_dir)
         code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=settings.code_interpreter == "on")
+        feed.listen(ThreadsGone(code))
         found = vectors(pool) if vectors is not None else _vectors(settings, pool, confinement)
         stack.push_async_callback(found.close)
         sender = await stack.enter_async_context(Sender(allow_private=settings.webhooks_allow_private))
@@ -136,10 +129,7 @@ async def serve(
                 embedding_model=found.indexer.model,
                 max_store_files=settings.max_store_files,
                 busy=settings.busy,
-                health=Health(
-                    {"database": lambda: database.healthy(pool), "model": model.healthy},
-                    may_fail={"code_interpreter": code.state},
-                ).parts,
+                health=_health(pool, model, code).parts,
                 sandboxes=code.counts,
                 webhooks=Endpoints(writer, sender),
             )
@@ -147,6 +137,20 @@ async def serve(
                 ready(base_url)
                 serving.set()
                 await asyncio.Event().wait()
+
+
+def _health(pool: Pool, model: Router, code: CodeInterpreter) -> Health:
+    parts = {"database": lambda: database.healthy(pool), "model": model.healthy}
+    return Health(parts, may_fail={"code_interpreter": code.state})
+
+
+def _opened(settings: Settings, base_url: str, api_key: str | None, served: ModelInfo | None) -> tuple[Blobs, Router]:
+    """Where files lie, and the model. Raises StartupError."""
+    try:
+        blobs = open_blobs(settings.blobs, (settings.data_dir or default_data_dir()) / "blobs")
+        return blobs, open_model(base_url, api_key, settings.models, served=served)
+    except (StorageError, CatalogError) as error:
+        raise StartupError(str(error)) from None
 
 
 def _vectors(settings: Settings, pool: Pool, confinement: Confinement) -> Vectors:

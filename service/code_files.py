@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Sequence
 
-from events.event import Origin, now
+from events.event import Origin, Recorded, now
 from events.file import CreateFile
 from events.ids import file_id_of
+from events.thread_events import ThreadDeleted, ThreadEvent
+from events.thread_state import ThreadState
 from projections import files, steps
 from service.storage.base import BlobMissing, Blobs
 from service.tools.base import HostedRun
-from service.tools.code import FileGone, KnownFile, Past
+from service.tools.code import CodeInterpreter, FileGone, KnownFile, Past
 from service.tools.sandbox.base import DATA
 from service.write import Writer
 
@@ -20,6 +22,20 @@ MOST_CALLS = 500
 # Files that a new session gets back of those that earlier calls made: the newest.
 MOST_RESTORED = 200
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "csv": "text/csv", "txt": "text/plain", "json": "application/json"}
+
+
+class ThreadsGone:
+    """Ends the session of a thread that is deleted; one in another process ends with its idle hour."""
+
+    def __init__(self, code: CodeInterpreter) -> None:
+        self._code = code
+
+    def committed(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
+        if any(isinstance(entry.event, ThreadDeleted) for entry in recorded):
+            self._code.thread_gone(thread_id)
+
+    def woken(self, thread_id: str) -> None:
+        """What another process appended is not looked at."""
 
 
 class CodeFiles:

@@ -63,6 +63,9 @@ class Peers(Protocol):
     process: int
     live: frozenset[int]
 
+    async def look(self, db: Connection) -> frozenset[int]:
+        """Who is alive this moment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -148,9 +151,8 @@ class Keeper:
                     raise Reused
                 if row["status"] is not None:
                     raise Answered(Kept(row["status"], orjson.loads(row["headers"]), row["content"]))
-                if self._free(row["process"], attempt.token, row["claimed_at"]) and await self._take(
-                    db, attempt, body, row["process"], row["claimed_at"]
-                ):
+                claim = (row["process"], row["claimed_at"])
+                if await self._free(db, attempt.token, *claim) and await self._take(db, attempt, body, *claim):
                     return
             if time.monotonic() >= until:
                 raise Busy
@@ -188,11 +190,14 @@ class Keeper:
                 if len(gone) < SWEEP_PAGE:
                     break
 
-    def _free(self, process: int | None, token: bytes, claimed_at: datetime) -> bool:
+    async def _free(self, db: Connection, token: bytes, process: int | None, claimed_at: datetime) -> bool:
         """Whether nobody is at work on the key: its process is gone, or it is ours and let go without saying so."""
         if process == self._peers.process:
             return token not in self._held and token not in self._claiming
-        return process is None or process not in self._peers.live or claimed_at < now() - CLAIM_LASTS
+        if process is None or claimed_at < now() - CLAIM_LASTS:
+            return True
+        # It may have come since we last looked; who claimed a key had its lock before.
+        return process not in self._peers.live and process not in await self._peers.look(db)
 
     async def _claim(
         self, db: Connection, token: bytes, seed: bytes, at: datetime, request: bytes, body: bytes | None

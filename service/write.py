@@ -10,131 +10,30 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 from weakref import WeakValueDictionary
 
-from pydantic import TypeAdapter
-
-from events import (
-    api_key,
-    assistant,
-    file,
-    project,
-    store,
-    thread_decide,
-    thread_state,
-    upload,
-    vector_store,
-    vector_store_state,
-    webhook_endpoint,
-)
-from events.api_key import KeyCommand, KeyState
+from events import store
 from events.assistant import AssistantCommand, AssistantState
 from events.errors import Conflict, FileNotFound, NotFound
 from events.event import Once, Origin, Recorded, now
 from events.file import FileCommand, FileState
-from events.project import ProjectCommand, ProjectState
 from events.thread_commands import ThreadCommand
 from events.thread_state import ThreadState
 from events.upload import UploadCommand, UploadState
 from events.vector_store_commands import VectorStoreCommand
 from events.vector_store_state import VectorStoreState
-from events.webhook_endpoint import WebhookCommand, WebhookState
 from projections.rebuild import as_of
 from projections.views import VIEWS
 from service import once
 from service.database import Connection, Pool
 from service.feed import Feed
+from service.kinds import ASSISTANT, FILE, THREAD, UPLOAD, VECTOR_STORE, C, Kind, S
 
 MAX_ATTEMPTS = 20
 TURN_TIMEOUT = 5.0
 
-S = TypeVar("S")
-C = TypeVar("C")
 Ask = Callable[[Connection], Awaitable[C]]
-
-
-class Decide(Protocol[S, C]):  # type: ignore[misc]
-    def __call__(self, state: S, command: C, at: datetime, /) -> Sequence[Any]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[S, C]):
-    """What a kind of stream is: how it decides and folds. `VIEWS` names the views that follow it."""
-
-    name: str
-    schema: int
-    initial: Callable[[str], S]
-    decide: Decide[S, C]
-    evolve: Callable[[S, Recorded[Any]], S]
-    adapter: TypeAdapter[S]
-
-
-ASSISTANT: Kind[AssistantState, AssistantCommand] = Kind(
-    "assistant",
-    assistant.STATE_SCHEMA,
-    AssistantState,
-    lambda state, command, at: assistant.decide(state, command),
-    assistant.evolve,
-    TypeAdapter(AssistantState),
-)
-FILE: Kind[FileState, FileCommand] = Kind(
-    "file",
-    file.STATE_SCHEMA,
-    FileState,
-    file.decide,
-    file.evolve,
-    TypeAdapter(FileState),
-)
-UPLOAD: Kind[UploadState, UploadCommand] = Kind(
-    "upload",
-    upload.STATE_SCHEMA,
-    UploadState,
-    upload.decide,
-    upload.evolve,
-    TypeAdapter(UploadState),
-)
-KEY: Kind[KeyState, KeyCommand] = Kind(
-    "key",
-    api_key.STATE_SCHEMA,
-    KeyState,
-    lambda state, command, at: api_key.decide(state, command),
-    api_key.evolve,
-    TypeAdapter(KeyState),
-)
-PROJECT: Kind[ProjectState, ProjectCommand] = Kind(
-    "project",
-    project.STATE_SCHEMA,
-    ProjectState,
-    lambda state, command, at: project.decide(state, command),
-    project.evolve,
-    TypeAdapter(ProjectState),
-)
-VECTOR_STORE: Kind[VectorStoreState, VectorStoreCommand] = Kind(
-    "vector_store",
-    vector_store_state.STATE_SCHEMA,
-    VectorStoreState,
-    vector_store.decide,
-    vector_store_state.evolve,
-    TypeAdapter(VectorStoreState),
-)
-WEBHOOK_ENDPOINT: Kind[WebhookState, WebhookCommand] = Kind(
-    "webhook_endpoint",
-    webhook_endpoint.STATE_SCHEMA,
-    WebhookState,
-    lambda state, command, at: webhook_endpoint.decide(state, command),
-    webhook_endpoint.evolve,
-    TypeAdapter(WebhookState),
-)
-THREAD: Kind[ThreadState, ThreadCommand] = Kind(
-    "thread",
-    thread_state.STATE_SCHEMA,
-    ThreadState,
-    thread_decide.decide,
-    thread_state.evolve,
-    TypeAdapter(ThreadState),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +138,16 @@ class Writer:
             state, head = await self._load(db, kind, origin, stream_id)
             self.feed.wake(stream_id)
             return Written(await _between(db, stream_id, *done), state, head.version, repeated=True)
+
+    async def check(self, kind: Kind[S, C], origin: Origin, stream_id: str, command: C) -> None:
+        """Raises what `decide` says against the command as of now; a repeated request is not asked again.
+
+        For acts that begin in another stream, so that nothing is left there of what is refused here.
+        """
+        if await self.repeated(kind, origin, stream_id) is None:
+            async with self.pool.acquire() as db:
+                state, _ = await self._load(db, kind, origin, stream_id)
+            kind.decide(state, command, now())
 
     async def load_upload(self, origin: Origin, upload_id: str) -> UploadState:
         """The upload's state as of now. Raises NotFound for another project's."""

@@ -23,8 +23,9 @@ async def create(request: web.Request) -> web.Response:
     message = wire(request).create_message(await json_body(request))
     await files.check(request, named_in(message))
     thread_id = request.match_info["thread_id"]
-    await store_links.attach(request, thread_id, [message])
-    await deps(request).writer.thread(origin(request), thread_id, AddMessage(message, queues(request)))
+    command = AddMessage(message, queues(request))
+    await store_links.attach(request, thread_id, [message], command)
+    await deps(request).writer.thread(origin(request), thread_id, command)
     return await _shown(request, message.id)
 
 

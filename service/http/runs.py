@@ -36,9 +36,10 @@ from service.http.pages import cursor, listing
 from service.http.present import present
 from service.http.sse import stream_run
 from service.http.threads import creation
+from service.kinds import THREAD
 from service.wire.base import RunRequest, ThreadRequest
 from service.wire.files import named_in
-from service.write import THREAD, Ask, Written
+from service.write import Ask, Written
 
 # What poll helpers wait between two looks (BEHAVIOUR.md, "Which clients send what"): our reads are cheap and current.
 POLL_AFTER_MS = 100
@@ -143,14 +144,13 @@ async def _begin(
 ) -> Written[ThreadState]:
     settings = await _settings(request, asked)
     made = creation(await store_links.thread_made(request, thread, thread_id)) if thread is not None else None
-    await store_links.attach(request, thread_id, asked.additional_messages)
-    run_id = new_id("run")
+    run_id, messages = new_id("run"), asked.additional_messages
     bind_contextvars(thread_id=thread_id, run_id=run_id)
+    command = CreateRun(run_id, settings, messages, deps(request).run_lifetime, None, made, queue)
+    await store_links.attach(request, thread_id, messages, command)
     with deps(request).claims.offer(settings.tools) as claim:
-        messages, lifetime = asked.additional_messages, deps(request).run_lifetime
-        command = CreateRun(run_id, settings, messages, lifetime, claim, made, queue)
         async with starting(request):
-            return await deps(request).writer.thread(origin(request), thread_id, command)
+            return await deps(request).writer.thread(origin(request), thread_id, replace(command, claim=claim))
 
 
 async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:

@@ -15,7 +15,7 @@ from events.event import now
 from events.file_links import files_of, store_of, stores_of, with_stores
 from events.ids import new_hex_id
 from events.objects import Assistant
-from events.thread_commands import ModifyThread, NewMessage
+from events.thread_commands import AddMessage, CreateRun, ModifyThread, NewMessage
 from events.vector_store_commands import CreateStore, NewFile
 from events.vector_store_state import THREAD_DAYS
 from projections import threads, vector_stores
@@ -23,6 +23,7 @@ from service import stores
 from service.http.deps import deps, origin, wire
 from service.http.vector_store_files import adding
 from service.http.vector_stores import creation, to_index
+from service.kinds import THREAD
 from service.wire.base import FileToIndex, Json, ThreadRequest
 from service.wire.chunking import chunking
 
@@ -62,21 +63,25 @@ async def thread_made(request: web.Request, asked: ThreadRequest, thread_id: str
     return ThreadRequest(asked.metadata, with_stores(resources, named) if named else resources, asked.messages)
 
 
-async def attach(request: web.Request, thread_id: str, messages: Sequence[NewMessage]) -> None:
+async def attach(
+    request: web.Request, thread_id: str, messages: Sequence[NewMessage], command: AddMessage | CreateRun
+) -> None:
     """Puts what the messages of a thread bring for file_search into its store, which is made where it is missing.
 
-    A thread that names no store gets this one with the message (`events.fold.attached`); where it names one that is
-    gone, it is told first. Raises NotFound, FileNotFound, Rejected.
+    `command` is what brings them: where it would be refused, nothing is put anywhere. A thread that names no store gets
+    this one with the message (`events.fold.attached`); where it names one that is gone, it is told first. Raises what
+    the command's refusal raises, NotFound, FileNotFound, Rejected.
     """
     if not any(_brought(messages)):
         return
+    await deps(request).writer.check(THREAD, origin(request), thread_id, command)
     async with deps(request).pool.acquire() as db:
         resources = (await threads.get(db, origin(request).project_id, thread_id)).tool_resources
     before = stores_of(resources)
     named = await _filled(request, thread_id, messages, before)
     if before and named != before:
-        command = ModifyThread({"tool_resources": with_stores(resources, named)})
-        await deps(request).writer.thread(origin(request), thread_id, command)
+        told = ModifyThread({"tool_resources": with_stores(resources, named)})
+        await deps(request).writer.thread(origin(request), thread_id, told)
 
 
 async def retrieval(

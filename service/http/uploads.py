@@ -21,8 +21,8 @@ from service.database import Connection
 from service.http.deps import deps, origin, wire
 from service.http.forms import received
 from service.http.frame import answer, json_body
+from service.kinds import UPLOAD
 from service.wire.base import CompletionRequest
-from service.write import UPLOAD
 
 MAX_PART = 64 * 1024**2
 

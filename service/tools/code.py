@@ -128,6 +128,11 @@ class CodeInterpreter:
         """Where sessions come from; before the first call."""
         self._sessions, self._warm = sessions, warm
 
+    def thread_gone(self, thread_id: str) -> None:
+        """The thread was deleted: its session ends."""
+        if self._sessions is not None:
+            self._sessions.outlived(thread_id)
+
     @property
     def off(self) -> str | None:
         why = TURNED_OFF if not self.on else self._confinement.why_not

@@ -10,6 +10,7 @@ one vector after the other until enough have matched, so that no filter costs re
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class StoredSearcher:
             return []
         columns = [list(column) for column in zip(*(one.candidate.place for one in found), strict=True)]
         async with self._pool.acquire() as db:
-            rows = await db.fetch(_SQL["shown"], *columns, timeout=SEARCH_TIMEOUT)
+            rows = await db.fetch(_SQL["shown"], *columns, int(time.time()), timeout=SEARCH_TIMEOUT)
         shown = {(row["store_id"], row["file_id"], row["chunk"]): row for row in rows}
         hits: list[Hit] = []
         for one in found:

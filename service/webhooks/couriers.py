@@ -23,11 +23,12 @@ from events.webhook_endpoint import NAMES, DisableEndpoint
 from projections import webhooks
 from projections.webhooks import AtWork, Delivery
 from service.database import DATABASE_ERRORS
+from service.kinds import WEBHOOK_ENDPOINT
 from service.metrics import Metrics
 from service.peers import Peers
 from service.webhooks import message, schedule
 from service.webhooks.sender import Outcome, Sender
-from service.write import WEBHOOK_ENDPOINT, Writer
+from service.write import Writer
 
 log = structlog.get_logger()
 

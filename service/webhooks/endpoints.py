@@ -12,9 +12,10 @@ from events.ids import new_hex_id, new_id
 from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, ModifyEndpoint
 from projections import webhooks
 from projections.webhooks import Standing
+from service.kinds import WEBHOOK_ENDPOINT
 from service.webhooks import message
 from service.webhooks.sender import Outcome, Sender, refused
-from service.write import WEBHOOK_ENDPOINT, Writer
+from service.write import Writer
 
 # Endpoints of one project: each event is told to each of them.
 MAX_ENDPOINTS = 20

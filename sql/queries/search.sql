@@ -77,9 +77,12 @@ CROSS JOIN LATERAL (
     FROM unnest($2::text[], $3::float8[]) AS asked (query, weight)
 ) AS found;
 
--- name: shown (the chunks that are found, with what is shown of them, as far as they are still there)
+-- name: shown (the chunks that are found, with what is shown of them, as far as they and their Files are still there)
 SELECT c.store_id, c.file_id, c.chunk, c.page, c.text, f.filename, f.attributes::text AS attributes
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[]) AS k (store_id, file_id, job, chunk)
 JOIN chunks c ON c.store_id = k.store_id AND c.file_id = k.file_id AND c.job = k.job AND c.chunk = k.chunk
 JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
-    AND f.status = 'completed';
+    AND f.status = 'completed'
+WHERE NOT EXISTS (
+    SELECT FROM files WHERE files.file_id = c.file_id AND (files.blob IS NULL OR files.expires_at <= $5)
+);

@@ -12,7 +12,7 @@ import pytest
 
 from events.event import now
 from service import once
-from service.database import Pool
+from service.database import Connection, Pool
 from service.once import KEPT, Keeper
 from tests.client import V1, Answer, Client, Frame
 from tests.conftest import StartServer
@@ -150,6 +150,21 @@ async def test_duplicates_wait_for_the_first(start_server: StartServer, model: S
     assert len(model.requests) == 1
 
 
+async def test_a_first_of_a_process_that_was_not_seen_yet_is_not_taken_for_dead(
+    start_server: StartServer, model: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.peers.LOOK_EVERY", 3600.0)
+    model.script(says("Once").holds("gate"), says("Twice"))
+    chat = {"model": "gpt-4o", "messages": [HI]}
+    async with start_server() as one, start_server(data_dir=tmp_path / "two") as two:
+        first = asyncio.create_task(sent(two, "/chat/completions", chat))
+        await model.reached("gate")
+        monkeypatch.setattr(once, "PATIENCE", 0.0)
+        assert (await sent(one, "/chat/completions", chat)).status == 409
+        model.open("gate")
+        assert (await first).body["choices"][0]["message"]["content"] == "Once"
+
+
 async def test_a_first_that_takes_too_long(
     client: Client, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +289,9 @@ async def test_keys_are_forgotten_after_a_day(client: Client, pool: Pool, model:
 class _Alone:
     process = 1
     live = frozenset({1})
+
+    async def look(self, db: Connection) -> frozenset[int]:
+        return self.live
 
 
 async def test_no_key_sticks(client: Client, pool: Pool) -> None:

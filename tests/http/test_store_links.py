@@ -11,6 +11,7 @@ from service.database import Pool
 from tests.client import V1, Client
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.stores import file_named, files_of, settled
+from tests.scripted import ScriptedServer, says
 
 SEARCH = {"tools": [{"type": "file_search"}]}
 SMALL = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 50}}
@@ -115,6 +116,27 @@ async def test_attachments_of_a_new_thread(client: Client) -> None:
     body = {"assistant_id": assistant["id"], "additional_messages": [more]}
     await client.post(f"/threads/{thread['id']}/runs", body)
     assert set(await files_of(client, store_id(thread))) == {file_id, other}
+
+
+async def test_nothing_is_attached_of_what_is_refused(client: Client, model: ScriptedServer) -> None:
+    file_id, other = await file_named(client, "a.txt"), await file_named(client, "b.txt")
+    message = {"role": "user", "content": "Hi", "attachments": [{"file_id": file_id, "tools": FOR_SEARCH}]}
+    thread = await client.post("/threads", {"messages": [message]})
+    late = {**message, "attachments": [{"file_id": other, "tools": FOR_SEARCH}]}
+    assistant = await assistant_with(client)
+    model.script(says("x").holds("busy"))
+    run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
+    await model.reached("busy")
+    refused = await client.call("POST", f"/threads/{thread['id']}/messages", late)
+    assert refused.error[:2] == (400, f"Can't add messages to {thread['id']} while a run {run['id']} is active.")
+    body = {"assistant_id": assistant["id"], "additional_messages": [late]}
+    refused = await client.call("POST", f"/threads/{thread['id']}/runs", body)
+    assert refused.error[:2] == (400, f"Thread {thread['id']} already has an active run {run['id']}.")
+    refused = await client.call("POST", "/threads/thread_no/messages", late)
+    assert refused.status == 404
+    assert list(await files_of(client, store_id(thread))) == [file_id]
+    assert len((await client.get("/vector_stores"))["data"]) == 1
+    model.open("busy")
 
 
 async def test_attachments_go_to_the_store_that_the_thread_names(client: Client) -> None:

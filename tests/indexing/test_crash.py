@@ -18,7 +18,8 @@ from projections.rebuild import verify
 from service.database import Pool
 from service.feed import Feed
 from service.indexing import supervisor, worker
-from service.write import VECTOR_STORE, fold
+from service.kinds import VECTOR_STORE
+from service.write import fold
 from tests.fake_vectors import WAIT_S
 from tests.indexing.process import Process
 from tests.runs.test_crash import DyingWriter, When

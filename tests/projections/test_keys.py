@@ -15,7 +15,7 @@ from projections import keys, projects, rebuild
 from projections.keys import ListedKey
 from projections.rebuild import verify
 from service.database import Connection, Pool
-from service.write import KEY, PROJECT
+from service.kinds import KEY, PROJECT
 from tests.projections.helpers import ORIGIN, OTHER, writer
 
 HASH = "ab" * 32

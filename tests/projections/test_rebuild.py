@@ -16,7 +16,8 @@ from projections.rebuild import as_of, verify
 from projections.rows import Cursor
 from projections.views import VIEWS
 from service.database import Connection, Pool
-from service.write import ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, VECTOR_STORE, WEBHOOK_ENDPOINT, fold
+from service.kinds import ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, VECTOR_STORE, WEBHOOK_ENDPOINT
+from service.write import fold
 from tests.events.histories import World
 from tests.events.story import cancel, claim, finish, run, submit
 from tests.projections.helpers import ORIGIN, make_assistant, make_thread, writer

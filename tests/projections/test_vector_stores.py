@@ -38,7 +38,8 @@ from projections import vector_stores as stores
 from projections.rebuild import verify
 from projections.rows import Cursor
 from service.database import Connection, Pool
-from service.write import VECTOR_STORE, Writer, fold
+from service.kinds import VECTOR_STORE
+from service.write import Writer, fold
 from tests.projections.helpers import ORIGIN, writer
 
 HISTORIES = 12

@@ -14,8 +14,9 @@ from projections import runs, webhooks
 from projections.rebuild import as_of, rebuild, verify
 from projections.webhooks import Delivery, Idle
 from service.database import Connection, Pool
+from service.kinds import WEBHOOK_ENDPOINT
 from service.wire.webhooks import EventName
-from service.write import WEBHOOK_ENDPOINT, Writer
+from service.write import Writer
 from tests.events.histories import World
 from tests.events.story import CREATE, claim, finish, run
 from tests.projections.helpers import ORIGIN, OTHER, writer

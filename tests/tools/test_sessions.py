@@ -148,6 +148,20 @@ async def test_an_idle_hour_ends_a_session_and_a_lost_one_is_made_anew() -> None
     assert sessions.open == 0
 
 
+async def test_a_session_of_something_gone_ends_once_nobody_uses_it() -> None:
+    boxes = Boxes()
+    sessions = Sessions(boxes, at_once=5, idle_s=1000, clock=Time())
+    sessions.outlived("unknown")
+    async with sessions.hold("gone"):
+        sessions.outlived("gone")
+        await sessions.close_idle()
+        assert not boxes.made[0].closed
+    async with sessions.hold("kept"):
+        pass
+    await sessions.close_idle()
+    assert [box.closed for box in boxes.made] == [True, False]
+
+
 async def test_one_is_warm_and_the_next_is_made_when_it_is_taken() -> None:
     boxes, loop_clock = Boxes(), LoopClock(asyncio.get_running_loop())
     warm = Warm(boxes, count=1)

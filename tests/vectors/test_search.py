@@ -85,6 +85,25 @@ async def test_only_completed_files_are_found(shelf: Shelf) -> None:
     assert "file-new" not in {hit.file_id for hit in (await shelf.searcher.search([store], ["yawl"], limit=10)).hits}
 
 
+@pytest.mark.parametrize(("blob", "expires_at"), [(None, None), ("b", 1)], ids=["deleted", "expired"])
+async def test_what_is_in_a_file_that_is_gone_is_not_found(
+    shelf: Shelf, blob: str | None, expires_at: int | None
+) -> None:
+    """Whoever took the File away may have died before it was out of its stores."""
+    store = await shelved(shelf)
+
+    async def found() -> set[str]:
+        return {hit.file_id for hit in (await shelf.searcher.search([store], ["boat"], limit=10)).hits}
+
+    assert "file-boats" in await found()
+    await shelf.pool.execute(
+        "INSERT INTO files (file_id, project_id, created_at, purpose, blob, expires_at, body)"
+        " VALUES ('file-boats', 'proj_default', now(), 'assistants', $1, $2, '{}')",
+        *(blob, expires_at),
+    )
+    assert "file-boats" not in await found()
+
+
 async def test_several_stores(shelf: Shelf) -> None:
     store = await shelved(shelf)
     await shelf.put("vs_b", "file-foods", "foods.txt", FOODS)

@@ -47,6 +47,7 @@ class _Entry:
     held: Held
     used: float
     busy: bool = True
+    outlived: bool = False
 
 
 class Warm:
@@ -136,6 +137,12 @@ class Sessions:
             del self._entries[key]
             await entry.held.sandbox.close()
 
+    def outlived(self, key: str) -> None:
+        """What the session of `key` was for is gone: nobody will use it again, and the next look closes it."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.outlived = True
+
     async def run(self) -> None:
         """Closes what is idle too long, until cancelled; then closes all."""
         try:
@@ -148,9 +155,10 @@ class Sessions:
                 await entry.held.sandbox.close()
 
     async def close_idle(self) -> None:
-        """Closes what nobody used for `idle_s`."""
+        """Closes what nobody used for `idle_s`, and what is outlived."""
         before = self._clock() - self._idle_s
-        for key in [key for key, entry in self._entries.items() if not entry.busy and entry.used <= before]:
+        old = [key for key, entry in self._entries.items() if entry.outlived or entry.used <= before]
+        for key in old:
             await self.forget(key)
 
     async def _take(self, key: str, mark: str | None) -> _Entry:
