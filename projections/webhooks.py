@@ -86,9 +86,21 @@ async def project_of(db: Connection, endpoint_id: str) -> str:
     return found
 
 
-async def prepare(db: Connection, endpoint_id: str, secret: str) -> None:
-    """Keeps the secret of an endpoint that is about to be made."""
-    await db.execute(_SQL["prepare"], endpoint_id, secret)
+async def has_room(db: Connection, project_id: str, limit: int) -> bool:
+    """Whether the project has fewer endpoints than that; in a transaction, until its end."""
+    await db.execute(_SQL["one_by_one"], project_id)
+    return bool(await db.fetchval(_SQL["count"], project_id, limit) < limit)
+
+
+async def prepare(db: Connection, endpoint_id: str, secret: str) -> str:
+    """Keeps a secret for an endpoint that is about to be made; where there is one already, that is its secret."""
+    kept: str = await db.fetchval(_SQL["prepare"], endpoint_id, secret)
+    return kept
+
+
+async def forget_failures(db: Connection, endpoint_id: str) -> None:
+    """The endpoint stands as if it had never failed."""
+    await db.execute(_SQL["forget_failures"], endpoint_id)
 
 
 async def secret_of(db: Connection, endpoint_id: str) -> str | None:
@@ -101,10 +113,11 @@ async def secret_of(db: Connection, endpoint_id: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """An endpoint with something due, and the process that held it last, if any."""
+    """An endpoint with something due, and the process that held it last, if any. `failing`: it took nothing lately."""
 
     endpoint_id: str
     process: int | None
+    failing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +146,10 @@ async def anybody(db: Connection) -> bool:
 
 
 async def idle(db: Connection, live: Collection[int], besides: Collection[str], limit: int) -> list[Idle]:
-    """Endpoints with something due that no process of `live` holds; none of `besides`. Over all projects."""
+    """Endpoints with something due that no process of `live` holds; none of `besides`. Over all projects.
+
+    Those that take what they are sent come first.
+    """
     return [Idle(**row) for row in await db.fetch(_SQL["idle"], list(live), list(besides), limit)]
 
 

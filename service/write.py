@@ -34,6 +34,8 @@ MAX_ATTEMPTS = 20
 TURN_TIMEOUT = 5.0
 
 Ask = Callable[[Connection], Awaitable[C]]
+# What must hold in the append's own transaction, where it concerns more than the stream. Raises what refuses it.
+Guard = Callable[[Connection], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,10 @@ class Writer:
             self.feed.stored(store_id, written.recorded)
         return written
 
-    async def write(self, kind: Kind[S, C], origin: Origin, stream_id: str, command: C | Ask[C]) -> Written[S]:
-        """Decides `command` on the stream and appends what it brings.
+    async def write(
+        self, kind: Kind[S, C], origin: Origin, stream_id: str, command: C | Ask[C], guard: Guard | None = None
+    ) -> Written[S]:
+        """Decides `command` on the stream and appends what it brings, unless `guard` refuses it.
 
         `command` may be a function that makes it from facts it reads; it is asked anew on every attempt, so that the
         facts hold at the version decided on. Raises what `decide` raises, NotFound for another project's stream, and
@@ -118,7 +122,10 @@ class Writer:
                 for entry in recorded:
                     state = kind.evolve(state, entry)
                 try:
-                    await self._append(db, kind, stream_id, head.version, recorded, state, origin.once, place)
+                    async with db.transaction():
+                        if guard is not None:
+                            await guard(db)
+                        await self._append(db, kind, stream_id, head.version, recorded, state, origin.once, place)
                 except store.VersionConflict:
                     continue
                 return Written(recorded, state, recorded[-1].version)
@@ -188,13 +195,13 @@ class Writer:
         under: Once | None,
         place: int,
     ) -> None:
-        async with db.transaction():
-            folded = kind.adapter.dump_json(state)
-            await store.append(db, stream_id, kind.name, expected, recorded, folded, kind.schema)
-            for project in VIEWS[kind.name]:
-                await project(db, recorded)
-            if under is not None and not await once.record(db, under.seed, place, recorded):
-                raise store.VersionConflict(stream_id)
+        """In a transaction, which must roll back where it raises VersionConflict."""
+        folded = kind.adapter.dump_json(state)
+        await store.append(db, stream_id, kind.name, expected, recorded, folded, kind.schema)
+        for project in VIEWS[kind.name]:
+            await project(db, recorded)
+        if under is not None and not await once.record(db, under.seed, place, recorded):
+            raise store.VersionConflict(stream_id)
 
 
 async def _again(

@@ -11,11 +11,11 @@ from service.http.errors import ApiError
 from service.signing import Purpose
 
 _READING = ("GET", "HEAD")
-# What tokens open: the path's end, what the token must be for, and the id that it must name.
-_SIGNED: tuple[tuple[str, Purpose, str], ...] = (
-    ("/threads/{thread_id}/stream", "stream", "thread_id"),
-    ("/files/{file_id}/content", "file", "file_id"),
-)
+# What tokens open: for each path what the token must be for, and the id that it must name.
+SIGNED: dict[str, tuple[Purpose, str]] = {
+    "/v1/threads/{thread_id}/stream": ("stream", "thread_id"),
+    "/v1/files/{file_id}/content": ("file", "file_id"),
+}
 # What programs send to name their account there, and read back.
 _ECHOED = ("openai-organization", "openai-project")
 _MAX_ECHOED = 256
@@ -61,14 +61,13 @@ def _by_token(request: web.Request) -> bool:
 async def _granted(request: web.Request) -> ApiKey:
     """The key under which the token was made, where this is what it is for. Raises ApiError with status 401."""
     resource = request.match_info.route.resource
-    path = resource.canonical if resource is not None else ""
-    for suffix, purpose, name in _SIGNED:
-        if path.endswith(suffix):
-            token, id = request.query["token"], request.match_info[name]
-            grant = await deps(request).signer.check(purpose, id, token)
-            if grant is not None:
-                request[GRANT] = grant
-                return grant.key
+    opened = SIGNED.get(azure.plain(resource.canonical)) if resource is not None else None
+    if opened is not None:
+        purpose, name = opened
+        grant = await deps(request).signer.check(purpose, request.match_info[name], request.query["token"])
+        if grant is not None:
+            request[GRANT] = grant
+            return grant.key
     raise ApiError(401, "The token in the URL is not good for this, or its time is over.", code="invalid_token")
 
 

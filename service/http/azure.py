@@ -28,6 +28,14 @@ def routes(known: Iterable[web.RouteDef]) -> list[web.RouteDef]:
     ]
 
 
+def plain(path: str) -> str:
+    """The path (or its pattern) as it is under /v1, whichever form it has."""
+    for prefix in (PREFIX + "/v1/", PREFIX + "/"):
+        if path.startswith(prefix):
+            return "/v1/" + path.removeprefix(prefix)
+    return path
+
+
 def betas(request: web.Request) -> list[str]:
     """What `api-version` says in the words of OpenAI-Beta; nothing where it says nothing."""
     asked = request.query.get("api-version") if request.path.startswith(PREFIX + "/") else None

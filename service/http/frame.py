@@ -33,10 +33,8 @@ _WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
 _NOUNS = {"step_id": "run step", "vector_store_id": "vector store", "batch_id": "vector store file batch"}
 # Where SDKs send no OpenAI-Beta: what is asked without one is v2.
 _WITHOUT_BETA = ("/v1/files", "/v1/uploads", "/v1/vector_stores", "/v1/webhook_endpoints")
-# What is passed through has no versions of its own. Under /v1, or in Azure's form.
-_UNVERSIONED = re.compile(
-    r"/(?:(?:v1|openai/v1|openai)/(?:models|chat|completions|embeddings|deployments)|metrics)(?:/|$)"
-)
+# What is passed through has no versions of its own.
+_UNVERSIONED = re.compile(r"/(?:v1/(?:models|chat|completions|embeddings|deployments)|metrics)(?:/|$)")
 _OPEN_PATHS = frozenset({"/healthz", "/openapi.json", "/docs"})
 # Ids of the path that every line of a request's log carries.
 _LOGGED = ("thread_id", "run_id")
@@ -83,7 +81,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         return await handler(request)
     key = request[KEY] = await auth.admit(request)
     request[ORIGIN] = Origin(project_id=key.project_id, actor=key.actor, request_id=request[REQUEST_ID])
-    if request.match_info.http_exception is None and not _UNVERSIONED.match(request.path):
+    if request.match_info.http_exception is None and not _unversioned(request):
         request[WIRE] = _WIRES[f"assistants={request[GRANT].version}"] if GRANT in request else _version(request)
     _check_ids(request)
     if (encoding := request.headers.get("Content-Encoding", "identity").lower()) != "identity":
@@ -99,7 +97,7 @@ async def json_body(request: web.Request) -> Any:
 async def raw_body(request: web.Request) -> bytes:
     """The body as it came, however often it is asked for. Raises ApiError where it is too long, too slow or broken."""
     if RAW not in request:
-        request[RAW] = await _arrived(request, MAX_PASSED if _UNVERSIONED.match(request.path) else MAX_BODY)
+        request[RAW] = await _arrived(request, MAX_PASSED if _unversioned(request) else MAX_BODY)
     return request[RAW]
 
 
@@ -160,6 +158,10 @@ def _check_ids(request: web.Request) -> None:
             raise FileNotFound(id) if name == "file_id" else NotFound(_NOUNS.get(name) or name.removesuffix("_id"), id)
 
 
+def _unversioned(request: web.Request) -> bool:
+    return _UNVERSIONED.match(azure.plain(request.path)) is not None
+
+
 def _version(request: web.Request) -> Any:
     """The wire of the OpenAI-Beta header, which may list several betas. Lenient servers take a missing one for v2."""
     named = request.headers.getall("OpenAI-Beta", [])
@@ -167,7 +169,7 @@ def _version(request: web.Request) -> Any:
     for beta in sent:
         if beta in _WIRES:
             return _WIRES[beta]
-    if not sent and request.path.startswith(_WITHOUT_BETA):
+    if not sent and azure.plain(request.path).startswith(_WITHOUT_BETA):
         return v2.WIRE
     if deps(request).strict_beta or any(beta.startswith("assistants=") for beta in sent):
         message = (

@@ -36,8 +36,10 @@ LOOK_EVERY = 1.0
 # Seconds within which new events share a look.
 COALESCE = 0.02
 RETRY_AFTER = 0.5
-# Endpoints that a process works for at once, and messages under way to each.
+# Endpoints that a process works for at once, those among them that fail, and messages under way to each. Receivers that
+# let every message time out hold a courier most of the time: they are never in the way of others.
 MAX_COURIERS = 50
+MAX_FAILING = 25
 CONCURRENCY = 8
 # Seconds that messages under way get when the server stops.
 STOP_GRACE = 1.0
@@ -58,6 +60,8 @@ class Couriers:
         self._writer = writer
         self._peers = peers
         self._at_work: dict[str, asyncio.Event] = {}
+        # Of those, the ones that failed when they were claimed.
+        self._failing: set[str] = set()
         self._nudge = asyncio.Event()
         self._anybody = True
 
@@ -109,10 +113,13 @@ class Couriers:
                 # Its process may have come since we last looked; who holds an endpoint had its lock before.
                 others = await self._peers.look(db) - {self.process}
                 found = [one for one in found if one.process not in others]
-            claimed = [one.endpoint_id for one in found if await webhooks.claim(db, one, self.process)]
-        for endpoint_id in claimed:
-            self._at_work[endpoint_id] = asyncio.Event()
-            tasks.create_task(self._work(endpoint_id))
+            failing = [one for one in found if one.failing][: MAX_FAILING - len(self._failing)]
+            chosen = [*(one for one in found if not one.failing), *failing]
+            claimed = [one for one in chosen if await webhooks.claim(db, one, self.process)]
+        self._failing.update(one.endpoint_id for one in claimed if one.failing)
+        for one in claimed:
+            self._at_work[one.endpoint_id] = asyncio.Event()
+            tasks.create_task(self._work(one.endpoint_id))
 
     async def _work(self, endpoint_id: str) -> None:
         structlog.contextvars.bind_contextvars(webhook_endpoint_id=endpoint_id)
@@ -126,6 +133,7 @@ class Couriers:
             await asyncio.sleep(RETRY_AFTER)
         finally:
             del self._at_work[endpoint_id]
+            self._failing.discard(endpoint_id)
 
     async def _tidy(self) -> None:
         async with self.pool.acquire() as db:

@@ -12,6 +12,7 @@ from events.ids import new_hex_id, new_id
 from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, ModifyEndpoint
 from projections import webhooks
 from projections.webhooks import Standing
+from service.database import Connection
 from service.kinds import WEBHOOK_ENDPOINT
 from service.webhooks import message
 from service.webhooks.sender import Outcome, Sender, refused
@@ -19,6 +20,8 @@ from service.write import Writer
 
 # Endpoints of one project: each event is told to each of them.
 MAX_ENDPOINTS = 20
+# Those that a list shows: more than may be made, for projects that older software let have more.
+MAX_LISTED = 1000
 _SECRET_BYTES = 32
 
 
@@ -40,23 +43,41 @@ class Endpoints:
     async def create(
         self, origin: Origin, url: str, *, events: list[str] | None = None, description: str | None = None
     ) -> NewEndpoint:
-        """An endpoint that hears of `events` (of all, where None) from now on. Raises Rejected."""
+        """An endpoint that hears of `events` (of all, where None) from now on. Raises Rejected.
+
+        A repeated request (service.once) gets the endpoint that its first try made, with the secret of that.
+        """
         self._check(url)
-        endpoint_id, secret = new_id("we"), f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"
-        async with self._writer.pool.acquire() as db:
-            if len(await webhooks.every(db, origin.project_id, MAX_ENDPOINTS)) >= MAX_ENDPOINTS:
+        endpoint_id = new_id("we")
+
+        async def room(db: Connection) -> None:
+            """Asked in the append's transaction: of those made at once, too, no more than fit."""
+            if not await webhooks.has_room(db, origin.project_id, MAX_ENDPOINTS):
                 raise Rejected(f"This project has {MAX_ENDPOINTS} webhook endpoints already, the most it may have.")
-            await webhooks.prepare(db, endpoint_id, secret)
+
+        first = await self._writer.repeated(WEBHOOK_ENDPOINT, origin, endpoint_id) is None
+        async with self._writer.pool.acquire() as db:
+            if first:
+                await room(db)  # so that nothing is kept of what will be refused
+            secret = await webhooks.prepare(db, endpoint_id, new_secret())
         named = tuple(dict.fromkeys(events)) if events is not None else tuple(NAMES.values())
         command = CreateEndpoint(url, description, named)
-        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, command)
+        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, command, room)
         return NewEndpoint(await self.get(origin, endpoint_id), secret)
 
     async def modify(self, origin: Origin, endpoint_id: str, changes: JsonObject) -> Standing:
-        """`changes` as in WebhookEndpointModified. Raises NotFound, Rejected."""
+        """`changes` as in WebhookEndpointModified. Raises NotFound, Rejected.
+
+        Whoever enables it has mended it: failures before that count no more.
+        """
         if "url" in changes:
             self._check(changes["url"])
-        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, ModifyEndpoint(changes))
+
+        async def afresh(db: Connection) -> None:
+            if changes.get("status") == "enabled":
+                await webhooks.forget_failures(db, endpoint_id)
+
+        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, ModifyEndpoint(changes), afresh)
         return await self.get(origin, endpoint_id)
 
     async def delete(self, origin: Origin, endpoint_id: str) -> None:
@@ -71,7 +92,7 @@ class Endpoints:
     async def every(self, origin: Origin) -> list[Standing]:
         """The project's endpoints, the oldest first."""
         async with self._writer.pool.acquire() as db:
-            return await webhooks.every(db, origin.project_id, MAX_ENDPOINTS)
+            return await webhooks.every(db, origin.project_id, MAX_LISTED)
 
     async def test(self, origin: Origin, endpoint_id: str) -> Outcome:
         """Sends a message that tells of nothing, once and at once, disabled or not. Raises NotFound."""
@@ -88,3 +109,8 @@ class Endpoints:
         why_not = refused(url, allow_private=self._sender.allow_private)
         if why_not is not None:
             raise Rejected(f"Invalid 'url': {why_not}.", param="url", code="invalid_value")
+
+
+def new_secret() -> str:
+    """As Standard Webhooks writes them."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"

@@ -25,8 +25,6 @@ from service.webhooks.message import headers
 
 TIMEOUT = 15.0
 CONNECT_TIMEOUT = 5.0
-CONNECTIONS = 100
-CONNECTIONS_PER_HOST = 10
 # Bytes of an answer that are read, so that the connection can serve again; longer ones are cut off.
 MAX_ANSWER = 65_536
 MAX_REASON = 200
@@ -89,8 +87,10 @@ class Sender:
         connector = aiohttp.TCPConnector(
             resolver=system if self.allow_private else PublicResolver(system),
             use_dns_cache=False,
-            limit=CONNECTIONS,
-            limit_per_host=CONNECTIONS_PER_HOST,
+            # Who sends bounds how much is under way (service.webhooks.couriers): here a message would wait for others'
+            # receivers, in its own time.
+            limit=0,
+            limit_per_host=0,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

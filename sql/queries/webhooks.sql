@@ -26,8 +26,21 @@ LIMIT $2;
 -- name: project_of
 SELECT project_id FROM webhook_endpoints WHERE endpoint_id = $1;
 
+-- name: one_by_one (until the transaction ends, nobody else of the project is past here)
+SELECT pg_advisory_xact_lock(hashtextextended('webhook_endpoints:' || $1, 0));
+
+-- name: count
+SELECT count(*) FROM (SELECT FROM webhook_endpoints WHERE project_id = $1 LIMIT $2) AS found;
+
 -- name: prepare
-INSERT INTO webhook_work (endpoint_id, secret) VALUES ($1, $2);
+-- A second try of the same request keeps the first one's.
+INSERT INTO webhook_work (endpoint_id, secret) VALUES ($1, $2)
+ON CONFLICT (endpoint_id) DO UPDATE SET secret = webhook_work.secret
+RETURNING secret;
+
+-- name: forget_failures
+UPDATE webhook_work SET failures = 0, failing_since = NULL, last_error = NULL, rests_until = now()
+WHERE endpoint_id = $1;
 
 -- name: secret
 SELECT secret FROM webhook_work WHERE endpoint_id = $1;
@@ -36,13 +49,15 @@ SELECT secret FROM webhook_work WHERE endpoint_id = $1;
 SELECT EXISTS (SELECT FROM webhook_work);
 
 -- name: idle (a declared fan-out: the couriers')
-SELECT endpoint_id, process FROM webhook_work
+-- Those that take what they are sent come first, whoever has been left alone for longest before others.
+SELECT endpoint_id, process, failures > 0 AS failing FROM webhook_work
 WHERE (process IS NULL OR NOT process = ANY ($1::integer[])) AND rests_until <= now()
   AND NOT endpoint_id = ANY ($2::text[])
   AND EXISTS (
       SELECT FROM webhook_deliveries
       WHERE webhook_deliveries.endpoint_id = webhook_work.endpoint_id AND due_at <= now()
   )
+ORDER BY failing, rests_until
 LIMIT $3;
 
 -- name: claim

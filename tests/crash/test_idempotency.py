@@ -137,3 +137,15 @@ async def test_a_file_is_made_once(start: Start, database_url: str, pool: Pool) 
         url = f"{server.client.base_url}/files/{made.body['id']}/content"
         async with server.client.session.get(url, headers=server.client.headers) as response:
             assert await response.read() == b"abc"
+
+
+@pytest.mark.parametrize("moment", ["in its append", "before its answer is kept"])
+async def test_a_webhook_endpoint_is_made_once(start: Start, database_url: str, pool: Pool, moment: str) -> None:
+    body = {"url": "https://example.com/"}
+    async with start() as server:
+        await killed(server, database_url, moment, sent(server.client, "/webhook_endpoints", body))
+    kept = await pool.fetchval("SELECT secret FROM webhook_work")
+    async with start() as server:
+        made = await sent(server.client, "/webhook_endpoints", body)
+        assert (made.status, made.body["secret"]) == (200, kept)
+        assert [one["id"] for one in (await server.client.get("/webhook_endpoints"))["data"]] == [made.body["id"]]

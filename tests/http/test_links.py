@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import aiohttp
@@ -10,9 +11,12 @@ import pytest
 from events.event import now
 from service import admin
 from service.database import Pool
+from service.http import azure
+from service.http.routes import ROUTES
 from tests.client import Client
 from tests.conftest import StartServer
 from tests.http.files import upload
+from tests.http.helpers import thread_with
 from tests.http.keys import make_key, writer
 from tests.http.test_watch import refused
 
@@ -93,3 +97,29 @@ async def test_where_others_reach_the_server(start_server: StartServer) -> None:
     async with start_server(public_url="https://ai.example.com/") as client:
         url = await link_to(client, (await upload(client))["id"])
         assert url.startswith("https://ai.example.com/v1/files/file-")
+
+
+async def test_a_token_opens_that_one_thing(client: Client) -> None:
+    """Over all routes that can be read: what a token or a link opens are its own path and Azure's names for it."""
+    file, thread = await upload(client), await thread_with(client, "Hi")
+    store = await client.post("/vector_stores", {"file_ids": [file["id"]]})
+    ids = {"file_id": file["id"], "thread_id": thread["id"], "vector_store_id": store["id"]}
+    made = await client.post(f"/threads/{thread['id']}/stream_tokens")
+    tokens = [made["token"], (await link_to(client, file["id"])).partition("token=")[2]]
+    opens = set()
+    for route in [*ROUTES, *azure.routes(ROUTES)]:
+        path = re.sub(r"\{(\w+)\}", lambda found: ids.get(found[1], "x_1"), route.path)
+        if route.method not in ("GET", "*") or path in ("/healthz", "/metrics"):
+            continue
+        for token in tokens:
+            url = client.base_url.removesuffix("/v1") + f"{path}?token={token}"
+            # The thread's stream would never end.
+            async with aiohttp.ClientSession() as session, session.get(url) as response:
+                assert response.status in (200, 401), (path, response.status)
+                if response.status == 200:
+                    opens.add((route.path, tokens.index(token)))
+    forms = ("/v1", "/openai", "/openai/v1")
+    assert opens == {
+        *((form + "/threads/{thread_id}/stream", 0) for form in forms),
+        *((form + "/files/{file_id}/content", 1) for form in forms),
+    }

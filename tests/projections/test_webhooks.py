@@ -119,12 +119,12 @@ async def test_claims_and_what_is_due(pool: Pool, db: Connection) -> None:
     for thread in ("thread_b", "thread_a"):
         await write.thread(ORIGIN, thread, CREATE)
         await write.thread(ORIGIN, thread, run(claim=claim()))
-    assert await webhooks.idle(db, [], [], 10) == [Idle("we_1", None)]
+    assert await webhooks.idle(db, [], [], 10) == [Idle("we_1", None, failing=False)]
     assert await webhooks.idle(db, [], ["we_1"], 10) == []
-    assert await webhooks.claim(db, Idle("we_1", None), 7)
-    assert not await webhooks.claim(db, Idle("we_1", None), 8), "another one was quicker"
+    assert await webhooks.claim(db, Idle("we_1", None, failing=False), 7)
+    assert not await webhooks.claim(db, Idle("we_1", None, failing=False), 8), "another one was quicker"
     assert await webhooks.idle(db, [7], [], 10) == []
-    assert await webhooks.idle(db, [8], [], 10) == [Idle("we_1", 7)]
+    assert await webhooks.idle(db, [8], [], 10) == [Idle("we_1", 7, failing=False)]
     work = await webhooks.at_work(db, "we_1", 7)
     assert work is not None
     assert work.ready
@@ -144,7 +144,27 @@ async def test_claims_and_what_is_due(pool: Pool, db: Connection) -> None:
     await webhooks.release(db, "we_1", 7)
     assert await webhooks.idle(db, [], [], 10) == []
     await webhooks.delivered(db, second)
-    assert await webhooks.idle(db, [], [], 10) == [Idle("we_1", None)], "it takes messages again: no more rest"
+    assert await webhooks.idle(db, [], [], 10) == [Idle("we_1", None, failing=False)], (
+        "it takes messages again: no more rest"
+    )
     assert await webhooks.pending(db, 2) == 2
     assert await webhooks.behind(db, 3) == ["we_1"]
     assert await webhooks.behind(db, 4) == []
+
+
+async def test_those_that_take_what_they_are_sent_come_first(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    for id in ("we_1", "we_2", "we_3"):
+        await make_endpoint(write, db, id)
+    await write.thread(ORIGIN, "thread_1", CREATE)
+    await write.thread(ORIGIN, "thread_1", run())
+    for id, failures, rested in (("we_1", 2, 50), ("we_2", 0, 10), ("we_3", 0, 20)):
+        await db.execute(
+            "UPDATE webhook_work SET failures = $2, rests_until = now() - $3 * interval '1 s' WHERE endpoint_id = $1",
+            id,
+            failures,
+            rested,
+        )
+    ready = [Idle("we_3", None, failing=False), Idle("we_2", None, failing=False), Idle("we_1", None, failing=True)]
+    assert await webhooks.idle(db, [], [], 10) == ready
+    assert await webhooks.idle(db, [], [], 2) == ready[:2]

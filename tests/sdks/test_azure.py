@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from openai import AsyncOpenAI
 
 from tests.client import KEY, V1, V2, Client
 from tests.scripted import ScriptedServer, says
@@ -84,3 +85,20 @@ async def test_azures_newer_form_is_v1_under_another_name(client: Client) -> Non
     shown = await azure(client, path, **{"api-key": KEY, "OpenAI-Beta": V1})
     assert "file_ids" in shown[1]
     assert (await azure(client, "/openai/v1/models", **{"api-key": KEY}))[0] == 200
+
+
+async def test_files_of_a_client_of_the_newer_form(client: Client) -> None:
+    """The SDKs' plain client, as Azure shows it for /openai/v1: for files and uploads it sends no OpenAI-Beta."""
+    for form in ("/openai/v1/", "/openai/"):
+        base_url = client.base_url.removesuffix("/v1") + form
+        async with AsyncOpenAI(base_url=base_url, api_key=KEY, max_retries=0) as sdk:
+            file = await sdk.files.create(file=("a.txt", b"abc"), purpose="assistants")
+            assert file.id in [one.id async for one in await sdk.files.list()]
+            assert (await sdk.files.content(file.id)).read() == b"abc"
+            asked: Any = {"filename": "b.txt", "purpose": "assistants", "bytes": 3, "mime_type": "text/plain"}
+            made = await sdk.uploads.create(**asked)
+            part = await sdk.uploads.parts.create(made.id, data=b"xyz")
+            done = await sdk.uploads.complete(made.id, part_ids=[part.id])
+            assert done.file is not None
+            store = await sdk.vector_stores.create(file_ids=[file.id])
+            assert (await sdk.vector_stores.retrieve(store.id)).id == store.id

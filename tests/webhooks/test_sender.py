@@ -202,3 +202,26 @@ async def test_bytes_that_are_no_http() -> None:
         outcome = await send.send(f"http://127.0.0.1:{port}/", SECRET, "evt_1", BODY)
     assert outcome.error is not None
     assert outcome.error.startswith("failed: ")
+
+
+async def test_slow_receivers_hold_up_no_other() -> None:
+    """However many messages wait for their answers, at the same host too."""
+    slow, stay, waiting = 8 * 20, asyncio.Event(), asyncio.Event()
+    standing = 0
+
+    async def answered(request: web.Request) -> web.Response:
+        nonlocal standing
+        if "slow" in request.query:
+            standing += 1
+            if standing == slow:
+                waiting.set()
+            await stay.wait()
+        return web.Response()
+
+    async with serving(answered) as url, Sender(allow_private=True) as send:
+        tasks = [asyncio.create_task(send.send(f"{url}?slow=1", SECRET, f"evt_{n}", BODY)) for n in range(slow)]
+        async with asyncio.timeout(WAIT_S):
+            await waiting.wait()
+            assert (await send.send(url, SECRET, "evt_quick", BODY)).taken
+        stay.set()
+        await asyncio.gather(*tasks)

@@ -3,54 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from events.webhook_endpoint import NAMES
 from service.database import Pool
-from service.webhooks import couriers, endpoints, schedule
-from service.webhooks.endpoints import MAX_ENDPOINTS
+from service.webhooks import couriers, schedule
 from tests.client import V1, WAIT_S, Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, run_of, thread_with
 from tests.http.keys import as_key, writer
 from tests.scripted import ScriptedServer, calls, hangs, says
+from tests.webhooks.helpers import emptied, endpoint_at
 from tests.webhooks.receiver import Got, Receiver
 
 WEATHER = {"type": "function", "function": {"name": "weather"}}
 PLAIN = ("thread.run.created", "thread.run.in_progress", "thread.run.completed")
-
-
-@pytest.fixture
-async def client(start_server: StartServer) -> AsyncIterator[Client]:
-    async with start_server(webhooks_allow_private=True) as one:
-        yield one
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was not taken comes again at once, four times."""
-    monkeypatch.setattr(schedule, "PAUSES", (0.0,) * 4)
-    monkeypatch.setattr(schedule, "REST", 0.0)
-    monkeypatch.setattr(schedule, "LONGEST_REST", 0.0)
-    monkeypatch.setattr(couriers, "LOOK_EVERY", 0.05)
-
-
-async def endpoint_at(client: Client, receiver: Receiver, path: str = "/hook", **more: Any) -> Any:
-    made = await client.post("/webhook_endpoints", {"url": receiver.url(path), **more})
-    receiver.secrets[path] = made["secret"]
-    return made
-
-
-async def emptied(pool: Pool) -> None:
-    """Returns once nothing is left to be told."""
-    async with asyncio.timeout(WAIT_S):
-        while await pool.fetchval("SELECT count(*) FROM webhook_deliveries"):
-            await asyncio.sleep(0.02)
 
 
 async def test_a_run_is_told_signed_and_in_order(
@@ -328,80 +298,6 @@ async def test_what_did_not_land_when_a_server_stopped_is_told_by_the_next(
         await receiver.until(lambda got: {one.type for one in got[before:]} >= set(PLAIN))
 
 
-# The endpoints themselves
-
-
-async def test_endpoints_are_made_listed_changed_and_deleted(client: Client, receiver: Receiver, pool: Pool) -> None:
-    made = await client.post("/webhook_endpoints", {"url": receiver.url(), "description": "Ops"})
-    secret = made.pop("secret")
-    assert secret.startswith("whsec_")
-    assert made["events"] == list(NAMES.values())
-    assert (made["object"], made["status"], made["description"]) == ("webhook_endpoint", "enabled", "Ops")
-    path = f"/webhook_endpoints/{made['id']}"
-    assert await client.get(path) == made
-    assert (await client.get("/webhook_endpoints"))["data"] == [made]
-    changed = await client.post(
-        path, {"url": receiver.url("/new"), "events": ["thread.run.failed"], "description": None}
-    )
-    assert changed == {**made, "url": receiver.url("/new"), "events": ["thread.run.failed"], "description": None}
-    assert (await client.post(path, {"status": "disabled"}))["status"] == "disabled"
-    receiver.secrets["/new"] = secret
-    tested = await client.post(path + "/test")
-    assert (tested["delivered"], tested["status"], tested["error"]) == (True, 200, None)
-    [got] = receiver.got
-    assert (got.path, got.type, got.verified) == ("/new", "webhook.test", True)
-    assert got.event["data"] == {"object": "webhook_endpoint", "id": made["id"]}
-    assert await client.delete(path) == {"id": made["id"], "object": "webhook_endpoint.deleted", "deleted": True}
-    for method, at in (("GET", path), ("POST", path), ("DELETE", path), ("POST", path + "/test")):
-        gone = await client.call(method, at, {} if method == "POST" else None)
-        assert gone.error == (404, f"No webhook_endpoint found with id '{made['id']}'.", None, None)
-    told = await pool.fetch("SELECT type, actor, content FROM events_readable WHERE stream_id = $1", made["id"])
-    assert [row["type"].partition(".")[2] for row in told] == ["created", "modified", "modified", "deleted"]
-    assert secret not in str(told), "the log never sees a secret"
-
-
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        ({}, "url"),
-        ({"url": 7}, "url"),
-        ({"url": "https://example.com/" + "x" * 2048}, "url"),
-        ({"url": "https://user:word@example.com/"}, "url"),
-        ({"url": "https://example.com/", "events": []}, "events"),
-        ({"url": "https://example.com/", "events": ["thread.run.exploded"]}, "events[0]"),
-        ({"url": "https://example.com/", "events": "thread.run.failed"}, "events"),
-        ({"url": "https://example.com/", "secret": "whsec_mine"}, "secret"),
-        ({"url": "https://example.com/", "description": "x" * 513}, "description"),
-    ],
-)
-async def test_bad_endpoints(client: Client, body: Any, param: str) -> None:
-    refused = await client.call("POST", "/webhook_endpoints", body)
-    assert refused.error[0::2] == (400, param)
-    assert (await client.get("/webhook_endpoints"))["data"] == []
-
-
-async def test_a_project_has_few(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "MAX_ENDPOINTS", 2)
-    for _ in range(2):
-        await client.post("/webhook_endpoints", {"url": "https://example.com/"})
-    refused = await client.call("POST", "/webhook_endpoints", {"url": "https://example.com/"})
-    assert (refused.status, "2 webhook endpoints" in refused.error[1]) == (400, True)
-    assert MAX_ENDPOINTS <= 100
-
-
-async def test_a_reading_key_only_reads(client: Client, pool: Pool) -> None:
-    made = await client.post("/webhook_endpoints", {"url": "https://example.com/"})
-    async with await as_key(client, pool, scope="read") as reader:
-        assert [one["id"] for one in (await reader.get("/webhook_endpoints"))["data"]] == [made["id"]]
-        for path in ("/webhook_endpoints", f"/webhook_endpoints/{made['id']}/test"):
-            assert (await reader.call("POST", path, {"url": "https://example.com/"})).status == 403
-
-
-async def test_no_beta_header_is_needed(client: Client) -> None:
-    del client.headers["OpenAI-Beta"]
-    assert (await client.post("/webhook_endpoints", {"url": "https://example.com/"}))["status"] == "enabled"
-
-
 async def test_a_waiting_run_is_told_of_in_its_turn(client: Client, receiver: Receiver, model: ScriptedServer) -> None:
     model.script(says("One").waits("first"), says("Two"))
     await endpoint_at(client, receiver)
@@ -423,3 +319,44 @@ async def test_a_waiting_run_is_told_of_in_its_turn(client: Client, receiver: Re
     assert created["data"] == second
     assert began["data"]["expires_at"] >= second["created_at"] + 600
     assert completed["data"] == done
+
+
+async def test_whoever_enables_an_endpoint_has_mended_it(
+    client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool
+) -> None:
+    """Its next failure is a first one: it is sent again, and nothing is given up."""
+    made = await endpoint_at(client, receiver, events=["thread.run.completed"])
+    path = f"/webhook_endpoints/{made['id']}"
+    await client.post(path, {"status": "disabled"})
+    await pool.execute(
+        "UPDATE webhook_work SET failures = 12, last_error = 'x', failing_since = now() - interval '4 days',"
+        " rests_until = now() + interval '1 h'"
+    )
+    enabled = await client.post(path, {"status": "enabled"})
+    assert (enabled["failing_since"], enabled["last_error"]) == (None, None)
+    receiver.answer = lambda event, path: 500
+    model.script(says("One."))
+    await client.settled(await run_of(client, "Hi"))
+    async with asyncio.timeout(WAIT_S):
+        while (shown := await client.get(path))["last_error"] is None:
+            await asyncio.sleep(0.02)
+    assert (shown["status"], shown["last_error"]) == ("enabled", "answered with status 500")
+    assert await pool.fetchval("SELECT attempts FROM webhook_deliveries") == 1
+
+
+async def test_endpoints_that_fail_leave_couriers_to_others(
+    client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(couriers, "MAX_COURIERS", 3)
+    monkeypatch.setattr(couriers, "MAX_FAILING", 2)
+    receiver.held = lambda event, path: path != "/well"
+    bad = [await endpoint_at(client, receiver, f"/{number}") for number in range(3)]
+    await pool.execute("UPDATE webhook_work SET failures = 1")
+    await endpoint_at(client, receiver, "/well")
+    model.script(says("One."))
+    await client.settled(await run_of(client, "Hi"))
+    await receiver.types(*PLAIN, path="/well")
+    assert await pool.fetchval("SELECT count(*) FROM webhook_work WHERE process IS NOT NULL AND failures > 0") <= 2
+    receiver.opened.set()
+    for number in range(len(bad)):
+        await receiver.until(lambda got, path=f"/{number}": sum(one.path == path for one in got) == 3)  # type: ignore[misc]
