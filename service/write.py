@@ -122,10 +122,7 @@ class Writer:
                 for entry in recorded:
                     state = kind.evolve(state, entry)
                 try:
-                    async with db.transaction():
-                        if guard is not None:
-                            await guard(db)
-                        await self._append(db, kind, stream_id, head.version, recorded, state, origin.once, place)
+                    await self._append(db, kind, stream_id, head.version, recorded, state, origin.once, place, guard)
                 except store.VersionConflict:
                     continue
                 return Written(recorded, state, recorded[-1].version)
@@ -194,14 +191,17 @@ class Writer:
         state: S,
         under: Once | None,
         place: int,
+        guard: Guard | None,
     ) -> None:
-        """In a transaction, which must roll back where it raises VersionConflict."""
-        folded = kind.adapter.dump_json(state)
-        await store.append(db, stream_id, kind.name, expected, recorded, folded, kind.schema)
-        for project in VIEWS[kind.name]:
-            await project(db, recorded)
-        if under is not None and not await once.record(db, under.seed, place, recorded):
-            raise store.VersionConflict(stream_id)
+        async with db.transaction():
+            if guard is not None:
+                await guard(db)
+            folded = kind.adapter.dump_json(state)
+            await store.append(db, stream_id, kind.name, expected, recorded, folded, kind.schema)
+            for project in VIEWS[kind.name]:
+                await project(db, recorded)
+            if under is not None and not await once.record(db, under.seed, place, recorded):
+                raise store.VersionConflict(stream_id)
 
 
 async def _again(
