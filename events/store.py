@@ -99,6 +99,11 @@ async def read(
     return [_recorded(row) for row in await db.fetch(_SQL["read"], stream_id, after, limit)]
 
 
+async def versions(db: Connection, stream_ids: Sequence[str]) -> dict[str, int]:
+    """The versions of those of the streams that there are."""
+    return {row["stream_id"]: row["version"] for row in await db.fetch(_SQL["versions"], list(stream_ids))}
+
+
 async def read_types(
     db: Connection, stream_id: str, types: Sequence[str], *, after: int, until: int, limit: int = READ_PAGE
 ) -> list[Recorded[codec.AnyEvent]]:

@@ -39,6 +39,7 @@ from service.settings import Settings
 from service.signing import Signer
 from service.storage.base import Blobs, StorageError
 from service.storage.choose import open_blobs
+from service.streams import Streams
 from service.sweep import Sweep
 from service.tools.code import CodeInterpreter
 from service.tools.file_search import FileSearch
@@ -118,6 +119,7 @@ async def serve(
                 blobs=blobs,
                 keys=keys,
                 limits=limits,
+                streams=Streams(),
                 once=once,
                 signer=Signer(pool, keys),
                 public_url=settings.public_url,
@@ -212,7 +214,7 @@ async def _supervised(
         async with asyncio.TaskGroup() as tasks:
             sweep, upkeep = Sweep(writer, blobs), Upkeep(writer, indexer)
             once = Keeper(writer.pool, peers)
-            supervised = (supervisor.run(), indexing.run(), couriers.run())
+            supervised = (supervisor.run(), indexing.run(), couriers.run(), writer.feed.run(writer.pool))
             work = (peers.run(), *supervised, sweep.run(), upkeep.run(), keys.run(), keys.watch(), once.run())
             background = [tasks.create_task(one) for one in work]
             try:

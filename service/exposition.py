@@ -35,7 +35,7 @@ class Now:
     """What is not counted but looked at, of all processes; None: no answer.
 
     `active` holds the runs by status, `indexing` the number of files to index, `webhooks_waiting` that of messages that
-    are still to be told.
+    are still to be told; `streams` are those that this process serves.
     """
 
     active: Mapping[str, int] | None
@@ -45,6 +45,7 @@ class Now:
     pool_max: int
     sandboxes: Sandboxes | None = None
     webhooks_waiting: int | None = None
+    streams: int = 0
 
 
 class _Collector:
@@ -73,7 +74,7 @@ class _Collector:
         for labels, histogram in self._metrics.seconds.items():
             seconds.add_metric(labels, *_buckets(histogram))
         yield seconds
-        yield GaugeMetricFamily("everthread_streams_open", "Runs being streamed to clients", self._metrics.streams)
+        yield GaugeMetricFamily("everthread_streams_open", "Runs being streamed to clients", self._now.streams)
 
     def _runs(self) -> Iterator[Metric]:
         entered = CounterMetricFamily("everthread_runs", "Times that a run came into a status", labels=("status",))

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Protocol
 
+import structlog
+
 from events import store
 from events.event import Recorded
 from events.thread_events import ThreadEvent
@@ -16,10 +18,13 @@ from events.vector_store_events import VectorStoreEvent
 from service.database import DATABASE_ERRORS, Pool
 from service.live import Live
 
+log = structlog.get_logger()
+
 # Items a watcher may lag behind before it is cut off, so that a client that reads too slowly costs no memory.
 MAX_BACKLOG = 10_000
-# Seconds between looks at the log where nothing was heard.
+# Seconds between looks at what is watched, for wake-ups that were lost; and streams that one look asks for.
 POLL = 2.0
+IDS_PER_LOOK = 1000
 # Seconds for which a watcher waits for a database that is away, and between its tries.
 PATIENCE = 60.0
 RETRY_AFTER = 0.5
@@ -36,10 +41,14 @@ WAKE = Wake()
 
 
 class Watcher:
-    """One reader of a thread's feed, which takes all that has come since it last looked."""
+    """One reader of a thread's feed, which takes all that has come since it last looked.
+
+    `seen` is the version up to which it knows the thread, where it follows the log.
+    """
 
     def __init__(self, thread_id: str) -> None:
         self.thread_id = thread_id
+        self.seen: int | None = None
         self._items: list[Item | Wake] = []
         self._some = asyncio.Event()
         self._lagging = False
@@ -57,14 +66,18 @@ class Watcher:
             self._lagging = True
         self._some.set()
 
+    def misses(self, version: int) -> bool:
+        """Whether it has heard nothing of that version, and nothing waits for it that might tell."""
+        return self.seen is not None and self.seen < version and not self._some.is_set()
+
     async def take(self) -> list[Item | Wake]:
-        """What has come, in order; a WAKE where nothing has for POLL seconds. Raises Lagging, and Ended after `end`."""
+        """What has come, in order; nothing where nothing has for POLL seconds. Raises Lagging, Ended after `end`."""
         if not self._some.is_set():
             try:
                 async with asyncio.timeout(POLL):
                     await self._some.wait()
             except TimeoutError:
-                return [WAKE]
+                return []
         if self._ended is not None:
             raise Ended(self._ended)
         if self._lagging:
@@ -132,6 +145,25 @@ class Feed:
             if not watchers:
                 del self._watchers[thread_id]
 
+    async def run(self, pool: Pool) -> None:
+        """Wakes watchers whose threads moved on unheard, until cancelled: one look for all that is watched here."""
+        while True:
+            await asyncio.sleep(POLL)
+            try:
+                await self._look(pool)
+            except DATABASE_ERRORS as error:
+                log.warning("no look at what is watched", error=str(error) or type(error).__name__)
+
+    async def _look(self, pool: Pool) -> None:
+        ids = list(self._watchers)
+        for start in range(0, len(ids), IDS_PER_LOOK):
+            async with pool.acquire() as db:
+                versions = await store.versions(db, ids[start : start + IDS_PER_LOOK])
+            for id, version in versions.items():
+                for watcher in tuple(self._watchers.get(id, ())):
+                    if watcher.misses(version):
+                        watcher.put(WAKE)
+
     def committed(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
         """Tells of events that this process has just committed."""
         for watcher in tuple(self._watchers.get(thread_id, ())):
@@ -170,11 +202,12 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
     """The thread as it grows behind version `after`: every event once and in order, with live items between.
 
     Commits of several writers may be published out of order, and those of other processes only wake us: where the next
-    version is not at hand, the log is read. It is also read every POLL seconds, for wake-ups that were lost; then the
-    list may be empty. Never ends by itself. Raises Lagging, and what the database raises where it stays away.
+    version is not at hand, the log is read. For wake-ups that were lost `Feed.run` looks. A list is empty where nothing
+    came for POLL seconds. Never ends by itself. Raises Lagging, and what the database raises where it stays away.
     """
     seen = after
     while True:
+        watcher.seen = seen
         found: list[Item] = []
         for item in await watcher.take():
             match item:

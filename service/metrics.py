@@ -80,7 +80,6 @@ class Metrics:
     def __init__(self) -> None:
         self.requests: defaultdict[tuple[str, str, int], int] = defaultdict(int)
         self.seconds: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
-        self.streams = 0
         self.runs: defaultdict[RunStatus, int] = defaultdict(int)
         self.in_status: defaultdict[RunStatus, Histogram] = defaultdict(Histogram)
         self.calls: defaultdict[str, int] = defaultdict(int)

@@ -22,6 +22,7 @@ from service.once import Attempt, Keeper
 from service.relay import Relay
 from service.signing import Grant, Signer
 from service.storage.base import Blobs
+from service.streams import Streams
 from service.vectors.base import Searcher
 from service.webhooks.endpoints import Endpoints
 from service.wire.base import Wire
@@ -65,6 +66,7 @@ class Deps:
     blobs: Blobs
     keys: Keys
     limits: Limits
+    streams: Streams
     once: Keeper
     signer: Signer
     metrics: Metrics

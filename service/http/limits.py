@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from aiohttp import web
 
 from projections.keys import ApiKey
-from service.http.deps import EXTRA, KEY, deps
+from service.http.deps import EXTRA, GRANT, KEY, deps
 from service.http.errors import ApiError
 from service.limits import Limited, Standing
+from service.streams import TooMany
 
 # What makes models work, and so uses tokens.
 _SPENDING = ("/runs", "/submit_tool_outputs", "/completions", "/embeddings")
+# Seconds until a client should ask again that found too many streams open: nobody knows when one will end.
+STREAMS_WAIT = 5
 _WORDS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)", "runs": "runs at once"}
 
 
@@ -43,6 +46,32 @@ async def starting(request: web.Request) -> AsyncIterator[None]:
             yield
     except Limited as limited:
         raise _refused(request, key, limited) from None
+
+
+@contextmanager
+def streaming(request: web.Request, *, asked: bool = True) -> Iterator[None]:
+    """While it lasts, the request's answer is a stream, where that was asked. Raises ApiError where there are too many.
+
+    To be asked before anything is done: a run is not made whose stream cannot be.
+    """
+    if not asked:
+        yield
+        return
+    token = request.query["token"] if GRANT in request else None
+    try:
+        with deps(request).streams.opened(request[KEY].id, token):
+            yield
+    except TooMany as too_many:
+        raise _too_many(request, too_many) from None
+
+
+def _too_many(request: web.Request, found: TooMany) -> ApiError:
+    extra(request, {"retry-after": str(STREAMS_WAIT)})
+    whose = {"server": "This server", "key": f"API key {request[KEY].id}", "token": "This token"}[found.whose]
+    message = f"{whose} has {found.limit} streams open, the most it may have. Please close one, or try again later."
+    if found.whose == "server":
+        return ApiError(503, message, code="too_many_streams")
+    return ApiError(429, message, code="too_many_streams", kind="requests")
 
 
 def _refused(request: web.Request, key: ApiKey, limited: Limited) -> ApiError:

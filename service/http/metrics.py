@@ -29,7 +29,8 @@ async def metrics(request: web.Request) -> web.Response:
     pool = deps(request).pool
     sizes = (pool.get_size(), pool.get_idle_size(), pool.get_max_size())
     active, indexing, waiting = await _looked(request)
-    now = exposition.Now(active, indexing, *sizes, deps(request).sandboxes(), waiting)
+    streams = deps(request).streams.count
+    now = exposition.Now(active, indexing, *sizes, deps(request).sandboxes(), waiting, streams)
     body = exposition.render(deps(request).metrics, now)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: exposition.CONTENT_TYPE})
 

@@ -31,7 +31,7 @@ from service.http import files, store_links
 from service.http.busy import queues
 from service.http.deps import deps, origin, wire
 from service.http.frame import answer, includes, json_body
-from service.http.limits import starting
+from service.http.limits import starting, streaming
 from service.http.pages import cursor, listing
 from service.http.present import present
 from service.http.sse import stream_run
@@ -103,7 +103,7 @@ async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
 
         return ask
 
-    with deps(request).feed.watch(thread_id) as watcher:
+    with streaming(request, asked=asked.stream), deps(request).feed.watch(thread_id) as watcher:
         with deps(request).claims.offer() as claim:
             written = await deps(request).writer.thread(origin(request), thread_id, command(claim))
         if not asked.stream:
@@ -129,7 +129,7 @@ async def _create(
     queue: bool = False,
     include: frozenset[str] = frozenset(),
 ) -> web.StreamResponse:
-    with deps(request).feed.watch(thread_id) as watcher:
+    with streaming(request, asked=asked.stream), deps(request).feed.watch(thread_id) as watcher:
         written = await deps(request).writer.repeated(THREAD, origin(request), thread_id)
         if written is None:
             written = await _begin(request, thread_id, asked, thread, queue=queue)

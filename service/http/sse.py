@@ -50,8 +50,6 @@ async def stream_run(
     started = time.perf_counter()
     await response.prepare(request)
     await let_others_in(request)
-    counts = deps(request).metrics
-    counts.streams += 1
     try:
         with deps(request).keys.open(request[KEY], lambda: watcher.end(REVOKED)):
             await _stream(request, response, stream, watcher, first)
@@ -60,8 +58,6 @@ async def stream_run(
         if request.transport is not None:
             request.transport.abort()
         log.info("a client left its stream", seconds=round(time.perf_counter() - started, 3))
-    finally:
-        counts.streams -= 1
     return response
 
 

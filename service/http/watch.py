@@ -23,6 +23,7 @@ from service.feed import WAKE, Ended, Lagging, Watcher, tail
 from service.http.deps import GRANT, KEY, REQUEST_ID, deps, origin, wire
 from service.http.errors import ApiError
 from service.http.frame import headers
+from service.http.limits import streaming
 from service.http.sse import QUIET, STILL_THERE, STREAM_HEADERS, ClientGone, send
 from service.wire.thread_stream import Place, ThreadStream, place
 
@@ -42,14 +43,12 @@ _ID = "Last-Event-ID"
 async def stream(request: web.Request) -> web.StreamResponse:
     thread_id, left = request.match_info["thread_id"], _left_off(request)
     frames = ThreadStream(wire(request))
-    with deps(request).feed.watch(thread_id) as watcher:
+    with streaming(request), deps(request).feed.watch(thread_id) as watcher:
         async with deps(request).pool.acquire() as db:
             await threads.get(db, origin(request).project_id, thread_id)
             begin = await _begin(request, db, frames, left)
         response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
         await response.prepare(request)
-        counts = deps(request).metrics
-        counts.streams += 1
         try:
             with _bounded(request, watcher):
                 await _follow(request, response, frames, watcher, begin)
@@ -57,8 +56,6 @@ async def stream(request: web.Request) -> web.StreamResponse:
         except ClientGone:
             if request.transport is not None:
                 request.transport.abort()
-        finally:
-            counts.streams -= 1
     return response
 
 

@@ -1,6 +1,9 @@
 -- name: head
 SELECT version, at, state_schema, state, project_id FROM streams WHERE stream_id = $1 AND kind = $2;
 
+-- name: versions (a declared fan-out: the feed's)
+SELECT stream_id, version FROM streams WHERE stream_id = ANY ($1::text[]);
+
 -- name: open_stream
 INSERT INTO streams (stream_id, kind, project_id, version, at, state_schema, state)
 VALUES ($1, $2, $3, $4, $5, $6, $7)

@@ -10,7 +10,7 @@ import sys
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.http import metrics as endpoint
-from service.metrics import BUCKETS, Histogram, Metrics
+from service.metrics import BUCKETS, Histogram
 from tests.client import KEY, Client
 from tests.conftest import StartServer
 from tests.fake_vectors import WAIT_S, FakeVectors
@@ -126,4 +126,3 @@ def test_nothing_is_loaded_until_it_is_asked_for() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"\[\]\s*", shown.stdout)
-    assert Metrics().streams == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from random import Random
 from typing import Any
 
@@ -93,8 +94,44 @@ async def test_a_lost_wake_up_costs_only_time(
     pool: Pool, log: list[Recorded[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service.feed, "POLL", 0.01)
-    found = await until(tail(Watcher("thread_1"), pool, 5), lambda some: len(some) >= EVENTS - 5)
-    assert versions(found) == list(range(6, EVENTS + 1))
+    feed = Feed()
+    looking = asyncio.create_task(feed.run(pool))
+    with feed.watch("thread_1") as one, feed.watch("thread_1") as two:
+        for watcher in (one, two):
+            found = await until(tail(watcher, pool, 5), lambda some: len(some) >= EVENTS - 5)
+            assert versions(found) == list(range(6, EVENTS + 1))
+    looking.cancel()
+
+
+class Counting:
+    """A pool that counts who asks it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.asked = 0
+
+    def acquire(self) -> Any:
+        self.asked += 1
+        return self._pool.acquire()
+
+
+async def test_however_many_watch_what_is_idle_there_is_one_look(
+    pool: Pool, log: list[Recorded[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.feed, "POLL", 0.01)
+    feed, counting = Feed(), Counting(pool)
+    with ExitStack() as stack:
+        watchers = [stack.enter_context(feed.watch("thread_1")) for _ in range(20)]
+        tails = [tail(watcher, counting, EVENTS) for watcher in watchers]  # type: ignore[arg-type]
+        for _ in range(3):
+            assert await asyncio.gather(*(anext(items) for items in tails)) == [[]] * len(tails)
+        assert counting.asked == 0
+        await feed._look(counting)  # type: ignore[arg-type]
+        assert counting.asked == 1
+        assert not any(watcher._some.is_set() for watcher in watchers), "nobody has missed anything"
+        recorded = (await Writer(pool, Feed()).thread(ORIGIN, "thread_1", add("Hi", "msg_x"))).recorded
+        await feed._look(counting)  # type: ignore[arg-type]
+        assert await asyncio.gather(*(anext(items) for items in tails)) == [recorded] * len(tails)
 
 
 async def test_a_watcher_that_does_not_read_is_cut_off(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
