@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -33,9 +32,13 @@ _SQL = queries("idempotency")
 KEPT = timedelta(hours=24)
 # A claim of a process that lives and says nothing for so long is anybody's: longer than any form may take.
 CLAIM_LASTS = timedelta(minutes=70)
-# Seconds for which a duplicate waits for the first, and between its looks.
+# Seconds for which a duplicate waits for the first, and between looks at one of another process: they grow. Of those
+# that wait here for one key, one looks.
 PATIENCE = 60.0
-LOOK_EVERY = 0.05
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 1.0
+# Duplicates that wait for one key in this process; more are told at once to come again.
+MAX_WAITING = 20
 # An answer longer than this is not kept: the same is asked again.
 MAX_CONTENT = 4 * 1024 * 1024
 SWEEP_EVERY = 60.0
@@ -109,6 +112,16 @@ class Attempt:
     kept: Kept | None = None
 
 
+@dataclass(slots=True)
+class _Line:
+    """Those here who wait for one key. `answer` is what the one whose `turn` it is to look found, for all of them."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+    answer: tuple[Mapping[str, Any], Kept] | None = None
+
+
 class Keeper:
     """The keys of this database, as this process knows them."""
 
@@ -118,6 +131,7 @@ class Keeper:
         # Tokens of claims that requests here hold, and of those that are being made this moment.
         self._held: set[bytes] = set()
         self._claiming: Counter[bytes] = Counter()
+        self._lines: dict[bytes, _Line] = {}
 
     async def begin(self, token: bytes, request: bytes, body: bytes | None) -> Attempt:
         """Claims a key that is new. Raises Reused where it stands for another request, whatever its body."""
@@ -136,27 +150,25 @@ class Keeper:
     async def settle(self, attempt: Attempt, body: bytes) -> None:
         """Lets the attempt go on once it is the only one; `body` is the digest of its body.
 
-        Raises Answered, Reused, or Busy where the first does not end within PATIENCE.
+        Raises Answered, Reused, or Busy where the first does not end within PATIENCE, or too many wait already.
         """
-        until = time.monotonic() + PATIENCE
-        while True:
+        if attempt.ours:
             async with self._pool.acquire() as db:
-                if attempt.ours:
-                    await db.execute(_SQL["tell_body"], attempt.token, attempt.once.seed, body)
+                await db.execute(_SQL["tell_body"], attempt.token, attempt.once.seed, body)
+            return
+        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
+        until = loop.time() + PATIENCE
+        async with self._in_line(attempt.token, until) as line:
+            while True:
+                line.ended.clear()
+                if await self._look(attempt, body, line):
                     return
-                row = await db.fetchrow(_SQL["find"], attempt.token)
-                if row is None or row["seed"] != attempt.once.seed:
-                    raise Busy  # its time was over just now; the next try is a new request
-                if row["request"] not in (None, attempt.request) or row["body"] not in (None, body):
-                    raise Reused
-                if row["status"] is not None:
-                    raise Answered(Kept(row["status"], orjson.loads(row["headers"]), row["content"]))
-                claim = (row["process"], row["claimed_at"])
-                if await self._free(db, attempt.token, *claim) and await self._take(db, attempt, body, *claim):
-                    return
-            if time.monotonic() >= until:
-                raise Busy
-            await asyncio.sleep(LOOK_EVERY)
+                if (left := until - loop.time()) <= 0:
+                    raise Busy
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(pause, left)):
+                        await line.ended.wait()
+                pause = min(2 * pause, LONGEST_PAUSE)
 
     async def finish(self, attempt: Attempt, kept: Kept) -> None:
         """Keeps the answer for those who ask again."""
@@ -189,6 +201,43 @@ class Keeper:
                     gone = await db.fetch(query, before, SWEEP_PAGE)
                 if len(gone) < SWEEP_PAGE:
                     break
+
+    @asynccontextmanager
+    async def _in_line(self, token: bytes, until: float) -> AsyncIterator[_Line]:
+        """This one's turn to look. Raises Busy where it does not come until then, or the line is too long."""
+        line = self._lines.setdefault(token, _Line())
+        if line.waiting >= MAX_WAITING:
+            raise Busy
+        line.waiting += 1
+        try:
+            async with asyncio.timeout_at(until) as patience, line.turn:
+                patience.reschedule(None)
+                yield line
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise Busy from None
+        finally:
+            line.waiting -= 1
+            if not line.waiting:
+                del self._lines[token]
+
+    async def _look(self, attempt: Attempt, body: bytes, line: _Line) -> bool:
+        """Whether the attempt is the only one now. Raises Answered, Reused, or Busy."""
+        if line.answer is not None:
+            row, kept = line.answer
+            _same(row, attempt, body)
+            raise Answered(kept)
+        async with self._pool.acquire() as db:
+            row = _same(await db.fetchrow(_SQL["find"], attempt.token), attempt, body)
+            if row["status"] is None:
+                claim = (row["process"], row["claimed_at"])
+                return await self._free(db, attempt.token, *claim) and await self._take(db, attempt, body, *claim)
+            told = await db.fetchrow(_SQL["answer"], attempt.token, attempt.once.seed)
+        if told is None:
+            raise Busy
+        line.answer = row, Kept(row["status"], orjson.loads(told["headers"]), told["content"])
+        raise Answered(line.answer[1])
 
     async def _free(self, db: Connection, token: bytes, process: int | None, claimed_at: datetime) -> bool:
         """Whether nobody is at work on the key: its process is gone, or it is ours and let go without saying so."""
@@ -242,3 +291,14 @@ class Keeper:
             log.warning("an idempotency key is not released", error=type(error).__name__)
         finally:
             self._held.discard(attempt.token)
+            if (line := self._lines.get(attempt.token)) is not None:
+                line.ended.set()
+
+
+def _same(row: Mapping[str, Any] | None, attempt: Attempt, body: bytes) -> Mapping[str, Any]:
+    """The key's row, where it stands for this request. Raises Reused, or Busy."""
+    if row is None or row["seed"] != attempt.once.seed:
+        raise Busy  # its time was over just now; the next try is a new request
+    if row["request"] not in (None, attempt.request) or row["body"] not in (None, body):
+        raise Reused
+    return row

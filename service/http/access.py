@@ -9,7 +9,7 @@ from aiohttp import web
 from projections import threads
 from service.http import files
 from service.http.deps import KEY, deps, origin, wire
-from service.http.frame import answer, json_body
+from service.http.frame import NO_STORE, answer, json_body
 from service.wire import access
 
 
@@ -22,7 +22,7 @@ async def stream_token(request: web.Request) -> web.Response:
     args = (thread_id, request[KEY], wire(request).version, seconds)
     token, expires_at = await deps(request).signer.sign("stream", *args)
     url = f"{_base(request)}/v1/threads/{quote(thread_id)}/stream?token={token}"
-    return answer(access.stream_token(thread_id, token, expires_at, url))
+    return answer(access.stream_token(thread_id, token, expires_at, url), cache_control=NO_STORE)
 
 
 @files.told_twice
@@ -32,7 +32,7 @@ async def link(request: web.Request) -> web.Response:
     args = (file.id, request[KEY], wire(request).version, seconds)
     token, expires_at = await deps(request).signer.sign("file", *args)
     url = f"{_base(request)}/v1/files/{quote(file.id)}/content?token={token}"
-    return answer(access.file_link(file.id, expires_at, url))
+    return answer(access.file_link(file.id, expires_at, url), cache_control=NO_STORE)
 
 
 def _base(request: web.Request) -> str:

@@ -35,6 +35,8 @@ _NOUNS = {"step_id": "run step", "vector_store_id": "vector store", "batch_id": 
 _WITHOUT_BETA = ("/v1/files", "/v1/uploads", "/v1/vector_stores", "/v1/webhook_endpoints")
 # What is passed through has no versions of its own.
 _UNVERSIONED = re.compile(r"/(?:v1/(?:models|chat|completions|embeddings|deployments)|metrics)(?:/|$)")
+# Of answers that hold a secret: nobody on the way keeps them, and neither do we (service.http.idempotency).
+NO_STORE = "no-store"
 _OPEN_PATHS = frozenset({"/healthz", "/openapi.json", "/docs"})
 # Ids of the path that every line of a request's log carries.
 _LOGGED = ("thread_id", "run_id")

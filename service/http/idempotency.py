@@ -2,7 +2,8 @@
 
 A key belongs to the API key that sent it. The same request is the same method, path, version and body: JSON whatever
 the order of its keys, a form whatever its boundary. The duplicate of a run's stream gets that run's stream from its
-beginning. What was refused, or failed with nothing done, may be asked again under the same key.
+beginning. What was refused, or failed with nothing done, may be asked again under the same key. An answer that holds a
+secret is kept nowhere: the duplicate gets one of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from aiohttp import hdrs, web
 from events.ids import minted_from
 from service.http.deps import ATTEMPT, KEY, ORIGIN, WIRE, deps, origin
 from service.http.errors import ApiError, Handler
-from service.http.frame import json_body, raw_body
+from service.http.frame import NO_STORE, json_body, raw_body
 from service.http.limits import extra
 from service.once import Answered, Attempt, Busy, Kept, Reused
 
@@ -79,10 +80,11 @@ async def _try(request: web.Request, handler: Handler, attempt: Attempt, body: b
     with minted_from(attempt.once.seed):
         response = await handler(request)
     kept = attempt.kept or _kept(response)
-    if kept is not None and 200 <= kept.status < 300:
+    secret = response.headers.get("Cache-Control") == NO_STORE
+    if kept is not None and 200 <= kept.status < 300 and not secret:
         await once.finish(attempt, kept)
     else:
-        await once.release(attempt, keep=False)
+        await once.release(attempt, keep=secret)
     return response
 
 

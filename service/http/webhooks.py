@@ -6,7 +6,7 @@ from aiohttp import web
 
 from projections.webhooks import Standing
 from service.http.deps import deps, origin, wire
-from service.http.frame import answer, json_body
+from service.http.frame import NO_STORE, answer, json_body
 from service.wire import webhooks
 from service.wire.base import Json
 
@@ -16,7 +16,7 @@ async def create(request: web.Request) -> web.Response:
     made = await deps(request).webhooks.create(
         origin(request), asked.url, events=list(asked.events) if asked.events else None, description=asked.description
     )
-    return answer(webhooks.new_endpoint(_shown(made.standing), made.secret))
+    return answer(webhooks.new_endpoint(_shown(made.standing), made.secret), cache_control=NO_STORE)
 
 
 async def get(request: web.Request) -> web.Response:

@@ -9,8 +9,10 @@ WHERE idempotency_keys.created_at <= $7
 RETURNING seed;
 
 -- name: find
-SELECT seed, created_at, request, body, process, claimed_at, status, headers, content
-FROM idempotency_keys WHERE token = $1;
+SELECT seed, request, body, process, claimed_at, status FROM idempotency_keys WHERE token = $1;
+
+-- name: answer
+SELECT headers, content FROM idempotency_keys WHERE token = $1 AND seed = $2 AND status IS NOT NULL;
 
 -- name: take
 -- A key that nobody is at work on: what it was found as must still hold.

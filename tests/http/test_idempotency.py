@@ -16,7 +16,7 @@ from service.database import Connection, Pool
 from service.once import KEPT, Keeper
 from tests.client import V1, Answer, Client, Frame
 from tests.conftest import StartServer
-from tests.http.files import BOUNDARY, blobs_in, form, send
+from tests.http.files import BOUNDARY, blobs_in, form, send, upload
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.keys import as_key
 from tests.scripted import ScriptedServer, calls, says
@@ -284,6 +284,59 @@ async def test_keys_are_forgotten_after_a_day(client: Client, pool: Pool, model:
     assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 0
     await keeper.expire(now() + 2 * KEPT)
     assert await pool.fetchval("SELECT count(*) FROM idempotency_effects") == 0
+
+
+async def test_those_who_wait_look_together_and_are_few(
+    client: Client, pool: Pool, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all duplicates in a process one looks, ever less often; what it finds is for all of them."""
+    monkeypatch.setattr(once, "MAX_WAITING", 10)
+    monkeypatch.setattr(once, "FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(once, "LONGEST_PAUSE", 3600.0)
+    looks, answers = [0], [0]
+
+    async def counted(self: Keeper, *args: Any) -> bool:
+        looks[0] += args[2].answer is None
+        return await real(self, *args)
+
+    real = Keeper._look
+    monkeypatch.setattr(Keeper, "_look", counted)
+    model.script(says("Once").holds("gate"))
+    chat = {"model": "gpt-4o", "messages": [HI]}
+    first = asyncio.create_task(sent(client, "/chat/completions", chat))
+    await model.reached("gate")
+    tries = [asyncio.create_task(sent(client, "/chat/completions", chat)) for _ in range(13)]
+    refused = 0
+    for done in asyncio.as_completed(tries):
+        answer = await done
+        if answer.status == 409:
+            refused += 1
+            if refused == 3:
+                model.open("gate")
+        else:
+            answers[0] += 1
+            assert answer.body == (await first).body
+            assert answer.headers[REPLAYED] == "true"
+    assert (answers[0], refused) == (10, 3)
+    assert looks[0] == 2, "one that found it at work, and one when it had ended: nobody sat out the pause"
+
+
+@pytest.mark.parametrize("of", ["webhook", "stream", "file"])
+async def test_secrets_are_not_kept(client: Client, pool: Pool, of: str) -> None:
+    thread = await thread_with(client, "Hi")
+    file = await upload(client)
+    asked: dict[str, tuple[str, dict[str, Any]]] = {
+        "webhook": ("/webhook_endpoints", {"url": "https://example.com/"}),
+        "stream": (f"/threads/{thread['id']}/stream_tokens", {"expires_in": 60}),
+        "file": (f"/files/{file['id']}/links", {"expires_in": 60}),
+    }
+    path, body = asked[of]
+    first, again = [await sent(client, path, body) for _ in range(2)]
+    assert (first.status, again.status, first.headers["Cache-Control"]) == (200, 200, "no-store")
+    assert await pool.fetchval("SELECT count(*) FROM idempotency_keys WHERE content IS NOT NULL") == 0
+    if of == "webhook":
+        assert again.body == first.body, "the endpoint is made once, and has one secret"
+    assert (await sent(client, path, {**body, "expires_in": 61})).error[3] == "idempotency_key_reused"
 
 
 class _Alone:

@@ -73,7 +73,7 @@ class Process:
         self.supervisor = Supervisor(self.writer, self.model, self.peers, max_runs=self.max_runs, tools=self.tools)
         self.feed.listen(self.supervisor)
         self.feed.listen(self.peers)
-        work = (self.peers.run(), self.supervisor.run(), self.feed.run(self.pool))
+        work = (self.peers.run(), self.feed.run(self.pool), self.supervisor.run())
         self._tasks = [asyncio.create_task(one) for one in work]
         await asyncio.sleep(0)  # the supervisor takes offers once it runs
         return self
