@@ -44,8 +44,30 @@ async def clear(pool: Pool) -> None:
             )
 
 
-async def make(pool: Pool, size: int, *, source: str) -> None:
-    """Index and statistics are made after the rows, as a database that is restored would have it."""
+async def held(pool: Pool) -> int:
+    """Chunks of the large store."""
+    chunks: int = await pool.fetchval("SELECT count(*) FROM chunks WHERE store_id = $1", LARGE, timeout=TIMEOUT)
+    return chunks
+
+
+async def some(db: Connection, stores: Sequence[str], count: int) -> list[list[float]]:
+    """Vectors of the stores, from all over them."""
+    rows = await db.fetch(
+        "SELECT embedding::real[] AS told FROM vectors WHERE store_id = ANY ($1) ORDER BY hashint8(job * 1000 + number)"
+        " LIMIT $2",
+        *(stores, count),
+        timeout=TIMEOUT,
+    )
+    return [row["told"] for row in rows]
+
+
+async def make(pool: Pool, size: int, *, source: str) -> bool:
+    """False where they are there already.
+
+    Index and statistics are made after the rows, as a database that is restored would have it.
+    """
+    if await held(pool) == size:
+        return False
     await clear(pool)
     noise = np.random.default_rng(size)
     async with pool.acquire() as db:
@@ -71,6 +93,7 @@ async def make(pool: Pool, size: int, *, source: str) -> None:
         await db.execute(made, timeout=TIMEOUT)
         await db.execute("RESET maintenance_work_mem")
         await db.execute("VACUUM ANALYZE", timeout=TIMEOUT)
+    return True
 
 
 def _parts(size: int) -> Iterator[tuple[str, int, int]]:

@@ -21,6 +21,7 @@ import asyncpg
 import psutil
 
 from service.children import ended, environment, last_line, spawn, stop
+from service.embedded.memory import buffers
 from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, find_runtime, give_to
 from service.errors import StartupError
 
@@ -38,7 +39,6 @@ _SETTINGS = {
     "listen_addresses": "",
     "cluster_name": "everthread",
     "max_connections": "100",
-    "shared_buffers": "128MB",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "jit": "off",  # our queries are small; compiling them costs more than running them
@@ -159,7 +159,7 @@ class EmbeddedPostgres:
         inside = self._socket_dir.parent == self._cluster
         command: list[str | Path] = [runtime.bin / "postgres", "-D", seen]
         command += ["-k", seen / "run" if inside else self._socket_dir, "-p", str(_PORT)]
-        for name, value in _SETTINGS.items():
+        for name, value in {**_SETTINGS, "shared_buffers": f"{buffers()}MB"}.items():
             command += ["-c", f"{name}={value}"]
         with self._log.open("wb") as log:
             return spawn(

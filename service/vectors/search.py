@@ -10,10 +10,11 @@ one vector after the other until enough have matched, so that no filter costs re
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -23,7 +24,7 @@ from service.vectors.base import Found, Hit, Ranker, SearchFailed, StoreRef
 from service.vectors.embed.base import EmbeddingError, Vector
 from service.vectors.embed.choose import Embedders
 from service.vectors.fuse import Candidate, Place, Ranked, fuse, rank
-from service.vectors.keywords import BUDGET, MAX_WORDS, Word, choose
+from service.vectors.keywords import BUDGET, MAX_WORDS, Chosen, Word, choose
 from service.vectors.models import Model, Models
 
 # Queries of one search; more are left out.
@@ -31,16 +32,17 @@ MAX_QUERIES = 8
 # Characters of a query that count.
 MAX_QUERY = 8_000
 # Windows, and chunks with words, that become candidates.
-NEAREST = 80
-WITH_WORDS = 60
+NEAREST = 60
+WITH_WORDS = 40
 # Up to so many chunks of the stores, or windows of matching files, all vectors are compared.
-EXACT_CHUNKS = 1_000
-EXACT_WINDOWS = 2_000
+EXACT_CHUNKS = 8_000
+EXACT_WINDOWS = 8_000
 # Files looked at to find out whether few match.
 FILES_COUNTED = 2_000
 # How thoroughly the index is searched: its list of candidates, and the vectors visited before it gives up.
 EF_SEARCH = 100
 MAX_SCANNED = 50_000
+# Seconds that a whole search may take.
 SEARCH_TIMEOUT = 30.0
 
 _SQL = sql.queries("search")
@@ -50,13 +52,14 @@ _Key = tuple[str, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A vector's place: the window of these chunks."""
+    """A vector's place: the window of these chunks; and how alike it is to the query."""
 
     store_id: str
     file_id: str
     job: int
     first_chunk: int
     last_chunk: int
+    likeness: float = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,20 @@ class StoredSearcher:
         rewrite: bool = False,
     ) -> Found:
         """See `Searcher.search`. Queries are searched as they are: see docs/file-search.md on rewriting."""
+        try:
+            async with asyncio.timeout(SEARCH_TIMEOUT) as bound:
+                best = await self._best(stores, queries, where, ranked=ranker != "none")
+                kept = [one for one in best if one.score >= threshold]
+                return Found(tuple(queries), await self._hits(kept, limit))
+        except TimeoutError as error:
+            if not bound.expired():  # no connection could be had
+                raise
+            raise SearchFailed(f"The search took longer than {SEARCH_TIMEOUT:g} seconds.") from error
+
+    async def _best(
+        self, stores: Sequence[StoreRef], queries: Sequence[str], where: str | None, *, ranked: bool
+    ) -> list[Ranked]:
+        """Of each chunk that a query finds its best score, best first."""
         asked = [query[:MAX_QUERY] for query in queries[:MAX_QUERIES]]
         by_model: defaultdict[str, list[str]] = defaultdict(list)
         for store in stores:
@@ -101,30 +118,20 @@ class StoredSearcher:
                     if vector is None:
                         continue
                     fused = fuse(await self.candidates(db, name, Asked(ids, query, where), vector))
-                    for one in fused if ranker == "none" else rank(fused):
+                    for one in rank(fused) if ranked else fused:
                         known = best.get(one.candidate.place)
                         if known is None or known.score < one.score:
                             best[one.candidate.place] = one
-        kept = [one for one in best.values() if one.score >= threshold]
-        kept.sort(key=lambda one: (-one.score, one.candidate.place))
-        return Found(tuple(queries), await self._hits(kept[:limit]))
+        return sorted(best.values(), key=lambda one: (-one.score, one.candidate.place))
 
-    async def _hits(self, found: Sequence[Ranked]) -> list[Hit]:
-        """The same with text and names; what was removed in the meantime is left out."""
-        if not found:
-            return []
-        columns = [list(column) for column in zip(*(one.candidate.place for one in found), strict=True)]
-        async with self._pool.acquire() as db:
-            rows = await db.fetch(_SQL["shown"], *columns, int(time.time()), timeout=SEARCH_TIMEOUT)
-        shown = {(row["store_id"], row["file_id"], row["chunk"]): row for row in rows}
+    async def _hits(self, found: Sequence[Ranked], limit: int) -> list[Hit]:
+        """The first `limit` that are still there, with text and names: what went in the meantime takes no place."""
         hits: list[Hit] = []
-        for one in found:
-            store_id, file_id, _, chunk = one.candidate.place
-            row = shown.get((store_id, file_id, chunk))
-            if row is not None:
-                what = (row["filename"], one.score, orjson.loads(row["attributes"]), row["text"])
-                hits.append(Hit(store_id, file_id, *what, position=chunk, page=row["page"]))
-        return hits
+        async with self._pool.acquire() as db:
+            while found and len(hits) < limit:
+                some, found = found[:limit], found[limit:]
+                hits += await _shown(db, some)
+        return hits[:limit]
 
     async def content(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
         """See `Searcher.content`."""
@@ -148,18 +155,35 @@ class StoredSearcher:
         if len(vector) != model.dimensions:
             raise SearchFailed(model.changed(name, len(vector)))
         told = orjson.dumps(list(vector)).decode()
-        words, chunks = await _words(db, asked)
+        chosen, chunks = await _words(db, asked)
         windows = await near(db, model, told, asked, by_index=await by_index(db, model, asked, chunks))
-        keys = {
-            (window.store_id, window.file_id, window.job, chunk)
-            for window in windows
+        # The nearest of a chunk's windows comes first: the others are not looked at.
+        keys: dict[_Key, float | None] = {
+            (window.store_id, window.file_id, window.job, chunk): window.likeness
+            for window in reversed(windows)
             for chunk in range(window.first_chunk, window.last_chunk + 1)
         }
-        keys |= await _with_words(db, words, asked)
-        return await _judged(db, model, told, words, sorted(keys))
+        for key in await _with_words(db, chosen.lookups, asked):
+            keys.setdefault(key, None)
+        return await _judged(db, model, told, chosen.words, keys)
 
 
-async def _words(db: Connection, asked: Asked) -> tuple[list[Word], int]:
+async def _shown(db: Connection, found: Sequence[Ranked]) -> list[Hit]:
+    """The same with text and names, as far as they are still there."""
+    columns = [list(column) for column in zip(*(one.candidate.place for one in found), strict=True)]
+    rows = await db.fetch(_SQL["shown"], *columns, int(time.time()), timeout=SEARCH_TIMEOUT)
+    shown = {(row["store_id"], row["file_id"], row["chunk"]): row for row in rows}
+    hits: list[Hit] = []
+    for one in found:
+        store_id, file_id, _, chunk = one.candidate.place
+        row = shown.get((store_id, file_id, chunk))
+        if row is not None:
+            what = (row["filename"], one.score, orjson.loads(row["attributes"]), row["text"])
+            hits.append(Hit(store_id, file_id, *what, position=chunk, page=row["page"]))
+    return hits
+
+
+async def _words(db: Connection, asked: Asked) -> tuple[Chosen, int]:
     """The query's words, and how many chunks the stores have."""
     rows = await db.fetch(_SQL["words"], asked.stores, asked.query, MAX_WORDS + len(asked.stores))
     chunks = sum(row["chunks"] for row in rows if row["is_store"])
@@ -177,7 +201,7 @@ async def near(
             await db.execute(_SQL["settings"], str(EF_SEARCH), str(MAX_SCANNED))
         block = _SQL["nearest"] if by_index else _SQL["exact"]
         rows = await db.fetch(model.adapt(block), told, asked.stores, asked.where, limit, timeout=SEARCH_TIMEOUT)
-    return [Window(*row) for row in rows]
+    return sorted((Window(*row) for row in rows), key=lambda window: -window.likeness)
 
 
 async def by_index(db: Connection, model: Model, asked: Asked, chunks: int) -> bool:
@@ -193,22 +217,21 @@ async def _few(db: Connection, asked: Asked) -> bool:
     return row is not None and row["files"] < FILES_COUNTED and row["windows"] <= EXACT_WINDOWS
 
 
-async def _with_words(db: Connection, words: Sequence[Word], asked: Asked) -> set[_Key]:
-    looked_up = [word for word in words if word.looked_up]
-    if not looked_up:
-        return set()
-    columns = [word.query for word in looked_up], [word.weight for word in looked_up]
+async def _with_words(db: Connection, lookups: Sequence[Word], asked: Asked) -> list[_Key]:
+    if not lookups:
+        return []
+    columns = [word.query for word in lookups], [word.weight for word in lookups]
     rows = await db.fetch(_SQL["with_words"], *columns, BUDGET, asked.where, WITH_WORDS, timeout=SEARCH_TIMEOUT)
-    return {(row["store_id"], row["file_id"], row["job"], row["chunk"]) for row in rows}
+    return [(row["store_id"], row["file_id"], row["job"], row["chunk"]) for row in rows]
 
 
 async def _judged(
-    db: Connection, model: Model, told: str, words: Sequence[Word], keys: Sequence[_Key]
+    db: Connection, model: Model, told: str, words: Sequence[Word], keys: Mapping[_Key, float | None]
 ) -> list[Candidate]:
-    """Both measures of each chunk."""
+    """Both measures of each chunk; the likeness of those that are near is known."""
     if not keys:
         return []
-    columns = [list(column) for column in zip(*keys, strict=True)]
-    weights = [word.word for word in words], [word.weight for word in words]
+    columns = [list(column) for column in zip(*((*key, likeness) for key, likeness in keys.items()), strict=True)]
+    weights = [word.query for word in words], [word.weight for word in words]
     rows = await db.fetch(model.adapt(_SQL["judge"]), told, *weights, *columns, timeout=SEARCH_TIMEOUT)
     return [Candidate(*row) for row in rows]

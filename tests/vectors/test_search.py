@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from service.vectors import search
-from service.vectors.base import StoreRef
+from service.vectors.base import SearchFailed, StoreRef
 from service.vectors.filters import jsonpath
-from tests.vectors.conftest import Shelf
+from tests.vectors.conftest import MakeShelf, Shelf
+from tests.vectors.embedding_server import EmbeddingServer
 
 FOODS = b"This file describes the favorite foods of several people.\n\nSummanus Ferdinand: tacos\nFilip Carola: cake"
 BOATS = b"A ketch has two masts, a sloop only one. Rigging is checked every spring before the boat goes into the water."
@@ -92,16 +93,29 @@ async def test_what_is_in_a_file_that_is_gone_is_not_found(
     """Whoever took the File away may have died before it was out of its stores."""
     store = await shelved(shelf)
 
-    async def found() -> set[str]:
-        return {hit.file_id for hit in (await shelf.searcher.search([store], ["boat"], limit=10)).hits}
+    async def found(limit: int = 10) -> list[str]:
+        return [hit.file_id for hit in (await shelf.searcher.search([store], ["boat"], limit=limit)).hits]
 
-    assert "file-boats" in await found()
+    assert await found(1) == ["file-boats"]
+    others = (await found())[1:]
     await shelf.pool.execute(
         "INSERT INTO files (file_id, project_id, created_at, purpose, blob, expires_at, body)"
         " VALUES ('file-boats', 'proj_default', now(), 'assistants', $1, $2, '{}')",
         *(blob, expires_at),
     )
-    assert "file-boats" not in await found()
+    assert await found() == others
+    assert await found(1) == others[:1], "it takes no other's place"
+
+
+async def test_a_search_that_takes_too_long_says_so(make_shelf: MakeShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with EmbeddingServer() as server:
+        shelf = make_shelf(base_url=server.base_url, model="letters", key="k")
+        store = await shelved(shelf)
+        server.held.clear()
+        monkeypatch.setattr(search, "SEARCH_TIMEOUT", 0.1)
+        with pytest.raises(SearchFailed, match=r"longer than 0\.1 seconds"):
+            await shelf.searcher.search([store], ["boat"], limit=1)
+        server.held.set()
 
 
 async def test_several_stores(shelf: Shelf) -> None:
