@@ -169,6 +169,8 @@ def step_patch(event: e.ThreadEvent) -> Patch | None:
             return {"outputs": {output.tool_call_id: output.output for output in outputs}}
         case e.ToolCallFinished() as finished:
             result = finished.model_dump(include={"shown", "output", "files", "citations"})
+            if finished.outcome == "refused":
+                result["outcome"] = finished.outcome
             return {"results": {finished.call_id: result}}
         case e.ToolCallStopped(call_id=call_id, shown=shown):
             return {"results": {call_id: {"shown": shown}}}

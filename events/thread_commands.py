@@ -231,7 +231,7 @@ class FinishToolCall:
     epoch: int
     call_id: str
     attempt: int
-    outcome: Literal["finished", "failed", "lost"]
+    outcome: Literal["finished", "failed", "lost", "refused"]
     shown: Mapping[str, Any]
     output: str
     files: Sequence[e.ToolFile] = ()

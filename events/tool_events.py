@@ -38,7 +38,8 @@ class ToolCallStarted(Event):
 class ToolCallFinished(Event):
     """A hosted call has its result, for good: what the step shows ({outputs} or {results}), and what the model is told.
 
-    `failed`: the tool broke, and the model is told so. `lost`: its process died, and it is not made again.
+    `failed`: the tool broke, and the model is told so. `lost`: its process died, and it is not made again. `refused`:
+    it was not carried out, and changed nothing; before there was that word such calls were `failed`.
     """
 
     type: Literal["tool_call.finished"] = "tool_call.finished"
@@ -46,7 +47,7 @@ class ToolCallFinished(Event):
     step_id: str
     call_id: str
     attempt: int
-    outcome: Literal["finished", "failed", "lost"]
+    outcome: Literal["finished", "failed", "lost", "refused"]
     shown: JsonObject
     output: str
     files: list[ToolFile]

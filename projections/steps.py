@@ -93,7 +93,8 @@ async def with_calls(
 
 
 async def code_results(db: Connection, project_id: str, thread_id: str, limit: int) -> list[tuple[str, list[Json]]]:
-    """The thread's newest finished calls of code_interpreter, oldest first: each one's id, and {file_id, path} made."""
+    """The thread's newest finished calls of code_interpreter that were carried out, oldest first: each one's id, and
+    {file_id, path} made."""
     rows = await db.fetch(_SQL["code_results"], thread_id, project_id, limit)
     return [(row["call_id"], orjson.loads(row["files"] or "[]")) for row in reversed(rows)]
 

@@ -45,7 +45,7 @@ from service.tools.code import CodeInterpreter
 from service.tools.file_search import FileSearch
 from service.tools.registry import Tools
 from service.tools.sandbox.confinement import Confinement
-from service.tools.sandbox.session import LocalSandboxes
+from service.tools.sandbox.local import LocalSandboxes
 from service.tools.sandbox.sessions import Sessions, Warm
 from service.vectors.base import Indexer, Vectors
 from service.vectors.choose import open_vectors
@@ -95,7 +95,8 @@ async def serve(
         keys, limits = Keys(pool, api_key), Limits(pool)
         feed.listen(limits)
         writer, confinement = Writer(pool, feed), Confinement(settings.sandbox_dir)
-        code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=settings.code_interpreter == "on")
+        on, disk = settings.code_interpreter == "on", settings.code_limits.disk
+        code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=on, handed_on=disk)
         feed.listen(ThreadsGone(code))
         found = vectors(pool) if vectors is not None else _vectors(settings, pool, confinement)
         stack.push_async_callback(found.close)

@@ -13,7 +13,8 @@ from events.thread_state import ThreadState
 from projections import files, steps
 from service.storage.base import BlobMissing, Blobs
 from service.tools.base import HostedRun
-from service.tools.code import CodeInterpreter, FileGone, KnownFile, Past
+from service.tools.code import CodeInterpreter, FileGone, Past
+from service.tools.code_inputs import KnownFile
 from service.tools.sandbox.base import DATA
 from service.write import Writer
 

@@ -1,8 +1,10 @@
 """JSON that is still being written: strings and values taken out of it piece by piece. Pure.
 
 Models write a tool call's arguments as JSON, a few characters at a time, and watchers want to read the code in it while
-it is written. A reader here is fed pieces; where they are cut means nothing, which the tests hold as a law. What breaks
-JSON's rules ends a reader (`broken`); what it gave before stays given.
+it is written. A reader here is fed pieces; where they are cut means nothing, which the tests hold as a law.
+
+Models slip: a backslash that begins none of JSON's escapes is one of the text (`\\d` in a regular expression), and
+`\\'` is a quote.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_ESCAPES = {'"': '"', "'": "'", "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _SPACE = " \t\r\n"
 _PLAIN = re.compile(r'[^"\\]+')
-_HEX = re.compile(r"[0-9a-fA-F]{4}")
+# \uXXXX, and what may yet become it.
+_UNIT = re.compile(r"\\u([0-9a-fA-F]{4})")
+_UNIT_BEGUN = re.compile(r"\\(u[0-9a-fA-F]{0,3})?")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
 UNKNOWN = "\ufffd"
 
@@ -27,14 +31,13 @@ class StringPieces:
     """
 
     done: bool = False
-    broken: bool = False
     _held: str = ""
 
     def feed(self, piece: str) -> tuple[str, str]:
         """(text, what follows the string): the second is empty until `done`."""
         given, said, at = self._held + piece, list[str](), 0
         self._held = ""
-        while at < len(given) and not self.broken:
+        while at < len(given):
             if given[at] == '"':
                 self.done = True
                 return "".join(said), given[at + 1 :]
@@ -53,28 +56,22 @@ class StringPieces:
         return "".join(said), ""
 
     def _escape(self, given: str) -> tuple[str, int]:
-        """The character of the escape that `given` begins with, and its length; 0 where it is not whole yet."""
-        if len(given) < 2:
+        """The text of the escape that `given` begins with, and its length; 0 where it is not whole yet."""
+        if _UNIT_BEGUN.fullmatch(given):
             return "", 0
-        if given[1] != "u":
-            self.broken = given[1] not in _ESCAPES
-            return _ESCAPES.get(given[1], ""), 2
-        if len(given) < 6:
-            return "", 0
-        if not _HEX.fullmatch(given, 2, 6):
-            self.broken = True
-            return "", 6
-        code = int(given[2:6], 16)
+        unit = _UNIT.match(given)
+        if unit is None:
+            return (_ESCAPES[given[1]], 2) if given[1] in _ESCAPES else ("\\", 1)
+        code = int(unit.group(1), 16)
         if not 0xD800 <= code < 0xDC00:
             return (UNKNOWN if code == 0 or 0xDC00 <= code < 0xE000 else chr(code)), 6
-        low = given[6:12]
-        if not low.startswith("\\u"[: len(low)]) or (len(low) == 6 and not _HEX.fullmatch(low, 2)):
-            return UNKNOWN, 6
-        if len(low) < 6:
+        low = given[6:]
+        if not low or _UNIT_BEGUN.fullmatch(low):
             return "", 0
-        if not 0xDC00 <= int(low[2:], 16) < 0xE000:
+        second = _UNIT.match(low)
+        if second is None or not 0xDC00 <= (half := int(second.group(1), 16)) < 0xE000:
             return UNKNOWN, 6
-        return chr(0x10000 + ((code - 0xD800) << 10) + int(low[2:], 16) - 0xDC00), 12
+        return chr(0x10000 + ((code - 0xD800) << 10) + half - 0xDC00), 12
 
 
 @dataclass(slots=True)
@@ -131,6 +128,8 @@ class _Place(Enum):
     IN_CODE = auto()
     IN_OTHER = auto()
     COMMA = auto()
+    BEHIND = auto()
+    CUT = auto()
     END = auto()
     RAW = auto()
 
@@ -147,6 +146,11 @@ class CodeInput:
     _string: StringPieces = field(default_factory=StringPieces)
     _other: RawValue = field(default_factory=RawValue)
 
+    @property
+    def cut(self) -> bool:
+        """Whether what was read is a beginning of the code only: its string is open, or ended where no string may."""
+        return self._place in (_Place.IN_CODE, _Place.CUT)
+
     def feed(self, piece: str) -> str:
         """The code that this piece brings."""
         said: list[str] = []
@@ -155,7 +159,7 @@ class CodeInput:
                 case _Place.RAW:
                     said.append(_UNFIT.sub(UNKNOWN, piece))
                     piece = ""
-                case _Place.END:
+                case _Place.END | _Place.CUT:
                     piece = ""
                 case _Place.IN_KEY | _Place.IN_CODE:
                     piece = self._in_string(piece, said)
@@ -170,10 +174,8 @@ class CodeInput:
     def _in_string(self, piece: str, said: list[str]) -> str:
         text, rest = self._string.feed(piece)
         (said if self._place is _Place.IN_CODE else self._key).append(text)
-        if self._string.broken:
-            self._place = _Place.END
-        elif self._string.done:
-            self._place = _Place.END if self._place is _Place.IN_CODE else _Place.COLON
+        if self._string.done:
+            self._place = _Place.BEHIND if self._place is _Place.IN_CODE else _Place.COLON
         return rest
 
     def _between(self, piece: str) -> str:
@@ -199,6 +201,8 @@ class CodeInput:
                 return piece
             case _Place.COMMA, ",":
                 self._place = _Place.KEY
+            case _Place.BEHIND, _ if character not in ",}":
+                self._place = _Place.CUT
             case _:
                 self._place = _Place.END
         return piece[1:]

@@ -59,7 +59,11 @@ def test_broken_json_too(written: str, places: list[int]) -> None:
         ('{"code": "\\ud83dx\\ude00"}', "\ufffdx\ufffd"),
         ('{"code": "\\ud83d\\ud83d\\ude00"}', "\ufffd😀"),
         ('{"code": "cut o', "cut o"),
-        ('{"code": "x\\q', "x"),
+        ('{"code": "x\\q', "x\\q"),
+        ('{"code": "print(\\\'a\\\')"}', "print('a')"),
+        ('{"code": "a\\d\\u12\\users\\x41\\\\d"}', "a\\d\\u12\\users\\x41\\d"),
+        ('{"code": "\\ud83d\\u12"}', "\ufffd\\u12"),
+        ('{"code": "x\\"}', 'x"}'),
         ('{"cod": "x"}', ""),
         ('{"code": 7}', ""),
         ("{}", ""),
@@ -70,6 +74,27 @@ def test_broken_json_too(written: str, places: list[int]) -> None:
 )
 def test_what_models_write(arguments: str, code: str) -> None:
     assert code_of(arguments) == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cut"),
+    [
+        ('{"code": "print(1)\nimport os; os.remove(', True),
+        ('{"code": "print("a")"}', True),
+        ('{"code": "x\\', True),
+        ('{"code": "x" ', False),
+        ('{"code": "x" }', False),
+        ('{"code": "x", "more": 1}', False),
+        ('{"cod', False),
+        ("print(1", False),
+    ],
+)
+def test_code_of_which_the_end_is_missing(arguments: str, cut: bool) -> None:
+    for pieces in ([arguments], list(arguments)):
+        reader = CodeInput()
+        for piece in pieces:
+            reader.feed(piece)
+        assert reader.cut == cut
 
 
 VALUES = st.recursive(

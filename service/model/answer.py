@@ -5,7 +5,8 @@
     {"calls": [{"name": "…", "arguments": {…}}, …]}     tool calls: each name, then its arguments as they come
 
 Where the pieces are cut means nothing. A model whose server did not hold it to the schema may write anything: what is
-no such JSON from its beginning is shown as the text it is, and what breaks off within a call is a ModelError.
+no such JSON from its beginning is shown as the text it is, and what breaks off within a call is a ModelError. Calls may
+come as models write them elsewhere: arguments as a string of JSON, in front of the name, or below "function".
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ BROKEN = "The model server did not hold its answer to the JSON schema."
 
 _HEAD = re.compile(r'\s*(?:```(?:json)?\s*)?\{\s*"(text|json|calls)"\s*:\s*')
 _CALL = re.compile(r'\s*(?:\[|\}\s*,)\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*')
+_KEY, _STRING = r'"[^"\\]*"\s*:', r'"(?:[^"\\]|\\.)*"'
+# A call of another form than _CALL's, as soon as that can be told: what comes first, or behind the name.
+_OTHER_CALL = re.compile(
+    rf'\s*(?:\[|\}}\s*,)\s*(?=\{{\s*(?:(?!"name"){_KEY}|"name"\s*:\s*{_STRING}\s*(?:\}}|,\s*(?!"arguments"){_KEY})))'
+)
+_FENCE = re.compile(r"\s*(?:```(?:json)?\s*)?(?=\{)")
 _CLOSE = re.compile(r"\s*(?:\[\s*|\}\s*)\]")
 
 
@@ -36,7 +43,10 @@ class _Place(Enum):
     TEXT = auto()
     JSON = auto()
     CALLS = auto()
+    QUOTED_ARGUMENTS = auto()
     ARGUMENTS = auto()
+    STRING_ARGUMENTS = auto()
+    WHOLE_CALL = auto()
     END = auto()
 
 
@@ -51,6 +61,7 @@ class Answer:
         self._fresh = False
         self._string = StringPieces()
         self._value = RawValue()
+        self._held: list[str] = []
 
     def feed(self, piece: str) -> list[ModelEvent]:
         """The events that this piece brings. Raises ModelError where a list of calls breaks JSON's rules."""
@@ -71,7 +82,9 @@ class Answer:
         match self._place:
             case _Place.START | _Place.QUOTE:
                 return [TextDelta(rest)] if rest.strip() else []
-            case _Place.CALLS | _Place.ARGUMENTS:
+            case (
+                _Place.CALLS | _Place.QUOTED_ARGUMENTS | _Place.ARGUMENTS | _Place.STRING_ARGUMENTS | _Place.WHOLE_CALL
+            ):
                 raise ModelError("server_error", BROKEN)
             case _:
                 return []
@@ -82,12 +95,11 @@ class Answer:
             case _Place.START:
                 return self._start()
             case _Place.QUOTE:
-                quoted = self._rest[0] == '"'
-                self._place, self._rest = (_Place.TEXT, self._rest[1:]) if quoted else (_Place.JSON, self._rest)
+                self._quoted(_Place.TEXT, _Place.JSON)
                 return True
             case _Place.TEXT:
                 text, self._rest = self._string.feed(self._rest)
-                if self._string.done or self._string.broken:
+                if self._string.done:
                     self._place = _Place.END
                 self._say(events, text)
                 return True
@@ -99,12 +111,22 @@ class Answer:
                 return True
             case _Place.CALLS:
                 return self._next_call(events)
-            case _Place.ARGUMENTS:
-                text, self._rest = self._value.feed(self._rest)
-                if self._value.done:
+            case _Place.QUOTED_ARGUMENTS:
+                self._quoted(_Place.STRING_ARGUMENTS, _Place.ARGUMENTS)
+                return True
+            case _Place.ARGUMENTS | _Place.STRING_ARGUMENTS:
+                reader = self._value if self._place is _Place.ARGUMENTS else self._string
+                text, self._rest = reader.feed(self._rest)
+                if reader.done:
                     self._place = _Place.CALLS
                 if text:
                     events.append(ToolCallDelta(self.called - 1, None, None, text))
+                return True
+            case _Place.WHOLE_CALL:
+                text, self._rest = self._value.feed(self._rest)
+                self._held.append(text)
+                if self._value.done:
+                    self._whole_call(events)
                 return True
             case _Place.PLAIN:
                 self._say(events, self._rest)
@@ -132,9 +154,13 @@ class Answer:
         head = _CALL.match(self._rest)
         if head is not None:
             self._rest = self._rest[head.end() :]
-            self._place, self._value, self._fresh = _Place.ARGUMENTS, RawValue(), True
-            self.called += 1
-            events.append(ToolCallDelta(self.called - 1, self._mint(), _string(head.group(1)), ""))
+            self._place, self._fresh = _Place.QUOTED_ARGUMENTS, True
+            self._begin(events, _string(head.group(1)), "")
+            return True
+        other = _OTHER_CALL.match(self._rest)
+        if other is not None:
+            self._place, self._value, self._held = _Place.WHOLE_CALL, RawValue(), []
+            self._rest = self._rest[other.end() :]
             return True
         if _CLOSE.match(self._rest):
             self._place = _Place.END
@@ -142,6 +168,30 @@ class Answer:
         if len(self._rest) > MAX_HEAD:
             raise ModelError("server_error", BROKEN)
         return False
+
+    def _quoted(self, string: _Place, value: _Place) -> None:
+        """Reads on with a string's text where one begins, else with a value as it is written."""
+        quoted = self._rest[0] == '"'
+        self._place, self._rest = (string, self._rest[1:]) if quoted else (value, self._rest)
+        self._string, self._value = StringPieces(), RawValue()
+
+    def _whole_call(self, events: list[ModelEvent]) -> None:
+        """A call that was held back until it was whole. Raises ModelError where it is none."""
+        try:
+            call = orjson.loads("".join(self._held))
+            call = call.get("function", call)
+            name, arguments = call["name"], call.get("arguments", {})
+        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+            raise ModelError("server_error", BROKEN) from None
+        if not isinstance(name, str):
+            raise ModelError("server_error", BROKEN)
+        written = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+        self._begin(events, clean(name), clean(written))
+        self._place, self._rest = _Place.CALLS, "}" + self._rest  # the brace that ends the call, as behind arguments
+
+    def _begin(self, events: list[ModelEvent], name: str, arguments: str) -> None:
+        self.called += 1
+        events.append(ToolCallDelta(self.called - 1, self._mint(), name, arguments))
 
     def _say(self, events: list[ModelEvent], text: str) -> None:
         if text:
@@ -157,15 +207,19 @@ class Arguments:
         self._mint = mint
         self._value = RawValue()
         self._said: list[str] = []
+        self._head = ""
 
     def feed(self, piece: str) -> list[ModelEvent]:
+        """Raises ModelError where no object begins."""
         events: list[ModelEvent] = []
         if not self.called:
-            piece = "".join([*self._said, piece]).lstrip()
-            self._said = [piece]
-            if not piece.startswith("{"):
+            self._head += piece
+            fence = _FENCE.match(self._head)
+            if fence is None:
+                if len(self._head) > MAX_HEAD:
+                    raise ModelError("server_error", BROKEN)
                 return []
-            self.called, self._said = 1, []
+            self.called, piece = 1, self._head[fence.end() :]
             events.append(ToolCallDelta(0, self._mint(), self._name, ""))
         if not self._value.done:
             text, _ = self._value.feed(piece)
@@ -179,8 +233,6 @@ class Arguments:
             orjson.loads("".join(self._said))
         except orjson.JSONDecodeError:
             raise ModelError("server_error", BROKEN) from None
-        if not self.called:
-            raise ModelError("server_error", BROKEN)
         return []
 
 

@@ -21,7 +21,7 @@ from projections import steps, threads
 from service.database import Pool
 from service.live import LiveOutput
 from service.model.errors import clean
-from service.partial_json import code_of
+from service.partial_json import CodeInput
 from service.runs import shown
 from service.runs.prompt import cut, output_room
 from service.tools.base import (
@@ -43,13 +43,17 @@ log = structlog.get_logger()
 LOST = "The server stopped while this call ran, and its result is lost. It may have had effects."
 BAD_ARGUMENTS = "The arguments of this call are no JSON object, so it was not carried out."
 NO_CODE = 'The arguments of this call hold no code, so it was not carried out: {"code": "…"} is expected.'
+CODE_CUT = (
+    "The arguments of this call end within the code, or a quotation mark in it is not escaped as JSON wants it, "
+    "so it was not carried out."
+)
 
 
 @dataclass(slots=True)
 class Outcome:
     """What came of a call, as the log keeps it."""
 
-    outcome: Literal["finished", "failed", "lost"]
+    outcome: Literal["finished", "failed", "lost", "refused"]
     shown: Mapping[str, Any]
     output: str
     files: Sequence[e.ToolFile] = ()
@@ -114,7 +118,7 @@ class Hosted:
         before the call began."""
         arguments = _arguments(working)
         if isinstance(arguments, str):
-            working.outcome = Outcome("failed", working.pieces.shown(working.kind), arguments)
+            working.outcome = Outcome("refused", working.pieces.shown(working.kind), arguments)
             return
         room = output_room(window)
         hosted = await self._run(run, working.kind, window)
@@ -161,8 +165,9 @@ def _arguments(working: Working) -> dict[str, Any] | str:
     """The call's arguments; a sentence where there are none that could be carried out."""
     written = working.function["arguments"]
     if working.kind == "code_interpreter":
-        code = code_of(written)
-        return {"code": code} if code else NO_CODE
+        reader = CodeInput()
+        code = reader.feed(written)
+        return CODE_CUT if reader.cut else {"code": code} if code else NO_CODE
     try:
         arguments = orjson.loads(written or "{}")
     except orjson.JSONDecodeError:
@@ -178,7 +183,7 @@ def _outcome(kind: str, result: ToolResult) -> Outcome:
         if len(given) > most:
             log.warning("a tool brought too much", tool=kind, what=what, count=len(given), kept=most)
     return Outcome(
-        "failed" if result.failed else "finished",
+        "refused" if result.refused else "failed" if result.failed else "finished",
         shown.result(kind, result),
         cut(clean(result.text), MAX_SEEN),
         [e.ToolFile(file_id=one.file_id, path=clean(one.path)) for one in result.files[:MAX_FILES]],

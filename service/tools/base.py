@@ -134,6 +134,7 @@ class ToolResult:
               the wire leaves content out where include[] does not ask for it
 
     `text` is what the model is told. `failed` counts the call as failed in metrics; the run goes on all the same.
+    `refused` says that nothing of it was carried out: it changed nothing, wherever it was made.
     """
 
     text: str
@@ -142,6 +143,7 @@ class ToolResult:
     files: Sequence[ProducedFile] = field(default=())
     citations: Sequence[Citation] = field(default=())
     failed: bool = False
+    refused: bool = False
 
 
 class HostedTool(Protocol):

@@ -11,10 +11,10 @@ made of the same call, path and bytes is the same file.
 from __future__ import annotations
 
 import os.path
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -23,40 +23,38 @@ from service.tools.base import (
     CrashPolicy,
     HostedCall,
     HostedRun,
-    ImagePiece,
     Json,
-    LogPiece,
     Piece,
     ProducedFile,
     ToolResult,
     ToolType,
     ToolUnusable,
 )
-from service.tools.sandbox.base import DATA, Done, FileRefused, Image, SandboxLost, SandboxUnavailable, Text
+from service.tools.code_account import Account
+from service.tools.code_inputs import KnownFile, inputs, named
+from service.tools.sandbox.base import (
+    DATA,
+    Changed,
+    Done,
+    FileRefused,
+    Image,
+    Limits,
+    SandboxLost,
+    SandboxUnavailable,
+    Text,
+)
 from service.tools.sandbox.sessions import Held, NoPlace, Sessions, Warm
 
 log = structlog.get_logger()
 
-# A file's name inside, in bytes; longer ones are to be had under their id only.
-_LONGEST_NAME = 200
-# Of a produced file: what comes out at most.
-MAX_PRODUCED = 512 * 1024 * 1024
 TURNED_OFF = "EVERTHREAD_CODE_INTERPRETER says so"
 _ENDINGS = {"image/png": "png", "image/jpeg": "jpg"}
 
 
 @dataclass(frozen=True, slots=True)
-class KnownFile:
-    """A file object that is there. `blob` is its bytes' key."""
-
-    id: str
-    name: str
-    blob: str
-
-
-@dataclass(frozen=True, slots=True)
 class Past:
-    """What a thread's earlier calls left: the newest finished one's id, and (path below DATA, file id) in order."""
+    """What a thread's earlier calls left: the id of the newest finished one that was carried out, and (path below
+    DATA, file id) in order."""
 
     last_call: str | None
     files: Sequence[tuple[str, str]]
@@ -109,15 +107,19 @@ class Confinement(Protocol):
 
 
 class CodeInterpreter:
-    """The HostedTool; see base.py for what each part promises."""
+    """The HostedTool; see base.py for what each part promises. `handed_on` bounds the bytes of a call's files together:
+    a sparse file takes no room on the sandbox's disk, and all of its size outside."""
 
     type: ToolType = "code_interpreter"
     description = code_text.DESCRIPTION
     parameters: Json = code_text.PARAMETERS
     after_crash: CrashPolicy = "again"
 
-    def __init__(self, files: Files, confinement: Confinement, *, on: bool = True) -> None:
+    def __init__(
+        self, files: Files, confinement: Confinement, *, on: bool = True, handed_on: int = Limits().disk
+    ) -> None:
         self.on = on
+        self._handed_on = handed_on
         self._files = files
         self._confinement = confinement
         self._sessions: Sessions | None = None
@@ -151,10 +153,9 @@ class CodeInterpreter:
         return Counts(self._sessions.open if self._sessions else 0, self._warm.count if self._warm else 0, self._lost)
 
     async def brief(self, run: HostedRun) -> str:
-        known = await self._files.known(run.project_id, _inputs(run))
-        taken: set[str] = set()
-        named = [(file.id, file.name, _claimed(file, taken)) for file in known[: code_text.MOST_LISTED]]
-        return code_text.brief(code_text.listing(named, len(known) - len(named)), run.window)
+        known = await self._files.known(run.project_id, inputs(run))
+        listed = [(file.id, file.name, name) for file, name in named(known)[: code_text.MOST_LISTED]]
+        return code_text.brief(code_text.listing(listed, len(known) - len(listed)), run.window)
 
     async def perform(self, call: HostedCall) -> AsyncGenerator[Piece | ToolResult, None]:
         if self._sessions is None:
@@ -171,10 +172,10 @@ class CodeInterpreter:
         except SandboxUnavailable as error:
             raise ToolUnusable(_off(str(error))) from None
         except NoPlace as error:
-            yield ToolResult(text=f"The code was not run: {error}. Try again later.", failed=True)
+            yield ToolResult(text=f"The code was not run: {error}. Try again later.", refused=True)
 
     async def _run(self, held: Held, call: HostedCall, past: Past) -> AsyncGenerator[Piece | ToolResult, None]:
-        account = _Account()
+        account = Account(self._handed_on)
         try:
             await self._prepare(held, call, past, account)
             async with aclosing(held.sandbox.execute(str(call.arguments["code"]))) as pieces:
@@ -188,125 +189,81 @@ class CodeInterpreter:
                             account.done(piece)
             await self._collect(held, call, account)
         except SandboxLost as error:
-            account.notes.append(_lost(str(error)))
-            account.failed = True
+            account.lost(str(error))
         self._lost += held.sandbox.lost
         yield account.result(call.room)
 
-    async def _prepare(self, held: Held, call: HostedCall, past: Past, account: _Account) -> None:
-        """Sees to it that the session has its files. Raises SandboxLost, and what the stores raise."""
+    async def _prepare(self, held: Held, call: HostedCall, past: Past, account: Account) -> None:
+        """Sees to it that the session has its files, and none that is gone. Raises SandboxLost, and what the stores
+        raise."""
         if held.new:
             await self._restore(held, call.run, past, account)
-        wanted = [file_id for file_id in _inputs(call.run) if file_id not in held.present]
-        for file in await self._files.known(call.run.project_id, wanted):
-            await self._put(held, file, (file.id, *_names(file)), account)
-            held.present.add(file.id)
+        known = await self._files.known(call.run.project_id, [*inputs(call.run), *held.present])
+        gone = held.present - {file.id for file in known}
+        held.present -= gone
+        for file in known:
+            if file.id not in held.present and await self._put(held, file, file.id, account):
+                held.present.add(file.id)
+        names = [(file.id, name) for file, name in named(known) if name is not None and file.id in held.present]
+        if gone or names != held.names:
+            await held.sandbox.arrange(sorted(gone), names)
+            held.names = names
         held.mark = call.id
 
-    async def _restore(self, held: Held, run: HostedRun, past: Past, account: _Account) -> None:
+    async def _restore(self, held: Held, run: HostedRun, past: Past, account: Account) -> None:
         if past.last_call is not None:
             account.notes.append(code_text.ANEW)
         there = {file.id: file for file in await self._files.known(run.project_id, [id for _, id in past.files])}
         for path, file_id in past.files:
             if file_id in there:
-                await self._put(held, there[file_id], (path,), account)
+                await self._put(held, there[file_id], path, account)
 
-    async def _put(self, held: Held, file: KnownFile, names: tuple[str, ...], account: _Account) -> None:
+    async def _put(self, held: Held, file: KnownFile, path: str, account: Account) -> bool:
+        """Whether it is done with the file: one that found no space may find it before the next call."""
         try:
-            await held.sandbox.put(names, self._files.read(file))
+            await held.sandbox.put(path, self._files.read(file))
         except FileRefused as error:
             account.notes.append(f"Note: {file.name} could not be put into {DATA}: {error}.")
+            return False
         except FileGone:
             log.error("a file has no bytes", file=file.id)
+            account.notes.append(f"Note: {file.name} could not be put into {DATA}: its bytes are gone.")
+        return True
 
-    async def _collect(self, held: Held, call: HostedCall, account: _Account) -> None:
+    async def _collect(self, held: Held, call: HostedCall, account: Account) -> None:
         """Makes file objects of what the call made or changed. Raises SandboxLost, and what the stores raise."""
         for changed in account.changed:
-            cause = f"{call.id}/file/{changed}"
-            name = os.path.basename(changed)
+            path = f"{DATA}/{changed.path}"
+            if changed.size > account.room:  # asked for all the same it would end the session
+                most = self._handed_on
+                account.notes.append(f"Note: {path} could not be kept: a call's files may have {most} bytes together.")
+                continue
             try:
-                bytes_of = held.sandbox.get(changed, MAX_PRODUCED)
-                async with aclosing(bytes_of):
-                    file_id = await self._files.keep(call.run, cause, name, bytes_of)
+                file_id = await self._keep(held, call, account, changed)
             except FileRefused as error:
-                account.notes.append(f"Note: {DATA}/{changed} could not be kept: {error}.")
+                account.notes.append(f"Note: {path} could not be kept: {error}.")
             else:
-                account.files.append(ProducedFile(file_id, f"{DATA}/{changed}"))
+                account.files.append(ProducedFile(file_id, path))
 
-    async def _keep_image(self, call: HostedCall, account: _Account, image: Image) -> str:
+    async def _keep(self, held: Held, call: HostedCall, account: Account, changed: Changed) -> str:
+        async def handed_on() -> AsyncGenerator[bytes, None]:
+            async with aclosing(held.sandbox.get(changed.path, account.room)) as pieces:
+                async for piece in pieces:
+                    account.room -= len(piece)
+                    yield piece
+
+        name = os.path.basename(changed.path)
+        async with aclosing(handed_on()) as pieces:
+            return await self._files.keep(call.run, f"{call.id}/file/{changed.path}", name, pieces)
+
+    async def _keep_image(self, call: HostedCall, account: Account, image: Image) -> str:
         number = account.images + 1
         name = f"image-{number}.{_ENDINGS[image.mime]}"
         return await self._files.keep(call.run, f"{call.id}/image/{number}", name, _once(image.data))
 
 
-@dataclass(slots=True)
-class _Account:
-    """What a call has brought so far: outputs in the API's shapes, and what the model will read."""
-
-    outputs: list[dict[str, Any]] = field(default_factory=list)
-    files: list[ProducedFile] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    changed: Sequence[str] = ()
-    images: int = 0
-    failed: bool = False
-
-    def printed(self, text: str) -> LogPiece:
-        if not self.outputs or self.outputs[-1]["type"] != "logs":
-            self.outputs.append({"type": "logs", "logs": ""})
-        self.outputs[-1]["logs"] += text
-        return LogPiece(len(self.outputs) - 1, text)
-
-    def showed(self, file_id: str) -> ImagePiece:
-        self.images += 1
-        self.outputs.append({"type": "image", "image": {"file_id": file_id}})
-        return ImagePiece(len(self.outputs) - 1, file_id)
-
-    def done(self, done: Done) -> None:
-        self.failed = done.failed
-        self.notes += [f"Note: {note}" for note in done.notes]
-        if done.lost is not None:
-            self.notes.append(_lost(done.lost))
-        else:
-            self.changed = [file.path for file in done.changed]
-
-    def result(self, room: int) -> ToolResult:
-        logs = "".join(output["logs"] for output in self.outputs if output["type"] == "logs")
-        text = code_text.told(logs, self.images, [file.path for file in self.files], self.notes, room)
-        return ToolResult(text=text, outputs=self.outputs, files=self.files, failed=self.failed)
-
-
-def _inputs(run: HostedRun) -> list[str]:
-    """The files that the run and its thread name for the tool."""
-    named = [*_file_ids(run.run_resources), *_file_ids(run.thread_resources)]
-    return list(dict.fromkeys(named))
-
-
-def _file_ids(resources: Json) -> Iterator[str]:
-    yield from (resources.get("code_interpreter") or {}).get("file_ids") or ()
-
-
-def _names(file: KnownFile) -> tuple[str, ...]:
-    """The name that a file is to be found by besides its id, where it is one that a file can have."""
-    name = os.path.basename(file.name.replace("\\", "/"))
-    fits = 0 < len(name.encode(errors="replace")) <= _LONGEST_NAME and name.isprintable() and not name.startswith(".")
-    return (name,) if fits and name != file.id else ()
-
-
-def _claimed(file: KnownFile, taken: set[str]) -> str | None:
-    """Its name where no file before it has that."""
-    for name in _names(file):
-        if name not in taken:
-            taken.add(name)
-            return name
-    return None
-
-
 def _off(why: str) -> str:
     return f"Tools of type 'code_interpreter' are off on this server: {why}."
-
-
-def _lost(why: str) -> str:
-    return f"Note: the Python session was lost: {why}. Variables and imports are gone; the next call starts a new one."
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -62,7 +62,7 @@ def shortened(text: str, room: int) -> str:
     return f"{text[:head]}\n[{left_out} characters of the output are left out here]\n{text[len(text) - tail :]}"
 
 
-def told(logs: str, images: int, files: Sequence[str], notes: Sequence[str], room: int) -> str:
+def told(logs: str, images: int, files: Sequence[str], notes: Sequence[str], room: int, *, failed: bool) -> str:
     """What the model reads of a call. `files` are paths as it names them; what it printed is cut first, to fit."""
     said = []
     if images:
@@ -73,4 +73,5 @@ def told(logs: str, images: int, files: Sequence[str], notes: Sequence[str], roo
     after = "\n".join(said)
     room = max(room - len(after) - 100, room // 2)
     parts = [shortened(logs.rstrip("\n"), room), after]
-    return "\n".join(part for part in parts if part) or "[The code ran without error and printed nothing.]"
+    silent = "[The code failed and printed nothing.]" if failed else "[The code ran without error and printed nothing.]"
+    return "\n".join(part for part in parts if part) or silent

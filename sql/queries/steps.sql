@@ -53,5 +53,6 @@ FROM steps CROSS JOIN LATERAL json_array_elements(body -> 'tool_calls') WITH ORD
 WHERE thread_id = $1 AND project_id = $2 AND body ->> 'type' = 'tool_calls'
     AND call ->> 'type' = 'code_interpreter'
     AND progress #> ARRAY ['results', call ->> 'id', 'output'] IS NOT NULL
+    AND progress #>> ARRAY ['results', call ->> 'id', 'outcome'] IS DISTINCT FROM 'refused'
 ORDER BY steps.position DESC, place DESC
 LIMIT $3;

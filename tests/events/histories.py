@@ -224,7 +224,7 @@ class World:
         assert run.step is not None
         call = self.random.choice(run.step.hosted)
         attempt = max(call.attempt, 1) + (self.random.random() < 0.1)
-        outcome: Any = self.random.choice(("finished", "finished", "failed", "lost"))
+        outcome: Any = self.random.choice(("finished", "finished", "failed", "lost", "refused"))
         made = [entry.event for entry in self.log if isinstance(entry.event, e.StepCreated)]
         step = next(event for event in made if event.step_id == run.step.step_id)
         functions = [one for one in step.tool_calls if one["type"] == "function"]

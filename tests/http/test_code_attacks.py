@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,12 +23,14 @@ DONE = "{'kind': 'done', 'call': 1, 'failed': False, 'files': [{'path': '../../e
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """Code, what its output must hold, what it must not, and why the session was lost, if it was (one of these)."""
+    """Code, what its output must hold, what it must not, why the session was lost, if it was (one of these), and how
+    many images reach the user."""
 
     code: str
     shows: str = ""
     never: tuple[str, ...] = ()
     lost: tuple[str, ...] = field(default=())
+    images: int = 0
 
 
 ATTACKS = {
@@ -118,6 +121,21 @@ ATTACKS = {
         FRAME + "raw = frame({'kind': 'image', 'mime': 'image/png', 'last': False}, bytes(1 << 18))\nwhile True: send(raw)",
         lost=("it sent images without end",),
     ),
+    "small images without end": Attack(
+        FRAME + "raw = frame({'kind': 'image', 'mime': 'image/png', 'last': True}, b'\\x89PNG\\r\\n\\x1a\\n')\nwhile True: send(raw)",
+        lost=("it sent frames without end",),
+        images=20,
+    ),
+    "names that are none": Attack(
+        "import os\nfor name in (b'caf\\xe9.txt', b'\\xff' * 255, b'/'.join([b'd' * 200] * 6)):\n"
+        "  os.makedirs(b'/mnt/data/' + name); open(b'/mnt/data/' + name + b'/\\xff', 'w').close()\nprint('made')",
+        "made",
+    ),
+    "folders without end": Attack(
+        "import os\nos.chdir('/mnt/data')\nfor n in range(3000):\n  os.mkdir('d'); os.chdir('d')\nopen('x', 'w').close(); print('made')", "made"
+    ),
+    "all descriptors closed": Attack("import os; os.closerange(0, 1024)", lost=("Python ended (exit 1)", "Python ended (exit 120)")),
+    "descriptors of output closed": Attack("import os; os.close(1); os.close(2)"),
     "an image that is none": Attack(
         FRAME + "send(frame({'kind': 'image', 'mime': 'image/png', 'last': True}, b'<script>'))", lost=("it broke the protocol",)
     ),
@@ -153,7 +171,7 @@ async def attacked(server: Client, model: ScriptedServer, attacks: dict[str, Att
         if not well or any(secret in shown for secret in attack.never):
             wrong[name] = f"{done['status']}, lost: {lost!r}, shown: {shown[-800:]!r}"
         message = (await server.get(f"/threads/{thread['id']}/messages"))["data"][0]
-        if message["attachments"] or len(message["content"]) != 1:
+        if message["attachments"] or len(message["content"]) != 1 + attack.images:
             wrong[name] = f"files: {message['attachments']}, {message['content']}"
         await server.post(f"/threads/{thread['id']}/messages", {"role": "user", "content": "Go on"})
     model.script(runs("6 * 7"), says("42."))
@@ -163,9 +181,12 @@ async def attacked(server: Client, model: ScriptedServer, attacks: dict[str, Att
 
 
 def left_over() -> list[str]:
-    return [
-        " ".join(child.cmdline()[:1]) for child in psutil.Process().children(recursive=True) if "bwrap" in child.name()
-    ]
+    """Sandboxes of this process; one may be ending while we look."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += [" ".join(child.cmdline()[:1])] if "bwrap" in child.name() else []
+    return found
 
 
 async def test_attacks_come_to_nothing(
@@ -189,3 +210,25 @@ async def test_what_does_not_end_is_ended(jail: Jail, start_server: StartServer,
         assert await attacked(server, model, ENDLESS) == {}
     assert left_over() == []
     assert jail.cgroups.left() == []
+
+
+async def test_sparse_files_bring_no_more_than_the_disk_would_hold(
+    jail: Jail, start_server: StartServer, model: ScriptedServer, tmp_path: Path
+) -> None:
+    code = "for n in range(20):\n  with open(f'/mnt/data/s{n:02}.bin', 'wb') as file: file.truncate(12 << 20)"
+    async with start_server(code_interpreter="on", code_disk_mb=32, code_wall_s=120) as server:
+        before = size_of(tmp_path)
+        model.script(runs("kept = 1\n" + code), runs("kept"), says("Done."))
+        run = await run_on(server, await thread_with(server, "Go"), await assistant_with(server, tools=CODE))
+        assert size_of(tmp_path) - before < 33 << 20
+        kept = (await code_steps(server, run))[1]["code_interpreter"]["outputs"]
+        assert kept == [{"type": "logs", "logs": "1\n"}]
+        [message] = (await server.get(f"/threads/{run['thread_id']}/messages", run_id=run["id"]))["data"]
+        assert len(message["attachments"]) == 2
+    heard = told(list(model.requests)[1])
+    assert "Files made or changed: /mnt/data/s00.bin, /mnt/data/s01.bin\n" in heard
+    assert "/mnt/data/s19.bin could not be kept: a call's files may have 33554432 bytes together." in heard
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -84,6 +84,29 @@ def test_calls(made: list[tuple[str, Any]], indent: int | None, places: list[int
     assert reader.called == len({id for id, _, _ in calls}) == len(made)
 
 
+FORMS: dict[str, Any] = {
+    "arguments as a string": lambda name, one: {"name": name, "arguments": json.dumps(one)},
+    "arguments first": lambda name, one: {"arguments": one, "name": name},
+    "arguments first, as a string": lambda name, one: {"arguments": json.dumps(one), "name": name},
+    "more between": lambda name, one: {"name": name, "id": "x", "arguments": one},
+    "below function": lambda name, one: {"type": "function", "function": {"name": name, "arguments": json.dumps(one)}},
+}
+
+
+@given(st.sampled_from(list(FORMS)), CALLS, st.sampled_from([None, 1]), CUTS)
+def test_calls_in_other_forms(form: str, made: list[tuple[str, Any]], indent: int | None, places: list[int]) -> None:
+    written = json.dumps({"calls": [FORMS[form](name, one) for name, one in made]}, indent=indent)
+    reader = Answer(minted())
+    text, calls = summed(read(reader, written, places))
+    assert (text, reader.called) == ("", len(made))
+    assert [(name, json.loads(arguments)) for _, name, arguments in calls] == made
+
+
+def test_a_call_without_arguments_has_none() -> None:
+    written = '{"calls": [{"name": "now"}, {"name": "add", "arguments": {"a": 1}}]}'
+    assert summed(read(Answer(minted()), written, [])) == ("", [["call_0", "now", "{}"], ["call_1", "add", '{"a": 1}']])
+
+
 @given(st.text() | st.text(st.sampled_from('{}[]":,\\textcalls nameargu ')), CUTS)
 def test_whatever_is_written_is_read_the_same_however_it_is_cut(written: str, places: list[int]) -> None:
     """And never anything but events or a ModelError."""
@@ -113,7 +136,17 @@ def test_what_is_no_such_json_is_text(written: str, text: str) -> None:
     assert summed(read(Answer(minted()), written, [])) == (text, [])
 
 
-@pytest.mark.parametrize("written", ['{"calls": [', '{"calls": [{"name": "add", "arguments": {"a":', '{"calls": 7}'])
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"calls": [{"arguments": {"a": 1}}]}',
+        '{"calls": [{"id": 1, "function": 2}]}',
+        '{"calls": [{"id":',
+        '{"calls": [',
+        '{"calls": [{"name": "add", "arguments": {"a":',
+        '{"calls": 7}',
+    ],
+)
 def test_calls_that_break_off_are_an_error(written: str) -> None:
     with pytest.raises(ModelError, match="did not hold its answer to the JSON schema"):
         read(Answer(minted()), written, [])
@@ -125,7 +158,20 @@ def test_arguments_alone(value: Any, places: list[int]) -> None:
     assert (name, json.loads(arguments)) == ("add", value)
 
 
-@pytest.mark.parametrize("written", ["no json", '{"a":', "[1]", ""])
+@given(CUTS)
+def test_arguments_in_a_fence(places: list[int]) -> None:
+    written = ' ```json\n{"a": 1}\n```\n'
+    assert summed(read(Arguments("add", minted()), written, places)) == ("", [["call_0", "add", '{"a": 1}']])
+
+
+def test_what_comes_before_arguments_is_bounded() -> None:
+    reader = Arguments("add", minted())
+    assert [reader.feed("x") for _ in range(MAX_HEAD)] == [[]] * MAX_HEAD
+    with pytest.raises(ModelError, match="did not hold its answer to the JSON schema"):
+        reader.feed("x")
+
+
+@pytest.mark.parametrize("written", ["no json", '{"a":', "[1]", "", "```json"])
 def test_arguments_that_are_none_are_an_error(written: str) -> None:
     with pytest.raises(ModelError, match="did not hold its answer to the JSON schema"):
         read(Arguments("add", minted()), written, [])

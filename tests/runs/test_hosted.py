@@ -12,6 +12,7 @@ from events.objects import Run, Step
 from events.run_table import TERMINAL
 from events.thread_commands import DeleteThread
 from events.thread_events import ToolCallFinished, ToolCallStarted, ToolCallStopped
+from projections import steps
 from projections.rebuild import verify
 from service.live import LiveOutput
 from service.metrics import Metrics
@@ -28,6 +29,7 @@ from service.tools.base import (
     ToolUnusable,
 )
 from tests.events.story import FUNCTION
+from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import USAGE, FakeModel, Hold, Script, asks, says, uses
 from tests.runs.fake_tool import FakeTool, logs
 from tests.runs.process import CountingWriter, Process, texts
@@ -233,6 +235,9 @@ async def test_whatever_a_tool_does_the_model_is_told(database_url: str, moves: 
         ("file_search", "not json", hosted.BAD_ARGUMENTS),
         ("file_search", "[1]", hosted.BAD_ARGUMENTS),
         ("code_interpreter", '{"cod": "1"}', hosted.NO_CODE),
+        ("code_interpreter", "{}", hosted.NO_CODE),
+        ("code_interpreter", '{"code": "print(1)\\nimport os; os.remove(', hosted.CODE_CUT),
+        ("code_interpreter", '{"code": "print("a")"}', hosted.CODE_CUT),
     ],
 )
 async def test_arguments_that_are_none_are_told_to_the_model(
@@ -241,8 +246,30 @@ async def test_arguments_that_are_none_are_told_to_the_model(
     fake, wanted = FakeTool(tool), SEARCH if tool == "file_search" else CODE
     async with Process(database_url, FakeModel(None, uses(tool, arguments), says("Hm.")), tools=[fake]) as process:
         assert (await turn(process, wanted)).status == "completed"
-        assert [(end.outcome, end.output) for end in await ends(process)] == [("failed", told)]
+        assert [(end.outcome, end.output) for end in await ends(process)] == [("refused", told)]
         assert fake.calls == []
+
+
+async def test_slips_in_the_arguments_are_read_as_they_were_meant(database_url: str) -> None:
+    written = """{"code": "import re\\nre.sub('\\d+', \\'a\\', s)"}"""
+    fake = FakeTool()
+    model = FakeModel(None, uses("code_interpreter", written), says("Hm."))
+    async with Process(database_url, model, tools=[fake]) as process:
+        assert (await turn(process)).status == "completed"
+        assert [call.arguments["code"] for call in fake.calls] == ["import re\nre.sub('\\d+', 'a', s)"]
+
+
+async def test_a_call_that_was_refused_is_none_that_a_session_was_used_for(database_url: str) -> None:
+    answers = iter([[logs("1")], [ToolResult("All places are taken.", refused=True)]])
+    fake = FakeTool(answer=lambda _: next(answers))
+    script = [uses("code_interpreter", one) for one in (ONE, ONE, '{"foo": 1}')]
+    async with Process(database_url, FakeModel(None, *script, says("Hm.")), tools=[fake]) as process:
+        assert (await turn(process)).status == "completed"
+        assert [end.outcome for end in await ends(process)] == ["finished", "refused", "refused"]
+        async with process.pool.acquire() as db:
+            found = await steps.code_results(db, ORIGIN.project_id, THREAD, 10)
+            assert [call_id for call_id, _ in found] == [fake.calls[0].id]
+            assert await verify(db, THREAD) == []
 
 
 async def test_what_the_log_keeps_is_clean_and_bounded(database_url: str) -> None:

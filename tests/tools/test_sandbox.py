@@ -8,15 +8,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from service.tools.sandbox.base import Done, FileRefused, Image, Limits, Sandbox, SandboxLost, Text
+from service.tools.sandbox.base import MIB, Done, FileRefused, Image, Limits, Sandbox, SandboxLost, Text
 from service.tools.sandbox.confinement import Confinement
 from service.tools.sandbox.jail import PYTHON, Jail
-from service.tools.sandbox.session import LocalSandboxes
+from service.tools.sandbox.local import LocalSandboxes
 from tests.clock import LoopClock
 from tests.tools.talking import fetched, once, say
 
@@ -73,7 +74,8 @@ async def test_children_print_to_the_same_place(sandbox: Sandbox) -> None:
 
 async def test_files_go_in_under_both_names_and_changed_ones_are_told(sandbox: Sandbox) -> None:
     data = os.urandom(700_000)
-    await sandbox.put(("file-abc", "data.bin"), once(data))
+    await sandbox.put("file-abc", once(data))
+    await sandbox.arrange((), [("file-abc", "data.bin")])
     said = await say(
         sandbox, "a, b = open('file-abc', 'rb').read(), open('/mnt/data/data.bin', 'rb').read(); len(a), a == b"
     )
@@ -86,6 +88,85 @@ async def test_files_go_in_under_both_names_and_changed_ones_are_told(sandbox: S
     assert await fetched(sandbox, "out/deep/a.txt") == b"hi"
 
 
+async def test_files_with_names_that_cannot_be_told_are_left_out_and_the_session_goes_on(sandbox: Sandbox) -> None:
+    code = (
+        "import os; kept = 7; os.makedirs('/mnt/data/' + '/'.join(['d' * 200] * 6))\n"
+        "for name in (b'caf\\xe9.txt', b'd' * 200 + b'/x', b'/'.join([b'd' * 200] * 6) + b'/y', b'a\\nb.txt'):\n"
+        "  open(b'/mnt/data/' + name, 'w').write('a')"
+    )
+    done = (await say(sandbox, code)).done
+    assert [file.path for file in done.changed] == ["a\nb.txt", "d" * 200 + "/x"]
+    assert done.notes[0].startswith("2 more files were changed; they are not handed on")
+    assert await fetched(sandbox, "a\nb.txt") == b"a"
+    assert (await say(sandbox, "kept")).shown == "7\n"
+
+
+async def test_many_files_with_long_names_fit_into_the_end_of_a_call(sandbox: Sandbox) -> None:
+    code = "for n in range(120): open(f'{n:03}' + '世' * 80, 'w').close()\nos.makedirs('n/' * 900)\nkept = 8"
+    done = (await say(sandbox, "import os\n" + code)).done
+    assert (done.lost, len(done.changed)) == (None, 100)
+    assert done.notes[0].startswith("20 more files")
+    long = "for n in range(100): open('/mnt/data/' + '世' * 60 + f'/{n:03}' + '世' * 80, 'w').close()"
+    done = (await say(sandbox, "os.mkdir('世' * 60)\n" + long)).done
+    assert done.lost is None
+    assert 40 < len(done.changed) < 100
+    assert done.notes[0].startswith(f"{100 - len(done.changed)} more files")
+    assert (await say(sandbox, "kept")).shown == "8\n"
+
+
+async def test_a_file_for_which_there_is_no_space_is_refused_and_the_session_goes_on(jail: Jail) -> None:
+    sandbox = await opened(replace(LIMITS, disk=16 * MIB))
+    fill = (
+        "try:\n  with open('/tmp/fill', 'wb', 0) as f:\n    while True: f.write(bytes(4096))\nexcept OSError: kept = 9"
+    )
+    await say(sandbox, fill)
+    for size in (5, 400_000):
+        with pytest.raises(FileRefused, match="No space left on device"):
+            await sandbox.put("late.csv", once(b"x" * size))
+    assert (await say(sandbox, "import os; os.unlink('/tmp/fill'); kept, os.listdir()")).shown == "(9, [])\n"
+    await sandbox.put("late.csv", once(b"x" * 400_000))
+    assert (await say(sandbox, "os.path.getsize('late.csv')")).shown == "400000\n"
+    await sandbox.close()
+
+
+async def test_names_follow_the_files_that_are_there_and_leave_the_codes_own_alone(sandbox: Sandbox) -> None:
+    for name in ("file-1", "file-2", "file-3", "file-4"):
+        await sandbox.put(name, once(name.encode()))
+    await say(sandbox, "open('own.txt', 'w').write('own')")
+    await sandbox.arrange((), [("file-1", "d.csv"), ("file-3", "own.txt"), ("file-4", "new.txt")])
+    await say(sandbox, "open('new.txt', 'a').write('!')")
+    await sandbox.arrange(["file-1", "file-4"], [("file-2", "d.csv"), ("file-3", "own.txt")])
+    names = ["d.csv", "file-1", "file-2", "file-3", "file-4", "new.txt", "own.txt"]
+    code = f"print(*(f'{{n}}:{{open(n).read()}}' for n in {names} if os.path.exists(n)))"
+    shown = (await say(sandbox, "import os\n" + code)).shown
+    assert shown == "d.csv:file-2 file-2:file-2 file-3:file-3 new.txt:file-4! own.txt:own\n"
+    await sandbox.arrange((), [("file-3", "d.csv")])
+    assert (await say(sandbox, "print(open('d.csv').read())")).shown == "file-3\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os; os.close(1); os.close(2)",
+        "import os; os.dup2(os.open('/dev/null', os.O_WRONLY), 1)",
+        "import sys; sys.stdout = sys.stderr = None; raise ValueError",
+        "import sys; sys.stderr = None; raise ValueError",
+        "import sys; sys.stdout = open('log.txt', 'w'); print('into the file')",
+        "import sys, io; sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8'); print('wrapped')",
+        "import sys; sys.stdout.close(); sys.stderr.detach()",
+        "class E(Exception):\n  def __str__(self): raise SystemExit\nraise E()",
+    ],
+)
+async def test_whatever_is_done_to_the_streams_the_next_call_is_heard(sandbox: Sandbox, code: str) -> None:
+    said = await say(sandbox, "heard = 'yes'\n" + code)
+    assert said.done.lost is None
+    assert said.done.failed == ("raise" in code or "detach" in code)
+    assert "wrapped" not in code or said.shown == "wrapped\n"
+    assert "log.txt" not in code or await fetched(sandbox, "log.txt") == b"into the file\n"
+    again = await say(sandbox, "import os, sys\nprint(heard); print('too', file=sys.stderr); os.write(1, b'one\\n');")
+    assert again.shown == "yes\ntoo\none\n"
+
+
 async def test_only_regular_files_below_the_folder_are_handed_out(sandbox: Sandbox) -> None:
     code = (
         "import os; os.symlink('/etc/passwd', 'link'); os.symlink('/etc', 'etc'); os.makedirs('folder')\n"
@@ -96,7 +177,7 @@ async def test_only_regular_files_below_the_folder_are_handed_out(sandbox: Sandb
         with pytest.raises(FileRefused):
             await fetched(sandbox, path)
     with pytest.raises(FileRefused):
-        await sandbox.put(("folder",), once(b"no"))
+        await sandbox.put("folder", once(b"no"))
     assert (await say(sandbox, "open('folder/x').read()")).shown == "'x'\n"
 
 
@@ -106,7 +187,7 @@ async def test_what_the_source_of_a_file_raises_leaves_no_half_file(sandbox: San
         raise OSError("the store is away")
 
     with pytest.raises(OSError, match="the store is away"):
-        await sandbox.put(("half.txt",), broken())  # type: ignore[arg-type]
+        await sandbox.put("half.txt", broken())  # type: ignore[arg-type]
     assert (await say(sandbox, "import os; os.path.exists('half.txt')")).shown == "False\n"
 
 
@@ -148,7 +229,7 @@ async def test_a_session_that_is_lost_says_why_and_leaves_nothing(jail: Jail, co
     assert said.done.lost == why
     assert sandbox.lost
     with pytest.raises(SandboxLost):
-        await sandbox.put(("a",), once(b""))
+        await sandbox.put("a", once(b""))
     assert (await say(sandbox, "1")).done.lost is not None
     assert jail.cgroups.left() == before
 
@@ -175,7 +256,7 @@ SERVER = """
 import asyncio
 from service.tools.sandbox.base import Limits
 from service.tools.sandbox.confinement import Confinement
-from service.tools.sandbox.session import LocalSandboxes
+from service.tools.sandbox.local import LocalSandboxes
 
 async def main():
     confinement = Confinement()

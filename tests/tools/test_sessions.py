@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import pytest
 
@@ -25,7 +25,10 @@ class Box:
     async def close(self) -> None:
         self.closed = True
 
-    async def put(self, names: tuple[str, ...], chunks: AsyncIterator[bytes]) -> None:
+    async def put(self, path: str, chunks: AsyncIterator[bytes]) -> None:
+        raise NotImplementedError
+
+    async def arrange(self, gone: Sequence[str], names: Sequence[tuple[str, str]]) -> None:
         raise NotImplementedError
 
     def execute(self, code: str) -> AsyncGenerator[Piece, None]:
@@ -36,8 +39,9 @@ class Box:
 
 
 class Boxes:
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Box] = Box) -> None:
         self.made: list[Box] = []
+        self._kind = kind
         self.broken = False
         self.opened = asyncio.Event()
 
@@ -45,7 +49,7 @@ class Boxes:
         await asyncio.sleep(0)
         if self.broken:
             raise SandboxUnavailable("not now")
-        self.made.append(Box())
+        self.made.append(self._kind())
         self.opened.set()
         return self.made[-1]
 
@@ -80,6 +84,34 @@ async def test_a_session_that_was_used_for_something_else_meanwhile_is_made_anew
         assert held.new
     assert [box.closed for box in boxes.made] == [True, False]
     assert sessions.open == 1
+
+
+async def test_a_session_that_makes_room_is_closed_though_who_waits_for_it_gives_up() -> None:
+    begun, going_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Box):
+        async def close(self) -> None:
+            begun.set()
+            await going_on.wait()
+            await super().close()
+
+    boxes = Boxes(Slow)
+    sessions = Sessions(boxes, at_once=1, idle_s=10)
+    async with sessions.hold("a"):
+        pass
+    waiting = asyncio.create_task(_use(sessions, "b"))
+    await begun.wait()
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    going_on.set()
+    async with sessions.hold("c") as held:
+        assert held.new
+        await sessions.close_idle()
+    working = asyncio.create_task(sessions.run())
+    await asyncio.sleep(0)
+    working.cancel()
+    await asyncio.wait({working})
+    assert [box.closed for box in boxes.made] == [True, True]
 
 
 async def test_the_least_recently_used_makes_room() -> None:

@@ -7,7 +7,7 @@ no more than that the bytes came from inside.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,8 +85,13 @@ Piece = Text | Image | Done
 class Sandbox(Protocol):
     """One session. A call at a time; the caller sees to that."""
 
-    async def put(self, names: tuple[str, ...], chunks: AsyncIterator[bytes]) -> None:
-        """Writes a file below DATA, under all of `names`. Raises FileRefused, SandboxLost, and what `chunks` raises."""
+    async def put(self, path: str, chunks: AsyncIterator[bytes]) -> None:
+        """Writes a file, `path` below DATA. Raises FileRefused, SandboxLost, and what `chunks` raises."""
+        ...
+
+    async def arrange(self, gone: Sequence[str], names: Sequence[tuple[str, str]]) -> None:
+        """Removes the files that were put under the paths `gone`, and gives those of `names`, (path, name), a second
+        name in DATA. What the code itself has under a name stays. Raises SandboxLost."""
         ...
 
     def execute(self, code: str) -> AsyncGenerator[Piece, None]:

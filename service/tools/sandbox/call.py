@@ -19,7 +19,10 @@ _DRAINS = 32
 
 
 class Call:
-    """`number` is what the runner is to name at the end: an end that was forged, or came late, is another's."""
+    """`number` is what the runner is to name at the end: an end that was forged, or came late, is another's.
+
+    `deaf` says that the pipe of what is printed has ended, which it never does while the session is well.
+    """
 
     def __init__(self, process: Confined, limits: Limits, number: int) -> None:
         self.number = number
@@ -29,8 +32,8 @@ class Call:
         self._kept = self._thrown = self._images = self._frames = self._image_bytes = 0
         self._part = bytearray()
         self._image: Image | None = None
-        self._printing = True
         self._waits = False
+        self.deaf = False
         self.finished: Finished | None = None
         self.interrupted = False
         self.cut = False
@@ -39,14 +42,13 @@ class Call:
     @property
     def pipes(self) -> list[int]:
         """What to wait for."""
-        process = self._process
-        return [process.output, process.errors] if self._printing else [process.output]
+        return [self._process.output, self._process.errors]
 
     def drain(self) -> str:
         """What was printed since the last look, one read at most; nothing past the bound."""
-        data = self._process.read(self._process.errors) if self._printing else None
+        data = self._process.read(self._process.errors)
         if data == b"":
-            self._printing = False
+            self.deaf = True
         if not data:
             return ""
         room = self._limits.output - self._kept

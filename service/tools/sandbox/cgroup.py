@@ -53,15 +53,15 @@ class Cgroup:
                 found.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
         return found
 
-    def out_of_memory(self) -> bool:
-        """Whether the kernel has killed a process in here for want of memory."""
+    def killed_for_memory(self) -> int:
+        """How many processes in here the kernel has killed for want of memory."""
         for folder in self.folders:
             for name in ("memory.events", "memory.oom_control"):
                 with suppress(OSError):
                     for line in (folder / name).read_text().splitlines():
-                        if line.startswith("oom_kill ") and int(line.split()[1]):
-                            return True
-        return False
+                        if line.startswith("oom_kill "):
+                            return int(line.split()[1])
+        return 0
 
     def memory(self) -> int | None:
         """Bytes in use, or None where memory is not counted."""

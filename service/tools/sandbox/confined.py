@@ -47,8 +47,9 @@ class Confined:
         return self._child.poll()
 
     @property
-    def out_of_memory(self) -> bool:
-        return self._group is not None and self._group.out_of_memory()
+    def killed_for_memory(self) -> int:
+        """How many processes in there the kernel has killed for want of memory, where that is counted."""
+        return self._group.killed_for_memory() if self._group is not None else 0
 
     def memory(self) -> int | None:
         """Bytes in use by all processes in there, where they are counted."""

@@ -105,7 +105,7 @@ async def _answer(start: Callable[[], Confined], data: bytes, wall_s: float, at_
     try:
         output, errors = await _read(process, wall_s, at_most)
         said = errors.decode(errors="replace").strip()
-        if process.out_of_memory:
+        if process.killed_for_memory:
             raise JobFailed("out_of_memory", said)
         await process.ended(_END_S)
         if process.returncode != 0:

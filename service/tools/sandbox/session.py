@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator
-from functools import cache
-from importlib.resources import files
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psutil
@@ -24,9 +23,8 @@ from service.tools.sandbox.base import Changed, Done, FileRefused, Limits, Piece
 from service.tools.sandbox.base import SandboxUnavailable as Unavailable
 from service.tools.sandbox.call import Call
 from service.tools.sandbox.confined import Confined
-from service.tools.sandbox.confinement import Confinement, unconfined
+from service.tools.sandbox.confinement import unconfined
 from service.tools.sandbox.frames import CHUNK, BadFrame, Data, End, FromInside, Reader, Ready, Refused, encode
-from service.tools.sandbox.jail import CODE, PYTHON
 
 START_S = 60.0
 GRACE_S = 5.0
@@ -37,34 +35,6 @@ FLOOD_PAUSE_S = 0.005
 # Looks at processes that are about to be gone: 25 × 20 ms.
 _LOOKS, _LOOK_S = 25, 0.02
 _LONGEST_CODE = 1024 * 1024
-
-
-@cache
-def runner_text() -> str:
-    return files("service.tools.sandbox.inside").joinpath("runner.py").read_text()
-
-
-class LocalSandboxes:
-    """Sandboxes on this machine, by bubblewrap."""
-
-    def __init__(self, confinement: Confinement, limits: Limits) -> None:
-        self._confinement = confinement
-        self._limits = limits
-
-    async def open(self) -> Session:
-        """A new session, ready and frozen. Raises SandboxUnavailable."""
-        jail = await self._confinement.confined()
-        try:
-            process = jail.start([PYTHON, "-s", "-P", f"{CODE}/runner.py"], {"runner.py": runner_text()}, self._limits)
-        except OSError as error:
-            raise Unavailable(f"the sandbox cannot be started: {error.strerror or error}") from None
-        session = Session(process, self._limits)
-        try:
-            await session.start()
-        except BaseException:
-            await session.close()
-            raise
-        return session
 
 
 class Session:
@@ -78,6 +48,7 @@ class Session:
         self._known: set[int] = set()
         self._lost: str | None = None
         self._words = ""
+        self._killed = 0  # processes killed for want of memory, before what is done now
 
     @property
     def lost(self) -> bool:
@@ -131,27 +102,27 @@ class Session:
             if not over:
                 await self._lose("the call was stopped")
 
-    async def put(self, names: tuple[str, ...], chunks: AsyncIterator[bytes]) -> None:
-        if not all(below(name) for name in names):
+    async def put(self, path: str, chunks: AsyncIterator[bytes]) -> None:
+        if not below(path):
             raise FileRefused("it has no name that a file can have")
-        self._open()
-        over = False
-        try:
-            await self._send({"do": "put", "names": list(names)})
+        async with self._exchange("a file was not written to its end"):
+            await self._send({"do": "put", "path": path})
             broken = await self._pour(chunks)
             await self._send({"do": "end", "whole": broken is None})
             frame, _ = await self._frame(IO_S)
             if not isinstance(frame, End | Refused):
                 raise await self._lose("it broke the protocol")
-            over = True
-            self._signal(signal.SIGSTOP)
-            if broken is not None:
-                raise broken
-            if isinstance(frame, Refused):
-                raise FileRefused(frame.why)
-        finally:
-            if not over:
-                await self._lose("a file was not written to its end")
+        if broken is not None:
+            raise broken
+        if isinstance(frame, Refused):
+            raise FileRefused(frame.why)
+
+    async def arrange(self, gone: Sequence[str], names: Sequence[tuple[str, str]]) -> None:
+        async with self._exchange("its files were not arranged"):
+            await self._send({"do": "arrange", "gone": list(gone), "names": list(names)})
+            frame, _ = await self._frame(IO_S)
+            if not isinstance(frame, End):
+                raise await self._lose("it broke the protocol")
 
     async def _pour(self, chunks: AsyncIterator[bytes]) -> Exception | None:
         """Sends the chunks; what their source raised, if it did."""
@@ -168,11 +139,10 @@ class Session:
     async def get(self, path: str, at_most: int) -> AsyncGenerator[bytes, None]:
         if not below(path):
             raise FileRefused("no such file")
-        self._open()
-        await self._send({"do": "get", "path": path})
-        size, over, short = 0, False, False
-        try:
-            while not over:
+        size, short, refused = 0, False, None
+        async with self._exchange("a file was not read to its end"):
+            await self._send({"do": "get", "path": path})
+            while refused is None:
                 frame, payload = await self._frame(IO_S)
                 match frame:
                     case Data() if payload and not short:
@@ -182,17 +152,23 @@ class Session:
                             raise FileRefused(f"it is larger than {at_most} bytes")
                         yield payload
                     case Refused(why=why):
-                        over = True
-                        raise FileRefused(why)
+                        refused = why
                     case End():
-                        over = True
+                        return
                     case _:
                         raise await self._lose("it broke the protocol")
-        finally:
-            if over:
-                self._signal(signal.SIGSTOP)
-            else:
-                await self._lose("a file was not read to its end")
+        raise FileRefused(refused)
+
+    @asynccontextmanager
+    async def _exchange(self, broken: str) -> AsyncIterator[None]:
+        """Frames there and back. Given up in the middle they end the session: what is left would meet the next ones."""
+        self._open()
+        try:
+            yield
+        except BaseException:
+            await self._lose(broken)
+            raise
+        self._signal(signal.SIGSTOP)
 
     async def _follow(self, call: Call) -> AsyncGenerator[Piece, None]:
         """What the call brings until it says that it is over. Raises SandboxLost."""
@@ -202,6 +178,8 @@ class Session:
             if text := call.drain():
                 yield Text(text)
             frame = await self._next()
+            if frame is None and call.deaf:
+                raise await self._lose(await self._cause())
             if frame is not None:
                 if text := call.drain():  # what was printed before the frame was sent
                     yield Text(text)
@@ -233,14 +211,18 @@ class Session:
         self._signal(signal.SIGSTOP)
         if call.interrupted:
             call.notes.append("Variables are kept.")
-        changed = tuple(Changed(file.path, file.size) for file in call.finished.files if below(file.path))
+        changed = {file.path: Changed(file.path, file.size) for file in call.finished.files if below(file.path)}
         if call.finished.untold:
-            call.notes.append(f"{call.finished.untold} more files were changed; they are not handed on.")
-        return Done(failed=call.finished.failed, changed=changed, notes=tuple(call.notes))
+            call.notes.append(
+                f"{call.finished.untold} more files were changed; they are not handed on: "
+                "there are too many, or their names are too long or no UTF-8."
+            )
+        return Done(failed=call.finished.failed, changed=tuple(changed.values()), notes=tuple(call.notes))
 
     def _open(self) -> None:
         if self._lost is not None:
             raise SandboxLost(self._lost)
+        self._killed = self._process.killed_for_memory
         self._signal(signal.SIGCONT)
 
     async def _send(self, head: dict[str, Any], payload: bytes = b"") -> None:
@@ -278,7 +260,7 @@ class Session:
     async def _cause(self) -> str:
         """Why its pipes have ended."""
         await self._process.ended(1.0)
-        if self._process.out_of_memory:
+        if self._process.killed_for_memory > self._killed:
             return "it used more memory than it may"
         code = self._process.returncode
         if code is None:

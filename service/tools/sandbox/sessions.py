@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -33,13 +33,15 @@ class Held:
     """A session in use. `new` where it has just been made: it holds no variables and no files.
 
     `mark` says what it was last used for; who comes back with another mark gets a new session. Its user sets it, last
-    of all that it needs for its work; `present` is its user's own: what was put into it.
+    of all that it needs for its work; `present` and `names` are its user's own: what was put into it, and how it is
+    named there.
     """
 
     sandbox: Sandbox
     new: bool
     mark: str | None = None
     present: set[str] = field(default_factory=set)
+    names: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -107,6 +109,7 @@ class Sessions:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
         self._opening = 0
+        self._ending: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Condition()
 
     @property
@@ -134,8 +137,7 @@ class Sessions:
         """Closes the session of `key`, if there is one that nobody uses."""
         entry = self._entries.get(key)
         if entry is not None and not entry.busy:
-            del self._entries[key]
-            await entry.held.sandbox.close()
+            await self._end([self._entries.pop(key)])
 
     def outlived(self, key: str) -> None:
         """What the session of `key` was for is gone: nobody will use it again, and the next look closes it."""
@@ -151,8 +153,7 @@ class Sessions:
                 await self.close_idle()
         finally:
             entries, self._entries = self._entries, {}
-            for entry in entries.values():
-                await entry.held.sandbox.close()
+            await self._end(list(entries.values()))
 
     async def close_idle(self) -> None:
         """Closes what nobody used for `idle_s`, and what is outlived."""
@@ -178,15 +179,23 @@ class Sessions:
             oldest = self._idle() if len(self._entries) + self._opening > self._at_once else None
             gone += [self._entries.pop(oldest)] if oldest is not None else []
         try:
-            for one in gone:
-                await one.held.sandbox.close()
+            await self._end(gone)
             entry = _Entry(Held(await self._source.open(), new=True), self._clock())
             self._entries[key] = entry
             return entry
         finally:
+            self._opening -= 1
             async with self._freed:
-                self._opening -= 1
                 self._freed.notify_all()
+
+    async def _end(self, entries: Sequence[_Entry]) -> None:
+        """Closes them, and waits for all that are being closed: who gives up waiting stops none of that."""
+        for entry in entries:
+            closing = asyncio.create_task(entry.held.sandbox.close())
+            self._ending.add(closing)
+            closing.add_done_callback(self._ending.discard)
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     def _may_take(self, key: str) -> bool:
         entry = self._entries.get(key)

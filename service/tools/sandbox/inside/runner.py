@@ -10,25 +10,40 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
+import fcntl
+import importlib.util
 import json
 import os
 import shutil
 import signal
-import stat
 import struct
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-DATA = "/mnt/data"
 CHUNK = 256 * 1024
-MOST_FILES = 100  # changed files that are told of
-MOST_SCANNED = 5_000
+# Far from the descriptors that code opens, closes and writes to.
+KEPT_FD = 900
 _KINDS = ("image/png", "image/jpeg")
 
-Seen = dict[str, tuple[int, int, int]]
+
+def _beside(name: str) -> Any:
+    """A module of ours that lies beside this one, under a name that no import of the code's will meet."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"_everthread_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if TYPE_CHECKING:
+    from service.tools.sandbox.inside import disk
+else:
+    disk = _beside("disk")
 
 
 class Wire:
@@ -62,9 +77,38 @@ class Wire:
 
 
 def flush() -> None:
-    with contextlib.suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+class Streams:
+    """stdout and stderr: one pipe, which the server reads. The code may close them or put others in their place."""
+
+    def __init__(self) -> None:
+        self._pipe = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, KEPT_FD)
+        self._ours: dict[str, TextIO] = {}
+        self.restore()
+
+    def restore(self) -> None:
+        """What is printed from now on reaches the server, whatever the code has done."""
+        flush()
+        for name, fd in (("stdout", 1), ("stderr", 2)):
+            os.dup2(self._pipe, fd)
+            ours = self._ours.get(name)
+            setattr(sys, name, ours)  # what stood there may end, and close what ours writes to
+            if ours is None or not usable(ours):
+                ours = os.fdopen(fd, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+                self._ours[name] = ours
+                setattr(sys, name, ours)
+
+
+def usable(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except (OSError, ValueError):  # ValueError: it is closed, or what it wrote to was taken from it
+        return False
+    return not stream.closed
 
 
 def show(wire: Wire, data: dict[str, Any]) -> None:
@@ -127,41 +171,6 @@ def make_shell(wire: Wire) -> Any:
     return shell
 
 
-def scan(folder: str = DATA, below: str = "") -> Iterator[tuple[str, tuple[int, int, int]]]:
-    """Regular files below DATA that are not hidden: path, (inode, size, time of change). Follows no link."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__pycache__":
-                continue
-            path = below + entry.name
-            with contextlib.suppress(OSError):
-                if entry.is_dir(follow_symlinks=False):
-                    yield from scan(entry.path, path + "/")
-                elif entry.is_file(follow_symlinks=False):
-                    seen = entry.stat(follow_symlinks=False)
-                    yield path, (seen.st_ino, seen.st_size, seen.st_mtime_ns)
-
-
-def look() -> Seen:
-    seen: Seen = {}
-    for path, what in scan():
-        seen[path] = what
-        if len(seen) == MOST_SCANNED:
-            break
-    return seen
-
-
-def changed(before: Seen, after: Seen, hidden: set[str]) -> list[dict[str, Any]]:
-    """What is new or other than before, once a file: not under the name that is only its id, where it has another."""
-    found: dict[int, tuple[str, int]] = {}
-    for path, what in after.items():
-        if before.get(path) != what:
-            inode, size, _ = what
-            if inode not in found or found[inode][0] in hidden:
-                found[inode] = (path, size)
-    return [{"path": path, "size": size} for path, size in sorted(found.values())]
-
-
 def end_helpers() -> None:
     """Ends the helper processes of well-known libraries, which would else be taken for leftovers."""
     with contextlib.suppress(Exception):
@@ -179,7 +188,8 @@ class Runner:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._pid = os.getpid()
-        self._ids: set[str] = set()
+        self._put_in = disk.PutIn()
+        self._streams = Streams()
         self._shell = make_shell(wire)
 
     def serve(self) -> None:
@@ -190,7 +200,13 @@ class Runner:
                 case "execute":
                     self._execute(payload.decode("utf-8", "replace"), frame["call"])
                 case "put":
-                    self._put(frame["names"])
+                    self._put(frame["path"])
+                case "arrange":
+                    for path in frame["gone"]:
+                        self._put_in.remove(path)
+                    for path, name in frame["names"]:
+                        self._put_in.name(path, name)
+                    self._wire.send({"kind": "end"})
                 case "get":
                     self._get(frame["path"])
                 case "on":
@@ -199,12 +215,14 @@ class Runner:
                     os._exit(1)
 
     def _execute(self, code: str, call: int) -> None:
-        before, failed = look(), True
+        before, failed, untold = disk.look(), True, ""
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             failed = not self._shell.run_cell(code, store_history=True).success
         except KeyboardInterrupt:
-            sys.stdout.write("KeyboardInterrupt\n")
+            untold = "KeyboardInterrupt\n"
+        except BaseException as error:  # noqa: BLE001  # IPython could not tell of it: its streams were taken away
+            untold = "".join(traceback.format_exception_only(error))
         finally:
             with contextlib.suppress(KeyboardInterrupt):
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -212,52 +230,36 @@ class Runner:
             os._exit(0)  # the code forked, and this is the copy
         end_helpers()
         with contextlib.suppress(OSError):
-            os.chdir(DATA)
+            os.chdir(disk.DATA)
+        self._streams.restore()
+        sys.stdout.write(untold)
         flush()
-        files = changed(before, look(), self._ids)
-        told = files[:MOST_FILES]
+        files = disk.changed(before, disk.look(), self._put_in.paths)
+        told = disk.tellable(files)
         end = {"kind": "done", "call": call, "failed": failed, "files": told, "untold": len(files) - len(told)}
         self._wire.send(end)
 
-    def _put(self, names: list[str]) -> None:
-        """Writes what comes until "end" under the first name and links the others to it."""
-        first = os.path.join(DATA, names[0])
-        why = None
-        with contextlib.ExitStack() as stack:
-            target: BinaryIO | None = None
-            try:
-                os.makedirs(os.path.dirname(first), exist_ok=True)
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(first)
-                target = stack.enter_context(open(first, "xb"))
-            except OSError as error:
-                why = error.strerror
+    def _put(self, path: str) -> None:
+        whole = False
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal whole
             while True:
                 frame, payload = self._wire.receive()
                 if frame["do"] == "end":
-                    break
-                if target is not None and why is None:
-                    try:
-                        target.write(payload)
-                        target.flush()
-                    except OSError as error:
-                        why = error.strerror
-        if why is None and not frame["whole"]:
+                    whole = frame["whole"]
+                    return
+                yield payload
+
+        why = self._put_in.put(path, pieces())
+        if why is None and not whole:
+            self._put_in.remove(path)
             why = "not whole"
-        if why is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(first)
-            return self._wire.send({"kind": "refused", "why": why})
-        if len(names) > 1:
-            self._ids.add(names[0])
-        for name in names[1:]:
-            with contextlib.suppress(OSError):
-                os.link(first, os.path.join(DATA, name))  # a name that is taken keeps what it names
-        return self._wire.send({"kind": "end"})
+        self._wire.send({"kind": "end"} if why is None else {"kind": "refused", "why": why})
 
     def _get(self, path: str) -> None:
         try:
-            with open_below(path) as file:
+            with disk.open_below(path) as file:
                 while piece := file.read(CHUNK):
                     self._wire.send({"kind": "data"}, piece)
         except OSError as error:
@@ -266,37 +268,15 @@ class Runner:
             self._wire.send({"kind": "end"})
 
 
-def open_below(path: str) -> BinaryIO:
-    """A regular file below DATA, by a path in which no part is a link. Raises OSError."""
-    folder = os.open(DATA, os.O_PATH | os.O_DIRECTORY)
-    *folders, name = path.split("/")
-    try:
-        for part in folders:
-            below = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-            os.close(folder)
-            folder = below
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    finally:
-        os.close(folder)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError("not a regular file")
-    return os.fdopen(fd, "rb")
-
-
 def main() -> None:
     wire = Wire(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    os.dup2(2, 1)
-    for stream in (sys.stdout, sys.stderr):
-        assert isinstance(stream, io.TextIOWrapper)
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.makedirs(os.environ["MPLCONFIGDIR"], exist_ok=True)
     shutil.copytree("/opt/fonts", os.environ["MPLCONFIGDIR"], dirs_exist_ok=True)
-    os.chdir(DATA)
-    sys.path.insert(0, DATA)
+    os.chdir(disk.DATA)
+    sys.path.insert(0, disk.DATA)
     sys.argv = [""]
     Runner(wire).serve()
 
