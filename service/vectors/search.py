@@ -40,7 +40,7 @@ EXACT_WINDOWS = 8_000
 # Files looked at to find out whether few match.
 FILES_COUNTED = 2_000
 # How thoroughly the index is searched: its list of candidates, and the vectors visited before it gives up.
-EF_SEARCH = 100
+EF_SEARCH = 200
 MAX_SCANNED = 50_000
 # Seconds that a whole search may take.
 SEARCH_TIMEOUT = 30.0
