@@ -62,6 +62,11 @@ def store_of(owner_id: str) -> str:
     return hex_id_of("vs", owner_id)
 
 
+def files_store_of(assistant_id: str) -> str:
+    """The id of the store that v1's files of an assistant are in: never one that a client made or fills itself."""
+    return hex_id_of("vs", f"{assistant_id}/files")
+
+
 def stores_of(tool_resources: Mapping[str, Any]) -> list[str]:
     return list(tool_resources.get("file_search", {}).get("vector_store_ids", ()))
 

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from events.event import now
-from events.file_links import files_of, store_of, stores_of, with_stores
+from events.file_links import files_of, files_store_of, store_of, stores_of, with_stores
 from events.ids import new_hex_id
 from events.objects import Assistant
 from events.thread_commands import AddMessage, CreateRun, ModifyThread, NewMessage
@@ -89,8 +89,8 @@ async def retrieval(
 ) -> dict[str, Any]:
     """Settings (or changes) of an assistant with its files in a store, where the version searches file_ids.
 
-    v1's retrieval searches the assistant's files: they are in one store, as v2 would have it, which v1 does not show.
-    Raises FileNotFound, Rejected.
+    v1's retrieval searches the assistant's files: they are in a store of the assistant's own, which v1 does not show.
+    A store that the client named stays what it is, and is searched beside that one. Raises FileNotFound, Rejected.
     """
     if not wire(request).searches_files or not settings.keys() & {"tools", "tool_resources"}:
         return settings
@@ -99,19 +99,19 @@ async def retrieval(
     tools = settings.get("tools", before.tools if before is not None else ())
     named = await _existing(request, stores_of(old))
     if files and any(tool["type"] == "file_search" for tool in tools):
-        store_id = named[0] if named else store_of(assistant_id)
-        await _add(request, store_id, files, None)
-        named = [store_id]
+        own = files_store_of(assistant_id)
+        await _add(request, own, files, None)
+        named = [*(id for id in named if id != own), own]
     resources = {**old, **settings.get("tool_resources", {})}
     return {**settings, "tool_resources": with_stores(resources, named) if named else resources}
 
 
 async def forgotten(request: web.Request, before: Assistant, after: Iterable[str]) -> None:
     """Takes files that v1 took from an assistant out of the store that was made for them."""
-    if not wire(request).searches_files or store_of(before.id) not in stores_of(before.tool_resources):
+    if not wire(request).searches_files:
         return
     for file_id in set(files_of(before.tool_resources)) - set(after):
-        await stores.remove_file(deps(request).writer, origin(request), store_of(before.id), file_id)
+        await stores.remove_file(deps(request).writer, origin(request), files_store_of(before.id), file_id)
 
 
 async def _filled(request: web.Request, thread_id: str, messages: Sequence[NewMessage], named: list[str]) -> list[str]:

@@ -29,6 +29,8 @@ from service.vectors.base import Hit, Ranker, Searcher, SearchFailed, StoreRef
 PATIENCE_S = 60.0
 # Results of a search, where the tool's settings do not say; the second for models whose window is small.
 RESULTS, RESULTS_SMALL = 20, 5
+# Results of one search at most; a searcher gives no more.
+MAX_RESULTS = 50
 SMALL_MODELS = "gpt-3.5"
 # Queries of one call; those beyond are left out.
 MAX_QUERIES = 5
@@ -112,11 +114,12 @@ class FileSearch:
         usable = [store for store in there if not store.expired]
         options = run.settings.get("file_search") or {}
         ranking = options.get("ranking_options") or {}
+        limit = options.get("max_num_results") or (RESULTS_SMALL if _small(run) else RESULTS)
         try:
             found = await self._searcher.search(
                 [StoreRef(store.id, store.model) for store in usable],
                 queries,
-                limit=options.get("max_num_results") or (RESULTS_SMALL if _small(run) else RESULTS),
+                limit=min(limit * max(1, len(usable)), MAX_RESULTS),
                 threshold=float(ranking.get("score_threshold") or 0.0),
                 ranker=_ranker(ranking.get("ranker")),
             )
@@ -125,7 +128,7 @@ class FileSearch:
             return
         await self._stores.use(run.project_id, [store.id for store in usable])
         late = [store.id for store in usable if store.indexing]
-        yield told(call, queries, found.hits, late=bool(late))
+        yield told(call, queries, new_first(found.hits)[:limit], late=bool(late))
 
     async def _wait(self, run: HostedRun) -> None:
         """For the thread's stores, and for those in which nothing can be found yet, as where v1 has just made one."""
@@ -133,6 +136,20 @@ class FileSearch:
         there = await self._stores.look(run.project_id, _named(run))
         late = [store.id for store in there if store.indexing and (store.id in mine or store.empty)]
         await self._stores.settled(run.project_id, late, PATIENCE_S)
+
+
+def new_first(hits: Sequence[Hit]) -> list[Hit]:
+    """What is found twice, because the assistant's store and the thread's both have the file, takes no other's place.
+
+    The original shows it twice, where there is room for it.
+    """
+    seen: set[tuple[str, str]] = set()
+    new: list[Hit] = []
+    again: list[Hit] = []
+    for hit in hits:
+        (again if (hit.file_id, hit.text) in seen else new).append(hit)
+        seen.add((hit.file_id, hit.text))
+    return new + again
 
 
 def told(call: HostedCall, queries: Sequence[str], hits: Sequence[Hit], *, late: bool = False) -> ToolResult:
@@ -166,10 +183,11 @@ def told(call: HostedCall, queries: Sequence[str], hits: Sequence[Hit], *, late:
 
 
 def _queries(arguments: Json) -> list[str]:
-    """What the model asked for, also where it wrote one query in place of a list."""
+    """What the model asked for, also where it wrote one query in place of a list. Postgres takes no NUL."""
     given = arguments.get("queries") or arguments.get("query") or []
     listed = [given] if isinstance(given, str) else given if isinstance(given, list) else []
-    return [query for query in listed if isinstance(query, str) and query.strip()][:MAX_QUERIES]
+    told = (query.replace("\0", " ") for query in listed if isinstance(query, str))
+    return [query for query in told if query.strip()][:MAX_QUERIES]
 
 
 def _of_thread(run: HostedRun) -> list[str]:

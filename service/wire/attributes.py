@@ -70,8 +70,8 @@ def _listed(comparison: Comparison) -> Comparison:
 
 
 def _bounded(value: Any) -> Any:
-    """Filters are as wide and deep as the limits say; looked at before anything walks down them."""
-    level, depth, count = [value], 0, 0
+    """Filters are as many, as deep and of as many values as the limits say: looked at before anything walks them."""
+    level, depth, count, values = [value], 0, 0, 0
     while level:
         depth, count = depth + 1, count + len(level)
         if depth > MAX_FILTER_DEPTH:
@@ -79,8 +79,11 @@ def _bounded(value: Any) -> Any:
             raise PydanticCustomError("too_deep", "filters are nested deeper than {depth} levels", told)
         if count > MAX_FILTERS:
             raise PydanticCustomError("too_many", "more than {count} filters", {"count": MAX_FILTERS})
-        nested = [one.get("filters") for one in level if isinstance(one, dict)]
-        level = [one for some in nested if isinstance(some, list) for one in some]
+        objects = [one for one in level if isinstance(one, dict)]
+        values += sum(len(one["value"]) for one in objects if isinstance(one.get("value"), list))
+        if values > MAX_FILTER_VALUES:
+            raise PydanticCustomError("too_many", "more than {count} values in filters", {"count": MAX_FILTER_VALUES})
+        level = [one for some in objects if isinstance(some.get("filters"), list) for one in some["filters"]]
     return value
 
 

@@ -35,10 +35,18 @@ def assistant(shown: Assistant) -> Json:
         "top_p": shown.top_p,
         "temperature": shown.temperature,
         "reasoning_effort": shown.reasoning_effort,
-        "tool_resources": shown.tool_resources,
+        "tool_resources": _resources(shown.tool_resources),
         "metadata": shown.metadata,
         "response_format": shown.response_format,
     }
+
+
+def _resources(held: Json) -> Json:
+    """As v2 knows them, with one vector store: behind it may be that of v1's files, which is not the client's."""
+    search = held.get("file_search", {})
+    if len(search.get("vector_store_ids", ())) < 2:
+        return held
+    return {**held, "file_search": {**search, "vector_store_ids": search["vector_store_ids"][:1]}}
 
 
 def thread(shown: Thread, *, resources: bool = False) -> Json:
@@ -133,7 +141,7 @@ def run(shown: Run, *, streamed: bool = False) -> Json:
         "model": shown.model,
         "instructions": shown.instructions,
         "tools": shown.tools,
-        "tool_resources": {**(NO_FILES if streamed else {}), **shown.tool_resources},
+        "tool_resources": {**(NO_FILES if streamed else {}), **_resources(shown.tool_resources)},
         "metadata": shown.metadata,
         "temperature": shown.temperature,
         "top_p": shown.top_p,

@@ -45,7 +45,8 @@ class V1(V2):
 
     def modify_assistant(self, body: Any) -> Json:
         asked = parsed(requests.AssistantChangeV1, body)
-        settings = _settings(asked)
+        # No files is said here too: what is absent would stay as it is.
+        settings = _settings(asked) | {"tool_resources": code_files(asked.file_ids or ())}
         named = {"tool_resources" if name == "file_ids" else name for name in asked.model_fields_set}
         return {name: settings[name] for name in named if not (name == "model" and not asked.model)}
 

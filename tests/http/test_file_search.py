@@ -91,6 +91,19 @@ async def test_both_stores_are_searched_and_cited(client: Client, model: Scripte
     assert all(answer[one["start_index"] : one["end_index"]] == one["text"] for one in text["annotations"])
 
 
+async def test_a_file_in_both_stores_takes_no_others_place(client: Client, model: ScriptedServer) -> None:
+    mine = await filed(client, "tides.txt", TIDES)
+    assistant = await assistant_with(client, **searching(mine["id"], max_num_results=2))
+    both = [mine["file"], await file_named(client, "boats.txt", BOATS)]
+    resources = {"file_search": {"vector_stores": [{"file_ids": both}]}}
+    message = {"role": "user", "content": "When is high tide?"}
+    thread = await client.post("/threads", {"messages": [message], "tool_resources": resources})
+    model.script(calls(("file_search", '{"queries": ["high tide is at", "boat"]}')), says("At six."))
+    run = await client.settled(await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
+    found = (await searched(client, run))["file_search"]["results"]
+    assert [one["file_id"] for one in found] == both
+
+
 async def test_the_tools_settings_hold(client: Client, model: ScriptedServer, vectors: FakeVectors) -> None:
     store = await filed(client, "tides.txt", TIDES * 3)
     options = {"ranker": "default_2024_08_21", "score_threshold": 0.9}
@@ -169,19 +182,21 @@ async def test_an_expired_store_of_the_thread_fails_the_run(client: Client, mode
     assert other["status"] == "completed", "the assistant's own may have expired: there is nothing to find in it"
 
 
-async def test_calls_that_ask_for_nothing(client: Client, model: ScriptedServer) -> None:
+async def test_calls_that_ask_for_nothing(client: Client, model: ScriptedServer, vectors: FakeVectors) -> None:
     store = await filed(client, "tides.txt", TIDES)
     for arguments, told in (
         ("{}", "The search was not made"),
         ('{"queries": [" ", 7]}', "The search was not made"),
         ('{"queries": "when is high tide"}', TIDES),
         ('{"query": "when is high tide"}', TIDES),
+        ('{"queries": ["when\\u0000is high tide", "\\u0000"]}', TIDES),
     ):
         model.script(calls(("file_search", arguments)), says("So it is."))
         run = await client.settled(await run_of(client, "When?", **searching(store["id"])))
         assert run["status"] == "completed"
         [_, then] = await model.received(), await model.received()
         assert told in then["messages"][-1]["content"]
+    assert vectors.searches[-1]["queries"] == ["when is high tide"], "Postgres takes no NUL"
 
 
 async def test_stores_that_are_gone_are_no_hindrance(client: Client, model: ScriptedServer) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from events.file_links import store_of, with_stores
+from events.file_links import files_store_of, store_of, with_stores
 from tests.client import V1, Client
 from tests.http.files import upload
 from tests.scripted import ScriptedServer, says
@@ -150,7 +150,7 @@ async def test_v1_file_ids(client: Client, old: Client) -> None:
     ids = [(await upload(client))["id"] for _ in range(21)]
     assistant = await old.post("/assistants", {"model": "gpt-4o", "tools": [RETRIEVAL], "file_ids": ids[:2]})
     assert assistant["file_ids"] == ids[:2]
-    searched = with_stores({}, [store_of(assistant["id"])])
+    searched = with_stores({}, [files_store_of(assistant["id"])])
     assert (await client.get(f"/assistants/{assistant['id']}"))["tool_resources"] == code(*ids[:2]) | searched
     assistant = await old.post(f"/assistants/{assistant['id']}", {"file_ids": ids[2:3]})
     assert assistant["file_ids"] == ids[2:3]

@@ -10,8 +10,8 @@ from projections.rebuild import verify
 from service.database import Pool
 from tests.client import V1, Client
 from tests.http.helpers import assistant_with, thread_with
-from tests.http.stores import file_named, files_of, settled
-from tests.scripted import ScriptedServer, says
+from tests.http.stores import file_named, files_of, settled, store_with
+from tests.scripted import ScriptedServer, calls, says
 
 SEARCH = {"tools": [{"type": "file_search"}]}
 SMALL = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 50}}
@@ -27,6 +27,17 @@ def store_id(shown: Any) -> str:
 
 def helper(*file_ids: str, **more: Any) -> dict[str, Any]:
     return {"tool_resources": {"file_search": {"vector_stores": [{"file_ids": file_ids, **more}]}}}
+
+
+async def found_in_run(client: Client, model: ScriptedServer, assistant: Any) -> set[str]:
+    """The files that a run of the assistant finds "high tide" in."""
+    thread = await thread_with(client, "When?")
+    model.script(calls(("file_search", '{"queries": ["high tide"]}')), says("At six."))
+    run = await client.settled(await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
+    assert run["status"] == "completed", run["last_error"]
+    steps = await client.get(f"/threads/{thread['id']}/runs/{run['id']}/steps")
+    [call] = next(one["step_details"]["tool_calls"] for one in steps["data"] if one["type"] == "tool_calls")
+    return {one["file_id"] for one in call["file_search"]["results"]}
 
 
 async def test_the_helper_of_an_assistant(client: Client) -> None:
@@ -187,8 +198,10 @@ async def test_files_of_v1_are_searched_once_they_may_be(client: Client) -> None
         thread = await old.post("/threads", {"messages": [{"role": "user", "content": "Hi"}]})
         body = {"assistant_id": other["id"], "tools": [{"type": "retrieval"}]}
         run = await old.post(f"/threads/{thread['id']}/runs", body)
-    run = await client.get(f"/threads/{thread['id']}/runs/{run['id']}")
-    assert list(await files_of(client, store_id(run))) == [file_id]
+        run = await client.get(f"/threads/{thread['id']}/runs/{run['id']}")
+        assert list(await files_of(client, store_id(run))) == [file_id]
+        assert (await old.post(f"/assistants/{other['id']}", {"file_ids": []}))["file_ids"] == []
+        assert list(await files_of(client, store_id(run))) == [], "no run finds what is not the assistant's any more"
 
 
 async def test_files_of_v1s_messages_are_the_threads(client: Client) -> None:
@@ -201,11 +214,21 @@ async def test_files_of_v1s_messages_are_the_threads(client: Client) -> None:
     assert list(await files_of(client, store_id(await client.get(f"/threads/{thread['id']}")))) == [file_id]
 
 
-async def test_v1_leaves_a_store_of_v2_in_its_place(client: Client) -> None:
-    store, file_id = await client.post("/vector_stores", {}), await file_named(client, "a.txt")
-    resources = {"file_search": {"vector_store_ids": [store["id"]]}}
-    made = await assistant_with(client, **SEARCH, tool_resources=resources)
-    async with Client(client.base_url, V1) as old:
-        await old.post(f"/assistants/{made['id']}", {"file_ids": [file_id]})
-        await old.post(f"/assistants/{made['id']}", {"file_ids": []})
-    assert store_id(await client.get(f"/assistants/{made['id']}")) == store["id"]
+async def test_v1_leaves_a_store_of_v2_in_its_place(client: Client, model: ScriptedServer) -> None:
+    """And puts nothing into it, and takes nothing out: its files are searched beside it, in a store of their own."""
+    file_id = await file_named(client, "tides.txt", "High tide is at six.")
+    store = await store_with(client, "boats.txt")
+    for helper in (False, True):
+        given = {"vector_stores": [{"file_ids": [file_id]}]} if helper else {"vector_store_ids": [store["id"]]}
+        made = await assistant_with(client, **SEARCH, tool_resources={"file_search": given})
+        path, named = f"/assistants/{made['id']}", store_id(made)
+        before = list(await files_of(client, named))
+        async with Client(client.base_url, V1) as old:
+            await old.post(path, {"file_ids": [file_id]})
+            assert store_id(await client.get(path)) == named
+            assert list(await files_of(client, named)) == before
+            assert await found_in_run(client, model, made) == {file_id}
+            await old.post(path, {"file_ids": []})
+        assert store_id(await client.get(path)) == named
+        assert list(await files_of(client, named)) == before
+        assert await found_in_run(client, model, made) == ({file_id} if helper else set())

@@ -165,6 +165,8 @@ async def test_searching(client: Client, vectors: FakeVectors) -> None:
 
 EQ = {"type": "eq", "key": "k", "value": 1}
 
+IN_501 = {"type": "in", "key": "k", "value": list(range(501))}
+
 
 def deep(levels: int) -> Any:
     found: Any = EQ
@@ -198,6 +200,7 @@ def deep(levels: int) -> Any:
         ({"query": "a", "filters": {"type": "gt", "key": "k", "value": [1]}}, "filters", "invalid_value"),
         ({"query": "a", "filters": {"type": "and", "filters": []}}, "filters.filters", "empty_array"),
         ({"query": "a", "filters": {"type": "and", "filters": [EQ] * 256}}, "filters", "invalid_value"),
+        ({"query": "a", "filters": {"type": "or", "filters": [IN_501, IN_501]}}, "filters", "invalid_value"),
         ({"query": "a", "filters": deep(16)}, "filters", "invalid_value"),
         ({"query": "a", "filters": deep(100)}, "filters", "invalid_value"),
         ({"query": "a", "unknown": 1}, "unknown", "unknown_parameter"),
