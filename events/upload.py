@@ -2,7 +2,7 @@
 
 The parts themselves are facts of the view: the state only counts them, so that it does not grow with their number.
 Completing makes a file, in that file's own stream and before the upload says so, under an id that follows from the
-upload's: where a crash comes between, completing again finds it.
+upload's: where a crash comes between, completing again finds it, and any other end of the upload takes it away.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, assert_never
 
+from pydantic import Field
+
 from events.errors import NotFound, Rejected
 from events.event import Event, Recorded
 
@@ -19,6 +21,8 @@ STATE_SCHEMA = 1
 LIFETIME = 3600
 MAX_BYTES = 8 * 1024**3
 MAX_PARTS = 10_000
+# How often each of an upload's bytes may come: SDKs try twice more when an answer is lost, and only one part is used.
+TRIES = 3
 
 UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
 
@@ -45,9 +49,12 @@ class UploadPartAdded(Event):
 
 
 class UploadCompleted(Event):
+    """`md5`: of the file, where the client asked for it to be checked."""
+
     type: Literal["upload.completed"] = "upload.completed"
     part_ids: list[str]
     file_id: str
+    md5: str | None = Field(None, exclude_if=lambda md5: md5 is None)
 
 
 class UploadCancelled(Event):
@@ -92,11 +99,16 @@ class AddPart:
 
 @dataclass(frozen=True, slots=True)
 class CompleteUpload:
-    """`sizes` are facts of the view: the bytes of each of `part_ids`, null where the upload has no such part."""
+    """`sizes` are facts of the view: the bytes of each of `part_ids`, null where the upload has no such part.
+
+    `before`: how the upload was completed already. The same again does nothing.
+    """
 
     part_ids: Sequence[str]
     sizes: Sequence[int | None]
     file_id: str
+    md5: str | None = None
+    before: UploadCompleted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +135,18 @@ def decide(state: UploadState, command: UploadCommand, at: datetime) -> list[Upl
             _require_open(state, at)
             if state.parts >= MAX_PARTS:
                 raise Rejected(f"Upload {state.id} has {MAX_PARTS} parts, which is the limit.")
-            if state.received + command.bytes > MAX_BYTES:
-                raise Rejected(f"The parts of upload {state.id} would exceed the limit of {MAX_BYTES} bytes in total.")
+            if command.bytes > state.bytes:
+                raise Rejected(too_much(state))
+            if state.received + command.bytes > (most := min(MAX_BYTES, TRIES * state.bytes)):
+                raise Rejected(f"The parts of upload {state.id} would exceed the limit of {most} bytes in total.")
             return [UploadPartAdded(part_id=command.part_id, bytes=command.bytes, sha256=command.sha256)]
         case CompleteUpload():
+            if state.status == "completed" and _again(command):
+                return []
             _require_open(state, at)
             _check_parts(state, command)
-            return [UploadCompleted(part_ids=list(command.part_ids), file_id=command.file_id)]
+            part_ids = list(command.part_ids)
+            return [UploadCompleted(part_ids=part_ids, file_id=command.file_id, md5=command.md5)]
         case CancelUpload():
             _require_open(state, at)
             return [UploadCancelled()]
@@ -153,6 +170,17 @@ def evolve(state: UploadState, recorded: Recorded[UploadEvent]) -> UploadState:
             return replace(state, status="expired")
         case _:
             assert_never(recorded.event)
+
+
+def too_much(state: UploadState) -> str:
+    """What is said of a part that no completion could use."""
+    return f"The part is larger than the {state.bytes} bytes that upload {state.id} was created for."
+
+
+def _again(command: CompleteUpload) -> bool:
+    """Whether the upload was completed just so."""
+    before = command.before
+    return before is not None and before.part_ids == list(command.part_ids) and command.md5 in (None, before.md5)
 
 
 def _overdue(state: UploadState, at: datetime) -> bool:

@@ -9,6 +9,7 @@ from typing import assert_never
 from events.errors import NotFound
 from events.event import Recorded
 from events.fold import added_part, opened_upload
+from events.ids import file_id_of
 from events.objects import Upload, UploadPart
 from events.upload import (
     UploadCancelled,
@@ -30,7 +31,7 @@ async def project(db: Connection, batch: Sequence[Recorded[UploadEvent]]) -> Non
         match recorded.event:
             case UploadCreated(expires_at=expires_at):
                 body = dump(opened_upload(recorded))  # type: ignore[arg-type]
-                await db.execute(_SQL["insert"], id, recorded.project_id, expires_at, body)
+                await db.execute(_SQL["insert"], id, recorded.project_id, expires_at, body, file_id_of(id))
             case UploadPartAdded(part_id=part_id):
                 await db.execute(_SQL["add_part"], id, part_id, dump(added_part(recorded)))  # type: ignore[arg-type]
             case UploadCompleted(file_id=file_id):
@@ -61,3 +62,8 @@ async def overdue(db: Connection, at: datetime, limit: int) -> list[Overdue]:
     """Pending uploads of all projects whose time is up, the longest first."""
     rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
     return [Overdue(row["id"], row["project_id"]) for row in rows]
+
+
+async def unannounced(db: Connection, limit: int) -> list[Overdue]:
+    """Uploads of all projects that ended without a file while the file that they would have made is there."""
+    return [Overdue(row["id"], row["project_id"]) for row in await db.fetch(_SQL["unannounced"], limit)]

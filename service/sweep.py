@@ -17,8 +17,9 @@ from events.upload import ExpireUpload
 from projections import files, uploads
 from projections.rows import Overdue
 from service.database import DATABASE_ERRORS
-from service.storage.base import Blobs, StorageError
+from service.storage.base import Blobs, StorageError, let_go
 from service.stores import remove_everywhere
+from service.uploads import unmake
 from service.write import Writer
 
 log = structlog.get_logger()
@@ -48,6 +49,7 @@ class Sweep:
                     await self.expire(now())
                     if look % LOOKS_PER_LISTING == 0:
                         await self.remove_unowned(now() - GRACE)
+                        await self.remove_unannounced()
             except (StorageError, TimeoutError, *DATABASE_ERRORS) as error:
                 log.warning("sweep failed", error=str(error) or type(error).__name__)
             look += 1
@@ -75,6 +77,14 @@ class Sweep:
                 log.info("removing bytes that nobody owns", count=len(orphans))
                 await self._blobs.delete(orphans)
 
+    async def remove_unannounced(self) -> None:
+        """Takes away files of uploads that ended without one: what crashes left at both ends."""
+        async with self._writer.pool.acquire() as db:
+            left = await uploads.unannounced(db, LIMIT)
+        for found in left:
+            log.info("removing the file of an upload that ended without one", upload=found.id)
+            await unmake(self._writer, self._blobs, _origin(found), found.id)
+
     async def _expire_file(self, found: Overdue) -> None:
         async with self._writer.pool.acquire() as db:
             blob = await files.blob(db, found.id)
@@ -86,7 +96,7 @@ class Sweep:
         if written.recorded:
             await remove_everywhere(self._writer, _origin(found), found.id)
         if written.recorded and blob is not None:
-            await self._blobs.delete([blob])
+            await let_go(self._blobs, [blob])
 
     async def _expire_upload(self, found: Overdue) -> None:
         async with self._writer.pool.acquire() as db:
@@ -97,7 +107,8 @@ class Sweep:
             log.warning("an upload could not expire", upload=found.id, error=error.message)
             return
         if written.recorded:
-            await self._blobs.delete(list(parts))
+            await let_go(self._blobs, list(parts))
+            await unmake(self._writer, self._blobs, _origin(found), found.id)
 
 
 def _origin(found: Overdue) -> Origin:

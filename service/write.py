@@ -153,6 +153,15 @@ class Writer:
                 state, _ = await self._load(db, kind, origin, stream_id)
             kind.decide(state, command, now())
 
+    async def foreseen(self, kind: Kind[S, C], origin: Origin, stream_id: str, ask: Ask[C]) -> Sequence[Any]:
+        """The events that the command would bring now, its facts and the state read as of one moment.
+
+        For requests with much to do before they append. Raises what `decide` raises.
+        """
+        async with self.pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
+            state, _ = await self._load(db, kind, origin, stream_id)
+            return kind.decide(state, await ask(db), now())
+
     async def load_upload(self, origin: Origin, upload_id: str) -> UploadState:
         """The upload's state as of now. Raises NotFound for another project's."""
         async with self.pool.acquire() as db:

@@ -21,9 +21,9 @@ from projections import files
 from projections.rows import Cursor
 from service.http.deps import ATTEMPT, GRANT, REQUEST_ID, deps, origin, wire
 from service.http.errors import ApiError, Handler
-from service.http.forms import received
+from service.http.forms import megabytes, received
 from service.http.frame import answer, headers
-from service.storage.base import BlobMissing, StorageError
+from service.storage.base import BlobMissing, let_go
 from service.stores import remove_everywhere
 from service.wire.base import FileUse
 
@@ -57,6 +57,8 @@ def told_twice(handler: Handler) -> Handler:
             raise _detailed(ApiError(400, error.message, param=error.param, code=error.code)) from None
         except NotFound as error:
             raise _detailed(ApiError(404, error.message, param=error.param)) from None
+        except ApiError as error:
+            raise _detailed(error) from None
 
     return handle
 
@@ -66,7 +68,7 @@ async def create(request: web.Request) -> web.Response:
     file_id = new_file_id()
     # A second try of the same request must not write over the first one's bytes.
     blob = f"{file_id}-{os.urandom(8).hex()}" if ATTEMPT in request else file_id
-    async with received(request, "file", blob, MAX_FILE) as form:
+    async with received(request, "file", blob, megabytes(MAX_FILE)) as form:
         asked = wire(request).create_file(form.fields)
         command = CreateFile(
             filename=form.filename,
@@ -79,7 +81,7 @@ async def create(request: web.Request) -> web.Response:
         )
         written = await deps(request).writer.file(origin(request), file_id, command)
     if written.repeated:
-        await deps(request).blobs.delete([blob])
+        await let_go(deps(request).blobs, [blob])
     return answer(wire(request).file(await found(request, file_id)))
 
 
@@ -93,10 +95,7 @@ async def delete(request: web.Request) -> web.Response:
     file = await found(request, request.match_info["file_id"])
     await deps(request).writer.file(origin(request), file.id, DeleteFile())
     await remove_everywhere(deps(request).writer, origin(request), file.id)
-    try:
-        await deps(request).blobs.delete([file.blob])
-    except StorageError as error:
-        log.warning("the bytes of a deleted file are left to the sweep", file=file.id, error=str(error))
+    await let_go(deps(request).blobs, [file.blob])
     return answer(wire(request).deleted_file(file.id))
 
 

@@ -2,44 +2,66 @@
 
 The fields may stand before or behind the file, so they are judged when all have come; bytes that are then refused are
 deleted, and bytes whose end nobody saw (a crash, a lost database) are left to the sweep.
+
+What stands around the file is bounded in parts, lines and bytes, and every line of it is a turn of the event loop: what
+has arrived already is parsed without waiting for anything, so nobody else would be let in while it goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from events.errors import DomainError, Rejected
 from service.http.deps import deps
-from service.http.errors import ApiError, first_line
+from service.http.errors import ApiError
 from service.http.idempotency import settle_form
 from service.once import Answered
-from service.storage.base import Stored
+from service.storage.base import Stored, let_go
 from service.wire import text
+from service.wire.problems import SHOWN
 
 MAX_FIELDS = 20
 MAX_FIELD = 4096
 MAX_FILENAME = 1024
-# What a form may have around its file.
+# What a form may have around its file, in bytes and in lines: aiohttp takes up to 128 headers a part.
 FORM_SLACK = 1024 * 1024
+MAX_LINES = 4000
 PIECE = 256 * 1024
 # Seconds that a client may take for the next piece.
 PIECE_TIMEOUT = 60.0
 # … and for all of them: less than the grace that the sweep gives to bytes that nobody owns yet.
 FORM_TIMEOUT = 3600.0
 OCTETS = "application/octet-stream"
+# What a part may say of its encoding: that it has none (RFC 7578, 4.7).
+_PLAIN = {"Content-Transfer-Encoding": ("binary", "8bit", "7bit"), "Content-Encoding": ("identity",)}
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+){0,5}", re.ASCII)
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The most bytes that the file may have, and what is said of one with more."""
+
+    bytes: int
+    message: str
+
+    def exceeded(self) -> ApiError:
+        return ApiError(413, self.message, code="file_too_large")
+
+
+def megabytes(limit: int) -> Limit:
+    return Limit(limit, f"The file is larger than the limit of {limit // 1024**2} MB.")
 
 
 @dataclass(slots=True)
@@ -53,7 +75,7 @@ class Form:
 
 
 @asynccontextmanager
-async def received(request: web.Request, name: str, key: str, limit: int) -> AsyncIterator[Form]:
+async def received(request: web.Request, name: str, key: str, limit: Limit) -> AsyncIterator[Form]:
     """A form whose file `name` lies under `key`. Where the context refuses it, the bytes are deleted.
 
     Raises ApiError for what is no such form, too large (413) or too slow (408), Rejected where the file is missing.
@@ -67,35 +89,52 @@ async def received(request: web.Request, name: str, key: str, limit: int) -> Asy
         await settle_form(request, [*chain(*sorted(form.fields.items())), form.filename, form.stored.sha256])
         yield form
     except (DomainError, ApiError, Answered):
-        await deps(request).blobs.delete([key])
+        await let_go(deps(request).blobs, [key])
         raise
 
 
-async def _read(request: web.Request, name: str, key: str, limit: int) -> Form:
+class _Around:
+    """A request's bytes as the parser of forms asks for them: by lines, but for the contents of parts."""
+
+    def __init__(self, content: StreamReader) -> None:
+        self._content = content
+        self._lines = self._bytes = 0
+
+    async def readline(self, **most: Any) -> bytes:
+        """Raises ApiError where there are more of them than any form needs."""
+        await asyncio.sleep(0)
+        line = await self._content.readline(**most)
+        self._lines += 1
+        self._bytes += len(line)
+        if self._lines > MAX_LINES or self._bytes > FORM_SLACK:
+            raise ApiError(413, f"The form has more than {MAX_LINES} lines or {FORM_SLACK} bytes around its contents.")
+        return line
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+
+async def _read(request: web.Request, name: str, key: str, limit: Limit) -> Form:
     if request.content_type != "multipart/form-data":
         raise ApiError(400, "The request must be a form of type multipart/form-data.")
-    if (request.content_length or 0) > limit + FORM_SLACK:
-        raise too_large(limit)
+    if (request.content_length or 0) > limit.bytes + FORM_SLACK:
+        raise limit.exceeded()
     form: Form | None = None
     fields: dict[str, str] = {}
     try:
-        reader = await request.multipart()
+        reader = _parser(request)
         while (part := await _soon(reader.next())) is not None:
-            if not isinstance(part, BodyPartReader) or part.name is None:
-                raise ApiError(400, "Every part of the form must have a name, and none may hold parts itself.")
-            if part.name != name:
-                if len(fields) == MAX_FIELDS:
-                    raise ApiError(400, f"The form has more than {MAX_FIELDS} fields.")
-                fields[part.name] = await _field(part)
-            elif form is not None:
-                raise Rejected(f"'{name}' was given more than once", param=name)
+            named = _named(part, [*fields, *([name] if form is not None else [])])
+            if named.name == name:
+                filename = _filename(named)
+                stored = await deps(request).blobs.write(key, _pieces(named, limit))
+                form = Form(stored, filename, _media_type(named))
+            elif len(fields) == MAX_FIELDS:
+                raise ApiError(400, f"The form has more than {MAX_FIELDS} fields.")
             else:
-                filename = _filename(part)
-                stored = await deps(request).blobs.write(key, _pieces(part, limit))
-                form = Form(stored, filename, _media_type(part))
-    except (ValueError, HttpProcessingError, RuntimeError) as error:
-        why = error.message if isinstance(error, HttpProcessingError) else str(error)
-        raise ApiError(400, f"The form could not be read: {first_line(why)}") from error
+                fields[named.name or ""] = await _field(named)
+    except (ValueError, HttpProcessingError, RuntimeError, web.RequestPayloadError) as error:
+        raise ApiError(400, f"The form could not be read: {_why(error)}") from error
     except ConnectionError as error:
         raise ApiError(400, "The request broke off.") from error
     if form is None:
@@ -107,17 +146,39 @@ async def _read(request: web.Request, name: str, key: str, limit: int) -> Form:
     return form
 
 
-def too_large(limit: int) -> ApiError:
-    message = f"The file is larger than the limit of {limit // 1024**2} MB."
-    return ApiError(413, message, code="file_too_large")
+def _parser(request: web.Request) -> MultipartReader:
+    try:
+        return MultipartReader(request.headers, cast(StreamReader, _Around(request.content)))
+    except ValueError:
+        raise ApiError(400, "The form's Content-Type must name a boundary of 1 to 70 characters.") from None
 
 
-async def _pieces(part: BodyPartReader, limit: int) -> AsyncIterator[bytes]:
+def _named(part: BodyPartReader | MultipartReader, before: Collection[str]) -> BodyPartReader:
+    """A part with a name that none had `before`, and plain contents. Raises ApiError and Rejected for any other."""
+    if not isinstance(part, BodyPartReader) or part.name is None:
+        raise ApiError(400, "Every part of the form must have a name, and none may hold parts itself.")
+    if part.name in before:
+        raise Rejected(f"'{part.name}' was given more than once", param=part.name)
+    for header, plain in _PLAIN.items():
+        if (given := part.headers.get(header, plain[0])).lower() not in plain:
+            message = f"{header} '{given[:SHOWN]}' of '{part.name}' is not supported: send the bytes as they are."
+            raise Rejected(message, param=part.name)
+    return part
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a form, in words of ours: the parser's show Python and the client's own bytes."""
+    if isinstance(error, HttpProcessingError):
+        return "a line of it is too long, or the headers of a part are not well-formed."
+    return "it ends early, or its parts are not divided by the boundary that its Content-Type names."
+
+
+async def _pieces(part: BodyPartReader, limit: Limit) -> AsyncIterator[bytes]:
     size = 0
     while piece := await _soon(part.read_chunk(PIECE)):
         size += len(piece)
-        if size > limit:
-            raise too_large(limit)
+        if size > limit.bytes:
+            raise limit.exceeded()
         yield bytes(piece)
 
 

@@ -11,18 +11,21 @@ from aiohttp import web
 from events import upload as rules
 from events.errors import DomainError, Rejected
 from events.event import now
-from events.file import CreateFile, DeleteFile
+from events.file import CreateFile
 from events.fold import added_part
 from events.ids import file_id_of, new_hex_id
-from events.objects import File, Upload
-from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, UploadState
+from events.objects import File
+from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, UploadCommand
 from projections import files, uploads
 from service.database import Connection
 from service.http.deps import deps, origin, wire
-from service.http.forms import received
+from service.http.forms import Limit, megabytes, received
 from service.http.frame import answer, json_body
 from service.kinds import UPLOAD
+from service.storage.base import BlobMissing, StorageError, let_go
+from service.uploads import completion, unmake
 from service.wire.base import CompletionRequest
+from service.write import Ask
 
 MAX_PART = 64 * 1024**2
 
@@ -41,58 +44,80 @@ async def add_part(request: web.Request) -> web.Response:
     part_id = f"part_{os.urandom(16).hex()}"
     writer = deps(request).writer
     # An upload that takes no parts refuses before the bytes come.
-    rules.decide(await writer.load_upload(origin(request), upload_id), AddPart(part_id, 0, ""), now())
-    async with received(request, "data", part_id, MAX_PART) as form:
+    state = await writer.load_upload(origin(request), upload_id)
+    rules.decide(state, AddPart(part_id, 0, ""), now())
+    limit = megabytes(MAX_PART) if state.bytes >= MAX_PART else Limit(state.bytes, rules.too_much(state))
+    async with received(request, "data", part_id, limit) as form:
         if form.fields:
             name = next(iter(form.fields))
             raise Rejected(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
         command = AddPart(part_id, form.stored.bytes, form.stored.sha256)
         written = await writer.upload(origin(request), upload_id, command)
     if written.repeated:
-        await deps(request).blobs.delete([part_id])
+        await let_go(deps(request).blobs, [part_id])
     return answer(wire(request).upload_part(added_part(written.recorded[0])))
 
 
 async def complete(request: web.Request) -> web.Response:
-    """Makes the file, then says so in the upload: the file's id follows from the upload's, so a second try finds it."""
+    """Makes the file, then says so in the upload: the file's id follows from the upload's, so a second try finds it.
+
+    An upload that was completed just so is shown again, for clients that did not get the answer.
+    """
     asked = wire(request).complete_upload(await json_body(request))
     upload_id = request.match_info["upload_id"]
-    file_id = file_id_of(upload_id)
-    writer = deps(request).writer
-    if await writer.repeated(UPLOAD, origin(request), upload_id) is not None:
+    writer, blobs, who = deps(request).writer, deps(request).blobs, origin(request)
+    if await writer.repeated(UPLOAD, who, upload_id) is not None:
         return await _shown(request, upload_id)
 
     async def command(db: Connection) -> CompleteUpload:
         parts = await uploads.parts(db, upload_id)
         sizes = [parts[id].bytes if id in parts else None for id in asked.part_ids]
-        return CompleteUpload(asked.part_ids, sizes, file_id)
+        before = await completion(db, upload_id)
+        return CompleteUpload(asked.part_ids, sizes, file_id_of(upload_id), asked.md5, before)
 
-    state = await writer.load_upload(origin(request), upload_id)
+    if await _done(request, upload_id, command):
+        return await _shown(request, upload_id)
     async with deps(request).pool.acquire() as db:
-        upload = await uploads.get(db, origin(request).project_id, upload_id)
         parts = await uploads.parts(db, upload_id)
-        rules.decide(state, await command(db), now())
-    await _make_file(request, upload, asked, file_id)
     try:
-        await writer.upload(origin(request), upload_id, command)
+        await _make_file(request, upload_id, asked)
+    except (Rejected, BlobMissing) as error:
+        # What another request did to the upload meanwhile says more, and may have taken the bytes.
+        if await _done(request, upload_id, command):
+            return await _shown(request, upload_id)
+        raise StorageError(f"{error} of {upload_id} is missing") if isinstance(error, BlobMissing) else error from None
+    try:
+        await writer.upload(who, upload_id, command)
     except DomainError:
-        await _unmake_file(request, await writer.load_upload(origin(request), upload_id), file_id)
+        await unmake(writer, blobs, who, upload_id)
         raise
-    await deps(request).blobs.delete(list(parts))
+    await let_go(blobs, list(parts))
     return await _shown(request, upload_id)
 
 
 async def cancel(request: web.Request) -> web.Response:
     upload_id = request.match_info["upload_id"]
+    writer, blobs = deps(request).writer, deps(request).blobs
     async with deps(request).pool.acquire() as db:
         parts = await uploads.parts(db, upload_id)
-    await deps(request).writer.upload(origin(request), upload_id, CancelUpload())
-    await deps(request).blobs.delete(list(parts))
+    await writer.upload(origin(request), upload_id, CancelUpload())
+    await let_go(blobs, list(parts))
+    await unmake(writer, blobs, origin(request), upload_id)
     return await _shown(request, upload_id)
 
 
-async def _make_file(request: web.Request, upload: Upload, asked: CompletionRequest, file_id: str) -> None:
-    """The parts as one file, in its own stream. Raises Rejected where their md5 is not the one that was announced."""
+async def _done(request: web.Request, upload_id: str, command: Ask[UploadCommand]) -> bool:
+    """Whether the upload is completed just so. Raises what speaks against completing it now."""
+    return not await deps(request).writer.foreseen(UPLOAD, origin(request), upload_id, command)
+
+
+async def _make_file(request: web.Request, upload_id: str, asked: CompletionRequest) -> None:
+    """The parts as one file, in its own stream.
+
+    Raises Rejected where their md5 is not the one that was announced, or another request is making the file of other
+    bytes, and BlobMissing where a part's bytes are gone.
+    """
+    file_id = file_id_of(upload_id)
     blob = f"{file_id}-{os.urandom(8).hex()}"
     digest = hashlib.md5(usedforsecurity=False)
     blobs = deps(request).blobs
@@ -104,6 +129,8 @@ async def _make_file(request: web.Request, upload: Upload, asked: CompletionRequ
                     digest.update(piece)
                 yield piece
 
+    async with deps(request).pool.acquire() as db:
+        upload = await uploads.get(db, origin(request).project_id, upload_id)
     stored = await blobs.write(blob, joined())
     command = CreateFile(
         filename=upload.filename,
@@ -114,28 +141,18 @@ async def _make_file(request: web.Request, upload: Upload, asked: CompletionRequ
         expires_after=upload.expires_after,
         blob=blob,
     )
+    if asked.md5 and digest.hexdigest() != asked.md5:
+        await let_go(blobs, [blob])
+        raise Rejected(f"The file's md5 is {digest.hexdigest()}, but {asked.md5} was expected.", param="md5")
     try:
-        if asked.md5 and digest.hexdigest() != asked.md5:
-            message = f"The file's md5 is {digest.hexdigest()}, but {asked.md5} was expected."
-            raise Rejected(message, param="md5")
         written = await deps(request).writer.file(origin(request), file_id, command)
-    except DomainError:
-        await blobs.delete([blob])
-        raise
-    if not written.recorded:
+    except Rejected:
+        await let_go(blobs, [blob])
+        message = f"Upload {upload_id} is being completed by another request, with other parts or in another order."
+        raise Rejected(message) from None
+    if written.repeated or not written.recorded:
         # Another try at completing made it already, of the same bytes.
-        await blobs.delete([blob])
-
-
-async def _unmake_file(request: web.Request, state: UploadState, file_id: str) -> None:
-    """The upload was ended by another request while its file was made: the file was never announced."""
-    if state.file_id == file_id:
-        return
-    async with deps(request).pool.acquire() as db:
-        blob = await files.blob(db, file_id)
-    if blob is not None:
-        await deps(request).writer.file(origin(request), file_id, DeleteFile())
-        await deps(request).blobs.delete([blob])
+        await let_go(blobs, [blob])
 
 
 async def _shown(request: web.Request, upload_id: str) -> web.Response:

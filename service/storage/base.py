@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import structlog
+
+log = structlog.get_logger()
+
 # Bytes handed on at once; nothing holds more than a few of these of any file.
 CHUNK = 1024 * 1024
 
@@ -48,3 +52,11 @@ class Blobs(Protocol):
     def older(self, than: datetime) -> AsyncIterator[list[str]]:
         """The keys last written before that moment, page by page. Raises StorageError."""
         ...
+
+
+async def let_go(blobs: Blobs, keys: Collection[str]) -> None:
+    """Deletes what no event owns any more; where the store refuses, the sweep will. What was done stays done."""
+    try:
+        await blobs.delete(keys)
+    except StorageError as error:
+        log.warning("bytes that nobody owns are left to the sweep", keys=len(keys), error=str(error))

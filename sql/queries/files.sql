@@ -1,6 +1,10 @@
 -- name: insert
 INSERT INTO files (file_id, project_id, created_at, purpose, expires_at, blob, body)
-VALUES ($1, $2, $3, $4, $5, $6, $7);
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- Whoever tries again what makes a file may find it deleted, and make it anew.
+ON CONFLICT (file_id) DO UPDATE
+SET created_at = excluded.created_at, purpose = excluded.purpose, expires_at = excluded.expires_at,
+    blob = excluded.blob, body = excluded.body;
 
 -- name: delete
 UPDATE files SET blob = NULL, body = '{}' WHERE file_id = $1;

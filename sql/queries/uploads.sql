@@ -1,5 +1,5 @@
 -- name: insert
-INSERT INTO uploads (upload_id, project_id, status, expires_at, body) VALUES ($1, $2, 'pending', $3, $4);
+INSERT INTO uploads (upload_id, project_id, status, expires_at, body, makes) VALUES ($1, $2, 'pending', $3, $4, $5);
 
 -- name: finish
 WITH no_parts AS (DELETE FROM upload_parts WHERE upload_id = $1)
@@ -18,3 +18,8 @@ SELECT body FROM upload_parts WHERE upload_id = $1 ORDER BY part_id;
 SELECT upload_id AS id, project_id FROM uploads WHERE status = 'pending' AND expires_at <= $1
 ORDER BY expires_at
 LIMIT $2;
+
+-- name: unannounced (a declared fan-out: the sweep's)
+SELECT upload_id AS id, uploads.project_id FROM uploads JOIN files ON files.file_id = makes
+WHERE status IN ('cancelled', 'expired') AND blob IS NOT NULL
+LIMIT $1;

@@ -111,6 +111,24 @@ def test_nothing_comes_after_the_end(end: Any, command: Any) -> None:
         upload.decide(state, command, at)
 
 
+def test_completing_an_upload_just_so_again_does_nothing() -> None:
+    first = replace(complete(3, 5), md5="ab")
+    state = an_upload(*PARTS, first)
+    [before] = upload.decide(an_upload(*PARTS), first, T0)
+    assert isinstance(before, upload.UploadCompleted)
+    # The parts went with the upload's end, and with them their sizes.
+    again = replace(complete(None, None), before=before)
+    assert upload.decide(state, again, LATER) == []
+    assert upload.decide(state, replace(again, md5="ab"), T0) == []
+    for other in (
+        replace(again, md5="cd"),
+        replace(again, part_ids=("part_2", "part_1")),
+        replace(again, before=None),
+    ):
+        with pytest.raises(Rejected, match="is completed"):
+            upload.decide(state, other, T0)
+
+
 def test_an_upload_expires_by_itself() -> None:
     state = an_upload(*PARTS)
     assert upload.decide(state, ExpireUpload(), LATER - timedelta(seconds=1)) == []
@@ -122,6 +140,12 @@ def test_parts_have_bounds() -> None:
     state = an_upload(UPLOAD)
     with pytest.raises(Rejected, match="exceed the limit"):
         upload.decide(replace(state, received=upload.MAX_BYTES), AddPart("p", 1, ""), T0)
+    again = replace(state, received=upload.TRIES * 8 - 1)
+    assert kinds(upload.decide(again, AddPart("p", 1, ""), T0)) == ["upload.part_added"]
+    with pytest.raises(Rejected, match="exceed the limit of 24 bytes in total"):
+        upload.decide(again, AddPart("p", 2, ""), T0)
+    with pytest.raises(Rejected, match="larger than the 8 bytes that upload upload_1 was created for"):
+        upload.decide(state, AddPart("p", 9, ""), T0)
     with pytest.raises(Rejected, match="which is the limit"):
         upload.decide(replace(state, parts=upload.MAX_PARTS), AddPart("p", 1, ""), T0)
     with pytest.raises(NotFound):

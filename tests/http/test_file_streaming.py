@@ -118,10 +118,11 @@ async def test_memory_stays_flat(client: Client) -> None:
 async def test_a_client_that_leaves_in_mid_upload_leaves_nothing(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = asyncio.Event()
+    began, ended = asyncio.Event(), asyncio.Event()
     write = FolderBlobs.write
 
     async def watched(self: FolderBlobs, key: str, chunks: AsyncIterator[bytes]) -> Stored:
+        began.set()
         try:
             return await write(self, key, chunks)
         finally:
@@ -136,8 +137,9 @@ async def test_a_client_that_leaves_in_mid_upload_leaves_nothing(
     )
     writing.write(head.encode() + field("purpose", "batch") + file_head() + b"x" * 300_000)
     await writing.drain()
-    writing.transport.abort()
     async with asyncio.timeout(60):
+        await began.wait()
+        writing.transport.abort()
         await ended.wait()
     assert blobs_in(tmp_path) == []
     assert (await client.get("/files"))["data"] == []

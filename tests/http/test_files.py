@@ -117,6 +117,10 @@ async def test_fields_may_come_after_the_file(client: Client) -> None:
             [("purpose", "ba\x00tch")],
             ("Invalid 'purpose': NUL characters and lone surrogates are not allowed.", "purpose", "invalid_value"),
         ),
+        (
+            [("purpose", "batch"), ("purpose", "assistants")],
+            ("'purpose' was given more than once", "purpose", None),
+        ),
     ],
 )
 async def test_what_is_refused_leaves_nothing(
@@ -129,32 +133,62 @@ async def test_what_is_refused_leaves_nothing(
     assert (await client.get("/files"))["data"] == []
 
 
+UNREAD = "The form could not be read: "
+NO_END = f"{UNREAD}it ends early, or its parts are not divided by the boundary that its Content-Type names."
+BAD_LINE = f"{UNREAD}a line of it is too long, or the headers of a part are not well-formed."
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
         (form(b""), "The file is empty."),
         (field("purpose", "assistants") + END, "'file' is a required property"),
-        (form(filename='filename=""') + b"", None),
-        (b"no form at all", None),
-        (b"", None),
-        (file_head() + b"half", None),
-        (form()[:-10], None),
-        (form() * 2, None),
+        (b"no form at all", NO_END),
+        (b"", NO_END),
+        (file_head() + b"half", NO_END),
+        (form()[:-10], NO_END),
         (b"".join(field(f"f{number}", "x") for number in range(30)) + END, "The form has more than 20 fields."),
         (field("purpose", "x" * 5000) + END, "Invalid 'purpose': longer than 4096 bytes."),
-        (field("purpose", b"\xff\xfe") + END, None),
-        (form(filename='filename="a\x00b"'), None),
-        (form(filename=f'filename="{"x" * 2000}"'), None),
+        (
+            field("purpose", b"\xff\xfe") + END,
+            "Invalid 'purpose': NUL characters and lone surrogates are not allowed.",
+        ),
+        (form(filename='filename="a\x00b"'), BAD_LINE),
+        (
+            form(filename=f'filename="{"x" * 2000}"'),
+            "Invalid 'filename': a name of 1 to 1024 characters is needed.",
+        ),
+        (file_head() + b"x\r\n" + form(), "'file' was given more than once"),
+        (
+            form(b"aGk=", kind="text/plain\r\nContent-Transfer-Encoding: base64"),
+            "Content-Transfer-Encoding 'base64' of 'file' is not supported: send the bytes as they are.",
+        ),
+        (
+            form(kind="text/plain\r\nContent-Encoding: gzip"),
+            "Content-Encoding 'gzip' of 'file' is not supported: send the bytes as they are.",
+        ),
     ],
 )
-async def test_forms_that_are_none(client: Client, tmp_path: Path, body: bytes, message: str | None) -> None:
+async def test_forms_that_are_none(client: Client, tmp_path: Path, body: bytes, message: str) -> None:
     answer = await send(client, body)
-    if answer.status == 200:
-        assert body in (form(filename='filename=""'), form() * 2)
-        return
-    assert answer.status == 400
-    assert message is None or answer.error[1] == message
+    assert answer.error[:2] == (400, message)
+    assert answer.body["detail"] == {"message": message, "code": answer.error[3]}
     assert blobs_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [form(filename='filename=""'), form() * 2, form(kind="text/plain\r\nContent-Transfer-Encoding: Binary")],
+    ids=["no name", "an epilogue", "bytes as they are"],
+)
+async def test_forms_that_are_odd_but_clear(client: Client, body: bytes) -> None:
+    assert (await send(client, body)).status == 200
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", f"multipart/form-data; boundary={'x' * 71}"])
+async def test_a_form_without_a_boundary(client: Client, kind: str) -> None:
+    answer = await send(client, form(), **{"Content-Type": kind})
+    assert answer.error[:2] == (400, "The form's Content-Type must name a boundary of 1 to 70 characters.")
 
 
 async def test_a_body_that_is_no_form(client: Client) -> None:

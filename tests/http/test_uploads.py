@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from events.file import CreateFile
 from events.ids import file_id_of
 from service.database import Pool
 from service.http import uploads as handlers
+from service.storage.base import StorageError
 from service.storage.folder import FolderBlobs
 from service.sweep import Sweep
 from tests.client import Answer, Client
@@ -47,8 +49,8 @@ async def test_parts_become_a_file_in_the_order_given(client: Client, tmp_path: 
     status, got, headers = await download(client, done["file"]["id"])
     assert (status, got, headers["Content-Type"]) == (200, content, "text/jsonl")
     assert len(blobs_in(tmp_path)) == 1, "the parts are gone"
-    for again in (path, path.replace("complete", "cancel")):
-        answer = await client.call("POST", again, {"part_ids": ids} if again == path else None)
+    for again, body in ((path, {"part_ids": ids[::-1]}), (path.replace("complete", "cancel"), None)):
+        answer = await client.call("POST", again, body)
         assert answer.error[0] == 400
         assert "is completed" in answer.error[1]
     assert "is completed" in (await part(client, upload, b"more")).error[1]
@@ -86,6 +88,9 @@ async def test_limits(client: Client, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(handlers, "MAX_PART", 1024**2)
     upload = await begun(client, rules.MAX_BYTES)
     assert (await part(client, upload, b"x" * (1024**2 + 1))).error[0] == 413
+    small = await begun(client, 5)
+    message = f"The part is larger than the 5 bytes that upload {small['id']} was created for."
+    assert (await part(client, small, b"more than five")).error == (413, message, None, "file_too_large")
     assert (await part(client, upload, b"")).error[0] == 400
     assert blobs_in(tmp_path) == []
     for body in ({"bytes": rules.MAX_BYTES + 1}, {"bytes": 0}, {"purpose": "assistants_output"}, {"filename": ""}):
@@ -109,16 +114,166 @@ async def test_an_upload_expires_after_an_hour(
     assert "is expired" in refused.error[1]
 
 
-async def test_a_crash_between_file_and_completion_is_no_end(client: Client, pool: Pool, tmp_path: Path) -> None:
-    """The file was made, the process died before the upload said so: completing again says so, with that file."""
+async def half_completed(client: Client, pool: Pool, tmp_path: Path) -> tuple[Any, str]:
+    """An upload whose file was made by a process that died before it could say so; with the id of its part."""
     upload = await begun(client, 4)
     made = (await part(client, upload, b"abcd")).body["id"]
+    await left_behind(upload, pool, tmp_path)
+    return upload, made
+
+
+async def left_behind(upload: Any, pool: Pool, tmp_path: Path) -> None:
     sha256 = hashlib.sha256(b"abcd").hexdigest()
     file_id = file_id_of(upload["id"])
     (tmp_path / "blobs" / f"{file_id}-0").write_bytes(b"abcd")
     origin = Origin((await pool.fetchval("SELECT project_id FROM uploads")), "test")
     command = CreateFile("a.jsonl", "batch", 4, sha256, "text/jsonl", None, f"{file_id}-0")
     await writer(pool).file(origin, file_id, command)
+
+
+async def test_a_crash_between_file_and_completion_is_no_end(client: Client, pool: Pool, tmp_path: Path) -> None:
+    upload, made = await half_completed(client, pool, tmp_path)
+    file_id = file_id_of(upload["id"])
     done = await client.post(f"/uploads/{upload['id']}/complete", {"part_ids": [made]})
     assert done["file"]["id"] == file_id
     assert blobs_in(tmp_path) == [f"{file_id}-0"]
+
+
+async def test_nobody_is_left_a_file_of_an_upload_that_ended_otherwise(
+    client: Client, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that completed it died, and the upload is cancelled, or nobody ever comes back to it."""
+    cancelled, _ = await half_completed(client, pool, tmp_path)
+    assert len((await client.get("/files"))["data"]) == 1
+    await client.post(f"/uploads/{cancelled['id']}/cancel")
+    assert (await client.get("/files"))["data"] == []
+    await half_completed(client, pool, tmp_path)
+    await pool.execute("UPDATE uploads SET expires_at = 0")
+    later = now().replace(year=now().year + 1)
+    monkeypatch.setattr("service.write.now", lambda: later)
+    sweep = Sweep(writer(pool), FolderBlobs(tmp_path / "blobs"))
+    await sweep.expire(now())
+    assert (await client.get("/files"))["data"] == []
+    assert blobs_in(tmp_path) == []
+
+
+async def test_the_sweep_finds_the_file_that_two_crashes_left(client: Client, pool: Pool, tmp_path: Path) -> None:
+    """One that completed the upload died, and one that cancelled it, before it could take the file away."""
+    upload, done = await begun(client, 4), await begun(client, 4)
+    made = (await part(client, done, b"abcd")).body["id"]
+    kept = (await client.post(f"/uploads/{done['id']}/complete", {"part_ids": [made]}))["file"]
+    await client.post(f"/uploads/{upload['id']}/cancel")
+    await left_behind(upload, pool, tmp_path)
+    assert len((await client.get("/files"))["data"]) == 2
+    await Sweep(writer(pool), FolderBlobs(tmp_path / "blobs")).remove_unannounced()
+    assert (await client.get("/files"))["data"] == [kept]
+    assert len(blobs_in(tmp_path)) == 1
+
+
+class Held:
+    """Reads of bytes that wait, from the second on, until they are let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.go, self.reads = asyncio.Event(), asyncio.Event(), 0
+        held, read = self, FolderBlobs.read
+
+        async def waits(self: FolderBlobs, key: str) -> AsyncIterator[bytes]:
+            held.reads += 1
+            if held.reads == 2:
+                held.reached.set()
+                await held.go.wait()
+            async for piece in read(self, key):
+                yield piece
+
+        monkeypatch.setattr(FolderBlobs, "read", waits)
+
+
+async def two_parts(client: Client) -> tuple[Any, list[str]]:
+    upload = await begun(client, 8)
+    return upload, [(await part(client, upload, piece)).body["id"] for piece in (b"abcd", b"efgh")]
+
+
+async def test_cancelled_while_it_is_completed(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload, ids = await two_parts(client)
+    held = Held(monkeypatch)
+    completing = asyncio.create_task(client.call("POST", f"/uploads/{upload['id']}/complete", {"part_ids": ids}))
+    await held.reached.wait()
+    await client.post(f"/uploads/{upload['id']}/cancel")
+    held.go.set()
+    answer = await completing
+    assert answer.error[0] == 400
+    assert f"Upload {upload['id']} is cancelled" in answer.error[1]
+    assert blobs_in(tmp_path) == []
+    assert (await client.get("/files"))["data"] == []
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_completed_by_another_meanwhile(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    """The slower of two is told what the faster did: the same, or something else."""
+    upload, ids = await two_parts(client)
+    path = f"/uploads/{upload['id']}/complete"
+    held = Held(monkeypatch)
+    slower = asyncio.create_task(client.call("POST", path, {"part_ids": ids if same else ids[::-1]}))
+    await held.reached.wait()
+    faster = await client.post(path, {"part_ids": ids})
+    held.go.set()
+    answer = await slower
+    if same:
+        assert (answer.status, answer.body) == (200, faster)
+    else:
+        assert (answer.status, "is completed" in answer.error[1]) == (400, True)
+    assert len(blobs_in(tmp_path)) == len((await client.get("/files"))["data"]) == 1
+
+
+async def test_no_two_files_of_one_upload(client: Client, pool: Pool, tmp_path: Path) -> None:
+    """Made of other bytes by a request that has not said so yet."""
+    upload = await begun(client, 4)
+    made = (await part(client, upload, b"dcba")).body["id"]
+    await left_behind(upload, pool, tmp_path)
+    answer = await client.call("POST", f"/uploads/{upload['id']}/complete", {"part_ids": [made]})
+    message = "is being completed by another request, with other parts or in another order."
+    assert answer.error[:2] == (400, f"Upload {upload['id']} {message}")
+
+
+async def test_completing_again_answers_again(client: Client, tmp_path: Path) -> None:
+    """SDKs try again when an answer is lost, or comes too late."""
+    upload, ids = await two_parts(client)
+    path = f"/uploads/{upload['id']}/complete"
+    md5 = hashlib.md5(b"abcdefgh").hexdigest()
+    first, *others = await asyncio.gather(*(client.post(path, {"part_ids": ids, "md5": md5}) for _ in range(4)))
+    assert (first["status"], first["file"]["bytes"]) == ("completed", 8)
+    assert others == [first] * 3
+    assert await client.post(path, {"part_ids": ids}) == first
+    for body in ({"part_ids": ids[::-1]}, {"part_ids": ids[:1]}, {"part_ids": ids, "md5": "0" * 32}):
+        answer = await client.call("POST", path, body)
+        assert answer.error[0] == 400
+        assert "is completed" in answer.error[1]
+    assert len(blobs_in(tmp_path)) == 1
+
+
+async def test_bytes_that_cannot_be_deleted_undo_nothing(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, ids = await two_parts(client)
+    other, _ = await two_parts(client)
+
+    async def fails(self: FolderBlobs, keys: Collection[str]) -> None:
+        raise StorageError("the store hiccups")
+
+    monkeypatch.setattr(FolderBlobs, "delete", fails)
+    done = await client.post(f"/uploads/{upload['id']}/complete", {"part_ids": ids})
+    assert done["file"]["bytes"] == 8
+    assert (await client.post(f"/uploads/{other['id']}/cancel"))["status"] == "cancelled"
+    assert (await part(client, await begun(client, 1), b"xx")).status == 413
+    assert len(blobs_in(tmp_path)) >= 5
+
+
+async def test_a_part_whose_bytes_are_lost(client: Client, tmp_path: Path) -> None:
+    upload, ids = await two_parts(client)
+    (tmp_path / "blobs" / ids[1]).unlink()
+    answer = await client.call("POST", f"/uploads/{upload['id']}/complete", {"part_ids": ids})
+    assert answer.error[:2] == (503, "The server's storage is not available. Please try again.")
+    assert blobs_in(tmp_path) == ids[:1]
+    assert (await client.get("/files"))["data"] == []

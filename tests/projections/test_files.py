@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from events.errors import FileNotFound, NotFound
@@ -60,3 +62,13 @@ async def test_another_projects_are_not_there(pool: Pool, db: Connection) -> Non
     assert (await files.page(db, "proj_2", Cursor(limit=10), None, now())).items == []
     with pytest.raises(FileNotFound):
         await files.page(db, "proj_2", Cursor(limit=10, after="file-1"), None, now())
+
+
+async def test_a_deleted_file_can_be_made_anew(pool: Pool, db: Connection) -> None:
+    """By whoever tries again what makes it: its id follows from its cause."""
+    write = writer(pool)
+    for command in (CREATE, DeleteFile(), replace(CREATE, blob="file-1-anew")):
+        await write.file(ORIGIN, "file-1", command)
+    assert (await files.get(db, "proj_1", "file-1", now())).blob == "file-1-anew"
+    assert await verify(db, "file-1") == []
+    assert await uploads.unannounced(db, 10) == []
