@@ -30,10 +30,8 @@ from events.vector_store_commands import (
     UseStore,
     VectorStoreCommand,
 )
-from events.vector_store_state import VectorStoreState
+from events.vector_store_state import VectorStoreState, worth_a_use
 
-# Uses within so many seconds of the last one are not worth an event: a store expires after days.
-USE_EVERY = 60
 # Attempts at a file whose processes died or whose database went away; then it has failed.
 MAX_ATTEMPTS = 5
 # Files in one event.
@@ -189,7 +187,7 @@ def _check_room(state: VectorStoreState, files: Sequence[NewFile], there: Mappin
 
 
 def _used(state: VectorStoreState, at: datetime) -> list[e.VectorStoreEvent]:
-    return [e.VectorStoreUsed()] if int(at.timestamp()) >= state.last_active_at + USE_EVERY else []
+    return [e.VectorStoreUsed()] if worth_a_use(state.created_at, state.last_active_at, at) else []
 
 
 def _failed(file_id: str, job: int | None, error: e.IndexingError) -> e.IndexingFailed:

@@ -6,18 +6,21 @@ What its files are is known from the view and comes in with the command, at the 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import assert_never
 
 from events import vector_store_events as e
 from events.event import Recorded
 
-STATE_SCHEMA = 1
+STATE_SCHEMA = 2
 DAY = 86_400
 # Days after its last use that a store made for a thread expires (BEHAVIOUR.md, "Semantics").
 THREAD_DAYS = 7
 # In tokens: how a file is chunked where nothing is said.
 DEFAULT_SIZE = 800
 DEFAULT_OVERLAP = 400
+# Uses within so many seconds of the last one are not worth an event: a store expires after days.
+USE_EVERY = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class VectorStoreState:
     exists: bool = False
     expired: bool = False
     expires_after: int | None = None
+    created_at: int = 0
     last_active_at: int = 0
     jobs: int = 0
     counts: Counts = Counts()
@@ -66,7 +70,7 @@ def evolve(state: VectorStoreState, recorded: Recorded[e.VectorStoreEvent]) -> V
         case e.VectorStoreCreated(expires_after=days):
             # The jobs of a store that had this id before count on: its leftovers must not pass for this one's.
             active = recorded.seconds
-            return VectorStoreState(state.id, True, False, days, active, state.jobs)
+            return VectorStoreState(state.id, True, False, days, active, active, state.jobs)
         case e.VectorStoreModified(changes=changes):
             return replace(state, expires_after=changes["expires_after"]) if "expires_after" in changes else state
         case e.VectorStoreUsed():
@@ -84,6 +88,12 @@ def evolve(state: VectorStoreState, recorded: Recorded[e.VectorStoreEvent]) -> V
             return replace(state, counts=counted(state.counts, event))
         case _:
             assert_never(event)
+
+
+def worth_a_use(created_at: int, last_active_at: int, at: datetime) -> bool:
+    """Whether a use at that moment is to be remembered: a store's first always is, for to be made is no use."""
+    seconds = int(at.timestamp())
+    return seconds >= last_active_at + USE_EVERY or created_at == last_active_at < seconds
 
 
 def counted(

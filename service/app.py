@@ -49,6 +49,7 @@ from service.tools.sandbox.local import LocalSandboxes
 from service.tools.sandbox.sessions import Sessions, Warm
 from service.vectors.base import Indexer, Vectors
 from service.vectors.choose import open_vectors
+from service.vectors.parse.sandboxed import where_parsed
 from service.webhooks.couriers import Couriers
 from service.webhooks.endpoints import Endpoints
 from service.webhooks.sender import Sender
@@ -132,7 +133,7 @@ async def serve(
                 embedding_model=found.indexer.model,
                 max_store_files=settings.max_store_files,
                 busy=settings.busy,
-                health=_health(pool, model, code).parts,
+                health=_health(pool, model, code, confinement).parts,
                 sandboxes=code.counts,
                 webhooks=Endpoints(writer, sender),
             )
@@ -142,9 +143,10 @@ async def serve(
                 await asyncio.Event().wait()
 
 
-def _health(pool: Pool, model: Router, code: CodeInterpreter) -> Health:
+def _health(pool: Pool, model: Router, code: CodeInterpreter, confinement: Confinement) -> Health:
     parts = {"database": lambda: database.healthy(pool), "model": model.healthy}
-    return Health(parts, may_fail={"code_interpreter": code.state})
+    may_fail = {"code_interpreter": code.state, "file_parsing": lambda: where_parsed(confinement)}
+    return Health(parts, may_fail=may_fail)
 
 
 def _opened(settings: Settings, base_url: str, api_key: str | None, served: ModelInfo | None) -> tuple[Blobs, Router]:
@@ -192,7 +194,7 @@ async def _supervised(
     couriers_of: Callable[[Peers], Couriers],
 ) -> AsyncIterator[tuple[Supervisor, Keeper]]:
     """The supervisors, the couriers and this process's place among its peers, at work while the context lasts."""
-    supervisors: list[Supervisor | Indexing] = []
+    supervisors: list[Supervisor | Indexing | Upkeep] = []
 
     def changed() -> None:
         for supervisor in supervisors:
@@ -204,7 +206,8 @@ async def _supervised(
     supervisor = Supervisor(writer, model, peers, max_runs=settings.max_runs, images=images, tools=tools)
     bounds = {"max_jobs": settings.indexing_jobs, "lifetime": settings.indexing_timeout_s}
     indexing = Indexing(writer, indexer, blobs, peers, **bounds)
-    supervisors += [supervisor, indexing]
+    sweep, upkeep = Sweep(writer, blobs), Upkeep(writer, indexer)
+    supervisors += [supervisor, indexing, upkeep]
     writer.feed.listen(supervisor)
     writer.feed.listen(peers)
     writer.feed.listen_to_stores(indexing)
@@ -213,7 +216,6 @@ async def _supervised(
     writer.feed.listen(couriers)
     try:
         async with asyncio.TaskGroup() as tasks:
-            sweep, upkeep = Sweep(writer, blobs), Upkeep(writer, indexer)
             once = Keeper(writer.pool, peers)
             supervised = (supervisor.run(), indexing.run(), couriers.run(), writer.feed.run(writer.pool))
             work = (peers.run(), *supervised, sweep.run(), upkeep.run(), keys.run(), keys.watch(), once.run())

@@ -9,8 +9,9 @@ from time import monotonic
 from events.errors import NotFound
 from events.event import Origin, now
 from events.objects import VectorStore
-from events.vector_store import NOUN, USE_EVERY
+from events.vector_store import NOUN
 from events.vector_store_commands import RemoveFile, UseStore
+from events.vector_store_state import worth_a_use
 from projections import vector_store_files as files
 from projections import vector_stores as stores
 from service.database import Connection
@@ -50,7 +51,7 @@ async def found(db: Connection, project_id: str, store_ids: Sequence[str]) -> li
 async def use(writer: Writer, origin: Origin, used: Collection[VectorStore]) -> list[StoreRef]:
     """Counts as a use of the stores, which moves their ends; returns them as searches want them."""
     for store in used:
-        if now().timestamp() >= store.last_active_at + USE_EVERY:
+        if worth_a_use(store.created_at, store.last_active_at, now()):
             await writer.vector_store(origin, store.id, UseStore())
     return [StoreRef(store.id, store.embedding_model) for store in used]
 

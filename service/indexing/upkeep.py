@@ -1,12 +1,14 @@
 """Lets go of what time has ended: expired stores, files whose File is gone, chunks that are not live.
 
-Nothing that clients see depends on how soon this runs: reads look at the clock and at the files themselves. Every
-process does it; two at once do no harm.
+Nothing that clients see depends on how soon this runs, for reads look at the clock and at the files themselves, but for
+a store's file_counts: where a process dies between a File's end and its removal from stores, the others count anew at
+once. Every process does it; two at once do no harm.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime
 
 import structlog
@@ -37,23 +39,33 @@ class Upkeep:
     def __init__(self, writer: Writer, indexer: Indexer) -> None:
         self._writer = writer
         self._indexer = indexer
+        self._left = asyncio.Event()
+
+    def unsettled(self) -> None:
+        """A peer came or went: it may have died between a File's end and its removal from stores."""
+        self._left.set()
 
     async def run(self) -> None:
         """Looks until cancelled."""
         look = 0
+        self._left.set()
         while True:
             try:
                 async with asyncio.timeout(TIMEOUT):
+                    if self._left.is_set() or look % LOOKS_PER_SWEEP == 0:
+                        self._left.clear()
+                        await self.remove_gone(now())
                     await self.expire(now())
                     if look % LOOKS_PER_SWEEP == 0:
-                        await self.remove_gone(now())
                         await self._indexer.sweep()
             except DATABASE_ERRORS as error:
                 log.warning("upkeep of vector stores failed", error=str(error) or type(error).__name__)
             except Exception:
                 log.exception("upkeep of vector stores failed")
             look += 1
-            await asyncio.sleep(LOOK_EVERY)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._left.wait()
 
     async def expire(self, at: datetime) -> None:
         """Writes that expired stores are; whoever listens removes their chunks. Up to MAX_PAGES pages of them."""

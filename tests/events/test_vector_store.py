@@ -13,7 +13,7 @@ from events import vector_store_events as e
 from events.errors import NotFound, Rejected, StaleJob, StoreFileNotFound
 from events.ids import hex_id_of, new_hex_id
 from events.store import record
-from events.vector_store import FILES_PER_EVENT, MAX_ATTEMPTS, USE_EVERY, decide, expired
+from events.vector_store import FILES_PER_EVENT, MAX_ATTEMPTS, decide, expired
 from events.vector_store_commands import (
     AddFiles,
     BatchFact,
@@ -33,7 +33,7 @@ from events.vector_store_commands import (
     StartIndexing,
     UseStore,
 )
-from events.vector_store_state import DAY, Counts, VectorStoreState, evolve
+from events.vector_store_state import DAY, USE_EVERY, Counts, VectorStoreState, evolve
 from tests.events.story import ORIGIN, SECONDS, T0, kinds
 
 ID = "vs_1"
@@ -168,14 +168,22 @@ def test_batches() -> None:
     assert decide(state, CancelBatch("vsfb_1", BatchFact(0, cancelled=True)), T0) == []
 
 
+def used_at(state: VectorStoreState, at: datetime) -> VectorStoreState:
+    [used] = decide(state, UseStore(), at)
+    return evolve(state, record(ID, 1, [used], at, ORIGIN)[0])
+
+
 def test_use_moves_the_end() -> None:
+    """The first use always does: to be made is none. Those that follow within a minute share one."""
     state = a_store(SHORT)
     assert state.expires_at == SECONDS + DAY
-    assert decide(state, UseStore(), T0 + timedelta(seconds=USE_EVERY - 1)) == []
-    later = T0 + timedelta(seconds=USE_EVERY)
-    [used] = decide(state, UseStore(), later)
-    moved = evolve(state, record(ID, 1, [used], later, ORIGIN)[0])
-    assert moved.expires_at == SECONDS + USE_EVERY + DAY
+    assert decide(state, UseStore(), T0) == []
+    first = T0 + timedelta(seconds=2)
+    state = used_at(state, first)
+    assert state.expires_at == SECONDS + 2 + DAY
+    assert decide(state, UseStore(), first + timedelta(seconds=USE_EVERY - 1)) == []
+    later = first + timedelta(seconds=USE_EVERY)
+    assert used_at(state, later).expires_at == SECONDS + 2 + USE_EVERY + DAY
     assert kinds(decide(state, add("file-1"), later)) == ["vector_store.files_added", "vector_store.used"]
 
 

@@ -285,3 +285,18 @@ async def test_upkeep_takes_files_out_whose_file_is_gone(client: Client, vectors
     assert answer.status == 404
     await Upkeep(write, vectors).remove_gone(now())
     assert (await client.get(f"/vector_stores/{store['id']}"))["file_counts"]["total"] == 1
+
+
+async def test_files_are_counted_anew_when_a_process_goes(start_server: StartServer, pool: Pool) -> None:
+    """It may have died between a File's end and its removal from stores."""
+    async with start_server() as client:
+        store = await store_with(client, "a.txt", "b.txt")
+        [first, second] = await files_of(client, store["id"])
+        async with start_server() as other:
+            found = await store_with(other, "c.txt")
+            await settled(client, found["id"])
+            await writer(pool).file(Origin(DEFAULT_PROJECT, "test"), first, DeleteFile())
+        async with asyncio.timeout(WAIT_S):
+            while (await client.get(f"/vector_stores/{store['id']}"))["file_counts"]["total"] != 1:
+                await asyncio.sleep(0.005)
+        assert list(await files_of(client, store["id"])) == [second]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import StartServer
@@ -11,6 +13,16 @@ from tests.vectors.making import pdf
 
 APPLES = "Apples keep for months in a cool cellar. " * 3
 ENGINES = "A four-stroke engine has intake, compression, power and exhaust. " * 3
+
+
+async def test_health_says_where_files_are_parsed(start_server: StartServer, tmp_path: Path) -> None:
+    async with start_server(sandbox_dir=tmp_path / "nowhere") as client:
+        health = await client.session.get(client.base_url.removesuffix("/v1") + "/healthz")
+        assert health.status == 200
+        said = (await health.json())["file_parsing"]
+        assert said.startswith(
+            "outside the sandbox, in a process that limits itself: the Python for the sandbox is not at"
+        )
 
 
 @pytest.mark.slow

@@ -28,16 +28,12 @@ HANDED = ("service.vectors.parse", "legacy_doc")
 
 
 class InSandbox:
-    """See `parser.Confined`. `why_not` says why files are parsed outside a sandbox, where they are."""
+    """See `parser.Confined`."""
 
     def __init__(self, confinement: Confinement) -> None:
         self._confinement = confinement
         self._apart = ChildApart()
         self._code: dict[str, str] | None = None
-
-    @property
-    def why_not(self) -> str | None:
-        return self._confinement.why_not
 
     async def run(
         self, module: str, argument: str, stdin: Callable[[], AsyncIterator[bytes]], limits: Limits
@@ -66,6 +62,15 @@ class InSandbox:
             process.kill()
             await asyncio.wait({feeding})
             await process.close()
+
+
+async def where_parsed(confinement: Confinement) -> str | None:
+    """For /healthz: None where files are parsed in the sandbox, else where and why."""
+    try:
+        await confinement.confined()
+    except SandboxUnavailable as error:
+        return f"outside the sandbox, in a process that limits itself: {error}"
+    return None
 
 
 def _read() -> dict[str, str]:
