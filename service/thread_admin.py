@@ -78,6 +78,6 @@ def _time(given: str, option: str) -> datetime:
         if given.isascii() and given.isdigit() and len(given) > 8:
             return datetime.fromtimestamp(int(given), UTC)
         found = datetime.fromisoformat(given)
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise CommandError(f"{option}: write 2026-01-31, 2026-01-31T12:00 or seconds since 1970") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -78,6 +78,10 @@ async def test_one_that_stops_half_way_goes_on_where_it_was(pool: Pool, monkeypa
         (["delete"], "Say which threads: --metadata, --after or --before; or --all for all of the project."),
         (["delete", "--metadata", "user"], "--metadata: write key=value, not 'user'"),
         (["delete", "--metadata", "a=1", "--metadata", "a=2"], "--metadata: 'a' was given twice"),
+        (
+            ["delete", "--before", "0001-01-01T00:00+14:00"],
+            "--before: write 2026-01-31, 2026-01-31T12:00 or seconds since 1970",
+        ),
         (["list", "--before", "yesterday"], "--before: write 2026-01-31, 2026-01-31T12:00 or seconds since 1970"),
         (["delete", "--all", "--project", "Nowhere"], "There is no project 'Nowhere': see everthread projects list."),
     ],

@@ -34,6 +34,9 @@ def _parameters(settings: dict[str, Any]) -> Any:
     params.sampling.min_p = 0.1
     params.sampling.penalty_repeat = 1.1
     params.chat_template = settings["chat_template"]
+    # Else it goes on with a prompt's last message where that is the assistant's, instead of answering anew, and refuses
+    # a prompt that ends in two: runs in a row, with nothing said between them, ask so.
+    params.prefill_assistant = False
     params.verbosity = 1  # errors: a line for every request would grow without bound
     params.ui = False
     params.endpoint_slots = False  # it would show what others ask

@@ -9,17 +9,20 @@ from events.file_links import files_of
 from events.ids import new_id
 from projections import assistants
 from service.http import files, store_links
-from service.http.deps import deps, origin, wire
+from service.http.deps import deps, done_before, origin, wire
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing, narrowed
 from service.http.present import present, present_page
+from service.kinds import ASSISTANT
 from service.wire.files import named_in
 
 
 async def create(request: web.Request) -> web.Response:
     settings = wire(request).create_assistant(await json_body(request))
-    await files.check(request, named_in(settings))
     assistant_id = new_id("asst")
+    if await done_before(request, ASSISTANT, assistant_id):
+        return await _shown(request, assistant_id)
+    await files.check(request, named_in(settings))
     settings = {**settings, "tool_resources": await store_links.made(request, settings["tool_resources"], assistant_id)}
     settings = await store_links.retrieval(request, assistant_id, None, settings)
     await deps(request).writer.assistant(origin(request), assistant_id, CreateAssistant(settings))
@@ -32,8 +35,10 @@ async def get(request: web.Request) -> web.Response:
 
 async def modify(request: web.Request) -> web.Response:
     changes = wire(request).modify_assistant(await json_body(request))
-    await files.check(request, named_in(changes))
     assistant_id = request.match_info["assistant_id"]
+    if await done_before(request, ASSISTANT, assistant_id):
+        return await _shown(request, assistant_id)
+    await files.check(request, named_in(changes))
     async with deps(request).pool.acquire() as db:
         before = await assistants.get(db, origin(request).project_id, assistant_id)
     if "tool_resources" in changes:

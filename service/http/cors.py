@@ -15,9 +15,11 @@ from service.http.errors import Handler
 
 ANY = "*"
 METHODS = "GET, POST, DELETE"
-# What a page may send: these, and whatever the SDKs add.
+# What a page may send: these, and whatever the SDKs add. Older ones set User-Agent, which Firefox and Safari send; the
+# last three are those of a page's own traces.
 _HEADERS = re.compile(
-    r"(?i)authorization|api-key|content-type|accept|idempotency-key|last-event-id|(?:openai|everthread|x)-[a-z0-9-]+"
+    r"(?i)authorization|api-key|content-type|accept|user-agent|idempotency-key|last-event-id"
+    r"|(?:openai|everthread|x)-[a-z0-9-]+|traceparent|tracestate|baggage"
 )
 MAX_HEADERS = 64
 EXPOSED = ", ".join(

@@ -16,6 +16,7 @@ from service.database import Pool
 from service.feed import Feed
 from service.health import Said
 from service.keys import Keys
+from service.kinds import Kind
 from service.limits import Limits
 from service.metrics import Metrics
 from service.once import Attempt, Keeper
@@ -106,6 +107,14 @@ def wire(request: web.Request) -> Wire:
     """How this request's version of the API parses and renders."""
     found: Wire = request[WIRE]
     return found
+
+
+async def done_before(request: web.Request, kind: Kind[Any, Any], stream_id: str) -> bool:
+    """Whether an earlier try of the request (its Idempotency-Key's) has changed the stream.
+
+    Then nothing is asked anew of what the request names: it was there, and may have gone since.
+    """
+    return await deps(request).writer.repeated(kind, origin(request), stream_id) is not None
 
 
 def origin(request: web.Request) -> Origin:

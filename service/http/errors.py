@@ -63,8 +63,10 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return response(413, body(error.text or "The request body is too large."))
     except web.HTTPNotFound:
         return response(404, body(f"Invalid URL ({request.method} {request.path})", code="unknown_url"))
-    except web.HTTPMethodNotAllowed:
-        return response(405, body(f"Not allowed to {request.method} on {request.path}."))
+    except web.HTTPMethodNotAllowed as error:
+        refused = response(405, body(f"Not allowed to {request.method} on {request.path}."))
+        refused.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        return refused
     except web.HTTPException as error:
         return response(error.status, body(error.reason or "The request cannot be served.", kind=_kind(error.status)))
     except StorageError as error:

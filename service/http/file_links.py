@@ -17,16 +17,19 @@ from projections import assistants, files, messages, threads
 from projections.rows import Cursor, Page
 from service.database import Connection
 from service.http import store_links
-from service.http.deps import deps, origin, wire
+from service.http.deps import deps, done_before, origin, wire
 from service.http.files import check
 from service.http.frame import answer, json_body
 from service.http.pages import cursor
+from service.kinds import ASSISTANT
 from service.wire.base import FileUse
 
 
 async def attach(request: web.Request) -> web.Response:
     links, assistant_id = wire(request).links(), request.match_info["assistant_id"]
     file_id = links.attach(await json_body(request))
+    if await done_before(request, ASSISTANT, assistant_id):
+        return await _assistant_file(request, file_id)
     await check(request, [FileUse(file_id, FOR_TOOLS)])
 
     before = await _assistant(request)

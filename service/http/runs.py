@@ -48,7 +48,6 @@ POLL_AFTER_MS = 100
 async def create(request: web.Request) -> web.StreamResponse:
     include = includes(request)
     asked = wire(request).create_run(await json_body(request))
-    await files.check(request, named_in(asked))
     return await _create(
         request, request.match_info["thread_id"], asked, thread=None, queue=queues(request), include=include
     )
@@ -56,7 +55,6 @@ async def create(request: web.Request) -> web.StreamResponse:
 
 async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
     thread, asked = wire(request).create_thread_and_run(await json_body(request))
-    await files.check(request, [*named_in(thread), *named_in(asked)])
     return await _create(request, new_id("thread"), asked, thread)
 
 
@@ -131,7 +129,7 @@ async def _create(
 ) -> web.StreamResponse:
     with streaming(request, asked=asked.stream), deps(request).feed.watch(thread_id) as watcher:
         written = await deps(request).writer.repeated(THREAD, origin(request), thread_id)
-        if written is None:
+        if written is None or not any(isinstance(entry.event, e.RunCreated) for entry in written.recorded):
             written = await _begin(request, thread_id, asked, thread, queue=queue)
         if asked.stream:
             return await stream_run(request, watcher, written.recorded, include=include)
@@ -142,6 +140,7 @@ async def _create(
 async def _begin(
     request: web.Request, thread_id: str, asked: RunRequest, thread: ThreadRequest | None, *, queue: bool
 ) -> Written[ThreadState]:
+    await files.check(request, [*(named_in(thread) if thread is not None else ()), *named_in(asked)])
     settings = await _settings(request, asked)
     made = creation(await store_links.thread_made(request, thread, thread_id)) if thread is not None else None
     run_id, messages = new_id("run"), asked.additional_messages

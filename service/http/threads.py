@@ -9,20 +9,22 @@ from events.thread_commands import CreateThread, DeleteThread, ModifyThread
 from events.vector_store_state import THREAD_DAYS
 from projections import threads
 from service.http import files, store_links
-from service.http.deps import deps, origin, wire
+from service.http.deps import deps, done_before, origin, wire
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing, narrowed
 from service.http.present import present, present_page
+from service.kinds import THREAD
 from service.wire.base import ThreadRequest
 from service.wire.files import named_in
 
 
 async def create(request: web.Request) -> web.Response:
     asked = wire(request).create_thread(await json_body(request))
-    await files.check(request, named_in(asked))
     thread_id = new_id("thread")
-    asked = await store_links.thread_made(request, asked, thread_id)
-    await deps(request).writer.thread(origin(request), thread_id, creation(asked))
+    if not await done_before(request, THREAD, thread_id):
+        await files.check(request, named_in(asked))
+        asked = await store_links.thread_made(request, asked, thread_id)
+        await deps(request).writer.thread(origin(request), thread_id, creation(asked))
     return await _shown(request, thread_id)
 
 
@@ -32,8 +34,10 @@ async def get(request: web.Request) -> web.Response:
 
 async def modify(request: web.Request) -> web.Response:
     changes = wire(request).modify_thread(await json_body(request))
-    await files.check(request, named_in(changes))
     thread_id = request.match_info["thread_id"]
+    if await done_before(request, THREAD, thread_id):
+        return await _shown(request, thread_id)
+    await files.check(request, named_in(changes))
     if "tool_resources" in changes:
         async with deps(request).pool.acquire() as db:
             await threads.get(db, origin(request).project_id, thread_id)

@@ -21,10 +21,11 @@ from events.vector_store_commands import (
 from projections import vector_store_batches as batches
 from projections import vector_store_files as files
 from service.database import Connection
-from service.http.deps import deps, origin
+from service.http.deps import deps, done_before, origin
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing
 from service.http.vector_stores import found_store, stores_wire, to_index
+from service.kinds import VECTOR_STORE
 from service.write import Ask
 
 # Chunks in one page of a file's content.
@@ -34,8 +35,9 @@ CONTENT_PAGE = 5_000
 async def add(request: web.Request) -> web.Response:
     asked = stores_wire(request).add_file(await json_body(request))
     await found_store(request)
-    command = adding(request, _store_id(request), await to_index(request, [asked]))
-    await deps(request).writer.vector_store(origin(request), _store_id(request), command)
+    if not await done_before(request, VECTOR_STORE, _store_id(request)):
+        command = adding(request, _store_id(request), await to_index(request, [asked]))
+        await deps(request).writer.vector_store(origin(request), _store_id(request), command)
     return await _shown(request, asked.id)
 
 
@@ -84,6 +86,8 @@ async def create_batch(request: web.Request) -> web.Response:
     asked = stores_wire(request).create_batch(await json_body(request))
     await found_store(request)
     store_id, batch_id, limit = _store_id(request), new_hex_id("vsfb"), deps(request).max_store_files
+    if await done_before(request, VECTOR_STORE, store_id):
+        return await _shown_batch(request, batch_id)
     new = await to_index(request, asked.files)
 
     async def command(db: Connection) -> CreateBatch:

@@ -14,10 +14,11 @@ from events.objects import VectorStore
 from events.vector_store_commands import CreateStore, DeleteStore, ModifyStore, NewFile
 from projections import files
 from projections import vector_stores as stores
-from service.http.deps import deps, origin, wire
+from service.http.deps import deps, done_before, origin, wire
 from service.http.errors import ApiError
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing
+from service.kinds import VECTOR_STORE
 from service.stores import use
 from service.vectors.base import SearchFailed, StoreRef
 from service.vectors.filters import jsonpath
@@ -27,7 +28,8 @@ from service.wire.base import FileToIndex, StoreRequest, VectorStoreWire
 async def create(request: web.Request) -> web.Response:
     asked = stores_wire(request).create(await json_body(request))
     store_id = new_hex_id("vs")
-    await deps(request).writer.vector_store(origin(request), store_id, await creation(request, asked))
+    if not await done_before(request, VECTOR_STORE, store_id):
+        await deps(request).writer.vector_store(origin(request), store_id, await creation(request, asked))
     return await _shown(request, store_id)
 
 

@@ -57,6 +57,17 @@ async def test_what_it_answers(model: tuple[EmbeddedModel, ModelAddress]) -> Non
     assert {status for status, _ in answers} == {200}, "more requests than slots wait for their turn"
 
 
+async def test_runs_in_a_row_are_answered_each_anew(model: tuple[EmbeddedModel, ModelAddress]) -> None:
+    """Nothing is said between them: prompts end in one message of the assistant's, in two, in three."""
+    _, address = model
+    prompt = [{"role": "user", "content": "Name a colour."}]
+    for _ in range(3):
+        prompt.append({"role": "assistant", "content": "Blue, or"})
+        status, text = await ask(address, messages=prompt, temperature=0)
+        assert status == 200, text
+        assert json.loads(text)["choices"][0]["message"]["role"] == "assistant"
+
+
 async def test_it_comes_back_at_the_same_address(
     model: tuple[EmbeddedModel, ModelAddress], monkeypatch: pytest.MonkeyPatch
 ) -> None:

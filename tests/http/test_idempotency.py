@@ -339,6 +339,43 @@ async def test_secrets_are_not_kept(client: Client, pool: Pool, of: str) -> None
     assert (await sent(client, path, {**body, "expires_in": 61})).error[3] == "idempotency_key_reused"
 
 
+async def test_what_a_request_named_may_have_gone_since(client: Client, pool: Pool, model: ScriptedServer) -> None:
+    """A first try whose answer was lost: the second gets what was made, whatever became of the files it named."""
+    assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
+    other = await thread_with(client, "Hi")
+    store = await client.post("/vector_stores", {})
+    file = (await upload(client))["id"]
+    for_search = [{"file_id": file, "tools": [{"type": "file_search"}]}]
+    said = {**HI, "attachments": for_search}
+    code = {"tool_resources": {"code_interpreter": {"file_ids": [file]}}}
+    steps: list[tuple[str, Any]] = [
+        ("/threads", {"messages": [said]}),
+        ("/threads", code),
+        (f"/threads/{other['id']}", code),
+        (f"/threads/{other['id']}/messages", said),
+        (f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"], "additional_messages": [said]}),
+        ("/threads/runs", {"assistant_id": assistant["id"], "thread": {"messages": [said]}}),
+        ("/assistants", {"model": "gpt-4o", **code}),
+        (f"/assistants/{assistant['id']}", code),
+        ("/vector_stores", {"file_ids": [file]}),
+        (f"/vector_stores/{store['id']}/file_batches", {"file_ids": [file]}),
+    ]
+    made = [await good(client, path, body, f"key {number}") for number, (path, body) in enumerate(steps)]
+    old = await sent(client, "/assistants", {"model": "gpt-4o", "file_ids": [file]}, "old", **{"OpenAI-Beta": V1})
+    await client.settled(made[4])
+    await client.settled(made[5])
+    await client.delete(f"/files/{file}")
+    await pool.execute("UPDATE idempotency_keys SET status = NULL, process = NULL, content = NULL, headers = NULL")
+    before = await written(pool)
+    for number, (path, body) in enumerate(steps):
+        again = await sent(client, path, body, f"key {number}")
+        assert (again.status, again.body.get("id")) == (200, made[number]["id"]), (path, again.body)
+        assert REPLAYED not in again.headers
+    again = await sent(client, "/assistants", {"model": "gpt-4o", "file_ids": [file]}, "old", **{"OpenAI-Beta": V1})
+    assert again.body["id"] == old.body["id"]
+    assert await written(pool) == before
+
+
 class _Alone:
     process = 1
     live = frozenset({1})
