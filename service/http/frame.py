@@ -32,7 +32,7 @@ WRITE_TIMEOUT = 30.0
 _WIRES = {"assistants=v1": v1.WIRE, "assistants=v2": v2.WIRE}
 _NOUNS = {"step_id": "run step", "vector_store_id": "vector store", "batch_id": "vector store file batch"}
 # Where SDKs send no OpenAI-Beta: what is asked without one is v2.
-_WITHOUT_BETA = ("/v1/files", "/v1/uploads", "/v1/vector_stores", "/v1/webhook_endpoints")
+WITHOUT_BETA = ("/v1/files", "/v1/uploads", "/v1/vector_stores", "/v1/webhook_endpoints")
 # What is passed through has no versions of its own.
 _UNVERSIONED = re.compile(r"/(?:v1/(?:models|chat|completions|embeddings|deployments)|metrics)(?:/|$)")
 # Of answers that hold a secret: nobody on the way keeps them, and neither do we (service.http.idempotency).
@@ -171,7 +171,7 @@ def _version(request: web.Request) -> Any:
     for beta in sent:
         if beta in _WIRES:
             return _WIRES[beta]
-    if not sent and azure.plain(request.path).startswith(_WITHOUT_BETA):
+    if not sent and azure.plain(request.path).startswith(WITHOUT_BETA):
         return v2.WIRE
     if deps(request).strict_beta or any(beta.startswith("assistants=") for beta in sent):
         message = (

@@ -49,11 +49,13 @@ class Outcome:
         return self.status == GONE
 
 
-class PrivateAddress(OSError):
-    """The host stands for an address that is not the world's."""
+class NotPublic(OSError):
+    """The host stands for no address that is the world's. Whether it stands for another is not a client's to know."""
 
     def __init__(self, host: str) -> None:
-        super().__init__(f"{host} is at a private address, which EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow")
+        super().__init__(
+            f"{host} has no address, or a private one, which EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow"
+        )
 
 
 class PublicResolver(AbstractResolver):
@@ -65,9 +67,12 @@ class PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
+        try:
+            found = await self._resolver.resolve(host, port, family)
+        except OSError:
+            raise NotPublic(host) from None
         if not all(is_public(one["host"]) for one in found):
-            raise PrivateAddress(host)
+            raise NotPublic(host)
         return found
 
     async def close(self) -> None:
@@ -127,7 +132,7 @@ class Sender:
             return None, f"did not answer within {TIMEOUT:.0f} seconds"
         except aiohttp.ClientConnectorError as error:
             inner = error.os_error
-            return None, str(inner) if isinstance(inner, PrivateAddress) else f"cannot be reached: {_line(inner)}"
+            return None, str(inner) if isinstance(inner, NotPublic) else f"cannot be reached: {_line(inner)}"
         except (aiohttp.ClientError, OSError, ssl.SSLError, asyncio.IncompleteReadError, ValueError) as error:
             return None, f"failed: {_line(error)}"
 
@@ -147,7 +152,9 @@ def refused(url: str, *, allow_private: bool) -> str | None:
     if parts.scheme != "https":
         return "must be an https:// URL; EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow http:// too"
     literal = ":" in host or all(part.isdigit() for part in host.split("."))
-    return str(PrivateAddress(host)) if literal and not is_public(host) else None
+    if literal and not is_public(host):
+        return f"{host} is a private address, which EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow"
+    return None
 
 
 def _line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from service.http.auth import SIGNED
 from service.http.openapi.infer import Free, schema_of
 from service.http.openapi.operations import OPERATIONS
 from service.http.passthrough import PASSED
@@ -67,6 +68,37 @@ async def test_it_is_valid_and_tells_every_route(document: Any) -> None:
     assert OPERATIONS.keys() <= documented, "what the table tells of is served"
     references = set(re.findall(r"'#/components/schemas/(\w+)'", str(document)))
     assert references <= document["components"]["schemas"].keys()
+
+
+def named(operation: Any, place: str) -> dict[str, Any]:
+    """The operation's parameters in the header or the query, by name: their schemas."""
+    return {one["name"]: one["schema"] for one in operation["parameters"] if one["in"] == place}
+
+
+async def test_it_tells_what_this_server_adds(document: Any) -> None:
+    told = {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    for name, operation in told.items():
+        keyed = named(operation, "header").get("Idempotency-Key")
+        assert keyed == ({"type": "string", "minLength": 1, "maxLength": 255} if name.startswith("POST") else None)
+        assert (
+            ("429" in operation["responses"]) == ("401" in operation["responses"]) == (operation.get("security") != [])
+        )
+        assert operation.get("security") == [] or ("404" in operation["responses"]) == ("{" in name), name
+    with_tokens = {name for name, one in told.items() if {"token": []} in one.get("security", ())}
+    assert with_tokens == {f"GET {path}" for path in SIGNED}
+    stream = told["GET /v1/threads/{thread_id}/stream"]
+    assert "Last-Event-ID" in named(stream, "header")
+    needed = {
+        name
+        for name, one in told.items()
+        if any(each["name"] == "OpenAI-Beta" and each["required"] for each in one["parameters"])
+    }
+    assert {"POST /v1/threads", "GET /v1/assistants"} <= needed
+    assert not needed & {"GET /v1/threads/{thread_id}/stream", "POST /v1/vector_stores", "GET /v1/files"}
 
 
 async def test_requests_are_what_the_models_take(document: Any) -> None:

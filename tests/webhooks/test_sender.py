@@ -22,6 +22,7 @@ from tests.clock import LoopClock
 from tests.webhooks.receiver import WAIT_S, Receiver
 
 SECRET = "whsec_" + base64.b64encode(b"x" * 32).decode()
+HIDDEN = "hooks.example.com has no address, or a private one, which EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow"
 BODY = b'{"type":"webhook.test"}'
 
 
@@ -45,15 +46,32 @@ class Names(AbstractResolver):
         pass
 
 
+class Nobody(AbstractResolver):
+    """No name stands for anything."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def close(self) -> None:
+        pass
+
+
 @pytest.mark.parametrize("found", [["127.0.0.1"], ["1.1.1.1", "10.0.0.1"], ["169.254.169.254"], ["::1"]])
 async def test_names_at_private_addresses_are_not_connected_to(found: list[str]) -> None:
     names = Names(found)
     async with Sender(allow_private=False, resolver=names) as send:
         outcome = await send.send("https://hooks.example.com/", SECRET, "evt_1", BODY)
-    assert outcome.error == (
-        "hooks.example.com is at a private address, which EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow"
-    )
+    assert outcome.error == HIDDEN
     assert (outcome.taken, outcome.status) == (False, None)
+
+
+async def test_which_names_there_are_in_our_network_is_not_told() -> None:
+    """A name that stands for nothing, and one that stands for a private address, fail alike."""
+    async with Sender(allow_private=False, resolver=Nobody()) as send:
+        outcome = await send.send("https://hooks.example.com/", SECRET, "evt_1", BODY)
+    assert outcome.error == HIDDEN
 
 
 async def test_a_name_is_asked_for_once_and_what_was_found_is_connected_to(receiver: Receiver) -> None:

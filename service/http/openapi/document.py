@@ -10,7 +10,8 @@ from typing import Any
 from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
-from service.http.busy import HEADER, VALUES
+from service.http import busy, idempotency
+from service.http.frame import WITHOUT_BETA
 from service.http.openapi import samples
 from service.http.openapi.operations import OPERATIONS, Model, Operation
 from service.wire.fields import DEFAULT_PAGE, MAX_METADATA_VALUE, MAX_PAGE
@@ -21,12 +22,21 @@ from service.wire.vector_stores import STATUSES
 Json = dict[str, Any]
 _REF = "#/components/schemas/"
 _PATTERN = re.compile(r"\{(\w+)(?::[^}]*)?\}")
+_TOKEN = "Of POST /v1/threads/{thread_id}/stream_tokens or POST /v1/files/{file_id}/links: good for that one thing"
 _BETAS = {"v2": "assistants=v2", "v1": "assistants=v1"}
 _DESCRIPTION = (
     "An event-sourced server for the Assistants API. The header OpenAI-Beta chooses its version, v2 or v1; schemas with"
     " V1 in their names are v1's. Every path under /v1 is also served under /openai for Azure's clients, with"
     " ?api-version= and the header api-key."
 )
+
+# Errors that say by their status what to do; all have one shape.
+_ERRORS = {
+    "401": "No key, or one that is not good (any more)",
+    "404": "There is no such object",
+    "409": "The first request with this Idempotency-Key is still being worked on: ask again",
+    "429": "More than the key may ask, or the server has open: ask again after Retry-After",
+}
 
 # metadata[key]=value, created_at[gte]=seconds.
 _FILTERS: list[Json] = [
@@ -69,6 +79,7 @@ def document(routes: Iterable[web.RouteDef]) -> Json:
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer"},
                 "azure": {"type": "apiKey", "in": "header", "name": "api-key"},
+                "token": {"type": "apiKey", "in": "query", "name": "token", "description": _TOKEN},
             },
         },
     }
@@ -79,10 +90,11 @@ def _operation(method: str, path: str, told: Operation, schemas: set[str], names
         "operationId": "_".join((method.lower(), *re.findall(r"\w+", path.removeprefix("/v1")))),
         "summary": told.summary,
         "tags": [path.split("/")[2] if path.startswith("/v1/") else "server"],
-        "parameters": [*_in_path(path), *_in_query(told), *_in_header(told)],
+        "parameters": [*_in_path(path), *_in_query(told), *_in_header(method, path, told)],
         "responses": {
             "200": {"description": "OK", "content": _answer(told, schemas)},
-            "default": {"description": "An error", "content": _json({"$ref": _REF + "Error"})},
+            **{status: _error(_ERRORS[status]) for status in _statuses(method, path, told)},
+            "default": _error("An error"),
         },
     }
     body = _body(told, names)
@@ -90,7 +102,20 @@ def _operation(method: str, path: str, told: Operation, schemas: set[str], names
         found["requestBody"] = body
     if told.open:
         found["security"] = []
+    if told.token:
+        found["security"] = [{"key": []}, {"azure": []}, {"token": []}]
     return found
+
+
+def _statuses(method: str, path: str, told: Operation) -> list[str]:
+    """Of _ERRORS, those that the operation can answer with."""
+    if told.open:
+        return []
+    return ["401", *(["404"] if "{" in path else []), *(["409"] if method == "POST" else []), "429"]
+
+
+def _error(description: str) -> Json:
+    return {"description": description, "content": _json({"$ref": _REF + "Error"})}
 
 
 def _answer(told: Operation, schemas: set[str]) -> Json:
@@ -148,19 +173,28 @@ def _in_query(told: Operation) -> list[Json]:
         found["page"] = {"type": "string"}
     if "include" in told.query:
         found["include[]"] = {"type": "array", "items": {"enum": [CONTENT]}}
-    found |= {name: {"type": "string"} for name in ("token", "last_event_id") if name in told.query}
+    if "last_event_id" in told.query:
+        found["last_event_id"] = {"type": "string"}
     narrowed = _FILTERS if "filters" in told.query else []
     return [*({"name": name, "in": "query", "schema": schema} for name, schema in found.items()), *narrowed]
 
 
-def _in_header(told: Operation) -> list[Json]:
-    if not told.versions:
-        return []
-    betas = [_BETAS[one] for one in told.versions]
-    found: list[Json] = [{"name": "OpenAI-Beta", "in": "header", "required": True, "schema": {"enum": betas}}]
+def _in_header(method: str, path: str, told: Operation) -> list[Json]:
+    found: Json = {}
+    if told.versions:
+        found["OpenAI-Beta"] = {"enum": [_BETAS[one] for one in told.versions]}
     if told.busy:
-        found.append({"name": HEADER, "in": "header", "schema": {"enum": list(VALUES)}})
-    return found
+        found[busy.HEADER] = {"enum": list(busy.VALUES)}
+    if method == "POST":
+        found[idempotency.HEADER] = {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_KEY}
+    if "last_event_id" in told.query:
+        found["Last-Event-ID"] = {"type": "string"}
+    # Where a token says the version, or SDKs send none.
+    optional = told.token or path.startswith(WITHOUT_BETA)
+    return [
+        {"name": name, "in": "header", "required": name == "OpenAI-Beta" and not optional, "schema": schema}
+        for name, schema in found.items()
+    ]
 
 
 def _names() -> dict[Model, str]:

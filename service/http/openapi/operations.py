@@ -14,7 +14,7 @@ from service.wire import access, files, messages, requests, webhooks
 from service.wire import vector_stores as stores
 
 Model = type[BaseModel]
-Query = Literal["page", "files", "run_id", "include", "filters", "token", "last_event_id", "status", "content"]
+Query = Literal["page", "files", "run_id", "include", "filters", "last_event_id", "status", "content"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Operation:
     """`body` is v2's and v1's model; `answer` a name of `samples`, of JSON unless `media` says otherwise.
 
     `versions`: those of the API that have it; without any it needs no OpenAI-Beta header. `busy`: it takes the header
-    Everthread-Busy.
+    Everthread-Busy. `token`: a token in the URL will do for a key.
     """
 
     summary: str
@@ -36,6 +36,7 @@ class Operation:
     raw: dict[str, Any] | None = None
     open: bool = False
     busy: bool = False
+    token: bool = False
 
 
 def _same(model: Model) -> tuple[Model, Model]:
@@ -127,7 +128,8 @@ OPERATIONS: dict[str, Operation] = {
     f"GET {_ONE_T}/stream": Operation(
         "Watch a thread's runs as server-sent events, with a key or a token",
         media="text/event-stream",
-        query=("token", "last_event_id"),
+        query=("last_event_id",),
+        token=True,
     ),
     f"POST {_M}": Operation("Add a message to a thread", "Message", (messages.Message, messages.MessageV1), busy=True),
     f"GET {_M}": Operation("List a thread's messages", "MessageList", query=("page", "run_id")),
@@ -156,7 +158,7 @@ OPERATIONS: dict[str, Operation] = {
     f"GET {_ONE_F}": Operation("Retrieve a file", "File", versions=()),
     f"DELETE {_ONE_F}": Operation("Delete a file, everywhere", "DeletedFile", versions=()),
     f"GET {_ONE_F}/content": Operation(
-        "A file's content, with a key or by a link", media="application/octet-stream", query=("token",), versions=()
+        "A file's content, with a key or by a link", media="application/octet-stream", token=True, versions=()
     ),
     f"POST {_ONE_F}/links": Operation(
         "Make a link to a file's content, good for a while", "FileLink", _same(access.FileLink), versions=()
