@@ -2,21 +2,23 @@
 WITH gone AS (
     DELETE FROM metadata_pairs WHERE stream_id = $1 AND NOT pair = ANY ($2::bytea[])
 )
-INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at)
-SELECT thread_id, pair, 'thread', project_id, created_at
+INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at, together)
+SELECT thread_id, pair, 'thread', project_id, created_at, $3::uuid[]
 FROM threads CROSS JOIN unnest($2::bytea[]) AS new (pair)
 WHERE thread_id = $1
-ON CONFLICT DO NOTHING;
+ON CONFLICT (stream_id, pair) DO UPDATE SET together = excluded.together
+WHERE metadata_pairs.together IS DISTINCT FROM excluded.together;
 
 -- name: replace_assistant
 WITH gone AS (
     DELETE FROM metadata_pairs WHERE stream_id = $1 AND NOT pair = ANY ($2::bytea[])
 )
-INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at)
-SELECT assistant_id, pair, 'assistant', project_id, created_at
+INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at, together)
+SELECT assistant_id, pair, 'assistant', project_id, created_at, $3::uuid[]
 FROM assistants CROSS JOIN unnest($2::bytea[]) AS new (pair)
 WHERE assistant_id = $1
-ON CONFLICT DO NOTHING;
+ON CONFLICT (stream_id, pair) DO UPDATE SET together = excluded.together
+WHERE metadata_pairs.together IS DISTINCT FROM excluded.together;
 
 -- name: delete
 DELETE FROM metadata_pairs WHERE stream_id = $1;
@@ -37,8 +39,7 @@ LIMIT 1;
 SELECT body FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
-  AND (SELECT count(*) FROM metadata_pairs AS other
-       WHERE other.stream_id = first.stream_id AND other.pair = ANY ($3::bytea[])) = cardinality($3)
+  AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
 ORDER BY first.created_at, first.stream_id
 LIMIT $8;
 
@@ -46,8 +47,7 @@ LIMIT $8;
 SELECT body FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
-  AND (SELECT count(*) FROM metadata_pairs AS other
-       WHERE other.stream_id = first.stream_id AND other.pair = ANY ($3::bytea[])) = cardinality($3)
+  AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
 ORDER BY first.created_at DESC, first.stream_id DESC
 LIMIT $8;
 
@@ -55,8 +55,7 @@ LIMIT $8;
 SELECT body FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
-  AND (SELECT count(*) FROM metadata_pairs AS other
-       WHERE other.stream_id = first.stream_id AND other.pair = ANY ($3::bytea[])) = cardinality($3)
+  AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
 ORDER BY first.created_at, first.stream_id
 LIMIT $8;
 
@@ -64,8 +63,7 @@ LIMIT $8;
 SELECT body FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
-  AND (SELECT count(*) FROM metadata_pairs AS other
-       WHERE other.stream_id = first.stream_id AND other.pair = ANY ($3::bytea[])) = cardinality($3)
+  AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
 ORDER BY first.created_at DESC, first.stream_id DESC
 LIMIT $8;
 
@@ -77,5 +75,4 @@ WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, th
 SELECT count(*) FROM metadata_pairs AS first
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
-  AND (SELECT count(*) FROM metadata_pairs AS other
-       WHERE other.stream_id = first.stream_id AND other.pair = ANY ($3::bytea[])) = cardinality($3);
+  AND (cardinality($3::uuid[]) = 1 OR first.together @> $3);

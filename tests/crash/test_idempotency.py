@@ -35,6 +35,7 @@ MOMENTS = {
         "BEFORE UPDATE ON idempotency_keys FOR EACH ROW WHEN (NEW.status IS NOT NULL)",
         True,
     ),
+    "before its key is let go": ("BEFORE UPDATE ON idempotency_keys FOR EACH ROW WHEN (NEW.process IS NULL)", True),
     "between its two appends": ("BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.type = 'upload.completed')", True),
 }
 _STAND = f"""
@@ -80,7 +81,7 @@ async def _events(pool: Pool) -> list[tuple[str, str]]:
     return [tuple(row) for row in await pool.fetch("SELECT stream_id, type FROM events ORDER BY stream_id, version")]
 
 
-@pytest.mark.parametrize("moment", [moment for moment in MOMENTS if "two" not in moment])
+@pytest.mark.parametrize("moment", [moment for moment in MOMENTS if "two" not in moment and "let go" not in moment])
 async def test_a_thread_is_made_once(start: Start, database_url: str, pool: Pool, moment: str) -> None:
     body = {"messages": [HI], "metadata": {"k": "v"}}
     async with start() as server:
@@ -139,7 +140,7 @@ async def test_a_file_is_made_once(start: Start, database_url: str, pool: Pool) 
             assert await response.read() == b"abc"
 
 
-@pytest.mark.parametrize("moment", ["in its append", "before its answer is kept"])
+@pytest.mark.parametrize("moment", ["in its append", "before its key is let go"])
 async def test_a_webhook_endpoint_is_made_once(start: Start, database_url: str, pool: Pool, moment: str) -> None:
     body = {"url": "https://example.com/"}
     async with start() as server:
