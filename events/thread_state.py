@@ -13,7 +13,7 @@ from events import thread_events as e
 from events.event import Recorded
 from events.run_table import TERMINAL, RunStatus, moved
 
-STATE_SCHEMA = 3
+STATE_SCHEMA = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class OpenToolStep:
 class RunState:
     """The active run. `calls` counts model calls begun, `usage` sums those ended; expires_at in seconds.
 
-    `tool_calls` counts calls of hosted tools begun.
+    `tool_calls` counts calls of hosted tools begun, `earlier_tool_calls` those that the thread's earlier runs began.
     """
 
     id: str
@@ -80,6 +80,7 @@ class RunState:
     step: OpenToolStep | None = None
     usage: e.Usage = field(default_factory=e.Usage)
     tool_calls: int = 0
+    earlier_tool_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ class WaitingRun:
 class ThreadState:
     """`user_messages` counts messages of role user that are there; `run` is the active run, which locks the thread.
 
-    `waiting` are the runs behind it, in the order in which they were created: none where no run is active.
+    `waiting` are the runs behind it, in the order in which they were created: none where no run is active. `tool_calls`
+    counts calls of hosted tools that runs of the thread began.
     """
 
     id: str
@@ -102,6 +104,7 @@ class ThreadState:
     user_messages: int = 0
     run: RunState | None = None
     waiting: tuple[WaitingRun, ...] = ()
+    tool_calls: int = 0
 
 
 def evolve(state: ThreadState, recorded: Recorded[e.ThreadEvent]) -> ThreadState:
@@ -118,19 +121,21 @@ def evolve(state: ThreadState, recorded: Recorded[e.ThreadEvent]) -> ThreadState
         case e.MessageDeleted(role=role):
             return replace(state, user_messages=max(0, state.user_messages - (role == "user")))
         case e.RunCreated(lifetime=None) as created:
-            return replace(state, run=_created(created))
+            return replace(state, run=replace(_created(created), earlier_tool_calls=state.tool_calls))
         case e.RunCreated(lifetime=int(lifetime)) as created:
             return replace(state, waiting=(*state.waiting, WaitingRun(_created(created), lifetime)))
         case e.RunAdmitted(run_id=run_id, expires_at=expires_at):
             first, *rest = state.waiting
             assert (first.run.id, state.run) == (run_id, None), f"{run_id} was admitted out of turn"
-            return replace(state, run=replace(first.run, expires_at=expires_at), waiting=tuple(rest))
+            run = replace(first.run, expires_at=expires_at, earlier_tool_calls=state.tool_calls)
+            return replace(state, run=run, waiting=tuple(rest))
         case _ if any(one.run.id == recorded.event.run_id for one in state.waiting):
             return replace(state, waiting=_evolve_waiting(state.waiting, recorded))
         case _:
             assert state.run is not None, f"{recorded.event.type} without an active run"
             run = evolve_run(state.run, recorded)
-            return replace(state, run=None if run.status in TERMINAL else run)
+            begun = run.earlier_tool_calls + run.tool_calls
+            return replace(state, run=None if run.status in TERMINAL else run, tool_calls=begun)
 
 
 def _evolve_waiting(waiting: tuple[WaitingRun, ...], recorded: Recorded[e.ThreadEvent]) -> tuple[WaitingRun, ...]:

@@ -245,7 +245,8 @@ class Executor:
         assert state.step is not None
         working = await self._hosted.begin(run, state.step.step_id, call)
         window = self._model.info(run.model).context_window
-        performing = self._hosted.perform(run, working, state.tool_calls - 1, window, self._tell)
+        number = state.earlier_tool_calls + state.tool_calls - 1
+        performing = self._hosted.perform(run, working, number, window, self._tell)
         try:
             ended = await self._claimed.work(performing, state.expires_at)
         except ToolUnusable as error:

@@ -69,8 +69,8 @@ class HostedCall:
     """One call, one attempt at it.
 
     `arguments` is the JSON object that the model wrote, not checked against the schema (for code_interpreter always
-    {"code": str}, the same text as the step's `input`). `number` counts the run's hosted calls from 0, and is the same
-    in every attempt. `room` is how many characters of the result's text the model will be shown.
+    {"code": str}, the same text as the step's `input`). `number` counts the thread's hosted calls from 0, and is the
+    same in every attempt. `room` is how many characters of the result's text the model will be shown.
     """
 
     id: str

@@ -40,7 +40,8 @@ MAX_INJECTED, MAX_INJECTED_SMALL = 64_000, 16_000
 MIN_PASSAGE = 200
 # Characters of a file's name in a marker.
 MAX_NAME = 200
-# The first number of a run's first search; the original's is 4 in a thread of one message.
+# The number of a thread's first call; the original's is 4 in a thread of one message. Later calls have others, for the
+# model still sees earlier runs' passages, and what it cites of them is not what was found now.
 FIRST_NUMBER = 4
 
 CITE = (

@@ -104,6 +104,28 @@ async def test_a_file_in_both_stores_takes_no_others_place(client: Client, model
     assert [one["file_id"] for one in found] == both
 
 
+async def test_markers_are_never_given_out_twice_in_a_thread(client: Client, model: ScriptedServer) -> None:
+    """The model still sees what an earlier run found, and may cite it beside a file of the same name."""
+    store = await filed(client, "report.txt", TIDES)
+    other = await file_named(client, "report.txt", BOATS)
+    await client.post(f"/vector_stores/{store['id']}/files", {"file_id": other})
+    await settled(client, store["id"])
+    assistant = await assistant_with(client, **searching(store["id"], max_num_results=1))
+    thread = await thread_with(client, "When is high tide?")
+    found = {"high tide": store["file"], "boat to the island": other}
+    for query, answer in zip(
+        found, ("At six【4:0†report.txt】.", "At nine【5:0†report.txt】【4:0†report.txt】."), strict=True
+    ):
+        model.script(calls(("file_search", f'{{"queries": ["{query}"]}}')), says(answer))
+        body = {"assistant_id": assistant["id"], "additional_messages": [{"role": "user", "content": query}]}
+        run = await client.settled(await client.post(f"/threads/{thread['id']}/runs", body))
+        [result] = (await searched(client, run))["file_search"]["results"]
+        assert result["file_id"] == found[query]
+    [message] = (await client.get(f"/threads/{thread['id']}/messages", run_id=run["id"]))["data"]
+    cited = [one["file_citation"]["file_id"] for one in message["content"][0]["text"]["annotations"]]
+    assert cited == [other, store["file"]]
+
+
 async def test_the_tools_settings_hold(client: Client, model: ScriptedServer, vectors: FakeVectors) -> None:
     store = await filed(client, "tides.txt", TIDES * 3)
     options = {"ranker": "default_2024_08_21", "score_threshold": 0.9}
