@@ -137,9 +137,12 @@ setup_sdks() {
     for version in 4.36.0 7.57.0; do setup_npm_sdk "$version"; done
 }
 
-# setup_sandbox: what code_interpreter and the parsers of documents run in: bubblewrap, and a Python that any user can
-# read. Where either cannot be had the server runs without, and says so; what failed is tried again when the lock changes.
-setup_sandbox() {
+# What code_interpreter and the parsers of documents run in is bubblewrap, and a Python that any user can read. Where either
+# cannot be had the server runs without, and says so.
+
+# look_at_sandbox: brings in bubblewrap, and says where the Python belongs ($folder, empty where making it has failed) and
+# what is known of it ($known) of what there should be ($state).
+look_at_sandbox() {
     stamp=$ROOT/.venv/.stamp-sandbox
     state=$(state_of "$ROOT/service/tools/sandbox/packages.lock")
     folder=$(sed -n 2p "$stamp" 2>/dev/null || true)
@@ -149,11 +152,30 @@ setup_sandbox() {
     fi
     command -v bwrap >/dev/null 2>&1 ||
         say "code_interpreter is off: bubblewrap is missing (on Debian and Ubuntu: sudo apt-get install bubblewrap)"
+}
+
+# setup_sandbox: waits until the Python is made; what failed is tried again when the lock changes.
+setup_sandbox() {
+    look_at_sandbox
     if [ "$known" != "$state" ] || { [ -n "$folder" ] && [ ! -e "$folder/complete" ]; }; then
         prepare_uv
         say "Making the Python of the sandbox (once a version; half a minute, 800 MB) …"
         folder=$(cd / && UV=$UV "$ROOT/.venv/bin/python" -m service.tools.sandbox.install) || folder=
         printf '%s\n%s\n' "$state" "$folder" >"$stamp"
+    fi
+}
+
+# let_server_setup_sandbox: the server makes the Python, once it serves.
+let_server_setup_sandbox() {
+    look_at_sandbox
+    if [ "$known" != "$state" ]; then
+        folder=$(cd / && "$ROOT/.venv/bin/python" -m service.tools.sandbox.install --where)
+        printf '%s\n%s\n' "$state" "$folder" >"$stamp"
+    fi
+    if [ -n "$folder" ] && [ ! -e "$folder/complete" ]; then
+        prepare_uv
+        EVERTHREAD_SANDBOX_INSTALL=${EVERTHREAD_SANDBOX_INSTALL:-true}
+        export UV EVERTHREAD_SANDBOX_INSTALL
     fi
 }
 

@@ -46,6 +46,7 @@ from service.tools.file_search import FileSearch
 from service.tools.registry import Tools
 from service.tools.sandbox.confinement import Confinement
 from service.tools.sandbox.local import LocalSandboxes
+from service.tools.sandbox.making import Making
 from service.tools.sandbox.sessions import Sessions, Warm
 from service.vectors.base import Indexer, Vectors
 from service.vectors.choose import open_vectors
@@ -95,7 +96,8 @@ async def serve(
         feed.listen_to_stores(metrics)
         keys, limits = Keys(pool, api_key), Limits(pool)
         feed.listen(limits)
-        writer, confinement = Writer(pool, feed), Confinement(settings.sandbox_dir)
+        making = Making(settings.sandbox_dir) if settings.sandbox_install else None
+        writer, confinement = Writer(pool, feed), Confinement(settings.sandbox_dir, making)
         on, disk = settings.code_interpreter == "on", settings.code_limits.disk
         code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=on, handed_on=disk)
         feed.listen(ThreadsGone(code))
@@ -109,6 +111,7 @@ async def serve(
         serving, tools = asyncio.Event(), Tools([code, FileSearch(found.searcher, OurStores(writer))])
         outside = (model, blobs, keys, found.indexer, tools)
         async with (
+            _made(making, serving),
             _sandboxes(settings, code, confinement, serving),
             _supervised(settings, writer, *outside, direct_url, couriers) as (supervisor, once),
         ):
@@ -227,6 +230,23 @@ async def _supervised(
                     task.cancel()
     finally:
         await peers.leave()
+
+
+@asynccontextmanager
+async def _made(making: Making | None, serving: asyncio.Event) -> AsyncIterator[None]:
+    """The sandbox's Python is made once we serve, where it is missing."""
+
+    async def made() -> None:
+        await serving.wait()
+        if making is not None:
+            await making.run()
+
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(made())
+        try:
+            yield
+        finally:
+            working.cancel()
 
 
 @asynccontextmanager

@@ -37,6 +37,11 @@ _EXAMPLE = (
     "print(c.beta.threads.messages.list(r.thread_id).data[0].content[0].text.value)"
 )
 
+_MAKING = (
+    "  Code      code_interpreter is being set up in the background, once a version (half a minute or more,\n"
+    "            800 MB); runs that need it wait"
+)
+
 
 @app.callback()
 def everthread() -> None:
@@ -105,6 +110,7 @@ def _print_ready(console: Console, server: Ready) -> None:
         f"  Base URL  {escape(server.base_url)}",
         f"  API key   {escape(server.api_key)}",
         f"  Model     {escape(server.model)}",
+        *([_MAKING] if server.making_sandbox else []),
         "",
         "Try it from another shell, where the openai package is installed:",
         "",

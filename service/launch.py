@@ -19,15 +19,17 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.errors import StartupError
 from service.progress import StartProgress
 from service.settings import Settings
+from service.tools.sandbox.environment import place
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a client needs to know. `base_url` ends in /v1."""
+    """What a client needs to know. `base_url` ends in /v1; `making_sandbox` where code_interpreter comes later."""
 
     base_url: str
     api_key: str
     model: str
+    making_sandbox: bool
 
 
 async def launch(settings: Settings, progress: StartProgress, ready: Callable[[Ready], None]) -> None:
@@ -64,7 +66,7 @@ async def _run(
         base_url = base_url if base_url.endswith("/v1") else base_url + "/v1"
         held.announce(f"the server at {base_url}")
         served = f"{MODEL_NAME} (embedded; serves every name)" if model else f"as at {settings.model_base_url}"
-        ready(Ready(base_url, api_key, served))
+        ready(Ready(base_url, api_key, served, _makes_sandbox(settings)))
 
     async with asyncio.TaskGroup() as group:
         watchers = [group.create_task(_watch(postgres))] if postgres is not None else []
@@ -80,6 +82,11 @@ async def _run(
         )
         for watcher in watchers:
             watcher.cancel()
+
+
+def _makes_sandbox(settings: Settings) -> bool:
+    wanted = settings.sandbox_install and settings.code_interpreter == "on"
+    return wanted and not place(settings.sandbox_dir).complete.exists()
 
 
 def _import_serve() -> Callable[..., Awaitable[None]]:

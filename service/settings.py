@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     blobs: str | None = Field(None, description="s3://, gs:// or az:// URL for files; default: in the data directory")
     models: Path | None = Field(None, description="TOML file that maps model names to upstreams")
     sandbox_dir: Path | None = Field(None, description="Where the sandbox's Python is kept; default: a cache folder")
+    sandbox_install: bool = Field(False, description="Whether it is made at start, in the background, where missing")
     max_runs: int = Field(64, ge=1, le=10_000, description="Runs at once in this process")
     run_expires_s: int = Field(600, ge=1, le=86_400, description="Seconds after which a run expires")
     busy: Literal["reject", "queue"] = Field("reject", description="What a thread with an active run does with more")

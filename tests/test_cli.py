@@ -55,6 +55,16 @@ def test_first_and_second_start(tmp_path: Path, number: int) -> None:
     assert "shut down" in (data / "postgres" / "postgres.log").read_text()
 
 
+def test_what_is_set_up_in_the_background_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EVERTHREAD_SANDBOX_DIR", str(tmp_path / "file" / "none"))
+    for wanted in ("true", "false"):
+        monkeypatch.setenv("EVERTHREAD_SANDBOX_INSTALL", wanted)
+        with Started([*NO_MODEL, "--data-dir", str(tmp_path)]) as server:
+            server.ready()
+            assert ("code_interpreter is being set up in the background" in server.output) == (wanted == "true")
+
+
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

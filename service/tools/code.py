@@ -43,6 +43,7 @@ from service.tools.sandbox.base import (
     SandboxUnavailable,
     Text,
 )
+from service.tools.sandbox.making import BEING_MADE
 from service.tools.sandbox.sessions import Held, NoPlace, Sessions, Warm
 
 log = structlog.get_logger()
@@ -103,6 +104,9 @@ class Confinement(Protocol):
     def tried(self) -> bool: ...
 
     @property
+    def making(self) -> bool: ...
+
+    @property
     def why_not(self) -> str | None: ...
 
 
@@ -146,6 +150,8 @@ class CodeInterpreter:
             return f"off: {TURNED_OFF}"
         if self._confinement.why_not is not None:
             return f"off: {self._confinement.why_not}"
+        if self._confinement.making:
+            return f"starting: {BEING_MADE}"
         return None if self._confinement.tried else "starting"
 
     def counts(self) -> Counts:

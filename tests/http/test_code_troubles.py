@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.tools.code_text import ANEW
 from service.tools.sandbox.jail import Jail
+from service.tools.sandbox.making import BEING_MADE
 from tests.client import Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with
@@ -83,3 +88,35 @@ async def test_code_that_fails_in_silence_is_not_told_as_a_success(server: Clien
     heard = [told(request) for request in list(model.requests)[1:]]
     assert "without error" not in heard[0]
     assert heard[1] == "[The code ran without error and printed nothing.]"
+
+
+async def test_while_the_sandboxs_python_is_made_a_run_waits_for_it(
+    start_server: StartServer, model: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = tmp_path / "begun", tmp_path / "go_on"
+    os.mkfifo(go_on)
+    making = "import sys; open(sys.argv[1], 'w').close(); open(sys.argv[2]).read(); sys.exit('everthread: no network')"
+    monkeypatch.setattr("service.tools.sandbox.making.COMMAND", [sys.executable, "-c", making, str(begun), str(go_on)])
+    async with start_server(code_interpreter="on", sandbox_dir=tmp_path / "none", sandbox_install=True) as server:
+        health = server.base_url.removesuffix("/v1") + "/healthz"
+        while not begun.exists():
+            await asyncio.sleep(0.01)
+        said = await (await server.session.get(health)).json()
+        assert (said["status"], said["code_interpreter"]) == ("ok", f"starting: {BEING_MADE}")
+        assistant = await assistant_with(server, tools=CODE)
+        threads = [await thread_with(server, "Go"), await thread_with(server, "Go")]
+        model.script(runs("1"), runs("1"))
+        waiting = [
+            await server.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}) for thread in threads
+        ]
+        for run in waiting:
+            while not await code_steps(server, run):
+                await asyncio.sleep(0.01)
+        await server.post(f"/threads/{threads[0]['id']}/runs/{waiting[0]['id']}/cancel", {})
+        assert (await server.settled(waiting[0]))["status"] == "cancelled"
+        go_on.write_text("")
+        failed = await server.settled(waiting[1])
+        assert failed["status"] == "failed"
+        assert failed["last_error"]["message"] == (
+            "Tools of type 'code_interpreter' are off on this server: no network."
+        )

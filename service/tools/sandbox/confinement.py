@@ -15,13 +15,17 @@ import structlog
 
 from service.tools.sandbox.base import MIB, Limits, SandboxUnavailable
 from service.tools.sandbox.confined import Confined
+from service.tools.sandbox.environment import place
 from service.tools.sandbox.jail import PYTHON, Jail, find_jail
+from service.tools.sandbox.making import BEING_MADE, Making
 
 log = structlog.get_logger()
 
 # A trial that failed is not made again before this many seconds: nobody is kept waiting by a machine that forbids it.
 AGAIN_S = 30.0
 _TRIAL_S = 30.0
+# What waits for the sandbox's Python to be made is told after so many seconds that there is none yet.
+MADE_WITHIN_S = 300.0
 _LIMITS = Limits(memory=256 * MIB, processes=8, disk=16 * MIB, inodes=128)
 _COMMAND = (PYTHON, "-s", "-P", "-c", "print(open('/proc/self/status').read())")
 CONFINED = {
@@ -31,17 +35,32 @@ CONFINED = {
 
 
 class Confinement:
-    """The jail of this machine, tried. `folder` is where the sandbox's Python is looked for."""
+    """The jail of this machine, tried. `folder` is where the sandbox's Python is looked for; while it is being made
+    (`making`) there is no jail yet."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, making: Making | None = None) -> None:
         self._folder = folder
+        self._making = making
         self._turn = asyncio.Lock()
         self._jail: Jail | None = None
         self._why: str | None = None
         self._tried = float("-inf")
 
+    @property
+    def making(self) -> bool:
+        """Whether the sandbox's Python is being made."""
+        return self._making is not None and self._making.under_way
+
+    async def awaited(self) -> Jail:
+        """As `confined`, once the sandbox's Python is made; it waits for that no longer than MADE_WITHIN_S."""
+        if self._making is not None:
+            await self._making.over(MADE_WITHIN_S)
+        return await self.confined()
+
     async def confined(self) -> Jail:
         """A jail that was seen to hold. Raises SandboxUnavailable with why there is none."""
+        if self.making:
+            raise SandboxUnavailable(BEING_MADE)
         async with self._turn:
             if self._jail is None and time.monotonic() - self._tried > AGAIN_S:
                 await self._try()
@@ -66,13 +85,18 @@ class Confinement:
         """Why there is no sandbox here; None while there is one or nobody has tried."""
         return self._why
 
+    def _not_made(self) -> str | None:
+        """Why the sandbox's Python could not be made, where it is missing for that."""
+        failed = self._making.failed if self._making is not None else None
+        return failed if failed is not None and not place(self._folder).complete.exists() else None
+
     async def _try(self) -> None:
         try:
             jail = await asyncio.to_thread(find_jail, self._folder)
             await asyncio.to_thread(jail.cgroups.sweep)
             await _trial(jail)
         except SandboxUnavailable as error:
-            self._why = str(error)
+            self._why = self._not_made() or str(error)
             log.warning("there is no sandbox here", why=self._why)
         except OSError as error:
             self._why = f"the sandbox cannot be started: {error.strerror or error}"

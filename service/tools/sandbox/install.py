@@ -14,7 +14,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from service.tools.sandbox.environment import INSTALL, Environment, NoEnvironment, lock_text, place
@@ -31,6 +33,8 @@ TRIED = (
 )
 _PIP_TIMEOUT_S = 1800.0
 _TRY_TIMEOUT_S = 300.0
+# Far longer than an install may take.
+_STALE_S = 24 * 3600.0
 
 
 def install(folder: Path | None = None, uv: str | None = None) -> Environment:
@@ -42,6 +46,7 @@ def install(folder: Path | None = None, uv: str | None = None) -> Environment:
         raise NoEnvironment("the sandbox needs Linux")
     try:
         made.folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _sweep(made.folder.parent)
         new = Environment(Path(tempfile.mkdtemp(prefix=f".{made.folder.name}.", dir=made.folder.parent)))
     except OSError as error:
         raise NoEnvironment(f"cannot write to {made.folder.parent}: {error.strerror}") from None
@@ -59,6 +64,14 @@ def install(folder: Path | None = None, uv: str | None = None) -> Environment:
     finally:
         shutil.rmtree(new.folder, ignore_errors=True)
     return made
+
+
+def _sweep(parent: Path) -> None:
+    """Removes what installs that were killed have left."""
+    for left in parent.glob(".sandbox-*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _copy_python(new: Environment) -> None:
@@ -138,12 +151,17 @@ def _put_in_place(new: Path, made: Environment) -> None:
 
 
 def main() -> None:
-    """For scripts/setup.sh: prints the folder; a failure is one line and exit code 1. UV names the uv to use."""
-    folder = os.environ.get("EVERTHREAD_SANDBOX_DIR")
+    """For scripts/setup.sh and the server: prints the folder; a failure is exit code 1, with its reason in one line.
+
+    UV names the uv to use. With --where it only says which folder it would be.
+    """
+    named = os.environ.get("EVERTHREAD_SANDBOX_DIR")
+    folder = Path(named) if named else None
     try:
-        environment = install(Path(folder) if folder else None, os.environ.get("UV") or None)
+        made_here = sys.argv[1:] != ["--where"]
+        environment = install(folder, os.environ.get("UV") or None) if made_here else place(folder)
     except NoEnvironment as error:
-        sys.stderr.write(f"everthread: {error}. Without it code_interpreter is off; again with {INSTALL}\n")
+        sys.stderr.write(f"everthread: {error}\nWithout it code_interpreter is off. Again with {INSTALL}\n")
         sys.exit(1)
     sys.stdout.write(f"{environment.folder}\n")
 

@@ -25,8 +25,9 @@ class LocalSandboxes:
         self._limits = limits
 
     async def open(self) -> Session:
-        """A new session, ready and frozen. Raises SandboxUnavailable."""
-        jail = await self._confinement.confined()
+        """A new session, ready and frozen; where the sandbox's Python is being made, once that is done. Raises
+        SandboxUnavailable."""
+        jail = await self._confinement.awaited()
         try:
             process = jail.start([PYTHON, "-s", "-P", f"{CODE}/{_INSIDE[0]}"], _inside(), self._limits)
         except OSError as error:
