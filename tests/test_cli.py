@@ -55,12 +55,10 @@ def test_first_and_second_start(tmp_path: Path, number: int) -> None:
     assert "shut down" in (data / "postgres" / "postgres.log").read_text()
 
 
-def test_what_is_set_up_in_the_background_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("EVERTHREAD_SANDBOX_DIR", str(tmp_path / "file" / "none"))
+def test_what_is_set_up_in_the_background_is_said(tmp_path: Path) -> None:
     for wanted in ("true", "false"):
-        monkeypatch.setenv("EVERTHREAD_SANDBOX_INSTALL", wanted)
-        with Started([*NO_MODEL, "--data-dir", str(tmp_path)]) as server:
+        env = {"EVERTHREAD_SANDBOX_DIR": str(tmp_path / "none"), "EVERTHREAD_SANDBOX_INSTALL": wanted}
+        with Started([*NO_MODEL, "--data-dir", str(tmp_path)], env) as server:
             server.ready()
             assert ("code_interpreter is being set up in the background" in server.output) == (wanted == "true")
 

@@ -13,6 +13,7 @@ import pytest
 from service.tools.sandbox import install
 from service.tools.sandbox.base import Limits, SandboxUnavailable
 from service.tools.sandbox.confinement import MADE_WITHIN_S, Confinement
+from service.tools.sandbox.environment import NoEnvironment
 from service.tools.sandbox.jail import Jail
 from service.tools.sandbox.local import LocalSandboxes
 from service.tools.sandbox.making import BEING_MADE, Making
@@ -105,6 +106,6 @@ def test_what_killed_installs_left_is_removed_when_it_is_old(tmp_path: Path, mon
         raise OSError("no disk")
 
     monkeypatch.setattr(install, "_copy_python", broken)
-    with pytest.raises(install.NoEnvironment):
+    with pytest.raises(NoEnvironment):
         install.install(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [new.name]

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 AGAIN_S = 30.0
 _TRIAL_S = 30.0
 # What waits for the sandbox's Python to be made is told after so many seconds that there is none yet.
-MADE_WITHIN_S = 300.0
+MADE_WITHIN_S = 540.0
 _LIMITS = Limits(memory=256 * MIB, processes=8, disk=16 * MIB, inodes=128)
 _COMMAND = (PYTHON, "-s", "-P", "-c", "print(open('/proc/self/status').read())")
 CONFINED = {
