@@ -46,6 +46,13 @@ class WebhookEndpointModified(Event):
     changes: JsonObject
 
 
+class WebhookSecretRotated(Event):
+    """It has a new secret, and its messages are signed with the old one too for `previous_expires_in` seconds."""
+
+    type: Literal["webhook_endpoint.secret_rotated"] = "webhook_endpoint.secret_rotated"
+    previous_expires_in: int
+
+
 class WebhookEndpointDisabled(Event):
     """The server gave it up; `reason` is for people."""
 
@@ -57,7 +64,13 @@ class WebhookEndpointDeleted(Event):
     type: Literal["webhook_endpoint.deleted"] = "webhook_endpoint.deleted"
 
 
-WebhookEvent = WebhookEndpointCreated | WebhookEndpointModified | WebhookEndpointDisabled | WebhookEndpointDeleted
+WebhookEvent = (
+    WebhookEndpointCreated
+    | WebhookEndpointModified
+    | WebhookSecretRotated
+    | WebhookEndpointDisabled
+    | WebhookEndpointDeleted
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,11 @@ class ModifyEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class RotateSecret:
+    previous_expires_in: int
+
+
+@dataclass(frozen=True, slots=True)
 class DisableEndpoint:
     """Nothing happens where it is disabled or gone."""
 
@@ -120,12 +138,12 @@ class DeleteEndpoint:
     pass
 
 
-WebhookCommand = CreateEndpoint | ModifyEndpoint | DisableEndpoint | DeleteEndpoint
+WebhookCommand = CreateEndpoint | ModifyEndpoint | RotateSecret | DisableEndpoint | DeleteEndpoint
 
 
 def decide(state: WebhookState, command: WebhookCommand) -> list[WebhookEvent]:
     """Raises NotFound where there is no such endpoint, Rejected where it would be made twice."""
-    if isinstance(command, ModifyEndpoint | DeleteEndpoint) and not state.exists:
+    if isinstance(command, ModifyEndpoint | RotateSecret | DeleteEndpoint) and not state.exists:
         raise NotFound("webhook_endpoint", state.id)
     match command:
         case CreateEndpoint(url=url, description=description, events=events):
@@ -134,6 +152,8 @@ def decide(state: WebhookState, command: WebhookCommand) -> list[WebhookEvent]:
             return [WebhookEndpointCreated(url=url, description=description, events=list(events))]
         case ModifyEndpoint(changes=changes):
             return [WebhookEndpointModified(changes=changes)] if changes else []
+        case RotateSecret(previous_expires_in=seconds):
+            return [WebhookSecretRotated(previous_expires_in=seconds)]
         case DisableEndpoint(reason=reason):
             on = state.exists and state.status == "enabled"
             return [WebhookEndpointDisabled(reason=reason)] if on else []
@@ -149,6 +169,8 @@ def evolve(state: WebhookState, recorded: Recorded[WebhookEvent]) -> WebhookStat
             return replace(state, exists=True)
         case WebhookEndpointModified(changes=changes):
             return replace(state, status=changes.get("status", state.status))
+        case WebhookSecretRotated():
+            return state
         case WebhookEndpointDisabled():
             return replace(state, status="disabled")
         case WebhookEndpointDeleted():

@@ -25,6 +25,7 @@ from events.webhook_endpoint import (
     WebhookEndpointDisabled,
     WebhookEndpointModified,
     WebhookEvent,
+    WebhookSecretRotated,
     endpoint_patch,
     opened_endpoint,
 )
@@ -49,6 +50,8 @@ async def project(db: Connection, batch: Sequence[Recorded[WebhookEvent]]) -> No
                 body = changed(await db.fetchval(_SQL["lock"], id), endpoint_patch(event))
                 made = WebhookEndpoint(**merged(body))
                 await db.execute(_SQL["replace"], id, made.status == "enabled", _types(made.events), body)
+            case WebhookSecretRotated():
+                pass  # no view holds a secret
             case WebhookEndpointDeleted():
                 await db.execute(_SQL["delete"], id)
             case _:
@@ -103,9 +106,27 @@ async def forget_failures(db: Connection, endpoint_id: str) -> None:
     await db.execute(_SQL["forget_failures"], endpoint_id)
 
 
-async def secret_of(db: Connection, endpoint_id: str) -> str | None:
-    found: str | None = await db.fetchval(_SQL["secret"], endpoint_id)
-    return found
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What an endpoint's messages are signed with: `previous` too, where it was replaced lately, until then."""
+
+    secret: str = field(repr=False)
+    previous: str | None = field(default=None, repr=False)
+    previous_until: datetime | None = None
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (self.secret,) if self.previous is None else (self.secret, self.previous)
+
+
+async def secrets_of(db: Connection, endpoint_id: str) -> Secrets | None:
+    row = await db.fetchrow(_SQL["secrets"], endpoint_id)
+    return None if row is None else Secrets(**row)
+
+
+async def rotate(db: Connection, endpoint_id: str, secret: str, seconds: int) -> None:
+    """A new secret; the one before stays good for so many seconds, and none before that."""
+    await db.execute(_SQL["rotate"], endpoint_id, secret, seconds)
 
 
 # The couriers' work.
@@ -127,7 +148,7 @@ class AtWork:
     project_id: str
     endpoint: WebhookEndpoint
     ready: bool
-    secret: str = field(repr=False)
+    secrets: Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +188,8 @@ async def at_work(db: Connection, endpoint_id: str, process: int) -> AtWork | No
     row = await db.fetchrow(_SQL["at_work"], endpoint_id, process)
     if row is None:
         return None
-    return AtWork(row["project_id"], WebhookEndpoint(**merged(row["body"])), row["ready"], row["secret"])
+    secrets = Secrets(row["secret"], row["previous"], row["previous_until"])
+    return AtWork(row["project_id"], WebhookEndpoint(**merged(row["body"])), row["ready"], secrets)
 
 
 async def due(db: Connection, endpoint_id: str, besides: Collection[str], limit: int) -> list[Delivery]:
@@ -202,7 +224,9 @@ async def behind(db: Connection, limit: int) -> list[str]:
 
 
 async def drop_dead(db: Connection, limit: int) -> None:
-    """Lets go of what is to be told to endpoints that are disabled or gone, and of what was kept of the latter."""
+    """Lets go of what is to be told to endpoints that are disabled or gone, of what was kept of the latter, and of
+    secrets whose time is over."""
+    await db.execute(_SQL["forget_secrets"])
     await db.execute(_SQL["drop_deliveries"], limit)
     await db.execute(_SQL["drop_work"])
 

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from projections.webhooks import Standing
     from service.webhooks.endpoints import Endpoints
 
-webhooks = typer.Typer(no_args_is_help=True, help="Webhook endpoints: create, list, test, enable, delete.")
+webhooks = typer.Typer(no_args_is_help=True, help="Webhook endpoints: create, list, test, enable, rotate, delete.")
 
 MAX_URL = 2048
+MAX_PREVIOUS = 7 * 24 * 3600
 _Project = Annotated[str, typer.Option("--project", help="Id or name of the project")]
 _Id = Annotated[str, typer.Argument(help="The endpoint's id (we_…)")]
 
@@ -88,6 +89,26 @@ def enable(endpoint_id: _Id, project: _Project = "default", data_dir: DataDirOpt
         async with _opened(data_dir, project) as (endpoints, origin):
             await endpoints.modify(origin, endpoint_id, {"status": "enabled"})
         say(f"Enabled {endpoint_id}.")
+
+    run(work())
+
+
+@webhooks.command("rotate")
+def rotate(
+    endpoint_id: _Id,
+    keep: Annotated[int, typer.Option(min=0, max=MAX_PREVIOUS, help="Seconds for which the old secret stays good")] = (
+        24 * 3600
+    ),
+    project: _Project = "default",
+    data_dir: DataDirOption = None,
+) -> None:
+    """Give an endpoint a new secret, which is printed once, alone on standard output."""
+
+    async def work() -> None:
+        async with _opened(data_dir, project) as (endpoints, origin):
+            found = await endpoints.rotate(origin, endpoint_id, keep)
+            say(f"Webhook endpoint {endpoint_id}: the old secret is good for {keep} s more.")
+            typer.echo(found.secret)
 
     run(work())
 

@@ -75,6 +75,13 @@ async def test_webhooks(database_url: str) -> None:
     assert (code, out) == (1, "")
     assert told.startswith(f"everthread: {endpoint_id} cannot be reached: ")
     assert everthread("webhooks", "enable", endpoint_id, **env)[2] == f"Enabled {endpoint_id}."
+    code, secret, told = everthread("webhooks", "rotate", endpoint_id, "--keep", "60", **env)
+    assert (code, secret[:6], told) == (
+        0,
+        "whsec_",
+        f"Webhook endpoint {endpoint_id}: the old secret is good for 60 s more.",
+    )
+    assert secret != made[1]
     listed = everthread("webhooks", "list", **env)[1].splitlines()[-1]
     for part in (endpoint_id, url, "thread.run.failed", "enabled"):
         assert part in listed

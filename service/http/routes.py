@@ -109,6 +109,7 @@ ROUTES = (
     web.get(_WEBHOOK, webhooks.get),
     web.post(_WEBHOOK, webhooks.modify),
     web.delete(_WEBHOOK, webhooks.delete),
+    web.post(_WEBHOOK + "/rotate_secret", webhooks.rotate_secret),
     web.post(_WEBHOOK + "/test", webhooks.send_test),
 )
 

@@ -28,6 +28,12 @@ async def modify(request: web.Request) -> web.Response:
     return answer(_shown(await deps(request).webhooks.modify(origin(request), _id(request), changes)))
 
 
+async def rotate_secret(request: web.Request) -> web.Response:
+    seconds = webhooks.rotation_seconds(await json_body(request))
+    found = await deps(request).webhooks.rotate(origin(request), _id(request), seconds)
+    return answer(webhooks.new_secret(_id(request), found.secret, found.previous_until), cache_control=NO_STORE)
+
+
 async def delete(request: web.Request) -> web.Response:
     await deps(request).webhooks.delete(origin(request), _id(request))
     return answer(webhooks.deleted(_id(request)))

@@ -224,7 +224,7 @@ class Courier:
             log.exception("a webhook's message could not be made", thread_id=one.stream_id, version=one.version)
             await self._failed(one, Outcome(None, f"could not be told: {type(error).__name__}", 0.0), "")
             return
-        outcome = await self._all.sender.send(work.endpoint.url, work.secret, id, body)
+        outcome = await self._all.sender.send(work.endpoint.url, work.secrets.all, id, body)
         if not outcome.taken:
             await self._failed(one, outcome, id)
             return

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from events.errors import NotFound, Rejected
 from events.event import JsonObject, Origin, now
 from events.ids import new_hex_id, new_id
-from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, ModifyEndpoint
+from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, ModifyEndpoint, RotateSecret
 from projections import webhooks
-from projections.webhooks import Standing
+from projections.webhooks import Secrets, Standing
 from service.database import Connection
 from service.kinds import WEBHOOK_ENDPOINT
 from service.webhooks import message
@@ -80,6 +80,23 @@ class Endpoints:
         await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, ModifyEndpoint(changes), afresh)
         return await self.get(origin, endpoint_id)
 
+    async def rotate(self, origin: Origin, endpoint_id: str, previous_expires_in: int) -> Secrets:
+        """A new secret; the old one stays good for so many seconds. Raises NotFound.
+
+        A repeated request (service.once) changes nothing, and gets the secret as it is.
+        """
+
+        async def renewed(db: Connection) -> None:
+            """In the append's transaction, so that the log tells of every change and of none that was not made."""
+            await webhooks.rotate(db, endpoint_id, new_secret(), previous_expires_in)
+
+        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, RotateSecret(previous_expires_in), renewed)
+        async with self._writer.pool.acquire() as db:
+            found = await webhooks.secrets_of(db, endpoint_id)
+        if found is None:
+            raise NotFound("webhook_endpoint", endpoint_id)
+        return found
+
     async def delete(self, origin: Origin, endpoint_id: str) -> None:
         """Raises NotFound."""
         await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, DeleteEndpoint())
@@ -98,12 +115,12 @@ class Endpoints:
         """Sends a message that tells of nothing, once and at once, disabled or not. Raises NotFound."""
         async with self._writer.pool.acquire() as db:
             endpoint = (await webhooks.get(db, origin.project_id, endpoint_id)).endpoint
-            secret = await webhooks.secret_of(db, endpoint_id)
-        if secret is None:
+            signing = await webhooks.secrets_of(db, endpoint_id)
+        if signing is None:
             raise NotFound("webhook_endpoint", endpoint_id)
         id = new_hex_id("evt")
         body = message.test_message(id, endpoint_id, now())
-        return await self._sender.send(endpoint.url, secret, id, body)
+        return await self._sender.send(endpoint.url, signing.all, id, body)
 
     def _check(self, url: str) -> None:
         why_not = refused(url, allow_private=self._sender.allow_private)

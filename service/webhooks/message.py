@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,12 +29,13 @@ def test_message(id: str, endpoint_id: str, at: datetime) -> bytes:
     return _body(id, TEST, int(at.timestamp()), {"object": "webhook_endpoint", "id": endpoint_id})
 
 
-def headers(secret: str, id: str, body: bytes, at: datetime) -> dict[str, str]:
-    """The headers of Standard Webhooks: every attempt is signed anew, with its own time."""
+def headers(secrets: Sequence[str], id: str, body: bytes, at: datetime) -> dict[str, str]:
+    """The headers of Standard Webhooks: every attempt is signed anew, with its own time, by each of the secrets."""
+    signed = [Webhook(secret).sign(id, at.astimezone(UTC), body.decode()) for secret in secrets]
     return {
         "webhook-id": id,
         "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": Webhook(secret).sign(id, at.astimezone(UTC), body.decode()),
+        "webhook-signature": " ".join(signed),
     }
 
 

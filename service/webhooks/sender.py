@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -111,10 +112,10 @@ class Sender:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, url: str, secret: str, id: str, body: bytes) -> Outcome:
+    async def send(self, url: str, secrets: Sequence[str], id: str, body: bytes) -> Outcome:
         """One attempt. Raises nothing that the receiver could cause."""
         started = time.monotonic()
-        status, error = await self._attempt(url, headers(secret, id, body, now()), body)
+        status, error = await self._attempt(url, headers(secrets, id, body, now()), body)
         return Outcome(status, error, time.monotonic() - started)
 
     async def _attempt(self, url: str, signed: dict[str, str], body: bytes) -> tuple[int | None, str | None]:
@@ -153,7 +154,7 @@ def refused(url: str, *, allow_private: bool) -> str | None:
         return "must be an https:// URL; EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow http:// too"
     literal = ":" in host or all(part.isdigit() for part in host.split("."))
     if literal and not is_public(host):
-        return f"{host} is a private address, which EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow"
+        return f"{host} is at a private address, which EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow"
     return None
 
 

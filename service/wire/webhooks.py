@@ -13,6 +13,8 @@ from service.wire.fields import Description, Request
 from service.wire.requests import parsed
 
 MAX_URL = 2048
+# Seconds for which a secret that was replaced may stay good, and does where nothing is said.
+MAX_PREVIOUS, PREVIOUS = 7 * 24 * 3600, 24 * 3600
 
 Url = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_URL)]
 # The names of events.webhook_endpoint.NAMES.
@@ -46,6 +48,12 @@ class WebhookEndpointChange(Request):
     description: Description | None = None
     events: EventNames | None = None
     status: Literal["enabled", "disabled"] | None = None
+
+
+class SecretRotation(Request):
+    """How long the old secret stays good, in seconds."""
+
+    previous_expires_in: Annotated[int, Strict(), Field(ge=0, le=MAX_PREVIOUS)] = PREVIOUS
 
 
 def created(body: Any) -> NewWebhookEndpoint:
@@ -85,6 +93,21 @@ def endpoint(
 def new_endpoint(rendered: Json, secret: str) -> Json:
     """The one time that the secret is shown."""
     return {**rendered, "secret": secret}
+
+
+def rotation_seconds(body: Any) -> int:
+    """Raises Rejected."""
+    return parsed(SecretRotation, body).previous_expires_in
+
+
+def new_secret(endpoint_id: str, secret: str, previous_until: datetime | None) -> Json:
+    """The one time that the secret is shown."""
+    return {
+        "object": "webhook_endpoint.secret",
+        "endpoint_id": endpoint_id,
+        "secret": secret,
+        "previous_expires_at": _seconds(previous_until),
+    }
 
 
 def deleted(endpoint_id: str) -> Json:

@@ -42,8 +42,17 @@ RETURNING secret;
 UPDATE webhook_work SET failures = 0, failing_since = NULL, last_error = NULL, rests_until = now()
 WHERE endpoint_id = $1;
 
--- name: secret
-SELECT secret FROM webhook_work WHERE endpoint_id = $1;
+-- name: secrets
+SELECT secret, CASE WHEN previous_until > now() THEN previous_secret END AS previous,
+       CASE WHEN previous_until > now() THEN previous_until END AS previous_until
+FROM webhook_work WHERE endpoint_id = $1;
+
+-- name: rotate
+UPDATE webhook_work SET secret = $2, previous_secret = secret, previous_until = now() + $3::integer * interval '1 s'
+WHERE endpoint_id = $1;
+
+-- name: forget_secrets (a declared fan-out: the couriers')
+UPDATE webhook_work SET previous_secret = NULL, previous_until = NULL WHERE previous_until <= now();
 
 -- name: anybody
 SELECT EXISTS (SELECT FROM webhook_work);
@@ -67,7 +76,8 @@ UPDATE webhook_work SET process = $2 WHERE endpoint_id = $1 AND process IS NOT D
 UPDATE webhook_work SET process = NULL WHERE endpoint_id = $1 AND process = $2;
 
 -- name: at_work
-SELECT project_id, body, secret, rests_until <= now() AS ready
+SELECT project_id, body, secret, CASE WHEN previous_until > now() THEN previous_secret END AS previous, previous_until,
+       rests_until <= now() AS ready
 FROM webhook_work JOIN webhook_endpoints USING (endpoint_id)
 WHERE endpoint_id = $1 AND process = $2 AND enabled;
 

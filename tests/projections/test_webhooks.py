@@ -103,11 +103,11 @@ async def test_disabled_and_deleted_endpoints_get_nothing_more(pool: Pool, db: C
     await write.write(WEBHOOK_ENDPOINT, ORIGIN, "we_1", ModifyEndpoint({"status": "enabled"}))
     await webhooks.drop_dead(db, 100)
     assert await outbox(db, "we_2") == []
-    assert await webhooks.secret_of(db, "we_2") is not None, "an hour, for endpoints that are just being made"
+    assert await webhooks.secrets_of(db, "we_2") is not None, "an hour, for endpoints that are just being made"
     await db.execute("UPDATE webhook_work SET made_at = now() - interval '2 h'")
     await webhooks.drop_dead(db, 100)
-    assert await webhooks.secret_of(db, "we_2") is None
-    assert await webhooks.secret_of(db, "we_1") is not None
+    assert await webhooks.secrets_of(db, "we_2") is None
+    assert await webhooks.secrets_of(db, "we_1") is not None
     for id in ("we_1", "we_2"):
         assert await verify(db, id) == []
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from events.event import now
 from events.webhook_endpoint import NAMES
+from projections import webhooks
 from service.database import Pool
 from service.webhooks import endpoints
 from service.webhooks.endpoints import MAX_ENDPOINTS
@@ -113,3 +115,39 @@ async def test_a_second_try_answers_with_the_endpoint_and_its_secret(
     again = await client.call("POST", "/webhook_endpoints", body, headers=key)
     assert (again.status, again.body) == (200, first.body)
     assert await pool.fetchval("SELECT count(*) FROM webhook_work") == 1
+
+
+async def test_a_secret_is_replaced_and_the_old_one_stays_good_for_a_while(
+    client: Client, receiver: Receiver, pool: Pool
+) -> None:
+    made = await client.post("/webhook_endpoints", {"url": receiver.url()})
+    path, old = f"/webhook_endpoints/{made['id']}", made["secret"]
+
+    async def verified(secret: str) -> bool:
+        receiver.secrets["/hook"] = secret
+        return (await client.post(path + "/test"))["delivered"] is True
+
+    key = {"Idempotency-Key": "k1"}
+    rotated = (await client.call("POST", path + "/rotate_secret", {"previous_expires_in": 600}, headers=key)).body
+    new = rotated["secret"]
+    assert (rotated["object"], rotated["endpoint_id"], new != old) == ("webhook_endpoint.secret", made["id"], True)
+    assert 590 <= rotated["previous_expires_at"] - now().timestamp() <= 601
+    again = await client.call("POST", path + "/rotate_secret", {"previous_expires_in": 600}, headers=key)
+    assert again.body == rotated, "a second try has no second effect"
+    assert [await verified(one) for one in (new, old)] == [True, True]
+    await pool.execute("UPDATE webhook_work SET previous_until = now()")
+    assert [await verified(one) for one in (new, old)] == [True, False]
+    at_once = await client.post(path + "/rotate_secret", {"previous_expires_in": 0})
+    assert at_once["previous_expires_at"] is None
+    assert [await verified(one) for one in (at_once["secret"], new)] == [True, False]
+    async with pool.acquire() as db:
+        await webhooks.drop_dead(db, 10)
+    assert await pool.fetchval("SELECT previous_secret FROM webhook_work") is None
+    told = await pool.fetch(
+        "SELECT type, content FROM events_readable WHERE stream_id = $1 ORDER BY version", made["id"]
+    )
+    assert [row["type"] for row in told[1:]] == ["webhook_endpoint.secret_rotated"] * 2
+    assert "whsec" not in str(told)
+    for body in ({"previous_expires_in": -1}, {"previous_expires_in": 604801}, {"secret": "whsec_mine"}):
+        assert (await client.call("POST", path + "/rotate_secret", body)).status == 400
+    assert (await client.call("POST", "/webhook_endpoints/we_none/rotate_secret", {})).status == 404

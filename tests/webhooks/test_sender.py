@@ -62,7 +62,7 @@ class Nobody(AbstractResolver):
 async def test_names_at_private_addresses_are_not_connected_to(found: list[str]) -> None:
     names = Names(found)
     async with Sender(allow_private=False, resolver=names) as send:
-        outcome = await send.send("https://hooks.example.com/", SECRET, "evt_1", BODY)
+        outcome = await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)
     assert outcome.error == HIDDEN
     assert (outcome.taken, outcome.status) == (False, None)
 
@@ -70,7 +70,7 @@ async def test_names_at_private_addresses_are_not_connected_to(found: list[str])
 async def test_which_names_there_are_in_our_network_is_not_told() -> None:
     """A name that stands for nothing, and one that stands for a private address, fail alike."""
     async with Sender(allow_private=False, resolver=Nobody()) as send:
-        outcome = await send.send("https://hooks.example.com/", SECRET, "evt_1", BODY)
+        outcome = await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)
     assert outcome.error == HIDDEN
 
 
@@ -89,7 +89,7 @@ async def test_a_name_is_asked_for_once_and_what_was_found_is_connected_to(recei
 
         loop.sock_connect = seen  # type: ignore[method-assign, assignment]
         try:
-            outcome = await send.send(f"https://hooks.example.com:{receiver.port}/", SECRET, "evt_1", BODY)
+            outcome = await send.send(f"https://hooks.example.com:{receiver.port}/", [SECRET], "evt_1", BODY)
         finally:
             loop.sock_connect = real  # type: ignore[method-assign]
     assert names.asked == ["hooks.example.com"]
@@ -102,14 +102,14 @@ async def test_every_new_connection_looks_anew() -> None:
     names = Names(["127.0.0.1"])
     async with Sender(allow_private=False, resolver=names) as send:
         for _ in range(2):
-            assert not (await send.send("https://hooks.example.com/", SECRET, "evt_1", BODY)).taken
+            assert not (await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)).taken
     assert names.asked == ["hooks.example.com"] * 2
 
 
 async def test_it_is_signed_as_the_spec_says(receiver: Receiver) -> None:
     receiver.secrets["/hook"] = SECRET
     async with Sender(allow_private=True) as send:
-        outcome = await send.send(receiver.url(), SECRET, "evt_1", BODY)
+        outcome = await send.send(receiver.url(), [SECRET], "evt_1", BODY)
     assert (outcome.taken, outcome.status) == (True, 200)
     [got] = receiver.got
     assert (got.verified, got.id, got.raw) == (True, "evt_1", BODY)
@@ -117,7 +117,7 @@ async def test_it_is_signed_as_the_spec_says(receiver: Receiver) -> None:
 
 def test_the_official_client_verifies_it() -> None:
     """Its own words for it, beside the spec's library, with which every other test here verifies."""
-    signed = headers(SECRET, "evt_1", BODY, now())
+    signed = headers([SECRET], "evt_1", BODY, now())
     client = OpenAI(api_key="unused", base_url="http://localhost")
     client.webhooks.verify_signature(BODY, signed, secret=SECRET)
     with pytest.raises(InvalidWebhookSignatureError):
@@ -128,7 +128,7 @@ def test_the_signature_of_the_specs_own_example() -> None:
     """From the spec's reference implementations."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     at = datetime.fromtimestamp(1614265330, UTC)
-    signed = headers(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', at)
+    signed = headers([secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', at)
     assert signed["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     assert signed["webhook-timestamp"] == "1614265330"
 
@@ -137,7 +137,7 @@ def test_the_signature_of_the_specs_own_example() -> None:
 async def test_other_answers_are_failures_and_redirects_are_not_followed(receiver: Receiver, status: int) -> None:
     receiver.answer = lambda event, path: status
     async with Sender(allow_private=True) as send:
-        outcome = await send.send(receiver.url(), SECRET, "evt_1", BODY)
+        outcome = await send.send(receiver.url(), [SECRET], "evt_1", BODY)
     assert (outcome.status, outcome.error, outcome.gone) == (status, f"answered with status {status}", status == 410)
     assert [got.path for got in receiver.got] == ["/hook"]
 
@@ -172,7 +172,7 @@ async def test_an_answer_without_end_is_cut_off() -> None:
             raise
 
     async with serving(endless) as url, Sender(allow_private=True) as send:
-        assert (await send.send(url, SECRET, "evt_1", BODY)).taken, "its status has come"
+        assert (await send.send(url, [SECRET], "evt_1", BODY)).taken, "its status has come"
         async with asyncio.timeout(WAIT_S):
             await ended.wait()
     assert sent < 50_000_000
@@ -188,7 +188,7 @@ async def test_a_receiver_that_does_not_answer() -> None:
         return web.Response()
 
     async with serving(silent) as url, Sender(allow_private=True) as send:
-        sending = asyncio.create_task(send.send(url, SECRET, "evt_1", BODY))
+        sending = asyncio.create_task(send.send(url, [SECRET], "evt_1", BODY))
         await reached.wait()
         clock.skip(sender.TIMEOUT + 2)
         outcome = await sending
@@ -201,7 +201,7 @@ async def test_nobody_listens() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     async with Sender(allow_private=True) as send:
-        outcome = await send.send(f"http://127.0.0.1:{port}/", SECRET, "evt_1", BODY)
+        outcome = await send.send(f"http://127.0.0.1:{port}/", [SECRET], "evt_1", BODY)
     assert outcome.status is None
     assert outcome.error is not None
     assert outcome.error.startswith("cannot be reached: ")
@@ -217,7 +217,7 @@ async def test_bytes_that_are_no_http() -> None:
     server = await asyncio.start_server(noise, "127.0.0.1", 0)
     async with server, Sender(allow_private=True) as send:
         port = server.sockets[0].getsockname()[1]
-        outcome = await send.send(f"http://127.0.0.1:{port}/", SECRET, "evt_1", BODY)
+        outcome = await send.send(f"http://127.0.0.1:{port}/", [SECRET], "evt_1", BODY)
     assert outcome.error is not None
     assert outcome.error.startswith("failed: ")
 
@@ -237,9 +237,9 @@ async def test_slow_receivers_hold_up_no_other() -> None:
         return web.Response()
 
     async with serving(answered) as url, Sender(allow_private=True) as send:
-        tasks = [asyncio.create_task(send.send(f"{url}?slow=1", SECRET, f"evt_{n}", BODY)) for n in range(slow)]
+        tasks = [asyncio.create_task(send.send(f"{url}?slow=1", [SECRET], f"evt_{n}", BODY)) for n in range(slow)]
         async with asyncio.timeout(WAIT_S):
             await waiting.wait()
-            assert (await send.send(url, SECRET, "evt_quick", BODY)).taken
+            assert (await send.send(url, [SECRET], "evt_quick", BODY)).taken
         stay.set()
         await asyncio.gather(*tasks)

@@ -187,6 +187,12 @@ OPERATIONS: dict[str, Operation] = {
         versions=(),
     ),
     f"DELETE {_ONE_W}": Operation("Delete a webhook endpoint", "DeletedWebhookEndpoint", versions=()),
+    f"POST {_ONE_W}/rotate_secret": Operation(
+        "Give a webhook endpoint a new secret; the old one stays good for a while",
+        "WebhookEndpointSecret",
+        _same(webhooks.SecretRotation),
+        versions=(),
+    ),
     f"POST {_ONE_W}/test": Operation(
         "Send a webhook.test message, once and at once", "WebhookEndpointTest", versions=()
     ),

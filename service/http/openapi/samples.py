@@ -183,6 +183,7 @@ def _of(wire: Wire) -> dict[str, list[Json]]:
         "FileLink": [access.file_link("file-1", _AT, "u")],
         "WebhookEndpoint": list(_endpoints()),
         "NewWebhookEndpoint": [webhooks.new_endpoint(one, "whsec_") for one in _endpoints()],
+        "WebhookEndpointSecret": [webhooks.new_secret("we_1", "whsec_", at) for at in (_MOMENT, None)],
         "WebhookEndpointTest": [
             webhooks.tested("we_1", status=200, error=None, seconds=1),
             webhooks.tested("we_1", status=None, error="e", seconds=1),
