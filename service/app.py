@@ -32,6 +32,7 @@ from service.model.catalog import CatalogError
 from service.model.router import Router, open_model
 from service.once import Keeper
 from service.peers import Peers
+from service.rewriting import Rewriter
 from service.runs.images import Images
 from service.runs.supervisor import Supervisor
 from service.searched_stores import OurStores
@@ -134,6 +135,7 @@ async def serve(
                 run_lifetime=settings.run_expires_s,
                 searcher=found.searcher,
                 embedding_model=found.indexer.model,
+                rewritten=Rewriter(model, settings.rewrite_model).rewritten,
                 max_store_files=settings.max_store_files,
                 busy=settings.busy,
                 health=_health(pool, model, code, confinement).parts,

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     embedding_base_url: str | None = Field(None, description="An OpenAI-compatible server for embeddings")
     embedding_model: str | None = Field(None, min_length=1, description="The model there that new stores get")
     embedding_api_key: SecretStr | None = Field(None, description="Key for the embedding server")
+    rewrite_model: str | None = Field(None, min_length=1, description="Chat model that rewrites queries of searches")
     blobs: str | None = Field(None, description="s3://, gs:// or az:// URL for files; default: in the data directory")
     models: Path | None = Field(None, description="TOML file that maps model names to upstreams")
     sandbox_dir: Path | None = Field(None, description="Where the sandbox's Python is kept; default: a cache folder")

@@ -130,10 +130,9 @@ class FakeVectors:
         threshold: float = 0.0,
         where: str | None = None,
         ranker: Ranker = "auto",
-        rewrite: bool = False,
     ) -> Found:
         """A chunk's score is the part of the queries' words that it has."""
-        self.searches.append({"stores": list(stores), "queries": list(queries), "ranker": ranker, "rewrite": rewrite})
+        self.searches.append({"stores": list(stores), "queries": list(queries), "ranker": ranker})
         words = {word for query in queries for word in query.lower().split()}
         hits: list[Hit] = []
         for (store, file), jobs in self.chunks.items():

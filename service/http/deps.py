@@ -49,11 +49,15 @@ class Claims(Protocol):
     def offer(self, tools: Sequence[Mapping[str, Any]] = ()) -> AbstractContextManager[Claim | None]: ...
 
 
+async def _as_asked(queries: Sequence[str]) -> Sequence[str]:
+    return queries
+
+
 @dataclass(frozen=True, slots=True)
 class Deps:
     """`run_lifetime` in seconds. `health` tells of each part, `sandboxes` counts those that code runs in.
 
-    `embedding_model` is what new vector stores get.
+    `embedding_model` is what new vector stores get; `rewritten` makes queries as they are searched of those asked.
 
     `busy`: whether threads with an active run reject or queue what comes, where a request does not say.
     `public_url`: what links begin with, where the request's own address is not what others reach.
@@ -80,6 +84,7 @@ class Deps:
     webhooks: Endpoints
     health: Callable[[], Awaitable[Mapping[str, Said]]]
     sandboxes: Callable[[], SandboxCounts | None] = lambda: None
+    rewritten: Callable[[Sequence[str]], Awaitable[Sequence[str]]] = _as_asked
     busy: str = "reject"
     public_url: str | None = None
 

@@ -62,15 +62,15 @@ async def search(request: web.Request) -> web.Response:
     store = await found_store(request)
     if store.expired:
         raise Rejected(f"Vector store {store.id} is expired.")
+    queries = await deps(request).rewritten(asked.queries) if asked.rewrite else asked.queries
     try:
         found = await deps(request).searcher.search(
             [StoreRef(store.id, store.embedding_model)],
-            asked.queries,
+            queries,
             limit=asked.limit,
             threshold=asked.threshold,
             where=jsonpath(asked.filter) if asked.filter is not None else None,
             ranker=asked.ranker,
-            rewrite=asked.rewrite,
         )
     except SearchFailed as error:
         raise ApiError(503, error.message) from None

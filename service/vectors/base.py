@@ -100,7 +100,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`queries` are those that were searched for: the ones asked, or what rewriting made of them."""
+    """`queries` are those that were searched for."""
 
     queries: Sequence[str]
     hits: Sequence[Hit]
@@ -140,7 +140,6 @@ class Searcher(Protocol):
         threshold: float = 0.0,
         where: str | None = None,
         ranker: Ranker = "auto",
-        rewrite: bool = False,
     ) -> Found:
         """The best chunks of the stores' completed files, best first, at most `limit` (1–50) over all queries.
 

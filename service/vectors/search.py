@@ -88,9 +88,8 @@ class StoredSearcher:
         threshold: float = 0.0,
         where: str | None = None,
         ranker: Ranker = "auto",
-        rewrite: bool = False,
     ) -> Found:
-        """See `Searcher.search`. Queries are searched as they are: see docs/file-search.md on rewriting."""
+        """See `Searcher.search`."""
         try:
             async with asyncio.timeout(SEARCH_TIMEOUT) as bound:
                 best = await self._best(stores, queries, where, ranked=ranker != "none")

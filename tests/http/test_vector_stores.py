@@ -12,6 +12,7 @@ from events.event import Origin, now
 from events.file import DeleteFile
 from events.project import DEFAULT_PROJECT
 from projections.rebuild import verify
+from service import rewriting
 from service.database import Pool
 from service.indexing.upkeep import Upkeep
 from service.write import Writer
@@ -21,6 +22,7 @@ from tests.fake_vectors import WAIT_S, FakeVectors
 from tests.http.helpers import assistant_with
 from tests.http.stores import file_named, files_of, searched, settled, store_with
 from tests.projections.helpers import writer
+from tests.scripted import ScriptedServer, errors, says
 
 DAY = 86_400
 
@@ -152,7 +154,7 @@ async def test_searching(client: Client, vectors: FakeVectors) -> None:
     [hit] = await searched(client, store["id"], "apples pears", ranking_options=high, rewrite_query=True)
     assert hit["file_id"] == first
     assert vectors.searches[-1]["ranker"] == "default-2024-11-15"
-    assert vectors.searches[-1]["rewrite"] is True
+    assert vectors.searches[-1]["queries"] == ["apples pears"], "no setting says by what to rewrite it"
     tree = {"type": "eq", "key": "kind", "value": "tree"}
     nested = {"type": "and", "filters": [tree, {"type": "or", "filters": [{"type": "gt", "key": "year", "value": 1}]}]}
     for filters in (tree, nested, {"type": "in", "key": "kind", "value": ["tree", "bush"]}):
@@ -210,6 +212,41 @@ async def test_bad_searches(client: Client, body: Any, param: str, code: str) ->
     store = await client.post("/vector_stores", {})
     answer = await client.call("POST", f"/vector_stores/{store['id']}/search", body)
     assert (answer.status, answer.body["error"]["param"], answer.body["error"]["code"]) == (400, param, code)
+
+
+async def test_queries_are_rewritten_by_a_model(
+    start_server: StartServer, model: ScriptedServer, vectors: FakeVectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start_server(rewrite_model="small") as client:
+        store = await store_with(client, "a.txt")
+        path = f"/vector_stores/{store['id']}/search"
+        asked = {"query": ["Please tell me, what is some text?", "text"], "rewrite_query": True}
+        model.script(says(' "Some text" \n'), when=lambda request: "Please" in str(request["messages"]))
+        model.script(errors(400), when=lambda request: request["messages"][-1]["content"] == "text")
+        found = await client.post(path, asked)
+        assert found["search_query"] == vectors.searches[-1]["queries"] == ["Some text", "text"]
+        assert len(found["data"]) == 1
+        assert {(await model.received())["model"], (await model.received())["model"]} == {"small"}
+        found = await client.post(path, {**asked, "rewrite_query": False})
+        assert (found["search_query"], len(model.requests)) == (asked["query"], 2)
+        monkeypatch.setattr(rewriting, "PATIENCE_S", 0.01)
+        model.script(says("").holds("never"))
+        assert (await client.post(path, {"query": "text", "rewrite_query": True}))["search_query"] == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("said", "query"),
+    [
+        ("“high tide”\n\n", "high tide"),
+        ("", None),
+        (" \n", None),
+        ("Sure! Here it is:\nhigh tide", None),
+        ("x" * 1001, None),
+        ("high\0tide", "high tide"),
+    ],
+)
+def test_what_a_model_makes_of_a_query(said: str, query: str | None) -> None:
+    assert rewriting.usable(said) == query
 
 
 async def test_a_deep_filter_is_fine_up_to_the_bound(client: Client) -> None:
