@@ -96,6 +96,7 @@ class ScriptedServer:
         self.default = default or says("Hello from the scripted model.")
         self.requests: deque[Json] = deque(maxlen=MAX_KEPT)
         self.headers: deque[Mapping[str, str]] = deque(maxlen=MAX_KEPT)
+        self.bodies: deque[bytes] = deque(maxlen=MAX_KEPT)
         self.disconnects = 0
         self.models_asked = 0
         self._port = port
@@ -197,7 +198,8 @@ class ScriptedServer:
         return self.default
 
     async def _complete(self, http: web.Request) -> web.StreamResponse:
-        request: Json = orjson.loads(await http.read())
+        request: Json = orjson.loads(raw := await http.read())
+        self.bodies.append(raw)
         assert http.transport is not None
         self._peers.add(http.transport.get_extra_info("peername"))
         reply = self._next(request)

@@ -101,7 +101,7 @@ class ModelRelay:
     async def _open(self, request: RelayRequest) -> httpx2.Response:
         route = self._catalog.route(request.model)
         name, body = route.info.upstream_name, request.raw
-        if request.body.get("model") != name:
+        if request.body.get("model") != name or not _one_model(body):
             body = orjson.dumps({**request.body, "model": name})
         upstream = self._upstreams[route.endpoint]
         return await self._asked(upstream, lambda: upstream.open(request.path, body), self._first_byte)
@@ -181,3 +181,8 @@ def _refused(failed: openai.APIStatusError, keys: tuple[str, ...]) -> RelayError
     kind = said("type") or _kind(status)
     error = {"message": said("message"), "type": kind, "param": said("param"), "code": said("code")}
     return RelayError(status, error, again)
+
+
+def _one_model(raw: bytes) -> bool:
+    """Whether the bytes surely name one model: of two, some take the first. A key may be written with escapes."""
+    return raw.count(b'"model"') == 1 and b"\\u00" not in raw

@@ -37,6 +37,18 @@ async def test_a_call_goes_through_without_a_beta_header(client: Client, model: 
     assert headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize("key", [b'"model"', b'"mod\\u0065l"'])
+async def test_of_two_models_the_one_that_was_looked_up_is_asked(
+    client: Client, model: ScriptedServer, key: bytes
+) -> None:
+    """Some servers take a name's first value, where we take its last."""
+    sent = b'{%b: "secret", "messages": [], "model": "gpt-4o"}' % key
+    headers = {**OURS, "Content-Type": "application/json"}
+    async with client.session.post(client.base_url + CHAT, data=sent, headers=headers) as response:
+        assert response.status == 200
+    assert list(model.bodies) == [b'{"model":"gpt-4o","messages":[]}']
+
+
 @pytest.mark.parametrize("path", ["/completions", "/embeddings"])
 async def test_the_other_paths(client: Client, model: ScriptedServer, path: str) -> None:
     body = {"model": "text-embedding-3-small", "input": "words"}
