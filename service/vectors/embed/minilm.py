@@ -1,7 +1,7 @@
 """The embedded embedding model, seen from the server: started at the first text, gone when nobody asks for a while.
 
-Its process is apart because a text takes 50 ms of CPU and more, because it takes 150 MB that most servers never need,
-and because a library that reads strangers' texts in C++ is better not in here.
+Its process is apart because a text takes 50 ms of CPU and more, because it takes 190 MB (460 while it has a long text)
+that most servers never need, and because a library that reads strangers' texts in C++ is better not in here.
 """
 
 from __future__ import annotations
