@@ -18,6 +18,7 @@ from service.tools.sandbox.base import MIB, Done, FileRefused, Image, Limits, Sa
 from service.tools.sandbox.confinement import Confinement
 from service.tools.sandbox.jail import PYTHON, Jail
 from service.tools.sandbox.local import LocalSandboxes
+from service.tools.sandbox.session import Session
 from tests.clock import LoopClock
 from tests.tools.talking import fetched, once, say
 
@@ -232,6 +233,23 @@ async def test_a_session_that_is_lost_says_why_and_leaves_nothing(jail: Jail, co
         await sandbox.put("a", once(b""))
     assert (await say(sandbox, "1")).done.lost is not None
     assert jail.cgroups.left() == before
+
+
+async def test_a_child_that_was_killed_for_its_memory_is_not_why_the_session_is_lost_later(jail: Jail) -> None:
+    if {parent.version for parent in jail.cgroups.parents if "memory" in parent.controllers} != {1}:
+        pytest.skip("nothing counts memory here, or all are killed together")
+    sandbox = await opened(replace(LIMITS, memory=256 * MIB, disk=16 * MIB))
+    takes = "import mmap, time; x = mmap.mmap(-1, 150 << 20); x.write(bytes(150 << 20)); print(1, flush=True); input()"
+    code = (
+        f"import subprocess, sys\nrun = [sys.executable, '-c', {takes!r}]\n"
+        "one, two = [subprocess.Popen(run, 0, None, -1, -1) for _ in 'ab']\none.stdout.read(1); two.stdout.read(1)\n"
+        "one.kill(); two.kill(); {one.wait(), two.wait()} == {-9}"
+    )
+    said = await say(sandbox, code)
+    assert (said.shown, said.done.lost) == ("True\n", None)
+    assert isinstance(sandbox, Session)
+    assert sandbox._process.killed_for_memory
+    assert (await say(sandbox, "import os; os._exit(3)")).done.lost == "Python ended (exit 3)"
 
 
 async def test_who_gives_up_on_a_call_ends_it(jail: Jail) -> None:
