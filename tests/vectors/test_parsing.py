@@ -57,6 +57,18 @@ async def test_other_encodings(parser: Parser, encoding: str) -> None:
     assert await text(parser, "words.txt", words.encode(encoding)) == words
 
 
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("cp1252", "L'été dernier, nous avons visité le château près de la rivière. C'était très agréable."),
+        ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy. Nechť již hříšné saxofony ďáblů rozezvučí síň."),
+        ("cp1251", "Съешь же ещё этих мягких французских булок, да выпей чаю."),
+    ],
+)
+async def test_short_texts_of_one_byte_a_letter(parser: Parser, encoding: str, words: str) -> None:
+    assert await text(parser, "words.txt", words.encode(encoding)) == words
+
+
 async def test_word(parser: Parser) -> None:
     found = await text(parser, "a.docx", making.word(["Harbour notice", "The drawbridge opens at six."], TABLE))
     assert (

@@ -12,6 +12,8 @@ from service.vectors.parse.types import READ, Piece, Unreadable
 
 # What the guess of an encoding looks at.
 SAMPLE = 65_536
+# Most text that is no Unicode is in this.
+WESTERN = "cp1252"
 # A sample of text has few control characters; one with more is no text.
 _CONTROL = frozenset(range(32)) - {7, 8, 9, 10, 11, 12, 13, 27}
 _MARKS = (
@@ -53,7 +55,10 @@ def encoding_of(file: BinaryIO) -> str:
 
 
 def _guessed(head: bytes) -> str:
-    best = from_bytes(head).best()
+    found = from_bytes(head)
+    best = found.best()
     if best is None:
         raise Unreadable("The file holds no text in an encoding that can be told.")
-    return best.encoding
+    # Of those that fit alike the first in the alphabet is the best to it: é and à would be Central European letters.
+    alike = {one.encoding for one in found if (one.chaos, one.coherence) == (best.chaos, best.coherence)}
+    return WESTERN if WESTERN in alike else best.encoding
