@@ -87,7 +87,7 @@ class Client:
     def checked(self, method: str, path: str, sent: Mapping[str, str], answer: Answer) -> Answer:
         """The answer to a request with these headers, once it is what the document says."""
         if self.validate:
-            wrong = problems_of_answer(_version(sent), method, path, answer.status, answer.body)
+            wrong = problems_of_answer(version_of(sent), method, path, answer.status, answer.body)
             assert wrong == [], f"{method} {path} is not what the document says: {wrong}"
         return answer
 
@@ -114,7 +114,7 @@ class Client:
                 *whole, buffer = buffer.split(b"\n\n")
                 for raw in whole:
                     frame = _frame(raw)
-                    wrong = self.validate and problems_of_frame(_version(headers), frame.event, frame.data)
+                    wrong = self.validate and problems_of_frame(version_of(headers), frame.event, frame.data)
                     assert not wrong, f"{frame.event} is not what the document says: {wrong}"
                     yield frame
             assert buffer == b"", "the stream ended in the middle of a frame"
@@ -139,8 +139,10 @@ class Client:
         return answer.body
 
 
-def _version(headers: Mapping[str, str]) -> str:
-    return "v1" if headers.get("OpenAI-Beta") == V1 else "v2"
+def version_of(headers: Mapping[str, str]) -> str:
+    """The version that a request with these headers speaks: of several betas, the first that is one."""
+    betas = [one.strip() for one in headers.get("OpenAI-Beta", "").split(",")]
+    return "v1" if next((one for one in betas if one in (V1, V2)), V2) == V1 else "v2"
 
 
 def _frame(raw: bytes) -> Frame:

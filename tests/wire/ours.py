@@ -1,0 +1,49 @@
+"""What no document of the original describes, held to our own: the one that the server shows at /openapi.json."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from service.http.openapi.document import document
+from service.http.passthrough import PASSED
+from service.http.routes import ROUTES
+
+
+def problems(method: str, path: str, body: Any) -> list[str]:
+    """What is wrong with a JSON answer to `path` (without /v1); what our document says nothing of is wrong too."""
+    found = next((schema for of, pattern, schema in _answers() if of == method and pattern.fullmatch(path)), None)
+    if found is None:
+        return [f"nothing says what {method} {path} answers"]
+    return [f"{error.json_path}: {error.message[:300]}" for error in found.iter_errors(body)]
+
+
+@cache
+def _answers() -> list[tuple[str, re.Pattern[str], Draft202012Validator]]:
+    """Method, path and schema of every operation, those of fewer parameters first."""
+    told: dict[str, Any] = document([*ROUTES, *PASSED])
+    components = closed(told["components"])
+    found = []
+    for path, operations in sorted(told["paths"].items(), key=lambda item: item[0].count("{")):
+        pattern = re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path.removeprefix("/v1"))))
+        for method, operation in operations.items():
+            content = operation["responses"].get("200", {}).get("content", {})
+            if "application/json" in content:
+                schema = {**content["application/json"]["schema"], "components": components}
+                found.append((method.upper(), pattern, Draft202012Validator(schema)))
+    return found
+
+
+def closed(document: Any) -> Any:
+    """The same where objects have no keys but those they name: an answer must not have more."""
+    match document:
+        case dict():
+            shut = {"additionalProperties": False} if "required" in document and "properties" in document else {}
+            return {**shut, **{key: closed(value) for key, value in document.items()}}
+        case list():
+            return [closed(item) for item in document]
+        case _:
+            return document
