@@ -113,11 +113,19 @@ class Client:
                 buffer += chunk
                 *whole, buffer = buffer.split(b"\n\n")
                 for raw in whole:
-                    frame = _frame(raw)
-                    wrong = self.validate and problems_of_frame(version_of(headers), frame.event, frame.data)
-                    assert not wrong, f"{frame.event} is not what the document says: {wrong}"
-                    yield frame
+                    yield self._checked(_frame(raw))
             assert buffer == b"", "the stream ended in the middle of a frame"
+
+    def checked_frames(self, raw: bytes) -> list[Frame]:
+        """The frames of a whole stream that was read otherwise, once each is what the document says."""
+        *whole, rest = raw.split(b"\n\n")
+        assert rest == b"", "the stream ended in the middle of a frame"
+        return [self._checked(_frame(one)) for one in whole if not one.startswith(b":")]
+
+    def _checked(self, frame: Frame) -> Frame:
+        wrong = self.validate and problems_of_frame(version_of(self.headers), frame.event, frame.data)
+        assert not wrong, f"{frame.event} is not what the document says: {wrong}"
+        return frame
 
     async def frames(self, path: str, body: Any) -> list[Frame]:
         return [frame async for frame in self.stream(path, body)]

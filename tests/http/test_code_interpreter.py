@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
+from service.http.forms import OCTETS
 from service.tools.code_text import ANEW
 from service.tools.sandbox.jail import Jail
 from tests.client import V1, Client
 from tests.conftest import StartServer
+from tests.http import files
 from tests.http.helpers import assistant_with, thread_with
 from tests.scripted import ScriptedServer, calls, says
 from tests.wire.watching import add
@@ -33,19 +34,14 @@ def runs(code: str) -> Any:
 
 
 async def upload(client: Client, name: str, content: bytes) -> str:
-    form = aiohttp.FormData()
-    form.add_field("purpose", "assistants")
-    form.add_field("file", content, filename=name)
-    async with client.session.post(f"{client.base_url}/files", data=form, headers=client.headers) as response:
-        assert response.status == 200
-        found: str = (await response.json())["id"]
-        return found
+    made: str = (await files.upload(client, content, filename=f'filename="{name}"', kind=OCTETS))["id"]
+    return made
 
 
 async def content(client: Client, file_id: str) -> bytes:
-    async with client.session.get(f"{client.base_url}/files/{file_id}/content", headers=client.headers) as response:
-        assert response.status == 200
-        return await response.read()
+    status, found, _ = await files.download(client, file_id)
+    assert status == 200
+    return found
 
 
 async def run_on(client: Client, thread: Any, assistant: Any, **more: Any) -> Any:

@@ -59,7 +59,7 @@ async def test_answers_errors_and_streams_are_shared(start_server: StartServer) 
         async with client.session.post(url, json=body, headers=client.headers) as response:
             assert response.headers[ORIGIN] == PAGE
             assert response.headers["X-Accel-Buffering"] == "no"
-            assert (await response.read()).endswith(b"[DONE]\n\n")
+            assert client.checked_frames(await response.read())[-1].event == "done"
 
 
 async def test_every_origin(start_server: StartServer) -> None:

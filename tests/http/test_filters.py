@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from service import admin
 from service.database import Pool
-from tests.client import V1, V2, Client
+from tests.client import V1, V2, Answer, Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with
 from tests.http.keys import as_key, writer
@@ -160,5 +158,5 @@ async def test_azure_clients_name_their_version(start_server: StartServer) -> No
     async with start_server() as client:
         url = client.base_url.removesuffix("/v1") + "/openai/threads?api-version=2024-05-01-preview"
         async with client.session.get(url, headers={"api-key": client.headers["Authorization"][7:]}) as response:
-            answer: Any = await response.json()
-            assert (response.status, answer["data"]) == (200, [])
+            answer = Answer(response.status, await response.json(), response.headers)
+        assert client.checked("GET", "/threads", {}, answer).body["data"] == []

@@ -183,7 +183,7 @@ async def test_organization_and_project_are_echoed(client: Client, pool: Pool) -
     headers = {**client.headers, "OpenAI-Organization": "org-1"}
     async with client.session.post(client.base_url + "/threads/runs", json=body, headers=headers) as response:
         assert response.headers["openai-organization"] == "org-1"
-        assert (await response.read()).endswith(b"[DONE]\n\n")
+        assert client.checked_frames(await response.read())[-1].event == "done"
 
 
 async def test_open_streams_end_with_their_key(start_server: StartServer, pool: Pool, model: ScriptedServer) -> None:

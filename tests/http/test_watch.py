@@ -23,6 +23,7 @@ from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.keys import as_key, make_key, writer
 from tests.scripted import ScriptedServer, calls, says
+from tests.wire.validation import problems_of_answer, problems_of_frame
 
 WEATHER = {"type": "function", "function": {"name": "weather"}}
 Frame = tuple[str | None, str, Any]
@@ -34,6 +35,7 @@ class Source:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
         self._buffer = b""
+        self._versions = ["v1", "v2"]
 
     async def frame(self) -> Frame | None:
         """The next (id, event, data); None at the end."""
@@ -48,8 +50,11 @@ class Source:
             self._buffer = rest
             fields = dict(line.split(": ", 1) for line in raw.decode().split("\n"))
             if "event" in fields:
-                data = fields["data"]
-                return fields.get("id"), fields["event"], data if data == "[DONE]" else orjson.loads(data)
+                data = fields["data"] if fields["data"] == "[DONE]" else orjson.loads(fields["data"])
+                # What a token's stream speaks was said where it was made: one version it is, from its first frame on.
+                self._versions = [one for one in self._versions if not problems_of_frame(one, fields["event"], data)]
+                assert self._versions, fields
+                return fields.get("id"), fields["event"], data
 
     async def until(self, event: str) -> list[Frame]:
         found: list[Frame] = []
@@ -78,7 +83,9 @@ async def source(url: str, last: str | None = None) -> AsyncIterator[Source]:
 
 async def refused(url: str, **headers: str) -> Answer:
     async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
-        return Answer(response.status, orjson.loads(await response.read()), response.headers)
+        answer = Answer(response.status, orjson.loads(await response.read()), response.headers)
+    assert problems_of_answer("v2", "GET", url, answer.status, answer.body) == []
+    return answer
 
 
 async def token_for(client: Client, thread: Any, **body: int) -> Any:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from service.database import Pool
-from tests.client import KEY, V1, Client
+from tests.client import KEY, V1, V2, Client
+from tests.http.files import BOUNDARY, form
 from tests.scripted import ScriptedServer
 from tests.wire.world import Bad, asked, failures, make_world, wrong_with
 
@@ -15,6 +16,7 @@ BETA = (
     "You must provide the 'OpenAI-Beta' header to access the Assistants API. Please try again by setting the header"
     " 'OpenAI-Beta: assistants=v2'."
 )
+FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 OUTPUTS = {"tool_outputs": [{"tool_call_id": "{call}", "output": "sun"}]}
 
 
@@ -83,6 +85,10 @@ STATE = [
     ),
     Bad(f"POST {RUN}/cancel", message="Cannot cancel run with status 'completed'."),
     Bad(
+        "POST /threads/{cancelled}/runs/{cancelled_run}/cancel",
+        message="Cannot cancel run with status 'cancelled'.",
+    ),
+    Bad(
         f"POST {RUN}",
         {"metadata": {"modified": True}},
         message="Invalid type for 'metadata.modified': expected a string, but got a boolean instead.",
@@ -144,6 +150,12 @@ ABSENT = [
             ("GET", "/steps/{step}", None),
         )
     ),
+    *(
+        Bad(request, status=404, message=f"No such File object: {id}", param="id", beta=beta)
+        for id in ("file-no", "{assistant}")
+        for request in (f"GET /files/{id}", f"DELETE /files/{id}", f"GET /files/{id}/content")
+        for beta in (V1, V2)
+    ),
     Bad(f"GET {RUN}/steps/step_no", status=404, message=no("run step", "step_no")),
     Bad("GET /threads/{waiting}/runs/{waiting_run}/steps/{step}", status=404, message=no("run step", "{step}")),
     *(
@@ -187,6 +199,29 @@ ABSENT = [
     Bad("DELETE /threads/{done}/runs/{done_run}", status=405),
 ]
 
+PURPOSES = ["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
+_UPLOAD = {"filename": "a.txt", "bytes": 4, "mime_type": "text/plain"}
+# What files are for: in forms, and in the JSON of uploads.
+FILES = [
+    bad
+    for purpose in ("world_domination", "assistants_output", "")
+    for said in (f"'{purpose}' is not one of {PURPOSES} - 'purpose'",)
+    for bad in (
+        *(
+            Bad(
+                "POST /files",
+                form(fields=[("purpose", purpose)]),
+                message=said,
+                param="purpose",
+                headers=FORM,
+                beta=beta,
+            )
+            for beta in (V1, V2)
+        ),
+        Bad("POST /uploads", {**_UPLOAD, "purpose": purpose}, message=said, param="purpose"),
+    )
+]
+
 HEADERS = [
     Bad("GET /assistants", headers={"OpenAI-Beta": ""}, message=BETA, code="invalid_beta"),
     Bad("GET /assistants", beta="assistants=v3", message=BETA, code="invalid_beta"),
@@ -208,6 +243,10 @@ HEADERS = [
 async def test_what_the_state_forbids(client: Client, model: ScriptedServer, pool: Pool) -> None:
     ids = await make_world(client, model)
     assert await failures(client, pool, STATE, ids) == []
+
+
+async def test_what_files_are_not_for(client: Client, pool: Pool) -> None:
+    assert await failures(client, pool, FILES, {}) == []
 
 
 async def test_what_is_not_there(client: Client, model: ScriptedServer, pool: Pool) -> None:

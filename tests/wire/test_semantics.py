@@ -175,7 +175,9 @@ async def test_headers_on_streams(client: Client) -> None:
     async with client.session.post(f"{client.base_url}/threads/runs", json=body, headers=client.headers) as response:
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         _headers(response.headers)
-        assert (await response.read()).endswith(b"event: done\ndata: [DONE]\n\n")
+        raw = await response.read()
+    assert raw.endswith(b"event: done\ndata: [DONE]\n\n")
+    assert client.checked_frames(raw)[0].event == "thread.created"
 
 
 async def test_a_stream_that_is_refused_is_a_plain_error(client: Client) -> None:

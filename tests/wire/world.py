@@ -31,18 +31,21 @@ class Bad:
 
 
 async def make_world(client: Client, model: ScriptedServer) -> Ids:
-    """Ids by name. `done`, `waiting` and `busy` threads have a run `*_run` that is just that."""
-    model.script(says("Fine."), calls(("weather", {})), says("Later").waits("busy"))
+    """Ids by name. `done`, `waiting`, `cancelled` and `busy` threads have a run `*_run` that is just that."""
+    held = [says("Later").waits(name) for name in ("cancelled", "busy")]
+    model.script(says("Fine."), calls(("weather", {})), *held)
     assistant = await assistant_with(client, tools=[WEATHER])
     gone_assistant, gone_thread = await assistant_with(client), await thread_with(client, "Hi")
     ids: Ids = {"assistant": assistant["id"], "gone_assistant": gone_assistant["id"], "gone_thread": gone_thread["id"]}
-    for name in ("done", "waiting", "busy"):
+    for name in ("done", "waiting", "cancelled", "busy"):
         thread = await thread_with(client, "Hi")
         run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
         ids |= {name: thread["id"], f"{name}_run": run["id"]}
-        if name == "busy":
-            await model.reached("busy")
-        else:
+        if name in ("cancelled", "busy"):
+            await model.reached(name)
+        if name == "cancelled":
+            await client.post(f"/threads/{thread['id']}/runs/{run['id']}/cancel")
+        if name != "busy":
             run = await client.settled(run)
         if name == "waiting":
             ids["call"] = run["required_action"]["submit_tool_outputs"]["tool_calls"][0]["id"]
@@ -86,9 +89,13 @@ async def asked(client: Client, bad: Bad, ids: Ids) -> Answer:
 
 def wrong_with(answer: Answer, bad: Bad, ids: Ids) -> str | None:
     """What the answer has different from what the case wants; None where it is right."""
-    if answer.status != bad.status or not isinstance(answer.body, dict) or set(answer.body) != {"error"}:
+    # Refusals of files are told twice.
+    told = {"error", "detail"} if " /files" in bad.request else {"error"}
+    if answer.status != bad.status or not isinstance(answer.body, dict) or set(answer.body) != told:
         return f"{answer.status} {answer.body}"
     error = answer.body["error"]
+    if "detail" in told and answer.body["detail"] != {key: error[key] for key in ("message", "code")}:
+        return f"says another thing in detail: {answer.body}"
     if list(error) != ["message", "type", "param", "code"] or not error["message"]:
         return f"not the API's shape: {error}"
     message: str = filled(bad.message, ids) or "…"
