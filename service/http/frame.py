@@ -18,7 +18,7 @@ from service.http import auth, azure
 from service.http.deps import EXTRA, GRANT, KEY, ORIGIN, RAW, REQUEST_ID, WIRE, deps, wire
 from service.http.errors import ApiError, Handler
 from service.http.metrics import public, route_of
-from service.wire import text, v1, v2
+from service.wire import numbers, text, v1, v2
 
 log = structlog.get_logger()
 
@@ -133,7 +133,7 @@ def decoded(raw: bytes) -> Any:
     if not raw.strip():
         return None
     try:
-        return orjson.loads(raw)
+        return numbers.loads(raw)
     except orjson.JSONDecodeError as error:
         message = (
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP"

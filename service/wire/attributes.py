@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, 
 from pydantic_core import PydanticCustomError
 
 from service.wire.fields import Flag, Request, Text, by_kind
+from service.wire.numbers import Huge, known
 
 MAX_ATTRIBUTES = 16
 MAX_ATTRIBUTE_KEY = 64
@@ -18,9 +19,11 @@ MAX_FILTERS = 256
 MAX_FILTER_VALUES = 1_000
 
 _Number = Annotated[
-    Annotated[int, Strict()] | Annotated[float, Strict(), Field(allow_inf_nan=False)], Field(union_mode="smart")
+    Annotated[int, Strict()] | Annotated[float, Strict(), Field(allow_inf_nan=False)],
+    Field(union_mode="smart"),
+    BeforeValidator(known),
 ]
-_KINDS: dict[type, str] = {str: "|text", bool: "|flag", int: "|number", float: "|number"}
+_KINDS: dict[type, str] = {str: "|text", bool: "|flag", int: "|number", float: "|number", Huge: "|number"}
 _Word = Annotated[str, Strict(), Field(max_length=MAX_ATTRIBUTE_VALUE)]
 Value = Annotated[
     Annotated[_Word, Tag("|text")] | Annotated[Flag, Tag("|flag")] | Annotated[_Number, Tag("|number")],

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Strict, Tag
 from pydantic_core import PydanticCustomError
 
+from service.wire.numbers import known
+
 MAX_NAME = 256
 MAX_DESCRIPTION = 512
 MAX_INSTRUCTIONS = 256_000
@@ -55,7 +57,7 @@ Whole = Annotated[int, Strict()]
 
 
 def _shallow(value: Any) -> Any:
-    """Free JSON no deeper than MAX_DEPTH: what is stored must be writable and readable everywhere."""
+    """Free JSON no deeper than MAX_DEPTH, of known numbers: what is stored must be writable and readable everywhere."""
     level, depth = [value], 0
     while level:
         depth += 1
@@ -67,6 +69,8 @@ def _shallow(value: Any) -> Any:
                 nested += item.values()
             elif isinstance(item, list):
                 nested += item
+            else:
+                known(item)
         level = nested
     return value
 

@@ -73,6 +73,17 @@ BODIES = [
         param="max_prompt_tokens",
         code="invalid_type",
     ),
+    *(
+        Bad(
+            "POST /assistants",
+            b'{"model": "m", "tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": [%s]}}}]}'
+            % one,
+            message="Invalid 'tools[0].function.parameters': integers beyond 64 bits cannot be kept",
+            param="tools[0].function.parameters",
+            code="invalid_value",
+        )
+        for one in (b"18446744073709551616", b"-9223372036854775809", b"9" * 300)
+    ),
     Bad(
         "POST /assistants",
         b'{"model": "m", "tools": [' + b"[" * 1_000 + b"1" + b"]" * 1_000 + b"]}",
@@ -112,6 +123,20 @@ async def test_bodies(client: Client, pool: Pool, beta: str) -> None:
 def _with_ids(bad: Bad, ids: dict[str, str], beta: str) -> Bad:
     body = bad.body.replace(b"{assistant}", ids["assistant"].encode())
     return Bad(bad.request, body, bad.status, bad.message, bad.param, bad.code, beta)
+
+
+async def test_integers_are_kept_as_they_are(client: Client) -> None:
+    """As large as 64 bits can hold: those that the parser sees by itself, and those that it does not."""
+    numbers = [2**64 - 1, -(2**63), 2**53 + 1, 10**18, 1e300, 0.1]
+    parameters = {"type": "object", "numbers": numbers, "text": "12345678901234567890123"}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    made = await client.post("/assistants", {"model": "m", "tools": [tool]})
+    assert made["tools"][0]["function"]["parameters"] == parameters
+    assert [type(one) for one in made["tools"][0]["function"]["parameters"]["numbers"]] == [int] * 4 + [float] * 2
+    stored = await client.call(
+        "POST", "/vector_stores/vs_no/files", b'{"file_id": "file-no", "attributes": {"a": 99999999999999999999999}}'
+    )
+    assert stored.error[:2] == (400, "Invalid 'attributes.a': integers beyond 64 bits cannot be kept")
 
 
 # Ids with what Postgres refuses are ids that nothing has.
