@@ -137,7 +137,7 @@ def decide(state: UploadState, command: UploadCommand, at: datetime) -> list[Upl
                 raise Rejected(f"Upload {state.id} has {MAX_PARTS} parts, which is the limit.")
             if command.bytes > state.bytes:
                 raise Rejected(too_much(state))
-            if state.received + command.bytes > (most := min(MAX_BYTES, TRIES * state.bytes)):
+            if state.received + command.bytes > (most := TRIES * state.bytes):
                 raise Rejected(f"The parts of upload {state.id} would exceed the limit of {most} bytes in total.")
             return [UploadPartAdded(part_id=command.part_id, bytes=command.bytes, sha256=command.sha256)]
         case CompleteUpload():

@@ -41,6 +41,9 @@ class Filter:
         highest = min(upper or (_LATEST, ""), (self.until or _LATEST, ""))
         return *lowest, *highest
 
+    def pairs_in(self, held: Mapping[str, str]) -> bool:
+        return all(held.get(key) == value for key, value in self.pairs)
+
 
 EVERY = Filter()
 

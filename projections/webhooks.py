@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from events import store
@@ -37,6 +37,8 @@ _SQL = queries("webhooks")
 _RUN_TYPES = (*NAMES, "run.admitted", "run.modified")
 # Deliveries looked at for the oldest of each thread.
 _WINDOW = 200
+# Replaced secrets of an endpoint that are good at once.
+MAX_REPLACED = 3
 
 
 async def project(db: Connection, batch: Sequence[Recorded[WebhookEvent]]) -> None:
@@ -102,31 +104,50 @@ async def prepare(db: Connection, endpoint_id: str, secret: str) -> str:
 
 
 async def forget_failures(db: Connection, endpoint_id: str) -> None:
-    """The endpoint stands as if it had never failed."""
+    """The endpoint, which is being enabled, stands as if it had never failed; what it missed is not told any more."""
+    await db.execute(_SQL["drop_missed"], endpoint_id)
     await db.execute(_SQL["forget_failures"], endpoint_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What an endpoint's messages are signed with: `previous` too, where it was replaced lately, until then."""
+    """What an endpoint's messages are signed with: also those replaced lately, the last one first, each until then."""
 
     secret: str = field(repr=False)
-    previous: str | None = field(default=None, repr=False)
-    previous_until: datetime | None = None
+    replaced: tuple[tuple[str, datetime], ...] = field(default=(), repr=False)
 
     @property
     def all(self) -> tuple[str, ...]:
-        return (self.secret,) if self.previous is None else (self.secret, self.previous)
+        return (self.secret, *(secret for secret, _ in self.replaced))
+
+    @property
+    def previous_until(self) -> datetime | None:
+        return self.replaced[0][1] if self.replaced else None
 
 
 async def secrets_of(db: Connection, endpoint_id: str) -> Secrets | None:
     row = await db.fetchrow(_SQL["secrets"], endpoint_id)
-    return None if row is None else Secrets(**row)
+    return None if row is None else _secrets(row)
 
 
 async def rotate(db: Connection, endpoint_id: str, secret: str, seconds: int) -> None:
-    """A new secret; the one before stays good for so many seconds, and none before that."""
-    await db.execute(_SQL["rotate"], endpoint_id, secret, seconds)
+    """A new secret, in the append's transaction; the one before stays good for so many seconds.
+
+    Those before it keep their times, so that a rotation whose answer was lost takes nothing from receivers, but of more
+    than MAX_REPLACED the oldest goes; where the last one ends at once, all do.
+    """
+    row = await db.fetchrow(_SQL["lock_secrets"], endpoint_id)
+    if row is None:
+        return
+    until = row["at"] + timedelta(seconds=seconds)
+    before = _secrets(row)
+    kept = [(before.secret, until), *before.replaced][:MAX_REPLACED] if seconds else []
+    await db.execute(_SQL["rotate"], endpoint_id, secret, [one for one, _ in kept], [until for _, until in kept])
+
+
+def _secrets(row: Mapping[str, Any]) -> Secrets:
+    replaced = zip(row["replaced_secrets"], row["replaced_until"], strict=True)
+    return Secrets(row["secret"], tuple((secret, until) for secret, until in replaced if until > row["at"]))
 
 
 # The couriers' work.
@@ -188,8 +209,7 @@ async def at_work(db: Connection, endpoint_id: str, process: int) -> AtWork | No
     row = await db.fetchrow(_SQL["at_work"], endpoint_id, process)
     if row is None:
         return None
-    secrets = Secrets(row["secret"], row["previous"], row["previous_until"])
-    return AtWork(row["project_id"], WebhookEndpoint(**merged(row["body"])), row["ready"], secrets)
+    return AtWork(row["project_id"], WebhookEndpoint(**merged(row["body"])), row["ready"], _secrets(row))
 
 
 async def due(db: Connection, endpoint_id: str, besides: Collection[str], limit: int) -> list[Delivery]:

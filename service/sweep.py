@@ -52,6 +52,8 @@ class Sweep:
                         await self.remove_unannounced()
             except (StorageError, TimeoutError, *DATABASE_ERRORS) as error:
                 log.warning("sweep failed", error=str(error) or type(error).__name__)
+            except Exception:
+                log.exception("sweep failed")
             look += 1
             await asyncio.sleep(SWEEP_EVERY)
 

@@ -44,9 +44,9 @@ async def modify(request: web.Request) -> web.Response:
     if "tool_resources" in changes:
         changes["tool_resources"] = await store_links.made(request, changes["tool_resources"], None)
     changes = await store_links.retrieval(request, assistant_id, before, changes)
-    await deps(request).writer.assistant(origin(request), assistant_id, ModifyAssistant(changes))
     if "tool_resources" in changes:
         await store_links.forgotten(request, before, files_of(changes["tool_resources"]))
+    await deps(request).writer.assistant(origin(request), assistant_id, ModifyAssistant(changes))
     return await _shown(request, assistant_id)
 
 

@@ -57,8 +57,8 @@ async def detach(request: web.Request) -> web.Response:
         found = await assistants.get(db, origin(request).project_id, assistant_id)
         return ModifyAssistant({"tool_resources": without_file(found.tool_resources, file_id)})
 
-    await deps(request).writer.assistant(origin(request), assistant_id, command)
     await store_links.forgotten(request, before, [id for id in files_of(before.tool_resources) if id != file_id])
+    await deps(request).writer.assistant(origin(request), assistant_id, command)
     return answer(links.detached(file_id))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -128,12 +129,12 @@ async def _read(request: web.Request, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def decoded(raw: bytes) -> Any:
+def decoded(raw: bytes, loads: Callable[[bytes], Any] = numbers.loads) -> Any:
     """The JSON of a body; None where it is empty. Raises ApiError for what is not JSON."""
     if not raw.strip():
         return None
     try:
-        return numbers.loads(raw)
+        return loads(raw)
     except orjson.JSONDecodeError as error:
         message = (
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP"

@@ -53,7 +53,7 @@ def post(path: Path) -> Handler:
 
     async def handler(request: web.Request) -> web.StreamResponse:
         raw = await raw_body(request)
-        asked = _asked(path, request, decoded(raw), raw)
+        asked = _asked(path, request, decoded(raw, orjson.loads), raw)  # nothing of it is kept
         try:
             async with _while_connected(request), deps(request).relay.post(asked) as relayed:
                 return await _relay(request, relayed, len(asked.raw))

@@ -6,7 +6,7 @@ the owner that names it. A crash between leaves a store that nobody names, which
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -92,9 +92,11 @@ async def retrieval(
     v1's retrieval searches the assistant's files: they are in a store of the assistant's own, which v1 does not show.
     A store that the client named stays what it is, and is searched beside that one. Raises FileNotFound, Rejected.
     """
-    if not wire(request).searches_files or not settings.keys() & {"tools", "tool_resources"}:
-        return settings
     old = before.tool_resources if before is not None else {}
+    if not wire(request).searches_files:
+        return _kept_own(assistant_id, old, settings)
+    if not settings.keys() & {"tools", "tool_resources"}:
+        return settings
     files = files_of(settings.get("tool_resources", old))
     tools = settings.get("tools", before.tools if before is not None else ())
     named = await _existing(request, stores_of(old))
@@ -106,8 +108,19 @@ async def retrieval(
     return {**settings, "tool_resources": with_stores(resources, named) if named else resources}
 
 
+def _kept_own(assistant_id: str, old: Mapping[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """v2 is not shown the store of v1's files behind another, and so does not send it back: it stays with the files."""
+    own, asked = files_store_of(assistant_id), settings.get("tool_resources", {})
+    if own not in stores_of(old) or not files_of(asked):
+        return settings
+    return {**settings, "tool_resources": with_stores(asked, [*(id for id in stores_of(asked) if id != own), own])}
+
+
 async def forgotten(request: web.Request, before: Assistant, after: Iterable[str]) -> None:
-    """Takes files that v1 took from an assistant out of the store that was made for them."""
+    """Takes files that v1 is taking from an assistant out of the store that was made for them.
+
+    To be done before the assistant changes: whoever asks again then, after a crash, still finds what is to be done.
+    """
     if not wire(request).searches_files:
         return
     for file_id in set(files_of(before.tool_resources)) - set(after):

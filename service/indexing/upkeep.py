@@ -50,6 +50,7 @@ class Upkeep:
         look = 0
         self._left.set()
         while True:
+            settled = False
             try:
                 async with asyncio.timeout(TIMEOUT):
                     if self._left.is_set() or look % LOOKS_PER_SWEEP == 0:
@@ -58,14 +59,23 @@ class Upkeep:
                     await self.expire(now())
                     if look % LOOKS_PER_SWEEP == 0:
                         await self._indexer.sweep()
+                settled = True
             except DATABASE_ERRORS as error:
                 log.warning("upkeep of vector stores failed", error=str(error) or type(error).__name__)
             except Exception:
                 log.exception("upkeep of vector stores failed")
             look += 1
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY):
-                    await self._left.wait()
+            await self._pause(settled=settled)
+
+    async def _pause(self, *, settled: bool) -> None:
+        """Until something is unsettled; where the last look failed all is, and the next one comes at its time."""
+        if not settled:
+            await asyncio.sleep(LOOK_EVERY)
+            self._left.set()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._left.wait()
 
     async def expire(self, at: datetime) -> None:
         """Writes that expired stores are; whoever listens removes their chunks. Up to MAX_PAGES pages of them."""

@@ -11,6 +11,7 @@ come as models write them elsewhere: arguments as a string of JSON, in front of 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from enum import Enum, auto
@@ -178,14 +179,14 @@ class Answer:
     def _whole_call(self, events: list[ModelEvent]) -> None:
         """A call that was held back until it was whole. Raises ModelError where it is none."""
         try:
-            call = orjson.loads("".join(self._held))
+            call = json.loads("".join(self._held))
             call = call.get("function", call)
             name, arguments = call["name"], call.get("arguments", {})
-        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+            written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
             raise ModelError("server_error", BROKEN) from None
         if not isinstance(name, str):
             raise ModelError("server_error", BROKEN)
-        written = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
         self._begin(events, clean(name), clean(written))
         self._place, self._rest = _Place.CALLS, "}" + self._rest  # the brace that ends the call, as behind arguments
 

@@ -102,7 +102,10 @@ class ModelRelay:
         route = self._catalog.route(request.model)
         name, body = route.info.upstream_name, request.raw
         if request.body.get("model") != name or not _one_model(body):
-            body = orjson.dumps({**request.body, "model": name})
+            try:
+                body = orjson.dumps({**request.body, "model": name})
+            except TypeError as error:
+                raise _error(400, f"The request body cannot be passed on: {error}.") from None
         upstream = self._upstreams[route.endpoint]
         return await self._asked(upstream, lambda: upstream.open(request.path, body), self._first_byte)
 

@@ -34,9 +34,11 @@ MAX_QUERY = 8_000
 # Windows, and chunks with words, that become candidates.
 NEAREST = 60
 WITH_WORDS = 40
-# Up to so many chunks of the stores, or windows of matching files, all vectors are compared.
+# Up to so many chunks of the stores, or windows of matching files, all vectors are compared; of larger vectors up to as
+# many numbers.
 EXACT_CHUNKS = 8_000
 EXACT_WINDOWS = 8_000
+EXACT_DIMENSIONS = 384
 # Files looked at to find out whether few match.
 FILES_COUNTED = 2_000
 # How thoroughly the index is searched: its list of candidates, and the vectors visited before it gives up.
@@ -205,15 +207,19 @@ async def near(
 
 async def by_index(db: Connection, model: Model, asked: Asked, chunks: int) -> bool:
     """Whether the index is worth it, or so few vectors can match that all of them are best compared."""
-    return model.indexed and chunks > EXACT_CHUNKS and not await _few(db, asked)
+    return model.indexed and not _cheap(model, chunks, EXACT_CHUNKS) and not await _few(db, model, asked)
 
 
-async def _few(db: Connection, asked: Asked) -> bool:
+def _cheap(model: Model, vectors: int, most: int) -> bool:
+    return vectors * model.dimensions <= most * EXACT_DIMENSIONS
+
+
+async def _few(db: Connection, model: Model, asked: Asked) -> bool:
     """Whether a filter lets so little through that all of it is best compared."""
     if asked.where is None:
         return False
     row = await db.fetchrow(_SQL["matching_windows"], asked.stores, asked.where, FILES_COUNTED)
-    return row is not None and row["files"] < FILES_COUNTED and row["windows"] <= EXACT_WINDOWS
+    return row is not None and row["files"] < FILES_COUNTED and _cheap(model, row["windows"], EXACT_WINDOWS)
 
 
 async def _with_words(db: Connection, lookups: Sequence[Word], asked: Asked) -> list[_Key]:

@@ -1,6 +1,6 @@
 -- Each row knows all pairs of its object, by the first 16 bytes of theirs, in order: a filter of several pairs passes over
--- objects that lack one without looking them up. Rows that older software writes meanwhile hold none: filters of several
--- pairs find their objects once these are changed or rebuilt.
+-- objects that lack one without looking them up. While older software still runs beside newer, new rows that it writes hold
+-- none and old ones what was before: filters of several pairs are right about those objects once they are changed or rebuilt.
 ALTER TABLE metadata_pairs ADD COLUMN together uuid[] NOT NULL DEFAULT '{}';
 
 UPDATE metadata_pairs SET together = found.together

@@ -1,2 +1,3 @@
--- A secret that was replaced stays good until then: messages are signed with both.
-ALTER TABLE webhook_work ADD COLUMN previous_secret text, ADD COLUMN previous_until timestamptz;
+-- Secrets that were replaced, the last one first, each good until its moment: messages are signed with all of them.
+ALTER TABLE webhook_work ADD COLUMN replaced_secrets text[] NOT NULL DEFAULT '{}',
+    ADD COLUMN replaced_until timestamptz[] NOT NULL DEFAULT '{}';

@@ -7,7 +7,8 @@ SELECT set_config('hnsw.ef_search', $1, true), set_config('hnsw.iterative_scan',
     set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
     set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
 
--- name: words (which of the text's words the stores know, and in how many chunks; the stores' ids are words too)
+-- name: words (which of the text's words the stores know, and in how many chunks: the rarest; the stores' ids are words
+-- too, and come first)
 SELECT word, sum(chunks)::bigint AS chunks, word = ANY ($1::text[]) AS is_store,
     length(to_tsvector('english', $2)) AS asked
 FROM chunk_words
@@ -16,7 +17,7 @@ WHERE store_id = ANY ($1) AND word = ANY (
 )
 GROUP BY word
 HAVING sum(chunks) > 0
-ORDER BY sum(chunks), word
+ORDER BY word = ANY ($1::text[]) DESC, sum(chunks), word
 LIMIT $3;
 
 -- name: matching_windows (of files that match, as far as is worth counting)

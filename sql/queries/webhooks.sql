@@ -38,21 +38,26 @@ INSERT INTO webhook_work (endpoint_id, secret) VALUES ($1, $2)
 ON CONFLICT (endpoint_id) DO UPDATE SET secret = webhook_work.secret
 RETURNING secret;
 
+-- name: drop_missed (what an endpoint that is disabled has not been told yet)
+DELETE FROM webhook_deliveries WHERE endpoint_id = $1
+  AND EXISTS (SELECT FROM webhook_endpoints WHERE endpoint_id = $1 AND NOT enabled);
+
 -- name: forget_failures
 UPDATE webhook_work SET failures = 0, failing_since = NULL, last_error = NULL, rests_until = now()
 WHERE endpoint_id = $1;
 
 -- name: secrets
-SELECT secret, CASE WHEN previous_until > now() THEN previous_secret END AS previous,
-       CASE WHEN previous_until > now() THEN previous_until END AS previous_until
-FROM webhook_work WHERE endpoint_id = $1;
+SELECT secret, replaced_secrets, replaced_until, now() AS at FROM webhook_work WHERE endpoint_id = $1;
+
+-- name: lock_secrets
+SELECT secret, replaced_secrets, replaced_until, now() AS at FROM webhook_work WHERE endpoint_id = $1 FOR UPDATE;
 
 -- name: rotate
-UPDATE webhook_work SET secret = $2, previous_secret = secret, previous_until = now() + $3::integer * interval '1 s'
-WHERE endpoint_id = $1;
+UPDATE webhook_work SET secret = $2, replaced_secrets = $3, replaced_until = $4 WHERE endpoint_id = $1;
 
--- name: forget_secrets (a declared fan-out: the couriers')
-UPDATE webhook_work SET previous_secret = NULL, previous_until = NULL WHERE previous_until <= now();
+-- name: forget_secrets (a declared fan-out: the couriers'; all of an endpoint's once the last one's time is over)
+UPDATE webhook_work SET replaced_secrets = '{}', replaced_until = '{}'
+WHERE replaced_secrets <> '{}' AND now() >= ALL (replaced_until);
 
 -- name: anybody
 SELECT EXISTS (SELECT FROM webhook_work);
@@ -76,8 +81,7 @@ UPDATE webhook_work SET process = $2 WHERE endpoint_id = $1 AND process IS NOT D
 UPDATE webhook_work SET process = NULL WHERE endpoint_id = $1 AND process = $2;
 
 -- name: at_work
-SELECT project_id, body, secret, CASE WHEN previous_until > now() THEN previous_secret END AS previous, previous_until,
-       rests_until <= now() AS ready
+SELECT project_id, body, secret, replaced_secrets, replaced_until, now() AS at, rests_until <= now() AS ready
 FROM webhook_work JOIN webhook_endpoints USING (endpoint_id)
 WHERE endpoint_id = $1 AND process = $2 AND enabled;
 

@@ -144,6 +144,8 @@ def test_parts_have_bounds() -> None:
     assert kinds(upload.decide(again, AddPart("p", 1, ""), T0)) == ["upload.part_added"]
     with pytest.raises(Rejected, match="exceed the limit of 24 bytes in total"):
         upload.decide(again, AddPart("p", 2, ""), T0)
+    largest = replace(state, bytes=upload.MAX_BYTES, received=upload.MAX_BYTES)
+    assert kinds(upload.decide(largest, AddPart("p", 1, ""), T0)) == ["upload.part_added"], "a part may come again"
     with pytest.raises(Rejected, match="larger than the 8 bytes that upload upload_1 was created for"):
         upload.decide(state, AddPart("p", 9, ""), T0)
     with pytest.raises(Rejected, match="which is the limit"):

@@ -49,6 +49,21 @@ async def test_of_two_models_the_one_that_was_looked_up_is_asked(
     assert list(model.bodies) == [b'{"model":"gpt-4o","messages":[]}']
 
 
+@pytest.mark.parametrize(
+    ("more", "status"), [(b'"seed": 99999999999999999999', 200), (b'"a": ' + b"[" * 300 + b"]" * 300, 400)]
+)
+async def test_what_cannot_be_written_as_it_was_read_is_no_500(
+    client: Client, model: ScriptedServer, more: bytes, status: int
+) -> None:
+    """Two models: the body is written anew."""
+    sent = b'{"model": "secret", "messages": [], %b, "model": "gpt-4o"}' % more
+    headers = {**OURS, "Content-Type": "application/json"}
+    async with client.session.post(client.base_url + CHAT, data=sent, headers=headers) as response:
+        assert response.status == status
+        assert status == 200 or (await response.json())["error"]["type"] == "invalid_request_error"
+    assert len(list(model.bodies)) == (status == 200)
+
+
 @pytest.mark.parametrize("path", ["/completions", "/embeddings"])
 async def test_the_other_paths(client: Client, model: ScriptedServer, path: str) -> None:
     body = {"model": "text-embedding-3-small", "input": "words"}

@@ -214,6 +214,21 @@ async def test_files_of_v1s_messages_are_the_threads(client: Client) -> None:
     assert list(await files_of(client, store_id(await client.get(f"/threads/{thread['id']}")))) == [file_id]
 
 
+async def test_v2_may_send_back_what_it_was_shown(client: Client, model: ScriptedServer) -> None:
+    """It is not shown the store of v1's files, which are searched all the same."""
+    file_id, store = (
+        await file_named(client, "tides.txt", "High tide is at six."),
+        await store_with(client, "boats.txt"),
+    )
+    made = await assistant_with(client, **SEARCH, tool_resources={"file_search": {"vector_store_ids": [store["id"]]}})
+    path = f"/assistants/{made['id']}"
+    async with Client(client.base_url, V1) as old:
+        await old.post(path, {"file_ids": [file_id]})
+    shown = await client.get(path)
+    assert await client.post(path, {"tool_resources": shown["tool_resources"]}) == shown
+    assert file_id in await found_in_run(client, model, made)
+
+
 async def test_v1_leaves_a_store_of_v2_in_its_place(client: Client, model: ScriptedServer) -> None:
     """And puts nothing into it, and takes nothing out: its files are searched beside it, in a store of their own."""
     file_id = await file_named(client, "tides.txt", "High tide is at six.")

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Collection
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ async def test_an_upload_expires_after_an_hour(
     upload = await begun(client, 8)
     await part(client, upload, b"abcd")
     await pool.execute("UPDATE uploads SET expires_at = 0")
-    later = now().replace(year=now().year + 1)
+    later = now() + timedelta(days=366)
     monkeypatch.setattr("service.write.now", lambda: later)
     await Sweep(writer(pool), FolderBlobs(tmp_path / "blobs")).expire(now())
     assert blobs_in(tmp_path) == []
@@ -149,7 +150,7 @@ async def test_nobody_is_left_a_file_of_an_upload_that_ended_otherwise(
     assert (await client.get("/files"))["data"] == []
     await half_completed(client, pool, tmp_path)
     await pool.execute("UPDATE uploads SET expires_at = 0")
-    later = now().replace(year=now().year + 1)
+    later = now() + timedelta(days=366)
     monkeypatch.setattr("service.write.now", lambda: later)
     sweep = Sweep(writer(pool), FolderBlobs(tmp_path / "blobs"))
     await sweep.expire(now())

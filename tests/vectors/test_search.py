@@ -7,6 +7,8 @@ import pytest
 from service.vectors import search
 from service.vectors.base import SearchFailed, StoreRef
 from service.vectors.filters import jsonpath
+from service.vectors.fuse import LIKENESS
+from service.vectors.keywords import MAX_WORDS
 from tests.vectors.conftest import MakeShelf, Shelf
 from tests.vectors.embedding_server import EmbeddingServer
 
@@ -116,6 +118,14 @@ async def test_a_search_that_takes_too_long_says_so(make_shelf: MakeShelf, monke
         with pytest.raises(SearchFailed, match=r"longer than 0\.1 seconds"):
             await shelf.searcher.search([store], ["boat"], limit=1)
         server.held.set()
+
+
+async def test_long_queries_keep_their_words(shelf: Shelf) -> None:
+    """More words than count: the store's own is among those that are looked up, or all would weigh nothing."""
+    many = " ".join(f"word{number}" for number in range(2 * MAX_WORDS))
+    await shelf.put("vs_a", "file-many", "many.txt", many.encode())
+    hits = (await shelf.searcher.search([StoreRef("vs_a", shelf.indexer.model)], [many], limit=1)).hits
+    assert hits[0].score > LIKENESS
 
 
 async def test_several_stores(shelf: Shelf) -> None:

@@ -135,18 +135,22 @@ async def test_a_secret_is_replaced_and_the_old_one_stays_good_for_a_while(
     again = await client.call("POST", path + "/rotate_secret", {"previous_expires_in": 600}, headers=key)
     assert again.body == rotated, "a second try has no second effect"
     assert [await verified(one) for one in (new, old)] == [True, True]
-    await pool.execute("UPDATE webhook_work SET previous_until = now()")
-    assert [await verified(one) for one in (new, old)] == [True, False]
+    newer = (await client.post(path + "/rotate_secret", {"previous_expires_in": 900}))["secret"]
+    assert [await verified(one) for one in (newer, new, old)] == [True, True, True], "an answer may have been lost"
+    await pool.execute("UPDATE webhook_work SET replaced_until[2] = now()")
+    assert [await verified(one) for one in (newer, new, old)] == [True, True, False]
     at_once = await client.post(path + "/rotate_secret", {"previous_expires_in": 0})
     assert at_once["previous_expires_at"] is None
-    assert [await verified(one) for one in (at_once["secret"], new)] == [True, False]
+    assert [await verified(one) for one in (at_once["secret"], newer, new)] == [True, False, False]
+    await client.post(path + "/rotate_secret")
+    await pool.execute("UPDATE webhook_work SET replaced_until[1] = now()")
     async with pool.acquire() as db:
         await webhooks.drop_dead(db, 10)
-    assert await pool.fetchval("SELECT previous_secret FROM webhook_work") is None
+    assert await pool.fetchval("SELECT replaced_secrets FROM webhook_work") == []
     told = await pool.fetch(
         "SELECT type, content FROM events_readable WHERE stream_id = $1 ORDER BY version", made["id"]
     )
-    assert [row["type"] for row in told[1:]] == ["webhook_endpoint.secret_rotated"] * 2
+    assert [row["type"] for row in told[1:]] == ["webhook_endpoint.secret_rotated"] * 4
     assert "whsec" not in str(told)
     for body in ({"previous_expires_in": -1}, {"previous_expires_in": 604801}, {"secret": "whsec_mine"}):
         assert (await client.call("POST", path + "/rotate_secret", body)).status == 400

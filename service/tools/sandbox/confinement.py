@@ -105,7 +105,8 @@ class Confinement:
             self._jail, self._why = jail, None
             bounds = sorted(jail.cgroups.controllers)
             log.info("the sandbox works", python=str(jail.environment.folder), control_groups=bounds)
-        self._tried = time.monotonic()
+        finally:  # also where whoever asked has left
+            self._tried = time.monotonic()
 
 
 async def _trial(jail: Jail) -> None:
