@@ -6,7 +6,7 @@ is a content with its place: which stream, which version, when, by whom and why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 JsonObject = dict[str, Any]
 
 SCHEMA_VERSION = 1
+# The place of an append that is not counted with its try's others: theirs begin at 0.
+ASIDE = -1
 
 
 class Event(BaseModel):
@@ -52,6 +54,10 @@ class Origin:
     request_id: str | None = None
     cause: str | None = None
     once: Once | None = field(default=None, compare=False, repr=False)
+
+    def aside(self, stream_id: str) -> Origin:
+        """For a request's one append to the stream that other tries may find needless: the rest keep their places."""
+        return self if self.once is None else replace(self, once=Once(self.once.seed, {stream_id: ASIDE}))
 
 
 E = TypeVar("E", bound=Event, covariant=True)

@@ -11,7 +11,7 @@ from projections import messages, promised, threads
 from service.database import Connection
 from service.http import files, store_links
 from service.http.busy import queues
-from service.http.deps import deps, origin, wire
+from service.http.deps import deps, done_before, origin, wire
 from service.http.frame import answer, json_body
 from service.http.pages import cursor, listing
 from service.http.present import present, present_page
@@ -23,7 +23,7 @@ from service.wire.query import object_id
 async def create(request: web.Request) -> web.Response:
     message = wire(request).create_message(await json_body(request))
     thread_id = request.match_info["thread_id"]
-    if await _added_before(request, message.id):
+    if await done_before(request, THREAD, thread_id):
         return await _shown(request, message.id)
     await files.check(request, named_in(message))
     command = AddMessage(message, queues(request))
@@ -67,12 +67,6 @@ async def page(request: web.Request) -> web.Response:
         found = await messages.page(db, project_id, thread_id, cursor(request), run_id)
         found = await present_page(request, db, found)
     return listing(request, found, wire(request).message)
-
-
-async def _added_before(request: web.Request, message_id: str) -> bool:
-    """By an earlier try of the request: as `done_before`, but the thread may have been told of a store only."""
-    done = await deps(request).writer.repeated(THREAD, origin(request), request.match_info["thread_id"])
-    return done is not None and any(getattr(one.event, "message_id", None) == message_id for one in done.recorded)
 
 
 async def _found(request: web.Request, db: Connection, message_id: str) -> Message | None:

@@ -129,7 +129,7 @@ async def _create(
 ) -> web.StreamResponse:
     with streaming(request, asked=asked.stream), deps(request).feed.watch(thread_id) as watcher:
         written = await deps(request).writer.repeated(THREAD, origin(request), thread_id)
-        if written is None or not any(isinstance(entry.event, e.RunCreated) for entry in written.recorded):
+        if written is None:
             written = await _begin(request, thread_id, asked, thread, queue=queue)
         if asked.stream:
             return await stream_run(request, watcher, written.recorded, include=include)

@@ -69,8 +69,8 @@ async def attach(
     """Puts what the messages of a thread bring for file_search into its store, which is made where it is missing.
 
     `command` is what brings them: where it would be refused, nothing is put anywhere. A thread that names no store gets
-    this one with the message (`events.fold.attached`); where it names one that is gone, it is told first. Raises what
-    the command's refusal raises, NotFound, FileNotFound, Rejected.
+    this one with the message (`events.fold.attached`); where it names one that is gone, it is told first: aside, for
+    another try finds it told. Raises what the command's refusal raises, NotFound, FileNotFound, Rejected.
     """
     if not any(_brought(messages)):
         return
@@ -81,7 +81,7 @@ async def attach(
     named = await _filled(request, thread_id, messages, before)
     if before and named != before:
         told = ModifyThread({"tool_resources": with_stores(resources, named)})
-        await deps(request).writer.thread(origin(request), thread_id, told)
+        await deps(request).writer.thread(origin(request).aside(thread_id), thread_id, told)
 
 
 async def retrieval(

@@ -20,6 +20,7 @@ from tests.client import Answer, Client
 from tests.crash.test_kill import Server, Start, start
 from tests.http.files import form, send
 from tests.http.helpers import assistant_with, thread_with
+from tests.http.stores import thread_without_its_store
 from tests.http.test_idempotency import HI, sent
 from tests.scripted import ScriptedServer, says
 
@@ -37,6 +38,10 @@ MOMENTS = {
     ),
     "before its key is let go": ("BEFORE UPDATE ON idempotency_keys FOR EACH ROW WHEN (NEW.process IS NULL)", True),
     "between its two appends": ("BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.type = 'upload.completed')", True),
+    "between two to a thread": (
+        "BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.type IN ('message.added', 'run.created'))",
+        True,
+    ),
 }
 _STAND = f"""
 CREATE FUNCTION stand() RETURNS trigger LANGUAGE plpgsql AS
@@ -108,6 +113,35 @@ async def test_a_run_is_made_once(start: Start, database_url: str, pool: Pool, m
         assert (await server.client.settled(run.body))["status"] == "completed"
         assert [one["id"] for one in (await server.client.get(path))["data"]] == [run.body["id"]]
         assert (await sent(server.client, path, body)).body == run.body
+
+
+@pytest.mark.parametrize("moment", ["between two to a thread", "before its answer is kept"])
+@pytest.mark.parametrize("of", ["message", "run"])
+async def test_what_brings_its_thread_a_store_is_done_once(
+    start: Start, database_url: str, pool: Pool, model: ScriptedServer, of: str, moment: str
+) -> None:
+    """Of a thread whose store is gone: it is told of another, and then comes what brings a file for that."""
+    model.script(says("Fine"), says("Fine"))
+    async with start() as server:
+        assistant = await assistant_with(server.client)
+        thread, message = await thread_without_its_store(server.client)
+        path = f"/threads/{thread['id']}"
+        run = {"assistant_id": assistant["id"], "additional_messages": [message]}
+        asked = (path + "/messages", message) if of == "message" else (path + "/runs", run)
+        await killed(server, database_url, moment, sent(server.client, *asked))
+    done = [type for stream, type in await _events(pool) if stream == thread["id"]]
+    assert done[:2] == ["thread.created", "thread.modified"]
+    assert (len(done) > 2) == (moment == "before its answer is kept")
+    async with start() as server:
+        made, again = [await sent(server.client, *asked) for _ in range(2)]
+        assert (made.status, again.body) == (200, made.body)
+        if of == "run":
+            assert (await server.client.settled(made.body))["status"] == "completed"
+            assert [one["id"] for one in (await server.client.get(path + "/runs"))["data"]] == [made.body["id"]]
+        messages = (await server.client.get(path + "/messages"))["data"]
+        assert [one["attachments"] for one in messages if one["role"] == "user"] == [message["attachments"]]
+    types = [type for stream, type in await _events(pool) if stream == thread["id"]]
+    assert [types.count(one) for one in ("thread.modified", "message.added")] == [1, 1]
 
 
 @pytest.mark.parametrize("moment", ["between its two appends", "before its answer is kept"])

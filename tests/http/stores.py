@@ -25,6 +25,15 @@ async def store_with(client: Client, *names: str, **settings: Any) -> Any:
     return await settled(client, made["id"])
 
 
+async def thread_without_its_store(client: Client) -> tuple[Any, Any]:
+    """A thread whose store is gone, and a message with a file for file_search: the thread must be told of another."""
+    gone = await client.post("/vector_stores", {})
+    thread = await client.post("/threads", {"tool_resources": {"file_search": {"vector_store_ids": [gone["id"]]}}})
+    await client.delete(f"/vector_stores/{gone['id']}")
+    brought = {"file_id": await file_named(client, "a.txt"), "tools": [{"type": "file_search"}]}
+    return thread, {"role": "user", "content": "Look", "attachments": [brought]}
+
+
 async def settled(client: Client, store_id: str) -> Any:
     """The store once none of its files is in progress."""
     async with asyncio.timeout(WAIT_S):

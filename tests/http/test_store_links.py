@@ -9,8 +9,10 @@ import pytest
 from projections.rebuild import verify
 from service.database import Pool
 from tests.client import V1, Client
-from tests.http.helpers import assistant_with, thread_with
-from tests.http.stores import file_named, files_of, settled, store_with
+from tests.http.helpers import assistant_with, run_of, thread_with
+from tests.http.keys import as_key
+from tests.http.stores import file_named, files_of, settled, store_with, thread_without_its_store
+from tests.http.test_idempotency import sent, streamed
 from tests.scripted import ScriptedServer, calls, says
 
 SEARCH = {"tools": [{"type": "file_search"}]}
@@ -162,6 +164,38 @@ async def test_attachments_go_to_the_store_that_the_thread_names(client: Client)
     own = store_id(await client.get(f"/threads/{thread['id']}"))
     assert own != mine["id"]
     assert list(await files_of(client, own)) == [file_id]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_run_that_was_refused_once_its_thread_was_told_of_a_store(
+    client: Client, pool: Pool, model: ScriptedServer, streams: bool
+) -> None:
+    """It is made by the next try under the same Idempotency-Key, and only then."""
+    model.script(says("Slow.").holds("gate"), says("Fine."))
+    async with await as_key(client, pool, max_runs=1) as limited:
+        thread, message = await thread_without_its_store(limited)
+        first = await run_of(limited, "Hi")
+        path = f"/threads/{thread['id']}"
+        body = {"assistant_id": first["assistant_id"], "additional_messages": [message], "stream": streams}
+        assert (await sent(limited, path + "/runs", body)).status == 429
+        told = await limited.get(path)
+        assert store_id(told) != store_id(thread)
+        await model.reached("gate")
+        model.open("gate")
+        await limited.settled(first)
+        tries = []
+        for _ in range(2):
+            if streams:
+                tries.append((await streamed(limited, path + "/runs", body))[0].data)
+            else:
+                tries.append((await sent(limited, path + "/runs", body)).body)
+        assert tries[0] == tries[1]
+        assert (await limited.settled(tries[0]))["status"] == "completed"
+        assert [one["id"] for one in (await limited.get(path + "/runs"))["data"]] == [tries[0]["id"]]
+        messages = (await limited.get(path + "/messages"))["data"]
+        assert [one["attachments"] for one in messages if one["role"] == "user"] == [message["attachments"]]
+        assert await limited.get(path) == told
+        assert list(await files_of(limited, store_id(told))) == [message["attachments"][0]["file_id"]]
 
 
 async def test_retrieval_of_v1_searches_its_files(client: Client) -> None:
