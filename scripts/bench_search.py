@@ -118,7 +118,7 @@ async def _index(pool: Pool, vectors: Vectors, pages: Sequence[Path]) -> None:
         seconds = time.monotonic() - began
         windows = await pool.fetchval("SELECT count(*) FROM vectors")
         print(f"indexed {len(pages)} files, {made} chunks ({windows} windows): {made / seconds:.1f} chunks/s")
-    await pool.execute("ANALYZE")
+    await pool.execute("ANALYZE", timeout=synthetic.TIMEOUT)
 
 
 async def _one(pool: Pool, vectors: Vectors, page: Path, number: int) -> None:

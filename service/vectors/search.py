@@ -32,8 +32,8 @@ MAX_QUERIES = 8
 # Characters of a query that count.
 MAX_QUERY = 8_000
 # Windows, and chunks with words, that become candidates.
-NEAREST = 60
-WITH_WORDS = 40
+NEAREST = 50
+WITH_WORDS = 30
 # Up to so many chunks of the stores, or windows of matching files, all vectors are compared; of larger vectors up to as
 # many numbers.
 EXACT_CHUNKS = 8_000
@@ -42,7 +42,7 @@ EXACT_DIMENSIONS = 384
 # Files looked at to find out whether few match.
 FILES_COUNTED = 2_000
 # How thoroughly the index is searched: its list of candidates, and the vectors visited before it gives up.
-EF_SEARCH = 200
+EF_SEARCH = 150
 MAX_SCANNED = 50_000
 # Seconds that a whole search may take.
 SEARCH_TIMEOUT = 30.0
