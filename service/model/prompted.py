@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import orjson
@@ -22,6 +23,8 @@ from service.model.forced import Call, demanded, held_to, schema_of, told
 
 # Calls of one answer, where the model may choose: small models repeat themselves.
 MAX_CALLS = 8
+# Answers with calls since the user last said something; then such a model may only answer, for the same reason.
+MAX_ROUNDS = 10
 
 
 async def prompted(
@@ -30,13 +33,13 @@ async def prompted(
     """`call`, asked for what a model without tools can do. Raises ModelError."""
     functions = [tool["function"] for tool in request.tools if tool.get("type") == "function"]
     plain = replace(request, messages=_flat(request.messages), tools=(), tool_choice=None, parallel_tool_calls=None)
-    if not functions or request.tool_choice == "none":
+    wanted = demanded(request)
+    if not functions or request.tool_choice == "none" or (not wanted and _rounds(request.messages) >= MAX_ROUNDS):
         async with aclosing(call(plain)) as batches:
             async for batch in batches:
                 yield batch
         return
     answer: Answer | Arguments = Answer(mint)
-    wanted = demanded(request)
     if len(wanted) == 1:
         messages, held = [*told(plain.messages, wanted), *_example(wanted[0])], held_to(wanted)
         answer = Arguments(wanted[0]["name"], mint)
@@ -47,6 +50,12 @@ async def prompted(
             events = _read(batch, answer)
             if events:
                 yield events
+
+
+def _rounds(messages: Sequence[Json]) -> int:
+    """How often it has called tools since the user's last message."""
+    since = takewhile(lambda message: message["role"] != "user", reversed(messages))
+    return sum(1 for message in since if message.get("tool_calls"))
 
 
 def _example(function: Mapping[str, Any]) -> list[Json]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from service.model.answer import MAX_HEAD, Answer, Arguments
 from service.model.base import ChatRequest, Finished, ModelError, ModelEvent, ModelInfo, TextDelta, ToolCallDelta
+from service.model.prompted import MAX_ROUNDS
 from service.model.router import Router, open_model
 from tests.scripted import ScriptedServer, cut, says
 
@@ -256,6 +257,20 @@ async def test_without_tools_the_answer_is_free(server: ScriptedServer, model: R
     server.script(says("text", usage=False))
     assert await asked(model, *more.pop("tools"), **more) == [TextDelta("text"), Finished("stop", None, "scripted")]
     assert "response_format" not in await server.received()
+
+
+async def test_who_goes_on_calling_must_answer_at_last(server: ScriptedServer, model: Router) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    rounds = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "content": "0"}]
+    for times, said, free in (
+        (MAX_ROUNDS - 1, [], False),
+        (MAX_ROUNDS, [], True),
+        (MAX_ROUNDS, [HI], False),
+    ):
+        await asked(model, ADD, NOW, messages=[HI, *rounds * times, *said], tool_choice="auto")
+        assert ("response_format" not in await server.received()) == free
+    await asked(model, ADD, NOW, messages=[HI, *rounds * MAX_ROUNDS], tool_choice="required")
+    assert "response_format" in await server.received()
 
 
 async def test_history_stands_as_text(server: ScriptedServer, model: Router) -> None:
