@@ -7,6 +7,7 @@ import importlib
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -105,10 +106,7 @@ async def serve(
         found = vectors(pool) if vectors is not None else _vectors(settings, pool, confinement)
         stack.push_async_callback(found.close)
         sender = await stack.enter_async_context(Sender(allow_private=settings.webhooks_allow_private))
-
-        def couriers(peers: Peers) -> Couriers:
-            return Couriers(writer, peers, sender, metrics)
-
+        couriers = partial(Couriers, writer, sender=sender, metrics=metrics)
         serving, tools = asyncio.Event(), Tools([code, FileSearch(found.searcher, OurStores(writer))])
         outside = (model, blobs, keys, found.indexer, tools)
         async with (

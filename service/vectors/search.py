@@ -27,8 +27,6 @@ from service.vectors.fuse import Candidate, Place, Ranked, fuse, rank
 from service.vectors.keywords import BUDGET, MAX_WORDS, Chosen, Word, choose
 from service.vectors.models import Model, Models
 
-# Queries of one search; more are left out.
-MAX_QUERIES = 8
 # Characters of a query that count.
 MAX_QUERY = 8_000
 # Windows, and chunks with words, that become candidates.
@@ -106,7 +104,7 @@ class StoredSearcher:
         self, stores: Sequence[StoreRef], queries: Sequence[str], where: str | None, *, ranked: bool
     ) -> list[Ranked]:
         """Of each chunk that a query finds its best score, best first."""
-        asked = [query[:MAX_QUERY] for query in queries[:MAX_QUERIES]]
+        asked = [query[:MAX_QUERY] for query in queries]
         by_model: defaultdict[str, list[str]] = defaultdict(list)
         for store in stores:
             if store.id not in by_model[store.embedding_model]:
@@ -158,7 +156,7 @@ class StoredSearcher:
         told = orjson.dumps(list(vector)).decode()
         chosen, chunks = await _words(db, asked)
         windows = await near(db, model, told, asked, by_index=await by_index(db, model, asked, chunks))
-        # The nearest of a chunk's windows comes first: the others are not looked at.
+        # The nearest of a chunk's windows counts: it comes first, and so is the last to be put in.
         keys: dict[_Key, float | None] = {
             (window.store_id, window.file_id, window.job, chunk): window.likeness
             for window in reversed(windows)
