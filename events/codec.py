@@ -10,12 +10,12 @@ from pydantic import Field, TypeAdapter
 
 from events.api_key import KeyEvent
 from events.assistant import AssistantEvent
-from events.event import SCHEMA_VERSION, Event
+from events.envelope import SCHEMA_VERSION, Event
 from events.file import FileEvent
 from events.project import ProjectEvent
-from events.thread_events import ThreadEvent
+from events.thread.events import ThreadEvent
 from events.upload import UploadEvent
-from events.vector_store_events import VectorStoreEvent
+from events.vector_store.events import VectorStoreEvent
 from events.webhook_endpoint import WebhookEvent
 
 AnyEvent = (

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, assert_never
 
+from events.envelope import Event, Recorded
 from events.errors import FileNotFound, Rejected
-from events.event import Event, Recorded
 from events.objects import File
 
 STATE_SCHEMA = 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from events.run_table import RunStatus
+from events.thread.run_status import RunStatus
 
 Json = dict[str, Any]
 UsageJson = dict[str, int]

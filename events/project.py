@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
+from events.envelope import Event, Recorded
 from events.errors import Rejected
-from events.event import Event, Recorded
 
 STATE_SCHEMA = 1
 

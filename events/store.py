@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from events import codec
-from events.event import SCHEMA_VERSION, Event, Origin, Recorded
+from events.envelope import SCHEMA_VERSION, Event, Origin, Recorded
 from sql import queries
 
 # Quoted: asyncpg's classes take parameters in their stubs only.

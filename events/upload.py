@@ -14,8 +14,8 @@ from typing import Literal, assert_never
 
 from pydantic import Field
 
+from events.envelope import Event, Recorded
 from events.errors import NotFound, Rejected
-from events.event import Event, Recorded
 
 STATE_SCHEMA = 1
 LIFETIME = 3600

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never
 
+from events.envelope import Event, JsonObject, Recorded
 from events.errors import NotFound, Rejected
-from events.event import Event, JsonObject, Recorded
 
 STATE_SCHEMA = 1
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from events.assistant import AssistantCreated, AssistantDeleted, AssistantEvent, AssistantModified
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
-from events.fold import opened_assistant
+from events.object_changes import opened_assistant
 from events.objects import Assistant
 from projections import metadata
 from projections.metadata import EVERY, Filter

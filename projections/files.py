@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
+from events.envelope import Recorded
 from events.errors import FileNotFound
-from events.event import Recorded
 from events.file import FileCreated, FileDeleted, FileEvent, FileExpired
-from events.file_links import Naming, keeping, named_by
-from events.fold import opened_file
+from events.object_changes import opened_file
 from events.objects import File
+from events.references import Naming, keeping, named_by
 from projections.rows import Connection, Cursor, Overdue, Page, dump, merged
 from sql import queries
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from events.api_key import KeyCreated, KeyEvent, KeyRevoked, Scope
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
 from projections.rows import Connection
 from sql import queries
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from events import thread_events as e
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
-from events.fold import added_message, written_message
+from events.object_changes import added_message, written_message
 from events.objects import Message
+from events.thread import events as e
 from projections.rows import Connection, Cursor, Page, Place, changed, dump, merged
 from sql import queries
 

@@ -49,7 +49,7 @@ EVERY = Filter()
 
 
 def hashed(key: str, value: str) -> bytes:
-    """A pair as rows hold it; texts have no NUL (service.wire.text)."""
+    """A pair as rows hold it; texts have no NUL (service.wire.storable_text)."""
     return sha256(key.encode() + b"\x00" + value.encode()).digest()
 
 

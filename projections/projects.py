@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import assert_never
 
-from events.event import Recorded
+from events.envelope import Recorded
 from events.project import ProjectCreated, ProjectEvent
 from projections.rows import Connection
 from sql import queries

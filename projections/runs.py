@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from events import thread_events as e
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
-from events.fold import opened_run, run_patch
+from events.object_changes import opened_run, run_patch
 from events.objects import Run
+from events.thread import events as e
 from projections.rows import Connection, Cursor, Page, dump, merged
 from sql import queries
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from events import thread_events as e
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
-from events.fold import opened_step, patched, step_patch
+from events.object_changes import opened_step, patched, step_patch
 from events.objects import Json, Step
+from events.thread import events as e
 from projections.rows import Connection, Cursor, Page, Place, dump, merged
 from sql import queries
 

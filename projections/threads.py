@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from events import thread_events as e
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
-from events.fold import attached, opened_thread
+from events.object_changes import attached, opened_thread
 from events.objects import Thread
+from events.thread import events as e
 from projections import metadata
 from projections.metadata import EVERY, Filter
 from projections.rows import Connection, Cursor, Page, changed, dump, merged

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import assert_never
 
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
-from events.fold import added_part, opened_upload
 from events.ids import file_id_of
+from events.object_changes import added_part, opened_upload
 from events.objects import Upload, UploadPart
 from events.upload import (
     UploadCancelled,

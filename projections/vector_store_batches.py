@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from events import vector_store_events as e
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
 from events.objects import VectorStoreBatch
-from events.vector_store_commands import BatchFact
+from events.vector_store import events as e
+from events.vector_store.commands import BatchFact
 from projections.rows import Connection
 from sql import queries
 

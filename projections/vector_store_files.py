@@ -13,11 +13,11 @@ from typing import Any
 import asyncpg
 import orjson
 
-from events import vector_store_events as e
+from events.envelope import Recorded
 from events.errors import StoreFileNotFound
-from events.event import Recorded
 from events.objects import VectorStoreFile
-from events.vector_store_commands import FileFact
+from events.vector_store import events as e
+from events.vector_store.commands import FileFact
 from projections.rows import Connection, Cursor, Page, dump, merged
 from sql import queries
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import asyncpg
 
-from events import vector_store_events as e
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
-from events.file_links import Naming, keeping_stores, stores_named_by
-from events.fold import opened_vector_store
+from events.object_changes import opened_vector_store
 from events.objects import VectorStore
-from events.vector_store import NOUN
-from events.vector_store_state import DAY, Counts, counted
+from events.references import Naming, keeping_stores, stores_named_by
+from events.vector_store import events as e
+from events.vector_store.decide import NOUN
+from events.vector_store.state import DAY, Counts, counted
 from projections import vector_store_batches, vector_store_files
 from projections.rows import Connection, Cursor, Overdue, Page, dump, merged
 from sql import queries

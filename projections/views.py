@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from events.event import Recorded
+from events.envelope import Recorded
 from projections import (
     assistants,
     files,

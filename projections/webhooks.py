@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from events import store
-from events import thread_events as e
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
-from events.fold import opened_run, run_patch
+from events.object_changes import opened_run, run_patch
 from events.objects import Run
+from events.thread import events as e
 from events.webhook_endpoint import (
     NAMES,
     WebhookEndpoint,

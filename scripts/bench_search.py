@@ -29,15 +29,15 @@ import sql
 from scripts import bench_synthetic as synthetic
 from service.database import Pool, open_pool
 from service.embedded.postgres import EmbeddedPostgres
-from service.tools.sandbox.confinement import Confinement
-from service.vectors import search
-from service.vectors.base import Job
-from service.vectors.choose import Vectors, open_vectors
-from service.vectors.embed import minilm
-from service.vectors.embed.base import Vector
-from service.vectors.filters import jsonpath
-from service.vectors.fuse import Candidate, fuse, rank
-from service.vectors.search import Asked
+from service.sandbox.probe import Confinement
+from service.search import hybrid
+from service.search.base import Job
+from service.search.embed import minilm
+from service.search.embed.base import Vector
+from service.search.factory import Vectors, open_vectors
+from service.search.filters import jsonpath
+from service.search.fusion import Candidate, fuse, rank
+from service.search.hybrid import Asked
 
 DOCS = Path("/usr/share/doc/postgresql-doc-15/html")
 QUESTIONS = Path(__file__).with_name("search_questions.toml")
@@ -209,11 +209,11 @@ async def _timed(pool: Pool, vectors: Vectors, name: str, asked: Asked, queries:
                 times.append((time.perf_counter() - began) * 1000)
         assert model is not None
         chunks = await db.fetchval("SELECT sum(chunks) FROM chunk_files WHERE store_id = ANY ($1)", asked.stores)
-        index = await search.by_index(db, model, asked, chunks)
+        index = await hybrid.by_index(db, model, asked, chunks)
         for _, vector in queries[:RECALLS] if index else ():
             told = orjson.dumps(list(vector)).decode()
-            exact = await search.near(db, model, told, asked, by_index=False, limit=TOP)
-            got = await search.near(db, model, told, asked, by_index=True)
+            exact = await hybrid.near(db, model, told, asked, by_index=False, limit=TOP)
+            got = await hybrid.near(db, model, told, asked, by_index=True)
             recalls.append(len(set(got[:TOP]) & set(exact)) / len(exact))
     times.sort()
     how = f"by the index, recall@{TOP} {statistics.mean(recalls):.3f}" if index else "exact"
@@ -234,8 +234,8 @@ async def _explained(pool: Pool, vectors: Vectors, vector: Vector) -> None:
         ):
             async with db.transaction(readonly=True):
                 if block == "nearest":
-                    await db.execute(blocks["settings"], str(search.EF_SEARCH), str(search.MAX_SCANNED))
-                told_plan = await db.fetch("EXPLAIN " + model.adapt(blocks[block]), told, [store], None, search.NEAREST)
+                    await db.execute(blocks["settings"], str(hybrid.EF_SEARCH), str(hybrid.MAX_SCANNED))
+                told_plan = await db.fetch("EXPLAIN " + model.adapt(blocks[block]), told, [store], None, hybrid.NEAREST)
             print(f"  {name}: " + "; ".join(_scans(row[0] for row in told_plan)))
         query = f"'{synthetic.small(7)}' & 'index'"
         plan = await db.fetch("EXPLAIN " + blocks["with_words"], [query], [1.0], 1000, None, 40)

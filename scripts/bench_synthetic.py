@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.database import Connection, Pool
-from service.vectors.embed import minilm
+from service.search.embed import minilm
 
 LARGE = "vs_large"
 CHUNKS_PER_FILE = 50

@@ -144,7 +144,7 @@ setup_sdks() {
 # what is known of it ($known) of what there should be ($state).
 look_at_sandbox() {
     stamp=$ROOT/.venv/.stamp-sandbox
-    state=$(state_of "$ROOT/service/tools/sandbox/packages.lock")
+    state=$(state_of "$ROOT/service/sandbox/packages.lock")
     folder=$(sed -n 2p "$stamp" 2>/dev/null || true)
     known=$(sed -n 1p "$stamp" 2>/dev/null || true)
     if [ "$known" != "$state" ]; then
@@ -160,7 +160,7 @@ setup_sandbox() {
     if [ "$known" != "$state" ] || { [ -n "$folder" ] && [ ! -e "$folder/complete" ]; }; then
         prepare_uv
         say "Making the Python of the sandbox (once a version; half a minute, 800 MB) …"
-        folder=$(cd / && UV=$UV "$ROOT/.venv/bin/python" -m service.tools.sandbox.install) || folder=
+        folder=$(cd / && UV=$UV "$ROOT/.venv/bin/python" -m service.sandbox.install) || folder=
         printf '%s\n%s\n' "$state" "$folder" >"$stamp"
     fi
 }
@@ -169,7 +169,7 @@ setup_sandbox() {
 let_server_setup_sandbox() {
     look_at_sandbox
     if [ "$known" != "$state" ]; then
-        folder=$(cd / && "$ROOT/.venv/bin/python" -m service.tools.sandbox.install --where)
+        folder=$(cd / && "$ROOT/.venv/bin/python" -m service.sandbox.install --where)
         printf '%s\n%s\n' "$state" "$folder" >"$stamp"
     fi
     if [ -n "$folder" ] && [ ! -e "$folder/complete" ]; then

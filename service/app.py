@@ -13,50 +13,50 @@ import structlog
 from aiohttp import web
 
 from service import database
-from service.code_files import CodeFiles, ThreadsGone
+from service.access.keys import Keys
+from service.access.rate_limits import Limits
+from service.access.signed_tokens import Signer
+from service.access.stream_limits import Streams
 from service.database import Pool, open_pool
 from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
 from service.feed import Feed
-from service.health import Health
-from service.http.deps import Deps
+from service.files.sweep import Sweep
+from service.http.context import Deps
 from service.http.routes import make_app
 from service.http.server import ApiRunner
-from service.http.trace import Traces
-from service.indexing.supervisor import Indexing
-from service.indexing.upkeep import Upkeep
-from service.keys import Keys
-from service.limits import Limits
-from service.metrics import Metrics
+from service.http.tracing import Traces
+from service.idempotency import Keeper
 from service.model.base import ModelInfo
 from service.model.catalog import CatalogError
 from service.model.router import Router, open_model
-from service.once import Keeper
 from service.peers import Peers
-from service.rewriting import Rewriter
 from service.runs.images import Images
 from service.runs.supervisor import Supervisor
-from service.searched_stores import OurStores
+from service.sandbox.factory import LocalSandboxes
+from service.sandbox.pool import Sessions, Warm
+from service.sandbox.probe import Confinement
+from service.sandbox.provisioning import Making
+from service.search.base import Indexer, Vectors
+from service.search.factory import open_vectors
+from service.search.parse.sandbox_process import where_parsed
+from service.search.query_rewrite import Rewriter
 from service.settings import Settings
-from service.signing import Signer
 from service.storage.base import Blobs, StorageError
-from service.storage.choose import open_blobs
-from service.streams import Streams
-from service.sweep import Sweep
-from service.tools.code import CodeInterpreter
+from service.storage.factory import open_blobs
+from service.telemetry.health import Health
+from service.telemetry.metrics import Metrics
+from service.tool_adapters.code_files import CodeFiles, ThreadsGone
+from service.tool_adapters.searched_stores import OurStores
+from service.tools.code_interpreter.tool import CodeInterpreter
 from service.tools.file_search import FileSearch
 from service.tools.registry import Tools
-from service.tools.sandbox.confinement import Confinement
-from service.tools.sandbox.local import LocalSandboxes
-from service.tools.sandbox.making import Making
-from service.tools.sandbox.sessions import Sessions, Warm
-from service.vectors.base import Indexer, Vectors
-from service.vectors.choose import open_vectors
-from service.vectors.parse.sandboxed import where_parsed
+from service.vector_stores.supervisor import Indexing
+from service.vector_stores.upkeep import Upkeep
 from service.webhooks.couriers import Couriers
 from service.webhooks.endpoints import Endpoints
 from service.webhooks.sender import Sender
-from service.write import Writer
+from service.writer import Writer
 
 log = structlog.get_logger()
 
@@ -177,7 +177,7 @@ async def _traces(stack: AsyncExitStack, feed: Feed) -> Traces | None:
     """Traces of requests and runs, where OpenTelemetry's own variables name an endpoint."""
     if not any(os.environ.get(name) for name in TRACES_TO):
         return None
-    tracing = (await asyncio.to_thread(importlib.import_module, "service.tracing")).open_tracing()
+    tracing = (await asyncio.to_thread(importlib.import_module, "service.telemetry.tracing")).open_tracing()
     stack.push_async_callback(tracing.close)
     feed.listen(tracing)
     found: Traces = tracing

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import structlog
 
 from events import store
-from events.event import Recorded
-from events.thread_events import ThreadEvent
-from events.thread_state import ThreadState
-from events.vector_store_events import VectorStoreEvent
+from events.envelope import Recorded
+from events.thread.events import ThreadEvent
+from events.thread.state import ThreadState
+from events.vector_store.events import VectorStoreEvent
 from service.database import DATABASE_ERRORS, Pool
-from service.live import Live
+from service.deltas import Live
 
 log = structlog.get_logger()
 

@@ -17,10 +17,10 @@ from typing import Any
 import asyncpg
 import structlog
 
-from events.event import Recorded
-from events.thread_events import ThreadEvent
-from events.thread_state import ThreadState
-from events.vector_store_events import IndexingStarted, VectorStoreEvent
+from events.envelope import Recorded
+from events.thread.events import ThreadEvent
+from events.thread.state import ThreadState
+from events.vector_store.events import IndexingStarted, VectorStoreEvent
 from service.database import CONNECT_TIMEOUT, DATABASE_ERRORS, Connection, connect
 from service.errors import StartupError
 from sql import queries

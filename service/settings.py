@@ -10,8 +10,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import StartupError
-from service.storage.choose import SCHEMES
-from service.tools.sandbox.base import MIB, Limits
+from service.sandbox.base import MIB, Limits
+from service.storage.factory import SCHEMES
 
 PREFIX = "EVERTHREAD_"
 _ORIGIN = re.compile(r"https?://[^/\s,?#@]+")

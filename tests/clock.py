@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from events import event
-from service.runs import claimed, supervisor
+from events import envelope
+from service.runs import claim, supervisor
 
 
 class LoopClock:
@@ -29,15 +29,15 @@ class LoopClock:
 
 
 class WallClock:
-    """Takes the place of `events.event.now` wherever it was imported; whoever waits for a time looks at it often."""
+    """Takes the place of `events.envelope.now` wherever it was imported; whoever waits for a time looks at it often."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._real = event.now
+        self._real = envelope.now
         self._ahead = timedelta()
         for module in list(sys.modules.values()):
             if getattr(module, "now", None) is self._real:
                 monkeypatch.setattr(module, "now", self.now)
-        monkeypatch.setattr(claimed, "LOOK_EVERY", 0.05)
+        monkeypatch.setattr(claim, "LOOK_EVERY", 0.05)
         monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
 
     def now(self) -> datetime:

@@ -17,10 +17,10 @@ import pytest
 from service.app import serve
 from service.database import Pool, connect, migrate, open_pool
 from service.embedded.postgres import EmbeddedPostgres
+from service.sandbox.base import SandboxUnavailable
+from service.sandbox.bubblewrap import Jail
+from service.sandbox.probe import Confinement
 from service.settings import Settings
-from service.tools.sandbox.base import SandboxUnavailable
-from service.tools.sandbox.confinement import Confinement
-from service.tools.sandbox.jail import Jail
 from tests.client import KEY, Client
 from tests.clock import WallClock
 from tests.fake_vectors import FakeVectors

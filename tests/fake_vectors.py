@@ -1,6 +1,6 @@
 """An indexer and searcher over a dictionary: a file's name says what becomes of it.
 
-It keeps the promises of `service.vectors.base`: chunks are written under their job while the view's row has it, and
+It keeps the promises of `service.search.base`: chunks are written under their job while the view's row has it, and
 only those of completed files are found.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from service.database import Pool
-from service.vectors.base import Found, Hit, Indexed, IndexingFailed, Job, Ranker, Stale, StoreRef
+from service.search.base import Found, Hit, Indexed, IndexingFailed, Job, Ranker, Stale, StoreRef
 
 WAIT_S = 20.0
 CHUNK_BYTES = 100

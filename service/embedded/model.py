@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from time import monotonic
 
-from service.children import ended, environment, last_line, spawn, stop
+from service.child_process import ended, environment, last_line, spawn, stop
 from service.errors import StartupError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"

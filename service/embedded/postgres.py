@@ -20,7 +20,7 @@ from urllib.parse import quote
 import asyncpg
 import psutil
 
-from service.children import ended, environment, last_line, spawn, stop
+from service.child_process import ended, environment, last_line, spawn, stop
 from service.embedded.memory import buffers
 from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, find_runtime, give_to
 from service.errors import StartupError

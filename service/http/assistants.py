@@ -5,15 +5,15 @@ from __future__ import annotations
 from aiohttp import web
 
 from events.assistant import CreateAssistant, DeleteAssistant, ModifyAssistant
-from events.file_links import files_of
 from events.ids import new_id
+from events.references import files_of
+from events.streams import ASSISTANT
 from projections import assistants
-from service.http import files, store_links
-from service.http.deps import deps, done_before, origin, wire
+from service.http import attachments, files
+from service.http.context import deps, done_before, origin, wire
 from service.http.frame import answer, json_body
-from service.http.pages import cursor, listing, narrowed
-from service.http.present import present, present_page
-from service.kinds import ASSISTANT
+from service.http.paging import cursor, listing, narrowed
+from service.http.visibility import present, present_page
 from service.wire.files import named_in
 
 
@@ -23,8 +23,8 @@ async def create(request: web.Request) -> web.Response:
     if await done_before(request, ASSISTANT, assistant_id):
         return await _shown(request, assistant_id)
     await files.check(request, named_in(settings))
-    settings = {**settings, "tool_resources": await store_links.made(request, settings["tool_resources"], assistant_id)}
-    settings = await store_links.retrieval(request, assistant_id, None, settings)
+    settings = {**settings, "tool_resources": await attachments.made(request, settings["tool_resources"], assistant_id)}
+    settings = await attachments.retrieval(request, assistant_id, None, settings)
     await deps(request).writer.assistant(origin(request), assistant_id, CreateAssistant(settings))
     return await _shown(request, assistant_id)
 
@@ -42,10 +42,10 @@ async def modify(request: web.Request) -> web.Response:
     async with deps(request).pool.acquire() as db:
         before = await assistants.get(db, origin(request).project_id, assistant_id)
     if "tool_resources" in changes:
-        changes["tool_resources"] = await store_links.made(request, changes["tool_resources"], None)
-    changes = await store_links.retrieval(request, assistant_id, before, changes)
+        changes["tool_resources"] = await attachments.made(request, changes["tool_resources"], None)
+    changes = await attachments.retrieval(request, assistant_id, before, changes)
     if "tool_resources" in changes:
-        await store_links.forgotten(request, before, files_of(changes["tool_resources"]))
+        await attachments.forgotten(request, before, files_of(changes["tool_resources"]))
     await deps(request).writer.assistant(origin(request), assistant_id, ModifyAssistant(changes))
     return await _shown(request, assistant_id)
 

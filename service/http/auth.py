@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from projections.keys import ApiKey
-from service.http import azure, limits
-from service.http.deps import GRANT, deps
+from service.access.signed_tokens import Purpose
+from service.http import azure, rate_limits
+from service.http.context import GRANT, deps
 from service.http.errors import ApiError
-from service.signing import Purpose
 
 _READING = ("GET", "HEAD")
 # What tokens open: for each path what the token must be for, and the id that it must name.
@@ -31,7 +31,7 @@ async def admit(request: web.Request) -> ApiKey:
             " reads only; this operation needs the scope 'full'."
         )
         raise ApiError(403, message)
-    limits.admit(request, key)
+    rate_limits.admit(request, key)
     return key
 
 
@@ -75,4 +75,4 @@ def _echo(request: web.Request) -> None:
     for name in _ECHOED:
         sent = request.headers.get(name)
         if sent and len(sent) <= _MAX_ECHOED and sent.isascii() and sent.isprintable():
-            limits.extra(request, {name: sent})
+            rate_limits.extra(request, {name: sent})

@@ -12,20 +12,20 @@ from urllib.parse import quote
 import structlog
 from aiohttp import hdrs, web
 
+from events.envelope import now
 from events.errors import FileNotFound, NotFound, Rejected
-from events.event import now
 from events.file import CreateFile, DeleteFile, usable
 from events.ids import new_file_id
 from events.objects import File
 from projections import files
 from projections.rows import Cursor
-from service.http.deps import ATTEMPT, GRANT, REQUEST_ID, deps, origin, wire
+from service.http.context import ATTEMPT, GRANT, REQUEST_ID, deps, origin, wire
 from service.http.errors import ApiError, Handler
 from service.http.forms import megabytes, received
 from service.http.frame import answer, headers
 from service.storage.base import BlobMissing, let_go
-from service.stores import remove_everywhere
-from service.wire.base import FileUse
+from service.vector_stores.operations import remove_everywhere
+from service.wire.api import FileUse
 
 log = structlog.get_logger()
 

@@ -22,13 +22,13 @@ from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from events.errors import DomainError, Rejected
-from service.http.deps import deps
+from service.http.context import deps
 from service.http.errors import ApiError
 from service.http.idempotency import settle_form
-from service.once import Answered
+from service.idempotency import Answered
 from service.storage.base import Stored, let_go
-from service.wire import text
-from service.wire.problems import SHOWN
+from service.wire import storable_text
+from service.wire.validation_errors import SHOWN
 
 MAX_FIELDS = 20
 MAX_FIELD = 4096
@@ -141,7 +141,7 @@ async def _read(request: web.Request, name: str, key: str, limit: Limit) -> Form
         raise Rejected(f"'{name}' is a required property", param=name)
     if form.stored.bytes == 0:
         raise Rejected("The file is empty.", param=name)
-    text.check(fields)
+    storable_text.check(fields)
     form.fields = fields
     return form
 
@@ -191,7 +191,7 @@ async def _field(part: BodyPartReader) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise text.refusal(part.name or "") from None
+        raise storable_text.refusal(part.name or "") from None
 
 
 async def _soon(work: Awaitable[T]) -> T:
@@ -207,8 +207,8 @@ def _filename(part: BodyPartReader) -> str:
     # Browsers and httpx write a quotation mark so; other escapes they do not use in names.
     given = (part.filename or part.name or "").replace("%22", '"')
     name = PurePosixPath(given.replace("\\", "/")).name
-    if not text.fit(name):
-        raise text.refusal("filename")
+    if not storable_text.fit(name):
+        raise storable_text.refusal("filename")
     if not name or len(name) > MAX_FILENAME:
         raise Rejected(f"Invalid 'filename': a name of 1 to {MAX_FILENAME} characters is needed.", param="filename")
     return name

@@ -12,14 +12,14 @@ import orjson
 import structlog
 from aiohttp import web
 
+from events.envelope import Origin
 from events.errors import FileNotFound, NotFound
-from events.event import Origin
 from events.ids import new_id
 from service.http import auth, azure
-from service.http.deps import EXTRA, GRANT, KEY, ORIGIN, RAW, REQUEST_ID, WIRE, deps, wire
+from service.http.context import EXTRA, GRANT, KEY, ORIGIN, RAW, REQUEST_ID, WIRE, deps, wire
 from service.http.errors import ApiError, Handler
 from service.http.metrics import public, route_of
-from service.wire import numbers, text, v1, v2
+from service.wire import integers, storable_text, v1, v2
 
 log = structlog.get_logger()
 
@@ -129,7 +129,7 @@ async def _read(request: web.Request, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def decoded(raw: bytes, loads: Callable[[bytes], Any] = numbers.loads) -> Any:
+def decoded(raw: bytes, loads: Callable[[bytes], Any] = integers.loads) -> Any:
     """The JSON of a body; None where it is empty. Raises ApiError for what is not JSON."""
     if not raw.strip():
         return None
@@ -157,7 +157,7 @@ def includes(request: web.Request) -> frozenset[str]:
 def _check_ids(request: web.Request) -> None:
     """Raises NotFound for an id in the path that no object can have, and no database could be asked for."""
     for name, id in request.match_info.items():
-        if not text.fit(id):
+        if not storable_text.fit(id):
             raise FileNotFound(id) if name == "file_id" else NotFound(_NOUNS.get(name) or name.removesuffix("_id"), id)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from aiohttp import web
 
-from service.http.deps import deps
+from service.http.context import deps
 
 
 async def healthz(request: web.Request) -> web.Response:

@@ -6,16 +6,16 @@ from aiohttp import web
 
 from events.errors import NotFound
 from events.objects import Message
-from events.thread_commands import AddMessage, DeleteMessage, ModifyMessage
-from projections import messages, promised, threads
+from events.streams import THREAD
+from events.thread.commands import AddMessage, DeleteMessage, ModifyMessage
+from projections import messages, placeholders, threads
 from service.database import Connection
-from service.http import files, store_links
-from service.http.busy import queues
-from service.http.deps import deps, done_before, origin, wire
+from service.http import attachments, files
+from service.http.context import deps, done_before, origin, wire
 from service.http.frame import answer, json_body
-from service.http.pages import cursor, listing
-from service.http.present import present, present_page
-from service.kinds import THREAD
+from service.http.paging import cursor, listing
+from service.http.queueing import queues
+from service.http.visibility import present, present_page
 from service.wire.files import named_in
 from service.wire.query import object_id
 
@@ -27,7 +27,7 @@ async def create(request: web.Request) -> web.Response:
         return await _shown(request, message.id)
     await files.check(request, named_in(message))
     command = AddMessage(message, queues(request))
-    await store_links.attach(request, thread_id, [message], command)
+    await attachments.attach(request, thread_id, [message], command)
     await deps(request).writer.thread(origin(request), thread_id, command)
     return await _shown(request, message.id)
 
@@ -86,5 +86,5 @@ async def _read(request: web.Request, message_id: str) -> Message:
         await threads.get(db, project_id, thread_id)
         found = await _found(request, db, message_id)
         if found is None:
-            return await promised.message(db, project_id, thread_id, message_id)
+            return await placeholders.message(db, project_id, thread_id, message_id)
         return await present(request, db, found)

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from projections import runs, vector_stores, webhooks
 from service.database import DATABASE_ERRORS
-from service.http.deps import deps
+from service.http.context import deps
 
 log = structlog.get_logger()
 
@@ -23,16 +23,16 @@ _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
 
 
 async def metrics(request: web.Request) -> web.Response:
-    await asyncio.to_thread(importlib.import_module, "service.exposition")  # once, and not in the loop
-    from service import exposition
+    await asyncio.to_thread(importlib.import_module, "service.telemetry.prometheus")  # once, and not in the loop
+    from service.telemetry import prometheus
 
     pool = deps(request).pool
     sizes = (pool.get_size(), pool.get_idle_size(), pool.get_max_size())
     active, indexing, waiting = await _looked(request)
     streams = deps(request).streams.count
-    now = exposition.Now(active, indexing, *sizes, deps(request).sandboxes(), waiting, streams)
-    body = exposition.render(deps(request).metrics, now)
-    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: exposition.CONTENT_TYPE})
+    now = prometheus.Now(active, indexing, *sizes, deps(request).sandboxes(), waiting, streams)
+    body = prometheus.render(deps(request).metrics, now)
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: prometheus.CONTENT_TYPE})
 
 
 def public(request: web.Request) -> bool:

@@ -15,12 +15,12 @@ import orjson
 import structlog
 from aiohttp import web
 
-from service.http.deps import ATTEMPT, KEY, REQUEST_ID, deps
+from service.http.context import ATTEMPT, KEY, REQUEST_ID, deps
 from service.http.errors import ApiError, Handler, response
 from service.http.frame import WRITE_TIMEOUT, answer, decoded, headers, raw_body
-from service.http.heard import Heard
-from service.once import Kept
-from service.relay import Path, Relayed, RelayError, RelayRequest
+from service.http.usage_meter import Heard
+from service.idempotency import Kept
+from service.passthrough import Path, Relayed, RelayError, RelayRequest
 
 log = structlog.get_logger()
 

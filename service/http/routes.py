@@ -7,31 +7,31 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from service.http import (
-    access,
     assistants,
     azure,
     cors,
-    file_links,
     files,
     health,
     messages,
     runs,
     steps,
+    thread_stream,
     threads,
+    tokens,
     uploads,
+    v1_files,
     vector_store_files,
     vector_stores,
-    watch,
     webhooks,
 )
-from service.http.deps import DEPS, Deps
+from service.http.context import DEPS, Deps
 from service.http.errors import middleware
 from service.http.frame import MAX_BODY, authenticate, identify, tell_extra
 from service.http.idempotency import idempotent
 from service.http.metrics import metrics
 from service.http.openapi import pages
 from service.http.passthrough import PASSED
-from service.http.trace import Traces, traced
+from service.http.tracing import Traces, traced
 
 _FILE = "/v1/files/{file_id}"
 _UPLOAD = "/v1/uploads/{upload_id}"
@@ -51,7 +51,7 @@ ROUTES = (
     web.get(_FILE, files.get),
     web.delete(_FILE, files.delete),
     web.get(_FILE + "/content", files.content),
-    web.post(_FILE + "/links", access.link),
+    web.post(_FILE + "/links", tokens.link),
     web.post("/v1/uploads", uploads.create),
     web.post(_UPLOAD + "/parts", uploads.add_part),
     web.post(_UPLOAD + "/complete", uploads.complete),
@@ -61,25 +61,25 @@ ROUTES = (
     web.get(_ASSISTANT, assistants.get),
     web.post(_ASSISTANT, assistants.modify),
     web.delete(_ASSISTANT, assistants.delete),
-    web.get(_ASSISTANT + "/files", file_links.assistant_page),
-    web.post(_ASSISTANT + "/files", file_links.attach),
-    web.get(_ASSISTANT + "/files/{file_id}", file_links.assistant_file),
-    web.delete(_ASSISTANT + "/files/{file_id}", file_links.detach),
+    web.get(_ASSISTANT + "/files", v1_files.assistant_page),
+    web.post(_ASSISTANT + "/files", v1_files.attach),
+    web.get(_ASSISTANT + "/files/{file_id}", v1_files.assistant_file),
+    web.delete(_ASSISTANT + "/files/{file_id}", v1_files.detach),
     web.get("/v1/threads", threads.page),
     web.post("/v1/threads", threads.create),
     web.post("/v1/threads/runs", runs.create_thread_and_run),
     web.get(_THREAD, threads.get),
     web.post(_THREAD, threads.modify),
     web.delete(_THREAD, threads.delete),
-    web.post(_THREAD + "/stream_tokens", access.stream_token),
-    web.get(_THREAD + "/stream", watch.stream),
+    web.post(_THREAD + "/stream_tokens", tokens.stream_token),
+    web.get(_THREAD + "/stream", thread_stream.stream),
     web.get(_THREAD + "/messages", messages.page),
     web.post(_THREAD + "/messages", messages.create),
     web.get(_MESSAGE, messages.get),
     web.post(_MESSAGE, messages.modify),
     web.delete(_MESSAGE, messages.delete),
-    web.get(_MESSAGE + "/files", file_links.message_page),
-    web.get(_MESSAGE + "/files/{file_id}", file_links.message_file),
+    web.get(_MESSAGE + "/files", v1_files.message_page),
+    web.get(_MESSAGE + "/files/{file_id}", v1_files.message_file),
     web.get(_THREAD + "/runs", runs.page),
     web.post(_THREAD + "/runs", runs.create),
     web.get(_RUN, runs.get),

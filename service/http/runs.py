@@ -9,14 +9,14 @@ from typing import Any
 from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
-from events import thread_events as e
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
-from events.fold import opened_run, run_patch
 from events.ids import new_id
+from events.object_changes import opened_run, run_patch
 from events.objects import Run, Step
-from events.run_settings import run_settings
-from events.thread_commands import (
+from events.streams import THREAD
+from events.thread import events as e
+from events.thread.commands import (
     CancelRun,
     Claim,
     CreateRun,
@@ -24,22 +24,22 @@ from events.thread_commands import (
     RunSettings,
     SubmitToolOutputs,
 )
-from events.thread_state import ThreadState
+from events.thread.run_settings import run_settings
+from events.thread.state import ThreadState
 from projections import assistants, runs, steps, threads
 from service.database import Connection
-from service.http import files, store_links
-from service.http.busy import queues
-from service.http.deps import deps, origin, wire
+from service.http import attachments, files
+from service.http.context import deps, origin, wire
 from service.http.frame import answer, includes, json_body
-from service.http.limits import starting, streaming
-from service.http.pages import cursor, listing
-from service.http.present import present
-from service.http.sse import stream_run
+from service.http.paging import cursor, listing
+from service.http.queueing import queues
+from service.http.rate_limits import starting, streaming
+from service.http.run_stream import stream_run
 from service.http.threads import creation
-from service.kinds import THREAD
-from service.wire.base import RunRequest, ThreadRequest
+from service.http.visibility import present
+from service.wire.api import RunRequest, ThreadRequest
 from service.wire.files import named_in
-from service.write import Ask, Written
+from service.writer import Ask, Written
 
 # What poll helpers wait between two looks (BEHAVIOUR.md, "Which clients send what"): our reads are cheap and current.
 POLL_AFTER_MS = 100
@@ -142,11 +142,11 @@ async def _begin(
 ) -> Written[ThreadState]:
     await files.check(request, [*(named_in(thread) if thread is not None else ()), *named_in(asked)])
     settings = await _settings(request, asked)
-    made = creation(await store_links.thread_made(request, thread, thread_id)) if thread is not None else None
+    made = creation(await attachments.thread_made(request, thread, thread_id)) if thread is not None else None
     run_id, messages = new_id("run"), asked.additional_messages
     bind_contextvars(thread_id=thread_id, run_id=run_id)
     command = CreateRun(run_id, settings, messages, deps(request).run_lifetime, None, made, queue)
-    await store_links.attach(request, thread_id, messages, command)
+    await attachments.attach(request, thread_id, messages, command)
     with deps(request).claims.offer(settings.tools) as claim:
         async with starting(request):
             return await deps(request).writer.thread(origin(request), thread_id, replace(command, claim=claim))
@@ -159,10 +159,10 @@ async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:
         assistant = await present(request, db, assistant)
     settings = run_settings(assistant, asked.overrides, asked.additional_instructions)
     if "tool_resources" in asked.overrides:
-        made = await store_links.made(request, asked.overrides["tool_resources"], None)
+        made = await attachments.made(request, asked.overrides["tool_resources"], None)
         return replace(settings, tool_resources=made)
     if "tools" in asked.overrides:
-        found = await store_links.retrieval(request, assistant.id, assistant, {"tools": settings.tools})
+        found = await attachments.retrieval(request, assistant.id, assistant, {"tools": settings.tools})
         return replace(settings, tool_resources=found.get("tool_resources", settings.tool_resources))
     return settings
 

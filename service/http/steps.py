@@ -7,10 +7,10 @@ from functools import partial
 from aiohttp import web
 
 from events.errors import NotFound
-from projections import promised, runs, steps, threads
-from service.http.deps import deps, origin, wire
+from projections import placeholders, runs, steps, threads
+from service.http.context import deps, origin, wire
 from service.http.frame import answer, includes
-from service.http.pages import cursor, listing
+from service.http.paging import cursor, listing
 
 
 async def get(request: web.Request) -> web.Response:
@@ -23,7 +23,7 @@ async def get(request: web.Request) -> web.Response:
         try:
             found = await steps.get(db, project_id, thread_id, run_id, step_id)
         except NotFound:
-            found = await promised.step(db, project_id, thread_id, run_id, step_id)
+            found = await placeholders.step(db, project_id, thread_id, run_id, step_id)
     return answer(wire(request).step(found, include=include))
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from aiohttp import web
 
 from events.ids import new_id
-from events.thread_commands import CreateThread, DeleteThread, ModifyThread
-from events.vector_store_state import THREAD_DAYS
+from events.streams import THREAD
+from events.thread.commands import CreateThread, DeleteThread, ModifyThread
+from events.vector_store.state import THREAD_DAYS
 from projections import threads
-from service.http import files, store_links
-from service.http.deps import deps, done_before, origin, wire
+from service.http import attachments, files
+from service.http.context import deps, done_before, origin, wire
 from service.http.frame import answer, json_body
-from service.http.pages import cursor, listing, narrowed
-from service.http.present import present, present_page
-from service.kinds import THREAD
-from service.wire.base import ThreadRequest
+from service.http.paging import cursor, listing, narrowed
+from service.http.visibility import present, present_page
+from service.wire.api import ThreadRequest
 from service.wire.files import named_in
 
 
@@ -23,7 +23,7 @@ async def create(request: web.Request) -> web.Response:
     thread_id = new_id("thread")
     if not await done_before(request, THREAD, thread_id):
         await files.check(request, named_in(asked))
-        asked = await store_links.thread_made(request, asked, thread_id)
+        asked = await attachments.thread_made(request, asked, thread_id)
         await deps(request).writer.thread(origin(request), thread_id, creation(asked))
     return await _shown(request, thread_id)
 
@@ -41,7 +41,7 @@ async def modify(request: web.Request) -> web.Response:
     if "tool_resources" in changes:
         async with deps(request).pool.acquire() as db:
             await threads.get(db, origin(request).project_id, thread_id)
-        changes["tool_resources"] = await store_links.made(request, changes["tool_resources"], None, THREAD_DAYS)
+        changes["tool_resources"] = await attachments.made(request, changes["tool_resources"], None, THREAD_DAYS)
     await deps(request).writer.thread(origin(request), thread_id, ModifyThread(changes))
     return await _shown(request, thread_id)
 

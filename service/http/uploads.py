@@ -9,23 +9,23 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from events import upload as rules
+from events.envelope import now
 from events.errors import DomainError, Rejected
-from events.event import now
 from events.file import CreateFile
-from events.fold import added_part
 from events.ids import file_id_of, new_hex_id
+from events.object_changes import added_part
 from events.objects import File
+from events.streams import UPLOAD
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, UploadCommand
 from projections import files, uploads
 from service.database import Connection
-from service.http.deps import deps, origin, wire
+from service.files.uploads import completion, unmake
+from service.http.context import deps, origin, wire
 from service.http.forms import Limit, megabytes, received
 from service.http.frame import answer, json_body
-from service.kinds import UPLOAD
 from service.storage.base import BlobMissing, StorageError, let_go
-from service.uploads import completion, unmake
-from service.wire.base import CompletionRequest
-from service.write import Ask
+from service.wire.api import CompletionRequest
+from service.writer import Ask
 
 MAX_PART = 64 * 1024**2
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from events.envelope import now
 from events.errors import Rejected
-from events.event import now
 from events.ids import new_hex_id
 from events.objects import VectorStoreFile
-from events.vector_store_commands import (
+from events.streams import VECTOR_STORE
+from events.vector_store.commands import (
     AddFiles,
     CancelBatch,
     ChangeAttributes,
@@ -21,12 +22,11 @@ from events.vector_store_commands import (
 from projections import vector_store_batches as batches
 from projections import vector_store_files as files
 from service.database import Connection
-from service.http.deps import deps, done_before, origin
+from service.http.context import deps, done_before, origin
 from service.http.frame import answer, json_body
-from service.http.pages import cursor, listing
+from service.http.paging import cursor, listing
 from service.http.vector_stores import found_store, stores_wire, to_index
-from service.kinds import VECTOR_STORE
-from service.write import Ask
+from service.writer import Ask
 
 # Chunks in one page of a file's content.
 CONTENT_PAGE = 5_000

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from events.envelope import now
 from events.errors import Rejected
-from events.event import now
 from events.file import FOR_STORES, usable
 from events.ids import new_hex_id
 from events.objects import VectorStore
-from events.vector_store_commands import CreateStore, DeleteStore, ModifyStore, NewFile
+from events.streams import VECTOR_STORE
+from events.vector_store.commands import CreateStore, DeleteStore, ModifyStore, NewFile
 from projections import files
 from projections import vector_stores as stores
-from service.http.deps import deps, done_before, origin, wire
+from service.http.context import deps, done_before, origin, wire
 from service.http.errors import ApiError
 from service.http.frame import answer, json_body
-from service.http.pages import cursor, listing
-from service.kinds import VECTOR_STORE
-from service.stores import use
-from service.vectors.base import SearchFailed, StoreRef
-from service.vectors.filters import jsonpath
-from service.wire.base import FileToIndex, StoreRequest, VectorStoreWire
+from service.http.paging import cursor, listing
+from service.search.base import SearchFailed, StoreRef
+from service.search.filters import jsonpath
+from service.vector_stores.operations import use
+from service.wire.api import FileToIndex, StoreRequest, VectorStoreWire
 
 
 async def create(request: web.Request) -> web.Response:

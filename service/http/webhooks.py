@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from projections.webhooks import Standing
-from service.http.deps import deps, origin, wire
+from service.http.context import deps, origin, wire
 from service.http.frame import NO_STORE, answer, json_body
 from service.wire import webhooks
-from service.wire.base import Json
+from service.wire.api import Json
 
 
 async def create(request: web.Request) -> web.Response:

@@ -13,10 +13,10 @@ from typing import cast
 from service.model import catalog
 from service.model.base import ChatRequest, ModelEvent, ModelInfo
 from service.model.catalog import Catalog, Endpoint
-from service.model.forced import emulated
-from service.model.prompted import prompted
-from service.model.relay import ModelRelay
+from service.model.function_choice import emulated
+from service.model.passthrough import ModelRelay
 from service.model.tokens import EncodingName, Tokens, at_most
+from service.model.tool_prompt import prompted
 from service.model.upstream import Timeouts, Upstream, mint_call_id
 
 HEALTH_FOR_S = 2.0  # a health answer is kept so long: /healthz needs no key and must not hammer the upstream

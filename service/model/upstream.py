@@ -28,10 +28,10 @@ import structlog
 
 from service.model.base import ChatRequest, ModelError, ModelEvent
 from service.model.catalog import Endpoint, Route
-from service.model.chunks import ChunkParser
 from service.model.errors import StreamError, cause_of, refusal, scrub, worth_retrying
 from service.model.request import USAGE_FIELD, body_of, limit_field
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, Failed, backoff, retry_after
+from service.model.stream_parser import ChunkParser
 
 CONNECT_S = 10.0
 FIRST_TOKEN_S = 300.0  # reasoning models think for minutes; a run expires after ten

@@ -12,10 +12,10 @@ from typing import assert_never
 
 import structlog
 
-from events.event import Origin, now
+from events.envelope import Origin, now
 from events.ids import new_id
 from events.objects import Run
-from events.thread_commands import (
+from events.thread.commands import (
     BreakModelCall,
     CallIds,
     ExecutorCommand,
@@ -28,18 +28,17 @@ from events.thread_commands import (
     StartToolCall,
     StopRun,
 )
-from events.thread_events import LastError, ModelCallStarted, ToolCallStarted, Usage
-from events.thread_state import HostedCall, OpenCall, RunState, ThreadState
+from events.thread.events import LastError, ModelCallStarted, ToolCallStarted, Usage
+from events.thread.state import HostedCall, OpenCall, RunState, ThreadState
 from projections import runs
 from service.database import DATABASE_ERRORS
+from service.deltas import LiveOutput
 from service.feed import Feed
-from service.live import LiveOutput
 from service.model.base import Model, ModelError
 from service.model.errors import clean
-from service.runs.asking import NOTHING, Asked, Asking, OutOfPrompt
-from service.runs.claimed import Claimed
-from service.runs.hosted import Hosted, Outcome, Working, lost
+from service.runs.claim import Claimed
 from service.runs.images import Images
+from service.runs.model_call import NOTHING, Asked, Asking, OutOfPrompt
 from service.runs.plan import (
     Exhaust,
     Fail,
@@ -53,9 +52,10 @@ from service.runs.plan import (
     Stop,
     plan,
 )
+from service.runs.tool_calls import Hosted, Outcome, Working, lost
 from service.tools.base import ToolUnusable
 from service.tools.registry import Tools
-from service.write import Writer, Written
+from service.writer import Writer, Written
 
 log = structlog.get_logger()
 

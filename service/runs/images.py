@@ -13,7 +13,7 @@ from typing import TypeGuard
 
 import structlog
 
-from events.event import now
+from events.envelope import now
 from events.objects import File, Message, Step
 from projections import files
 from service.database import Pool

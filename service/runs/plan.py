@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from events.thread_events import LastError, RunIncompleteReason
-from events.thread_state import HostedCall, OpenToolStep, RunState
+from events.thread.events import LastError, RunIncompleteReason
+from events.thread.state import HostedCall, OpenToolStep, RunState
 from service.tools.base import CrashPolicy
 
 # Attempts at one model call whose process died: a bound for a call that kills.

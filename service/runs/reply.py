@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from events.ids import new_id
-from events.thread_commands import Partial
-from events.thread_state import OpenCall
-from service.live import Live, LiveCall, LiveText
+from events.thread.commands import Partial
+from events.thread.state import OpenCall
+from service.deltas import Live, LiveCall, LiveText
 from service.model.base import Finished, ModelEvent, RefusalDelta, TextDelta, ToolCallDelta
 from service.partial_json import CodeInput
-from service.runs.annotate import Annotator, Said, annotate
-from service.runs.gathered import Gathered
+from service.runs.annotations import Annotator, Said, annotate
+from service.runs.artifacts import Gathered
 
 
 @dataclass(slots=True)

@@ -14,13 +14,13 @@ from typing import Any
 
 import structlog
 
-from events import thread_events as e
+from events.envelope import Origin, Recorded, now
 from events.errors import DomainError, StaleClaim
-from events.event import Origin, Recorded, now
-from events.fold import opened_run
+from events.object_changes import opened_run
 from events.objects import Run
-from events.thread_commands import Claim, ClaimRun, ExpireRun
-from events.thread_state import ThreadState
+from events.thread import events as e
+from events.thread.commands import Claim, ClaimRun, ExpireRun
+from events.thread.state import ThreadState
 from projections import runs
 from service.database import DATABASE_ERRORS
 from service.model.base import Model
@@ -28,7 +28,7 @@ from service.peers import Peers
 from service.runs.executor import Executor, call_ids, journaled
 from service.runs.images import Images
 from service.tools.registry import Tools
-from service.write import Writer
+from service.writer import Writer
 
 log = structlog.get_logger()
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from service.search.base import Hit, Ranker, Searcher, SearchFailed, StoreRef
 from service.tools.base import (
     Citation,
     CrashPolicy,
@@ -22,8 +23,7 @@ from service.tools.base import (
     ToolType,
     ToolUnusable,
 )
-from service.tools.quoting import quote
-from service.vectors.base import Hit, Ranker, Searcher, SearchFailed, StoreRef
+from service.tools.quotes import quote
 
 # Seconds that a search waits for the thread's stores to be indexed.
 PATIENCE_S = 60.0

@@ -16,19 +16,19 @@ from typing import Any
 
 import structlog
 
+from events.envelope import Origin, Recorded
 from events.errors import NotFound
-from events.event import Origin, Recorded
-from events.thread_state import ThreadState
+from events.streams import WEBHOOK_ENDPOINT
+from events.thread.state import ThreadState
 from events.webhook_endpoint import NAMES, DisableEndpoint
 from projections import webhooks
 from projections.webhooks import AtWork, Delivery
 from service.database import DATABASE_ERRORS
-from service.kinds import WEBHOOK_ENDPOINT
-from service.metrics import Metrics
 from service.peers import Peers
+from service.telemetry.metrics import Metrics
 from service.webhooks import message, schedule
 from service.webhooks.sender import Outcome, Sender
-from service.write import Writer
+from service.writer import Writer
 
 log = structlog.get_logger()
 

@@ -6,17 +6,17 @@ import base64
 import secrets
 from dataclasses import dataclass, field
 
+from events.envelope import JsonObject, Origin, now
 from events.errors import NotFound, Rejected
-from events.event import JsonObject, Origin, now
 from events.ids import new_hex_id, new_id
+from events.streams import WEBHOOK_ENDPOINT
 from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, ModifyEndpoint, RotateSecret
 from projections import webhooks
 from projections.webhooks import Secrets, Standing
 from service.database import Connection
-from service.kinds import WEBHOOK_ENDPOINT
 from service.webhooks import message
 from service.webhooks.sender import Outcome, Sender, refused
-from service.write import Writer
+from service.writer import Writer
 
 # Endpoints of one project: each event is told to each of them.
 MAX_ENDPOINTS = 20
@@ -45,7 +45,7 @@ class Endpoints:
     ) -> NewEndpoint:
         """An endpoint that hears of `events` (of all, where None) from now on. Raises Rejected.
 
-        A repeated request (service.once) gets the endpoint that its first try made, with the secret of that.
+        A repeated request (service.idempotency) gets the endpoint that its first try made, with the secret of that.
         """
         self._check(url)
         endpoint_id = new_id("we")
@@ -83,7 +83,7 @@ class Endpoints:
     async def rotate(self, origin: Origin, endpoint_id: str, previous_expires_in: int) -> Secrets:
         """A new secret; the old one stays good for so many seconds. Raises NotFound.
 
-        A repeated request (service.once) changes nothing, and gets the secret as it is.
+        A repeated request (service.idempotency) changes nothing, and gets the secret as it is.
         """
 
         async def renewed(db: Connection) -> None:

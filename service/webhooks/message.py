@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from standardwebhooks import Webhook
 
-from events.event import Recorded
+from events.envelope import Recorded
 from events.ids import hex_id_of
 from events.objects import Run
 from events.webhook_endpoint import NAMES

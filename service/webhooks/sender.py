@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from events.event import now
+from events.envelope import now
 from events.store import SOFTWARE_VERSION
 from service.webhooks.addresses import is_public
 from service.webhooks.message import headers

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, Strict
 
-from service.wire.base import Json
+from service.wire.api import Json
 from service.wire.fields import Request
 from service.wire.requests import parsed
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, 
 from pydantic_core import PydanticCustomError
 
 from service.wire.fields import Flag, Request, Text, by_kind
-from service.wire.numbers import Huge, known
+from service.wire.integers import Huge, known
 
 MAX_ATTRIBUTES = 16
 MAX_ATTRIBUTE_KEY = 64
@@ -99,5 +99,5 @@ Compound.model_rebuild()
 
 
 def plain(filter: BaseModel) -> dict[str, Any]:
-    """The filter as `service.vectors.filters` wants it."""
+    """The filter as `service.search.filters` wants it."""
     return filter.model_dump()

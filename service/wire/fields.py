@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Strict, Tag
 from pydantic_core import PydanticCustomError
 
-from service.wire.numbers import known
+from service.wire.integers import known
 
 MAX_NAME = 256
 MAX_DESCRIPTION = 512

@@ -11,8 +11,8 @@ from events import upload as rules
 from events.errors import Rejected
 from events.file import FOR_IMAGES, FOR_STORES, FOR_TOOLS
 from events.objects import Assistant, File, Message, Upload, UploadPart
-from events.thread_commands import NewMessage
-from service.wire.base import (
+from events.thread.commands import NewMessage
+from service.wire.api import (
     CompletionRequest,
     FileRequest,
     FileUse,

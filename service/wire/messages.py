@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, Strict, Tag
 
 from events.ids import new_id
-from events.thread_commands import NewMessage
+from events.thread.commands import NewMessage
 from service.wire.fields import (
     MAX_ATTACHMENTS,
     MAX_CONTENT,

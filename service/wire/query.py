@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, cast
 
 from events.errors import Rejected
-from service.wire import text
-from service.wire.base import Filters, Page
+from service.wire import storable_text
+from service.wire.api import Filters, Page
 from service.wire.fields import DEFAULT_PAGE, MAX_METADATA_KEY, MAX_METADATA_PAIRS, MAX_METADATA_VALUE, MAX_PAGE
-from service.wire.problems import SHOWN, invalid_value, out_of_range
+from service.wire.validation_errors import SHOWN, invalid_value, out_of_range
 
 ORDERS = ("asc", "desc")
 PAGING = frozenset({"limit", "order", "after", "before"})
@@ -43,8 +43,8 @@ def include(values: Sequence[str], known: Sequence[str]) -> frozenset[str]:
 def object_id(query: Mapping[str, str], name: str) -> str | None:
     """Any id will do, but for one that no database could be asked for."""
     given = query.get(name)
-    if given and not text.fit(given):
-        raise text.refusal(name)
+    if given and not storable_text.fit(given):
+        raise storable_text.refusal(name)
     return given or None
 
 
@@ -58,7 +58,7 @@ def filters(query: Mapping[str, str], known: Collection[str] | None = None) -> F
     for name, value in query.items():
         of, bracket, rest = name.partition("[")
         if of == "metadata" or (of == "created_at" and not bracket):
-            if not (bracket and rest.endswith("]")) or not text.fit(name) or not text.fit(value):
+            if not (bracket and rest.endswith("]")) or not storable_text.fit(name) or not storable_text.fit(value):
                 raise _no_filter(of)
             _add_pair(metadata, rest[:-1], value)
         elif of == "created_at":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from events.objects import Assistant, Message, Run, Thread
-from service.wire.base import Deleted, Json
+from service.wire.api import Deleted, Json
 
 # Where the service itself makes a thread's resources visible, it shows this even when nothing is attached.
 NO_FILES: Json = {"code_interpreter": {"file_ids": []}}

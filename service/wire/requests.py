@@ -7,9 +7,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, Strict, ValidationError
 
 from events.errors import Rejected
-from events.thread_events import ToolOutput
-from service.wire import text
-from service.wire.base import RunRequest, ThreadRequest, ToolOutputsRequest
+from events.thread.events import ToolOutput
+from service.wire import storable_text
+from service.wire.api import RunRequest, ThreadRequest, ToolOutputsRequest
 from service.wire.fields import (
     MAX_ASSISTANT_TOOLS,
     MAX_MESSAGES,
@@ -37,8 +37,8 @@ from service.wire.fields import (
     Truncation,
 )
 from service.wire.messages import Message, MessageV1
-from service.wire.problems import rejected
 from service.wire.tools import Tool, ToolResources, ToolV1
+from service.wire.validation_errors import rejected
 
 R = TypeVar("R", bound=Request)
 _FileIds = Annotated[list[Identifier], Field(max_length=MAX_V1_ASSISTANT_FILES)]
@@ -163,7 +163,7 @@ def parsed(model: type[R], body: Any) -> R:
     """The body as `model`; no body is an empty object. Raises Rejected in the API's words."""
     if body is not None and not isinstance(body, dict):
         raise Rejected("The request body must be a JSON object.")
-    text.check(body)
+    storable_text.check(body)
     try:
         return model.model_validate({} if body is None else body)
     except ValidationError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from events.objects import Step
 from service.partial_json import code_of
-from service.wire.base import Json
+from service.wire.api import Json
 from service.wire.query import CONTENT
 from service.wire.render import last_error, usage
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, Tag
 
 from events.errors import Rejected
-from service.wire.base import FileToIndex, StoreRequest
-from service.wire.chunking import Strategy, chunking
+from service.wire.api import FileToIndex, StoreRequest
+from service.wire.chunking_strategy import Strategy, chunking
 from service.wire.fields import (
     MAX_CODE_FILES,
     MAX_HELPER_FILES,

@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from events.objects import Assistant, File, Message, Run, Step, Thread
-from events.thread_commands import NewMessage
+from events.thread.commands import NewMessage
 from service.wire import messages, query, render, requests, steps
-from service.wire.base import FilesQuery, Json, Links, Page, RunRequest, ThreadRequest, VectorStoreWire, Wire
+from service.wire.api import FilesQuery, Json, Links, Page, RunRequest, ThreadRequest, VectorStoreWire, Wire
 from service.wire.fields import MAX_FILES_PAGE
 from service.wire.files import FileLinks
 from service.wire.requests import parsed

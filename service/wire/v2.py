@@ -7,9 +7,9 @@ from typing import Any
 
 from events.errors import Rejected
 from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
-from events.thread_commands import NewMessage
+from events.thread.commands import NewMessage
 from service.wire import files, messages, query, render, requests, steps
-from service.wire.base import (
+from service.wire.api import (
     CompletionRequest,
     Deleted,
     FileRequest,

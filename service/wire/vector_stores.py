@@ -9,15 +9,15 @@ from pydantic import Field, Strict, Tag
 
 from events.errors import Rejected
 from events.objects import VectorStore, VectorStoreBatch, VectorStoreFile
-from events.vector_store_events import Chunking
-from events.vector_store_state import DAY
-from service.vectors.base import Found
+from events.vector_store.events import Chunking
+from events.vector_store.state import DAY
+from service.search.base import Found
+from service.wire.api import BatchRequest, FileToIndex, Json, SearchRequest, StoreRequest
 from service.wire.attributes import Attributes, Filter, plain
-from service.wire.base import BatchRequest, FileToIndex, Json, SearchRequest, StoreRequest
-from service.wire.chunking import Strategy, chunking, shown
+from service.wire.chunking_strategy import Strategy, chunking, shown
 from service.wire.fields import Description, Flag, Identifier, Loose, Metadata, Name, Request, by_kind
-from service.wire.problems import invalid_value
 from service.wire.requests import parsed
+from service.wire.validation_errors import invalid_value
 
 MAX_CREATED_WITH = 500
 MAX_BATCH = 2_000

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict
 
 from events.webhook_endpoint import WebhookEndpoint
-from service.wire.base import Json
+from service.wire.api import Json
 from service.wire.fields import Description, Request
 from service.wire.requests import parsed
 

@@ -68,6 +68,6 @@ if __name__ == "__main__":
     fake = types.ModuleType("service.app")
     fake.serve = serve  # type: ignore[attr-defined]
     sys.modules["service.app"] = fake
-    from service.cli import main
+    from service.cli.main import main
 
     main()

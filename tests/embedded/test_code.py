@@ -11,8 +11,8 @@ import pytest
 
 from service.app import serve
 from service.embedded.model import EmbeddedModel
+from service.sandbox.bubblewrap import Jail
 from service.settings import Settings
-from service.tools.sandbox.jail import Jail
 from tests import client as client_module
 from tests.client import KEY, Client
 from tests.http.helpers import assistant_with, thread_with

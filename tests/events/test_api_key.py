@@ -9,7 +9,7 @@ from events.api_key import CreateKey, KeyCommand, KeyState, RevokeKey
 from events.errors import NotFound, Rejected
 from events.project import CreateProject, ProjectState
 from events.store import record
-from tests.events.story import ORIGIN, T0, kinds
+from tests.events.thread.story import ORIGIN, T0, kinds
 
 CREATE = CreateKey("ci", "read", "ab" * 32, "wxyz", max_runs=2)
 

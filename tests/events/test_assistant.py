@@ -15,7 +15,7 @@ from events.assistant import (
 )
 from events.errors import NotFound, Rejected
 from events.store import record
-from tests.events.story import ORIGIN, T0, kinds
+from tests.events.thread.story import ORIGIN, T0, kinds
 
 SETTINGS = {"model": "gpt-test", "name": "Tutor"}
 

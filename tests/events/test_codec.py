@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from events import codec
 from events.api_key import KeyEvent
 from events.assistant import AssistantEvent
-from events.event import SCHEMA_VERSION
+from events.envelope import SCHEMA_VERSION
 from events.file import FileEvent
 from events.project import ProjectEvent
-from events.thread_events import ThreadEvent
+from events.thread.events import ThreadEvent
 from events.upload import UploadEvent
-from events.vector_store_events import VectorStoreEvent
+from events.vector_store.events import VectorStoreEvent
 from events.webhook_endpoint import WebhookEvent
 
 GOLDEN = {1: (Path(__file__).parent / "golden" / "v1.jsonl").read_bytes().splitlines()}

@@ -16,7 +16,7 @@ from events.ids import file_id_of, new_file_id, new_hex_id
 from events.objects import File
 from events.store import record
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, ExpireUpload, UploadState
-from tests.events.story import ORIGIN, SECONDS, T0, kinds
+from tests.events.thread.story import ORIGIN, SECONDS, T0, kinds
 
 CREATE = CreateFile("a.txt", "assistants", 50, "ab", "text/plain", None, "file-1")
 SHORT = replace(CREATE, expires_after=3600)

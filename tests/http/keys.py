@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from service import admin
+from service.cli import admin
 from service.database import Pool
 from service.feed import Feed
-from service.write import Writer
+from service.writer import Writer
 from tests.client import Client
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from service.tools.sandbox.jail import Jail
+from service.sandbox.bubblewrap import Jail
 from tests.client import KEY, Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with

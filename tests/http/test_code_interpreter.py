@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from service.http.forms import OCTETS
-from service.tools.code_text import ANEW
-from service.tools.sandbox.jail import Jail
+from service.sandbox.bubblewrap import Jail
+from service.tools.code_interpreter.texts import ANEW
 from tests.client import V1, Client
 from tests.conftest import StartServer
 from tests.http import files
 from tests.http.helpers import assistant_with, thread_with
 from tests.scripted import ScriptedServer, calls, says
-from tests.wire.watching import add
+from tests.wire.sse.stream_rules import add
 
 CODE = [{"type": "code_interpreter"}]
 PLOT = "import matplotlib.pyplot as plt\nprint('before')\nplt.plot([1, 2])\nplt.show()\nprint('after')"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from service.tools.code_text import ANEW
-from service.tools.sandbox.jail import Jail
-from service.tools.sandbox.making import BEING_MADE
+from service.sandbox.bubblewrap import Jail
+from service.sandbox.provisioning import BEING_MADE
+from service.tools.code_interpreter.texts import ANEW
 from tests.client import Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with
@@ -96,7 +96,7 @@ async def test_while_the_sandboxs_python_is_made_a_run_waits_for_it(
     begun, go_on = tmp_path / "begun", tmp_path / "go_on"
     os.mkfifo(go_on)
     making = "import sys; open(sys.argv[1], 'w').close(); open(sys.argv[2]).read(); sys.exit('everthread: no network')"
-    monkeypatch.setattr("service.tools.sandbox.making.COMMAND", [sys.executable, "-c", making, str(begun), str(go_on)])
+    monkeypatch.setattr("service.sandbox.provisioning.COMMAND", [sys.executable, "-c", making, str(begun), str(go_on)])
     async with start_server(code_interpreter="on", sandbox_dir=tmp_path / "none", sandbox_install=True) as server:
         health = server.base_url.removesuffix("/v1") + "/healthz"
         while not begun.exists():

@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from events.event import now
+from events.envelope import now
 from service.database import Pool
+from service.files.sweep import GRACE, Sweep
 from service.http import files as handlers
 from service.http import forms
 from service.storage.base import Stored
 from service.storage.folder import FolderBlobs
 from service.storage.objects import ObjectBlobs
-from service.sweep import GRACE, Sweep
 from tests.client import Client
 from tests.http.files import BOUNDARY, END, blobs_in, field, file_head, form, send, upload
 from tests.http.files import download as downloaded
@@ -82,7 +82,7 @@ async def test_the_sweep_expires_and_removes_what_nobody_owns(
     await sweep.expire(now())
     assert len(blobs_in(tmp_path)) == 2
     await pool.execute("UPDATE files SET expires_at = 0 WHERE file_id = $1", expiring["id"])
-    monkeypatch.setattr("service.write.now", lambda: now() + timedelta(hours=1))
+    monkeypatch.setattr("service.writer.now", lambda: now() + timedelta(hours=1))
     await sweep.expire(now())
     assert blobs_in(tmp_path) == [kept["id"]]
     types = await pool.fetch("SELECT type FROM events WHERE stream_id = $1 ORDER BY version", expiring["id"])

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from events.file_links import files_store_of, store_of, with_stores
+from events.references import files_store_of, store_of, with_stores
 from tests.client import V1, Client
 from tests.http.files import upload
 from tests.scripted import ScriptedServer, says

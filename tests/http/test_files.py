@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from events.event import now
+from events.envelope import now
 from service.database import Pool
 from tests.client import V1, Client
 from tests.http.files import END, blobs_in, field, file_head, form, send, upload

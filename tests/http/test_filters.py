@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service import admin
+from service.cli import admin
 from service.database import Pool
 from tests.client import V1, V2, Answer, Client
 from tests.conftest import StartServer

@@ -10,17 +10,17 @@ from typing import Any
 import orjson
 import pytest
 
-from events.event import now
-from service import once
+from events.envelope import now
+from service import idempotency
 from service.database import Connection, Pool
-from service.once import KEPT, Keeper
+from service.idempotency import KEPT, Keeper
 from tests.client import V1, Answer, Client, Frame
 from tests.conftest import StartServer
 from tests.http.files import BOUNDARY, blobs_in, form, send, upload
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.keys import as_key
 from tests.scripted import ScriptedServer, calls, says
-from tests.wire.world import filled, written
+from tests.wire.sample_objects import filled, written
 
 WEATHER = {"type": "function", "function": {"name": "weather"}}
 HI = {"role": "user", "content": "Hi"}
@@ -159,7 +159,7 @@ async def test_a_first_of_a_process_that_was_not_seen_yet_is_not_taken_for_dead(
     async with start_server() as one, start_server(data_dir=tmp_path / "two") as two:
         first = asyncio.create_task(sent(two, "/chat/completions", chat))
         await model.reached("gate")
-        monkeypatch.setattr(once, "PATIENCE", 0.0)
+        monkeypatch.setattr(idempotency, "PATIENCE", 0.0)
         assert (await sent(one, "/chat/completions", chat)).status == 409
         model.open("gate")
         assert (await first).body["choices"][0]["message"]["content"] == "Once"
@@ -172,7 +172,7 @@ async def test_a_first_that_takes_too_long(
     chat = {"model": "gpt-4o", "messages": [HI]}
     first = asyncio.create_task(sent(client, "/chat/completions", chat))
     await model.reached("gate")
-    monkeypatch.setattr(once, "PATIENCE", 0.0)
+    monkeypatch.setattr(idempotency, "PATIENCE", 0.0)
     busy = await sent(client, "/chat/completions", chat)
     assert (busy.error[0], busy.error[3], busy.headers["retry-after"]) == (409, "idempotency_key_in_use", "1")
     model.open("gate")
@@ -290,9 +290,9 @@ async def test_those_who_wait_look_together_and_are_few(
     client: Client, pool: Pool, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of all duplicates in a process one looks, ever less often; what it finds is for all of them."""
-    monkeypatch.setattr(once, "MAX_WAITING", 10)
-    monkeypatch.setattr(once, "FIRST_PAUSE", 3600.0)
-    monkeypatch.setattr(once, "LONGEST_PAUSE", 3600.0)
+    monkeypatch.setattr(idempotency, "MAX_WAITING", 10)
+    monkeypatch.setattr(idempotency, "FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(idempotency, "LONGEST_PAUSE", 3600.0)
     looks, answers = [0], [0]
 
     async def counted(self: Keeper, *args: Any) -> bool:

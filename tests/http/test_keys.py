@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 
 from projections import keys as view
-from service import admin
+from service.access.keys import MAX_CACHED, TTL, Keys
+from service.cli import admin
 from service.database import Pool
-from service.keys import MAX_CACHED, TTL, Keys
 from tests.client import KEY, Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, run_of
@@ -99,7 +99,7 @@ async def test_a_key_is_kept_for_less_than_a_second(pool: Pool) -> None:
 
 async def test_the_cache_is_bounded_and_keeps_no_strangers(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_CACHED >= 1000
-    monkeypatch.setattr("service.keys.MAX_CACHED", 3)
+    monkeypatch.setattr("service.access.keys.MAX_CACHED", 3)
     keys = Keys(pool, KEY, clock=Clock())
     for _ in range(5):
         assert await keys.find((await make_key(pool))[1]) is not None

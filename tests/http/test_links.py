@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 
-from events.event import now
-from service import admin
+from events.envelope import now
+from service.cli import admin
 from service.database import Pool
 from service.http import azure
 from service.http.routes import ROUTES
@@ -18,7 +18,7 @@ from tests.conftest import StartServer
 from tests.http.files import upload
 from tests.http.helpers import thread_with
 from tests.http.keys import make_key, writer
-from tests.http.test_watch import refused
+from tests.http.test_thread_stream import refused
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"

@@ -10,7 +10,7 @@ import sys
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.http import metrics as endpoint
-from service.metrics import BUCKETS, Histogram
+from service.telemetry.metrics import BUCKETS, Histogram
 from tests.client import KEY, Client
 from tests.conftest import StartServer
 from tests.fake_vectors import WAIT_S, FakeVectors

@@ -22,7 +22,7 @@ from tests.client import KEY, V1, V2, Client
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.stores import file_named, settled
 from tests.scripted import ScriptedServer, calls, cut, errors, says
-from tests.wire.ours import closed
+from tests.wire.own_document import closed
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 CHROMIUM = shutil.which("chromium")

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from service import admin
+from service.cli import admin
 from service.database import Pool
 from service.http.routes import ROUTES
 from tests.client import V1, Client

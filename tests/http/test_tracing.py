@@ -85,6 +85,6 @@ async def test_a_collector_that_is_away_stops_nothing(
     start_server: StartServer, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("service.tracing.CLOSE_S", 0.1)
+    monkeypatch.setattr("service.telemetry.tracing.CLOSE_S", 0.1)
     async with start_server() as client:
         assert (await client.settled(await run_of(client, "Hi")))["status"] == "completed"

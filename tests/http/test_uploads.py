@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from events import upload as rules
-from events.event import Origin, now
+from events.envelope import Origin, now
 from events.file import CreateFile
 from events.ids import file_id_of
 from service.database import Pool
+from service.files.sweep import Sweep
 from service.http import uploads as handlers
 from service.storage.base import StorageError
 from service.storage.folder import FolderBlobs
-from service.sweep import Sweep
 from tests.client import Answer, Client
 from tests.http.files import blobs_in, download, form, send
 from tests.projections.helpers import writer
@@ -108,7 +108,7 @@ async def test_an_upload_expires_after_an_hour(
     await part(client, upload, b"abcd")
     await pool.execute("UPDATE uploads SET expires_at = 0")
     later = now() + timedelta(days=366)
-    monkeypatch.setattr("service.write.now", lambda: later)
+    monkeypatch.setattr("service.writer.now", lambda: later)
     await Sweep(writer(pool), FolderBlobs(tmp_path / "blobs")).expire(now())
     assert blobs_in(tmp_path) == []
     refused = await client.call("POST", f"/uploads/{upload['id']}/complete", {"part_ids": []})
@@ -151,7 +151,7 @@ async def test_nobody_is_left_a_file_of_an_upload_that_ended_otherwise(
     await half_completed(client, pool, tmp_path)
     await pool.execute("UPDATE uploads SET expires_at = 0")
     later = now() + timedelta(days=366)
-    monkeypatch.setattr("service.write.now", lambda: later)
+    monkeypatch.setattr("service.writer.now", lambda: later)
     sweep = Sweep(writer(pool), FolderBlobs(tmp_path / "blobs"))
     await sweep.expire(now())
     assert (await client.get("/files"))["data"] == []

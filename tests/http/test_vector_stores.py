@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from events.event import Origin, now
+from events.envelope import Origin, now
 from events.file import DeleteFile
 from events.project import DEFAULT_PROJECT
 from projections.rebuild import verify
-from service import rewriting
 from service.database import Pool
-from service.indexing.upkeep import Upkeep
-from service.write import Writer
+from service.search import query_rewrite
+from service.vector_stores.upkeep import Upkeep
+from service.writer import Writer
 from tests.client import V1, Client
 from tests.conftest import StartServer
 from tests.fake_vectors import WAIT_S, FakeVectors
@@ -91,15 +91,15 @@ async def test_a_store_expires_after_its_last_use(
 ) -> None:
     made = await store_with(client, "a.txt", expires_after={"anchor": "last_active_at", "days": 1})
     start = now()
-    monkeypatch.setattr("service.write.now", lambda: start + timedelta(hours=12))
-    monkeypatch.setattr("service.stores.now", lambda: start + timedelta(hours=12))
+    monkeypatch.setattr("service.writer.now", lambda: start + timedelta(hours=12))
+    monkeypatch.setattr("service.vector_stores.operations.now", lambda: start + timedelta(hours=12))
     path = f"/vector_stores/{made['id']}"
     assert len(await searched(client, made["id"], "text.")) == 1
     used = await client.get(path)
     assert used["last_active_at"] > made["last_active_at"] + 40_000
     assert used["expires_at"] == used["last_active_at"] + DAY
     late = start + timedelta(hours=37)
-    for where in ("service.write.now", "service.http.vector_stores.now", "service.http.vector_store_files.now"):
+    for where in ("service.writer.now", "service.http.vector_stores.now", "service.http.vector_store_files.now"):
         monkeypatch.setattr(where, lambda: late)
     assert (await client.get(path))["status"] == "expired", "whether anybody has noticed or not"
     answer = await client.call("POST", path + "/search", {"query": "text"})
@@ -229,7 +229,7 @@ async def test_queries_are_rewritten_by_a_model(
         assert {(await model.received())["model"], (await model.received())["model"]} == {"small"}
         found = await client.post(path, {**asked, "rewrite_query": False})
         assert (found["search_query"], len(model.requests)) == (asked["query"], 2)
-        monkeypatch.setattr(rewriting, "PATIENCE_S", 0.01)
+        monkeypatch.setattr(query_rewrite, "PATIENCE_S", 0.01)
         model.script(says("").holds("never"))
         assert (await client.post(path, {"query": "text", "rewrite_query": True}))["search_query"] == ["text"]
 
@@ -246,7 +246,7 @@ async def test_queries_are_rewritten_by_a_model(
     ],
 )
 def test_what_a_model_makes_of_a_query(said: str, query: str | None) -> None:
-    assert rewriting.usable(said) == query
+    assert query_rewrite.usable(said) == query
 
 
 async def test_a_deep_filter_is_fine_up_to_the_bound(client: Client) -> None:

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from events.assistant import CreateAssistant
-from events.event import Origin
+from events.envelope import Origin
 from events.objects import Assistant
 from service.database import Pool
 from service.feed import Feed
-from service.write import Writer
-from tests.events.story import CREATE, add
+from service.writer import Writer
+from tests.events.thread.story import CREATE, add
 
 ORIGIN = Origin(project_id="proj_1", actor="test", request_id="req_1")
 OTHER = Origin(project_id="proj_2", actor="test", request_id="req_2")

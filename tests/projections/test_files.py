@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from events.envelope import now
 from events.errors import FileNotFound, NotFound
-from events.event import now
 from events.file import CreateFile, DeleteFile
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload
 from projections import files, uploads

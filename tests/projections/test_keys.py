@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from events.api_key import CreateKey, RevokeKey
+from events.envelope import Origin
 from events.errors import NotFound
-from events.event import Origin
 from events.project import CreateProject
+from events.streams import KEY, PROJECT
 from projections import keys, projects, rebuild
 from projections.keys import ListedKey
 from projections.rebuild import verify
 from service.database import Connection, Pool
-from service.kinds import KEY, PROJECT
 from tests.projections.helpers import ORIGIN, OTHER, writer
 
 HASH = "ab" * 32

@@ -11,11 +11,11 @@ import pytest
 
 from events.assistant import DeleteAssistant, ModifyAssistant
 from events.errors import NotFound
-from events.thread_commands import DeleteMessage, DeleteThread, ModifyThread
+from events.thread.commands import DeleteMessage, DeleteThread, ModifyThread
 from projections import assistants, messages, runs, steps, threads
 from projections.rows import Cursor, Page
 from service.database import Connection, Pool
-from tests.events.story import add, claim, finish, run, submit
+from tests.events.thread.story import add, claim, finish, run, submit
 from tests.projections.helpers import ORIGIN, OTHER, make_assistant, make_thread, writer
 
 Read = Callable[[Cursor], Awaitable[Page[Any]]]

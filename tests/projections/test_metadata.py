@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from events.assistant import DeleteAssistant, ModifyAssistant
-from events.thread_commands import CreateThread, DeleteThread, ModifyThread
+from events.thread.commands import CreateThread, DeleteThread, ModifyThread
 from projections import metadata, threads
 from projections.metadata import Filter, hashed, short
 from projections.rebuild import verify

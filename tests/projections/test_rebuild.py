@@ -10,16 +10,16 @@ import pytest
 from events import codec, store
 from events.assistant import DeleteAssistant, ModifyAssistant
 from events.errors import DomainError, NotFound
-from events.thread_commands import DeleteMessage, DeleteThread, ModifyMessage, ModifyThread
+from events.streams import ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, VECTOR_STORE, WEBHOOK_ENDPOINT
+from events.thread.commands import DeleteMessage, DeleteThread, ModifyMessage, ModifyThread
 from projections import assistants, messages, rebuild, runs, steps, threads
 from projections.rebuild import as_of, verify
 from projections.rows import Cursor
 from projections.views import VIEWS
 from service.database import Connection, Pool
-from service.kinds import ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, VECTOR_STORE, WEBHOOK_ENDPOINT
-from service.write import fold
-from tests.events.histories import World
-from tests.events.story import cancel, claim, finish, run, submit
+from service.writer import fold
+from tests.events.thread.histories import World
+from tests.events.thread.story import cancel, claim, finish, run, submit
 from tests.projections.helpers import ORIGIN, make_assistant, make_thread, writer
 
 HISTORIES = 12

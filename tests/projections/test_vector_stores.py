@@ -9,11 +9,12 @@ from typing import Any, get_args
 
 import pytest
 
-from events import vector_store_events as e
+from events.envelope import now
 from events.errors import DomainError
-from events.event import now
 from events.file import CreateFile
-from events.vector_store_commands import (
+from events.streams import VECTOR_STORE
+from events.vector_store import events as e
+from events.vector_store.commands import (
     AddFiles,
     CancelBatch,
     ChangeAttributes,
@@ -31,15 +32,14 @@ from events.vector_store_commands import (
     UseStore,
     VectorStoreCommand,
 )
-from events.vector_store_state import VectorStoreState
+from events.vector_store.state import VectorStoreState
 from projections import vector_store_batches as batches
 from projections import vector_store_files as files
 from projections import vector_stores as stores
 from projections.rebuild import verify
 from projections.rows import Cursor
 from service.database import Connection, Pool
-from service.kinds import VECTOR_STORE
-from service.write import Writer, fold
+from service.writer import Writer, fold
 from tests.projections.helpers import ORIGIN, writer
 
 HISTORIES = 12
@@ -125,7 +125,7 @@ class Clock:
 async def test_random_histories_are_served_as_rebuilt(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     write, seen = writer(pool), set[str]()
     clock = Clock(Random(1))
-    monkeypatch.setattr("service.write.now", clock)
+    monkeypatch.setattr("service.writer.now", clock)
     await make_files(write)
     for seed in range(HISTORIES):
         random, store = Random(seed), f"vs_{seed}"

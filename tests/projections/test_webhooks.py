@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from events.errors import DomainError
+from events.streams import WEBHOOK_ENDPOINT
 from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, DisableEndpoint, ModifyEndpoint
 from projections import runs, webhooks
 from projections.rebuild import as_of, rebuild, verify
 from projections.webhooks import Delivery, Idle
 from service.database import Connection, Pool
-from service.kinds import WEBHOOK_ENDPOINT
 from service.wire.webhooks import EventName
-from service.write import Writer
-from tests.events.histories import World
-from tests.events.story import CREATE, claim, finish, run
+from service.writer import Writer
+from tests.events.thread.histories import World
+from tests.events.thread.story import CREATE, claim, finish, run
 from tests.projections.helpers import ORIGIN, OTHER, writer
 
 ALL = tuple(NAMES.values())

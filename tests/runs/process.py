@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from events import store
+from events.envelope import Recorded
 from events.errors import NotFound
-from events.event import Recorded
 from events.objects import Message, Run, Step
-from events.run_table import TERMINAL
-from events.thread_commands import CancelRun, CreateRun, ThreadCommand
-from events.thread_state import ThreadState
+from events.thread.commands import CancelRun, CreateRun, ThreadCommand
+from events.thread.run_status import TERMINAL
+from events.thread.state import ThreadState
 from projections import messages, runs, steps, threads
 from projections.rows import Cursor
 from service.database import Pool, open_pool
@@ -23,9 +23,9 @@ from service.peers import Peers
 from service.runs.supervisor import Supervisor
 from service.tools.base import HostedTool
 from service.tools.registry import Tools
-from service.write import Writer
-from tests.events.orderly import problems
-from tests.events.story import CREATE, SETTINGS, add, submit
+from service.writer import Writer
+from tests.events.thread.log_rules import problems
+from tests.events.thread.story import CREATE, SETTINGS, add, submit
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import WAIT_S, FakeModel
 

@@ -14,16 +14,16 @@ from typing import Any, Literal
 import pytest
 
 import service.peers
-from events import thread_events as e
-from events.event import Recorded
+from events.envelope import Recorded
+from events.thread import events as e
 from projections.rebuild import verify
 from service.database import Pool
 from service.feed import Feed
 from service.model.base import ChatRequest, Finished, TextDelta, ToolCallDelta
 from service.runs import supervisor
 from service.tools.base import CrashPolicy, HostedCall
-from service.write import Writer
-from tests.events.story import FUNCTION
+from service.writer import Writer
+from tests.events.thread.story import FUNCTION
 from tests.runs.fake_model import USAGE, WAIT_S, FakeModel, Hold, Script, asks, says, uses
 from tests.runs.fake_tool import FakeTool
 from tests.runs.process import Process, texts

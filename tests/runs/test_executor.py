@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from events.errors import NotFound
-from events.thread_commands import DeleteThread
+from events.thread.commands import DeleteThread
 from projections.rebuild import verify
+from service.deltas import LiveText
 from service.feed import tail
-from service.live import LiveText
 from service.model.base import Finished, ModelError, TextDelta, ToolCallDelta
 from service.runs import supervisor
 from tests.clock import WallClock
-from tests.events.story import FUNCTION
+from tests.events.thread.story import FUNCTION
 from tests.runs.fake_model import USAGE, WAIT_S, FakeModel, Hold, Script, asks, says
 from tests.runs.process import CountingWriter, Process, texts
 

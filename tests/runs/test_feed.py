@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 import service.feed
-from events.event import Recorded
+from events.envelope import Recorded
 from service.database import Pool
+from service.deltas import LiveText
 from service.feed import WAKE, Feed, Lagging, Watcher, tail
-from service.live import LiveText
-from service.write import Writer
-from tests.events.story import CREATE, add
+from service.writer import Writer
+from tests.events.thread.story import CREATE, add
 from tests.projections.helpers import ORIGIN
 
 EVENTS = 40

@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 
 import service.peers
-from events.thread_state import ThreadState
+from events.thread.state import ThreadState
 from service.database import Connection
 from service.feed import tail
 from service.peers import IDS_PER_NOTIFY, Peers
-from tests.events.story import CREATE, add
+from tests.events.thread.story import CREATE, add
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import FakeModel
 from tests.runs.process import Process

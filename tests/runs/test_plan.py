@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from events.run_table import ACTIVE
-from events.thread_events import LastError, Usage
-from events.thread_state import HostedCall, OpenCall, OpenToolStep, RunState
+from events.thread.events import LastError, Usage
+from events.thread.run_status import ACTIVE
+from events.thread.state import HostedCall, OpenCall, OpenToolStep, RunState
 from service.runs.plan import (
     MAX_CALL_ATTEMPTS,
     MAX_CALLS,

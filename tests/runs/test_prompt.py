@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from events.objects import Message, Run, Step
 from service.runs import prompt
 from service.runs.prompt import Entry, Unit
-from tests.events.story import FUNCTION
+from tests.events.thread.story import FUNCTION
 
 RUN = Run(
     id="run_1",

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from events.thread_commands import DeleteMessage, DeleteThread
+from events.thread.commands import DeleteMessage, DeleteThread
 from projections.rebuild import verify
 from service.model.base import ChatRequest
 from service.runs import history
 from tests.clock import WallClock
-from tests.events.story import FUNCTION
+from tests.events.thread.story import FUNCTION
 from tests.runs.fake_model import FakeModel, Hold, Script, asks, says
 from tests.runs.process import Process, texts
 

@@ -10,12 +10,12 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.thread_state import OpenCall
-from service.live import Live, LiveCall, LiveText
+from events.thread.state import OpenCall
+from service.deltas import Live, LiveCall, LiveText
 from service.model.base import Finished, ModelEvent, RefusalDelta, TextDelta, ToolCallDelta
 from service.model.errors import clean
-from service.runs.annotate import Marks
-from service.runs.gathered import Gathered
+from service.runs.annotations import Marks
+from service.runs.artifacts import Gathered
 from service.runs.reply import Reply
 
 CALL = OpenCall(1, 1, "msg_1", "step_m", "step_t", 1234)

@@ -10,15 +10,15 @@ import asyncpg
 import pytest
 
 import service.feed
-from events.event import Recorded
-from events.thread_commands import ClaimRun
+from events.envelope import Recorded
+from events.thread.commands import ClaimRun
 from projections.rebuild import verify
 from service.database import Pool, connect
 from service.feed import Feed
 from service.model.base import ChatRequest, ModelEvent, TextDelta
 from service.runs import supervisor
-from service.write import Writer
-from tests.events.story import FUNCTION, run
+from service.writer import Writer
+from tests.events.thread.story import FUNCTION, run
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import FakeModel, Hold, asks, says
 from tests.runs.process import Process, texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.tools.sandbox.jail import Jail
+from service.sandbox.bubblewrap import Jail
 from tests.conftest import StartServer
 from tests.http.test_code_interpreter import runs
 from tests.scripted import ScriptedServer, says

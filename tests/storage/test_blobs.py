@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from events.event import now
+from events.envelope import now
 from service.storage.base import CHUNK, BlobMissing, Blobs, StorageError
 from service.storage.folder import FolderBlobs
 from service.storage.objects import ObjectBlobs

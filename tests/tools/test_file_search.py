@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.runs.annotate import Cited, Marks, annotate
+from service.runs.annotations import Cited, Marks, annotate
+from service.search.base import Hit
 from service.tools.base import HostedCall, HostedRun
 from service.tools.file_search import MAX_INJECTED_SMALL, MIN_PASSAGE, told
-from service.tools.quoting import MAX_QUOTE, quote
-from service.vectors.base import Hit
+from service.tools.quotes import MAX_QUOTE, quote
 
 
 def call(*, room: int = 50_000, number: int = 0, model: str = "gpt-4o") -> HostedCall:

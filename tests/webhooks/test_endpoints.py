@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from events.event import now
+from events.envelope import now
 from events.webhook_endpoint import NAMES
 from projections import webhooks
 from service.database import Pool

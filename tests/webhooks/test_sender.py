@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from openai import InvalidWebhookSignatureError, OpenAI
 
-from events.event import now
+from events.envelope import now
 from service.webhooks import sender
 from service.webhooks.message import headers
 from service.webhooks.sender import Sender

@@ -234,7 +234,7 @@ async def test_a_deleted_thread_is_still_told_of(client: Client, receiver: Recei
 async def test_projects_hear_of_their_own(
     client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool
 ) -> None:
-    from service import admin
+    from service.cli import admin
 
     await admin.create_project(writer(pool), "Theirs")
     async with await as_key(client, pool, "Theirs") as theirs:

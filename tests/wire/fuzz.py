@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.client import KEY
-from tests.running import running
+from tests.server_process import running
 from tests.wire.documents import SPEC, as_json_schema, document
 from tests.wire.validation import problems_of_answer, problems_of_frame
 

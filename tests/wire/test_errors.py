@@ -9,7 +9,7 @@ from service.database import Pool
 from tests.client import KEY, V1, V2, Client
 from tests.http.files import BOUNDARY, form
 from tests.scripted import ScriptedServer
-from tests.wire.world import Bad, asked, failures, make_world, wrong_with
+from tests.wire.sample_objects import Bad, asked, failures, make_world, wrong_with
 
 RUN = "/threads/{done}/runs/{done_run}"
 BETA = (

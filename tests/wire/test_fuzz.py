@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import copied_database
-from tests.running import running
+from tests.server_process import running
 from tests.wire.fuzz import VERSIONS, fuzz_all, in_background, operations
 
 EXAMPLES = 6  # of each kind, allowed and forbidden

@@ -12,8 +12,8 @@ from service.database import Pool
 from service.http.frame import MAX_BODY
 from tests.client import V1, V2, Client
 from tests.scripted import ScriptedServer
+from tests.wire.sample_objects import Bad, failures, make_world
 from tests.wire.test_limits import ids_of
-from tests.wire.world import Bad, failures, make_world
 
 UNFIT = "Invalid '{}': NUL characters and lone surrogates are not allowed."
 NUL, SURROGATE = rb"a\u0000b", rb"\ud800"

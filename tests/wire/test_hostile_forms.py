@@ -16,8 +16,8 @@ from service.http.errors import ApiError
 from service.http.forms import FORM_SLACK, MAX_LINES, _Around
 from tests.client import WAIT_S, Client
 from tests.http.files import BOUNDARY, blobs_in, field, file_head
+from tests.wire.sample_objects import written
 from tests.wire.test_raw import chunks, request, sent
-from tests.wire.world import written
 
 FORM = f"Content-Type: multipart/form-data; boundary={BOUNDARY}".encode()
 START = f"--{BOUNDARY}\r\n".encode()

@@ -9,7 +9,7 @@ import pytest
 from service.database import Pool
 from tests.client import V1, V2, Client
 from tests.http.helpers import assistant_with, thread_with
-from tests.wire.world import Bad, failures
+from tests.wire.sample_objects import Bad, failures
 
 ASSISTANTS, THREADS, MESSAGES = "POST /assistants", "POST /threads", "POST /threads/{thread}/messages"
 ASSISTANT, RUNS, BOTH = "POST /assistants/{assistant}", "POST /threads/{thread}/runs", "POST /threads/runs"

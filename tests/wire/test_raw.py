@@ -20,8 +20,8 @@ from yarl import URL
 from service.database import Pool
 from service.http.frame import MAX_BODY
 from tests.client import KEY, WAIT_S, Answer, Client
-from tests.running import running
-from tests.wire.world import written
+from tests.server_process import running
+from tests.wire.sample_objects import written
 
 PIECE = b" " * 65_536
 HEAD = f"Host: here\r\nAuthorization: Bearer {KEY}\r\nOpenAI-Beta: assistants=v2\r\n".encode()

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from events.errors import NotFound, Rejected
 from events.objects import Assistant
-from events.run_settings import run_settings
+from events.thread.run_settings import run_settings
 from service.wire import fields, messages, requests, v1, v2
-from service.wire.base import Wire
+from service.wire.api import Wire
 from tests.wire import bodies
 from tests.wire.documents import problems, properties
 

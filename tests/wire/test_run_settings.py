@@ -9,7 +9,7 @@ import pytest
 
 from events.errors import Rejected
 from events.objects import Assistant
-from events.run_settings import MAX_RUN_TOOLS, run_settings
+from events.thread.run_settings import MAX_RUN_TOOLS, run_settings
 
 FUNCTION = {"type": "function", "function": {"name": "weather", "parameters": {}, "strict": False}}
 SEARCH, CODE = {"type": "file_search"}, {"type": "code_interpreter"}

@@ -64,5 +64,5 @@ def test_whoever_goes_around_the_client_says_why() -> None:
 def test_the_ways_are_seen() -> None:
     assert ways_in("async with client.session.get(url) as a: pass") == 1
     assert ways_in("async with aiohttp.ClientSession() as session, session.get(url) as a: pass") == 1
-    assert ways_in("from service.tools.sandbox.session import LocalSandboxes") == 0
+    assert ways_in("from service.sandbox.session import LocalSandboxes") == 0
     assert ways_in("await client.call('GET', '/assistants')") == 0

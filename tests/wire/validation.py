@@ -74,9 +74,9 @@ def problems_of_answer(version: str, method: str, path: str, status: int, body: 
     kind = next((kind for pattern, kind in _ANSWERS if re.fullmatch(pattern, plain)), None)
     if kind is None:
         # Costs the server's modules and some seconds, which pure tests of the wire need not pay.
-        from tests.wire import ours
+        from tests.wire import own_document
 
-        return ours.problems(method, plain, body)
+        return own_document.problems(method, plain, body)
     if method == "DELETE":
         return _problems(version, f"{kind}.deleted", body, rest=True)
     if method == "GET" and isinstance(body, dict) and body.get("object") == "list":

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
-from service.http import busy, idempotency
+from service.http import idempotency, queueing
 from service.http.frame import WITHOUT_BETA
 from service.http.openapi import samples
 from service.http.openapi.operations import OPERATIONS, Model, Operation
@@ -184,7 +184,7 @@ def _in_header(method: str, path: str, told: Operation) -> list[Json]:
     if told.versions:
         found["OpenAI-Beta"] = {"enum": [_BETAS[one] for one in told.versions]}
     if told.busy:
-        found[busy.HEADER] = {"enum": list(busy.VALUES)}
+        found[queueing.HEADER] = {"enum": list(queueing.VALUES)}
     if method == "POST":
         found[idempotency.HEADER] = {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_KEY}
     if "last_event_id" in told.query:

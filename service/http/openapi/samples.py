@@ -20,14 +20,14 @@ from events.objects import (
     VectorStoreBatch,
     VectorStoreFile,
 )
-from events.run_table import RunStatus
-from events.vector_store_events import ErrorCode, FileStatus
+from events.thread.run_status import RunStatus
+from events.vector_store.events import ErrorCode, FileStatus
 from events.webhook_endpoint import WebhookEndpoint
 from service.http.errors import body
 from service.http.openapi.infer import Free, Schema, schema_of
-from service.vectors.base import Found, Hit
+from service.search.base import Found, Hit
 from service.wire import access, v1, v2, webhooks
-from service.wire.base import Deleted, Json, Wire
+from service.wire.api import Deleted, Json, Wire
 from service.wire.vector_stores import STORES
 
 _AT = 1

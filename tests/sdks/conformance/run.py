@@ -21,9 +21,9 @@ from typing import Any
 import orjson
 
 from tests.client import KEY
-from tests.running import running
 from tests.scripted import ScriptedServer
 from tests.sdks.conformance.scenarios import SCENARIOS, SDKS, Scenario
+from tests.server_process import running
 
 HERE = Path(__file__).parent
 VENVS = HERE.parent.parent.parent / ".venvs"

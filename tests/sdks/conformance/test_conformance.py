@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 from tests.conftest import copied_database
-from tests.running import running
 from tests.scripted import ScriptedServer
 from tests.sdks.conformance.run import HERE, missing, report
 from tests.sdks.conformance.scenarios import SCENARIOS, SDKS
+from tests.server_process import running
 
 Running = tuple[str, ScriptedServer]
 

@@ -1,0 +1,202 @@
+"""How events change the API's objects. Projections persist what these functions say; streams show it as it happens.
+
+An event either opens an object (`opened_*`) or replaces fields of one (`*_patch`, keys are the object's field names).
+One place for both, so that a view served and a frame streamed cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from events import assistant as a
+from events import file as f
+from events import upload as u
+from events.envelope import Event, Recorded
+from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart, VectorStore
+from events.references import store_of, stores_of, with_stores
+from events.thread import events as e
+from events.vector_store import events as v
+
+Patch = dict[str, Any]
+
+# A thread's files are those attached last: a bound for threads whose every message brings files.
+MAX_THREAD_FILES = 1000
+
+
+def opened_assistant(recorded: Recorded[a.AssistantCreated]) -> Assistant:
+    return Assistant(id=recorded.stream_id, created_at=recorded.seconds, **recorded.event.settings)
+
+
+def opened_file(recorded: Recorded[f.FileCreated]) -> File:
+    return File(id=recorded.stream_id, created_at=recorded.seconds, **_content(recorded))
+
+
+def opened_upload(recorded: Recorded[u.UploadCreated]) -> Upload:
+    return Upload(id=recorded.stream_id, created_at=recorded.seconds, **_content(recorded))
+
+
+def added_part(recorded: Recorded[u.UploadPartAdded]) -> UploadPart:
+    event = recorded.event
+    return UploadPart(event.part_id, recorded.stream_id, recorded.seconds, event.bytes, event.sha256)
+
+
+def opened_vector_store(recorded: Recorded[v.VectorStoreCreated]) -> VectorStore:
+    at = recorded.seconds
+    return VectorStore(id=recorded.stream_id, created_at=at, last_active_at=at, **_content(recorded))
+
+
+def opened_thread(recorded: Recorded[e.ThreadCreated]) -> Thread:
+    event = recorded.event
+    return Thread(recorded.stream_id, recorded.seconds, event.metadata, event.tool_resources)
+
+
+def added_message(recorded: Recorded[e.MessageAdded]) -> Message:
+    event = recorded.event
+    return Message(
+        id=event.message_id,
+        thread_id=recorded.stream_id,
+        created_at=recorded.seconds,
+        role=event.role,
+        content=event.content,
+        attachments=event.attachments,
+        metadata=event.metadata,
+        ended_at=recorded.seconds,
+    )
+
+
+def attached(tool_resources: Mapping[str, Any], recorded: Recorded[e.MessageAdded]) -> Patch | None:
+    """The thread's tool_resources with the files that a message brings; None where it changes nothing.
+
+    Files for code_interpreter are named there. Those for file_search are in the thread's vector store, where whoever
+    added the message has put them: a thread that names none now names its own.
+    """
+    found = dict(tool_resources)
+    for_code = _brought(recorded.event, "code_interpreter")
+    if for_code:
+        before = tool_resources.get("code_interpreter", {}).get("file_ids", [])
+        file_ids = list(dict.fromkeys([*before, *for_code]))[-MAX_THREAD_FILES:]
+        found["code_interpreter"] = {"file_ids": file_ids}
+    if _brought(recorded.event, "file_search") and not stores_of(tool_resources):
+        found = with_stores(found, [store_of(recorded.stream_id)])
+    return found if found != tool_resources else None
+
+
+def _brought(event: e.MessageAdded, tool: str) -> list[str]:
+    return [
+        attachment["file_id"]
+        for attachment in event.attachments
+        if any(one["type"] == tool for one in attachment.get("tools", ()))
+    ]
+
+
+def written_message(recorded: Recorded[e.MessageWritten]) -> Message:
+    event = recorded.event
+    return Message(
+        id=event.message_id,
+        thread_id=recorded.stream_id,
+        created_at=event.created_at,
+        role="assistant",
+        content=event.content,
+        attachments=event.attachments,
+        metadata={},
+        assistant_id=event.assistant_id,
+        run_id=event.run_id,
+        status=event.status,
+        incomplete_reason=event.incomplete_reason,
+        ended_at=recorded.seconds,
+    )
+
+
+def opened_run(recorded: Recorded[e.RunCreated]) -> Run:
+    settings = _content(recorded)
+    settings.pop("lifetime")
+    return Run(id=settings.pop("run_id"), thread_id=recorded.stream_id, created_at=recorded.seconds, **settings)
+
+
+def opened_step(recorded: Recorded[e.StepCreated]) -> Step:
+    event = recorded.event
+    return Step(
+        id=event.step_id,
+        thread_id=recorded.stream_id,
+        run_id=event.run_id,
+        assistant_id=event.assistant_id,
+        created_at=event.created_at,
+        expires_at=event.expires_at,
+        type=event.kind,
+        message_id=event.message_id,
+        tool_calls=event.tool_calls,
+    )
+
+
+def run_patch(recorded: Recorded[e.ThreadEvent]) -> Patch | None:
+    """The fields of its run that an event replaces; None where it changes no run."""
+    event, at = recorded.event, recorded.seconds
+    match event:
+        case e.RunStarted():
+            return {"status": "in_progress", "started_at": at}
+        case e.RunQueued():
+            return {"status": "queued", "required_calls": None}
+        case e.RunRequiresAction(tool_calls=calls):
+            return {"status": "requires_action", "required_calls": calls}
+        case e.RunCancelling():
+            return {"status": "cancelling", "required_calls": None}
+        case e.RunCancelled(usage=usage):
+            return _ended("cancelled", usage) | {"cancelled_at": at}
+        case e.RunCompleted(usage=usage):
+            return _ended("completed", usage) | {"completed_at": at}
+        case e.RunIncomplete(reason=reason, usage=usage):
+            return _ended("incomplete", usage) | {"completed_at": at, "incomplete_reason": reason}
+        case e.RunFailed(error=error, usage=usage):
+            return _ended("failed", usage) | {"failed_at": at, "last_error": error.model_dump()}
+        case e.RunExpired(usage=usage):
+            return _ended("expired", usage)
+        case e.RunModified(metadata=metadata):
+            return {"metadata": metadata}
+        case e.RunAdmitted(expires_at=expires_at):
+            return {"expires_at": expires_at}
+        case _:
+            return None
+
+
+def step_patch(event: e.ThreadEvent) -> Patch | None:
+    """The fields of its step that an event replaces, but that `results` come on top of those there are (`patched`).
+
+    None where it changes no step.
+    """
+    match event:
+        case e.ToolOutputsSubmitted(outputs=outputs):
+            return {"outputs": {output.tool_call_id: output.output for output in outputs}}
+        case e.ToolCallFinished() as finished:
+            result = finished.model_dump(include={"shown", "output", "files", "citations"})
+            if finished.outcome == "refused":
+                result["outcome"] = finished.outcome
+            return {"results": {finished.call_id: result}}
+        case e.ToolCallStopped(call_id=call_id, shown=shown):
+            return {"results": {call_id: {"shown": shown}}}
+        case e.StepEnded() as ended:
+            return {
+                "status": ended.status,
+                "ended_at": ended.ended_at,
+                "last_error": ended.last_error.model_dump() if ended.last_error else None,
+                "usage": ended.usage.model_dump(),
+            }
+        case _:
+            return None
+
+
+def patched(fields: Patch, patch: Patch) -> Patch:
+    """A step's fields, or an earlier patch of them, under a later patch."""
+    both = {**fields, **patch}
+    if "results" in fields and "results" in patch:
+        both["results"] = {**fields["results"], **patch["results"]}
+    return both
+
+
+def _content(recorded: Recorded[Event]) -> Patch:
+    """The fields of an event, but its type."""
+    return {name: getattr(recorded.event, name) for name in type(recorded.event).model_fields if name != "type"}
+
+
+def _ended(status: str, usage: e.Usage) -> Patch:
+    return {"status": status, "expires_at": None, "required_calls": None, "usage": usage.model_dump()}

@@ -1,0 +1,103 @@
+"""Deciding in a thread: which events a command brings, or why it is refused.
+
+`decide` dispatches; the rules of runs are in `run_decide` (what clients and supervisors ask), `call_decide` and
+`tool_decide` (what executors report), and `ending` (how things end).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+
+from events.errors import NotFound, Rejected
+from events.thread import events as e
+from events.thread.commands import (
+    AddMessage,
+    CancelRun,
+    ClaimRun,
+    CreateRun,
+    CreateThread,
+    DeleteMessage,
+    DeleteThread,
+    ExpireRun,
+    LifeCommand,
+    MessageCommand,
+    ModifyMessage,
+    ModifyRun,
+    ModifyThread,
+    SubmitToolOutputs,
+    ThreadCommand,
+)
+from events.thread.endings import end_early
+from events.thread.model_calls import decide_executor
+from events.thread.queue import admission, cancel_waiting
+from events.thread.runs import added, decide_client_run, decide_supervisor
+from events.thread.state import ThreadState
+
+
+def decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.ThreadEvent]:
+    """The events that `command` brings at time `at`; none where nothing needs to happen.
+
+    Raises NotFound, Rejected (with the API's messages), or StaleClaim for an executor that lost its run.
+    """
+    events = _decide(state, command, at)
+    return [*events, *admission(state, events, command, at)]
+
+
+def _decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.ThreadEvent]:
+    match command:
+        case CreateThread() | ModifyThread() | DeleteThread():
+            return _decide_life(state, command, at)
+        case AddMessage() | ModifyMessage() | DeleteMessage():
+            return _decide_message(state, command)
+        case CreateRun() | ModifyRun() | SubmitToolOutputs() | CancelRun():
+            return decide_client_run(state, command, at)
+        case ExpireRun() | ClaimRun():
+            return decide_supervisor(state, command, at)
+        case _:
+            return decide_executor(state, command, at)
+
+
+def _decide_life(state: ThreadState, command: LifeCommand, at: datetime) -> list[e.ThreadEvent]:
+    match command:
+        case CreateThread(metadata=metadata, tool_resources=tool_resources, messages=messages):
+            if state.exists:
+                raise Rejected(f"Thread {state.id} already exists.")
+            return [
+                e.ThreadCreated(metadata=dict(metadata), tool_resources=dict(tool_resources)),
+                *(added(message) for message in messages),
+            ]
+        case ModifyThread(changes=changes):
+            _require(state)
+            return [e.ThreadModified(changes=dict(changes))]
+        case DeleteThread():
+            _require(state)
+            ended = end_early(state.run, "cancelled", at) if state.run else []
+            waited = [event for one in state.waiting for event in cancel_waiting(one, at)]
+            return [*ended, *waited, e.ThreadDeleted()]
+        case _:
+            assert_never(command)
+
+
+def _decide_message(state: ThreadState, command: MessageCommand) -> list[e.ThreadEvent]:
+    _require(state)
+    match command:
+        case AddMessage(message=message, queue=queue):
+            if state.run is not None and not queue:
+                raise Rejected(f"Can't add messages to {state.id} while a run {state.run.id} is active.")
+            return [added(message)]
+        case ModifyMessage(message_id=message_id, exists=exists, metadata=metadata):
+            if not exists:
+                raise NotFound("message", message_id)
+            return [e.MessageModified(message_id=message_id, metadata=dict(metadata))]
+        case DeleteMessage(message_id=message_id, role=role):
+            if role is None:
+                raise NotFound("message", message_id)
+            return [e.MessageDeleted(message_id=message_id, role=role)]
+        case _:
+            assert_never(command)
+
+
+def _require(state: ThreadState) -> None:
+    if not state.exists:
+        raise NotFound("thread", state.id)

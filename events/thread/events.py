@@ -1,0 +1,334 @@
+"""Everything that can happen in a thread: one stream holds its messages, runs, steps and tool calls.
+
+Names are `object.verb`. Times are the envelope's unless a field says otherwise; `*_at` fields are whole seconds since
+the epoch. JSON shapes (content, tools, tool_calls, tool_resources) are the API's own, in the superset of v1 and v2.
+"""
+
+from __future__ import annotations
+
+from operator import not_
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from events.envelope import Event, JsonObject
+from events.thread.tool_events import ToolCallFinished as ToolCallFinished
+from events.thread.tool_events import ToolCallStarted as ToolCallStarted
+from events.thread.tool_events import ToolCallStopped as ToolCallStopped
+from events.thread.tool_events import ToolCitation as ToolCitation
+from events.thread.tool_events import ToolFile as ToolFile
+
+Metadata = dict[str, str]
+Role = Literal["user", "assistant"]
+MessageStatus = Literal["completed", "incomplete"]
+IncompleteReason = Literal["content_filter", "max_tokens", "run_cancelled", "run_expired", "run_failed"]
+StepEnd = Literal["completed", "cancelled", "failed", "expired"]
+RunIncompleteReason = Literal["max_completion_tokens", "max_prompt_tokens", "content_filter"]
+
+
+class Usage(Event):
+    """Tokens, as counted by the upstream, or by tiktoken where it gives no usage."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+class LastError(Event):
+    code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
+    message: str
+
+
+class ToolOutput(Event):
+    tool_call_id: str
+    output: str
+
+
+class ThreadCreated(Event):
+    type: Literal["thread.created"] = "thread.created"
+    metadata: Metadata
+    tool_resources: JsonObject
+
+
+class ThreadModified(Event):
+    """`changes` holds `metadata` and `tool_resources`, those that the request named."""
+
+    type: Literal["thread.modified"] = "thread.modified"
+    changes: JsonObject
+
+
+class ThreadDeleted(Event):
+    type: Literal["thread.deleted"] = "thread.deleted"
+
+
+class MessageAdded(Event):
+    """A client wrote a message. `run_id` is null: runs write theirs with `MessageWritten`."""
+
+    type: Literal["message.added"] = "message.added"
+    message_id: str
+    role: Role
+    content: list[JsonObject]
+    attachments: list[JsonObject]
+    metadata: Metadata
+
+
+class MessageWritten(Event):
+    """A run wrote a message; `content` is whole, or what there was when it ended early.
+
+    `created_at` is when the model call started that brought it: frames showed the message before this event was there.
+    """
+
+    type: Literal["message.written"] = "message.written"
+    message_id: str
+    run_id: str
+    assistant_id: str
+    content: list[JsonObject]
+    status: MessageStatus
+    incomplete_reason: IncompleteReason | None
+    created_at: int
+    # Files that the run's tools made. Left out where there are none: it is younger than the event.
+    attachments: list[JsonObject] = Field(default=[], exclude_if=not_)
+
+
+class MessageModified(Event):
+    type: Literal["message.modified"] = "message.modified"
+    message_id: str
+    metadata: Metadata
+
+
+class MessageDeleted(Event):
+    type: Literal["message.deleted"] = "message.deleted"
+    message_id: str
+    role: Role
+
+
+def _absent(value: object) -> bool:
+    return value is None
+
+
+class RunCreated(Event):
+    """A run with its settings, copied from the assistant and the request: nothing later changes them.
+
+    `expires_at` is null for a run that waits for others of its thread: RunAdmitted tells it, `lifetime` seconds on.
+    """
+
+    type: Literal["run.created"] = "run.created"
+    run_id: str
+    assistant_id: str
+    model: str
+    instructions: str | None
+    tools: list[JsonObject]
+    tool_resources: JsonObject
+    metadata: Metadata
+    temperature: float | None
+    top_p: float | None
+    reasoning_effort: str | None
+    response_format: str | JsonObject
+    tool_choice: str | JsonObject
+    parallel_tool_calls: bool
+    truncation_strategy: JsonObject
+    max_prompt_tokens: int | None
+    max_completion_tokens: int | None
+    expires_at: int | None
+    lifetime: int | None = Field(None, exclude_if=_absent)
+
+
+class RunAdmitted(Event):
+    """The run waited for others of its thread, and is the first now: its time runs."""
+
+    type: Literal["run.admitted"] = "run.admitted"
+    run_id: str
+    expires_at: int
+
+
+class RunModified(Event):
+    type: Literal["run.modified"] = "run.modified"
+    run_id: str
+    metadata: Metadata
+
+
+class RunClaimed(Event):
+    """A process took the run. `epoch` counts claims; commands of older epochs are refused."""
+
+    type: Literal["run.claimed"] = "run.claimed"
+    run_id: str
+    epoch: int
+    process: int
+
+
+class RunQueued(Event):
+    """The run waits for a process again: its tool outputs arrived."""
+
+    type: Literal["run.queued"] = "run.queued"
+    run_id: str
+
+
+class RunStarted(Event):
+    type: Literal["run.started"] = "run.started"
+    run_id: str
+
+
+class ModelCallStarted(Event):
+    """Call number `call` of the run, attempt number `attempt`. The ids are those of the objects that it may bring."""
+
+    type: Literal["model_call.started"] = "model_call.started"
+    run_id: str
+    call: int
+    attempt: int
+    message_id: str
+    message_step_id: str
+    tool_step_id: str
+
+
+class ModelCallFinished(Event):
+    type: Literal["model_call.finished"] = "model_call.finished"
+    run_id: str
+    call: int
+    attempt: int
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter"]
+    model: str
+    usage: Usage
+
+
+class ModelCallFailed(Event):
+    """The call broke. `shown`: clients had already seen a part of its answer, so its message never goes on.
+
+    `usage` counts what had come.
+    """
+
+    type: Literal["model_call.failed"] = "model_call.failed"
+    run_id: str
+    call: int
+    attempt: int
+    error: LastError
+    shown: bool
+    usage: Usage
+
+
+class ModelCallStopped(Event):
+    """We stopped the call: the run was cancelled, expired, or its thread deleted. `usage` counts what had come."""
+
+    type: Literal["model_call.stopped"] = "model_call.stopped"
+    run_id: str
+    call: int
+    attempt: int
+    usage: Usage
+
+
+class StepCreated(Event):
+    """`message_id` for message_creation; `tool_calls` ([{id, type, function}], outputs absent) for tool_calls.
+
+    `function` is what the model called, for hosted tools too; a file_search has its {ranking_options} besides.
+    `usage` is what the step will end with: that of the model call that brought it, unless an earlier step has it.
+    """
+
+    type: Literal["step.created"] = "step.created"
+    run_id: str
+    step_id: str
+    assistant_id: str
+    kind: Literal["message_creation", "tool_calls"]
+    message_id: str | None
+    tool_calls: list[JsonObject]
+    created_at: int
+    expires_at: int
+    usage: Usage
+
+
+class StepEnded(Event):
+    type: Literal["step.ended"] = "step.ended"
+    run_id: str
+    step_id: str
+    status: StepEnd
+    ended_at: int
+    last_error: LastError | None
+    usage: Usage
+
+
+class ToolOutputsSubmitted(Event):
+    type: Literal["tool_outputs.submitted"] = "tool_outputs.submitted"
+    run_id: str
+    step_id: str
+    outputs: list[ToolOutput]
+
+
+class RunRequiresAction(Event):
+    """`tool_calls` are the functions whose outputs the client must submit, as required_action shows them."""
+
+    type: Literal["run.requires_action"] = "run.requires_action"
+    run_id: str
+    tool_calls: list[JsonObject]
+
+
+class RunCancelling(Event):
+    type: Literal["run.cancelling"] = "run.cancelling"
+    run_id: str
+
+
+class RunCancelled(Event):
+    type: Literal["run.cancelled"] = "run.cancelled"
+    run_id: str
+    usage: Usage
+
+
+class RunCompleted(Event):
+    type: Literal["run.completed"] = "run.completed"
+    run_id: str
+    usage: Usage
+
+
+class RunIncomplete(Event):
+    type: Literal["run.incomplete"] = "run.incomplete"
+    run_id: str
+    reason: RunIncompleteReason
+    usage: Usage
+
+
+class RunFailed(Event):
+    type: Literal["run.failed"] = "run.failed"
+    run_id: str
+    error: LastError
+    usage: Usage
+
+
+class RunExpired(Event):
+    """`expired_at` equals the run's expires_at, however late a process noticed."""
+
+    type: Literal["run.expired"] = "run.expired"
+    run_id: str
+    expired_at: int
+    usage: Usage
+
+
+RunEvent = (
+    RunCreated
+    | RunAdmitted
+    | RunModified
+    | RunClaimed
+    | RunQueued
+    | RunStarted
+    | RunRequiresAction
+    | RunCancelling
+    | RunCancelled
+    | RunCompleted
+    | RunIncomplete
+    | RunFailed
+    | RunExpired
+)
+RunEnd = RunCancelled | RunCompleted | RunIncomplete | RunFailed | RunExpired
+StepEvent = StepCreated | StepEnded | ToolOutputsSubmitted
+ToolCallEvent = ToolCallStarted | ToolCallFinished | ToolCallStopped
+ModelCallEvent = ModelCallStarted | ModelCallFinished | ModelCallFailed | ModelCallStopped
+MessageEvent = MessageAdded | MessageWritten | MessageModified | MessageDeleted
+LifeEvent = ThreadCreated | ThreadModified | ThreadDeleted
+ThreadEvent = LifeEvent | MessageEvent | RunEvent | StepEvent | ModelCallEvent | ToolCallEvent
+
+AnyThreadEvent = Annotated[ThreadEvent, Field(discriminator="type")]

@@ -1,0 +1,145 @@
+"""What executors report about a run's model calls, and what comes of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+
+from events.errors import StaleClaim
+from events.thread import events as e
+from events.thread.commands import (
+    BreakModelCall,
+    CallIds,
+    ExecutorCommand,
+    ExhaustRun,
+    FailRun,
+    FinishModelCall,
+    FinishToolCall,
+    StartModelCall,
+    StartToolCall,
+    StopRun,
+)
+from events.thread.endings import NOTHING, calls_of, end_early, parts, stopped
+from events.thread.state import RunState, ThreadState
+from events.thread.tool_calls import finish_tool_call, first_tool_call, start_tool_call
+
+
+def decide_executor(state: ThreadState, command: ExecutorCommand, at: datetime) -> list[e.ThreadEvent]:
+    """Raises StaleClaim where the run has ended, waits for its client, or another epoch holds it."""
+    run = state.run
+    if run is None or run.id != command.run_id or run.epoch != command.epoch or run.process is None:
+        raise StaleClaim(command.run_id)
+    match command:
+        case StartModelCall(ids=ids):
+            return _start(run, ids)
+        case FinishModelCall():
+            return _finish(run, command, at)
+        case BreakModelCall():
+            return _break(run, command, at)
+        case StartToolCall():
+            return start_tool_call(run)
+        case FinishToolCall():
+            return finish_tool_call(run, command, at)
+        case FailRun(error=error, shown=shown):
+            if run.status == "cancelling":
+                return end_early(run, "cancelled", at, shown=shown)
+            return end_early(run, "failed", at, error=error, shown=shown)
+        case StopRun(said=said, usage=usage, shown=shown):
+            if run.status == "cancelling":
+                return end_early(run, "cancelled", at, said=said, usage=usage, shown=shown)
+            overdue = at.timestamp() >= run.expires_at
+            return end_early(run, "expired", at, said=said, usage=usage, shown=shown) if overdue else []
+        case ExhaustRun(reason=reason):
+            return _exhaust(run, reason)
+        case _:
+            assert_never(command)
+
+
+def start_call(run_id: str, *, number: int, attempt: int, ids: CallIds) -> e.ModelCallStarted:
+    return e.ModelCallStarted(
+        run_id=run_id,
+        call=number,
+        attempt=attempt,
+        message_id=ids.message_id,
+        message_step_id=ids.message_step_id,
+        tool_step_id=ids.tool_step_id,
+    )
+
+
+def _start(run: RunState, ids: CallIds) -> list[e.ThreadEvent]:
+    """The next call, or the next attempt at the open one. Nothing where a cancel came first, or tools are at work."""
+    if run.status not in ("queued", "in_progress") or run.step is not None:
+        return []
+    started: list[e.ThreadEvent] = [e.RunStarted(run_id=run.id)] if run.status == "queued" else []
+    old = run.call
+    if old is None:
+        return [*started, start_call(run.id, number=run.calls + 1, attempt=1, ids=ids)]
+    kept = CallIds(old.message_id, old.message_step_id, old.tool_step_id)
+    return [
+        *started,
+        start_call(run.id, number=old.number, attempt=old.attempt + 1, ids=ids if old.shown else kept),
+    ]
+
+
+def _finish(run: RunState, command: FinishModelCall, at: datetime) -> list[e.ThreadEvent]:
+    call = run.call
+    if call is None or call.broken is not None:
+        raise StaleClaim(run.id)
+    if run.status == "cancelling":
+        return end_early(run, "cancelled", at, said=command.said, usage=command.usage)
+    said, reason, total = command.said, command.finish_reason, run.usage + command.usage
+    finished = e.ModelCallFinished(
+        run_id=run.id,
+        call=call.number,
+        attempt=call.attempt,
+        finish_reason=reason,
+        model=command.model,
+        usage=command.usage,
+    )
+    cut: e.IncompleteReason | None = (
+        "max_tokens" if reason == "length" else "content_filter" if reason == "content_filter" else None
+    )
+    events: list[e.ThreadEvent] = [finished, *parts(run, call, said, at, cut=cut, usage=command.usage)]
+    if cut is not None:
+        why: e.RunIncompleteReason = "content_filter" if cut == "content_filter" else "max_completion_tokens"
+        return [*events, e.RunIncomplete(run_id=run.id, reason=why, usage=total)]
+    if said.tool_calls:
+        kept = calls_of(said.tool_calls)
+        hosted = next((call["id"] for call in kept if call["type"] != "function"), None)
+        if hosted is not None:
+            return [*events, first_tool_call(run.id, call.tool_step_id, hosted)]
+        return [*events, e.RunRequiresAction(run_id=run.id, tool_calls=kept)]
+    return [*events, e.RunCompleted(run_id=run.id, usage=total)]
+
+
+def _break(run: RunState, command: BreakModelCall, at: datetime) -> list[e.ThreadEvent]:
+    call = run.call
+    if call is None or call.broken is not None:
+        raise StaleClaim(run.id)
+    if run.status == "cancelling":
+        return end_early(run, "cancelled", at, said=command.said, usage=command.usage)
+    shown = not command.said.empty
+    failed = e.ModelCallFailed(
+        run_id=run.id,
+        call=call.number,
+        attempt=call.attempt,
+        error=command.error,
+        shown=shown,
+        usage=command.usage if shown else NOTHING,
+    )
+    if not shown:
+        return [failed]
+    ended = parts(
+        run, call, command.said, at, cut="run_failed", usage=command.usage, step_end="failed", error=command.error
+    )
+    return [failed, *ended]
+
+
+def _exhaust(run: RunState, reason: e.RunIncompleteReason) -> list[e.ThreadEvent]:
+    """Nothing where a cancel came first, or tools are at work: plan anew."""
+    if run.status not in ("queued", "in_progress") or run.step is not None:
+        return []
+    events: list[e.ThreadEvent] = [e.RunStarted(run_id=run.id)] if run.status == "queued" else []
+    if run.call is not None and run.call.broken is None:
+        events.append(stopped(run.id, run.call, NOTHING))
+    return [*events, e.RunIncomplete(run_id=run.id, reason=reason, usage=run.usage)]

@@ -1,0 +1,63 @@
+"""The runs that wait for others of their thread: how many there may be, how they end, and who comes next.
+
+A thread's order is its stream's: runs work one after the other as they were created. A run reads what clients had said
+before it was created, and what runs before it answered; what is said later is for later runs. So messages need no queue
+of their own: their versions say all (`projections.messages.newest`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from events.errors import Rejected
+from events.thread import events as e
+from events.thread.commands import CancelRun, ExpireRun, ThreadCommand
+from events.thread.endings import end_early
+from events.thread.state import ThreadState, WaitingRun
+
+# Runs that may wait in one thread: a bound on its folded state, which every append writes.
+MAX_WAITING_RUNS = 10
+
+
+def require_room(state: ThreadState) -> None:
+    """Raises Rejected where as many runs wait as may."""
+    if len(state.waiting) >= MAX_WAITING_RUNS:
+        raise Rejected(
+            f"Thread {state.id} has {MAX_WAITING_RUNS} runs waiting behind its active run already, and may not have"
+            " more. Please try again when one of them has begun.",
+            code="thread_queue_full",
+        )
+
+
+def cancel_waiting(waiting: WaitingRun, at: datetime) -> list[e.ThreadEvent]:
+    """Ends a run that never began: there is nothing to stop."""
+    return end_early(waiting.run, "cancelled", at)
+
+
+def admission(
+    state: ThreadState, events: Sequence[e.ThreadEvent], command: ThreadCommand, at: datetime
+) -> list[e.ThreadEvent]:
+    """The next run's turn, where `events` end the active one: it comes in the same append, so that no crash loses it.
+
+    The process that ended its predecessor goes on with it. Where that was none, `command` may bring a process's claim;
+    else the run waits for a scan, as any run does.
+    """
+    if state.run is None or not state.waiting or isinstance(events[-1] if events else None, e.ThreadDeleted):
+        return []
+    if not any(isinstance(event, e.RunEnd) and event.run_id == state.run.id for event in events):
+        return []
+    first = state.waiting[0]
+    admitted = e.RunAdmitted(run_id=first.run.id, expires_at=int(at.timestamp()) + first.lifetime)
+    process = _process(state, command)
+    if process is None:
+        return [admitted]
+    return [admitted, e.RunClaimed(run_id=first.run.id, epoch=first.run.epoch + 1, process=process)]
+
+
+def _process(state: ThreadState, command: ThreadCommand) -> int | None:
+    match command:
+        case CancelRun(claim=claim) | ExpireRun(claim=claim):
+            return claim.process if claim is not None else None
+        case _:
+            return state.run.process if state.run is not None else None

@@ -1,0 +1,195 @@
+"""The rules of runs that clients and supervisors meet: the thread's lock, tool outputs, cancelling, expiry, claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, assert_never
+
+from events.errors import NotFound, Rejected
+from events.thread import events as e
+from events.thread.commands import (
+    CancelRun,
+    Claim,
+    ClaimRun,
+    ClientRunCommand,
+    CreateRun,
+    ExpireRun,
+    ModifyRun,
+    NewMessage,
+    RunSettings,
+    SubmitToolOutputs,
+    SupervisorCommand,
+)
+from events.thread.endings import end_early
+from events.thread.model_calls import start_call
+from events.thread.queue import cancel_waiting, require_room
+from events.thread.run_status import RunStatus
+from events.thread.state import RunState, ThreadState
+
+# A run at work is not modified under the model's hands (BEHAVIOUR.md, "Errors").
+_UNMODIFIABLE: frozenset[RunStatus] = frozenset({"in_progress", "cancelling"})
+_CANCELLABLE: frozenset[RunStatus] = frozenset({"queued", "in_progress", "requires_action"})
+
+
+def added(message: NewMessage) -> e.MessageAdded:
+    """A client's message as an event."""
+    return e.MessageAdded(
+        message_id=message.id,
+        role=message.role,
+        content=[dict(part) for part in message.content],
+        attachments=[dict(attachment) for attachment in message.attachments],
+        metadata=dict(message.metadata),
+    )
+
+
+def decide_client_run(state: ThreadState, command: ClientRunCommand, at: datetime) -> list[e.ThreadEvent]:
+    match command:
+        case CreateRun():
+            return _create(state, command, at)
+        case ModifyRun(run_id=run_id, metadata=metadata):
+            status = _status(state, run_id, command.status)
+            if status in _UNMODIFIABLE:
+                raise Rejected(f"Cannot update run with status '{status}'.")
+            return [e.RunModified(run_id=run_id, metadata=dict(metadata))]
+        case SubmitToolOutputs():
+            return _submit(state, command, at)
+        case CancelRun(run_id=run_id):
+            status = _status(state, run_id, command.status)
+            waits = next((one for one in state.waiting if one.run.id == run_id), None)
+            if waits is not None:
+                return cancel_waiting(waits, at)
+            if status not in _CANCELLABLE or state.run is None:
+                raise Rejected(f"Cannot cancel run with status '{status}'.")
+            if state.run.process is not None:
+                return [e.RunCancelling(run_id=run_id)]
+            return end_early(state.run, "cancelled", at)
+        case _:
+            assert_never(command)
+
+
+def decide_supervisor(state: ThreadState, command: SupervisorCommand, at: datetime) -> list[e.ThreadEvent]:
+    run = state.run
+    if run is None or run.id != command.run_id:
+        return []
+    match command:
+        case ExpireRun():
+            return end_early(run, "expired", at) if at.timestamp() >= run.expires_at else []
+        case ClaimRun(process=process, dead=dead):
+            if run.process != dead or run.status == "requires_action":
+                return []
+            return [e.RunClaimed(run_id=run.id, epoch=run.epoch + 1, process=process)]
+        case _:
+            assert_never(command)
+
+
+def _create(state: ThreadState, command: CreateRun, at: datetime) -> list[e.ThreadEvent]:
+    thread, settings = command.thread, command.settings
+    if thread is None and not state.exists:
+        raise NotFound("thread", state.id)
+    if thread is not None and state.exists:
+        raise Rejected(f"Thread {state.id} already exists.")
+    if state.run is not None and not command.queue:
+        raise Rejected(f"Thread {state.id} already has an active run {state.run.id}.")
+    require_room(state)
+    messages = [*(thread.messages if thread else ()), *command.messages]
+    heard = state.user_messages or any(message.role == "user" for message in messages)
+    if not heard and not settings.instructions:
+        raise Rejected(
+            "Run creation requires a Thread with a user message or an assistant with instructions.",
+            code="invalid_thread",
+        )
+    events: list[e.ThreadEvent] = [added(message) for message in messages]
+    if thread is not None:
+        made = e.ThreadCreated(metadata=dict(thread.metadata), tool_resources=dict(thread.tool_resources))
+        events.insert(0, made)
+    if state.run is not None:
+        return [*events, _created(command.run_id, settings, None, command.lifetime)]
+    events.append(_created(command.run_id, settings, int(at.timestamp()) + command.lifetime, None))
+    return [*events, *_claimed(command.run_id, command.claim, epoch=1, calls=0)]
+
+
+def _created(run_id: str, settings: RunSettings, expires_at: int | None, lifetime: int | None) -> e.RunCreated:
+    return e.RunCreated(
+        run_id=run_id,
+        assistant_id=settings.assistant_id,
+        model=settings.model,
+        instructions=settings.instructions,
+        tools=[dict(tool) for tool in settings.tools],
+        tool_resources=dict(settings.tool_resources),
+        metadata=dict(settings.metadata),
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        reasoning_effort=settings.reasoning_effort,
+        response_format=_plain(settings.response_format),
+        tool_choice=_plain(settings.tool_choice),
+        parallel_tool_calls=settings.parallel_tool_calls,
+        truncation_strategy=dict(settings.truncation_strategy),
+        max_prompt_tokens=settings.max_prompt_tokens,
+        max_completion_tokens=settings.max_completion_tokens,
+        expires_at=expires_at,
+        lifetime=lifetime,
+    )
+
+
+def _plain(option: str | Mapping[str, Any]) -> str | dict[str, Any]:
+    return option if isinstance(option, str) else dict(option)
+
+
+def _claimed(run_id: str, claim: Claim | None, *, epoch: int, calls: int) -> list[e.ThreadEvent]:
+    """The claim that goes with the event that creates or wakes a run, and its first model call where it can begin."""
+    if claim is None:
+        return []
+    events: list[e.ThreadEvent] = [e.RunClaimed(run_id=run_id, epoch=epoch, process=claim.process)]
+    if claim.first_call is not None:
+        call = start_call(run_id, number=calls + 1, attempt=1, ids=claim.first_call)
+        events += [e.RunStarted(run_id=run_id), call]
+    return events
+
+
+def _submit(state: ThreadState, command: SubmitToolOutputs, at: datetime) -> list[e.ThreadEvent]:
+    status = _status(state, command.run_id, command.status)
+    run = state.run
+    if status != "requires_action" or run is None or run.step is None:
+        raise Rejected(f'Runs in status "{status}" do not accept tool outputs.')
+    _check_outputs(run.step.call_ids, command.outputs)
+    step = e.StepEnded(
+        run_id=run.id,
+        step_id=run.step.step_id,
+        status="completed",
+        ended_at=int(at.timestamp()),
+        last_error=None,
+        usage=run.step.usage,
+    )
+    return [
+        e.ToolOutputsSubmitted(run_id=run.id, step_id=run.step.step_id, outputs=list(command.outputs)),
+        step,
+        e.RunQueued(run_id=run.id),
+        *_claimed(run.id, _affordable(run, command.claim), epoch=run.epoch + 1, calls=run.calls),
+    ]
+
+
+def _affordable(run: RunState, claim: Claim | None) -> Claim | None:
+    """The claim without its first call where a budget may be used up: `plan` decides that, not this append."""
+    budgeted = run.max_prompt_tokens is not None or run.max_completion_tokens is not None
+    return Claim(claim.process, None) if claim is not None and budgeted else claim
+
+
+def _check_outputs(expected: Sequence[str], outputs: Sequence[e.ToolOutput]) -> None:
+    """Every call once, in any order; anything else is refused and changes nothing."""
+    got = [output.tool_call_id for output in outputs]
+    if sorted(got) != sorted(expected):
+        raise Rejected(f"Expected tool outputs for call_ids {list(expected)}, got {got}")
+
+
+def _status(state: ThreadState, run_id: str, past: RunStatus | None) -> RunStatus:
+    """The run's status: from the state where it is the active one, else the fact that came in. Raises NotFound."""
+    if not state.exists:
+        raise NotFound("thread", state.id)
+    waiting = (one.run for one in state.waiting)
+    for run in (state.run, *waiting):
+        if run is not None and run.id == run_id:
+            return run.status
+    if past is None:
+        raise NotFound("run", run_id)
+    return past

@@ -1,0 +1,246 @@
+"""The folded state of a thread: what `decide` and `plan` need, and nothing that grows with the thread.
+
+It lies in the stream's head row, so that a command loads one row. No text, no finished run, no old message: facts about
+those are read from views and come in with the command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from events.envelope import Recorded
+from events.thread import events as e
+from events.thread.run_status import TERMINAL, RunStatus, moved
+
+STATE_SCHEMA = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A model call that started and has no end yet; after `ModelCallFailed` it is `broken` and waits for a verdict.
+
+    `shown`: clients saw a part of the broken attempt, so the next one must not reuse the ids.
+    """
+
+    number: int
+    attempt: int
+    message_id: str
+    message_step_id: str
+    tool_step_id: str
+    started_at: int
+    broken: e.LastError | None = None
+    shown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostedCall:
+    """A hosted tool's call that has no result yet; `attempt` is 0 until it starts."""
+
+    id: str
+    type: str
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenToolStep:
+    """A tool_calls step: `hosted` calls are carried out first, in order; then the client owes outputs for `call_ids`.
+
+    `usage` is what the step will end with.
+    """
+
+    step_id: str
+    call_ids: tuple[str, ...]
+    usage: e.Usage = field(default_factory=e.Usage)
+    hosted: tuple[HostedCall, ...] = ()
+
+    @property
+    def open(self) -> HostedCall | None:
+        """The hosted call that has started, if one has."""
+        return self.hosted[0] if self.hosted and self.hosted[0].attempt else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """The active run. `calls` counts model calls begun, `usage` sums those ended; expires_at in seconds.
+
+    `tool_calls` counts calls of hosted tools begun, `earlier_tool_calls` those that the thread's earlier runs began.
+    """
+
+    id: str
+    assistant_id: str
+    status: RunStatus
+    expires_at: int
+    max_prompt_tokens: int | None
+    max_completion_tokens: int | None
+    epoch: int = 0
+    process: int | None = None
+    calls: int = 0
+    call: OpenCall | None = None
+    step: OpenToolStep | None = None
+    usage: e.Usage = field(default_factory=e.Usage)
+    tool_calls: int = 0
+    earlier_tool_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRun:
+    """A run that waits for others of its thread. It gets its expires_at, `lifetime` seconds on, when it is admitted."""
+
+    run: RunState
+    lifetime: int
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadState:
+    """`user_messages` counts messages of role user that are there; `run` is the active run, which locks the thread.
+
+    `waiting` are the runs behind it, in the order in which they were created: none where no run is active. `tool_calls`
+    counts calls of hosted tools that runs of the thread began.
+    """
+
+    id: str
+    exists: bool = False
+    user_messages: int = 0
+    run: RunState | None = None
+    waiting: tuple[WaitingRun, ...] = ()
+    tool_calls: int = 0
+
+
+def evolve(state: ThreadState, recorded: Recorded[e.ThreadEvent]) -> ThreadState:
+    """Folds one event. Raises IllegalTransition where a log breaks the table."""
+    match recorded.event:
+        case e.ThreadCreated():
+            return replace(state, exists=True)
+        case e.ThreadModified() | e.MessageModified() | e.MessageWritten() | e.RunModified():
+            return state
+        case e.ThreadDeleted():
+            return ThreadState(id=state.id)
+        case e.MessageAdded(role=role):
+            return replace(state, user_messages=state.user_messages + (role == "user"))
+        case e.MessageDeleted(role=role):
+            return replace(state, user_messages=max(0, state.user_messages - (role == "user")))
+        case e.RunCreated(lifetime=None) as created:
+            return replace(state, run=replace(_created(created), earlier_tool_calls=state.tool_calls))
+        case e.RunCreated(lifetime=int(lifetime)) as created:
+            return replace(state, waiting=(*state.waiting, WaitingRun(_created(created), lifetime)))
+        case e.RunAdmitted(run_id=run_id, expires_at=expires_at):
+            first, *rest = state.waiting
+            assert (first.run.id, state.run) == (run_id, None), f"{run_id} was admitted out of turn"
+            run = replace(first.run, expires_at=expires_at, earlier_tool_calls=state.tool_calls)
+            return replace(state, run=run, waiting=tuple(rest))
+        case _ if any(one.run.id == recorded.event.run_id for one in state.waiting):
+            return replace(state, waiting=_evolve_waiting(state.waiting, recorded))
+        case _:
+            assert state.run is not None, f"{recorded.event.type} without an active run"
+            run = evolve_run(state.run, recorded)
+            begun = run.earlier_tool_calls + run.tool_calls
+            return replace(state, run=None if run.status in TERMINAL else run, tool_calls=begun)
+
+
+def _evolve_waiting(waiting: tuple[WaitingRun, ...], recorded: Recorded[e.ThreadEvent]) -> tuple[WaitingRun, ...]:
+    """Folds one event into the waiting run that it names; a run that ends there never gets its turn."""
+    run_id = getattr(recorded.event, "run_id", None)
+    moved_on = (replace(one, run=evolve_run(one.run, recorded)) if one.run.id == run_id else one for one in waiting)
+    return tuple(one for one in moved_on if one.run.status not in TERMINAL)
+
+
+def evolve_run(run: RunState, recorded: Recorded[e.ThreadEvent]) -> RunState:
+    """Folds one event into the active run."""
+    match recorded.event:
+        case e.RunClaimed(epoch=epoch, process=process):
+            return replace(run, epoch=epoch, process=process)
+        case e.RunStarted():
+            return _to(run, "in_progress")
+        case e.RunQueued():
+            return replace(_to(run, "queued"), process=None)
+        case e.RunRequiresAction():
+            return replace(_to(run, "requires_action"), process=None)
+        case e.RunCancelling():
+            return _to(run, "cancelling")
+        case e.RunCancelled():
+            return _to(run, "cancelled")
+        case e.RunCompleted():
+            return _to(run, "completed")
+        case e.RunIncomplete():
+            return _to(run, "incomplete")
+        case e.RunFailed():
+            return _to(run, "failed")
+        case e.RunExpired():
+            return _to(run, "expired")
+        case e.ModelCallStarted() as started:
+            return replace(run, calls=started.call, call=_call(run, started, recorded.seconds))
+        case e.ModelCallFinished(usage=usage) | e.ModelCallStopped(usage=usage):
+            return replace(run, call=None, usage=run.usage + usage)
+        case e.ModelCallFailed(error=error, shown=shown, usage=usage):
+            assert run.call is not None
+            return replace(run, call=replace(run.call, broken=error, shown=shown), usage=run.usage + usage)
+        case e.StepCreated(kind="tool_calls") as step:
+            return replace(run, step=_tool_step(step))
+        case e.StepCreated():
+            return run
+        case e.ToolCallStarted(attempt=attempt):
+            return replace(_hosted(run, attempt), tool_calls=run.tool_calls + (attempt == 1))
+        case e.ToolCallFinished() | e.ToolCallStopped():
+            return _hosted(run, None)
+        case e.StepEnded(step_id=step_id):
+            return replace(run, step=None) if run.step is not None and run.step.step_id == step_id else run
+        case e.ToolOutputsSubmitted():
+            return run
+        case (
+            e.ThreadCreated()
+            | e.ThreadModified()
+            | e.ThreadDeleted()
+            | e.MessageAdded()
+            | e.MessageWritten()
+            | e.MessageModified()
+            | e.MessageDeleted()
+            | e.RunCreated()
+            | e.RunAdmitted()
+            | e.RunModified()
+        ):
+            return run
+        case _:
+            assert_never(recorded.event)
+
+
+def _created(event: e.RunCreated) -> RunState:
+    return RunState(
+        id=event.run_id,
+        assistant_id=event.assistant_id,
+        status="queued",
+        expires_at=event.expires_at or 0,
+        max_prompt_tokens=event.max_prompt_tokens,
+        max_completion_tokens=event.max_completion_tokens,
+    )
+
+
+def _to(run: RunState, status: RunStatus) -> RunState:
+    return replace(run, status=moved(run.id, run.status, status))
+
+
+def _tool_step(event: e.StepCreated) -> OpenToolStep:
+    functions = tuple(call["id"] for call in event.tool_calls if call["type"] == "function")
+    hosted = tuple(HostedCall(call["id"], call["type"]) for call in event.tool_calls if call["type"] != "function")
+    return OpenToolStep(event.step_id, functions, event.usage, hosted)
+
+
+def _hosted(run: RunState, attempt: int | None) -> RunState:
+    """The step's first hosted call at this attempt, or, with None, done with."""
+    assert run.step is not None, "a hosted call without a step"
+    first, *others = run.step.hosted
+    left = others if attempt is None else [replace(first, attempt=attempt), *others]
+    return replace(run, step=replace(run.step, hosted=tuple(left)))
+
+
+def _call(run: RunState, event: e.ModelCallStarted, at: int) -> OpenCall:
+    """A repeated attempt with the same ids keeps its first time: clients may have been sent it."""
+    same = run.call is not None and run.call.message_id == event.message_id
+    return OpenCall(
+        number=event.call,
+        attempt=event.attempt,
+        message_id=event.message_id,
+        message_step_id=event.message_step_id,
+        tool_step_id=event.tool_step_id,
+        started_at=run.call.started_at if same and run.call is not None else at,
+    )

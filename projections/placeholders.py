@@ -1,0 +1,91 @@
+"""Messages and steps that streams showed by their ids, and that no event has told of: an id sent is never a 404.
+
+A model call mints the ids of what it may bring. While it is under way they stand for objects in progress; where its
+process died and nothing came under them, for objects that ended with their run.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from events import store
+from events.envelope import Recorded
+from events.errors import NotFound
+from events.objects import Message, Run, Step
+from events.thread.events import IncompleteReason, ModelCallStarted
+from events.thread.run_status import TERMINAL
+from projections import runs
+from projections.rows import Connection
+from sql import queries
+
+_SQL = queries("promised")
+
+
+async def message(db: Connection, project_id: str, thread_id: str, message_id: str) -> Message:
+    """Raises NotFound."""
+    call = await _call(db, thread_id, message_id)
+    if call is None or call.event.message_id != message_id:
+        raise NotFound("message", message_id)
+    run = await runs.get(db, project_id, thread_id, call.event.run_id)
+    over = run.status in TERMINAL
+    return Message(
+        id=message_id,
+        thread_id=thread_id,
+        created_at=call.seconds,
+        role="assistant",
+        content=[],
+        attachments=[],
+        metadata={},
+        assistant_id=run.assistant_id,
+        run_id=run.id,
+        status="incomplete" if over else "in_progress",
+        incomplete_reason=_reason(run) if over else None,
+        ended_at=_ended_at(run),
+    )
+
+
+async def step(db: Connection, project_id: str, thread_id: str, run_id: str, step_id: str) -> Step:
+    """Raises NotFound."""
+    call = await _call(db, thread_id, step_id)
+    if call is None or call.event.run_id != run_id:
+        raise NotFound("run step", step_id)
+    if step_id not in (call.event.message_step_id, call.event.tool_step_id):
+        raise NotFound("run step", step_id)
+    run = await runs.get(db, project_id, thread_id, run_id)
+    writes = step_id == call.event.message_step_id
+    return Step(
+        id=step_id,
+        thread_id=thread_id,
+        run_id=run_id,
+        assistant_id=run.assistant_id,
+        created_at=call.seconds,
+        expires_at=run.expires_at or call.seconds,
+        type="message_creation" if writes else "tool_calls",
+        message_id=call.event.message_id if writes else None,
+        tool_calls=[],
+        status=_status(run),
+        ended_at=_ended_at(run),
+    )
+
+
+async def _call(db: Connection, thread_id: str, id: str) -> Recorded[ModelCallStarted] | None:
+    version = await db.fetchval(_SQL["call"], thread_id, id)
+    if version is None:
+        return None
+    (found,) = await store.read(db, thread_id, after=version - 1, limit=1)
+    assert isinstance(found.event, ModelCallStarted)
+    return found  # type: ignore[return-value]
+
+
+def _ended_at(run: Run) -> int | None:
+    return run.cancelled_at or run.failed_at or run.completed_at
+
+
+def _reason(run: Run) -> IncompleteReason:
+    return "run_cancelled" if run.status == "cancelled" else "run_expired" if run.status == "expired" else "run_failed"
+
+
+def _status(run: Run) -> Literal["in_progress", "cancelled", "expired", "failed"]:
+    if run.status not in TERMINAL:
+        return "in_progress"
+    return "cancelled" if run.status == "cancelled" else "expired" if run.status == "expired" else "failed"

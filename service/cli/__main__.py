@@ -1,0 +1,5 @@
+"""Runs the command line as `python -m service.cli`."""
+
+from service.cli.main import main
+
+main()

@@ -1,0 +1,145 @@
+"""The command `everthread`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from service import logs
+from service.cli import keys, reindex, sandbox, threads, webhooks
+from service.cli.progress import StartProgress
+from service.cli.start import Ready, launch
+from service.errors import CommandError, StartupError
+from service.settings import Settings
+
+app = typer.Typer(
+    name="everthread", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+)
+app.add_typer(keys.keys, name="keys")
+app.add_typer(keys.projects, name="projects")
+app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(webhooks.webhooks, name="webhooks")
+app.add_typer(threads.threads, name="threads")
+app.command()(reindex.reindex)
+
+_EXAMPLE = (
+    "from openai import OpenAI; c = OpenAI(); "
+    "a = c.beta.assistants.create(model='gpt-4o', instructions='You are a poet.'); "
+    "t = {'messages': [{'role': 'user', 'content': 'Hello!'}]}; "
+    "r = c.beta.threads.create_and_run_poll(assistant_id=a.id, thread=t); "
+    "print(c.beta.threads.messages.list(r.thread_id).data[0].content[0].text.value)"
+)
+
+_MAKING = (
+    "  Code      code_interpreter is being set up in the background, once a version (half a minute or more,\n"
+    "            800 MB); runs that need it wait"
+)
+
+
+@app.callback()
+def everthread() -> None:
+    """Everthread: a self-hosted server for the Assistants API."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen at (default 127.0.0.1)")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port, 0 for a free one (default 8000)")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where database, key and files live")] = None,
+    model_base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible model server")] = None,
+    models: Annotated[Path | None, typer.Option(help="TOML file that maps model names to upstreams")] = None,
+    max_runs: Annotated[int | None, typer.Option(help="Runs at once (default 64)")] = None,
+    run_expires_s: Annotated[int | None, typer.Option(help="Seconds until a run expires (default 600)")] = None,
+    beta: Annotated[str | None, typer.Option(help="strict or lenient on the OpenAI-Beta header")] = None,
+) -> None:
+    """Serve the API. Each option has an environment variable too: --data-dir is EVERTHREAD_DATA_DIR, and so on."""
+    settings = Settings.load(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        model_base_url=model_base_url,
+        models=models,
+        max_runs=max_runs,
+        run_expires_s=run_expires_s,
+        beta=beta,
+    )
+    console = Console()
+    logs.configure(settings.log_level)
+    _run(_serve(settings, console))
+
+
+async def _serve(settings: Settings, console: Console) -> None:
+    """Runs until SIGINT or SIGTERM; the first of them stops everything in order, later ones change nothing."""
+    with StartProgress(console) as progress:
+
+        def ready(server: Ready) -> None:
+            progress.stop()
+            _print_ready(console, server)
+
+        task = asyncio.ensure_future(launch(settings, progress, ready))
+        stopping = False
+
+        def stop() -> None:
+            nonlocal stopping
+            if not stopping:
+                stopping = True
+                console.print("Stopping …")
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not stopping:
+                raise
+            console.print("Stopped.")
+
+
+def _print_ready(console: Console, server: Ready) -> None:
+    lines = (
+        "",
+        "[bold green]Everthread is ready.[/]",
+        f"  Base URL  {escape(server.base_url)}",
+        f"  API key   {escape(server.api_key)}",
+        f"  Model     {escape(server.model)}",
+        *([_MAKING] if server.making_sandbox else []),
+        "",
+        "Try it from another shell, where the openai package is installed:",
+        "",
+        f"export OPENAI_BASE_URL={escape(server.base_url)}",
+        f"export OPENAI_API_KEY={escape(server.api_key)}",
+        f'python -c "{escape(_EXAMPLE)}"',
+        "",
+        "[dim]Ctrl-C stops it.[/]",
+    )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:  # where there is no uvloop, on Windows
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+def main() -> None:
+    """The console script: an expected failure is one line and exit code 1."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except (StartupError, CommandError) as error:
+        Console(stderr=True).print(f"[red]everthread:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,155 @@
+"""From settings to a running server: what it needs is started first, and stopped last, in reverse.
+
+Postgres and the model start side by side. One TaskGroup owns the server and those who watch its children; whatever ends
+it, a signal, an error or a child's death, the way out is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+
+from service.cli.progress import StartProgress
+from service.embedded.data_dir import DataDir
+from service.embedded.model import MODEL_NAME, EmbeddedModel, ModelAddress
+from service.embedded.postgres import EmbeddedPostgres
+from service.errors import StartupError
+from service.sandbox.environment import place
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a client needs to know. `base_url` ends in /v1; `making_sandbox` where code_interpreter comes later."""
+
+    base_url: str
+    api_key: str
+    model: str
+    making_sandbox: bool
+
+
+async def launch(settings: Settings, progress: StartProgress, ready: Callable[[Ready], None]) -> None:
+    """Runs the server until cancelled. Raises StartupError where it cannot start or cannot go on."""
+    with _first_of_group():
+        async with AsyncExitStack() as stack:
+            held = DataDir.acquire(settings.data_dir, shared=settings.database_url is not None)
+            stack.callback(held.release)
+            _check_port(settings)
+            progress.say(f"[green]✓[/] Data directory {held.path}")
+            await _run(settings.model_copy(update={"data_dir": held.path}), held, progress, ready, stack)
+
+
+async def _run(
+    settings: Settings,
+    held: DataDir,
+    progress: StartProgress,
+    ready: Callable[[Ready], None],
+    stack: AsyncExitStack,
+) -> None:
+    given_key = settings.api_key.get_secret_value() if settings.api_key is not None else None
+    api_key = given_key or held.api_key()
+    postgres = EmbeddedPostgres(held.path) if settings.database_url is None else None
+    model = EmbeddedModel(held.path) if settings.model_base_url is None else None
+    async with asyncio.TaskGroup() as starting:
+        database = starting.create_task(_start_postgres(postgres, settings, progress, stack))
+        address = starting.create_task(_start_model(model, settings, progress, stack))
+        # Costs most of a second; by now the children are at work.
+        await asyncio.sleep(0)
+        serve = _import_serve()
+
+    def listening(base_url: str) -> None:
+        base_url = base_url.rstrip("/")
+        base_url = base_url if base_url.endswith("/v1") else base_url + "/v1"
+        held.announce(f"the server at {base_url}")
+        served = f"{MODEL_NAME} (embedded; serves every name)" if model else f"as at {settings.model_base_url}"
+        ready(Ready(base_url, api_key, served, _makes_sandbox(settings)))
+
+    async with asyncio.TaskGroup() as group:
+        watchers = [group.create_task(_watch(postgres))] if postgres is not None else []
+        watchers += [group.create_task(model.keep_running())] if model is not None else []
+        await serve(
+            settings,
+            database_url=database.result(),
+            api_key=api_key,
+            model_base_url=address.result().base_url,
+            model_api_key=address.result().key or None,
+            embedded_model=model is not None,
+            ready=listening,
+        )
+        for watcher in watchers:
+            watcher.cancel()
+
+
+def _makes_sandbox(settings: Settings) -> bool:
+    wanted = settings.sandbox_install and settings.code_interpreter == "on"
+    return wanted and not place(settings.sandbox_dir).complete.exists()
+
+
+def _import_serve() -> Callable[..., Awaitable[None]]:
+    from service.app import serve
+
+    return serve
+
+
+async def _start_postgres(
+    postgres: EmbeddedPostgres | None, settings: Settings, progress: StartProgress, stack: AsyncExitStack
+) -> str:
+    """The database's URL."""
+    if postgres is None:
+        assert settings.database_url is not None
+        return settings.database_url.get_secret_value()
+    stack.push_async_callback(postgres.stop)
+    doing = "Starting Postgres" if postgres.exists else "Making the database"
+    with progress.step(doing, "Postgres"):
+        return await postgres.start()
+
+
+async def _start_model(
+    model: EmbeddedModel | None, settings: Settings, progress: StartProgress, stack: AsyncExitStack
+) -> ModelAddress:
+    if model is None:
+        assert settings.model_base_url is not None
+        key = settings.model_api_key.get_secret_value() if settings.model_api_key is not None else ""
+        return ModelAddress(settings.model_base_url, key)
+    stack.push_async_callback(model.stop)
+    with progress.step(f"Loading the model {MODEL_NAME}", f"Model {MODEL_NAME}"):
+        return await model.start()
+
+
+async def _watch(postgres: EmbeddedPostgres) -> None:
+    await postgres.wait()
+    raise StartupError("The embedded Postgres ended by itself; see postgres/postgres.log in the data directory")
+
+
+def _check_port(settings: Settings) -> None:
+    """Finds a taken port before anything is started. The server's own bind has the last word."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, proto, _, address = found[0]
+        with socket.socket(family, kind, proto) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        if error.errno == errno.EADDRINUSE:
+            raise StartupError(f"{where} is in use by another program: choose another port with --port") from None
+        raise StartupError(f"Cannot listen at {where}: {error.strerror}") from None
+
+
+@contextmanager
+def _first_of_group() -> Iterator[None]:
+    """Turns a group of errors that holds a StartupError into that error: one line, not a tree."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        expected = group.subgroup(StartupError)
+        while expected is not None:
+            first = expected.exceptions[0]
+            if not isinstance(first, BaseExceptionGroup):
+                raise first from None
+            expected = first
+        raise

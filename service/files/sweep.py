@@ -1,0 +1,117 @@
+"""Lets go of what time has ended: expired files and uploads, and bytes that nobody owns.
+
+Nothing depends on how soon this runs: reads look at the clock themselves. Every process sweeps; two at once do no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import structlog
+
+from events.envelope import Origin, now
+from events.errors import DomainError
+from events.file import ExpireFile
+from events.upload import ExpireUpload
+from projections import files, uploads
+from projections.rows import Overdue
+from service.database import DATABASE_ERRORS
+from service.files.uploads import unmake
+from service.storage.base import Blobs, StorageError, let_go
+from service.vector_stores.operations import remove_everywhere
+from service.writer import Writer
+
+log = structlog.get_logger()
+
+# Seconds between looks for what has expired; every so many looks the store is listed whole.
+SWEEP_EVERY = 60.0
+LOOKS_PER_LISTING = 60
+LIMIT = 200
+MAX_PAGES = 50
+# Bytes younger than this may be those of a request that has not appended its event yet: a form may take half as long.
+GRACE = timedelta(hours=2)
+# A look that takes longer is given up; the next one goes on where it left.
+TIMEOUT = 600.0
+
+
+class Sweep:
+    def __init__(self, writer: Writer, blobs: Blobs) -> None:
+        self._writer = writer
+        self._blobs = blobs
+
+    async def run(self) -> None:
+        """Sweeps until cancelled."""
+        look = 0
+        while True:
+            try:
+                async with asyncio.timeout(TIMEOUT):
+                    await self.expire(now())
+                    if look % LOOKS_PER_LISTING == 0:
+                        await self.remove_unowned(now() - GRACE)
+                        await self.remove_unannounced()
+            except (StorageError, TimeoutError, *DATABASE_ERRORS) as error:
+                log.warning("sweep failed", error=str(error) or type(error).__name__)
+            except Exception:
+                log.exception("sweep failed")
+            look += 1
+            await asyncio.sleep(SWEEP_EVERY)
+
+    async def expire(self, at: datetime) -> None:
+        """Writes that expired files and uploads are, and deletes their bytes; up to MAX_PAGES pages of them."""
+        for _ in range(MAX_PAGES):
+            async with self._writer.pool.acquire() as db:
+                old_files = await files.overdue(db, at, LIMIT)
+                old_uploads = await uploads.overdue(db, at, LIMIT)
+            for found in old_files:
+                await self._expire_file(found)
+            for found in old_uploads:
+                await self._expire_upload(found)
+            if len(old_files) < LIMIT and len(old_uploads) < LIMIT:
+                return
+
+    async def remove_unowned(self, before: datetime) -> None:
+        """Deletes bytes written before that moment that belong to no file and to no part: what crashes left."""
+        async for keys in self._blobs.older(before):
+            async with self._writer.pool.acquire() as db:
+                orphans = await files.unowned(db, keys)
+            if orphans:
+                log.info("removing bytes that nobody owns", count=len(orphans))
+                await self._blobs.delete(orphans)
+
+    async def remove_unannounced(self) -> None:
+        """Takes away files of uploads that ended without one: what crashes left at both ends."""
+        async with self._writer.pool.acquire() as db:
+            left = await uploads.unannounced(db, LIMIT)
+        for found in left:
+            log.info("removing the file of an upload that ended without one", upload=found.id)
+            await unmake(self._writer, self._blobs, _origin(found), found.id)
+
+    async def _expire_file(self, found: Overdue) -> None:
+        async with self._writer.pool.acquire() as db:
+            blob = await files.blob(db, found.id)
+        try:
+            written = await self._writer.file(_origin(found), found.id, ExpireFile())
+        except DomainError as error:
+            log.warning("a file could not expire", file=found.id, error=error.message)
+            return
+        if written.recorded:
+            await remove_everywhere(self._writer, _origin(found), found.id)
+        if written.recorded and blob is not None:
+            await let_go(self._blobs, [blob])
+
+    async def _expire_upload(self, found: Overdue) -> None:
+        async with self._writer.pool.acquire() as db:
+            parts = await uploads.parts(db, found.id)
+        try:
+            written = await self._writer.upload(_origin(found), found.id, ExpireUpload())
+        except DomainError as error:
+            log.warning("an upload could not expire", upload=found.id, error=error.message)
+            return
+        if written.recorded:
+            await let_go(self._blobs, list(parts))
+            await unmake(self._writer, self._blobs, _origin(found), found.id)
+
+
+def _origin(found: Overdue) -> Origin:
+    return Origin(project_id=found.project_id, actor="process:sweep")

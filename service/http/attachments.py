@@ -1,0 +1,163 @@
+"""Vector stores of assistants and threads: named by id, made by the helper, or filled by attachments and v1's file_ids.
+
+No transaction crosses streams: the store comes first, under an id that follows from its owner's, and then the event of
+the owner that names it. A crash between leaves a store that nobody names, which is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from events.envelope import now
+from events.ids import new_hex_id
+from events.objects import Assistant
+from events.references import files_of, files_store_of, store_of, stores_of, with_stores
+from events.streams import THREAD
+from events.thread.commands import AddMessage, CreateRun, ModifyThread, NewMessage
+from events.vector_store.commands import CreateStore, NewFile
+from events.vector_store.state import THREAD_DAYS
+from projections import threads, vector_stores
+from service.http.context import deps, origin, wire
+from service.http.vector_store_files import adding
+from service.http.vector_stores import creation, to_index
+from service.vector_stores import operations
+from service.wire.api import FileToIndex, Json, ThreadRequest
+from service.wire.chunking_strategy import chunking
+
+SEARCH = {"type": "file_search"}
+
+
+async def check(request: web.Request, resources: Json) -> None:
+    """Raises NotFound for a store that the resources name and that is not there."""
+    named = stores_of(resources)
+    if named:
+        async with deps(request).pool.acquire() as db:
+            await operations.found(db, origin(request).project_id, named)
+
+
+async def made(request: web.Request, resources: Json, owner_id: str | None, days: int | None = None) -> Json:
+    """The resources with the helper's store made and named by id; its id follows from the owner's, where it is new.
+
+    `days` is when a store made so expires. Raises NotFound, FileNotFound, Rejected.
+    """
+    await check(request, resources)
+    helpers = resources.get("file_search", {}).get("vector_stores", ())
+    if not helpers:
+        return resources
+    ids = []
+    for helper in helpers:
+        store_id = store_of(owner_id) if owner_id is not None else new_hex_id("vs")
+        command = await creation(request, helper, expires_after=days)
+        await deps(request).writer.vector_store(origin(request), store_id, command)
+        ids.append(store_id)
+    return with_stores(resources, ids)
+
+
+async def thread_made(request: web.Request, asked: ThreadRequest, thread_id: str) -> ThreadRequest:
+    """A thread to be, with its store made, and its messages' attachments in it."""
+    resources = await made(request, asked.tool_resources, thread_id, THREAD_DAYS)
+    named = await _filled(request, thread_id, asked.messages, stores_of(resources))
+    return ThreadRequest(asked.metadata, with_stores(resources, named) if named else resources, asked.messages)
+
+
+async def attach(
+    request: web.Request, thread_id: str, messages: Sequence[NewMessage], command: AddMessage | CreateRun
+) -> None:
+    """Puts what the messages of a thread bring for file_search into its store, which is made where it is missing.
+
+    `command` is what brings them: where it would be refused, nothing is put anywhere. A thread that names no store gets
+    this one with the message (`events.object_changes.attached`); where it names one that is gone, it is told first:
+    aside, for another try finds it told. Raises what the command's refusal raises, NotFound, FileNotFound, Rejected.
+    """
+    if not any(_brought(messages)):
+        return
+    await deps(request).writer.check(THREAD, origin(request), thread_id, command)
+    async with deps(request).pool.acquire() as db:
+        resources = (await threads.get(db, origin(request).project_id, thread_id)).tool_resources
+    before = stores_of(resources)
+    named = await _filled(request, thread_id, messages, before)
+    if before and named != before:
+        told = ModifyThread({"tool_resources": with_stores(resources, named)})
+        await deps(request).writer.thread(origin(request).aside(thread_id), thread_id, told)
+
+
+async def retrieval(
+    request: web.Request, assistant_id: str, before: Assistant | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Settings (or changes) of an assistant with its files in a store, where the version searches file_ids.
+
+    v1's retrieval searches the assistant's files: they are in a store of the assistant's own, which v1 does not show.
+    A store that the client named stays what it is, and is searched beside that one. Raises FileNotFound, Rejected.
+    """
+    old = before.tool_resources if before is not None else {}
+    if not wire(request).searches_files:
+        return _kept_own(assistant_id, old, settings)
+    if not settings.keys() & {"tools", "tool_resources"}:
+        return settings
+    files = files_of(settings.get("tool_resources", old))
+    tools = settings.get("tools", before.tools if before is not None else ())
+    named = await _existing(request, stores_of(old))
+    if files and any(tool["type"] == "file_search" for tool in tools):
+        own = files_store_of(assistant_id)
+        await _add(request, own, files, None)
+        named = [*(id for id in named if id != own), own]
+    resources = {**old, **settings.get("tool_resources", {})}
+    return {**settings, "tool_resources": with_stores(resources, named) if named else resources}
+
+
+def _kept_own(assistant_id: str, old: Mapping[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """v2 is not shown the store of v1's files behind another, and so does not send it back: it stays with the files."""
+    own, asked = files_store_of(assistant_id), settings.get("tool_resources", {})
+    if own not in stores_of(old) or not files_of(asked):
+        return settings
+    return {**settings, "tool_resources": with_stores(asked, [*(id for id in stores_of(asked) if id != own), own])}
+
+
+async def forgotten(request: web.Request, before: Assistant, after: Iterable[str]) -> None:
+    """Takes files that v1 is taking from an assistant out of the store that was made for them.
+
+    To be done before the assistant changes: whoever asks again then, after a crash, still finds what is to be done.
+    """
+    if not wire(request).searches_files:
+        return
+    for file_id in set(files_of(before.tool_resources)) - set(after):
+        await operations.remove_file(deps(request).writer, origin(request), files_store_of(before.id), file_id)
+
+
+async def _filled(request: web.Request, thread_id: str, messages: Sequence[NewMessage], named: list[str]) -> list[str]:
+    """The thread's stores once they have what the messages bring."""
+    brought = list(dict.fromkeys(_brought(messages)))
+    if not brought:
+        return named
+    there = await _existing(request, named)
+    store_id = there[0] if there else store_of(thread_id)
+    await _add(request, store_id, brought, THREAD_DAYS)
+    return [store_id]
+
+
+async def _existing(request: web.Request, named: Sequence[str]) -> list[str]:
+    if not named:
+        return []
+    async with deps(request).pool.acquire() as db:
+        there = await vector_stores.some(db, origin(request).project_id, named, now())
+    return [id for id in named if id in there]
+
+
+async def _add(request: web.Request, store_id: str, file_ids: Sequence[str], days: int | None) -> None:
+    """Adds files to a store, which is made where it is missing."""
+    new: list[NewFile] = await to_index(request, [FileToIndex(id, chunking(None), {}) for id in file_ids])
+    writer, model = deps(request).writer, deps(request).embedding_model
+    creating = CreateStore(None, None, {}, days, model, if_missing=True)
+    await writer.vector_store(origin(request), store_id, creating)
+    await writer.vector_store(origin(request), store_id, adding(request, store_id, new))
+
+
+def _brought(messages: Sequence[NewMessage]) -> Iterable[str]:
+    """The files that messages bring for file_search."""
+    for message in messages:
+        for attachment in message.attachments:
+            if any(tool["type"] == "file_search" for tool in attachment.get("tools", ())):
+                yield attachment["file_id"]

@@ -1,0 +1,127 @@
+"""What handlers work with, and what they know of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from events.envelope import Origin
+from events.streams import Kind
+from events.thread.commands import Claim
+from projections.keys import ApiKey
+from service.access.keys import Keys
+from service.access.rate_limits import Limits
+from service.access.signed_tokens import Grant, Signer
+from service.access.stream_limits import Streams
+from service.database import Pool
+from service.feed import Feed
+from service.idempotency import Attempt, Keeper
+from service.passthrough import Relay
+from service.search.base import Searcher
+from service.storage.base import Blobs
+from service.telemetry.health import Said
+from service.telemetry.metrics import Metrics
+from service.webhooks.endpoints import Endpoints
+from service.wire.api import Wire
+from service.writer import Writer
+
+
+class SandboxCounts(Protocol):
+    """How many sandboxes are in use or idle, are warm, and were lost since the start."""
+
+    @property
+    def open(self) -> int: ...
+
+    @property
+    def warm(self) -> int: ...
+
+    @property
+    def lost(self) -> int: ...
+
+
+class Claims(Protocol):
+    """Who can take a run on at once: the supervisor, of which handlers know only this."""
+
+    def offer(self, tools: Sequence[Mapping[str, Any]] = ()) -> AbstractContextManager[Claim | None]: ...
+
+
+async def _as_asked(queries: Sequence[str]) -> Sequence[str]:
+    return queries
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """`run_lifetime` in seconds. `health` tells of each part, `sandboxes` counts those that code runs in.
+
+    `embedding_model` is what new vector stores get; `rewritten` makes queries as they are searched of those asked.
+
+    `busy`: whether threads with an active run reject or queue what comes, where a request does not say.
+    `public_url`: what links begin with, where the request's own address is not what others reach.
+    """
+
+    pool: Pool
+    writer: Writer
+    feed: Feed
+    claims: Claims
+    relay: Relay
+    blobs: Blobs
+    keys: Keys
+    limits: Limits
+    streams: Streams
+    once: Keeper
+    signer: Signer
+    metrics: Metrics
+    metrics_open: bool
+    strict_beta: bool
+    run_lifetime: int
+    searcher: Searcher
+    embedding_model: str
+    max_store_files: int
+    webhooks: Endpoints
+    health: Callable[[], Awaitable[Mapping[str, Said]]]
+    sandboxes: Callable[[], SandboxCounts | None] = lambda: None
+    rewritten: Callable[[Sequence[str]], Awaitable[Sequence[str]]] = _as_asked
+    busy: str = "reject"
+    public_url: str | None = None
+
+
+DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+WIRE: web.RequestKey[Any] = web.RequestKey("wire", object)
+ORIGIN: web.RequestKey[Origin] = web.RequestKey("origin", Origin)
+KEY: web.RequestKey[ApiKey] = web.RequestKey("key", ApiKey)
+# Of a request with an Idempotency-Key.
+ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
+# The body, once it has been read.
+RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
+# Of a request that came with a token instead of a key.
+GRANT: web.RequestKey[Grant] = web.RequestKey("grant", Grant)
+# Headers that whatever response the request gets will carry.
+EXTRA: web.RequestKey[dict[str, str]] = web.RequestKey("extra", dict)
+
+
+def deps(request: web.Request) -> Deps:
+    return request.app[DEPS]
+
+
+def wire(request: web.Request) -> Wire:
+    """How this request's version of the API parses and renders."""
+    found: Wire = request[WIRE]
+    return found
+
+
+async def done_before(request: web.Request, kind: Kind[Any, Any], stream_id: str) -> bool:
+    """Whether an earlier try of the request (its Idempotency-Key's) has changed the stream.
+
+    Then nothing is asked anew of what the request names: it was there, and may have gone since.
+    """
+    return await deps(request).writer.repeated(kind, origin(request), stream_id) is not None
+
+
+def origin(request: web.Request) -> Origin:
+    """Whose request it is: its project, key and id."""
+    return request[ORIGIN]

@@ -1,0 +1,117 @@
+"""A run as a stream of server-sent events. A client that leaves changes nothing: the run goes on without it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from events.envelope import Recorded
+from events.objects import Run, Step
+from service.database import DATABASE_ERRORS, Pool
+from service.feed import Ended, Item, Lagging, Watcher, tail
+from service.http.context import KEY, REQUEST_ID, deps, wire
+from service.http.frame import WRITE_TIMEOUT, headers
+from service.http.idempotency import let_others_in
+from service.wire.sse.run_stream import RunStream
+
+log = structlog.get_logger()
+
+# Seconds of silence after which a stream says that it is still there, to proxies and clients that would give it up: a
+# run may wait long for its turn, or for its model. Parsers of server-sent events ignore comments.
+QUIET = 15.0
+STILL_THERE = b": still there\n\n"
+REVOKED = "The API key of this stream was revoked. The run goes on without it."
+
+
+class ClientGone(Exception):
+    """The client of a stream left, or does not read."""
+
+
+async def stream_run(
+    request: web.Request,
+    watcher: Watcher,
+    first: Sequence[Recorded[Any]],
+    *,
+    run: Run | None = None,
+    steps: Sequence[Step] = (),
+    include: frozenset[str] = frozenset(),
+) -> web.StreamResponse:
+    """Streams a run from its `first` events on, to its end or until it requires action.
+
+    `run` and `steps` are as they were before those events, where the run is not new; `include` as it was asked for.
+    """
+    stream = RunStream(wire(request), run=run, steps=list(steps), include=include)
+    response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
+    started = time.perf_counter()
+    await response.prepare(request)
+    await let_others_in(request)
+    try:
+        with deps(request).keys.open(request[KEY], lambda: watcher.end(REVOKED)):
+            await _stream(request, response, stream, watcher, first)
+        await response.write_eof()
+    except ClientGone:
+        if request.transport is not None:
+            request.transport.abort()
+        log.info("a client left its stream", seconds=round(time.perf_counter() - started, 3))
+    return response
+
+
+async def _stream(
+    request: web.Request,
+    response: web.StreamResponse,
+    stream: RunStream,
+    watcher: Watcher,
+    first: Sequence[Recorded[Any]],
+) -> None:
+    """Writes frames until the run's end; where the stream cannot go on, an error is its last. Raises ClientGone."""
+    try:
+        spoke = time.monotonic()
+        async for items in _batches(watcher, deps(request).pool, first):
+            if await _write(response, stream, items):
+                spoke = time.monotonic()
+            elif time.monotonic() - spoke >= QUIET:
+                spoke = time.monotonic()
+                await send(response, STILL_THERE)
+            if stream.finished:
+                return
+    except Ended as ended:
+        await send(response, stream.error(str(ended), "invalid_request_error", "invalid_api_key"))
+    except (Lagging, *DATABASE_ERRORS) as error:
+        log.warning("a stream broke", error=type(error).__name__)
+        await send(response, stream.error("The stream broke. Please retrieve the run.", "server_error", None))
+
+
+async def _batches(watcher: Watcher, pool: Pool, first: Sequence[Recorded[Any]]) -> AsyncIterator[Sequence[Item]]:
+    """What the stream begins with, and then what comes."""
+    yield first
+    async for items in tail(watcher, pool, first[-1].version):
+        yield items
+
+
+STREAM_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+
+
+async def _write(response: web.StreamResponse, stream: RunStream, items: Sequence[Item]) -> bool:
+    """All frames of a batch in one write. Returns whether there were any."""
+    frames = [frame for item in items for frame in stream.feed(item)]
+    if frames:
+        await send(response, b"".join(frames))
+    return bool(frames)
+
+
+async def send(response: web.StreamResponse, data: bytes) -> None:
+    """Raises ClientGone where the client went away, or has not read for WRITE_TIMEOUT."""
+    try:
+        async with asyncio.timeout(WRITE_TIMEOUT):
+            await response.write(data)
+    except (ConnectionResetError, BrokenPipeError, TimeoutError) as error:
+        raise ClientGone from error

@@ -1,0 +1,130 @@
+"""GET /threads/{thread_id}/stream: the thread's runs as they go, for EventSource, which reconnects by itself.
+
+It begins with the run that is active, or where `Last-Event-ID` says that the client left off, and goes on until the
+client leaves, the thread is deleted, or the token's time is over. Then a page that still watches asks for a new token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from events import store
+from events.envelope import Recorded, now
+from projections import runs, threads
+from service.database import DATABASE_ERRORS, Connection
+from service.feed import WAKE, Ended, Lagging, Watcher, tail
+from service.http.context import GRANT, KEY, REQUEST_ID, deps, origin, wire
+from service.http.errors import ApiError
+from service.http.frame import headers
+from service.http.rate_limits import streaming
+from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS, ClientGone, send
+from service.wire.sse.thread_stream import Place, ThreadStream, place
+
+log = structlog.get_logger()
+
+# How long EventSource is to wait before it comes back, in milliseconds.
+RETRY = b"retry: 1000\n\n"
+# Events that a client may have missed, and that are read to know how things stood where it left off.
+MAX_MISSED = 10_000
+MAX_PAST = 2_000
+# Runs that may have been active, or waiting for their turn, where it left off.
+RUNS_BACK = 10
+OVER = "The token's time is over."
+_ID = "Last-Event-ID"
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    thread_id, left = request.match_info["thread_id"], _left_off(request)
+    frames = ThreadStream(wire(request))
+    with streaming(request), deps(request).feed.watch(thread_id) as watcher:
+        async with deps(request).pool.acquire() as db:
+            await threads.get(db, origin(request).project_id, thread_id)
+            begin = await _begin(request, db, frames, left)
+        response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
+        await response.prepare(request)
+        try:
+            with _bounded(request, watcher):
+                await _follow(request, response, frames, watcher, begin)
+            await response.write_eof()
+        except ClientGone:
+            if request.transport is not None:
+                request.transport.abort()
+    return response
+
+
+async def _begin(request: web.Request, db: Connection, frames: ThreadStream, left: Place | None) -> int:
+    """The version behind which the stream begins; `frames` then knows what was before. Raises ApiError."""
+    thread_id, project_id = request.match_info["thread_id"], origin(request).project_id
+    head = (await store.head(db, thread_id, "thread")).version
+    if left is None:
+        active = await runs.active_since(db, project_id, thread_id)
+        return head if active is None else active - 1
+    begin = min(left.version, head)
+    if head - begin > MAX_MISSED:
+        message = f"More than {MAX_MISSED} events have come since '{_ID}'. Please read the thread, and begin anew."
+        raise ApiError(400, message, param=_ID, code="too_far_behind")
+    created = await runs.created_before(db, project_id, thread_id, begin, RUNS_BACK)
+    first = min((version for version in created if begin - version < MAX_PAST), default=begin + 1)
+    past: list[Recorded[Any]] = []
+    while first + len(past) <= begin:
+        past += await store.read(db, thread_id, after=first - 1 + len(past), limit=begin - first - len(past) + 1)
+    if left.run_stream and not frames.speaks_at(past):
+        # Of this event it may have seen some frames only: it comes again.
+        begin, past = max(0, begin - 1), past[:-1]
+    frames.resume(past, left)
+    return begin
+
+
+async def _follow(
+    request: web.Request, response: web.StreamResponse, frames: ThreadStream, watcher: Watcher, begin: int
+) -> None:
+    """Writes frames until the thread is deleted, or the watcher is ended. Raises ClientGone."""
+    await send(response, RETRY)
+    watcher.put(WAKE)  # what came behind `begin` is in the log
+    spoke = time.monotonic()
+    try:
+        async for items in tail(watcher, deps(request).pool, begin):
+            told = [frame for item in items for frame in frames.feed(item)]
+            if told or time.monotonic() - spoke >= QUIET:
+                spoke = time.monotonic()
+                await send(response, b"".join(told) or STILL_THERE)
+            if frames.over:
+                return
+    except Ended as ended:
+        log.info("a thread's stream ended", why=str(ended))
+    except (Lagging, *DATABASE_ERRORS) as error:
+        # The client comes back by itself, and says where it left off.
+        log.warning("a thread's stream broke", error=type(error).__name__)
+
+
+@contextmanager
+def _bounded(request: web.Request, watcher: Watcher) -> Iterator[None]:
+    """Ends the watcher when the token's time is over, or its key is revoked."""
+    with deps(request).keys.open(request[KEY], lambda: watcher.end("Its key was revoked.")):
+        if GRANT not in request:
+            yield
+            return
+        left = request[GRANT].expires_at - now().timestamp()
+        timer = asyncio.get_running_loop().call_later(left, watcher.end, OVER)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _left_off(request: web.Request) -> Place | None:
+    """From the header that EventSource sends, or the query of whoever cannot send one. Raises ApiError."""
+    sent = request.headers.get(_ID) or request.query.get("last_event_id")
+    if not sent:
+        return None
+    found = place(sent)
+    if found is None:
+        raise ApiError(400, f"Invalid '{_ID}': no id of this stream.", param=_ID, code="invalid_value")
+    return found

@@ -1,0 +1,39 @@
+"""What is handed to browsers and others without a key: tokens for a thread's streams, links to a file's content."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from aiohttp import web
+
+from projections import threads
+from service.http import files
+from service.http.context import KEY, deps, origin, wire
+from service.http.frame import NO_STORE, answer, json_body
+from service.wire import access
+
+
+async def stream_token(request: web.Request) -> web.Response:
+    """Of the version of the API in which it was asked for: the stream speaks that."""
+    seconds = access.stream_token_seconds(await json_body(request))
+    thread_id = request.match_info["thread_id"]
+    async with deps(request).pool.acquire() as db:
+        await threads.get(db, origin(request).project_id, thread_id)
+    args = (thread_id, request[KEY], wire(request).version, seconds)
+    token, expires_at = await deps(request).signer.sign("stream", *args)
+    url = f"{_base(request)}/v1/threads/{quote(thread_id)}/stream?token={token}"
+    return answer(access.stream_token(thread_id, token, expires_at, url), cache_control=NO_STORE)
+
+
+@files.told_twice
+async def link(request: web.Request) -> web.Response:
+    seconds = access.file_link_seconds(await json_body(request))
+    file = await files.found(request, request.match_info["file_id"])
+    args = (file.id, request[KEY], wire(request).version, seconds)
+    token, expires_at = await deps(request).signer.sign("file", *args)
+    url = f"{_base(request)}/v1/files/{quote(file.id)}/content?token={token}"
+    return answer(access.file_link(file.id, expires_at, url), cache_control=NO_STORE)
+
+
+def _base(request: web.Request) -> str:
+    return deps(request).public_url or f"{request.scheme}://{request.host}"

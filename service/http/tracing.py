@@ -1,0 +1,35 @@
+"""A span around every request, where traces are on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from service.http.context import REQUEST_ID
+from service.http.errors import Handler
+from service.http.metrics import route_of
+
+
+class Traces(Protocol):
+    """Who makes the spans, of whom handlers know only this."""
+
+    def request(
+        self, method: str, route: str, headers: Mapping[str, str], request_id: str
+    ) -> AbstractContextManager[Callable[[int], None]]: ...
+
+
+def traced(traces: Traces) -> Middleware:
+    """The middleware; it wants a request that has its id."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with traces.request(*route_of(request), request.headers, request[REQUEST_ID]) as answered:
+            response = await handler(request)
+            answered(response.status)
+            return response
+
+    return middleware

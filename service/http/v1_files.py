@@ -1,0 +1,132 @@
+"""v1's files of assistants and messages: each is there as long as its File is, and taking it away keeps the File."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from events.assistant import ModifyAssistant
+from events.envelope import now
+from events.errors import FileNotFound
+from events.file import FOR_TOOLS
+from events.objects import Assistant, Message
+from events.references import files_of, named_by, stores_of, with_file, with_stores, without_file
+from events.streams import ASSISTANT
+from projections import assistants, files, messages, threads
+from projections.rows import Cursor, Page
+from service.database import Connection
+from service.http import attachments
+from service.http.context import deps, done_before, origin, wire
+from service.http.files import check
+from service.http.frame import answer, json_body
+from service.http.paging import cursor
+from service.wire.api import FileUse
+
+
+async def attach(request: web.Request) -> web.Response:
+    links, assistant_id = wire(request).links(), request.match_info["assistant_id"]
+    file_id = links.attach(await json_body(request))
+    if await done_before(request, ASSISTANT, assistant_id):
+        return await _assistant_file(request, file_id)
+    await check(request, [FileUse(file_id, FOR_TOOLS)])
+
+    before = await _assistant(request)
+    changes = {"tool_resources": with_file(before.tool_resources, file_id)}
+    stores = stores_of((await attachments.retrieval(request, assistant_id, before, changes))["tool_resources"])
+
+    async def command(db: Connection) -> ModifyAssistant:
+        found = await assistants.get(db, origin(request).project_id, assistant_id)
+        resources = with_file(found.tool_resources, file_id)
+        return ModifyAssistant({"tool_resources": with_stores(resources, stores) if stores else resources})
+
+    await deps(request).writer.assistant(origin(request), assistant_id, command)
+    return await _assistant_file(request, file_id)
+
+
+async def assistant_file(request: web.Request) -> web.Response:
+    return await _assistant_file(request, request.match_info["file_id"])
+
+
+async def detach(request: web.Request) -> web.Response:
+    links, assistant_id = wire(request).links(), request.match_info["assistant_id"]
+    file_id, before = request.match_info["file_id"], await _assistant(request)
+
+    async def command(db: Connection) -> ModifyAssistant:
+        found = await assistants.get(db, origin(request).project_id, assistant_id)
+        return ModifyAssistant({"tool_resources": without_file(found.tool_resources, file_id)})
+
+    await attachments.forgotten(request, before, [id for id in files_of(before.tool_resources) if id != file_id])
+    await deps(request).writer.assistant(origin(request), assistant_id, command)
+    return answer(links.detached(file_id))
+
+
+async def assistant_page(request: web.Request) -> web.Response:
+    links = wire(request).links()
+    async with deps(request).pool.acquire() as db:
+        found = await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
+        there = await _there(request, db, files_of(found.tool_resources))
+    return _listed(request, there, lambda id: links.of_assistant(id, found))
+
+
+async def message_file(request: web.Request) -> web.Response:
+    links, file_id = wire(request).links(), request.match_info["file_id"]
+    async with deps(request).pool.acquire() as db:
+        found = await _message(request, db)
+        there = await _there(request, db, named_by(found))
+    if file_id not in there:
+        raise FileNotFound(file_id)
+    return answer(links.of_message(file_id, found))
+
+
+async def message_page(request: web.Request) -> web.Response:
+    links = wire(request).links()
+    async with deps(request).pool.acquire() as db:
+        found = await _message(request, db)
+        there = await _there(request, db, named_by(found))
+    return _listed(request, there, lambda id: links.of_message(id, found))
+
+
+async def _assistant_file(request: web.Request, file_id: str) -> web.Response:
+    links = wire(request).links()
+    async with deps(request).pool.acquire() as db:
+        found = await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
+        there = await _there(request, db, files_of(found.tool_resources))
+    if file_id not in there:
+        raise FileNotFound(file_id)
+    return answer(links.of_assistant(file_id, found))
+
+
+async def _assistant(request: web.Request) -> Assistant:
+    async with deps(request).pool.acquire() as db:
+        return await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
+
+
+async def _message(request: web.Request, db: Connection) -> Message:
+    project_id, info = origin(request).project_id, request.match_info
+    await threads.get(db, project_id, info["thread_id"])
+    return await messages.get(db, project_id, info["thread_id"], info["message_id"])
+
+
+async def _there(request: web.Request, db: Connection, ids: Sequence[str]) -> list[str]:
+    """Those of the files that are still there, in order."""
+    found = await files.some(db, origin(request).project_id, ids, now())
+    return [id for id in ids if id in found]
+
+
+def _listed(request: web.Request, ids: Sequence[str], render: Callable[[str], dict[str, Any]]) -> web.Response:
+    page = _page(cursor(request), ids)
+    return answer(wire(request).listing([render(id) for id in page.items], page.more))
+
+
+def _page(asked: Cursor, ids: Sequence[str]) -> Page[str]:
+    """A page of a short list that is all at hand, oldest first. Raises FileNotFound for a cursor that is not in it."""
+    for id in (asked.after, asked.before):
+        if id is not None and id not in ids:
+            raise FileNotFound(id)
+    lower, upper = asked.bounds(asked.after, asked.before)
+    start = ids.index(lower) + 1 if lower is not None else 0
+    end = ids.index(upper) if upper is not None else len(ids)
+    between = ids[start:end]
+    return asked.page(between if asked.scan == "asc" else between[::-1])

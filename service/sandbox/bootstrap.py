@@ -1,0 +1,98 @@
+"""The last trusted steps before bubblewrap, run as a script: `python -I -S bootstrap.py FD`.
+
+The file descriptor holds a JSON object (bubblewrap.py writes it): which control groups to enter, which user to become,
+what each process may use, and, for a sandbox, a disk: a tmpfs with a bound on bytes and on files, which bubblewrap itself
+cannot set. It is mounted in a user and a mount namespace made here, so that it needs no rights and shows nowhere else;
+files that the sandbox is to see read-only are written to it. Then the command takes this process's place.
+
+Order matters: groups are entered with the rights we came with; the user is changed before any namespace, because no
+limit on processes binds root; that limit is set inside the new user namespace, where it counts only what runs there.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+_NEWNS, _NEWUSER = 0x0002_0000, 0x1000_0000
+_NOSUID, _NODEV, _REC, _SLAVE = 2, 4, 16384, 1 << 19
+_SET_PDEATHSIG, _SET_DUMPABLE = 1, 4
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    """Does what the object says, or ends with one line at stderr."""
+    with os.fdopen(int(sys.argv[1]), "rb") as source:
+        given = json.loads(source.read())
+    for door in given["doors"]:
+        with open(door, "w") as file:
+            file.write(str(os.getpid()))
+    if given["uid"] is not None:
+        os.setgroups([])
+        os.setgid(given["uid"])
+        os.setuid(given["uid"])
+    for name, value in given["limits"].items():
+        _limit(name, value)
+    if given["disk"] is not None:
+        _mount_disk(given["disk"])
+    # Only now: what comes before would have cleared it. A parent that is gone already tells no more.
+    _checked(_LIBC.prctl(_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "prctl")
+    if os.getppid() != given["parent"]:
+        sys.exit(1)
+    _limit("NPROC", given["processes"])
+    command = given["command"]
+    if given["filter"] is not None:
+        filter_fd = os.memfd_create("filter", 0)
+        os.write(filter_fd, bytes.fromhex(given["filter"]))
+        os.lseek(filter_fd, 0, os.SEEK_SET)
+        command = [argument if argument != "FILTER" else str(filter_fd) for argument in command]
+    os.execve(command[0], command, given["environment"])
+
+
+def _limit(name: str, value: int) -> None:
+    which = getattr(resource, f"RLIMIT_{name}")
+    hard = resource.getrlimit(which)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(which, (value, value))
+
+
+def _mount_disk(disk: dict[str, Any]) -> None:
+    uid, gid = os.getuid(), os.getgid()
+    # A process that changed its user may not write its own maps.
+    _checked(_LIBC.prctl(_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
+    _checked(_LIBC.unshare(_NEWUSER | _NEWNS), "user namespaces are forbidden here: unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    _mount(b"none", b"/", None, _REC | _SLAVE, b"")
+    options = f"size={disk['bytes']},nr_inodes={disk['inodes']},mode=0755"
+    _mount(b"disk", os.fsencode(disk["at"]), b"tmpfs", _NOSUID | _NODEV, options.encode())
+    os.umask(0o022)
+    for name, text in disk["files"].items():
+        path = os.path.join(disk["at"], name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+    for name in disk["folders"]:
+        os.makedirs(os.path.join(disk["at"], name), exist_ok=True)
+
+
+def _mount(source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes) -> None:
+    _checked(_LIBC.mount(source, target, kind, ctypes.c_ulong(flags), options), f"mount {os.fsdecode(target)}")
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except OSError as error:
+        sys.stderr.write(f"{error.strerror or error}\n")
+        sys.exit(1)

@@ -1,0 +1,186 @@
+"""One confined process: bubblewrap's command line, and what starts, watches and ends it.
+
+Inside are: Python and its packages, read-only; the system's shared libraries and small programs, read-only; a disk of
+its own for /mnt/data, /tmp and /dev/shm together; its own /proc and a few devices. There is no network, no other
+process, no capability, no system call that is not on the list, and no file of the host's but those.
+
+The process is a child of ours that the kernel kills when we die, `kill -9` included; bubblewrap's process 1 dies with
+it, and all others with that. What talks to it are three pipes, which it may fill with anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.sandbox import environment as env
+from service.sandbox.base import DATA, MIB, Limits, SandboxUnavailable
+from service.sandbox.cgroup import Cgroups, find_cgroups
+from service.sandbox.environment import Environment, NoEnvironment
+from service.sandbox.process import Confined
+from service.sandbox.seccomp import UnknownMachine, program
+
+PYTHON = "/opt/python/bin/python3"
+CODE = "/opt/code"
+# As root each sandbox gets a user id of its own from here, which no account has.
+_FIRST_ID, _IDS = 63_500, 2_000
+_SYSTEM = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/bin", "/usr/share/fonts", "/usr/share/zoneinfo")
+_LINKED = ("/lib", "/lib64", "/lib32", "/bin")
+_ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
+_FOLDERS = ("data", "tmp", "shm", "code")
+_FILES = {
+    "etc/passwd": "sandbox:x:1000:1000:sandbox:/tmp:/bin/sh\n",
+    "etc/group": "sandbox:x:1000:\n",
+    "etc/hosts": "127.0.0.1 localhost\n",
+}
+# Beyond `processes`: bubblewrap's two, and the session's own.
+_OWN_PROCESSES = 3
+_OPEN_FILES = 1024
+# What a process may map beyond the memory it may use, where nothing counts the memory of all: libraries, stacks.
+_MAPPED = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Jail:
+    """What is needed to confine a process here. `bwrap` is None where only plain children can be had."""
+
+    environment: Environment
+    cgroups: Cgroups
+    bwrap: str | None
+    system_calls: bytes | None
+
+    def start(self, command: Sequence[str], code: Mapping[str, str], limits: Limits) -> Confined:
+        """Starts `command` in a sandbox of its own, with the files `code` (name → text) in CODE.
+
+        Call it on the main thread: the kernel ties the child's life to the thread that forked. Raises OSError.
+        """
+        assert self.bwrap is not None
+        assert self.system_calls is not None
+        disk = self.environment.disk
+        spec = {
+            "disk": {
+                "at": str(disk),
+                "bytes": limits.disk,
+                "inodes": limits.inodes,
+                "folders": _FOLDERS,
+                "files": _FILES | {f"code/{name}": text for name, text in code.items()},
+            },
+            "filter": self.system_calls.hex(),
+            "command": [self.bwrap, *_arguments(self.environment), *command],
+        }
+        return self._start(spec, limits, limits.memory + limits.disk)
+
+    def start_plain(self, command: Sequence[str], limits: Limits) -> Confined:
+        """Starts `command` with limits alone: no namespaces. For our own code over hostile bytes, never for theirs.
+
+        Raises OSError.
+        """
+        return self._start({"disk": None, "filter": None, "command": list(command)}, limits, limits.memory)
+
+    def _start(self, spec: dict[str, Any], limits: Limits, memory: int) -> Confined:
+        group = self.cgroups.make(memory, limits.processes + _OWN_PROCESSES)
+        sizes = {"DATA": limits.memory, "FSIZE": limits.disk, "NOFILE": _OPEN_FILES, "CORE": 0, "MEMLOCK": 0}
+        if group is None or "memory" not in self.cgroups.controllers:
+            sizes["AS"] = limits.memory + _MAPPED
+        spec |= {
+            "doors": group.doors if group else [],
+            "uid": _FIRST_ID + random.randrange(_IDS) if os.geteuid() == 0 else None,
+            "limits": sizes,
+            "processes": limits.processes + _OWN_PROCESSES,
+            "parent": os.getpid(),
+            "environment": _variables(self.environment, confined=spec["disk"] is not None),
+        }
+        try:
+            return Confined(_launched(spec), group)
+        except BaseException:
+            if group is not None:
+                group.remove()
+            raise
+
+
+def find_jail(folder: Path | None = None) -> Jail:
+    """What can be had here: only plain children where bubblewrap is missing. Raises SandboxUnavailable."""
+    try:
+        return Jail(env.find(folder), find_cgroups(), shutil.which("bwrap"), program())
+    except UnknownMachine:
+        return Jail(env.find(folder), find_cgroups(), None, None)
+    except NoEnvironment as error:
+        raise SandboxUnavailable(str(error)) from None
+
+
+def _arguments(environment: Environment) -> list[str]:
+    """bubblewrap's own arguments: the production command line, tried at start as it is."""
+    disk = environment.disk
+    found = [
+        "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
+        "--disable-userns", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox", "--cap-drop", "ALL",
+        "--new-session", "--die-with-parent",
+    ]  # fmt: skip
+    for path in _SYSTEM:
+        found += ["--ro-bind-try", path, path]
+    for path in _LINKED:
+        if os.path.islink(path):
+            found += ["--symlink", os.readlink(path), path]
+        else:
+            found += ["--ro-bind-try", path, path]
+    for path in _ETC:
+        found += ["--ro-bind-try", path, path]
+    for path in _FILES:
+        found += ["--ro-bind", str(disk / path), f"/{path}"]
+    found += ["--ro-bind", str(environment.python), "/opt/python"]
+    found += ["--ro-bind", str(environment.packages), "/opt/packages"]
+    found += ["--ro-bind", str(environment.fonts), "/opt/fonts", "--ro-bind", str(disk / "code"), CODE]
+    found += ["--proc", "/proc", "--dev", "/dev", "--bind", str(disk / "shm"), "/dev/shm"]
+    found += ["--bind", str(disk / "data"), DATA, "--bind", str(disk / "tmp"), "/tmp"]
+    return [*found, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", DATA, "--seccomp", "FILTER", "--"]
+
+
+def _variables(environment: Environment, *, confined: bool) -> dict[str, str]:
+    python, packages = environment.python, environment.packages
+    if confined:
+        python, packages = Path("/opt/python"), Path("/opt/packages")
+    threads = str(min(4, os.cpu_count() or 1))
+    return {
+        "PATH": f"{python}/bin:/usr/bin:/bin",
+        "PYTHONPATH": str(packages),
+        "LD_LIBRARY_PATH": f"{python}/lib",
+        "HOME": "/tmp",
+        "USER": "sandbox",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "IPYTHONDIR": "/tmp/.ipython",
+        "MPLCONFIGDIR": "/tmp/.matplotlib",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OPENBLAS_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": threads,
+        "LOKY_MAX_CPU_COUNT": threads,
+    }
+
+
+def _launched(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
+    script = Path(__file__).with_name("bootstrap.py")
+    handed = os.memfd_create("launch", 0)
+    try:
+        os.write(handed, json.dumps(spec).encode())
+        os.lseek(handed, 0, os.SEEK_SET)
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(script), str(handed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=(handed,),
+            start_new_session=True,
+            cwd="/",
+            env={"PATH": os.defpath},
+        )
+    finally:
+        os.close(handed)

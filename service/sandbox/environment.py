@@ -1,0 +1,88 @@
+"""The Python that confined code sees: where it lies, and whether it is there.
+
+It is none of ours: the sandbox's user id cannot enter a Python under /root, and code of the model must find neither
+Everthread nor its libraries. So an interpreter is copied, with Python's own library and the packages of
+`packages.lock`, into a folder that any user can read:
+
+    <cache>/sandbox-<key>/python/     the interpreter and its library; packages/ beside it; both read-only inside
+                          fonts/      matplotlib's list of fonts, which takes seconds to make
+                          disk/       empty; where each sandbox mounts its own tmpfs
+                          complete    written last: without it the folder counts as not there
+
+The key is a hash of the lock, the interpreter and the machine, so another lock makes another folder and an upgrade
+never changes what a running server uses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import platformdirs
+
+LAYOUT = 1
+LOCK = "packages.lock"
+_ROOT_CACHE = Path("/var/cache/everthread")
+INSTALL = "`everthread sandbox install`"
+
+
+class NoEnvironment(Exception):
+    """The Python for the sandbox is not there; the message is one line and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    folder: Path
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "python"
+
+    @property
+    def interpreter(self) -> Path:
+        return self.python / "bin" / "python3"
+
+    @property
+    def packages(self) -> Path:
+        return self.folder / "packages"
+
+    @property
+    def fonts(self) -> Path:
+        return self.folder / "fonts"
+
+    @property
+    def disk(self) -> Path:
+        return self.folder / "disk"
+
+    @property
+    def complete(self) -> Path:
+        return self.folder / "complete"
+
+
+def lock_text() -> str:
+    """The packages inside, with versions and hashes."""
+    return files("service.sandbox").joinpath(LOCK).read_text()
+
+
+def place(folder: Path | None = None) -> Environment:
+    """Where the environment of this version belongs: in `folder`, by default the machine's or the user's cache."""
+    if folder is None:
+        folder = _ROOT_CACHE if os.geteuid() == 0 else platformdirs.user_cache_path("everthread")
+    named = (str(LAYOUT), sys.version, platform.machine(), lock_text())
+    key = hashlib.sha256("\n".join(named).encode()).hexdigest()[:16]
+    return Environment(folder / f"sandbox-{key}")
+
+
+def find(folder: Path | None = None) -> Environment:
+    """The environment, ready for use. Raises NoEnvironment."""
+    environment = place(folder)
+    if not environment.complete.exists():
+        raise NoEnvironment(f"the Python for the sandbox is not at {environment.folder}: run {INSTALL}")
+    if environment.folder.stat().st_uid not in (0, os.geteuid()):
+        raise NoEnvironment(f"{environment.folder} belongs to another user: remove it, then run {INSTALL}")
+    return environment

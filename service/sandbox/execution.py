@@ -1,0 +1,128 @@
+"""One call's account: what it printed and showed, within bounds, and what is to be said about that."""
+
+from __future__ import annotations
+
+import codecs
+
+from service.sandbox.base import Image, Limits, SandboxLost
+from service.sandbox.process import Confined
+from service.sandbox.protocol import CHUNK, Finished, FromInside, ImagePart
+
+# Frames of a call, and bytes of all its images together; more is an attack.
+MOST_FRAMES = 2_000
+MOST_IMAGE_BYTES = 128 * 1024 * 1024
+# Output past the bound that is thrown away before the call is interrupted.
+THROWN_AWAY = 16 * 1024 * 1024
+_BEGINNINGS = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
+# Pipes' worth that may still be there when the call is over.
+_DRAINS = 32
+
+
+class Call:
+    """`number` is what the runner is to name at the end: an end that was forged, or came late, is another's.
+
+    `deaf` says that the pipe of what is printed has ended, which it never does while the session is well.
+    """
+
+    def __init__(self, process: Confined, limits: Limits, number: int) -> None:
+        self.number = number
+        self._process = process
+        self._limits = limits
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._kept = self._thrown = self._images = self._frames = self._image_bytes = 0
+        self._part = bytearray()
+        self._image: Image | None = None
+        self._waits = False
+        self.deaf = False
+        self.finished: Finished | None = None
+        self.interrupted = False
+        self.cut = False
+        self.notes: list[str] = []
+
+    @property
+    def pipes(self) -> list[int]:
+        """What to wait for."""
+        return [self._process.output, self._process.errors]
+
+    def drain(self) -> str:
+        """What was printed since the last look, one read at most; nothing past the bound."""
+        data = self._process.read(self._process.errors)
+        if data == b"":
+            self.deaf = True
+        if not data:
+            return ""
+        room = self._limits.output - self._kept
+        if len(data) > room:
+            if not self.cut:
+                self.notes.append(f"The output was cut after {self._limits.output} bytes.")
+                self.cut = True
+            self._thrown += len(data) - room
+            data = data[:room]
+        self._kept += len(data)
+        return self._decoder.decode(data)
+
+    def rest(self) -> str:
+        """What is still there when the call is over."""
+        tail = []
+        for _ in range(_DRAINS):
+            before = self._kept + self._thrown
+            tail.append(self.drain())
+            if self._kept + self._thrown == before:
+                break
+        return "".join(tail) + self._decoder.decode(b"", final=True)
+
+    def flood(self) -> bool:
+        """Whether so much was thrown away that the call should stop; counts anew after each answer."""
+        flooded = self._thrown > THROWN_AWAY
+        if flooded:
+            self._thrown = 0
+        return flooded
+
+    def interrupt(self, why: str) -> None:
+        self.interrupted = True
+        self.notes.append(f"The call was interrupted: {why}.")
+
+    def take(self, frame: FromInside, payload: bytes) -> bool:
+        """Takes a frame; whether it is the call's last. Raises SandboxLost for what the runner never sends."""
+        self._frames += 1
+        if self._frames > MOST_FRAMES:
+            raise SandboxLost("it sent frames without end")
+        match frame:
+            case Finished(call=number) if number == self.number:
+                self.finished = frame
+                return True
+            case ImagePart(mime=mime, last=last) if payload and (last or len(payload) == CHUNK):
+                self._add(mime, payload, last)
+                return False
+            case _:
+                raise SandboxLost("it broke the protocol")
+
+    def image(self) -> Image | None:
+        """The image that the last frame completed."""
+        image, self._image = self._image, None
+        return image
+
+    def waits(self) -> bool:
+        """Whether the runner waits after an image, so that what it prints next comes behind; asked once."""
+        waits, self._waits = self._waits, False
+        return waits
+
+    def _add(self, mime: str, payload: bytes, last: bool) -> None:
+        self._image_bytes += len(payload)
+        if self._image_bytes > MOST_IMAGE_BYTES:
+            raise SandboxLost("it sent images without end")
+        if len(self._part) <= self._limits.image:
+            self._part += payload
+        if not last:
+            return
+        if not self._part.startswith(_BEGINNINGS[mime]):
+            raise SandboxLost("it broke the protocol")
+        self._images, self._waits = self._images + 1, True
+        if self._images <= self._limits.images and len(self._part) <= self._limits.image:
+            self._image = Image(mime, bytes(self._part))
+        else:
+            note = (
+                f"Images past {self._limits.images}, and those larger than {self._limits.image} bytes, were left out."
+            )
+            self.notes += [note] if note not in self.notes else []
+        self._part.clear()

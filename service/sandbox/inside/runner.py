@@ -1,0 +1,285 @@
+"""An IPython that answers frames: the process a session is, alone with the code of the model.
+
+Frames come at stdin and go to stdout; both are moved away before any code runs, and what the code and its children
+print goes to stderr's pipe, which the server reads as it is. A frame is two big-endian 32-bit lengths, a JSON object
+and bytes. Nothing in here protects anybody: code that runs in this process can send whatever it likes. What it can
+gain is a session that no longer works.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+
+CHUNK = 256 * 1024
+# Far from the descriptors that code opens, closes and writes to.
+KEPT_FD = 900
+_KINDS = ("image/png", "image/jpeg")
+
+
+def _beside(name: str) -> Any:
+    """A module of ours that lies beside this one, under a name that no import of the code's will meet."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"_everthread_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if TYPE_CHECKING:
+    from service.sandbox.inside import disk
+else:
+    disk = _beside("disk")
+
+
+class Wire:
+    """The frames' two pipes."""
+
+    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+        self._in = incoming
+        self._out = outgoing
+        self._turn = threading.Lock()
+
+    def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        head = json.dumps(header).encode()
+        self._out.write(struct.pack(">II", len(head), len(payload)) + head + payload)
+        self._out.flush()
+
+    def send_image(self, mime: str, image: bytes) -> None:
+        """Returns when the server has taken it: what is printed next comes behind it, though by another pipe."""
+        with self._turn:
+            for at in range(0, len(image), CHUNK):
+                last = at + CHUNK >= len(image)
+                self.send({"kind": "image", "mime": mime, "last": last}, image[at : at + CHUNK])
+            if image:
+                self.receive()
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        lengths = self._in.read(8)
+        if len(lengths) < 8:
+            os._exit(0)  # the server is gone
+        head, payload = struct.unpack(">II", lengths)
+        return json.loads(self._in.read(head)), self._in.read(payload)
+
+
+def flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+class Streams:
+    """stdout and stderr: one pipe, which the server reads. The code may close them or put others in their place."""
+
+    def __init__(self) -> None:
+        self._pipe = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, KEPT_FD)
+        self._ours: dict[str, TextIO] = {}
+        self.restore()
+
+    def restore(self) -> None:
+        """What is printed from now on reaches the server, whatever the code has done."""
+        flush()
+        for name, fd in (("stdout", 1), ("stderr", 2)):
+            os.dup2(self._pipe, fd)
+            ours = self._ours.get(name)
+            setattr(sys, name, ours)  # what stood there may end, and close what ours writes to
+            if ours is None or not usable(ours):
+                ours = os.fdopen(fd, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+                self._ours[name] = ours
+                setattr(sys, name, ours)
+
+
+def usable(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except (OSError, ValueError):  # ValueError: it is closed, or what it wrote to was taken from it
+        return False
+    return not stream.closed
+
+
+def show(wire: Wire, data: dict[str, Any]) -> None:
+    """One displayed object: as an image where it has one, else as text."""
+    for mime in _KINDS:
+        if mime in data:
+            image = data[mime]
+            image = base64.b64decode(image) if isinstance(image, str) else bytes(image)
+            flush()
+            wire.send_image(mime, image)
+            return
+    if "text/plain" in data:
+        sys.stdout.write(f"{data['text/plain']}\n")
+
+
+def make_shell(wire: Wire) -> Any:
+    from IPython.core.displayhook import DisplayHook
+    from IPython.core.displaypub import DisplayPublisher
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    class Hook(DisplayHook):  # type: ignore[misc]
+        def write_output_prompt(self) -> None:
+            pass
+
+        def write_format_data(self, format_dict: dict[str, Any], md_dict: Any = None) -> None:
+            show(wire, format_dict)
+
+    class Publisher(DisplayPublisher):  # type: ignore[misc]
+        def publish(self, data: dict[str, Any], *args: Any, **more: Any) -> None:
+            show(wire, data)
+
+        def clear_output(self, wait: bool = False) -> None:
+            pass
+
+    class Shell(InteractiveShell):  # type: ignore[misc]
+        displayhook_class = Hook
+        display_pub_class = Publisher
+
+        def init_virtualenv(self) -> None:
+            pass
+
+        def ask_exit(self) -> None:
+            sys.stdout.write("The session goes on.\n")
+
+        def system(self, command: str) -> None:
+            flush()
+            self.system_raw(command)
+
+        def enable_gui(self, gui: str | None = None) -> None:
+            pass
+
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    config.InteractiveShell.cache_size = 100
+    config.InteractiveShell.xmode = "Context"
+    shell = Shell.instance(config=config)
+    shell.enable_matplotlib("inline")
+    return shell
+
+
+def end_helpers() -> None:
+    """Ends the helper processes of well-known libraries, which would else be taken for leftovers."""
+    with contextlib.suppress(Exception):
+        loky = sys.modules.get("joblib.externals.loky.reusable_executor")
+        if loky is not None and loky._executor is not None:
+            loky._executor.shutdown(wait=True, kill_workers=True)
+    for name in ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.resource_tracker"):
+        with contextlib.suppress(Exception):
+            tracker = sys.modules.get(name)
+            if tracker is not None:
+                tracker._resource_tracker._stop()
+
+
+class Runner:
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._pid = os.getpid()
+        self._put_in = disk.PutIn()
+        self._streams = Streams()
+        self._shell = make_shell(wire)
+
+    def serve(self) -> None:
+        self._wire.send({"kind": "ready"})
+        while True:
+            frame, payload = self._wire.receive()
+            match frame["do"]:
+                case "execute":
+                    self._execute(payload.decode("utf-8", "replace"), frame["call"])
+                case "put":
+                    self._put(frame["path"])
+                case "arrange":
+                    for path in frame["gone"]:
+                        self._put_in.remove(path)
+                    for path, name in frame["names"]:
+                        self._put_in.name(path, name)
+                    self._wire.send({"kind": "end"})
+                case "get":
+                    self._get(frame["path"])
+                case "on":
+                    continue  # the leave that an interrupted call no longer waited for
+                case _:
+                    os._exit(1)
+
+    def _execute(self, code: str, call: int) -> None:
+        before, failed, untold = disk.look(), True, ""
+        try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            failed = not self._shell.run_cell(code, store_history=True).success
+        except KeyboardInterrupt:
+            untold = "KeyboardInterrupt\n"
+        except BaseException as error:  # noqa: BLE001  # IPython could not tell of it: its streams were taken away
+            untold = "".join(traceback.format_exception_only(error))
+        finally:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if os.getpid() != self._pid:
+            os._exit(0)  # the code forked, and this is the copy
+        end_helpers()
+        with contextlib.suppress(OSError):
+            os.chdir(disk.DATA)
+        self._streams.restore()
+        sys.stdout.write(untold)
+        flush()
+        files = disk.changed(before, disk.look(), self._put_in.paths)
+        told = disk.tellable(files)
+        end = {"kind": "done", "call": call, "failed": failed, "files": told, "untold": len(files) - len(told)}
+        self._wire.send(end)
+
+    def _put(self, path: str) -> None:
+        whole = False
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal whole
+            while True:
+                frame, payload = self._wire.receive()
+                if frame["do"] == "end":
+                    whole = frame["whole"]
+                    return
+                yield payload
+
+        why = self._put_in.put(path, pieces())
+        if why is None and not whole:
+            self._put_in.remove(path)
+            why = "not whole"
+        self._wire.send({"kind": "end"} if why is None else {"kind": "refused", "why": why})
+
+    def _get(self, path: str) -> None:
+        try:
+            with disk.open_below(path) as file:
+                while piece := file.read(CHUNK):
+                    self._wire.send({"kind": "data"}, piece)
+        except OSError as error:
+            self._wire.send({"kind": "refused", "why": error.strerror or "not a regular file"})
+        else:
+            self._wire.send({"kind": "end"})
+
+
+def main() -> None:
+    wire = Wire(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.makedirs(os.environ["MPLCONFIGDIR"], exist_ok=True)
+    shutil.copytree("/opt/fonts", os.environ["MPLCONFIGDIR"], dirs_exist_ok=True)
+    os.chdir(disk.DATA)
+    sys.path.insert(0, disk.DATA)
+    sys.argv = [""]
+    Runner(wire).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""A confined process as the server holds it: three pipes, its control group, and its end.
+
+Reading never blocks and is bounded by the caller: the process may fill its pipes with anything, for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+
+import psutil
+
+from service.sandbox.cgroup import Cgroup
+
+_READ = 64 * 1024
+_KILL_S, _LOOK_S = 5.0, 0.002
+_TAIL = 2048
+
+
+class Confined:
+    """The process and its pipes.
+
+    `input`, `output` and `errors` are the file descriptors of the process's 0, 1 and 2, or -1 once they are closed.
+    """
+
+    def __init__(self, child: subprocess.Popen[bytes], group: Cgroup | None) -> None:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        self._child = child
+        self._group = group
+        self.input, self.output, self.errors = (pipe.fileno() for pipe in (child.stdin, child.stdout, child.stderr))
+        for fd in (self.input, self.output, self.errors):
+            os.set_blocking(fd, False)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._child.poll()
+
+    @property
+    def killed_for_memory(self) -> int:
+        """How many processes in there the kernel has killed for want of memory, where that is counted."""
+        return self._group.killed_for_memory() if self._group is not None else 0
+
+    def memory(self) -> int | None:
+        """Bytes in use by all processes in there, where they are counted."""
+        return self._group.memory() if self._group is not None else None
+
+    def processes(self) -> list[psutil.Process]:
+        """What runs in there, this process and bubblewrap's first: a blocking look at /proc (some ms)."""
+        try:
+            mine = psutil.Process(self.pid)
+            return [mine, *mine.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+    def strangers(self, known: set[int]) -> bool:
+        """Whether anything runs in there but `known`."""
+        found = self._group.pids() if self._group is not None else {process.pid for process in self.processes()}
+        return bool(found - known)
+
+    def read(self, fd: int, at_most: int = _READ) -> bytes | None:
+        """What is there to read now: None for nothing yet, b"" where the pipe has ended."""
+        try:
+            return os.read(fd, at_most)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    async def readable(self, fds: Sequence[int], timeout: float) -> bool:
+        """Waits until one of the pipes has something, or has ended. False after `timeout` seconds."""
+        fds = [fd for fd in fds if fd >= 0]
+        if not fds:
+            return True
+        loop = asyncio.get_running_loop()
+        some = asyncio.Event()
+        for fd in fds:
+            loop.add_reader(fd, some.set)
+        try:
+            return await _within(some, timeout)
+        finally:
+            for fd in fds:
+                loop.remove_reader(fd)
+
+    async def write(self, data: bytes, timeout: float) -> None:
+        """Writes all of `data`. Raises BrokenPipeError where nobody reads any more, TimeoutError."""
+        if self.input < 0:
+            raise BrokenPipeError(errno.EPIPE, "the sandbox is closed")
+        loop = asyncio.get_running_loop()
+        deadline, view = loop.time() + timeout, memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self.input, view) :]
+            except BlockingIOError:
+                room = asyncio.Event()
+                loop.add_writer(self.input, room.set)
+                try:
+                    if not await _within(room, deadline - loop.time()):
+                        raise TimeoutError from None
+                finally:
+                    loop.remove_writer(self.input)
+            except OSError as error:
+                raise BrokenPipeError(errno.EPIPE, "the sandbox is gone") from error
+
+    def end_input(self) -> None:
+        """No more will be written."""
+        self.input = -1
+        if self._child.stdin is not None:
+            self._child.stdin.close()
+
+    def kill(self) -> None:
+        """Ends everything in there at once. `close` is still to be called."""
+        if self._child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)  # it leads a session of its own
+        if self._group is not None:
+            self._group.kill()
+
+    async def close(self) -> None:
+        """Ends everything in there and lets go of pipes, memory and control group. Harmless when closed."""
+        self.kill()
+        await self.ended(_KILL_S)
+        self.input = self.output = self.errors = -1  # the numbers may be given out again
+        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
+            if pipe is not None:
+                pipe.close()
+        if self._group is not None:
+            await asyncio.to_thread(self._group.remove)
+
+    async def ended(self, timeout: float) -> bool:
+        """Waits for the process's own end; False after `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while self._child.poll() is None:
+            if loop.time() > deadline:
+                return False
+            await asyncio.sleep(_LOOK_S)
+        return True
+
+    def last_words(self) -> str:
+        """The end of what it wrote to its standard error, on one line: why it did not start."""
+        text = b""
+        while (piece := self.read(self.errors)) and len(text) < _READ:
+            text += piece
+        return text[-_TAIL:].decode(errors="replace").strip().replace("\n", " ")
+
+
+def signal_process(process: psutil.Process, number: signal.Signals) -> None:
+    """Sends a signal; psutil checks that the id still is that process."""
+    with contextlib.suppress(psutil.Error):
+        process.send_signal(number)
+
+
+async def _within(event: asyncio.Event, timeout: float) -> bool:
+    try:
+        async with asyncio.timeout(max(0.0, timeout)):
+            await event.wait()
+            return True
+    except TimeoutError:
+        return event.is_set()

@@ -1,0 +1,104 @@
+"""The sandbox's Python, made where it is missing while the server serves already: by a child, `install.py`.
+
+The child makes it elsewhere and renames it when it is whole, so that two servers, or a kill in the middle, break
+nothing: who comes later finds it made, or makes it anew. A server that stops ends its child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from service.sandbox.environment import place
+
+log = structlog.get_logger()
+
+BEING_MADE = "the Python for the sandbox is being made (once a version; half a minute or more)"
+# From an interrupt, after which the child removes what it has begun, to its end by force.
+_STOPS_S = 10.0
+_NICE = 10  # what is asked of the server meanwhile goes before
+COMMAND = (sys.executable, "-m", "service.sandbox.install")
+_LONGEST_REASON = 1000
+
+
+class Making:
+    """`run` makes it, once; until that has ended it is `under_way`. `failed` says why it came to nothing."""
+
+    def __init__(self, folder: Path | None = None, command: Sequence[str] | None = None) -> None:
+        self._folder = folder
+        self._command = command or COMMAND
+        self._over = asyncio.Event()
+        self.failed: str | None = None
+        if place(folder).complete.exists():
+            self._over.set()
+
+    @property
+    def under_way(self) -> bool:
+        return not self._over.is_set()
+
+    async def over(self, within_s: float) -> bool:
+        """Waits until it is not under way any more; False after so many seconds."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._over.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Makes what is missing. Cancelled, it ends the child."""
+        if self._over.is_set():
+            return
+        began = time.monotonic()
+        log.info("making the Python of the sandbox", folder=str(place(self._folder).folder))
+        try:
+            self.failed = await self._child()
+        except OSError as error:
+            self.failed = f"the Python for the sandbox cannot be made: {error.strerror or error}"
+        finally:
+            self._over.set()
+        if self.failed is not None:
+            log.warning("the Python of the sandbox could not be made", why=self.failed)
+        else:
+            log.info("the Python of the sandbox is made", seconds=round(time.monotonic() - began, 1))
+
+    async def _child(self) -> str | None:
+        """None, or why it failed."""
+        given = {} if self._folder is None else {"EVERTHREAD_SANDBOX_DIR": str(self._folder)}
+        child = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **given},
+            start_new_session=True,  # a Ctrl-C that is meant for the server reaches it once, through us
+        )
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, child.pid, _NICE)
+        try:
+            _, said = await child.communicate()
+        except BaseException:
+            await _ended(child)
+            raise
+        lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"]
+        return None if child.returncode == 0 else lines[0].removeprefix("everthread: ")[:_LONGEST_REASON]
+
+
+async def _ended(child: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(signal.SIGINT)
+    try:
+        async with asyncio.timeout(_STOPS_S):
+            await child.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        await child.wait()

@@ -1,0 +1,299 @@
+"""A session: the runner in a jail, and how the server follows it.
+
+The runner says when a call is over, but nothing depends on its saying the truth. The server keeps the time, counts the
+bytes, looks with its own eyes for processes that are left, and stops the session's processes between calls, so that a
+thread left running there costs nothing. Whatever does not fit the protocol ends the session.
+
+A call's time goes so: wall, then an interrupt (SIGINT, as Ctrl-C does: variables stay), then a moment's grace, then the
+end of the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psutil
+
+from service.sandbox.base import Changed, Done, FileRefused, Limits, Piece, SandboxLost, Text
+from service.sandbox.base import SandboxUnavailable as Unavailable
+from service.sandbox.execution import Call
+from service.sandbox.probe import unconfined
+from service.sandbox.process import Confined
+from service.sandbox.protocol import CHUNK, BadFrame, Data, End, FromInside, Reader, Ready, Refused, encode
+
+START_S = 60.0
+GRACE_S = 5.0
+# One frame in or out, and the answer to a file.
+IO_S = 30.0
+# Between two looks at output that is past its bound.
+FLOOD_PAUSE_S = 0.005
+# Looks at processes that are about to be gone: 25 × 20 ms.
+_LOOKS, _LOOK_S = 25, 0.02
+_LONGEST_CODE = 1024 * 1024
+
+
+class Session:
+    """The Sandbox of this machine; see base.py for what each call promises."""
+
+    def __init__(self, process: Confined, limits: Limits) -> None:
+        self._process = process
+        self._limits = limits
+        self._reader = Reader()
+        self._runner: psutil.Process | None = None
+        self._known: set[int] = set()
+        self._lost: str | None = None
+        self._words = ""
+        self._killed = 0  # processes killed for want of memory, before what is done now
+
+    @property
+    def lost(self) -> bool:
+        return self._lost is not None
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes in use inside, where they are counted."""
+        return self._process.memory()
+
+    async def start(self) -> None:
+        """Waits for the runner and looks at how the kernel holds it. Raises SandboxUnavailable."""
+        try:
+            frame, _ = await self._frame(START_S)
+        except SandboxLost as error:
+            raise Unavailable(f"the sandbox did not start: {self._words or error}") from None
+        found = await asyncio.to_thread(self._process.processes)
+        if not isinstance(frame, Ready) or len(found) != 3:
+            raise Unavailable("the sandbox did not start as it should")
+        self._known, self._runner = {process.pid for process in found}, found[-1]
+        status = await asyncio.to_thread(_status, self._runner.pid)
+        if wrong := unconfined(status):
+            raise Unavailable(f"a process in the sandbox is not confined: {wrong}")
+        self._signal(signal.SIGSTOP)
+
+    async def close(self) -> None:
+        self._lost = self._lost or "it was closed"
+        await self._process.close()
+
+    async def execute(self, code: str) -> AsyncGenerator[Piece, None]:
+        call = Call(self._process, self._limits, secrets.randbelow(2**53))
+        over = False
+        try:
+            try:
+                self._open()
+                await self._send(
+                    {"do": "execute", "call": call.number}, code.encode("utf-8", "replace")[:_LONGEST_CODE]
+                )
+                async for piece in self._follow(call):
+                    yield piece
+                done = await self._end(call)
+                if rest := call.rest():  # also what the last of its processes printed
+                    yield Text(rest)
+            except SandboxLost as error:
+                await self._lose(str(error))
+                done = Done(failed=True, notes=tuple(call.notes), lost=str(error))
+            over = True
+            yield done
+        finally:
+            # Given up in the middle: the code must not go on, and its answer must not meet the next call.
+            if not over:
+                await self._lose("the call was stopped")
+
+    async def put(self, path: str, chunks: AsyncIterator[bytes]) -> None:
+        if not below(path):
+            raise FileRefused("it has no name that a file can have")
+        async with self._exchange("a file was not written to its end"):
+            await self._send({"do": "put", "path": path})
+            broken = await self._pour(chunks)
+            await self._send({"do": "end", "whole": broken is None})
+            frame, _ = await self._frame(IO_S)
+            if not isinstance(frame, End | Refused):
+                raise await self._lose("it broke the protocol")
+        if broken is not None:
+            raise broken
+        if isinstance(frame, Refused):
+            raise FileRefused(frame.why)
+
+    async def arrange(self, gone: Sequence[str], names: Sequence[tuple[str, str]]) -> None:
+        async with self._exchange("its files were not arranged"):
+            await self._send({"do": "arrange", "gone": list(gone), "names": list(names)})
+            frame, _ = await self._frame(IO_S)
+            if not isinstance(frame, End):
+                raise await self._lose("it broke the protocol")
+
+    async def _pour(self, chunks: AsyncIterator[bytes]) -> Exception | None:
+        """Sends the chunks; what their source raised, if it did."""
+        try:
+            async for chunk in chunks:
+                for at in range(0, len(chunk), CHUNK):
+                    await self._send({"do": "data"}, chunk[at : at + CHUNK])
+        except SandboxLost:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it was, the session ends the file first
+            return error
+        return None
+
+    async def get(self, path: str, at_most: int) -> AsyncGenerator[bytes, None]:
+        if not below(path):
+            raise FileRefused("no such file")
+        size, short, refused = 0, False, None
+        async with self._exchange("a file was not read to its end"):
+            await self._send({"do": "get", "path": path})
+            while refused is None:
+                frame, payload = await self._frame(IO_S)
+                match frame:
+                    case Data() if payload and not short:
+                        short = len(payload) != CHUNK  # only the last one is
+                        size += len(payload)
+                        if size > at_most:
+                            raise FileRefused(f"it is larger than {at_most} bytes")
+                        yield payload
+                    case Refused(why=why):
+                        refused = why
+                    case End():
+                        return
+                    case _:
+                        raise await self._lose("it broke the protocol")
+        raise FileRefused(refused)
+
+    @asynccontextmanager
+    async def _exchange(self, broken: str) -> AsyncIterator[None]:
+        """Frames there and back. Given up in the middle they end the session: what is left would meet the next ones."""
+        self._open()
+        try:
+            yield
+        except BaseException:
+            await self._lose(broken)
+            raise
+        self._signal(signal.SIGSTOP)
+
+    async def _follow(self, call: Call) -> AsyncGenerator[Piece, None]:
+        """What the call brings until it says that it is over. Raises SandboxLost."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._limits.wall_s
+        while True:
+            if text := call.drain():
+                yield Text(text)
+            frame = await self._next()
+            if frame is None and call.deaf:
+                raise await self._lose(await self._cause())
+            if frame is not None:
+                if text := call.drain():  # what was printed before the frame was sent
+                    yield Text(text)
+                if call.take(*frame):
+                    return
+                if image := call.image():
+                    yield image
+                if call.waits():
+                    await self._send({"do": "on"})
+            if (flood := call.flood()) or loop.time() >= deadline:
+                if call.interrupted:
+                    raise await self._lose(f"it did not stop {GRACE_S:.0f} s after an interrupt")
+                call.interrupt("its output went far past the bound" if flood else f"it ran {self._limits.wall_s:.0f} s")
+                self._signal(signal.SIGINT)
+                deadline = loop.time() + GRACE_S
+            await asyncio.sleep(FLOOD_PAUSE_S if call.cut else 0)
+            if frame is None:
+                await self._process.readable(call.pipes, deadline - loop.time())
+
+    async def _end(self, call: Call) -> Done:
+        """What the server makes of the end that the runner told of. Raises SandboxLost."""
+        assert call.finished is not None
+        for _ in range(_LOOKS):
+            if not self._process.strangers(self._known):
+                break
+            await asyncio.sleep(_LOOK_S)
+        else:
+            raise await self._lose("it left processes running")
+        self._signal(signal.SIGSTOP)
+        if call.interrupted:
+            call.notes.append("Variables are kept.")
+        changed = {file.path: Changed(file.path, file.size) for file in call.finished.files if below(file.path)}
+        if call.finished.untold:
+            call.notes.append(
+                f"{call.finished.untold} more files were changed; they are not handed on: "
+                "there are too many, or their names are too long or no UTF-8."
+            )
+        return Done(failed=call.finished.failed, changed=tuple(changed.values()), notes=tuple(call.notes))
+
+    def _open(self) -> None:
+        if self._lost is not None:
+            raise SandboxLost(self._lost)
+        self._killed = self._process.killed_for_memory
+        self._signal(signal.SIGCONT)
+
+    async def _send(self, head: dict[str, Any], payload: bytes = b"") -> None:
+        try:
+            await self._process.write(encode(head, payload), IO_S)
+        except BrokenPipeError:
+            raise await self._lose(await self._cause()) from None
+        except TimeoutError:
+            raise await self._lose("it does not read what it is sent") from None
+
+    async def _frame(self, timeout: float) -> tuple[FromInside, bytes]:
+        """The next frame; what is printed meanwhile is thrown away. Raises SandboxLost."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while (frame := await self._next()) is None:
+            left = deadline - loop.time()
+            if left <= 0 or not await self._process.readable([self._process.output], left):
+                raise await self._lose("it does not answer")
+        return frame
+
+    async def _next(self) -> tuple[FromInside, bytes] | None:
+        """A frame that is there now, or None. Raises SandboxLost."""
+        try:
+            while (frame := self._reader.next()) is None:
+                data = self._process.read(self._process.output, self._reader.room)
+                if data is None:
+                    return None
+                if data == b"":
+                    raise await self._lose(await self._cause())
+                self._reader.feed(data)
+        except BadFrame:
+            raise await self._lose("it broke the protocol") from None
+        return frame
+
+    async def _cause(self) -> str:
+        """Why its pipes have ended."""
+        await self._process.ended(1.0)
+        if self._process.killed_for_memory > self._killed:
+            return "it used more memory than it may"
+        code = self._process.returncode
+        if code is None:
+            return "it closed its connection"
+        number = code - 128 if code > 128 else -code
+        try:
+            return f"Python was ended by {signal.Signals(number).name}" if number > 0 else f"Python ended (exit {code})"
+        except ValueError:
+            return f"Python ended (exit {code})"
+
+    async def _lose(self, why: str) -> SandboxLost:
+        self._lost = self._lost or why
+        if self._runner is None:
+            self._words = self._process.last_words()
+        await self.close()
+        return SandboxLost(self._lost)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._runner is not None:
+            try:
+                self._runner.send_signal(number)
+            except psutil.Error:
+                return  # it is gone, and the next look at its pipes tells
+
+
+def below(path: str) -> bool:
+    """Whether a path that came from inside leads down from DATA and nowhere else."""
+    return "\x00" not in path and all(part not in ("", ".", "..") for part in path.split("/"))
+
+
+def _status(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return file.read()
+    except OSError:
+        return ""

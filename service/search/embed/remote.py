@@ -1,0 +1,120 @@
+"""An embedding model behind an OpenAI-compatible server: batched by the caller, retried here."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+import orjson
+import structlog
+
+from service.model.errors import cause_of, scrub, worth_retrying
+from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, backoff, retry_after
+from service.model.upstream import BROKEN
+from service.search.embed.base import EmbeddingError, Vector
+
+log = structlog.get_logger(__name__)
+
+# Texts of one request; at 800 tokens each well under the 300,000 that OpenAI takes.
+BATCH = 128
+CONNECT_S = 10.0
+ANSWER_S = 60.0
+MAX_CONNECTIONS = 16
+# Numbers of a vector: what pgvector stores.
+MAX_DIMENSIONS = 16_000
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class RemoteEmbedder:
+    """An Embedder. A connection is made at the first text."""
+
+    windowed = False
+    batch = BATCH
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key: str | None,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.name = model
+        self._base_url = base_url
+        self._key = api_key or ""
+        self._sleep = sleep
+        self._made: openai.AsyncOpenAI | None = None
+
+    async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
+        if not texts:
+            return []
+        body = orjson.dumps({"model": self.name, "input": list(texts), "encoding_format": "float"})
+        attempt = 1
+        while True:
+            error, again, after = "", True, None
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    response = await self._client().post("/embeddings", cast_to=httpx2.Response, content=body)
+                return _vectors(response.content, len(texts))
+            except TimeoutError:
+                error = f"it gave no answer within {ANSWER_S:.0f} s"
+            except openai.APIStatusError as failed:
+                body_of = failed.body if failed.body is not None else failed.response.text
+                error = f"it refused the request ({failed.status_code}): {cause_of(body_of or 'no further words')}"
+                again = worth_retrying(failed.status_code, body_of, failed.response.headers.get("x-should-retry"))
+                after = retry_after(failed.response.headers)
+            except (openai.APIError, *BROKEN) as broken:
+                error = str(broken.__cause__ or broken) or type(broken).__name__
+            wait = backoff(attempt) if after is None else after
+            error = scrub(error, (self._key,) if self._key else ())
+            if not again or attempt >= MAX_ATTEMPTS or wait > MAX_RETRY_AFTER_S:
+                raise EmbeddingError(f"The embedding server failed: {error}")
+            log.warning("embedding_retried", error=error, attempt=attempt, wait_s=wait)
+            await self._sleep(wait)
+            attempt += 1
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
+
+    def _client(self) -> openai.AsyncOpenAI:
+        if self._made is None:
+            local = urlsplit(self._base_url).hostname in _LOOPBACK
+            http = openai.DefaultAioHttpClient(
+                timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
+                limits=httpx2.Limits(max_connections=MAX_CONNECTIONS),
+                trust_env=not local,  # a proxy is never meant for a server on this machine
+            )
+            self._made = openai.AsyncOpenAI(
+                base_url=self._base_url,
+                api_key=self._key or "none",  # else the package takes one from its own variable
+                max_retries=0,
+                http_client=http,
+            )
+        return self._made
+
+
+def _vectors(content: bytes, wanted: int) -> list[Vector]:
+    """The answer's vectors in the order of the texts, of length 1. Raises EmbeddingError for anything else."""
+    try:
+        data: list[dict[str, Any]] = orjson.loads(content)["data"]
+        rows = [row["embedding"] for row in sorted(data, key=lambda row: row.get("index", 0))]
+        lengths = {len(row) for row in rows}
+        scaled = [_unit(row) for row in rows]
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        raise EmbeddingError("The embedding server gave an answer that holds no embeddings.") from None
+    if len(rows) != wanted or len(lengths) != 1 or not 0 < min(lengths) <= MAX_DIMENSIONS:
+        raise EmbeddingError("The embedding server gave too few embeddings, or not all of one size.")
+    return scaled
+
+
+def _unit(row: Sequence[float]) -> Vector:
+    length = math.sqrt(math.fsum(number * number for number in row))
+    if not math.isfinite(length) or length == 0.0:
+        raise ValueError("no direction")
+    return [number / length for number in row]

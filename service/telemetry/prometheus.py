@@ -1,0 +1,173 @@
+"""The counts of `metrics` as text for Prometheus. Imported when somebody first asks: its package costs 8 MB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from events.thread.run_status import ACTIVE
+from service.telemetry.metrics import BUCKETS, Histogram, Metrics
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_BOUNDS = (*(str(bound) for bound in BUCKETS), "+Inf")
+
+
+class Sandboxes(Protocol):
+    """Sandboxes of code_interpreter: sessions, warm ones, and sessions lost since the start."""
+
+    @property
+    def open(self) -> int: ...
+
+    @property
+    def warm(self) -> int: ...
+
+    @property
+    def lost(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What is not counted but looked at, of all processes; None: no answer.
+
+    `active` holds the runs by status, `indexing` the number of files to index, `webhooks_waiting` that of messages that
+    are still to be told; `streams` are those that this process serves.
+    """
+
+    active: Mapping[str, int] | None
+    indexing: int | None
+    pool_size: int
+    pool_idle: int
+    pool_max: int
+    sandboxes: Sandboxes | None = None
+    webhooks_waiting: int | None = None
+    streams: int = 0
+
+
+class _Collector:
+    def __init__(self, metrics: Metrics, now: Now) -> None:
+        self._metrics = metrics
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._http()
+        yield from self._runs()
+        yield from self._model()
+        yield from self._files()
+        yield from self._webhooks()
+        yield from self._database()
+        if self._now.sandboxes is not None:
+            yield from _sandboxes(self._now.sandboxes)
+
+    def _http(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily("everthread_requests", "Requests answered", labels=("method", "route", "status"))
+        for (method, route, status), count in self._metrics.requests.items():
+            requests.add_metric((method, route, str(status)), count)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "everthread_request_seconds", "Time to the end of the answer", labels=("method", "route")
+        )
+        for labels, histogram in self._metrics.seconds.items():
+            seconds.add_metric(labels, *_buckets(histogram))
+        yield seconds
+        yield GaugeMetricFamily("everthread_streams_open", "Runs being streamed to clients", self._now.streams)
+
+    def _runs(self) -> Iterator[Metric]:
+        entered = CounterMetricFamily("everthread_runs", "Times that a run came into a status", labels=("status",))
+        for status, count in self._metrics.runs.items():
+            entered.add_metric((status,), count)
+        yield entered
+        spent = HistogramMetricFamily(
+            "everthread_run_status_seconds", "Time that runs spent in a status before they left it", labels=("status",)
+        )
+        for status, histogram in self._metrics.in_status.items():
+            spent.add_metric((status,), *_buckets(histogram))
+        yield spent
+        if self._now.active is not None:
+            active = GaugeMetricFamily(
+                "everthread_runs_active",
+                "Runs of all processes that have not ended; those queued are the queue",
+                labels=("status",),
+            )
+            for status in sorted(ACTIVE):
+                active.add_metric((status,), self._now.active.get(status, 0))
+            yield active
+
+    def _model(self) -> Iterator[Metric]:
+        calls = CounterMetricFamily("everthread_model_calls", "Model calls of runs", labels=("outcome",))
+        for outcome, count in self._metrics.calls.items():
+            calls.add_metric((outcome,), count)
+        yield calls
+        bounds, total = _buckets(self._metrics.call_seconds)
+        yield HistogramMetricFamily("everthread_model_call_seconds", "Time of a model call", bounds, total)
+        used = CounterMetricFamily("everthread_tool_calls", "Calls of hosted tools", labels=("outcome",))
+        for outcome, count in self._metrics.tool_calls.items():
+            used.add_metric((outcome,), count)
+        yield used
+        bounds, total = _buckets(self._metrics.tool_call_seconds)
+        yield HistogramMetricFamily("everthread_tool_call_seconds", "Time of a hosted tool's call", bounds, total)
+        tokens = CounterMetricFamily("everthread_tokens", "Tokens of runs' model calls", labels=("kind",))
+        for kind, count in self._metrics.tokens.items():
+            tokens.add_metric((kind,), count)
+        yield tokens
+
+    def _files(self) -> Iterator[Metric]:
+        ended = CounterMetricFamily("everthread_indexed_files", "Files of vector stores indexed", labels=("outcome",))
+        for outcome, count in self._metrics.indexed.items():
+            ended.add_metric((outcome,), count)
+        yield ended
+        yield CounterMetricFamily("everthread_indexed_chunks", "Chunks of files indexed", self._metrics.chunks)
+        bounds, total = _buckets(self._metrics.indexing_seconds)
+        yield HistogramMetricFamily("everthread_indexing_seconds", "Time of an attempt at indexing", bounds, total)
+        if self._now.indexing is not None:
+            what = "Files of vector stores of all processes that are being indexed or wait for it"
+            yield GaugeMetricFamily("everthread_files_in_progress", what, self._now.indexing)
+
+    def _webhooks(self) -> Iterator[Metric]:
+        told = CounterMetricFamily("everthread_webhooks", "Attempts to tell a webhook endpoint", labels=("outcome",))
+        for outcome, count in self._metrics.webhooks.items():
+            told.add_metric((outcome,), count)
+        yield told
+        if self._now.webhooks_waiting is not None:
+            yield GaugeMetricFamily(
+                "everthread_webhooks_waiting", "Messages that wait for their endpoint", self._now.webhooks_waiting
+            )
+
+    def _database(self) -> Iterator[Metric]:
+        now = self._now
+        up = GaugeMetricFamily("everthread_database_up", "Whether the database answered", int(now.active is not None))
+        pool = GaugeMetricFamily("everthread_database_connections", "Connections of the pool", labels=("state",))
+        pool.add_metric(("idle",), now.pool_idle)
+        pool.add_metric(("used",), now.pool_size - now.pool_idle)
+        yield from (up, pool)
+        yield GaugeMetricFamily("everthread_database_connections_max", "Most connections of the pool", now.pool_max)
+
+
+def _sandboxes(there: Sandboxes) -> Iterator[Metric]:
+    sandboxes = GaugeMetricFamily("everthread_sandboxes", "Sandboxes of code_interpreter", labels=("state",))
+    sandboxes.add_metric(("session",), there.open)
+    sandboxes.add_metric(("warm",), there.warm)
+    yield sandboxes
+    yield CounterMetricFamily("everthread_sandboxes_lost", "Sessions of code_interpreter lost", there.lost)
+
+
+def render(metrics: Metrics, now: Now) -> bytes:
+    """Everything, with memory and CPU of this process."""
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    registry.register(_Collector(metrics, now))
+    return generate_latest(registry)
+
+
+def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
+    """Cumulative, as Prometheus wants them."""
+    found: list[tuple[str, float]] = []
+    below = 0
+    for bound, count in zip(_BOUNDS, histogram.counts, strict=True):
+        below += count
+        found.append((bound, below))
+    return found, histogram.total

@@ -1,0 +1,90 @@
+"""Files as code_interpreter needs them: those that it reads, those that it makes, and what its earlier calls left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+
+from events.envelope import Origin, Recorded, now
+from events.file import CreateFile
+from events.ids import file_id_of
+from events.thread.events import ThreadDeleted, ThreadEvent
+from events.thread.state import ThreadState
+from projections import files, steps
+from service.sandbox.base import DATA
+from service.storage.base import BlobMissing, Blobs
+from service.tools.base import HostedRun
+from service.tools.code_interpreter.inputs import KnownFile
+from service.tools.code_interpreter.tool import CodeInterpreter, FileGone, Past
+from service.writer import Writer
+
+# Calls that are looked at for what they left: the newest.
+MOST_CALLS = 500
+# Files that a new session gets back of those that earlier calls made: the newest.
+MOST_RESTORED = 200
+_TYPES = {"png": "image/png", "jpg": "image/jpeg", "csv": "text/csv", "txt": "text/plain", "json": "application/json"}
+
+
+class ThreadsGone:
+    """Ends the session of a thread that is deleted; one in another process ends with its idle hour."""
+
+    def __init__(self, code: CodeInterpreter) -> None:
+        self._code = code
+
+    def committed(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
+        if any(isinstance(entry.event, ThreadDeleted) for entry in recorded):
+            self._code.thread_gone(thread_id)
+
+    def woken(self, thread_id: str) -> None:
+        """What another process appended is not looked at."""
+
+
+class CodeFiles:
+    def __init__(self, writer: Writer, blobs: Blobs) -> None:
+        self._writer = writer
+        self._blobs = blobs
+
+    async def known(self, project_id: str, file_ids: Sequence[str]) -> list[KnownFile]:
+        if not file_ids:
+            return []
+        async with self._writer.pool.acquire() as db:
+            there = await files.some(db, project_id, set(file_ids), now())
+        found = (there[file_id] for file_id in dict.fromkeys(file_ids) if file_id in there)
+        return [KnownFile(file.id, file.filename, file.blob) for file in found]
+
+    async def read(self, file: KnownFile) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._blobs.read(file.blob):
+                yield chunk
+        except BlobMissing:
+            raise FileGone(file.id) from None
+
+    async def keep(self, run: HostedRun, cause: str, name: str, chunks: AsyncIterator[bytes]) -> str:
+        # The bytes first, under a key that nobody had: which file they are is known when they have been read.
+        blob = f"code-{os.urandom(16).hex()}"
+        stored = await self._blobs.write(blob, chunks)
+        file_id = file_id_of(f"{cause}/{stored.sha256}")
+        command = CreateFile(
+            filename=name,
+            purpose="assistants_output",
+            bytes=stored.bytes,
+            sha256=stored.sha256,
+            content_type=_TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream"),
+            expires_after=None,
+            blob=blob,
+        )
+        origin = Origin(project_id=run.project_id, actor="tool:code_interpreter", cause=run.run_id)
+        written = await self._writer.file(origin, file_id, command)
+        if not written.recorded:  # an earlier attempt at this call made it
+            await self._blobs.delete([blob])
+        return file_id
+
+    async def past(self, run: HostedRun) -> Past:
+        async with self._writer.pool.acquire() as db:
+            results = await steps.code_results(db, run.project_id, run.thread_id, MOST_CALLS)
+        left = dict[str, str]()
+        for file in (file for _, made in results for file in made):
+            path = file["path"].removeprefix(f"{DATA}/")
+            left.pop(path, None)  # to come last again
+            left[path] = file["file_id"]
+        return Past(results[-1][0] if results else None, list(left.items())[-MOST_RESTORED:])

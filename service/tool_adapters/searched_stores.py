@@ -1,0 +1,40 @@
+"""Vector stores as the tool file_search sees them: over the views, the feed and the Writer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from events.envelope import Origin, now
+from projections import vector_stores
+from service.tools.file_search import SearchedStore
+from service.vector_stores import operations
+from service.writer import Writer
+
+# Who uses a store when a run searches it.
+ACTOR = "run"
+
+
+class OurStores:
+    """See `SearchedStores`."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def look(self, project_id: str, store_ids: Sequence[str]) -> list[SearchedStore]:
+        if not store_ids:
+            return []
+        async with self._writer.pool.acquire() as db:
+            there = await vector_stores.some(db, project_id, store_ids, now())
+        found = [there[id] for id in store_ids if id in there]
+        return [
+            SearchedStore(one.id, one.embedding_model, one.expired, one.in_progress > 0, one.completed == 0)
+            for one in found
+        ]
+
+    async def settled(self, project_id: str, store_ids: Sequence[str], patience_s: float) -> None:
+        await operations.settled(self._writer, project_id, store_ids, patience_s)
+
+    async def use(self, project_id: str, store_ids: Sequence[str]) -> None:
+        async with self._writer.pool.acquire() as db:
+            there = await vector_stores.some(db, project_id, store_ids, now())
+        await operations.use(self._writer, Origin(project_id, ACTOR), list(there.values()))

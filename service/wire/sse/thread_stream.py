@@ -1,0 +1,127 @@
+"""All runs of a thread as one stream of server-sent events, which a browser's EventSource resumes where it broke off.
+
+Each run's frames are those of `RunStream`; their ids are given anew. The last frame of an event carries
+`version.attempt.0.event`, that of a live piece `version.attempt.number.message` (or `.call`), where the version is of
+the event before it. So an id says which events were seen whole, and whether something of the open model call was: then
+that call's message or tool calls come whole at their end, since what was missed of the pieces is nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from events.envelope import Recorded
+from events.thread import events as e
+from events.thread.events import ModelCallStarted
+from service.deltas import Live, LiveCall, LiveText
+from service.wire.api import Wire
+from service.wire.sse.run_stream import RunStream
+
+_ID = re.compile(r"(\d{1,15})\.(\d{1,9})\.(\d{1,9})(?:\.(event|message|call))?", re.ASCII)
+_ENDS_CALL = (e.ModelCallFinished, e.ModelCallFailed, e.ModelCallStopped)
+Seen = Literal["message", "call"]
+_SEEN: dict[str | None, Seen] = {"message": "message", "call": "call"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a client left off: it saw all events up to `version`, and pieces of the call that was open there.
+
+    `run_stream`: the id is of a run's own stream, where each frame has one; then its event may have been seen in part.
+    """
+
+    version: int
+    seen: Seen | None
+    run_stream: bool
+
+
+def place(id: str) -> Place | None:
+    """The place that an id names; None where it is none of ours."""
+    match = _ID.fullmatch(id)
+    if match is None:
+        return None
+    seen = _SEEN.get(match[4])
+    return Place(int(match[1]), seen, run_stream=match[4] is None)
+
+
+class ThreadStream:
+    """`over` once the thread is deleted."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.over = False
+        self._wire = wire
+        self._runs: dict[str, RunStream] = {}
+        # Of runs whose model speaks: how the call began.
+        self._calls: dict[str, Recorded[ModelCallStarted]] = {}
+        self._version = 0
+        self._attempt = 1
+        self._pieces = 0
+
+    def resume(self, past: Iterable[Recorded[Any]], left: Place) -> None:
+        """Takes up at a place; `past` are the events up to it, from where the runs began that were active there."""
+        for item in past:
+            self.feed(item)
+        for run_id, started in self._calls.items():
+            seen = left.seen or ("message" if left.run_stream else None)
+            if seen is not None:
+                self._saw(self._runs[run_id], started, seen)
+
+    @staticmethod
+    def speaks_at(past: Sequence[Recorded[Any]]) -> bool:
+        """Whether a model call was open at the end of `past`: then what a client saw last was a piece of it."""
+        spoken = [item for item in past if isinstance(item.event, (ModelCallStarted, *_ENDS_CALL))]
+        return bool(spoken) and isinstance(spoken[-1].event, ModelCallStarted)
+
+    def feed(self, item: Recorded[e.ThreadEvent] | Live) -> list[bytes]:
+        """The frames that `item` brings."""
+        if not isinstance(item, Recorded):
+            stream = self._runs.get(item.run_id)
+            told = stream.feed(item) if stream is not None else []
+            self._pieces += 1
+            kind = b"message" if isinstance(item, LiveText) else b"call"
+            return _marked(told, b"%d.%d.%d.%b" % (self._version, self._attempt, self._pieces, kind))
+        self._version, self._pieces = item.version, 0
+        told = self._recorded(item)
+        return _marked(told, b"%d.%d.0.event" % (self._version, self._attempt))
+
+    def _recorded(self, item: Recorded[Any]) -> list[bytes]:
+        event = item.event
+        if isinstance(event, e.ThreadDeleted):
+            self.over = True
+        run_id: str | None = getattr(event, "run_id", None)
+        if run_id is None:
+            return []
+        if isinstance(event, e.RunCreated):
+            self._runs[run_id] = RunStream(self._wire)
+        stream = self._runs.get(run_id)
+        if stream is None:
+            return []
+        if isinstance(event, ModelCallStarted):
+            self._calls[run_id], self._attempt = item, event.attempt
+        elif isinstance(event, _ENDS_CALL):
+            self._calls.pop(run_id, None)
+        told = stream.feed(item)
+        if stream.finished and isinstance(event, e.RunRequiresAction):
+            stream.finished = False  # it goes on in this stream, where a run's own ends
+        elif stream.finished:
+            del self._runs[run_id]
+            self._calls.pop(run_id, None)
+        return told
+
+    def _saw(self, stream: RunStream, started: Recorded[ModelCallStarted], seen: Seen) -> None:
+        """As for one who watched the call's first attempt in part, and is told the whole of the second at its end."""
+        call, at = started.event, started.seconds
+        piece: Live = LiveText(call.run_id, call.message_id, call.message_step_id, at, "")
+        if seen == "call":
+            piece = LiveCall(call.run_id, call.tool_step_id, at, 0, "", "", "")
+        stream.feed(piece)
+        stream.feed(replace(started, event=call.model_copy(update={"attempt": call.attempt + 1})))
+
+
+def _marked(told: list[bytes], id: bytes) -> list[bytes]:
+    """Only the last frame has the id: what is cut off before it is sent again."""
+    plain = [frame.partition(b"\n")[2] if frame.startswith(b"id: ") else frame for frame in told]
+    return [*plain[:-1], b"id: %b\n%b" % (id, plain[-1])] if plain else []

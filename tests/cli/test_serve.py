@@ -1,0 +1,175 @@
+"""`everthread serve` as a person meets it: real processes, real signals, one line where it cannot go on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.embedded.postgres import EmbeddedPostgres
+from tests.embedded.server_process import ROOT, Started, about
+
+pytestmark = pytest.mark.embedded
+NO_MODEL = ["--port", "0", "--model-base-url", "http://127.0.0.1:9/v1"]
+ORDINARY = 65534
+
+
+def gone(processes: list[psutil.Process], within_s: float = 60) -> bool:
+    return not psutil.wait_procs(processes, timeout=within_s)[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_first_and_second_start(tmp_path: Path, number: int) -> None:
+    data = tmp_path / "data"
+    keys = set()
+    for starts in (1, 2):
+        with Started(["--port", "0", "--data-dir", str(data)]) as server:
+            base_url = server.ready()
+            assert ("Making the database" in server.output) == (starts == 1)
+            told = about(base_url)
+            assert (told["starts"], told["embedded_model"], told["data_dir"]) == (starts, True, str(data))
+            assert about(base_url, "ask")["choices"][0]["message"]["content"]
+            found = re.search(r"export OPENAI_API_KEY=(\S+)", server.output)
+            assert found
+            keys.add(found[1])
+            assert f"export OPENAI_BASE_URL={base_url}" in server.output
+            children = server.children()
+            assert {child.name() for child in children} >= {"postgres"}
+            assert len([child for child in children if "model_process" in " ".join(child.cmdline())]) == 1
+            assert server.end(number) == 0
+            assert gone(children), "Postgres and the model stop with the server"
+            assert "Traceback" not in server.output
+    assert len(keys) == 1
+    assert (data / "api_key").read_text().strip() in keys
+    assert "shut down" in (data / "postgres" / "postgres.log").read_text()
+
+
+def test_what_is_set_up_in_the_background_is_said(tmp_path: Path) -> None:
+    for wanted in ("true", "false"):
+        env = {"EVERTHREAD_SANDBOX_DIR": str(tmp_path / "none"), "EVERTHREAD_SANDBOX_INSTALL": wanted}
+        with Started([*NO_MODEL, "--data-dir", str(tmp_path)], env) as server:
+            server.ready()
+            assert ("code_interpreter is being set up in the background" in server.output) == (wanted == "true")
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with Started(["--port", port, "--data-dir", str(tmp_path)]) as server:
+            assert server.fail() == 1
+    assert server.output.splitlines() == [
+        f"everthread: 127.0.0.1:{port} is in use by another program: choose another port with --port"
+    ]
+    assert not (tmp_path / "postgres").exists(), "found out before anything was started"
+
+
+def test_a_data_directory_in_use_is_one_line_and_kill_9_frees_it(tmp_path: Path) -> None:
+    arguments = [*NO_MODEL, "--data-dir", str(tmp_path)]
+    with Started(arguments) as first:
+        base_url = first.ready()
+        assert about(base_url)["starts"] == 1
+        with Started(arguments) as second:
+            assert second.fail() == 1
+        line = f"everthread: The data directory {tmp_path} is in use by the server at {base_url}"
+        assert second.output.splitlines() == [line]
+        children = first.children()
+        assert first.end(signal.SIGKILL) == -signal.SIGKILL
+        with Started(arguments) as third:
+            assert about(third.ready())["starts"] == 2
+            assert gone(children)
+            assert third.end() == 0
+
+
+async def test_servers_over_a_database_elsewhere_share_a_data_directory(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "elsewhere")
+    env = {"EVERTHREAD_DATABASE_URL": await postgres.start()}
+    arguments = [*NO_MODEL, "--data-dir", str(tmp_path / "data")]
+    with Started(arguments, env) as first, Started(arguments, env) as second:
+        assert about(first.ready())["starts"] == 1
+        assert about(second.ready())["starts"] == 2
+        assert first.children() == second.children() == []
+        assert first.end() == second.end() == 0
+    await postgres.stop()
+
+
+def test_postgres_dying_ends_the_server_with_one_line(tmp_path: Path) -> None:
+    with Started([*NO_MODEL, "--data-dir", str(tmp_path)]) as server:
+        server.ready()
+        pid = int((tmp_path / "postgres" / "18" / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGKILL)
+        assert server.fail() == 1
+        assert server.output.splitlines()[-1].startswith("everthread: The embedded Postgres ended by itself")
+
+
+def test_stopping_while_starting(tmp_path: Path) -> None:
+    with Started(["--port", "0", "--data-dir", str(tmp_path)]) as server:
+        while not (tmp_path / "postgres").exists():
+            time.sleep(0.01)
+        assert server.end() == 0
+        assert "Traceback" not in server.output
+        assert "ready" not in server.output
+    with Started([*NO_MODEL, "--data-dir", str(tmp_path)]) as server:
+        assert about(server.ready())["starts"] == 1
+        assert server.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "says"),
+    [
+        (["--port", "70000"], {}, "--port: Input should be less than or equal to 65535"),
+        ([], {"EVERTHREAD_BETA": "loose"}, "EVERTHREAD_BETA: Input should be 'strict' or 'lenient'"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(arguments: list[str], env: dict[str, str], says: str) -> None:
+    with Started(arguments, env) as server:
+        assert server.fail() == 1
+    assert server.output.splitlines() == [f"everthread: {says}"]
+
+
+@pytest.fixture
+def ordinary_home() -> Iterator[Path]:
+    """A home that an ordinary user can reach, which pytest's own folders are not."""
+    with tempfile.TemporaryDirectory(prefix="everthread-home-") as folder:
+        os.chown(folder, ORDINARY, ORDINARY)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs all the other tests")
+def test_an_ordinary_user(ordinary_home: Path) -> None:
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    env = {"HOME": str(ordinary_home), "XDG_DATA_HOME": "", "PYTHONPATH": f"{ROOT}:{packages}"}
+    python = _python_of_everybody(env)
+    with Started(NO_MODEL, env, python, ORDINARY) as server:
+        assert about(server.ready())["starts"] == 1
+        assert {child.uids().real for child in server.children()} == {ORDINARY}
+        assert server.end() == 0
+    data = ordinary_home / ".local" / "share" / "everthread"
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+    assert stat.S_IMODE(ordinary_home.stat().st_mode) == 0o700
+
+
+def _python_of_everybody(env: dict[str, str]) -> str:
+    """A Python of our version that an ordinary user may run with our packages: ours may lie in root's home."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        command = [python, "-c", "import aiohttp, asyncpg, uvloop, service.cli"]
+        try:
+            tried = subprocess.run(
+                command, env=env, user=ORDINARY, group=ORDINARY, extra_groups=[], cwd="/", timeout=30, check=False
+            )
+        except OSError:
+            continue
+        if tried.returncode == 0:
+            return python
+    pytest.skip("no Python here that an ordinary user may run with these packages")

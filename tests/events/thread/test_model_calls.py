@@ -1,0 +1,257 @@
+"""Model calls as executors report them: ends of every kind, broken attempts, takeovers, budgets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from events.errors import StaleClaim
+from events.thread import events as e
+from events.thread.commands import ExhaustRun, FinishModelCall, Partial, ThreadCommand
+from tests.events.thread.story import (
+    CREATE,
+    ERROR,
+    NOTHING,
+    USAGE,
+    Story,
+    broke,
+    cancel,
+    claim,
+    fail,
+    finish,
+    given,
+    ids,
+    kinds,
+    only,
+    queued,
+    run,
+    start,
+    submit,
+    take,
+    waiting,
+    working,
+)
+
+MESSAGE = ["step.created", "message.written", "step.ended"]
+
+
+def steps(events: list[e.ThreadEvent]) -> list[tuple[str, str]]:
+    """(kind, status) of the steps in these events."""
+    ended = {event.step_id: event.status for event in events if isinstance(event, e.StepEnded)}
+    created = [event for event in events if isinstance(event, e.StepCreated)]
+    return [(step.kind, ended.get(step.step_id, "in_progress")) for step in created]
+
+
+def test_a_plain_turn_is_two_appends() -> None:
+    story = given(CREATE)
+    first = story.do(run(claim=claim()))
+    assert kinds(first) == ["run.created", "run.claimed", "run.started", "model_call.started"]
+    second = story.do(finish("Hello."), after=2)
+    assert kinds(second) == ["model_call.finished", *MESSAGE, "run.completed"]
+    written = only(second, e.MessageWritten)
+    assert (written.message_id, written.status, written.incomplete_reason) == ("msg_1", "completed", None)
+    assert written.content == [{"type": "text", "text": {"value": "Hello.", "annotations": []}}]
+    # The message is as old as its call: frames showed it since.
+    assert written.created_at == story.log[0].seconds
+    assert only(second, e.StepEnded).usage == only(second, e.RunCompleted).usage == USAGE
+
+
+def test_tool_calls_wait_for_the_client() -> None:
+    story = working()
+    events = story.do(finish("", "call_1", "call_2"))
+    assert kinds(events) == ["model_call.finished", "step.created", "run.requires_action"]
+    step = only(events, e.StepCreated)
+    assert step.tool_calls == only(events, e.RunRequiresAction).tool_calls
+    assert [call["id"] for call in step.tool_calls] == ["call_1", "call_2"]
+    assert (story.run.status, story.run.process) == ("requires_action", None)
+
+
+def test_text_and_tool_calls_in_one_reply() -> None:
+    story = working()
+    events = story.do(finish("Let me look.", "call_1"))
+    assert kinds(events) == ["model_call.finished", *MESSAGE, "step.created", "run.requires_action"]
+    assert [event.usage for event in events if isinstance(event, e.StepCreated)] == [USAGE, NOTHING]
+    events = story.do(submit("call_1"))
+    assert only(events, e.StepEnded).usage == NOTHING
+
+
+def test_a_refusal_is_a_part_of_its_own() -> None:
+    story = working()
+    said = Partial(text="Well.", refusal="No.")
+    events = story.do(FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE))
+    assert [part["type"] for part in only(events, e.MessageWritten).content] == ["text", "refusal"]
+    story = working()
+    events = story.do(FinishModelCall("run_1", 1, Partial(refusal="No."), "stop", "m-1", USAGE))
+    assert only(events, e.MessageWritten).content == [{"type": "refusal", "refusal": "No."}]
+
+
+def test_an_empty_reply_is_an_empty_message() -> None:
+    events = working().do(finish(""))
+    assert only(events, e.MessageWritten).content == [{"type": "text", "text": {"value": "", "annotations": []}}]
+    assert kinds(events)[-1] == "run.completed"
+
+
+@pytest.mark.parametrize(
+    ("reason", "message_reason", "run_reason"),
+    [
+        ("length", "max_tokens", "max_completion_tokens"),
+        ("content_filter", "content_filter", "content_filter"),
+    ],
+)
+def test_a_reply_cut_short_makes_the_run_incomplete(reason: str, message_reason: str, run_reason: str) -> None:
+    events = working().do(finish("Hel", reason=reason))
+    assert kinds(events) == ["model_call.finished", *MESSAGE, "run.incomplete"]
+    written = only(events, e.MessageWritten)
+    assert (written.status, written.incomplete_reason) == ("incomplete", message_reason)
+    assert steps(events) == [("message_creation", "completed")]
+    assert only(events, e.RunIncomplete).reason == run_reason
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", [("tool_calls", "failed")]),
+        ("Hel", [("message_creation", "completed"), ("tool_calls", "failed")]),
+    ],
+)
+def test_a_tool_call_cut_short_is_never_handed_out(text: str, expected: list[tuple[str, str]]) -> None:
+    story = working()
+    events = story.do(finish(text, "call_1", reason="length"))
+    assert steps(events) == expected
+    assert kinds(events)[-1] == "run.incomplete"
+    assert story.state.run is None
+
+
+# Broken calls
+
+
+def test_a_break_that_nobody_saw_leaves_the_call_to_its_verdict() -> None:
+    story = working()
+    events = story.do(broke())
+    assert kinds(events) == ["model_call.failed"]
+    assert (story.run.call and story.run.call.broken, story.run.call and story.run.call.shown) == (ERROR, False)
+    ended = story.do(fail())
+    assert kinds(ended) == ["run.failed"]
+    assert only(ended, e.RunFailed).error == ERROR
+
+
+def test_a_break_in_mid_message_ends_that_message_and_new_ids_follow() -> None:
+    story = working()
+    events = story.do(broke("Hel"))
+    assert kinds(events) == ["model_call.failed", *MESSAGE]
+    written = only(events, e.MessageWritten)
+    assert (written.message_id, written.status, written.incomplete_reason) == ("msg_1", "incomplete", "run_failed")
+    assert steps(events) == [("message_creation", "failed")]
+    again = only(story.do(start("2")), e.ModelCallStarted)
+    assert (again.call, again.attempt, again.message_id) == (1, 2, "msg_2")
+    last = story.do(finish("Hello."))
+    assert only(last, e.MessageWritten).message_id == "msg_2"
+    assert only(last, e.RunCompleted).usage == USAGE + USAGE
+
+
+def test_a_break_in_mid_tool_call_ends_that_step() -> None:
+    story = working()
+    events = story.do(broke("", "call_1"))
+    assert steps(events) == [("tool_calls", "failed")]
+    assert story.run.step is None
+    assert kinds(story.do(start("2"))) == ["model_call.started"]
+
+
+def test_a_step_knows_fewer_error_codes_than_a_run() -> None:
+    error = e.LastError(code="invalid_prompt", message="Too long.")
+    ended = only(working().do(broke("Hel", error=error)), e.StepEnded)
+    assert ended.last_error == e.LastError(code="server_error", message="Too long.")
+
+
+@pytest.mark.parametrize("command", [broke(), broke("x"), finish("x")], ids=["unseen", "seen", "finish"])
+def test_a_call_ends_once(command: ThreadCommand) -> None:
+    """Broken means ended: what its reader reports after that is nobody's."""
+    story = working()
+    story.do(broke("Hel"))
+    with pytest.raises(StaleClaim):
+        story.do(command)
+
+
+def test_ends_without_a_call_are_stale() -> None:
+    story = given(CREATE, run(claim=claim(first=None)))
+    for command in (finish("x"), broke("x")):
+        with pytest.raises(StaleClaim):
+            story.do(command)
+
+
+# Takeovers
+
+
+def test_a_takeover_keeps_the_ids_that_clients_may_have_seen() -> None:
+    story = working()
+    story.do(take(2, dead=1))
+    again = only(story.do(start("2", epoch=2), after=5), e.ModelCallStarted)
+    assert (again.call, again.attempt, again.message_id) == (1, 2, "msg_1")
+    assert (again.message_step_id, again.tool_step_id) == (ids("1").message_step_id, ids("1").tool_step_id)
+    written = only(story.do(finish("Hello.", epoch=2), after=9), e.MessageWritten)
+    assert written.created_at == story.log[0].seconds
+
+
+def test_a_takeover_behind_a_broken_message_takes_new_ids() -> None:
+    story = working()
+    story.do(broke("Hel"))
+    story.do(take(2, dead=1))
+    assert only(story.do(start("2", epoch=2)), e.ModelCallStarted).message_id == "msg_2"
+
+
+def test_a_finished_call_is_not_begun_again() -> None:
+    story = waiting()
+    story.do(submit("call_1"))
+    story.do(take(2))
+    assert only(story.do(start("2", epoch=2)), e.ModelCallStarted).call == 2
+
+
+def test_starting_after_a_cancel_brings_nothing() -> None:
+    story = given(CREATE, run(claim=claim(first=None)))
+    story.do(cancel())
+    assert story.do(start()) == []
+
+
+# Failing, budgets
+
+
+@pytest.mark.parametrize("claimed", ["claimed", "started"])
+def test_a_run_fails_with_its_cause(claimed: str) -> None:
+    story = given(CREATE, run(claim=claim(first="1" if claimed == "started" else None)))
+    events = story.do(fail())
+    assert kinds(events) == (["model_call.stopped"] if claimed == "started" else []) + ["run.failed"]
+    assert only(events, e.RunFailed).error == ERROR
+
+
+@pytest.mark.parametrize("reason", ["max_prompt_tokens", "max_completion_tokens"])
+def test_a_used_up_budget_between_calls(reason: e.RunIncompleteReason) -> None:
+    """The run is queued then: its outputs have just come."""
+    story = given(
+        CREATE,
+        run(claim=claim(), **dict[str, Any]({reason: 12})),
+        finish("", "call_1"),
+        submit("call_1", claim=claim(1)),
+    )
+    assert story.run.status == "queued"
+    events = story.do(ExhaustRun("run_1", 2, reason))
+    assert kinds(events) == ["run.started", "run.incomplete"]
+    assert (events[-1].reason, events[-1].usage) == (reason, USAGE)  # type: ignore[union-attr]
+
+
+def test_a_prompt_that_does_not_fit_its_budget_ends_its_call_too() -> None:
+    story = working()
+    events = story.do(ExhaustRun("run_1", 1, "max_prompt_tokens"))
+    assert kinds(events) == ["model_call.stopped", "run.incomplete"]
+
+
+def test_a_cancel_comes_before_an_exhausted_budget() -> None:
+    story = working()
+    story.do(cancel())
+    assert story.do(ExhaustRun("run_1", 1, "max_prompt_tokens")) == []
+
+
+def test_nobody_starts_a_run_that_was_not_claimed() -> None:
+    story: Story = queued()
+    with pytest.raises(StaleClaim):
+        story.do(start(epoch=0))

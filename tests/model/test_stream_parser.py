@@ -1,0 +1,293 @@
+"""The parser: what servers send, in whatever pieces, becomes the same events."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.model import errors, stream_parser
+from service.model.base import (
+    Finished,
+    ModelEvent,
+    ModelUsage,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+)
+from service.model.errors import clean
+from service.model.stream_parser import ChunkParser
+from tests.scripted import calls, chunk, cut, filtered, refuses, says
+
+DONE = b"data: [DONE]\n\n"
+END = chunk({}, "stop") + DONE
+
+
+def parser(whole: bool = False) -> ChunkParser:
+    ids = (f"call_minted_{n}" for n in itertools.count())
+    return ChunkParser(lambda: next(ids), model="asked", whole=whole)
+
+
+def parsed(*reads: bytes, whole: bool = False) -> tuple[list[ModelEvent], str | None]:
+    """All events of these reads, and the failure's message."""
+    one = parser(whole)
+    events = [event for read in reads for event in one.feed(read)]
+    events += one.end()
+    return events, one.failure.message if one.failure else None
+
+
+def events_of(*reads: bytes) -> list[ModelEvent]:
+    events, failure = parsed(*reads)
+    assert failure is None
+    return events
+
+
+def failure_of(*reads: bytes) -> str:
+    _, failure = parsed(*reads)
+    assert failure is not None
+    return failure
+
+
+def bytes_of(reply: Any) -> bytes:
+    return b"".join(reply.frames)
+
+
+def tool(**piece: Any) -> bytes:
+    return chunk({"tool_calls": [piece]})
+
+
+def test_text_usage_and_model() -> None:
+    assert events_of(bytes_of(says("Hello big world", usage=(9, 3)))) == [
+        TextDelta("Hello"),
+        TextDelta(" big"),
+        TextDelta(" world"),
+        Finished("stop", ModelUsage(9, 3), "scripted"),
+    ]
+
+
+def test_each_kind_of_end() -> None:
+    assert events_of(bytes_of(cut("a", usage=False))) == [TextDelta("a"), Finished("length", None, "scripted")]
+    assert events_of(bytes_of(filtered("a", usage=False)))[-1] == Finished("content_filter", None, "scripted")
+    assert events_of(bytes_of(refuses("No.", usage=False)))[0] == RefusalDelta("No.")
+    for said, meant in {"max_tokens": "length", "eos": "stop", "function_call": "stop"}.items():
+        assert events_of(chunk({"content": "a"}, said) + DONE)[-1] == Finished(meant, None, "scripted")  # type: ignore[arg-type]
+
+
+def test_parallel_calls_in_pieces() -> None:
+    events = events_of(bytes_of(calls(("f", {"a": 1}), ("g", "{}"), usage=False)))
+    assert events == [
+        ToolCallDelta(0, "call_scripted_0", "f", ""),
+        ToolCallDelta(0, None, None, '{"a"'),
+        ToolCallDelta(0, None, None, ":1}"),
+        ToolCallDelta(1, "call_scripted_1", "g", ""),
+        ToolCallDelta(1, None, None, "{"),
+        ToolCallDelta(1, None, None, "}"),
+        Finished("tool_calls", None, "scripted"),
+    ]
+
+
+def test_calls_of_servers_with_habits_of_their_own() -> None:
+    end = Finished("tool_calls", None, "scripted")
+    whole_without_index = chunk(
+        {"tool_calls": [{"id": f"c{n}", "function": {"name": "f", "arguments": "{}"}} for n in (1, 2)]}, "stop"
+    )
+    assert events_of(whole_without_index + DONE) == [
+        ToolCallDelta(0, "c1", "f", "{}"),
+        ToolCallDelta(1, "c2", "f", "{}"),
+        end,
+    ]
+    neither = tool(function={"name": "f", "arguments": {"x": 1}}) + tool(function={"name": "g", "arguments": ""})
+    assert events_of(neither + END) == [
+        ToolCallDelta(0, "call_minted_0", "f", '{"x":1}'),
+        ToolCallDelta(1, "call_minted_1", "g", ""),
+        end,
+    ]
+    pieces_without_index = tool(id="c", function={"name": "f", "arguments": "{"}) + tool(function={"arguments": "}"})
+    assert events_of(pieces_without_index + END) == [
+        ToolCallDelta(0, "c", "f", "{"),
+        ToolCallDelta(0, None, None, "}"),
+        end,
+    ]
+    all_index_zero = b"".join(tool(index=0, id=i, function={"name": "f", "arguments": "{}"}) for i in "ab")
+    assert events_of(all_index_zero + END) == [ToolCallDelta(0, "a", "f", "{}"), ToolCallDelta(1, "b", "f", "{}"), end]
+    id_and_name_each_time = b"".join(tool(index=3, id="a", function={"name": "f", "arguments": p}) for p in "{}")
+    assert events_of(id_and_name_each_time + END) == [
+        ToolCallDelta(0, "a", "f", "{"),
+        ToolCallDelta(0, None, None, "}"),
+        end,
+    ]
+    name_later = tool(index=0, id="a", function={"arguments": "{"}) + tool(index=0, function={"name": "f"})
+    assert events_of(name_later + END) == [ToolCallDelta(0, "a", "f", "{"), end]
+    old = chunk({"function_call": {"name": "f", "arguments": "{"}}) + chunk({"function_call": {"arguments": "}"}})
+    assert events_of(old + chunk({}, "function_call") + DONE) == [
+        ToolCallDelta(0, "call_minted_0", "f", "{"),
+        ToolCallDelta(0, None, None, "}"),
+        end,
+    ]
+
+
+def test_usage_wherever_it_comes() -> None:
+    counts = {"prompt_tokens": 5, "completion_tokens": 2.0, "prompt_tokens_details": {"cached_tokens": 4}}
+    with_reasoning = {**counts, "completion_tokens_details": {"reasoning_tokens": 1, "more": None}}
+    assert events_of(chunk({}, "stop", usage=with_reasoning) + DONE)[-1].usage == ModelUsage(5, 2, 4, 1)  # type: ignore[union-attr]
+    assert events_of(chunk({}, "stop") + chunk(None, usage={"prompt_tokens": None}) + DONE)[-1] == Finished(
+        "stop", ModelUsage(0, 0), "scripted"
+    )
+
+
+def test_comments_reasoning_and_lines_of_all_kinds() -> None:
+    noise = b": ping\r\nid: 4\r\nretry: 10\r\n\r\n" + chunk({"reasoning_content": "hm"}) + b"event: message\n"
+    one = parser()
+    assert one.feed(b": keep-alive\n\n") == []
+    assert one.frames == 0
+    assert one.feed(noise) == []
+    assert one.frames == 1
+    split_data = b'data: {"choices":[{"delta":\r\ndata:{"content":"x"}}]}\r\n\r\n'
+    assert one.feed(split_data) == [TextDelta("x")]
+    parts = [{"type": "thinking", "thinking": "t"}, {"type": "text", "text": "a"}, "b"]
+    assert one.feed(chunk({"content": parts})) == [TextDelta("ab")]
+
+
+def test_an_end_without_newlines_or_done() -> None:
+    assert events_of(chunk({"content": "a"}, "stop").rstrip())[-1] == Finished("stop", None, "scripted")
+    assert events_of(chunk({"content": "a"}, "stop") + b"data: [DONE]")[-1] == Finished("stop", None, "scripted")
+
+
+def test_one_json_document_instead_of_a_stream() -> None:
+    body = orjson.dumps(calls(("f", {"a": 1}), usage=(1, 2)).message)
+    events, failure = parsed(body[:20], body[20:], whole=True)
+    assert failure is None
+    assert events == [
+        ToolCallDelta(0, "call_scripted_0", "f", '{"a":1}'),
+        Finished("tool_calls", ModelUsage(1, 2), "scripted"),
+    ]
+    assert parsed(b"<html>", whole=True)[1] == "The model server sent malformed JSON: <html>"
+
+
+def test_what_postgres_refuses_becomes_a_replacement() -> None:
+    raw = b'data: {"choices":[{"delta":{"content":"a\\u0000b\\ud800c \\ud83d\\ude00"}}]}\n\n'
+    assert events_of(raw + END)[0] == TextDelta("a\ufffdb\ufffdc \U0001f600")
+    assert events_of(b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n' + END)[0] == TextDelta("\ufffd")
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_clean_text_is_utf8_without_nul(text: str) -> None:
+    kept = clean(text)
+    kept.encode()
+    assert "\x00" not in kept
+    assert clean(kept) == kept
+
+
+def test_failures_say_what_the_server_did() -> None:
+    said = chunk({"content": "a"})
+    assert failure_of(said) == "The model server ended its answer without a finish_reason."
+    assert failure_of(said + DONE) == "The model server ended its answer without a finish_reason."
+    assert failure_of(b"") == "The model server ended its answer without a finish_reason."
+    assert failure_of(said + b"data: {oops\n\n") == "The model server sent malformed JSON: {oops"
+    assert failure_of(b"data: [1]\n\n") == "The model server sent a chunk that is no object: [1]"
+    assert failure_of(b'data: {"choices":[7]}\n\n') == 'The model server sent a chunk of a wrong shape: {"choices":[7]}'
+    assert failure_of(chunk({"content": "a"}, "error") + DONE) == (
+        "The model server ended its answer with finish_reason error."
+    )
+    assert failure_of(tool(index=0, function={"arguments": "{}"}) + END) == (
+        "The model server sent a tool call without a name."
+    )
+    broke = "The model server broke off its answer: "
+    assert failure_of(said + b'data: {"error": {"message": "out of\\n memory", "code": 500}}\n\n') == (
+        broke + "out of memory"
+    )
+    assert failure_of(said + b'event: error\ndata: {"message": "gone"}\n\n') == broke + "gone"
+    assert failure_of(b"event: error\ndata: plain words\n\n") == broke + "plain words"
+    assert failure_of(b'data: {"error": "text"}\n\n') == broke + "text"
+
+
+def test_a_failure_keeps_what_was_said_before_it() -> None:
+    events, failure = parsed(chunk({"content": "a"}) + b"data: {oops\n\n" + chunk({"content": "b"}))
+    assert events == [TextDelta("a")]
+    assert failure
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [
+        ({"message": "m", "code": 500}, "server_error", 500),
+        ({"message": "m", "code": "rate_limit_exceeded"}, "rate_limit_exceeded", 429),
+        ({"message": "m", "type": "rate_limit_error"}, "rate_limit_exceeded", 429),
+        ("m", "server_error", None),
+    ],
+)
+def test_errors_in_a_stream_have_a_code(error: Any, code: str, status: int | None) -> None:
+    one = parser()
+    one.feed(b"data: " + orjson.dumps({"error": error}) + b"\n\n")
+    assert isinstance(one.failure, errors.StreamError)
+    assert (one.failure.code, one.failure.status) == (code, status)
+
+
+def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_parser, "MAX_EVENT_BYTES", 200)
+    long_line = b'data: "' + b"x" * 200
+    assert "an event of more than 200 bytes" in failure_of(long_line)
+    assert "an event of more than 200 bytes" in failure_of(b"data: xxxx\n" * 30)
+    assert "an event of more than 200 bytes" in (parsed(b"x" * 201, whole=True)[1] or "")
+    monkeypatch.undo()
+    monkeypatch.setattr(stream_parser, "MAX_STREAM_BYTES", 100)
+    assert "more than 100 bytes in one answer" in failure_of(b": x\n" * 20, b": x\n" * 20)
+    monkeypatch.undo()
+    monkeypatch.setattr(stream_parser, "MAX_TOOL_CALLS", 2)
+    assert "more than 2 tool calls" in failure_of(bytes_of(calls(*[("f", {})] * 3)))
+    monkeypatch.undo()
+    assert len(failure_of(b"data: " + b"x" * 10_000 + b"\n\n")) < errors.MAX_CAUSE + 100
+
+
+STREAMS = [
+    bytes_of(says("Grüße 😀 a b", pieces=["Grü", "ße ", "😀", ""], usage=(3, 4))),
+    bytes_of(calls(("f", {"a": "é"}), ("g", {}), text="so")).replace(b"\n", b"\r\n"),
+    b": c\n\n" + bytes_of(refuses("Not this")) + b"data: {late\n\n",
+    chunk({"content": "a"}) + b"event: error\ndata: {}\n\n",
+    b'data: {"choices":[{"delta":\ndata: {"content":"\\ud800"}}]}\n\n' + END.rstrip(),
+]
+
+
+@given(st.sampled_from(STREAMS), st.lists(st.integers(0, 2000)))
+def test_law_any_split_gives_the_same_events(stream: bytes, cuts: list[int]) -> None:
+    at = sorted({0, len(stream), *(c % (len(stream) + 1) for c in cuts)})
+    assert parsed(*(stream[a:b] for a, b in itertools.pairwise(at))) == parsed(stream)
+
+
+@given(st.binary())
+def test_law_no_bytes_make_it_raise(data: bytes) -> None:
+    parsed(data)
+    parsed(b"data: " + data + b"\n\n")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: (
+            st.lists(x)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["choices", "delta", "content", "tool_calls", "function", "index", "id", "name", "usage", "error"]
+                ),
+                x,
+            )
+        ),
+    )
+)
+def test_law_no_json_makes_it_raise(body: Any) -> None:
+    data = orjson.dumps(body) if not _big(body) else b"{}"
+    parsed(b"data: " + data + b"\n\n")
+    parsed(b'data: {"choices":[{"delta":' + data + b"}]}\n\n")
+
+
+def _big(body: Any) -> bool:
+    """Integers that orjson does not write."""
+    try:
+        orjson.dumps(body)
+    except TypeError:
+        return True
+    return False

@@ -1,0 +1,230 @@
+"""The Writer against a real Postgres: read what you wrote, versions without gaps, writers that meet."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+import service.writer
+from events import store
+from events.envelope import Recorded
+from events.errors import Conflict, DomainError, NotFound, Rejected
+from events.thread.commands import AddMessage, DeleteMessage, ModifyThread, ThreadCommand
+from events.thread.state import ThreadState
+from projections import messages, runs, threads
+from projections.rebuild import verify
+from projections.rows import Cursor
+from service.database import Connection, Pool
+from service.feed import Feed
+from service.writer import MAX_ATTEMPTS, Writer
+from tests.events.thread.story import CREATE, add, claim, finish, run
+from tests.projections.helpers import ORIGIN, OTHER, make_thread, writer
+
+CLIENTS = 30
+
+
+async def versions(db: Connection, stream_id: str) -> list[int]:
+    return [entry.version for entry in await store.read(db, stream_id)]
+
+
+async def test_read_what_you_wrote(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    written = await write.thread(ORIGIN, "thread_1", CREATE)
+    assert (written.version, len(written.recorded)) == (1, 1)
+    assert (await threads.get(db, "proj_1", "thread_1")).created_at == written.recorded[0].seconds
+    await write.thread(ORIGIN, "thread_1", add("Hi", "msg_1"))
+    assert (await messages.get(db, "proj_1", "thread_1", "msg_1")).content[0]["text"]["value"] == "Hi"
+    await write.thread(ORIGIN, "thread_1", run(claim=claim(first="c")))
+    assert (await runs.get(db, "proj_1", "thread_1", "run_1")).status == "in_progress"
+    written = await write.thread(ORIGIN, "thread_1", finish("Hello."))
+    made = await runs.get(db, "proj_1", "thread_1", "run_1")
+    assert (made.status, made.completed_at) == ("completed", written.recorded[0].seconds)
+    assert await versions(db, "thread_1") == list(range(1, written.version + 1))
+
+
+async def test_a_refused_command_leaves_nothing(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    with pytest.raises(NotFound):
+        await write.thread(ORIGIN, "thread_1", add())
+    assert await versions(db, "thread_1") == []
+
+
+async def test_clients_that_meet_lose_nothing(pool: Pool, db: Connection) -> None:
+    """Everyone either succeeds or is told why not; nothing that succeeded is missing, nothing refused is there."""
+    write = writer(pool)
+    await make_thread(write)
+    await write.thread(ORIGIN, "thread_1", add("Hi", "msg_first"))
+
+    async def ask(command: ThreadCommand) -> bool:
+        try:
+            return bool((await write.thread(ORIGIN, "thread_1", command)).recorded)
+        except Conflict:
+            return False
+
+    numbers = range(CLIENTS)
+    changed = await asyncio.gather(
+        *(ask(add(str(n), f"msg_{n}")) for n in numbers),
+        *(ask(ModifyThread({"metadata": {"n": str(n)}})) for n in numbers),
+    )
+    found = await messages.page(db, "proj_1", "thread_1", Cursor(limit=1000))
+    added = {f"msg_{n}" for n, done in zip(numbers, changed[:CLIENTS], strict=True) if done}
+    assert {message.id for message in found.items} == added | {"msg_first"}
+    assert await versions(db, "thread_1") == list(range(1, 3 + sum(changed)))
+    # Someone always wins, so a bound that is never reached by so few would be luck; but most must come through.
+    assert sum(changed) >= len(changed) // 2
+    assert await verify(db, "thread_1") == []
+
+
+async def test_of_many_runs_at_once_one_begins(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    await make_thread(write, "thread_1", "Hi")
+
+    async def ask(number: int) -> bool:
+        try:
+            await write.thread(ORIGIN, "thread_1", run(f"run_{number}", messages=(add("x", f"msg_x{number}").message,)))
+        except Rejected:
+            return False
+        return True
+
+    began = await asyncio.gather(*(ask(number) for number in range(15)))
+    assert sum(began) == 1
+    found = await messages.page(db, "proj_1", "thread_1", Cursor(limit=1000))
+    assert [message.id for message in found.items] == [f"msg_x{began.index(True)}", "msg_1"]
+
+
+async def test_of_many_creators_one_makes_the_stream(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    done = await asyncio.gather(*(write.thread(ORIGIN, "thread_1", CREATE) for _ in range(5)), return_exceptions=True)
+    assert sum(not isinstance(result, BaseException) for result in done) == 1
+    assert all(isinstance(result, DomainError) for result in done if isinstance(result, BaseException))
+    assert await versions(db, "thread_1") == [1]
+
+
+class Overtaken(Writer):
+    """Somebody else appends just before each of our first `times` appends."""
+
+    def __init__(self, pool: Pool, times: int) -> None:
+        super().__init__(pool, Feed())
+        self.times = times
+        self.attempts = 0
+
+    async def _append(self, *args: Any) -> None:
+        self.attempts += 1
+        if self.attempts <= self.times:
+            other = ModifyThread({"metadata": {"n": str(self.attempts)}})
+            await writer(self.pool).thread(ORIGIN, "thread_1", other)
+        await super()._append(*args)
+
+
+async def test_conflicts_are_tried_again_within_a_bound(pool: Pool, db: Connection) -> None:
+    await make_thread(writer(pool))
+    lucky = Overtaken(pool, MAX_ATTEMPTS - 1)
+    await lucky.thread(ORIGIN, "thread_1", add())
+    assert lucky.attempts == MAX_ATTEMPTS
+    unlucky = Overtaken(pool, MAX_ATTEMPTS)
+    with pytest.raises(Conflict):
+        await unlucky.thread(ORIGIN, "thread_1", add("x", "msg_lost"))
+    with pytest.raises(NotFound):
+        await messages.get(db, "proj_1", "thread_1", "msg_lost")
+
+
+async def test_facts_are_read_anew_on_every_attempt(pool: Pool) -> None:
+    """A message deleted by somebody who came first is not deleted twice."""
+    await make_thread(writer(pool), "thread_1", "Hi")
+
+    class Raced(Overtaken):
+        async def _append(self, *args: Any) -> None:
+            self.attempts += 1
+            if self.attempts == 1:
+                await writer(self.pool).thread(ORIGIN, "thread_1", DeleteMessage("msg_1", "user"))
+            await super(Overtaken, self)._append(*args)
+
+    async def command(db: Connection) -> DeleteMessage:
+        try:
+            found = await messages.get(db, "proj_1", "thread_1", "msg_1")
+        except NotFound:
+            return DeleteMessage("msg_1", None)
+        return DeleteMessage("msg_1", found.role)
+
+    with pytest.raises(NotFound):
+        await Raced(pool, 0).thread(ORIGIN, "thread_1", command)
+
+
+async def test_time_in_a_stream_never_goes_back(pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = writer(pool)
+    times = [datetime(2026, 1, 1, 12, tzinfo=UTC) - timedelta(seconds=n) for n in range(10)]
+    monkeypatch.setattr(service.writer, "now", lambda: times.pop(0))
+    await make_thread(write, "thread_1", "a", "b")
+    at = [entry.at for entry in await store.read(db, "thread_1")]
+    assert at == sorted(at)
+
+
+async def test_the_feed_hears_of_what_was_committed(pool: Pool) -> None:
+    heard: list[tuple[str, int, ThreadState]] = []
+
+    class Ear:
+        def committed(self, thread_id: str, recorded: Any, state: ThreadState) -> None:
+            heard.append((thread_id, recorded[-1].version, state))
+
+        def woken(self, thread_id: str) -> None:
+            raise AssertionError
+
+    write = writer(pool)
+    write.feed.listen(Ear())
+    with write.feed.watch("thread_1") as watcher, write.feed.watch("thread_2") as other:
+        await make_thread(write, "thread_1", "a")
+        taken = await watcher.take()
+        assert [entry.version for entry in taken if isinstance(entry, Recorded)] == [1, 2]
+        assert not other._items
+    assert [(thread_id, version) for thread_id, version, _ in heard] == [("thread_1", 1), ("thread_1", 2)]
+    assert heard[-1][2] == await write.load_thread("thread_1")
+
+
+async def test_older_state_is_folded_again_and_newer_is_left_alone(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    await make_thread(write, "thread_1", "a", "b")
+    await db.execute("""UPDATE streams SET state_schema = 0, state = '{"old": "shape"}'""")
+    assert (await write.load_thread("thread_1")).user_messages == 2
+    await db.execute("UPDATE streams SET state_schema = 99")
+    with pytest.raises(RuntimeError, match="newer software"):
+        await write.thread(ORIGIN, "thread_1", add())
+
+
+async def test_a_project_is_in_every_row(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    await make_thread(write, "thread_1", "a", origin=OTHER)
+    await write.thread(OTHER, "thread_1", run(claim=claim(first="c")))
+    await write.thread(OTHER, "thread_1", finish("Hello.", "call_1"))
+    for table in ("events", "streams", "threads", "messages", "runs", "steps"):
+        found = await db.fetch(f"SELECT DISTINCT project_id FROM {table}")
+        assert [row["project_id"] for row in found] == ["proj_2"], table
+
+
+async def test_text_that_postgres_refuses_never_gets_half_way(pool: Pool, db: Connection) -> None:
+    """The edges clean it; if some slips through, the whole append is refused."""
+    write = writer(pool)
+    await make_thread(write)
+    bad = AddMessage(add("a\x00b").message)
+    written = await write.thread(ORIGIN, "thread_1", bad)
+    assert (await messages.get(db, "proj_1", "thread_1", "msg_user")).content[0]["text"]["value"] == "a\x00b"
+    assert written.version == 2
+
+
+async def test_nobody_waits_for_a_turn_longer_than_its_time(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that hangs under one append must not make those behind it wait for the sum of all patience."""
+    monkeypatch.setattr(service.writer, "TURN_TIMEOUT", 0.05)
+    made, hanging = Writer(pool, Feed()), asyncio.Event()
+
+    async def hangs(_db: Connection) -> ThreadCommand:
+        await hanging.wait()
+        return CREATE
+
+    first = asyncio.create_task(made.thread(ORIGIN, "thread_1", hangs))
+    others = [asyncio.create_task(made.thread(ORIGIN, "thread_1", CREATE)) for _ in range(3)]
+    found = await asyncio.gather(*others, return_exceptions=True)
+    assert [type(one) for one in found] == [TimeoutError] * 3
+    hanging.set()
+    assert (await first).version == 1

@@ -1,0 +1,305 @@
+"""A session as the tool sees it: state, what is printed and shown, files in and out, and every way to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.sandbox.base import MIB, Done, FileRefused, Image, Limits, Sandbox, SandboxLost, Text
+from service.sandbox.bubblewrap import PYTHON, Jail
+from service.sandbox.factory import LocalSandboxes
+from service.sandbox.probe import Confinement
+from service.sandbox.session import Session
+from tests.clock import LoopClock
+from tests.sandbox.calls import fetched, once, say
+
+# A busy machine may take long over what is quick.
+LIMITS = Limits(wall_s=120.0)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def opened(limits: Limits = LIMITS) -> Sandbox:
+    return await LocalSandboxes(Confinement(), limits).open()
+
+
+@pytest.fixture(scope="module")
+def sandbox(jail: Jail) -> Iterator[Sandbox]:
+    """One session for all that leaves it as it was."""
+    made = asyncio.run(opened())
+    yield made
+    asyncio.run(made.close())
+
+
+async def test_variables_stay_and_the_last_expression_shows(sandbox: Sandbox) -> None:
+    said = await say(sandbox, "x = 1234 * 5678\nx")
+    assert (said.shown, said.done.failed, said.done.lost) == ("7006652\n", False, None)
+    assert (await say(sandbox, "print(x); x + 1;")).shown == "7006652\n"
+
+
+async def test_an_error_shows_its_traceback_and_the_session_goes_on(sandbox: Sandbox) -> None:
+    said = await say(sandbox, "y = 2\n1 / 0")
+    assert said.done.failed
+    assert "----> 2 1 / 0" in said.shown
+    assert said.shown.endswith("ZeroDivisionError: division by zero\n")
+    assert "\x1b" not in said.shown
+    assert (await say(sandbox, "y")).shown == "2\n"
+    assert "SyntaxError" in (await say(sandbox, "for")).shown
+    assert "EOFError" in (await say(sandbox, "input()")).shown
+    assert (await say(sandbox, "import sys; sys.exit(2)")).done.lost is None
+    assert (await say(sandbox, "exit()\ny")).shown == "The session goes on.\n2\n"
+
+
+async def test_plots_come_where_they_were_shown(sandbox: Sandbox) -> None:
+    said = await say(
+        sandbox,
+        "import matplotlib.pyplot as plt\nprint('before')\nplt.plot([1, 2]); plt.show()\nprint('between')\n"
+        "from PIL import Image\ndisplay(Image.new('RGB', (9, 9)))\nprint('after')\nplt.plot([2, 1]);",
+    )
+    assert said.shown == "before\n<image/png>between\n<image/png>after\n<image/png>"
+    assert all(image.startswith(b"\x89PNG") for image in said.images)
+
+
+async def test_children_print_to_the_same_place(sandbox: Sandbox) -> None:
+    code = "print('one')\n!echo two\nimport subprocess, os; subprocess.run(['echo', 'three']); os.write(2, b'four\\n');"
+    assert (await say(sandbox, code)).shown == "one\ntwo\nthree\nfour\n"
+
+
+async def test_files_go_in_under_both_names_and_changed_ones_are_told(sandbox: Sandbox) -> None:
+    data = os.urandom(700_000)
+    await sandbox.put("file-abc", once(data))
+    await sandbox.arrange((), [("file-abc", "data.bin")])
+    said = await say(
+        sandbox, "a, b = open('file-abc', 'rb').read(), open('/mnt/data/data.bin', 'rb').read(); len(a), a == b"
+    )
+    assert said.shown == "(700000, True)\n"
+    assert said.done.changed == ()
+    code = "import os; open('data.bin', 'ab').write(b'!'); os.makedirs('out/deep', exist_ok=True)\n"
+    changed = (await say(sandbox, code + "open('out/deep/a.txt', 'w').write('hi');")).done.changed
+    assert {(file.path, file.size) for file in changed} == {("data.bin", 700_001), ("out/deep/a.txt", 2)}
+    assert await fetched(sandbox, "data.bin") == data + b"!"
+    assert await fetched(sandbox, "out/deep/a.txt") == b"hi"
+
+
+async def test_files_with_names_that_cannot_be_told_are_left_out_and_the_session_goes_on(sandbox: Sandbox) -> None:
+    code = (
+        "import os; kept = 7; os.makedirs('/mnt/data/' + '/'.join(['d' * 200] * 6))\n"
+        "for name in (b'caf\\xe9.txt', b'd' * 200 + b'/x', b'/'.join([b'd' * 200] * 6) + b'/y', b'a\\nb.txt'):\n"
+        "  open(b'/mnt/data/' + name, 'w').write('a')"
+    )
+    done = (await say(sandbox, code)).done
+    assert [file.path for file in done.changed] == ["a\nb.txt", "d" * 200 + "/x"]
+    assert done.notes[0].startswith("2 more files were changed; they are not handed on")
+    assert await fetched(sandbox, "a\nb.txt") == b"a"
+    assert (await say(sandbox, "kept")).shown == "7\n"
+
+
+async def test_many_files_with_long_names_fit_into_the_end_of_a_call(sandbox: Sandbox) -> None:
+    code = "for n in range(120): open(f'{n:03}' + '世' * 80, 'w').close()\nos.makedirs('n/' * 900)\nkept = 8"
+    done = (await say(sandbox, "import os\n" + code)).done
+    assert (done.lost, len(done.changed)) == (None, 100)
+    assert done.notes[0].startswith("20 more files")
+    long = "for n in range(100): open('/mnt/data/' + '世' * 60 + f'/{n:03}' + '世' * 80, 'w').close()"
+    done = (await say(sandbox, "os.mkdir('世' * 60)\n" + long)).done
+    assert done.lost is None
+    assert 40 < len(done.changed) < 100
+    assert done.notes[0].startswith(f"{100 - len(done.changed)} more files")
+    assert (await say(sandbox, "kept")).shown == "8\n"
+
+
+async def test_a_file_for_which_there_is_no_space_is_refused_and_the_session_goes_on(jail: Jail) -> None:
+    sandbox = await opened(replace(LIMITS, disk=16 * MIB))
+    fill = (
+        "try:\n  with open('/tmp/fill', 'wb', 0) as f:\n    while True: f.write(bytes(4096))\nexcept OSError: kept = 9"
+    )
+    await say(sandbox, fill)
+    for size in (5, 400_000):
+        with pytest.raises(FileRefused, match="No space left on device"):
+            await sandbox.put("late.csv", once(b"x" * size))
+    assert (await say(sandbox, "import os; os.unlink('/tmp/fill'); kept, os.listdir()")).shown == "(9, [])\n"
+    await sandbox.put("late.csv", once(b"x" * 400_000))
+    assert (await say(sandbox, "os.path.getsize('late.csv')")).shown == "400000\n"
+    await sandbox.close()
+
+
+async def test_names_follow_the_files_that_are_there_and_leave_the_codes_own_alone(sandbox: Sandbox) -> None:
+    for name in ("file-1", "file-2", "file-3", "file-4"):
+        await sandbox.put(name, once(name.encode()))
+    await say(sandbox, "open('own.txt', 'w').write('own')")
+    await sandbox.arrange((), [("file-1", "d.csv"), ("file-3", "own.txt"), ("file-4", "new.txt")])
+    await say(sandbox, "open('new.txt', 'a').write('!')")
+    await sandbox.arrange(["file-1", "file-4"], [("file-2", "d.csv"), ("file-3", "own.txt")])
+    names = ["d.csv", "file-1", "file-2", "file-3", "file-4", "new.txt", "own.txt"]
+    code = f"print(*(f'{{n}}:{{open(n).read()}}' for n in {names} if os.path.exists(n)))"
+    shown = (await say(sandbox, "import os\n" + code)).shown
+    assert shown == "d.csv:file-2 file-2:file-2 file-3:file-3 new.txt:file-4! own.txt:own\n"
+    await sandbox.arrange((), [("file-3", "d.csv")])
+    assert (await say(sandbox, "print(open('d.csv').read())")).shown == "file-3\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os; os.close(1); os.close(2)",
+        "import os; os.dup2(os.open('/dev/null', os.O_WRONLY), 1)",
+        "import sys; sys.stdout = sys.stderr = None; raise ValueError",
+        "import sys; sys.stderr = None; raise ValueError",
+        "import sys; sys.stdout = open('log.txt', 'w'); print('into the file')",
+        "import sys, io; sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8'); print('wrapped')",
+        "import sys; sys.stdout.close(); sys.stderr.detach()",
+        "class E(Exception):\n  def __str__(self): raise SystemExit\nraise E()",
+    ],
+)
+async def test_whatever_is_done_to_the_streams_the_next_call_is_heard(sandbox: Sandbox, code: str) -> None:
+    said = await say(sandbox, "heard = 'yes'\n" + code)
+    assert said.done.lost is None
+    assert said.done.failed == ("raise" in code or "detach" in code)
+    assert "wrapped" not in code or said.shown == "wrapped\n"
+    assert "log.txt" not in code or await fetched(sandbox, "log.txt") == b"into the file\n"
+    again = await say(sandbox, "import os, sys\nprint(heard); print('too', file=sys.stderr); os.write(1, b'one\\n');")
+    assert again.shown == "yes\ntoo\none\n"
+
+
+async def test_only_regular_files_below_the_folder_are_handed_out(sandbox: Sandbox) -> None:
+    code = (
+        "import os; os.symlink('/etc/passwd', 'link'); os.symlink('/etc', 'etc'); os.makedirs('folder')\n"
+        "os.symlink('folder', 'alias'); open('folder/x', 'w').write('x'); open('.hidden', 'w').write('x');"
+    )
+    assert [file.path for file in (await say(sandbox, code)).done.changed] == ["folder/x"]
+    for path in ("link", "etc/passwd", "folder", "alias/x", "../../etc/passwd", "/etc/passwd", "none", "folder//x", ""):
+        with pytest.raises(FileRefused):
+            await fetched(sandbox, path)
+    with pytest.raises(FileRefused):
+        await sandbox.put("folder", once(b"no"))
+    assert (await say(sandbox, "open('folder/x').read()")).shown == "'x'\n"
+
+
+async def test_what_the_source_of_a_file_raises_leaves_no_half_file(sandbox: Sandbox) -> None:
+    async def broken() -> object:
+        yield b"half"
+        raise OSError("the store is away")
+
+    with pytest.raises(OSError, match="the store is away"):
+        await sandbox.put("half.txt", broken())  # type: ignore[arg-type]
+    assert (await say(sandbox, "import os; os.path.exists('half.txt')")).shown == "False\n"
+
+
+async def test_a_call_over_its_time_is_interrupted_and_variables_stay(sandbox: Sandbox) -> None:
+    clock = LoopClock(asyncio.get_running_loop())
+    shown = ""
+    async for piece in sandbox.execute("kept = 1\nprint('here')\nwhile True: pass"):
+        match piece:
+            case Text(text=text):
+                shown += text
+                if text == "here\n":
+                    clock.skip(LIMITS.wall_s)
+            case Done():
+                assert piece.lost is None
+                assert piece.failed
+                assert piece.notes == ("The call was interrupted: it ran 120 s.", "Variables are kept.")
+            case Image():
+                raise AssertionError("nothing was drawn")
+    assert "KeyboardInterrupt" in shown
+    assert (await say(sandbox, "kept")).shown == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import os; os._exit(3)", "Python ended (exit 3)"),
+        ("import ctypes; ctypes.string_at(0)", "Python was ended by SIGSEGV"),
+        (
+            "import os\nfor fd in range(3, 20):\n  try: os.write(fd, b'\\xff' * 8)\n  except OSError: pass",
+            "it broke the protocol",
+        ),
+        ("import subprocess; subprocess.Popen(['sleep', '1000'])", "it left processes running"),
+    ],
+)
+async def test_a_session_that_is_lost_says_why_and_leaves_nothing(jail: Jail, code: str, why: str) -> None:
+    before = jail.cgroups.left()
+    sandbox = await opened()
+    said = await say(sandbox, code)
+    assert said.done.lost == why
+    assert sandbox.lost
+    with pytest.raises(SandboxLost):
+        await sandbox.put("a", once(b""))
+    assert (await say(sandbox, "1")).done.lost is not None
+    assert jail.cgroups.left() == before
+
+
+async def test_a_child_that_was_killed_for_its_memory_is_not_why_the_session_is_lost_later(jail: Jail) -> None:
+    if {parent.version for parent in jail.cgroups.parents if "memory" in parent.controllers} != {1}:
+        pytest.skip("nothing counts memory here, or all are killed together")
+    sandbox = await opened(replace(LIMITS, memory=256 * MIB, disk=16 * MIB))
+    takes = "import mmap, time; x = mmap.mmap(-1, 150 << 20); x.write(bytes(150 << 20)); print(1, flush=True); input()"
+    code = (
+        f"import subprocess, sys\nrun = [sys.executable, '-c', {takes!r}]\n"
+        "one, two = [subprocess.Popen(run, 0, None, -1, -1) for _ in 'ab']\none.stdout.read(1); two.stdout.read(1)\n"
+        "one.kill(); two.kill(); {one.wait(), two.wait()} == {-9}"
+    )
+    said = await say(sandbox, code)
+    assert (said.shown, said.done.lost) == ("True\n", None)
+    assert isinstance(sandbox, Session)
+    assert sandbox._process.killed_for_memory
+    assert (await say(sandbox, "import os; os._exit(3)")).done.lost == "Python ended (exit 3)"
+
+
+async def test_who_gives_up_on_a_call_ends_it(jail: Jail) -> None:
+    before = jail.cgroups.left()
+    sandbox = await opened()
+    calling = sandbox.execute("print('here', flush=True)\nwhile True: pass")
+    assert (await anext(calling)) is not None
+    await calling.aclose()
+    assert sandbox.lost
+    assert jail.cgroups.left() == before
+
+
+async def test_nothing_runs_between_calls(sandbox: Sandbox) -> None:
+    code = "import threading, time\nn = 0\ndef count():\n  global n\n  while True: n += 1; time.sleep(0.001)\n"
+    said = await say(sandbox, code + "threading.Thread(target=count, daemon=True).start()")
+    assert said.done.lost is None
+    inside = [child for child in psutil.Process().children(recursive=True) if child.cmdline()[:1] == [PYTHON]]
+    assert [process.status() for process in inside] == [psutil.STATUS_STOPPED]
+
+
+SERVER = """
+import asyncio
+from service.sandbox.base import Limits
+from service.sandbox.probe import Confinement
+from service.sandbox.factory import LocalSandboxes
+
+async def main():
+    confinement = Confinement()
+    sandbox = await LocalSandboxes(confinement, Limits()).open()
+    pids = sandbox._process.processes()
+    print(*(process.pid for process in pids), flush=True)
+    async for piece in sandbox.execute("import signal; signal.signal(2, signal.SIG_IGN)\\nwhile True: pass"):
+        pass
+
+asyncio.run(main())
+"""
+
+
+async def test_sandboxes_do_not_outlive_a_killed_server(jail: Jail) -> None:
+    server = subprocess.Popen([sys.executable, "-c", SERVER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    line = await asyncio.to_thread(server.stdout.readline)
+    while "[" in line:  # what it logs comes first
+        line = await asyncio.to_thread(server.stdout.readline)
+    inside = [int(pid) for pid in line.split()]
+    assert len(inside) == 3
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    while any(psutil.pid_exists(pid) for pid in inside):
+        await asyncio.sleep(0.01)
+    ours = f"everthread-{server.pid}-"
+    jail.cgroups.sweep()  # what the next start does; another server on this machine may have done it already
+    assert not [folder for parent in jail.cgroups.parents for folder in parent.folder.glob(f"{ours}*")]

@@ -1,0 +1,88 @@
+"""Filters as jsonpath say what a plain reading of them says, in a real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import operator
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.database import Connection, connect
+from service.search.filters import jsonpath
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
+VALUES = st.one_of(
+    st.sampled_from(["", "a", 'say "hi"', "back\\slash", "naïve\n", "$.b", "1"]),
+    TEXT,
+    st.integers(-3, 3),
+    st.floats(-1e9, 1e9),
+    st.booleans(),
+)
+KEYS = st.sampled_from(["a", "b", 'q"uote', "with space", "$x", "é"])
+COMPARISONS = st.one_of(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["eq", "ne", "gt", "gte", "lt", "lte"]), "key": KEYS, "value": VALUES}
+    ),
+    st.fixed_dictionaries({"type": st.sampled_from(["in", "nin"]), "key": KEYS, "value": st.lists(VALUES, max_size=3)}),
+)
+FILTERS = st.recursive(
+    COMPARISONS,
+    lambda inner: st.fixed_dictionaries(
+        {"type": st.sampled_from(["and", "or"]), "filters": st.lists(inner, min_size=1, max_size=3)}
+    ),
+    max_leaves=6,
+)
+ATTRIBUTES = st.dictionaries(KEYS, VALUES, max_size=4)
+MATCH = "SELECT $1::jsonb @@ $2::jsonpath"
+ORDER = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
+
+
+def _kind(value: Any) -> type:
+    return bool if isinstance(value, bool) else str if isinstance(value, str) else float
+
+
+def _same(attributes: dict[str, Any], key: str, value: Any) -> bool:
+    return key in attributes and _kind(attributes[key]) is _kind(value) and bool(attributes[key] == value)
+
+
+def matches(filter: dict[str, Any], attributes: dict[str, Any]) -> bool:
+    kind, key, value = filter["type"], filter.get("key", ""), filter.get("value", 0)
+    match kind:
+        case "and":
+            return all(matches(part, attributes) for part in filter["filters"])
+        case "or":
+            return any(matches(part, attributes) for part in filter["filters"])
+        case "eq":
+            return _same(attributes, key, value)
+        case "ne":
+            return not _same(attributes, key, value)
+        case "in":
+            return any(_same(attributes, key, one) for one in filter["value"])
+        case "nin":
+            return not any(_same(attributes, key, one) for one in filter["value"])
+        case _:
+            if key not in attributes or _kind(attributes[key]) is not _kind(value):
+                return False
+            return bool(ORDER[kind](attributes[key], value))
+
+
+def test_a_plain_reading_and_postgres_agree(postgres: str) -> None:
+    with asyncio.Runner() as runner:
+        db = runner.run(connect(postgres))
+
+        @settings(max_examples=200, deadline=None)
+        @given(FILTERS, ATTRIBUTES)
+        def agree(filter: dict[str, Any], attributes: dict[str, Any]) -> None:
+            asked = db.fetchval(MATCH, json.dumps(attributes), jsonpath(filter))
+            assert runner.run(asked) == matches(filter, attributes)
+
+        agree()
+        runner.run(db.close())
+
+
+async def test_a_filter_is_a_parameter_of_a_query(db: Connection) -> None:
+    predicate = jsonpath({"type": "eq", "key": "author", "value": 'O\'Hara "x"'})
+    assert await db.fetchval(MATCH, json.dumps({"author": 'O\'Hara "x"'}), predicate) is True

@@ -1,0 +1,170 @@
+"""Documents of every type, read in the sandbox where there is one, and in a child that limits itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.sandbox.probe import Confinement
+from service.search.base import IndexingFailed
+from service.search.parse.child_process import ChildApart
+from service.search.parse.parser import EMPTY, Confined, Parser, Text
+from service.search.parse.sandbox_process import InSandbox
+from service.search.parse.types import KINDS
+from tests.search import sample_documents
+from tests.search.conftest import reader
+
+POEM = "Half past six the bridge goes up,\n\tslowly, naïvely – “creaking”.\r\n日本 🙂\n"
+TABLE = [["Spring tide", "4.2 m"], ["Neap tide", "2.9 m"]]
+
+
+@pytest.fixture(params=["sandbox", "apart"])
+def parser(request: pytest.FixtureRequest) -> Parser:
+    confined: Confined = InSandbox(Confinement()) if request.param == "sandbox" else ChildApart()
+    return Parser(confined)
+
+
+async def texts(parser: Parser, filename: str, data: bytes) -> list[Text]:
+    return [piece async for piece in parser.parse(filename, len(data), reader(data))]
+
+
+async def text(parser: Parser, filename: str, data: bytes) -> str:
+    return "".join(piece.text for piece in await texts(parser, filename, data))
+
+
+async def failure(parser: Parser, filename: str, data: bytes) -> tuple[str, str]:
+    with pytest.raises(IndexingFailed) as caught:
+        await texts(parser, filename, data)
+    return caught.value.code, caught.value.message
+
+
+def test_the_types_are_those_of_the_api() -> None:
+    wanted = (
+        ".c .cpp .cs .css .doc .docx .go .html .java .js .json .md .pdf .php .pptx .py .rb .sh .tex .ts .txt .xlsx .csv"
+    )
+    assert set(wanted.split()) <= set(KINDS)
+
+
+@pytest.mark.parametrize("ending", sorted(ending for ending, kind in KINDS.items() if kind == "text"))
+async def test_text_is_kept_as_it_is(ending: str) -> None:
+    assert await text(Parser(ChildApart()), f"Poem{ending.upper()}", POEM.encode()) == POEM
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "cp1252"])
+async def test_other_encodings(parser: Parser, encoding: str) -> None:
+    words = "Über die Brücke, die “knarzt”, fährt früh um sechs niemand außer dem Wärter. " * 5
+    assert await text(parser, "words.txt", words.encode(encoding)) == words
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("cp1252", "L'été dernier, nous avons visité le château près de la rivière. C'était très agréable."),
+        ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy. Nechť již hříšné saxofony ďáblů rozezvučí síň."),
+        ("cp1251", "Съешь же ещё этих мягких французских булок, да выпей чаю."),
+    ],
+)
+async def test_short_texts_of_one_byte_a_letter(parser: Parser, encoding: str, words: str) -> None:
+    assert await text(parser, "words.txt", words.encode(encoding)) == words
+
+
+async def test_word(parser: Parser) -> None:
+    found = await text(
+        parser, "a.docx", sample_documents.word(["Harbour notice", "The drawbridge opens at six."], TABLE)
+    )
+    assert (
+        found
+        == "Harbour notice\nThe drawbridge opens at six.\nSpring tide\t4.2 m\nNeap tide\t2.9 m\nAfter the table.\n"
+    )
+
+
+async def test_word_of_old(parser: Parser) -> None:
+    found = await text(parser, "letter.DOC", sample_documents.LETTER.read_bytes())
+    assert "Harbour notice 17\n" in found
+    assert "Ships’ masters who need it at other times – naïve hopes aside – call the warden, Ms Ødegård" in found
+    assert all(value in found for row in TABLE for value in row)
+
+
+async def test_slides_have_numbers(parser: Parser) -> None:
+    found = await texts(parser, "talk.pptx", sample_documents.slides(["Bridges", "", "Tides"]))
+    assert [(piece.text, piece.page) for piece in found] == [
+        ("Bridges\nA note on bridges\n\n", 1),
+        ("\nA note on \n\n", 2),
+        ("Tides\nA note on tides\n\n", 3),
+    ]
+
+
+async def test_sheets(parser: Parser) -> None:
+    rows: list[list[object]] = [
+        ["Tide", "Height", None, "Measured"],
+        ["Spring", 4.2, None, True],
+        [],
+        [None, None, "alone"],
+    ]
+    found = await text(parser, "tides.xlsx", sample_documents.sheet(rows))
+    assert found == "Tides\nTide\tHeight\t\tMeasured\nSpring\t4.2\t\tTrue\n\t\talone\n\n"
+
+
+async def test_pages_of_a_pdf_have_numbers(parser: Parser) -> None:
+    found = await texts(parser, "a.pdf", sample_documents.pdf(["The first page", "", "The third page"]))
+    assert [(piece.text.strip(), piece.page) for piece in found] == [("The first page", 1), ("The third page", 3)]
+
+
+async def test_html_is_what_a_reader_sees(parser: Parser) -> None:
+    page = (
+        "<!doctype html><title>Bridge  hours</title><style>p {}</style><body><h1>Hours</h1><p>From <b>six</b> to\nnine"
+        "<br>daily<script>alert(1)</script><table><tr><th>Tide<td>4.2&nbsp;m</table><pre>a\n  b</pre><p hidden>x"
+    )
+    assert await text(parser, "page.html", page.encode()) == (
+        "Bridge hours\n\nHours\nFrom six to nine\ndaily\nTide\t4.2 m\na\n  b\nx\n"
+    )
+
+
+async def test_what_postgres_refuses_is_replaced(parser: Parser) -> None:
+    assert await text(parser, "a.txt", b"one and\0 a two") == "one and\ufffd a two"
+    utf16 = "\ud800three".encode("utf-16-le", "surrogatepass")
+    assert "three" in await text(parser, "b.txt", b"\xff\xfe" + utf16)
+
+
+@pytest.mark.parametrize(
+    ("filename", "data"),
+    [
+        ("a.txt", b""),
+        ("a.md", b" \n\t\n " * 1000),
+        ("a.html", b"<html><body><script>only(code)</script></body></html>"),
+        ("a.docx", sample_documents.word([])),
+        ("a.pptx", sample_documents.slides([])),
+        ("a.pdf", sample_documents.pdf(["", ""])),
+    ],
+)
+async def test_no_text_is_a_failure_that_says_so(parser: Parser, filename: str, data: bytes) -> None:
+    assert await failure(parser, filename, data) == ("invalid_file", EMPTY)
+
+
+@pytest.mark.parametrize("filename", ["a.exe", "archive.zip", "noending", "photo.png", "", "a.", ".docx.bak"])
+async def test_other_types_are_refused_unread(filename: str) -> None:
+    def never() -> AsyncIterator[bytes]:
+        raise AssertionError("not to be read")
+
+    with pytest.raises(IndexingFailed) as caught:
+        await anext(Parser(ChildApart()).parse(filename, 10, never))
+    assert caught.value.code == "unsupported_file"
+    assert ".pptx" in caught.value.message
+
+
+async def test_an_error_of_the_reader_comes_through(parser: Parser) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"half a "
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        [piece async for piece in parser.parse("a.txt", 100, broken)]
+
+
+async def test_a_reader_that_stops_ends_the_process(parser: Parser) -> None:
+    data = b"line\n" * 4_000_000
+    pieces = parser.parse("a.txt", len(data), reader(data))
+    assert (await anext(pieces)).text.startswith("line\n")
+    await pieces.aclose()
+    assert await text(parser, "b.txt", b"the next one has its turn") == "the next one has its turn"

@@ -1,0 +1,148 @@
+"""A process that indexes: pool, writer, peers and supervisor over a fake indexer, which can be killed at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from events.envelope import now
+from events.file import CreateFile
+from events.objects import VectorStore, VectorStoreFile
+from events.vector_store.commands import AddFiles, CreateStore, NewFile, RemoveFile, VectorStoreCommand
+from events.vector_store.events import Chunking
+from projections import vector_store_files as files
+from projections import vector_stores as stores
+from projections.rows import Cursor
+from service.database import Connection, Pool, open_pool
+from service.feed import Feed
+from service.peers import Peers
+from service.storage.folder import FolderBlobs
+from service.vector_stores.supervisor import Indexing
+from service.writer import Ask, Writer
+from tests.fake_vectors import WAIT_S, FakeVectors
+from tests.projections.helpers import ORIGIN
+
+STORE = "vs_1"
+CREATE = CreateStore(None, None, {}, None, "fake-embeddings", if_missing=True)
+AUTO = Chunking(max_chunk_size_tokens=800, chunk_overlap_tokens=400)
+
+
+class Process:
+    """Use as a context manager; `kill` ends it as kill -9 would, without a word to the database.
+
+    `vectors` makes the indexer: those of several processes may share their chunks.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        *,
+        max_jobs: int = 4,
+        lifetime: int = 600,
+        chunks: dict[Any, Any] | None = None,
+        make_writer: Callable[[Pool, Feed], Writer] = Writer,
+    ) -> None:
+        self.url = url
+        self.blobs = FolderBlobs(folder / "blobs")
+        self._bounds = {"max_jobs": max_jobs, "lifetime": lifetime}
+        self._chunks = chunks
+        self.feed = Feed()
+        self._make_writer = make_writer
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self.pool = await open_pool(self.url)
+        self.writer = self._make_writer(self.pool, self.feed)
+        self.vectors = FakeVectors(self.pool)
+        if self._chunks is not None:
+            self.vectors.chunks = self._chunks
+        self.peers = Peers(self.url, woken=self.feed.woken, changed=self._changed)
+        await self.peers.join()
+        self.indexing = Indexing(self.writer, self.vectors, self.blobs, self.peers, **self._bounds)
+        self.feed.listen_to_stores(self.indexing)
+        self.feed.listen_to_stores(self.peers)
+        self._tasks = [asyncio.create_task(self.peers.run()), asyncio.create_task(self.indexing.run())]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                await task  # what broke it
+        await self.kill()
+
+    async def kill(self) -> None:
+        if self.peers._db is not None:
+            self.peers._db.terminate()
+        self.pool.terminate()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=WAIT_S)
+        self._tasks = []
+
+    def _changed(self) -> None:
+        if hasattr(self, "indexing"):
+            self.indexing.unsettled()
+
+    # What clients do.
+
+    async def have(self, *names: str) -> None:
+        """Files named so, whose ids are file-{name}, each with its name as its text."""
+        for name in names:
+            if not (Path(self.blobs._path) / f"file-{name}").exists():
+                await self.blobs.write(f"file-{name}", _pieces(name.encode()))
+            made = CreateFile(name, "assistants", len(name), name, "text/plain", None, f"file-{name}")
+            await self.writer.file(ORIGIN, f"file-{name}", made)
+
+    async def add(self, *names: str, store: str = STORE, **attributes: Any) -> None:
+        """These files in the store, which is made where it is missing."""
+        await self.have(*names)
+        await self.do(CREATE, store)
+        new = [NewFile(f"file-{name}", name, len(name), attributes, AUTO) for name in names]
+
+        async def ask(db: Connection) -> AddFiles:
+            return AddFiles(new, await files.facts(db, store, [file.file_id for file in new]), 10_000)
+
+        await self.do(ask, store)
+
+    async def remove(self, name: str, store: str = STORE) -> None:
+        async def ask(db: Connection) -> RemoveFile:
+            return RemoveFile(f"file-{name}", await files.fact(db, store, f"file-{name}"))
+
+        await self.do(ask, store)
+
+    async def do(self, command: VectorStoreCommand | Ask[Any], store: str = STORE) -> None:
+        await self.writer.vector_store(ORIGIN, store, command)
+
+    # What clients see.
+
+    async def store(self, store: str = STORE) -> VectorStore:
+        async with self.pool.acquire() as db:
+            return await stores.get(db, ORIGIN.project_id, store, now())
+
+    async def files(self, store: str = STORE) -> dict[str, VectorStoreFile]:
+        """By name."""
+        async with self.pool.acquire() as db:
+            page = await files.page(db, ORIGIN.project_id, store, Cursor(limit=1000), now())
+        return {file.filename: file for file in page.items}
+
+    async def statuses(self, store: str = STORE) -> dict[str, str]:
+        return {name: file.status for name, file in (await self.files(store)).items()}
+
+    async def settled(self, store: str = STORE, left: int = 0) -> VectorStore:
+        """The store once nothing of it is in progress, or no more than `left` files."""
+        async with asyncio.timeout(WAIT_S):
+            with self.feed.watch(store) as watcher:
+                while (found := await self.store(store)).in_progress > left:
+                    await watcher.take()
+                return found
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -1,0 +1,52 @@
+"""Short words for what streams are told, and the events they bring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.deltas import LiveCall, LiveText
+from service.wire import v2
+from service.wire.api import Wire
+from service.wire.sse.run_stream import RunStream
+from tests.events.thread.story import (
+    Story,
+)
+from tests.wire.sse.stream_rules import Watcher
+
+BEGIN = ["thread.run.created", "thread.run.queued", "thread.run.in_progress"]
+STEP = ["thread.run.step.created", "thread.run.step.in_progress"]
+MESSAGE = [*STEP, "thread.message.created", "thread.message.in_progress"]
+DELTA, CALL = "thread.message.delta", "thread.run.step.delta"
+COMPLETED = ["thread.message.completed", "thread.run.step.completed", "thread.run.completed", "done"]
+
+
+def watch(story: Story, wire: Wire = v2.WIRE) -> Watcher:
+    """A watcher who saw all of the story's events but the thread's making."""
+    watcher = Watcher(RunStream(wire))
+    watcher.see(story.log[1:])
+    return watcher
+
+
+def text(words: str, *, refusal: bool = False, run_id: str = "run_1", suffix: str = "1") -> LiveText:
+    return LiveText(run_id, f"msg_{suffix}", f"step_m{suffix}", 1767225600, words, refusal)
+
+
+def call(index: int, arguments: str, id: str | None = None, suffix: str = "1") -> LiveCall:
+    return LiveCall("run_1", f"step_t{suffix}", 1767225600, index, id, id and "weather", arguments)
+
+
+def then(watcher: Watcher, story: Story, command: Any, after: float = 0.0) -> list[str]:
+    """The events that the watcher sees of what the command brings."""
+    known = len(story.log)
+    story.do(command, after)
+    return watcher.see(story.log[known:])
+
+
+def words(watcher: Watcher) -> list[str]:
+    """The text of each message delta."""
+    parts = [data["delta"]["content"][0] for event, data in watcher.frames if event == DELTA]
+    return [part["text"]["value"] if part["type"] == "text" else part["refusal"] for part in parts]
+
+
+def said(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": {"value": words, "annotations": []}}
