@@ -10,9 +10,10 @@ from events.references import files_of
 from events.streams import ASSISTANT
 from projections import assistants
 from service.http import attachments, files
+from service.http.bodies import json_body
 from service.http.context import deps, done_before, origin, wire
-from service.http.frame import answer, json_body
 from service.http.paging import cursor, listing, narrowed
+from service.http.responses import answer
 from service.http.visibility import present, present_page
 from service.wire.files import named_in
 

@@ -22,7 +22,7 @@ from projections.rows import Cursor
 from service.http.context import ATTEMPT, GRANT, REQUEST_ID, deps, origin, wire
 from service.http.errors import ApiError, Handler
 from service.http.forms import megabytes, received
-from service.http.frame import answer, headers
+from service.http.responses import answer, headers
 from service.storage.base import BlobMissing, let_go
 from service.vector_stores.operations import remove_everywhere
 from service.wire.api import FileUse

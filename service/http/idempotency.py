@@ -16,10 +16,11 @@ import orjson
 from aiohttp import hdrs, web
 
 from events.ids import minted_from
+from service.http.bodies import json_body, raw_body
 from service.http.context import ATTEMPT, KEY, ORIGIN, WIRE, deps, origin
 from service.http.errors import ApiError, Handler
-from service.http.frame import NO_STORE, json_body, raw_body
 from service.http.rate_limits import extra
+from service.http.responses import NO_STORE
 from service.idempotency import Answered, Attempt, Busy, Kept, Reused
 
 HEADER = "Idempotency-Key"

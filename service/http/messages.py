@@ -11,10 +11,11 @@ from events.thread.commands import AddMessage, DeleteMessage, ModifyMessage
 from projections import messages, placeholders, threads
 from service.database import Connection
 from service.http import attachments, files
+from service.http.bodies import json_body
 from service.http.context import deps, done_before, origin, wire
-from service.http.frame import answer, json_body
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
+from service.http.responses import answer
 from service.http.visibility import present, present_page
 from service.wire.files import named_in
 from service.wire.query import object_id

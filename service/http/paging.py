@@ -11,7 +11,7 @@ from aiohttp import web
 from projections.metadata import Filter
 from projections.rows import Cursor, Page
 from service.http.context import wire
-from service.http.frame import answer
+from service.http.responses import answer
 from service.wire.query import PAGING, filters
 
 # Azure's clients add theirs.

@@ -15,9 +15,10 @@ import orjson
 import structlog
 from aiohttp import web
 
+from service.http.bodies import decoded, raw_body
 from service.http.context import ATTEMPT, KEY, REQUEST_ID, deps
 from service.http.errors import ApiError, Handler, response
-from service.http.frame import WRITE_TIMEOUT, answer, decoded, headers, raw_body
+from service.http.responses import WRITE_TIMEOUT, answer, headers
 from service.http.usage_meter import Heard
 from service.idempotency import Kept
 from service.passthrough import Path, Relayed, RelayError, RelayRequest

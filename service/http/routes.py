@@ -24,11 +24,12 @@ from service.http import (
     vector_stores,
     webhooks,
 )
+from service.http.bodies import MAX_BODY
 from service.http.context import DEPS, Deps
 from service.http.errors import middleware
-from service.http.frame import MAX_BODY, authenticate, identify, tell_extra
 from service.http.idempotency import idempotent
 from service.http.metrics import metrics
+from service.http.middleware import authenticate, identify, tell_extra
 from service.http.openapi import pages
 from service.http.passthrough import PASSED
 from service.http.tracing import Traces, traced

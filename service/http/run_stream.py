@@ -15,8 +15,8 @@ from events.objects import Run, Step
 from service.database import DATABASE_ERRORS, Pool
 from service.feed import Ended, Item, Lagging, Watcher, tail
 from service.http.context import KEY, REQUEST_ID, deps, wire
-from service.http.frame import WRITE_TIMEOUT, headers
 from service.http.idempotency import let_others_in
+from service.http.responses import WRITE_TIMEOUT, headers
 from service.wire.sse.run_stream import RunStream
 
 log = structlog.get_logger()

@@ -29,11 +29,12 @@ from events.thread.state import ThreadState
 from projections import assistants, runs, steps, threads
 from service.database import Connection
 from service.http import attachments, files
+from service.http.bodies import json_body
 from service.http.context import deps, origin, wire
-from service.http.frame import answer, includes, json_body
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
 from service.http.rate_limits import starting, streaming
+from service.http.responses import answer, includes
 from service.http.run_stream import stream_run
 from service.http.threads import creation
 from service.http.visibility import present

@@ -15,7 +15,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from events.ids import new_id
 from service.http.errors import body, first_line, response
-from service.http.frame import headers
+from service.http.responses import headers
 
 log = structlog.get_logger()
 

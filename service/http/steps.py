@@ -9,8 +9,8 @@ from aiohttp import web
 from events.errors import NotFound
 from projections import placeholders, runs, steps, threads
 from service.http.context import deps, origin, wire
-from service.http.frame import answer, includes
 from service.http.paging import cursor, listing
+from service.http.responses import answer, includes
 
 
 async def get(request: web.Request) -> web.Response:

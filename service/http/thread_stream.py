@@ -22,8 +22,8 @@ from service.database import DATABASE_ERRORS, Connection
 from service.feed import WAKE, Ended, Lagging, Watcher, tail
 from service.http.context import GRANT, KEY, REQUEST_ID, deps, origin, wire
 from service.http.errors import ApiError
-from service.http.frame import headers
 from service.http.rate_limits import streaming
+from service.http.responses import headers
 from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS, ClientGone, send
 from service.wire.sse.thread_stream import Place, ThreadStream, place
 

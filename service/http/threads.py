@@ -10,9 +10,10 @@ from events.thread.commands import CreateThread, DeleteThread, ModifyThread
 from events.vector_store.state import THREAD_DAYS
 from projections import threads
 from service.http import attachments, files
+from service.http.bodies import json_body
 from service.http.context import deps, done_before, origin, wire
-from service.http.frame import answer, json_body
 from service.http.paging import cursor, listing, narrowed
+from service.http.responses import answer
 from service.http.visibility import present, present_page
 from service.wire.api import ThreadRequest
 from service.wire.files import named_in

@@ -8,8 +8,9 @@ from aiohttp import web
 
 from projections import threads
 from service.http import files
+from service.http.bodies import json_body
 from service.http.context import KEY, deps, origin, wire
-from service.http.frame import NO_STORE, answer, json_body
+from service.http.responses import NO_STORE, answer
 from service.wire import access
 
 

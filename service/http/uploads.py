@@ -20,9 +20,10 @@ from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, U
 from projections import files, uploads
 from service.database import Connection
 from service.files.uploads import completion, unmake
+from service.http.bodies import json_body
 from service.http.context import deps, origin, wire
 from service.http.forms import Limit, megabytes, received
-from service.http.frame import answer, json_body
+from service.http.responses import answer
 from service.storage.base import BlobMissing, StorageError, let_go
 from service.wire.api import CompletionRequest
 from service.writer import Ask

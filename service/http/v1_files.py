@@ -18,10 +18,11 @@ from projections import assistants, files, messages, threads
 from projections.rows import Cursor, Page
 from service.database import Connection
 from service.http import attachments
+from service.http.bodies import json_body
 from service.http.context import deps, done_before, origin, wire
 from service.http.files import check
-from service.http.frame import answer, json_body
 from service.http.paging import cursor
+from service.http.responses import answer
 from service.wire.api import FileUse
 
 

@@ -15,10 +15,11 @@ from events.streams import VECTOR_STORE
 from events.vector_store.commands import CreateStore, DeleteStore, ModifyStore, NewFile
 from projections import files
 from projections import vector_stores as stores
+from service.http.bodies import json_body
 from service.http.context import deps, done_before, origin, wire
 from service.http.errors import ApiError
-from service.http.frame import answer, json_body
 from service.http.paging import cursor, listing
+from service.http.responses import answer
 from service.search.base import SearchFailed, StoreRef
 from service.search.filters import jsonpath
 from service.vector_stores.operations import use

@@ -5,8 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from projections.webhooks import Standing
+from service.http.bodies import json_body
 from service.http.context import deps, origin, wire
-from service.http.frame import NO_STORE, answer, json_body
+from service.http.responses import NO_STORE, answer
 from service.wire import webhooks
 from service.wire.api import Json
 

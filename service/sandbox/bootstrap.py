@@ -1,12 +1,9 @@
 """The last trusted steps before bubblewrap, run as a script: `python -I -S bootstrap.py FD`.
 
 The file descriptor holds a JSON object (bubblewrap.py writes it): which control groups to enter, which user to become,
-what each process may use, and, for a sandbox, a disk: a tmpfs with a bound on bytes and on files, which bubblewrap itself
-cannot set. It is mounted in a user and a mount namespace made here, so that it needs no rights and shows nowhere else;
-files that the sandbox is to see read-only are written to it. Then the command takes this process's place.
-
-Order matters: groups are entered with the rights we came with; the user is changed before any namespace, because no
-limit on processes binds root; that limit is set inside the new user namespace, where it counts only what runs there.
+what each process may use, and, for a sandbox, a disk: a tmpfs with a bound on bytes and on files, which bubblewrap
+itself cannot set. It is mounted in a user and a mount namespace made here, so that it needs no rights and shows nowhere
+else; files that the sandbox is to see read-only are written to it. Then the command takes this process's place.
 """
 
 import ctypes

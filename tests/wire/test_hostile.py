@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from service.database import Pool
-from service.http.frame import MAX_BODY
+from service.http.bodies import MAX_BODY
 from tests.client import V1, V2, Client
 from tests.scripted import ScriptedServer
 from tests.wire.sample_objects import Bad, failures, make_world

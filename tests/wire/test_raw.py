@@ -18,7 +18,7 @@ import pytest
 from yarl import URL
 
 from service.database import Pool
-from service.http.frame import MAX_BODY
+from service.http.bodies import MAX_BODY
 from tests.client import KEY, WAIT_S, Answer, Client
 from tests.server_process import running
 from tests.wire.sample_objects import written
@@ -114,7 +114,7 @@ async def test_what_is_hardly_http(client: Client, pool: Pool, head: bytes, stat
 
 
 async def test_a_body_that_stops_coming(client: Client, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.http.frame.BODY_TIMEOUT", 1.0)
+    monkeypatch.setattr("service.http.bodies.BODY_TIMEOUT", 1.0)
     before = await written(pool)
     answer = await sent(client.base_url, post(b"Content-Length: 14"), [b'{"model":'])
     assert refused(answer) == (408, "The request body did not arrive within 1 seconds.")

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
 from service.http import idempotency, queueing
-from service.http.frame import WITHOUT_BETA
+from service.http.middleware import WITHOUT_BETA
 from service.http.openapi import samples
 from service.http.openapi.operations import OPERATIONS, Model, Operation
 from service.wire.fields import DEFAULT_PAGE, MAX_METADATA_VALUE, MAX_PAGE
