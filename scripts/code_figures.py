@@ -23,24 +23,22 @@ from pathlib import Path
 PACKAGES = ("events", "projections", "service", "sql")
 
 # Verb forms that end neither in -ed nor in -ing, as bare names of functions or types.
-IRREGULAR = frozenset(
-    """
+_IRREGULAR_WORDS = """
     been begun bound bought broken brought built caught chosen come cut done drawn driven eaten fallen fed felt
     found forgotten frozen given gone grown heard held hidden hit kept known laid led left lent let lost made
     meant met paid put quit read ridden rung run said seen sent set shown shut sold spent split spoken spread
     stood stolen struck stuck sung sunk sworn taken taught thought thrown told torn understood woken won worn
     written
-    """.split()
-)
+"""
+IRREGULAR = frozenset(_IRREGULAR_WORDS.split())
 # Forms that are also an imperative verb, a noun or a word of the field.
-NOT_PARTICIPLES = frozenset(
-    """
+_NOT_PARTICIPLES_WORDS = """
     come cut embed feed hit let need put read run seed set shed shut split spread speed bed red led bound quit
     string thing ping ring king spring binding building encoding heading listing mapping meaning paging parsing
     queueing reading routing setting settings spelling timing tracing warning logging chunking indexing reindexing
     streaming
-    """.split()
-)
+"""
+NOT_PARTICIPLES = frozenset(_NOT_PARTICIPLES_WORDS.split())
 
 BANNED_OPENERS = re.compile(r"^(?:What|Whoever|Whatever|Of|That which|Who)\b")
 BANNED_WORDS = re.compile(
