@@ -11,16 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeAlias
-
-import asyncpg
+from typing import Any
 
 from events import codec
 from events.envelope import SCHEMA_VERSION, Event, Origin, Recorded
 from sql import queries
-
-# Quoted: asyncpg's classes take parameters in their stubs only.
-Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
+from sql.connection import Connection
 
 READ_PAGE = 1000
 _SQL = queries("store")

@@ -12,8 +12,9 @@ from events.file import FileCreated, FileDeleted, FileEvent, FileExpired
 from events.object_changes import opened_file
 from events.objects import File
 from events.references import Naming, keeping, named_by
-from projections.rows import Connection, Cursor, Overdue, Page, dump, merged
+from projections.rows import Cursor, Overdue, Page, dump, merged
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("files")
 

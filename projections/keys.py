@@ -10,8 +10,8 @@ from typing import assert_never
 from events.api_key import KeyCreated, KeyEvent, KeyRevoked, Scope
 from events.envelope import Recorded
 from events.errors import NotFound
-from projections.rows import Connection
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("keys")
 _LIST_PAGE = 500

@@ -10,8 +10,9 @@ from events.errors import NotFound
 from events.object_changes import added_message, written_message
 from events.objects import Message
 from events.thread import events as e
-from projections.rows import Connection, Cursor, Page, Place, changed, dump, merged
+from projections.rows import Cursor, Page, Place, changed, dump, merged
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("messages")
 

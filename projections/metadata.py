@@ -14,8 +14,9 @@ from hashlib import sha256
 from typing import Literal
 from uuid import UUID
 
-from projections.rows import Connection, Cursor
+from projections.rows import Cursor
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("metadata")
 # Objects with a pair are counted so far, to find the rarest.

@@ -15,8 +15,8 @@ from events.objects import Message, Run, Step
 from events.thread.events import IncompleteReason, ModelCallStarted
 from events.thread.run_status import TERMINAL
 from projections import runs
-from projections.rows import Connection
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("promised")
 

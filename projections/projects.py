@@ -9,8 +9,8 @@ from typing import assert_never
 
 from events.envelope import Recorded
 from events.project import ProjectCreated, ProjectEvent
-from projections.rows import Connection
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("projects")
 _LIST_PAGE = 500

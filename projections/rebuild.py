@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from events import store
-from projections.rows import Connection
 from projections.views import VIEWS
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("rebuild")
 STREAMS_PAGE = 500

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-import asyncpg
 import orjson
 
-# Quoted: asyncpg's classes take parameters in their stubs only.
-Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Order = Literal["asc", "desc"]
 T = TypeVar("T")
 # Where something stands in prompts: what a run wrote at the position of the run, what a client said at its own; then by

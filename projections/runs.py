@@ -11,8 +11,9 @@ from events.errors import NotFound
 from events.object_changes import opened_run, run_patch
 from events.objects import Run
 from events.thread import events as e
-from projections.rows import Connection, Cursor, Page, dump, merged
+from projections.rows import Cursor, Page, dump, merged
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("runs")
 

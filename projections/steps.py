@@ -13,8 +13,9 @@ from events.errors import NotFound
 from events.object_changes import opened_step, patched, step_patch
 from events.objects import Json, Step
 from events.thread import events as e
-from projections.rows import Connection, Cursor, Page, Place, dump, merged
+from projections.rows import Cursor, Page, Place, dump, merged
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("steps")
 

@@ -12,8 +12,9 @@ from events.objects import Thread
 from events.thread import events as e
 from projections import metadata
 from projections.metadata import EVERY, Filter
-from projections.rows import Connection, Cursor, Page, changed, dump, merged
+from projections.rows import Cursor, Page, changed, dump, merged
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("threads")
 

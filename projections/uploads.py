@@ -19,8 +19,9 @@ from events.upload import (
     UploadExpired,
     UploadPartAdded,
 )
-from projections.rows import Connection, Overdue, dump, merged
+from projections.rows import Overdue, dump, merged
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("uploads")
 

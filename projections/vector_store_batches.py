@@ -9,8 +9,8 @@ from events.errors import NotFound
 from events.objects import VectorStoreBatch
 from events.vector_store import events as e
 from events.vector_store.commands import BatchFact
-from projections.rows import Connection
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("vector_store_batches")
 NOUN = "vector store file batch"

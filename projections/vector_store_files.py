@@ -18,8 +18,9 @@ from events.errors import StoreFileNotFound
 from events.objects import VectorStoreFile
 from events.vector_store import events as e
 from events.vector_store.commands import FileFact
-from projections.rows import Connection, Cursor, Page, dump, merged
+from projections.rows import Cursor, Page, dump, merged
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("vector_store_files")
 # Places that one event has for its files.

@@ -22,8 +22,9 @@ from events.vector_store import events as e
 from events.vector_store.decide import NOUN
 from events.vector_store.state import DAY, Counts, counted
 from projections import vector_store_batches, vector_store_files
-from projections.rows import Connection, Cursor, Overdue, Page, dump, merged
+from projections.rows import Cursor, Overdue, Page, dump, merged
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("vector_stores")
 

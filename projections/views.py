@@ -19,7 +19,7 @@ from projections import (
     vector_stores,
     webhooks,
 )
-from projections.rows import Connection
+from sql.connection import Connection
 
 Project = Callable[[Connection, Sequence[Recorded[Any]]], Awaitable[None]]
 

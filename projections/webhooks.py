@@ -29,8 +29,9 @@ from events.webhook_endpoint import (
     endpoint_patch,
     opened_endpoint,
 )
-from projections.rows import Connection, changed, dump, merged
+from projections.rows import changed, dump, merged
 from sql import queries
+from sql.connection import Connection
 
 _SQL = queries("webhooks")
 # What changes a run's object.

@@ -12,8 +12,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.database import Connection, Pool
+from service.database import Pool
 from service.search.embed import minilm
+from sql.connection import Connection
 
 LARGE = "vs_large"
 CHUNKS_PER_FILE = 50

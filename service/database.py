@@ -9,12 +9,11 @@ import structlog
 
 import sql
 from service.errors import StartupError
+from sql.connection import Connection
 
 log = structlog.get_logger()
 
 Pool: TypeAlias = "asyncpg.Pool[Any]"
-# Quoted: asyncpg's classes take parameters in their stubs only.
-Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 
 POOL_MIN = 2
 POOL_MAX = 10

@@ -23,8 +23,9 @@ import orjson
 import structlog
 
 from events.envelope import Once, Recorded, now
-from service.database import DATABASE_ERRORS, Connection, Pool
+from service.database import DATABASE_ERRORS, Pool
 from sql import queries
+from sql.connection import Connection
 
 log = structlog.get_logger()
 

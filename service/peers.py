@@ -21,9 +21,10 @@ from events.envelope import Recorded
 from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
 from events.vector_store.events import IndexingStarted, VectorStoreEvent
-from service.database import CONNECT_TIMEOUT, DATABASE_ERRORS, Connection, connect
+from service.database import CONNECT_TIMEOUT, DATABASE_ERRORS, connect
 from service.errors import StartupError
 from sql import queries
+from sql.connection import Connection
 
 log = structlog.get_logger()
 

@@ -27,8 +27,9 @@ from events.vector_store.state import VectorStoreState
 from projections.rebuild import as_of
 from projections.views import VIEWS
 from service import idempotency
-from service.database import Connection, Pool
+from service.database import Pool
 from service.feed import Feed
+from sql.connection import Connection
 
 MAX_ATTEMPTS = 20
 TURN_TIMEOUT = 5.0

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from service import database
-from service.database import Connection, connect, open_pool
+from service.database import connect, open_pool
 from service.errors import StartupError
+from sql.connection import Connection
 
 
 async def test_pgvector_that_is_missing_and_may_not_be_made(database_url: str, db: Connection) -> None:

@@ -15,10 +15,10 @@ from events.ids import file_id_of
 from events.streams import UPLOAD
 from events.upload import UploadCompleted
 from projections import files
-from service.database import Connection
 from service.storage.base import Blobs, let_go
 from service.vector_stores.operations import remove_everywhere
 from service.writer import Writer
+from sql.connection import Connection
 
 
 async def completion(db: Connection, upload_id: str) -> UploadCompleted | None:

@@ -9,7 +9,6 @@ from events.objects import Message
 from events.streams import THREAD
 from events.thread.commands import AddMessage, DeleteMessage, ModifyMessage
 from projections import messages, placeholders, threads
-from service.database import Connection
 from service.http import attachments, files
 from service.http.bodies import json_body
 from service.http.context import deps, done_before, origin, wire
@@ -19,6 +18,7 @@ from service.http.responses import answer
 from service.http.visibility import present, present_page
 from service.wire.files import named_in
 from service.wire.query import object_id
+from sql.connection import Connection
 
 
 async def create(request: web.Request) -> web.Response:

@@ -18,7 +18,7 @@ from aiohttp import web
 from service.http.bodies import decoded, raw_body
 from service.http.context import ATTEMPT, KEY, REQUEST_ID, deps
 from service.http.errors import ApiError, Handler, response
-from service.http.responses import WRITE_TIMEOUT, answer, headers
+from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, answer, headers
 from service.http.usage_meter import Heard
 from service.idempotency import Kept
 from service.passthrough import Path, Relayed, RelayError, RelayRequest
@@ -29,10 +29,6 @@ log = structlog.get_logger()
 LOOK_S = 0.2
 MAX_MODEL_NAME = 256
 _STREAM = "text/event-stream"
-
-
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
 
 
 async def models(request: web.Request) -> web.Response:
@@ -60,7 +56,7 @@ def post(path: Path) -> Handler:
                 return await _relay(request, relayed, len(asked.raw))
         except RelayError as error:
             return _failed(error)
-        except (ClientGone, ConnectionError):
+        except (ClientDisconnected, ConnectionError):
             log.info("a client left a call that was passed through", path=path)
             return web.Response(status=499)
 
@@ -147,7 +143,7 @@ def _failed(error: RelayError) -> web.Response:
 
 @asynccontextmanager
 async def _while_connected(request: web.Request) -> AsyncIterator[None]:
-    """Ends what is inside with ClientGone soon after the client has closed its connection, or its key was revoked."""
+    """Ends its body with ClientDisconnected soon after the client has closed its connection or its key was revoked."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 
@@ -166,7 +162,7 @@ async def _while_connected(request: web.Request) -> AsyncIterator[None]:
                 yield
     except TimeoutError:
         if scope.expired():
-            raise ClientGone from None
+            raise ClientDisconnected from None
         raise
     finally:
         timer.cancel()

@@ -16,6 +16,10 @@ NO_STORE = "no-store"
 WRITE_TIMEOUT = 30.0
 
 
+class ClientDisconnected(Exception):
+    """The client closed its connection, or read nothing of an answer for WRITE_TIMEOUT seconds."""
+
+
 def headers(request_id: str, elapsed_ms: float) -> dict[str, str]:
     return {
         "x-request-id": request_id,

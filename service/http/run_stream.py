@@ -16,7 +16,7 @@ from service.database import DATABASE_ERRORS, Pool
 from service.feed import Ended, Item, Lagging, Watcher, tail
 from service.http.context import KEY, REQUEST_ID, deps, wire
 from service.http.idempotency import let_others_in
-from service.http.responses import WRITE_TIMEOUT, headers
+from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, headers
 from service.wire.sse.run_stream import RunStream
 
 log = structlog.get_logger()
@@ -26,10 +26,6 @@ log = structlog.get_logger()
 QUIET = 15.0
 STILL_THERE = b": still there\n\n"
 REVOKED = "The API key of this stream was revoked. The run goes on without it."
-
-
-class ClientGone(Exception):
-    """The client of a stream left, or does not read."""
 
 
 async def stream_run(
@@ -54,7 +50,7 @@ async def stream_run(
         with deps(request).keys.open(request[KEY], lambda: watcher.end(REVOKED)):
             await _stream(request, response, stream, watcher, first)
         await response.write_eof()
-    except ClientGone:
+    except ClientDisconnected:
         if request.transport is not None:
             request.transport.abort()
         log.info("a client left its stream", seconds=round(time.perf_counter() - started, 3))
@@ -68,7 +64,10 @@ async def _stream(
     watcher: Watcher,
     first: Sequence[Recorded[Any]],
 ) -> None:
-    """Writes frames until the run's end; where the stream cannot go on, an error is its last. Raises ClientGone."""
+    """Writes frames until the run's end. If the stream cannot go on, its last frame is an error.
+
+    Raises ClientDisconnected.
+    """
     try:
         spoke = time.monotonic()
         async for items in _batches(watcher, deps(request).pool, first):
@@ -109,9 +108,9 @@ async def _write(response: web.StreamResponse, stream: RunStream, items: Sequenc
 
 
 async def send(response: web.StreamResponse, data: bytes) -> None:
-    """Raises ClientGone where the client went away, or has not read for WRITE_TIMEOUT."""
+    """Raises ClientDisconnected where the client went away, or has not read for WRITE_TIMEOUT."""
     try:
         async with asyncio.timeout(WRITE_TIMEOUT):
             await response.write(data)
     except (ConnectionResetError, BrokenPipeError, TimeoutError) as error:
-        raise ClientGone from error
+        raise ClientDisconnected from error

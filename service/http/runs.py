@@ -27,7 +27,6 @@ from events.thread.commands import (
 from events.thread.run_settings import run_settings
 from events.thread.state import ThreadState
 from projections import assistants, runs, steps, threads
-from service.database import Connection
 from service.http import attachments, files
 from service.http.bodies import json_body
 from service.http.context import deps, origin, wire
@@ -41,6 +40,7 @@ from service.http.visibility import present
 from service.wire.api import RunRequest, ThreadRequest
 from service.wire.files import named_in
 from service.writer import Ask, Written
+from sql.connection import Connection
 
 # What poll helpers wait between two looks (BEHAVIOUR.md, "Which clients send what"): our reads are cheap and current.
 POLL_AFTER_MS = 100

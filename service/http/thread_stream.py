@@ -18,14 +18,15 @@ from aiohttp import web
 from events import store
 from events.envelope import Recorded, now
 from projections import runs, threads
-from service.database import DATABASE_ERRORS, Connection
+from service.database import DATABASE_ERRORS
 from service.feed import WAKE, Ended, Lagging, Watcher, tail
 from service.http.context import GRANT, KEY, REQUEST_ID, deps, origin, wire
 from service.http.errors import ApiError
 from service.http.rate_limits import streaming
-from service.http.responses import headers
-from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS, ClientGone, send
+from service.http.responses import ClientDisconnected, headers
+from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS, send
 from service.wire.sse.thread_stream import Place, ThreadStream, place
+from sql.connection import Connection
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
             with _bounded(request, watcher):
                 await _follow(request, response, frames, watcher, begin)
             await response.write_eof()
-        except ClientGone:
+        except ClientDisconnected:
             if request.transport is not None:
                 request.transport.abort()
     return response
@@ -85,7 +86,7 @@ async def _begin(request: web.Request, db: Connection, frames: ThreadStream, lef
 async def _follow(
     request: web.Request, response: web.StreamResponse, frames: ThreadStream, watcher: Watcher, begin: int
 ) -> None:
-    """Writes frames until the thread is deleted, or the watcher is ended. Raises ClientGone."""
+    """Writes frames until the thread is deleted, or the watcher is ended. Raises ClientDisconnected."""
     await send(response, RETRY)
     watcher.put(WAKE)  # what came behind `begin` is in the log
     spoke = time.monotonic()

@@ -18,7 +18,6 @@ from events.objects import File
 from events.streams import UPLOAD
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, UploadCommand
 from projections import files, uploads
-from service.database import Connection
 from service.files.uploads import completion, unmake
 from service.http.bodies import json_body
 from service.http.context import deps, origin, wire
@@ -27,6 +26,7 @@ from service.http.responses import answer
 from service.storage.base import BlobMissing, StorageError, let_go
 from service.wire.api import CompletionRequest
 from service.writer import Ask
+from sql.connection import Connection
 
 MAX_PART = 64 * 1024**2
 

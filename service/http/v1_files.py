@@ -16,7 +16,6 @@ from events.references import files_of, named_by, stores_of, with_file, with_sto
 from events.streams import ASSISTANT
 from projections import assistants, files, messages, threads
 from projections.rows import Cursor, Page
-from service.database import Connection
 from service.http import attachments
 from service.http.bodies import json_body
 from service.http.context import deps, done_before, origin, wire
@@ -24,6 +23,7 @@ from service.http.files import check
 from service.http.paging import cursor
 from service.http.responses import answer
 from service.wire.api import FileUse
+from sql.connection import Connection
 
 
 async def attach(request: web.Request) -> web.Response:

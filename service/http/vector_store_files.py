@@ -21,13 +21,13 @@ from events.vector_store.commands import (
 )
 from projections import vector_store_batches as batches
 from projections import vector_store_files as files
-from service.database import Connection
 from service.http.bodies import json_body
 from service.http.context import deps, done_before, origin
 from service.http.paging import cursor, listing
 from service.http.responses import answer
 from service.http.vector_stores import found_store, stores_wire, to_index
 from service.writer import Ask
+from sql.connection import Connection
 
 # Chunks in one page of a file's content.
 CONTENT_PAGE = 5_000

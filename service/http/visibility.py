@@ -10,8 +10,8 @@ from events.envelope import now
 from events.references import Naming
 from projections import files, vector_stores
 from projections.rows import Page
-from service.database import Connection
 from service.http.context import origin
+from sql.connection import Connection
 
 
 async def present(request: web.Request, db: Connection, shown: Naming) -> Naming:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from events.objects import Message, Run, Step
 from projections import messages, steps
 from projections.rows import Place
-from service.database import Connection, Pool
+from service.database import Pool
 from service.runs.prompt import IMAGE_TOKENS, PER_MESSAGE, Entry
 from service.tools.base import MAX_SEEN
+from sql.connection import Connection
 
 PAGE = 200
 # Steps come with their outputs, which may be long: few at a time.

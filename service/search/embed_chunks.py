@@ -14,9 +14,10 @@ import asyncpg
 import orjson
 
 import sql
-from service.database import Connection, Pool
+from service.database import Pool
 from service.search.embed.base import Embedder, Vector
 from service.search.vector_tables import Model, Models
+from sql.connection import Connection
 
 # Chunks read back at once.
 PAGE = 64

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 import orjson
 
 import sql
-from service.database import Connection, Pool
+from service.database import Pool
 from service.search.base import Found, Hit, Ranker, SearchFailed, StoreRef
 from service.search.embed.base import EmbeddingError, Vector
 from service.search.embed.factory import Embedders
 from service.search.fusion import Candidate, Place, Ranked, fuse, rank
 from service.search.keywords import BUDGET, MAX_WORDS, Chosen, Word, choose
 from service.search.vector_tables import Model, Models
+from sql.connection import Connection
 
 # Characters of a query that count.
 MAX_QUERY = 8_000

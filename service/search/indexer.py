@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from contextlib import aclosing
 
 import sql
-from service.database import Connection, Pool
+from service.database import Pool
 from service.model.tokens import EncodingName, Tokens
 from service.search.base import Indexed, IndexingFailed, Job, Stale
 from service.search.chunks import Chunk, Chunker
@@ -21,6 +21,7 @@ from service.search.embed.factory import Embedders
 from service.search.embed_chunks import Key, embed_chunks
 from service.search.parse.parser import Parser
 from service.search.vector_tables import Models
+from sql.connection import Connection
 
 ENCODING: EncodingName = "cl100k_base"
 # Tokens of one file; the API's limit.

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import sql
-from service.database import Connection, Pool
+from service.database import Pool
 from service.search.base import Stale
 from service.search.embed.base import Embedder
 from service.search.embed_chunks import Key, embed_chunks
 from service.search.indexer import BITE, WRITE_TIMEOUT
 from service.search.vector_tables import Models
+from sql.connection import Connection
 
 # Files looked up at once.
 PAGE = 100

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import sql
-from service.database import Connection, Pool
+from service.database import Pool
 from service.search.embed.base import EmbeddingError
+from sql.connection import Connection
 
 # Any number that no other program takes for its advisory locks: it keeps two processes from making one model's table.
 LOCK = 0x4556_5649

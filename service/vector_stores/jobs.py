@@ -11,10 +11,10 @@ from events.vector_store.commands import FailIndexing, FinishIndexing, StartInde
 from events.vector_store.state import DEFAULT_OVERLAP, DEFAULT_SIZE
 from projections import files, vector_stores
 from projections import vector_store_files as view
-from service.database import Connection
 from service.search.base import Indexed, Job
 from service.storage.base import Blobs
 from service.writer import Ask
+from sql.connection import Connection
 
 
 @dataclass(slots=True)

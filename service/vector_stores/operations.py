@@ -14,9 +14,9 @@ from events.vector_store.decide import NOUN
 from events.vector_store.state import worth_a_use
 from projections import vector_store_files as files
 from projections import vector_stores as stores
-from service.database import Connection
 from service.search.base import StoreRef
 from service.writer import Writer
+from sql.connection import Connection
 
 
 async def remove_file(writer: Writer, origin: Origin, store_id: str, file_id: str) -> None:

@@ -13,10 +13,10 @@ from events.streams import WEBHOOK_ENDPOINT
 from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, ModifyEndpoint, RotateSecret
 from projections import webhooks
 from projections.webhooks import Secrets, Standing
-from service.database import Connection
 from service.webhooks import message
 from service.webhooks.sender import Outcome, Sender, refused
 from service.writer import Writer
+from sql.connection import Connection
 
 # Endpoints of one project: each event is told to each of them.
 MAX_ENDPOINTS = 20

@@ -12,7 +12,7 @@ from events.vector_store.commands import CreateStore, DeleteStore
 from projections import vector_stores
 from service.cli import reindexing
 from service.cli.reindexing import OldStore
-from service.database import Connection, Pool
+from service.database import Pool
 from service.errors import CommandError
 from service.feed import Feed
 from service.sandbox.probe import Confinement
@@ -20,6 +20,7 @@ from service.search.base import StoreRef
 from service.search.factory import Vectors, open_vectors
 from service.search.indexer import ModelMoved
 from service.writer import Writer
+from sql.connection import Connection
 from tests.search.conftest import Shelf
 from tests.search.embedding_server import EmbeddingServer
 

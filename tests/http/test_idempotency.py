@@ -12,8 +12,9 @@ import pytest
 
 from events.envelope import now
 from service import idempotency
-from service.database import Connection, Pool
+from service.database import Pool
 from service.idempotency import KEPT, Keeper
+from sql.connection import Connection
 from tests.client import V1, Answer, Client, Frame
 from tests.conftest import StartServer
 from tests.http.files import BOUNDARY, blobs_in, form, send, upload

@@ -13,7 +13,8 @@ from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload
 from projections import files, uploads
 from projections.rebuild import rebuild, verify
 from projections.rows import Cursor
-from service.database import Connection, Pool
+from service.database import Pool
+from sql.connection import Connection
 from tests.projections.helpers import ORIGIN, OTHER, writer
 
 CREATE = CreateFile("a.txt", "batch", 4, "ab", "text/plain", None, "file-1")

@@ -15,7 +15,8 @@ from events.streams import KEY, PROJECT
 from projections import keys, projects, rebuild
 from projections.keys import ListedKey
 from projections.rebuild import verify
-from service.database import Connection, Pool
+from service.database import Pool
+from sql.connection import Connection
 from tests.projections.helpers import ORIGIN, OTHER, writer
 
 HASH = "ab" * 32

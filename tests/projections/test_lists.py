@@ -14,7 +14,8 @@ from events.errors import NotFound
 from events.thread.commands import DeleteMessage, DeleteThread, ModifyThread
 from projections import assistants, messages, runs, steps, threads
 from projections.rows import Cursor, Page
-from service.database import Connection, Pool
+from service.database import Pool
+from sql.connection import Connection
 from tests.events.thread.story import add, claim, finish, run, submit
 from tests.projections.helpers import ORIGIN, OTHER, make_assistant, make_thread, writer
 

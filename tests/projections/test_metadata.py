@@ -10,8 +10,9 @@ from projections import metadata, threads
 from projections.metadata import Filter, hashed, short
 from projections.rebuild import verify
 from projections.rows import Cursor
-from service.database import Connection, Pool
+from service.database import Pool
 from sql import migrations, queries
+from sql.connection import Connection
 from tests.projections.helpers import ORIGIN, make_assistant, writer
 
 MANY = 20_000

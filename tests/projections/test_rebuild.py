@@ -16,8 +16,9 @@ from projections import assistants, messages, rebuild, runs, steps, threads
 from projections.rebuild import as_of, verify
 from projections.rows import Cursor
 from projections.views import VIEWS
-from service.database import Connection, Pool
+from service.database import Pool
 from service.writer import fold
+from sql.connection import Connection
 from tests.events.thread.histories import World
 from tests.events.thread.story import cancel, claim, finish, run, submit
 from tests.projections.helpers import ORIGIN, make_assistant, make_thread, writer

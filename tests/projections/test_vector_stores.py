@@ -38,8 +38,9 @@ from projections import vector_store_files as files
 from projections import vector_stores as stores
 from projections.rebuild import verify
 from projections.rows import Cursor
-from service.database import Connection, Pool
+from service.database import Pool
 from service.writer import Writer, fold
+from sql.connection import Connection
 from tests.projections.helpers import ORIGIN, writer
 
 HISTORIES = 12

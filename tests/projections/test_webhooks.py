@@ -14,9 +14,10 @@ from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, Disab
 from projections import runs, webhooks
 from projections.rebuild import as_of, rebuild, verify
 from projections.webhooks import Delivery, Idle
-from service.database import Connection, Pool
+from service.database import Pool
 from service.wire.webhooks import EventName
 from service.writer import Writer
+from sql.connection import Connection
 from tests.events.thread.histories import World
 from tests.events.thread.story import CREATE, claim, finish, run
 from tests.projections.helpers import ORIGIN, OTHER, writer

@@ -17,9 +17,10 @@ from events.thread.state import ThreadState
 from projections import messages, runs, threads
 from projections.rebuild import verify
 from projections.rows import Cursor
-from service.database import Connection, Pool
+from service.database import Pool
 from service.feed import Feed
 from service.writer import MAX_ATTEMPTS, Writer
+from sql.connection import Connection
 from tests.events.thread.story import CREATE, add, claim, finish, run
 from tests.projections.helpers import ORIGIN, OTHER, make_thread, writer
 

@@ -9,11 +9,12 @@ import pytest
 from events.objects import Message, Step
 from events.thread.commands import DeleteMessage
 from projections import runs
-from service.database import Connection, Pool
+from service.database import Pool
 from service.model.base import Finished, TextDelta, ToolCallDelta
 from service.runs import history
 from service.runs.prompt import Entry
 from service.writer import Writer
+from sql.connection import Connection
 from tests.events.thread.story import FUNCTION, claim, finish, run, submit
 from tests.projections.helpers import ORIGIN, make_thread, writer
 from tests.runs.fake_model import USAGE, FakeModel, Script, says

@@ -12,9 +12,9 @@ import pytest
 
 import service.peers
 from events.thread.state import ThreadState
-from service.database import Connection
 from service.feed import tail
 from service.peers import IDS_PER_NOTIFY, Peers
+from sql.connection import Connection
 from tests.events.thread.story import CREATE, add
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import FakeModel

@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.database import Connection, connect
+from service.database import connect
 from service.search.filters import jsonpath
+from sql.connection import Connection
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
 VALUES = st.one_of(

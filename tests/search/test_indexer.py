@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.database import Connection
 from service.search import indexer
 from service.search.base import IndexingFailed, SearchFailed, Stale, StoreRef
 from service.search.embed import minilm
+from sql.connection import Connection
 from tests.search import sample_documents
 from tests.search.conftest import MakeShelf, Shelf
 from tests.search.embedding_server import EmbeddingServer

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import sql
-from service.database import Connection, migrate
+from service.database import migrate
+from sql.connection import Connection
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = [(file, name) for file in sql.query_files() for name in sql.queries(file)]

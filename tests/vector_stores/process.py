@@ -16,12 +16,13 @@ from events.vector_store.events import Chunking
 from projections import vector_store_files as files
 from projections import vector_stores as stores
 from projections.rows import Cursor
-from service.database import Connection, Pool, open_pool
+from service.database import Pool, open_pool
 from service.feed import Feed
 from service.peers import Peers
 from service.storage.folder import FolderBlobs
 from service.vector_stores.supervisor import Indexing
 from service.writer import Ask, Writer
+from sql.connection import Connection
 from tests.fake_vectors import WAIT_S, FakeVectors
 from tests.projections.helpers import ORIGIN
 
