@@ -21,7 +21,7 @@ class NotFound(DomainError):
 
 
 class FileNotFound(NotFound):
-    """No such file; worded by the API's own rule (BEHAVIOUR.md, "Errors")."""
+    """No such file; worded by the API's own rule (docs/behaviour.md, "Errors")."""
 
     param = "id"
 

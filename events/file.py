@@ -17,8 +17,8 @@ from events.objects import File
 
 STATE_SCHEMA = 1
 
-# What tools may read, what may be in a vector store, and what a message may show as an image (BEHAVIOUR.md, "Errors").
-# Runs write assistants_output.
+# Purposes of the files that tools may read, that a vector store may hold, and that a message may show as an image
+# (docs/behaviour.md, "Errors"). Runs write files of the purpose assistants_output.
 FOR_TOOLS = ("assistants", "assistants_output")
 FOR_STORES = ("assistants", "assistants_output", "user_data")
 FOR_IMAGES = ("vision", "assistants", "assistants_output")

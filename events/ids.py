@@ -1,4 +1,4 @@
-"""Ids in the shapes of the original service: a prefix and random base62 (BEHAVIOUR.md, "Ids").
+"""Ids in the shapes of the original service: a prefix and random base62 (docs/behaviour.md, "Ids").
 
 Ids that clients send are never checked for shape: an unknown one is a 404, never a 400.
 """

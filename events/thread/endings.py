@@ -139,7 +139,7 @@ def step_ended(
 ) -> e.StepEnded:
     last_error = error if how == "failed" else None
     if last_error is not None and last_error.code == "invalid_prompt":
-        # A step's codes are fewer than a run's (BEHAVIOUR.md, "Semantics").
+        # A step's codes are fewer than a run's (docs/behaviour.md, "Semantics").
         last_error = e.LastError(code="server_error", message=last_error.message)
     return e.StepEnded(run_id=run.id, step_id=step_id, status=how, ended_at=at, last_error=last_error, usage=usage)
 

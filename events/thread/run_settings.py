@@ -1,4 +1,4 @@
-"""A run's settings: its assistant's, under what the request overrides (BEHAVIOUR.md, "Semantics")."""
+"""A run's settings: its assistant's, under what the request overrides (docs/behaviour.md, "Semantics")."""
 
 from __future__ import annotations
 

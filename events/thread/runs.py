@@ -27,7 +27,7 @@ from events.thread.queue import cancel_waiting, require_room
 from events.thread.run_status import RunStatus
 from events.thread.state import RunState, ThreadState
 
-# A run at work is not modified under the model's hands (BEHAVIOUR.md, "Errors").
+# A run at work is not modified under the model's hands (docs/behaviour.md, "Errors").
 _UNMODIFIABLE: frozenset[RunStatus] = frozenset({"in_progress", "cancelling"})
 _CANCELLABLE: frozenset[RunStatus] = frozenset({"queued", "in_progress", "requires_action"})
 

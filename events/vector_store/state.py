@@ -14,7 +14,7 @@ from events.vector_store import events as e
 
 STATE_SCHEMA = 2
 DAY = 86_400
-# Days after its last use that a store made for a thread expires (BEHAVIOUR.md, "Semantics").
+# Days after its last use that a store made for a thread expires (docs/behaviour.md, "Semantics").
 THREAD_DAYS = 7
 # In tokens: how a file is chunked where nothing is said.
 DEFAULT_SIZE = 800

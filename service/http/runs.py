@@ -42,7 +42,7 @@ from service.wire.files import named_in
 from service.writer import Ask, Written
 from sql.connection import Connection
 
-# What poll helpers wait between two looks (BEHAVIOUR.md, "Which clients send what"): our reads are cheap and current.
+# What poll helpers wait between two looks (docs/behaviour.md, "Clients"): our reads are cheap and current.
 POLL_AFTER_MS = 100
 
 

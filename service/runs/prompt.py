@@ -91,7 +91,7 @@ def surely_fits(history: Sequence[Unit], head: Unit, tools: str, allowed: int, a
 def truncate(
     history: Sequence[Unit], head: Unit, tools: str, allowed: int, count: Callable[[str], int]
 ) -> list[Unit] | None:
-    """The units that fit: the first and the newest ones; those in the middle go first (BEHAVIOUR.md, "Semantics").
+    """The units that fit: the first and the newest ones; those in the middle go first (docs/behaviour.md, "Semantics").
 
     None where not even the newest unit fits.
     """

@@ -61,7 +61,7 @@ class Reply:
     upstreams repeat ids, or give none, and some do not number their calls from 0 up.
 
     Once there is text, tool calls are held back from watchers until the reply is whole: a stream may show only one open
-    step at a time, and the message's ends first (BEHAVIOUR.md, "SSE").
+    step at a time, and the message's ends first (docs/behaviour.md, "Order of events").
 
     `hosted` are the run's hosted tools by the names of their functions; `brought` is what they made for this message.
     """

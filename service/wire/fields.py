@@ -1,4 +1,4 @@
-"""The fields that requests are made of, and every limit with its name (BEHAVIOUR.md, "Limits")."""
+"""The fields that requests are made of, and every limit with its name (docs/behaviour.md, "Limits")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects as v2 shows them, keys in the order of the recordings (BEHAVIOUR.md, "Object bodies that differ")."""
+"""Objects as v2 shows them, keys in the order of the recordings (docs/behaviour.md, "Object bodies")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run steps as v2 shows them, with their tool calls (BEHAVIOUR.md, "Object bodies that differ", "Deltas exactly")."""
+"""Run steps as v2 shows them, with their tool calls (docs/behaviour.md, "Object bodies", "Deltas")."""
 
 from __future__ import annotations
 

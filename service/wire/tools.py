@@ -24,7 +24,7 @@ from service.wire.fields import (
     by_type,
 )
 
-# What a function without parameters, and a bare file_search, are shown with (BEHAVIOUR.md, "Object bodies").
+# What a function without parameters, and a bare file_search, are shown with (docs/behaviour.md, "Object bodies").
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 RANKER = "default_2024_08_21"
 THRESHOLD = 0.0

@@ -29,7 +29,7 @@ from service.wire.requests import parsed
 from service.wire.tools import tool_resources, tools
 from service.wire.vector_stores import STORES
 
-# What assistants and runs have where nothing is said (BEHAVIOUR.md, "Defaults").
+# What assistants and runs have where nothing is said (docs/behaviour.md, "Defaults").
 DEFAULTS: Json = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
 
 

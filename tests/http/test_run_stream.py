@@ -1,4 +1,4 @@
-"""The order of server-sent events (BEHAVIOUR.md, "SSE"), for every way a run can go."""
+"""The order of server-sent events (docs/behaviour.md, "Order of events"), for every way a run can go."""
 
 from __future__ import annotations
 

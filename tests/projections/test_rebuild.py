@@ -1,4 +1,4 @@
-"""Views rebuilt equal views served (DESIGN.md, house rule 8), and what the rebuild's own functions promise."""
+"""Views rebuilt equal views served (docs/architecture.md, "Rules"), and what the rebuild's own functions promise."""
 
 from __future__ import annotations
 

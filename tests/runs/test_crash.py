@@ -1,4 +1,4 @@
-"""The crash law (DESIGN.md, house rule 8): a crash at any append, then resume, ends as if there had been no crash.
+"""The crash law (docs/architecture.md, "Rules"): a crash at any append, then resume, ends as if there had been none.
 
 A process dies right before or right after its n-th append, for every n; another one takes its place, and the client
 goes on with what it was about: it looks, and asks again for what is not there.

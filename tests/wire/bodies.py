@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 Bodies = st.SearchStrategy[dict[str, Any]]
 
-# What can be kept (BEHAVIOUR.md): no NUL, no lone surrogates.
+# Characters that can be stored: no NUL, no lone surrogates.
 texts = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=20)
 words = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), min_size=1, max_size=20)
 names = st.from_regex(r"\A[a-zA-Z0-9_-]{1,12}\Z")

@@ -1,4 +1,4 @@
-"""Where the service is not what the documents say (BEHAVIOUR.md): one table for keys, one for promises, one for values.
+"""Deviations of the service from the documents (docs/behaviour.md): a table for keys, for promises, for values.
 
 What the documents themselves have wrong of types and nulls is in documents.py.
 """

@@ -1,4 +1,4 @@
-"""The OpenAPI documents as JSON schemas, and what the real service does otherwise (BEHAVIOUR.md)."""
+"""The OpenAPI documents as JSON schemas, and what the real service does otherwise (docs/behaviour.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of the API, as one table: what is asked, and what must be said (BEHAVIOUR.md, "Errors")."""
+"""Errors of the API, as one table: what is asked, and what must be said (docs/behaviour.md, "Errors")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists over HTTP: limit, order, after, before, both at once, run_id, cursors of what was deleted (BEHAVIOUR.md)."""
+"""Lists over HTTP: limit, order, after, before, both at once, run_id, deleted cursors (docs/behaviour.md, "Lists")."""
 
 from __future__ import annotations
 

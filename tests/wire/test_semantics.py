@@ -1,4 +1,4 @@
-"""Defaults, headers, and what a modification keeps, clears and replaces (BEHAVIOUR.md, "Semantics")."""
+"""Defaults, headers, and what a modification keeps, clears and replaces (docs/behaviour.md, "Semantics")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server-sent events as bytes, and the shapes of deltas (BEHAVIOUR.md, "Deltas exactly").
+"""Server-sent events as bytes, and the shapes of deltas (docs/behaviour.md, "Deltas").
 
 SDKs concatenate strings, so whatever is no piece of text (ids, names, empty annotations) comes once, with the first
 delta. Every dict inside a list of a delta has its `index`.

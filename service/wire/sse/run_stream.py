@@ -2,7 +2,7 @@
 
 What a watcher was already shown is remembered, and the events that follow add only what is new: one that saw all pieces
 gets no text twice, one that saw nothing gets the whole text as one delta, and one whose run was taken over by another
-process in mid-message gets only the completed message. Order of frames: BEHAVIOUR.md, "SSE".
+process in mid-message gets only the completed message. Order of frames: docs/behaviour.md, "Order of events".
 
 Live pieces promise objects (`_promised`) that events then confirm. A promise that events never keep is taken back
 before the run goes on or ends, since clients expect every open message and step to end. Pieces that arrive behind their

@@ -1,4 +1,4 @@
-"""What holds for every history of a thread (DESIGN.md, house rule 8)."""
+"""What holds for every history of a thread (docs/architecture.md, "Rules")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that watches one stream and holds it to the rules that SDKs hold streams to (BEHAVIOUR.md, "SSE")."""
+"""A client that holds one stream to the rules that SDKs hold streams to (docs/behaviour.md, "Order of events")."""
 
 from __future__ import annotations
 

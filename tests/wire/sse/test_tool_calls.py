@@ -1,4 +1,4 @@
-"""Hosted tools on the wire, byte for byte (BEHAVIOUR.md, "Deltas exactly"), in v2 and v1, streamed and over REST."""
+"""Hosted tools on the wire, byte for byte (docs/behaviour.md, "Deltas"), in v2 and v1, streamed and over REST."""
 
 from __future__ import annotations
 
