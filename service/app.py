@@ -14,9 +14,9 @@ from aiohttp import web
 
 from service import database
 from service.access.keys import Keys
-from service.access.rate_limits import Limits
+from service.access.rate_limits import RateLimits
 from service.access.signed_tokens import Signer
-from service.access.stream_limits import Streams
+from service.access.stream_limits import StreamLimits
 from service.database import Pool, open_pool
 from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
@@ -96,7 +96,7 @@ async def serve(
         metrics, traces = Metrics(), await _traces(stack, feed)
         feed.listen(metrics)
         feed.listen_to_stores(metrics)
-        keys, limits = Keys(pool, api_key), Limits(pool)
+        keys, limits = Keys(pool, api_key), RateLimits(pool)
         feed.listen(limits)
         making = Making(settings.sandbox_dir) if settings.sandbox_install else None
         writer, confinement = Writer(pool, feed), Confinement(settings.sandbox_dir, making)
@@ -123,7 +123,7 @@ async def serve(
                 blobs=blobs,
                 keys=keys,
                 limits=limits,
-                streams=Streams(),
+                streams=StreamLimits(),
                 once=once,
                 signer=Signer(pool, keys),
                 public_url=settings.public_url,
@@ -221,7 +221,15 @@ async def _supervised(
         async with asyncio.TaskGroup() as tasks:
             once = Keeper(writer.pool, peers)
             supervised = (supervisor.run(), indexing.run(), couriers.run(), writer.feed.run(writer.pool))
-            work = (peers.run(), *supervised, sweep.run(), upkeep.run(), keys.run(), keys.watch(), once.run())
+            work = (
+                peers.run(),
+                *supervised,
+                sweep.run(),
+                upkeep.run(),
+                keys.run(),
+                keys.run_revocation_watch(),
+                once.run(),
+            )
             background = [tasks.create_task(one) for one in work]
             try:
                 yield supervisor, once

@@ -1,10 +1,10 @@
-"""Whose key a request carries.
+"""API keys: finds the key that a request carries, and notices when a key is revoked.
 
-A key that was found is kept for TTL seconds, so that most requests ask no database and a revoked key is refused within
-a second, by every process. What is looked up and compared is the sha256 of what was sent: whoever measures how long
-that takes learns something of a hash that they could compute themselves, and nothing of a key that they lack.
+A key is cached for CACHE_S seconds, so most requests need no query and every process refuses a revoked key within a
+second. Keys are stored, looked up and compared by their SHA-256, so the time of a comparison reveals nothing about a
+key that the client does not have.
 
-When keys were last used is kept here, and told to the database by one write every LAST_USE_EVERY seconds.
+The time of each key's last use is collected in memory and written to the database every LAST_USE_EVERY_S seconds.
 """
 
 from __future__ import annotations
@@ -30,119 +30,124 @@ from service.database import DATABASE_ERRORS, Pool
 
 log = structlog.get_logger()
 
-# Seconds. Together with the look itself less than the second within which a revocation holds.
-TTL = 0.5
+# This time plus one query stays below the second within which a revocation takes effect everywhere.
+CACHE_S = 0.5
 MAX_CACHED = 10_000
-LAST_USE_EVERY = 30.0
-IDS_PER_LOOK = 1000
-WRITE_TIMEOUT = 2.0
+LAST_USE_EVERY_S = 30.0
+IDS_PER_QUERY = 1000
+WRITE_TIMEOUT_S = 2.0
 _KEY_BYTES = 32
 _ENDING = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _CachedKey:
     key: ApiKey
     until: float
 
 
 class Keys:
-    """`api_key` is the server's own: a full key of the default project, which needs no row."""
+    """Finds API keys, caches them, and records their last use.
+
+    `api_key` is the server's own key: it has the scope `full` in the default project, and no row in the database.
+    `clock` returns seconds that never go backwards.
+    """
 
     def __init__(self, pool: Pool, api_key: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._clock = clock
         self._default = ApiKey("default", DEFAULT_PROJECT, "full", digest_of(api_key))
-        self._held: dict[bytes, _Held] = {}
-        self._used: dict[str, datetime] = {}
-        # What is open under a key, by the key's id: each is told when the key is revoked.
-        self._open: dict[str, set[Callable[[], None]]] = {}
+        self._cached: dict[bytes, _CachedKey] = {}
+        self._last_uses: dict[str, datetime] = {}
+        # Callbacks by key id: each is called when its key is revoked.
+        self._watched: dict[str, set[Callable[[], None]]] = {}
 
     @contextmanager
-    def open(self, key: ApiKey, revoked: Callable[[], None]) -> Iterator[None]:
-        """While it lasts, `revoked` is called soon after the key was revoked. It must not block."""
-        told = self._open.setdefault(key.id, set())
-        told.add(revoked)
+    def watch_revocation(self, key: ApiKey, on_revocation: Callable[[], None]) -> Iterator[None]:
+        """Calls `on_revocation` within a second if the key is revoked while the context is open. It must not block."""
+        callbacks = self._watched.setdefault(key.id, set())
+        callbacks.add(on_revocation)
         try:
             yield
         finally:
-            told.discard(revoked)
-            if not told and self._open.get(key.id) is told:
-                del self._open[key.id]
+            callbacks.discard(on_revocation)
+            if not callbacks and self._watched.get(key.id) is callbacks:
+                del self._watched[key.id]
 
-    async def watch(self) -> None:
-        """Looks whether the keys under which something is open are still good, until cancelled."""
+    async def run_revocation_watch(self) -> None:
+        """Checks every CACHE_S seconds whether the watched keys are still valid, until it is cancelled."""
         while True:
-            await asyncio.sleep(TTL)
-            ids = [id for id in self._open if id != self._default.id]
+            await asyncio.sleep(CACHE_S)
+            ids = [id for id in self._watched if id != self._default.id]
             try:
-                for start in range(0, len(ids), IDS_PER_LOOK):
-                    await self._end_revoked(ids[start : start + IDS_PER_LOOK])
+                for start in range(0, len(ids), IDS_PER_QUERY):
+                    await self.report_revocations(ids[start : start + IDS_PER_QUERY])
             except DATABASE_ERRORS as error:
-                log.warning("no look at the keys of streams", error=type(error).__name__)
+                log.warning("key_revocation_check_failed", error=type(error).__name__)
 
-    async def _end_revoked(self, ids: Sequence[str]) -> None:
+    async def report_revocations(self, ids: Sequence[str]) -> None:
+        """Calls the callbacks of those of the keys that are revoked."""
         async with self._pool.acquire() as db:
-            good = await keys.good(db, ids)
-        for id in set(ids) - good:
-            for revoked in tuple(self._open.get(id, ())):
-                revoked()
+            valid = await keys.good(db, ids)
+        for id in set(ids) - valid:
+            for on_revocation in tuple(self._watched.get(id, ())):
+                on_revocation()
 
     async def by_id(self, key_id: str) -> ApiKey | None:
-        """The key of that id, or None where there is none or it was revoked: for what was signed under it."""
+        """Returns the key with that id, or None if it does not exist or was revoked. Signed tokens name keys by id."""
         if key_id == self._default.id:
             return self._default
         async with self._pool.acquire() as db:
             return await keys.by_id(db, key_id)
 
     async def find(self, sent: str) -> ApiKey | None:
-        """The key that was sent, or None where there is no such key or it was revoked."""
+        """Returns the API key whose secret is `sent`, or None if there is no such key or it was revoked."""
         digest = digest_of(sent)
         if hmac.compare_digest(digest, self._default.hash):
             return self._default
         asked = self._clock()
-        held = self._held.get(digest)
-        key = held.key if held is not None and asked < held.until else await self._look(digest, asked)
+        cached = self._cached.get(digest)
+        key = cached.key if cached is not None and asked < cached.until else await self._load(digest, asked)
         if key is not None:
-            self._used[key.id] = now()
+            self._last_uses[key.id] = now()
         return key
 
     async def run(self) -> None:
-        """Tells the database of last uses until cancelled, and then once more."""
+        """Writes the times of last use every LAST_USE_EVERY_S seconds until it is cancelled, and then once more."""
         try:
             while True:
-                await asyncio.sleep(LAST_USE_EVERY)
-                await self.tell()
+                await asyncio.sleep(LAST_USE_EVERY_S)
+                await self.write_last_uses()
         finally:
-            await self.tell()
+            await self.write_last_uses()
 
-    async def tell(self) -> None:
-        """Writes when keys were last used. Where the database is away they are told the next time."""
-        used, self._used = self._used, {}
+    async def write_last_uses(self) -> None:
+        """Writes the times of last use to the database. If the database does not answer, they are kept for later."""
+        used, self._last_uses = self._last_uses, {}
         if not used:
             return
         try:
-            async with asyncio.timeout(WRITE_TIMEOUT), self._pool.acquire() as db:
+            async with asyncio.timeout(WRITE_TIMEOUT_S), self._pool.acquire() as db:
                 await keys.used(db, used)
         except (TimeoutError, *DATABASE_ERRORS) as error:
-            log.warning("the last uses of keys are not written", error=type(error).__name__)
-            self._used = used | self._used
+            log.warning("key_last_use_write_failed", error=type(error).__name__)
+            self._last_uses = used | self._last_uses
 
-    async def _look(self, digest: bytes, asked: float) -> ApiKey | None:
-        """Looks in the database; what it says holds from when it was asked."""
+    async def _load(self, digest: bytes, asked: float) -> ApiKey | None:
+        """Reads the key from the database. The answer is cached from `asked` on, the moment before the query."""
         async with self._pool.acquire() as db:
             key = await keys.by_hash(db, digest)
-        self._held.pop(digest, None)
+        self._cached.pop(digest, None)
         if key is None or not hmac.compare_digest(key.hash, digest):
             return None
-        if len(self._held) >= MAX_CACHED:
-            del self._held[next(iter(self._held))]
-        self._held[digest] = _Held(key, asked + TTL)
+        if len(self._cached) >= MAX_CACHED:
+            del self._cached[next(iter(self._cached))]
+        self._cached[digest] = _CachedKey(key, asked + CACHE_S)
         return key
 
 
 def digest_of(key: str) -> bytes:
-    """The sha256 of a key, as it is kept; of anything that a header can hold."""
+    """Returns the SHA-256 under which a key is stored. Accepts any text that a header can hold."""
     return sha256(key.encode(errors="surrogateescape")).digest()
 
 
@@ -154,7 +159,7 @@ def make_key(
     tokens_per_minute: int | None = None,
     max_runs: int | None = None,
 ) -> tuple[str, CreateKey]:
-    """A new key of 256 random bits, to be shown once, and the command that makes it good."""
+    """Returns a new key of 256 random bits, and the command that creates it. The key itself is stored nowhere."""
     key = f"et-{secrets.token_urlsafe(_KEY_BYTES)}"
     command = CreateKey(
         name, scope, digest_of(key).hex(), key[-_ENDING:], requests_per_minute, tokens_per_minute, max_runs

@@ -1,13 +1,13 @@
-"""The limits of keys: requests a minute, tokens a minute, runs at once.
+"""The limits of API keys: requests a minute, model tokens a minute, runs at once.
 
-Requests and tokens are token buckets: they hold what a key may use in a minute, and fill again evenly. Buckets live in
-this process's memory: of several processes each grants the whole limit, and a restart fills them. What a run will cost
-is not known before it ran, so tokens are taken when a model call ends, by the process that was asked for the run where
-it makes the call too; a bucket can go below nothing, and new runs wait until it is above. Runs at once are counted in
-the database, whatever process they are on; requests that begin one go one by one for each key, so that only those of
-different processes can overstep together.
+Requests and model tokens are limited by token buckets, which hold what a key may use in a minute and refill evenly.
+Buckets are in this process's memory: each process grants the whole limit, and a restart fills the buckets. The cost of
+a run is known only when a model call ends, so model tokens are charged then, by the process that created the run if
+it also makes the call. A bucket may become negative; new runs wait until it is positive. Runs at once are counted in
+the database, over all processes. Requests that create a run are serialised for each key, so only requests to different
+processes can exceed the limit together.
 
-Keys without limits never come here.
+Requests of keys without limits never reach this module.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from projections.keys import ApiKey
 from service.database import Pool
 
 MAX_ACCOUNTS = 10_000
-# Runs whose tokens are somebody's: as many as this process can know to be under way.
+# Bounds the runs whose key this process remembers, to charge their tokens.
 MAX_RUNS = 100_000
-# Seconds until a client should ask again that has all its runs under way: nobody knows when one will end.
-RUNS_WAIT = 1.0
+# Retry-After of a key that has all its runs active. The time at which one ends is unknown.
+RUNS_WAIT_S = 1.0
 
 Measure = Literal["requests", "tokens", "runs"]
 
 
-class Limited(Exception):
-    """A key has used up what it may; `wait` in seconds."""
+class RateLimitExceeded(Exception):
+    """A key has used up one of its limits. `used` of `limit` are used; `wait` is in seconds."""
 
     def __init__(self, measure: Measure, limit: int, used: int, wait: float) -> None:
         super().__init__(f"{measure}: {used} of {limit}")
@@ -48,24 +48,25 @@ class Limited(Exception):
 
 @dataclass(slots=True)
 class Bucket:
-    """`level` of `limit` at the moment `at`; `limit` comes back in a minute."""
+    """A token bucket that held `level` of `limit` at the time `at` (seconds). It refills by `limit` a minute."""
 
     limit: int
     at: float
     level: float
 
     def fill(self, at: float) -> None:
+        """Adds the units that came back since the last call."""
         self.level = min(float(self.limit), self.level + (at - self.at) * self.limit / 60)
         self.at = at
 
     def until(self, level: float) -> float:
-        """Seconds until it holds that much."""
+        """Returns the seconds until the bucket holds `level` units."""
         return max(0.0, (level - self.level) * 60 / self.limit)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How a key stands with one limit; `reset` in seconds, until all of it is there again."""
+class LimitStatus:
+    """The state of one limit of a key. `reset` is the time in seconds until the whole limit is available again."""
 
     measure: Measure
     limit: int
@@ -77,11 +78,11 @@ class Standing:
 class _Account:
     requests: Bucket | None
     tokens: Bucket | None
-    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    run_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Limits:
-    """Listens to the feed for the tokens that runs use."""
+class RateLimits:
+    """The buckets of all keys that have limits. Follows the feed, to charge the model tokens that runs use."""
 
     def __init__(self, pool: Pool, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
@@ -89,55 +90,59 @@ class Limits:
         self._accounts: dict[str, _Account] = {}
         self._runs: dict[str, str] = {}
 
-    def admit(self, key: ApiKey, *, spends: bool) -> list[Standing]:
-        """Takes a request from the key's bucket, and tells how the key stands then.
+    def admit(self, key: ApiKey, *, spends: bool) -> list[LimitStatus]:
+        """Takes one request from the key's bucket, and returns the state of each of its limits.
 
-        `spends`: it will use tokens, so some must be left. Raises Limited; a request that is refused takes nothing.
+        `spends` says that the request will use model tokens, so the bucket of tokens must not be empty. Raises
+        RateLimitExceeded; a request that is refused takes nothing from a bucket.
         """
         account, at = self._account(key), self._clock()
         for bucket in (account.requests, account.tokens):
             if bucket is not None:
                 bucket.fill(at)
         if (requests := account.requests) is not None and requests.level < 1:
-            raise Limited("requests", requests.limit, requests.limit, requests.until(1))
+            raise RateLimitExceeded("requests", requests.limit, requests.limit, requests.until(1))
         if spends and (tokens := account.tokens) is not None and tokens.level < 1:
-            raise Limited("tokens", tokens.limit, round(tokens.limit - tokens.level), tokens.until(1))
+            raise RateLimitExceeded("tokens", tokens.limit, round(tokens.limit - tokens.level), tokens.until(1))
         if requests is not None:
             requests.level -= 1
-        return self.standing(key)
+        return self.status(key)
 
-    def standing(self, key: ApiKey) -> list[Standing]:
-        """How the key stands with each limit that it has, as of the last look."""
+    def status(self, key: ApiKey) -> list[LimitStatus]:
+        """Returns the state of each limit that the key has, as of the last request."""
         account = self._account(key)
         named: tuple[tuple[Measure, Bucket | None], ...] = (("requests", account.requests), ("tokens", account.tokens))
         return [
-            Standing(measure, bucket.limit, max(0, int(bucket.level)), bucket.until(bucket.limit))
+            LimitStatus(measure, bucket.limit, max(0, int(bucket.level)), bucket.until(bucket.limit))
             for measure, bucket in named
             if bucket is not None
         ]
 
     def charge(self, key_id: str, tokens: int) -> None:
-        """Takes tokens that were used. Nothing where the key has no such limit."""
+        """Takes used model tokens from the key's bucket. Does nothing if the key has no limit of tokens."""
         account = self._accounts.get(key_id)
         if account is not None and account.tokens is not None:
             account.tokens.fill(self._clock())
             account.tokens.level -= tokens
 
     @asynccontextmanager
-    async def starting(self, key: ApiKey) -> AsyncIterator[None]:
-        """While it lasts, the request begins a run. Raises Limited where as many as may be have not ended."""
+    async def reserve_run(self, key: ApiKey) -> AsyncIterator[None]:
+        """Lets the request create a run while the context is open; other requests of the key wait.
+
+        Raises RateLimitExceeded if the key has `max_runs` runs that have not ended.
+        """
         if key.max_runs is None:
             yield
             return
-        async with self._account(key).starting:
+        async with self._account(key).run_lock:
             async with self._pool.acquire() as db:
                 active = await keys.active_runs(db, key)
             if active >= key.max_runs:
-                raise Limited("runs", key.max_runs, active, RUNS_WAIT)
+                raise RateLimitExceeded("runs", key.max_runs, active, RUNS_WAIT_S)
             yield
 
     def committed(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
-        """Remembers whose a new run is, and takes what its model calls used."""
+        """Remembers the key of each new run, and charges the tokens of each model call that ended."""
         if not self._accounts:
             return
         for entry in recorded:
@@ -170,9 +175,9 @@ class Limits:
         if account is None:
             if len(self._accounts) >= MAX_ACCOUNTS:
                 del self._accounts[next(iter(self._accounts))]
-            account = _Account(self._full(key.requests_per_minute), self._full(key.tokens_per_minute))
+            account = _Account(self._full_bucket(key.requests_per_minute), self._full_bucket(key.tokens_per_minute))
             self._accounts[key.id] = account
         return account
 
-    def _full(self, limit: int | None) -> Bucket | None:
+    def _full_bucket(self, limit: int | None) -> Bucket | None:
         return None if limit is None else Bucket(limit, self._clock(), limit)

@@ -1,8 +1,8 @@
-"""What is handed out for a while, signed: tokens for one thread's streams, links to one file's content.
+"""Signed tokens of limited life: for the streams of one thread, and for links to the content of one file.
 
-A token says what it is for, under which API key it was made, and until when; nothing of it is stored. It is good for
-its purpose and its object only, and no longer than its API key is. The secrets lie in the database, so that all
-processes agree: a new one every ROTATE, and a token names the one that signed it.
+A token holds its object, the API key it was made under and its time of expiry; the server stores none of it. It is
+valid for one purpose and one object, and not longer than its API key. The signing secrets are in the database, so all
+processes accept each other's tokens. A new secret is made every ROTATE, and a token names the secret that signed it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from sql import queries
 _SQL = queries("signing")
 ROTATE = timedelta(days=30)
 MAX_LIFETIME = timedelta(days=7)
-# Seconds for which a secret is kept in memory: one that was deleted is good no longer than that.
-CACHED = 60.0
+# A secret that is deleted from the database stays valid in other processes for this long.
+CACHE_S = 60.0
 MAX_TOKEN = 1024
 MAX_SECRETS = 100
 _SECRET_BYTES = 32
@@ -40,7 +40,7 @@ Purpose = Literal["stream", "file"]
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token allows: under which key, in which version of the API, until when (seconds since 1970)."""
+    """A token's permission: the API key it acts for, the API version, and `expires_at` in Unix seconds."""
 
     key: ApiKey
     version: str
@@ -56,26 +56,28 @@ class _Secret:
 
 
 class Signer:
+    """Signs tokens, and checks them with the secrets in the database."""
+
     def __init__(self, pool: Pool, keys: Keys) -> None:
         self._pool = pool
         self._keys = keys
         self._secrets: dict[str, _Secret] = {}
 
     async def sign(self, purpose: Purpose, object_id: str, key: ApiKey, version: str, seconds: int) -> tuple[str, int]:
-        """(token, expires_at) for one object, good for so many seconds."""
+        """Returns (token, expires_at in Unix seconds). The token is valid for `seconds`, for this object only."""
         expires_at = int(now().timestamp()) + seconds
-        said = [object_id, key.id, key.hash[:_HASH_BYTES].hex(), version, expires_at]
-        payload = _text(orjson.dumps(said))
+        claims = [object_id, key.id, key.hash[:_HASH_BYTES].hex(), version, expires_at]
+        payload = _text(orjson.dumps(claims))
         secret = await self._current()
         return f"{secret.id}.{payload}.{_mac(secret, purpose, payload)}", expires_at
 
     async def check(self, purpose: Purpose, object_id: str, token: str) -> Grant | None:
-        """What the token allows with that object; None for one that is wrong, over, or whose key was revoked."""
+        """Returns the token's grant for the object, or None if it is forged, expired, or its API key was revoked."""
         parts = token.split(".")
         if len(token) > MAX_TOKEN or len(parts) != 3 or not token.isascii():
             return None
         id, payload, mac = parts
-        secret = await self._named(id)
+        secret = await self._find(id)
         if secret is None or not hmac.compare_digest(mac, _mac(secret, purpose, payload)):
             return None
         signed_for, key_id, key_hash, version, expires_at = orjson.loads(_bytes(payload))
@@ -87,11 +89,11 @@ class Signer:
         return Grant(key, version, expires_at)
 
     async def _current(self) -> _Secret:
-        """The newest secret; where that is too old a new one, and the oldest are forgotten."""
+        """Returns the newest secret. If it is older than ROTATE, makes a new one and deletes the oldest."""
         at = now()
-        held = max(self._secrets.values(), key=lambda one: one.created_at, default=None)
-        if held is not None and held.until > time.monotonic() and held.created_at > at - ROTATE:
-            return held
+        newest = max(self._secrets.values(), key=lambda secret: secret.created_at, default=None)
+        if newest is not None and newest.until > time.monotonic() and newest.created_at > at - ROTATE:
+            return newest
         async with self._pool.acquire() as db:
             row = await db.fetchrow(_SQL["newest"])
             if row is not None and row["created_at"] > at - ROTATE:
@@ -101,10 +103,10 @@ class Signer:
             await db.execute(_SQL["forget"], at - ROTATE - 2 * MAX_LIFETIME)
         return self._keep(id, secret, at)
 
-    async def _named(self, id: str) -> _Secret | None:
-        held = self._secrets.get(id)
-        if held is not None and held.until > time.monotonic():
-            return held
+    async def _find(self, id: str) -> _Secret | None:
+        cached = self._secrets.get(id)
+        if cached is not None and cached.until > time.monotonic():
+            return cached
         self._secrets.pop(id, None)
         if "\x00" in id:
             return None
@@ -115,13 +117,13 @@ class Signer:
     def _keep(self, id: str, secret: bytes, created_at: datetime) -> _Secret:
         if len(self._secrets) >= MAX_SECRETS:
             self._secrets.clear()
-        kept = self._secrets[id] = _Secret(id, secret, created_at, time.monotonic() + CACHED)
+        kept = self._secrets[id] = _Secret(id, secret, created_at, time.monotonic() + CACHE_S)
         return kept
 
 
 def _mac(secret: _Secret, purpose: Purpose, payload: str) -> str:
-    said = f"{purpose}.{secret.id}.{payload}".encode()
-    return _text(hmac.digest(secret.secret, said, sha256))
+    message = f"{purpose}.{secret.id}.{payload}".encode()
+    return _text(hmac.digest(secret.secret, message, sha256))
 
 
 def _text(raw: bytes) -> str:

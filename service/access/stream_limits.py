@@ -1,6 +1,6 @@
-"""How many streams may be open at once: of this process, of one API key, of one token that a page was given.
+"""Bounds on the SSE streams that are open at once: in this process, under one API key, and with one signed token.
 
-An open stream costs a connection and a watcher for as long as its client likes, and tokens are in browsers' hands.
+An open stream holds a connection and a watcher until its client closes it, and browsers hold the tokens.
 """
 
 from __future__ import annotations
@@ -11,53 +11,57 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-# Of a process as many as this, and no more than half of the files that it may have open: other requests come in too.
+# Half of the process's file descriptors is a second bound, so that other requests can still connect.
 MAX_OF_SERVER = 5_000
 MAX_OF_KEY = 1_000
-# Windows of one viewer, and connections that are not seen to be dead yet.
+# Enough for several windows of one viewer, and for dead connections that the server has not noticed yet.
 MAX_OF_TOKEN = 20
 
-Whose = Literal["server", "key", "token"]
+StreamOwner = Literal["server", "key", "token"]
 
 
-class TooMany(Exception):
-    """As many streams are open as may be."""
+class TooManyStreams(Exception):
+    """The owner has `limit` streams open and may open no more."""
 
-    def __init__(self, whose: Whose, limit: int) -> None:
-        super().__init__(f"{limit} streams of one {whose} are open")
-        self.whose = whose
+    def __init__(self, owner: StreamOwner, limit: int) -> None:
+        super().__init__(f"{limit} streams of one {owner} are open")
+        self.owner = owner
         self.limit = limit
 
 
-class Streams:
-    """The streams that this process serves."""
+class StreamLimits:
+    """Counts the streams that this process serves, by owner."""
 
     def __init__(self) -> None:
-        self._open: Counter[tuple[Whose, str]] = Counter()
+        self._open: Counter[tuple[StreamOwner, str]] = Counter()
 
     @property
     def count(self) -> int:
+        """The number of streams that are open in this process."""
         return self._open["server", ""]
 
     @contextmanager
-    def opened(self, key_id: str, token: str | None) -> Iterator[None]:
-        """While it lasts one more is open, under that key, and by that token where it came with one. Raises TooMany."""
-        limits: dict[tuple[Whose, str], int] = {("key", key_id): MAX_OF_KEY, ("server", ""): _most_of_server()}
+    def reserve(self, key_id: str, token: str | None) -> Iterator[None]:
+        """Counts one open stream of the key, and of the token if the request has one, while the context is open.
+
+        Raises TooManyStreams if the token, the key or the process has as many as it may have.
+        """
+        limits: dict[tuple[StreamOwner, str], int] = {("key", key_id): MAX_OF_KEY, ("server", ""): _server_limit()}
         if token is not None:
             limits = {("token", token): MAX_OF_TOKEN, **limits}
-        for one, limit in limits.items():
-            if self._open[one] >= limit:
-                raise TooMany(one[0], limit)
+        for owner, limit in limits.items():
+            if self._open[owner] >= limit:
+                raise TooManyStreams(owner[0], limit)
         self._open.update(limits.keys())
         try:
             yield
         finally:
             self._open.subtract(limits.keys())
-            for one in limits:
-                if not self._open[one]:
-                    del self._open[one]
+            for owner in limits:
+                if not self._open[owner]:
+                    del self._open[owner]
 
 
-def _most_of_server() -> int:
+def _server_limit() -> int:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_OF_SERVER if files == resource.RLIM_INFINITY else min(MAX_OF_SERVER, files // 2)

@@ -14,9 +14,9 @@ from events.streams import Kind
 from events.thread.commands import Claim
 from projections.keys import ApiKey
 from service.access.keys import Keys
-from service.access.rate_limits import Limits
+from service.access.rate_limits import RateLimits
 from service.access.signed_tokens import Grant, Signer
-from service.access.stream_limits import Streams
+from service.access.stream_limits import StreamLimits
 from service.database import Pool
 from service.feed import Feed
 from service.idempotency import Attempt, Keeper
@@ -70,8 +70,8 @@ class Deps:
     relay: Relay
     blobs: Blobs
     keys: Keys
-    limits: Limits
-    streams: Streams
+    limits: RateLimits
+    streams: StreamLimits
     once: Keeper
     signer: Signer
     metrics: Metrics

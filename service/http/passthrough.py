@@ -157,7 +157,7 @@ async def _while_connected(request: web.Request) -> AsyncIterator[None]:
     timer = loop.call_later(LOOK_S, look)
     try:
         # Of an answer that has begun nothing else can be said than that it breaks off.
-        with deps(request).keys.open(request[KEY], lambda: _break_off(request)):
+        with deps(request).keys.watch_revocation(request[KEY], lambda: _break_off(request)):
             async with asyncio.timeout(None) as scope:
                 yield
     except TimeoutError:

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from aiohttp import web
 
 from projections.keys import ApiKey
-from service.access.rate_limits import Limited, Standing
-from service.access.stream_limits import TooMany
+from service.access.rate_limits import LimitStatus, RateLimitExceeded
+from service.access.stream_limits import TooManyStreams
 from service.http.context import EXTRA, GRANT, KEY, deps
 from service.http.errors import ApiError
 
@@ -29,8 +29,8 @@ def admit(request: web.Request, key: ApiKey) -> None:
     spends = request.method == "POST" and request.path.endswith(_SPENDING)
     try:
         _tell(request, limits.admit(key, spends=spends))
-    except Limited as limited:
-        _tell(request, limits.standing(key))
+    except RateLimitExceeded as limited:
+        _tell(request, limits.status(key))
         raise _refused(request, key, limited) from None
 
 
@@ -42,9 +42,9 @@ async def starting(request: web.Request) -> AsyncIterator[None]:
         yield
         return
     try:
-        async with deps(request).limits.starting(key):
+        async with deps(request).limits.reserve_run(key):
             yield
-    except Limited as limited:
+    except RateLimitExceeded as limited:
         raise _refused(request, key, limited) from None
 
 
@@ -59,22 +59,22 @@ def streaming(request: web.Request, *, asked: bool = True) -> Iterator[None]:
         return
     token = request.query["token"] if GRANT in request else None
     try:
-        with deps(request).streams.opened(request[KEY].id, token):
+        with deps(request).streams.reserve(request[KEY].id, token):
             yield
-    except TooMany as too_many:
+    except TooManyStreams as too_many:
         raise _too_many(request, too_many) from None
 
 
-def _too_many(request: web.Request, found: TooMany) -> ApiError:
+def _too_many(request: web.Request, found: TooManyStreams) -> ApiError:
     extra(request, {"retry-after": str(STREAMS_WAIT)})
-    whose = {"server": "This server", "key": f"API key {request[KEY].id}", "token": "This token"}[found.whose]
-    message = f"{whose} has {found.limit} streams open, the most it may have. Please close one, or try again later."
-    if found.whose == "server":
+    owner = {"server": "This server", "key": f"API key {request[KEY].id}", "token": "This token"}[found.owner]
+    message = f"{owner} has {found.limit} streams open, the most it may have. Please close one, or try again later."
+    if found.owner == "server":
         return ApiError(503, message, code="too_many_streams")
     return ApiError(429, message, code="too_many_streams", kind="requests")
 
 
-def _refused(request: web.Request, key: ApiKey, limited: Limited) -> ApiError:
+def _refused(request: web.Request, key: ApiKey, limited: RateLimitExceeded) -> ApiError:
     """SDKs read retry-after-ms, then Retry-After, which knows whole seconds only."""
     extra(request, {"retry-after": str(math.ceil(limited.wait)), "retry-after-ms": str(math.ceil(limited.wait * 1000))})
     message = (
@@ -85,7 +85,7 @@ def _refused(request: web.Request, key: ApiKey, limited: Limited) -> ApiError:
     return ApiError(429, message, code="rate_limit_exceeded", kind=kind)
 
 
-def _tell(request: web.Request, standings: Iterable[Standing]) -> None:
+def _tell(request: web.Request, standings: Iterable[LimitStatus]) -> None:
     told = {}
     for standing in standings:
         told[f"x-ratelimit-limit-{standing.measure}"] = str(standing.limit)

@@ -47,7 +47,7 @@ async def stream_run(
     await response.prepare(request)
     await let_others_in(request)
     try:
-        with deps(request).keys.open(request[KEY], lambda: watcher.end(REVOKED)):
+        with deps(request).keys.watch_revocation(request[KEY], lambda: watcher.end(REVOKED)):
             await _stream(request, response, stream, watcher, first)
         await response.write_eof()
     except ClientDisconnected:

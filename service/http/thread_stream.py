@@ -108,7 +108,7 @@ async def _follow(
 @contextmanager
 def _bounded(request: web.Request, watcher: Watcher) -> Iterator[None]:
     """Ends the watcher when the token's time is over, or its key is revoked."""
-    with deps(request).keys.open(request[KEY], lambda: watcher.end("Its key was revoked.")):
+    with deps(request).keys.watch_revocation(request[KEY], lambda: watcher.end("Its key was revoked.")):
         if GRANT not in request:
             yield
             return

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from projections import keys as view
-from service.access.keys import MAX_CACHED, TTL, Keys
+from service.access.keys import CACHE_S, MAX_CACHED, Keys
 from service.cli import admin
 from service.database import Pool
 from tests.client import KEY, Client
@@ -89,10 +89,10 @@ async def test_a_key_is_kept_for_less_than_a_second(pool: Pool) -> None:
     key_id, key = await make_key(pool)
     assert await keys.find(key) is not None
     await admin.revoke_key(writer(pool), key_id)
-    assert TTL < 1
-    clock.now += TTL * 0.99
+    assert CACHE_S < 1
+    clock.now += CACHE_S * 0.99
     assert await keys.find(key) is not None
-    clock.now += TTL * 0.02
+    clock.now += CACHE_S * 0.02
     assert await keys.find(key) is None
     assert await keys.find("et-never") is None
 
@@ -104,7 +104,7 @@ async def test_the_cache_is_bounded_and_keeps_no_strangers(pool: Pool, monkeypat
     for _ in range(5):
         assert await keys.find((await make_key(pool))[1]) is not None
         assert await keys.find("et-never") is None
-        assert len(keys._held) <= 3
+        assert len(keys._cached) <= 3
 
 
 async def test_the_servers_own_key_asks_no_database(pool: Pool) -> None:
@@ -123,7 +123,7 @@ async def test_last_uses_are_told_together_and_not_by_requests(pool: Pool) -> No
         for _ in range(10):
             await keys.find(key)
     assert set((await last_used(pool)).values()) == {None}
-    await keys.tell()
+    await keys.write_last_uses()
     used = await last_used(pool)
     for key_id, _ in made[:2]:
         at = used[key_id]
@@ -131,7 +131,7 @@ async def test_last_uses_are_told_together_and_not_by_requests(pool: Pool) -> No
         assert at >= began
     assert used[made[2][0]] is None
     written = await pool.fetch("SELECT xmin::text FROM key_uses")
-    await keys.tell()
+    await keys.write_last_uses()
     assert await pool.fetch("SELECT xmin::text FROM key_uses") == written
 
 
@@ -147,9 +147,9 @@ async def test_last_uses_wait_for_a_database_that_is_away(pool: Pool, database_u
     keys = Keys(pool, KEY, clock=Clock())
     await keys.find(key)
     away, keys._pool = keys._pool, _Away()  # type: ignore[assignment]
-    await keys.tell()
+    await keys.write_last_uses()
     keys._pool = away
-    await keys.tell()
+    await keys.write_last_uses()
     assert (await last_used(pool))[key_id] is not None
 
 
@@ -217,11 +217,11 @@ async def test_other_keys_streams_go_on(pool: Pool) -> None:
     with ExitStack() as stack:
         for key in found:
             assert key is not None
-            stack.enter_context(keys.open(key, lambda id=key.id: ended.append(id)))  # type: ignore[misc]
-        await keys._end_revoked([one, two])
+            stack.enter_context(keys.watch_revocation(key, lambda id=key.id: ended.append(id)))  # type: ignore[misc]
+        await keys.report_revocations([one, two])
         assert ended == []
         await admin.revoke_key(writer(pool), two)
         assert await keys.by_id(two) is None
-        await keys._end_revoked([one, two])
+        await keys.report_revocations([one, two])
         assert ended == [two]
-    assert keys._open == {}
+    assert keys._watched == {}

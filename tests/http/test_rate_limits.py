@@ -7,7 +7,7 @@ import pytest
 from events.api_key import Scope
 from projections.keys import ApiKey
 from service.access.keys import digest_of
-from service.access.rate_limits import Limited, Limits
+from service.access.rate_limits import RateLimitExceeded, RateLimits
 from service.database import Pool
 from service.http.usage_meter import Heard
 from service.idempotency import MAX_CONTENT
@@ -24,14 +24,14 @@ def key(scope: Scope = "full", **limits: int) -> ApiKey:
 
 def test_requests_come_back_evenly(pool: Pool) -> None:
     clock = Clock()
-    limits, limited = Limits(pool, clock=clock), key(requests_per_minute=2)
+    limits, limited = RateLimits(pool, clock=clock), key(requests_per_minute=2)
     assert [limits.admit(limited, spends=False)[0].remaining for _ in range(2)] == [1, 0]
     for _ in range(3):
-        with pytest.raises(Limited) as refused:
+        with pytest.raises(RateLimitExceeded) as refused:
             limits.admit(limited, spends=False)
         assert (refused.value.measure, refused.value.wait) == ("requests", 30.0)
     clock.now += 29
-    with pytest.raises(Limited) as refused:
+    with pytest.raises(RateLimitExceeded) as refused:
         limits.admit(limited, spends=False)
     assert refused.value.wait == pytest.approx(1.0)
     clock.now += 1
@@ -44,14 +44,14 @@ def test_requests_come_back_evenly(pool: Pool) -> None:
 
 def test_tokens_are_taken_afterwards_and_hold_back_only_what_spends(pool: Pool) -> None:
     clock = Clock()
-    limits, limited = Limits(pool, clock=clock), key(tokens_per_minute=100)
+    limits, limited = RateLimits(pool, clock=clock), key(tokens_per_minute=100)
     limits.charge("key_1", 5)
     assert limits.admit(limited, spends=True)[0].remaining == 100, "nothing is known of a key before its first request"
     limits.charge("key_1", 250)
     limits.charge("key_2", 250)
     [standing] = limits.admit(limited, spends=False)
     assert (standing.measure, standing.remaining) == ("tokens", 0)
-    with pytest.raises(Limited) as refused:
+    with pytest.raises(RateLimitExceeded) as refused:
         limits.admit(limited, spends=True)
     assert refused.value.used == 250
     assert refused.value.wait == pytest.approx(90.6)
@@ -120,7 +120,7 @@ async def test_too_many_runs_at_once(client: Client, pool: Pool, model: Scripted
 
 def test_whose_tokens(pool: Pool) -> None:
     """Nothing is remembered of runs whose key has no limit on tokens."""
-    limits = Limits(pool, clock=Clock())
+    limits = RateLimits(pool, clock=Clock())
     limits.admit(key(requests_per_minute=5), spends=False)
     limits._remember("run_1", "key_1")
     limits._remember("run_2", "default")

@@ -77,11 +77,11 @@ async def test_of_the_server(client: Client, monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_half_of_the_files_that_may_be_open_are_others(monkeypatch: pytest.MonkeyPatch, files: int, most: int) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (files, files))
-    assert stream_limits._most_of_server() == most
+    assert stream_limits._server_limit() == most
 
 
 def test_nothing_is_kept_of_what_has_ended() -> None:
-    found = stream_limits.Streams()
-    with found.opened("key_1", "token"), found.opened("key_1", None):
+    found = stream_limits.StreamLimits()
+    with found.reserve("key_1", "token"), found.reserve("key_1", None):
         assert found.count == 2
     assert (found.count, found._open) == (0, {})
