@@ -9,10 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from events.thread.run_status import RunStatus
-
 Json = dict[str, Any]
 UsageJson = dict[str, int]
+RunStatus = Literal[
+    "queued",
+    "in_progress",
+    "requires_action",
+    "cancelling",
+    "cancelled",
+    "failed",
+    "completed",
+    "incomplete",
+    "expired",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from events.objects import RunStatus
 from events.thread import events as e
-from events.thread.run_status import RunStatus
 
 
 @dataclass(frozen=True, slots=True)

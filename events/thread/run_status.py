@@ -9,19 +9,7 @@ the rest        terminal: the thread is free again
 
 from __future__ import annotations
 
-from typing import Literal
-
-RunStatus = Literal[
-    "queued",
-    "in_progress",
-    "requires_action",
-    "cancelling",
-    "cancelled",
-    "failed",
-    "completed",
-    "incomplete",
-    "expired",
-]
+from events.objects import RunStatus
 
 TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     "queued": frozenset({"in_progress", "cancelling", "failed", "expired"}),

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, assert_never
 
 from events.errors import NotFound, Rejected
+from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.commands import (
     CancelRun,
@@ -24,7 +25,6 @@ from events.thread.commands import (
 from events.thread.endings import end_early
 from events.thread.model_calls import start_call
 from events.thread.queue import cancel_waiting, require_room
-from events.thread.run_status import RunStatus
 from events.thread.state import RunState, ThreadState
 
 # A run at work is not modified under the model's hands (docs/behaviour.md, "Errors").

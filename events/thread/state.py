@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from events.envelope import Recorded
+from events.objects import RunStatus
 from events.thread import events as e
-from events.thread.run_status import TERMINAL, RunStatus, moved
+from events.thread.run_status import TERMINAL, moved
 
 STATE_SCHEMA = 4
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service import logs
+from service.cli import logs
 from service.errors import CommandError
 from service.settings import Settings
 

@@ -13,8 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service import logs
-from service.cli import keys, reindex, sandbox, threads, webhooks
+from service.cli import keys, logs, reindex, sandbox, threads, webhooks
 from service.cli.progress import StartProgress
 from service.cli.start import Ready, launch
 from service.errors import CommandError, StartupError

@@ -7,7 +7,7 @@ import asyncio
 import typer
 from rich.console import Console
 
-from service import logs
+from service.cli import logs
 from service.errors import CommandError
 from service.settings import Settings
 

@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from events.envelope import Recorded
+from events.objects import RunStatus
 from events.thread import events as e
-from events.thread.run_status import TERMINAL, RunStatus
+from events.thread.run_status import TERMINAL
 from events.thread.state import ThreadState
 from events.vector_store import events as v
 

@@ -12,6 +12,7 @@ from events.objects import (
     File,
     Message,
     Run,
+    RunStatus,
     Step,
     Thread,
     Upload,
@@ -20,7 +21,6 @@ from events.objects import (
     VectorStoreBatch,
     VectorStoreFile,
 )
-from events.thread.run_status import RunStatus
 from events.vector_store.events import ErrorCode, FileStatus
 from events.webhook_endpoint import WebhookEndpoint
 from service.http.errors import body

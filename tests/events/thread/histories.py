@@ -14,6 +14,7 @@ from typing import Any
 
 from events.envelope import Recorded
 from events.object_changes import run_patch
+from events.objects import RunStatus
 from events.store import record
 from events.thread import events as e
 from events.thread.commands import (
@@ -44,7 +45,6 @@ from events.thread.commands import (
     ThreadCommand,
 )
 from events.thread.decide import decide
-from events.thread.run_status import RunStatus
 from events.thread.state import RunState, ThreadState, evolve
 from tests.events.thread.story import ORIGIN, SETTINGS, T0
 

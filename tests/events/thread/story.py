@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from events.envelope import Event, Origin, Recorded
+from events.objects import RunStatus
 from events.store import record
 from events.thread import events as e
 from events.thread.commands import (
@@ -36,7 +37,6 @@ from events.thread.commands import (
     ThreadCommand,
 )
 from events.thread.decide import decide
-from events.thread.run_status import RunStatus
 from events.thread.state import RunState, ThreadState, evolve
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

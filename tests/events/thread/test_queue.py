@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from events.errors import Rejected, StaleClaim
+from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.commands import DeleteThread, ModifyRun, ThreadCommand
 from events.thread.queue import MAX_WAITING_RUNS
-from events.thread.run_status import RunStatus
 from events.thread.state import ThreadState
 from tests.events.thread.story import (
     CREATE,

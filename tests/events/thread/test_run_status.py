@@ -8,9 +8,10 @@ import pytest
 
 from events.envelope import Recorded
 from events.object_changes import run_patch
+from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.commands import DeleteThread, ExhaustRun, ThreadCommand
-from events.thread.run_status import ACTIVE, TERMINAL, TRANSITIONS, IllegalTransition, RunStatus, moved
+from events.thread.run_status import ACTIVE, TERMINAL, TRANSITIONS, IllegalTransition, moved
 from events.thread.state import RunState, evolve_run
 from tests.events.thread.story import (
     CREATE,

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from events.errors import NotFound, Rejected, StaleClaim
+from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.commands import ModifyRun, ThreadCommand
-from events.thread.run_status import TERMINAL, RunStatus
+from events.thread.run_status import TERMINAL
 from tests.events.thread.story import (
     CREATE,
     LIFETIME,

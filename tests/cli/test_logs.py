@@ -11,7 +11,7 @@ import orjson
 import pytest
 import structlog
 
-from service import logs
+from service.cli import logs
 
 SECRET = "sk-never-in-a-log"
 
