@@ -94,15 +94,15 @@ async def serve(
         direct = settings.database_direct_url
         feed, direct_url = Feed(), direct.get_secret_value() if direct else database_url
         metrics, traces = Metrics(), await _traces(stack, feed)
-        feed.listen(metrics)
+        feed.listen_to_threads(metrics)
         feed.listen_to_stores(metrics)
         keys, limits = Keys(pool, api_key), RateLimits(pool)
-        feed.listen(limits)
+        feed.listen_to_threads(limits)
         making = Making(settings.sandbox_dir) if settings.sandbox_install else None
         writer, confinement = Writer(pool, feed), Confinement(settings.sandbox_dir, making)
         on, disk = settings.code_interpreter == "on", settings.code_limits.disk
         code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=on, handed_on=disk)
-        feed.listen(ThreadsGone(code))
+        feed.listen_to_threads(ThreadsGone(code))
         found = vectors(pool) if vectors is not None else _vectors(settings, pool, confinement)
         stack.push_async_callback(found.close)
         sender = await stack.enter_async_context(Sender(allow_private=settings.webhooks_allow_private))
@@ -179,7 +179,7 @@ async def _traces(stack: AsyncExitStack, feed: Feed) -> Traces | None:
         return None
     tracing = (await asyncio.to_thread(importlib.import_module, "service.telemetry.tracing")).open_tracing()
     stack.push_async_callback(tracing.close)
-    feed.listen(tracing)
+    feed.listen_to_threads(tracing)
     found: Traces = tracing
     return found
 
@@ -203,7 +203,7 @@ async def _supervised(
         for supervisor in supervisors:
             supervisor.unsettled()
 
-    peers = Peers(direct_url, woken=writer.feed.woken, changed=changed)
+    peers = Peers(direct_url, woken=writer.feed.wake, changed=changed)
     await peers.join()
     images = Images(writer.pool, blobs)
     supervisor = Supervisor(writer, model, peers, max_runs=settings.max_runs, images=images, tools=tools)
@@ -211,12 +211,15 @@ async def _supervised(
     indexing = Indexing(writer, indexer, blobs, peers, **bounds)
     sweep, upkeep = Sweep(writer, blobs), Upkeep(writer, indexer)
     supervisors += [supervisor, indexing, upkeep]
-    writer.feed.listen(supervisor)
-    writer.feed.listen(peers)
-    writer.feed.listen_to_stores(indexing)
+    writer.feed.listen_to_threads(supervisor)
+    writer.feed.listen_to_wakes(supervisor)
+    writer.feed.listen_to_threads(peers)
     writer.feed.listen_to_stores(peers)
+    writer.feed.listen_to_stores(indexing)
+    writer.feed.listen_to_wakes(indexing)
     couriers = couriers_of(peers)
-    writer.feed.listen(couriers)
+    writer.feed.listen_to_threads(couriers)
+    writer.feed.listen_to_wakes(couriers)
     try:
         async with asyncio.TaskGroup() as tasks:
             once = Keeper(writer.pool, peers)

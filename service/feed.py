@@ -1,4 +1,8 @@
-"""Where writers and watchers of a thread meet: events as they are committed, and what is not an event yet."""
+"""Distributes the events of threads, and the live output of their runs, to the readers inside this process.
+
+A watcher follows one thread, for a client that streams it. A listener is notified of every thread, or of every vector
+store. Each kind of notification has its own Protocol, so that a listener implements only what it needs.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,13 @@ from service.deltas import Live
 
 log = structlog.get_logger()
 
-# Items a watcher may lag behind before it is cut off, so that a client that reads too slowly costs no memory.
+# Items that may wait for one watcher. If there are more, the watcher is cut off, so that a client that reads too slowly
+# cannot fill the memory.
 MAX_BACKLOG = 10_000
-# Seconds between looks at what is watched, for wake-ups that were lost; and streams that one look asks for.
+# Seconds between two checks for lost wake-ups, and the number of streams per query of a check.
 POLL = 2.0
 IDS_PER_LOOK = 1000
-# Seconds for which a watcher waits for a database that is away, and between its tries.
+# Seconds that a watcher waits for a database that does not answer, and between its attempts.
 PATIENCE = 60.0
 RETRY_AFTER = 0.5
 
@@ -34,16 +39,16 @@ Item = Recorded[ThreadEvent] | Live
 
 
 class Wake:
-    """Something was appended elsewhere: read the log."""
+    """Says that the log may hold events that were not published in this process: read it."""
 
 
 WAKE = Wake()
 
 
 class Watcher:
-    """One reader of a thread's feed, which takes all that has come since it last looked.
+    """One reader of a thread. It takes all items that have arrived since its last call of `take`.
 
-    `seen` is the version up to which it knows the thread, where it follows the log.
+    `seen` is the version up to which the reader has the thread's events; None if it does not follow the log.
     """
 
     def __init__(self, thread_id: str) -> None:
@@ -54,12 +59,13 @@ class Watcher:
         self._lagging = False
         self._ended: str | None = None
 
-    def end(self, why: str) -> None:
-        """Whoever takes next is told that it is over."""
-        self._ended = why
+    def end(self, reason: str) -> None:
+        """Makes the next `take` raise WatcherEnded with this reason."""
+        self._ended = reason
         self._some.set()
 
     def put(self, item: Item | Wake) -> None:
+        """Adds an item. If MAX_BACKLOG items wait already, the item is dropped and the next `take` raises."""
         if len(self._items) < MAX_BACKLOG:
             self._items.append(item)
         else:
@@ -67,11 +73,14 @@ class Watcher:
         self._some.set()
 
     def misses(self, version: int) -> bool:
-        """Whether it has heard nothing of that version, and nothing waits for it that might tell."""
+        """Returns whether the reader lacks this version, and no waiting item would make it read the log."""
         return self.seen is not None and self.seen < version and not self._some.is_set()
 
     async def take(self) -> list[Item | Wake]:
-        """What has come, in order; nothing where nothing has for POLL seconds. Raises Lagging, Ended after `end`."""
+        """Returns the items that have arrived, in order; an empty list if none arrived for POLL seconds.
+
+        Raises WatcherEnded after `end`, and WatcherLagging if an item was dropped.
+        """
         if not self._some.is_set():
             try:
                 async with asyncio.timeout(POLL):
@@ -79,62 +88,70 @@ class Watcher:
             except TimeoutError:
                 return []
         if self._ended is not None:
-            raise Ended(self._ended)
+            raise WatcherEnded(self._ended)
         if self._lagging:
-            raise Lagging(self.thread_id)
-        taken, self._items = self._items, []
+            raise WatcherLagging(self.thread_id)
+        items, self._items = self._items, []
         self._some.clear()
-        return taken
+        return items
 
 
-class Lagging(Exception):
-    """A watcher read more slowly than the thread moved, by more than MAX_BACKLOG items."""
+class WatcherLagging(Exception):
+    """A watcher fell more than MAX_BACKLOG items behind its thread."""
 
 
-class Ended(Exception):
-    """The watcher was ended from outside, and why."""
+class WatcherEnded(Exception):
+    """A watcher was ended by `Watcher.end`. The message is the reason."""
 
 
-class Listener(Protocol):
-    """Told of every append to a thread, at once after its commit. Must not block."""
+class ThreadListener(Protocol):
+    """A part of the server that follows the events that this process appends to threads."""
 
-    def committed(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
-        """`recorded` was appended by this process; `state` is the state behind it."""
-
-    def woken(self, thread_id: str) -> None:
-        """Another process appended something."""
+    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
+        """Called after the commit of each append, with the state after it. Must not block."""
 
 
 class StoreListener(Protocol):
-    """Told of every append to a vector store, at once after its commit. Must not block."""
+    """A part of the server that follows the events that this process appends to vector stores."""
 
-    def stored(self, store_id: str, recorded: Sequence[Recorded[VectorStoreEvent]]) -> None:
-        """`recorded` was appended by this process."""
+    def on_store_append(self, store_id: str, recorded: Sequence[Recorded[VectorStoreEvent]]) -> None:
+        """Called after the commit of each append. Must not block."""
 
-    def woken(self, id: str) -> None:
-        """Another process appended something to a thread or a store."""
+
+class WakeListener(Protocol):
+    """A part of the server that reacts to appends of other processes."""
+
+    def on_wake(self, stream_id: str) -> None:
+        """Called if a thread or a vector store may have events that this process did not append. Must not block."""
 
 
 class Feed:
-    """Fans out to the watchers of each thread. Publishing never waits.
+    """Publishes to the watchers of each thread and to the listeners. Publishing never waits.
 
-    Whoever waits for a vector store watches it too; all that it hears is WAKE.
+    A vector store can be watched too; its watchers get nothing but WAKE.
     """
 
     def __init__(self) -> None:
         self._watchers: dict[str, set[Watcher]] = {}
-        self._listeners: list[Listener] = []
+        self._thread_listeners: list[ThreadListener] = []
         self._store_listeners: list[StoreListener] = []
+        self._wake_listeners: list[WakeListener] = []
 
-    def listen(self, listener: Listener) -> None:
-        self._listeners.append(listener)
+    def listen_to_threads(self, listener: ThreadListener) -> None:
+        """Adds a listener that is notified as long as the feed exists."""
+        self._thread_listeners.append(listener)
 
     def listen_to_stores(self, listener: StoreListener) -> None:
+        """Adds a listener that is notified as long as the feed exists."""
         self._store_listeners.append(listener)
+
+    def listen_to_wakes(self, listener: WakeListener) -> None:
+        """Adds a listener that is notified as long as the feed exists."""
+        self._wake_listeners.append(listener)
 
     @contextmanager
     def watch(self, thread_id: str) -> Iterator[Watcher]:
-        """A watcher of everything published while the context lasts."""
+        """Yields a watcher of the thread, which gets everything that is published while the context lasts."""
         watcher = Watcher(thread_id)
         self._watchers.setdefault(thread_id, set()).add(watcher)
         try:
@@ -146,15 +163,16 @@ class Feed:
                 del self._watchers[thread_id]
 
     async def run(self, pool: Pool) -> None:
-        """Wakes watchers whose threads moved on unheard, until cancelled: one look for all that is watched here."""
+        """Checks for lost wake-ups until cancelled: one query serves up to IDS_PER_LOOK watched streams."""
         while True:
             await asyncio.sleep(POLL)
             try:
-                await self._look(pool)
+                await self._wake_behind(pool)
             except DATABASE_ERRORS as error:
-                log.warning("no look at what is watched", error=str(error) or type(error).__name__)
+                log.warning("feed_check_failed", error=str(error) or type(error).__name__)
 
-    async def _look(self, pool: Pool) -> None:
+    async def _wake_behind(self, pool: Pool) -> None:
+        """Wakes the watchers that lack the newest version of their stream."""
         ids = list(self._watchers)
         for start in range(0, len(ids), IDS_PER_LOOK):
             async with pool.acquire() as db:
@@ -164,80 +182,79 @@ class Feed:
                     if watcher.misses(version):
                         watcher.put(WAKE)
 
-    def committed(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
-        """Tells of events that this process has just committed."""
+    def publish_thread(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+        """Publishes events that this process has just committed to a thread."""
         for watcher in tuple(self._watchers.get(thread_id, ())):
             for entry in recorded:
                 watcher.put(entry)
-        for listener in self._listeners:
-            listener.committed(thread_id, recorded, state)
+        for listener in self._thread_listeners:
+            listener.on_thread_append(thread_id, recorded, state)
 
-    def stored(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
-        """Tells of events of a vector store that this process has just committed."""
-        self.wake(store_id)
+    def publish_store(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
+        """Publishes events that this process has just committed to a vector store."""
+        self.wake_watchers(store_id)
         for listener in self._store_listeners:
-            listener.stored(store_id, recorded)
+            listener.on_store_append(store_id, recorded)
 
-    def live(self, thread_id: str, items: Sequence[Live]) -> None:
-        """Tells the thread's watchers of what a model call just said."""
+    def publish_live(self, thread_id: str, items: Sequence[Live]) -> None:
+        """Publishes output of a model or tool call of the thread's run, which is not in the log."""
         for watcher in tuple(self._watchers.get(thread_id, ())):
             for item in items:
                 watcher.put(item)
 
-    def wake(self, thread_id: str) -> None:
-        """Makes the thread's watchers read the log."""
-        for watcher in tuple(self._watchers.get(thread_id, ())):
+    def wake_watchers(self, stream_id: str) -> None:
+        """Makes the stream's watchers read the log."""
+        for watcher in tuple(self._watchers.get(stream_id, ())):
             watcher.put(WAKE)
 
-    def woken(self, thread_id: str) -> None:
-        """Another process appended to the thread (or store): watchers read the log, listeners look."""
-        self.wake(thread_id)
-        for listener in self._listeners:
-            listener.woken(thread_id)
-        for stores in self._store_listeners:
-            stores.woken(thread_id)
+    def wake(self, stream_id: str) -> None:
+        """Announces that the stream may have events that were not published here: wakes watchers and listeners."""
+        self.wake_watchers(stream_id)
+        for listener in self._wake_listeners:
+            listener.on_wake(stream_id)
 
 
 async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[Item]]:
-    """The thread as it grows behind version `after`: every event once and in order, with live items between.
+    """Yields the items of the thread after version `after`: every event once and in order, live items between them.
 
-    Commits of several writers may be published out of order, and those of other processes only wake us: where the next
-    version is not at hand, the log is read. For wake-ups that were lost `Feed.run` looks. A list is empty where nothing
-    came for POLL seconds. Never ends by itself. Raises Lagging, and what the database raises where it stays away.
+    Several writers may publish their commits out of order, and other processes only send wake-ups. So the log is read
+    if the next version is not at hand; `Feed.run` makes up for lost wake-ups. A yielded list is empty if nothing
+    arrived for POLL seconds. The iterator never ends. Raises WatcherEnded, WatcherLagging, and errors of the database
+    if it does not answer for PATIENCE seconds.
     """
     seen = after
     while True:
         watcher.seen = seen
-        found: list[Item] = []
+        items: list[Item] = []
         for item in await watcher.take():
             match item:
                 case Wake():
-                    missed = await _read(pool, watcher.thread_id, seen)
+                    events = await _read(pool, watcher.thread_id, seen)
                 case Recorded(version=version) if version > seen + 1:
-                    missed = await _read(pool, watcher.thread_id, seen)
+                    events = await _read(pool, watcher.thread_id, seen)
                 case Recorded(version=version):
-                    missed = [item] if version == seen + 1 else []
+                    events = [item] if version == seen + 1 else []
                 case _:
-                    found.append(item)
+                    items.append(item)
                     continue
-            found += missed
-            seen += len(missed)
-        yield found
+            items += events
+            seen += len(events)
+        yield items
 
 
 async def _read(pool: Pool, thread_id: str, after: int) -> list[Recorded[Any]]:
-    """All events behind version `after`. A database that is away is waited for, up to PATIENCE: runs do so too."""
+    """Returns all events after version `after`. Waits up to PATIENCE for a database that does not answer."""
     until = monotonic() + PATIENCE
     while True:
         try:
-            return await _pages(pool, thread_id, after)
+            return await _read_pages(pool, thread_id, after)
         except DATABASE_ERRORS:
             if monotonic() >= until:
                 raise
             await asyncio.sleep(RETRY_AFTER)
 
 
-async def _pages(pool: Pool, thread_id: str, after: int) -> list[Recorded[Any]]:
+async def _read_pages(pool: Pool, thread_id: str, after: int) -> list[Recorded[Any]]:
     events: list[Recorded[Any]] = []
     async with pool.acquire() as db:
         while page := await store.read(db, thread_id, after=after + len(events)):

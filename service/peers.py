@@ -67,19 +67,16 @@ class Peers:
         """Whether this process holds its lock: peers take it for dead where it does not."""
         return self._db is not None
 
-    def committed(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
+    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
         if len(self.live) > 1:
             self._outbox.add(thread_id)
             self._told.set()
 
-    def stored(self, store_id: str, recorded: Sequence[Recorded[VectorStoreEvent]]) -> None:
+    def on_store_append(self, store_id: str, recorded: Sequence[Recorded[VectorStoreEvent]]) -> None:
         """The steps of a file's indexing are nobody else's concern until it ends."""
         if any(not isinstance(entry.event, IndexingStarted) for entry in recorded) and len(self.live) > 1:
             self._outbox.add(store_id)
             self._told.set()
-
-    def woken(self, thread_id: str) -> None:
-        """Nothing to pass on: whoever appended has told everybody."""
 
     async def join(self) -> None:
         """Takes this process's lock and looks around. Raises StartupError where the connection cannot hold a lock."""

@@ -65,9 +65,9 @@ class Writer:
         """Carries out a command on a thread; see `write`. Tells the feed what was appended."""
         written = await self.write(THREAD, origin, thread_id, command)
         if written.repeated:
-            self.feed.wake(thread_id)
+            self.feed.wake_watchers(thread_id)
         elif written.recorded:
-            self.feed.committed(thread_id, written.recorded, written.state)
+            self.feed.publish_thread(thread_id, written.recorded, written.state)
         return written
 
     async def assistant(
@@ -92,9 +92,9 @@ class Writer:
         """Carries out a command on a vector store; see `write`. Tells the feed what was appended."""
         written = await self.write(VECTOR_STORE, origin, store_id, command)
         if written.repeated:
-            self.feed.wake(store_id)
+            self.feed.wake_watchers(store_id)
         elif written.recorded:
-            self.feed.stored(store_id, written.recorded)
+            self.feed.publish_store(store_id, written.recorded)
         return written
 
     async def write(
@@ -141,7 +141,7 @@ class Writer:
             if done is None:
                 return None
             state, head = await self._load(db, kind, origin, stream_id)
-            self.feed.wake(stream_id)
+            self.feed.wake_watchers(stream_id)
             return Written(await _between(db, stream_id, *done), state, head.version, repeated=True)
 
     async def check(self, kind: Kind[S, C], origin: Origin, stream_id: str, command: C) -> None:

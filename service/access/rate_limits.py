@@ -141,7 +141,7 @@ class RateLimits:
                 raise RateLimitExceeded("runs", key.max_runs, active, RUNS_WAIT_S)
             yield
 
-    def committed(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
         """Remembers the key of each new run, and charges the tokens of each model call that ended."""
         if not self._accounts:
             return
@@ -159,9 +159,6 @@ class RateLimits:
                     self._runs.pop(ended.run_id, None)
                 case _:
                     pass
-
-    def woken(self, thread_id: str) -> None:
-        """Nothing: what other processes' runs use is theirs to take."""
 
     def _remember(self, run_id: str, key_id: str) -> None:
         account = self._accounts.get(key_id)

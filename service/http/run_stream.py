@@ -13,7 +13,7 @@ from aiohttp import web
 from events.envelope import Recorded
 from events.objects import Run, Step
 from service.database import DATABASE_ERRORS, Pool
-from service.feed import Ended, Item, Lagging, Watcher, tail
+from service.feed import Item, Watcher, WatcherEnded, WatcherLagging, tail
 from service.http.context import KEY, REQUEST_ID, deps, wire
 from service.http.idempotency import let_others_in
 from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, headers
@@ -78,9 +78,9 @@ async def _stream(
                 await send(response, STILL_THERE)
             if stream.finished:
                 return
-    except Ended as ended:
+    except WatcherEnded as ended:
         await send(response, stream.error(str(ended), "invalid_request_error", "invalid_api_key"))
-    except (Lagging, *DATABASE_ERRORS) as error:
+    except (WatcherLagging, *DATABASE_ERRORS) as error:
         log.warning("a stream broke", error=type(error).__name__)
         await send(response, stream.error("The stream broke. Please retrieve the run.", "server_error", None))
 

@@ -19,7 +19,7 @@ from events import store
 from events.envelope import Recorded, now
 from projections import runs, threads
 from service.database import DATABASE_ERRORS
-from service.feed import WAKE, Ended, Lagging, Watcher, tail
+from service.feed import WAKE, Watcher, WatcherEnded, WatcherLagging, tail
 from service.http.context import GRANT, KEY, REQUEST_ID, deps, origin, wire
 from service.http.errors import ApiError
 from service.http.rate_limits import streaming
@@ -98,9 +98,9 @@ async def _follow(
                 await send(response, b"".join(told) or STILL_THERE)
             if frames.over:
                 return
-    except Ended as ended:
+    except WatcherEnded as ended:
         log.info("a thread's stream ended", why=str(ended))
-    except (Lagging, *DATABASE_ERRORS) as error:
+    except (WatcherLagging, *DATABASE_ERRORS) as error:
         # The client comes back by itself, and says where it left off.
         log.warning("a thread's stream broke", error=type(error).__name__)
 

@@ -152,7 +152,7 @@ class Executor:
                     raise
                 log.warning("an append failed; trying again", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER)
-                self._feed.woken(self.thread_id)
+                self._feed.wake(self.thread_id)
 
     def forget_calls(self) -> None:
         """After an append of unknown outcome: the open call's result is lost, so it is made again."""
@@ -236,7 +236,7 @@ class Executor:
             async for events in stream:
                 live = asked[0].reply.take(events)
                 if live:
-                    self._feed.live(self.thread_id, live)
+                    self._feed.publish_live(self.thread_id, live)
         finally:
             await stream.aclose()
 
@@ -269,4 +269,4 @@ class Executor:
         return FinishToolCall(self.run_id, self.epoch, call.id, call.attempt, *result, working.functions)
 
     def _tell(self, piece: LiveOutput) -> None:
-        self._feed.live(self.thread_id, [piece])
+        self._feed.publish_live(self.thread_id, [piece])

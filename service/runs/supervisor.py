@@ -84,7 +84,7 @@ class Supervisor:
         finally:
             self._offered -= 1
 
-    def committed(self, thread_id: str, recorded: Sequence[Recorded[e.ThreadEvent]], state: ThreadState) -> None:
+    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[e.ThreadEvent]], state: ThreadState) -> None:
         """Starts the executor of a run that was just claimed for us; tells one whose run was changed by another."""
         executor = self._executors.get(thread_id)
         if any(isinstance(r.event, e.RunClaimed) and r.event.process == self._peers.process for r in recorded):
@@ -94,8 +94,8 @@ class Supervisor:
         ):
             executor.interrupt()
 
-    def woken(self, thread_id: str) -> None:
-        executor = self._executors.get(thread_id)
+    def on_wake(self, stream_id: str) -> None:
+        executor = self._executors.get(stream_id)
         if executor is not None:
             executor.interrupt()
 
@@ -104,7 +104,7 @@ class Supervisor:
         self._nudge.set()
         for thread_id, executor in self._executors.items():
             executor.interrupt()
-            self._writer.feed.wake(thread_id)
+            self._writer.feed.wake_watchers(thread_id)
 
     async def run(self) -> None:
         """Supervises until cancelled. Cancelling stops the executors; their runs go on in whoever claims them next."""

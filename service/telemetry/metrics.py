@@ -103,7 +103,7 @@ class Metrics:
         self.requests[method, route, status] += 1
         self.seconds[method, route].observe(seconds)
 
-    def committed(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
         for entry in recorded:
             kind = type(entry.event)
             if kind in _STATUS:
@@ -119,7 +119,7 @@ class Metrics:
             elif kind is e.ToolCallStopped:
                 self._used(entry.event.run_id, "stopped", entry.at)
 
-    def stored(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
+    def on_store_append(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
         """Attempts at indexing that ended: how, and how long they took."""
         for entry in recorded:
             match entry.event:
@@ -132,9 +132,6 @@ class Metrics:
                     self._indexed(f"{store_id} {job}", "failed", entry.at)
                 case _:
                     pass
-
-    def woken(self, id: str) -> None:
-        """Whoever appended it counts it."""
 
     def _indexed(self, key: str, outcome: str, at: datetime) -> None:
         self.indexed[outcome] += 1

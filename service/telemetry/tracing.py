@@ -67,7 +67,7 @@ class Tracing:
 
             yield answered
 
-    def committed(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
         for entry in recorded:
             event, at = entry.event, _nanoseconds(entry.at)
             match event:
@@ -82,9 +82,6 @@ class Tracing:
                     self._close_run(event, at)
                 case _:
                     pass
-
-    def woken(self, thread_id: str) -> None:
-        """Whoever appended it traces it."""
 
     async def close(self) -> None:
         """Sends what is left, for as long as CLOSE_S; a thread of its own, so that nothing waits for it longer."""

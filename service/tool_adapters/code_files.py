@@ -31,12 +31,9 @@ class ThreadsGone:
     def __init__(self, code: CodeInterpreter) -> None:
         self._code = code
 
-    def committed(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
+    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
         if any(isinstance(entry.event, ThreadDeleted) for entry in recorded):
             self._code.thread_gone(thread_id)
-
-    def woken(self, thread_id: str) -> None:
-        """What another process appended is not looked at."""
 
 
 class CodeFiles:

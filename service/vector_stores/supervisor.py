@@ -69,7 +69,7 @@ class Indexing:
         """Files at work in this process."""
         return len(self._at_work)
 
-    def stored(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
+    def on_store_append(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
         """This process appended to a store: new files are looked for, work on files that are gone stops at once."""
         for entry in recorded:
             match entry.event:
@@ -89,10 +89,9 @@ class Indexing:
                 case _:
                     pass
 
-    def woken(self, id: str) -> None:
-        """Another process appended to the thread or store of that id."""
-        if id.startswith("vs_"):
-            self._doubt(id)
+    def on_wake(self, stream_id: str) -> None:
+        if stream_id.startswith("vs_"):
+            self._doubt(stream_id)
 
     def unsettled(self) -> None:
         """A peer came or went: what it worked on needs another."""

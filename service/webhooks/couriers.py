@@ -65,11 +65,11 @@ class Couriers:
         self._nudge = asyncio.Event()
         self._anybody = True
 
-    def committed(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
         if self._anybody and any(entry.event.type in NAMES for entry in recorded):
-            self.woken(thread_id)
+            self.on_wake(thread_id)
 
-    def woken(self, thread_id: str) -> None:
+    def on_wake(self, stream_id: str) -> None:
         """Something may be due: for a new courier, or one that is at work."""
         if self._anybody:
             self._nudge.set()

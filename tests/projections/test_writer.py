@@ -167,14 +167,11 @@ async def test_the_feed_hears_of_what_was_committed(pool: Pool) -> None:
     heard: list[tuple[str, int, ThreadState]] = []
 
     class Ear:
-        def committed(self, thread_id: str, recorded: Any, state: ThreadState) -> None:
+        def on_thread_append(self, thread_id: str, recorded: Any, state: ThreadState) -> None:
             heard.append((thread_id, recorded[-1].version, state))
 
-        def woken(self, thread_id: str) -> None:
-            raise AssertionError
-
     write = writer(pool)
-    write.feed.listen(Ear())
+    write.feed.listen_to_threads(Ear())
     with write.feed.watch("thread_1") as watcher, write.feed.watch("thread_2") as other:
         await make_thread(write, "thread_1", "a")
         taken = await watcher.take()

@@ -68,11 +68,12 @@ class Process:
     async def __aenter__(self) -> Self:
         self.pool = await open_pool(self.url)
         self.writer = self._make_writer(self.pool, self.feed)
-        self.peers = Peers(self.url, woken=self.feed.woken, changed=self._peers_changed)
+        self.peers = Peers(self.url, woken=self.feed.wake, changed=self._peers_changed)
         await self.peers.join()
         self.supervisor = Supervisor(self.writer, self.model, self.peers, max_runs=self.max_runs, tools=self.tools)
-        self.feed.listen(self.supervisor)
-        self.feed.listen(self.peers)
+        self.feed.listen_to_threads(self.supervisor)
+        self.feed.listen_to_wakes(self.supervisor)
+        self.feed.listen_to_threads(self.peers)
         work = (self.peers.run(), self.feed.run(self.pool), self.supervisor.run())
         self._tasks = [asyncio.create_task(one) for one in work]
         await asyncio.sleep(0)  # the supervisor takes offers once it runs

@@ -14,7 +14,7 @@ import service.feed
 from events.envelope import Recorded
 from service.database import Pool
 from service.deltas import LiveText
-from service.feed import WAKE, Feed, Lagging, Watcher, tail
+from service.feed import WAKE, Feed, Watcher, WatcherLagging, tail
 from service.writer import Writer
 from tests.events.thread.story import CREATE, add
 from tests.projections.helpers import ORIGIN
@@ -126,11 +126,11 @@ async def test_however_many_watch_what_is_idle_there_is_one_look(
         for _ in range(3):
             assert await asyncio.gather(*(anext(items) for items in tails)) == [[]] * len(tails)
         assert counting.asked == 0
-        await feed._look(counting)  # type: ignore[arg-type]
+        await feed._wake_behind(counting)  # type: ignore[arg-type]
         assert counting.asked == 1
         assert not any(watcher._some.is_set() for watcher in watchers), "nobody has missed anything"
         recorded = (await Writer(pool, Feed()).thread(ORIGIN, "thread_1", add("Hi", "msg_x"))).recorded
-        await feed._look(counting)  # type: ignore[arg-type]
+        await feed._wake_behind(counting)  # type: ignore[arg-type]
         assert await asyncio.gather(*(anext(items) for items in tails)) == [recorded] * len(tails)
 
 
@@ -139,18 +139,18 @@ async def test_a_watcher_that_does_not_read_is_cut_off(pool: Pool, monkeypatch: 
     feed = Feed()
     with feed.watch("thread_1") as slow, feed.watch("thread_1") as quick:
         for _ in range(3):
-            feed.live("thread_1", [live("a")] * 5)
+            feed.publish_live("thread_1", [live("a")] * 5)
             assert len(await quick.take()) == 5
         assert len(slow._items) == 10
-        with pytest.raises(Lagging):
+        with pytest.raises(WatcherLagging):
             await until(tail(slow, pool, 0), lambda _: False)
 
 
 async def test_watchers_go_with_their_context() -> None:
     feed = Feed()
     with feed.watch("thread_1") as one, feed.watch("thread_1") as two:
-        feed.woken("thread_1")
-        feed.live("thread_2", [live("nobody's")])
+        feed.wake("thread_1")
+        feed.publish_live("thread_2", [live("nobody's")])
         assert await one.take() == await two.take() == [WAKE]
     assert feed._watchers == {}
-    feed.woken("thread_1")
+    feed.wake("thread_1")

@@ -176,7 +176,7 @@ async def test_processes_of_another_database_are_no_peers(database_url: str, pos
 
 def _tell(sender: Member, *thread_ids: str) -> None:
     for id in thread_ids:
-        sender.peers.committed(id, [], ThreadState(id))
+        sender.peers.on_thread_append(id, [], ThreadState(id))
 
 
 async def test_notify_wakes_the_others_and_not_the_sender(database_url: str) -> None:
@@ -219,9 +219,9 @@ async def test_what_is_appended_while_a_word_is_under_way_is_told_too() -> None:
         async def execute(self, _query: str, _channel: str, payload: str) -> None:
             told.append(payload)
             if len(told) == 1:
-                peers.committed("thread_1", [], ThreadState("thread_1"))
+                peers.on_thread_append("thread_1", [], ThreadState("thread_1"))
 
-    peers.committed("thread_1", [], ThreadState("thread_1"))
+    peers.on_thread_append("thread_1", [], ThreadState("thread_1"))
     await peers._tell(Slow())  # type: ignore[arg-type]
     await peers._tell(Slow())  # type: ignore[arg-type]
     assert told == [f"{peers.process} thread_1"] * 2

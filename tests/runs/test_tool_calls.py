@@ -64,7 +64,7 @@ async def test_a_tool_turn(database_url: str) -> None:
     model, tool = FakeModel(None, uses("code_interpreter", ONE), says("It is 2.")), FakeTool()
     async with Process(database_url, model, tools=[tool]) as process:
         metrics = Metrics()
-        process.feed.listen(metrics)
+        process.feed.listen_to_threads(metrics)
         made = await turn(process)
         assert made.status == "completed"
         (call,) = tool.calls

@@ -61,10 +61,11 @@ class Process:
         self.vectors = FakeVectors(self.pool)
         if self._chunks is not None:
             self.vectors.chunks = self._chunks
-        self.peers = Peers(self.url, woken=self.feed.woken, changed=self._changed)
+        self.peers = Peers(self.url, woken=self.feed.wake, changed=self._changed)
         await self.peers.join()
         self.indexing = Indexing(self.writer, self.vectors, self.blobs, self.peers, **self._bounds)
         self.feed.listen_to_stores(self.indexing)
+        self.feed.listen_to_wakes(self.indexing)
         self.feed.listen_to_stores(self.peers)
         self._tasks = [asyncio.create_task(self.peers.run()), asyncio.create_task(self.indexing.run())]
         return self
