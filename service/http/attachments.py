@@ -6,7 +6,7 @@ the owner that names it. A crash between leaves a store that nobody names, which
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +14,7 @@ from aiohttp import web
 from events.envelope import now
 from events.ids import new_hex_id
 from events.objects import Assistant
-from events.references import files_of, files_store_of, store_of, stores_of, with_stores
+from events.references import files_store_of, store_of, stores_of, with_stores
 from events.streams import THREAD
 from events.thread.commands import AddMessage, CreateRun, ModifyThread, NewMessage
 from events.vector_store.commands import CreateStore, NewFile
@@ -87,33 +87,15 @@ async def attach(
 async def retrieval(
     request: web.Request, assistant_id: str, before: Assistant | None, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """Settings (or changes) of an assistant with its files in a store, where the version searches file_ids.
+    """Settings (or changes) of an assistant, with the vector stores that its file search needs (`wire.retrieval`).
 
-    v1's retrieval searches the assistant's files: they are in a store of the assistant's own, which v1 does not show.
-    A store that the client named stays what it is, and is searched beside that one. Raises FileNotFound, Rejected.
+    Puts files into the assistant's own store if the version searches them. Raises FileNotFound, Rejected.
     """
-    old = before.tool_resources if before is not None else {}
-    if not wire(request).searches_files:
-        return _kept_own(assistant_id, old, settings)
-    if not settings.keys() & {"tools", "tool_resources"}:
-        return settings
-    files = files_of(settings.get("tool_resources", old))
-    tools = settings.get("tools", before.tools if before is not None else ())
-    named = await _existing(request, stores_of(old))
-    if files and any(tool["type"] == "file_search" for tool in tools):
-        own = files_store_of(assistant_id)
-        await _add(request, own, files, None)
-        named = [*(id for id in named if id != own), own]
-    resources = {**old, **settings.get("tool_resources", {})}
-    return {**settings, "tool_resources": with_stores(resources, named) if named else resources}
-
-
-def _kept_own(assistant_id: str, old: Mapping[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """v2 is not shown the store of v1's files behind another, and so does not send it back: it stays with the files."""
-    own, asked = files_store_of(assistant_id), settings.get("tool_resources", {})
-    if own not in stores_of(old) or not files_of(asked):
-        return settings
-    return {**settings, "tool_resources": with_stores(asked, [*(id for id in stores_of(asked) if id != own), own])}
+    plan = wire(request).retrieval_plan(assistant_id, before, settings)
+    existing = await _existing(request, plan.named)
+    if plan.files:
+        await _add(request, plan.own_store, plan.files, None)
+    return plan.settings_with(existing)
 
 
 async def forgotten(request: web.Request, before: Assistant, after: Iterable[str]) -> None:
@@ -121,9 +103,7 @@ async def forgotten(request: web.Request, before: Assistant, after: Iterable[str
 
     To be done before the assistant changes: whoever asks again then, after a crash, still finds what is to be done.
     """
-    if not wire(request).searches_files:
-        return
-    for file_id in set(files_of(before.tool_resources)) - set(after):
+    for file_id in wire(request).files_to_unindex(before, after):
         await operations.remove_file(deps(request).writer, origin(request), files_store_of(before.id), file_id)
 
 

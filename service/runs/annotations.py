@@ -1,9 +1,9 @@
 """Annotations of a model's text: citations of what was found, and paths of files that code made. Pure and incremental.
 
-The run knows what may stand in the text: the markers that its searches gave out (【4:0†notes.txt】), and the paths of
-produced files (sandbox:/mnt/data/report.csv). Whatever else looks like one was invented, and stays plain text. A mark
-that is still being written is held back, no longer than the longest known one; each whole mark comes alone, with its
-annotation. Indices count Unicode code points in the text so far.
+The run knows what may stand in the text: the markers that its searches gave out (`service.tools.citation_markers`), and
+the paths of produced files (sandbox:/mnt/data/report.csv). Whatever else looks like one was invented, and stays plain
+text. A mark that is still being written is held back, no longer than the longest known one; each whole mark comes
+alone, with its annotation. Indices count Unicode code points in the text so far.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from service.tools.citation_markers import OPENING, is_citation_marker, without_name
+
 Json = dict[str, Any]
 
 # Characters of a mark; a longer one, of a file name that is no name, is never annotated. It bounds what is held back.
@@ -20,7 +22,6 @@ MAX_MARK = 1024
 # Annotations of one message; marks beyond stay plain text.
 MAX_ANNOTATIONS = 1000
 
-_CITES = "【"
 _PATH = "sandbox:"
 
 
@@ -96,7 +97,7 @@ class Annotator:
             if not last and len(rest) < len(mark) and mark.startswith(rest):
                 return None
             if rest.startswith(mark):
-                if mark.startswith(_CITES):
+                if is_citation_marker(mark):
                     return mark
                 ends = _ends(rest[len(mark) :], last)
                 if ends is None:
@@ -116,7 +117,7 @@ def annotate(text: str, marks: Marks) -> list[Json]:
 
 def _start(given: str, at: int, last: bool) -> int:
     """Where the next mark may begin, at `at` or behind it; the end where none does."""
-    places = [place for place in (given.find(_CITES, at), given.find(_PATH, at)) if place >= 0]
+    places = [place for place in (given.find(OPENING, at), given.find(_PATH, at)) if place >= 0]
     if places:
         return min(places)
     if not last:
@@ -140,9 +141,8 @@ def _ends(behind: str, last: bool) -> bool | None:
 def _table(marks: Marks) -> dict[str, tuple[str, Json]]:
     """What each mark is: its annotation's type, and what that holds."""
     made: dict[str, tuple[str, Json]] = {}
-    cites = [(marker, cited) for marker, cited in marks.citations.items() if marker.startswith(_CITES)]
-    # Models trained on the original write "source" for the file's name.
-    for marker, cited in [*((f"{marker.split('†', 1)[0]}†source】", cited) for marker, cited in cites), *cites]:
+    cites = [(marker, cited) for marker, cited in marks.citations.items() if is_citation_marker(marker)]
+    for marker, cited in [*((without_name(marker), cited) for marker, cited in cites), *cites]:
         made[marker] = ("file_citation", {"file_id": cited.file_id, "quote": cited.quote})
     for path, file_id in marks.paths.items():
         for written in _spellings(path):

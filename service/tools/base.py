@@ -114,10 +114,7 @@ class ProducedFile:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """`marker`, for example 【4:0†notes.txt】, is what the model cites with; `quote` is the text it stands for.
-
-    The first number tells calls apart: use 4 + the call's `number`.
-    """
+    """A passage that the model may cite with `marker` (see `citation_markers`); `quote` is the text it stands for."""
 
     marker: str
     file_id: str

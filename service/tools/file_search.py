@@ -23,6 +23,7 @@ from service.tools.base import (
     ToolType,
     ToolUnusable,
 )
+from service.tools.citation_markers import citation_marker
 from service.tools.quotes import quote
 
 # Seconds that a search waits for the thread's stores to be indexed.
@@ -38,15 +39,11 @@ MAX_QUERIES = 5
 MAX_INJECTED, MAX_INJECTED_SMALL = 64_000, 16_000
 # A passage that would be cut to less than this is left out.
 MIN_PASSAGE = 200
-# Characters of a file's name in a marker.
-MAX_NAME = 200
-# The number of a thread's first call; the original's is 4 in a thread of one message. Later calls have others, for the
-# model still sees earlier runs' passages, and what it cites of them is not what was found now.
-FIRST_NUMBER = 4
 
 CITE = (
-    "Passages that file_search finds come with a marker such as 【4:0†report.pdf】. Where your answer uses a passage,"
-    " put its marker, unchanged, right behind the statement that rests on it. Never invent a marker."
+    f"Passages that file_search finds come with a marker such as {citation_marker(0, 0, 'report.pdf')}. Where your"
+    " answer uses a passage, put its marker, unchanged, right behind the statement that rests on it. Never invent a"
+    " marker."
 )
 NO_STORES = "There are no files to search in this conversation."
 EXPIRED = "The vector store '{id}' of this thread has expired, so its files cannot be searched any more."
@@ -161,7 +158,7 @@ def told(call: HostedCall, queries: Sequence[str], hits: Sequence[Hit], *, late:
     citations: list[Citation] = []
     left = room - sum(map(len, parts)) - MIN_PASSAGE
     for hit in hits:
-        marker = f"【{FIRST_NUMBER + call.number}:{len(results)}†{_name(hit.filename)}】"
+        marker = citation_marker(call.number, len(results), hit.filename)
         page = f" (page {hit.page})" if hit.page is not None else ""
         text = hit.text[: max(0, left - len(marker) - len(page) - 3)]
         if len(text) < min(len(hit.text), MIN_PASSAGE):
@@ -214,9 +211,3 @@ def _small(run: HostedRun) -> bool:
 
 def _ranker(named: object) -> Ranker:
     return "none" if named == "none" else "auto"
-
-
-def _name(filename: str) -> str:
-    """The file's name as a marker can hold it."""
-    kept = "".join("_" if char in "【】†" or not char.isprintable() else char for char in filename)
-    return kept[:MAX_NAME]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -23,6 +23,7 @@ from events.thread.commands import NewMessage
 from events.thread.events import ToolOutput
 from events.vector_store.events import Chunking
 from service.search.base import Found, Ranker
+from service.wire.retrieval import RetrievalPlan
 
 Json = dict[str, Any]
 Deleted = Literal["assistant", "thread", "thread.message"]
@@ -199,17 +200,23 @@ class Wire(Protocol):
     @property
     def version(self) -> str: ...
 
-    @property
-    def searches_files(self) -> bool:
-        """Whether a file search looks through an assistant's file_ids, as v1's retrieval does."""
-        ...
-
     def create_assistant(self, body: Any) -> Json:
         """The settings of AssistantCreated, all of them; stores to be made in them are StoreRequests."""
         ...
 
     def modify_assistant(self, body: Any) -> Json:
         """The fields that the request names; null clears."""
+        ...
+
+    def retrieval_plan(self, assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:
+        """The vector stores that the assistant's file search needs under these settings (or changes of them).
+
+        `before` is None for a new assistant.
+        """
+        ...
+
+    def files_to_unindex(self, before: Assistant, after: Iterable[str]) -> frozenset[str]:
+        """The files to take out of the assistant's own store if its files become those of `after`."""
         ...
 
     def create_thread(self, body: Any) -> ThreadRequest: ...

@@ -18,7 +18,7 @@ they are the thread's files too and in the thread's vector store.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from events.objects import Assistant, File, Message, Run, Step, Thread
@@ -28,6 +28,7 @@ from service.wire.api import FilesQuery, Json, Links, Page, RunRequest, ThreadRe
 from service.wire.fields import MAX_FILES_PAGE
 from service.wire.files import FileLinks
 from service.wire.requests import parsed
+from service.wire.retrieval import RetrievalPlan, removed_files, v1_plan
 from service.wire.tools import code_files, tools
 from service.wire.v2 import DEFAULTS, V2
 
@@ -38,7 +39,6 @@ class V1(V2):
     """v2's ways where v1 has the same; the rest is here."""
 
     version = "v1"
-    searches_files = True
 
     def create_assistant(self, body: Any) -> Json:
         return _settings(parsed(requests.AssistantV1, body))
@@ -49,6 +49,12 @@ class V1(V2):
         settings = _settings(asked) | {"tool_resources": code_files(asked.file_ids or ())}
         named = {"tool_resources" if name == "file_ids" else name for name in asked.model_fields_set}
         return {name: settings[name] for name in named if not (name == "model" and not asked.model)}
+
+    def retrieval_plan(self, assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:
+        return v1_plan(assistant_id, before, settings)
+
+    def files_to_unindex(self, before: Assistant, after: Iterable[str]) -> frozenset[str]:
+        return removed_files(before, after)
 
     def create_thread(self, body: Any) -> ThreadRequest:
         return requests.thread_request(parsed(requests.ThreadV1, body), {})

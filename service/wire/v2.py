@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from events.errors import Rejected
@@ -26,6 +26,7 @@ from service.wire.api import (
 )
 from service.wire.fields import MAX_FILES_PAGE
 from service.wire.requests import parsed
+from service.wire.retrieval import RetrievalPlan, v2_plan
 from service.wire.tools import tool_resources, tools
 from service.wire.vector_stores import STORES
 
@@ -35,7 +36,6 @@ DEFAULTS: Json = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
 
 class V2:
     version = "v2"
-    searches_files = False
 
     def create_assistant(self, body: Any) -> Json:
         return _settings(parsed(requests.Assistant, body))
@@ -44,6 +44,12 @@ class V2:
         asked = parsed(requests.AssistantChange, body)
         settings = _settings(asked)
         return {name: settings[name] for name in asked.model_fields_set if not (name == "model" and not asked.model)}
+
+    def retrieval_plan(self, assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:
+        return v2_plan(assistant_id, before, settings)
+
+    def files_to_unindex(self, before: Assistant, after: Iterable[str]) -> frozenset[str]:
+        return frozenset()
 
     def create_thread(self, body: Any) -> ThreadRequest:
         asked = parsed(requests.Thread, body)
