@@ -148,8 +148,8 @@ async def serve(
 
 def _health(pool: Pool, model: Router, code: CodeInterpreter, confinement: Confinement) -> Health:
     parts = {"database": lambda: database.healthy(pool), "model": model.healthy}
-    may_fail = {"code_interpreter": code.state, "file_parsing": lambda: where_parsed(confinement)}
-    return Health(parts, may_fail=may_fail)
+    optional = {"code_interpreter": code.state, "file_parsing": lambda: where_parsed(confinement)}
+    return Health(parts, optional=optional)
 
 
 def _opened(settings: Settings, base_url: str, api_key: str | None, served: ModelInfo | None) -> tuple[Blobs, Router]:

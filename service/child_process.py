@@ -1,8 +1,8 @@
-"""Child processes that never outlive us: started so, watched so, stopped so.
+"""Child processes that never outlive this process.
 
-A child gets a session of its own, so that Ctrl-C reaches us alone and we stop things in order. On Linux the kernel
-signals it when we die, even by `kill -9`. Start children from the main thread: the kernel watches the thread that
-forked.
+A child gets a session of its own, so that Ctrl-C reaches only this process, which then stops its children in order. On
+Linux the kernel signals the child when this process dies, even by `kill -9`. Children must be started from the main
+thread, since the kernel watches the thread that forked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a child gets of ours: no key, no setting of another program's, no locale that the machine lacks."""
+    """Returns the environment of a child: `more`, a default PATH, and neither keys nor this process's own settings.
+
+    The locale is C, which every machine has.
+    """
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", **kept, **more}
 
@@ -39,7 +42,7 @@ def spawn(
     stdin: int = subprocess.DEVNULL,
     stdout: int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts a child that gets `death_signal` when we die. Raises OSError."""
+    """Starts a child that receives `death_signal` when this process dies. Raises OSError."""
     return subprocess.Popen(
         command,
         cwd=cwd,
@@ -56,13 +59,13 @@ def spawn(
 
 
 def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
-    # Runs in the child after it changed its user, which would have cleared the setting.
+    # This runs in the child after the change of its user, which would clear the setting.
     prctl = _prctl
     return None if prctl is None else lambda: prctl(_PR_SET_PDEATHSIG, int(death_signal))
 
 
-async def ended(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Waits for the child's end; False where it still runs after `timeout_s`."""
+async def wait_for_exit(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Waits until the child has exited. Returns False if it still runs after `timeout_s`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     while child.poll() is None:
@@ -73,19 +76,19 @@ async def ended(child: subprocess.Popen[bytes], timeout_s: float) -> bool:
 
 
 async def stop(child: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]]) -> None:
-    """Sends each signal in turn and gives the child that many seconds to end."""
+    """Sends the signals one after another until the child has exited. Each comes with the seconds to wait after it."""
     for number, timeout_s in steps:
         if child.poll() is not None:
             return
         child.send_signal(number)
-        if await ended(child, timeout_s):
+        if await wait_for_exit(child, timeout_s):
             return
 
 
 def last_line(log: Path) -> str:
-    """The last line that a child wrote, for an error message."""
+    """Returns the last line of a child's log, for an error message."""
     try:
         lines = log.read_text(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1].strip() if lines else "it said nothing"
+    return lines[-1].strip() if lines else "its log is empty"

@@ -1,7 +1,7 @@
-"""What a model call says, and a hosted tool brings, while it is at work: items that are not events.
+"""Deltas: pieces of a model's text, of its tool calls and of a hosted tool's output while a call is in progress.
 
-They name objects by the ids that events minted before, and never reach the log; the events that follow say the same,
-whole.
+Deltas are not events and never reach the log. They name objects by ids that earlier events minted, and later events
+hold the complete text.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class LiveText:
-    """A piece of the text (or, with `refusal`, of the refusal) that the open model call writes into its message.
+class MessageTextDelta:
+    """A piece of the text that the open model call writes into its message, or of its refusal if `refusal` is set.
 
-    A piece with an `annotation` is the text that it annotates, and nothing else. `images` are file ids of the parts in
-    front of the text; they come with the message's first piece.
+    If a piece has an `annotation`, its text is exactly the annotated text. `images` are the file ids of the image parts
+    in front of the text; only the first piece of a message has them.
     """
 
     run_id: str
@@ -29,11 +29,11 @@ class LiveText:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveCall:
-    """A piece of tool call number `index` of the open model call; `id` and `name` come with its first piece only.
+class StepCallDelta:
+    """A piece of tool call number `index` of the open model call. Only its first piece has `id` and `name`.
 
-    `arguments` are a piece of a function's arguments, of code_interpreter's code, and nothing of a file_search's, whose
-    {ranking_options} come in `search` with its first piece.
+    `arguments` is a piece of a function's arguments or of code_interpreter's code. It is empty for file_search, whose
+    {ranking_options} are in `search` of the first piece.
     """
 
     run_id: str
@@ -48,8 +48,8 @@ class LiveCall:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveOutput:
-    """A piece of output number `index` of a code_interpreter call at work: text that goes on its logs, or an image."""
+class StepOutputDelta:
+    """A piece of output number `index` of a running code_interpreter call: text for its logs, or an image's file id."""
 
     run_id: str
     step_id: str
@@ -60,4 +60,4 @@ class LiveOutput:
     image: str | None
 
 
-Live = LiveText | LiveCall | LiveOutput
+Delta = MessageTextDelta | StepCallDelta | StepOutputDelta

@@ -20,7 +20,7 @@ from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
 from events.vector_store.events import VectorStoreEvent
 from service.database import DATABASE_ERRORS, Pool
-from service.deltas import Live
+from service.deltas import Delta
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ PATIENCE = 60.0
 RETRY_AFTER = 0.5
 
 
-Item = Recorded[ThreadEvent] | Live
+Item = Recorded[ThreadEvent] | Delta
 
 
 class Wake:
@@ -196,8 +196,8 @@ class Feed:
         for listener in self._store_listeners:
             listener.on_store_append(store_id, recorded)
 
-    def publish_live(self, thread_id: str, items: Sequence[Live]) -> None:
-        """Publishes output of a model or tool call of the thread's run, which is not in the log."""
+    def publish_deltas(self, thread_id: str, items: Sequence[Delta]) -> None:
+        """Publishes deltas of a model call or tool call of the thread's run."""
         for watcher in tuple(self._watchers.get(thread_id, ())):
             for item in items:
                 watcher.put(item)

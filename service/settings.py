@@ -1,4 +1,4 @@
-"""The settings: environment variables EVERTHREAD_*, and what the command line says over them."""
+"""The settings: environment variables EVERTHREAD_*, which options of the command line override."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Use `Settings.load()`, which turns a wrong value into one clear line.
+    """All settings of the server. `Settings.load()` reports wrong values in one clear line.
 
-    URLs of databases are secrets too, because they may hold a password.
+    URLs of databases are secrets, because they may hold a password.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
@@ -34,23 +34,25 @@ class Settings(BaseSettings):
     model_base_url: str | None = Field(None, description="An OpenAI-compatible server; default: the embedded model")
     model_api_key: SecretStr | None = Field(None, description="Key for the model server")
     embedding_base_url: str | None = Field(None, description="An OpenAI-compatible server for embeddings")
-    embedding_model: str | None = Field(None, min_length=1, description="The model there that new stores get")
+    embedding_model: str | None = Field(None, min_length=1, description="That server's model, which new stores use")
     embedding_api_key: SecretStr | None = Field(None, description="Key for the embedding server")
     rewrite_model: str | None = Field(None, min_length=1, description="Chat model that rewrites queries of searches")
     blobs: str | None = Field(None, description="s3://, gs:// or az:// URL for files; default: in the data directory")
     models: Path | None = Field(None, description="TOML file that maps model names to upstreams")
-    sandbox_dir: Path | None = Field(None, description="Where the sandbox's Python is kept; default: a cache folder")
-    sandbox_install: bool = Field(False, description="Whether it is made at start, in the background, where missing")
+    sandbox_dir: Path | None = Field(None, description="Folder of the sandbox's Python; default: a cache folder")
+    sandbox_install: bool = Field(False, description="Whether a missing one is made in the background at start")
     max_runs: int = Field(64, ge=1, le=10_000, description="Runs at once in this process")
     run_expires_s: int = Field(600, ge=1, le=86_400, description="Seconds after which a run expires")
-    busy: Literal["reject", "queue"] = Field("reject", description="What a thread with an active run does with more")
+    busy: Literal["reject", "queue"] = Field("reject", description="Whether threads with an active run reject or queue")
     indexing_jobs: int = Field(2, ge=1, le=64, description="Files indexed at once in this process")
     indexing_timeout_s: int = Field(3600, ge=1, le=86_400, description="Seconds after which indexing a file has failed")
     max_store_files: int = Field(10_000, ge=1, le=100_000_000, description="Files that a vector store can have")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level logged, to stderr"
+    )
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")
-    public_url: str | None = Field(None, description="What links to files begin with; default: as the request came")
+    public_url: str | None = Field(None, description="Address that links to files begin with; default: the request's")
     webhooks_allow_private: bool = Field(False, description="Whether webhooks may go to private addresses and http://")
     metrics: Literal["local", "open"] = Field("local", description="Whether /metrics needs a key from elsewhere")
 
@@ -59,14 +61,14 @@ class Settings(BaseSettings):
     code_memory_mb: int = Field(1024, ge=128, le=1_048_576, description="Memory of a sandbox")
     code_processes: int = Field(64, ge=8, le=4096, description="Processes and threads in a sandbox")
     code_disk_mb: int = Field(512, ge=16, le=1_048_576, description="Disk of a sandbox, which is memory too")
-    code_output_kb: int = Field(1024, ge=1, le=1024, description="What a call may print")
+    code_output_kb: int = Field(1024, ge=1, le=1024, description="Output that a call may print, in KiB")
     code_sessions: int = Field(16, ge=1, le=1000, description="Sandboxes at once in this process")
     code_idle_s: float = Field(3600.0, ge=1, description="Seconds after which an idle sandbox is closed")
     code_warm: int = Field(1, ge=0, le=100, description="Sandboxes that are kept ready")
 
     @property
     def code_limits(self) -> Limits:
-        """What one sandbox of code_interpreter may use."""
+        """The resources that one sandbox of code_interpreter may use."""
         return Limits(
             wall_s=self.code_wall_s,
             memory=self.code_memory_mb * MIB,
@@ -99,7 +101,7 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, value: str) -> str:
-        for origin in _listed(value):
+        for origin in _split_list(value):
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError("must be origins such as https://app.example.com, with commas between, or *")
         return value
@@ -112,8 +114,8 @@ class Settings(BaseSettings):
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:
-        """`cors_origins`, one by one."""
-        return _listed(self.cors_origins)
+        """The origins of `cors_origins`, without trailing slashes."""
+        return _split_list(self.cors_origins)
 
     @field_validator("api_key")
     @classmethod
@@ -132,19 +134,22 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
-        """Reads the environment; `overrides` that are not None win. Raises StartupError, one line, no secret in it."""
+        """Reads the environment; `overrides` that are not None take precedence.
+
+        Raises StartupError with one line that names every wrong setting and holds no secret.
+        """
         try:
             return cls(**{name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
             raise StartupError(_one_line(error, overrides)) from None
 
 
-def _listed(value: str) -> tuple[str, ...]:
+def _split_list(value: str) -> tuple[str, ...]:
     return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
 
 
 def _one_line(error: ValidationError, overrides: dict[str, Any]) -> str:
-    """Names each wrong setting as the user wrote it. The values stay out: one of them may be a key."""
+    """Names each wrong setting as the user wrote it, without values, since a value may be a key."""
     problems = []
     for item in error.errors(include_input=False, include_url=False, include_context=False):
         name = str(item["loc"][0]) if item["loc"] else "settings"

@@ -1,7 +1,7 @@
-"""What the command line does to the database: through the same Writer as everybody, with actor `cli`.
+"""Administration of projects and keys: the command line uses the same Writer as the server, with the actor `cli`.
 
-The database is the one of the settings, else that of the data directory: where a live server has it, its Postgres is
-asked over its socket; where none runs, Postgres is started for the moment.
+The database is the one that the settings name. If they name none, it is the embedded Postgres of the data directory:
+that of a running server is reached over its socket; if no server runs, Postgres is started until the command ends.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from service.settings import Settings
 from service.writer import Writer
 
 ACTOR = "cli"
-# The default project's name, which no other may take.
+# The name of the default project. No other project may have it.
 DEFAULT_NAME = "default"
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Writer]:
-    """A writer over the database while the context lasts. Raises StartupError, CommandError."""
+async def open_writer(settings: Settings) -> AsyncIterator[Writer]:
+    """Yields a writer over the database. Raises StartupError if there is no connection, CommandError if no database."""
     async with AsyncExitStack() as stack:
         url = settings.database_url.get_secret_value() if settings.database_url is not None else None
-        pool = await open_pool(url or await _embedded(settings, stack))
+        pool = await open_pool(url or await _embedded_url(settings, stack))
         stack.callback(pool.terminate)
         yield Writer(pool, Feed())
 
 
 async def create_project(writer: Writer, name: str) -> str:
-    """The new project's id. Raises CommandError for a name that is taken."""
-    if name == DEFAULT_NAME or await _found(writer.pool, name):
+    """Creates a project and returns its id. Raises CommandError if another project has the name."""
+    if name == DEFAULT_NAME or await _find_projects(writer.pool, name):
         raise CommandError(f"There is a project '{name}' already.")
     project_id = new_id("proj")
     await writer.write(PROJECT, Origin(project_id, ACTOR), project_id, CreateProject(name))
@@ -60,7 +60,10 @@ async def create_key(
     tokens_per_minute: int | None = None,
     max_runs: int | None = None,
 ) -> tuple[str, str]:
-    """(id, key) of a new key of the project of that id or name. Raises CommandError where there is none."""
+    """Creates a key of the project with that id or name, and returns (key id, key).
+
+    Raises CommandError if there is no such project, or several.
+    """
     project_id = await project_id_of(writer.pool, project)
     key_id = new_id("key")
     key, command = make_key(
@@ -75,17 +78,17 @@ async def create_key(
 
 
 async def revoke_key(writer: Writer, key_id: str) -> bool:
-    """Whether it was good until now. Raises NotFound."""
+    """Revokes a key. Returns False if it was revoked before. Raises NotFound if there is no such key."""
     async with writer.pool.acquire() as db:
         project_id = await keys.project_of(db, key_id)
     return bool((await writer.write(KEY, Origin(project_id, ACTOR), key_id, RevokeKey())).recorded)
 
 
 async def project_id_of(pool: Pool, named: str) -> str:
-    """The id of the project of that id or name. Raises CommandError where it is not exactly one."""
+    """Returns the id of the project with that id or name. Raises CommandError if there is none, or several."""
     if named in (DEFAULT_PROJECT, DEFAULT_NAME):
         return DEFAULT_PROJECT
-    found = await _found(pool, named)
+    found = await _find_projects(pool, named)
     if not found:
         raise CommandError(f"There is no project '{named}': see everthread projects list.")
     if len(found) > 1:
@@ -93,13 +96,13 @@ async def project_id_of(pool: Pool, named: str) -> str:
     return found[0].id
 
 
-async def _found(pool: Pool, named: str) -> list[Project]:
+async def _find_projects(pool: Pool, named: str) -> list[Project]:
     async with pool.acquire() as db:
         return await projects.find(db, named)
 
 
-async def _embedded(settings: Settings, stack: AsyncExitStack) -> str:
-    """The URL of the data directory's own Postgres, which is started here where no server has it."""
+async def _embedded_url(settings: Settings, stack: AsyncExitStack) -> str:
+    """Returns the URL of the data directory's Postgres, which is started here if no server runs it."""
     path = (settings.data_dir or default_data_dir()).expanduser().absolute()
     if not EmbeddedPostgres(path).exists:
         raise CommandError(
@@ -107,17 +110,17 @@ async def _embedded(settings: Settings, stack: AsyncExitStack) -> str:
             " EVERTHREAD_DATABASE_URL."
         )
     try:
-        held = DataDir.acquire(path)
+        data_dir = DataDir.acquire(path)
     except StartupError:
-        return _of_live_server(path)
-    stack.callback(held.release)
+        return _running_url(path)
+    stack.callback(data_dir.release)
     postgres = EmbeddedPostgres(path)
     stack.push_async_callback(postgres.stop)
     return await postgres.start()
 
 
-def _of_live_server(path: Path) -> str:
+def _running_url(path: Path) -> str:
     url = EmbeddedPostgres(path).running_url()
     if url is None:
-        raise CommandError(f"Somebody is starting or stopping a server in {path}. Please try again.")
+        raise CommandError(f"A server in {path} is starting or stopping. Please try again.")
     return url

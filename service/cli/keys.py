@@ -26,23 +26,23 @@ projects = typer.Typer(no_args_is_help=True, help="Projects: create, list.")
 
 MAX_NAME = 256
 _SCOPES = ("full", "read", "audit")
-_MOST = 2**31 - 1
+_MAX_LIMIT = 2**31 - 1
 _WIDTH = 1000
-DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="Of the server whose keys these are")]
-Limit = Annotated[int | None, typer.Option(min=1, max=_MOST)]
+DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="The server's data directory")]
+LimitOption = Annotated[int | None, typer.Option(min=1, max=_MAX_LIMIT)]
 
 
 @keys.command("create")
 def create_key(
-    name: Annotated[str, typer.Option(help="What the key is for")],
+    name: Annotated[str, typer.Option(help="A name that says who uses the key")],
     project: Annotated[str, typer.Option(help="Id or name of its project")] = "default",
     scope: Annotated[str, typer.Option(help="full, read or audit (both read only)")] = "full",
-    requests_per_minute: Limit = None,
-    tokens_per_minute: Limit = None,
-    max_runs: Limit = None,
+    requests_per_minute: LimitOption = None,
+    tokens_per_minute: LimitOption = None,
+    max_runs: LimitOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Make a key. It is printed once, alone on standard output; only its hash is kept."""
+    """Create a key and print it to standard output. It is printed once: only its hash is stored."""
     if scope not in _SCOPES:
         raise CommandError(f"--scope: must be one of {', '.join(_SCOPES)}")
     _check_name(name)
@@ -50,7 +50,7 @@ def create_key(
     async def work() -> None:
         from service.cli import admin
 
-        async with opened_writer(data_dir) as writer:
+        async with open_writer(data_dir) as writer:
             key_id, key = await admin.create_key(
                 writer,
                 project,
@@ -60,7 +60,7 @@ def create_key(
                 tokens_per_minute=tokens_per_minute,
                 max_runs=max_runs,
             )
-        say(f"Key {key_id}. Keep it now: it is not shown again.")
+        say(f"Key {key_id}. Save it now: it is not shown again.")
         typer.echo(key)
 
     run(work())
@@ -71,13 +71,13 @@ def list_keys(
     project: Annotated[str | None, typer.Option(help="Id or name: only the keys of this project")] = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """All keys, revoked ones too; never the keys themselves."""
+    """List all keys, revoked ones included, without their secrets."""
 
     async def work() -> None:
         from projections import keys as view
         from service.cli import admin
 
-        async with opened_writer(data_dir) as writer:
+        async with open_writer(data_dir) as writer:
             project_id = None if project is None else await admin.project_id_of(writer.pool, project)
             async with writer.pool.acquire() as db:
                 rows = [_row(key) async for key in view.every(db, project_id)]
@@ -88,29 +88,31 @@ def list_keys(
 
 @keys.command("revoke")
 def revoke_key(
-    key_id: Annotated[str, typer.Argument(help="The key's id (key_…), not the key")], data_dir: DataDirOption = None
+    key_id: Annotated[str, typer.Argument(help="The id of the key (key_…)")], data_dir: DataDirOption = None
 ) -> None:
-    """Make a key useless, for every server, within a second."""
+    """Revoke a key. Every server refuses it within a second."""
 
     async def work() -> None:
         from service.cli import admin
 
-        async with opened_writer(data_dir) as writer:
+        async with open_writer(data_dir) as writer:
             changed = await admin.revoke_key(writer, key_id)
-        say(f"Revoked {key_id}." if changed else f"{key_id} was revoked already.")
+        say(f"Revoked {key_id}." if changed else f"{key_id} was already revoked.")
 
     run(work())
 
 
 @projects.command("create")
-def create_project(name: Annotated[str, typer.Option(help="Its name")], data_dir: DataDirOption = None) -> None:
-    """Make a project. Its id is printed on standard output."""
+def create_project(
+    name: Annotated[str, typer.Option(help="The project's name")], data_dir: DataDirOption = None
+) -> None:
+    """Create a project and print its id to standard output."""
     _check_name(name)
 
     async def work() -> None:
         from service.cli import admin
 
-        async with opened_writer(data_dir) as writer:
+        async with open_writer(data_dir) as writer:
             typer.echo(await admin.create_project(writer, name))
 
     run(work())
@@ -118,30 +120,30 @@ def create_project(name: Annotated[str, typer.Option(help="Its name")], data_dir
 
 @projects.command("list")
 def list_projects(data_dir: DataDirOption = None) -> None:
-    """All projects."""
+    """List all projects."""
 
     async def work() -> None:
         from events.project import DEFAULT_PROJECT
         from projections import projects as view
         from service.cli import admin
 
-        async with opened_writer(data_dir) as writer, writer.pool.acquire() as db:
-            rows = [(found.id, found.name, shown_time(found.created_at)) async for found in view.every(db)]
+        async with open_writer(data_dir) as writer, writer.pool.acquire() as db:
+            rows = [(project.id, project.name, format_time(project.created_at)) async for project in view.every(db)]
         print_table(("id", "name", "created"), [(DEFAULT_PROJECT, admin.DEFAULT_NAME, ""), *rows])
 
     run(work())
 
 
 @asynccontextmanager
-async def opened_writer(data_dir: Path | None) -> AsyncIterator[Writer]:
-    """Raises CommandError for what the domain refuses too."""
+async def open_writer(data_dir: Path | None) -> AsyncIterator[Writer]:
+    """Yields a writer for a command. Raises CommandError if the command cannot run or the domain refuses it."""
     from events.errors import DomainError
     from service.cli import admin
 
     settings = Settings.load(data_dir=data_dir)
     logs.configure("warning")
     try:
-        async with admin.opened(settings) as writer:
+        async with admin.open_writer(settings) as writer:
             yield writer
     except DomainError as error:
         raise CommandError(error.message) from None
@@ -158,17 +160,18 @@ def _row(key: ListedKey) -> tuple[str, ...]:
         (key.tokens_per_minute, "tokens/min"),
         (key.max_runs, "runs at once"),
     )
-    told = ", ".join(f"{limit} {what}" for limit, what in limits if limit is not None)
-    times = (shown_time(key.created_at), shown_time(key.last_used_at), shown_time(key.revoked_at))
-    return (key.id, key.name, key.project_id, key.scope, f"…{key.ending}", told, *times)
+    limit_texts = ", ".join(f"{limit} {unit}" for limit, unit in limits if limit is not None)
+    times = (format_time(key.created_at), format_time(key.last_used_at), format_time(key.revoked_at))
+    return (key.id, key.name, key.project_id, key.scope, f"…{key.ending}", limit_texts, *times)
 
 
-def shown_time(at: datetime | None) -> str:
+def format_time(at: datetime | None) -> str:
+    """Returns the time to the second, or an empty text for None."""
     return "" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Whole ids in one line, whoever reads them; a terminal breaks lines itself."""
+    """Prints a table whose rows are never wrapped, so that ids stay whole when they are copied or piped."""
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
@@ -176,8 +179,10 @@ def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def say(line: str) -> None:
+    """Prints a line to standard error, apart from the command's output."""
     typer.echo(line, err=True)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
+    """Runs the work of a command in an event loop of its own."""
     asyncio.run(work)

@@ -1,6 +1,6 @@
-"""Logs: structlog to standard error, one JSON object a line; readable lines where a person watches a terminal.
+"""Logs: structlog writes one JSON object a line to standard error, or readable lines if it is a terminal.
 
-Request, thread and run ids come from context variables. No content, no key: events hold the one, nothing the other.
+Request, thread and run ids come from context variables. Logs hold no content, which is in the events, and no key.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 
 
 def configure(level: str = "info") -> None:
-    """Sets logging up for this process. `level` is debug, info, warning or error."""
+    """Configures logging for this process. `level` is debug, info, warning or error."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -27,11 +27,11 @@ def configure(level: str = "info") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[_LibraryLogHandler()], level=logging.WARNING, force=True)
 
 
-class _Forward(logging.Handler):
-    """What libraries log, as lines of ours: no traceback, whose text may quote a request's header or body."""
+class _LibraryLogHandler(logging.Handler):
+    """Writes the log records of libraries, without tracebacks: their text may quote a request's header or body."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
@@ -41,7 +41,7 @@ class _Forward(logging.Handler):
 
 def _renderers(terminal: bool) -> list[Any]:
     if terminal:
-        # Not rich's tracebacks: they show local variables, and so keys and content.
+        # Tracebacks of rich would show local variables, and with them keys and content.
         return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, _json]
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from service.cli import keys, logs, reindex, sandbox, threads, webhooks
 from service.cli.progress import StartProgress
-from service.cli.start import Ready, launch
+from service.cli.start import ServerInfo, launch
 from service.errors import CommandError, StartupError
 from service.settings import Settings
 
@@ -37,8 +37,8 @@ _EXAMPLE = (
     "print(c.beta.threads.messages.list(r.thread_id).data[0].content[0].text.value)"
 )
 
-_MAKING = (
-    "  Code      code_interpreter is being set up in the background, once a version (half a minute or more,\n"
+_PROVISIONING = (
+    "  Code      code_interpreter is being set up in the background, once for each version (half a minute or more,\n"
     "            800 MB); runs that need it wait"
 )
 
@@ -52,14 +52,14 @@ def everthread() -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen at (default 127.0.0.1)")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port, 0 for a free one (default 8000)")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where database, key and files live")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the database, the API key and files")] = None,
     model_base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible model server")] = None,
     models: Annotated[Path | None, typer.Option(help="TOML file that maps model names to upstreams")] = None,
     max_runs: Annotated[int | None, typer.Option(help="Runs at once (default 64)")] = None,
     run_expires_s: Annotated[int | None, typer.Option(help="Seconds until a run expires (default 600)")] = None,
     beta: Annotated[str | None, typer.Option(help="strict or lenient on the OpenAI-Beta header")] = None,
 ) -> None:
-    """Serve the API. Each option has an environment variable too: --data-dir is EVERTHREAD_DATA_DIR, and so on."""
+    """Serve the API. Every option is also an environment variable: --data-dir is EVERTHREAD_DATA_DIR, and so on."""
     settings = Settings.load(
         host=host,
         port=port,
@@ -76,14 +76,14 @@ def serve(
 
 
 async def _serve(settings: Settings, console: Console) -> None:
-    """Runs until SIGINT or SIGTERM; the first of them stops everything in order, later ones change nothing."""
+    """Serves until SIGINT or SIGTERM. The first signal stops everything in order; later ones change nothing."""
     with StartProgress(console) as progress:
 
-        def ready(server: Ready) -> None:
+        def announce(server: ServerInfo) -> None:
             progress.stop()
             _print_ready(console, server)
 
-        task = asyncio.ensure_future(launch(settings, progress, ready))
+        task = asyncio.ensure_future(launch(settings, progress, announce))
         stopping = False
 
         def stop() -> None:
@@ -103,14 +103,14 @@ async def _serve(settings: Settings, console: Console) -> None:
             console.print("Stopped.")
 
 
-def _print_ready(console: Console, server: Ready) -> None:
+def _print_ready(console: Console, server: ServerInfo) -> None:
     lines = (
         "",
         "[bold green]Everthread is ready.[/]",
         f"  Base URL  {escape(server.base_url)}",
         f"  API key   {escape(server.api_key)}",
         f"  Model     {escape(server.model)}",
-        *([_MAKING] if server.making_sandbox else []),
+        *([_PROVISIONING] if server.is_provisioning_sandbox else []),
         "",
         "Try it from another shell, where the openai package is installed:",
         "",
@@ -127,14 +127,14 @@ def _print_ready(console: Console, server: Ready) -> None:
 def _run(main: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop
-    except ImportError:  # where there is no uvloop, on Windows
+    except ImportError:  # on Windows, which uvloop does not support
         asyncio.run(main)
     else:
         uvloop.run(main)
 
 
 def main() -> None:
-    """The console script: an expected failure is one line and exit code 1."""
+    """Runs the command line. An expected failure prints one line and ends with exit code 1."""
     try:
         app()
     except KeyboardInterrupt:

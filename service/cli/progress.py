@@ -1,4 +1,4 @@
-"""What a person at the terminal sees while the server starts: one line for each step, spinning until it is done."""
+"""Progress of the start on the terminal: one line for each step, with a spinner until the step is done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
 class StartProgress:
-    """Steps that may run at once. Where output is no terminal, each finished step is a plain line."""
+    """Shows steps that may run at the same time. If output is not a terminal, each finished step is a plain line."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -28,16 +28,16 @@ class StartProgress:
         self.stop()
 
     def stop(self) -> None:
-        """The start is over; what follows is printed plainly."""
+        """Ends the live display. Later output is printed as plain lines."""
         self._progress.stop()
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Prints a line above the live display."""
         self._console.print(line, highlight=False, soft_wrap=True)
 
     @contextmanager
     def step(self, doing: str, done: str) -> Iterator[None]:
-        """Shows `doing` while the body runs; `done` and the seconds it took stay, unless it raises."""
+        """Shows `doing` while the body runs, then prints `done` and the seconds it took if the body did not raise."""
         began = time.monotonic()
         if not self._console.is_terminal:
             self.say(f"  {doing} …")

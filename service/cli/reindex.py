@@ -9,16 +9,19 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from service.cli.keys import DataDirOption, opened_writer, run, say
+from service.cli.keys import DataDirOption, open_writer, run, say
 
-OnlyOption = Annotated[list[str] | None, typer.Option("--store", help="Only this store; may be given several times")]
+StoreOption = Annotated[list[str] | None, typer.Option("--store", help="Only this store; may be repeated")]
 
 
-def reindex(store: OnlyOption = None, data_dir: DataDirOption = None) -> None:
-    """Move vector stores to the embedding model of the settings. Servers may go on; asked again it goes on itself."""
+def reindex(store: StoreOption = None, data_dir: DataDirOption = None) -> None:
+    """Move vector stores to the embedding model of the settings.
+
+    Servers may keep running. If the command is interrupted, run it again: it continues with the remaining files.
+    """
 
     async def work() -> None:
-        from service.cli import reindexing as moving
+        from service.cli import reindexing
         from service.embedded.data_dir import default_data_dir
         from service.sandbox.probe import Confinement
         from service.search.factory import open_vectors
@@ -28,7 +31,7 @@ def reindex(store: OnlyOption = None, data_dir: DataDirOption = None) -> None:
         key = settings.embedding_api_key
         folder = (settings.data_dir or default_data_dir()).expanduser()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        async with opened_writer(data_dir) as writer:
+        async with open_writer(data_dir) as writer:
             vectors = open_vectors(
                 writer.pool,
                 Confinement(settings.sandbox_dir),
@@ -38,19 +41,19 @@ def reindex(store: OnlyOption = None, data_dir: DataDirOption = None) -> None:
                 api_key=key.get_secret_value() if key else None,
             )
             try:
-                found = [one async for one in moving.old_stores(writer, vectors.indexer.model)]
-                found = [one for one in found if not store or one.id in store]
-                with _bar() as progress:
-                    for one in found:
-                        task = progress.add_task(one.id, total=await moving.size(writer, one))
-                        await moving.move(writer, vectors, one, partial(progress.advance, task))
+                old_stores = [old async for old in reindexing.old_stores(writer, vectors.indexer.model)]
+                old_stores = [old for old in old_stores if not store or old.id in store]
+                with _progress_bar() as progress:
+                    for old in old_stores:
+                        task = progress.add_task(old.id, total=await reindexing.count_chunks(writer, old))
+                        await reindexing.move_store(writer, vectors, old, partial(progress.advance, task))
             finally:
                 await vectors.close()
-        say(f"{len(found)} stores moved to {vectors.indexer.model}.")
+        say(f"{len(old_stores)} stores moved to {vectors.indexer.model}.")
 
     run(work())
 
 
-def _bar() -> Progress:
+def _progress_bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("chunks"))
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))

@@ -1,8 +1,9 @@
 """Moves vector stores to the embedding model of the settings: `everthread reindex`.
 
-Store by store, while servers go on: searches use the old vectors until all new ones are there, then the store is told
-its new model, then the old vectors go. A server that is indexing a file with the old model at that moment notices when
-it is done, and begins the file anew. Asked again after a stop, it goes on with what is left.
+One store follows another while servers keep running. Searches use the old vectors until all new ones are written; then
+an event changes the store's model, and the old vectors are deleted. If a server is indexing a file with the old model
+at that moment, it notices the change at the end and indexes the file again. An interrupted command can be repeated: it
+continues with the remaining files.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from service.search.factory import Vectors
 from service.search.reembed import Mover
 from service.writer import Writer
 
-# Stores looked up at once.
+# Stores read by one query.
 PAGE = 100
 _SQL = sql.queries("chunks")
 
 
 @dataclass(frozen=True, slots=True)
 class OldStore:
-    """A store whose vectors are, or partly are, of another model."""
+    """A vector store that has vectors of another model than the settings name."""
 
     id: str
     project_id: str
@@ -36,7 +37,7 @@ class OldStore:
 
 
 async def old_stores(writer: Writer, model: str) -> AsyncIterator[OldStore]:
-    """The stores that are to be moved to that model."""
+    """Yields the stores that have vectors of another model than `model`."""
     after = ""
     while True:
         async with writer.pool.acquire() as db:
@@ -48,31 +49,34 @@ async def old_stores(writer: Writer, model: str) -> AsyncIterator[OldStore]:
         after = rows[-1]["store_id"]
 
 
-async def size(writer: Writer, store: OldStore) -> int:
-    """Its chunks."""
+async def count_chunks(writer: Writer, store: OldStore) -> int:
+    """Returns the number of chunks in the store."""
     async with writer.pool.acquire() as db:
         return int(await db.fetchval(_SQL["chunks_of_store"], store.id))
 
 
-async def move(writer: Writer, vectors: Vectors, store: OldStore, moved: Callable[[int], None]) -> None:
-    """Moves one store; `moved` is told how many chunks each file had. Raises CommandError."""
+async def move_store(writer: Writer, vectors: Vectors, store: OldStore, on_file: Callable[[int], None]) -> None:
+    """Moves one store, and calls `on_file` with the number of chunks of each file that is done.
+
+    Raises CommandError if the embedding model fails.
+    """
     mover = Mover(writer.pool, vectors.searcher.models)
     try:
         embedder = vectors.embedders.named(vectors.indexer.model)
-        await _embed(mover, store, embedder, moved)
+        await _embed_files(mover, store, embedder, on_file)
         try:
             await writer.vector_store(Origin(store.project_id, ACTOR), store.id, ChangeModel(embedder.name))
         except NotFound:
-            return  # deleted meanwhile
-        # Files that were finished between the last look and the change.
-        await _embed(mover, store, embedder, lambda _: None)
+            return  # the store was deleted in the meantime
+        # A server may have indexed more files with the old model before the change.
+        await _embed_files(mover, store, embedder, lambda _: None)
     except EmbeddingError as error:
         raise CommandError(f"{store.id}: {error.message}") from None
     async for key, _ in mover.files(store.id):
         await mover.drop_others(key, embedder.name)
 
 
-async def _embed(mover: Mover, store: OldStore, embedder: Embedder, moved: Callable[[int], None]) -> None:
+async def _embed_files(mover: Mover, store: OldStore, embedder: Embedder, on_file: Callable[[int], None]) -> None:
     async for key, chunks in mover.files(store.id):
         await mover.embed(key, chunks, embedder)
-        moved(chunks)
+        on_file(chunks)

@@ -1,4 +1,4 @@
-"""`everthread sandbox`: what code_interpreter runs in, made and tried from the command line."""
+"""The commands `everthread sandbox`: install and check the sandbox that code_interpreter runs in."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from service.cli import logs
 from service.errors import CommandError
 from service.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="What code_interpreter runs in.", rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, help="The sandbox of code_interpreter: install, check.", rich_markup_mode=None)
 
 
 @app.command()
 def install() -> None:
-    """Make the sandbox's Python, where it is not there yet: a copy of this one with packages of its own (800 MB)."""
+    """Install the sandbox's Python if it is missing: a copy of this one with packages of its own (800 MB)."""
     from service.sandbox.environment import NoEnvironment
     from service.sandbox.install import install as make
 
@@ -29,7 +29,7 @@ def install() -> None:
 
 @app.command()
 def check() -> None:
-    """Try whether code can be confined on this machine, as the server does at its start."""
+    """Check whether this machine can run the sandbox, as the server does when it starts."""
     from service.sandbox.base import SandboxUnavailable
     from service.sandbox.probe import Confinement
 
@@ -39,5 +39,5 @@ def check() -> None:
         jail = asyncio.run(confinement.confined())
     except SandboxUnavailable as error:
         raise CommandError(f"there is no sandbox here: {error}") from None
-    bounds = ", ".join(sorted(jail.cgroups.controllers)) or "none: the limits hold for each process alone"
+    bounds = ", ".join(sorted(jail.cgroups.controllers)) or "none; limits apply to each process alone"
     Console().print(f"The sandbox works. Control groups: {bounds}", highlight=False, soft_wrap=True)

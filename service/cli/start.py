@@ -1,7 +1,7 @@
-"""From settings to a running server: what it needs is started first, and stopped last, in reverse.
+"""Starts everything that a server needs, then the server, and stops them in reverse order.
 
-Postgres and the model start side by side. One TaskGroup owns the server and those who watch its children; whatever ends
-it, a signal, an error or a child's death, the way out is the same.
+Postgres and the model start at the same time. One TaskGroup owns the server and the watchers of its child processes. A
+signal, an error and the death of a child process all end it in the same way.
 """
 
 from __future__ import annotations
@@ -23,50 +23,53 @@ from service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """What a client needs to know. `base_url` ends in /v1; `making_sandbox` where code_interpreter comes later."""
+class ServerInfo:
+    """The facts that a client needs. `base_url` ends in /v1.
+
+    `is_provisioning_sandbox` says that code_interpreter is not ready yet.
+    """
 
     base_url: str
     api_key: str
     model: str
-    making_sandbox: bool
+    is_provisioning_sandbox: bool
 
 
-async def launch(settings: Settings, progress: StartProgress, ready: Callable[[Ready], None]) -> None:
-    """Runs the server until cancelled. Raises StartupError where it cannot start or cannot go on."""
+async def launch(settings: Settings, progress: StartProgress, on_ready: Callable[[ServerInfo], None]) -> None:
+    """Serves until it is cancelled. Raises StartupError if the server cannot start or cannot continue."""
     with _first_of_group():
         async with AsyncExitStack() as stack:
-            held = DataDir.acquire(settings.data_dir, shared=settings.database_url is not None)
-            stack.callback(held.release)
+            data_dir = DataDir.acquire(settings.data_dir, shared=settings.database_url is not None)
+            stack.callback(data_dir.release)
             _check_port(settings)
-            progress.say(f"[green]✓[/] Data directory {held.path}")
-            await _run(settings.model_copy(update={"data_dir": held.path}), held, progress, ready, stack)
+            progress.say(f"[green]✓[/] Data directory {data_dir.path}")
+            await _run(settings.model_copy(update={"data_dir": data_dir.path}), data_dir, progress, on_ready, stack)
 
 
 async def _run(
     settings: Settings,
-    held: DataDir,
+    data_dir: DataDir,
     progress: StartProgress,
-    ready: Callable[[Ready], None],
+    on_ready: Callable[[ServerInfo], None],
     stack: AsyncExitStack,
 ) -> None:
     given_key = settings.api_key.get_secret_value() if settings.api_key is not None else None
-    api_key = given_key or held.api_key()
-    postgres = EmbeddedPostgres(held.path) if settings.database_url is None else None
-    model = EmbeddedModel(held.path) if settings.model_base_url is None else None
+    api_key = given_key or data_dir.api_key()
+    postgres = EmbeddedPostgres(data_dir.path) if settings.database_url is None else None
+    model = EmbeddedModel(data_dir.path) if settings.model_base_url is None else None
     async with asyncio.TaskGroup() as starting:
         database = starting.create_task(_start_postgres(postgres, settings, progress, stack))
         address = starting.create_task(_start_model(model, settings, progress, stack))
-        # Costs most of a second; by now the children are at work.
+        # The import takes most of a second, so the child processes are started before it.
         await asyncio.sleep(0)
         serve = _import_serve()
 
-    def listening(base_url: str) -> None:
+    def announce(base_url: str) -> None:
         base_url = base_url.rstrip("/")
         base_url = base_url if base_url.endswith("/v1") else base_url + "/v1"
-        held.announce(f"the server at {base_url}")
+        data_dir.announce(f"the server at {base_url}")
         served = f"{MODEL_NAME} (embedded; serves every name)" if model else f"as at {settings.model_base_url}"
-        ready(Ready(base_url, api_key, served, _makes_sandbox(settings)))
+        on_ready(ServerInfo(base_url, api_key, served, _will_provision_sandbox(settings)))
 
     async with asyncio.TaskGroup() as group:
         watchers = [group.create_task(_watch(postgres))] if postgres is not None else []
@@ -78,13 +81,13 @@ async def _run(
             model_base_url=address.result().base_url,
             model_api_key=address.result().key or None,
             embedded_model=model is not None,
-            ready=listening,
+            ready=announce,
         )
         for watcher in watchers:
             watcher.cancel()
 
 
-def _makes_sandbox(settings: Settings) -> bool:
+def _will_provision_sandbox(settings: Settings) -> bool:
     wanted = settings.sandbox_install and settings.code_interpreter == "on"
     return wanted and not place(settings.sandbox_dir).complete.exists()
 
@@ -98,12 +101,12 @@ def _import_serve() -> Callable[..., Awaitable[None]]:
 async def _start_postgres(
     postgres: EmbeddedPostgres | None, settings: Settings, progress: StartProgress, stack: AsyncExitStack
 ) -> str:
-    """The database's URL."""
+    """Starts the embedded Postgres, if the settings name no database, and returns the database's URL."""
     if postgres is None:
         assert settings.database_url is not None
         return settings.database_url.get_secret_value()
     stack.push_async_callback(postgres.stop)
-    doing = "Starting Postgres" if postgres.exists else "Making the database"
+    doing = "Starting Postgres" if postgres.exists else "Creating the database"
     with progress.step(doing, "Postgres"):
         return await postgres.start()
 
@@ -126,7 +129,7 @@ async def _watch(postgres: EmbeddedPostgres) -> None:
 
 
 def _check_port(settings: Settings) -> None:
-    """Finds a taken port before anything is started. The server's own bind has the last word."""
+    """Raises StartupError if the port is in use, before anything is started. The server's own bind checks again."""
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, proto, _, address = found[0]
@@ -142,7 +145,7 @@ def _check_port(settings: Settings) -> None:
 
 @contextmanager
 def _first_of_group() -> Iterator[None]:
-    """Turns a group of errors that holds a StartupError into that error: one line, not a tree."""
+    """Raises the first StartupError of an exception group instead of the group, so that the user sees one line."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -1,7 +1,7 @@
-"""Threads at the command line: found by filter, and deleted through the Writer as the API does it.
+"""Finds threads by filter and deletes them, through the Writer as the API does.
 
-A delete goes page by page, oldest first, each thread by an append of its own. One that is stopped half-way has deleted
-what it said; asked again it goes on with what is left.
+Threads are deleted page by page, oldest first, each by an append of its own. If the command is interrupted, the
+threads whose ids it printed are deleted; the same command continues with the remaining ones.
 """
 
 from __future__ import annotations
@@ -25,25 +25,29 @@ PAGE = 200
 
 
 def filter_of(pairs: list[str], after: str | None, before: str | None, at: datetime) -> Filter:
-    """From what the command line says, up to the moment `at`: what is made later is left. Raises CommandError."""
+    """Returns the filter that the options describe. It excludes threads that are created after `at`.
+
+    `pairs` are `key=value` texts; `after` and `before` are times in the forms of the options. Raises CommandError if an
+    option cannot be read.
+    """
     found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise CommandError(f"--metadata: write key=value, not '{pair}'")
         if found.setdefault(key, value) != value:
-            raise CommandError(f"--metadata: '{key}' was given twice")
+            raise CommandError(f"--metadata: '{key}' is given twice with different values")
     since = None if after is None else _time(after, "--after")
     until = at if before is None else min(at, _time(before, "--before"))
     return Filter(tuple(found.items()), since, until)
 
 
-async def matching(writer: Writer, project_id: str, found: Filter) -> AsyncIterator[list[Thread]]:
-    """Pages of the threads that a filter finds, oldest first; threads may vanish between pages."""
+async def find_threads(writer: Writer, project_id: str, filter: Filter) -> AsyncIterator[list[Thread]]:
+    """Yields pages of the threads that match the filter, oldest first. Threads may be deleted between two pages."""
     after: str | None = None
     while True:
         async with writer.pool.acquire() as db:
-            page = await threads.page(db, project_id, Cursor(PAGE, "asc", after), found)
+            page = await threads.page(db, project_id, Cursor(PAGE, "asc", after), filter)
         if page.items:
             yield page.items
         if not page.more:
@@ -51,35 +55,39 @@ async def matching(writer: Writer, project_id: str, found: Filter) -> AsyncItera
         after = page.items[-1].id
 
 
-async def count(writer: Writer, project_id: str, found: Filter) -> int:
+async def count(writer: Writer, project_id: str, filter: Filter) -> int:
+    """Returns the number of threads that match the filter."""
     async with writer.pool.acquire() as db:
-        return await metadata.count_threads(db, project_id, found)
+        return await metadata.count_threads(db, project_id, filter)
 
 
-async def delete(writer: Writer, project_id: str, found: Filter) -> AsyncIterator[list[str]]:
-    """Deletes what the filter finds, and tells the ids of each page once it is gone. Servers stop the runs in them."""
+async def delete(writer: Writer, project_id: str, filter: Filter) -> AsyncIterator[list[str]]:
+    """Deletes the threads that match the filter, and yields the ids of each page that is deleted.
+
+    Servers are notified after each page, and stop the runs of its threads.
+    """
     origin = Origin(project_id, ACTOR)
-    async for page in matching(writer, project_id, found):
-        gone = []
+    async for page in find_threads(writer, project_id, filter):
+        deleted = []
         for thread in page:
-            if not found.pairs_in(thread.metadata):  # rows that older software changed may name pairs that are gone
+            if not filter.pairs_in(thread.metadata):  # the index of older releases may hold pairs that were removed
                 continue
             try:
                 await writer.thread(origin, thread.id, DeleteThread())
             except NotFound:
-                continue  # somebody else was faster
-            gone.append(thread.id)
+                continue  # another client deleted it first
+            deleted.append(thread.id)
         async with writer.pool.acquire() as db:
-            await tell_servers(db, gone)
-        yield gone
+            await tell_servers(db, deleted)
+        yield deleted
 
 
 def _time(given: str, option: str) -> datetime:
-    """A date, a date and time (UTC where it names no zone), or seconds since 1970."""
+    """Parses a date, a date with a time (in UTC if it names no zone), or Unix seconds. Raises CommandError."""
     try:
         if given.isascii() and given.isdigit() and len(given) > 8:
             return datetime.fromtimestamp(int(given), UTC)
         found = datetime.fromisoformat(given)
         return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
-        raise CommandError(f"{option}: write 2026-01-31, 2026-01-31T12:00 or seconds since 1970") from None
+        raise CommandError(f"{option}: write 2026-01-31, 2026-01-31T12:00 or Unix seconds") from None

@@ -9,14 +9,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from service.cli.keys import DataDirOption, opened_writer, run, say
+from service.cli.keys import DataDirOption, open_writer, run, say
 from service.errors import CommandError
 
 threads = typer.Typer(no_args_is_help=True, help="Threads of a project: list, delete by filter.")
 
 ProjectOption = Annotated[str, typer.Option(help="Id or name of the project")]
-MetadataOption = Annotated[list[str] | None, typer.Option("--metadata", help="key=value; several must all hold")]
-AfterOption = Annotated[str | None, typer.Option(help="Created at or after: 2026-01-31, with a time, or seconds")]
+MetadataOption = Annotated[list[str] | None, typer.Option("--metadata", help="key=value; if repeated, all must match")]
+AfterOption = Annotated[
+    str | None, typer.Option(help="Created at or after a date, a date with a time, or Unix seconds")
+]
 BeforeOption = Annotated[str | None, typer.Option(help="Created before, in the same forms")]
 
 
@@ -28,19 +30,19 @@ def list_threads(
     before: BeforeOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Print the threads found, oldest first: a JSON object a line, with id, created_at and metadata."""
+    """Print the threads that match, oldest first: one JSON object a line, with id, created_at and metadata."""
 
     async def work() -> None:
         from events.envelope import now
         from service.cli import admin, thread_deletion
 
         found = thread_deletion.filter_of(metadata or [], after, before, now())
-        async with opened_writer(data_dir) as writer:
+        async with open_writer(data_dir) as writer:
             project_id = await admin.project_id_of(writer.pool, project)
-            async for page in thread_deletion.matching(writer, project_id, found):
-                for one in page:
-                    shown = {"id": one.id, "created_at": one.created_at, "metadata": one.metadata}
-                    typer.echo(orjson.dumps(shown).decode())
+            async for page in thread_deletion.find_threads(writer, project_id, found):
+                for thread in page:
+                    fields = {"id": thread.id, "created_at": thread.created_at, "metadata": thread.metadata}
+                    typer.echo(orjson.dumps(fields).decode())
 
     run(work())
 
@@ -55,37 +57,42 @@ def delete_threads(
     every: Annotated[bool, typer.Option("--all", help="Delete all threads of the project")] = False,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Delete the threads found, with their messages and runs, and print their ids. Ask again if it was stopped."""
+    """Delete the threads that match, with their messages and runs, and print their ids.
+
+    If the command is interrupted, run it again.
+    """
     if not (metadata or after or before or every):
-        raise CommandError("Say which threads: --metadata, --after or --before; or --all for all of the project.")
+        raise CommandError(
+            "Choose threads by --metadata, --after or --before, or --all for all threads of the project."
+        )
 
     async def work() -> None:
         from events.envelope import now
         from service.cli import admin, thread_deletion
 
         found = thread_deletion.filter_of(metadata or [], after, before, now())
-        async with opened_writer(data_dir) as writer:
+        async with open_writer(data_dir) as writer:
             project_id = await admin.project_id_of(writer.pool, project)
             total = await thread_deletion.count(writer, project_id, found)
             if dry_run:
-                async for page in thread_deletion.matching(writer, project_id, found):
-                    typer.echo("\n".join(one.id for one in page))
+                async for page in thread_deletion.find_threads(writer, project_id, found):
+                    typer.echo("\n".join(thread.id for thread in page))
                 say(f"{total} threads would be deleted.")
                 return
             deleted = 0
             with _progress() as progress:
                 task = progress.add_task("Deleting threads", total=total)
-                async for gone in thread_deletion.delete(writer, project_id, found):
-                    deleted += len(gone)
-                    if gone:
-                        typer.echo("\n".join(gone))
+                async for ids in thread_deletion.delete(writer, project_id, found):
+                    deleted += len(ids)
+                    if ids:
+                        typer.echo("\n".join(ids))
                     progress.update(task, completed=deleted)
-        say(f"{deleted} threads are deleted.")
+        say(f"{deleted} threads deleted.")
 
     run(work())
 
 
 def _progress() -> Progress:
-    """On standard error: ids go to standard output. Nothing moves where that is no terminal."""
+    """Returns a progress bar on standard error, since ids are printed to standard output."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)

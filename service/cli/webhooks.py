@@ -1,4 +1,4 @@
-"""The command `everthread webhooks`."""
+"""The commands `everthread webhooks`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.keys import DataDirOption, opened_writer, print_table, run, say, shown_time
+from service.cli.keys import DataDirOption, format_time, open_writer, print_table, run, say
 from service.errors import CommandError
 from service.settings import Settings
 
@@ -29,27 +29,27 @@ _Id = Annotated[str, typer.Argument(help="The endpoint's id (we_…)")]
 
 @webhooks.command("create")
 def create(
-    url: Annotated[str, typer.Option(help="Where messages go: https://…")],
+    url: Annotated[str, typer.Option(help="The address that messages are sent to: https://…")],
     event: Annotated[
-        list[str] | None, typer.Option(help="thread.run.completed, …; again for more; default: all")
+        list[str] | None, typer.Option(help="thread.run.completed, …; may be repeated; default: all")
     ] = None,
-    description: Annotated[str | None, typer.Option(help="What it is for")] = None,
+    description: Annotated[str | None, typer.Option(help="A description for people")] = None,
     project: _Project = "default",
     data_dir: DataDirOption = None,
 ) -> None:
-    """Make an endpoint. Its secret is printed once, alone on standard output."""
+    """Create an endpoint and print its secret to standard output. The secret is printed once."""
     from events.webhook_endpoint import NAMES
 
     wrong = [name for name in event or () if name not in NAMES.values()]
     if wrong:
-        raise CommandError(f"--event: '{wrong[0]}' is none of {', '.join(NAMES.values())}")
+        raise CommandError(f"--event: '{wrong[0]}' is not one of {', '.join(NAMES.values())}")
     if len(url) > MAX_URL:
         raise CommandError(f"--url: longer than {MAX_URL} characters")
 
     async def work() -> None:
-        async with _opened(data_dir, project) as (endpoints, origin):
+        async with _open_endpoints(data_dir, project) as (endpoints, origin):
             made = await endpoints.create(origin, url, events=event or None, description=description)
-            say(f"Webhook endpoint {made.standing.endpoint.id}. Keep its secret now: it is not shown again.")
+            say(f"Webhook endpoint {made.standing.endpoint.id}. Save its secret now: it is not shown again.")
             typer.echo(made.secret)
 
     run(work())
@@ -57,10 +57,10 @@ def create(
 
 @webhooks.command("list")
 def list_endpoints(project: _Project = "default", data_dir: DataDirOption = None) -> None:
-    """The project's endpoints, and how their deliveries go."""
+    """List the project's endpoints and the state of their deliveries."""
 
     async def work() -> None:
-        async with _opened(data_dir, project) as (endpoints, origin):
+        async with _open_endpoints(data_dir, project) as (endpoints, origin):
             rows = [_row(one) for one in await endpoints.every(origin)]
         print_table(("id", "url", "events", "status", "created", "last delivered", "failing since", "why"), rows)
 
@@ -69,24 +69,24 @@ def list_endpoints(project: _Project = "default", data_dir: DataDirOption = None
 
 @webhooks.command("test")
 def send_test(endpoint_id: _Id, project: _Project = "default", data_dir: DataDirOption = None) -> None:
-    """Send a webhook.test message from this machine, and tell what came of it."""
+    """Send a webhook.test message from this machine, and print the result."""
 
     async def work() -> None:
-        async with _opened(data_dir, project) as (endpoints, origin):
+        async with _open_endpoints(data_dir, project) as (endpoints, origin):
             outcome = await endpoints.test(origin, endpoint_id)
         if not outcome.taken:
             raise CommandError(f"{endpoint_id} {outcome.error}.")
-        say(f"{endpoint_id} took it with status {outcome.status} after {outcome.seconds * 1000:.0f} ms.")
+        say(f"{endpoint_id} accepted it with status {outcome.status} after {outcome.seconds * 1000:.0f} ms.")
 
     run(work())
 
 
 @webhooks.command("enable")
 def enable(endpoint_id: _Id, project: _Project = "default", data_dir: DataDirOption = None) -> None:
-    """Let an endpoint hear again of what happens from now on."""
+    """Enable an endpoint. It receives the events that happen from now on."""
 
     async def work() -> None:
-        async with _opened(data_dir, project) as (endpoints, origin):
+        async with _open_endpoints(data_dir, project) as (endpoints, origin):
             await endpoints.modify(origin, endpoint_id, {"status": "enabled"})
         say(f"Enabled {endpoint_id}.")
 
@@ -96,18 +96,18 @@ def enable(endpoint_id: _Id, project: _Project = "default", data_dir: DataDirOpt
 @webhooks.command("rotate")
 def rotate(
     endpoint_id: _Id,
-    keep: Annotated[int, typer.Option(min=0, max=MAX_PREVIOUS, help="Seconds for which the old secret stays good")] = (
+    keep: Annotated[int, typer.Option(min=0, max=MAX_PREVIOUS, help="Seconds for which the old secret stays valid")] = (
         24 * 3600
     ),
     project: _Project = "default",
     data_dir: DataDirOption = None,
 ) -> None:
-    """Give an endpoint a new secret, which is printed once, alone on standard output."""
+    """Give an endpoint a new secret and print it to standard output. The secret is printed once."""
 
     async def work() -> None:
-        async with _opened(data_dir, project) as (endpoints, origin):
+        async with _open_endpoints(data_dir, project) as (endpoints, origin):
             found = await endpoints.rotate(origin, endpoint_id, keep)
-            say(f"Webhook endpoint {endpoint_id}: the old secret is good for {keep} s more.")
+            say(f"Webhook endpoint {endpoint_id}: the old secret stays valid for {keep} s.")
             typer.echo(found.secret)
 
     run(work())
@@ -115,10 +115,10 @@ def rotate(
 
 @webhooks.command("delete")
 def delete(endpoint_id: _Id, project: _Project = "default", data_dir: DataDirOption = None) -> None:
-    """Delete an endpoint, with what it was still to be told."""
+    """Delete an endpoint and the messages that wait for it."""
 
     async def work() -> None:
-        async with _opened(data_dir, project) as (endpoints, origin):
+        async with _open_endpoints(data_dir, project) as (endpoints, origin):
             await endpoints.delete(origin, endpoint_id)
         say(f"Deleted {endpoint_id}.")
 
@@ -126,22 +126,22 @@ def delete(endpoint_id: _Id, project: _Project = "default", data_dir: DataDirOpt
 
 
 @asynccontextmanager
-async def _opened(data_dir: Path | None, project: str) -> AsyncIterator[tuple[Endpoints, Origin]]:
-    """Raises CommandError for what the domain refuses too."""
+async def _open_endpoints(data_dir: Path | None, project: str) -> AsyncIterator[tuple[Endpoints, Origin]]:
+    """Yields the endpoints and the origin of the project. Raises CommandError if the domain refuses the command."""
     from events.envelope import Origin
     from service.cli import admin
     from service.webhooks.endpoints import Endpoints
     from service.webhooks.sender import Sender
 
     settings = Settings.load(data_dir=data_dir)
-    async with opened_writer(data_dir) as writer, Sender(allow_private=settings.webhooks_allow_private) as sender:
+    async with open_writer(data_dir) as writer, Sender(allow_private=settings.webhooks_allow_private) as sender:
         project_id = await admin.project_id_of(writer.pool, project)
         yield Endpoints(writer, sender), Origin(project_id, admin.ACTOR)
 
 
 def _row(one: Standing) -> tuple[str, ...]:
     endpoint = one.endpoint
-    created = shown_time(datetime.fromtimestamp(endpoint.created_at, UTC))
-    times = (created, shown_time(one.delivered_at), shown_time(one.failing_since))
+    created = format_time(datetime.fromtimestamp(endpoint.created_at, UTC))
+    times = (created, format_time(one.delivered_at), format_time(one.failing_since))
     why = endpoint.disabled_reason or one.last_error or ""
     return (endpoint.id, endpoint.url, " ".join(endpoint.events), endpoint.status, *times, why)

@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from time import monotonic
 
-from service.child_process import ended, environment, last_line, spawn, stop
+from service.child_process import environment, last_line, spawn, stop, wait_for_exit
 from service.errors import StartupError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -68,7 +68,7 @@ class EmbeddedModel:
         """Starts the model again where it dies, a bounded number of times; then raises StartupError."""
         deaths: list[float] = []
         while len(deaths) < _RESTARTS:
-            while self._child is not None and not await ended(self._child, timeout_s=3600.0):
+            while self._child is not None and not await wait_for_exit(self._child, timeout_s=3600.0):
                 pass
             deaths = [*(at for at in deaths if monotonic() - at < _RESTARTS_WITHIN_S), monotonic()]
             await asyncio.sleep(_RESTART_PAUSE_S)

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import asyncpg
 import psutil
 
-from service.child_process import ended, environment, last_line, spawn, stop
+from service.child_process import environment, last_line, spawn, stop, wait_for_exit
 from service.embedded.memory import buffers
 from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, find_runtime, give_to
 from service.errors import StartupError
@@ -105,7 +105,7 @@ class EmbeddedPostgres:
 
     async def wait(self) -> None:
         """Returns when Postgres has ended, which it does of itself only by an accident."""
-        while self._child is not None and not await ended(self._child, timeout_s=3600.0):
+        while self._child is not None and not await wait_for_exit(self._child, timeout_s=3600.0):
             pass
 
     async def stop(self) -> None:
@@ -137,7 +137,7 @@ class EmbeddedPostgres:
         with self._log.open("wb") as log:
             child = spawn(command, cwd=new, env=environment(), log=log, uid=uid, death_signal=signal.SIGKILL)
         try:
-            if not await ended(child, _INIT_TIMEOUT_S) or child.returncode != 0:
+            if not await wait_for_exit(child, _INIT_TIMEOUT_S) or child.returncode != 0:
                 raise StartupError(f"The embedded Postgres cannot make its database: {last_line(self._log)}")
         finally:
             await stop(child, ((signal.SIGKILL, 5.0),))
@@ -195,7 +195,7 @@ class EmbeddedPostgres:
             # As the user we are: root may enter the socket's folder, and the programs run for any user.
             child = spawn(command, cwd=self._home, env=environment(), log=log, uid=None, death_signal=signal.SIGKILL)
         try:
-            if not await ended(child, _INIT_TIMEOUT_S) or child.returncode != 0:
+            if not await wait_for_exit(child, _INIT_TIMEOUT_S) or child.returncode != 0:
                 raise StartupError(f"The embedded Postgres cannot make its database: {last_line(self._log)}")
         finally:
             await stop(child, ((signal.SIGKILL, 5.0),))

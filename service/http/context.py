@@ -23,7 +23,7 @@ from service.idempotency import Attempt, Keeper
 from service.passthrough import Relay
 from service.search.base import Searcher
 from service.storage.base import Blobs
-from service.telemetry.health import Said
+from service.telemetry.health import PartHealth
 from service.telemetry.metrics import Metrics
 from service.webhooks.endpoints import Endpoints
 from service.wire.api import Wire
@@ -82,7 +82,7 @@ class Deps:
     embedding_model: str
     max_store_files: int
     webhooks: Endpoints
-    health: Callable[[], Awaitable[Mapping[str, Said]]]
+    health: Callable[[], Awaitable[Mapping[str, PartHealth]]]
     sandboxes: Callable[[], SandboxCounts | None] = lambda: None
     rewritten: Callable[[Sequence[str]], Awaitable[Sequence[str]]] = _as_asked
     busy: str = "reject"

@@ -11,6 +11,9 @@ from service.http.context import deps
 async def healthz(request: web.Request) -> web.Response:
     """200 where every part that is needed is "ok", else 503; with what is wrong by part."""
     parts = await deps(request).health()
-    well = all(said.wrong is None for said in parts.values() if said.needed)
-    content = {"status": "ok" if well else "unavailable", **{part: said.wrong or "ok" for part, said in parts.items()}}
+    well = all(said.problem is None for said in parts.values() if said.required)
+    content = {
+        "status": "ok" if well else "unavailable",
+        **{part: said.problem or "ok" for part, said in parts.items()},
+    }
     return web.Response(status=200 if well else 503, body=orjson.dumps(content), content_type="application/json")

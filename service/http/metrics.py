@@ -30,8 +30,8 @@ async def metrics(request: web.Request) -> web.Response:
     sizes = (pool.get_size(), pool.get_idle_size(), pool.get_max_size())
     active, indexing, waiting = await _looked(request)
     streams = deps(request).streams.count
-    now = prometheus.Now(active, indexing, *sizes, deps(request).sandboxes(), waiting, streams)
-    body = prometheus.render(deps(request).metrics, now)
+    gauges = prometheus.Gauges(active, indexing, *sizes, deps(request).sandboxes(), waiting, streams)
+    body = prometheus.render(deps(request).metrics, gauges)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: prometheus.CONTENT_TYPE})
 
 

@@ -45,7 +45,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     elapsed = time.perf_counter() - started
     if not response.prepared:
         response.headers.update(headers(request_id, elapsed * 1000))
-    deps(request).metrics.served(*route_of(request), response.status, elapsed)
+    deps(request).metrics.count_request(*route_of(request), response.status, elapsed)
     log.debug("served", method=request.method, path=request.path, status=response.status, ms=round(elapsed * 1000, 1))
     return response
 

@@ -32,7 +32,7 @@ from events.thread.events import LastError, ModelCallStarted, ToolCallStarted, U
 from events.thread.state import HostedCall, OpenCall, RunState, ThreadState
 from projections import runs
 from service.database import DATABASE_ERRORS
-from service.deltas import LiveOutput
+from service.deltas import StepOutputDelta
 from service.feed import Feed
 from service.model.base import Model, ModelError
 from service.model.errors import clean
@@ -236,7 +236,7 @@ class Executor:
             async for events in stream:
                 live = asked[0].reply.take(events)
                 if live:
-                    self._feed.publish_live(self.thread_id, live)
+                    self._feed.publish_deltas(self.thread_id, live)
         finally:
             await stream.aclose()
 
@@ -268,5 +268,5 @@ class Executor:
         call, result = working.call, (came.outcome, came.shown, came.output, came.files, came.citations)
         return FinishToolCall(self.run_id, self.epoch, call.id, call.attempt, *result, working.functions)
 
-    def _tell(self, piece: LiveOutput) -> None:
-        self._feed.publish_live(self.thread_id, [piece])
+    def _tell(self, piece: StepOutputDelta) -> None:
+        self._feed.publish_deltas(self.thread_id, [piece])

@@ -9,7 +9,7 @@ from typing import Any
 from events.ids import new_id
 from events.thread.commands import Partial
 from events.thread.state import OpenCall
-from service.deltas import Live, LiveCall, LiveText
+from service.deltas import Delta, MessageTextDelta, StepCallDelta
 from service.model.base import Finished, ModelEvent, RefusalDelta, TextDelta, ToolCallDelta
 from service.partial_json import CodeInput
 from service.runs.annotations import Annotator, Said, annotate
@@ -84,9 +84,9 @@ class Reply:
         self._calls: dict[int, _Call] = {}
         self._begun = False
 
-    def take(self, events: Iterable[ModelEvent]) -> list[Live]:
+    def take(self, events: Iterable[ModelEvent]) -> list[Delta]:
         """Adds what the model said; returns what watchers may see of it at once."""
-        live: list[Live] = []
+        live: list[Delta] = []
         for event in events:
             match event:
                 case TextDelta(text="") | RefusalDelta(text=""):
@@ -112,19 +112,19 @@ class Reply:
         annotations = annotate(text, brought.marks)
         return Partial(text, refusal, calls, annotations, brought.images, brought.attachments)
 
-    def _shown(self, said: Iterable[Said], *, refusal: bool = False) -> list[Live]:
+    def _shown(self, said: Iterable[Said], *, refusal: bool = False) -> list[Delta]:
         if self._calls:
             return []
-        live: list[Live] = []
+        live: list[Delta] = []
         call = self._call
         for text, annotation in said:
             images = () if self._begun else tuple(self._brought.images)
             self._begun = True
             ids = (self._run_id, call.message_id, call.message_step_id, call.started_at)
-            live.append(LiveText(*ids, text, refusal, annotation, images))
+            live.append(MessageTextDelta(*ids, text, refusal, annotation, images))
         return live
 
-    def _called(self, delta: ToolCallDelta) -> list[Live]:
+    def _called(self, delta: ToolCallDelta) -> list[Delta]:
         known = self._calls.get(delta.index)
         first = known is None
         if known is None:
@@ -139,6 +139,6 @@ class Reply:
         index = list(self._calls).index(delta.index)
         step, at = self._call.tool_step_id, self._call.started_at
         if not first:
-            return [LiveCall(self._run_id, step, at, index, None, None, shown, known.kind)]
+            return [StepCallDelta(self._run_id, step, at, index, None, None, shown, known.kind)]
         began = (known.id, known.name, shown, known.kind, known.search())
-        return [LiveCall(self._run_id, step, at, index, *began)]
+        return [StepCallDelta(self._run_id, step, at, index, *began)]

@@ -19,7 +19,7 @@ from events.thread import events as e
 from events.thread.state import HostedCall as OpenHosted
 from projections import steps, threads
 from service.database import Pool
-from service.deltas import LiveOutput
+from service.deltas import StepOutputDelta
 from service.model.errors import clean
 from service.partial_json import CodeInput
 from service.runs import tool_output
@@ -112,7 +112,7 @@ class Hosted:
         return Working(call, step)
 
     async def perform(
-        self, run: Run, working: Working, number: int, window: int, tell: Callable[[LiveOutput], None]
+        self, run: Run, working: Working, number: int, window: int, tell: Callable[[StepOutputDelta], None]
     ) -> None:
         """Carries out the call; `working` has its outcome then. Raises ToolUnusable, and what the database raises
         before the call began."""
@@ -132,7 +132,7 @@ class Hosted:
             text = clean(f"The tool failed: {type(error).__name__}: {error}")
             working.outcome = Outcome("failed", working.pieces.shown(working.kind), cut(text, MAX_SEEN))
 
-    async def _result(self, call: HostedCall, working: Working, tell: Callable[[LiveOutput], None]) -> ToolResult:
+    async def _result(self, call: HostedCall, working: Working, tell: Callable[[StepOutputDelta], None]) -> ToolResult:
         """Raises what the tool raises, and RuntimeError where it ends without a result."""
         async with aclosing(self.tools[working.kind].perform(call)) as pieces:
             async for piece in pieces:
@@ -143,10 +143,10 @@ class Hosted:
                     case LogPiece(index=index, text=text):
                         told = working.pieces.logs(index, clean(text))
                         if told:
-                            tell(LiveOutput(*ids, told, None))
+                            tell(StepOutputDelta(*ids, told, None))
                     case ImagePiece(index=index, file_id=file_id):
                         if working.pieces.image(index, file_id):
-                            tell(LiveOutput(*ids, None, file_id))
+                            tell(StepOutputDelta(*ids, None, file_id))
         raise RuntimeError("it ended without a result")
 
     async def _run(self, run: Run, kind: str, window: int) -> HostedRun:

@@ -1,4 +1,4 @@
-"""Whether this process can serve. Asked without a key, as often as anybody likes: so an answer is kept a while."""
+"""The health of this process, part by part. Anybody may ask without a key, so answers are cached for a moment."""
 
 from __future__ import annotations
 
@@ -7,47 +7,44 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-# Seconds that an answer is kept, and that a part may take to give one.
-KEPT = 2.0
-PATIENCE = 3.0
+CACHE_S = 2.0
+CHECK_TIMEOUT_S = 3.0
 
-Ask = Callable[[], Awaitable[str | None]]
+# Returns None if the part is well, else one line that says what is wrong.
+Check = Callable[[], Awaitable[str | None]]
 
 
-class Said(NamedTuple):
-    """What a part said, and whether this process needs it."""
+class PartHealth(NamedTuple):
+    """The state of one part: `problem` is None if it is well, and `required` says if the process needs the part."""
 
-    wrong: str | None
-    needed: bool
+    problem: str | None
+    required: bool
 
 
 class Health:
-    """Asks all parts at once, one round at a time; a part answers None where it is well, else one line.
+    """Checks all parts at the same time, one round after another. The process can serve without `optional` parts."""
 
-    This process can serve without the parts that `may_fail`.
-    """
-
-    def __init__(self, parts: Mapping[str, Ask], may_fail: Mapping[str, Ask] | None = None) -> None:
-        self._needed = frozenset(parts)
-        self._parts = {**parts, **(may_fail or {})}
-        self._answer: dict[str, Said] = {}
+    def __init__(self, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> None:
+        self._required = frozenset(required)
+        self._checks = {**required, **(optional or {})}
+        self._parts: dict[str, PartHealth] = {}
         self._until = 0.0
-        self._asking = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def parts(self) -> Mapping[str, Said]:
-        """What each part says, not older than KEPT."""
-        async with self._asking:
+    async def parts(self) -> Mapping[str, PartHealth]:
+        """Returns the state of each part by its name, at most CACHE_S seconds old."""
+        async with self._lock:
             if time.monotonic() >= self._until:
-                said = await asyncio.gather(*(_within(ask) for ask in self._parts.values()))
-                heard = zip(self._parts, said, strict=True)
-                self._answer = {part: Said(wrong, part in self._needed) for part, wrong in heard}
-                self._until = time.monotonic() + KEPT
-            return self._answer
+                problems = await asyncio.gather(*(_run_check(check) for check in self._checks.values()))
+                named = zip(self._checks, problems, strict=True)
+                self._parts = {part: PartHealth(problem, part in self._required) for part, problem in named}
+                self._until = time.monotonic() + CACHE_S
+            return self._parts
 
 
-async def _within(ask: Ask) -> str | None:
+async def _run_check(check: Check) -> str | None:
     try:
-        async with asyncio.timeout(PATIENCE):
-            return await ask()
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            return await check()
     except TimeoutError:
-        return f"does not answer within {PATIENCE:.0f} s"
+        return f"does not answer within {CHECK_TIMEOUT_S:.0f} s"

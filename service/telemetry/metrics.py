@@ -1,7 +1,7 @@
-"""What this process counts. Plain numbers, so that counting costs next to nothing; `exposition` makes text of them.
+"""Counts of this process, as plain numbers so that counting is cheap. `prometheus` renders them.
 
-Runs, model calls and tokens are counted from the events that this process appends: each is appended by one process, so
-that sums over processes are right.
+Runs, model calls and tokens are counted from the events that this process appends. Each event is appended by one
+process, so sums over all processes are correct.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from events.thread.run_status import TERMINAL
 from events.thread.state import ThreadState
 from events.vector_store import events as v
 
-# Upper bounds in seconds; a request may be a stream, and lasts until its end.
+# Upper bounds in seconds. A streamed request lasts until the end of its stream.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-# Runs whose last transition is remembered, to tell how long they were in a status.
+# Bounds the runs and calls whose start is remembered, to measure their time.
 MAX_FOLLOWED = 10_000
 
 _STATUS: dict[type, RunStatus] = {
@@ -44,7 +44,7 @@ _OUTCOMES: dict[type, str] = {
 
 
 class Histogram:
-    """`counts` has one place more than BUCKETS, for what is above them all."""
+    """Counts of values by bucket. `counts` has one more entry than BUCKETS, for values above the last bound."""
 
     __slots__ = ("counts", "total")
 
@@ -53,22 +53,25 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
+        """Counts a value in seconds."""
         self.counts[bisect_left(BUCKETS, value)] += 1
         self.total += value
 
 
-class Followed:
-    """When something last began, by run; forgets the oldest beyond MAX_FOLLOWED."""
+class StartTimes:
+    """The time at which a run or a call last started, by key. Forgets the oldest beyond MAX_FOLLOWED."""
 
     def __init__(self) -> None:
         self._began: OrderedDict[str, tuple[RunStatus, datetime]] = OrderedDict()
 
-    def began(self, run_id: str, status: RunStatus, at: datetime) -> None:
+    def start(self, run_id: str, status: RunStatus, at: datetime) -> None:
+        """Remembers that the run entered the status."""
         self._began[run_id] = (status, at)
         if len(self._began) > MAX_FOLLOWED:
             self._began.popitem(last=False)
 
-    def ended(self, run_id: str) -> tuple[RunStatus, datetime] | None:
+    def end(self, run_id: str) -> tuple[RunStatus, datetime] | None:
+        """Forgets the run, and returns its status and when it began, or None if it is unknown."""
         return self._began.pop(run_id, None)
 
     def __len__(self) -> int:
@@ -91,15 +94,15 @@ class Metrics:
         self.indexed: defaultdict[str, int] = defaultdict(int)
         self.indexing_seconds = Histogram()
         self.chunks = 0
-        # Attempts to tell webhook endpoints of something, by outcome.
+        # Attempts to deliver webhooks, by outcome.
         self.webhooks: defaultdict[str, int] = defaultdict(int)
-        self._statuses = Followed()
-        self._calls = Followed()
-        self._tool_calls = Followed()
-        self._indexing = Followed()
+        self._statuses = StartTimes()
+        self._calls = StartTimes()
+        self._tool_calls = StartTimes()
+        self._indexing = StartTimes()
 
-    def served(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered, and its stream has ended where it had one."""
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts a request that was answered, after the end of its stream if it has one."""
         self.requests[method, route, status] += 1
         self.seconds[method, route].observe(seconds)
 
@@ -107,57 +110,57 @@ class Metrics:
         for entry in recorded:
             kind = type(entry.event)
             if kind in _STATUS:
-                self._moved(entry.event.run_id, _STATUS[kind], entry.at)
+                self._count_transition(entry.event.run_id, _STATUS[kind], entry.at)
             elif kind in _OUTCOMES:
-                self._called(entry.event, _OUTCOMES[kind], entry.at)
+                self._count_model_call(entry.event, _OUTCOMES[kind], entry.at)
             elif kind is e.ModelCallStarted:
-                self._calls.began(entry.event.run_id, "in_progress", entry.at)
+                self._calls.start(entry.event.run_id, "in_progress", entry.at)
             elif kind is e.ToolCallStarted:
-                self._tool_calls.began(entry.event.run_id, "in_progress", entry.at)
+                self._tool_calls.start(entry.event.run_id, "in_progress", entry.at)
             elif kind is e.ToolCallFinished:
-                self._used(entry.event.run_id, entry.event.outcome, entry.at)
+                self._count_tool_call(entry.event.run_id, entry.event.outcome, entry.at)
             elif kind is e.ToolCallStopped:
-                self._used(entry.event.run_id, "stopped", entry.at)
+                self._count_tool_call(entry.event.run_id, "stopped", entry.at)
 
     def on_store_append(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
-        """Attempts at indexing that ended: how, and how long they took."""
+        """Counts attempts at indexing that ended, by outcome, and their time."""
         for entry in recorded:
             match entry.event:
                 case v.IndexingStarted(job=job):
-                    self._indexing.began(f"{store_id} {job}", "in_progress", entry.at)
+                    self._indexing.start(f"{store_id} {job}", "in_progress", entry.at)
                 case v.IndexingFinished(job=job, chunks=chunks):
                     self.chunks += chunks
-                    self._indexed(f"{store_id} {job}", "completed", entry.at)
+                    self._count_indexing(f"{store_id} {job}", "completed", entry.at)
                 case v.IndexingFailed(job=job):
-                    self._indexed(f"{store_id} {job}", "failed", entry.at)
+                    self._count_indexing(f"{store_id} {job}", "failed", entry.at)
                 case _:
                     pass
 
-    def _indexed(self, key: str, outcome: str, at: datetime) -> None:
+    def _count_indexing(self, key: str, outcome: str, at: datetime) -> None:
         self.indexed[outcome] += 1
-        began = self._indexing.ended(key)
+        began = self._indexing.end(key)
         if began is not None:
             self.indexing_seconds.observe((at - began[1]).total_seconds())
 
-    def _moved(self, run_id: str, status: RunStatus, at: datetime) -> None:
+    def _count_transition(self, run_id: str, status: RunStatus, at: datetime) -> None:
         self.runs[status] += 1
-        before = self._statuses.ended(run_id)
+        before = self._statuses.end(run_id)
         if before is not None:
             self.in_status[before[0]].observe((at - before[1]).total_seconds())
         if status not in TERMINAL:
-            self._statuses.began(run_id, status, at)
+            self._statuses.start(run_id, status, at)
 
-    def _used(self, run_id: str, outcome: str, at: datetime) -> None:
+    def _count_tool_call(self, run_id: str, outcome: str, at: datetime) -> None:
         self.tool_calls[outcome] += 1
-        began = self._tool_calls.ended(run_id)
+        began = self._tool_calls.end(run_id)
         if began is not None:
             self.tool_call_seconds.observe((at - began[1]).total_seconds())
 
-    def _called(
+    def _count_model_call(
         self, event: e.ModelCallFinished | e.ModelCallFailed | e.ModelCallStopped, outcome: str, at: datetime
     ) -> None:
         self.calls[outcome] += 1
-        began = self._calls.ended(event.run_id)
+        began = self._calls.end(event.run_id)
         if began is not None:
             self.call_seconds.observe((at - began[1]).total_seconds())
         usage = event.usage

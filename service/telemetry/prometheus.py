@@ -1,4 +1,4 @@
-"""The counts of `metrics` as text for Prometheus. Imported when somebody first asks: its package costs 8 MB."""
+"""Renders the counts of `metrics` for Prometheus. It is imported by the first request, since its package takes 8 MB."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Sandboxes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
-    """What is not counted but looked at, of all processes; None: no answer.
+class Gauges:
+    """Values that are read at the moment of a scrape. A value is None if the database did not answer.
 
-    `active` holds the runs by status, `indexing` the number of files to index, `webhooks_waiting` that of messages that
-    are still to be told; `streams` are those that this process serves.
+    Over all processes: `active` is the number of runs by status, `indexing` the number of files to index,
+    `webhooks_waiting` the number of webhook messages to deliver. `streams` is the number that this process serves.
     """
 
     active: Mapping[str, int] | None
@@ -49,9 +49,9 @@ class Now:
 
 
 class _Collector:
-    def __init__(self, metrics: Metrics, now: Now) -> None:
+    def __init__(self, metrics: Metrics, gauges: Gauges) -> None:
         self._metrics = metrics
-        self._now = now
+        self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
         yield from self._http()
@@ -60,8 +60,8 @@ class _Collector:
         yield from self._files()
         yield from self._webhooks()
         yield from self._database()
-        if self._now.sandboxes is not None:
-            yield from _sandboxes(self._now.sandboxes)
+        if self._gauges.sandboxes is not None:
+            yield from _sandboxes(self._gauges.sandboxes)
 
     def _http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily("everthread_requests", "Requests answered", labels=("method", "route", "status"))
@@ -74,7 +74,7 @@ class _Collector:
         for labels, histogram in self._metrics.seconds.items():
             seconds.add_metric(labels, *_buckets(histogram))
         yield seconds
-        yield GaugeMetricFamily("everthread_streams_open", "Runs being streamed to clients", self._now.streams)
+        yield GaugeMetricFamily("everthread_streams_open", "Runs being streamed to clients", self._gauges.streams)
 
     def _runs(self) -> Iterator[Metric]:
         entered = CounterMetricFamily("everthread_runs", "Times that a run came into a status", labels=("status",))
@@ -87,14 +87,14 @@ class _Collector:
         for status, histogram in self._metrics.in_status.items():
             spent.add_metric((status,), *_buckets(histogram))
         yield spent
-        if self._now.active is not None:
+        if self._gauges.active is not None:
             active = GaugeMetricFamily(
                 "everthread_runs_active",
                 "Runs of all processes that have not ended; those queued are the queue",
                 labels=("status",),
             )
             for status in sorted(ACTIVE):
-                active.add_metric((status,), self._now.active.get(status, 0))
+                active.add_metric((status,), self._gauges.active.get(status, 0))
             yield active
 
     def _model(self) -> Iterator[Metric]:
@@ -123,51 +123,51 @@ class _Collector:
         yield CounterMetricFamily("everthread_indexed_chunks", "Chunks of files indexed", self._metrics.chunks)
         bounds, total = _buckets(self._metrics.indexing_seconds)
         yield HistogramMetricFamily("everthread_indexing_seconds", "Time of an attempt at indexing", bounds, total)
-        if self._now.indexing is not None:
-            what = "Files of vector stores of all processes that are being indexed or wait for it"
-            yield GaugeMetricFamily("everthread_files_in_progress", what, self._now.indexing)
+        if self._gauges.indexing is not None:
+            text = "Files of vector stores of all processes that are being indexed or wait for it"
+            yield GaugeMetricFamily("everthread_files_in_progress", text, self._gauges.indexing)
 
     def _webhooks(self) -> Iterator[Metric]:
-        told = CounterMetricFamily("everthread_webhooks", "Attempts to tell a webhook endpoint", labels=("outcome",))
+        attempts = CounterMetricFamily("everthread_webhooks", "Attempts to deliver a webhook", labels=("outcome",))
         for outcome, count in self._metrics.webhooks.items():
-            told.add_metric((outcome,), count)
-        yield told
-        if self._now.webhooks_waiting is not None:
+            attempts.add_metric((outcome,), count)
+        yield attempts
+        if self._gauges.webhooks_waiting is not None:
             yield GaugeMetricFamily(
-                "everthread_webhooks_waiting", "Messages that wait for their endpoint", self._now.webhooks_waiting
+                "everthread_webhooks_waiting", "Messages that wait for their endpoint", self._gauges.webhooks_waiting
             )
 
     def _database(self) -> Iterator[Metric]:
-        now = self._now
-        up = GaugeMetricFamily("everthread_database_up", "Whether the database answered", int(now.active is not None))
+        gauges = self._gauges
+        up = GaugeMetricFamily("everthread_database_up", "Whether the database answers", int(gauges.active is not None))
         pool = GaugeMetricFamily("everthread_database_connections", "Connections of the pool", labels=("state",))
-        pool.add_metric(("idle",), now.pool_idle)
-        pool.add_metric(("used",), now.pool_size - now.pool_idle)
+        pool.add_metric(("idle",), gauges.pool_idle)
+        pool.add_metric(("used",), gauges.pool_size - gauges.pool_idle)
         yield from (up, pool)
-        yield GaugeMetricFamily("everthread_database_connections_max", "Most connections of the pool", now.pool_max)
+        yield GaugeMetricFamily("everthread_database_connections_max", "Most connections of the pool", gauges.pool_max)
 
 
-def _sandboxes(there: Sandboxes) -> Iterator[Metric]:
+def _sandboxes(counts: Sandboxes) -> Iterator[Metric]:
     sandboxes = GaugeMetricFamily("everthread_sandboxes", "Sandboxes of code_interpreter", labels=("state",))
-    sandboxes.add_metric(("session",), there.open)
-    sandboxes.add_metric(("warm",), there.warm)
+    sandboxes.add_metric(("session",), counts.open)
+    sandboxes.add_metric(("warm",), counts.warm)
     yield sandboxes
-    yield CounterMetricFamily("everthread_sandboxes_lost", "Sessions of code_interpreter lost", there.lost)
+    yield CounterMetricFamily("everthread_sandboxes_lost", "Sessions of code_interpreter lost", counts.lost)
 
 
-def render(metrics: Metrics, now: Now) -> bytes:
-    """Everything, with memory and CPU of this process."""
+def render(metrics: Metrics, gauges: Gauges) -> bytes:
+    """Returns all metrics in Prometheus' text format, with the memory and CPU of this process."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
-    registry.register(_Collector(metrics, now))
+    registry.register(_Collector(metrics, gauges))
     return generate_latest(registry)
 
 
 def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
-    """Cumulative, as Prometheus wants them."""
-    found: list[tuple[str, float]] = []
+    """Returns the cumulative counts by upper bound, and the sum of all values."""
+    buckets: list[tuple[str, float]] = []
     below = 0
     for bound, count in zip(_BOUNDS, histogram.counts, strict=True):
         below += count
-        found.append((bound, below))
-    return found, histogram.total
+        buckets.append((bound, below))
+    return buckets, histogram.total

@@ -1,9 +1,9 @@
-"""OpenTelemetry traces: a span a request, a run and a model call, sent where OTEL_EXPORTER_OTLP_ENDPOINT says.
+"""OpenTelemetry traces: a span for each request, run and model call, sent to OTEL_EXPORTER_OTLP_ENDPOINT.
 
-Spans of runs are made from the events that this process appends, with the events' own times. A run's span is a child of
-the request that created it; a run that was taken over from another process begins a trace of its own.
+Spans of runs are made from the events that this process appends, with the times of the events. The span of a run is a
+child of the request that created it. A run that was taken over from another process begins a trace of its own.
 
-Imported only where an endpoint is set: the packages cost 10 MB. No content and no key is in a span.
+The module is imported only if an endpoint is set, since its packages take 10 MB. Spans hold no content and no key.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from events.envelope import Recorded
 from events.thread import events as e
 from events.thread.state import ThreadState
 
-# Runs and calls whose spans are open; the oldest are forgotten.
+# Bounds the runs and the calls whose spans are open; the oldest are dropped.
 MAX_OPEN = 10_000
-CLOSE_S = 3.0  # to send what is left when the server stops
+CLOSE_S = 3.0  # time to send the remaining spans when the server stops
 
 log = structlog.get_logger()
 
 
 class Tracing:
-    """A listener of the feed, and what makes the spans of requests. `close` it."""
+    """Makes spans of requests, and follows the feed to make spans of runs. `close` must be called at the end."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
@@ -53,19 +53,22 @@ class Tracing:
     def request(
         self, method: str, route: str, headers: Mapping[str, str], request_id: str
     ) -> Iterator[Callable[[int], None]]:
-        """A span around a request, under the caller's where it sent a traceparent. Yields what takes the status."""
+        """Opens a span around a request, as a child of the caller's span if the request has a traceparent header.
+
+        Yields the function that takes the status of the response.
+        """
         parent = self._context.extract({name.lower(): value for name, value in headers.items()})
         attributes = {"http.request.method": method, "http.route": route, "everthread.request_id": request_id}
         with self._tracer.start_as_current_span(
             f"{method} {route}", parent, kind=SpanKind.SERVER, attributes=attributes
         ) as span:
 
-            def answered(status: int) -> None:
+            def set_status(status: int) -> None:
                 span.set_attribute("http.response.status_code", status)
                 if status >= 500:
                     span.set_status(StatusCode.ERROR)
 
-            yield answered
+            yield set_status
 
     def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
         for entry in recorded:
@@ -84,12 +87,12 @@ class Tracing:
                     pass
 
     async def close(self) -> None:
-        """Sends what is left, for as long as CLOSE_S; a thread of its own, so that nothing waits for it longer."""
+        """Sends the remaining spans within CLOSE_S seconds, in a thread of its own that nothing waits for longer."""
         loop, sent = asyncio.get_running_loop(), asyncio.Event()
 
         def shut_down() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # the loop is gone: nobody waits
+            with suppress(RuntimeError):  # the loop is closed, so nobody waits
                 loop.call_soon_threadsafe(sent.set)
 
         threading.Thread(target=shut_down, daemon=True).start()
@@ -139,21 +142,21 @@ class Tracing:
 
 
 def open_tracing() -> Tracing:
-    """Traces as OpenTelemetry's own variables say: endpoint, headers, sampler, service name."""
+    """Returns tracing that OpenTelemetry's own variables configure: endpoint, headers, sampler, service name."""
     named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "everthread"}
     provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    complaints = logging.getLogger("opentelemetry")
-    complaints.propagate = False
-    complaints.handlers = [_ToOurs()]
+    library_log = logging.getLogger("opentelemetry")
+    library_log.propagate = False
+    library_log.handlers = [_LogForwarder()]
     return Tracing(provider)
 
 
-class _ToOurs(logging.Handler):
-    """What the packages complain of, as lines of our log."""
+class _LogForwarder(logging.Handler):
+    """Writes the warnings of OpenTelemetry's packages as lines of the server's log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log.warning("tracing", error=record.getMessage())
+        log.warning("trace_export_failed", error=record.getMessage())
 
 
 def _keep(spans: OrderedDict[str, Span], run_id: str, span: Span) -> None:

@@ -2,8 +2,8 @@
 
 Theory. The model sees a hosted tool as one function. When it calls that, the run loop journals the call (started, with
 its attempt), performs it here, and journals its result; the step, the stream and the next prompt all show what the
-result says. Live pieces go to watchers on this process while the call runs and never reach the log: the result says the
-same, whole. A finished call is never performed again. Of one whose process died, `after_crash` says what becomes of it.
+result says. Deltas go to watchers on this process while the call runs and never reach the log: the result
+holds the whole. A finished call is never performed again. If the process dies, `after_crash` decides what happens.
 
     perform(call)  ─▶ LogPiece, LogPiece, ImagePiece, …, ToolResult      the last is the result, and ends it
 

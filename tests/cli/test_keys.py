@@ -49,7 +49,7 @@ async def test_keys_and_projects(database_url: str) -> None:
     assert key_id not in everthread("keys", "list", "--project", "default", **env)[1]
     assert everthread("projects", "list", **env)[1].split()[3:7:2] == ["proj_default", project]
     assert everthread("keys", "revoke", key_id, **env)[2] == f"Revoked {key_id}."
-    assert everthread("keys", "revoke", key_id, **env)[2] == f"{key_id} was revoked already."
+    assert everthread("keys", "revoke", key_id, **env)[2] == f"{key_id} was already revoked."
     db = await asyncpg.connect(database_url)
     events = await db.fetch("SELECT type, actor, project_id, content FROM events_readable ORDER BY at")
     dumped = "".join(str(row) for row in await db.fetch("SELECT api_keys::text FROM api_keys"))
@@ -79,7 +79,7 @@ async def test_webhooks(database_url: str) -> None:
     assert (code, secret[:6], told) == (
         0,
         "whsec_",
-        f"Webhook endpoint {endpoint_id}: the old secret is good for 60 s more.",
+        f"Webhook endpoint {endpoint_id}: the old secret stays valid for 60 s.",
     )
     assert secret != made[1]
     listed = everthread("webhooks", "list", **env)[1].splitlines()[-1]
@@ -99,7 +99,10 @@ async def test_webhooks(database_url: str) -> None:
         (["keys", "revoke", "key_x"], "No key found with id 'key_x'."),
         (["projects", "create", "--name", "default"], "There is a project 'default' already."),
         (["webhooks", "create", "--url", "https://10.0.0.1/"], "Invalid 'url': 10.0.0.1 is at a private address"),
-        (["webhooks", "create", "--url", "https://a.b/", "--event", "x"], "--event: 'x' is none of thread.run.created"),
+        (
+            ["webhooks", "create", "--url", "https://a.b/", "--event", "x"],
+            "--event: 'x' is not one of thread.run.created",
+        ),
         (["webhooks", "test", "we_x"], "No webhook_endpoint found with id 'we_x'."),
     ],
 )

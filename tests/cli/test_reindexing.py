@@ -79,8 +79,8 @@ async def test_stores_move_and_are_found_as_before(
     assert [(one.id, one.model) for one in found] == [("vs_a", "old"), ("vs_b", "old")]
     chunks: list[int] = []
     for one in found:
-        await reindexing.move(writer, new, one, chunks.append)
-    assert sum(chunks) == sum([await reindexing.size(writer, one) for one in found])
+        await reindexing.move_store(writer, new, one, chunks.append)
+    assert sum(chunks) == sum([await reindexing.count_chunks(writer, one) for one in found])
     for store_id in ("vs_a", "vs_b"):
         assert await models(db, store_id) == {"new"}
         assert (await vector_stores.get(db, "proj_default", store_id, now())).embedding_model == "new"
@@ -96,11 +96,11 @@ async def test_what_is_broken_off_goes_on(
     (store,) = [one async for one in reindexing.old_stores(writer, "new")]
     server.answers += [None, None, 401]
     with pytest.raises(CommandError, match=r"^vs_a: .*refused the request \(401\)"):
-        await reindexing.move(writer, new, store, lambda _: None)
+        await reindexing.move_store(writer, new, store, lambda _: None)
     assert await models(db, "vs_a") == {"old", "new"}
     asked = server.requests
     assert (await old.searcher.search([StoreRef("vs_a", "old")], ["pump 17"], limit=1)).hits, "it is as it was"
-    await reindexing.move(writer, new, store, lambda _: None)
+    await reindexing.move_store(writer, new, store, lambda _: None)
     assert await models(db, "vs_a") == {"new"}
     texts = [text for seen in server.seen[asked + 1 :] for text in seen["input"]]
     chunks = await db.fetchval("SELECT count(*) FROM chunks WHERE file_id = 'file-2'")
@@ -112,6 +112,6 @@ async def test_a_file_that_was_indexed_meanwhile_begins_anew(
 ) -> None:
     shelf = await stored(pool, writer, old, "vs_a")
     job = await shelf.begun("vs_a", "file-3", "c.txt", TEXT)
-    await reindexing.move(writer, new, OldStore("vs_a", "proj_default", "old"), lambda _: None)
+    await reindexing.move_store(writer, new, OldStore("vs_a", "proj_default", "old"), lambda _: None)
     with pytest.raises(ModelMoved):
         await shelf.indexer.index(job)

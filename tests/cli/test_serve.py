@@ -36,7 +36,7 @@ def test_first_and_second_start(tmp_path: Path, number: int) -> None:
     for starts in (1, 2):
         with Started(["--port", "0", "--data-dir", str(data)]) as server:
             base_url = server.ready()
-            assert ("Making the database" in server.output) == (starts == 1)
+            assert ("Creating the database" in server.output) == (starts == 1)
             told = about(base_url)
             assert (told["starts"], told["embedded_model"], told["data_dir"]) == (starts, True, str(data))
             assert about(base_url, "ask")["choices"][0]["message"]["content"]

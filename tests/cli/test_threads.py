@@ -36,12 +36,12 @@ async def test_list_dry_run_and_delete(client: Client, database_url: str, pool: 
     assert [orjson.loads(line)["id"] for line in listed] == ann
     assert orjson.loads(listed[0])["metadata"] == {"user": "ann"}
     none = ("delete", "--metadata", "user=ann", "--before", "2020-01-01T12:00")
-    assert await command(database_url, *none) == (0, "", "0 threads are deleted.")
+    assert await command(database_url, *none) == (0, "", "0 threads deleted.")
     dry = await command(database_url, "delete", "--metadata", "user=ann", "--dry-run")
     assert dry == (0, "\n".join(ann), "2 threads would be deleted.")
     assert await client.get(f"/threads/{ann[0]}")
     done = await command(database_url, "delete", "--metadata", "user=ann")
-    assert done == (0, "\n".join(ann), "2 threads are deleted.")
+    assert done == (0, "\n".join(ann), "2 threads deleted.")
     await model.disconnected()
     assert [one["id"] for one in (await client.get("/threads"))["data"]] == [bob]
     actors = await pool.fetch("SELECT stream_id, actor FROM events WHERE type = 'thread.deleted' ORDER BY at")
@@ -53,7 +53,7 @@ async def test_all_of_one_project(client: Client, database_url: str) -> None:
     project = (
         await asyncio.to_thread(everthread, "projects", "create", "--name", "P", EVERTHREAD_DATABASE_URL=database_url)
     )[1]
-    assert (await command(database_url, "delete", "--all", "--project", project))[2] == "0 threads are deleted."
+    assert (await command(database_url, "delete", "--all", "--project", project))[2] == "0 threads deleted."
     assert (await command(database_url, "delete", "--all"))[1] == kept["id"]
 
 
@@ -77,12 +77,12 @@ async def test_one_that_stops_half_way_goes_on_where_it_was(pool: Pool, monkeypa
     [
         (["delete"], "Say which threads: --metadata, --after or --before; or --all for all of the project."),
         (["delete", "--metadata", "user"], "--metadata: write key=value, not 'user'"),
-        (["delete", "--metadata", "a=1", "--metadata", "a=2"], "--metadata: 'a' was given twice"),
+        (["delete", "--metadata", "a=1", "--metadata", "a=2"], "--metadata: 'a' is given twice"),
         (
             ["delete", "--before", "0001-01-01T00:00+14:00"],
-            "--before: write 2026-01-31, 2026-01-31T12:00 or seconds since 1970",
+            "--before: write 2026-01-31, 2026-01-31T12:00 or Unix seconds",
         ),
-        (["list", "--before", "yesterday"], "--before: write 2026-01-31, 2026-01-31T12:00 or seconds since 1970"),
+        (["list", "--before", "yesterday"], "--before: write 2026-01-31, 2026-01-31T12:00 or Unix seconds"),
         (["delete", "--all", "--project", "Nowhere"], "There is no project 'Nowhere': see everthread projects list."),
     ],
 )

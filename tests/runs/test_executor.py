@@ -10,7 +10,7 @@ import pytest
 from events.errors import NotFound
 from events.thread.commands import DeleteThread
 from projections.rebuild import verify
-from service.deltas import LiveText
+from service.deltas import MessageTextDelta
 from service.feed import tail
 from service.model.base import Finished, ModelError, TextDelta, ToolCallDelta
 from service.runs import supervisor
@@ -63,11 +63,11 @@ async def test_watchers_see_the_text_as_it_comes_and_then_its_events(database_ur
             async with asyncio.timeout(WAIT_S):
                 async for found in tail(watcher, process.pool, after=2):
                     items += found
-                    if isinstance(items[-1], LiveText):
+                    if isinstance(items[-1], MessageTextDelta):
                         hold.opened.set()
                     elif items[-1].event.type == "run.completed":
                         break
-        live = [item for item in items if isinstance(item, LiveText)]
+        live = [item for item in items if isinstance(item, MessageTextDelta)]
         assert [item.text for item in live] == ["Hel", "lo."]
         written = next(entry.event for entry in await process.log(THREAD) if entry.event.type == "message.written")
         assert {item.message_id for item in live} == {written.message_id}

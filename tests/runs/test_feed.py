@@ -13,7 +13,7 @@ import pytest
 import service.feed
 from events.envelope import Recorded
 from service.database import Pool
-from service.deltas import LiveText
+from service.deltas import MessageTextDelta
 from service.feed import WAKE, Feed, Watcher, WatcherLagging, tail
 from service.writer import Writer
 from tests.events.thread.story import CREATE, add
@@ -33,8 +33,8 @@ async def log(pool: Pool) -> list[Recorded[Any]]:
     return found
 
 
-def live(text: str) -> LiveText:
-    return LiveText("run_1", "msg_x", "step_x", 0, text)
+def live(text: str) -> MessageTextDelta:
+    return MessageTextDelta("run_1", "msg_x", "step_x", 0, text)
 
 
 async def until(items: AsyncIterator[list[Any]], enough: Callable[[list[Any]], bool]) -> list[Any]:
@@ -83,7 +83,7 @@ async def test_live_pieces_keep_their_place(pool: Pool, log: list[Recorded[Any]]
     for item in (log[0], live("a"), log[1], live("b"), live("c"), log[3], live("d")):
         watcher.put(item)
     found = await until(tail(watcher, pool, 0), lambda some: some[-1] == live("d"))
-    assert [item.text if isinstance(item, LiveText) else item.version for item in found] == [
+    assert [item.text if isinstance(item, MessageTextDelta) else item.version for item in found] == [
         *(1, "a", 2, "b", "c"),
         *range(3, EVENTS + 1),
         "d",
@@ -139,7 +139,7 @@ async def test_a_watcher_that_does_not_read_is_cut_off(pool: Pool, monkeypatch: 
     feed = Feed()
     with feed.watch("thread_1") as slow, feed.watch("thread_1") as quick:
         for _ in range(3):
-            feed.publish_live("thread_1", [live("a")] * 5)
+            feed.publish_deltas("thread_1", [live("a")] * 5)
             assert len(await quick.take()) == 5
         assert len(slow._items) == 10
         with pytest.raises(WatcherLagging):
@@ -150,7 +150,7 @@ async def test_watchers_go_with_their_context() -> None:
     feed = Feed()
     with feed.watch("thread_1") as one, feed.watch("thread_1") as two:
         feed.wake("thread_1")
-        feed.publish_live("thread_2", [live("nobody's")])
+        feed.publish_deltas("thread_2", [live("nobody's")])
         assert await one.take() == await two.take() == [WAKE]
     assert feed._watchers == {}
     feed.wake("thread_1")

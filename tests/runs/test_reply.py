@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.thread.state import OpenCall
-from service.deltas import Live, LiveCall, LiveText
+from service.deltas import Delta, MessageTextDelta, StepCallDelta
 from service.model.base import Finished, ModelEvent, RefusalDelta, TextDelta, ToolCallDelta
 from service.model.errors import clean
 from service.runs.annotations import Marks
@@ -50,13 +50,13 @@ def split(events: list[ModelEvent], sizes: list[int]) -> list[list[ModelEvent]]:
     return [*batches, rest]
 
 
-def collected(live: list[Live]) -> tuple[str, str, dict[int, tuple[str, str, str]]]:
+def collected(live: list[Delta]) -> tuple[str, str, dict[int, tuple[str, str, str]]]:
     """(text, refusal, calls as (id, name, arguments)) by concatenation, as SDKs do it."""
-    text = "".join(item.text for item in live if isinstance(item, LiveText) and not item.refusal)
-    refusal = "".join(item.text for item in live if isinstance(item, LiveText) and item.refusal)
+    text = "".join(item.text for item in live if isinstance(item, MessageTextDelta) and not item.refusal)
+    refusal = "".join(item.text for item in live if isinstance(item, MessageTextDelta) and item.refusal)
     found: dict[int, list[str]] = defaultdict(lambda: ["", "", ""])
     for item in live:
-        if isinstance(item, LiveCall):
+        if isinstance(item, StepCallDelta):
             for place, piece in enumerate((item.id or "", item.name or "", item.arguments)):
                 found[item.index][place] += piece
     return text, refusal, {index: (id, name, arguments) for index, (id, name, arguments) in found.items()}
@@ -68,9 +68,9 @@ def test_words(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
     live = [item for batch in split([*events, DONE], sizes) for item in made.take(batch)]
     assert collected(live) == (made.said.text, made.said.refusal, {})
-    texts = [item for item in live if isinstance(item, LiveText)]
+    texts = [item for item in live if isinstance(item, MessageTextDelta)]
     assert {(item.run_id, item.step_id, item.created_at) for item in texts} <= {("run_1", "step_m", 1234)}
-    assert all(item.text for item in live if isinstance(item, LiveText))
+    assert all(item.text for item in live if isinstance(item, MessageTextDelta))
     assert made.finished == DONE
 
 
@@ -94,7 +94,7 @@ def test_calls_behind_words_are_held_back(first: list[ModelEvent], then: list[Mo
     made = reply()
     live = [*made.take(first), *made.take(then)]
     spoke = bool(made.said.text or made.said.refusal)
-    assert any(isinstance(item, LiveCall) for item in live) != spoke
+    assert any(isinstance(item, StepCallDelta) for item in live) != spoke
     assert len(made.said.tool_calls) >= 1
 
 
@@ -103,7 +103,7 @@ def test_calls_behind_words_are_held_back(first: list[ModelEvent], then: list[Mo
 def test_words_behind_calls_are_held_back(first: list[ModelEvent], then: list[ModelEvent]) -> None:
     made = reply()
     live = [*made.take(first), *made.take(then)]
-    assert not any(isinstance(item, LiveText) for item in live)
+    assert not any(isinstance(item, MessageTextDelta) for item in live)
     assert made.said.text == "".join(event.text for event in then if isinstance(event, TextDelta))
 
 
@@ -135,7 +135,7 @@ def test_watchers_read_the_code_and_the_log_keeps_what_was_called(code: str, pla
     pieces = [arguments[start:end] for start, end in pairwise(bounds)]
     events: list[ModelEvent] = [called(0, "code_interpreter", ""), *(called(0, None, piece) for piece in pieces)]
     live = made.take(events)
-    assert all(isinstance(item, LiveCall) and item.kind == "code_interpreter" for item in live)
+    assert all(isinstance(item, StepCallDelta) and item.kind == "code_interpreter" for item in live)
     assert collected(live)[2][0][2] == clean(code)
     (said,) = made.said.tool_calls
     assert said == {"id": said["id"], "name": "code_interpreter", "arguments": arguments, "type": "code_interpreter"}
@@ -146,9 +146,9 @@ def test_a_search_shows_its_ranking_once_and_never_its_arguments() -> None:
     live = made.take([called(0, "file_search", '{"que'), called(0, None, 'ries": ["q"]}'), called(1, "f", "{}")])
     ranking = {"ranking_options": {"ranker": "r", "score_threshold": 0.0}}
     first, second = live
-    assert isinstance(first, LiveCall)
+    assert isinstance(first, StepCallDelta)
     assert (first.kind, first.search, first.arguments) == ("file_search", ranking, "")
-    assert isinstance(second, LiveCall)
+    assert isinstance(second, StepCallDelta)
     assert (second.kind, second.index, second.name) == ("function", 1, "f")
     search, function = made.said.tool_calls
     assert (search["type"], search["file_search"], search["arguments"]) == (
@@ -164,7 +164,7 @@ def test_annotations_images_and_files_come_with_the_words() -> None:
     brought = Gathered(Marks(paths={"/mnt/data/a.csv": "file-2"}), ["file-1"], attachments)
     made = Reply("run_1", CALL, {}, brought)
     live = made.take([TextDelta("See "), TextDelta("sandbox:/mnt/"), TextDelta("data/a.csv"), DONE])
-    assert all(isinstance(item, LiveText) for item in live)
+    assert all(isinstance(item, MessageTextDelta) for item in live)
     assert [(item.text, item.annotation is not None, item.images) for item in live] == [  # type: ignore[union-attr]
         ("See ", False, ("file-1",)),
         ("sandbox:/mnt/data/a.csv", True, ()),

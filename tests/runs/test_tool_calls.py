@@ -14,7 +14,7 @@ from events.thread.events import ToolCallFinished, ToolCallStarted, ToolCallStop
 from events.thread.run_status import TERMINAL
 from projections import steps
 from projections.rebuild import verify
-from service.deltas import LiveOutput
+from service.deltas import StepOutputDelta
 from service.model.base import Finished, ToolCallDelta
 from service.runs import claim, supervisor, tool_calls
 from service.telemetry.metrics import Metrics
@@ -201,7 +201,7 @@ async def test_watchers_see_outputs_as_they_come(database_url: str) -> None:
         with process.feed.watch(THREAD) as watcher:
             await process.begin(THREAD, tools=(CODE,))
             await hold.stand()
-            live = [item for item in await watcher.take() if isinstance(item, LiveOutput)]
+            live = [item for item in await watcher.take() if isinstance(item, StepOutputDelta)]
         assert [(item.index, item.logs, item.image) for item in live] == [
             (0, "a", None),
             (0, "b", None),

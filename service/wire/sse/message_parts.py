@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from events.objects import Message
-from service.deltas import LiveText
+from service.deltas import MessageTextDelta
 from service.wire.api import Json, Wire
 from service.wire.sse import frames
 
@@ -45,7 +45,7 @@ class Parts:
         self._images: dict[str, list[str]] = {}
         self._parts: dict[tuple[str, bool], Part] = {}
 
-    def live(self, item: LiveText) -> list[bytes]:
+    def live(self, item: MessageTextDelta) -> list[bytes]:
         """A live piece as frames."""
         part = self._parts.get((item.message_id, item.refusal))
         if part is None:
@@ -94,7 +94,7 @@ class Parts:
                 content.append(frames.refusal_part(text) if refusal else frames.text_part(text, part.annotations))
         return content
 
-    def _first(self, item: LiveText) -> list[bytes]:
+    def _first(self, item: MessageTextDelta) -> list[bytes]:
         """The first piece of a message's text or refusal, behind the images that stand in front of it."""
         told: list[bytes] = []
         if item.message_id not in self._images:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from events.objects import Message, Run, Step
-from service.deltas import LiveCall, LiveText
+from service.deltas import MessageTextDelta, StepCallDelta
 
 
-def promised_step(run: Run, item: LiveText | LiveCall) -> Step:
+def promised_step(run: Run, item: MessageTextDelta | StepCallDelta) -> Step:
     """The step that a piece belongs to."""
-    message_id = item.message_id if isinstance(item, LiveText) else None
+    message_id = item.message_id if isinstance(item, MessageTextDelta) else None
     return Step(
         id=item.step_id,
         thread_id=run.thread_id,
@@ -22,7 +22,7 @@ def promised_step(run: Run, item: LiveText | LiveCall) -> Step:
     )
 
 
-def promised_message(run: Run, item: LiveText) -> Message:
+def promised_message(run: Run, item: MessageTextDelta) -> Message:
     """The message that a piece belongs to, still empty."""
     return Message(
         id=item.message_id,

@@ -4,7 +4,7 @@ What a watcher was already shown is remembered, and the events that follow add o
 gets no text twice, one that saw nothing gets the whole text as one delta, and one whose run was taken over by another
 process in mid-message gets only the completed message. Order of frames: docs/behaviour.md, "Order of events".
 
-Live pieces promise objects (`_promised`) that events then confirm. A promise that events never keep is taken back
+Deltas promise objects (`_promised`) that events then confirm. A promise that events never keep is taken back
 before the run goes on or ends, since clients expect every open message and step to end. Pieces that arrive behind their
 event are stale: a watcher that reads the log to catch up sees events before pieces that are still in its queue.
 """
@@ -27,7 +27,7 @@ from events.object_changes import (
 )
 from events.objects import Message, Run, Step
 from events.thread import events as e
-from service.deltas import Live, LiveCall, LiveOutput, LiveText
+from service.deltas import Delta, MessageTextDelta, StepCallDelta, StepOutputDelta
 from service.wire.api import Json, Wire
 from service.wire.sse import frames
 from service.wire.sse.message_parts import Parts
@@ -72,7 +72,7 @@ class RunStream:
         # Version, attempt and sequence of the next frame.
         self._place = (0, 1, 0)
 
-    def feed(self, item: Recorded[e.ThreadEvent] | Live) -> list[bytes]:
+    def feed(self, item: Recorded[e.ThreadEvent] | Delta) -> list[bytes]:
         """The frames that `item` brings; none for another run's."""
         if self.finished:
             return []
@@ -81,12 +81,12 @@ class RunStream:
             return [self._marked(frame) for frame in self._recorded(item)]
         if self._run is None or item.run_id != self._run.id:
             return []
-        if isinstance(item, LiveOutput):
+        if isinstance(item, StepOutputDelta):
             hidden = item.step_id in self._hidden or item.step_id in self._retold
             return [] if hidden else [self._marked(frame) for frame in self._calls.output(item)]
         if item.step_id in self._deaf:
             return []
-        told = self._call(self._run, item) if isinstance(item, LiveCall) else self._text(self._run, item)
+        told = self._call(self._run, item) if isinstance(item, StepCallDelta) else self._text(self._run, item)
         return [self._marked(frame) for frame in told]
 
     def error(self, message: str, kind: str, code: str | None) -> bytes:
@@ -239,14 +239,14 @@ class RunStream:
         self._promised.clear()
         return told
 
-    # Live pieces.
+    # Deltas.
 
-    def _text(self, run: Run, item: LiveText) -> list[bytes]:
+    def _text(self, run: Run, item: MessageTextDelta) -> list[bytes]:
         """A piece of a message; before its first piece the message itself."""
         told = [] if item.message_id in self._messages else self._promise(run, item)
         return told + self._parts.live(item)
 
-    def _call(self, run: Run, item: LiveCall) -> list[bytes]:
+    def _call(self, run: Run, item: StepCallDelta) -> list[bytes]:
         if not self._calls.knows(item):
             # Its beginning was missed, or another attempt begins it again: events tell it, as far as it can be told.
             self._deaf.add(item.step_id)
@@ -254,13 +254,13 @@ class RunStream:
         told = [] if item.step_id in self._steps else self._promise(run, item)
         return told + self._calls.live(item)
 
-    def _promise(self, run: Run, item: LiveText | LiveCall) -> list[bytes]:
+    def _promise(self, run: Run, item: MessageTextDelta | StepCallDelta) -> list[bytes]:
         """Opens the step (and message) that a live piece belongs to; what an earlier attempt left open ends first."""
         told = self._take_back("failed", item.created_at, _MADE_ANEW)
         step = promised_step(run, item)
         self._promised[step.id] = step.message_id
         told += self._open_step(step)
-        return told + self._open_message(promised_message(run, item)) if isinstance(item, LiveText) else told
+        return told + self._open_message(promised_message(run, item)) if isinstance(item, MessageTextDelta) else told
 
     def _open_step(self, step: Step) -> list[bytes]:
         self._steps[step.id] = step

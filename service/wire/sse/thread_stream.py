@@ -16,7 +16,7 @@ from typing import Any, Literal
 from events.envelope import Recorded
 from events.thread import events as e
 from events.thread.events import ModelCallStarted
-from service.deltas import Live, LiveCall, LiveText
+from service.deltas import Delta, MessageTextDelta, StepCallDelta
 from service.wire.api import Wire
 from service.wire.sse.run_stream import RunStream
 
@@ -75,13 +75,13 @@ class ThreadStream:
         spoken = [item for item in past if isinstance(item.event, (ModelCallStarted, *_ENDS_CALL))]
         return bool(spoken) and isinstance(spoken[-1].event, ModelCallStarted)
 
-    def feed(self, item: Recorded[e.ThreadEvent] | Live) -> list[bytes]:
+    def feed(self, item: Recorded[e.ThreadEvent] | Delta) -> list[bytes]:
         """The frames that `item` brings."""
         if not isinstance(item, Recorded):
             stream = self._runs.get(item.run_id)
             told = stream.feed(item) if stream is not None else []
             self._pieces += 1
-            kind = b"message" if isinstance(item, LiveText) else b"call"
+            kind = b"message" if isinstance(item, MessageTextDelta) else b"call"
             return _marked(told, b"%d.%d.%d.%b" % (self._version, self._attempt, self._pieces, kind))
         self._version, self._pieces = item.version, 0
         told = self._recorded(item)
@@ -114,9 +114,9 @@ class ThreadStream:
     def _saw(self, stream: RunStream, started: Recorded[ModelCallStarted], seen: Seen) -> None:
         """As for one who watched the call's first attempt in part, and is told the whole of the second at its end."""
         call, at = started.event, started.seconds
-        piece: Live = LiveText(call.run_id, call.message_id, call.message_step_id, at, "")
+        piece: Delta = MessageTextDelta(call.run_id, call.message_id, call.message_step_id, at, "")
         if seen == "call":
-            piece = LiveCall(call.run_id, call.tool_step_id, at, 0, "", "", "")
+            piece = StepCallDelta(call.run_id, call.tool_step_id, at, 0, "", "", "")
         stream.feed(piece)
         stream.feed(replace(started, event=call.model_copy(update={"attempt": call.attempt + 1})))
 

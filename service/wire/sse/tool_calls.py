@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from service.deltas import LiveCall, LiveOutput
+from service.deltas import StepCallDelta, StepOutputDelta
 from service.partial_json import code_of
 from service.wire.api import Json, Wire
 from service.wire.sse import frames
@@ -32,11 +32,11 @@ class Calls:
         self._calls: dict[tuple[str, int], _Call] = {}
         self._by_id: dict[str, _Call] = {}
 
-    def knows(self, item: LiveCall) -> bool:
+    def knows(self, item: StepCallDelta) -> bool:
         """Whether the piece follows what was shown: the call's first piece, or more of a call that began here."""
         return ((item.step_id, item.index) in self._calls) == (item.id is None)
 
-    def live(self, item: LiveCall) -> list[bytes]:
+    def live(self, item: StepCallDelta) -> list[bytes]:
         """A live piece as frames."""
         told: list[bytes] = []
         if item.id is not None:
@@ -62,7 +62,7 @@ class Calls:
             call.attempt = attempt
             call.deaf = call.deaf or bool(call.outputs)
 
-    def output(self, item: LiveOutput) -> list[bytes]:
+    def output(self, item: StepOutputDelta) -> list[bytes]:
         """A live piece of an output as a frame."""
         call = self._by_id.get(item.call_id)
         if call is None or call.deaf or call.kind != "code_interpreter":

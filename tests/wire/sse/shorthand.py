@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.deltas import LiveCall, LiveText
+from service.deltas import MessageTextDelta, StepCallDelta
 from service.wire import v2
 from service.wire.api import Wire
 from service.wire.sse.run_stream import RunStream
@@ -27,12 +27,12 @@ def watch(story: Story, wire: Wire = v2.WIRE) -> Watcher:
     return watcher
 
 
-def text(words: str, *, refusal: bool = False, run_id: str = "run_1", suffix: str = "1") -> LiveText:
-    return LiveText(run_id, f"msg_{suffix}", f"step_m{suffix}", 1767225600, words, refusal)
+def text(words: str, *, refusal: bool = False, run_id: str = "run_1", suffix: str = "1") -> MessageTextDelta:
+    return MessageTextDelta(run_id, f"msg_{suffix}", f"step_m{suffix}", 1767225600, words, refusal)
 
 
-def call(index: int, arguments: str, id: str | None = None, suffix: str = "1") -> LiveCall:
-    return LiveCall("run_1", f"step_t{suffix}", 1767225600, index, id, id and "weather", arguments)
+def call(index: int, arguments: str, id: str | None = None, suffix: str = "1") -> StepCallDelta:
+    return StepCallDelta("run_1", f"step_t{suffix}", 1767225600, index, id, id and "weather", arguments)
 
 
 def then(watcher: Watcher, story: Story, command: Any, after: float = 0.0) -> list[str]:

@@ -15,7 +15,7 @@ from events.envelope import Event, Recorded
 from events.object_changes import opened_run, opened_step, run_patch
 from events.objects import Run, Step
 from events.thread import events as e
-from service.deltas import LiveCall, LiveText
+from service.deltas import MessageTextDelta, StepCallDelta
 from service.wire import v2
 from service.wire.sse.run_stream import RunStream
 from tests.wire.replay import RECORDINGS
@@ -67,12 +67,12 @@ class Behind:
             case "thread.message.delta":
                 [part] = data["delta"]["content"]
                 ids = (self.message["run_id"], self.message["id"], self.step["id"])
-                yield LiveText(*ids, self.step["created_at"], part["text"]["value"])
+                yield MessageTextDelta(*ids, self.step["created_at"], part["text"]["value"])
             case "thread.run.step.delta":
                 [call] = data["delta"]["step_details"]["tool_calls"]
                 function = call["function"]
                 ids = (self.step["run_id"], self.step["id"], self.step["created_at"])
-                yield LiveCall(*ids, call["index"], call.get("id"), function.get("name"), function["arguments"])
+                yield StepCallDelta(*ids, call["index"], call.get("id"), function.get("name"), function["arguments"])
             case _:
                 yield from self._ended(event, data)
 

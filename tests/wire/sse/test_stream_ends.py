@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.deltas import LiveText
+from service.deltas import MessageTextDelta
 from tests.events.thread.story import (
     broke,
     cancel,
@@ -55,7 +55,7 @@ def test_what_was_shown_ends_though_its_process_died(how: str, live: Any) -> Non
     watcher.see([live])
     for command in commands:
         then(watcher, story, command, after)
-    is_text = isinstance(live, LiveText)
+    is_text = isinstance(live, MessageTextDelta)
     assert watcher.names[-3:] == [f"thread.run.step.{how}", f"thread.run.{how}", "done"]
     assert ("thread.message.incomplete" in watcher.names) == is_text
     if is_text:

@@ -26,7 +26,7 @@ from events.thread.commands import (
     StopRun,
 )
 from events.thread.state import HostedCall, RunState
-from service.deltas import Live, LiveCall, LiveOutput, LiveText
+from service.deltas import Delta, MessageTextDelta, StepCallDelta, StepOutputDelta
 from service.partial_json import code_of
 from service.wire import v1, v2
 from service.wire.api import Wire
@@ -71,7 +71,7 @@ class Audience:
             StartModelCall(run.id, run.epoch, CallIds(f"msg_n{made}", f"step_m{made}", f"step_t{made}"))
         )
 
-    def _live(self, command: Any, run: RunState | None) -> Iterator[Live]:
+    def _live(self, command: Any, run: RunState | None) -> Iterator[Delta]:
         """What watchers saw of the command's call before its event: from nothing to all."""
         call = run.call if run else None
         if run is not None and run.step is not None and run.step.open is not None:
@@ -83,30 +83,32 @@ class Audience:
             self.muttered |= {call.message_id, call.tool_step_id}
             yield self.random.choice(
                 (
-                    LiveText(run.id, call.message_id, call.message_step_id, call.started_at, "Hm"),
-                    LiveCall(run.id, call.tool_step_id, call.started_at, 0, f"call_{len(self.world.log)}", "f", "{"),
+                    MessageTextDelta(run.id, call.message_id, call.message_step_id, call.started_at, "Hm"),
+                    StepCallDelta(
+                        run.id, call.tool_step_id, call.started_at, 0, f"call_{len(self.world.log)}", "f", "{"
+                    ),
                 )
             )
         elif isinstance(command, FinishModelCall | BreakModelCall | StopRun) and command.epoch == run.epoch:
             pieces = list(_pieces(run, command.said))
             yield from pieces[: self.random.randint(0, len(pieces))]
 
-    def _outputs(self, command: Any, run_id: str, step_id: str, call: HostedCall) -> Iterator[Live]:
+    def _outputs(self, command: Any, run_id: str, step_id: str, call: HostedCall) -> Iterator[Delta]:
         """What watchers saw of a hosted call before its end: a part of it, or what nobody will hear of again."""
         ids = (run_id, step_id, call.id, call.attempt)
         if isinstance(command, ClaimRun):
             self.muttered |= {step_id}
-            yield LiveOutput(*ids, 0, "Hm", None)
+            yield StepOutputDelta(*ids, 0, "Hm", None)
         elif isinstance(command, FinishToolCall | StopRun) and command.shown:
-            pieces: list[Live] = []
+            pieces: list[Delta] = []
             for index, output in enumerate(command.shown.get("outputs", ())):
                 if output["type"] == "image":
-                    pieces.append(LiveOutput(*ids, index, None, output["image"]["file_id"]))
+                    pieces.append(StepOutputDelta(*ids, index, None, output["image"]["file_id"]))
                 else:
-                    pieces += [LiveOutput(*ids, index, character, None) for character in output["logs"]]
+                    pieces += [StepOutputDelta(*ids, index, character, None) for character in output["logs"]]
             yield from pieces[: self.random.randint(0, len(pieces))]
 
-    def _mixed(self, live: list[Live], recorded: list[Recorded[Any]]) -> list[Any]:
+    def _mixed(self, live: list[Delta], recorded: list[Recorded[Any]]) -> list[Any]:
         """Pieces come before their events, but some are late."""
         late = self.random.randint(0, len(live))
         return [*live[:late], *recorded, *live[late:]]
@@ -135,7 +137,7 @@ class Audience:
             watcher.see(items)
 
 
-def _pieces(run: RunState, said: Partial) -> Iterator[Live]:
+def _pieces(run: RunState, said: Partial) -> Iterator[Delta]:
     """As executors tell of what a model says: no calls once there is text."""
     assert run.call is not None
     call = run.call
@@ -144,23 +146,23 @@ def _pieces(run: RunState, said: Partial) -> Iterator[Live]:
     marked = said.annotations[0] if said.annotations else None
     words = said.text[: marked["start_index"]] if marked else said.text
     for character in words:
-        yield LiveText(*ids, character, images=images)
+        yield MessageTextDelta(*ids, character, images=images)
         images = ()
     if marked:
-        yield LiveText(*ids, marked["text"], annotation=dict(marked))
+        yield MessageTextDelta(*ids, marked["text"], annotation=dict(marked))
         for character in said.text[marked["end_index"] :]:
-            yield LiveText(*ids, character)
+            yield MessageTextDelta(*ids, character)
     for character in said.refusal:
-        yield LiveText(*ids, character, True, images=images)
+        yield MessageTextDelta(*ids, character, True, images=images)
         images = ()
     if said.text or said.refusal:
         return
     for index, one in enumerate(said.tool_calls):
         kind, at = one.get("type", "function"), (run.id, call.tool_step_id, call.started_at, index)
-        yield LiveCall(*at, one["id"], one["name"], "", kind, one.get("file_search"))
+        yield StepCallDelta(*at, one["id"], one["name"], "", kind, one.get("file_search"))
         shown = {"function": one["arguments"], "code_interpreter": code_of(one["arguments"]), "file_search": ""}
         for character in shown[kind]:
-            yield LiveCall(*at, None, None, character, kind)
+            yield StepCallDelta(*at, None, None, character, kind)
 
 
 @pytest.mark.parametrize("wire", [v1.WIRE, v2.WIRE])

@@ -10,7 +10,7 @@ from events.object_changes import opened_step, patched, step_patch
 from events.objects import Step
 from events.thread import events as e
 from events.thread.commands import FinishModelCall, FinishToolCall, Partial, StartToolCall
-from service.deltas import LiveCall, LiveOutput, LiveText
+from service.deltas import MessageTextDelta, StepCallDelta, StepOutputDelta
 from service.wire import v1, v2
 from service.wire.api import Wire
 from service.wire.query import CONTENT
@@ -59,10 +59,10 @@ def test_code(wire: Wire, live: bool) -> None:
     watcher.see(story.log[1:])
     if live:
         kind = "code_interpreter"
-        watcher.see([LiveCall(*AT, "call_1", kind, "", kind), LiveCall(*AT, None, None, "pie", kind)])
+        watcher.see([StepCallDelta(*AT, "call_1", kind, "", kind), StepCallDelta(*AT, None, None, "pie", kind)])
     watcher.see(since(story, replied(CODE)))
     if live:
-        watcher.see([LiveOutput(*OUT, 0, "1", None), LiveOutput(*OUT, 0, "2", None)])
+        watcher.see([StepOutputDelta(*OUT, 0, "1", None), StepOutputDelta(*OUT, 0, "2", None)])
     watcher.see(since(story, came({"outputs": OUTPUTS})))
     head = {"index": 0, "id": "call_1", "type": "code_interpreter"}
     more = {"index": 0, "type": "code_interpreter"}
@@ -137,7 +137,9 @@ def test_images_and_annotations(wire: Wire, streamed: dict[str, str], stored: bo
     watcher.see([*since(story, replied(CODE)), *since(story, came({"outputs": OUTPUTS})), *since(story, start("2"))])
     at = ("run_1", "msg_2", "step_m2", 1767225600)
     if live:
-        watcher.see([LiveText(*at, "Cake", images=("file-i",)), LiveText(*at, CITED["text"], annotation=QUOTED)])
+        watcher.see(
+            [MessageTextDelta(*at, "Cake", images=("file-i",)), MessageTextDelta(*at, CITED["text"], annotation=QUOTED)]
+        )
     attachment = {"file_id": "file-c", "tools": [{"type": "code_interpreter"}]}
     said = Partial("Cake【4:0†notes.txt】.", annotations=[QUOTED], images=["file-i"], attachments=[attachment])
     names = watcher.see(since(story, FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE)))
@@ -166,9 +168,9 @@ def test_another_attempts_outputs_are_not_told_twice() -> None:
     """What a process that died had shown stays shown; the end of the step tells the whole."""
     story = began()
     watcher = Watcher(RunStream(v2.WIRE))
-    watcher.see([*story.log[1:], *since(story, replied(CODE)), LiveOutput(*OUT, 0, "half", None)])
+    watcher.see([*story.log[1:], *since(story, replied(CODE)), StepOutputDelta(*OUT, 0, "half", None)])
     watcher.see([*since(story, take(2, dead=1)), *since(story, StartToolCall("run_1", 2))])
-    assert watcher.see([LiveOutput("run_1", "step_t1", "call_1", 2, 0, "12", None)]) == []
+    assert watcher.see([StepOutputDelta("run_1", "step_t1", "call_1", 2, 0, "12", None)]) == []
     again = FinishToolCall("run_1", 2, "call_1", 2, "finished", {"outputs": OUTPUTS}, "told")
     assert watcher.see(since(story, again)) == ["thread.run.step.completed"]
     (call,) = watcher.data("thread.run.step.completed")["step_details"]["tool_calls"]
