@@ -75,7 +75,7 @@ async def test_one_that_stops_half_way_goes_on_where_it_was(pool: Pool, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["delete"], "Say which threads: --metadata, --after or --before; or --all for all of the project."),
+        (["delete"], "Choose threads by --metadata, --after or --before, or --all for all threads of the project."),
         (["delete", "--metadata", "user"], "--metadata: write key=value, not 'user'"),
         (["delete", "--metadata", "a=1", "--metadata", "a=2"], "--metadata: 'a' is given twice"),
         (
