@@ -45,7 +45,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             # pytest's folders are ours alone, and Postgres runs as an account of its own where we are root.
             if os.geteuid() == 0:
                 folder.chmod(0o711)
-        embedded = EmbeddedPostgres(home)
+        embedded = EmbeddedPostgres(home, durable=False)
         url = runner.run(embedded.start())
         runner.run(_make_template(url))
         yield url

@@ -50,12 +50,25 @@ _SETTINGS = {
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
 }
+# A power failure may destroy a database that runs with these.
+_NOT_DURABLE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
 
 
 class EmbeddedPostgres:
-    """One Postgres over `<data_dir>/postgres/<major version>`. `start`, then `stop`; both once."""
+    """One Postgres over `<data_dir>/postgres/<major version>`. `start`, then `stop`; both once.
 
-    def __init__(self, data_dir: Path) -> None:
+    The server always runs with `durable=True`. The tests use `durable=False` for databases that nobody keeps: Postgres
+    then waits for no disk.
+    """
+
+    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+        self._durable = durable
         self._home = data_dir / "postgres"
         self._cluster = self._home / str(MAJOR_VERSION)
         self._log = self._home / "postgres.log"
@@ -134,6 +147,8 @@ class EmbeddedPostgres:
             give_to(new, uid)
         command: list[str | Path] = [runtime.bin / "initdb", "-D", runtime.seen_from(new), "-U", _USER, "--auth=trust"]
         command += ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
+        if not self._durable:
+            command += ["--no-sync"]
         with self._log.open("wb") as log:
             child = spawn(command, cwd=new, env=environment(), log=log, uid=uid, death_signal=signal.SIGKILL)
         try:
@@ -159,7 +174,8 @@ class EmbeddedPostgres:
         inside = self._socket_dir.parent == self._cluster
         command: list[str | Path] = [runtime.bin / "postgres", "-D", seen]
         command += ["-k", seen / "run" if inside else self._socket_dir, "-p", str(_PORT)]
-        for name, value in {**_SETTINGS, "shared_buffers": f"{buffers()}MB"}.items():
+        settings = {**_SETTINGS, "shared_buffers": f"{buffers()}MB", **({} if self._durable else _NOT_DURABLE)}
+        for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         with self._log.open("wb") as log:
             return spawn(

@@ -78,7 +78,7 @@ async def test_its_death_is_noticed_and_survived(tmp_path: Path) -> None:
 
 ORPHANING = """
 import asyncio, os, pathlib, sys
-from service import children as process
+from service import child_process as process
 process._prctl = None if sys.argv[2] == "orphan" else process._prctl
 from service.embedded.postgres import EmbeddedPostgres
 async def main():
