@@ -1,10 +1,11 @@
-"""JSON that is still being written: strings and values taken out of it piece by piece. Pure.
+"""Parsers for JSON that a model is still writing. They take strings and values out of it piece by piece. Pure.
 
-Models write a tool call's arguments as JSON, a few characters at a time, and watchers want to read the code in it while
-it is written. A reader here is fed pieces; where they are cut means nothing, which the tests hold as a law.
+Models write the arguments of a tool call as JSON, a few characters at a time, and watchers read the code in it at the
+same time. Parsers are fed pieces; the positions at which the text is cut do not change the result, which the tests hold
+as a law.
 
-Models slip: a backslash that begins none of JSON's escapes is one of the text (`\\d` in a regular expression), and
-`\\'` is a quote.
+Models make mistakes, so a backslash that begins no escape of JSON stands for itself (`\\d` in a regular expression),
+and `\\'` is a quote.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from enum import Enum, auto
 _ESCAPES = {'"': '"', "'": "'", "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _SPACE = " \t\r\n"
 _PLAIN = re.compile(r'[^"\\]+')
-# \uXXXX, and what may yet become it.
+# A whole \uXXXX, and the beginning of one.
 _UNIT = re.compile(r"\\u([0-9a-fA-F]{4})")
 _UNIT_BEGUN = re.compile(r"\\(u[0-9a-fA-F]{0,3})?")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
@@ -25,38 +26,38 @@ UNKNOWN = "\ufffd"
 
 @dataclass(slots=True)
 class StringPieces:
-    """The text of one JSON string, its opening quote not among what is fed. `done` behind the closing one.
+    """Parses one JSON string after its opening quote. `done` is set at the closing quote.
 
-    NUL and lone surrogates, which cannot be kept, become U+FFFD.
+    NUL and lone surrogates become U+FFFD, since Postgres cannot store them.
     """
 
     done: bool = False
     _held: str = ""
 
     def feed(self, piece: str) -> tuple[str, str]:
-        """(text, what follows the string): the second is empty until `done`."""
-        given, said, at = self._held + piece, list[str](), 0
+        """Returns (text, rest): the text that the piece adds, and the rest behind the string once it is `done`."""
+        given, texts, at = self._held + piece, list[str](), 0
         self._held = ""
         while at < len(given):
             if given[at] == '"':
                 self.done = True
-                return "".join(said), given[at + 1 :]
+                return "".join(texts), given[at + 1 :]
             if given[at] != "\\":
                 plain = _PLAIN.match(given, at)
                 assert plain is not None
-                said.append(_UNFIT.sub(UNKNOWN, plain.group()))
+                texts.append(_UNFIT.sub(UNKNOWN, plain.group()))
                 at = plain.end()
                 continue
             text, taken = self._escape(given[at : at + 12])
             if not taken:
                 self._held = given[at:]
                 break
-            said.append(text)
+            texts.append(text)
             at += taken
-        return "".join(said), ""
+        return "".join(texts), ""
 
     def _escape(self, given: str) -> tuple[str, int]:
-        """The text of the escape that `given` begins with, and its length; 0 where it is not whole yet."""
+        """Returns the text of the escape at the start of `given`, and its length, or 0 if the escape is incomplete."""
         if _UNIT_BEGUN.fullmatch(given):
             return "", 0
         unit = _UNIT.match(given)
@@ -76,7 +77,7 @@ class StringPieces:
 
 @dataclass(slots=True)
 class RawValue:
-    """One JSON value as it is written, from its first character on. `done` behind its last."""
+    """Takes one JSON value, from its first character, without decoding it. `done` is set behind its last character."""
 
     done: bool = False
     _depth: int = 0
@@ -85,9 +86,9 @@ class RawValue:
     _scalar: bool = False
 
     def feed(self, piece: str) -> tuple[str, str]:
-        """(text of the value, what follows it): the second is empty until `done`.
+        """Returns (text, rest): the text of the value, and the rest behind it once it is `done`.
 
-        A number or a word ends where a comma, a bracket or a space follows, and that is what follows it.
+        A number or a word ends at a comma, a bracket or a space, which is the start of the rest.
         """
         for at, character in enumerate(piece):
             if self._in_string:
@@ -119,7 +120,7 @@ class RawValue:
         return piece[:at], piece[at:]
 
 
-class _Place(Enum):
+class _Position(Enum):
     START = auto()
     KEY = auto()
     IN_KEY = auto()
@@ -136,78 +137,78 @@ class _Place(Enum):
 
 @dataclass(slots=True)
 class CodeInput:
-    """The code in a code_interpreter call's arguments, {"code": "…"}, while they are written.
+    """Takes the code out of a code_interpreter call's arguments, {"code": "…"}, while they are written.
 
-    Some models write the code itself in place of the JSON: arguments that begin with no brace are the code.
+    Some models write the code instead of JSON, so arguments that do not begin with a brace are taken as code.
     """
 
-    _place: _Place = _Place.START
+    _position: _Position = _Position.START
     _key: list[str] = field(default_factory=list)
     _string: StringPieces = field(default_factory=StringPieces)
     _other: RawValue = field(default_factory=RawValue)
 
     @property
     def cut(self) -> bool:
-        """Whether what was read is a beginning of the code only: its string is open, or ended where no string may."""
-        return self._place in (_Place.IN_CODE, _Place.CUT)
+        """Whether the code is incomplete: its string is still open, or text follows it that JSON does not allow."""
+        return self._position in (_Position.IN_CODE, _Position.CUT)
 
     def feed(self, piece: str) -> str:
-        """The code that this piece brings."""
-        said: list[str] = []
+        """Returns the code that the piece adds."""
+        texts: list[str] = []
         while piece:
-            match self._place:
-                case _Place.RAW:
-                    said.append(_UNFIT.sub(UNKNOWN, piece))
+            match self._position:
+                case _Position.RAW:
+                    texts.append(_UNFIT.sub(UNKNOWN, piece))
                     piece = ""
-                case _Place.END | _Place.CUT:
+                case _Position.END | _Position.CUT:
                     piece = ""
-                case _Place.IN_KEY | _Place.IN_CODE:
-                    piece = self._in_string(piece, said)
-                case _Place.IN_OTHER:
+                case _Position.IN_KEY | _Position.IN_CODE:
+                    piece = self._in_string(piece, texts)
+                case _Position.IN_OTHER:
                     _, piece = self._other.feed(piece)
                     if self._other.done:
-                        self._place = _Place.COMMA
+                        self._position = _Position.COMMA
                 case _:
                     piece = self._between(piece)
-        return "".join(said)
+        return "".join(texts)
 
-    def _in_string(self, piece: str, said: list[str]) -> str:
+    def _in_string(self, piece: str, texts: list[str]) -> str:
         text, rest = self._string.feed(piece)
-        (said if self._place is _Place.IN_CODE else self._key).append(text)
+        (texts if self._position is _Position.IN_CODE else self._key).append(text)
         if self._string.done:
-            self._place = _Place.BEHIND if self._place is _Place.IN_CODE else _Place.COLON
+            self._position = _Position.BEHIND if self._position is _Position.IN_CODE else _Position.COLON
         return rest
 
     def _between(self, piece: str) -> str:
-        """One character of what stands between strings and values. Returns what is to be read next."""
+        """Reads one character between strings and values. Returns the text to read next."""
         character = piece[0]
         if character in _SPACE:
-            # Before raw code spaces would be lost; models that write code plainly begin with none that matters.
+            # Spaces before raw code are dropped. Models that write raw code do not begin it with an indent.
             return piece[1:]
-        match self._place, character:
-            case _Place.START, "{":
-                self._place = _Place.KEY
-            case _Place.START, _:
-                self._place = _Place.RAW
+        match self._position, character:
+            case _Position.START, "{":
+                self._position = _Position.KEY
+            case _Position.START, _:
+                self._position = _Position.RAW
                 return piece
-            case _Place.KEY, '"':
-                self._place, self._key, self._string = _Place.IN_KEY, [], StringPieces()
-            case _Place.COLON, ":":
-                self._place = _Place.VALUE
-            case _Place.VALUE, '"' if "".join(self._key) == "code":
-                self._place, self._string = _Place.IN_CODE, StringPieces()
-            case _Place.VALUE, _:
-                self._place, self._other = _Place.IN_OTHER, RawValue()
+            case _Position.KEY, '"':
+                self._position, self._key, self._string = _Position.IN_KEY, [], StringPieces()
+            case _Position.COLON, ":":
+                self._position = _Position.VALUE
+            case _Position.VALUE, '"' if "".join(self._key) == "code":
+                self._position, self._string = _Position.IN_CODE, StringPieces()
+            case _Position.VALUE, _:
+                self._position, self._other = _Position.IN_OTHER, RawValue()
                 return piece
-            case _Place.COMMA, ",":
-                self._place = _Place.KEY
-            case _Place.BEHIND, _ if character not in ",}":
-                self._place = _Place.CUT
+            case _Position.COMMA, ",":
+                self._position = _Position.KEY
+            case _Position.BEHIND, _ if character not in ",}":
+                self._position = _Position.CUT
             case _:
-                self._place = _Place.END
+                self._position = _Position.END
         return piece[1:]
 
 
 def code_of(arguments: str) -> str:
-    """The code in whole arguments; empty where there is none."""
+    """Returns the code in complete arguments, or an empty text if they have none."""
     return CodeInput().feed(arguments)

@@ -1,4 +1,4 @@
-"""What handlers know of the model upstreams that some requests are passed through to."""
+"""The Protocol through which handlers pass requests on to a model server without parsing the answer."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ Path = Literal["/chat/completions", "/completions", "/embeddings"]
 
 
 @dataclass(frozen=True, slots=True)
-class Relayed:
-    """An answer that has begun well. `chunks` are its bytes as they come, and raise RelayError where they break off."""
+class PassthroughAnswer:
+    """An answer of the model server with status 200. `chunks` are its bytes as they arrive.
+
+    Reading `chunks` raises PassthroughError if the answer breaks off.
+    """
 
     content_type: str
     content_length: int | None
     chunks: AsyncIterator[bytes]
 
 
-class RelayError(Exception):
-    """The upstream refused or failed. `error` is {message, type, param, code}, with no key in it.
+class PassthroughError(Exception):
+    """The model server refused the request or failed. `error` is {message, type, param, code} and holds no key.
 
-    `headers` tell the client when to come again.
+    `headers` are response headers for the client, such as Retry-After.
     """
 
     def __init__(self, status: int, error: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
@@ -33,8 +36,8 @@ class RelayError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class RelayRequest:
-    """`model` is the name that the client asked for; `body` its decoded request, `raw` the same as it was sent."""
+class PassthroughRequest:
+    """A request to pass on. `model` is the name that the client sent, `raw` the body, and `body` the decoded body."""
 
     path: Path
     model: str
@@ -42,17 +45,17 @@ class RelayRequest:
     raw: bytes = field(repr=False)
 
 
-class Relay(Protocol):
-    """The upstreams behind their catalogue of names."""
+class Passthrough(Protocol):
+    """The model servers behind the catalogue of model names."""
 
-    def post(self, request: RelayRequest) -> AbstractAsyncContextManager[Relayed]:
-        """Leaving the context stops the call at the upstream. Raises RelayError."""
+    def post(self, request: PassthroughRequest) -> AbstractAsyncContextManager[PassthroughAnswer]:
+        """Sends the request and yields the answer. Leaving the context stops the call. Raises PassthroughError."""
         ...
 
     async def models(self) -> list[dict[str, Any]]:
-        """What can be asked for: the default upstream's list, and the names that the catalogue spells out."""
+        """Returns the model objects of the default model server, and those of the names in the catalogue."""
         ...
 
     async def model(self, name: str) -> dict[str, Any]:
-        """Raises RelayError, with 404 for a name that nothing serves."""
+        """Returns the model object with that name. Raises PassthroughError with 404 if no server serves it."""
         ...

@@ -20,7 +20,7 @@ from service.access.stream_limits import StreamLimits
 from service.database import Pool
 from service.feed import Feed
 from service.idempotency import Attempt, Keeper
-from service.passthrough import Relay
+from service.passthrough import Passthrough
 from service.search.base import Searcher
 from service.storage.base import Blobs
 from service.telemetry.health import PartHealth
@@ -67,7 +67,7 @@ class Deps:
     writer: Writer
     feed: Feed
     claims: Claims
-    relay: Relay
+    relay: Passthrough
     blobs: Blobs
     keys: Keys
     limits: RateLimits

@@ -21,7 +21,7 @@ from service.http.errors import ApiError, Handler, response
 from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, answer, headers
 from service.http.usage_meter import Heard
 from service.idempotency import Kept
-from service.passthrough import Path, Relayed, RelayError, RelayRequest
+from service.passthrough import PassthroughAnswer, PassthroughError, PassthroughRequest, Path
 
 log = structlog.get_logger()
 
@@ -34,14 +34,14 @@ _STREAM = "text/event-stream"
 async def models(request: web.Request) -> web.Response:
     try:
         return answer({"object": "list", "data": await deps(request).relay.models()})
-    except RelayError as error:
+    except PassthroughError as error:
         return _failed(error)
 
 
 async def model(request: web.Request) -> web.Response:
     try:
         return answer(await deps(request).relay.model(request.match_info["model"]))
-    except RelayError as error:
+    except PassthroughError as error:
         return _failed(error)
 
 
@@ -54,7 +54,7 @@ def post(path: Path) -> Handler:
         try:
             async with _while_connected(request), deps(request).relay.post(asked) as relayed:
                 return await _relay(request, relayed, len(asked.raw))
-        except RelayError as error:
+        except PassthroughError as error:
             return _failed(error)
         except (ClientDisconnected, ConnectionError):
             log.info("a client left a call that was passed through", path=path)
@@ -63,17 +63,17 @@ def post(path: Path) -> Handler:
     return handler
 
 
-def _asked(path: Path, request: web.Request, asked: Any, raw: bytes) -> RelayRequest:
+def _asked(path: Path, request: web.Request, asked: Any, raw: bytes) -> PassthroughRequest:
     """Azure's form names the model, there a deployment, in its path; the body's own is ignored then."""
     if not isinstance(asked, dict):
         raise ApiError(400, "The request body must be a JSON object.")
     name = request.match_info.get("deployment") or asked.get("model")
     if not isinstance(name, str) or not 0 < len(name) <= MAX_MODEL_NAME:
         raise ApiError(400, "you must provide a model parameter", param="model")
-    return RelayRequest(path, name, asked, raw)
+    return PassthroughRequest(path, name, asked, raw)
 
 
-async def _relay(request: web.Request, relayed: Relayed, length: int) -> web.StreamResponse:
+async def _relay(request: web.Request, relayed: PassthroughAnswer, length: int) -> web.StreamResponse:
     """Once it has begun an answer cannot become an error: a stream ends with one, anything else breaks off.
 
     What it used is taken from the key's limit, also where the client left; `length` is the request's, in bytes.
@@ -101,7 +101,7 @@ def _listener(request: web.Request, length: int, streams: bool) -> Heard | None:
 
 
 async def _send(
-    request: web.Request, relayed: Relayed, sent: web.StreamResponse, heard: Heard | None
+    request: web.Request, relayed: PassthroughAnswer, sent: web.StreamResponse, heard: Heard | None
 ) -> web.StreamResponse:
     streams = relayed.content_type.startswith(_STREAM)
     last = b"\n\n"
@@ -116,7 +116,7 @@ async def _send(
         # The client does not read: its place and the upstream's call are for others.
         _break_off(request)
         return sent
-    except RelayError as error:
+    except PassthroughError as error:
         log.warning("a call that was passed through broke", error=error.error["message"])
         if not (streams and last == b"\n\n" and relayed.content_length is None):
             _break_off(request)
@@ -135,7 +135,7 @@ def _break_off(request: web.Request) -> None:
         request.transport.abort()
 
 
-def _failed(error: RelayError) -> web.Response:
+def _failed(error: PassthroughError) -> web.Response:
     failed = response(error.status, {"error": dict(error.error)})
     failed.headers.update(error.headers)
     return failed

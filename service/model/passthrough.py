@@ -19,7 +19,7 @@ import structlog
 from service.model.catalog import Catalog, Endpoint
 from service.model.errors import cause_of, refusal, scrub
 from service.model.upstream import BROKEN, Upstream, raw
-from service.passthrough import Relayed, RelayError, RelayRequest
+from service.passthrough import PassthroughAnswer, PassthroughError, PassthroughRequest
 
 FIRST_BYTE_S = (
     600.0  # to the answer's beginning, which without streaming is its end: the official clients' own time-out
@@ -51,7 +51,7 @@ class ModelRelay:
         self._under_way = 0
 
     @asynccontextmanager
-    async def post(self, request: RelayRequest) -> AsyncGenerator[Relayed, None]:
+    async def post(self, request: PassthroughRequest) -> AsyncGenerator[PassthroughAnswer, None]:
         if self._under_way >= self._most:
             raise _error(429, "Too many calls are passed through at once. Please try again.", {"retry-after": "1"})
         self._under_way += 1
@@ -60,7 +60,7 @@ class ModelRelay:
             response = await self._open(request)
             length = response.headers.get("content-length", "")
             encoded = "content-encoding" in response.headers
-            yield Relayed(
+            yield PassthroughAnswer(
                 response.headers.get("content-type", "application/json"),
                 int(length) if length.isdigit() and not encoded else None,
                 self._chunks(response),
@@ -98,7 +98,7 @@ class ModelRelay:
             raise _error(502, "The model server's list of models makes no sense.")
         return [entry for entry in listed if isinstance(entry, dict)]
 
-    async def _open(self, request: RelayRequest) -> httpx2.Response:
+    async def _open(self, request: PassthroughRequest) -> httpx2.Response:
         route = self._catalog.route(request.model)
         name, body = route.info.upstream_name, request.raw
         if request.body.get("model") != name or not _one_model(body):
@@ -112,7 +112,7 @@ class ModelRelay:
     async def _asked(
         self, upstream: Upstream, call: Callable[[], Awaitable[httpx2.Response]], limit: float
     ) -> httpx2.Response:
-        """The answer to a call that is made once more where its connection broke. Raises RelayError."""
+        """The answer to a call that is made once more where its connection broke. Raises PassthroughError."""
         keys = (upstream.endpoint.api_key or "",)
         for attempt in (1, 2):
             try:
@@ -158,15 +158,15 @@ def _error(
     *,
     param: str | None = None,
     code: str | None = None,
-) -> RelayError:
-    return RelayError(status, {"message": message, "type": _kind(status), "param": param, "code": code}, headers)
+) -> PassthroughError:
+    return PassthroughError(status, {"message": message, "type": _kind(status), "param": param, "code": code}, headers)
 
 
 def _kind(status: int) -> str:
     return "server_error" if status >= 500 else "invalid_request_error"
 
 
-def _refused(failed: openai.APIStatusError, keys: tuple[str, ...]) -> RelayError:
+def _refused(failed: openai.APIStatusError, keys: tuple[str, ...]) -> PassthroughError:
     """The upstream's own error where it has the API's shape, else its words in that shape."""
     status, headers = failed.status_code, failed.response.headers
     again = {name: headers[name] for name in _AGAIN if name in headers}
@@ -183,7 +183,7 @@ def _refused(failed: openai.APIStatusError, keys: tuple[str, ...]) -> RelayError
 
     kind = said("type") or _kind(status)
     error = {"message": said("message"), "type": kind, "param": said("param"), "code": said("code")}
-    return RelayError(status, error, again)
+    return PassthroughError(status, error, again)
 
 
 def _one_model(raw: bytes) -> bool:
