@@ -1,4 +1,4 @@
-"""A small client for tests: plain HTTP, so that every byte of an answer can be looked at."""
+"""A small HTTP client for tests. It gives access to every byte of an answer."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Answer:
 
     @property
     def error(self) -> tuple[int, str, str | None, str | None]:
-        """(status, message, param, code) of an error."""
+        """Returns (status, message, param, code) of an error."""
         error = self.body["error"]
         return self.status, error["message"], error["param"], error["code"]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One server-sent event; `data` is decoded JSON, or "[DONE]"."""
+    """One server-sent event. `data` is decoded JSON, or "[DONE]"."""
 
     event: str
     data: Any
@@ -44,10 +44,10 @@ class Frame:
 
 
 class Client:
-    """Talks to the server at `base_url` (with /v1) as version v2 unless told otherwise.
+    """A client of the server at `base_url` (with /v1) that speaks v2 by default.
 
-    Whatever it receives must be what the OpenAPI document of its version says (tests/wire/validation.py): tests need
-    not think of it. `validate=False` where that is in the way.
+    Each answer is checked against the OpenAPI document of its version (tests/wire/validation.py), so tests do not
+    repeat these checks. `validate=False` turns the check off.
     """
 
     def __init__(self, base_url: str, beta: str = V2, key: str = KEY, *, validate: bool = True) -> None:
@@ -85,25 +85,25 @@ class Client:
         return self.checked(method, path, sent, answer)
 
     def checked(self, method: str, path: str, sent: Mapping[str, str], answer: Answer) -> Answer:
-        """The answer to a request with these headers, once it is what the document says."""
+        """Returns the answer to a request with these headers after checking it against the document."""
         if self.validate:
             wrong = problems_of_answer(version_of(sent), method, path, answer.status, answer.body)
             assert wrong == [], f"{method} {path} is not what the document says: {wrong}"
         return answer
 
     async def get(self, path: str, **query: str) -> Any:
-        """The body of a GET that must succeed."""
+        """Returns the body of a GET that must succeed."""
         return self._good(await self.call("GET", path, headers=None, **query))
 
     async def post(self, path: str, body: Any = None) -> Any:
-        """The body of a POST that must succeed."""
+        """Returns the body of a POST that must succeed."""
         return self._good(await self.call("POST", path, body))
 
     async def delete(self, path: str) -> Any:
         return self._good(await self.call("DELETE", path))
 
     async def stream(self, path: str, body: Any) -> AsyncIterator[Frame]:
-        """The frames of a streaming POST, as they come."""
+        """Yields the frames of a streaming POST as they arrive."""
         headers = {**self.headers, "Content-Type": "application/json"}
         async with self.session.post(self.base_url + path, data=orjson.dumps(body), headers=headers) as response:
             assert response.status == 200, await response.text()
@@ -117,7 +117,7 @@ class Client:
             assert buffer == b"", "the stream ended in the middle of a frame"
 
     def checked_frames(self, raw: bytes) -> list[Frame]:
-        """The frames of a whole stream that was read otherwise, once each is what the document says."""
+        """Returns the frames of a complete stream that was read in another way, each checked against the document."""
         *whole, rest = raw.split(b"\n\n")
         assert rest == b"", "the stream ended in the middle of a frame"
         return [self._checked(_frame(one)) for one in whole if not one.startswith(b":")]
@@ -131,7 +131,7 @@ class Client:
         return [frame async for frame in self.stream(path, body)]
 
     async def settled(self, run: Mapping[str, Any]) -> Any:
-        """The run once it ended or requires action: polls as the SDKs' helpers do."""
+        """Waits until the run has ended or requires action, polling as the SDKs' helpers do, and returns it."""
         path = f"/threads/{run['thread_id']}/runs/{run['id']}"
         async with asyncio.timeout(WAIT_S):
             while True:
@@ -148,7 +148,7 @@ class Client:
 
 
 def version_of(headers: Mapping[str, str]) -> str:
-    """The version that a request with these headers speaks: of several betas, the first that is one."""
+    """Returns the API version of a request with these headers: the first of several betas that names one."""
     betas = [one.strip() for one in headers.get("OpenAI-Beta", "").split(",")]
     return "v1" if next((one for one in betas if one in (V1, V2)), V2) == V1 else "v2"
 

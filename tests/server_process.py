@@ -1,4 +1,4 @@
-"""A whole server in a process of its own, over a scripted model server in this one."""
+"""A whole server in a process of its own, over a scripted model server in this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_S = 120.0
 
 @asynccontextmanager
 async def running(**settings: str) -> AsyncIterator[tuple[str, ScriptedServer]]:
-    """The base URL of a server process with these settings, and the model server behind it."""
+    """Starts a server process with these settings, and yields its base URL and the model server behind it."""
     async with ScriptedServer() as model:
         own = {key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")}
         ours = {"API_KEY": KEY, "MODEL_BASE_URL": model.base_url, "LOG_LEVEL": "error"}

@@ -1,4 +1,4 @@
-"""What a database must offer, said in one line where it does not."""
+"""Requirements on a database, reported in one line if it does not meet them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON in pieces: however it is cut, the pieces joined are the whole."""
+"""JSON in pieces: for every way to cut it, the joined pieces equal the whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.partial_json import CodeInput, RawValue, StringPieces, code_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
-# Some of what makes cutting hard comes often: quotes, backslashes, characters that JSON writes as two escapes.
+# Texts that are hard to cut are frequent here: quotes, backslashes, characters that JSON writes as two escapes.
 HARD = st.lists(TEXT | st.sampled_from(['"', "\\", "\n", "🎉", "世", "\\u", "{", "}"])).map("".join)
 OTHERS = st.dictionaries(
     TEXT.filter(lambda key: key != "code"),

@@ -1,4 +1,4 @@
-"""The settings: what the environment says, what the command line says over it, and what a mistake looks like."""
+"""The settings: environment variables, options that override them, and messages for mistakes."""
 
 from __future__ import annotations
 

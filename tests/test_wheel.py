@@ -1,4 +1,4 @@
-"""A wheel built from here, unpacked elsewhere, has all it needs inside it."""
+"""A wheel built from this checkout and unpacked elsewhere contains everything it needs."""
 
 from __future__ import annotations
 

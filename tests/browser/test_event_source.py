@@ -1,6 +1,6 @@
 """A page of another origin in a real Chromium: EventSource with a token, and links to files in the page.
 
-The page sends what it saw to its own server, and the test waits for that; nothing of the browser is driven.
+The page reports its observations to its own server, and the test waits for them. The test does not drive the browser.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is n
 
 
 class Page:
-    """The page's own server, and what the page tells it."""
+    """The server of the page, and the reports of the page."""
 
     def __init__(self) -> None:
         self.given: dict[str, str] = {}
@@ -92,7 +92,7 @@ class Page:
             await runner.cleanup()
 
     async def until(self, name: str, value: Any) -> None:
-        """Returns once the page has told that."""
+        """Waits until the page has reported that value."""
         async with asyncio.timeout(WAIT_S):
             while (name, value) not in self.told:
                 self._more.clear()
@@ -112,7 +112,7 @@ class Page:
 
 
 class Wire:
-    """A connection to the server that can be cut: EventSource must come back by itself."""
+    """A connection to the server that the test can cut. EventSource must reconnect by itself."""
 
     def __init__(self, base_url: str) -> None:
         self._to = (urlsplit(base_url).hostname, urlsplit(base_url).port)

@@ -1,4 +1,4 @@
-"""`everthread keys` and `everthread projects`, as a person uses them: beside a live server, and where none runs."""
+"""`everthread keys` and `everthread projects` as a person uses them, beside a running server and without one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_MODEL = ["--port", "0", "--model-base-url", "http://127.0.0.1:9/v1"]
 
 
 def everthread(*arguments: str, **env: str) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error)."""
+    """Runs the command, and returns (exit code, standard output, standard error)."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERTHREAD_")}
     done = subprocess.run(
         [sys.executable, "-m", "service.cli", *arguments],

@@ -1,4 +1,4 @@
-"""The main job, whole: the command as users start it, its own Postgres, its own model, and the guide's program."""
+"""The main job as a whole: the command as users start it, the embedded Postgres and model, and the guide's program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_S = 120.0
 
 
 async def _line(process: asyncio.subprocess.Process, mark: str) -> str:
-    """What follows `mark` in the first line of the process's output that has it."""
+    """Returns the text behind `mark` in the first line of the process's output that holds it."""
     assert process.stdout is not None
     async for line in process.stdout:
         if mark in line.decode():
@@ -38,8 +38,8 @@ async def test_the_guides_program_on_the_embedded_model(tmp_path: Path) -> None:
         server.terminate()
         await asyncio.wait_for(server.wait(), START_S)
     for one in printed:
-        # The model is real and small: what it says is its own affair, that it says something and is counted is ours.
-        # A rambling answer is cut at the model's limit.
+        # The model is real and small. The test asserts that it answers and that tokens are counted, not the text. A
+        # long answer is cut at the model's limit.
         assert one["status"] in ("completed", "incomplete")
         assert [role for role, _ in one["messages"]] == ["assistant", "user"]
         assert len(one["messages"][0][1]) > 20

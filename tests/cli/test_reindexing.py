@@ -1,4 +1,4 @@
-"""Moving stores to another embedding model, while they can be searched, and again after a stop."""
+"""Moving stores to another embedding model while they are searched, and again after an interruption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`everthread serve` as a person meets it: real processes, real signals, one line where it cannot go on."""
+"""`everthread serve` as a person uses it: real processes, real signals, one clear line if it cannot continue."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_wrong_setting_is_one_line(arguments: list[str], env: dict[str, str], 
 
 @pytest.fixture
 def ordinary_home() -> Iterator[Path]:
-    """A home that an ordinary user can reach, which pytest's own folders are not."""
+    """Returns a home folder that an ordinary user can reach; pytest's own folders cannot be reached."""
     with tempfile.TemporaryDirectory(prefix="everthread-home-") as folder:
         os.chown(folder, ORDINARY, ORDINARY)
         yield Path(folder)
@@ -160,7 +160,9 @@ def test_an_ordinary_user(ordinary_home: Path) -> None:
 
 
 def _python_of_everybody(env: dict[str, str]) -> str:
-    """A Python of our version that an ordinary user may run with our packages: ours may lie in root's home."""
+    """Returns a Python of this version that an ordinary user may run with the project's packages, which may lie in
+    root's home.
+    """
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         command = [python, "-c", "import aiohttp, asyncpg, uvloop, service.cli"]

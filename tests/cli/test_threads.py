@@ -1,4 +1,4 @@
-"""`everthread threads`: list and delete by filter, beside a live server whose run is in the way."""
+"""`everthread threads`: list and delete by filter, beside a server with an active run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`kill -9` of a server at work on a request with an Idempotency-Key: sent again, it has had its effect once.
+"""`kill -9` of a server during a request with an Idempotency-Key. The repeated request takes effect exactly once.
 
-A trigger in Postgres holds the server where it is to die, and takes its connection along: what it has not committed by
-then never is.
+A trigger in Postgres holds the server at the moment of its death and ends its connection, so nothing uncommitted
+remains.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.scripted import ScriptedServer, says
 __all__ = ["start"]
 
 LOCK = 42
-# Where a server dies, and whether what was asked is done by then.
+# The places at which a server dies, and whether the request has taken effect by then.
 MOMENTS = {
     "claiming its key": ("BEFORE INSERT ON idempotency_keys FOR EACH ROW", False),
     "in its append": ("BEFORE INSERT ON events FOR EACH ROW", False),
@@ -56,7 +56,7 @@ WHERE locktype = 'advisory' AND objid = {LOCK} AND NOT granted
 
 @asynccontextmanager
 async def dies(server: Server, url: str, trigger: str) -> AsyncIterator[None]:
-    """What begins in the context stands at the trigger; there the server is killed, and its connections with it."""
+    """Holds the request that starts in the context at the trigger, then kills the server and its connections."""
     db = await asyncpg.connect(url)
     try:
         await db.execute(_STAND)
@@ -120,7 +120,7 @@ async def test_a_run_is_made_once(start: Start, database_url: str, pool: Pool, m
 async def test_what_brings_its_thread_a_store_is_done_once(
     start: Start, database_url: str, pool: Pool, model: ScriptedServer, of: str, moment: str
 ) -> None:
-    """Of a thread whose store is gone: it is told of another, and then comes what brings a file for that."""
+    """The store of the thread is deleted. First an event names another store, then the message with the file follows."""
     model.script(says("Fine"), says("Fine"))
     async with start() as server:
         assistant = await assistant_with(server.client)

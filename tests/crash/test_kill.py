@@ -1,6 +1,6 @@
-"""`kill -9` of a real server process in each state of a run, then a start: nothing lost, doubled or stuck.
+"""`kill -9` of a real server process in each state of a run, then a start. Nothing is lost, doubled or stuck.
 
-Postgres and the model server live on; only Everthread dies. Moments are awaited at the model server's gates.
+Postgres and the model server keep running. Each moment is awaited at a gate of the model server.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def _announced(process: asyncio.subprocess.Process) -> str:
 
 
 async def _whole(client: Client, run: Any, *, texts: list[str], calls_made: int, model: ScriptedServer) -> None:
-    """The run completed, said each text once, kept the user's message, and no finished call was made again."""
+    """Asserts that the run completed, wrote each text once, kept the user's message, and repeated no finished call."""
     done = await client.settled(run)
     assert (done["status"], done["last_error"]) == ("completed", None)
     assert await said_by(client, run) == texts
@@ -110,7 +110,9 @@ async def test_killed_in_the_middle_of_an_answer(start: Start, model: ScriptedSe
 
 
 async def test_an_id_that_was_shown_is_never_a_404(start: Start, model: ScriptedServer) -> None:
-    """Shown before the kill, and cancelled before the next attempt said a word: nothing was ever written under it."""
+    """The message was streamed before the kill, and the run is cancelled before the next attempt writes. The message
+    stays empty.
+    """
     model.script(says("one two three").waits("middle", before=3), hangs())
     async with start() as server:
         assistant = await assistant_with(server.client)
@@ -184,7 +186,7 @@ async def test_killed_while_queued(start: Start, model: ScriptedServer) -> None:
 
 
 async def test_killed_while_cancelling(start: Start, model: ScriptedServer, database_url: str) -> None:
-    """The kill races with the cancellation: whichever comes first, the run ends cancelled and the thread is free."""
+    """The kill races with the cancellation. In either order the run ends cancelled and the thread is free."""
     model.script(says("one two").waits("middle", before=2))
     async with start() as server:
         run = await run_of(server.client, "Hi")
@@ -212,7 +214,9 @@ async def test_overdue_runs_expire_at_the_next_start(start: Start, model: Script
 
 
 async def test_killed_in_the_middle_of_a_webhook(start: Start, model: ScriptedServer) -> None:
-    """The receiver has the message and has not answered: it gets it again, under the same id, and all others once."""
+    """The receiver has the message but has not answered. It gets the same message id again, and every other message
+    once.
+    """
     model.script(says("Whole"))
     async with Receiver() as receiver:
         receiver.held = lambda event, path: event["type"] == "thread.run.in_progress"

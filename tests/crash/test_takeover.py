@@ -1,4 +1,6 @@
-"""Two server processes over one database: runs of the one that dies go on in the other, and words reach across."""
+"""Two server processes over one database: the second continues the runs of the first if it dies, and notifications
+cross.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ async def test_cancelling_from_another_process_stops_the_model_call(start: Start
 
 
 async def test_a_stream_survives_as_far_as_the_other_process_sees_the_log(start: Start, model: ScriptedServer) -> None:
-    """A run created where there is no room is taken by another process; its watcher gets the whole text at the end."""
+    """A process without free places creates a run, and another one executes it. The watcher gets the whole text at the
+    end.
+    """
     model.script(says("Busy").waits("busy"), says("one two three", pieces=3))
     async with start(max_runs=1) as one, start(max_runs=1) as other:
         await run_of(one.client, "Hi")

@@ -1,4 +1,4 @@
-"""Forms as clients send them, by hand, so that order, names and lengths are the test's own."""
+"""Multipart forms built by hand, so that a test controls their order, names and lengths."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def form(
     after: bool = False,
     **head: str,
 ) -> bytes:
-    """A form with one file, its fields in front of it or behind."""
+    """Returns a form with one file, and its fields in front of the file or behind it."""
     others = b"".join(field(*one) for one in fields)
     file = file_head(**head) + content
     last = f"--{BOUNDARY}--\r\n".encode()

@@ -1,4 +1,4 @@
-"""Keys for tests, made as the command line makes them."""
+"""API keys for tests, created in the same way as the command line creates them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def writer(pool: Pool) -> Writer:
 
 
 async def make_key(pool: Pool, project: str = "default", scope: Any = "full", **limits: int) -> tuple[str, str]:
-    """(id, key)."""
+    """Creates a key, and returns (id, key)."""
     return await admin.create_key(writer(pool), project, "test", scope, **limits)
 
 
 async def as_key(client: Client, pool: Pool, project: str = "default", scope: Any = "full", **limits: int) -> Client:
-    """Another client of the same server, with a new key. It must be opened."""
+    """Returns another client of the same server, with a new key. The caller opens it."""
     return Client(client.base_url, key=(await make_key(pool, project, scope, **limits))[1])

@@ -1,4 +1,4 @@
-"""Short ways to vector stores and what is in them."""
+"""Helpers that create vector stores and files."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ POLL = 0.005
 
 
 async def file_named(client: Client, name: str, content: str = "Some text.") -> str:
-    """The id of a new file; its name says what the fake indexer does with it."""
+    """Creates a file and returns its id. The fake indexer acts on the name of the file."""
     made = await upload(client, content.encode(), filename=f'filename="{name}"')
     return str(made["id"])
 
 
 async def store_with(client: Client, *names: str, **settings: Any) -> Any:
-    """A store with new files of these names, as it is once all are indexed."""
+    """Creates a store with new files of these names, and waits until all of them are indexed."""
     ids = [await file_named(client, name) for name in names]
     made = await client.post("/vector_stores", {"file_ids": ids, **settings})
     return await settled(client, made["id"])
 
 
 async def thread_without_its_store(client: Client) -> tuple[Any, Any]:
-    """A thread whose store is gone, and a message with a file for file_search: the thread must be told of another."""
+    """Creates a thread whose store is deleted, and a message with a file for file_search. The message needs a new
+    store.
+    """
     gone = await client.post("/vector_stores", {})
     thread = await client.post("/threads", {"tool_resources": {"file_search": {"vector_store_ids": [gone["id"]]}}})
     await client.delete(f"/vector_stores/{gone['id']}")
@@ -35,7 +37,7 @@ async def thread_without_its_store(client: Client) -> tuple[Any, Any]:
 
 
 async def settled(client: Client, store_id: str) -> Any:
-    """The store once none of its files is in progress."""
+    """Waits until no file of the store is in progress, and returns the store."""
     async with asyncio.timeout(WAIT_S):
         while (found := await client.get(f"/vector_stores/{store_id}"))["status"] == "in_progress":
             await asyncio.sleep(POLL)
@@ -43,7 +45,7 @@ async def settled(client: Client, store_id: str) -> Any:
 
 
 async def files_of(client: Client, store_id: str, **query: str) -> dict[str, Any]:
-    """The store's files by id, newest first."""
+    """Returns the files of the store by id, newest first."""
     page = await client.get(f"/vector_stores/{store_id}/files", limit="100", **query)
     return {file["id"]: file for file in page["data"]}
 

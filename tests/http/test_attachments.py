@@ -1,4 +1,4 @@
-"""Vector stores by the way: the helpers of assistants and threads, attachments, and v1's files."""
+"""Vector stores that requests create on the way: the helpers of assistants and threads, attachments, and files of v1."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WEEK = {"anchor": "last_active_at", "days": 7}
 
 
 def store_id(shown: Any) -> str:
-    """The one store that an assistant or thread names."""
+    """Returns the one store that an assistant or a thread names."""
     [found] = shown["tool_resources"]["file_search"]["vector_store_ids"]
     return str(found)
 
@@ -32,7 +32,7 @@ def helper(*file_ids: str, **more: Any) -> dict[str, Any]:
 
 
 async def found_in_run(client: Client, model: ScriptedServer, assistant: Any) -> set[str]:
-    """The files that a run of the assistant finds "high tide" in."""
+    """Returns the files in which a run of the assistant finds "high tide"."""
     thread = await thread_with(client, "When?")
     model.script(calls(("file_search", '{"queries": ["high tide"]}')), says("At six."))
     run = await client.settled(await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
@@ -170,7 +170,7 @@ async def test_attachments_go_to_the_store_that_the_thread_names(client: Client)
 async def test_a_run_that_was_refused_once_its_thread_was_told_of_a_store(
     client: Client, pool: Pool, model: ScriptedServer, streams: bool
 ) -> None:
-    """It is made by the next try under the same Idempotency-Key, and only then."""
+    """The next try under the same Idempotency-Key creates the store, and only that one."""
     model.script(says("Slow.").holds("gate"), says("Fine."))
     async with await as_key(client, pool, max_runs=1) as limited:
         thread, message = await thread_without_its_store(limited)
@@ -221,7 +221,7 @@ async def test_retrieval_of_v1_searches_its_files(client: Client) -> None:
 
 
 async def test_files_of_v1_are_searched_once_they_may_be(client: Client) -> None:
-    """No retrieval among its tools, no store; the tool may come later, or with a run."""
+    """Without the tool retrieval there is no store. The tool may be added later, or by a run."""
     file_id = await file_named(client, "a.txt")
     async with Client(client.base_url, V1) as old:
         made = await old.post("/assistants", {"model": "m", "file_ids": [file_id]})
@@ -249,7 +249,7 @@ async def test_files_of_v1s_messages_are_the_threads(client: Client) -> None:
 
 
 async def test_v2_may_send_back_what_it_was_shown(client: Client, model: ScriptedServer) -> None:
-    """It is not shown the store of v1's files, which are searched all the same."""
+    """The assistant does not name the store of v1's files, and runs search it all the same."""
     file_id, store = (
         await file_named(client, "tides.txt", "High tide is at six."),
         await store_with(client, "boats.txt"),
@@ -264,7 +264,7 @@ async def test_v2_may_send_back_what_it_was_shown(client: Client, model: Scripte
 
 
 async def test_v1_leaves_a_store_of_v2_in_its_place(client: Client, model: ScriptedServer) -> None:
-    """And puts nothing into it, and takes nothing out: its files are searched beside it, in a store of their own."""
+    """v2 neither adds to that store nor removes from it: its own files are searched beside it, in a store of their own."""
     file_id = await file_named(client, "tides.txt", "High tide is at six.")
     store = await store_with(client, "boats.txt")
     for helper in (False, True):

@@ -1,4 +1,4 @@
-"""Hostile code through the public API: each attack's outcome, and that afterwards nothing of it is left."""
+"""Hostile code through the public API: the outcome of each attack, and a machine that is clean afterwards."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ DONE = "{'kind': 'done', 'call': 1, 'failed': False, 'files': [{'path': '../../e
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """Code, what its output must hold, what it must not, why the session was lost, if it was (one of these), and how
-    many images reach the user."""
+    """One attack: its code, the texts that its output must and must not hold, the accepted reasons if the session is
+    lost, and the number of images that reach the user.
+    """
 
     code: str
     shows: str = ""
@@ -156,7 +157,7 @@ ENDLESS = {
 
 
 async def attacked(server: Client, model: ScriptedServer, attacks: dict[str, Attack]) -> dict[str, str]:
-    """Runs every attack, one call each on one thread; what came out otherwise than it must, by name."""
+    """Runs every attack as one call on the same thread. Returns those with an unexpected outcome, by name."""
     assistant = await assistant_with(server, tools=CODE)
     thread = await thread_with(server, "Go")
     wrong = {}
@@ -181,7 +182,7 @@ async def attacked(server: Client, model: ScriptedServer, attacks: dict[str, Att
 
 
 def left_over() -> list[str]:
-    """Sandboxes of this process; one may be ending while we look."""
+    """Returns the sandboxes of this process. One may be ending at this moment."""
     found = []
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""code_interpreter over HTTP, whole: a real server, a real sandbox, a scripted model that writes the code."""
+"""code_interpreter over HTTP with a real server, a real sandbox, and a scripted model that writes the code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLOT = "import matplotlib.pyplot as plt\nprint('before')\nplt.plot([1, 2])\nplt.
 
 @pytest.fixture
 async def server(jail: Jail, start_server: StartServer) -> AsyncIterator[Client]:
-    """A server that runs code. None is warm: who needs one makes it."""
+    """Starts a server that runs code. It keeps no warm sandbox, so each call that needs one makes it."""
     async with start_server(code_interpreter="on", code_warm=0, code_wall_s=60.0) as client:
         yield client
 
@@ -50,14 +50,14 @@ async def run_on(client: Client, thread: Any, assistant: Any, **more: Any) -> An
 
 
 async def code_steps(client: Client, run: Any) -> list[Any]:
-    """The calls of a run's steps, oldest first."""
+    """Returns the tool calls of a run's steps, oldest first."""
     path = f"/threads/{run['thread_id']}/runs/{run['id']}/steps"
     steps = (await client.get(path, order="asc"))["data"]
     return [call for step in steps for call in step["step_details"].get("tool_calls", ())]
 
 
 def told(request: Any) -> str:
-    """What the model was told last of a call."""
+    """Returns the last result of the call that the model received."""
     found: str = [message for message in request["messages"] if message["role"] == "tool"][-1]["content"]
     return found
 
@@ -122,7 +122,7 @@ async def test_files_go_in_and_what_code_made_comes_out(server: Client, model: S
     shown = await server.get(f"/files/{made}")
     assert (shown["purpose"], shown["filename"]) == ("assistants_output", "towns.json")
 
-    # A file that comes while the session lives, and one of version 1's ways.
+    # The file arrives while the session is open, in one of the forms of version 1.
     late = await upload(server, "late.txt", b"better than never")
     model.script(runs("print(open('late.txt').read(), len(towns))"), says("Never."))
     v1 = Client(server.base_url, beta=V1)

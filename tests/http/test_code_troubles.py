@@ -1,4 +1,4 @@
-"""code_interpreter where something is amiss: bad calls, deleted files, a full disk, code that fails in silence."""
+"""code_interpreter when something fails: bad calls, deleted files, a full disk, code that fails silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of other origins: nothing unless they are on the list."""
+"""Pages of other origins: refused unless their origin is on the list."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.http.helpers import assistant_with, thread_with
 
 PAGE = "https://app.example.com"
 ORIGIN = "Access-Control-Allow-Origin"
-# What the official clients send from a browser (older ones User-Agent, which Firefox and Safari let them), a header of
-# ours, and what OpenTelemetry adds.
+# Headers that the official clients send from a browser (older ones send User-Agent, which Firefox and Safari allow),
+# one of our own headers, and those of OpenTelemetry.
 SENT = (
     "authorization,content-type,openai-beta,user-agent,x-stainless-arch,x-stainless-retry-count,everthread-busy"
     ",traceparent,tracestate,baggage"

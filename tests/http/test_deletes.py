@@ -1,4 +1,4 @@
-"""DELETE always works: whatever state the object is in, whoever uses it, and once only, however many ask at once."""
+"""DELETE succeeds in every state of an object, whoever uses it, and exactly once if several requests race."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ STATES = ("in_progress", "requires_action", "cancelling", "completed", "cancelle
 
 
 async def at_once(client: Client, path: str, times: int = 8) -> list[int]:
-    """The statuses of so many deletes at once, the best first."""
+    """Sends that many deletes at the same time, and returns their statuses, the lowest first."""
     return sorted(
         [answer.status for answer in await asyncio.gather(*(client.call("DELETE", path) for _ in range(times)))]
     )
 
 
 async def run_in(client: Client, model: ScriptedServer, state: str) -> Any:
-    """A run on a thread of its own; what is asked of the model next is already scripted."""
+    """Creates a run on a thread of its own. The next answers of the model are already scripted."""
     model.script({"requires_action": calls(("weather", {})), "completed": says("Fine")}.get(state, hangs()))
     assistant, thread = await assistant_with(client, tools=[WEATHER]), await thread_with(client, "Hi")
     path = f"/threads/{thread['id']}/runs"
@@ -149,12 +149,12 @@ async def test_a_file_that_is_being_read(client: Client) -> None:
     url = f"{client.base_url}/files/{file['id']}/content"
     async with client.session.get(url, headers=client.headers) as response:
         await client.delete(f"/files/{file['id']}")
-        with suppress(aiohttp.ClientPayloadError):  # it may break off, but it never says that it was whole
+        with suppress(aiohttp.ClientPayloadError):  # the stream may break off, but it must not claim to be complete
             assert await response.read() == content
 
 
 async def test_bytes_that_cannot_be_deleted_now(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is gone all the same; the sweep finds its bytes."""
+    """The file is deleted all the same; the sweep finds its bytes."""
     file = await upload(client)
 
     async def fails(self: FolderBlobs, keys: Any) -> None:

@@ -1,4 +1,4 @@
-"""Runs that search: what the model is told and shown, what the step shows, waiting, expiry, v1's retrieval."""
+"""Runs that search: the model's input, the step, citations, waiting, expiry, and v1's retrieval."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def searching(store_id: str | None = None, **settings: Any) -> dict[str, Any]:
 
 
 async def filed(client: Client, name: str, content: str, **settings: Any) -> Any:
-    """A store with one file, indexed."""
+    """Creates a store with one indexed file."""
     file_id = await file_named(client, name, content)
     made = await client.post("/vector_stores", {"file_ids": [file_id], **settings})
     return {**await settled(client, made["id"]), "file": file_id}
 
 
 async def searched(client: Client, run: Any, **query: str) -> Any:
-    """The run's tool_calls step's one call."""
+    """Returns the only call of the run's tool_calls step."""
     path = f"/threads/{run['thread_id']}/runs/{run['id']}/steps"
     found = await client.get(path, **query)
     [step] = [one for one in found["data"] if one["type"] == "tool_calls"]
@@ -105,7 +105,7 @@ async def test_a_file_in_both_stores_takes_no_others_place(client: Client, model
 
 
 async def test_markers_are_never_given_out_twice_in_a_thread(client: Client, model: ScriptedServer) -> None:
-    """The model still sees what an earlier run found, and may cite it beside a file of the same name."""
+    """The model still sees the results of an earlier run, and may cite them beside a file of the same name."""
     store = await filed(client, "report.txt", TIDES)
     other = await file_named(client, "report.txt", BOATS)
     await client.post(f"/vector_stores/{store['id']}/files", {"file_id": other})

@@ -1,4 +1,4 @@
-"""Bytes of files on their way: limits, memory, clients that leave, what crashes leave behind, an object store."""
+"""Bytes of files in transit: limits, memory, clients that leave, remains of crashes, an object store."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_client_that_stalls_is_told(client: Client, tmp_path: Path, monk
 async def test_the_sweep_expires_and_removes_what_nobody_owns(
     client: Client, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A crash between bytes and event leaves bytes without a file; never a file without bytes."""
+    """A crash between the bytes and the event leaves bytes without a file, and never a file without bytes."""
     fields = [("purpose", "assistants"), ("expires_after[anchor]", "created_at"), ("expires_after[seconds]", "3600")]
     expiring, kept = (await send(client, form(fields=fields))).body, await upload(client)
     folder = FolderBlobs(tmp_path / "blobs")
@@ -90,7 +90,7 @@ async def test_the_sweep_expires_and_removes_what_nobody_owns(
 
 
 async def test_memory_stays_flat(client: Client) -> None:
-    """128 MB in and out, client and server in this one process."""
+    """Sends 128 MB in and out, with client and server in this one process."""
     here, size = psutil.Process(), 128 * 1024**2
     await upload(client, b"x" * 1024**2)
     peak = before = here.memory_info().rss

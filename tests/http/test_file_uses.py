@@ -1,4 +1,4 @@
-"""Where files are used: assistants, threads, messages, runs and prompts, in both versions of the API."""
+"""Files that are in use: by assistants, threads, messages, runs and prompts, in both versions of the API."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def attached(file_id: str, *tools: str) -> dict[str, Any]:
 
 @pytest.fixture
 def old(client: Client) -> Client:
-    """The same server, spoken to as v1."""
+    """A client of the same server that speaks v1."""
     again = Client(client.base_url, beta=V1)
     again._session = client.session
     return again

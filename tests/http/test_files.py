@@ -1,4 +1,4 @@
-"""Files over HTTP: a real server, a real Postgres, bytes in a folder."""
+"""Files over HTTP, with a real server, a real Postgres, and bytes in a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET /threads, and what narrows it and GET /assistants: metadata and dates."""
+"""The filters of GET /threads and GET /assistants: metadata and dates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Idempotency-Key: one effect and one answer, whatever is sent twice, at once, to whom."""
+"""Idempotency-Key: one effect and one answer if a request is sent twice, at the same time, or to another process."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ async def test_a_streams_duplicate_is_the_same_runs_stream(client: Client, model
     path = f"/threads/{run['thread_id']}/runs/{run['id']}/submit_tool_outputs"
     tries = [asyncio.create_task(streamed(client, path, outputs, "k2"))]
     await model.reached("gate")
-    # In the middle of the first: it is not waited for, its run is watched too.
+    # The duplicate arrives while the first is in progress. It does not wait: it watches the first one's run.
     tries.append(asyncio.create_task(streamed(client, path, outputs, "k2")))
     async with asyncio.timeout(20):
         while await pool.fetchval("SELECT count(*) FROM idempotency_keys WHERE process IS NOT NULL"):
@@ -290,7 +290,9 @@ async def test_keys_are_forgotten_after_a_day(client: Client, pool: Pool, model:
 async def test_those_who_wait_look_together_and_are_few(
     client: Client, pool: Pool, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of all duplicates in a process one looks, ever less often; what it finds is for all of them."""
+    """One of all duplicates in a process queries the database, less and less often, and shares the answer with the
+    others.
+    """
     monkeypatch.setattr(idempotency, "MAX_WAITING", 10)
     monkeypatch.setattr(idempotency, "FIRST_PAUSE", 3600.0)
     monkeypatch.setattr(idempotency, "LONGEST_PAUSE", 3600.0)
@@ -341,7 +343,9 @@ async def test_secrets_are_not_kept(client: Client, pool: Pool, of: str) -> None
 
 
 async def test_what_a_request_named_may_have_gone_since(client: Client, pool: Pool, model: ScriptedServer) -> None:
-    """A first try whose answer was lost: the second gets what was made, whatever became of the files it named."""
+    """The answer of the first try was lost. The second gets the created object, even if the files it named were
+    deleted.
+    """
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
     other = await thread_with(client, "Hi")
     store = await client.post("/vector_stores", {})
@@ -386,7 +390,7 @@ class _Alone:
 
 
 async def test_no_key_sticks(client: Client, pool: Pool) -> None:
-    """Claims that nobody will ever release: of a process that died, and of this one, which forgot."""
+    """Claims that nobody will release: of a process that died, and of this one, which forgot them."""
     keeper, body = Keeper(pool, _Alone()), b"body"
     first = await keeper.begin(b"token", b"request", body)
     assert first.ours

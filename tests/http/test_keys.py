@@ -1,4 +1,4 @@
-"""Keys over HTTP: who may do what, and until when."""
+"""API keys over HTTP: their scopes, and their revocation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Clock:
 
 
 async def actors(pool: Pool, stream_id: str) -> list[tuple[str, str]]:
-    """(actor, project) of each event."""
+    """Returns (actor, project) of each event."""
     rows = await pool.fetch("SELECT actor, project_id FROM events WHERE stream_id = $1 ORDER BY version", stream_id)
     return [(row["actor"], row["project_id"]) for row in rows]
 
@@ -166,7 +166,7 @@ async def test_organization_and_project_are_echoed(client: Client, pool: Pool) -
         assert (answer.status, answer.headers["openai-organization"]) == (200, "org-1")
         assert answer.headers["openai-project"] == project
         for theirs in ("proj_default", "proj_of_the_original"):
-            # Programs name the project they had with the original: the key alone says whose they are here.
+            # Programs still name the project they had with the original; here the key alone decides the project.
             answer = await other.call("GET", "/assistants", headers={"OpenAI-Project": theirs})
             assert (answer.status, answer.headers["openai-project"]) == (200, theirs)
         for strange in ("ö", "x" * 257):
@@ -187,7 +187,7 @@ async def test_organization_and_project_are_echoed(client: Client, pool: Pool) -
 
 
 async def test_open_streams_end_with_their_key(start_server: StartServer, pool: Pool, model: ScriptedServer) -> None:
-    """On every server, soon; the run goes on, and other keys' streams too."""
+    """Revocation takes effect on every server within a second. The run continues, and streams of other keys too."""
     model.script(says("one two", pieces=["one", " two"]).waits("run", before=2), says("x y").waits("chat", before=2))
     key_id, key = await make_key(pool)
     async with start_server() as server, Client(server.base_url, key=key) as other:
@@ -210,7 +210,7 @@ async def test_open_streams_end_with_their_key(start_server: StartServer, pool: 
 
 
 async def test_other_keys_streams_go_on(pool: Pool) -> None:
-    """And a database that is away for a moment ends none."""
+    """A database that is away for a moment ends no stream."""
     keys, ended = Keys(pool, KEY), list[str]()
     (one, _), (two, two_key) = await make_key(pool), await make_key(pool)
     found = [await keys.by_id(one), await keys.find(two_key), await keys.find(KEY)]

@@ -1,4 +1,4 @@
-"""Links to files' contents: good for a while, for that file, and harmless in a browser."""
+"""Links to the content of files: valid for a limited time, for that file only, and harmless in a browser."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HTML = b"<html><script>alert(1)</script>"
 
 
 async def opened(url: str, method: str = "GET") -> tuple[int, bytes, Mapping[str, str]]:
-    """As a browser does: no key, no headers."""
+    """Reads a link as a browser does: without a key and without headers."""
     async with aiohttp.ClientSession() as session, session.request(method, url) as response:
         return response.status, await response.read(), response.headers
 
@@ -100,7 +100,7 @@ async def test_where_others_reach_the_server(start_server: StartServer) -> None:
 
 
 async def test_a_token_opens_that_one_thing(client: Client) -> None:
-    """Over all routes that can be read: what a token or a link opens are its own path and Azure's names for it."""
+    """Over all routes that can be read, a token or a link opens only its own path and Azure's names for that path."""
     file, thread = await upload(client), await thread_with(client, "Hi")
     store = await client.post("/vector_stores", {"file_ids": [file["id"]]})
     ids = {"file_id": file["id"], "thread_id": thread["id"], "vector_store_id": store["id"]}
@@ -113,7 +113,7 @@ async def test_a_token_opens_that_one_thing(client: Client) -> None:
             continue
         for token in tokens:
             url = client.base_url.removesuffix("/v1") + f"{path}?token={token}"
-            # The thread's stream would never end.
+            # The thread's stream never ends.
             async with aiohttp.ClientSession() as session, session.get(url) as response:
                 assert response.status in (200, 401), (path, response.status)
                 if response.status == 200:

@@ -1,4 +1,4 @@
-"""Every line of the log says what it belongs to."""
+"""Every line of the log names the request, thread and run that it belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus sees of a whole server, and who may look."""
+"""The metrics of a whole server, and access to them."""
 
 from __future__ import annotations
 

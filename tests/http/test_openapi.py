@@ -1,4 +1,4 @@
-"""Our own OpenAPI document: valid, whole, and true of what the server answers."""
+"""The server's own OpenAPI document: valid, complete, and equal to the server's answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ async def document(client: Client) -> Any:
 
 
 def check(document: Any, operation: str, body: Any, value: Any) -> None:
-    """`value` is what the document says of this operation's answer (or, with `body`, its request)."""
+    """Asserts that `value` matches the document's schema of this operation's answer, or of its request if `body` is
+    set.
+    """
     method, path = operation.split()
     told = document["paths"][path][method.lower()]
     content = told["requestBody"]["content"] if body else told["responses"]["200"]["content"]
@@ -60,7 +62,7 @@ async def test_it_is_valid_and_tells_every_route(document: Any) -> None:
 
 
 def named(operation: Any, place: str) -> dict[str, Any]:
-    """The operation's parameters in the header or the query, by name: their schemas."""
+    """Returns the schemas of the operation's parameters in the header or the query, by name."""
     return {one["name"]: one["schema"] for one in operation["parameters"] if one["in"] == place}
 
 

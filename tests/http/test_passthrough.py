@@ -1,4 +1,4 @@
-"""What goes to the model upstream as it is: names and keys change, bytes do not."""
+"""Requests that are passed through to the model server: names and keys change, bytes do not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_call_goes_through_without_a_beta_header(client: Client, model: 
 async def test_of_two_models_the_one_that_was_looked_up_is_asked(
     client: Client, model: ScriptedServer, key: bytes
 ) -> None:
-    """Some servers take a name's first value, where we take its last."""
+    """Some servers read the first of two values of a name, while this server reads the last."""
     sent = b'{%b: "secret", "messages": [], "model": "gpt-4o"}' % key
     headers = {**OURS, "Content-Type": "application/json"}
     async with client.session.post(client.base_url + CHAT, data=sent, headers=headers) as response:
@@ -55,7 +55,7 @@ async def test_of_two_models_the_one_that_was_looked_up_is_asked(
 async def test_what_cannot_be_written_as_it_was_read_is_no_500(
     client: Client, model: ScriptedServer, more: bytes, status: int
 ) -> None:
-    """Two models: the body is written anew."""
+    """The body names two models, so it is written again."""
     sent = b'{"model": "secret", "messages": [], %b, "model": "gpt-4o"}' % more
     headers = {**OURS, "Content-Type": "application/json"}
     async with client.session.post(client.base_url + CHAT, data=sent, headers=headers) as response:

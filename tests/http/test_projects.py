@@ -1,7 +1,8 @@
-"""What belongs to one project is nowhere for another: every route, every list, every id inside a body.
+"""Objects of one project are invisible to every other project: on every route, in every list, as every id inside a
+body.
 
-A new route comes under test by itself. Where it needs a body to get as far as its ids, or has a new kind of id, say so
-in the tables.
+A new route is tested without a change here. If it needs a body to reach the check of its ids, or has a new kind of id,
+add it to the tables.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ IDS = {
     "batch_id",
     "webhook_endpoint_id",
 }
-# Bodies that are good but for the ids; {…} stands for the other project's. All others are {}.
+# Bodies that are valid except for their ids; {…} stands for an id of the other project. All other bodies are {}.
 BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/assistants/{assistant_id}/files": {"file_id": "{file_id}"},
     "POST /v1/threads/{thread_id}/messages": {"role": "user", "content": "Hi"},
@@ -61,7 +62,7 @@ def named(route: web.RouteDef) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Both:
-    """Two projects on one server, each with one object of every kind; `ids` by kind."""
+    """Two projects on one server, each with one object of every kind. `ids` holds them by kind."""
 
     ours: Client
     theirs: Client
@@ -70,7 +71,7 @@ class Both:
 
 
 async def everything(client: Client, model: ScriptedServer) -> dict[str, str]:
-    """One object of every kind; the run waits for tool outputs."""
+    """Creates one object of every kind. The run waits for tool outputs."""
     file_id = (await _send(client, "/files", form()))["id"]
     code = {"tools": [{"type": "code_interpreter"}], "tool_resources": {"code_interpreter": {"file_ids": [file_id]}}}
     assistant = await client.post("/assistants", {"model": "gpt-4o", **code})
@@ -129,7 +130,7 @@ async def both(client: Client, pool: Pool, model: ScriptedServer) -> AsyncIterat
 
 
 async def asked(client: Client, route: web.RouteDef, path_ids: dict[str, str], ids: dict[str, str]) -> tuple[int, str]:
-    """The answer to the route with those ids in its path, and in its body."""
+    """Sends a request to the route with those ids in its path and its body, and returns the answer."""
     body = form(fields=(), name="data") if named(route) in FORMS else None
     if body is None and route.method == "POST":
         body = orjson.dumps(filled(BODIES.get(named(route), {}), ids))
@@ -153,7 +154,7 @@ async def log_of(pool: Pool, project: str) -> int:
 
 
 async def test_ids_of_another_project_are_not_found(both: Both, pool: Pool) -> None:
-    """In the path: all of them, or only the last, behind parents of one's own."""
+    """Ids in the path: all of them belong to the other project, or only the last one."""
     before = await log_of(pool, "proj_default")
     for route in ADDRESSED:
         names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]

@@ -25,7 +25,7 @@ def heard(request: Any) -> list[str]:
 
 
 async def busy(client: Client, model: ScriptedServer) -> Any:
-    """A run that stands at the gate "first"."""
+    """Starts a run that waits at the gate "first"."""
     run = await run_of(client, "Hi")
     await model.reached("first")
     return run
@@ -73,7 +73,7 @@ async def test_the_stream_of_a_queued_run_waits(client: Client, model: ScriptedS
         frames.append(frame)
         if frame.event == "thread.run.queued":
             shown = frame.data
-            # The active run goes on, and this stream says nothing of it.
+            # The active run continues, and this stream shows nothing of it.
             model.open("first")
     kinds = [frame.event for frame in frames]
     assert kinds[:3] == ["thread.run.created", "thread.run.queued", "thread.run.in_progress"]

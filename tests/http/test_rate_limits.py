@@ -1,4 +1,4 @@
-"""The limits of keys: what is taken, when it comes back, and what the client is told."""
+"""The rate limits of keys: charging, refilling, and the headers and errors of responses."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_too_many_runs_at_once(client: Client, pool: Pool, model: Scripted
 
 
 def test_whose_tokens(pool: Pool) -> None:
-    """Nothing is remembered of runs whose key has no limit on tokens."""
+    """Runs whose key has no limit of tokens are not remembered."""
     limits = RateLimits(pool, clock=Clock())
     limits.admit(key(requests_per_minute=5), spends=False)
     limits._remember("run_1", "key_1")

@@ -1,4 +1,4 @@
-"""The order of server-sent events (docs/behaviour.md, "Order of events"), for every way a run can go."""
+"""The order of server-sent events (docs/behaviour.md, "Order of events"), for every course of a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def streamed(client: Client, text: str = "Hi", **settings: Any) -> list[Fr
 
 
 def names(frames: list[Frame]) -> list[str]:
-    """The events in order, runs of deltas as one."""
+    """Returns the names of the events in order, with consecutive deltas as one."""
     found: list[str] = []
     for frame in frames:
         if not (frame.event.endswith(".delta") and found and found[-1] == frame.event):
@@ -231,7 +231,7 @@ async def test_a_client_that_leaves_changes_nothing(client: Client, model: Scrip
 
 
 async def test_shown_ids_are_never_404(client: Client, model: ScriptedServer) -> None:
-    """A frame shows the step and the message before they are in the log; asking for them by id works at once."""
+    """A frame names the step and the message before they are in the log; reading them by id works at once."""
     model.script(says("one two three", pieces=3).waits("middle", before=2))
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
     path = f"/threads/{thread['id']}"
@@ -252,7 +252,7 @@ async def test_many_watchers_at_once(client: Client, model: ScriptedServer) -> N
 
 
 async def test_a_watched_run_takes_one_place(start_server: Any, model: ScriptedServer) -> None:
-    """With room for two, a second run starts while the first one is being watched."""
+    """With two places for runs, a second run starts while the first one is watched."""
     model.script(says("one").waits("first"), says("two").waits("second"))
     async with start_server(max_runs=2) as client:
         watched = asyncio.create_task(streamed(client))
@@ -275,7 +275,7 @@ async def test_v1_knows_no_incomplete(start_server: Any, model: ScriptedServer) 
 async def test_a_stream_outlives_a_database_that_goes_away(
     client: Client, model: ScriptedServer, database_url: str
 ) -> None:
-    """Every connection is cut in mid-answer: the run goes on, and so does the stream that shows it."""
+    """Every connection is cut in the middle of an answer. The run continues, and so does the stream that shows it."""
     model.script(says("one two three", pieces=3).waits("middle", before=2))
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
     frames: list[Frame] = []

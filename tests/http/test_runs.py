@@ -1,4 +1,4 @@
-"""Runs over HTTP, whole: a real server, a real Postgres, a scripted model."""
+"""Runs over HTTP, with a real server, a real Postgres, and a scripted model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many streams may be open: of a token, of a key, of the server; and that one that ends makes room."""
+"""Bounds on open streams of a token, a key and the server. A stream that ends makes room for another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.scripted import ScriptedServer, says
 
 
 async def room(url: str, **headers: str) -> None:
-    """Returns once the stream can be opened."""
+    """Returns when the stream can be opened."""
     async with asyncio.timeout(WAIT_S):
         while True:
             async with AsyncExitStack() as stack:
@@ -44,7 +44,7 @@ async def test_of_a_token(client: Client, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_of_a_key(client: Client, pool: Pool, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever kind they are; and a run is not made whose stream cannot be."""
+    """The bound covers every kind of stream. A run is not created if its stream cannot be opened."""
     monkeypatch.setattr(stream_limits, "MAX_OF_KEY", 1)
     model.script(says("Fine"))
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")

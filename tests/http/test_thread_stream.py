@@ -1,4 +1,4 @@
-"""Tokens for a thread's streams, and the stream that they open: as EventSource uses it."""
+"""Tokens for the streams of a thread, and the stream that they open, used as EventSource does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Frame = tuple[str | None, str, Any]
 
 
 class Source:
-    """What EventSource does, by hand: no headers but Last-Event-ID."""
+    """Reads a stream as EventSource does: with no headers but Last-Event-ID."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
@@ -39,7 +39,7 @@ class Source:
         self._versions = ["v1", "v2"]
 
     async def frame(self) -> Frame | None:
-        """The next (id, event, data); None at the end."""
+        """Returns the next (id, event, data), or None at the end."""
         while True:
             raw, end, rest = self._buffer.partition(b"\n\n")
             if not end:
@@ -52,7 +52,7 @@ class Source:
             fields = dict(line.split(": ", 1) for line in raw.decode().split("\n"))
             if "event" in fields:
                 data = fields["data"] if fields["data"] == "[DONE]" else orjson.loads(fields["data"])
-                # What a token's stream speaks was said where it was made: one version it is, from its first frame on.
+                # The token fixes the version of the stream when it is created, so every frame has that version.
                 self._versions = [one for one in self._versions if not problems_of_frame(one, fields["event"], data)]
                 assert self._versions, fields
                 return fields.get("id"), fields["event"], data

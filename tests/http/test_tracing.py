@@ -18,7 +18,7 @@ PARENT = bytes.fromhex("b7ad6b7169203331")
 
 
 class Collector:
-    """An OTLP endpoint over HTTP that keeps what it was sent."""
+    """An OTLP endpoint over HTTP that keeps the requests it receives."""
 
     def __init__(self) -> None:
         self.requests: list[Any] = []

@@ -1,4 +1,4 @@
-"""Uploads over HTTP: parts, in any order and at once, become a file."""
+"""Uploads over HTTP: parts that arrive in any order, or at the same time, become a file."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_an_upload_expires_after_an_hour(
 
 
 async def half_completed(client: Client, pool: Pool, tmp_path: Path) -> tuple[Any, str]:
-    """An upload whose file was made by a process that died before it could say so; with the id of its part."""
+    """A process made the upload's file and died before it could answer; the file has the id of the upload's part."""
     upload = await begun(client, 4)
     made = (await part(client, upload, b"abcd")).body["id"]
     await left_behind(upload, pool, tmp_path)
@@ -143,7 +143,7 @@ async def test_a_crash_between_file_and_completion_is_no_end(client: Client, poo
 async def test_nobody_is_left_a_file_of_an_upload_that_ended_otherwise(
     client: Client, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process that completed it died, and the upload is cancelled, or nobody ever comes back to it."""
+    """The process that completed the upload died. Then the upload is cancelled, or no client returns to it."""
     cancelled, _ = await half_completed(client, pool, tmp_path)
     assert len((await client.get("/files"))["data"]) == 1
     await client.post(f"/uploads/{cancelled['id']}/cancel")
@@ -159,7 +159,7 @@ async def test_nobody_is_left_a_file_of_an_upload_that_ended_otherwise(
 
 
 async def test_the_sweep_finds_the_file_that_two_crashes_left(client: Client, pool: Pool, tmp_path: Path) -> None:
-    """One that completed the upload died, and one that cancelled it, before it could take the file away."""
+    """The process that completed the upload died, and so did the one that cancelled it, before it deleted the file."""
     upload, done = await begun(client, 4), await begun(client, 4)
     made = (await part(client, done, b"abcd")).body["id"]
     kept = (await client.post(f"/uploads/{done['id']}/complete", {"part_ids": [made]}))["file"]
@@ -172,7 +172,7 @@ async def test_the_sweep_finds_the_file_that_two_crashes_left(client: Client, po
 
 
 class Held:
-    """Reads of bytes that wait, from the second on, until they are let go."""
+    """Reads of bytes that wait, from the second on, until the test releases them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached, self.go, self.reads = asyncio.Event(), asyncio.Event(), 0
@@ -212,7 +212,7 @@ async def test_cancelled_while_it_is_completed(client: Client, tmp_path: Path, m
 async def test_completed_by_another_meanwhile(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool
 ) -> None:
-    """The slower of two is told what the faster did: the same, or something else."""
+    """The slower of two requests gets the result of the faster one, for the same order of parts or another."""
     upload, ids = await two_parts(client)
     path = f"/uploads/{upload['id']}/complete"
     held = Held(monkeypatch)
@@ -229,7 +229,7 @@ async def test_completed_by_another_meanwhile(
 
 
 async def test_no_two_files_of_one_upload(client: Client, pool: Pool, tmp_path: Path) -> None:
-    """Made of other bytes by a request that has not said so yet."""
+    """The file was made of other bytes by a request that has not answered yet."""
     upload = await begun(client, 4)
     made = (await part(client, upload, b"dcba")).body["id"]
     await left_behind(upload, pool, tmp_path)
@@ -239,7 +239,7 @@ async def test_no_two_files_of_one_upload(client: Client, pool: Pool, tmp_path: 
 
 
 async def test_completing_again_answers_again(client: Client, tmp_path: Path) -> None:
-    """SDKs try again when an answer is lost, or comes too late."""
+    """SDKs retry if an answer is lost or arrives too late."""
     upload, ids = await two_parts(client)
     path = f"/uploads/{upload['id']}/complete"
     md5 = hashlib.md5(b"abcdefgh").hexdigest()

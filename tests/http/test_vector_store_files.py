@@ -151,7 +151,7 @@ async def test_what_is_not_there(client: Client) -> None:
 
 
 async def test_deleting_the_file_takes_it_out_everywhere(client: Client, vectors: FakeVectors) -> None:
-    """Also while it is being indexed."""
+    """The same holds while the file is being indexed."""
     stores = [await client.post("/vector_stores", {}) for _ in range(2)]
     done, slow = await file_named(client, "a.txt"), await file_named(client, "slow.txt")
     for store in stores:

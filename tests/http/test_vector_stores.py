@@ -1,4 +1,4 @@
-"""Vector stores over HTTP: their life, their end, and searching them."""
+"""Vector stores over HTTP: create, modify, expire, delete and search."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ async def test_a_gone_store_is_named_by_nobody(client: Client) -> None:
 
 
 async def test_upkeep_takes_files_out_whose_file_is_gone(client: Client, vectors: FakeVectors, pool: Pool) -> None:
-    """What a crash between the File's end and its removal from stores leaves."""
+    """The state after a crash between the end of the File and its removal from stores."""
     store = await store_with(client, "a.txt", "b.txt")
     [first, second] = await files_of(client, store["id"])
     write: Writer = writer(pool)
@@ -325,7 +325,7 @@ async def test_upkeep_takes_files_out_whose_file_is_gone(client: Client, vectors
 
 
 async def test_files_are_counted_anew_when_a_process_goes(start_server: StartServer, pool: Pool) -> None:
-    """It may have died between a File's end and its removal from stores."""
+    """The process may have died between the end of a File and its removal from stores."""
     async with start_server() as client:
         store = await store_with(client, "a.txt", "b.txt")
         [first, second] = await files_of(client, store["id"])

@@ -1,4 +1,4 @@
-"""The SDKs' AzureOpenAI clients against a whole server: paths, `api-version` and `api-key` are Azure's."""
+"""The SDKs' AzureOpenAI clients against a whole server, with Azure's paths, `api-version` and `api-key`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAM_S = 150.0
 
 
 async def program(sdk: str, client: Client, api_version: str) -> Any:
-    """What the program printed under this SDK."""
+    """Returns the output of the program under this SDK."""
     python = VENVS / f"openai-{sdk}" / "bin" / "python"
     assert python.exists(), f"{python} is missing: scripts/test makes it"
     arguments = (HERE / "programs" / "azure_client.py", client.base_url.removesuffix("/v1"), api_version)
@@ -56,7 +56,7 @@ async def test_azures_client(client: Client, model: ScriptedServer, sdk: str, ap
 
 
 async def azure(client: Client, path: str, **headers: str) -> Any:
-    """The status and body of a GET with these headers alone."""
+    """Returns the status and body of a GET with exactly these headers."""
     url = client.base_url.removesuffix("/v1") + path
     async with client.session.get(url, headers=headers) as response:
         return response.status, orjson.loads(await response.read())
@@ -88,7 +88,7 @@ async def test_azures_newer_form_is_v1_under_another_name(client: Client) -> Non
 
 
 async def test_files_of_a_client_of_the_newer_form(client: Client) -> None:
-    """The SDKs' plain client, as Azure shows it for /openai/v1: for files and uploads it sends no OpenAI-Beta."""
+    """The SDKs' plain client, as Azure documents it for /openai/v1. For files and uploads it sends no OpenAI-Beta."""
     for form in ("/openai/v1/", "/openai/"):
         base_url = client.base_url.removesuffix("/v1") + form
         async with AsyncOpenAI(base_url=base_url, api_key=KEY, max_retries=0) as sdk:

@@ -1,4 +1,4 @@
-"""The guide's file search through the first and the newest SDK; files are parsed, indexed and searched for real."""
+"""The guide's file search with the first and the newest SDK. Files are parsed, indexed and searched for real."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OWN: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def vectors() -> None:
-    """Those of the settings: the embedded model."""
+    """Uses the vectors of the settings: the embedded model."""
 
 
 @pytest.mark.parametrize("version", VERSIONS)

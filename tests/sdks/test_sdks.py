@@ -21,7 +21,7 @@ ANSWER = "Hello Jane Doe! x is 1."
 
 
 async def run_program(name: str, version: str, base_url: str, key: str = KEY) -> Any:
-    """Runs a program under an SDK's own Python; returns the JSON it prints. Fails with its standard error."""
+    """Runs a program under an SDK's own Python and returns the JSON that it prints. Fails with its standard error."""
     python = VENVS / f"openai-{version}" / "bin" / "python"
     assert python.exists(), f"{python} is missing: scripts/test makes it"
     environment = {**os.environ, "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": key}

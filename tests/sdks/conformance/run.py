@@ -1,7 +1,7 @@
 """Runs the scenarios under each SDK, in an environment of its own, against one running server.
 
-One process of Everthread over one scripted model server serves them all. The model answers by the name of the model
-that is asked for, which is the scenario's and the SDK's, so that no scenario hears what another was told.
+All of them use one process of Everthread over one scripted model server. The model chooses its answer by its own name,
+which names the scenario and the SDK, so scenarios do not see each other's answers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ SDK_S = 300.0  # for all scenarios of one SDK, on a busy machine
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a scenario went under an SDK: `wrong` tells what was otherwise, `absent` why the SDK has no such thing."""
+    """The result of a scenario under an SDK. `wrong` holds the differences; `absent` says why the SDK lacks the
+    feature.
+    """
 
     sdk: str
     scenario: Scenario
@@ -48,7 +50,7 @@ class Outcome:
 
 
 def missing(sdk: str) -> str | None:
-    """Why this SDK cannot be run here; None where it can."""
+    """Returns the reason why this SDK cannot run here, or None if it can."""
     if sdk.startswith("npm-") and shutil.which("node") is None:
         return "there is no node on this machine"
     if not _folder(sdk).exists():
@@ -68,7 +70,7 @@ def _command(sdk: str) -> tuple[str, ...]:
 
 
 async def outcomes(sdk: str, base_url: str, model: ScriptedServer) -> list[Outcome]:
-    """How every scenario went under this SDK, in order."""
+    """Returns the result of every scenario under this SDK, in order."""
     present = [scenario for scenario in SCENARIOS if sdk not in scenario.absent]
     for scenario in present:
         model.script(*scenario.model, when=partial(_asks_for, f"{scenario.name}.{sdk}."))
@@ -110,7 +112,7 @@ def _wrong(expected: dict[str, Any], line: dict[str, Any]) -> str | None:
 
 
 async def report(sdk: str, base_url: str, model: ScriptedServer) -> list[Outcome]:
-    """Runs the scenarios of this SDK and prints a line for each; returns those that went wrong."""
+    """Runs the scenarios of this SDK and prints a line for each. Returns those that failed."""
     started = time.monotonic()
     found = await outcomes(sdk, base_url, model)
     print(*(one.line for one in found), sep="\n")
@@ -119,7 +121,7 @@ async def report(sdk: str, base_url: str, model: ScriptedServer) -> list[Outcome
 
 
 async def main(sdks: Sequence[str], **settings: str) -> int:
-    """Runs these SDKs against a server with these settings; returns how many scenarios went wrong."""
+    """Runs these SDKs against a server with these settings. Returns the number of scenarios that failed."""
     wrong = 0
     async with running(**settings) as (base_url, model):
         for sdk in sdks:

@@ -1,7 +1,7 @@
-"""The one list of scenarios: what users do with an SDK, what the model says meanwhile, and what they must see.
+"""The list of scenarios: the user's program, the model's answers, and the observations that the test expects.
 
-Each is a function of its name in python/ and in javascript/, written in the words of that language's users, that
-returns what the user saw. Ids and times are not in it: the programs compare them and say whether they agree.
+Each scenario is a function of its name in python/ and in javascript/, written as users of that language write, that
+returns the observations. Ids and times are not among them: the programs compare them and report whether they agree.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MESSAGE = [
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`sees` is what every SDK sees, `otherwise` what some see differently.
+    """`sees` is the observation that every SDK makes, `otherwise` the different ones of some.
 
-    `model` are its replies in order. `absent` names the SDKs that have no such thing, with why.
+    `model` holds the model's answers in order. `absent` names the SDKs that lack the feature, with the reason.
     """
 
     name: str
@@ -52,7 +52,7 @@ def without(why: str, *sdks: str) -> dict[str, str]:
 
 
 def refused(name: str, status: int, param: str | None, code: str | None) -> list[Any]:
-    """An error as the SDKs' programs tell it."""
+    """Returns an error as the SDKs' programs print it."""
     return [name, status, "invalid_request_error", param, code]
 
 
@@ -113,7 +113,7 @@ SCENARIOS = (
         "messages_paged",
         "seven messages in pages of three, in both orders",
         {"page": ["Number 6", "Number 5", "Number 4"], "pages": 3, "newest first": True, "oldest first": True},
-        otherwise={sdk: {"pages": 4} for sdk in V1},  # they know no has_more, and go on to an empty page
+        otherwise={sdk: {"pages": 4} for sdk in V1},  # older SDKs ignore has_more and read on to an empty page
     ),
     Scenario(
         "message_deleted",
@@ -192,7 +192,7 @@ SCENARIOS = (
         "an answer that the token limit cut",
         {"status": "incomplete", "said": "Once upon a"},
         (cut("Once upon a"),),
-        otherwise={sdk: {"status": "completed"} for sdk in V1},  # v1 knows no "incomplete"
+        otherwise={sdk: {"status": "completed"} for sdk in V1},  # v1 has no status "incomplete"
     ),
     Scenario(
         "settings_echoed",
@@ -269,7 +269,7 @@ SCENARIOS = (
             "status": "completed",
         },
         (TWO_CALLS, says("Sunny in both.")),
-        # Its listeners hear of the first of several calls only, and take the pieces of all for that one's.
+        # Its listeners get only the first of several calls, and mix the pieces of all into that one.
         otherwise={
             "npm-4.36.0": {
                 "calls": [{"type": "function", "name": "weather", "arguments": '{"city":"Paris"}{"city":"Rome"}'}]

@@ -21,7 +21,7 @@ Running = tuple[str, ScriptedServer]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    """One server for all of them: its base URL, and the model server behind it."""
+    """One server for all scenarios: its base URL, and the model server behind it."""
     home = Path(tmp_path_factory.mktemp("conformance"))
     async with (
         copied_database(postgres) as url,

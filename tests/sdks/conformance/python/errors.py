@@ -1,4 +1,4 @@
-"""Errors: each status becomes the SDK's own class, with the API's message, param and code inside."""
+"""Errors: each status becomes the SDK's own class, with the API's message, param and code."""
 
 import openai
 from openai import OpenAI

@@ -1,4 +1,4 @@
-"""Files, uploads, and where files are named: v1's file_ids and sub-resources, v2's tool_resources and attachments."""
+"""Files, uploads, and references to files: v1's file_ids and sub-resources, v2's tool_resources and attachments."""
 
 import io
 

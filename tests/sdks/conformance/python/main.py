@@ -1,9 +1,9 @@
-"""Runs scenarios under the SDK of this Python, and prints what each saw: one line of JSON a scenario.
+"""Runs scenarios under the SDK of this Python, and prints the observations of each as one line of JSON.
 
     python main.py SDK NAME…
 
-Base URL and key are in the environment, as for any program. `{"name", "saw"}`, `{"name", "error"}`, or `{"name"}` alone
-for a scenario that this program does not know.
+Base URL and key are in the environment, as for any program. A line is `{"name", "saw"}`, `{"name", "error"}`, or
+`{"name"}` alone if this program does not have the scenario.
 """
 
 import json
@@ -26,7 +26,7 @@ def perform(name, sdk):
     scenario = next((getattr(module, name) for module in MODULES if hasattr(module, name)), None)
     if scenario is None:
         return {}
-    # The model server answers by the model's name, so that each scenario has replies of its own.
+    # The model server chooses its answer by the name of the model, so each scenario has answers of its own.
     ctx = SimpleNamespace(client=OpenAI(), model=f"{name}.{sdk}.", v1=sdk == "pypi-1.20.0")
     try:
         return {"saw": scenario(ctx)}

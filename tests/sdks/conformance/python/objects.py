@@ -1,4 +1,4 @@
-"""Assistants, threads and messages: made, read, changed, listed page by page, deleted."""
+"""Assistants, threads and messages: created, read, modified, listed page by page, deleted."""
 
 import openai
 

@@ -1,4 +1,4 @@
-"""Runs that a program waits for by polling, by hand and by the SDK's helpers."""
+"""Runs that a program polls, by hand and with the SDK's helpers."""
 
 import json
 import time
@@ -10,7 +10,7 @@ OVER = ("completed", "failed", "cancelled", "expired", "incomplete", "requires_a
 
 
 def begun(ctx, **settings):
-    """An assistant, and a thread with a question."""
+    """Creates an assistant, and a thread with a question."""
     assistant = ctx.client.beta.assistants.create(model=ctx.model, instructions="Be brief.", **settings)
     return assistant, ctx.client.beta.threads.create(messages=[{"role": "user", "content": "Well?"}])
 

@@ -1,4 +1,4 @@
-"""Runs watched as they go: event handlers, iterators and the helpers that open streams."""
+"""Runs that are streamed: event handlers, iterators, and the helpers that open streams."""
 
 import asyncio
 
@@ -8,14 +8,14 @@ from runs import begun, said
 
 
 class Watcher(AssistantEventHandler):
-    """What the guide's handler does, and every other callback: notes what came."""
+    """The guide's handler with every other callback. It records the events that arrive."""
 
     def __init__(self):
         super().__init__()
         self.events, self.text, self.snapshot, self.calls, self.done = [], "", "", [], []
 
     def on_event(self, event):
-        # Deltas come as often as the model speaks.
+        # The number of deltas depends on the model.
         if self.events[-1:] != [event.event]:
             self.events.append(event.event)
 

@@ -1,4 +1,4 @@
-"""What lies around assistants: chat completions passed through, Azure's client, raw responses, headers."""
+"""Features around assistants: chat completions that are passed through, Azure's client, raw responses, headers."""
 
 import os
 
