@@ -120,7 +120,7 @@ async def test_a_run_is_made_once(start: Start, database_url: str, pool: Pool, m
 async def test_what_brings_its_thread_a_store_is_done_once(
     start: Start, database_url: str, pool: Pool, model: ScriptedServer, of: str, moment: str
 ) -> None:
-    """The store of the thread is deleted. First an event names another store, then the message with the file follows."""
+    """The store of the thread is deleted. An event names another store, then the message with the file follows."""
     model.script(says("Fine"), says("Fine"))
     async with start() as server:
         assistant = await assistant_with(server.client)

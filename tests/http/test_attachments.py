@@ -1,4 +1,4 @@
-"""Vector stores that requests create on the way: the helpers of assistants and threads, attachments, and files of v1."""
+"""Vector stores that requests create: the helpers of assistants and threads, attachments, and files of v1."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ async def test_v2_may_send_back_what_it_was_shown(client: Client, model: Scripte
 
 
 async def test_v1_leaves_a_store_of_v2_in_its_place(client: Client, model: ScriptedServer) -> None:
-    """v2 neither adds to that store nor removes from it: its own files are searched beside it, in a store of their own."""
+    """v2 neither adds to that store nor removes from it. Its own files are in another store, which is searched too."""
     file_id = await file_named(client, "tides.txt", "High tide is at six.")
     store = await store_with(client, "boats.txt")
     for helper in (False, True):
