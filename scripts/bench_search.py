@@ -31,13 +31,13 @@ from service.database import Pool, open_pool
 from service.embedded.postgres import EmbeddedPostgres
 from service.sandbox.probe import Confinement
 from service.search import hybrid
-from service.search.base import Job
+from service.search.base import IndexingJob
 from service.search.embed import minilm
 from service.search.embed.base import Vector
-from service.search.factory import Vectors, open_vectors
+from service.search.factory import PostgresSearchEngine, open_search_engine
 from service.search.filters import jsonpath
 from service.search.fusion import Candidate, fuse, rank
-from service.search.hybrid import Asked
+from service.search.hybrid import StoreQuery
 
 DOCS = Path("/usr/share/doc/postgresql-doc-15/html")
 QUESTIONS = Path(__file__).with_name("search_questions.toml")
@@ -55,8 +55,10 @@ TOP = 10
 
 Order = Callable[[Sequence[Candidate]], list[Candidate]]
 ORDERS: dict[str, Order] = {
-    "keyword only": lambda found: sorted((one for one in found if one.found), key=lambda one: (-one.found, one.place)),
-    "vectors only": lambda found: sorted(found, key=lambda one: (-(one.likeness or 0), one.place)),
+    "keyword only": lambda found: sorted(
+        (one for one in found if one.word_share), key=lambda one: (-one.word_share, one.key)
+    ),
+    "vectors only": lambda found: sorted(found, key=lambda one: (-(one.similarity or 0), one.key)),
     "fused (RRF)": lambda found: [one.candidate for one in fuse(found)],
     "fused, ranked": lambda found: [one.candidate for one in rank(fuse(found))],
 }
@@ -82,20 +84,20 @@ async def main() -> None:
         home.chmod(0o711)
         postgres = EmbeddedPostgres(home)
         pool = await open_pool(await postgres.start())
-        vectors = open_vectors(pool, Confinement(), home / "embedder.log")
+        search_engine = open_search_engine(pool, Confinement(), home / "embedder.log")
         try:
             pages = sorted(page for page in given.docs.glob("*.html") if not page.name.startswith(SKIPPED))
-            await _index(pool, vectors, pages)
-            await _quality(pool, vectors)
+            await _index(pool, search_engine, pages)
+            await _quality(pool, search_engine)
             for size in (int(part) for part in given.sizes.split(",") if part):
-                await _speed(pool, vectors, size)
+                await _speed(pool, search_engine, size)
         finally:
-            await vectors.close()
+            await search_engine.close()
             pool.terminate()
             await postgres.stop()
 
 
-async def _index(pool: Pool, vectors: Vectors, pages: Sequence[Path]) -> None:
+async def _index(pool: Pool, search_engine: PostgresSearchEngine, pages: Sequence[Path]) -> None:
     done = {
         row["file_id"] for row in await pool.fetch("SELECT file_id FROM vector_store_files WHERE status = 'completed'")
     }
@@ -107,7 +109,7 @@ async def _index(pool: Pool, vectors: Vectors, pages: Sequence[Path]) -> None:
 
         async def work() -> None:
             for page in waiting:
-                await _one(pool, vectors, page, next(numbers))
+                await _one(pool, search_engine, page, next(numbers))
                 progress.advance(bar)
 
         async with asyncio.TaskGroup() as group:
@@ -121,7 +123,7 @@ async def _index(pool: Pool, vectors: Vectors, pages: Sequence[Path]) -> None:
     await pool.execute("ANALYZE", timeout=synthetic.TIMEOUT)
 
 
-async def _one(pool: Pool, vectors: Vectors, page: Path, number: int) -> None:
+async def _one(pool: Pool, search_engine: PostgresSearchEngine, page: Path, number: int) -> None:
     data = await asyncio.to_thread(page.read_bytes)
 
     async def read() -> AsyncIterator[bytes]:
@@ -133,19 +135,21 @@ async def _one(pool: Pool, vectors: Vectors, page: Path, number: int) -> None:
         " ON CONFLICT (store_id, file_id) DO UPDATE SET job = excluded.job, position = excluded.position",
         *(STORE, page.stem, number, page.name),
     )
-    job = Job(STORE, page.stem, number, page.name, "text/html", len(data), read, 800, 400, minilm.NAME, {})
-    await vectors.indexer.index(job)
+    job = IndexingJob(STORE, page.stem, number, page.name, "text/html", len(data), read, 800, 400, minilm.NAME, {})
+    await search_engine.indexer.index(job)
     await pool.execute("UPDATE vector_store_files SET status = 'completed' WHERE job = $1", number)
 
 
-async def _quality(pool: Pool, vectors: Vectors) -> None:
+async def _quality(pool: Pool, search_engine: PostgresSearchEngine) -> None:
     questions = tomllib.loads(QUESTIONS.read_text())["question"]
-    embedder = vectors.embedders.named(minilm.NAME)
+    embedder = search_engine.embedders.get(minilm.NAME)
     ranks: dict[str, list[int]] = {name: [] for name in ORDERS}
     async with pool.acquire() as db:
         for question in questions:
             (vector,) = await embedder.embed([question["asked"]], query=True)
-            rows = await vectors.searcher.candidates(db, minilm.NAME, Asked([STORE], question["asked"], None), vector)
+            rows = await search_engine.searcher.find_candidates(
+                db, minilm.NAME, StoreQuery([STORE], question["asked"], None), vector
+            )
             texts = await db.fetch(
                 "SELECT store_id, file_id, job, chunk, text FROM chunks WHERE store_id = $1 AND file_id = $2",
                 *(STORE, question["page"]),
@@ -153,7 +157,7 @@ async def _quality(pool: Pool, vectors: Vectors) -> None:
             says = re.compile(question["says"], re.IGNORECASE)
             right = {tuple(row)[:4] for row in texts if says.search(row["text"])}
             for name, order in ORDERS.items():
-                places = [one.place for one in order(rows)]
+                places = [one.key for one in order(rows)]
                 ranks[name].append(next((at for at, place in enumerate(places, 1) if place in right), 0))
     chunks = await pool.fetchval("SELECT count(*) FROM chunks WHERE store_id = $1", STORE)
     print(f"\n{len(questions)} questions over {chunks} chunks; in brackets the half that nothing was chosen by")
@@ -173,47 +177,49 @@ def _mrr(ranks: Sequence[int]) -> float:
     return sum(1 / rank for rank in ranks if rank) / len(ranks)
 
 
-async def _speed(pool: Pool, vectors: Vectors, size: int) -> None:
+async def _speed(pool: Pool, search_engine: PostgresSearchEngine, size: int) -> None:
     """A store of `size` chunks, and as many chunks again in small stores."""
     began = time.monotonic()
     made = await synthetic.make(pool, size, source=STORE)
     how = f"made in {_since(began)} s" if made else "made before"
     print(f"\n{size} chunks in one store, and {size} in {synthetic.stores(size)} others ({how})")
     texts = [question["asked"] for question in tomllib.loads(QUESTIONS.read_text())["question"]]
-    queries = list(zip(texts, await vectors.embedders.named(minilm.NAME).embed(texts, query=True), strict=True))
+    queries = list(zip(texts, await search_engine.embedders.get(minilm.NAME).embed(texts, query=True), strict=True))
     for part in (1, *synthetic.PARTS):
         where = None if part == 1 else jsonpath({"type": "eq", "key": f"in{part}", "value": True})
         name = "the large store" + ("" if part == 1 else f", 1 file in {part}")
-        await _timed(pool, vectors, name, Asked([synthetic.LARGE], "", where), queries)
-    await _timed(pool, vectors, "a small store", Asked([synthetic.small(7)], "", None), queries)
-    await _timed(pool, vectors, "both", Asked([synthetic.LARGE, synthetic.small(7)], "", None), queries)
-    await _explained(pool, vectors, queries[0][1])
+        await _timed(pool, search_engine, name, StoreQuery([synthetic.LARGE], "", where), queries)
+    await _timed(pool, search_engine, "a small store", StoreQuery([synthetic.small(7)], "", None), queries)
+    await _timed(pool, search_engine, "both", StoreQuery([synthetic.LARGE, synthetic.small(7)], "", None), queries)
+    await _explained(pool, search_engine, queries[0][1])
 
 
 def _since(began: float) -> int:
     return round(time.monotonic() - began)
 
 
-async def _timed(pool: Pool, vectors: Vectors, name: str, asked: Asked, queries: Sequence[tuple[str, Vector]]) -> None:
+async def _timed(
+    pool: Pool, search_engine: PostgresSearchEngine, name: str, asked: StoreQuery, queries: Sequence[tuple[str, Vector]]
+) -> None:
     times, recalls = [], []
     async with pool.acquire() as db:
-        model = await vectors.searcher.models.find(db, minilm.NAME)
+        model = await search_engine.searcher.tables.find(db, minilm.NAME)
         others = await synthetic.some(db, asked.stores, WARM_UP)
         for at in range(-len(others), RUNS):
             text, vector = queries[at % len(queries)]
             began = time.perf_counter()
             vector = others[at] if at < 0 else vector
-            rows = await vectors.searcher.candidates(db, minilm.NAME, replace(asked, query=text), vector)
+            rows = await search_engine.searcher.find_candidates(db, minilm.NAME, replace(asked, query=text), vector)
             rank(fuse(rows))
             if at >= 0:
                 times.append((time.perf_counter() - began) * 1000)
         assert model is not None
         chunks = await db.fetchval("SELECT sum(chunks) FROM chunk_files WHERE store_id = ANY ($1)", asked.stores)
-        index = await hybrid.by_index(db, model, asked, chunks)
+        index = await hybrid.should_use_index(db, model, asked, chunks)
         for _, vector in queries[:RECALLS] if index else ():
             told = orjson.dumps(list(vector)).decode()
-            exact = await hybrid.near(db, model, told, asked, by_index=False, limit=TOP)
-            got = await hybrid.near(db, model, told, asked, by_index=True)
+            exact = await hybrid.nearest_windows(db, model, told, asked, by_index=False, limit=TOP)
+            got = await hybrid.nearest_windows(db, model, told, asked, by_index=True)
             recalls.append(len(set(got[:TOP]) & set(exact)) / len(exact))
     times.sort()
     how = f"by the index, recall@{TOP} {statistics.mean(recalls):.3f}" if index else "exact"
@@ -221,12 +227,12 @@ async def _timed(pool: Pool, vectors: Vectors, name: str, asked: Asked, queries:
     print(f"  {name:30} p50 {p50:7.1f} ms   p99 {p99:7.1f} ms   {how}", flush=True)
 
 
-async def _explained(pool: Pool, vectors: Vectors, vector: Vector) -> None:
+async def _explained(pool: Pool, search_engine: PostgresSearchEngine, vector: Vector) -> None:
     """Which indexes the reads use."""
     told = orjson.dumps(list(vector)).decode()
     blocks = sql.queries("search")
     async with pool.acquire() as db:
-        model = await vectors.searcher.models.find(db, minilm.NAME)
+        model = await search_engine.searcher.tables.find(db, minilm.NAME)
         assert model is not None
         for block, store, name in (
             ("nearest", synthetic.LARGE, "the large store"),

@@ -37,10 +37,10 @@ from service.sandbox.factory import LocalSandboxes
 from service.sandbox.pool import Sessions, Warm
 from service.sandbox.probe import Confinement
 from service.sandbox.provisioning import Making
-from service.search.base import Indexer, Vectors
-from service.search.factory import open_vectors
-from service.search.parse.sandbox_process import where_parsed
-from service.search.query_rewrite import Rewriter
+from service.search.base import Indexer, SearchEngine
+from service.search.factory import open_search_engine
+from service.search.parse.sandbox_process import describe_fallback
+from service.search.query_rewrite import QueryRewriter
 from service.settings import Settings
 from service.storage.base import Blobs, StorageError
 from service.storage.factory import open_blobs
@@ -79,11 +79,11 @@ async def serve(
     model_api_key: str | None,
     embedded_model: bool,
     ready: Callable[[str], None],
-    vectors: Callable[[Pool], Vectors] | None = None,
+    search_engine: Callable[[Pool], SearchEngine] | None = None,
 ) -> None:
     """Migrates, serves and supervises until cancelled; calls `ready(base_url)` once it listens. Raises StartupError.
 
-    `vectors` makes indexing and search, where they are not to be those of the settings.
+    `search_engine` makes indexing and search, where they are not to be those of the settings.
     """
     async with AsyncExitStack() as stack:
         served = EMBEDDED if embedded_model else None
@@ -103,7 +103,7 @@ async def serve(
         on, disk = settings.code_interpreter == "on", settings.code_limits.disk
         code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=on, handed_on=disk)
         feed.listen_to_threads(ThreadsGone(code))
-        found = vectors(pool) if vectors is not None else _vectors(settings, pool, confinement)
+        found = search_engine(pool) if search_engine is not None else _open_search_engine(settings, pool, confinement)
         stack.push_async_callback(found.close)
         sender = await stack.enter_async_context(Sender(allow_private=settings.webhooks_allow_private))
         couriers = partial(Couriers, writer, sender=sender, metrics=metrics)
@@ -132,8 +132,8 @@ async def serve(
                 strict_beta=settings.beta == "strict",
                 run_lifetime=settings.run_expires_s,
                 searcher=found.searcher,
-                embedding_model=found.indexer.model,
-                rewritten=Rewriter(model, settings.rewrite_model).rewritten,
+                embedding_model=found.indexer.embedding_model,
+                rewrite_queries=QueryRewriter(model, settings.rewrite_model).rewrite,
                 max_store_files=settings.max_store_files,
                 busy=settings.busy,
                 health=_health(pool, model, code, confinement).parts,
@@ -148,7 +148,7 @@ async def serve(
 
 def _health(pool: Pool, model: Router, code: CodeInterpreter, confinement: Confinement) -> Health:
     parts = {"database": lambda: database.healthy(pool), "model": model.healthy}
-    optional = {"code_interpreter": code.state, "file_parsing": lambda: where_parsed(confinement)}
+    optional = {"code_interpreter": code.state, "file_parsing": lambda: describe_fallback(confinement)}
     return Health(parts, optional=optional)
 
 
@@ -161,9 +161,9 @@ def _opened(settings: Settings, base_url: str, api_key: str | None, served: Mode
         raise StartupError(str(error)) from None
 
 
-def _vectors(settings: Settings, pool: Pool, confinement: Confinement) -> Vectors:
+def _open_search_engine(settings: Settings, pool: Pool, confinement: Confinement) -> SearchEngine:
     key = settings.embedding_api_key
-    return open_vectors(
+    return open_search_engine(
         pool,
         confinement,
         (settings.data_dir or default_data_dir()) / "embeddings.log",

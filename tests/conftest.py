@@ -23,7 +23,7 @@ from service.sandbox.probe import Confinement
 from service.settings import Settings
 from tests.client import KEY, Client
 from tests.clock import WallClock
-from tests.fake_vectors import FakeVectors
+from tests.fake_search_engine import FakeSearchEngine
 from tests.scripted import ScriptedServer
 
 _numbers = itertools.count()
@@ -107,13 +107,15 @@ async def model() -> AsyncIterator[ScriptedServer]:
 
 
 @pytest.fixture
-def vectors() -> FakeVectors:
+def search_engine() -> FakeSearchEngine:
     """What indexes and searches for the servers of the test."""
-    return FakeVectors()
+    return FakeSearchEngine()
 
 
 @pytest.fixture
-def start_server(database_url: str, model: ScriptedServer, vectors: FakeVectors, tmp_path: Path) -> StartServer:
+def start_server(
+    database_url: str, model: ScriptedServer, search_engine: FakeSearchEngine, tmp_path: Path
+) -> StartServer:
     """Starts whole servers over the test's database and model; keyword arguments are settings.
 
     With `indexing` as in production files are parsed and embedded for real.
@@ -134,7 +136,7 @@ def start_server(database_url: str, model: ScriptedServer, vectors: FakeVectors,
                 model_api_key="model-key",
                 embedded_model=False,
                 ready=listening.set_result,
-                vectors=None if indexing else vectors,
+                search_engine=None if indexing else search_engine,
             )
         )
         either: set[asyncio.Future[Any]] = {task, listening}

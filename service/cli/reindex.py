@@ -24,7 +24,7 @@ def reindex(store: StoreOption = None, data_dir: DataDirOption = None) -> None:
         from service.cli import reindexing
         from service.embedded.data_dir import default_data_dir
         from service.sandbox.probe import Confinement
-        from service.search.factory import open_vectors
+        from service.search.factory import open_search_engine
         from service.settings import Settings
 
         settings = Settings.load(data_dir=data_dir)
@@ -32,7 +32,7 @@ def reindex(store: StoreOption = None, data_dir: DataDirOption = None) -> None:
         folder = (settings.data_dir or default_data_dir()).expanduser()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with open_writer(data_dir) as writer:
-            vectors = open_vectors(
+            engine = open_search_engine(
                 writer.pool,
                 Confinement(settings.sandbox_dir),
                 folder / "reindex.log",
@@ -41,15 +41,15 @@ def reindex(store: StoreOption = None, data_dir: DataDirOption = None) -> None:
                 api_key=key.get_secret_value() if key else None,
             )
             try:
-                old_stores = [old async for old in reindexing.old_stores(writer, vectors.indexer.model)]
+                old_stores = [old async for old in reindexing.old_stores(writer, engine.indexer.embedding_model)]
                 old_stores = [old for old in old_stores if not store or old.id in store]
                 with _progress_bar() as progress:
                     for old in old_stores:
                         task = progress.add_task(old.id, total=await reindexing.count_chunks(writer, old))
-                        await reindexing.move_store(writer, vectors, old, partial(progress.advance, task))
+                        await reindexing.move_store(writer, engine, old, partial(progress.advance, task))
             finally:
-                await vectors.close()
-        say(f"{len(old_stores)} stores moved to {vectors.indexer.model}.")
+                await engine.close()
+        say(f"{len(old_stores)} stores moved to {engine.indexer.embedding_model}.")
 
     run(work())
 

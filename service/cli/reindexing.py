@@ -18,8 +18,8 @@ from events.vector_store.commands import ChangeModel
 from service.cli.admin import ACTOR
 from service.errors import CommandError
 from service.search.embed.base import Embedder, EmbeddingError
-from service.search.factory import Vectors
-from service.search.reembed import Mover
+from service.search.factory import PostgresSearchEngine
+from service.search.reembed import Reembedder
 from service.writer import Writer
 
 # Stores read by one query.
@@ -55,28 +55,32 @@ async def count_chunks(writer: Writer, store: OldStore) -> int:
         return int(await db.fetchval(_SQL["chunks_of_store"], store.id))
 
 
-async def move_store(writer: Writer, vectors: Vectors, store: OldStore, on_file: Callable[[int], None]) -> None:
+async def move_store(
+    writer: Writer, engine: PostgresSearchEngine, store: OldStore, on_file: Callable[[int], None]
+) -> None:
     """Moves one store, and calls `on_file` with the number of chunks of each file that is done.
 
     Raises CommandError if the embedding model fails.
     """
-    mover = Mover(writer.pool, vectors.searcher.models)
+    reembedder = Reembedder(writer.pool, engine.searcher.tables)
     try:
-        embedder = vectors.embedders.named(vectors.indexer.model)
-        await _embed_files(mover, store, embedder, on_file)
+        embedder = engine.embedders.get(engine.indexer.embedding_model)
+        await _embed_files(reembedder, store, embedder, on_file)
         try:
             await writer.vector_store(Origin(store.project_id, ACTOR), store.id, ChangeModel(embedder.name))
         except NotFound:
             return  # the store was deleted in the meantime
         # A server may have indexed more files with the old model before the change.
-        await _embed_files(mover, store, embedder, lambda _: None)
+        await _embed_files(reembedder, store, embedder, lambda _: None)
     except EmbeddingError as error:
         raise CommandError(f"{store.id}: {error.message}") from None
-    async for key, _ in mover.files(store.id):
-        await mover.drop_others(key, embedder.name)
+    async for key, _ in reembedder.indexed_files(store.id):
+        await reembedder.delete_other_vectors(key, embedder.name)
 
 
-async def _embed_files(mover: Mover, store: OldStore, embedder: Embedder, on_file: Callable[[int], None]) -> None:
-    async for key, chunks in mover.files(store.id):
-        await mover.embed(key, chunks, embedder)
+async def _embed_files(
+    reembedder: Reembedder, store: OldStore, embedder: Embedder, on_file: Callable[[int], None]
+) -> None:
+    async for key, chunks in reembedder.indexed_files(store.id):
+        await reembedder.embed(key, chunks, embedder)
         on_file(chunks)

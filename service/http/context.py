@@ -49,7 +49,7 @@ class Claims(Protocol):
     def offer(self, tools: Sequence[Mapping[str, Any]] = ()) -> AbstractContextManager[Claim | None]: ...
 
 
-async def _as_asked(queries: Sequence[str]) -> Sequence[str]:
+async def _keep_queries(queries: Sequence[str]) -> Sequence[str]:
     return queries
 
 
@@ -57,7 +57,8 @@ async def _as_asked(queries: Sequence[str]) -> Sequence[str]:
 class Deps:
     """`run_lifetime` in seconds. `health` tells of each part, `sandboxes` counts those that code runs in.
 
-    `embedding_model` is what new vector stores get; `rewritten` makes queries as they are searched of those asked.
+    `embedding_model` is what new vector stores get; `rewrite_queries` makes queries as they are searched of those
+    asked.
 
     `busy`: whether threads with an active run reject or queue what comes, where a request does not say.
     `public_url`: what links begin with, where the request's own address is not what others reach.
@@ -84,7 +85,7 @@ class Deps:
     webhooks: Endpoints
     health: Callable[[], Awaitable[Mapping[str, PartHealth]]]
     sandboxes: Callable[[], SandboxCounts | None] = lambda: None
-    rewritten: Callable[[Sequence[str]], Awaitable[Sequence[str]]] = _as_asked
+    rewrite_queries: Callable[[Sequence[str]], Awaitable[Sequence[str]]] = _keep_queries
     busy: str = "reject"
     public_url: str | None = None
 

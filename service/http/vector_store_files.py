@@ -74,7 +74,7 @@ async def content(request: web.Request) -> web.Response:
     file = await _found(request)
     if file.status != "completed":
         raise Rejected(f"File {file.id} is {file.status}: its content can be read once it is completed.")
-    texts = await deps(request).searcher.content(_store_id(request), file.id, after=after, limit=CONTENT_PAGE + 1)
+    texts = await deps(request).searcher.chunk_texts(_store_id(request), file.id, after=after, limit=CONTENT_PAGE + 1)
     more = len(texts) > CONTENT_PAGE
     return answer(shown.content(texts[:CONTENT_PAGE], after + CONTENT_PAGE if more else None))
 

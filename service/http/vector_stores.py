@@ -20,7 +20,7 @@ from service.http.context import deps, done_before, origin, wire
 from service.http.errors import ApiError
 from service.http.paging import cursor, listing
 from service.http.responses import answer
-from service.search.base import SearchFailed, StoreRef
+from service.search.base import SearchFailure, StoreRef
 from service.search.filters import jsonpath
 from service.vector_stores.operations import use
 from service.wire.api import FileToIndex, StoreRequest, VectorStoreWire
@@ -63,7 +63,7 @@ async def search(request: web.Request) -> web.Response:
     store = await found_store(request)
     if store.expired:
         raise Rejected(f"Vector store {store.id} is expired.")
-    queries = await deps(request).rewritten(asked.queries) if asked.rewrite else asked.queries
+    queries = await deps(request).rewrite_queries(asked.queries) if asked.rewrite else asked.queries
     try:
         found = await deps(request).searcher.search(
             [StoreRef(store.id, store.embedding_model)],
@@ -73,10 +73,10 @@ async def search(request: web.Request) -> web.Response:
             where=jsonpath(asked.filter) if asked.filter is not None else None,
             ranker=asked.ranker,
         )
-    except SearchFailed as error:
+    except SearchFailure as error:
         raise ApiError(503, error.message) from None
     await use(deps(request).writer, origin(request), [store])
-    return answer(stores_wire(request).found(found))
+    return answer(stores_wire(request).search_result(found))
 
 
 def stores_wire(request: web.Request) -> VectorStoreWire:

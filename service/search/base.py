@@ -1,18 +1,20 @@
-"""What the rest asks of indexing and search.
+"""The Protocols of indexing and search, and the types that they share with the rest of the service.
 
-A vector store's files, their states and attributes live in views (`vector_stores`, `vector_store_files`) that follow
-the store's events; chunks and vectors are made from the files' bytes and belong to whoever implements these Protocols.
-The seam between both is the *job*: a number that the store gives out once, with every attempt at a file, and never
-again. The view's row of a file names the job that is at work on it, or whose chunks are the file's.
+The files of a vector store, their statuses and their attributes are rows of the views `vector_stores` and
+`vector_store_files`, which follow the store's events. Chunks and vectors are computed from the files' bytes and belong
+to the implementation of these Protocols. The two meet in the *job number*: the store assigns a new number to every
+attempt at a file and never uses a number twice. The view's row of a file names either the job that is indexing the file
+or the job that wrote the file's chunks.
 
-- Chunks are written under their job. Before each write (in the write's own transaction) the row is looked at, FOR
-  SHARE: where it no longer is `in_progress` under this job, `Stale` is raised and nothing is written. So a file that
-  was removed, deleted or taken over by another process meanwhile never gets chunks.
-- A search and `content` see only chunks whose row is `completed` under the chunks' own job, and join the row for its
-  attributes (jsonb): changing attributes touches no chunk, and half-indexed files are never found.
+- Chunks are written under their job's number. In the transaction of each write the row is first read FOR SHARE. If it
+  is no longer `in_progress` under this job, `RevokedJob` is raised and nothing is written. So a file that has been
+  removed, deleted or taken over by another process in the meantime never gets chunks.
+- A search and `chunk_texts` see only chunks whose row is `completed` under the chunks' own job, and join the row for
+  its attributes (jsonb). So a change of attributes touches no chunk, and half-indexed files are never found.
 - The columns to join are store_id, file_id, status, job, filename and attributes of `vector_store_files`.
-- A chunk is live while its file's row is `in_progress` or `completed` under the chunk's own job. What is not is removed
-  by whoever starts anew on a file, by `remove` and by `sweep`. Rows of expired stores lose their job.
+- A chunk is live while its file's row is `in_progress` or `completed` under the chunk's own job. Chunks that are not
+  live are removed by the next attempt at the file, by `remove` and by `sweep`. The rows of an expired store lose their
+  job, so its chunks are not live.
 """
 
 from __future__ import annotations
@@ -21,26 +23,26 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Attributes = Mapping[str, str | float | bool]
-ErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
+AttributeValues = Mapping[str, str | float | bool]
+IndexingErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
 Ranker = Literal["auto", "default_2024_08_21", "default-2024-11-15", "none"]
 
 
-class Stale(Exception):
-    """The file is not this job's any more: removed, deleted, cancelled, or taken over."""
+class RevokedJob(Exception):
+    """The file no longer belongs to this job: it was removed, deleted, cancelled, or taken over by another job."""
 
 
-class IndexingFailed(Exception):
-    """The file's end: it cannot be indexed, and trying again would not help. `message` is for the client."""
+class IndexingFailure(Exception):
+    """The file cannot be indexed, and another attempt would not help. `message` is shown to the client."""
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    def __init__(self, code: IndexingErrorCode, message: str) -> None:
         super().__init__(message)
-        self.code: ErrorCode = code
+        self.code: IndexingErrorCode = code
         self.message = message
 
 
-class SearchFailed(Exception):
-    """The search could not be made, the embedding server's fault or ours. `message` is for the client or the run."""
+class SearchFailure(Exception):
+    """The search failed, in the embedding server or here. `message` is shown to the client or to the run."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -48,11 +50,12 @@ class SearchFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One attempt at indexing a file into a store.
+class IndexingJob:
+    """One attempt at indexing a file into a vector store.
 
-    `read` opens the file's bytes anew on every call, in pieces of about a MiB; what it raises (BlobMissing,
-    StorageError) is to be let through. `size` is in bytes. `attributes` are for information: search joins the view's.
+    Each call of `read` starts at the file's first byte and yields pieces of about a MiB; the indexer lets its errors
+    (BlobMissing, StorageError) through. `size` is in bytes. `attributes` are informative only: a search joins those of
+    the view.
     """
 
     store_id: str
@@ -65,12 +68,15 @@ class Job:
     max_chunk_tokens: int
     overlap_tokens: int
     embedding_model: str
-    attributes: Attributes
+    attributes: AttributeValues
 
 
 @dataclass(frozen=True, slots=True)
-class Indexed:
-    """`usage_bytes` is what the chunks and vectors take, as usage_bytes of the file and its store show it."""
+class IndexingResult:
+    """The sizes of an indexed file.
+
+    `usage_bytes` counts its text and its vectors; the API reports it as the usage_bytes of the file and of its store.
+    """
 
     usage_bytes: int
     chunks: int
@@ -78,7 +84,7 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True)
 class StoreRef:
-    """A store to search, with the model that its vectors are of."""
+    """A vector store to search, with the embedding model of its vectors."""
 
     id: str
     embedding_model: str
@@ -86,21 +92,25 @@ class StoreRef:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One chunk. `score` is between 0 and 1; `position` is the chunk's place in its file, `page` a PDF's page."""
+    """A chunk that a search found.
+
+    `score` is between 0 and 1, `position` is the chunk's number in its file, and `page` is the page of a PDF or the
+    slide of a presentation that the chunk begins on.
+    """
 
     store_id: str
     file_id: str
     filename: str
     score: float
-    attributes: Attributes
+    attributes: AttributeValues
     text: str
     position: int
     page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """`queries` are those that were searched for."""
+class SearchResult:
+    """The hits of a search, best first, and the queries that it used."""
 
     queries: Sequence[str]
     hits: Sequence[Hit]
@@ -108,25 +118,27 @@ class Found:
 
 class Indexer(Protocol):
     @property
-    def model(self) -> str:
-        """The embedding model that new stores get; each store keeps the one it was made with."""
+    def embedding_model(self) -> str:
+        """The embedding model of new vector stores; each store keeps the model that it was created with."""
         ...
 
-    async def index(self, job: Job) -> Indexed:
-        """Parses, chunks and embeds the file, and writes its chunks under the job. Idempotent: clears older chunks of
-        the pair first. When it returns, everything is committed.
+    async def index(self, job: IndexingJob) -> IndexingResult:
+        """Parses, chunks and embeds the file, and writes its chunks under the job. Returns after the last commit.
 
-        Raises IndexingFailed (final), Stale, and whatever the database or `job.read` raise (tried again as the next
-        attempt). Cancelling it ends every child process and leaves at most leftovers under a dead job.
+        It first deletes the chunks that earlier jobs wrote for the same file and store, so it can be repeated. Raises
+        IndexingFailure (final), RevokedJob, and the errors of the database and of `job.read` (the caller retries these
+        with a new job). If it is cancelled, it ends every child process; any rows that it leaves belong to a dead job.
         """
         ...
 
     async def remove(self, store_id: str, file_ids: Collection[str] | None = None) -> None:
-        """Deletes the chunks of these files, or of the whole store, that are not live, in bounded bites."""
+        """Deletes the chunks of these files, or of the whole store, that are not live, in transactions of bounded
+        size."""
         ...
 
     async def sweep(self) -> None:
-        """Deletes chunks of all stores that are not live, a bounded number: what crashes left. Called every hour."""
+        """Deletes a bounded number of chunks that are not live, in all stores: leftovers of crashes. Runs every
+        hour."""
         ...
 
 
@@ -140,23 +152,23 @@ class Searcher(Protocol):
         threshold: float = 0.0,
         where: str | None = None,
         ranker: Ranker = "auto",
-    ) -> Found:
-        """The best chunks of the stores' completed files, best first, at most `limit` (1–50) over all queries.
+    ) -> SearchResult:
+        """Returns the best chunks of the stores' completed files, best first, at most `limit` (1–50) over all queries.
 
         Scores below `threshold` are left out. `where` is a jsonpath predicate over the attributes
-        (`filters.jsonpath`): one parameter of the query, `attributes @@ $n::jsonpath`. Raises SearchFailed and what the
-        database raises.
+        (`filters.jsonpath`), passed as one parameter of the query: `attributes @@ $n::jsonpath`. Raises SearchFailure
+        and the errors of the database.
         """
         ...
 
-    async def content(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
-        """The texts of the file's chunks in order, at most `limit` of those behind the position `after` (-1: from the
-        start)."""
+    async def chunk_texts(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
+        """Returns the texts of at most `limit` of the file's chunks, in order, that follow the position `after`
+        (-1: from the first chunk)."""
         ...
 
 
-class Vectors(Protocol):
-    """Indexing and search, put together."""
+class SearchEngine(Protocol):
+    """An indexer and a searcher over the same chunks."""
 
     @property
     def indexer(self) -> Indexer: ...

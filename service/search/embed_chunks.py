@@ -1,7 +1,7 @@
-"""From a file's chunks in the database to vectors beside them, window by window.
+"""Embedding the chunks of a file, window by window: chunks are read from the database and vectors are written to it.
 
-The chunks are read in order, a page at a time. A window that two neighbours share is embedded once, for both; so what
-the last chunk of a page has waits for the next page.
+The chunks are read in order, a page at a time. A window that two neighbouring chunks share is embedded once for both,
+so the windows of a page's last chunk wait for the next page.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import orjson
 import sql
 from service.database import Pool
 from service.search.embed.base import Embedder, Vector
-from service.search.vector_tables import Model, Models
+from service.search.vector_tables import VectorTable, VectorTables
 from sql.connection import Connection
 
 # Chunks read back at once.
 PAGE = 64
 WRITE_TIMEOUT = 60.0
 
-# A store, a file, and the job that made its chunks.
-Key = tuple[str, str, int]
+# The ids of a store and a file, and the number of the job that wrote the chunks.
+JobKey = tuple[str, str, int]
 _SQL = sql.queries("chunks")
 
 
 @dataclass(slots=True)
-class _Window:
-    """A part of the text to embed, for the chunks from `first` to `last`."""
+class _PendingWindow:
+    """A part of the text that is to be embedded, for the chunks from `first` to `last`."""
 
     text: str
     first: int
@@ -39,16 +39,19 @@ class _Window:
 
 
 @dataclass(slots=True)
-class Embedded:
-    """What was made of a file's chunks. `waiting` are windows by where they lie in the text, not embedded yet."""
+class EmbeddingProgress:
+    """The progress of embedding a file: counts of chunks and windows, and the windows that are not embedded yet.
+
+    The keys of `pending` are spans of the file's text: first and last character.
+    """
 
     chunks: int = 0
     windows: int = 0
     dimensions: int = 0
-    waiting: OrderedDict[tuple[int, int], _Window] = field(default_factory=OrderedDict)
+    pending: OrderedDict[tuple[int, int], _PendingWindow] = field(default_factory=OrderedDict)
 
     def add(self, row: asyncpg.Record, *, windowed: bool) -> None:
-        """A chunk's windows to those that wait; blank ones say nothing that could be found."""
+        """Adds the windows of a chunk to `pending`. Blank windows are left out, because no query can match them."""
         text: str = row["text"]
         cuts = row["cuts"] if windowed else [0]
         for begin, end in zip(cuts, [*cuts[1:], len(text)], strict=True):
@@ -56,47 +59,51 @@ class Embedded:
             span = (row["start"] + begin, row["start"] + end)
             if part.isspace():
                 continue
-            if span in self.waiting:
-                self.waiting[span].last = row["chunk"]
+            if span in self.pending:
+                self.pending[span].last = row["chunk"]
                 continue
-            self.waiting[span] = _Window(part, row["chunk"], row["chunk"], self.windows)
+            self.pending[span] = _PendingWindow(part, row["chunk"], row["chunk"], self.windows)
             self.windows += 1
         self.chunks += 1
 
-    def taken(self, last: int | None, count: int) -> list[_Window]:
-        """At most `count` windows that no chunk behind `last` can share; None where there is none behind."""
-        ready = [span for span, window in self.waiting.items() if last is None or window.last < last]
-        return [self.waiting.pop(span) for span in ready[:count]]
+    def pop_ready(self, last: int | None, count: int) -> list[_PendingWindow]:
+        """Removes and returns at most `count` windows that no chunk after `last` can share.
+
+        `last` is None if there are no more chunks, so that every window is ready.
+        """
+        ready = [span for span, window in self.pending.items() if last is None or window.last < last]
+        return [self.pending.pop(span) for span in ready[:count]]
 
 
 async def embed_chunks(
-    pool: Pool, models: Models, embedder: Embedder, key: Key, check: Callable[[Connection], Awaitable[None]]
-) -> Embedded:
-    """Writes the vectors of all chunks under `key`; `check` raises, in each write's transaction, where it may not be.
+    pool: Pool, tables: VectorTables, embedder: Embedder, key: JobKey, check: Callable[[Connection], Awaitable[None]]
+) -> EmbeddingProgress:
+    """Writes the vectors of all chunks under `key`.
 
-    Raises EmbeddingError, what `check` raises and what the database raises.
+    Each write's transaction begins with `check`, which raises if the write is no longer allowed. Raises EmbeddingError
+    and the errors of `check` and of the database.
     """
-    done, after = Embedded(), -1
+    progress, after = EmbeddingProgress(), -1
     while True:
         async with pool.acquire() as db:
             rows = await db.fetch(_SQL["page"], *key, after, PAGE)
         for row in rows:
-            done.add(row, windowed=embedder.windowed)
+            progress.add(row, windowed=embedder.windowed)
         last = rows[-1]["chunk"] if len(rows) == PAGE else None
-        while windows := done.taken(last, embedder.batch):
+        while windows := progress.pop_ready(last, embedder.batch):
             vectors = await embedder.embed([window.text for window in windows])
-            model = await models.take(embedder.name, len(vectors[0]))
-            done.dimensions = model.dimensions
+            table = await tables.find_or_create(embedder.name, len(vectors[0]))
+            progress.dimensions = table.dimensions
             async with pool.acquire() as db, db.transaction():
                 await check(db)
-                await _insert(db, key, model, windows, vectors)
+                await _insert(db, key, table, windows, vectors)
         if last is None:
-            return done
+            return progress
         after = last
 
 
 async def _insert(
-    db: Connection, key: Key, model: Model, windows: Sequence[_Window], vectors: Sequence[Vector]
+    db: Connection, key: JobKey, table: VectorTable, windows: Sequence[_PendingWindow], vectors: Sequence[Vector]
 ) -> None:
     columns = (
         [window.first for window in windows],
@@ -104,4 +111,4 @@ async def _insert(
         [window.number for window in windows],
         [orjson.dumps(list(vector)).decode() for vector in vectors],
     )
-    await db.execute(_SQL["insert_vectors"], *key, model.id, *columns, timeout=WRITE_TIMEOUT)
+    await db.execute(_SQL["insert_vectors"], *key, table.model_id, *columns, timeout=WRITE_TIMEOUT)

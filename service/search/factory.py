@@ -1,4 +1,4 @@
-"""Everything that indexing and search are made of, put together."""
+"""Builds the search engine of the service: indexer, searcher, parser and embedding models."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from service.database import Pool
 from service.model.tokens import Tokens
 from service.sandbox.probe import Confinement
 from service.search.embed.factory import Embedders
-from service.search.hybrid import StoredSearcher
-from service.search.indexer import StoredIndexer
+from service.search.hybrid import PostgresSearcher
+from service.search.indexer import PostgresIndexer
 from service.search.parse.parser import Parser
-from service.search.parse.sandbox_process import InSandbox
-from service.search.vector_tables import Models
+from service.search.parse.sandbox_process import SandboxRunner
+from service.search.vector_tables import VectorTables
 
 
 @dataclass(frozen=True, slots=True)
-class Vectors:
-    indexer: StoredIndexer
-    searcher: StoredSearcher
+class PostgresSearchEngine:
+    """A SearchEngine over our own tables."""
+
+    indexer: PostgresIndexer
+    searcher: PostgresSearcher
     embedders: Embedders
 
     async def close(self) -> None:
         await self.embedders.close()
 
 
-def open_vectors(
+def open_search_engine(
     pool: Pool,
     confinement: Confinement,
     log: Path,
@@ -34,8 +36,14 @@ def open_vectors(
     base_url: str | None = None,
     model: str | None = None,
     api_key: str | None = None,
-) -> Vectors:
-    """`log` is a file for what the embedding process says. Nothing is started or loaded before it is needed."""
-    embedders, models = Embedders(log, base_url, model, api_key), Models(pool)
-    indexer = StoredIndexer(pool, Parser(InSandbox(confinement)), embedders, models, Tokens())
-    return Vectors(indexer, StoredSearcher(pool, embedders, models), embedders)
+) -> PostgresSearchEngine:
+    """Returns a search engine that starts its processes and loads its models at their first use.
+
+    The embedding process writes its output to the file `log`. `base_url`, `model` and `api_key` are those of an
+    embedding server; without them the embedded model is used.
+    """
+    embedders, tables = Embedders(log, base_url, model, api_key), VectorTables(pool)
+    indexer = PostgresIndexer(
+        pool=pool, parser=Parser(SandboxRunner(confinement)), embedders=embedders, tables=tables, tokens=Tokens()
+    )
+    return PostgresSearchEngine(indexer, PostgresSearcher(pool, embedders, tables), embedders)

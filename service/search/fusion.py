@@ -1,10 +1,10 @@
-"""From two orders of candidates, by meaning and by words, to one with scores: pure.
+"""Fusing two orders of candidates, by vector similarity and by words, into one order with scores: pure.
 
-Reciprocal rank fusion: whoever is r-th in an order gets 1 / (K + r) from it, and candidates go by their sum. That needs
-no common scale, but its numbers say nothing about how good the best one is. So the first CANDIDATES of the fused order
-are ranked anew by a score that does: how alike chunk and query are by the cosine of their vectors, and how much of what
-the query says (its words, rare ones weighing more) the chunk has, a fixed share of each. See docs/file-search.md for
-what each step gains.
+Reciprocal rank fusion gives the candidate at rank r of an order 1 / (K + r) points and sorts candidates by their sums.
+It needs no common scale, but its sums do not say how good the best candidate is. So the first CANDIDATES of the fused
+order are sorted again by a score that does. The score is a weighted sum of the cosine similarity of chunk and query and
+of the share of the query's words that the chunk has, with rare words weighing more. docs/file-search.md reports the
+gain of each step.
 """
 
 from __future__ import annotations
@@ -14,59 +14,69 @@ from dataclasses import dataclass
 
 K = 60
 CANDIDATES = 50
-# The share that likeness has in the score; what the words say has the rest.
-LIKENESS = 0.6
+# The weight of the vector similarity in the score; the share of words has the rest.
+SIMILARITY_WEIGHT = 0.6
 
-
-Place = tuple[str, str, int, int]
+# Store id, file id, job number and chunk number.
+ChunkKey = tuple[str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`likeness`: the cosine, or None where the chunk has no vector; `found`: the share of the words, 0 to 1."""
+    """A chunk with its two measures.
+
+    `similarity` is the cosine of the chunk's and the query's vectors, or None if the chunk has no vector. `word_share`
+    is the weight of the query's words that the chunk has, 0 to 1.
+    """
 
     store_id: str
     file_id: str
     job: int
     chunk: int
-    likeness: float | None
-    found: float
+    similarity: float | None
+    word_share: float
 
     @property
-    def place(self) -> Place:
-        """Which chunk it is; also what decides between equals, so that a search says the same twice."""
+    def key(self) -> ChunkKey:
+        """The identity of the chunk. It also orders candidates of equal score, so that results are reproducible."""
         return self.store_id, self.file_id, self.job, self.chunk
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedCandidate:
     candidate: Candidate
     score: float
 
 
-def fuse(candidates: Sequence[Candidate]) -> list[Ranked]:
-    """The best CANDIDATES of those, best first. The score is the share of the greatest sum there can be."""
-    by_meaning = sorted(
-        (one for one in candidates if one.likeness is not None), key=lambda one: (-(one.likeness or 0.0), one.place)
+def fuse(candidates: Sequence[Candidate]) -> list[RankedCandidate]:
+    """Returns the best CANDIDATES by reciprocal rank fusion, best first.
+
+    A score is the candidate's sum divided by the greatest possible sum.
+    """
+    by_similarity = sorted(
+        (each for each in candidates if each.similarity is not None),
+        key=lambda each: (-(each.similarity or 0.0), each.key),
     )
-    by_words = sorted((one for one in candidates if one.found > 0), key=lambda one: (-one.found, one.place))
+    by_words = sorted(
+        (each for each in candidates if each.word_share > 0), key=lambda each: (-each.word_share, each.key)
+    )
     sums: dict[Candidate, float] = {}
-    for order in (by_meaning, by_words):
-        for place, one in enumerate(order, 1):
-            sums[one] = sums.get(one, 0.0) + 1 / (K + place)
-    best = sorted(sums, key=lambda one: (-sums[one], one.place))[:CANDIDATES]
-    return [Ranked(one, sums[one] * (K + 1) / 2) for one in best]
+    for order in (by_similarity, by_words):
+        for position, candidate in enumerate(order, 1):
+            sums[candidate] = sums.get(candidate, 0.0) + 1 / (K + position)
+    best = sorted(sums, key=lambda each: (-sums[each], each.key))[:CANDIDATES]
+    return [RankedCandidate(each, sums[each] * (K + 1) / 2) for each in best]
 
 
-def rank(fused: Iterable[Ranked]) -> list[Ranked]:
-    """The same candidates by a score that says how good each is, best first."""
-    scored = [Ranked(one.candidate, score(one.candidate)) for one in fused]
-    return sorted(scored, key=lambda one: (-one.score, one.candidate.place))
+def rank(fused: Iterable[RankedCandidate]) -> list[RankedCandidate]:
+    """Returns the same candidates with their absolute scores, best first."""
+    ranked = [RankedCandidate(each.candidate, score(each.candidate)) for each in fused]
+    return sorted(ranked, key=lambda each: (-each.score, each.candidate.key))
 
 
 def score(candidate: Candidate) -> float:
-    """Between 0 and 1; of what a candidate lacks (a vector) the other measure takes the place."""
-    found = min(1.0, max(0.0, candidate.found))
-    if candidate.likeness is None:
-        return found
-    return LIKENESS * min(1.0, max(0.0, candidate.likeness)) + (1 - LIKENESS) * found
+    """Returns a score between 0 and 1. If the candidate has no vector, the share of words is the whole score."""
+    word_share = min(1.0, max(0.0, candidate.word_share))
+    if candidate.similarity is None:
+        return word_share
+    return SIMILARITY_WEIGHT * min(1.0, max(0.0, candidate.similarity)) + (1 - SIMILARITY_WEIGHT) * word_share

@@ -3,9 +3,9 @@
     query ─┬─ vector ── nearest windows, exactly or by the index ─┐
            └─ words ─── chunks that hold the rarest of them ──────┴─ both measures of each ─ fused ─ ranked ─ threshold
 
-Where few vectors can match (a small store, or a filter that few files pass) all of them are compared: that is exact,
-and cheaper than an index over all stores, which would come by mostly others' vectors. Else the index of the model gives
-one vector after the other until enough have matched, so that no filter costs recall.
+If few vectors can match (a small store, or a filter that few files pass), all of them are compared. That is exact, and
+cheaper than the index, which covers all stores and would mostly return vectors of other stores. Otherwise the index of
+the model returns vector after vector until enough have matched, so a filter does not reduce recall.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ import orjson
 
 import sql
 from service.database import Pool
-from service.search.base import Found, Hit, Ranker, SearchFailed, StoreRef
+from service.search.base import Hit, Ranker, SearchFailure, SearchResult, StoreRef
 from service.search.embed.base import EmbeddingError, Vector
 from service.search.embed.factory import Embedders
-from service.search.fusion import Candidate, Place, Ranked, fuse, rank
-from service.search.keywords import BUDGET, MAX_WORDS, Chosen, Word, choose
-from service.search.vector_tables import Model, Models
+from service.search.fusion import Candidate, ChunkKey, RankedCandidate, fuse, rank
+from service.search.keywords import LOOKUP_BUDGET, MAX_WORDS, QueryWords, WeightedWord, weigh_words
+from service.search.vector_tables import VectorTable, VectorTables
 from sql.connection import Connection
 
 # Characters of a query that count.
 MAX_QUERY = 8_000
-# Windows, and chunks with words, that become candidates.
+# Numbers of windows, and of chunks found by their words, that become candidates.
 NEAREST = 50
 WITH_WORDS = 30
-# Up to so many chunks of the stores, or windows of matching files, all vectors are compared; of larger vectors up to as
-# many numbers.
+# All vectors are compared if the stores have at most so many chunks, or the matching files so many windows, each with
+# EXACT_DIMENSIONS numbers. With larger vectors the limits shrink in proportion.
 EXACT_CHUNKS = 8_000
 EXACT_WINDOWS = 8_000
 EXACT_DIMENSIONS = 384
-# Files looked at to find out whether few match.
+# Files that are read to find out whether few match.
 FILES_COUNTED = 2_000
-# How thoroughly the index is searched: its list of candidates, and the vectors visited before it gives up.
+# Effort of a search in the index: the length of its list of candidates, and the vectors visited before it gives up.
 EF_SEARCH = 150
 MAX_SCANNED = 50_000
 # Seconds that a whole search may take.
@@ -48,37 +48,36 @@ SEARCH_TIMEOUT = 30.0
 
 _SQL = sql.queries("search")
 _CHUNKS = sql.queries("chunks")
-_Key = tuple[str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """A vector's place: the window of these chunks; and how alike it is to the query."""
+class NearWindow:
+    """A window near the query: the chunks that share it, and its similarity to the query."""
 
     store_id: str
     file_id: str
     job: int
     first_chunk: int
     last_chunk: int
-    likeness: float = field(compare=False)
+    similarity: float = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One query over stores of one model; `where` is a jsonpath predicate over attributes."""
+class StoreQuery:
+    """One query over vector stores of one model; `where` is a jsonpath predicate over attributes."""
 
     stores: Sequence[str]
     query: str
     where: str | None
 
 
-class StoredSearcher:
-    """A Searcher over the tables that StoredIndexer fills."""
+class PostgresSearcher:
+    """A Searcher over the tables that PostgresIndexer fills."""
 
-    def __init__(self, pool: Pool, embedders: Embedders, models: Models) -> None:
+    def __init__(self, pool: Pool, embedders: Embedders, tables: VectorTables) -> None:
         self._pool = pool
         self._embedders = embedders
-        self.models = models
+        self.tables = tables
 
     async def search(
         self,
@@ -89,153 +88,179 @@ class StoredSearcher:
         threshold: float = 0.0,
         where: str | None = None,
         ranker: Ranker = "auto",
-    ) -> Found:
+    ) -> SearchResult:
         """See `Searcher.search`."""
         try:
             async with asyncio.timeout(SEARCH_TIMEOUT) as bound:
-                best = await self._best(stores, queries, where, ranked=ranker != "none")
-                kept = [one for one in best if one.score >= threshold]
-                return Found(tuple(queries), await self._hits(kept, limit))
+                best = await self._rank(stores, queries, where, rerank=ranker != "none")
+                passing = [each for each in best if each.score >= threshold]
+                return SearchResult(tuple(queries), await self._load_hits(passing, limit))
         except TimeoutError as error:
-            if not bound.expired():  # no connection could be had
+            if not bound.expired():  # the pool had no free connection
                 raise
-            raise SearchFailed(f"The search took longer than {SEARCH_TIMEOUT:g} seconds.") from error
+            raise SearchFailure(f"The search took longer than {SEARCH_TIMEOUT:g} seconds.") from error
 
-    async def _best(
-        self, stores: Sequence[StoreRef], queries: Sequence[str], where: str | None, *, ranked: bool
-    ) -> list[Ranked]:
-        """Of each chunk that a query finds its best score, best first."""
-        asked = [query[:MAX_QUERY] for query in queries]
+    async def _rank(
+        self, stores: Sequence[StoreRef], queries: Sequence[str], where: str | None, *, rerank: bool
+    ) -> list[RankedCandidate]:
+        """Returns every chunk that a query found, with its best score, best first."""
+        texts = [query[:MAX_QUERY] for query in queries]
         by_model: defaultdict[str, list[str]] = defaultdict(list)
         for store in stores:
             if store.id not in by_model[store.embedding_model]:
                 by_model[store.embedding_model].append(store.id)
-        best: dict[Place, Ranked] = {}
+        best: dict[ChunkKey, RankedCandidate] = {}
         for name, ids in by_model.items():
-            vectors = await self._vectors(name, asked)
+            vectors = await self._embed_queries(name, texts)
             async with self._pool.acquire() as db:
-                for query, vector in zip(asked, vectors, strict=True):
+                for text, vector in zip(texts, vectors, strict=True):
                     if vector is None:
                         continue
-                    fused = fuse(await self.candidates(db, name, Asked(ids, query, where), vector))
-                    for one in rank(fused) if ranked else fused:
-                        known = best.get(one.candidate.place)
-                        if known is None or known.score < one.score:
-                            best[one.candidate.place] = one
-        return sorted(best.values(), key=lambda one: (-one.score, one.candidate.place))
+                    fused = fuse(await self.find_candidates(db, name, StoreQuery(ids, text, where), vector))
+                    for each in rank(fused) if rerank else fused:
+                        known = best.get(each.candidate.key)
+                        if known is None or known.score < each.score:
+                            best[each.candidate.key] = each
+        return sorted(best.values(), key=lambda each: (-each.score, each.candidate.key))
 
-    async def _hits(self, found: Sequence[Ranked], limit: int) -> list[Hit]:
-        """The first `limit` that are still there, with text and names: what went in the meantime takes no place."""
+    async def _load_hits(self, ranked: Sequence[RankedCandidate], limit: int) -> list[Hit]:
+        """Returns the first `limit` candidates that still exist, with text and names; deleted ones are skipped."""
         hits: list[Hit] = []
         async with self._pool.acquire() as db:
-            while found and len(hits) < limit:
-                some, found = found[:limit], found[limit:]
-                hits += await _shown(db, some)
+            while ranked and len(hits) < limit:
+                page, ranked = ranked[:limit], ranked[limit:]
+                hits += await _fetch_hits(db, page)
         return hits[:limit]
 
-    async def content(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
-        """See `Searcher.content`."""
+    async def chunk_texts(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
+        """See `Searcher.chunk_texts`."""
         async with self._pool.acquire() as db:
-            return [row["text"] for row in await db.fetch(_CHUNKS["content"], store_id, file_id, after, limit)]
+            return [row["text"] for row in await db.fetch(_CHUNKS["chunk_texts"], store_id, file_id, after, limit)]
 
-    async def _vectors(self, name: str, queries: Sequence[str]) -> list[Vector | None]:
-        """Of each query that is not blank. Raises SearchFailed."""
-        told = [query for query in queries if query.strip()]
+    async def _embed_queries(self, name: str, queries: Sequence[str]) -> list[Vector | None]:
+        """Returns a vector for each query, or None for a blank query. Raises SearchFailure."""
+        filled = [query for query in queries if query.strip()]
         try:
-            made = iter(await self._embedders.named(name).embed(told, query=True))
+            vectors = iter(await self._embedders.get(name).embed(filled, query=True))
         except EmbeddingError as error:
-            raise SearchFailed(error.message) from error
-        return [next(made) if query.strip() else None for query in queries]
+            raise SearchFailure(error.message) from error
+        return [next(vectors) if query.strip() else None for query in queries]
 
-    async def candidates(self, db: Connection, name: str, asked: Asked, vector: Vector) -> list[Candidate]:
-        """What is worth a look, by both measures."""
-        model = await self.models.find(db, name)
-        if model is None:
+    async def find_candidates(self, db: Connection, name: str, query: StoreQuery, vector: Vector) -> list[Candidate]:
+        """Returns the nearest chunks and the chunks that have the rarest words, with both measures of each.
+
+        `name` is the embedding model of the stores and of `vector`. Raises SearchFailure if the vector's size differs
+        from that of the stored vectors.
+        """
+        table = await self.tables.find(db, name)
+        if table is None:
             return []  # the model has no vectors yet, so nothing has been indexed with it
-        if len(vector) != model.dimensions:
-            raise SearchFailed(model.changed(name, len(vector)))
-        told = orjson.dumps(list(vector)).decode()
-        chosen, chunks = await _words(db, asked)
-        windows = await near(db, model, told, asked, by_index=await by_index(db, model, asked, chunks))
-        # The nearest of a chunk's windows counts: it comes first, and so is the last to be put in.
-        keys: dict[_Key, float | None] = {
-            (window.store_id, window.file_id, window.job, chunk): window.likeness
+        if len(vector) != table.dimensions:
+            raise SearchFailure(table.size_error(name, len(vector)))
+        vector_json = orjson.dumps(list(vector)).decode()
+        words, chunks = await _fetch_words(db, query)
+        by_index = await should_use_index(db, table, query, chunks)
+        windows = await nearest_windows(db, table, vector_json, query, by_index=by_index)
+        # If a chunk has several windows, the nearest counts: it is first in the list, so it is written last here.
+        similarities: dict[ChunkKey, float | None] = {
+            (window.store_id, window.file_id, window.job, chunk): window.similarity
             for window in reversed(windows)
             for chunk in range(window.first_chunk, window.last_chunk + 1)
         }
-        for key in await _with_words(db, chosen.lookups, asked):
-            keys.setdefault(key, None)
-        return await _judged(db, model, told, chosen.words, keys)
+        for key in await _find_by_words(db, words.lookups, query):
+            similarities.setdefault(key, None)
+        return await _measure(db, table, vector_json, words.words, similarities)
 
 
-async def _shown(db: Connection, found: Sequence[Ranked]) -> list[Hit]:
-    """The same with text and names, as far as they are still there."""
-    columns = [list(column) for column in zip(*(one.candidate.place for one in found), strict=True)]
-    rows = await db.fetch(_SQL["shown"], *columns, int(time.time()), timeout=SEARCH_TIMEOUT)
-    shown = {(row["store_id"], row["file_id"], row["chunk"]): row for row in rows}
+async def _fetch_hits(db: Connection, ranked: Sequence[RankedCandidate]) -> list[Hit]:
+    """Returns the candidates that still exist, with text and names."""
+    columns = [list(column) for column in zip(*(each.candidate.key for each in ranked), strict=True)]
+    rows = await db.fetch(_SQL["hits"], *columns, int(time.time()), timeout=SEARCH_TIMEOUT)
+    existing = {(row["store_id"], row["file_id"], row["chunk"]): row for row in rows}
     hits: list[Hit] = []
-    for one in found:
-        store_id, file_id, _, chunk = one.candidate.place
-        row = shown.get((store_id, file_id, chunk))
+    for each in ranked:
+        store_id, file_id, _, chunk = each.candidate.key
+        row = existing.get((store_id, file_id, chunk))
         if row is not None:
-            what = (row["filename"], one.score, orjson.loads(row["attributes"]), row["text"])
-            hits.append(Hit(store_id, file_id, *what, position=chunk, page=row["page"]))
+            hits.append(
+                Hit(
+                    store_id=store_id,
+                    file_id=file_id,
+                    filename=row["filename"],
+                    score=each.score,
+                    attributes=orjson.loads(row["attributes"]),
+                    text=row["text"],
+                    position=chunk,
+                    page=row["page"],
+                )
+            )
     return hits
 
 
-async def _words(db: Connection, asked: Asked) -> tuple[Chosen, int]:
-    """The query's words, and how many chunks the stores have."""
-    rows = await db.fetch(_SQL["words"], asked.stores, asked.query, MAX_WORDS + len(asked.stores))
+async def _fetch_words(db: Connection, query: StoreQuery) -> tuple[QueryWords, int]:
+    """Returns the query's words with their weights, and the number of chunks in the stores."""
+    rows = await db.fetch(_SQL["words"], query.stores, query.query, MAX_WORDS + len(query.stores))
     chunks = sum(row["chunks"] for row in rows if row["is_store"])
     known = [(row["word"], row["chunks"]) for row in rows if not row["is_store"]]
-    unknown = rows[0]["asked"] - len(known) if rows else 0
-    return choose(asked.stores, known, chunks, min(unknown, MAX_WORDS)), chunks
+    unknown = rows[0]["query_words"] - len(known) if rows else 0
+    return weigh_words(query.stores, known, chunks, min(unknown, MAX_WORDS)), chunks
 
 
-async def near(
-    db: Connection, model: Model, told: str, asked: Asked, *, by_index: bool, limit: int = NEAREST
-) -> list[Window]:
-    """The nearest windows to the vector `told`, roughly in order; by the index, or exactly."""
+async def nearest_windows(
+    db: Connection, table: VectorTable, vector_json: str, query: StoreQuery, *, by_index: bool, limit: int = NEAREST
+) -> list[NearWindow]:
+    """Returns the windows nearest to the vector, nearest first: approximately by the index, or exactly."""
     async with db.transaction(readonly=True):
         if by_index:
             await db.execute(_SQL["settings"], str(EF_SEARCH), str(MAX_SCANNED))
         block = _SQL["nearest"] if by_index else _SQL["exact"]
-        rows = await db.fetch(model.adapt(block), told, asked.stores, asked.where, limit, timeout=SEARCH_TIMEOUT)
-    return sorted((Window(*row) for row in rows), key=lambda window: -window.likeness)
+        args = (vector_json, query.stores, query.where, limit)
+        rows = await db.fetch(table.adapt(block), *args, timeout=SEARCH_TIMEOUT)
+    return sorted((NearWindow(*row) for row in rows), key=lambda window: -window.similarity)
 
 
-async def by_index(db: Connection, model: Model, asked: Asked, chunks: int) -> bool:
-    """Whether the index is worth it, or so few vectors can match that all of them are best compared."""
-    return model.indexed and not _cheap(model, chunks, EXACT_CHUNKS) and not await _few(db, model, asked)
+async def should_use_index(db: Connection, table: VectorTable, query: StoreQuery, chunks: int) -> bool:
+    """Returns False if the table has no index, or if so few vectors can match that comparing all of them is better."""
+    return (
+        table.has_index
+        and not _is_exact_cheap(table, chunks, EXACT_CHUNKS)
+        and not await _has_few_matches(db, table, query)
+    )
 
 
-def _cheap(model: Model, vectors: int, most: int) -> bool:
-    return vectors * model.dimensions <= most * EXACT_DIMENSIONS
+def _is_exact_cheap(table: VectorTable, vectors: int, limit: int) -> bool:
+    return vectors * table.dimensions <= limit * EXACT_DIMENSIONS
 
 
-async def _few(db: Connection, model: Model, asked: Asked) -> bool:
-    """Whether a filter lets so little through that all of it is best compared."""
-    if asked.where is None:
+async def _has_few_matches(db: Connection, table: VectorTable, query: StoreQuery) -> bool:
+    """Whether the filter matches so few vectors that comparing all of them is better than the index."""
+    if query.where is None:
         return False
-    row = await db.fetchrow(_SQL["matching_windows"], asked.stores, asked.where, FILES_COUNTED)
-    return row is not None and row["files"] < FILES_COUNTED and _cheap(model, row["windows"], EXACT_WINDOWS)
+    row = await db.fetchrow(_SQL["matching_windows"], query.stores, query.where, FILES_COUNTED)
+    return row is not None and row["files"] < FILES_COUNTED and _is_exact_cheap(table, row["windows"], EXACT_WINDOWS)
 
 
-async def _with_words(db: Connection, lookups: Sequence[Word], asked: Asked) -> list[_Key]:
+async def _find_by_words(db: Connection, lookups: Sequence[WeightedWord], query: StoreQuery) -> list[ChunkKey]:
     if not lookups:
         return []
     columns = [word.query for word in lookups], [word.weight for word in lookups]
-    rows = await db.fetch(_SQL["with_words"], *columns, BUDGET, asked.where, WITH_WORDS, timeout=SEARCH_TIMEOUT)
+    args = (*columns, LOOKUP_BUDGET, query.where, WITH_WORDS)
+    rows = await db.fetch(_SQL["with_words"], *args, timeout=SEARCH_TIMEOUT)
     return [(row["store_id"], row["file_id"], row["job"], row["chunk"]) for row in rows]
 
 
-async def _judged(
-    db: Connection, model: Model, told: str, words: Sequence[Word], keys: Mapping[_Key, float | None]
+async def _measure(
+    db: Connection,
+    table: VectorTable,
+    vector_json: str,
+    words: Sequence[WeightedWord],
+    similarities: Mapping[ChunkKey, float | None],
 ) -> list[Candidate]:
-    """Both measures of each chunk; the likeness of those that are near is known."""
-    if not keys:
+    """Returns the chunks with both measures; the database computes the similarities that are None."""
+    if not similarities:
         return []
-    columns = [list(column) for column in zip(*((*key, likeness) for key, likeness in keys.items()), strict=True)]
+    rows = ((*key, similarity) for key, similarity in similarities.items())
+    columns = [list(column) for column in zip(*rows, strict=True)]
     weights = [word.query for word in words], [word.weight for word in words]
-    rows = await db.fetch(model.adapt(_SQL["judge"]), told, *weights, *columns, timeout=SEARCH_TIMEOUT)
-    return [Candidate(*row) for row in rows]
+    records = await db.fetch(table.adapt(_SQL["measure"]), vector_json, *weights, *columns, timeout=SEARCH_TIMEOUT)
+    return [Candidate(*record) for record in records]

@@ -1,10 +1,12 @@
-"""Which of a query's words are looked up, and what each weighs: pure.
+"""Choosing which of a query's words are looked up, and weighing them: pure.
 
-A word weighs by how rare it is in the stores searched, as in BM25: ln(1 + (N - n + ½) / (n + ½)), N chunks, n with the
-word. All words count where candidates are judged, but only the rarest are looked up, as many as together are in at most
-BUDGET chunks: "how", "the" and "server" are in half of them, tell little, and reading their rows would take most of the
-time. Where even the rarest is in more, chunks that have the two rarest are looked up; where it is in more than COMMON,
-none: some of so many would be as good as any, and the index takes a millisecond for every 2,000 of them.
+A word's weight follows from how rare the word is in the searched stores, as in BM25: ln(1 + (N - n + ½) / (n + ½)), for
+N chunks of which n have the word. All words count when candidates are measured, but only the rarest are looked up: as
+many as occur in at most LOOKUP_BUDGET chunks together. Words such as "how", "the" and "server" are in half of all
+chunks; they distinguish little, and reading their rows would take most of the time. If even the rarest word is in more
+chunks than that, the chunks that have the two rarest words are looked up. If the rarest word is in more than
+MAX_WORD_CHUNKS chunks, nothing is looked up: any selection from so many chunks would be as good as another, and the
+index takes a millisecond for every 2,000 of them.
 """
 
 from __future__ import annotations
@@ -14,48 +16,51 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-# Words of one query that count; the rarest.
+# Words of a query that count: the rarest.
 MAX_WORDS = 32
-# Chunks that are looked at for their words.
-BUDGET = 1_000
-# What a word may be in to be looked up at all.
-COMMON = 5_000
+# Chunks that are looked up by their words.
+LOOKUP_BUDGET = 1_000
+# Chunks that a word may be in if it is to be looked up.
+MAX_WORD_CHUNKS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """`query` is a tsquery of the word alone; `weight` is a share of all the words' weight."""
+class WeightedWord:
+    """`query` is a tsquery of the word alone; `weight` is its share of the weight of all the query's words."""
 
     query: str
     weight: float
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """`words` to judge by, `lookups` to look up: their tsqueries are within the stores."""
+class QueryWords:
+    """`words` measure the candidates; `lookups` find candidates, and their tsqueries also name the stores."""
 
-    words: Sequence[Word]
-    lookups: Sequence[Word]
+    words: Sequence[WeightedWord]
+    lookups: Sequence[WeightedWord]
 
 
-def choose(stores: Sequence[str], words: Sequence[tuple[str, int]], chunks: int, unknown: int = 0) -> Chosen:
-    """What to judge by and what to look up of (word, chunks with it), the rarest first. `unknown` words are nowhere."""
+def weigh_words(stores: Sequence[str], words: Sequence[tuple[str, int]], chunks: int, unknown: int = 0) -> QueryWords:
+    """Weighs pairs (word, number of chunks that have it), the rarest first, and selects the words to look up.
+
+    `chunks` is the number of chunks in the stores; `unknown` is the number of the query's words that no chunk has.
+    """
     weights = [math.log(1 + max(0.0, chunks - count + 0.5) / (count + 0.5)) for _, count in words]
-    # A word that is nowhere would have been the weightiest: a chunk that lacks it lacks much of what was asked.
+    # An unknown word would weigh most. A chunk that lacks it lacks much of the query, so it counts in the total.
     total = sum(weights) + unknown * math.log(1 + (chunks + 0.5) / 0.5) or 1.0
-    made = [Word(_quoted(word), weight / total) for (word, _), weight in zip(words, weights, strict=True)]
-    among = "(" + " | ".join(_quoted(store) for store in stores) + ") & "
-    lookups = _lookups(made, [count for _, count in words])
-    return Chosen(made, [Word(among + one.query, one.weight) for one in lookups])
+    weighted = [WeightedWord(_quote(word), weight / total) for (word, _), weight in zip(words, weights, strict=True)]
+    among = "(" + " | ".join(_quote(store) for store in stores) + ") & "
+    lookups = _select_lookups(weighted, [count for _, count in words])
+    return QueryWords(weighted, [WeightedWord(among + each.query, each.weight) for each in lookups])
 
 
-def _lookups(words: Sequence[Word], counts: Sequence[int]) -> Sequence[Word]:
-    rare = sum(1 for read in accumulate(counts) if read <= BUDGET)
-    if rare or not words or counts[0] > COMMON:
+def _select_lookups(words: Sequence[WeightedWord], counts: Sequence[int]) -> Sequence[WeightedWord]:
+    rare = sum(1 for chunks in accumulate(counts) if chunks <= LOOKUP_BUDGET)
+    if rare or not words or counts[0] > MAX_WORD_CHUNKS:
         return words[:rare]
     two = words[:2]
-    return [Word(" & ".join(word.query for word in two), sum(word.weight for word in two))]
+    return [WeightedWord(" & ".join(word.query for word in two), sum(word.weight for word in two))]
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     return "'" + word.replace("\\", "\\\\").replace("'", "''") + "'"

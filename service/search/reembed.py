@@ -1,7 +1,8 @@
-"""Moving a store to another model: its chunks stay, new vectors are made beside the old ones, which go at last.
+"""Moving a vector store to another embedding model.
 
-Until the store is told its new model, searches use the old vectors. What is broken off is gone on with: a file whose
-last chunk has a vector of the new model is done.
+The chunks stay. New vectors are written beside the old ones, and the old ones are deleted at the end. Searches use the
+old vectors until the store's event names the new model. An interrupted move continues with the next call: a file is
+complete if its last chunk has a vector of the new model.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import AsyncIterator
 
 import sql
 from service.database import Pool
-from service.search.base import Stale
+from service.search.base import RevokedJob
 from service.search.embed.base import Embedder
-from service.search.embed_chunks import Key, embed_chunks
-from service.search.indexer import BITE, WRITE_TIMEOUT
-from service.search.vector_tables import Models
+from service.search.embed_chunks import JobKey, embed_chunks
+from service.search.indexer import DELETE_BATCH, WRITE_TIMEOUT
+from service.search.vector_tables import VectorTables
 from sql.connection import Connection
 
 # Files looked up at once.
@@ -23,13 +24,15 @@ PAGE = 100
 _SQL = sql.queries("chunks")
 
 
-class Mover:
-    def __init__(self, pool: Pool, models: Models) -> None:
-        self._pool = pool
-        self._models = models
+class Reembedder:
+    """Writes vectors of another model for the indexed files of a store."""
 
-    async def files(self, store_id: str) -> AsyncIterator[tuple[Key, int]]:
-        """Every indexed file of the store, with its number of chunks."""
+    def __init__(self, pool: Pool, tables: VectorTables) -> None:
+        self._pool = pool
+        self._tables = tables
+
+    async def indexed_files(self, store_id: str) -> AsyncIterator[tuple[JobKey, int]]:
+        """Yields every indexed file of the store, with its number of chunks."""
         at = ("", 0)
         while True:
             async with self._pool.acquire() as db:
@@ -40,31 +43,31 @@ class Mover:
                 return
             at = (rows[-1]["file_id"], rows[-1]["job"])
 
-    async def embed(self, key: Key, chunks: int, embedder: Embedder) -> None:
-        """Makes the file's vectors of that model, where they are not there. Raises EmbeddingError."""
+    async def embed(self, key: JobKey, chunks: int, embedder: Embedder) -> None:
+        """Writes the file's vectors of the embedder's model, unless they are complete. Raises EmbeddingError."""
         async with self._pool.acquire() as db:
-            model = await self._models.find(db, embedder.name)
-            if model is not None:
-                if await db.fetchval(_SQL["is_embedded"], *key, model.id, chunks):
+            table = await self._tables.find(db, embedder.name)
+            if table is not None:
+                if await db.fetchval(_SQL["is_embedded"], *key, table.model_id, chunks):
                     return
-                await db.execute(_SQL["delete_unfinished"], *key, model.id, timeout=WRITE_TIMEOUT)
+                await db.execute(_SQL["delete_unfinished"], *key, table.model_id, timeout=WRITE_TIMEOUT)
         try:
-            await embed_chunks(self._pool, self._models, embedder, key, lambda db: _there(db, key))
-        except Stale:
+            await embed_chunks(self._pool, self._tables, embedder, key, lambda db: _check_chunks(db, key))
+        except RevokedJob:
             return  # the file was removed meanwhile
 
-    async def drop_others(self, key: Key, name: str) -> None:
-        """Deletes the file's vectors of all other models."""
+    async def delete_other_vectors(self, key: JobKey, name: str) -> None:
+        """Deletes the file's vectors of all models except `name`."""
         async with self._pool.acquire() as db:
-            model = await self._models.find(db, name)
-            if model is None:
+            table = await self._tables.find(db, name)
+            if table is None:
                 return
-            while (await db.execute(_SQL["delete_vectors"], *key, model.id, BITE, timeout=WRITE_TIMEOUT)).endswith(
-                f" {BITE}"
-            ):
+            args = (*key, table.model_id, DELETE_BATCH)
+            while (await db.execute(_SQL["delete_vectors"], *args, timeout=WRITE_TIMEOUT)).endswith(f" {DELETE_BATCH}"):
                 pass
 
 
-async def _there(db: Connection, key: Key) -> None:
-    if not await db.fetchval(_SQL["still_there"], *key):
-        raise Stale
+async def _check_chunks(db: Connection, key: JobKey) -> None:
+    """Raises RevokedJob if the job's chunks have been deleted."""
+    if not await db.fetchval(_SQL["lock_chunk_file"], *key):
+        raise RevokedJob

@@ -1,4 +1,7 @@
-"""The tables of vectors, one a model: made with the model's first vector, since only that tells its size."""
+"""The tables of vectors, one for each embedding model.
+
+A table is created with the model's first vector, because only a vector shows the model's number of dimensions.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from service.database import Pool
 from service.search.embed.base import EmbeddingError
 from sql.connection import Connection
 
-# Any number that no other program takes for its advisory locks: it keeps two processes from making one model's table.
+# The key of the advisory lock that keeps two processes from creating the table of the same model. The number is
+# arbitrary; it only has to differ from the keys of other programs.
 LOCK = 0x4556_5649
-# What the index of pgvector can hold, as numbers of four bytes and of two. Larger vectors are always searched exactly.
+# The greatest number of dimensions that an index of pgvector holds, with four bytes a number and with two. Larger
+# vectors are always searched exactly.
 MAX_VECTOR, MAX_HALFVEC = 2_000, 4_000
 DDL_TIMEOUT = 60.0
 
@@ -19,64 +24,67 @@ _SQL = sql.queries("chunks")
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    id: int
+class VectorTable:
+    """The table that holds the vectors of one embedding model."""
+
+    model_id: int
     dimensions: int
 
     @property
-    def indexed(self) -> bool:
+    def has_index(self) -> bool:
         return self.dimensions <= MAX_HALFVEC
 
-    def changed(self, name: str, dimensions: int) -> str:
-        """What to say where vectors of another size come."""
+    def size_error(self, name: str, dimensions: int) -> str:
+        """Returns the error text for a vector of another size."""
         return (
             f"The model '{name}' gives vectors of {dimensions} numbers now and gave {self.dimensions} before: it is"
             " another model, and needs another name."
         )
 
     def adapt(self, block: str) -> str:
-        """A block that was written for 384 dimensions and no certain model, for this one."""
-        kind = "halfvec" if MAX_VECTOR < self.dimensions <= MAX_HALFVEC else "vector"
-        own = block.replace("vector(384)", f"{kind}({self.dimensions})").replace("vectors_0", f"vectors_{self.id}")
-        own = own.replace("vector_cosine_ops", f"{kind}_cosine_ops")
-        return own.replace("FROM vectors v", f"FROM vectors_{self.id} v").replace("IN (0)", f"IN ({self.id})")
+        """Returns a block of SQL, written for vectors of 384 dimensions in the table `vectors_0`, for this table."""
+        vector_type = "halfvec" if MAX_VECTOR < self.dimensions <= MAX_HALFVEC else "vector"
+        table = f"vectors_{self.model_id}"
+        adapted = block.replace("vector(384)", f"{vector_type}({self.dimensions})").replace("vectors_0", table)
+        adapted = adapted.replace("vector_cosine_ops", f"{vector_type}_cosine_ops")
+        return adapted.replace("FROM vectors v", f"FROM {table} v").replace("IN (0)", f"IN ({self.model_id})")
 
 
-class Models:
-    """What is known of each model by its name; found out once."""
+class VectorTables:
+    """The vector tables by the names of their models. Each is looked up in the database once."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._known: dict[str, Model] = {}
+        self._known: dict[str, VectorTable] = {}
 
-    async def find(self, db: Connection, name: str) -> Model | None:
-        """None for a model that has no vectors yet."""
+    async def find(self, db: Connection, name: str) -> VectorTable | None:
+        """Returns the model's table, or None if the model has no vectors yet."""
         known = self._known.get(name)
         if known is None:
             row = await db.fetchrow(_SQL["model"], name)
             if row is None:
                 return None
-            known = self._known[name] = Model(row["model_id"], row["dimensions"])
+            known = self._known[name] = VectorTable(row["model_id"], row["dimensions"])
         return known
 
-    async def take(self, name: str, dimensions: int) -> Model:
-        """The model, made where it is new. Raises EmbeddingError where its vectors had another size until now."""
+    async def find_or_create(self, name: str, dimensions: int) -> VectorTable:
+        """Returns the model's table. Raises EmbeddingError if the table's vectors have another size."""
         async with self._pool.acquire() as db:
             known = await self.find(db, name)
             if known is None:
-                known = await self._make(db, name, dimensions)
+                known = await self._create(db, name, dimensions)
         if known.dimensions != dimensions:
-            raise EmbeddingError(known.changed(name, dimensions))
+            raise EmbeddingError(known.size_error(name, dimensions))
         return known
 
-    async def _make(self, db: Connection, name: str, dimensions: int) -> Model:
+    async def _create(self, db: Connection, name: str, dimensions: int) -> VectorTable:
         async with db.transaction():
             await db.execute(_SQL["lock_models"], LOCK, timeout=DDL_TIMEOUT)
-            known = await self.find(db, name)  # another process may have been faster
+            known = await self.find(db, name)  # another process may have created it before we got the lock
             if known is not None:
                 return known
-            made = Model(await db.fetchval(_SQL["insert_model"], name, dimensions), dimensions)
-            await db.execute(made.adapt(_SQL["make_vectors"]), timeout=DDL_TIMEOUT)
-            if made.indexed:
-                await db.execute(made.adapt(_SQL["make_index"]), timeout=DDL_TIMEOUT)
-        return made
+            table = VectorTable(await db.fetchval(_SQL["insert_model"], name, dimensions), dimensions)
+            await db.execute(table.adapt(_SQL["create_vector_table"]), timeout=DDL_TIMEOUT)
+            if table.has_index:
+                await db.execute(table.adapt(_SQL["create_vector_index"]), timeout=DDL_TIMEOUT)
+        return table

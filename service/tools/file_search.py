@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.search.base import Hit, Ranker, Searcher, SearchFailed, StoreRef
+from service.search.base import Hit, Ranker, Searcher, SearchFailure, StoreRef
 from service.tools.base import (
     Citation,
     CrashPolicy,
@@ -121,7 +121,7 @@ class FileSearch:
                 threshold=float(ranking.get("score_threshold") or 0.0),
                 ranker=_ranker(ranking.get("ranker")),
             )
-        except SearchFailed as error:
+        except SearchFailure as error:
             yield ToolResult(f"The search failed: {error.message}", failed=True)
             return
         await self._stores.use(run.project_id, [store.id for store in usable])

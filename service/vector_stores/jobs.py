@@ -11,7 +11,7 @@ from events.vector_store.commands import FailIndexing, FinishIndexing, StartInde
 from events.vector_store.state import DEFAULT_OVERLAP, DEFAULT_SIZE
 from projections import files, vector_stores
 from projections import vector_store_files as view
-from service.search.base import Indexed, Job
+from service.search.base import IndexingJob, IndexingResult
 from service.storage.base import Blobs
 from service.writer import Ask
 from sql.connection import Connection
@@ -27,7 +27,7 @@ class Work:
     job: int
 
 
-async def open_job(db: Connection, blobs: Blobs, work: Work) -> Job | None:
+async def open_job(db: Connection, blobs: Blobs, work: Work) -> IndexingJob | None:
     """What the indexer is given; None where the store or the file is not there any more."""
     at = now()
     try:
@@ -39,7 +39,7 @@ async def open_job(db: Connection, blobs: Blobs, work: Work) -> Job | None:
     if fact is None:
         return None
     chunking = fact.chunking
-    return Job(
+    return IndexingJob(
         store_id=work.store_id,
         file_id=work.file_id,
         number=work.job,
@@ -63,7 +63,7 @@ def starting(store_id: str, file_id: str, after: int | None, process: int, lifet
     return ask
 
 
-def finishing(work: Work, found: Indexed) -> Ask[FinishIndexing]:
+def finishing(work: Work, found: IndexingResult) -> Ask[FinishIndexing]:
     job = work.job
 
     async def ask(db: Connection) -> FinishIndexing:

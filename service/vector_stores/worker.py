@@ -12,7 +12,7 @@ from events.errors import StaleJob
 from events.vector_store import events as e
 from events.vector_store.commands import FailIndexing, FinishIndexing
 from service.database import DATABASE_ERRORS
-from service.search.base import Indexer, IndexingFailed, Stale
+from service.search.base import Indexer, IndexingFailure, RevokedJob
 from service.storage.base import Blobs, StorageError
 from service.vector_stores.jobs import Work, failing, finishing, open_job, starting
 from service.writer import Ask, Writer
@@ -41,7 +41,7 @@ class Worker:
         while True:
             try:
                 await self._report(work, await self._attempt(work))
-            except (Stale, StaleJob):
+            except (RevokedJob, StaleJob):
                 return
             except Exception as error:
                 foreseen = isinstance(error, (StorageError, *AWAY))
@@ -53,21 +53,21 @@ class Worker:
                 return
 
     async def _attempt(self, work: Work) -> Ask[FinishIndexing] | Ask[FailIndexing]:
-        """How it ended. Raises Stale, and what is worth another attempt."""
+        """How it ended. Raises RevokedJob, and what is worth another attempt."""
         try:
             async with asyncio.timeout(self._lifetime) as patience:
                 async with self._writer.pool.acquire() as db:
                     job = await open_job(db, self._blobs, work)
                 if job is None:
-                    raise Stale
+                    raise RevokedJob
                 if job.size > MAX_FILE:
-                    raise IndexingFailed("invalid_file", f"The file is larger than {MAX_FILE // 1024**2} MB.")
+                    raise IndexingFailure("invalid_file", f"The file is larger than {MAX_FILE // 1024**2} MB.")
                 return finishing(work, await self._indexer.index(job))
         except TimeoutError:
             if not patience.expired():
                 raise
             return self._failing(work, "server_error", TOO_LONG.format(self._lifetime))
-        except IndexingFailed as error:
+        except IndexingFailure as error:
             return self._failing(work, error.code, error.message)
 
     async def _report(self, work: Work, end: Ask[FinishIndexing] | Ask[FailIndexing]) -> None:

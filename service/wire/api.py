@@ -22,7 +22,7 @@ from events.objects import (
 from events.thread.commands import NewMessage
 from events.thread.events import ToolOutput
 from events.vector_store.events import Chunking
-from service.search.base import Found, Ranker
+from service.search.base import Ranker, SearchResult
 from service.wire.retrieval import RetrievalPlan
 
 Json = dict[str, Any]
@@ -173,7 +173,7 @@ class VectorStoreWire(Protocol):
 
     def batch(self, batch: VectorStoreBatch) -> Json: ...
 
-    def found(self, found: Found) -> Json: ...
+    def search_result(self, result: SearchResult) -> Json: ...
 
     def content(self, texts: Sequence[str], next_page: int | None) -> Json: ...
 

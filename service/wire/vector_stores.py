@@ -11,7 +11,7 @@ from events.errors import Rejected
 from events.objects import VectorStore, VectorStoreBatch, VectorStoreFile
 from events.vector_store.events import Chunking
 from events.vector_store.state import DAY
-from service.search.base import Found
+from service.search.base import SearchResult
 from service.wire.api import BatchRequest, FileToIndex, Json, SearchRequest, StoreRequest
 from service.wire.attributes import Attributes, Filter, plain
 from service.wire.chunking_strategy import Strategy, chunking, shown
@@ -196,10 +196,10 @@ class VectorStores:
             "file_counts": _counts(batch),
         }
 
-    def found(self, found: Found) -> Json:
+    def search_result(self, result: SearchResult) -> Json:
         return {
             "object": "vector_store.search_results.page",
-            "search_query": list(found.queries),
+            "search_query": list(result.queries),
             "data": [
                 {
                     "file_id": hit.file_id,
@@ -208,7 +208,7 @@ class VectorStores:
                     "attributes": hit.attributes,
                     "content": [_text(hit.text)],
                 }
-                for hit in found.hits
+                for hit in result.hits
             ],
             "has_more": False,
             "next_page": None,

@@ -1,4 +1,4 @@
--- name: mine (FOR SHARE: the file stays this job's until the transaction ends)
+-- name: lock_file_of_job (FOR SHARE: the file belongs to this job until the transaction ends)
 SELECT true FROM vector_store_files
 WHERE store_id = $1 AND file_id = $2 AND job = $3 AND status = 'in_progress'
 FOR SHARE;
@@ -7,7 +7,7 @@ FOR SHARE;
 INSERT INTO chunks (store_id, file_id, job, chunk, start, page, tokens, cuts, text)
 SELECT $1, $2, $3, chunk, start, page, tokens, cuts::integer[], text
 FROM unnest($4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::text[], $9::text[])
-    AS made (chunk, start, page, tokens, cuts, text);
+    AS new (chunk, start, page, tokens, cuts, text);
 
 -- name: page
 SELECT chunk, start, cuts, text FROM chunks
@@ -18,7 +18,7 @@ LIMIT $5;
 -- name: insert_vectors
 INSERT INTO vectors (store_id, file_id, job, first_chunk, last_chunk, number, model_id, embedding)
 SELECT $1, $2, $3, first_chunk, last_chunk, number, $4, embedding::vector
-FROM unnest($5::integer[], $6::integer[], $7::integer[], $8::text[]) AS made (first_chunk, last_chunk, number, embedding);
+FROM unnest($5::integer[], $6::integer[], $7::integer[], $8::text[]) AS new (first_chunk, last_chunk, number, embedding);
 
 -- name: claim_file
 INSERT INTO chunk_files (store_id, file_id, job) VALUES ($1, $2, $3);
@@ -27,7 +27,7 @@ INSERT INTO chunk_files (store_id, file_id, job) VALUES ($1, $2, $3);
 UPDATE chunk_files SET chunks = $4, windows = $5, words_counted = true
 WHERE store_id = $1 AND file_id = $2 AND job = $3;
 
--- name: model_of_store (FOR SHARE: it stays this until the transaction ends)
+-- name: model_of_store (FOR SHARE: the store keeps this model until the transaction ends)
 SELECT embedding_model FROM vector_stores WHERE store_id = $1 FOR SHARE;
 
 -- name: uncount_file
@@ -35,7 +35,7 @@ UPDATE chunk_files SET words_counted = false
 WHERE store_id = $1 AND file_id = $2 AND job = $3 AND words_counted
 RETURNING true;
 
--- name: count_words (in the words' order, so that two of these never wait for each other in a ring)
+-- name: count_words (in the order of the words, so that two of these statements never deadlock)
 INSERT INTO chunk_words (store_id, word, chunks)
 SELECT $1, lexeme, $4::integer * count(*)
 FROM chunks CROSS JOIN LATERAL unnest(words)
@@ -44,7 +44,7 @@ GROUP BY lexeme
 ORDER BY lexeme
 ON CONFLICT (store_id, word) DO UPDATE SET chunks = chunk_words.chunks + excluded.chunks;
 
--- name: leftovers (of these files, or of all: what is not live)
+-- name: dead_jobs_of_store (jobs of these files, or of all files, whose chunks are not live)
 SELECT c.file_id, c.job FROM chunk_files c
 LEFT JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
     AND f.status IN ('completed', 'in_progress')
@@ -52,7 +52,7 @@ WHERE c.store_id = $1 AND ($2::text[] IS NULL OR c.file_id = ANY ($2)) AND f.job
 ORDER BY c.file_id, c.job
 LIMIT $3;
 
--- name: older (what earlier attempts at a file left)
+-- name: attempts (all jobs that have written rows for a file)
 SELECT file_id, job FROM chunk_files
 WHERE store_id = $1 AND file_id = $2
 ORDER BY job
@@ -75,18 +75,18 @@ WHERE (store_id, file_id, job, first_chunk, number, model_id) IN (
 -- name: delete_file
 DELETE FROM chunk_files WHERE store_id = $1 AND file_id = $2 AND job = $3;
 
--- name: delete_words (of a store that has no chunks any more)
+-- name: delete_words (of a store that no longer has chunks)
 DELETE FROM chunk_words
 WHERE store_id = $1 AND NOT EXISTS (SELECT FROM chunk_files WHERE store_id = $1);
 
--- name: dead (a declared fan-out: the sweep's)
+-- name: dead_jobs (of all stores: a declared fan-out, of the sweep)
 SELECT c.store_id, c.file_id, c.job FROM chunk_files c
 LEFT JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
     AND f.status IN ('completed', 'in_progress')
 WHERE f.job IS NULL
 LIMIT $1;
 
--- name: content
+-- name: chunk_texts
 SELECT c.text FROM chunks c
 JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
 WHERE c.store_id = $1 AND c.file_id = $2 AND f.status = 'completed' AND c.chunk > $3
@@ -102,14 +102,14 @@ SELECT pg_advisory_xact_lock($1);
 -- name: insert_model
 INSERT INTO embedding_models (name, dimensions) VALUES ($1, $2) RETURNING model_id;
 
--- name: make_vectors (of a model: for `vectors_0` its own table)
+-- name: create_vector_table (of a model, whose table replaces `vectors_0`)
 CREATE TABLE vectors_0 PARTITION OF vectors FOR VALUES IN (0);
 
--- name: make_index (of a model: for `vectors_0` its own table, for `vector(384)` its own type. With m = 16 a search among
--- 200,000 vectors missed a tenth of the nearest: some never got to the right region)
+-- name: create_vector_index (of a model, whose table and type replace `vectors_0` and `vector(384)`. With m = 16 a search
+-- among 200,000 vectors missed a tenth of the nearest: some searches never reached the right region)
 CREATE INDEX ON vectors_0 USING hnsw ((embedding::vector(384)) vector_cosine_ops) WITH (m = 24, ef_construction = 200);
 
--- name: stores_of_other_models (a declared fan-out: that of moving all stores)
+-- name: stores_of_other_models (a declared fan-out, of moving all stores to another model)
 SELECT store_id, project_id, embedding_model FROM vector_stores
 WHERE NOT deleted AND store_id > $1 AND (embedding_model <> $2 OR EXISTS (
     SELECT FROM chunk_files c WHERE c.store_id = vector_stores.store_id AND c.words_counted AND NOT EXISTS (
@@ -120,7 +120,7 @@ WHERE NOT deleted AND store_id > $1 AND (embedding_model <> $2 OR EXISTS (
 ORDER BY store_id
 LIMIT $3;
 
--- name: files_of_store (that are indexed)
+-- name: files_of_store (only indexed files)
 SELECT file_id, job, chunks FROM chunk_files
 WHERE store_id = $1 AND words_counted AND (file_id, job) > ($2, $3::bigint)
 ORDER BY file_id, job
@@ -129,14 +129,14 @@ LIMIT $4;
 -- name: chunks_of_store
 SELECT coalesce(sum(chunks), 0)::bigint FROM chunk_files WHERE store_id = $1 AND words_counted;
 
--- name: is_embedded (whether its last vector is there, which is written last)
+-- name: is_embedded (whether the vector of the last chunk exists; it is written last)
 SELECT EXISTS (
     SELECT FROM vectors
     WHERE store_id = $1 AND file_id = $2 AND job = $3 AND model_id = $4 AND last_chunk = $5 - 1
 );
 
--- name: delete_unfinished (vectors of a model that was not done with the file)
+-- name: delete_unfinished (the vectors of a model that has not embedded the whole file)
 DELETE FROM vectors WHERE store_id = $1 AND file_id = $2 AND job = $3 AND model_id = $4;
 
--- name: still_there
+-- name: lock_chunk_file
 SELECT true FROM chunk_files WHERE store_id = $1 AND file_id = $2 AND job = $3 FOR SHARE;

@@ -1,4 +1,4 @@
-"""Moving stores to another embedding model while they are searched, and again after an interruption."""
+"""Moving vector stores to another embedding model: they stay searchable, and an interrupted move continues."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from service.errors import CommandError
 from service.feed import Feed
 from service.sandbox.probe import Confinement
 from service.search.base import StoreRef
-from service.search.factory import Vectors, open_vectors
-from service.search.indexer import ModelMoved
+from service.search.factory import PostgresSearchEngine, open_search_engine
+from service.search.indexer import StoreModelChanged
 from service.writer import Writer
 from sql.connection import Connection
 from tests.search.conftest import Shelf
@@ -30,8 +30,8 @@ TEXT = " ".join(f"Pump {n} stopped at {n % 24} in hall {n % 7}." for n in range(
 
 @pytest.fixture
 async def server() -> AsyncIterator[EmbeddingServer]:
-    async with EmbeddingServer() as one:
-        yield one
+    async with EmbeddingServer() as server:
+        yield server
 
 
 @pytest.fixture
@@ -40,25 +40,25 @@ def writer(pool: Pool) -> Writer:
 
 
 @pytest.fixture
-async def old(pool: Pool, tmp_path: Path, server: EmbeddingServer) -> AsyncIterator[Vectors]:
-    made = open_vectors(pool, Confinement(), tmp_path / "log", base_url=server.base_url, model="old")
-    yield made
-    await made.close()
+async def old(pool: Pool, tmp_path: Path, server: EmbeddingServer) -> AsyncIterator[PostgresSearchEngine]:
+    engine = open_search_engine(pool, Confinement(), tmp_path / "log", base_url=server.base_url, model="old")
+    yield engine
+    await engine.close()
 
 
 @pytest.fixture
-async def new(pool: Pool, tmp_path: Path, server: EmbeddingServer) -> AsyncIterator[Vectors]:
-    made = open_vectors(pool, Confinement(), tmp_path / "log", base_url=server.base_url, model="new")
-    yield made
-    await made.close()
+async def new(pool: Pool, tmp_path: Path, server: EmbeddingServer) -> AsyncIterator[PostgresSearchEngine]:
+    engine = open_search_engine(pool, Confinement(), tmp_path / "log", base_url=server.base_url, model="new")
+    yield engine
+    await engine.close()
 
 
-async def stored(pool: Pool, writer: Writer, vectors: Vectors, *store_ids: str) -> Shelf:
-    shelf = Shelf(pool, vectors.embedders)
+async def fill_stores(pool: Pool, writer: Writer, engine: PostgresSearchEngine, *store_ids: str) -> Shelf:
+    shelf = Shelf(pool, engine.embedders)
     for store_id in store_ids:
-        await writer.vector_store(ORIGIN, store_id, CreateStore(None, None, {}, None, vectors.indexer.model))
+        await writer.vector_store(ORIGIN, store_id, CreateStore(None, None, {}, None, engine.indexer.embedding_model))
         for file_id in ("file-1", "file-2"):
-            await shelf.put(store_id, file_id, f"{file_id}.txt", TEXT, max_chunk_tokens=100, overlap_tokens=50)
+            await shelf.index_file(store_id, file_id, f"{file_id}.txt", TEXT, max_chunk_tokens=100, overlap_tokens=50)
     return shelf
 
 
@@ -69,49 +69,61 @@ async def models(db: Connection, store_id: str) -> set[str]:
     return {row["name"] for row in rows}
 
 
-async def test_stores_move_and_are_found_as_before(
-    pool: Pool, db: Connection, writer: Writer, old: Vectors, new: Vectors, server: EmbeddingServer
+async def test_a_moved_store_is_searched_as_before(
+    pool: Pool,
+    db: Connection,
+    writer: Writer,
+    old: PostgresSearchEngine,
+    new: PostgresSearchEngine,
+    server: EmbeddingServer,
 ) -> None:
-    await stored(pool, writer, old, "vs_a", "vs_b", "vs_gone")
-    await writer.vector_store(ORIGIN, "vs_gone", DeleteStore())
+    await fill_stores(pool, writer, old, "vs_a", "vs_b", "vs_deleted")
+    await writer.vector_store(ORIGIN, "vs_deleted", DeleteStore())
     before = await old.searcher.search([StoreRef("vs_a", "old")], ["pump 17"], limit=5)
-    found = [one async for one in reindexing.old_stores(writer, "new")]
-    assert [(one.id, one.model) for one in found] == [("vs_a", "old"), ("vs_b", "old")]
+    found = [store async for store in reindexing.old_stores(writer, "new")]
+    assert [(store.id, store.model) for store in found] == [("vs_a", "old"), ("vs_b", "old")]
     chunks: list[int] = []
-    for one in found:
-        await reindexing.move_store(writer, new, one, chunks.append)
-    assert sum(chunks) == sum([await reindexing.count_chunks(writer, one) for one in found])
+    for store in found:
+        await reindexing.move_store(writer, new, store, chunks.append)
+    assert sum(chunks) == sum([await reindexing.count_chunks(writer, store) for store in found])
     for store_id in ("vs_a", "vs_b"):
         assert await models(db, store_id) == {"new"}
         assert (await vector_stores.get(db, "proj_default", store_id, now())).embedding_model == "new"
     after = await new.searcher.search([StoreRef("vs_a", "new")], ["pump 17"], limit=5)
     assert [(hit.position, hit.score) for hit in after.hits] == [(hit.position, hit.score) for hit in before.hits]
-    assert [one async for one in reindexing.old_stores(writer, "new")] == []
+    assert [store async for store in reindexing.old_stores(writer, "new")] == []
 
 
-async def test_what_is_broken_off_goes_on(
-    pool: Pool, db: Connection, writer: Writer, old: Vectors, new: Vectors, server: EmbeddingServer
+async def test_an_interrupted_move_continues(
+    pool: Pool,
+    db: Connection,
+    writer: Writer,
+    old: PostgresSearchEngine,
+    new: PostgresSearchEngine,
+    server: EmbeddingServer,
 ) -> None:
-    await stored(pool, writer, old, "vs_a")
-    (store,) = [one async for one in reindexing.old_stores(writer, "new")]
+    await fill_stores(pool, writer, old, "vs_a")
+    (store,) = [store async for store in reindexing.old_stores(writer, "new")]
     server.answers += [None, None, 401]
     with pytest.raises(CommandError, match=r"^vs_a: .*refused the request \(401\)"):
         await reindexing.move_store(writer, new, store, lambda _: None)
     assert await models(db, "vs_a") == {"old", "new"}
-    asked = server.requests
-    assert (await old.searcher.search([StoreRef("vs_a", "old")], ["pump 17"], limit=1)).hits, "it is as it was"
+    requests = server.requests
+    assert (await old.searcher.search([StoreRef("vs_a", "old")], ["pump 17"], limit=1)).hits, (
+        "the old vectors are still searched"
+    )
     await reindexing.move_store(writer, new, store, lambda _: None)
     assert await models(db, "vs_a") == {"new"}
-    texts = [text for seen in server.seen[asked + 1 :] for text in seen["input"]]
+    texts = [text for seen in server.seen[requests + 1 :] for text in seen["input"]]
     chunks = await db.fetchval("SELECT count(*) FROM chunks WHERE file_id = 'file-2'")
-    assert len(texts) == len(set(texts)) == chunks, "the first file was done"
+    assert len(texts) == len(set(texts)) == chunks, "the first file was complete"
 
 
-async def test_a_file_that_was_indexed_meanwhile_begins_anew(
-    pool: Pool, writer: Writer, old: Vectors, new: Vectors, server: EmbeddingServer
+async def test_a_file_that_is_indexed_during_the_move_needs_a_new_attempt(
+    pool: Pool, writer: Writer, old: PostgresSearchEngine, new: PostgresSearchEngine, server: EmbeddingServer
 ) -> None:
-    shelf = await stored(pool, writer, old, "vs_a")
-    job = await shelf.begun("vs_a", "file-3", "c.txt", TEXT)
+    shelf = await fill_stores(pool, writer, old, "vs_a")
+    job = await shelf.start_job("vs_a", "file-3", "c.txt", TEXT)
     await reindexing.move_store(writer, new, OldStore("vs_a", "proj_default", "old"), lambda _: None)
-    with pytest.raises(ModelMoved):
+    with pytest.raises(StoreModelChanged):
         await shelf.indexer.index(job)

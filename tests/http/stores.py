@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from tests.client import Client
-from tests.fake_vectors import WAIT_S
+from tests.fake_search_engine import WAIT_S
 from tests.http.files import upload
 
 POLL = 0.005

@@ -10,7 +10,7 @@ import pytest
 from service.database import Pool
 from service.tools import file_search
 from tests.client import V1, Client
-from tests.fake_vectors import FakeVectors
+from tests.fake_search_engine import FakeSearchEngine
 from tests.http.helpers import assistant_with, run_of, said_by, thread_with
 from tests.http.stores import file_named, settled
 from tests.scripted import ScriptedServer, calls, says
@@ -126,7 +126,7 @@ async def test_markers_are_never_given_out_twice_in_a_thread(client: Client, mod
     assert cited == [other, store["file"]]
 
 
-async def test_the_tools_settings_hold(client: Client, model: ScriptedServer, vectors: FakeVectors) -> None:
+async def test_the_tools_settings_hold(client: Client, model: ScriptedServer, search_engine: FakeSearchEngine) -> None:
     store = await filed(client, "tides.txt", TIDES * 3)
     options = {"ranker": "default_2024_08_21", "score_threshold": 0.9}
     for settings, count in (
@@ -146,7 +146,7 @@ async def test_the_tools_settings_hold(client: Client, model: ScriptedServer, ve
 
 
 async def test_a_search_waits_for_the_threads_store(
-    client: Client, model: ScriptedServer, vectors: FakeVectors
+    client: Client, model: ScriptedServer, search_engine: FakeSearchEngine
 ) -> None:
     file_id = await file_named(client, "slow.txt", TIDES)
     assistant = await assistant_with(client, **searching())
@@ -156,16 +156,16 @@ async def test_a_search_waits_for_the_threads_store(
     model.script(calls(("file_search", ASKS)), says("At six【4:0†slow.txt】."))
     run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
     await model.received()
-    await vectors.until_started(1)
-    assert vectors.searches == []
-    vectors.release()
+    await search_engine.until_started(1)
+    assert search_engine.searches == []
+    search_engine.release()
     run = await client.settled(run)
     assert [one["file_id"] for one in (await searched(client, run))["file_search"]["results"]] == [file_id]
     assert await said_by(client, run) == ["At six【4:0†slow.txt】."]
 
 
 async def test_patience_ends(
-    client: Client, model: ScriptedServer, vectors: FakeVectors, monkeypatch: pytest.MonkeyPatch
+    client: Client, model: ScriptedServer, search_engine: FakeSearchEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_search, "PATIENCE_S", 0.0)
     file_id = await file_named(client, "slow.txt", TIDES)
@@ -182,7 +182,7 @@ async def test_patience_ends(
     assert run["status"] == "completed"
     [_, then] = await model.received(), await model.received()
     assert then["messages"][-1]["content"].startswith("Some files are still being indexed")
-    vectors.release()
+    search_engine.release()
 
 
 async def test_an_expired_store_of_the_thread_fails_the_run(client: Client, model: ScriptedServer, pool: Pool) -> None:
@@ -204,7 +204,9 @@ async def test_an_expired_store_of_the_thread_fails_the_run(client: Client, mode
     assert other["status"] == "completed", "the assistant's own may have expired: there is nothing to find in it"
 
 
-async def test_calls_that_ask_for_nothing(client: Client, model: ScriptedServer, vectors: FakeVectors) -> None:
+async def test_calls_that_ask_for_nothing(
+    client: Client, model: ScriptedServer, search_engine: FakeSearchEngine
+) -> None:
     store = await filed(client, "tides.txt", TIDES)
     for arguments, told in (
         ("{}", "The search was not made"),
@@ -218,7 +220,7 @@ async def test_calls_that_ask_for_nothing(client: Client, model: ScriptedServer,
         assert run["status"] == "completed"
         [_, then] = await model.received(), await model.received()
         assert told in then["messages"][-1]["content"]
-    assert vectors.searches[-1]["queries"] == ["when is high tide"], "Postgres takes no NUL"
+    assert search_engine.searches[-1]["queries"] == ["when is high tide"], "Postgres takes no NUL"
 
 
 async def test_stores_that_are_gone_are_no_hindrance(client: Client, model: ScriptedServer) -> None:

@@ -13,7 +13,7 @@ from service.http import metrics as endpoint
 from service.telemetry.metrics import BUCKETS, Histogram
 from tests.client import KEY, Client
 from tests.conftest import StartServer
-from tests.fake_vectors import WAIT_S, FakeVectors
+from tests.fake_search_engine import WAIT_S, FakeSearchEngine
 from tests.http.helpers import assistant_with, run_of, thread_with
 from tests.http.stores import file_named, settled
 from tests.scripted import ScriptedServer, calls, errors, says
@@ -62,7 +62,7 @@ async def test_a_runs_life_is_counted(client: Client, model: ScriptedServer) -> 
     assert ("process_resident_memory_bytes", frozenset[tuple[str, str]]()) in seen
 
 
-async def test_indexing_is_counted(client: Client, vectors: FakeVectors) -> None:
+async def test_indexing_is_counted(client: Client, search_engine: FakeSearchEngine) -> None:
     ids = [await file_named(client, name) for name in ("a.txt", "bad.txt", "slow.txt")]
     store = await client.post("/vector_stores", {"file_ids": ids})
     async with asyncio.timeout(WAIT_S):
@@ -70,7 +70,7 @@ async def test_indexing_is_counted(client: Client, vectors: FakeVectors) -> None
             await asyncio.sleep(0.005)
     assert (value(seen, "indexed_files_total", outcome="completed"), value(seen, "indexed_chunks_total")) == (1, 1)
     assert value(seen, "indexed_files_total", outcome="failed") == 1
-    vectors.release()
+    search_engine.release()
     await settled(client, store["id"])
     seen = await scraped(client)
     assert (value(seen, "files_in_progress"), value(seen, "indexing_seconds_count")) == (0, 3)

@@ -12,7 +12,7 @@ from service.database import Pool
 from service.http import vector_store_files
 from tests.client import Client
 from tests.conftest import StartServer
-from tests.fake_vectors import WAIT_S, FakeVectors
+from tests.fake_search_engine import WAIT_S, FakeSearchEngine
 from tests.http.files import download, upload
 from tests.http.stores import POLL, file_named, files_of, settled, store_with
 
@@ -27,7 +27,7 @@ async def until(client: Client, path: str, status: str) -> Any:
         return found
 
 
-async def test_the_life_of_a_file_in_a_store(client: Client, vectors: FakeVectors, pool: Pool) -> None:
+async def test_the_life_of_a_file_in_a_store(client: Client, search_engine: FakeSearchEngine, pool: Pool) -> None:
     store, file_id = await client.post("/vector_stores", {}), await file_named(client, "slow.txt")
     files = f"/vector_stores/{store['id']}/files"
     made = await client.post(files, {"file_id": file_id})
@@ -42,7 +42,7 @@ async def test_the_life_of_a_file_in_a_store(client: Client, vectors: FakeVector
         "chunking_strategy": AUTO,
         "attributes": {},
     }
-    vectors.release()
+    search_engine.release()
     done = await until(client, f"{files}/{file_id}", "completed")
     assert done == {**made, "status": "completed", "usage_bytes": 10}
     told = {"author": "O'Hara", "year": 2024, "draft": False, "weight": 0.5}
@@ -150,7 +150,7 @@ async def test_what_is_not_there(client: Client) -> None:
     assert len((await client.get("/vector_stores"))["data"]) == 1
 
 
-async def test_deleting_the_file_takes_it_out_everywhere(client: Client, vectors: FakeVectors) -> None:
+async def test_deleting_the_file_takes_it_out_everywhere(client: Client, search_engine: FakeSearchEngine) -> None:
     """The same holds while the file is being indexed."""
     stores = [await client.post("/vector_stores", {}) for _ in range(2)]
     done, slow = await file_named(client, "a.txt"), await file_named(client, "slow.txt")
@@ -164,9 +164,9 @@ async def test_deleting_the_file_takes_it_out_everywhere(client: Client, vectors
         assert await files_of(client, store["id"]) == {}
         shown = await client.get(f"/vector_stores/{store['id']}")
         assert (shown["status"], shown["file_counts"]["total"], shown["usage_bytes"]) == ("completed", 0, 0)
-    vectors.release()
+    search_engine.release()
     async with asyncio.timeout(WAIT_S):
-        while vectors.chunks:
+        while search_engine.chunks:
             await asyncio.sleep(POLL)
 
 
@@ -196,7 +196,7 @@ async def test_content_of_a_file_that_is_not_indexed(client: Client) -> None:
     assert answer.error[:2] == (400, f"File {file_id} is failed: its content can be read once it is completed.")
 
 
-async def test_a_batch(client: Client, vectors: FakeVectors) -> None:
+async def test_a_batch(client: Client, search_engine: FakeSearchEngine) -> None:
     store = await store_with(client, "first.txt")
     ids = [await file_named(client, name) for name in ("good.txt", "slow.txt", "bad.txt")]
     path = f"/vector_stores/{store['id']}/file_batches"
@@ -212,7 +212,7 @@ async def test_a_batch(client: Client, vectors: FakeVectors) -> None:
     files = (await client.get(f"{path}/{made['id']}/files", order="asc"))["data"]
     assert [file["id"] for file in files] == ids
     assert all((file["chunking_strategy"], file["attributes"]) == (SMALL, {"k": "v"}) for file in files)
-    vectors.release()
+    search_engine.release()
     done = await until(client, f"{path}/{made['id']}", "completed")
     assert done["file_counts"] == {"in_progress": 0, "completed": 2, "failed": 1, "cancelled": 0, "total": 3}
     failed = await client.get(f"{path}/{made['id']}/files", filter="failed")
@@ -235,12 +235,12 @@ async def test_a_batch_of_files_each_its_own_way(client: Client) -> None:
         assert (await client.call("POST", path, body)).status == 400
 
 
-async def test_a_batch_is_cancelled(client: Client, vectors: FakeVectors) -> None:
+async def test_a_batch_is_cancelled(client: Client, search_engine: FakeSearchEngine) -> None:
     store = await client.post("/vector_stores", {})
     ids = [await file_named(client, f"slow-{n}.txt") for n in range(3)]
     path = f"/vector_stores/{store['id']}/file_batches"
     made = await client.post(path, {"file_ids": ids})
-    await vectors.until_started(2)
+    await search_engine.until_started(2)
     cancelled = await client.post(f"{path}/{made['id']}/cancel")
     assert cancelled["status"] == "cancelled"
     assert cancelled["file_counts"] == {"in_progress": 0, "completed": 0, "failed": 0, "cancelled": 3, "total": 3}

@@ -18,7 +18,7 @@ from service.vector_stores.upkeep import Upkeep
 from service.writer import Writer
 from tests.client import V1, Client
 from tests.conftest import StartServer
-from tests.fake_vectors import WAIT_S, FakeVectors
+from tests.fake_search_engine import WAIT_S, FakeSearchEngine
 from tests.http.helpers import assistant_with
 from tests.http.stores import file_named, files_of, searched, settled, store_with
 from tests.projections.helpers import writer
@@ -72,7 +72,7 @@ async def test_stores_are_listed(client: Client) -> None:
     assert [one["id"] for one in listed["data"]] == [ids[4], ids[3]]
 
 
-async def test_files_are_counted_while_they_are_indexed(client: Client, vectors: FakeVectors) -> None:
+async def test_files_are_counted_while_they_are_indexed(client: Client, search_engine: FakeSearchEngine) -> None:
     ids = [await file_named(client, name) for name in ("good.txt", "slow.txt", "bad.pdf")]
     made = await client.post("/vector_stores", {"file_ids": ids})
     assert (made["status"], made["file_counts"]["in_progress"]) == ("in_progress", 3)
@@ -81,13 +81,13 @@ async def test_files_are_counted_while_they_are_indexed(client: Client, vectors:
             await asyncio.sleep(0.005)
     assert found["file_counts"] == {"in_progress": 1, "completed": 1, "failed": 1, "cancelled": 0, "total": 3}
     assert (found["status"], found["usage_bytes"]) == ("in_progress", 10)
-    vectors.release()
+    search_engine.release()
     found = await settled(client, made["id"])
     assert (found["status"], found["file_counts"]["completed"], found["usage_bytes"]) == ("completed", 2, 20)
 
 
 async def test_a_store_expires_after_its_last_use(
-    client: Client, vectors: FakeVectors, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    client: Client, search_engine: FakeSearchEngine, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = await store_with(client, "a.txt", expires_after={"anchor": "last_active_at", "days": 1})
     start = now()
@@ -108,17 +108,17 @@ async def test_a_store_expires_after_its_last_use(
     answer = await client.call("POST", path + "/files", {"file_id": another})
     assert answer.error == (400, f"Vector store {made['id']} is expired.", None, None)
     write = writer(pool)
-    await Upkeep(write, vectors).expire(late)
+    await Upkeep(write, search_engine).expire(late)
     shown = await client.get(path)
     assert (shown["status"], shown["usage_bytes"], shown["file_counts"]["completed"]) == ("expired", 0, 1)
     assert len(await files_of(client, made["id"])) == 1, "what was in it can be put into a new one"
-    await vectors.sweep()
-    assert not vectors.chunks
+    await search_engine.sweep()
+    assert not search_engine.chunks
     async with pool.acquire() as db:
         assert await verify(db, made["id"]) == []
 
 
-async def test_searching(client: Client, vectors: FakeVectors) -> None:
+async def test_searching(client: Client, search_engine: FakeSearchEngine) -> None:
     first = await file_named(client, "fruit.txt", "apples and pears")
     second = await file_named(client, "trees.txt", "oaks and pears")
     store = await client.post("/vector_stores", {})
@@ -153,8 +153,8 @@ async def test_searching(client: Client, vectors: FakeVectors) -> None:
     high = {"ranker": "default-2024-11-15", "score_threshold": 0.9}
     [hit] = await searched(client, store["id"], "apples pears", ranking_options=high, rewrite_query=True)
     assert hit["file_id"] == first
-    assert vectors.searches[-1]["ranker"] == "default-2024-11-15"
-    assert vectors.searches[-1]["queries"] == ["apples pears"], "no setting says by what to rewrite it"
+    assert search_engine.searches[-1]["ranker"] == "default-2024-11-15"
+    assert search_engine.searches[-1]["queries"] == ["apples pears"], "no setting says by what to rewrite it"
     tree = {"type": "eq", "key": "kind", "value": "tree"}
     nested = {"type": "and", "filters": [tree, {"type": "or", "filters": [{"type": "gt", "key": "year", "value": 1}]}]}
     for filters in (tree, nested, {"type": "in", "key": "kind", "value": ["tree", "bush"]}):
@@ -215,7 +215,7 @@ async def test_bad_searches(client: Client, body: Any, param: str, code: str) ->
 
 
 async def test_queries_are_rewritten_by_a_model(
-    start_server: StartServer, model: ScriptedServer, vectors: FakeVectors, monkeypatch: pytest.MonkeyPatch
+    start_server: StartServer, model: ScriptedServer, search_engine: FakeSearchEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with start_server(rewrite_model="small") as client:
         store = await store_with(client, "a.txt")
@@ -224,7 +224,7 @@ async def test_queries_are_rewritten_by_a_model(
         model.script(says(' "Some text" \n'), when=lambda request: "Please" in str(request["messages"]))
         model.script(errors(400), when=lambda request: request["messages"][-1]["content"] == "text")
         found = await client.post(path, asked)
-        assert found["search_query"] == vectors.searches[-1]["queries"] == ["Some text", "text"]
+        assert found["search_query"] == search_engine.searches[-1]["queries"] == ["Some text", "text"]
         assert len(found["data"]) == 1
         assert {(await model.received())["model"], (await model.received())["model"]} == {"small"}
         found = await client.post(path, {**asked, "rewrite_query": False})
@@ -235,7 +235,7 @@ async def test_queries_are_rewritten_by_a_model(
 
 
 @pytest.mark.parametrize(
-    ("said", "query"),
+    ("answer", "query"),
     [
         ("“high tide”\n\n", "high tide"),
         ("", None),
@@ -245,8 +245,8 @@ async def test_queries_are_rewritten_by_a_model(
         ("high\0tide", "high tide"),
     ],
 )
-def test_what_a_model_makes_of_a_query(said: str, query: str | None) -> None:
-    assert query_rewrite.usable(said) == query
+def test_the_query_in_the_answer_of_a_model(answer: str, query: str | None) -> None:
+    assert query_rewrite.parse_answer(answer) == query
 
 
 async def test_a_deep_filter_is_fine_up_to_the_bound(client: Client) -> None:
@@ -291,11 +291,11 @@ async def test_v1_has_none(client: Client) -> None:
     assert (await client.get(f"/vector_stores/{store['id']}"))["id"] == store["id"]
 
 
-async def test_a_store_outlives_its_servers(start_server: StartServer, vectors: FakeVectors) -> None:
+async def test_a_store_outlives_its_servers(start_server: StartServer, search_engine: FakeSearchEngine) -> None:
     async with start_server() as client:
         store = await client.post("/vector_stores", {"file_ids": [await file_named(client, "slow.txt")]})
-        await vectors.until_started(1)
-    vectors.release()
+        await search_engine.until_started(1)
+    search_engine.release()
     async with start_server() as client:
         assert (await settled(client, store["id"]))["file_counts"]["completed"] == 1
 
@@ -311,7 +311,9 @@ async def test_a_gone_store_is_named_by_nobody(client: Client) -> None:
         assert (await client.get(path))["tool_resources"] == {"file_search": {"vector_store_ids": []}}
 
 
-async def test_upkeep_takes_files_out_whose_file_is_gone(client: Client, vectors: FakeVectors, pool: Pool) -> None:
+async def test_upkeep_takes_files_out_whose_file_is_gone(
+    client: Client, search_engine: FakeSearchEngine, pool: Pool
+) -> None:
     """The state after a crash between the end of the File and its removal from stores."""
     store = await store_with(client, "a.txt", "b.txt")
     [first, second] = await files_of(client, store["id"])
@@ -320,7 +322,7 @@ async def test_upkeep_takes_files_out_whose_file_is_gone(client: Client, vectors
     assert list(await files_of(client, store["id"])) == [second], "it is not there, whoever has noticed"
     answer = await client.call("GET", f"/vector_stores/{store['id']}/files/{first}")
     assert answer.status == 404
-    await Upkeep(write, vectors).remove_gone(now())
+    await Upkeep(write, search_engine).remove_gone(now())
     assert (await client.get(f"/vector_stores/{store['id']}"))["file_counts"]["total"] == 1
 
 

@@ -25,8 +25,8 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def vectors() -> None:
-    """Uses the vectors of the settings: the embedded model."""
+def search_engine() -> None:
+    """Makes the server use the search engine of its settings, with the embedded model."""
 
 
 @pytest.mark.parametrize("version", VERSIONS)

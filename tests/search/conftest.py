@@ -1,9 +1,9 @@
-"""Indexing and search over the test's database, with the view's rows written by hand."""
+"""Fixtures for indexing and search over the test's database; the tests write the rows of the view themselves."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import pytest
 
 from service.database import Pool
 from service.model.tokens import Tokens
-from service.search.base import Job
+from service.search.base import IndexingJob
 from service.search.embed.factory import Embedders
-from service.search.hybrid import StoredSearcher
-from service.search.indexer import StoredIndexer
-from service.search.parse.child_process import ChildApart
+from service.search.hybrid import PostgresSearcher
+from service.search.indexer import PostgresIndexer
+from service.search.parse.child_process import ChildProcessRunner
 from service.search.parse.parser import Parser
-from service.search.vector_tables import Models
+from service.search.vector_tables import VectorTables
 
 TOKENS = Tokens()
 _jobs = itertools.count(1)
@@ -33,15 +33,17 @@ def reader(data: bytes) -> Callable[[], AsyncIterator[bytes]]:
 
 
 class Shelf:
-    """A store's files as the view has them, indexed by the real thing."""
+    """The files of vector stores as rows of the view, with a real indexer and searcher."""
 
     def __init__(self, pool: Pool, embedders: Embedders) -> None:
         self.pool = pool
-        models = Models(pool)
-        self.indexer = StoredIndexer(pool, Parser(ChildApart()), embedders, models, TOKENS)
-        self.searcher = StoredSearcher(pool, embedders, models)
+        tables = VectorTables(pool)
+        self.indexer = PostgresIndexer(
+            pool=pool, parser=Parser(ChildProcessRunner()), embedders=embedders, tables=tables, tokens=TOKENS
+        )
+        self.searcher = PostgresSearcher(pool, embedders, tables)
 
-    async def begun(
+    async def start_job(
         self,
         store: str,
         file: str,
@@ -50,8 +52,8 @@ class Shelf:
         *,
         attributes: Mapping[str, Any] | None = None,
         **more: Any,
-    ) -> Job:
-        """A job whose row is in progress."""
+    ) -> IndexingJob:
+        """Writes a row that is in progress and returns its job."""
         number = next(_jobs)
         await self.pool.execute(
             "INSERT INTO vector_store_files"
@@ -60,8 +62,13 @@ class Shelf:
             " ON CONFLICT (store_id, file_id) DO UPDATE SET job = excluded.job, status = 'in_progress'",
             *(store, file, number, filename, orjson.dumps(attributes or {}).decode()),
         )
-        settings = {"max_chunk_tokens": 800, "overlap_tokens": 400, "embedding_model": self.indexer.model, **more}
-        return Job(
+        settings = {
+            "max_chunk_tokens": 800,
+            "overlap_tokens": 400,
+            "embedding_model": self.indexer.embedding_model,
+            **more,
+        }
+        return IndexingJob(
             store_id=store,
             file_id=file,
             number=number,
@@ -73,14 +80,14 @@ class Shelf:
             **settings,
         )
 
-    async def put(self, store: str, file: str, filename: str, data: bytes, **more: Any) -> Job:
-        """The same, indexed and completed."""
-        job = await self.begun(store, file, filename, data, **more)
+    async def index_file(self, store: str, file: str, filename: str, data: bytes, **more: Any) -> IndexingJob:
+        """Indexes the file and sets its row to completed; returns the job."""
+        job = await self.start_job(store, file, filename, data, **more)
         await self.indexer.index(job)
-        await self.completed(job)
+        await self.set_status(job)
         return job
 
-    async def completed(self, job: Job, status: str = "completed") -> None:
+    async def set_status(self, job: IndexingJob, status: str = "completed") -> None:
         await self.pool.execute(
             "UPDATE vector_store_files SET status = $4 WHERE store_id = $1 AND file_id = $2 AND job = $3",
             *(job.store_id, job.file_id, job.number, status),
@@ -92,22 +99,19 @@ MakeShelf = Callable[..., Shelf]
 
 @pytest.fixture
 async def make_shelf(pool: Pool, tmp_path: Path) -> AsyncIterator[MakeShelf]:
-    """Makes shelves; keyword arguments are those of Embedders."""
-    made: list[Embedders] = []
+    """A function that makes shelves; its keyword arguments are those of Embedders."""
+    all_embedders: list[Embedders] = []
 
     def make(**settings: Any) -> Shelf:
-        made.append(Embedders(tmp_path / "embedder.log", **settings))
-        return Shelf(pool, made[-1])
+        all_embedders.append(Embedders(tmp_path / "embedder.log", **settings))
+        return Shelf(pool, all_embedders[-1])
 
     yield make
-    for embedders in made:
+    for embedders in all_embedders:
         await embedders.close()
 
 
 @pytest.fixture
 def shelf(make_shelf: MakeShelf) -> Shelf:
-    """With the embedded model."""
+    """A shelf with the embedded model."""
     return make_shelf()
-
-
-Put = Callable[..., Awaitable[Job]]

@@ -1,4 +1,4 @@
-"""An embedding server for tests: a text's vector counts its letters, so that texts with the same words are alike."""
+"""An embedding server for tests: a text's vector counts its words by hash, so texts with the same words are similar."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from aiohttp import web
 
 
 class EmbeddingServer:
-    """`answers` are taken one a request, before it answers as it should: a status, or a wrong body."""
+    """Answers requests for embeddings. Each request first takes an entry of `answers`: a status, a malformed body ("{}"
+    or "short"), or None for a normal answer. While `may_answer` is not set, requests wait."""
 
     def __init__(self) -> None:
         self.dimensions = 8
         self.answers: list[int | str | None] = []
         self.requests = 0
         self.seen: list[dict[str, Any]] = []
-        self.asked = asyncio.Event()
+        self.was_called = asyncio.Event()
         self.held = asyncio.Event()
         self.held.set()
         self._runner: web.AppRunner | None = None
@@ -46,7 +47,7 @@ class EmbeddingServer:
         self.seen.append(
             {"authorization": request.headers["Authorization"], "model": body["model"], "input": body["input"]}
         )
-        self.asked.set()
+        self.was_called.set()
         await self.held.wait()
         data = [{"index": n, "embedding": self._vector(text)} for n, text in enumerate(body["input"])]
         match self.answers.pop(0) if self.answers else None:

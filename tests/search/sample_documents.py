@@ -1,4 +1,4 @@
-"""Documents for tests: real ones, and ones that are made to hurt."""
+"""Documents for tests: valid documents, and documents that attack their parsers."""
 
 from __future__ import annotations
 
@@ -20,50 +20,53 @@ _WORDS = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
 
 def word(paragraphs: Iterable[str], table: Iterable[Iterable[str]] = ()) -> bytes:
-    made = docx.Document()
+    document = docx.Document()
     for text in paragraphs:
-        made.add_paragraph(text)
+        document.add_paragraph(text)
     rows = [list(row) for row in table]
     if rows:
-        cells = made.add_table(rows=len(rows), cols=len(rows[0]))
+        cells = document.add_table(rows=len(rows), cols=len(rows[0]))
         for y, row in enumerate(rows):
             for x, text in enumerate(row):
                 cells.cell(y, x).text = text
-        made.add_paragraph("After the table.")
-    return _saved(made)
+        document.add_paragraph("After the table.")
+    return _save(document)
 
 
 def nested_tables(depth: int) -> bytes:
-    made = docx.Document()
-    cell: _Cell = made.add_table(rows=1, cols=1).cell(0, 0)
+    document = docx.Document()
+    cell: _Cell = document.add_table(rows=1, cols=1).cell(0, 0)
     for _ in range(depth):
         cell = cell.add_table(rows=1, cols=1).cell(0, 0)
     cell.text = "the innermost"
-    return _saved(made)
+    return _save(document)
 
 
 def slides(texts: Iterable[str]) -> bytes:
-    made = pptx.Presentation()
+    document = pptx.Presentation()
     for text in texts:
-        slide = made.slides.add_slide(made.slide_layouts[5])
+        slide = document.slides.add_slide(document.slide_layouts[5])
         assert slide.shapes.title is not None
         slide.shapes.title.text = text
         notes = slide.notes_slide.notes_text_frame
         assert notes is not None
         notes.text = f"A note on {text.lower()}"
-    return _saved(made)
+    return _save(document)
 
 
 def sheet(rows: Iterable[Iterable[object]], title: str = "Tides") -> bytes:
-    made = openpyxl.Workbook()
-    made.active.title = title
+    document = openpyxl.Workbook()
+    document.active.title = title
     for row in rows:
-        made.active.append(list(row))
-    return _saved(made)
+        document.active.append(list(row))
+    return _save(document)
 
 
 def pdf(pages: Iterable[str], *, stream: bytes | None = None, count: int | None = None) -> bytes:
-    """A PDF of one line a page; `stream` instead of each page's own commands, deflated; `count` pages by its word."""
+    """Returns a PDF with one line on each page.
+
+    `stream`, deflated, replaces the drawing commands of every page; `count` replaces the declared number of pages.
+    """
     texts = list(pages)
     kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(len(texts)))
     objects = [
@@ -72,25 +75,26 @@ def pdf(pages: Iterable[str], *, stream: bytes | None = None, count: int | None 
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     for n, text in enumerate(texts):
-        told = stream or zlib.compress(f"BT /F1 18 Tf 72 700 Td ({text}) Tj ET".encode("latin-1"))
+        commands = stream or zlib.compress(f"BT /F1 18 Tf 72 700 Td ({text}) Tj ET".encode("latin-1"))
         objects.append(
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * n} 0 R"
             " /Resources << /Font << /F1 3 0 R >> >> >>".encode()
         )
-        objects.append(f"<< /Length {len(told)} /Filter /FlateDecode >>\nstream\n".encode() + told + b"\nendstream")
-    made, places = bytearray(b"%PDF-1.7\n"), []
+        header = f"<< /Length {len(commands)} /Filter /FlateDecode >>\nstream\n".encode()
+        objects.append(header + commands + b"\nendstream")
+    data, offsets = bytearray(b"%PDF-1.7\n"), []
     for n, body in enumerate(objects, 1):
-        places.append(len(made))
-        made += f"{n} 0 obj\n".encode() + body + b"\nendobj\n"
-    start = len(made)
-    made += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n".encode()
-    made += b"".join(f"{place:010} 00000 n \n".encode() for place in places)
-    made += f"trailer << /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n".encode()
-    return bytes(made)
+        offsets.append(len(data))
+        data += f"{n} 0 obj\n".encode() + body + b"\nendobj\n"
+    start = len(data)
+    data += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n".encode()
+    data += b"".join(f"{offset:010} 00000 n \n".encode() for offset in offsets)
+    data += f"trailer << /Size {len(objects) + 1} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n".encode()
+    return bytes(data)
 
 
 def deflated_zeros(size: int) -> bytes:
-    """About a thousandth of `size` bytes, that become `size` zeros."""
+    """Returns about `size` / 1000 bytes that inflate to `size` zeros."""
     squeeze = zlib.compressobj(9)
     block = bytes(1 << 20)
     return b"".join(squeeze.compress(block) for _ in range(size >> 20)) + squeeze.flush()
@@ -98,14 +102,14 @@ def deflated_zeros(size: int) -> bytes:
 
 def archive(members: Mapping[str, bytes]) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zip_file:
         for name, data in members.items():
-            made.writestr(name, data)
+            zip_file.writestr(name, data)
     return file.getvalue()
 
 
 def docx_of(document: bytes) -> bytes:
-    """A .docx whose main part is `document`."""
+    """Returns a .docx with the main part `document`."""
     types = (
         '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
@@ -115,12 +119,12 @@ def docx_of(document: bytes) -> bytes:
         '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
         f'<Relationship Id="r1" Type="{_RELATION}" Target="word/document.xml"/></Relationships>'
     )
-    named = {"[Content_Types].xml": types.encode(), "_rels/.rels": relations.encode(), "word/document.xml": document}
-    return archive(named)
+    members = {"[Content_Types].xml": types.encode(), "_rels/.rels": relations.encode(), "word/document.xml": document}
+    return archive(members)
 
 
 def billion_laughs() -> bytes:
-    """XML whose entities stand for 10⁹ words."""
+    """Returns XML with entities that expand to 10⁹ words."""
     lines = ['<!ENTITY a0 "ha ">', *(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))]
     return (
         f'<?xml version="1.0"?><!DOCTYPE d [{"".join(lines)}]>'
@@ -128,13 +132,13 @@ def billion_laughs() -> bytes:
     ).encode()
 
 
-def replaced(document: bytes, name: str, data: bytes) -> bytes:
-    """The same archive with another member of that name."""
-    with zipfile.ZipFile(io.BytesIO(document)) as held:
-        return archive({**{one: held.read(one) for one in held.namelist()}, name: data})
+def replace_member(document: bytes, name: str, data: bytes) -> bytes:
+    """Returns the archive with `data` as its member `name`."""
+    with zipfile.ZipFile(io.BytesIO(document)) as original:
+        return archive({**{member: original.read(member) for member in original.namelist()}, name: data})
 
 
-def _saved(made: object) -> bytes:
+def _save(document: object) -> bytes:
     file = io.BytesIO()
-    made.save(file)  # type: ignore[attr-defined]  # all three libraries do it so
+    document.save(file)  # type: ignore[attr-defined]  # all three libraries have this method
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What a parsing process does that was taken over: whatever its input names."""
+"""A stand-in for a parsing process that an attacker has taken over: its input selects what it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws of chunking, for any text, sizes and way of feeding."""
+"""The laws of chunking, for any text, any sizes and any division of the text into pieces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.model.tokens import Tokens
 from service.search import chunks
-from service.search.chunks import WINDOW, Chunk, Chunker
+from service.search.chunks import WINDOW_TOKENS, Chunk, Chunker
 
 TOKENS = Tokens()
 TEXTS = st.one_of(
@@ -27,8 +27,8 @@ def pieces(text: str) -> list[bytes]:
 
 def cut(text: str, size: int, overlap: int, step: int = 700) -> list[Chunk]:
     chunker = Chunker(pieces, size, overlap)
-    made = [chunk for at in range(0, len(text), step) for chunk in chunker.feed(text[at : at + step])]
-    return made + chunker.end()
+    complete = [chunk for at in range(0, len(text), step) for chunk in chunker.feed(text[at : at + step])]
+    return complete + chunker.end()
 
 
 @settings(deadline=None)
@@ -42,42 +42,42 @@ def cut(text: str, size: int, overlap: int, step: int = 700) -> list[Chunk]:
 def test_chunks_cover_the_text(text: str, size: int, share: float, step: int, slab: int) -> None:
     text = text.encode("utf-8", "replace").decode()
     overlap = int(size * share)
-    before, chunks.STEP = chunks.STEP, slab
+    before, chunks.BUFFER_CHARACTERS = chunks.BUFFER_CHARACTERS, slab
     try:
-        made = cut(text, size, overlap, step)
+        result = cut(text, size, overlap, step)
     finally:
-        chunks.STEP = before
+        chunks.BUFFER_CHARACTERS = before
     covered = 0
-    for number, chunk in enumerate(made):
+    for number, chunk in enumerate(result):
         assert chunk.number == number
         assert text[chunk.start : chunk.start + len(chunk.text)] == chunk.text, "a chunk is a part of its file"
         assert 0 < chunk.tokens <= size
-        assert chunk.start <= covered, "nothing is left out between chunks"
-        assert chunk.start + len(chunk.text) > covered, "no chunk lies within the ones before it"
+        assert chunk.start <= covered, "there are no gaps between chunks"
+        assert chunk.start + len(chunk.text) > covered, "no chunk lies within the chunks before it"
         covered = chunk.start + len(chunk.text)
         spans = list(chunk.windows())
         assert (spans[0][0], spans[-1][1]) == (chunk.start, covered)
         assert all(a[1] == b[0] and a[0] < a[1] for a, b in pairwise(spans))
-        assert all(len(pieces(text[a:b])) <= WINDOW + 8 for a, b in spans)
+        assert all(len(pieces(text[a:b])) <= WINDOW_TOKENS + 8 for a, b in spans)
     assert covered == len(text)
 
 
-def test_the_default_sizes_share_their_windows() -> None:
+def test_chunks_of_the_default_sizes_share_their_windows() -> None:
     text = " ".join(f"number {n} of many" for n in range(2000))
-    made = cut(text, 800, 400)
-    assert [chunk.tokens for chunk in made[:-1]] == [800] * (len(made) - 1)
-    assert len(made) == -(-(len(pieces(text)) - 400) // 400)
-    spans = [set(chunk.windows()) for chunk in made]
+    result = cut(text, 800, 400)
+    assert [chunk.tokens for chunk in result[:-1]] == [800] * (len(result) - 1)
+    assert len(result) == -(-(len(pieces(text)) - 400) // 400)
+    spans = [set(chunk.windows()) for chunk in result]
     assert all(len(a & b) == 2 for a, b in pairwise(spans[:-1]))
-    assert made[1].text[: len(made[1].text) // 3] in made[0].text
+    assert result[1].text[: len(result[1].text) // 3] in result[0].text
 
 
-def test_pages_are_those_that_chunks_begin_on() -> None:
+def test_a_chunk_has_the_page_that_it_begins_on() -> None:
     chunker = Chunker(pieces, 100, 0)
     pages = [f"page {page}. " * 60 for page in range(1, 8)]
-    made = [chunk for page, text in enumerate(pages, 1) for chunk in chunker.feed(text, page)] + chunker.end()
-    assert [chunk.page for chunk in made] == [1 + chunk.start // len(pages[0]) for chunk in made]
-    assert len({chunk.page for chunk in made}) == 7
+    result = [chunk for page, text in enumerate(pages, 1) for chunk in chunker.feed(text, page)] + chunker.end()
+    assert [chunk.page for chunk in result] == [1 + chunk.start // len(pages[0]) for chunk in result]
+    assert len({chunk.page for chunk in result}) == 7
 
 
 def test_short_texts() -> None:

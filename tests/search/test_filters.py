@@ -1,4 +1,4 @@
-"""Filters as jsonpath say what a plain reading of them says, in a real Postgres."""
+"""Filters as jsonpath, evaluated by a real Postgres, agree with a plain evaluation in Python."""
 
 from __future__ import annotations
 
@@ -41,44 +41,44 @@ MATCH = "SELECT $1::jsonb @@ $2::jsonpath"
 ORDER = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 
 
-def _kind(value: Any) -> type:
+def _json_type(value: Any) -> type:
     return bool if isinstance(value, bool) else str if isinstance(value, str) else float
 
 
-def _same(attributes: dict[str, Any], key: str, value: Any) -> bool:
-    return key in attributes and _kind(attributes[key]) is _kind(value) and bool(attributes[key] == value)
+def _is_equal(attributes: dict[str, Any], key: str, value: Any) -> bool:
+    return key in attributes and _json_type(attributes[key]) is _json_type(value) and bool(attributes[key] == value)
 
 
 def matches(filter: dict[str, Any], attributes: dict[str, Any]) -> bool:
-    kind, key, value = filter["type"], filter.get("key", ""), filter.get("value", 0)
-    match kind:
+    operation, key, value = filter["type"], filter.get("key", ""), filter.get("value", 0)
+    match operation:
         case "and":
             return all(matches(part, attributes) for part in filter["filters"])
         case "or":
             return any(matches(part, attributes) for part in filter["filters"])
         case "eq":
-            return _same(attributes, key, value)
+            return _is_equal(attributes, key, value)
         case "ne":
-            return not _same(attributes, key, value)
+            return not _is_equal(attributes, key, value)
         case "in":
-            return any(_same(attributes, key, one) for one in filter["value"])
+            return any(_is_equal(attributes, key, each) for each in filter["value"])
         case "nin":
-            return not any(_same(attributes, key, one) for one in filter["value"])
+            return not any(_is_equal(attributes, key, each) for each in filter["value"])
         case _:
-            if key not in attributes or _kind(attributes[key]) is not _kind(value):
+            if key not in attributes or _json_type(attributes[key]) is not _json_type(value):
                 return False
-            return bool(ORDER[kind](attributes[key], value))
+            return bool(ORDER[operation](attributes[key], value))
 
 
-def test_a_plain_reading_and_postgres_agree(postgres: str) -> None:
+def test_python_and_postgres_agree(postgres: str) -> None:
     with asyncio.Runner() as runner:
         db = runner.run(connect(postgres))
 
         @settings(max_examples=200, deadline=None)
         @given(FILTERS, ATTRIBUTES)
         def agree(filter: dict[str, Any], attributes: dict[str, Any]) -> None:
-            asked = db.fetchval(MATCH, json.dumps(attributes), jsonpath(filter))
-            assert runner.run(asked) == matches(filter, attributes)
+            by_postgres = db.fetchval(MATCH, json.dumps(attributes), jsonpath(filter))
+            assert runner.run(by_postgres) == matches(filter, attributes)
 
         agree()
         runner.run(db.close())

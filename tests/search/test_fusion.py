@@ -1,4 +1,4 @@
-"""Two orders of candidates into one: laws."""
+"""The laws of fusing two orders of candidates."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from hypothesis import strategies as st
 from service.search.fusion import CANDIDATES, Candidate, fuse, rank
 
 measures = st.tuples(st.none() | st.floats(-1, 1), st.floats(0, 1))
-some = st.lists(measures, max_size=80).map(
-    lambda found: [Candidate("vs", "file", 1, at, likeness, share) for at, (likeness, share) in enumerate(found)]
+candidate_lists = st.lists(measures, max_size=80).map(
+    lambda pairs: [Candidate("vs", "file", 1, at, similarity, share) for at, (similarity, share) in enumerate(pairs)]
 )
 
 
-@given(some, st.randoms())
-def test_the_order_given_does_not_matter(found: list[Candidate], random: object) -> None:
-    mixed = list(found)
-    random.shuffle(mixed)  # type: ignore[attr-defined]
-    assert fuse(mixed) == fuse(found)
+@given(candidate_lists, st.randoms())
+def test_the_order_of_the_input_does_not_matter(candidates: list[Candidate], random: object) -> None:
+    shuffled = list(candidates)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert fuse(shuffled) == fuse(candidates)
 
 
-@given(some)
-def test_scores_are_shares_best_first(found: list[Candidate]) -> None:
-    for made in (fuse(found), rank(fuse(found))):
-        scores = [one.score for one in made]
+@given(candidate_lists)
+def test_scores_are_shares_best_first(candidates: list[Candidate]) -> None:
+    for ranked in (fuse(candidates), rank(fuse(candidates))):
+        scores = [each.score for each in ranked]
         assert scores == sorted(scores, reverse=True)
         assert all(0 <= score <= 1 for score in scores)
-        assert len(made) <= CANDIDATES
+        assert len(ranked) <= CANDIDATES
 
 
-@given(some)
-def test_ranking_drops_and_adds_nothing(found: list[Candidate]) -> None:
-    fused = fuse(found)
-    assert {one.candidate for one in rank(fused)} == {one.candidate for one in fused}
+@given(candidate_lists)
+def test_ranking_drops_and_adds_nothing(candidates: list[Candidate]) -> None:
+    fused = fuse(candidates)
+    assert {each.candidate for each in rank(fused)} == {each.candidate for each in fused}
 
 
-@given(some)
-def test_what_is_better_by_both_measures_is_before(found: list[Candidate]) -> None:
-    order = [one.candidate for one in fuse(found)]
+@given(candidate_lists)
+def test_a_candidate_that_is_better_by_both_measures_comes_first(candidates: list[Candidate]) -> None:
+    order = [each.candidate for each in fuse(candidates)]
     for before, after in pairwise(order):
-        if before.likeness is not None and after.likeness is not None:
-            assert not (after.likeness > before.likeness and after.found > before.found)
+        if before.similarity is not None and after.similarity is not None:
+            assert not (after.similarity > before.similarity and after.word_share > before.word_share)
 
 
-def test_what_neither_measure_found_is_left_out() -> None:
+def test_a_candidate_without_any_measure_is_left_out() -> None:
     assert fuse([Candidate("vs", "file", 1, 0, None, 0.0)]) == []

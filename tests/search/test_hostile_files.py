@@ -1,4 +1,4 @@
-"""Files that were made to hurt whoever reads them: each ends soon, as a failure in words or with what it holds."""
+"""Files that attack their parser: each ends soon, either with an IndexingFailure or with its text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import zlib
 import pytest
 
 from service.sandbox.probe import Confinement
-from service.search.base import IndexingFailed
+from service.search.base import IndexingFailure
 from service.search.parse import parser as limits
-from service.search.parse.child_process import ChildApart
+from service.search.parse.child_process import ChildProcessRunner
 from service.search.parse.parser import Parser
-from service.search.parse.sandbox_process import InSandbox
+from service.search.parse.sandbox_process import SandboxRunner
 from tests.search import sample_documents
 from tests.search.test_parse import failure, text
 
@@ -25,28 +25,28 @@ SHEET = (
 
 @pytest.fixture
 def parser(monkeypatch: pytest.MonkeyPatch) -> Parser:
-    """With five seconds of CPU, more than any honest file of these sizes takes."""
+    """A parser with five seconds of CPU time, more than any valid file of these sizes takes."""
     monkeypatch.setattr(limits, "CPU_S", 5)
-    return Parser(InSandbox(Confinement()))
+    return Parser(SandboxRunner(Confinement()))
 
 
 async def outcome(parser: Parser, filename: str, data: bytes) -> tuple[str, str]:
-    """Its text or its failure: whichever it is, it came."""
+    """Returns "text" and the text, or the code and the message of the failure."""
     try:
         return "text", await text(parser, filename, data)
-    except IndexingFailed as error:
+    except IndexingFailure as error:
         return error.code, error.message
 
 
 def rows(count: int) -> bytes:
-    """Each row has one cell, in the last column there can be."""
+    """Returns a sheet of rows with one cell each, in the last possible column."""
     return (
         SHEET % "".join(f'<row r="{n}"><c r="XFD{n}" t="n"><v>1</v></c></row>' for n in range(1, count + 1))
     ).encode()
 
 
-def lying(document: bytes, name: str, size: int) -> bytes:
-    """The archive says of the member that it becomes `size` bytes."""
+def with_declared_size(document: bytes, name: str, size: int) -> bytes:
+    """Returns the archive with a directory that declares `size` unpacked bytes for the member."""
     made = bytearray(document)
     at = made.rindex(name.encode(), 0, made.rindex(b"PK\x05\x06")) - 46
     assert made[at : at + 4] == b"PK\x01\x02"
@@ -59,10 +59,10 @@ async def test_archives_that_unpack_to_gigabytes(parser: Parser) -> None:
     tree = sample_documents.docx_of(b"<x>" + b" " * (60 << 20))
     assert len(tree) < 1 << 20
     for name in ("a.docx", "a.pptx", "a.xlsx"):
-        bomb = lying(tree, part, 600 << 20)
+        bomb = with_declared_size(tree, part, 600 << 20)
         assert await failure(parser, name, bomb) == ("invalid_file", "The document is too large when it is unpacked.")
     assert (await failure(parser, "a.docx", tree))[1] == "A part of the document is too large when it is unpacked."
-    await failure(parser, "a.docx", lying(tree, part, 10))
+    await failure(parser, "a.docx", with_declared_size(tree, part, 10))
     many = sample_documents.archive({f"{n}": b"" for n in range(20_001)})
     assert (await failure(parser, "a.xlsx", many))[1] == "The document is too large when it is unpacked."
 
@@ -72,25 +72,25 @@ async def test_entities_that_stand_for_gigabytes(parser: Parser) -> None:
     deck, book = sample_documents.slides(["one"]), sample_documents.sheet([["one"]])
     for name, data in (
         ("a.docx", sample_documents.docx_of(laughs)),
-        ("a.pptx", sample_documents.replaced(deck, "ppt/slides/slide1.xml", laughs)),
-        ("a.xlsx", sample_documents.replaced(book, "xl/sharedStrings.xml", laughs)),
-        ("a.xlsx", sample_documents.replaced(book, "xl/worksheets/sheet1.xml", laughs)),
+        ("a.pptx", sample_documents.replace_member(deck, "ppt/slides/slide1.xml", laughs)),
+        ("a.xlsx", sample_documents.replace_member(book, "xl/sharedStrings.xml", laughs)),
+        ("a.xlsx", sample_documents.replace_member(book, "xl/worksheets/sheet1.xml", laughs)),
     ):
         assert len((await outcome(parser, name, data))[1]) < 1000, name
 
 
-async def test_documents_nested_beyond_measure(parser: Parser) -> None:
+async def test_deeply_nested_documents(parser: Parser) -> None:
     assert await failure(parser, "a.docx", sample_documents.nested_tables(60)) == (
         "invalid_file",
         "The file is nested too deeply.",
     )
     assert await text(parser, "a.html", b"<b>" * 10_000 + b"the innermost") == "the innermost\n"
-    told = (await outcome(parser, "a.html", b"<div>" * 300_000 + b"the innermost"))[1]
-    assert told in ("the innermost\n", "The file takes more memory or time than reading a html file may.")
+    message = (await outcome(parser, "a.html", b"<div>" * 300_000 + b"the innermost"))[1]
+    assert message in ("the innermost\n", "The file takes more memory or time than reading a html file may.")
     assert await text(parser, "a.json", b"[" * 1_000_000) == "[" * 1_000_000
 
 
-async def test_pdfs_that_hurt(parser: Parser) -> None:
+async def test_hostile_pdfs(parser: Parser) -> None:
     for data in (
         b"%PDF-1.7\n" + random.Random(1).randbytes(100_000),
         b"%PDF-",
@@ -101,23 +101,23 @@ async def test_pdfs_that_hurt(parser: Parser) -> None:
     assert len(zeros) < 1 << 20
     assert (await failure(parser, "a.pdf", zeros))[0] == "invalid_file"
     words = zlib.compress(b"BT /F1 9 Tf " + b"(word ) Tj " * 500_000 + b"ET", 9)
-    told = await outcome(parser, "a.pdf", sample_documents.pdf(["x"] * 50, stream=words))
-    assert told == ("invalid_file", "The file takes more memory or time than reading a pdf file may.")
+    result = await outcome(parser, "a.pdf", sample_documents.pdf(["x"] * 50, stream=words))
+    assert result == ("invalid_file", "The file takes more memory or time than reading a pdf file may.")
     await failure(parser, "a.pdf", sample_documents.pdf(["x"]).replace(b"/Kids [4 0 R]", b"/Kids [2 0 R]"))
     await outcome(parser, "a.pdf", sample_documents.pdf(["only one"], count=1_000_000_000))
 
 
-async def test_sheets_as_wide_as_they_can_be(parser: Parser) -> None:
-    book = sample_documents.replaced(sample_documents.sheet([["one"]]), "xl/worksheets/sheet1.xml", rows(20))
+async def test_sheets_of_the_greatest_width(parser: Parser) -> None:
+    book = sample_documents.replace_member(sample_documents.sheet([["one"]]), "xl/worksheets/sheet1.xml", rows(20))
     assert (await text(parser, "a.xlsx", book)).count("\t1\n") == 20
-    book = sample_documents.replaced(sample_documents.sheet([["one"]]), "xl/worksheets/sheet1.xml", rows(100_000))
+    book = sample_documents.replace_member(sample_documents.sheet([["one"]]), "xl/worksheets/sheet1.xml", rows(100_000))
     assert len(book) < 1 << 20
-    for one in (parser, Parser(ChildApart())):
-        told = (await failure(one, "a.xlsx", book))[1]
-        assert told in ("The file takes more memory or time than reading a xlsx file may.", limits.TOO_LONG)
+    for each in (parser, Parser(ChildProcessRunner())):
+        message = (await failure(each, "a.xlsx", book))[1]
+        assert message in ("The file takes more memory or time than reading a xlsx file may.", limits.TOO_LONG)
 
 
-async def test_old_word_files_that_are_none(parser: Parser) -> None:
+async def test_damaged_word_files_of_the_old_format(parser: Parser) -> None:
     letter = sample_documents.LETTER.read_bytes()
     for size in (600, 2000, len(letter) // 2):
         assert (await failure(parser, "a.doc", letter[:size]))[0] == "invalid_file"
@@ -128,11 +128,11 @@ async def test_old_word_files_that_are_none(parser: Parser) -> None:
             broken[noise.randrange(512, len(broken))] = noise.randrange(256)
         await outcome(parser, "a.doc", bytes(broken))
     ring = bytearray(letter)
-    ring[512 : len(ring) - 512] = struct.pack("<I", 1) * ((len(ring) - 1024) // 4)  # every sector's next is the first
+    ring[512 : len(ring) - 512] = struct.pack("<I", 1) * ((len(ring) - 1024) // 4)  # the chain of sectors is a loop
     await failure(parser, "a.doc", bytes(ring))
 
 
-async def test_files_that_are_not_what_their_names_say(parser: Parser) -> None:
+async def test_files_of_another_format_than_their_names(parser: Parser) -> None:
     for name in ("a.docx", "a.pptx", "a.xlsx", "a.doc", "a.pdf"):
         code, message = await failure(parser, name, b"just some words")
         assert (code, message) == ("invalid_file", f"The file is no {name[2:]} file, whatever its name says.")
@@ -149,16 +149,16 @@ async def test_more_text_than_a_file_may_hold(parser: Parser, monkeypatch: pytes
     assert (await failure(parser, "a.txt", b"word " * 300_000))[1].startswith("The file holds more than")
 
 
-async def test_a_process_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_for_a_silent_process_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MODULE", "tests.search.silent_process")
-    slow = Parser(ChildApart(), wall_s=0.05)
+    slow = Parser(ChildProcessRunner(), wall_s=0.05)
     assert (await failure(slow, "a.txt", b"words"))[1].startswith("The file takes longer than")
 
 
-@pytest.mark.parametrize("said", ["babble", "endless", "nothing", "lies"])
-async def test_a_process_that_was_taken_over_says_what_it_likes(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+@pytest.mark.parametrize("script", ["babble", "endless", "nothing", "lies"])
+async def test_a_process_that_was_taken_over_may_write_anything(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(limits, "MODULE", "tests.search.silent_process")
-    taken = Parser(ChildApart())
-    data = said.encode()
-    code, _ = await failure(taken, "a.txt", data)
+    parser = Parser(ChildProcessRunner())
+    data = script.encode()
+    code, _ = await failure(parser, "a.txt", data)
     assert code in ("invalid_file", "server_error")

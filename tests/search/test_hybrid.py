@@ -1,13 +1,13 @@
-"""Indexing and search, by the embedded model for real."""
+"""Indexing and search with the real embedded model."""
 
 from __future__ import annotations
 
 import pytest
 
 from service.search import hybrid
-from service.search.base import SearchFailed, StoreRef
+from service.search.base import SearchFailure, StoreRef
 from service.search.filters import jsonpath
-from service.search.fusion import LIKENESS
+from service.search.fusion import SIMILARITY_WEIGHT
 from service.search.keywords import MAX_WORDS
 from tests.search.conftest import MakeShelf, Shelf
 from tests.search.embedding_server import EmbeddingServer
@@ -17,15 +17,15 @@ BOATS = b"A ketch has two masts, a sloop only one. Rigging is checked every spri
 TAXES = b"The value added tax on books is seven percent, on most other things nineteen. Invoice 4711-X is overdue."
 
 
-async def shelved(shelf: Shelf) -> StoreRef:
-    await shelf.put("vs_a", "file-foods", "foods.txt", FOODS, attributes={"kind": "people", "year": 2023})
-    await shelf.put("vs_a", "file-boats", "boats.md", BOATS, attributes={"kind": "things", "year": 2024})
-    await shelf.put("vs_a", "file-taxes", "taxes.txt", TAXES, attributes={"kind": "things"})
-    return StoreRef("vs_a", shelf.indexer.model)
+async def fill(shelf: Shelf) -> StoreRef:
+    await shelf.index_file("vs_a", "file-foods", "foods.txt", FOODS, attributes={"kind": "people", "year": 2023})
+    await shelf.index_file("vs_a", "file-boats", "boats.md", BOATS, attributes={"kind": "things", "year": 2024})
+    await shelf.index_file("vs_a", "file-taxes", "taxes.txt", TAXES, attributes={"kind": "things"})
+    return StoreRef("vs_a", shelf.indexer.embedding_model)
 
 
-async def test_what_is_found(shelf: Shelf) -> None:
-    store = await shelved(shelf)
+async def test_the_best_chunks_are_found(shelf: Shelf) -> None:
+    store = await fill(shelf)
     found = await shelf.searcher.search([store], ["What does Filip like to eat?"], limit=10)
     assert found.queries == ("What does Filip like to eat?",)
     best = found.hits[0]
@@ -48,7 +48,7 @@ async def test_what_is_found(shelf: Shelf) -> None:
 
 
 async def test_thresholds_limits_and_rankers(shelf: Shelf) -> None:
-    store = await shelved(shelf)
+    store = await fill(shelf)
     found = await shelf.searcher.search([store], ["a boat with two masts"], limit=10)
     first, second = found.hits[0], found.hits[1]
     between = (first.score + second.score) / 2
@@ -57,11 +57,11 @@ async def test_thresholds_limits_and_rankers(shelf: Shelf) -> None:
     assert len((await shelf.searcher.search([store], ["boat"], limit=2)).hits) == 2
     plain = await shelf.searcher.search([store], ["a boat with two masts"], limit=10, ranker="none")
     assert plain.hits[0].file_id == "file-boats"
-    assert plain.hits[0].score == pytest.approx(1.0), "first in both orders"
+    assert plain.hits[0].score == pytest.approx(1.0), "the hit is first in both orders"
 
 
-async def test_filters_hold_for_both_ways_of_finding(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = await shelved(shelf)
+async def test_filters_apply_with_and_without_the_index(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await fill(shelf)
     where = jsonpath({"type": "eq", "key": "kind", "value": "things"})
     for exact in (hybrid.EXACT_CHUNKS, 0):
         monkeypatch.setattr(hybrid, "EXACT_CHUNKS", exact)
@@ -77,61 +77,61 @@ async def test_filters_hold_for_both_ways_of_finding(shelf: Shelf, monkeypatch: 
 
 
 async def test_only_completed_files_are_found(shelf: Shelf) -> None:
-    store = await shelved(shelf)
-    job = await shelf.begun("vs_a", "file-new", "new.txt", b"A yawl has two masts as well.")
+    store = await fill(shelf)
+    job = await shelf.start_job("vs_a", "file-new", "new.txt", b"A yawl has two masts as well.")
     await shelf.indexer.index(job)
     assert "file-new" not in {hit.file_id for hit in (await shelf.searcher.search([store], ["yawl"], limit=10)).hits}
-    assert await shelf.searcher.content("vs_a", "file-new", after=-1, limit=10) == []
-    await shelf.completed(job)
+    assert await shelf.searcher.chunk_texts("vs_a", "file-new", after=-1, limit=10) == []
+    await shelf.set_status(job)
     assert (await shelf.searcher.search([store], ["yawl"], limit=10)).hits[0].file_id == "file-new"
-    await shelf.completed(job, "removed")
+    await shelf.set_status(job, "removed")
     assert "file-new" not in {hit.file_id for hit in (await shelf.searcher.search([store], ["yawl"], limit=10)).hits}
 
 
 @pytest.mark.parametrize(("blob", "expires_at"), [(None, None), ("b", 1)], ids=["deleted", "expired"])
-async def test_what_is_in_a_file_that_is_gone_is_not_found(
+async def test_chunks_of_deleted_and_expired_files_are_not_found(
     shelf: Shelf, blob: str | None, expires_at: int | None
 ) -> None:
-    """Whoever took the File away may have died before it was out of its stores."""
-    store = await shelved(shelf)
+    """A process may die after it deleted a File and before it removed it from its vector stores."""
+    store = await fill(shelf)
 
-    async def found(limit: int = 10) -> list[str]:
+    async def search(limit: int = 10) -> list[str]:
         return [hit.file_id for hit in (await shelf.searcher.search([store], ["boat"], limit=limit)).hits]
 
-    assert await found(1) == ["file-boats"]
-    others = (await found())[1:]
+    assert await search(1) == ["file-boats"]
+    others = (await search())[1:]
     await shelf.pool.execute(
         "INSERT INTO files (file_id, project_id, created_at, purpose, blob, expires_at, body)"
         " VALUES ('file-boats', 'proj_default', now(), 'assistants', $1, $2, '{}')",
         *(blob, expires_at),
     )
-    assert await found() == others
-    assert await found(1) == others[:1], "it takes no other's place"
+    assert await search() == others
+    assert await search(1) == others[:1], "the missing file does not count towards the limit"
 
 
-async def test_a_search_that_takes_too_long_says_so(make_shelf: MakeShelf, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_that_takes_too_long_fails(make_shelf: MakeShelf, monkeypatch: pytest.MonkeyPatch) -> None:
     async with EmbeddingServer() as server:
         shelf = make_shelf(base_url=server.base_url, model="letters", key="k")
-        store = await shelved(shelf)
+        store = await fill(shelf)
         server.held.clear()
         monkeypatch.setattr(hybrid, "SEARCH_TIMEOUT", 0.1)
-        with pytest.raises(SearchFailed, match=r"longer than 0\.1 seconds"):
+        with pytest.raises(SearchFailure, match=r"longer than 0\.1 seconds"):
             await shelf.searcher.search([store], ["boat"], limit=1)
         server.held.set()
 
 
 async def test_long_queries_keep_their_words(shelf: Shelf) -> None:
-    """More words than count: the store's own is among those that are looked up, or all would weigh nothing."""
+    """If a query has more than MAX_WORDS words, the store's id must stay among them, or no word would have a weight."""
     many = " ".join(f"word{number}" for number in range(2 * MAX_WORDS))
-    await shelf.put("vs_a", "file-many", "many.txt", many.encode())
-    hits = (await shelf.searcher.search([StoreRef("vs_a", shelf.indexer.model)], [many], limit=1)).hits
-    assert hits[0].score > LIKENESS
+    await shelf.index_file("vs_a", "file-many", "many.txt", many.encode())
+    hits = (await shelf.searcher.search([StoreRef("vs_a", shelf.indexer.embedding_model)], [many], limit=1)).hits
+    assert hits[0].score > SIMILARITY_WEIGHT
 
 
 async def test_several_stores(shelf: Shelf) -> None:
-    store = await shelved(shelf)
-    await shelf.put("vs_b", "file-foods", "foods.txt", FOODS)
-    other = StoreRef("vs_b", shelf.indexer.model)
+    store = await fill(shelf)
+    await shelf.index_file("vs_b", "file-foods", "foods.txt", FOODS)
+    other = StoreRef("vs_b", shelf.indexer.embedding_model)
     found = await shelf.searcher.search([store, other, other], ["What is Filip's favorite food?"], limit=2)
     assert [(hit.store_id, hit.file_id) for hit in found.hits] == [("vs_a", "file-foods"), ("vs_b", "file-foods")]
     alone = await shelf.searcher.search([other], ["What is Filip's favorite food?"], limit=9)

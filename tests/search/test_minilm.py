@@ -1,4 +1,4 @@
-"""The embedded model's process, seen from outside."""
+"""The memory of the embedded embedding model's process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from service.search.embed.minilm import MiniLM
 MB = 1024
 
 
-def resident(model: MiniLM) -> int:
-    """Kilobytes of memory that its process takes."""
+def resident_kb(model: MiniLM) -> int:
+    """Returns the resident memory of the model's process in kilobytes."""
     assert model._child is not None
     status = Path(f"/proc/{model._child.pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
 
 
 @pytest.mark.slow
-async def test_memory_that_a_text_took_is_given_back(tmp_path: Path) -> None:
+async def test_the_memory_of_a_long_text_is_released(tmp_path: Path) -> None:
     model = MiniLM(tmp_path / "log")
     try:
         await model.embed(["hello"], query=True)
-        before = resident(model)
+        before = resident_kb(model)
         await model.embed(["word " * 1500, "tide " * 1500])
-        assert resident(model) < before + 60 * MB
+        assert resident_kb(model) < before + 60 * MB
     finally:
         await model.close()

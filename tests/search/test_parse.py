@@ -1,4 +1,4 @@
-"""Documents of every type, read in the sandbox where there is one, and in a child that limits itself."""
+"""Documents of every format, parsed in the sandbox if this machine has one, and in a process that limits itself."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.sandbox.probe import Confinement
-from service.search.base import IndexingFailed
-from service.search.parse.child_process import ChildApart
-from service.search.parse.parser import EMPTY, Confined, Parser, Text
-from service.search.parse.sandbox_process import InSandbox
-from service.search.parse.types import KINDS
+from service.search.base import IndexingFailure
+from service.search.parse.child_process import ChildProcessRunner
+from service.search.parse.parser import EMPTY, ConfinedRunner, ParsedText, Parser
+from service.search.parse.sandbox_process import SandboxRunner
+from service.search.parse.types import FORMATS
 from tests.search import sample_documents
 from tests.search.conftest import reader
 
@@ -19,13 +19,13 @@ POEM = "Half past six the bridge goes up,\n\tslowly, naïvely – “creaking”
 TABLE = [["Spring tide", "4.2 m"], ["Neap tide", "2.9 m"]]
 
 
-@pytest.fixture(params=["sandbox", "apart"])
+@pytest.fixture(params=["sandbox", "child process"])
 def parser(request: pytest.FixtureRequest) -> Parser:
-    confined: Confined = InSandbox(Confinement()) if request.param == "sandbox" else ChildApart()
-    return Parser(confined)
+    runner: ConfinedRunner = SandboxRunner(Confinement()) if request.param == "sandbox" else ChildProcessRunner()
+    return Parser(runner)
 
 
-async def texts(parser: Parser, filename: str, data: bytes) -> list[Text]:
+async def texts(parser: Parser, filename: str, data: bytes) -> list[ParsedText]:
     return [piece async for piece in parser.parse(filename, len(data), reader(data))]
 
 
@@ -34,21 +34,21 @@ async def text(parser: Parser, filename: str, data: bytes) -> str:
 
 
 async def failure(parser: Parser, filename: str, data: bytes) -> tuple[str, str]:
-    with pytest.raises(IndexingFailed) as caught:
+    with pytest.raises(IndexingFailure) as caught:
         await texts(parser, filename, data)
     return caught.value.code, caught.value.message
 
 
-def test_the_types_are_those_of_the_api() -> None:
-    wanted = (
+def test_all_formats_of_the_api_are_supported() -> None:
+    documented = (
         ".c .cpp .cs .css .doc .docx .go .html .java .js .json .md .pdf .php .pptx .py .rb .sh .tex .ts .txt .xlsx .csv"
     )
-    assert set(wanted.split()) <= set(KINDS)
+    assert set(documented.split()) <= set(FORMATS)
 
 
-@pytest.mark.parametrize("ending", sorted(ending for ending, kind in KINDS.items() if kind == "text"))
-async def test_text_is_kept_as_it_is(ending: str) -> None:
-    assert await text(Parser(ChildApart()), f"Poem{ending.upper()}", POEM.encode()) == POEM
+@pytest.mark.parametrize("ending", sorted(ending for ending, file_format in FORMATS.items() if file_format == "text"))
+async def test_text_is_unchanged(ending: str) -> None:
+    assert await text(Parser(ChildProcessRunner()), f"Poem{ending.upper()}", POEM.encode()) == POEM
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "cp1252"])
@@ -79,14 +79,14 @@ async def test_word(parser: Parser) -> None:
     )
 
 
-async def test_word_of_old(parser: Parser) -> None:
+async def test_word_documents_before_2007(parser: Parser) -> None:
     found = await text(parser, "letter.DOC", sample_documents.LETTER.read_bytes())
     assert "Harbour notice 17\n" in found
     assert "Ships’ masters who need it at other times – naïve hopes aside – call the warden, Ms Ødegård" in found
     assert all(value in found for row in TABLE for value in row)
 
 
-async def test_slides_have_numbers(parser: Parser) -> None:
+async def test_slides_have_page_numbers(parser: Parser) -> None:
     found = await texts(parser, "talk.pptx", sample_documents.slides(["Bridges", "", "Tides"]))
     assert [(piece.text, piece.page) for piece in found] == [
         ("Bridges\nA note on bridges\n\n", 1),
@@ -106,12 +106,12 @@ async def test_sheets(parser: Parser) -> None:
     assert found == "Tides\nTide\tHeight\t\tMeasured\nSpring\t4.2\t\tTrue\n\t\talone\n\n"
 
 
-async def test_pages_of_a_pdf_have_numbers(parser: Parser) -> None:
+async def test_pdf_pages_have_numbers(parser: Parser) -> None:
     found = await texts(parser, "a.pdf", sample_documents.pdf(["The first page", "", "The third page"]))
     assert [(piece.text.strip(), piece.page) for piece in found] == [("The first page", 1), ("The third page", 3)]
 
 
-async def test_html_is_what_a_reader_sees(parser: Parser) -> None:
+async def test_html_yields_the_visible_text(parser: Parser) -> None:
     page = (
         "<!doctype html><title>Bridge  hours</title><style>p {}</style><body><h1>Hours</h1><p>From <b>six</b> to\nnine"
         "<br>daily<script>alert(1)</script><table><tr><th>Tide<td>4.2&nbsp;m</table><pre>a\n  b</pre><p hidden>x"
@@ -121,7 +121,7 @@ async def test_html_is_what_a_reader_sees(parser: Parser) -> None:
     )
 
 
-async def test_what_postgres_refuses_is_replaced(parser: Parser) -> None:
+async def test_characters_that_postgres_rejects_are_replaced(parser: Parser) -> None:
     assert await text(parser, "a.txt", b"one and\0 a two") == "one and\ufffd a two"
     utf16 = "\ud800three".encode("utf-16-le", "surrogatepass")
     assert "three" in await text(parser, "b.txt", b"\xff\xfe" + utf16)
@@ -138,33 +138,33 @@ async def test_what_postgres_refuses_is_replaced(parser: Parser) -> None:
         ("a.pdf", sample_documents.pdf(["", ""])),
     ],
 )
-async def test_no_text_is_a_failure_that_says_so(parser: Parser, filename: str, data: bytes) -> None:
+async def test_a_file_without_text_is_an_error(parser: Parser, filename: str, data: bytes) -> None:
     assert await failure(parser, filename, data) == ("invalid_file", EMPTY)
 
 
 @pytest.mark.parametrize("filename", ["a.exe", "archive.zip", "noending", "photo.png", "", "a.", ".docx.bak"])
-async def test_other_types_are_refused_unread(filename: str) -> None:
+async def test_other_formats_are_rejected_unread(filename: str) -> None:
     def never() -> AsyncIterator[bytes]:
-        raise AssertionError("not to be read")
+        raise AssertionError("the file must not be read")
 
-    with pytest.raises(IndexingFailed) as caught:
-        await anext(Parser(ChildApart()).parse(filename, 10, never))
+    with pytest.raises(IndexingFailure) as caught:
+        await anext(Parser(ChildProcessRunner()).parse(filename, 10, never))
     assert caught.value.code == "unsupported_file"
     assert ".pptx" in caught.value.message
 
 
-async def test_an_error_of_the_reader_comes_through(parser: Parser) -> None:
+async def test_an_error_of_the_reader_is_raised(parser: Parser) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"half a "
-        raise OSError("the disk is gone")
+        raise OSError("the disk failed")
 
-    with pytest.raises(OSError, match="the disk is gone"):
+    with pytest.raises(OSError, match="the disk failed"):
         [piece async for piece in parser.parse("a.txt", 100, broken)]
 
 
-async def test_a_reader_that_stops_ends_the_process(parser: Parser) -> None:
+async def test_closing_the_generator_ends_the_process(parser: Parser) -> None:
     data = b"line\n" * 4_000_000
     pieces = parser.parse("a.txt", len(data), reader(data))
     assert (await anext(pieces)).text.startswith("line\n")
     await pieces.aclose()
-    assert await text(parser, "b.txt", b"the next one has its turn") == "the next one has its turn"
+    assert await text(parser, "b.txt", b"the next file has its turn") == "the next file has its turn"

@@ -1,4 +1,4 @@
-"""Vector stores as they are served: files uploaded, parsed, embedded and found, through the API."""
+"""Vector stores through the API: files are uploaded, parsed, embedded and found."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ APPLES = "Apples keep for months in a cool cellar. " * 3
 ENGINES = "A four-stroke engine has intake, compression, power and exhaust. " * 3
 
 
-async def test_health_says_where_files_are_parsed(start_server: StartServer, tmp_path: Path) -> None:
+async def test_health_reports_where_files_are_parsed(start_server: StartServer, tmp_path: Path) -> None:
     async with start_server(sandbox_dir=tmp_path / "nowhere") as client:
         health = await client.session.get(client.base_url.removesuffix("/v1") + "/healthz")
         assert health.status == 200
-        said = (await health.json())["file_parsing"]
-        assert said.startswith(
+        status = (await health.json())["file_parsing"]
+        assert status.startswith(
             "outside the sandbox, in a process that limits itself: the Python for the sandbox is not at"
         )
 
 
 @pytest.mark.slow
-async def test_files_are_found_by_what_they_say(start_server: StartServer) -> None:
+async def test_files_are_found_by_their_content(start_server: StartServer) -> None:
     async with start_server(indexing=True) as client:
         apples, engines = await file_named(client, "a.txt", APPLES), await file_named(client, "b.md", ENGINES)
         report = await upload(client, pdf(["Rivers of Norway", "Trains in Japan"]), filename='filename="report.pdf"')

@@ -23,7 +23,7 @@ from service.storage.folder import FolderBlobs
 from service.vector_stores.supervisor import Indexing
 from service.writer import Ask, Writer
 from sql.connection import Connection
-from tests.fake_vectors import WAIT_S, FakeVectors
+from tests.fake_search_engine import WAIT_S, FakeSearchEngine
 from tests.projections.helpers import ORIGIN
 
 STORE = "vs_1"
@@ -58,7 +58,7 @@ class Process:
     async def __aenter__(self) -> Self:
         self.pool = await open_pool(self.url)
         self.writer = self._make_writer(self.pool, self.feed)
-        self.vectors = FakeVectors(self.pool)
+        self.vectors = FakeSearchEngine(self.pool)
         if self._chunks is not None:
             self.vectors.chunks = self._chunks
         self.peers = Peers(self.url, woken=self.feed.wake, changed=self._changed)

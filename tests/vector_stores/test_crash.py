@@ -20,7 +20,7 @@ from service.database import Pool
 from service.feed import Feed
 from service.vector_stores import supervisor, worker
 from service.writer import fold
-from tests.fake_vectors import WAIT_S
+from tests.fake_search_engine import WAIT_S
 from tests.runs.test_crash import DyingWriter, When
 from tests.vector_stores.process import Process
 

@@ -13,7 +13,7 @@ from events.vector_store.decide import MAX_ATTEMPTS
 from projections.rebuild import verify
 from service.vector_stores import supervisor, worker
 from tests.clock import LoopClock
-from tests.fake_vectors import WAIT_S
+from tests.fake_search_engine import WAIT_S
 from tests.projections.helpers import ORIGIN
 from tests.vector_stores.process import AUTO, STORE, Process
 

@@ -22,8 +22,8 @@ NAMES = ["file_search_streaming_works", "file_search_works"]
 
 
 @pytest.fixture
-def vectors() -> None:
-    """Those of the settings: the embedded model."""
+def search_engine() -> None:
+    """Makes the server use the search engine of its settings, with the embedded model."""
 
 
 @pytest.mark.parametrize("name", NAMES)

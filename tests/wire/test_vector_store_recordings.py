@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.client import Answer, Client
-from tests.fake_vectors import WAIT_S
+from tests.fake_search_engine import WAIT_S
 from tests.http.files import form, send
 from tests.http.stores import store_with
 from tests.wire.replay import RECORDINGS, Exchange, Mapping, load

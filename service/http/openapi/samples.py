@@ -25,7 +25,7 @@ from events.vector_store.events import ErrorCode, FileStatus
 from events.webhook_endpoint import WebhookEndpoint
 from service.http.errors import body
 from service.http.openapi.infer import Free, Schema, schema_of
-from service.search.base import Found, Hit
+from service.search.base import Hit, SearchResult
 from service.wire import access, v1, v2, webhooks
 from service.wire.api import Deleted, Json, Wire
 from service.wire.vector_stores import STORES
@@ -221,7 +221,10 @@ def _stores_of_v2() -> dict[str, list[Json]]:
             wire.file(replace(_STORED, chunking=None)),
         ],
         "VectorStoreFileBatch": [wire.batch(one) for one in (*batches, replace(_BATCH, is_cancelled=True))],
-        "VectorStoreSearchResults": [wire.found(Found(["q"], [_HIT])), wire.found(Found(["q"], []))],
+        "VectorStoreSearchResults": [
+            wire.search_result(SearchResult(["q"], [_HIT])),
+            wire.search_result(SearchResult(["q"], [])),
+        ],
         "VectorStoreFileContent": [wire.content(["t"], 5), wire.content([], None)],
         "DeletedVectorStore": [wire.deleted("id")],
         "DeletedVectorStoreFile": [wire.deleted_file("id")],

@@ -1,1 +1,1 @@
-"""From texts to vectors: MiniLM in a process of its own, or any OpenAI-compatible server."""
+"""Embedding models: MiniLM in a process of its own, or a model of any OpenAI-compatible server."""

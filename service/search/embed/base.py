@@ -1,4 +1,4 @@
-"""What indexing and search ask of an embedding model."""
+"""The Protocol of embedding models, as indexing and search use them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Vector = Sequence[float]
 
 
 class EmbeddingError(Exception):
-    """The texts cannot be embedded, now or ever; `message` says why in a line without secrets."""
+    """The texts cannot be embedded, and another attempt would not help. `message` is one line without secrets."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -17,7 +17,10 @@ class EmbeddingError(Exception):
 
 
 class Embedder(Protocol):
-    """One model. `windowed`: it takes less than a chunk, so that chunks are embedded window by window."""
+    """An embedding model.
+
+    `windowed` is true if the model's context is shorter than a chunk, so that chunks are embedded window by window.
+    """
 
     @property
     def name(self) -> str: ...
@@ -27,13 +30,13 @@ class Embedder(Protocol):
 
     @property
     def batch(self) -> int:
-        """Texts that are best given at once."""
+        """The best number of texts for one call of `embed`."""
         ...
 
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
-        """A vector of length 1 for each text, none of which is blank. A query goes before documents under way.
+        """Returns a vector of length 1 for each text, none of which may be blank.
 
-        Raises EmbeddingError.
+        Queries take precedence over documents that are waiting. Raises EmbeddingError.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Which embedding models this server has: the embedded one always, and those of one server where a setting names it."""
+"""The embedding models of this server: the embedded model, and those of an embedding server if settings name it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from service.search.embed import minilm
 from service.search.embed.base import Embedder, EmbeddingError
 from service.search.embed.minilm import MiniLM
 
-# Models of one server that stores may have been made with, over the years.
+# Models of the embedding server in use at once. Vector stores of different ages may have different models.
 MAX_MODELS = 32
 
 
 class Embedders:
-    """`model` is what new stores get. Models are opened when they are first asked for."""
+    """The embedders by model name, each created at its first use. `default_model` is the model of new vector stores."""
 
     def __init__(
         self, log: Path, base_url: str | None = None, model: str | None = None, key: str | None = None
     ) -> None:
-        self.model = model if base_url is not None and model is not None else minilm.NAME
+        self.default_model = model if base_url is not None and model is not None else minilm.NAME
         self._log = log
         self._base_url, self._key = base_url, key
         self._open: dict[str, Embedder] = {}
 
-    def named(self, name: str) -> Embedder:
-        """Raises EmbeddingError for a model that is not to be had here."""
-        found = self._open.get(name)
-        if found is None:
-            found = self._open[name] = self._made(name)
-        return found
+    def get(self, name: str) -> Embedder:
+        """Returns the embedder of a model. Raises EmbeddingError if the model is not available on this server."""
+        embedder = self._open.get(name)
+        if embedder is None:
+            embedder = self._open[name] = self._create(name)
+        return embedder
 
-    def _made(self, name: str) -> Embedder:
+    def _create(self, name: str) -> Embedder:
         if name == minilm.NAME:
             return MiniLM(self._log)
         if self._base_url is None:
@@ -40,7 +40,7 @@ class Embedders:
             )
         if len(self._open) >= MAX_MODELS:
             raise EmbeddingError(f"More than {MAX_MODELS} embedding models are in use.")
-        # Its libraries cost 30 MB that nobody without such a server should pay.
+        # Imported here because its libraries take 30 MB, which a server without such a model should not spend.
         from service.search.embed.remote import RemoteEmbedder
 
         return RemoteEmbedder(self._base_url, name, self._key)

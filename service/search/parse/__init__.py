@@ -1,1 +1,1 @@
-"""From a file's bytes to its text: `parser` here, `child` in a confined process of its own."""
+"""Extracting the text of a file: `parser` runs in the server, `worker` in a confined process of its own."""

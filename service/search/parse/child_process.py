@@ -1,7 +1,7 @@
-"""A child that limits itself, as `Confined`: for where namespaces are forbidden, or the sandbox is not set up.
+"""A process that limits itself, as a ConfinedRunner: used if the sandbox is not available on this machine.
 
-What it lacks against the sandbox: it sees the file system (as an account that owns nothing, where we are root) and the
-network. Limits of memory, CPU, files and processes hold here too.
+Compared with the sandbox, the process can see the network and the file system (as an account that owns nothing, if the
+server runs as root). Its limits of memory, CPU time, files and processes are the same.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 
 from service.child_process import environment
-from service.search.parse.parser import Limits
+from service.search.parse.parser import ProcessLimits
 
 READ = 65_536
 _ROOT = Path(__file__).resolve().parents[3]
 
 
-class ChildApart:
+class ChildProcessRunner:
     async def run(
-        self, module: str, argument: str, stdin: Callable[[], AsyncIterator[bytes]], limits: Limits
+        self, module: str, argument: str, stdin: Callable[[], AsyncIterator[bytes]], limits: ProcessLimits
     ) -> AsyncGenerator[bytes, None]:
-        """See `Confined`. The module applies `limits` itself, from its argument."""
-        # The child finds what we find, however we came to find it.
+        """See `ConfinedRunner`. The module applies `limits` to itself, from its argument."""
+        # The child imports from the same path as this process.
         path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", module, argument),
@@ -50,14 +50,14 @@ class ChildApart:
             feeding.cancel()
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)  # process.kill would reap it behind its watcher's back
+                    os.kill(process.pid, signal.SIGKILL)  # process.kill would reap it without its watcher's knowledge
             await asyncio.wait({feeding})
-            await process.stdout.read()  # what lies in the pipe still; a pipe that is not read is never closed
+            await process.stdout.read()  # empties the pipe; asyncio never closes a pipe that still holds data
             await process.wait()
 
 
 async def _feed(to: asyncio.StreamWriter, stdin: Callable[[], AsyncIterator[bytes]]) -> None:
-    """Everything, as fast as it is taken; a child that reads no more is none of our concern."""
+    """Writes all input, as fast as the process reads it. It is no error if the process stops reading."""
     try:
         async for piece in stdin():
             to.write(piece)

@@ -1,4 +1,4 @@
-"""HTML: what a reader sees, block by block."""
+"""HTML: the text that a reader of the page sees, block by block."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import BinaryIO
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from service.search.parse.text import encoding_of
-from service.search.parse.types import Piece, Unreadable
+from service.search.parse.text import detect_encoding
+from service.search.parse.types import TextPiece, UnreadableFile
 
-# A page longer than this is a program's output, not a page; its tree would take ten times as much memory.
+# Bytes of a page. A longer page is the output of a program, and its tree would take ten times as much memory.
 MAX_HTML = 64 * 1024 * 1024
-UNSEEN = ["script", "style", "noscript", "template", "svg", "iframe", "object", "head"]
+HIDDEN_TAGS = ["script", "style", "noscript", "template", "svg", "iframe", "object", "head"]
 BLOCKS = frozenset(
     (
         *("address", "article", "aside", "blockquote", "body", "br", "caption", "dd", "details", "div", "dl", "dt"),
@@ -24,47 +24,47 @@ BLOCKS = frozenset(
 CELLS = frozenset(("td", "th"))
 
 
-def parse(file: BinaryIO) -> Iterator[Piece]:
-    """The title, then the text of the body; blocks are lines of their own, cells have tabs between."""
-    encoding = encoding_of(file)
+def parse(file: BinaryIO) -> Iterator[TextPiece]:
+    """Yields the title, then the text of the body. A block is a line of its own; cells are separated by tabs."""
+    encoding = detect_encoding(file)
     file.seek(0)
     data = file.read(MAX_HTML + 1)
     if len(data) > MAX_HTML:
-        raise Unreadable(f"The page is longer than {MAX_HTML // 1024 // 1024} MiB.")
+        raise UnreadableFile(f"The page is longer than {MAX_HTML // 1024 // 1024} MiB.")
     tree = LexborHTMLParser(data.decode(encoding, "replace"))
     title = tree.css_first("title")
-    if title is not None and (named := " ".join(title.text().split())):
-        yield named + "\n\n", None
-    tree.strip_tags(UNSEEN)
+    if title is not None and (title_text := " ".join(title.text().split())):
+        yield title_text + "\n\n", None
+    tree.strip_tags(HIDDEN_TAGS)
     if tree.body is not None:
         for line in _lines(tree.body):
             yield line, None
 
 
 def _lines(body: LexborNode) -> Iterator[str]:
-    """Walks the tree in document order without recursion: pages nest as deeply as they like."""
+    """Yields the lines of the body in document order, without recursion: pages may nest to any depth."""
     line: list[str] = []
-    kept = 0  # depth inside <pre>, whose spaces count
+    preformatted = 0  # depth inside <pre>, which keeps its spaces
     for node, entering in _walk(body):
         tag = node.tag
         if tag == "-text":
             if entering:
-                found = node.text_content or ""
-                line.append(found if kept else _folded(found))
+                text = node.text_content or ""
+                line.append(text if preformatted else _collapse_spaces(text))
             continue
-        kept += (1 if entering else -1) if tag == "pre" else 0
+        preformatted += (1 if entering else -1) if tag == "pre" else 0
         if tag in CELLS and not entering:
             line.append("\t")
         elif tag in BLOCKS and line:
-            if told := "".join(line).strip(" \t" if kept else None):
-                yield told + "\n"
+            if block := "".join(line).strip(" \t" if preformatted else None):
+                yield block + "\n"
             line.clear()
-    if told := "".join(line).strip():
-        yield told + "\n"
+    if block := "".join(line).strip():
+        yield block + "\n"
 
 
 def _walk(top: LexborNode) -> Iterator[tuple[LexborNode, bool]]:
-    """Everything under `top`: (node, True) when it begins, (node, False) when it ends."""
+    """Walks the tree below `top`: yields (node, True) at the beginning of a node and (node, False) at its end."""
     node, depth = top.child, 1
     while node is not None:
         yield node, True
@@ -81,8 +81,8 @@ def _walk(top: LexborNode) -> Iterator[tuple[LexborNode, bool]]:
         node = node.next
 
 
-def _folded(text: str) -> str:
-    """Runs of white space as one space, at the ends too."""
+def _collapse_spaces(text: str) -> str:
+    """Replaces each run of white space by a single space, including runs at the ends."""
     words = " ".join(text.split())
     if not words:
         return " " if text else ""

@@ -1,7 +1,8 @@
-"""A parsing process in a sandbox of its own, as `Confined`; where there is no sandbox, a child that limits itself.
+"""A parsing process in a sandbox of its own, as a ConfinedRunner. Without a sandbox it uses a ChildProcessRunner.
 
-Inside is the sandbox's own Python with its packages, and of ours only this package's files; nothing else is to be seen
-there, not even a network. Bytes are fed and read piece by piece, so that neither side of a large file is held here.
+The sandbox contains its own Python with its packages, and of our code only the files of this package. The process sees
+nothing else, not even a network. Bytes are written and read piece by piece, so neither the file nor its text is held in
+memory here.
 """
 
 from __future__ import annotations
@@ -15,39 +16,39 @@ from service.sandbox import base
 from service.sandbox.base import MIB, SandboxUnavailable
 from service.sandbox.bubblewrap import CODE, PYTHON
 from service.sandbox.probe import Confinement
-from service.sandbox.process import Confined as Process
-from service.search.parse.child_process import ChildApart
-from service.search.parse.parser import Limits
+from service.sandbox.process import Confined
+from service.search.parse.child_process import ChildProcessRunner
+from service.search.parse.parser import ProcessLimits
 
-# Seconds without a piece of input taken or of output given, after which the parser's own bound has long been reached.
+# Seconds in which the process neither takes input nor gives output. The parser's own limits end it long before.
 PATIENCE_S = 600.0
 READ = 65_536
 MAIN = "read.py"
-# Packages whose modules the sandbox is handed, because its own Python does not have them.
-HANDED = ("service.search.parse", "legacy_doc")
+# Packages whose modules are passed into the sandbox, because its Python does not have them.
+PASSED_PACKAGES = ("service.search.parse", "legacy_doc")
 
 
-class InSandbox:
-    """See `parser.Confined`."""
+class SandboxRunner:
+    """See `parser.ConfinedRunner`."""
 
     def __init__(self, confinement: Confinement) -> None:
         self._confinement = confinement
-        self._apart = ChildApart()
+        self._fallback = ChildProcessRunner()
         self._code: dict[str, str] | None = None
 
     async def run(
-        self, module: str, argument: str, stdin: Callable[[], AsyncIterator[bytes]], limits: Limits
+        self, module: str, argument: str, stdin: Callable[[], AsyncIterator[bytes]], limits: ProcessLimits
     ) -> AsyncGenerator[bytes, None]:
         try:
             jail = await self._confinement.confined()
         except SandboxUnavailable:
-            outside = self._apart.run(module, argument, stdin, limits)
+            outside = self._fallback.run(module, argument, stdin, limits)
             async with contextlib.aclosing(outside):
                 async for piece in outside:
                     yield piece
             return
         if self._code is None:
-            self._code = await asyncio.to_thread(_read)
+            self._code = await asyncio.to_thread(_read_code)
         code = {**self._code, MAIN: f"from {module} import main\nmain()\n"}
         inside = base.Limits(memory=limits.memory, processes=4, disk=limits.file + MIB, inodes=256)
         process = jail.start([PYTHON, "-s", f"{CODE}/{MAIN}", argument], code, inside)
@@ -64,8 +65,8 @@ class InSandbox:
             await process.close()
 
 
-async def where_parsed(confinement: Confinement) -> str | None:
-    """For /healthz: None where files are parsed in the sandbox, else where and why."""
+async def describe_fallback(confinement: Confinement) -> str | None:
+    """Returns None if files are parsed in the sandbox; otherwise where they are parsed, and why, for /healthz."""
     try:
         await confinement.confined()
     except SandboxUnavailable as error:
@@ -73,20 +74,20 @@ async def where_parsed(confinement: Confinement) -> str | None:
     return None
 
 
-def _read() -> dict[str, str]:
-    """The files that the sandbox is handed, by their paths."""
-    made: dict[str, str] = {}
-    for package in HANDED:
+def _read_code() -> dict[str, str]:
+    """Returns the source files for the sandbox by their paths there."""
+    code: dict[str, str] = {}
+    for package in PASSED_PACKAGES:
         parts = package.split(".")
-        made |= {"/".join([*parts[:count], "__init__.py"]): "" for count in range(1, len(parts))}
+        code |= {"/".join([*parts[:count], "__init__.py"]): "" for count in range(1, len(parts))}
         for file in files(package).iterdir():
             if file.name.endswith(".py"):
-                made["/".join([*parts, file.name])] = file.read_text()
-    return made
+                code["/".join([*parts, file.name])] = file.read_text()
+    return code
 
 
-async def _feed(process: Process, stdin: Callable[[], AsyncIterator[bytes]]) -> None:
-    """Everything, as fast as it is taken; a process that reads no more is none of our concern."""
+async def _feed(process: Confined, stdin: Callable[[], AsyncIterator[bytes]]) -> None:
+    """Writes all input, as fast as the process reads it. It is no error if the process stops reading."""
     try:
         async for piece in stdin():
             await process.write(piece, PATIENCE_S)
@@ -96,8 +97,8 @@ async def _feed(process: Process, stdin: Callable[[], AsyncIterator[bytes]]) -> 
         process.end_input()
 
 
-async def _output(process: Process) -> AsyncGenerator[bytes, None]:
-    """What it writes, until it ends; what it says at standard error is read too, lest it wait for us."""
+async def _output(process: Confined) -> AsyncGenerator[bytes, None]:
+    """Yields the output of the process until it ends. Its stderr is read too, so that a full pipe never blocks it."""
     open_fds = [process.output, process.errors]
     while process.output in open_fds:
         if not await process.readable(open_fds, PATIENCE_S):

@@ -1,4 +1,4 @@
-"""Text of any encoding: code, prose, tables of comma-separated values, JSON."""
+"""Text in any encoding: code, prose, tables of comma-separated values, JSON."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import BinaryIO
 
 from charset_normalizer import from_bytes
 
-from service.search.parse.types import READ, Piece, Unreadable
+from service.search.parse.types import READ, TextPiece, UnreadableFile
 
-# What the guess of an encoding looks at.
+# Bytes that the guess of an encoding reads.
 SAMPLE = 65_536
-# Most text that is no Unicode is in this.
+# The most common encoding of text that is not Unicode.
 WESTERN = "cp1252"
-# A sample of text has few control characters; one with more is no text.
+# Control characters that text does not have. A sample that consists of more than a tenth of them is not text.
 _CONTROL = frozenset(range(32)) - {7, 8, 9, 10, 11, 12, 13, 27}
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -25,9 +25,9 @@ _MARKS = (
 )
 
 
-def parse(file: BinaryIO) -> Iterator[Piece]:
-    """The text as it is, lines and all."""
-    encoding = encoding_of(file)
+def parse(file: BinaryIO) -> Iterator[TextPiece]:
+    """Yields the decoded text unchanged, including its line ends."""
+    encoding = detect_encoding(file)
     file.seek(0)
     decode = codecs.getincrementaldecoder(encoding)(errors="replace").decode
     while data := file.read(READ):
@@ -35,10 +35,13 @@ def parse(file: BinaryIO) -> Iterator[Piece]:
     yield decode(b"", True), None
 
 
-def encoding_of(file: BinaryIO) -> str:
-    """By its mark, else UTF-8 where the whole file is that, else a guess. Raises Unreadable for what is no text."""
+def detect_encoding(file: BinaryIO) -> str:
+    """Returns the encoding of the byte order mark; or UTF-8 if the whole file is valid UTF-8; or a guess.
+
+    Raises UnreadableFile if the file is not text.
+    """
     head = file.read(SAMPLE)
-    for mark, encoding in _MARKS:
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return encoding
     file.seek(0)
@@ -48,17 +51,18 @@ def encoding_of(file: BinaryIO) -> str:
             decode(data)
         decode(b"", True)
     except UnicodeDecodeError:
-        return _guessed(head)
+        return _guess_encoding(head)
     if sum(head.count(code) for code in _CONTROL) * 10 > len(head):
-        raise Unreadable("The file holds no text.")
+        raise UnreadableFile("The file holds no text.")
     return "utf-8"
 
 
-def _guessed(head: bytes) -> str:
-    found = from_bytes(head)
-    best = found.best()
+def _guess_encoding(head: bytes) -> str:
+    matches = from_bytes(head)
+    best = matches.best()
     if best is None:
-        raise Unreadable("The file holds no text in an encoding that can be told.")
-    # Of those that fit alike the first in the alphabet is the best to it: é and à would be Central European letters.
-    alike = {one.encoding for one in found if (one.chaos, one.coherence) == (best.chaos, best.coherence)}
-    return WESTERN if WESTERN in alike else best.encoding
+        raise UnreadableFile("The file holds no text in an encoding that can be told.")
+    # Among equally good matches, `best` returns the first in alphabetical order: é and à would become letters of
+    # Central European languages. So the Western encoding is preferred.
+    equal = {each.encoding for each in matches if (each.chaos, each.coherence) == (best.chaos, best.coherence)}
+    return WESTERN if WESTERN in equal else best.encoding

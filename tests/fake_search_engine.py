@@ -1,7 +1,7 @@
-"""An indexer and searcher over a dictionary: a file's name says what becomes of it.
+"""A search engine over a dictionary, in which the name of a file determines the outcome of indexing it.
 
-It keeps the promises of `service.search.base`: chunks are written under their job while the view's row has it, and
-only those of completed files are found.
+It follows the rules of `service.search.base`: it writes chunks only while the view's row of the file names their job,
+and finds only the chunks of completed files.
 """
 
 from __future__ import annotations
@@ -14,12 +14,23 @@ from dataclasses import dataclass, field
 import orjson
 
 from service.database import Pool
-from service.search.base import Found, Hit, Indexed, IndexingFailed, Job, Ranker, Stale, StoreRef
+from service.search.base import (
+    Hit,
+    IndexingFailure,
+    IndexingJob,
+    IndexingResult,
+    Ranker,
+    RevokedJob,
+    SearchResult,
+    StoreRef,
+)
 
 WAIT_S = 20.0
 CHUNK_BYTES = 100
-HELD = "SELECT FROM vector_store_files WHERE store_id = $1 AND file_id = $2 AND job = $3 AND status = 'in_progress'"
-LIVE = """
+IS_IN_PROGRESS = (
+    "SELECT FROM vector_store_files WHERE store_id = $1 AND file_id = $2 AND job = $3 AND status = 'in_progress'"
+)
+COMPLETED = """
 SELECT filename, attributes FROM vector_store_files
 WHERE store_id = $1 AND file_id = $2 AND job = $3 AND status = 'completed'
   AND ($4::text IS NULL OR attributes @@ $4::jsonpath)
@@ -31,12 +42,16 @@ WHERE store_id = $1 AND file_id = $2 AND status IN ('in_progress', 'completed')
 
 
 @dataclass
-class FakeVectors:
-    """Names of files say what becomes of them: `bad…` is invalid, `odd…` unsupported, `slow…` waits for `release`,
-    `flaky…` fails once, `crash…` always, anything else is chunked. `started` holds (file name, job number)."""
+class FakeSearchEngine:
+    """A SearchEngine that is its own Indexer and Searcher.
+
+    File names: `bad…` is invalid, `odd…` is unsupported, `slow…` waits for `release`, the first attempt at `flaky…` and
+    every attempt at `crash…` raises RuntimeError, and any other file is chunked. `started` and `ended` hold pairs (file
+    name, job number); `most` is the greatest number of files that were indexed at the same time.
+    """
 
     pool: Pool | None = None
-    model: str = "fake-embeddings"
+    embedding_model: str = "fake-embeddings"
     started: list[tuple[str, int]] = field(default_factory=list)
     ended: list[tuple[str, int]] = field(default_factory=list)
     chunks: dict[tuple[str, str], dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
@@ -44,20 +59,20 @@ class FakeVectors:
     searches: list[dict[str, object]] = field(default_factory=list)
     most: int = 0
     _flaky: set[str] = field(default_factory=set)
-    _free: asyncio.Event = field(default_factory=asyncio.Event)
-    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __call__(self, pool: Pool) -> FakeVectors:
-        """Over the pool of the server that was started last."""
+    def __call__(self, pool: Pool) -> FakeSearchEngine:
+        """Returns this engine, which from now on uses the pool of the server that was started last."""
         self.pool = pool
         return self
 
     @property
-    def indexer(self) -> FakeVectors:
+    def indexer(self) -> FakeSearchEngine:
         return self
 
     @property
-    def searcher(self) -> FakeVectors:
+    def searcher(self) -> FakeSearchEngine:
         return self
 
     @property
@@ -66,44 +81,47 @@ class FakeVectors:
         return self.pool
 
     async def close(self) -> None:
-        """Its chunks stay."""
+        """Keeps the chunks, for the next server."""
 
     def release(self) -> None:
-        self._free.set()
+        self._released.set()
 
     async def until_started(self, count: int) -> None:
-        """Returns once so many attempts have begun."""
+        """Waits until `count` attempts have begun."""
         async with asyncio.timeout(WAIT_S):
             while len(self.started) < count:
-                self._moved.clear()
-                await self._moved.wait()
+                self._changed.clear()
+                await self._changed.wait()
 
-    async def index(self, job: Job) -> Indexed:
+    async def index(self, job: IndexingJob) -> IndexingResult:
         self.started.append((job.filename, job.number))
         self.most = max(self.most, len(self.started) - len(self.ended))
-        self._moved.set()
+        self._changed.set()
         try:
             return await self._index(job)
         finally:
             self.ended.append((job.filename, job.number))
 
-    async def _index(self, job: Job) -> Indexed:
+    async def _index(self, job: IndexingJob) -> IndexingResult:
         text = b"".join([piece async for piece in job.read()]).decode()
         if job.filename.startswith("slow"):
-            await self._free.wait()
+            await self._released.wait()
         if job.filename.startswith("bad"):
-            raise IndexingFailed("invalid_file", "The file could not be parsed.")
+            raise IndexingFailure("invalid_file", "The file could not be parsed.")
         if job.filename.startswith("odd"):
-            raise IndexingFailed("unsupported_file", "The file type is not supported.")
+            raise IndexingFailure("unsupported_file", "The file type is not supported.")
         if job.filename.startswith("crash") or (job.filename.startswith("flaky") and job.filename not in self._flaky):
             self._flaky.add(job.filename)
             raise RuntimeError("the indexer broke")
         async with self._db.acquire() as db:
-            if await db.fetchval(f"SELECT EXISTS ({HELD})", job.store_id, job.file_id, job.number) is not True:
-                raise Stale
+            if (
+                await db.fetchval(f"SELECT EXISTS ({IS_IN_PROGRESS})", job.store_id, job.file_id, job.number)
+                is not True
+            ):
+                raise RevokedJob
         parts = [text[start : start + CHUNK_BYTES] for start in range(0, len(text), CHUNK_BYTES)]
         self.chunks[job.store_id, job.file_id] = {job.number: parts}
-        return Indexed(usage_bytes=len(text), chunks=len(parts))
+        return IndexingResult(usage_bytes=len(text), chunks=len(parts))
 
     async def remove(self, store_id: str, file_ids: Collection[str] | None = None) -> None:
         self.removed.append((store_id, file_ids))
@@ -130,8 +148,8 @@ class FakeVectors:
         threshold: float = 0.0,
         where: str | None = None,
         ranker: Ranker = "auto",
-    ) -> Found:
-        """A chunk's score is the part of the queries' words that it has."""
+    ) -> SearchResult:
+        """Scores a chunk by the share of the queries' words that it has."""
         self.searches.append({"stores": list(stores), "queries": list(queries), "ranker": ranker})
         words = {word for query in queries for word in query.lower().split()}
         hits: list[Hit] = []
@@ -139,17 +157,17 @@ class FakeVectors:
             if store not in {ref.id for ref in stores}:
                 continue
             for job, parts in jobs.items():
-                row = await self._db.fetchrow(LIVE, store, file, job, where)
+                row = await self._db.fetchrow(COMPLETED, store, file, job, where)
                 for position, text in enumerate(parts if row else ()):
                     score = len(words & set(text.lower().split())) / len(words)
                     if row and score > 0 and score >= threshold:
                         attributes = orjson.loads(row["attributes"])
                         hits.append(Hit(store, file, row["filename"], score, attributes, text, position))
         hits.sort(key=lambda hit: -hit.score)
-        return Found(list(queries), hits[:limit])
+        return SearchResult(list(queries), hits[:limit])
 
-    async def content(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
+    async def chunk_texts(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
         for job, parts in self.chunks.get((store_id, file_id), {}).items():
-            if await self._db.fetchrow(LIVE, store_id, file_id, job, None):
+            if await self._db.fetchrow(COMPLETED, store_id, file_id, job, None):
                 return parts[after + 1 : after + 1 + limit]
         return []
