@@ -1,22 +1,17 @@
-"""A real Postgres for the whole session, a copied database for each test, and a whole server in the test's own loop."""
+"""A whole server in the test's own loop, and what it talks to. The databases are in tests/fixtures/postgres.py."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 
 from service.app import serve
-from service.database import Pool, connect, migrate, open_pool
-from service.embedded.postgres import EmbeddedPostgres
 from service.sandbox.base import SandboxUnavailable
 from service.sandbox.bubblewrap import Jail
 from service.sandbox.probe import Confinement
@@ -26,72 +21,9 @@ from tests.clock import WallClock
 from tests.fake_search_engine import FakeSearchEngine
 from tests.scripted import ScriptedServer
 
-_numbers = itertools.count()
+pytest_plugins = ["tests.fixtures.postgres"]
 
 StartServer = Callable[..., AbstractAsyncContextManager[Client]]
-
-
-def _named(url: str, database: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=f"/{database}"))
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a running Postgres whose database `template` is migrated."""
-    with asyncio.Runner() as runner:
-        home = Path(tmp_path_factory.mktemp("everthread"))
-        for folder in (home, *home.parents[:2]):
-            # pytest's folders are ours alone, and Postgres runs as an account of its own where we are root.
-            if os.geteuid() == 0:
-                folder.chmod(0o711)
-        embedded = EmbeddedPostgres(home, durable=False)
-        url = runner.run(embedded.start())
-        runner.run(_make_template(url))
-        yield url
-        runner.run(embedded.stop())
-
-
-async def _make_template(url: str) -> None:
-    admin = await connect(url)
-    await admin.execute("CREATE DATABASE template_everthread")
-    await admin.close()
-    template = await connect(_named(url, "template_everthread"))
-    await migrate(template)
-    await template.close()
-
-
-@asynccontextmanager
-async def copied_database(postgres: str) -> AsyncIterator[str]:
-    """The URL of a migrated database of one's own, gone at the end."""
-    name = f"test_{next(_numbers)}"
-    admin = await connect(postgres)
-    try:
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE template_everthread")
-        yield _named(postgres, name)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
-
-
-@pytest.fixture
-async def database_url(postgres: str) -> AsyncIterator[str]:
-    """A migrated database of the test's own."""
-    async with copied_database(postgres) as url:
-        yield url
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    made = await open_pool(database_url)
-    yield made
-    made.terminate()
-
-
-@pytest.fixture
-async def db(pool: Pool) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
-    async with pool.acquire() as connection:
-        yield connection
 
 
 @pytest.fixture

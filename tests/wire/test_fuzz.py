@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import copied_database
+from tests.fixtures.postgres import copied_database
 from tests.server_process import running
 from tests.wire.fuzz import VERSIONS, fuzz_all, in_background, operations
 

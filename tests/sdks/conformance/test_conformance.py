@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.conftest import copied_database
+from tests.fixtures.postgres import copied_database
 from tests.scripted import ScriptedServer
 from tests.sdks.conformance.run import HERE, missing, report
 from tests.sdks.conformance.scenarios import SCENARIOS, SDKS
