@@ -7,7 +7,7 @@ is a content with its place: which stream, which version, when, by whom and why.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -80,8 +80,3 @@ class Recorded(Generic[E]):
     def seconds(self) -> int:
         """`at` as the API shows times: whole seconds since the epoch."""
         return int(self.at.timestamp())
-
-
-def now() -> datetime:
-    """The clock, in UTC with microseconds. Only edges call it; the core gets times with its commands."""
-    return datetime.now(UTC)

@@ -38,6 +38,7 @@ from service.search.factory import PostgresSearchEngine, open_search_engine
 from service.search.filters import jsonpath
 from service.search.fusion import Candidate, fuse, rank
 from service.search.hybrid import StoreQuery
+from service.system import SystemClock
 
 DOCS = Path("/usr/share/doc/postgresql-doc-15/html")
 QUESTIONS = Path(__file__).with_name("search_questions.toml")
@@ -84,7 +85,7 @@ async def main() -> None:
         home.chmod(0o711)
         postgres = EmbeddedPostgres(home)
         pool = await open_pool(await postgres.start())
-        search_engine = open_search_engine(pool, Confinement(), home / "embedder.log")
+        search_engine = open_search_engine(pool, Confinement(), home / "embedder.log", now=SystemClock().now)
         try:
             pages = sorted(page for page in given.docs.glob("*.html") if not page.name.startswith(SKIPPED))
             await _index(pool, search_engine, pages)

@@ -12,6 +12,8 @@ from functools import partial
 import structlog
 from aiohttp import web
 
+from events.clock import Clock
+from events.ids import IdSource
 from service import database
 from service.access.keys import Keys
 from service.access.rate_limits import RateLimits
@@ -44,6 +46,7 @@ from service.search.query_rewrite import QueryRewriter
 from service.settings import Settings
 from service.storage.base import Blobs, StorageError
 from service.storage.factory import open_blobs
+from service.system import RandomIds, SystemClock
 from service.telemetry.health import Health
 from service.telemetry.metrics import Metrics
 from service.tool_adapters.code_files import CodeFiles, ThreadsGone
@@ -80,14 +83,17 @@ async def serve(
     embedded_model: bool,
     ready: Callable[[str], None],
     search_engine: Callable[[Pool], SearchEngine] | None = None,
+    clock: Clock | None = None,
 ) -> None:
     """Migrates, serves and supervises until cancelled; calls `ready(base_url)` once it listens. Raises StartupError.
 
-    `search_engine` makes indexing and search, where they are not to be those of the settings.
+    `search_engine` makes indexing and search, where they are not to be those of the settings. `clock` replaces the
+    system's.
     """
+    clock, ids = clock or SystemClock(), RandomIds()
     async with AsyncExitStack() as stack:
         served = EMBEDDED if embedded_model else None
-        blobs, model = _opened(settings, model_base_url, model_api_key, served)
+        blobs, model = _opened(settings, clock, ids, model_base_url, model_api_key, served)
         stack.push_async_callback(model.close)
         pool = await open_pool(database_url)
         stack.push_async_callback(_close_pool, pool)
@@ -96,25 +102,31 @@ async def serve(
         metrics, traces = Metrics(), await _traces(stack, feed)
         feed.listen_to_threads(metrics)
         feed.listen_to_stores(metrics)
-        keys, limits = Keys(pool, api_key), RateLimits(pool)
+        keys, limits = Keys(pool, api_key, clock=clock), RateLimits(pool)
         feed.listen_to_threads(limits)
         making = Making(settings.sandbox_dir) if settings.sandbox_install else None
-        writer, confinement = Writer(pool, feed), Confinement(settings.sandbox_dir, making)
+        writer, confinement = Writer(pool, feed, clock=clock), Confinement(settings.sandbox_dir, making)
         on, disk = settings.code_interpreter == "on", settings.code_limits.disk
-        code = CodeInterpreter(CodeFiles(writer, blobs), confinement, on=on, handed_on=disk)
+        code = CodeInterpreter(CodeFiles(writer, blobs, ids=ids), confinement, on=on, handed_on=disk)
         feed.listen_to_threads(ThreadsGone(code))
-        found = search_engine(pool) if search_engine is not None else _open_search_engine(settings, pool, confinement)
+        found = (
+            search_engine(pool)
+            if search_engine is not None
+            else _open_search_engine(settings, pool, confinement, clock)
+        )
         stack.push_async_callback(found.close)
-        sender = await stack.enter_async_context(Sender(allow_private=settings.webhooks_allow_private))
+        sender = await stack.enter_async_context(Sender(clock=clock, allow_private=settings.webhooks_allow_private))
         couriers = partial(Couriers, writer, sender=sender, metrics=metrics)
         serving, tools = asyncio.Event(), Tools([code, FileSearch(found.searcher, OurStores(writer))])
         outside = (model, blobs, keys, found.indexer, tools)
         async with (
             _made(making, serving),
             _sandboxes(settings, code, confinement, serving),
-            _supervised(settings, writer, *outside, direct_url, couriers) as (supervisor, once),
+            _supervised(settings, writer, ids, *outside, direct_url, couriers) as (supervisor, once),
         ):
             deps = Deps(
+                clock=clock,
+                ids=ids,
                 pool=pool,
                 writer=writer,
                 feed=feed,
@@ -125,7 +137,7 @@ async def serve(
                 limits=limits,
                 streams=StreamLimits(),
                 once=once,
-                signer=Signer(pool, keys),
+                signer=Signer(pool, keys, clock=clock, ids=ids),
                 public_url=settings.public_url,
                 metrics=metrics,
                 metrics_open=settings.metrics == "open",
@@ -152,21 +164,27 @@ def _health(pool: Pool, model: Router, code: CodeInterpreter, confinement: Confi
     return Health(parts, optional=optional)
 
 
-def _opened(settings: Settings, base_url: str, api_key: str | None, served: ModelInfo | None) -> tuple[Blobs, Router]:
+def _opened(
+    settings: Settings, clock: Clock, ids: IdSource, base_url: str, api_key: str | None, served: ModelInfo | None
+) -> tuple[Blobs, Router]:
     """Where files lie, and the model. Raises StartupError."""
     try:
         blobs = open_blobs(settings.blobs, (settings.data_dir or default_data_dir()) / "blobs")
-        return blobs, open_model(base_url, api_key, settings.models, served=served)
+        new_call_id = partial(ids.new, "call")
+        return blobs, open_model(
+            base_url, api_key, settings.models, served=served, now=clock.now, new_call_id=new_call_id
+        )
     except (StorageError, CatalogError) as error:
         raise StartupError(str(error)) from None
 
 
-def _open_search_engine(settings: Settings, pool: Pool, confinement: Confinement) -> SearchEngine:
+def _open_search_engine(settings: Settings, pool: Pool, confinement: Confinement, clock: Clock) -> SearchEngine:
     key = settings.embedding_api_key
     return open_search_engine(
         pool,
         confinement,
         (settings.data_dir or default_data_dir()) / "embeddings.log",
+        now=clock.now,
         base_url=settings.embedding_base_url,
         model=settings.embedding_model,
         api_key=key.get_secret_value() if key is not None else None,
@@ -188,6 +206,7 @@ async def _traces(stack: AsyncExitStack, feed: Feed) -> Traces | None:
 async def _supervised(
     settings: Settings,
     writer: Writer,
+    ids: IdSource,
     model: Router,
     blobs: Blobs,
     keys: Keys,
@@ -203,12 +222,12 @@ async def _supervised(
         for supervisor in supervisors:
             supervisor.unsettled()
 
-    peers = Peers(direct_url, woken=writer.feed.wake, changed=changed)
+    peers = Peers(direct_url, ids=ids, woken=writer.feed.wake, changed=changed)
     await peers.join()
-    images = Images(writer.pool, blobs)
-    supervisor = Supervisor(writer, model, peers, max_runs=settings.max_runs, images=images, tools=tools)
+    images = Images(writer.pool, blobs, clock=writer.clock)
+    supervisor = Supervisor(writer, model, peers, ids=ids, max_runs=settings.max_runs, images=images, tools=tools)
     bounds = {"max_jobs": settings.indexing_jobs, "lifetime": settings.indexing_timeout_s}
-    indexing = Indexing(writer, indexer, blobs, peers, **bounds)
+    indexing = Indexing(writer, indexer, blobs, peers, ids=ids, **bounds)
     sweep, upkeep = Sweep(writer, blobs), Upkeep(writer, indexer)
     supervisors += [supervisor, indexing, upkeep]
     writer.feed.listen_to_threads(supervisor)
@@ -222,7 +241,7 @@ async def _supervised(
     writer.feed.listen_to_wakes(couriers)
     try:
         async with asyncio.TaskGroup() as tasks:
-            once = Keeper(writer.pool, peers)
+            once = Keeper(writer.pool, peers, clock=writer.clock, ids=ids)
             supervised = (supervisor.run(), indexing.run(), couriers.run(), writer.feed.run(writer.pool))
             work = (
                 peers.run(),
@@ -287,7 +306,9 @@ async def _sandboxes(
 
 @asynccontextmanager
 async def _listening(settings: Settings, deps: Deps, traces: Traces | None) -> AsyncIterator[str]:
-    runner = ApiRunner(make_app(deps, settings.allowed_origins, traces), shutdown_timeout=SHUTDOWN_TIMEOUT)
+    runner = ApiRunner(
+        make_app(deps, settings.allowed_origins, traces), ids=deps.ids, shutdown_timeout=SHUTDOWN_TIMEOUT
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)

@@ -11,7 +11,6 @@ Duplicates that run at once after all, because a claim was taken by mistake, do 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -22,7 +21,9 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
-from events.envelope import Once, Recorded, now
+from events.clock import Clock
+from events.envelope import Once, Recorded
+from events.ids import IdSource
 from service.database import DATABASE_ERRORS, Pool
 from sql import queries
 from sql.connection import Connection
@@ -46,6 +47,7 @@ SWEEP_EVERY = 60.0
 SWEEP_PAGE = 1000
 MAX_PAGES = 100
 WRITE_TIMEOUT = 5.0
+SEED_BYTES = 32
 
 
 async def effect(db: Connection, seed: bytes, stream_id: str, place: int) -> tuple[int, int] | None:
@@ -126,9 +128,11 @@ class _Line:
 class Keeper:
     """The keys of this database, as this process knows them."""
 
-    def __init__(self, pool: Pool, peers: Peers) -> None:
+    def __init__(self, pool: Pool, peers: Peers, *, clock: Clock, ids: IdSource) -> None:
         self._pool = pool
         self._peers = peers
+        self._clock = clock
+        self._ids = ids
         # Tokens of claims that requests here hold, and of those that are being made this moment.
         self._held: set[bytes] = set()
         self._claiming: Counter[bytes] = Counter()
@@ -137,7 +141,7 @@ class Keeper:
     async def begin(self, token: bytes, request: bytes, body: bytes | None) -> Attempt:
         """Claims a key that is new. Raises Reused where it stands for another request, whatever its body."""
         for _ in range(2):
-            seed, at = secrets.token_bytes(32), now()
+            seed, at = self._ids.draw("seed")[:SEED_BYTES], self._clock.now()
             async with self._pool.acquire() as db:
                 if await self._claim(db, token, seed, at, request, body):
                     return Attempt(token, request, Once(seed), at, ours=True, again=False)
@@ -188,7 +192,7 @@ class Keeper:
         """Forgets keys when their time is over, until cancelled."""
         while True:
             try:
-                await self.expire(now())
+                await self.expire(self._clock.now())
             except (TimeoutError, *DATABASE_ERRORS) as error:
                 log.warning("old idempotency keys are not swept", error=type(error).__name__)
             await asyncio.sleep(SWEEP_EVERY)
@@ -244,7 +248,7 @@ class Keeper:
         """Whether nobody is at work on the key: its process is gone, or it is ours and let go without saying so."""
         if process == self._peers.process:
             return token not in self._held and token not in self._claiming
-        if process is None or claimed_at < now() - CLAIM_LASTS:
+        if process is None or claimed_at < self._clock.now() - CLAIM_LASTS:
             return True
         # It may have come since we last looked; who claimed a key had its lock before.
         return process not in self._peers.live and process not in await self._peers.look(db)
@@ -260,7 +264,7 @@ class Keeper:
     async def _take(
         self, db: Connection, attempt: Attempt, body: bytes, process: int | None, claimed_at: datetime
     ) -> bool:
-        at = now()
+        at = self._clock.now()
         with self._claims(attempt.token) as won:
             args = (process, self._peers.process, at, attempt.request, body, claimed_at)
             taken = await db.fetchval(_SQL["take"], attempt.token, attempt.once.seed, *args)

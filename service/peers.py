@@ -8,7 +8,6 @@ transaction, in batches, and readers also poll.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
@@ -18,6 +17,7 @@ import asyncpg
 import structlog
 
 from events.envelope import Recorded
+from events.ids import IdSource
 from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
 from events.vector_store.events import IndexingStarted, VectorStoreEvent
@@ -52,8 +52,8 @@ async def tell_servers(db: Connection, thread_ids: Sequence[str]) -> None:
 class Peers:
     """This process among its peers. `live` holds the numbers of all processes that are alive, ours among them."""
 
-    def __init__(self, url: str, *, woken: Callable[[str], None], changed: Callable[[], None]) -> None:
-        self.process = secrets.randbelow(2**31 - 1) + 1
+    def __init__(self, url: str, *, ids: IdSource, woken: Callable[[str], None], changed: Callable[[], None]) -> None:
+        self.process = ids.new_process()
         self.live: frozenset[int] = frozenset({self.process})
         self._url = url
         self._woken = woken

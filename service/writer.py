@@ -15,7 +15,8 @@ from weakref import WeakValueDictionary
 
 from events import store
 from events.assistant import AssistantCommand, AssistantState
-from events.envelope import Once, Origin, Recorded, now
+from events.clock import Clock
+from events.envelope import Once, Origin, Recorded
 from events.errors import Conflict, FileNotFound, NotFound
 from events.file import FileCommand, FileState
 from events.streams import ASSISTANT, FILE, THREAD, UPLOAD, VECTOR_STORE, C, Kind, S
@@ -53,9 +54,12 @@ class Written(Generic[S]):
 
 
 class Writer:
-    def __init__(self, pool: Pool, feed: Feed) -> None:
+    """What is built over a writer shares its pool, its feed and its clock."""
+
+    def __init__(self, pool: Pool, feed: Feed, *, clock: Clock) -> None:
         self.pool = pool
         self.feed = feed
+        self.clock = clock
         # A process takes turns on a stream with itself; conflicts are left to others. No lock outlives its use.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -115,7 +119,8 @@ class Writer:
                     if done is not None:
                         return await _again(db, stream_id, done, command, state, head.version)
                 asked = await command(db) if callable(command) else command
-                at = now() if head.at is None else max(now(), head.at)
+                now = self.clock.now()
+                at = now if head.at is None else max(now, head.at)
                 events = kind.decide(state, asked, at)
                 if not events:
                     return Written([], state, head.version)
@@ -152,7 +157,7 @@ class Writer:
         if await self.repeated(kind, origin, stream_id) is None:
             async with self.pool.acquire() as db:
                 state, _ = await self._load(db, kind, origin, stream_id)
-            kind.decide(state, command, now())
+            kind.decide(state, command, self.clock.now())
 
     async def foreseen(self, kind: Kind[S, C], origin: Origin, stream_id: str, ask: Ask[C]) -> Sequence[Any]:
         """The events that the command would bring now, its facts and the state read as of one moment.
@@ -161,7 +166,7 @@ class Writer:
         """
         async with self.pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
             state, _ = await self._load(db, kind, origin, stream_id)
-            return kind.decide(state, await ask(db), now())
+            return kind.decide(state, await ask(db), self.clock.now())
 
     async def load_upload(self, origin: Origin, upload_id: str) -> UploadState:
         """The upload's state as of now. Raises NotFound for another project's."""

@@ -1,19 +1,20 @@
-"""Clocks moved by hand: a test of a time-out or an expiry need not be faster than its limit, nor wait for it."""
+"""Clocks moved by hand, so that a test of a time-out or an expiry neither races with its limit nor waits for it."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import datetime, timedelta
 
-import pytest
+from events.clock import Clock
+from service.system import RandomIds, SystemClock
 
-from events import envelope
-from service.runs import claim, supervisor
+# The clock and the ids of tests that depend on neither.
+CLOCK = SystemClock()
+IDS = RandomIds()
 
 
 class LoopClock:
-    """Takes the place of an asyncio loop's clock; make it before anything that remembers the loop's `time`."""
+    """Replaces an asyncio loop's clock. Make it before anything that remembers the loop's `time`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._real = loop.time
@@ -28,20 +29,14 @@ class LoopClock:
         self._ahead += seconds
 
 
-class WallClock:
-    """Takes the place of `events.envelope.now` wherever it was imported; whoever waits for a time looks at it often."""
+class WallClock(Clock):
+    """The system's clock, which a test can set forward."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._real = envelope.now
-        self._ahead = timedelta()
-        for module in list(sys.modules.values()):
-            if getattr(module, "now", None) is self._real:
-                monkeypatch.setattr(module, "now", self.now)
-        monkeypatch.setattr(claim, "LOOK_EVERY", 0.05)
-        monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
+    def __init__(self, ahead: timedelta = timedelta(0)) -> None:
+        self._ahead = ahead
 
     def now(self) -> datetime:
-        return self._real() + self._ahead
+        return CLOCK.now() + self._ahead
 
     def skip(self, seconds: float) -> None:
         """Lets `seconds` pass at once."""

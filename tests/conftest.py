@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from service.app import serve
+from service.runs import claim, supervisor
 from service.sandbox.base import SandboxUnavailable
 from service.sandbox.bubblewrap import Jail
 from service.sandbox.probe import Confinement
@@ -27,9 +28,16 @@ StartServer = Callable[..., AbstractAsyncContextManager[Client]]
 
 
 @pytest.fixture
-def wall(monkeypatch: pytest.MonkeyPatch) -> WallClock:
-    """The clock that everything in this process tells the time by."""
-    return WallClock(monkeypatch)
+def wall() -> WallClock:
+    """The clock of the servers that the test starts."""
+    return WallClock()
+
+
+@pytest.fixture
+def frequent_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes supervisors and executors compare the clock with deadlines every 50 ms, since no timer follows `wall`."""
+    monkeypatch.setattr(claim, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ def search_engine() -> FakeSearchEngine:
 
 @pytest.fixture
 def start_server(
-    database_url: str, model: ScriptedServer, search_engine: FakeSearchEngine, tmp_path: Path
+    database_url: str, model: ScriptedServer, search_engine: FakeSearchEngine, tmp_path: Path, wall: WallClock
 ) -> StartServer:
     """Starts whole servers over the test's database and model; keyword arguments are settings.
 
@@ -69,6 +77,7 @@ def start_server(
                 embedded_model=False,
                 ready=listening.set_result,
                 search_engine=None if indexing else search_engine,
+                clock=wall,
             )
         )
         either: set[asyncio.Future[Any]] = {task, listening}

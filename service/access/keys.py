@@ -22,7 +22,7 @@ from hashlib import sha256
 import structlog
 
 from events.api_key import CreateKey, Scope
-from events.envelope import now
+from events.clock import Clock
 from events.project import DEFAULT_PROJECT
 from projections import keys
 from projections.keys import ApiKey
@@ -50,12 +50,13 @@ class Keys:
     """Finds API keys, caches them, and records their last use.
 
     `api_key` is the server's own key: it has the scope `full` in the default project, and no row in the database.
-    `clock` returns seconds that never go backwards.
+    `timer` returns seconds that never go backwards.
     """
 
-    def __init__(self, pool: Pool, api_key: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pool: Pool, api_key: str, *, clock: Clock, timer: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._clock = clock
+        self._timer = timer
         self._default = ApiKey("default", DEFAULT_PROJECT, "full", digest_of(api_key))
         self._cached: dict[bytes, _CachedKey] = {}
         self._last_uses: dict[str, datetime] = {}
@@ -105,11 +106,11 @@ class Keys:
         digest = digest_of(sent)
         if hmac.compare_digest(digest, self._default.hash):
             return self._default
-        asked = self._clock()
+        asked = self._timer()
         cached = self._cached.get(digest)
         key = cached.key if cached is not None and asked < cached.until else await self._load(digest, asked)
         if key is not None:
-            self._last_uses[key.id] = now()
+            self._last_uses[key.id] = self._clock.now()
         return key
 
     async def run(self) -> None:

@@ -84,9 +84,9 @@ class _Account:
 class RateLimits:
     """The buckets of all keys that have limits. Follows the feed, to charge the model tokens that runs use."""
 
-    def __init__(self, pool: Pool, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pool: Pool, *, timer: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
-        self._clock = clock
+        self._timer = timer
         self._accounts: dict[str, _Account] = {}
         self._runs: dict[str, str] = {}
 
@@ -96,7 +96,7 @@ class RateLimits:
         `spends` says that the request will use model tokens, so the bucket of tokens must not be empty. Raises
         RateLimitExceeded; a request that is refused takes nothing from a bucket.
         """
-        account, at = self._account(key), self._clock()
+        account, at = self._account(key), self._timer()
         for bucket in (account.requests, account.tokens):
             if bucket is not None:
                 bucket.fill(at)
@@ -122,7 +122,7 @@ class RateLimits:
         """Takes used model tokens from the key's bucket. Does nothing if the key has no limit of tokens."""
         account = self._accounts.get(key_id)
         if account is not None and account.tokens is not None:
-            account.tokens.fill(self._clock())
+            account.tokens.fill(self._timer())
             account.tokens.level -= tokens
 
     @asynccontextmanager
@@ -177,4 +177,4 @@ class RateLimits:
         return account
 
     def _full_bucket(self, limit: int | None) -> Bucket | None:
-        return None if limit is None else Bucket(limit, self._clock(), limit)
+        return None if limit is None else Bucket(limit, self._timer(), limit)

@@ -18,8 +18,8 @@ from typing import Literal
 
 import orjson
 
-from events.envelope import now
-from events.ids import new_id
+from events.clock import Clock
+from events.ids import IdSource
 from projections.keys import ApiKey
 from service.access.keys import Keys
 from service.database import Pool
@@ -58,14 +58,16 @@ class _Secret:
 class Signer:
     """Signs tokens, and checks them with the secrets in the database."""
 
-    def __init__(self, pool: Pool, keys: Keys) -> None:
+    def __init__(self, pool: Pool, keys: Keys, *, clock: Clock, ids: IdSource) -> None:
         self._pool = pool
         self._keys = keys
+        self._clock = clock
+        self._ids = ids
         self._secrets: dict[str, _Secret] = {}
 
     async def sign(self, purpose: Purpose, object_id: str, key: ApiKey, version: str, seconds: int) -> tuple[str, int]:
         """Returns (token, expires_at in Unix seconds). The token is valid for `seconds`, for this object only."""
-        expires_at = int(now().timestamp()) + seconds
+        expires_at = int(self._clock.now().timestamp()) + seconds
         claims = [object_id, key.id, key.hash[:_HASH_BYTES].hex(), version, expires_at]
         payload = _text(orjson.dumps(claims))
         secret = await self._current()
@@ -81,7 +83,7 @@ class Signer:
         if secret is None or not hmac.compare_digest(mac, _mac(secret, purpose, payload)):
             return None
         signed_for, key_id, key_hash, version, expires_at = orjson.loads(_bytes(payload))
-        if signed_for != object_id or expires_at <= now().timestamp():
+        if signed_for != object_id or expires_at <= self._clock.now().timestamp():
             return None
         key = await self._keys.by_id(key_id)
         if key is None or key.hash[:_HASH_BYTES].hex() != key_hash:
@@ -90,7 +92,7 @@ class Signer:
 
     async def _current(self) -> _Secret:
         """Returns the newest secret. If it is older than ROTATE, makes a new one and deletes the oldest."""
-        at = now()
+        at = self._clock.now()
         newest = max(self._secrets.values(), key=lambda secret: secret.created_at, default=None)
         if newest is not None and newest.until > time.monotonic() and newest.created_at > at - ROTATE:
             return newest
@@ -98,7 +100,7 @@ class Signer:
             row = await db.fetchrow(_SQL["newest"])
             if row is not None and row["created_at"] > at - ROTATE:
                 return self._keep(row["id"], row["secret"], row["created_at"])
-            id, secret = new_id("sig"), secrets.token_bytes(_SECRET_BYTES)
+            id, secret = self._ids.new("sig"), secrets.token_bytes(_SECRET_BYTES)
             await db.execute(_SQL["add"], id, secret, at)
             await db.execute(_SQL["forget"], at - ROTATE - 2 * MAX_LIFETIME)
         return self._keep(id, secret, at)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from events.api_key import RevokeKey, Scope
 from events.envelope import Origin
-from events.ids import new_id
+from events.ids import IdSource
 from events.project import DEFAULT_PROJECT, CreateProject
 from events.streams import KEY, PROJECT
 from projections import keys, projects
@@ -24,6 +24,7 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.errors import CommandError, StartupError
 from service.feed import Feed
 from service.settings import Settings
+from service.system import SystemClock
 from service.writer import Writer
 
 ACTOR = "cli"
@@ -38,14 +39,14 @@ async def open_writer(settings: Settings) -> AsyncIterator[Writer]:
         url = settings.database_url.get_secret_value() if settings.database_url is not None else None
         pool = await open_pool(url or await _embedded_url(settings, stack))
         stack.callback(pool.terminate)
-        yield Writer(pool, Feed())
+        yield Writer(pool, Feed(), clock=SystemClock())
 
 
-async def create_project(writer: Writer, name: str) -> str:
+async def create_project(writer: Writer, name: str, *, ids: IdSource) -> str:
     """Creates a project and returns its id. Raises CommandError if another project has the name."""
     if name == DEFAULT_NAME or await _find_projects(writer.pool, name):
         raise CommandError(f"There is a project '{name}' already.")
-    project_id = new_id("proj")
+    project_id = ids.new("proj")
     await writer.write(PROJECT, Origin(project_id, ACTOR), project_id, CreateProject(name))
     return project_id
 
@@ -56,6 +57,7 @@ async def create_key(
     name: str,
     scope: Scope,
     *,
+    ids: IdSource,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
     max_runs: int | None = None,
@@ -65,7 +67,7 @@ async def create_key(
     Raises CommandError if there is no such project, or several.
     """
     project_id = await project_id_of(writer.pool, project)
-    key_id = new_id("key")
+    key_id = ids.new("key")
     key, command = make_key(
         name,
         scope,

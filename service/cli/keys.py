@@ -16,6 +16,7 @@ from rich.table import Table
 from service.cli import logs
 from service.errors import CommandError
 from service.settings import Settings
+from service.system import RandomIds
 
 if TYPE_CHECKING:
     from projections.keys import ListedKey
@@ -56,6 +57,7 @@ def create_key(
                 project,
                 name,
                 scope,  # type: ignore[arg-type]
+                ids=RandomIds(),
                 requests_per_minute=requests_per_minute,
                 tokens_per_minute=tokens_per_minute,
                 max_runs=max_runs,
@@ -113,7 +115,7 @@ def create_project(
         from service.cli import admin
 
         async with open_writer(data_dir) as writer:
-            typer.echo(await admin.create_project(writer, name))
+            typer.echo(await admin.create_project(writer, name, ids=RandomIds()))
 
     run(work())
 

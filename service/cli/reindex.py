@@ -36,6 +36,7 @@ def reindex(store: StoreOption = None, data_dir: DataDirOption = None) -> None:
                 writer.pool,
                 Confinement(settings.sandbox_dir),
                 folder / "reindex.log",
+                now=writer.clock.now,
                 base_url=settings.embedding_base_url,
                 model=settings.embedding_model,
                 api_key=key.get_secret_value() if key else None,

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from service.cli.keys import DataDirOption, open_writer, run, say
 from service.errors import CommandError
+from service.system import SystemClock
 
 threads = typer.Typer(no_args_is_help=True, help="Threads of a project: list, delete by filter.")
 
@@ -33,10 +34,9 @@ def list_threads(
     """Print the threads that match, oldest first: one JSON object a line, with id, created_at and metadata."""
 
     async def work() -> None:
-        from events.envelope import now
         from service.cli import admin, thread_deletion
 
-        found = thread_deletion.filter_of(metadata or [], after, before, now())
+        found = thread_deletion.filter_of(metadata or [], after, before, SystemClock().now())
         async with open_writer(data_dir) as writer:
             project_id = await admin.project_id_of(writer.pool, project)
             async for page in thread_deletion.find_threads(writer, project_id, found):
@@ -67,10 +67,9 @@ def delete_threads(
         )
 
     async def work() -> None:
-        from events.envelope import now
         from service.cli import admin, thread_deletion
 
-        found = thread_deletion.filter_of(metadata or [], after, before, now())
+        found = thread_deletion.filter_of(metadata or [], after, before, SystemClock().now())
         async with open_writer(data_dir) as writer:
             project_id = await admin.project_id_of(writer.pool, project)
             total = await thread_deletion.count(writer, project_id, found)

@@ -13,6 +13,7 @@ import typer
 from service.cli.keys import DataDirOption, format_time, open_writer, print_table, run, say
 from service.errors import CommandError
 from service.settings import Settings
+from service.system import RandomIds
 
 if TYPE_CHECKING:
     from events.envelope import Origin
@@ -48,7 +49,7 @@ def create(
 
     async def work() -> None:
         async with _open_endpoints(data_dir, project) as (endpoints, origin):
-            made = await endpoints.create(origin, url, events=event or None, description=description)
+            made = await endpoints.create(origin, url, ids=RandomIds(), events=event or None, description=description)
             say(f"Webhook endpoint {made.standing.endpoint.id}. Save its secret now: it is not shown again.")
             typer.echo(made.secret)
 
@@ -73,7 +74,7 @@ def send_test(endpoint_id: _Id, project: _Project = "default", data_dir: DataDir
 
     async def work() -> None:
         async with _open_endpoints(data_dir, project) as (endpoints, origin):
-            outcome = await endpoints.test(origin, endpoint_id)
+            outcome = await endpoints.test(origin, endpoint_id, ids=RandomIds())
         if not outcome.taken:
             raise CommandError(f"{endpoint_id} {outcome.error}.")
         say(f"{endpoint_id} accepted it with status {outcome.status} after {outcome.seconds * 1000:.0f} ms.")
@@ -134,7 +135,10 @@ async def _open_endpoints(data_dir: Path | None, project: str) -> AsyncIterator[
     from service.webhooks.sender import Sender
 
     settings = Settings.load(data_dir=data_dir)
-    async with open_writer(data_dir) as writer, Sender(allow_private=settings.webhooks_allow_private) as sender:
+    async with (
+        open_writer(data_dir) as writer,
+        Sender(clock=writer.clock, allow_private=settings.webhooks_allow_private) as sender,
+    ):
         project_id = await admin.project_id_of(writer.pool, project)
         yield Endpoints(writer, sender), Origin(project_id, admin.ACTOR)
 

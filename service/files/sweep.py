@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from events.envelope import Origin, now
+from events.envelope import Origin
 from events.errors import DomainError
 from events.file import ExpireFile
 from events.upload import ExpireUpload
@@ -46,9 +46,9 @@ class Sweep:
         while True:
             try:
                 async with asyncio.timeout(TIMEOUT):
-                    await self.expire(now())
+                    await self.expire(self._writer.clock.now())
                     if look % LOOKS_PER_LISTING == 0:
-                        await self.remove_unowned(now() - GRACE)
+                        await self.remove_unowned(self._writer.clock.now() - GRACE)
                         await self.remove_unannounced()
             except (StorageError, TimeoutError, *DATABASE_ERRORS) as error:
                 log.warning("sweep failed", error=str(error) or type(error).__name__)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from aiohttp import web
 
 from events.assistant import CreateAssistant, DeleteAssistant, ModifyAssistant
-from events.ids import new_id
 from events.references import files_of
 from events.streams import ASSISTANT
 from projections import assistants
 from service.http import attachments, files
 from service.http.bodies import json_body
-from service.http.context import deps, done_before, origin, wire
+from service.http.context import deps, done_before, id_source, origin, wire
 from service.http.paging import cursor, listing, narrowed
 from service.http.responses import answer
 from service.http.visibility import present, present_page
@@ -20,7 +19,7 @@ from service.wire.files import named_in
 
 async def create(request: web.Request) -> web.Response:
     settings = wire(request).create_assistant(await json_body(request))
-    assistant_id = new_id("asst")
+    assistant_id = id_source(request).new("asst")
     if await done_before(request, ASSISTANT, assistant_id):
         return await _shown(request, assistant_id)
     await files.check(request, named_in(settings))

@@ -11,8 +11,6 @@ from typing import Any
 
 from aiohttp import web
 
-from events.envelope import now
-from events.ids import new_hex_id
 from events.objects import Assistant
 from events.references import files_store_of, store_of, stores_of, with_stores
 from events.streams import THREAD
@@ -20,7 +18,7 @@ from events.thread.commands import AddMessage, CreateRun, ModifyThread, NewMessa
 from events.vector_store.commands import CreateStore, NewFile
 from events.vector_store.state import THREAD_DAYS
 from projections import threads, vector_stores
-from service.http.context import deps, origin, wire
+from service.http.context import clock, deps, id_source, origin, wire
 from service.http.vector_store_files import adding
 from service.http.vector_stores import creation, to_index
 from service.vector_stores import operations
@@ -35,7 +33,7 @@ async def check(request: web.Request, resources: Json) -> None:
     named = stores_of(resources)
     if named:
         async with deps(request).pool.acquire() as db:
-            await operations.found(db, origin(request).project_id, named)
+            await operations.found(db, origin(request).project_id, named, clock(request).now())
 
 
 async def made(request: web.Request, resources: Json, owner_id: str | None, days: int | None = None) -> Json:
@@ -49,7 +47,7 @@ async def made(request: web.Request, resources: Json, owner_id: str | None, days
         return resources
     ids = []
     for helper in helpers:
-        store_id = store_of(owner_id) if owner_id is not None else new_hex_id("vs")
+        store_id = store_of(owner_id) if owner_id is not None else id_source(request).new_hex("vs")
         command = await creation(request, helper, expires_after=days)
         await deps(request).writer.vector_store(origin(request), store_id, command)
         ids.append(store_id)
@@ -122,7 +120,7 @@ async def _existing(request: web.Request, named: Sequence[str]) -> list[str]:
     if not named:
         return []
     async with deps(request).pool.acquire() as db:
-        there = await vector_stores.some(db, origin(request).project_id, named, now())
+        there = await vector_stores.some(db, origin(request).project_id, named, clock(request).now())
     return [id for id in named if id in there]
 
 

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from events.clock import Clock
 from events.envelope import Origin
+from events.ids import IdSource
 from events.streams import Kind
 from events.thread.commands import Claim
 from projections.keys import ApiKey
@@ -64,6 +66,8 @@ class Deps:
     `public_url`: what links begin with, where the request's own address is not what others reach.
     """
 
+    clock: Clock
+    ids: IdSource
     pool: Pool
     writer: Writer
     feed: Feed
@@ -97,6 +101,8 @@ ORIGIN: web.RequestKey[Origin] = web.RequestKey("origin", Origin)
 KEY: web.RequestKey[ApiKey] = web.RequestKey("key", ApiKey)
 # Of a request with an Idempotency-Key.
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
+# The ids of a request with an Idempotency-Key: they follow from the key.
+IDS: web.RequestKey[IdSource] = web.RequestKey("ids", IdSource)
 # The body, once it has been read.
 RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
 # Of a request that came with a token instead of a key.
@@ -121,6 +127,15 @@ async def done_before(request: web.Request, kind: Kind[Any, Any], stream_id: str
     Then nothing is asked anew of what the request names: it was there, and may have gone since.
     """
     return await deps(request).writer.repeated(kind, origin(request), stream_id) is not None
+
+
+def clock(request: web.Request) -> Clock:
+    return request.app[DEPS].clock
+
+
+def id_source(request: web.Request) -> IdSource:
+    """Returns the source of the ids of the objects that the request creates."""
+    return request.get(IDS) or deps(request).ids
 
 
 def origin(request: web.Request) -> Origin:

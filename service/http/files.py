@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Iterable
 from functools import wraps
@@ -12,14 +11,12 @@ from urllib.parse import quote
 import structlog
 from aiohttp import hdrs, web
 
-from events.envelope import now
 from events.errors import FileNotFound, NotFound, Rejected
 from events.file import CreateFile, DeleteFile, usable
-from events.ids import new_file_id
 from events.objects import File
 from projections import files
 from projections.rows import Cursor
-from service.http.context import ATTEMPT, GRANT, REQUEST_ID, deps, origin, wire
+from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, deps, id_source, origin, wire
 from service.http.errors import ApiError, Handler
 from service.http.forms import megabytes, received
 from service.http.responses import answer, headers
@@ -65,9 +62,9 @@ def told_twice(handler: Handler) -> Handler:
 
 @told_twice
 async def create(request: web.Request) -> web.Response:
-    file_id = new_file_id()
+    file_id = id_source(request).new_file()
     # A second try of the same request must not write over the first one's bytes.
-    blob = f"{file_id}-{os.urandom(8).hex()}" if ATTEMPT in request else file_id
+    blob = f"{file_id}-{deps(request).ids.token(8)}" if ATTEMPT in request else file_id
     async with received(request, "file", blob, megabytes(MAX_FILE)) as form:
         asked = wire(request).create_file(form.fields)
         command = CreateFile(
@@ -104,7 +101,7 @@ async def page(request: web.Request) -> web.Response:
     asked = wire(request).files_page(request.query)
     cursor = Cursor(asked.page.limit, asked.page.order, asked.page.after, asked.page.before)
     async with deps(request).pool.acquire() as db:
-        shown = await files.page(db, origin(request).project_id, cursor, asked.purpose, now())
+        shown = await files.page(db, origin(request).project_id, cursor, asked.purpose, clock(request).now())
     return answer(wire(request).files([wire(request).file(file) for file in shown.items], shown.more))
 
 
@@ -132,7 +129,7 @@ async def content(request: web.Request) -> web.StreamResponse:
 async def found(request: web.Request, file_id: str) -> File:
     """Raises FileNotFound."""
     async with deps(request).pool.acquire() as db:
-        return await files.get(db, origin(request).project_id, file_id, now())
+        return await files.get(db, origin(request).project_id, file_id, clock(request).now())
 
 
 async def check(request: web.Request, uses: Iterable[FileUse]) -> None:
@@ -140,7 +137,7 @@ async def check(request: web.Request, uses: Iterable[FileUse]) -> None:
     wanted = list(uses)
     if not wanted:
         return
-    at = now()
+    at = clock(request).now()
     async with deps(request).pool.acquire() as db:
         there = await files.some(db, origin(request).project_id, {use.id for use in wanted}, at)
     for use in wanted:

@@ -15,9 +15,9 @@ from dataclasses import replace
 import orjson
 from aiohttp import hdrs, web
 
-from events.ids import minted_from
+from events.ids import SeededIds
 from service.http.bodies import json_body, raw_body
-from service.http.context import ATTEMPT, KEY, ORIGIN, WIRE, deps, origin
+from service.http.context import ATTEMPT, IDS, KEY, ORIGIN, WIRE, deps, origin
 from service.http.errors import ApiError, Handler
 from service.http.rate_limits import extra
 from service.http.responses import NO_STORE
@@ -78,8 +78,8 @@ async def _try(request: web.Request, handler: Handler, attempt: Attempt, body: b
         await once.settle(attempt, body)
     request[ATTEMPT] = attempt
     request[ORIGIN] = replace(origin(request), once=attempt.once)
-    with minted_from(attempt.once.seed):
-        response = await handler(request)
+    request[IDS] = SeededIds(attempt.once.seed)
+    response = await handler(request)
     kept = attempt.kept or _kept(response)
     secret = response.headers.get("Cache-Control") == NO_STORE
     if kept is not None and 200 <= kept.status < 300 and not secret:

@@ -11,7 +11,7 @@ from events.thread.commands import AddMessage, DeleteMessage, ModifyMessage
 from projections import messages, placeholders, threads
 from service.http import attachments, files
 from service.http.bodies import json_body
-from service.http.context import deps, done_before, origin, wire
+from service.http.context import deps, done_before, id_source, origin, wire
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
 from service.http.responses import answer
@@ -22,7 +22,7 @@ from sql.connection import Connection
 
 
 async def create(request: web.Request) -> web.Response:
-    message = wire(request).create_message(await json_body(request))
+    message = wire(request).create_message(await json_body(request), id_source(request))
     thread_id = request.match_info["thread_id"]
     if await done_before(request, THREAD, thread_id):
         return await _shown(request, message.id)

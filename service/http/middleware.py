@@ -10,7 +10,6 @@ from aiohttp import web
 
 from events.envelope import Origin
 from events.errors import FileNotFound, NotFound
-from events.ids import new_id
 from service.http import auth, azure
 from service.http.bodies import unversioned
 from service.http.context import EXTRA, GRANT, KEY, ORIGIN, REQUEST_ID, WIRE, deps
@@ -33,7 +32,7 @@ _LOGGED = ("thread_id", "run_id")
 @web.middleware
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request its id, logs it, and adds the headers that every response carries."""
-    request_id = new_id("req")
+    request_id = deps(request).ids.new("req")
     request[REQUEST_ID] = request_id
     started = time.perf_counter()
     structlog.contextvars.clear_contextvars()  # of the connection's last request

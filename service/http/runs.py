@@ -11,7 +11,6 @@ from structlog.contextvars import bind_contextvars
 
 from events.envelope import Recorded
 from events.errors import NotFound
-from events.ids import new_id
 from events.object_changes import opened_run, run_patch
 from events.objects import Run, Step
 from events.streams import THREAD
@@ -29,7 +28,7 @@ from events.thread.state import ThreadState
 from projections import assistants, runs, steps, threads
 from service.http import attachments, files
 from service.http.bodies import json_body
-from service.http.context import deps, origin, wire
+from service.http.context import deps, id_source, origin, wire
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
 from service.http.rate_limits import starting, streaming
@@ -48,15 +47,15 @@ POLL_AFTER_MS = 100
 
 async def create(request: web.Request) -> web.StreamResponse:
     include = includes(request)
-    asked = wire(request).create_run(await json_body(request))
+    asked = wire(request).create_run(await json_body(request), id_source(request))
     return await _create(
         request, request.match_info["thread_id"], asked, thread=None, queue=queues(request), include=include
     )
 
 
 async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
-    thread, asked = wire(request).create_thread_and_run(await json_body(request))
-    return await _create(request, new_id("thread"), asked, thread)
+    thread, asked = wire(request).create_thread_and_run(await json_body(request), id_source(request))
+    return await _create(request, id_source(request).new("thread"), asked, thread)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -144,7 +143,7 @@ async def _begin(
     await files.check(request, [*(named_in(thread) if thread is not None else ()), *named_in(asked)])
     settings = await _settings(request, asked)
     made = creation(await attachments.thread_made(request, thread, thread_id)) if thread is not None else None
-    run_id, messages = new_id("run"), asked.additional_messages
+    run_id, messages = id_source(request).new("run"), asked.additional_messages
     bind_contextvars(thread_id=thread_id, run_id=run_id)
     command = CreateRun(run_id, settings, messages, deps(request).run_lifetime, None, made, queue)
     await attachments.attach(request, thread_id, messages, command)

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from events.ids import new_id
+from events.ids import IdSource
 from service.http.errors import body, first_line, response
 from service.http.responses import headers
 
@@ -25,7 +25,11 @@ _TOO_LONG = "A line or header of the request is too long, or there are too many.
 
 
 class _Connection(RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_ids",)
+
+    def __init__(self, ids: IdSource, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._ids = ids
 
     def handle_error(
         self,
@@ -37,7 +41,7 @@ class _Connection(RequestHandler):
         """The answer to what no handler answered; the connection closes after it."""
         if request.writer.output_size > 0:
             raise ConnectionError("A response was begun already.")
-        request_id = new_id("req")
+        request_id = self._ids.new("req")
         if isinstance(exc, LineTooLong) or (message or "").startswith(_TOO_MANY):
             told = response(431, body(_TOO_LONG))
         elif status < 500:
@@ -52,14 +56,24 @@ class _Connection(RequestHandler):
 
 
 class _Server(web.Server):
+    def __init__(self, ids: IdSource, made: web.Server) -> None:
+        """A server as aiohttp has made it, with connections of ours."""
+        super().__init__(
+            made.request_handler,
+            request_factory=made.request_factory,
+            handler_cancellation=made.handler_cancellation,
+            **made._kwargs,
+        )
+        self._ids = ids
+
     def __call__(self) -> Any:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        return _Connection(self._ids, self, loop=self._loop, **self._kwargs)
 
 
 class ApiRunner(web.AppRunner):
     """Runs an application on connections of ours."""
 
-    def __init__(self, app: web.Application, *, shutdown_timeout: float) -> None:
+    def __init__(self, app: web.Application, *, ids: IdSource, shutdown_timeout: float) -> None:
         super().__init__(
             app,
             access_log=None,
@@ -69,12 +83,7 @@ class ApiRunner(web.AppRunner):
             max_field_size=MAX_HEADER,
             auto_decompress=False,
         )
+        self._ids = ids
 
     async def _make_server(self) -> Any:
-        made = await super()._make_server()
-        return _Server(
-            made.request_handler,
-            request_factory=made.request_factory,
-            handler_cancellation=made.handler_cancellation,
-            **made._kwargs,
-        )
+        return _Server(self._ids, await super()._make_server())

@@ -16,11 +16,11 @@ import structlog
 from aiohttp import web
 
 from events import store
-from events.envelope import Recorded, now
+from events.envelope import Recorded
 from projections import runs, threads
 from service.database import DATABASE_ERRORS
 from service.feed import WAKE, Watcher, WatcherEnded, WatcherLagging, tail
-from service.http.context import GRANT, KEY, REQUEST_ID, deps, origin, wire
+from service.http.context import GRANT, KEY, REQUEST_ID, clock, deps, origin, wire
 from service.http.errors import ApiError
 from service.http.rate_limits import streaming
 from service.http.responses import ClientDisconnected, headers
@@ -112,7 +112,7 @@ def _bounded(request: web.Request, watcher: Watcher) -> Iterator[None]:
         if GRANT not in request:
             yield
             return
-        left = request[GRANT].expires_at - now().timestamp()
+        left = request[GRANT].expires_at - clock(request).now().timestamp()
         timer = asyncio.get_running_loop().call_later(left, watcher.end, OVER)
         try:
             yield

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from events.ids import new_id
 from events.streams import THREAD
 from events.thread.commands import CreateThread, DeleteThread, ModifyThread
 from events.vector_store.state import THREAD_DAYS
 from projections import threads
 from service.http import attachments, files
 from service.http.bodies import json_body
-from service.http.context import deps, done_before, origin, wire
+from service.http.context import deps, done_before, id_source, origin, wire
 from service.http.paging import cursor, listing, narrowed
 from service.http.responses import answer
 from service.http.visibility import present, present_page
@@ -20,8 +19,8 @@ from service.wire.files import named_in
 
 
 async def create(request: web.Request) -> web.Response:
-    asked = wire(request).create_thread(await json_body(request))
-    thread_id = new_id("thread")
+    asked = wire(request).create_thread(await json_body(request), id_source(request))
+    thread_id = id_source(request).new("thread")
     if not await done_before(request, THREAD, thread_id):
         await files.check(request, named_in(asked))
         asked = await attachments.thread_made(request, asked, thread_id)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
 from events import upload as rules
-from events.envelope import now
 from events.errors import DomainError, Rejected
 from events.file import CreateFile
-from events.ids import file_id_of, new_hex_id
+from events.ids import file_id_of
 from events.object_changes import added_part
 from events.objects import File
 from events.streams import UPLOAD
@@ -20,7 +18,7 @@ from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, U
 from projections import files, uploads
 from service.files.uploads import completion, unmake
 from service.http.bodies import json_body
-from service.http.context import deps, origin, wire
+from service.http.context import clock, deps, id_source, origin, wire
 from service.http.forms import Limit, megabytes, received
 from service.http.responses import answer
 from service.storage.base import BlobMissing, StorageError, let_go
@@ -33,7 +31,7 @@ MAX_PART = 64 * 1024**2
 
 async def create(request: web.Request) -> web.Response:
     asked = wire(request).create_upload(await json_body(request))
-    upload_id = new_hex_id("upload")
+    upload_id = id_source(request).new_hex("upload")
     command = CreateUpload(asked.filename, asked.purpose, asked.bytes, asked.content_type, asked.expires_after)
     await deps(request).writer.upload(origin(request), upload_id, command)
     return await _shown(request, upload_id)
@@ -42,11 +40,11 @@ async def create(request: web.Request) -> web.Response:
 async def add_part(request: web.Request) -> web.Response:
     upload_id = request.match_info["upload_id"]
     # Always a new one, which is its bytes' key too: a second try must not write over the first one's.
-    part_id = f"part_{os.urandom(16).hex()}"
+    part_id = deps(request).ids.new_hex("part")
     writer = deps(request).writer
     # An upload that takes no parts refuses before the bytes come.
     state = await writer.load_upload(origin(request), upload_id)
-    rules.decide(state, AddPart(part_id, 0, ""), now())
+    rules.decide(state, AddPart(part_id, 0, ""), clock(request).now())
     limit = megabytes(MAX_PART) if state.bytes >= MAX_PART else Limit(state.bytes, rules.too_much(state))
     async with received(request, "data", part_id, limit) as form:
         if form.fields:
@@ -119,7 +117,7 @@ async def _make_file(request: web.Request, upload_id: str, asked: CompletionRequ
     bytes, and BlobMissing where a part's bytes are gone.
     """
     file_id = file_id_of(upload_id)
-    blob = f"{file_id}-{os.urandom(8).hex()}"
+    blob = f"{file_id}-{deps(request).ids.token(8)}"
     digest = hashlib.md5(usedforsecurity=False)
     blobs = deps(request).blobs
 
@@ -163,5 +161,5 @@ async def _shown(request: web.Request, upload_id: str) -> web.Response:
         upload = await uploads.get(db, project_id, upload_id)
         made: dict[str, File] = {}
         if upload.file_id is not None:
-            made = await files.some(db, project_id, [upload.file_id], now())
+            made = await files.some(db, project_id, [upload.file_id], clock(request).now())
     return answer(wire(request).upload(upload, made.get(upload.file_id or "")))

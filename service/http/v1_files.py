@@ -8,7 +8,6 @@ from typing import Any
 from aiohttp import web
 
 from events.assistant import ModifyAssistant
-from events.envelope import now
 from events.errors import FileNotFound
 from events.file import FOR_TOOLS
 from events.objects import Assistant, Message
@@ -18,7 +17,7 @@ from projections import assistants, files, messages, threads
 from projections.rows import Cursor, Page
 from service.http import attachments
 from service.http.bodies import json_body
-from service.http.context import deps, done_before, origin, wire
+from service.http.context import clock, deps, done_before, origin, wire
 from service.http.files import check
 from service.http.paging import cursor
 from service.http.responses import answer
@@ -112,7 +111,7 @@ async def _message(request: web.Request, db: Connection) -> Message:
 
 async def _there(request: web.Request, db: Connection, ids: Sequence[str]) -> list[str]:
     """Those of the files that are still there, in order."""
-    found = await files.some(db, origin(request).project_id, ids, now())
+    found = await files.some(db, origin(request).project_id, ids, clock(request).now())
     return [id for id in ids if id in found]
 
 

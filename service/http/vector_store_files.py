@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from events.envelope import now
 from events.errors import Rejected
-from events.ids import new_hex_id
 from events.objects import VectorStoreFile
 from events.streams import VECTOR_STORE
 from events.vector_store.commands import (
@@ -22,7 +20,7 @@ from events.vector_store.commands import (
 from projections import vector_store_batches as batches
 from projections import vector_store_files as files
 from service.http.bodies import json_body
-from service.http.context import deps, done_before, origin
+from service.http.context import clock, deps, done_before, id_source, origin
 from service.http.paging import cursor, listing
 from service.http.responses import answer
 from service.http.vector_stores import found_store, stores_wire, to_index
@@ -86,7 +84,7 @@ async def page(request: web.Request) -> web.Response:
 async def create_batch(request: web.Request) -> web.Response:
     asked = stores_wire(request).create_batch(await json_body(request))
     await found_store(request)
-    store_id, batch_id, limit = _store_id(request), new_hex_id("vsfb"), deps(request).max_store_files
+    store_id, batch_id, limit = _store_id(request), id_source(request).new_hex("vsfb"), deps(request).max_store_files
     if await done_before(request, VECTOR_STORE, store_id):
         return await _shown_batch(request, batch_id)
     new = await to_index(request, asked.files)
@@ -135,7 +133,9 @@ async def _page(request: web.Request, batch_id: str | None) -> web.Response:
     async with deps(request).pool.acquire() as db:
         if batch_id is not None:
             await batches.get(db, project_id, store_id, batch_id)
-        found = await files.page(db, project_id, store_id, asked, now(), status=status, batch_id=batch_id)
+        found = await files.page(
+            db, project_id, store_id, asked, clock(request).now(), status=status, batch_id=batch_id
+        )
     return listing(request, found, shown.file)
 
 
@@ -144,7 +144,7 @@ async def _found(request: web.Request, file_id: str | None = None) -> VectorStor
     await found_store(request)
     wanted = file_id or request.match_info["file_id"]
     async with deps(request).pool.acquire() as db:
-        return await files.get(db, origin(request).project_id, _store_id(request), wanted, now())
+        return await files.get(db, origin(request).project_id, _store_id(request), wanted, clock(request).now())
 
 
 async def _shown(request: web.Request, file_id: str) -> web.Response:

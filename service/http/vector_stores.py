@@ -6,17 +6,15 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from events.envelope import now
 from events.errors import Rejected
 from events.file import FOR_STORES, usable
-from events.ids import new_hex_id
 from events.objects import VectorStore
 from events.streams import VECTOR_STORE
 from events.vector_store.commands import CreateStore, DeleteStore, ModifyStore, NewFile
 from projections import files
 from projections import vector_stores as stores
 from service.http.bodies import json_body
-from service.http.context import deps, done_before, origin, wire
+from service.http.context import clock, deps, done_before, id_source, origin, wire
 from service.http.errors import ApiError
 from service.http.paging import cursor, listing
 from service.http.responses import answer
@@ -28,7 +26,7 @@ from service.wire.api import FileToIndex, StoreRequest, VectorStoreWire
 
 async def create(request: web.Request) -> web.Response:
     asked = stores_wire(request).create(await json_body(request))
-    store_id = new_hex_id("vs")
+    store_id = id_source(request).new_hex("vs")
     if not await done_before(request, VECTOR_STORE, store_id):
         await deps(request).writer.vector_store(origin(request), store_id, await creation(request, asked))
     return await _shown(request, store_id)
@@ -54,7 +52,7 @@ async def delete(request: web.Request) -> web.Response:
 async def page(request: web.Request) -> web.Response:
     shown = stores_wire(request)
     async with deps(request).pool.acquire() as db:
-        found = await stores.page(db, origin(request).project_id, cursor(request), now())
+        found = await stores.page(db, origin(request).project_id, cursor(request), clock(request).now())
     return listing(request, found, shown.store)
 
 
@@ -90,7 +88,9 @@ def stores_wire(request: web.Request) -> VectorStoreWire:
 async def found_store(request: web.Request) -> VectorStore:
     """The store of the request's path. Raises NotFound."""
     async with deps(request).pool.acquire() as db:
-        return await stores.get(db, origin(request).project_id, request.match_info["vector_store_id"], now())
+        return await stores.get(
+            db, origin(request).project_id, request.match_info["vector_store_id"], clock(request).now()
+        )
 
 
 async def creation(request: web.Request, asked: StoreRequest, *, expires_after: int | None = None) -> CreateStore:
@@ -112,7 +112,7 @@ async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[N
     """Files as stores take them. Raises FileNotFound for one that is not there, Rejected for one of no fit purpose."""
     if not asked:
         return []
-    at = now()
+    at = clock(request).now()
     async with deps(request).pool.acquire() as db:
         there = await files.some(db, origin(request).project_id, {file.id for file in asked}, at)
     for file in asked:
@@ -125,5 +125,5 @@ async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[N
 
 async def _shown(request: web.Request, store_id: str) -> web.Response:
     async with deps(request).pool.acquire() as db:
-        found = await stores.get(db, origin(request).project_id, store_id, now())
+        found = await stores.get(db, origin(request).project_id, store_id, clock(request).now())
     return answer(stores_wire(request).store(found))

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from events.envelope import now
 from events.references import Naming
 from projections import files, vector_stores
 from projections.rows import Page
-from service.http.context import origin
+from service.http.context import clock, origin
 from sql.connection import Connection
 
 
@@ -24,6 +23,6 @@ async def present_page(request: web.Request, db: Connection, page: Page[Naming])
 
 
 async def _present(request: web.Request, db: Connection, shown: Sequence[Naming]) -> list[Naming]:
-    project_id, at = origin(request).project_id, now()
+    project_id, at = origin(request).project_id, clock(request).now()
     found = await files.present(db, project_id, shown, at)
     return await vector_stores.present(db, project_id, found, at)

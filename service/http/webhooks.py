@@ -6,7 +6,7 @@ from aiohttp import web
 
 from projections.webhooks import Standing
 from service.http.bodies import json_body
-from service.http.context import deps, origin, wire
+from service.http.context import deps, id_source, origin, wire
 from service.http.responses import NO_STORE, answer
 from service.wire import webhooks
 from service.wire.api import Json
@@ -15,7 +15,11 @@ from service.wire.api import Json
 async def create(request: web.Request) -> web.Response:
     asked = webhooks.created(await json_body(request))
     made = await deps(request).webhooks.create(
-        origin(request), asked.url, events=list(asked.events) if asked.events else None, description=asked.description
+        origin(request),
+        asked.url,
+        ids=id_source(request),
+        events=list(asked.events) if asked.events else None,
+        description=asked.description,
     )
     return answer(webhooks.new_endpoint(_shown(made.standing), made.secret), cache_control=NO_STORE)
 
@@ -48,7 +52,7 @@ async def page(request: web.Request) -> web.Response:
 
 async def send_test(request: web.Request) -> web.Response:
     """Answers when the receiver has, or has not in time."""
-    outcome = await deps(request).webhooks.test(origin(request), _id(request))
+    outcome = await deps(request).webhooks.test(origin(request), _id(request), ids=id_source(request))
     return answer(webhooks.tested(_id(request), status=outcome.status, error=outcome.error, seconds=outcome.seconds))
 
 

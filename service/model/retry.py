@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
 
@@ -31,7 +31,7 @@ class Failed(Exception):
         self.unheard = unheard
 
 
-def retry_after(headers: Mapping[str, str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
+def retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
     """Seconds from retry-after-ms or Retry-After, which is seconds or a date; None where there is nothing sensible."""
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         with suppress(ValueError, KeyError):

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -17,7 +18,7 @@ from service.model.function_choice import emulated
 from service.model.passthrough import ModelRelay
 from service.model.tokens import EncodingName, Tokens, at_most
 from service.model.tool_prompt import prompted
-from service.model.upstream import Timeouts, Upstream, mint_call_id
+from service.model.upstream import Timeouts, Upstream
 
 HEALTH_FOR_S = 2.0  # a health answer is kept so long: /healthz needs no key and must not hammer the upstream
 
@@ -29,10 +30,19 @@ class Router:
     """
 
     def __init__(
-        self, known: Catalog, timeouts: Timeouts | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        known: Catalog,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        now: Callable[[], datetime],
+        new_call_id: Callable[[], str],
     ) -> None:
         self._catalog = known
-        self._upstreams = {endpoint: Upstream(endpoint, timeouts) for endpoint in known.endpoints()}
+        self._new_call_id = new_call_id
+        self._upstreams = {
+            endpoint: Upstream(endpoint, timeouts, now=now, new_call_id=new_call_id) for endpoint in known.endpoints()
+        }
         self.relay = ModelRelay(known, self._upstreams)
         self._tokens = Tokens()
         self._clock = clock
@@ -43,8 +53,8 @@ class Router:
         route = self._catalog.route(request.model)
         call = partial(self._upstreams[route.endpoint].stream, route)
         if route.info.tools == "prompted":
-            return prompted(call, request, mint_call_id)
-        return call(request) if route.info.tools or not request.tools else emulated(call, request, mint_call_id)
+            return prompted(call, request, self._new_call_id)
+        return call(request) if route.info.tools or not request.tools else emulated(call, request, self._new_call_id)
 
     def info(self, model: str) -> ModelInfo:
         return self._catalog.route(model).info
@@ -79,19 +89,23 @@ def open_model(
     models_file: Path | None = None,
     served: ModelInfo | None = None,
     timeouts: Timeouts | None = None,
+    *,
+    now: Callable[[], datetime],
+    new_call_id: Callable[[], str],
 ) -> Router:
     """The model behind these settings. Connects at the first call.
 
     `base_url` and `api_key` are the default upstream's, with its /v1. `served` is for the embedded model: it answers
-    every name that the models file gives to nobody else. Raises CatalogError (a ValueError) with one clear line.
+    every name that the models file gives to nobody else. `now` is the clock that dates in Retry-After are compared
+    with; `new_call_id` makes ids of tool calls whose server gave none. Raises CatalogError (a ValueError) with one
+    clear line.
     """
     try:
         default = Endpoint(catalog.checked_url(base_url).rstrip("/"), api_key)
     except ValueError as error:
         raise catalog.CatalogError(f"EVERTHREAD_MODEL_BASE_URL: {error}") from None
-    if models_file is None:
-        return Router(Catalog(default, served=served), timeouts)
-    return Router(catalog.load(models_file, default, served), timeouts)
+    known = Catalog(default, served=served) if models_file is None else catalog.load(models_file, default, served)
+    return Router(known, timeouts, now=now, new_call_id=new_call_id)
 
 
 def _encoding(info: ModelInfo) -> EncodingName:

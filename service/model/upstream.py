@@ -13,11 +13,10 @@ the next. Comments that keep a connection open do not count as chunks.
 from __future__ import annotations
 
 import asyncio
-import secrets
-import string
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,7 +41,6 @@ MAX_CONNECTIONS = 1000  # to one upstream; the bound on runs is the supervisor's
 KEEPALIVE_S = 4.0  # an idle connection is kept; servers commonly close theirs after 5
 
 log = structlog.get_logger(__name__)
-_ALPHABET = string.ascii_letters + string.digits
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 BROKEN = (httpx2.TransportError, aiohttp.ClientError)  # the transport lets some of aiohttp's own through
 _HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
@@ -63,8 +61,18 @@ Sleep = Callable[[float], Awaitable[object]]
 class Upstream:
     """A client for one endpoint. Connections are made at the first call and closed by `close`."""
 
-    def __init__(self, endpoint: Endpoint, timeouts: Timeouts | None = None, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timeouts: Timeouts | None = None,
+        sleep: Sleep = asyncio.sleep,
+        *,
+        now: Callable[[], datetime],
+        new_call_id: Callable[[], str],
+    ) -> None:
         self.endpoint = endpoint
+        self._now = now
+        self._new_call_id = new_call_id
         self._timeouts = timeouts or Timeouts()
         self._sleep = sleep
         self._local = urlsplit(endpoint.base_url).hostname in _LOOPBACK
@@ -144,7 +152,7 @@ class Upstream:
         except TimeoutError:
             raise _late("first token", self._timeouts.first_token) from None
         except openai.APIStatusError as error:
-            raise _status_failure(error) from None
+            raise _status_failure(error, self._now) from None
         except (openai.APIError, *BROKEN) as error:
             raise Failed(self._unreachable(error), again=True, unheard=True) from None
         try:
@@ -175,7 +183,7 @@ class Upstream:
     ) -> AsyncGenerator[Sequence[ModelEvent], None]:
         """The answer's events. The reader may be slow: only waiting for the server is timed."""
         whole = response.headers.get("content-type", "").startswith("application/json")
-        parser = ChunkParser(mint_call_id, model=route.info.upstream_name, whole=whole)
+        parser = ChunkParser(self._new_call_id, model=route.info.upstream_name, whole=whole)
         clock = asyncio.get_running_loop().time
         limit, name = self._timeouts.first_token, "first token"
         reads = raw(response)
@@ -255,21 +263,16 @@ async def _drain(reads: AsyncIterator[bytes]) -> None:
         return  # the connection is closed instead of kept
 
 
-def mint_call_id() -> str:
-    """An id for a tool call that its server gave none."""
-    return "call_" + "".join(secrets.choice(_ALPHABET) for _ in range(24))
-
-
 def _late(what: str, limit: float) -> Failed:
     """Not tried again: whoever is too slow is overloaded, and the run's own time goes on."""
     return Failed(ModelError("server_error", f"The model server gave no {what} within {limit:g} s."), again=False)
 
 
-def _status_failure(error: openai.APIStatusError) -> Failed:
+def _status_failure(error: openai.APIStatusError, now: Callable[[], datetime]) -> Failed:
     headers = error.response.headers
     body = error.body if error.body is not None else error.response.text
     again = worth_retrying(error.status_code, body, headers.get("x-should-retry"))
-    return Failed(refusal(error.status_code, body), again, retry_after(headers))
+    return Failed(refusal(error.status_code, body), again, retry_after(headers, now))
 
 
 def _stream_failure(error: ModelError) -> Failed:

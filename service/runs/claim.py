@@ -9,7 +9,6 @@ from contextlib import suppress
 
 import structlog
 
-from events.envelope import now
 from events.thread.state import ThreadState
 from service.database import DATABASE_ERRORS
 from service.writer import Writer
@@ -77,13 +76,13 @@ class Claimed:
         """
         while not working.done():
             interruption = asyncio.create_task(self.interrupted.wait())
-            left = max(0, expires_at - now().timestamp()) + TIMER_SLACK
+            left = max(0, expires_at - self._writer.clock.now().timestamp()) + TIMER_SLACK
             waited = {working, interruption}
             try:
                 await asyncio.wait(waited, timeout=min(left, LOOK_EVERY), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 interruption.cancel()
-            if working.done() or now().timestamp() >= expires_at:
+            if working.done() or self._writer.clock.now().timestamp() >= expires_at:
                 return True
             self.interrupted.clear()
             try:

@@ -12,8 +12,8 @@ from typing import assert_never
 
 import structlog
 
-from events.envelope import Origin, now
-from events.ids import new_id
+from events.envelope import Origin
+from events.ids import IdSource
 from events.objects import Run
 from events.thread.commands import (
     BreakModelCall,
@@ -62,9 +62,9 @@ log = structlog.get_logger()
 RETRY_AFTER = 0.5
 
 
-def call_ids() -> CallIds:
+def call_ids(ids: IdSource) -> CallIds:
     """Fresh ids for what a model call may bring."""
-    return CallIds(new_id("msg"), new_id("step"), new_id("step"))
+    return CallIds(ids.new("msg"), ids.new("step"), ids.new("step"))
 
 
 def journaled(events: Iterable[object]) -> Journaled | None:
@@ -93,6 +93,8 @@ class Executor:
         run: Run | None = None,
         images: Images | None = None,
         tools: Tools | None = None,
+        *,
+        ids: IdSource,
     ) -> None:
         self.run_id = run_id
         self.thread_id = thread_id
@@ -101,10 +103,11 @@ class Executor:
         self._writer = writer
         self._model = model
         self._origin = origin
+        self._ids = ids
         self._ours = ours
         self._run = run
         self._hosted = Hosted(writer.pool, tools or Tools(), origin.project_id)
-        self._asking = Asking(writer.pool, model, origin.project_id, images, self._hosted)
+        self._asking = Asking(writer.pool, model, origin.project_id, images, self._hosted, ids=ids)
 
     @property
     def _feed(self) -> Feed:
@@ -148,7 +151,7 @@ class Executor:
             except DATABASE_ERRORS as error:
                 if isinstance(error, ValueError):
                     raise RuntimeError(f"an event that cannot be stored: {error}") from error
-                if self._run is None or now().timestamp() >= (self._run.expires_at or 0):
+                if self._run is None or self._writer.clock.now().timestamp() >= (self._run.expires_at or 0):
                     raise
                 log.warning("an append failed; trying again", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER)
@@ -166,14 +169,14 @@ class Executor:
     async def _next(self, state: RunState) -> ExecutorCommand | None:
         run = self._run or await self._load_run()
         tools = self._hosted.tools
-        missing, at = tools.missing(run.tools), now().timestamp()
+        missing, at = tools.missing(run.tools), self._writer.clock.now().timestamp()
         action = plan(state, ours=self._ours, missing=missing, at=at, after_crash=tools.after_crash)
         match action:
             case Rest():
                 return None
             case StartCall(pause=pause):
                 await self._claimed.pause(pause)
-                return StartModelCall(self.run_id, self.epoch, call_ids())
+                return StartModelCall(self.run_id, self.epoch, call_ids(self._ids))
             case PerformCall():
                 assert state.call is not None
                 return await self._perform(run, state, state.call)

@@ -13,7 +13,7 @@ from typing import TypeGuard
 
 import structlog
 
-from events.envelope import now
+from events.clock import Clock
 from events.objects import File, Message, Step
 from projections import files
 from service.database import Pool
@@ -30,9 +30,10 @@ _TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GI
 
 
 class Images:
-    def __init__(self, pool: Pool, blobs: Blobs) -> None:
+    def __init__(self, pool: Pool, blobs: Blobs, *, clock: Clock) -> None:
         self._pool = pool
         self._blobs = blobs
+        self._clock = clock
 
     async def shown(self, project_id: str, entries: Sequence[Entry]) -> list[Entry]:
         """The entries with every image_file part as an image_url part, or without it. Raises StorageError."""
@@ -41,7 +42,7 @@ class Images:
         if not wanted:
             return list(entries)
         async with self._pool.acquire() as db:
-            there = await files.some(db, project_id, wanted, now())
+            there = await files.some(db, project_id, wanted, self._clock.now())
         urls, left = dict[str, str](), MAX_IMAGES
         for file_id in wanted:
             file = there.get(file_id)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from events.ids import IdSource
 from events.objects import Run
 from events.thread.commands import Partial
 from events.thread.events import Usage
@@ -37,12 +38,15 @@ class Asked:
 
 
 class Asking:
-    def __init__(self, pool: Pool, model: Model, project_id: str, images: Images | None, hosted: Hosted) -> None:
+    def __init__(
+        self, pool: Pool, model: Model, project_id: str, images: Images | None, hosted: Hosted, *, ids: IdSource
+    ) -> None:
         self._pool = pool
         self._model = model
         self._project_id = project_id
         self._images = images
         self._hosted = hosted
+        self._ids = ids
 
     async def ask(self, run: Run, state: RunState, call: OpenCall) -> Asked:
         """What `call` asks, and an empty reply that knows the run's tools and what they have brought.
@@ -53,7 +57,7 @@ class Asking:
         entries = await history.load(self._pool, run, info.context_window)
         names = prompt.hosted_names(run.tools)
         tools = {name: _first(run.tools, kind) for kind, name in names.items()}
-        reply = Reply(run.id, call, tools, gathered(entries, run.id))
+        reply = Reply(run.id, call, ids=self._ids, hosted=tools, brought=gathered(entries, run.id))
         return Asked(await self._request(run, state, call, entries), reply)
 
     async def _request(self, run: Run, state: RunState, call: OpenCall, entries: list[prompt.Entry]) -> ChatRequest:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from events.ids import new_id
+from events.ids import IdSource
 from events.thread.commands import Partial
 from events.thread.state import OpenCall
 from service.deltas import Delta, MessageTextDelta, StepCallDelta
@@ -70,12 +70,15 @@ class Reply:
         self,
         run_id: str,
         call: OpenCall,
+        *,
+        ids: IdSource,
         hosted: Mapping[str, Mapping[str, Any]] | None = None,
         brought: Gathered | None = None,
     ) -> None:
         self.finished: Finished | None = None
         self._run_id = run_id
         self._call = call
+        self._ids = ids
         self._hosted = hosted or {}
         self._brought = brought or Gathered()
         self._annotator = Annotator(self._brought.marks)
@@ -129,7 +132,7 @@ class Reply:
         first = known is None
         if known is None:
             name = delta.name or ""
-            known = self._calls[delta.index] = _Call(new_id("call"), name, self._hosted.get(name))
+            known = self._calls[delta.index] = _Call(self._ids.new("call"), name, self._hosted.get(name))
         known.arguments.append(delta.arguments)
         shown = known.shown(delta.arguments)
         if self._text or self._refusal:

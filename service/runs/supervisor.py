@@ -14,8 +14,9 @@ from typing import Any
 
 import structlog
 
-from events.envelope import Origin, Recorded, now
+from events.envelope import Origin, Recorded
 from events.errors import DomainError, StaleClaim
+from events.ids import IdSource
 from events.object_changes import opened_run
 from events.objects import Run
 from events.thread import events as e
@@ -47,6 +48,7 @@ class Supervisor:
         model: Model,
         peers: Peers,
         *,
+        ids: IdSource,
         max_runs: int,
         images: Images | None = None,
         tools: Tools | None = None,
@@ -54,6 +56,7 @@ class Supervisor:
         self._writer = writer
         self._model = model
         self._peers = peers
+        self._ids = ids
         self._max_runs = max_runs
         self._images = images
         self._tools = tools or Tools()
@@ -80,7 +83,7 @@ class Supervisor:
             return
         self._offered += 1
         try:
-            yield Claim(self._peers.process, None if self._tools.missing(tools) else call_ids())
+            yield Claim(self._peers.process, None if self._tools.missing(tools) else call_ids(self._ids))
         finally:
             self._offered -= 1
 
@@ -133,7 +136,7 @@ class Supervisor:
 
     async def _scan(self) -> float:
         """Expires what is overdue, then claims what nobody holds. Returns the seconds until the next look."""
-        at = int(now().timestamp())
+        at = int(self._writer.clock.now().timestamp())
         async with self._writer.pool.acquire() as db:
             overdue = await runs.overdue(db, at, SCAN_LIMIT)
         for run in overdue:
@@ -160,7 +163,7 @@ class Supervisor:
             self._backlog = True
             async with self._writer.pool.acquire() as db:
                 first = await runs.next_expiry(db)
-        left = SCAN_EVERY if first is None else first - now().timestamp()
+        left = SCAN_EVERY if first is None else first - self._writer.clock.now().timestamp()
         return min(SCAN_EVERY, max(left, 0.05))
 
     async def _recover(self) -> None:
@@ -209,7 +212,9 @@ class Supervisor:
         ours = journaled(entry.event for entry in recorded)
         origin = self._origin(recorded[0].project_id, cause=state.run.id)
         claimed = (state.run.id, state.run.epoch, ours, run)
-        executor = Executor(self._writer, self._model, origin, thread_id, *claimed, self._images, self._tools)
+        executor = Executor(
+            self._writer, self._model, origin, thread_id, *claimed, self._images, self._tools, ids=self._ids
+        )
         self._executors[thread_id] = executor
         self._tasks.create_task(self._execute(executor, state))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from service.database import Pool
@@ -33,6 +35,7 @@ def open_search_engine(
     confinement: Confinement,
     log: Path,
     *,
+    now: Callable[[], datetime],
     base_url: str | None = None,
     model: str | None = None,
     api_key: str | None = None,
@@ -42,8 +45,8 @@ def open_search_engine(
     The embedding process writes its output to the file `log`. `base_url`, `model` and `api_key` are those of an
     embedding server; without them the embedded model is used.
     """
-    embedders, tables = Embedders(log, base_url, model, api_key), VectorTables(pool)
+    embedders, tables = Embedders(log, base_url, model, api_key, now=now), VectorTables(pool)
     indexer = PostgresIndexer(
         pool=pool, parser=Parser(SandboxRunner(confinement)), embedders=embedders, tables=tables, tokens=Tokens()
     )
-    return PostgresSearchEngine(indexer, PostgresSearcher(pool, embedders, tables), embedders)
+    return PostgresSearchEngine(indexer, PostgresSearcher(pool, embedders, tables, now=now), embedders)

@@ -11,10 +11,10 @@ the model returns vector after vector until enough have matched, so a filter doe
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import orjson
 
@@ -74,8 +74,9 @@ class StoreQuery:
 class PostgresSearcher:
     """A Searcher over the tables that PostgresIndexer fills."""
 
-    def __init__(self, pool: Pool, embedders: Embedders, tables: VectorTables) -> None:
+    def __init__(self, pool: Pool, embedders: Embedders, tables: VectorTables, *, now: Callable[[], datetime]) -> None:
         self._pool = pool
+        self._now = now
         self._embedders = embedders
         self.tables = tables
 
@@ -129,7 +130,7 @@ class PostgresSearcher:
         async with self._pool.acquire() as db:
             while ranked and len(hits) < limit:
                 page, ranked = ranked[:limit], ranked[limit:]
-                hits += await _fetch_hits(db, page)
+                hits += await _fetch_hits(db, page, self._now())
         return hits[:limit]
 
     async def chunk_texts(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
@@ -172,10 +173,10 @@ class PostgresSearcher:
         return await _measure(db, table, vector_json, words.words, similarities)
 
 
-async def _fetch_hits(db: Connection, ranked: Sequence[RankedCandidate]) -> list[Hit]:
+async def _fetch_hits(db: Connection, ranked: Sequence[RankedCandidate], at: datetime) -> list[Hit]:
     """Returns the candidates that still exist, with text and names."""
     columns = [list(column) for column in zip(*(each.candidate.key for each in ranked), strict=True)]
-    rows = await db.fetch(_SQL["hits"], *columns, int(time.time()), timeout=SEARCH_TIMEOUT)
+    rows = await db.fetch(_SQL["hits"], *columns, int(at.timestamp()), timeout=SEARCH_TIMEOUT)
     existing = {(row["store_id"], row["file_id"], row["chunk"]): row for row in rows}
     hits: list[Hit] = []
     for each in ranked:

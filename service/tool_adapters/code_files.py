@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Sequence
 
-from events.envelope import Origin, Recorded, now
+from events.envelope import Origin, Recorded
 from events.file import CreateFile
-from events.ids import file_id_of
+from events.ids import IdSource, file_id_of
 from events.thread.events import ThreadDeleted, ThreadEvent
 from events.thread.state import ThreadState
 from projections import files, steps
@@ -37,15 +36,16 @@ class ThreadsGone:
 
 
 class CodeFiles:
-    def __init__(self, writer: Writer, blobs: Blobs) -> None:
+    def __init__(self, writer: Writer, blobs: Blobs, *, ids: IdSource) -> None:
         self._writer = writer
+        self._ids = ids
         self._blobs = blobs
 
     async def known(self, project_id: str, file_ids: Sequence[str]) -> list[KnownFile]:
         if not file_ids:
             return []
         async with self._writer.pool.acquire() as db:
-            there = await files.some(db, project_id, set(file_ids), now())
+            there = await files.some(db, project_id, set(file_ids), self._writer.clock.now())
         found = (there[file_id] for file_id in dict.fromkeys(file_ids) if file_id in there)
         return [KnownFile(file.id, file.filename, file.blob) for file in found]
 
@@ -58,7 +58,7 @@ class CodeFiles:
 
     async def keep(self, run: HostedRun, cause: str, name: str, chunks: AsyncIterator[bytes]) -> str:
         # The bytes first, under a key that nobody had: which file they are is known when they have been read.
-        blob = f"code-{os.urandom(16).hex()}"
+        blob = f"code-{self._ids.token(16)}"
         stored = await self._blobs.write(blob, chunks)
         file_id = file_id_of(f"{cause}/{stored.sha256}")
         command = CreateFile(

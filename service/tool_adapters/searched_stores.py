@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from events.envelope import Origin, now
+from events.envelope import Origin
 from projections import vector_stores
 from service.tools.file_search import SearchedStore
 from service.vector_stores import operations
@@ -24,7 +24,7 @@ class OurStores:
         if not store_ids:
             return []
         async with self._writer.pool.acquire() as db:
-            there = await vector_stores.some(db, project_id, store_ids, now())
+            there = await vector_stores.some(db, project_id, store_ids, self._writer.clock.now())
         found = [there[id] for id in store_ids if id in there]
         return [
             SearchedStore(one.id, one.embedding_model, one.expired, one.in_progress > 0, one.completed == 0)
@@ -36,5 +36,5 @@ class OurStores:
 
     async def use(self, project_id: str, store_ids: Sequence[str]) -> None:
         async with self._writer.pool.acquire() as db:
-            there = await vector_stores.some(db, project_id, store_ids, now())
+            there = await vector_stores.some(db, project_id, store_ids, self._writer.clock.now())
         await operations.use(self._writer, Origin(project_id, ACTOR), list(there.values()))

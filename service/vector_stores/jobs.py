@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from events.envelope import now
 from events.errors import DomainError
 from events.vector_store import events as e
 from events.vector_store.commands import FailIndexing, FinishIndexing, StartIndexing
@@ -27,9 +27,8 @@ class Work:
     job: int
 
 
-async def open_job(db: Connection, blobs: Blobs, work: Work) -> IndexingJob | None:
+async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> IndexingJob | None:
     """What the indexer is given; None where the store or the file is not there any more."""
-    at = now()
     try:
         store = await vector_stores.get(db, work.project_id, work.store_id, at)
         file = await files.get(db, work.project_id, work.file_id, at)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from time import monotonic
 
-from events.envelope import Origin, now
+from events.envelope import Origin
 from events.errors import NotFound
 from events.objects import VectorStore
 from events.vector_store.commands import RemoveFile, UseStore
@@ -39,9 +40,9 @@ async def remove_everywhere(writer: Writer, origin: Origin, file_id: str) -> Non
         await remove_file(writer, origin, store_id, file_id)
 
 
-async def found(db: Connection, project_id: str, store_ids: Sequence[str]) -> list[VectorStore]:
+async def found(db: Connection, project_id: str, store_ids: Sequence[str], at: datetime) -> list[VectorStore]:
     """The stores, in order. Raises NotFound for the first that is not there."""
-    there = await stores.some(db, project_id, store_ids, now())
+    there = await stores.some(db, project_id, store_ids, at)
     for id in store_ids:
         if id not in there:
             raise NotFound(NOUN, id)
@@ -51,7 +52,7 @@ async def found(db: Connection, project_id: str, store_ids: Sequence[str]) -> li
 async def use(writer: Writer, origin: Origin, used: Collection[VectorStore]) -> list[StoreRef]:
     """Counts as a use of the stores, which moves their ends; returns them as searches want them."""
     for store in used:
-        if worth_a_use(store.created_at, store.last_active_at, now()):
+        if worth_a_use(store.created_at, store.last_active_at, writer.clock.now()):
             await writer.vector_store(origin, store.id, UseStore())
     return [StoreRef(store.id, store.embedding_model) for store in used]
 
@@ -63,7 +64,7 @@ async def settled(writer: Writer, project_id: str, store_ids: Collection[str], p
         with writer.feed.watch(store_id) as watcher:
             while monotonic() < until:
                 async with writer.pool.acquire() as db:
-                    there = await stores.some(db, project_id, [store_id], now())
+                    there = await stores.some(db, project_id, [store_id], writer.clock.now())
                 if store_id not in there or not there[store_id].in_progress:
                     break
                 try:
@@ -72,5 +73,5 @@ async def settled(writer: Writer, project_id: str, store_ids: Collection[str], p
                 except TimeoutError:
                     break
     async with writer.pool.acquire() as db:
-        there = await stores.some(db, project_id, store_ids, now())
+        there = await stores.some(db, project_id, store_ids, writer.clock.now())
     return [there[id] for id in store_ids if id in there]

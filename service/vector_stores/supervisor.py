@@ -17,9 +17,9 @@ from typing import Any
 
 import structlog
 
-from events.envelope import Origin, Recorded, now
+from events.envelope import Origin, Recorded
 from events.errors import DomainError
-from events.ids import new_hex_id
+from events.ids import IdSource
 from events.vector_store import events as e
 from events.vector_store.commands import VectorStoreCommand
 from projections import vector_store_files as files
@@ -49,9 +49,18 @@ class Indexing:
     """`max_jobs` files at once, each attempt for `lifetime` seconds at most."""
 
     def __init__(
-        self, writer: Writer, indexer: Indexer, blobs: Blobs, peers: Peers, *, max_jobs: int, lifetime: int
+        self,
+        writer: Writer,
+        indexer: Indexer,
+        blobs: Blobs,
+        peers: Peers,
+        *,
+        ids: IdSource,
+        max_jobs: int,
+        lifetime: int,
     ) -> None:
         self._writer = writer
+        self._ids = ids
         self._indexer = indexer
         self._peers = peers
         self._max_jobs = max_jobs
@@ -134,7 +143,7 @@ class Indexing:
     async def _waiting(self, room: int) -> list[StoredFile]:
         async with self._writer.pool.acquire() as db:
             # Where to begin is drawn by lot, so that of very many busy stores each has its turn.
-            begin = new_hex_id("vs")
+            begin = self._ids.new_hex("vs")
             found = await files.waiting(db, sorted(self._peers.live), begin, limit=room, stores=STORES)
             if any(file.process is not None for file in found):
                 # Its process may have come since we last looked; who took a file on had its lock before.
@@ -145,7 +154,7 @@ class Indexing:
     async def _end_overdue(self) -> None:
         """Fails attempts that are long overdue in a process that lives. What dead ones left is taken on anew."""
         async with self._writer.pool.acquire() as db:
-            found = await files.overdue(db, now() - GRACE, LIMIT)
+            found = await files.overdue(db, self._writer.clock.now() - GRACE, LIMIT)
         for file in found:
             if file.process in self._peers.live and (file.store_id, file.file_id) not in self._at_work:
                 why = TOO_LONG.format(self._lifetime)

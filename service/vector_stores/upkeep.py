@@ -13,7 +13,7 @@ from datetime import datetime
 
 import structlog
 
-from events.envelope import Origin, now
+from events.envelope import Origin
 from events.errors import DomainError
 from events.vector_store.commands import ExpireStore
 from projections import vector_store_files as files
@@ -55,8 +55,8 @@ class Upkeep:
                 async with asyncio.timeout(TIMEOUT):
                     if self._left.is_set() or look % LOOKS_PER_SWEEP == 0:
                         self._left.clear()
-                        await self.remove_gone(now())
-                    await self.expire(now())
+                        await self.remove_gone(self._writer.clock.now())
+                    await self.expire(self._writer.clock.now())
                     if look % LOOKS_PER_SWEEP == 0:
                         await self._indexer.sweep()
                 settled = True

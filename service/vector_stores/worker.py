@@ -57,7 +57,7 @@ class Worker:
         try:
             async with asyncio.timeout(self._lifetime) as patience:
                 async with self._writer.pool.acquire() as db:
-                    job = await open_job(db, self._blobs, work)
+                    job = await open_job(db, self._blobs, work, self._writer.clock.now())
                 if job is None:
                     raise RevokedJob
                 if job.size > MAX_FILE:

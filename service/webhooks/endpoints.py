@@ -6,9 +6,9 @@ import base64
 import secrets
 from dataclasses import dataclass, field
 
-from events.envelope import JsonObject, Origin, now
+from events.envelope import JsonObject, Origin
 from events.errors import NotFound, Rejected
-from events.ids import new_hex_id, new_id
+from events.ids import IdSource
 from events.streams import WEBHOOK_ENDPOINT
 from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, ModifyEndpoint, RotateSecret
 from projections import webhooks
@@ -41,14 +41,20 @@ class Endpoints:
         self._sender = sender
 
     async def create(
-        self, origin: Origin, url: str, *, events: list[str] | None = None, description: str | None = None
+        self,
+        origin: Origin,
+        url: str,
+        *,
+        ids: IdSource,
+        events: list[str] | None = None,
+        description: str | None = None,
     ) -> NewEndpoint:
         """An endpoint that hears of `events` (of all, where None) from now on. Raises Rejected.
 
         A repeated request (service.idempotency) gets the endpoint that its first try made, with the secret of that.
         """
         self._check(url)
-        endpoint_id = new_id("we")
+        endpoint_id = ids.new("we")
 
         async def room(db: Connection) -> None:
             """Asked in the append's transaction: of those made at once, too, no more than fit."""
@@ -111,15 +117,15 @@ class Endpoints:
         async with self._writer.pool.acquire() as db:
             return await webhooks.every(db, origin.project_id, MAX_LISTED)
 
-    async def test(self, origin: Origin, endpoint_id: str) -> Outcome:
+    async def test(self, origin: Origin, endpoint_id: str, *, ids: IdSource) -> Outcome:
         """Sends a message that tells of nothing, once and at once, disabled or not. Raises NotFound."""
         async with self._writer.pool.acquire() as db:
             endpoint = (await webhooks.get(db, origin.project_id, endpoint_id)).endpoint
             signing = await webhooks.secrets_of(db, endpoint_id)
         if signing is None:
             raise NotFound("webhook_endpoint", endpoint_id)
-        id = new_hex_id("evt")
-        body = message.test_message(id, endpoint_id, now())
+        id = ids.new_hex("evt")
+        body = message.test_message(id, endpoint_id, self._writer.clock.now())
         return await self._sender.send(endpoint.url, signing.all, id, body)
 
     def _check(self, url: str) -> None:

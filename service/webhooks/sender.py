@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from events.envelope import now
+from events.clock import Clock
 from events.store import SOFTWARE_VERSION
 from service.webhooks.addresses import is_public
 from service.webhooks.message import headers
@@ -83,8 +83,9 @@ class PublicResolver(AbstractResolver):
 class Sender:
     """Use as a context manager. `allow_private` also allows plain HTTP to anywhere: see `refused`."""
 
-    def __init__(self, *, allow_private: bool, resolver: AbstractResolver | None = None) -> None:
+    def __init__(self, *, clock: Clock, allow_private: bool, resolver: AbstractResolver | None = None) -> None:
         self.allow_private = allow_private
+        self._clock = clock
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
@@ -115,7 +116,7 @@ class Sender:
     async def send(self, url: str, secrets: Sequence[str], id: str, body: bytes) -> Outcome:
         """One attempt. Raises nothing that the receiver could cause."""
         started = time.monotonic()
-        status, error = await self._attempt(url, headers(secrets, id, body, now()), body)
+        status, error = await self._attempt(url, headers(secrets, id, body, self._clock.now()), body)
         return Outcome(status, error, time.monotonic() - started)
 
     async def _attempt(self, url: str, signed: dict[str, str], body: bytes) -> tuple[int | None, str | None]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, Strict, Tag
 
-from events.ids import new_id
+from events.ids import IdSource
 from events.thread.commands import NewMessage
 from service.wire.fields import (
     MAX_ATTACHMENTS,
@@ -87,11 +87,11 @@ class Message(Request):
     attachments: Annotated[list[Attachment], Field(max_length=MAX_ATTACHMENTS)] | None = None
     metadata: Metadata | None = None
 
-    def new(self) -> NewMessage:
+    def new(self, ids: IdSource) -> NewMessage:
         """The message with an id of its own."""
         parts = [_text(self.content)] if isinstance(self.content, str) else [_part(part) for part in self.content]
         attachments = [attachment.model_dump() for attachment in self.attachments or ()]
-        return NewMessage(new_id("msg"), self.role, parts, attachments, self.metadata or {})
+        return NewMessage(ids.new("msg"), self.role, parts, attachments, self.metadata or {})
 
 
 class MessageV1(Request):
@@ -102,12 +102,12 @@ class MessageV1(Request):
     file_ids: Annotated[list[Identifier], Field(max_length=MAX_V1_MESSAGE_FILES)] | None = None
     metadata: Metadata | None = None
 
-    def new(self) -> NewMessage:
+    def new(self, ids: IdSource) -> NewMessage:
         """As `Message.new`. What v1's files are for is not said: they are for every tool."""
         attachments = [
             {"file_id": id, "tools": [dict(tool) for tool in _TOOLS]} for id in dict.fromkeys(self.file_ids or ())
         ]
-        return NewMessage(new_id("msg"), self.role, [_text(self.content)], attachments, self.metadata or {})
+        return NewMessage(ids.new("msg"), self.role, [_text(self.content)], attachments, self.metadata or {})
 
 
 def _text(text: str) -> dict[str, Any]:

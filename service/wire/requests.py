@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, Strict, ValidationError
 
 from events.errors import Rejected
+from events.ids import IdSource
 from events.thread.events import ToolOutput
 from service.wire import storable_text
 from service.wire.api import RunRequest, ThreadRequest, ToolOutputsRequest
@@ -179,13 +180,15 @@ def named(request: Request, *leave_out: str) -> dict[str, Any]:
     }
 
 
-def thread_request(asked: Thread | ThreadV1 | None, resources: dict[str, Any]) -> ThreadRequest:
+def thread_request(asked: Thread | ThreadV1 | None, resources: dict[str, Any], ids: IdSource) -> ThreadRequest:
     if asked is None:
         return ThreadRequest({}, resources, ())
-    return ThreadRequest(asked.metadata or {}, resources, tuple(message.new() for message in asked.messages or ()))
+    return ThreadRequest(asked.metadata or {}, resources, tuple(message.new(ids) for message in asked.messages or ()))
 
 
-def run_request(asked: Run | RunV1 | ThreadAndRun | ThreadAndRunV1, overrides: dict[str, Any]) -> RunRequest:
+def run_request(
+    asked: Run | RunV1 | ThreadAndRun | ThreadAndRunV1, overrides: dict[str, Any], ids: IdSource
+) -> RunRequest:
     """`overrides` are those fields whose shape the versions do not share."""
     extra = asked.additional_messages if isinstance(asked, Run | RunV1) else None
     shared = named(
@@ -204,7 +207,7 @@ def run_request(asked: Run | RunV1 | ThreadAndRun | ThreadAndRunV1, overrides: d
         assistant_id=asked.assistant_id,
         overrides=shared | overrides,
         additional_instructions=asked.additional_instructions if isinstance(asked, Run | RunV1) else None,
-        additional_messages=tuple(message.new() for message in extra or ()),
+        additional_messages=tuple(message.new(ids) for message in extra or ()),
         stream=bool(asked.stream),
     )
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from events.ids import IdSource
 from events.objects import Assistant, File, Message, Run, Step, Thread
 from events.thread.commands import NewMessage
 from service.wire import messages, query, render, requests, steps
@@ -56,23 +57,23 @@ class V1(V2):
     def files_to_unindex(self, before: Assistant, after: Iterable[str]) -> frozenset[str]:
         return removed_files(before, after)
 
-    def create_thread(self, body: Any) -> ThreadRequest:
-        return requests.thread_request(parsed(requests.ThreadV1, body), {})
+    def create_thread(self, body: Any, ids: IdSource) -> ThreadRequest:
+        return requests.thread_request(parsed(requests.ThreadV1, body), {}, ids)
 
     def modify_thread(self, body: Any) -> Json:
         metadata = self.modify_metadata(body)
         return {} if metadata is None else {"metadata": metadata}
 
-    def create_message(self, body: Any) -> NewMessage:
-        return parsed(messages.MessageV1, body).new()
+    def create_message(self, body: Any, ids: IdSource) -> NewMessage:
+        return parsed(messages.MessageV1, body).new(ids)
 
-    def create_run(self, body: Any) -> RunRequest:
+    def create_run(self, body: Any, ids: IdSource) -> RunRequest:
         asked = parsed(requests.RunV1, body)
-        return requests.run_request(asked, _own(asked))
+        return requests.run_request(asked, _own(asked), ids)
 
-    def create_thread_and_run(self, body: Any) -> tuple[ThreadRequest, RunRequest]:
+    def create_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]:
         asked = parsed(requests.ThreadAndRunV1, body)
-        return requests.thread_request(asked.thread, {}), requests.run_request(asked, _own(asked))
+        return requests.thread_request(asked.thread, {}, ids), requests.run_request(asked, _own(asked), ids)
 
     def links(self) -> Links:
         return FileLinks()

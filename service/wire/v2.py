@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from events.errors import Rejected
+from events.ids import IdSource
 from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
 from events.thread.commands import NewMessage
 from service.wire import files, messages, query, render, requests, steps
@@ -51,33 +52,33 @@ class V2:
     def files_to_unindex(self, before: Assistant, after: Iterable[str]) -> frozenset[str]:
         return frozenset()
 
-    def create_thread(self, body: Any) -> ThreadRequest:
+    def create_thread(self, body: Any, ids: IdSource) -> ThreadRequest:
         asked = parsed(requests.Thread, body)
-        return requests.thread_request(asked, tool_resources(asked.tool_resources))
+        return requests.thread_request(asked, tool_resources(asked.tool_resources), ids)
 
     def modify_thread(self, body: Any) -> Json:
         asked = parsed(requests.ThreadChange, body)
         values: Json = {"metadata": asked.metadata or {}, "tool_resources": tool_resources(asked.tool_resources)}
         return {name: values[name] for name in asked.model_fields_set}
 
-    def create_message(self, body: Any) -> NewMessage:
-        return parsed(messages.Message, body).new()
+    def create_message(self, body: Any, ids: IdSource) -> NewMessage:
+        return parsed(messages.Message, body).new(ids)
 
     def modify_metadata(self, body: Any) -> dict[str, str] | None:
         asked = parsed(requests.MetadataChange, body)
         return (asked.metadata or {}) if "metadata" in asked.model_fields_set else None
 
-    def create_run(self, body: Any) -> RunRequest:
+    def create_run(self, body: Any, ids: IdSource) -> RunRequest:
         asked = parsed(requests.Run, body)
-        return requests.run_request(asked, _own(asked))
+        return requests.run_request(asked, _own(asked), ids)
 
-    def create_thread_and_run(self, body: Any) -> tuple[ThreadRequest, RunRequest]:
+    def create_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]:
         asked = parsed(requests.ThreadAndRun, body)
         resources = tool_resources(asked.thread.tool_resources if asked.thread else None)
         overrides = _own(asked)
         if asked.tool_resources is not None:
             overrides["tool_resources"] = tool_resources(asked.tool_resources)
-        return requests.thread_request(asked.thread, resources), requests.run_request(asked, overrides)
+        return requests.thread_request(asked.thread, resources, ids), requests.run_request(asked, overrides, ids)
 
     def submit_tool_outputs(self, body: Any) -> ToolOutputsRequest:
         return requests.outputs_request(parsed(requests.Outputs, body))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from events.envelope import Origin, now
+from events.envelope import Origin
 from events.vector_store.commands import CreateStore, DeleteStore
 from projections import vector_stores
 from service.cli import reindexing
@@ -21,6 +21,7 @@ from service.search.factory import PostgresSearchEngine, open_search_engine
 from service.search.indexer import StoreModelChanged
 from service.writer import Writer
 from sql.connection import Connection
+from tests.clock import CLOCK
 from tests.search.conftest import Shelf
 from tests.search.embedding_server import EmbeddingServer
 
@@ -36,19 +37,23 @@ async def server() -> AsyncIterator[EmbeddingServer]:
 
 @pytest.fixture
 def writer(pool: Pool) -> Writer:
-    return Writer(pool, Feed())
+    return Writer(pool, Feed(), clock=CLOCK)
 
 
 @pytest.fixture
 async def old(pool: Pool, tmp_path: Path, server: EmbeddingServer) -> AsyncIterator[PostgresSearchEngine]:
-    engine = open_search_engine(pool, Confinement(), tmp_path / "log", base_url=server.base_url, model="old")
+    engine = open_search_engine(
+        pool, Confinement(), tmp_path / "log", now=CLOCK.now, base_url=server.base_url, model="old"
+    )
     yield engine
     await engine.close()
 
 
 @pytest.fixture
 async def new(pool: Pool, tmp_path: Path, server: EmbeddingServer) -> AsyncIterator[PostgresSearchEngine]:
-    engine = open_search_engine(pool, Confinement(), tmp_path / "log", base_url=server.base_url, model="new")
+    engine = open_search_engine(
+        pool, Confinement(), tmp_path / "log", now=CLOCK.now, base_url=server.base_url, model="new"
+    )
     yield engine
     await engine.close()
 
@@ -88,7 +93,7 @@ async def test_a_moved_store_is_searched_as_before(
     assert sum(chunks) == sum([await reindexing.count_chunks(writer, store) for store in found])
     for store_id in ("vs_a", "vs_b"):
         assert await models(db, store_id) == {"new"}
-        assert (await vector_stores.get(db, "proj_default", store_id, now())).embedding_model == "new"
+        assert (await vector_stores.get(db, "proj_default", store_id, CLOCK.now())).embedding_model == "new"
     after = await new.searcher.search([StoreRef("vs_a", "new")], ["pump 17"], limit=5)
     assert [(hit.position, hit.score) for hit in after.hits] == [(hit.position, hit.score) for hit in before.hits]
     assert [store async for store in reindexing.old_stores(writer, "new")] == []

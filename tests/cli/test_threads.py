@@ -7,13 +7,13 @@ import asyncio
 import orjson
 import pytest
 
-from events.envelope import now
 from events.thread.commands import CreateThread
 from projections.metadata import Filter
 from service.cli import thread_deletion
 from service.database import Pool
 from tests.cli.test_keys import everthread
 from tests.client import Client
+from tests.clock import CLOCK
 from tests.http.helpers import assistant_with
 from tests.http.keys import writer
 from tests.projections.helpers import ORIGIN
@@ -62,7 +62,7 @@ async def test_one_that_stops_half_way_goes_on_where_it_was(pool: Pool, monkeypa
     write = writer(pool)
     for number in range(8):
         await write.thread(ORIGIN, f"thread_{number}", CreateThread({"k": "v"}, {}, ()))
-    found = Filter((("k", "v"),), until=now())
+    found = Filter((("k", "v"),), until=CLOCK.now())
     await write.thread(ORIGIN, "thread_late", CreateThread({"k": "v"}, {}, ()))
     first = thread_deletion.delete(write, "proj_1", found)
     assert await anext(first) == ["thread_0", "thread_1", "thread_2"]

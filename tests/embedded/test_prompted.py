@@ -11,7 +11,8 @@ import pytest
 from service.app import EMBEDDED
 from service.embedded.model import EmbeddedModel
 from service.model.base import ChatRequest, Finished, TextDelta, ToolCallDelta
-from service.model.router import Router, open_model
+from service.model.router import Router
+from tests.model.conftest import routed
 from tests.runs import fake_tool
 from tests.runs import process as process_module
 from tests.runs.fake_tool import FakeTool
@@ -26,7 +27,7 @@ WEATHER = {"type": "function", "function": {"name": "weather", "description": "W
 async def model(tmp_path: Path) -> AsyncIterator[Router]:
     running = EmbeddedModel(tmp_path)
     address = await running.start()
-    router = open_model(address.base_url, address.key, served=EMBEDDED)
+    router = routed(address.base_url, address.key, served=EMBEDDED)
     yield router
     await router.close()
     await running.stop()

@@ -12,10 +12,11 @@ import pytest
 from events import file, upload
 from events.errors import FileNotFound, NotFound, Rejected
 from events.file import CreateFile, DeleteFile, ExpireFile, FileState, usable
-from events.ids import file_id_of, new_file_id, new_hex_id
+from events.ids import file_id_of
 from events.objects import File
 from events.store import record
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, ExpireUpload, UploadState
+from tests.clock import IDS
 from tests.events.thread.story import ORIGIN, SECONDS, T0, kinds
 
 CREATE = CreateFile("a.txt", "assistants", 50, "ab", "text/plain", None, "file-1")
@@ -157,6 +158,6 @@ def test_parts_have_bounds() -> None:
 
 
 def test_ids() -> None:
-    assert len(new_file_id()) == len("file-") + 22 == len(file_id_of("upload_1"))
+    assert len(IDS.new_file()) == len("file-") + 22 == len(file_id_of("upload_1"))
     assert file_id_of("upload_1") == file_id_of("upload_1") != file_id_of("upload_2")
-    assert len(new_hex_id("part")) == len("part_") + 32
+    assert len(IDS.new_hex("part")) == len("part_") + 32

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from events.clock import Clock
 from service.cli import admin
 from service.database import Pool
 from service.feed import Feed
 from service.writer import Writer
 from tests.client import Client
+from tests.clock import CLOCK, IDS
 
 
-def writer(pool: Pool) -> Writer:
-    return Writer(pool, Feed())
+def writer(pool: Pool, clock: Clock = CLOCK) -> Writer:
+    return Writer(pool, Feed(), clock=clock)
 
 
 async def make_key(pool: Pool, project: str = "default", scope: Any = "full", **limits: int) -> tuple[str, str]:
     """Creates a key, and returns (id, key)."""
-    return await admin.create_key(writer(pool), project, "test", scope, **limits)
+    return await admin.create_key(writer(pool), project, "test", scope, ids=IDS, **limits)
 
 
 async def as_key(client: Client, pool: Pool, project: str = "default", scope: Any = "full", **limits: int) -> Client:

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from events.envelope import now
 from service.database import Pool
 from service.files.sweep import GRACE, Sweep
 from service.http import files as handlers
@@ -22,6 +21,7 @@ from service.storage.base import Stored
 from service.storage.folder import FolderBlobs
 from service.storage.objects import ObjectBlobs
 from tests.client import Client
+from tests.clock import CLOCK, WallClock
 from tests.http.files import BOUNDARY, END, blobs_in, field, file_head, form, send, upload
 from tests.http.files import download as downloaded
 from tests.projections.helpers import writer
@@ -75,15 +75,15 @@ async def test_the_sweep_expires_and_removes_what_nobody_owns(
     await folder.write("file-orphan", bytes_())
     (tmp_path / "blobs" / "file-half.unfinished").write_bytes(b"half")
     sweep = Sweep(writer(pool), folder)
-    await sweep.remove_unowned(now() - GRACE)
+    await sweep.remove_unowned(CLOCK.now() - GRACE)
     assert len(blobs_in(tmp_path)) == 4, "what is young may be a request's that goes on"
-    await sweep.remove_unowned(now() + timedelta(seconds=2))
+    await sweep.remove_unowned(CLOCK.now() + timedelta(seconds=2))
     assert blobs_in(tmp_path) == sorted([expiring["id"], kept["id"]])
-    await sweep.expire(now())
+    await sweep.expire(CLOCK.now())
     assert len(blobs_in(tmp_path)) == 2
     await pool.execute("UPDATE files SET expires_at = 0 WHERE file_id = $1", expiring["id"])
-    monkeypatch.setattr("service.writer.now", lambda: now() + timedelta(hours=1))
-    await sweep.expire(now())
+    sweep = Sweep(writer(pool, WallClock(timedelta(hours=1))), folder)
+    await sweep.expire(CLOCK.now())
     assert blobs_in(tmp_path) == [kept["id"]]
     types = await pool.fetch("SELECT type FROM events WHERE stream_id = $1 ORDER BY version", expiring["id"])
     assert [row["type"] for row in types] == ["file.created", "file.expired"]
@@ -153,5 +153,5 @@ async def test_files_in_an_object_store(start_server: Any, monkeypatch: pytest.M
         status, got, _ = await downloaded(client, made["id"])
         assert (status, got) == (200, content)
         await client.delete(f"/files/{made['id']}")
-        assert [page async for page in ObjectBlobs(url).older(now() + timedelta(hours=1)) if page] == []
+        assert [page async for page in ObjectBlobs(url).older(CLOCK.now() + timedelta(hours=1)) if page] == []
     assert not (tmp_path / "blobs").exists()

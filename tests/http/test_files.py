@@ -9,9 +9,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from events.envelope import now
 from service.database import Pool
 from tests.client import V1, Client
+from tests.clock import CLOCK
 from tests.http.files import END, blobs_in, field, file_head, form, send, upload
 from tests.http.files import download as downloaded
 
@@ -229,7 +229,7 @@ async def test_a_file_is_gone_when_it_expires(client: Client, pool: Pool, tmp_pa
     fields = [("purpose", "assistants"), ("expires_after[anchor]", "created_at"), ("expires_after[seconds]", "3600")]
     made = (await send(client, form(fields=fields))).body
     kept = await upload(client)
-    await pool.execute("UPDATE files SET expires_at = $2 WHERE file_id = $1", made["id"], int(now().timestamp()))
+    await pool.execute("UPDATE files SET expires_at = $2 WHERE file_id = $1", made["id"], int(CLOCK.now().timestamp()))
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/content")):
         assert (await client.call(method, f"/files/{made['id']}{path}")).error[0] == 404
     assert [file["id"] for file in (await client.get("/files"))["data"]] == [kept["id"]]

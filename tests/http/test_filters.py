@@ -7,6 +7,7 @@ import pytest
 from service.cli import admin
 from service.database import Pool
 from tests.client import V1, V2, Answer, Client
+from tests.clock import IDS
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with
 from tests.http.keys import as_key, writer
@@ -86,7 +87,7 @@ async def test_cursors_of_deleted_threads(client: Client) -> None:
 
 
 async def test_other_projects_threads_are_nowhere(client: Client, pool: Pool) -> None:
-    await admin.create_project(writer(pool), "Theirs")
+    await admin.create_project(writer(pool), "Theirs", ids=IDS)
     [ours] = await made(client, {"k": "v"})
     async with await as_key(client, pool, "Theirs") as them, await as_key(client, pool, scope="read") as reader:
         [theirs] = await made(them, {"k": "v"})

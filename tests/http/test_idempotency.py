@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 import pytest
 
-from events.envelope import now
 from service import idempotency
 from service.database import Pool
 from service.idempotency import KEPT, Keeper
 from sql.connection import Connection
 from tests.client import V1, Answer, Client, Frame
+from tests.clock import CLOCK, IDS
 from tests.conftest import StartServer
 from tests.http.files import BOUNDARY, blobs_in, form, send, upload
 from tests.http.helpers import assistant_with, thread_with
@@ -278,12 +278,12 @@ async def test_keys_are_forgotten_after_a_day(client: Client, pool: Pool, model:
     other = await good(client, "/threads", {"metadata": {"k": "v"}})
     assert other["id"] != thread["id"]
     assert await good(client, "/threads", {"metadata": {"k": "v"}}) == other
-    keeper = Keeper(pool, _Alone())
-    await keeper.expire(now())
+    keeper = Keeper(pool, _Alone(), clock=CLOCK, ids=IDS)
+    await keeper.expire(CLOCK.now())
     assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 1
-    await keeper.expire(now() + KEPT)
+    await keeper.expire(CLOCK.now() + KEPT)
     assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 0
-    await keeper.expire(now() + 2 * KEPT)
+    await keeper.expire(CLOCK.now() + 2 * KEPT)
     assert await pool.fetchval("SELECT count(*) FROM idempotency_effects") == 0
 
 
@@ -391,7 +391,7 @@ class _Alone:
 
 async def test_no_key_sticks(client: Client, pool: Pool) -> None:
     """Claims that nobody will release: of a process that died, and of this one, which forgot them."""
-    keeper, body = Keeper(pool, _Alone()), b"body"
+    keeper, body = Keeper(pool, _Alone(), clock=CLOCK, ids=IDS), b"body"
     first = await keeper.begin(b"token", b"request", body)
     assert first.ours
     second = await keeper.begin(b"token", b"request", body)

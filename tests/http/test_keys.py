@@ -15,13 +15,14 @@ from service.access.keys import CACHE_S, MAX_CACHED, Keys
 from service.cli import admin
 from service.database import Pool
 from tests.client import KEY, Client
+from tests.clock import CLOCK, IDS
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, run_of
 from tests.http.keys import as_key, make_key, writer
 from tests.scripted import ScriptedServer, says
 
 
-class Clock:
+class Timer:
     def __init__(self) -> None:
         self.now = 1000.0
 
@@ -41,7 +42,7 @@ async def last_used(pool: Pool) -> dict[str, datetime | None]:
 
 
 async def test_events_record_the_key_that_caused_them(client: Client, pool: Pool) -> None:
-    project = await admin.create_project(writer(pool), "Research")
+    project = await admin.create_project(writer(pool), "Research", ids=IDS)
     key_id, key = await make_key(pool, "Research")
     async with Client(client.base_url, key=key) as other:
         run = await run_of(other, "Hi")
@@ -84,15 +85,15 @@ async def test_a_revoked_key_is_refused_within_a_second_by_every_server(start_se
 
 
 async def test_a_key_is_kept_for_less_than_a_second(pool: Pool) -> None:
-    clock = Clock()
-    keys = Keys(pool, KEY, clock=clock)
+    timer = Timer()
+    keys = Keys(pool, KEY, clock=CLOCK, timer=timer)
     key_id, key = await make_key(pool)
     assert await keys.find(key) is not None
     await admin.revoke_key(writer(pool), key_id)
     assert CACHE_S < 1
-    clock.now += CACHE_S * 0.99
+    timer.now += CACHE_S * 0.99
     assert await keys.find(key) is not None
-    clock.now += CACHE_S * 0.02
+    timer.now += CACHE_S * 0.02
     assert await keys.find(key) is None
     assert await keys.find("et-never") is None
 
@@ -100,7 +101,7 @@ async def test_a_key_is_kept_for_less_than_a_second(pool: Pool) -> None:
 async def test_the_cache_is_bounded_and_keeps_no_strangers(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_CACHED >= 1000
     monkeypatch.setattr("service.access.keys.MAX_CACHED", 3)
-    keys = Keys(pool, KEY, clock=Clock())
+    keys = Keys(pool, KEY, clock=CLOCK, timer=Timer())
     for _ in range(5):
         assert await keys.find((await make_key(pool))[1]) is not None
         assert await keys.find("et-never") is None
@@ -108,7 +109,7 @@ async def test_the_cache_is_bounded_and_keeps_no_strangers(pool: Pool, monkeypat
 
 
 async def test_the_servers_own_key_asks_no_database(pool: Pool) -> None:
-    keys = Keys(pool, KEY)
+    keys = Keys(pool, KEY, clock=CLOCK)
     await pool.close()
     found = await keys.find(KEY)
     assert found is not None
@@ -116,7 +117,7 @@ async def test_the_servers_own_key_asks_no_database(pool: Pool) -> None:
 
 
 async def test_last_uses_are_told_together_and_not_by_requests(pool: Pool) -> None:
-    keys = Keys(pool, KEY, clock=Clock())
+    keys = Keys(pool, KEY, clock=CLOCK, timer=Timer())
     made = [await make_key(pool) for _ in range(3)]
     began = datetime.now(UTC)
     for _, key in made[:2]:
@@ -144,7 +145,7 @@ async def test_last_uses_are_told_when_the_server_stops(start_server: StartServe
 
 async def test_last_uses_wait_for_a_database_that_is_away(pool: Pool, database_url: str) -> None:
     key_id, key = await make_key(pool)
-    keys = Keys(pool, KEY, clock=Clock())
+    keys = Keys(pool, KEY, clock=CLOCK, timer=Timer())
     await keys.find(key)
     away, keys._pool = keys._pool, _Away()  # type: ignore[assignment]
     await keys.write_last_uses()
@@ -159,7 +160,7 @@ class _Away:
 
 
 async def test_organization_and_project_are_echoed(client: Client, pool: Pool) -> None:
-    project = await admin.create_project(writer(pool), "Research")
+    project = await admin.create_project(writer(pool), "Research", ids=IDS)
     async with await as_key(client, pool, "Research") as other:
         named = {"OpenAI-Organization": "org-1", "OpenAI-Project": project}
         answer = await other.call("GET", "/assistants", headers=named)
@@ -211,7 +212,7 @@ async def test_open_streams_end_with_their_key(start_server: StartServer, pool: 
 
 async def test_other_keys_streams_go_on(pool: Pool) -> None:
     """A database that is away for a moment ends no stream."""
-    keys, ended = Keys(pool, KEY), list[str]()
+    keys, ended = Keys(pool, KEY, clock=CLOCK), list[str]()
     (one, _), (two, two_key) = await make_key(pool), await make_key(pool)
     found = [await keys.by_id(one), await keys.find(two_key), await keys.find(KEY)]
     with ExitStack() as stack:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 
-from events.envelope import now
 from service.cli import admin
 from service.database import Pool
 from service.http import azure
 from service.http.routes import ROUTES
 from tests.client import Client
+from tests.clock import CLOCK
 from tests.conftest import StartServer
 from tests.http.files import upload
 from tests.http.helpers import thread_with
@@ -34,7 +34,7 @@ async def opened(url: str, method: str = "GET") -> tuple[int, bytes, Mapping[str
 async def link_to(client: Client, file_id: str, **body: int) -> str:
     made = await client.post(f"/files/{file_id}/links", body or None)
     assert (made["object"], made["file_id"]) == ("file.link", file_id)
-    assert 0 < made["expires_at"] - now().timestamp() <= body.get("expires_in", 3600) + 1
+    assert 0 < made["expires_at"] - CLOCK.now().timestamp() <= body.get("expires_in", 3600) + 1
     url: str = made["url"]
     return url
 

@@ -18,6 +18,7 @@ from aiohttp import web
 from service.cli import admin
 from service.database import Pool
 from service.http.routes import ROUTES
+from tests import clock
 from tests.client import V1, Client
 from tests.http.files import BOUNDARY, form
 from tests.http.keys import as_key, writer
@@ -124,7 +125,7 @@ async def raw_answer(
 
 @pytest.fixture
 async def both(client: Client, pool: Pool, model: ScriptedServer) -> AsyncIterator[Both]:
-    await admin.create_project(writer(pool), "Theirs")
+    await admin.create_project(writer(pool), "Theirs", ids=clock.IDS)
     async with await as_key(client, pool, "Theirs") as theirs:
         yield Both(client, theirs, await everything(client, model), await everything(theirs, model))
 

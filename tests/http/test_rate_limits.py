@@ -14,7 +14,7 @@ from service.idempotency import MAX_CONTENT
 from tests.client import Client
 from tests.http.helpers import assistant_with, run_of, thread_with
 from tests.http.keys import as_key
-from tests.http.test_keys import Clock
+from tests.http.test_keys import Timer
 from tests.scripted import ScriptedServer, says
 
 
@@ -23,28 +23,28 @@ def key(scope: Scope = "full", **limits: int) -> ApiKey:
 
 
 def test_requests_come_back_evenly(pool: Pool) -> None:
-    clock = Clock()
-    limits, limited = RateLimits(pool, clock=clock), key(requests_per_minute=2)
+    timer = Timer()
+    limits, limited = RateLimits(pool, timer=timer), key(requests_per_minute=2)
     assert [limits.admit(limited, spends=False)[0].remaining for _ in range(2)] == [1, 0]
     for _ in range(3):
         with pytest.raises(RateLimitExceeded) as refused:
             limits.admit(limited, spends=False)
         assert (refused.value.measure, refused.value.wait) == ("requests", 30.0)
-    clock.now += 29
+    timer.now += 29
     with pytest.raises(RateLimitExceeded) as refused:
         limits.admit(limited, spends=False)
     assert refused.value.wait == pytest.approx(1.0)
-    clock.now += 1
+    timer.now += 1
     [standing] = limits.admit(limited, spends=False)
     assert standing.remaining == 0
     assert standing.reset == pytest.approx(60.0)
-    clock.now += 3600
+    timer.now += 3600
     assert limits.admit(limited, spends=False)[0].remaining == 1, "a bucket never holds more than a minute's"
 
 
 def test_tokens_are_taken_afterwards_and_hold_back_only_what_spends(pool: Pool) -> None:
-    clock = Clock()
-    limits, limited = RateLimits(pool, clock=clock), key(tokens_per_minute=100)
+    timer = Timer()
+    limits, limited = RateLimits(pool, timer=timer), key(tokens_per_minute=100)
     limits.charge("key_1", 5)
     assert limits.admit(limited, spends=True)[0].remaining == 100, "nothing is known of a key before its first request"
     limits.charge("key_1", 250)
@@ -55,7 +55,7 @@ def test_tokens_are_taken_afterwards_and_hold_back_only_what_spends(pool: Pool) 
         limits.admit(limited, spends=True)
     assert refused.value.used == 250
     assert refused.value.wait == pytest.approx(90.6)
-    clock.now += 91
+    timer.now += 91
     assert limits.admit(limited, spends=True)[0].remaining == 1
 
 
@@ -120,7 +120,7 @@ async def test_too_many_runs_at_once(client: Client, pool: Pool, model: Scripted
 
 def test_whose_tokens(pool: Pool) -> None:
     """Runs whose key has no limit of tokens are not remembered."""
-    limits = RateLimits(pool, clock=Clock())
+    limits = RateLimits(pool, timer=Timer())
     limits.admit(key(requests_per_minute=5), spends=False)
     limits._remember("run_1", "key_1")
     limits._remember("run_2", "default")

@@ -186,6 +186,7 @@ async def test_broken_then_whole(client: Client, model: ScriptedServer) -> None:
     assert len(set(created)) == 2
 
 
+@pytest.mark.usefixtures("frequent_scans")
 async def test_expired(client: Client, model: ScriptedServer, wall: WallClock) -> None:
     model.script(hangs(after=3, text="one two three"))
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")

@@ -227,6 +227,7 @@ async def test_a_rejected_run_leaves_nothing(client: Client) -> None:
     assert (await client.get(path + "/runs"))["data"] == []
 
 
+@pytest.mark.usefixtures("frequent_scans")
 async def test_a_run_expires_on_time(start_server: Any, model: ScriptedServer, wall: WallClock) -> None:
     model.script(hangs(after=2, text="So far").waits("silent", before=2))
     async with start_server(run_expires_s=300) as client:

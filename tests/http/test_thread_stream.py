@@ -12,7 +12,6 @@ import orjson
 import pytest
 import structlog
 
-from events.envelope import now
 from projections.keys import ApiKey
 from service.access import signed_tokens
 from service.access.keys import Keys
@@ -20,6 +19,7 @@ from service.access.signed_tokens import Signer
 from service.cli import admin
 from service.database import Pool
 from tests.client import KEY, V1, Answer, Client
+from tests.clock import CLOCK, IDS
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.keys import as_key, make_key, writer
@@ -108,7 +108,7 @@ async def test_it_shows_one_run_after_the_other(client: Client, model: ScriptedS
     token = await token_for(client, thread)
     assert token["object"] == "thread.stream_token"
     assert token["url"] == f"{client.base_url}/threads/{thread['id']}/stream?token={token['token']}"
-    assert 590 <= token["expires_at"] - now().timestamp() <= 601
+    assert 590 <= token["expires_at"] - CLOCK.now().timestamp() <= 601
     path = f"/threads/{thread['id']}/runs"
     async with source(token["url"]) as watched:
         assert watched.response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -275,10 +275,10 @@ async def test_it_is_never_logged(client: Client, pool: Pool) -> None:
 
 
 async def test_secrets_are_shared_and_rotate(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = Keys(pool, KEY)
+    keys = Keys(pool, KEY, clock=CLOCK)
     key = await keys.find(KEY)
     assert isinstance(key, ApiKey)
-    one, two = Signer(pool, keys), Signer(pool, keys)
+    one, two = Signer(pool, keys, clock=CLOCK, ids=IDS), Signer(pool, keys, clock=CLOCK, ids=IDS)
     old, _ = await one.sign("stream", "thread_1", key, "v2", 60)
     grant = await two.check("stream", "thread_1", old)
     assert grant is not None
@@ -286,12 +286,17 @@ async def test_secrets_are_shared_and_rotate(pool: Pool, monkeypatch: pytest.Mon
     assert await two.check("file", "thread_1", old) is None
     assert await two.check("stream", "thread_2", old) is None
     await pool.execute("UPDATE signing_keys SET created_at = created_at - $1::interval", signed_tokens.ROTATE)
-    new, _ = await Signer(pool, keys).sign("stream", "thread_1", key, "v2", 60)
+    new, _ = await Signer(pool, keys, clock=CLOCK, ids=IDS).sign("stream", "thread_1", key, "v2", 60)
     assert new.split(".")[0] != old.split(".")[0]
-    fresh = Signer(pool, keys)
+    fresh = Signer(pool, keys, clock=CLOCK, ids=IDS)
     assert await fresh.check("stream", "thread_1", old) is not None
     assert await fresh.check("stream", "thread_1", new) is not None
-    assert await Signer(pool, Keys(pool, "another key")).check("stream", "thread_1", new) is None
+    assert (
+        await Signer(pool, Keys(pool, "another key", clock=CLOCK), clock=CLOCK, ids=IDS).check(
+            "stream", "thread_1", new
+        )
+        is None
+    )
     monkeypatch.setattr(signed_tokens, "CACHED", 0.0)
     await pool.execute("DELETE FROM signing_keys")
-    assert await Signer(pool, keys).check("stream", "thread_1", new) is None
+    assert await Signer(pool, keys, clock=CLOCK, ids=IDS).check("stream", "thread_1", new) is None

@@ -6,14 +6,13 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Collection
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from events import upload as rules
-from events.envelope import Origin, now
+from events.envelope import Origin
 from events.file import CreateFile
 from events.ids import file_id_of
 from service.database import Pool
@@ -22,8 +21,12 @@ from service.http import uploads as handlers
 from service.storage.base import StorageError
 from service.storage.folder import FolderBlobs
 from tests.client import Answer, Client
+from tests.clock import CLOCK, WallClock
 from tests.http.files import blobs_in, download, form, send
 from tests.projections.helpers import writer
+
+# More seconds than an upload lives.
+A_LONG_TIME = 366 * 86_400
 
 
 async def begun(client: Client, size: int, **more: Any) -> Any:
@@ -101,15 +104,12 @@ async def test_limits(client: Client, tmp_path: Path, monkeypatch: pytest.Monkey
     assert missing.error == (404, "No upload found with id 'upload_none'.", None, None)
 
 
-async def test_an_upload_expires_after_an_hour(
-    client: Client, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_upload_expires_after_an_hour(client: Client, pool: Pool, tmp_path: Path, wall: WallClock) -> None:
     upload = await begun(client, 8)
     await part(client, upload, b"abcd")
     await pool.execute("UPDATE uploads SET expires_at = 0")
-    later = now() + timedelta(days=366)
-    monkeypatch.setattr("service.writer.now", lambda: later)
-    await Sweep(writer(pool), FolderBlobs(tmp_path / "blobs")).expire(now())
+    wall.skip(A_LONG_TIME)
+    await Sweep(writer(pool, wall), FolderBlobs(tmp_path / "blobs")).expire(CLOCK.now())
     assert blobs_in(tmp_path) == []
     refused = await client.call("POST", f"/uploads/{upload['id']}/complete", {"part_ids": []})
     assert "is expired" in refused.error[1]
@@ -141,7 +141,7 @@ async def test_a_crash_between_file_and_completion_is_no_end(client: Client, poo
 
 
 async def test_nobody_is_left_a_file_of_an_upload_that_ended_otherwise(
-    client: Client, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, pool: Pool, tmp_path: Path, wall: WallClock
 ) -> None:
     """The process that completed the upload died. Then the upload is cancelled, or no client returns to it."""
     cancelled, _ = await half_completed(client, pool, tmp_path)
@@ -150,10 +150,9 @@ async def test_nobody_is_left_a_file_of_an_upload_that_ended_otherwise(
     assert (await client.get("/files"))["data"] == []
     await half_completed(client, pool, tmp_path)
     await pool.execute("UPDATE uploads SET expires_at = 0")
-    later = now() + timedelta(days=366)
-    monkeypatch.setattr("service.writer.now", lambda: later)
-    sweep = Sweep(writer(pool), FolderBlobs(tmp_path / "blobs"))
-    await sweep.expire(now())
+    wall.skip(A_LONG_TIME)
+    sweep = Sweep(writer(pool, wall), FolderBlobs(tmp_path / "blobs"))
+    await sweep.expire(CLOCK.now())
     assert (await client.get("/files"))["data"] == []
     assert blobs_in(tmp_path) == []
 

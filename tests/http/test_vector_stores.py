@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from events.envelope import Origin, now
+from events.envelope import Origin
 from events.file import DeleteFile
 from events.project import DEFAULT_PROJECT
 from projections.rebuild import verify
@@ -17,6 +16,7 @@ from service.search import query_rewrite
 from service.vector_stores.upkeep import Upkeep
 from service.writer import Writer
 from tests.client import V1, Client
+from tests.clock import CLOCK, WallClock
 from tests.conftest import StartServer
 from tests.fake_search_engine import WAIT_S, FakeSearchEngine
 from tests.http.helpers import assistant_with
@@ -87,28 +87,23 @@ async def test_files_are_counted_while_they_are_indexed(client: Client, search_e
 
 
 async def test_a_store_expires_after_its_last_use(
-    client: Client, search_engine: FakeSearchEngine, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    client: Client, search_engine: FakeSearchEngine, pool: Pool, wall: WallClock
 ) -> None:
     made = await store_with(client, "a.txt", expires_after={"anchor": "last_active_at", "days": 1})
-    start = now()
-    monkeypatch.setattr("service.writer.now", lambda: start + timedelta(hours=12))
-    monkeypatch.setattr("service.vector_stores.operations.now", lambda: start + timedelta(hours=12))
+    wall.skip(12 * 3600)
     path = f"/vector_stores/{made['id']}"
     assert len(await searched(client, made["id"], "text.")) == 1
     used = await client.get(path)
     assert used["last_active_at"] > made["last_active_at"] + 40_000
     assert used["expires_at"] == used["last_active_at"] + DAY
-    late = start + timedelta(hours=37)
-    for where in ("service.writer.now", "service.http.vector_stores.now", "service.http.vector_store_files.now"):
-        monkeypatch.setattr(where, lambda: late)
+    wall.skip(25 * 3600)
     assert (await client.get(path))["status"] == "expired", "whether anybody has noticed or not"
     answer = await client.call("POST", path + "/search", {"query": "text"})
     assert answer.error == (400, f"Vector store {made['id']} is expired.", None, None)
     another = await file_named(client, "b.txt")
     answer = await client.call("POST", path + "/files", {"file_id": another})
     assert answer.error == (400, f"Vector store {made['id']} is expired.", None, None)
-    write = writer(pool)
-    await Upkeep(write, search_engine).expire(late)
+    await Upkeep(writer(pool, wall), search_engine).expire(wall.now())
     shown = await client.get(path)
     assert (shown["status"], shown["usage_bytes"], shown["file_counts"]["completed"]) == ("expired", 0, 1)
     assert len(await files_of(client, made["id"])) == 1, "what was in it can be put into a new one"
@@ -322,7 +317,7 @@ async def test_upkeep_takes_files_out_whose_file_is_gone(
     assert list(await files_of(client, store["id"])) == [second], "it is not there, whoever has noticed"
     answer = await client.call("GET", f"/vector_stores/{store['id']}/files/{first}")
     assert answer.status == 404
-    await Upkeep(write, search_engine).remove_gone(now())
+    await Upkeep(write, search_engine).remove_gone(CLOCK.now())
     assert (await client.get(f"/vector_stores/{store['id']}"))["file_counts"]["total"] == 1
 
 

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from service.model.base import ChatRequest, ModelError, ModelEvent, ModelInfo
 from service.model.catalog import Endpoint, LimitField, Route
+from service.model.router import Router, open_model
 from service.model.upstream import Timeouts, Upstream
-from tests.clock import LoopClock
+from tests.clock import CLOCK, IDS, LoopClock
 from tests.scripted import ScriptedServer
 
 KEY = "sk-secret-0123456789"
 REQUEST = ChatRequest("asked", [{"role": "user", "content": "Hi"}])
+
+
+def new_call_id() -> str:
+    return IDS.new("call")
+
+
+def routed(*args: Any, **options: Any) -> Router:
+    """Opens a model with the clock and ids of this machine."""
+    return open_model(*args, **options, now=CLOCK.now, new_call_id=new_call_id)
 
 
 class Caller:
@@ -24,7 +35,7 @@ class Caller:
         self.slept: list[float] = []
         endpoint = Endpoint(base_url, KEY)
         self.route = Route(endpoint, ModelInfo("upstream-name", 8192, "o200k_base", 1.0, True, True), limit_field)
-        self.upstream = Upstream(endpoint, timeouts, self._sleep)
+        self.upstream = Upstream(endpoint, timeouts, self._sleep, now=CLOCK.now, new_call_id=new_call_id)
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from service.model.base import ChatRequest, Finished, ModelError, ModelEvent, ModelInfo, TextDelta, ToolCallDelta
-from service.model.router import Router, open_model
+from service.model.router import Router
+from tests.model.conftest import routed
 from tests.scripted import ScriptedServer, cut, says
 
 SMALL = ModelInfo("small", 8192, "cl100k_base", 1.5, vision=False, tools=False)
@@ -19,7 +20,7 @@ NOW = {"type": "function", "function": {"name": "now"}}
 
 @pytest.fixture
 async def model(server: ScriptedServer) -> AsyncIterator[Router]:
-    made = open_model(server.base_url, served=SMALL)
+    made = routed(server.base_url, served=SMALL)
     yield made
     await made.close()
 

@@ -88,9 +88,9 @@ def test_retry_after_in_all_its_forms() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert retry_after({"retry-after": "Thu, 01 Jan 2026 00:00:09 GMT"}, lambda: now) == 9.0
     assert retry_after({"retry-after": "Wed, 31 Dec 2025 00:00:09 GMT"}, lambda: now) == 0.0
-    assert retry_after({"retry-after-ms": "x", "retry-after": "2"}) == 2.0
+    assert retry_after({"retry-after-ms": "x", "retry-after": "2"}, lambda: now) == 2.0
     for nonsense in ({}, {"retry-after": "soon"}, {"retry-after": "nan"}, {"retry-after": "inf"}):
-        assert retry_after(nonsense) is None
+        assert retry_after(nonsense, lambda: now) is None
 
 
 def test_backoff_is_bounded_and_jittered() -> None:

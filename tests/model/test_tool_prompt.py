@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from service.model.base import ChatRequest, Finished, ModelError, ModelEvent, ModelInfo, TextDelta, ToolCallDelta
 from service.model.prompted_answer import MAX_HEAD, Answer, Arguments
-from service.model.router import Router, open_model
+from service.model.router import Router
 from service.model.tool_prompt import MAX_ROUNDS
+from tests.model.conftest import routed
 from tests.scripted import ScriptedServer, cut, says
 
 SMALL = ModelInfo("small", 8192, "cl100k_base", 1.5, vision=False, tools="prompted")
@@ -183,7 +184,7 @@ def test_arguments_that_are_none_are_an_error(written: str) -> None:
 
 @pytest.fixture
 async def model(server: ScriptedServer) -> AsyncIterator[Router]:
-    made = open_model(server.base_url, served=SMALL)
+    made = routed(server.base_url, served=SMALL)
     yield made
     await made.close()
 

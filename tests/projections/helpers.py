@@ -6,19 +6,21 @@ from dataclasses import asdict
 from typing import Any
 
 from events.assistant import CreateAssistant
+from events.clock import Clock
 from events.envelope import Origin
 from events.objects import Assistant
 from service.database import Pool
 from service.feed import Feed
 from service.writer import Writer
+from tests.clock import CLOCK
 from tests.events.thread.story import CREATE, add
 
 ORIGIN = Origin(project_id="proj_1", actor="test", request_id="req_1")
 OTHER = Origin(project_id="proj_2", actor="test", request_id="req_2")
 
 
-def writer(pool: Pool) -> Writer:
-    return Writer(pool, Feed())
+def writer(pool: Pool, clock: Clock = CLOCK) -> Writer:
+    return Writer(pool, Feed(), clock=clock)
 
 
 def assistant_settings(**changes: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from events.envelope import now
 from events.errors import FileNotFound, NotFound
 from events.file import CreateFile, DeleteFile
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload
@@ -15,6 +14,7 @@ from projections.rebuild import rebuild, verify
 from projections.rows import Cursor
 from service.database import Pool
 from sql.connection import Connection
+from tests.clock import CLOCK
 from tests.projections.helpers import ORIGIN, OTHER, writer
 
 CREATE = CreateFile("a.txt", "batch", 4, "ab", "text/plain", None, "file-1")
@@ -23,15 +23,15 @@ CREATE = CreateFile("a.txt", "batch", 4, "ab", "text/plain", None, "file-1")
 async def test_files_are_served_as_rebuilt(pool: Pool, db: Connection) -> None:
     write = writer(pool)
     await write.file(ORIGIN, "file-1", CREATE)
-    before = await files.get(db, "proj_1", "file-1", now())
+    before = await files.get(db, "proj_1", "file-1", CLOCK.now())
     await db.execute("DELETE FROM files")
     assert [found.id for found in await verify(db, "file-1")] == ["file-1"]
     await rebuild(db, "file-1")
-    assert await files.get(db, "proj_1", "file-1", now()) == before
+    assert await files.get(db, "proj_1", "file-1", CLOCK.now()) == before
     await write.file(ORIGIN, "file-1", DeleteFile())
     assert await verify(db, "file-1") == []
     with pytest.raises(FileNotFound):
-        await files.get(db, "proj_1", "file-1", now())
+        await files.get(db, "proj_1", "file-1", CLOCK.now())
 
 
 async def test_uploads_are_served_as_rebuilt(pool: Pool, db: Connection) -> None:
@@ -52,17 +52,17 @@ async def test_another_projects_are_not_there(pool: Pool, db: Connection) -> Non
     await write.file(ORIGIN, "file-1", CREATE)
     await write.upload(ORIGIN, "upload_1", CreateUpload("a.txt", "batch", 4, "text/plain", None))
     with pytest.raises(FileNotFound):
-        await files.get(db, "proj_2", "file-1", now())
+        await files.get(db, "proj_2", "file-1", CLOCK.now())
     with pytest.raises(FileNotFound, match="No such File object: file-1"):
         await write.file(OTHER, "file-1", DeleteFile())
     with pytest.raises(NotFound):
         await uploads.get(db, "proj_2", "upload_1")
     with pytest.raises(NotFound):
         await write.upload(OTHER, "upload_1", CancelUpload())
-    assert await files.some(db, "proj_2", ["file-1"], now()) == {}
-    assert (await files.page(db, "proj_2", Cursor(limit=10), None, now())).items == []
+    assert await files.some(db, "proj_2", ["file-1"], CLOCK.now()) == {}
+    assert (await files.page(db, "proj_2", Cursor(limit=10), None, CLOCK.now())).items == []
     with pytest.raises(FileNotFound):
-        await files.page(db, "proj_2", Cursor(limit=10, after="file-1"), None, now())
+        await files.page(db, "proj_2", Cursor(limit=10, after="file-1"), None, CLOCK.now())
 
 
 async def test_a_deleted_file_can_be_made_anew(pool: Pool, db: Connection) -> None:
@@ -70,6 +70,6 @@ async def test_a_deleted_file_can_be_made_anew(pool: Pool, db: Connection) -> No
     write = writer(pool)
     for command in (CREATE, DeleteFile(), replace(CREATE, blob="file-1-anew")):
         await write.file(ORIGIN, "file-1", command)
-    assert (await files.get(db, "proj_1", "file-1", now())).blob == "file-1-anew"
+    assert (await files.get(db, "proj_1", "file-1", CLOCK.now())).blob == "file-1-anew"
     assert await verify(db, "file-1") == []
     assert await uploads.unannounced(db, 10) == []

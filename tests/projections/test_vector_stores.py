@@ -7,9 +7,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, get_args
 
-import pytest
-
-from events.envelope import now
+from events.clock import Clock
 from events.errors import DomainError
 from events.file import CreateFile
 from events.streams import VECTOR_STORE
@@ -41,6 +39,7 @@ from projections.rows import Cursor
 from service.database import Pool
 from service.writer import Writer, fold
 from sql.connection import Connection
+from tests.clock import CLOCK
 from tests.projections.helpers import ORIGIN, writer
 
 HISTORIES = 12
@@ -111,22 +110,21 @@ def asked(random: Random, store: str) -> Any:
     return ask
 
 
-class Clock:
+class ErraticClock(Clock):
     """Writers' time, which goes on by itself: minutes, now and then a day."""
 
     def __init__(self, random: Random) -> None:
-        self.at = now()
+        self.at = CLOCK.now()
         self._random = random
 
-    def __call__(self) -> datetime:
+    def now(self) -> datetime:
         self.at += timedelta(minutes=self._random.choice([0, 1, 2, *([1500] * (self._random.random() < 0.03))]))
         return self.at
 
 
-async def test_random_histories_are_served_as_rebuilt(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, seen = writer(pool), set[str]()
-    clock = Clock(Random(1))
-    monkeypatch.setattr("service.writer.now", clock)
+async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:
+    clock, seen = ErraticClock(Random(1)), set[str]()
+    write = writer(pool, clock)
     await make_files(write)
     for seed in range(HISTORIES):
         random, store = Random(seed), f"vs_{seed}"

@@ -10,6 +10,7 @@ import pytest
 
 import service.writer
 from events import store
+from events.clock import Clock
 from events.envelope import Recorded
 from events.errors import Conflict, DomainError, NotFound, Rejected
 from events.thread.commands import AddMessage, DeleteMessage, ModifyThread, ThreadCommand
@@ -21,6 +22,7 @@ from service.database import Pool
 from service.feed import Feed
 from service.writer import MAX_ATTEMPTS, Writer
 from sql.connection import Connection
+from tests.clock import CLOCK
 from tests.events.thread.story import CREATE, add, claim, finish, run
 from tests.projections.helpers import ORIGIN, OTHER, make_thread, writer
 
@@ -108,7 +110,7 @@ class Overtaken(Writer):
     """Somebody else appends just before each of our first `times` appends."""
 
     def __init__(self, pool: Pool, times: int) -> None:
-        super().__init__(pool, Feed())
+        super().__init__(pool, Feed(), clock=CLOCK)
         self.times = times
         self.attempts = 0
 
@@ -154,11 +156,19 @@ async def test_facts_are_read_anew_on_every_attempt(pool: Pool) -> None:
         await Raced(pool, 0).thread(ORIGIN, "thread_1", command)
 
 
-async def test_time_in_a_stream_never_goes_back(pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = writer(pool)
-    times = [datetime(2026, 1, 1, 12, tzinfo=UTC) - timedelta(seconds=n) for n in range(10)]
-    monkeypatch.setattr(service.writer, "now", lambda: times.pop(0))
-    await make_thread(write, "thread_1", "a", "b")
+class BackwardsClock(Clock):
+    """Goes one second back at each look."""
+
+    def __init__(self) -> None:
+        self._at = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        self._at -= timedelta(seconds=1)
+        return self._at
+
+
+async def test_time_in_a_stream_never_goes_back(pool: Pool, db: Connection) -> None:
+    await make_thread(writer(pool, BackwardsClock()), "thread_1", "a", "b")
     at = [entry.at for entry in await store.read(db, "thread_1")]
     assert at == sorted(at)
 
@@ -214,7 +224,7 @@ async def test_text_that_postgres_refuses_never_gets_half_way(pool: Pool, db: Co
 async def test_nobody_waits_for_a_turn_longer_than_its_time(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that hangs under one append must not make those behind it wait for the sum of all patience."""
     monkeypatch.setattr(service.writer, "TURN_TIMEOUT", 0.05)
-    made, hanging = Writer(pool, Feed()), asyncio.Event()
+    made, hanging = Writer(pool, Feed(), clock=CLOCK), asyncio.Event()
 
     async def hangs(_db: Connection) -> ThreadCommand:
         await hanging.wait()

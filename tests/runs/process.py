@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from events import store
+from events.clock import Clock
 from events.envelope import Recorded
 from events.errors import NotFound
 from events.objects import Message, Run, Step
@@ -24,6 +26,7 @@ from service.runs.supervisor import Supervisor
 from service.tools.base import HostedTool
 from service.tools.registry import Tools
 from service.writer import Writer
+from tests.clock import CLOCK, IDS
 from tests.events.thread.log_rules import problems
 from tests.events.thread.story import CREATE, SETTINGS, add, submit
 from tests.projections.helpers import ORIGIN
@@ -35,8 +38,8 @@ EVERYTHING = Cursor(limit=1000, order="asc")
 class CountingWriter(Writer):
     """`appends` holds the types of the events of each append that was made."""
 
-    def __init__(self, pool: Pool, feed: Feed) -> None:
-        super().__init__(pool, feed)
+    def __init__(self, pool: Pool, feed: Feed, *, clock: Clock = CLOCK) -> None:
+        super().__init__(pool, feed, clock=clock)
         self.appends: list[list[str]] = []
 
     async def _append(self, *args: Any) -> None:
@@ -54,23 +57,26 @@ class Process:
         *,
         max_runs: int = 100,
         tools: Sequence[HostedTool] = (),
-        make_writer: Callable[[Pool, Feed], Writer] = CountingWriter,
+        make_writer: Callable[[Pool, Feed], Writer] | None = None,
+        clock: Clock = CLOCK,
     ) -> None:
         self.url = url
         self.model = model
         self.max_runs = max_runs
         self.tools = Tools(tools)
         self.feed = Feed()
-        self._make_writer = make_writer
+        self._make_writer = make_writer or partial(CountingWriter, clock=clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self.pool = await open_pool(self.url)
         self.writer = self._make_writer(self.pool, self.feed)
-        self.peers = Peers(self.url, woken=self.feed.wake, changed=self._peers_changed)
+        self.peers = Peers(self.url, ids=IDS, woken=self.feed.wake, changed=self._peers_changed)
         await self.peers.join()
-        self.supervisor = Supervisor(self.writer, self.model, self.peers, max_runs=self.max_runs, tools=self.tools)
+        self.supervisor = Supervisor(
+            self.writer, self.model, self.peers, ids=IDS, max_runs=self.max_runs, tools=self.tools
+        )
         self.feed.listen_to_threads(self.supervisor)
         self.feed.listen_to_wakes(self.supervisor)
         self.feed.listen_to_threads(self.peers)

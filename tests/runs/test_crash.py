@@ -23,6 +23,7 @@ from service.model.base import ChatRequest, Finished, TextDelta, ToolCallDelta
 from service.runs import supervisor
 from service.tools.base import CrashPolicy, HostedCall
 from service.writer import Writer
+from tests.clock import CLOCK
 from tests.events.thread.story import FUNCTION
 from tests.runs.fake_model import USAGE, WAIT_S, FakeModel, Hold, Script, asks, says, uses
 from tests.runs.fake_tool import FakeTool
@@ -36,7 +37,7 @@ class DyingWriter(Writer):
     """Stops for ever at its `at`-th append, right before or right after it, and with it everything else it does."""
 
     def __init__(self, pool: Pool, feed: Feed, at: int, when: When) -> None:
-        super().__init__(pool, feed)
+        super().__init__(pool, feed, clock=CLOCK)
         self.dead = asyncio.Event()
         self._at = at
         self._when = when

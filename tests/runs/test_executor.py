@@ -148,10 +148,11 @@ async def test_deleting_the_thread_stops_the_model_call(database_url: str) -> No
 
 
 @pytest.mark.parametrize("said", ["", "Hel"])
+@pytest.mark.usefixtures("frequent_scans")
 async def test_a_run_expires_in_the_middle_of_its_call(database_url: str, said: str, wall: WallClock) -> None:
     hold = Hold()
     script: Script = [[TextDelta(said)], hold] if said else [hold]
-    async with Process(database_url, FakeModel(None, script)) as process:
+    async with Process(database_url, FakeModel(None, script), clock=wall) as process:
         await process.say(THREAD, "Hi")
         await process.begin(THREAD, lifetime=300)
         await hold.stand()
@@ -164,8 +165,9 @@ async def test_a_run_expires_in_the_middle_of_its_call(database_url: str, said: 
         await process.log(THREAD)
 
 
+@pytest.mark.usefixtures("frequent_scans")
 async def test_a_run_expires_while_it_waits_for_its_client(database_url: str, wall: WallClock) -> None:
-    async with Process(database_url, FakeModel(None, asks("weather"))) as process:
+    async with Process(database_url, FakeModel(None, asks("weather")), clock=wall) as process:
         await process.say(THREAD, "Hi")
         await process.begin(THREAD, lifetime=300, tools=(FUNCTION,))
         assert (await process.settled(THREAD)).status == "requires_action"

@@ -15,6 +15,7 @@ from events.thread.state import ThreadState
 from service.feed import tail
 from service.peers import IDS_PER_NOTIFY, Peers
 from sql.connection import Connection
+from tests.clock import IDS
 from tests.events.thread.story import CREATE, add
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import FakeModel
@@ -211,7 +212,7 @@ async def test_what_one_process_appends_the_other_streams(database_url: str) -> 
 
 
 async def test_what_is_appended_while_a_word_is_under_way_is_told_too() -> None:
-    peers = Peers("postgresql://nowhere", woken=lambda _: None, changed=lambda: None)
+    peers = Peers("postgresql://nowhere", ids=IDS, woken=lambda _: None, changed=lambda: None)
     peers.live = frozenset({peers.process, peers.process + 1})
     told: list[str] = []
 

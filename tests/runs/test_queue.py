@@ -190,9 +190,10 @@ async def test_the_thread_is_deleted(database_url: str) -> None:
         assert len(process.model.requests) == 1
 
 
+@pytest.mark.usefixtures("frequent_scans")
 async def test_the_time_of_a_run_begins_when_its_turn_comes(database_url: str, wall: WallClock) -> None:
     """The first run expires while it waits for its client; a scan ends it and goes on with the second."""
-    async with Process(database_url, FakeModel(None, asks("weather"), says("Two."))) as process:
+    async with Process(database_url, FakeModel(None, asks("weather"), says("Two.")), clock=wall) as process:
         await process.say(T, "Hi")
         first = await process.begin(T, tools=(FUNCTION,), lifetime=300)
         begun = wall.now().timestamp()

@@ -17,6 +17,7 @@ from service.model.errors import clean
 from service.runs.annotations import Marks
 from service.runs.artifacts import Gathered
 from service.runs.reply import Reply
+from tests.clock import IDS
 
 CALL = OpenCall(1, 1, "msg_1", "step_m", "step_t", 1234)
 DONE = Finished("stop", None, "m-1")
@@ -38,7 +39,7 @@ def calls(draw: st.DrawFn) -> list[ModelEvent]:
 
 
 def reply() -> Reply:
-    return Reply("run_1", CALL)
+    return Reply("run_1", CALL, ids=IDS)
 
 
 def split(events: list[ModelEvent], sizes: list[int]) -> list[list[ModelEvent]]:
@@ -130,7 +131,7 @@ def called(index: int, name: str | None, arguments: str) -> ToolCallDelta:
 @given(st.text(max_size=20), st.lists(st.integers(0, 40), max_size=6))
 def test_watchers_read_the_code_and_the_log_keeps_what_was_called(code: str, places: list[int]) -> None:
     arguments = orjson.dumps({"code": clean(code)}).decode()
-    made = Reply("run_1", CALL, HOSTED)
+    made = Reply("run_1", CALL, ids=IDS, hosted=HOSTED)
     bounds = sorted({0, len(arguments), *(place % len(arguments) for place in places)})
     pieces = [arguments[start:end] for start, end in pairwise(bounds)]
     events: list[ModelEvent] = [called(0, "code_interpreter", ""), *(called(0, None, piece) for piece in pieces)]
@@ -142,7 +143,7 @@ def test_watchers_read_the_code_and_the_log_keeps_what_was_called(code: str, pla
 
 
 def test_a_search_shows_its_ranking_once_and_never_its_arguments() -> None:
-    made = Reply("run_1", CALL, HOSTED)
+    made = Reply("run_1", CALL, ids=IDS, hosted=HOSTED)
     live = made.take([called(0, "file_search", '{"que'), called(0, None, 'ries": ["q"]}'), called(1, "f", "{}")])
     ranking = {"ranking_options": {"ranker": "r", "score_threshold": 0.0}}
     first, second = live
@@ -162,7 +163,7 @@ def test_a_search_shows_its_ranking_once_and_never_its_arguments() -> None:
 def test_annotations_images_and_files_come_with_the_words() -> None:
     attachments = [{"file_id": "file-2", "tools": [{"type": "code_interpreter"}]}]
     brought = Gathered(Marks(paths={"/mnt/data/a.csv": "file-2"}), ["file-1"], attachments)
-    made = Reply("run_1", CALL, {}, brought)
+    made = Reply("run_1", CALL, ids=IDS, brought=brought)
     live = made.take([TextDelta("See "), TextDelta("sandbox:/mnt/"), TextDelta("data/a.csv"), DONE])
     assert all(isinstance(item, MessageTextDelta) for item in live)
     assert [(item.text, item.annotation is not None, item.images) for item in live] == [  # type: ignore[union-attr]
@@ -175,6 +176,6 @@ def test_annotations_images_and_files_come_with_the_words() -> None:
 
 
 def test_what_is_held_back_is_said_all_the_same() -> None:
-    made = Reply("run_1", CALL, {}, Gathered(Marks(paths={"/mnt/data/a.csv": "file-2"})))
+    made = Reply("run_1", CALL, ids=IDS, brought=Gathered(Marks(paths={"/mnt/data/a.csv": "file-2"})))
     assert [item.text for item in made.take([TextDelta("See sandbox:/m")])] == ["See "]  # type: ignore[union-attr]
     assert (made.said.text, made.said.annotations) == ("See sandbox:/m", [])

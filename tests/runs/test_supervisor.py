@@ -18,6 +18,7 @@ from service.feed import Feed
 from service.model.base import ChatRequest, ModelEvent, TextDelta
 from service.runs import supervisor
 from service.writer import Writer
+from tests.clock import CLOCK
 from tests.events.thread.story import FUNCTION, run
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import FakeModel, Hold, asks, says
@@ -71,7 +72,7 @@ class Hiccup(Writer):
     """Loses the connection at the `at`-th append of events of this type: before it, or before its answer came."""
 
     def __init__(self, pool: Pool, feed: Feed, kind: str, when: Literal["before", "after"]) -> None:
-        super().__init__(pool, feed)
+        super().__init__(pool, feed, clock=CLOCK)
         self.happened = 0
         self._kind = kind
         self._when = when

@@ -19,6 +19,7 @@ from service.search.indexer import PostgresIndexer
 from service.search.parse.child_process import ChildProcessRunner
 from service.search.parse.parser import Parser
 from service.search.vector_tables import VectorTables
+from tests.clock import CLOCK
 
 TOKENS = Tokens()
 _jobs = itertools.count(1)
@@ -41,7 +42,7 @@ class Shelf:
         self.indexer = PostgresIndexer(
             pool=pool, parser=Parser(ChildProcessRunner()), embedders=embedders, tables=tables, tokens=TOKENS
         )
-        self.searcher = PostgresSearcher(pool, embedders, tables)
+        self.searcher = PostgresSearcher(pool, embedders, tables, now=CLOCK.now)
 
     async def start_job(
         self,
@@ -103,7 +104,7 @@ async def make_shelf(pool: Pool, tmp_path: Path) -> AsyncIterator[MakeShelf]:
     all_embedders: list[Embedders] = []
 
     def make(**settings: Any) -> Shelf:
-        all_embedders.append(Embedders(tmp_path / "embedder.log", **settings))
+        all_embedders.append(Embedders(tmp_path / "embedder.log", now=CLOCK.now, **settings))
         return Shelf(pool, all_embedders[-1])
 
     yield make

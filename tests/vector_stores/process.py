@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from events.envelope import now
 from events.file import CreateFile
 from events.objects import VectorStore, VectorStoreFile
 from events.vector_store.commands import AddFiles, CreateStore, NewFile, RemoveFile, VectorStoreCommand
@@ -23,6 +23,7 @@ from service.storage.folder import FolderBlobs
 from service.vector_stores.supervisor import Indexing
 from service.writer import Ask, Writer
 from sql.connection import Connection
+from tests.clock import CLOCK, IDS
 from tests.fake_search_engine import WAIT_S, FakeSearchEngine
 from tests.projections.helpers import ORIGIN
 
@@ -45,14 +46,14 @@ class Process:
         max_jobs: int = 4,
         lifetime: int = 600,
         chunks: dict[Any, Any] | None = None,
-        make_writer: Callable[[Pool, Feed], Writer] = Writer,
+        make_writer: Callable[[Pool, Feed], Writer] | None = None,
     ) -> None:
         self.url = url
         self.blobs = FolderBlobs(folder / "blobs")
         self._bounds = {"max_jobs": max_jobs, "lifetime": lifetime}
         self._chunks = chunks
         self.feed = Feed()
-        self._make_writer = make_writer
+        self._make_writer = make_writer or partial(Writer, clock=CLOCK)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -61,9 +62,9 @@ class Process:
         self.vectors = FakeSearchEngine(self.pool)
         if self._chunks is not None:
             self.vectors.chunks = self._chunks
-        self.peers = Peers(self.url, woken=self.feed.wake, changed=self._changed)
+        self.peers = Peers(self.url, ids=IDS, woken=self.feed.wake, changed=self._changed)
         await self.peers.join()
-        self.indexing = Indexing(self.writer, self.vectors, self.blobs, self.peers, **self._bounds)
+        self.indexing = Indexing(self.writer, self.vectors, self.blobs, self.peers, ids=IDS, **self._bounds)
         self.feed.listen_to_stores(self.indexing)
         self.feed.listen_to_wakes(self.indexing)
         self.feed.listen_to_stores(self.peers)
@@ -126,12 +127,12 @@ class Process:
 
     async def store(self, store: str = STORE) -> VectorStore:
         async with self.pool.acquire() as db:
-            return await stores.get(db, ORIGIN.project_id, store, now())
+            return await stores.get(db, ORIGIN.project_id, store, CLOCK.now())
 
     async def files(self, store: str = STORE) -> dict[str, VectorStoreFile]:
         """By name."""
         async with self.pool.acquire() as db:
-            page = await files.page(db, ORIGIN.project_id, store, Cursor(limit=1000), now())
+            page = await files.page(db, ORIGIN.project_id, store, Cursor(limit=1000), CLOCK.now())
         return {file.filename: file for file in page.items}
 
     async def statuses(self, store: str = STORE) -> dict[str, str]:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from events.envelope import now
 from events.webhook_endpoint import NAMES
 from projections import webhooks
 from service.database import Pool
 from service.webhooks import endpoints
 from service.webhooks.endpoints import MAX_ENDPOINTS
 from tests.client import Client
+from tests.clock import CLOCK
 from tests.http.keys import as_key
 from tests.webhooks.receiver import Receiver
 
@@ -131,7 +131,7 @@ async def test_a_secret_is_replaced_and_the_old_one_stays_good_for_a_while(
     rotated = (await client.call("POST", path + "/rotate_secret", {"previous_expires_in": 600}, headers=key)).body
     new = rotated["secret"]
     assert (rotated["object"], rotated["endpoint_id"], new != old) == ("webhook_endpoint.secret", made["id"], True)
-    assert 590 <= rotated["previous_expires_at"] - now().timestamp() <= 601
+    assert 590 <= rotated["previous_expires_at"] - CLOCK.now().timestamp() <= 601
     again = await client.call("POST", path + "/rotate_secret", {"previous_expires_in": 600}, headers=key)
     assert again.body == rotated, "a second try has no second effect"
     assert [await verified(one) for one in (new, old)] == [True, True]

@@ -14,11 +14,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from openai import InvalidWebhookSignatureError, OpenAI
 
-from events.envelope import now
 from service.webhooks import sender
 from service.webhooks.message import headers
 from service.webhooks.sender import Sender
-from tests.clock import LoopClock
+from tests.clock import CLOCK, LoopClock
 from tests.webhooks.receiver import WAIT_S, Receiver
 
 SECRET = "whsec_" + base64.b64encode(b"x" * 32).decode()
@@ -61,7 +60,7 @@ class Nobody(AbstractResolver):
 @pytest.mark.parametrize("found", [["127.0.0.1"], ["1.1.1.1", "10.0.0.1"], ["169.254.169.254"], ["::1"]])
 async def test_names_at_private_addresses_are_not_connected_to(found: list[str]) -> None:
     names = Names(found)
-    async with Sender(allow_private=False, resolver=names) as send:
+    async with Sender(clock=CLOCK, allow_private=False, resolver=names) as send:
         outcome = await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)
     assert outcome.error == HIDDEN
     assert (outcome.taken, outcome.status) == (False, None)
@@ -69,7 +68,7 @@ async def test_names_at_private_addresses_are_not_connected_to(found: list[str])
 
 async def test_which_names_there_are_in_our_network_is_not_told() -> None:
     """A name that stands for nothing, and one that stands for a private address, fail alike."""
-    async with Sender(allow_private=False, resolver=Nobody()) as send:
+    async with Sender(clock=CLOCK, allow_private=False, resolver=Nobody()) as send:
         outcome = await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)
     assert outcome.error == HIDDEN
 
@@ -79,7 +78,7 @@ async def test_a_name_is_asked_for_once_and_what_was_found_is_connected_to(recei
     names = Names(["1.1.1.1"], ["127.0.0.1"])
     connected: list[str] = []
 
-    async with Sender(allow_private=False, resolver=names) as send:
+    async with Sender(clock=CLOCK, allow_private=False, resolver=names) as send:
         loop = asyncio.get_running_loop()
         real = loop.sock_connect
 
@@ -100,7 +99,7 @@ async def test_a_name_is_asked_for_once_and_what_was_found_is_connected_to(recei
 
 async def test_every_new_connection_looks_anew() -> None:
     names = Names(["127.0.0.1"])
-    async with Sender(allow_private=False, resolver=names) as send:
+    async with Sender(clock=CLOCK, allow_private=False, resolver=names) as send:
         for _ in range(2):
             assert not (await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)).taken
     assert names.asked == ["hooks.example.com"] * 2
@@ -108,7 +107,7 @@ async def test_every_new_connection_looks_anew() -> None:
 
 async def test_it_is_signed_as_the_spec_says(receiver: Receiver) -> None:
     receiver.secrets["/hook"] = SECRET
-    async with Sender(allow_private=True) as send:
+    async with Sender(clock=CLOCK, allow_private=True) as send:
         outcome = await send.send(receiver.url(), [SECRET], "evt_1", BODY)
     assert (outcome.taken, outcome.status) == (True, 200)
     [got] = receiver.got
@@ -117,7 +116,7 @@ async def test_it_is_signed_as_the_spec_says(receiver: Receiver) -> None:
 
 def test_the_official_client_verifies_it() -> None:
     """Its own words for it, beside the spec's library, with which every other test here verifies."""
-    signed = headers([SECRET], "evt_1", BODY, now())
+    signed = headers([SECRET], "evt_1", BODY, CLOCK.now())
     client = OpenAI(api_key="unused", base_url="http://localhost")
     client.webhooks.verify_signature(BODY, signed, secret=SECRET)
     with pytest.raises(InvalidWebhookSignatureError):
@@ -136,7 +135,7 @@ def test_the_signature_of_the_specs_own_example() -> None:
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 410, 429, 500, 503])
 async def test_other_answers_are_failures_and_redirects_are_not_followed(receiver: Receiver, status: int) -> None:
     receiver.answer = lambda event, path: status
-    async with Sender(allow_private=True) as send:
+    async with Sender(clock=CLOCK, allow_private=True) as send:
         outcome = await send.send(receiver.url(), [SECRET], "evt_1", BODY)
     assert (outcome.status, outcome.error, outcome.gone) == (status, f"answered with status {status}", status == 410)
     assert [got.path for got in receiver.got] == ["/hook"]
@@ -171,7 +170,7 @@ async def test_an_answer_without_end_is_cut_off() -> None:
             ended.set()
             raise
 
-    async with serving(endless) as url, Sender(allow_private=True) as send:
+    async with serving(endless) as url, Sender(clock=CLOCK, allow_private=True) as send:
         assert (await send.send(url, [SECRET], "evt_1", BODY)).taken, "its status has come"
         async with asyncio.timeout(WAIT_S):
             await ended.wait()
@@ -187,7 +186,7 @@ async def test_a_receiver_that_does_not_answer() -> None:
         await stay.wait()
         return web.Response()
 
-    async with serving(silent) as url, Sender(allow_private=True) as send:
+    async with serving(silent) as url, Sender(clock=CLOCK, allow_private=True) as send:
         sending = asyncio.create_task(send.send(url, [SECRET], "evt_1", BODY))
         await reached.wait()
         clock.skip(sender.TIMEOUT + 2)
@@ -200,7 +199,7 @@ async def test_nobody_listens() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    async with Sender(allow_private=True) as send:
+    async with Sender(clock=CLOCK, allow_private=True) as send:
         outcome = await send.send(f"http://127.0.0.1:{port}/", [SECRET], "evt_1", BODY)
     assert outcome.status is None
     assert outcome.error is not None
@@ -215,7 +214,7 @@ async def test_bytes_that_are_no_http() -> None:
         writer.close()
 
     server = await asyncio.start_server(noise, "127.0.0.1", 0)
-    async with server, Sender(allow_private=True) as send:
+    async with server, Sender(clock=CLOCK, allow_private=True) as send:
         port = server.sockets[0].getsockname()[1]
         outcome = await send.send(f"http://127.0.0.1:{port}/", [SECRET], "evt_1", BODY)
     assert outcome.error is not None
@@ -236,7 +235,7 @@ async def test_slow_receivers_hold_up_no_other() -> None:
             await stay.wait()
         return web.Response()
 
-    async with serving(answered) as url, Sender(allow_private=True) as send:
+    async with serving(answered) as url, Sender(clock=CLOCK, allow_private=True) as send:
         tasks = [asyncio.create_task(send.send(f"{url}?slow=1", [SECRET], f"evt_{n}", BODY)) for n in range(slow)]
         async with asyncio.timeout(WAIT_S):
             await waiting.wait()

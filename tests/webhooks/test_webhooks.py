@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from service.database import Pool
 from service.webhooks import couriers, schedule
 from tests.client import V1, WAIT_S, Client
+from tests.clock import IDS
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, run_of, thread_with
 from tests.http.keys import as_key, writer
@@ -236,7 +237,7 @@ async def test_projects_hear_of_their_own(
 ) -> None:
     from service.cli import admin
 
-    await admin.create_project(writer(pool), "Theirs")
+    await admin.create_project(writer(pool), "Theirs", ids=IDS)
     async with await as_key(client, pool, "Theirs") as theirs:
         await endpoint_at(theirs, receiver, "/theirs")
         await endpoint_at(client, receiver, "/ours")

@@ -27,6 +27,7 @@ from events.thread import events as e
 from service.wire import v1, v2
 from service.wire.api import Wire
 from service.wire.sse.run_stream import RunStream
+from tests.clock import IDS
 from tests.events.thread.histories import World
 from tests.events.thread.story import SETTINGS
 from tests.wire.documents import problems
@@ -160,7 +161,7 @@ STRICT = {"type": "function", "function": {"name": "f", "parameters": {}, "stric
 @pytest.mark.parametrize(
     ("changes", "v1_shows"),
     [
-        ({"tools": [SEARCH]}, {"tools": [{"type": "retrieval"}]}),
+        ({"tools": [SEARCH]}, {"tools": [{"type": "retrieval"}]}, IDS),
         ({"tools": [STRICT]}, {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}),
         ({"tools": [SEARCH], "tool_choice": {"type": "file_search"}}, {"tool_choice": {"type": "retrieval"}}),
         ({"tool_choice": "required"}, {"tool_choice": "auto"}),
@@ -203,7 +204,7 @@ def test_v1_asks_in_its_own_words_for_what_v2_shows() -> None:
     asked = v1.WIRE.create_assistant({"model": "m", "tools": [{"type": "retrieval"}], "response_format": "none"})
     shown_by_v2 = v2.WIRE.assistant(Assistant(id="asst_1", created_at=1, **asked))
     assert (shown_by_v2["tools"], shown_by_v2["response_format"]) == ([SEARCH], "auto")
-    run = v1.WIRE.create_run({"assistant_id": "a", "tools": [{"type": "retrieval"}]})
+    run = v1.WIRE.create_run({"assistant_id": "a", "tools": [{"type": "retrieval"}]}, IDS)
     assert run.overrides == {"tools": [SEARCH]}
 
 

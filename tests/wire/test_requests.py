@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from events.objects import Assistant
 from events.thread.run_settings import run_settings
 from service.wire import fields, messages, requests, v1, v2
 from service.wire.api import Wire
+from tests.clock import IDS
 from tests.wire import bodies
 from tests.wire.documents import problems, properties
 
@@ -56,12 +58,12 @@ def parsers(wire: Wire) -> dict[str, Callable[[Any], Any]]:
     return {
         "CreateAssistantRequest": wire.create_assistant,
         "ModifyAssistantRequest": wire.modify_assistant,
-        "CreateThreadRequest": wire.create_thread,
+        "CreateThreadRequest": partial(wire.create_thread, ids=IDS),
         "ModifyThreadRequest": wire.modify_thread,
-        "CreateMessageRequest": wire.create_message,
+        "CreateMessageRequest": partial(wire.create_message, ids=IDS),
         "ModifyMessageRequest": wire.modify_metadata,
-        "CreateRunRequest": wire.create_run,
-        "CreateThreadAndRunRequest": wire.create_thread_and_run,
+        "CreateRunRequest": partial(wire.create_run, ids=IDS),
+        "CreateThreadAndRunRequest": partial(wire.create_thread_and_run, ids=IDS),
         "SubmitToolOutputsRunRequest": wire.submit_tool_outputs,
     }
 
@@ -206,7 +208,7 @@ def test_a_run_has_its_assistants_settings_under_its_own(version: str, data: st.
     wire = WIRES[version]
     assistant = _assistant(wire.create_assistant(data.draw(bodies.assistants(version))))
     body = data.draw(bodies.runs(version))
-    asked = wire.create_run(body)
+    asked = wire.create_run(body, IDS)
     assert set(asked.overrides) == {
         key
         for key, value in body.items()

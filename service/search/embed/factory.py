@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from service.search.embed import minilm
@@ -16,10 +18,17 @@ class Embedders:
     """The embedders by model name, each created at its first use. `default_model` is the model of new vector stores."""
 
     def __init__(
-        self, log: Path, base_url: str | None = None, model: str | None = None, key: str | None = None
+        self,
+        log: Path,
+        base_url: str | None = None,
+        model: str | None = None,
+        key: str | None = None,
+        *,
+        now: Callable[[], datetime],
     ) -> None:
         self.default_model = model if base_url is not None and model is not None else minilm.NAME
         self._log = log
+        self._now = now
         self._base_url, self._key = base_url, key
         self._open: dict[str, Embedder] = {}
 
@@ -43,7 +52,7 @@ class Embedders:
         # Imported here because its libraries take 30 MB, which a server without such a model should not spend.
         from service.search.embed.remote import RemoteEmbedder
 
-        return RemoteEmbedder(self._base_url, name, self._key)
+        return RemoteEmbedder(self._base_url, name, self._key, now=self._now)
 
     async def close(self) -> None:
         for embedder in self._open.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,11 +43,13 @@ class RemoteEmbedder:
         model: str,
         api_key: str | None,
         *,
+        now: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.name = model
         self._base_url = base_url
         self._key = api_key or ""
+        self._now = now
         self._sleep = sleep
         self._openai: openai.AsyncOpenAI | None = None
 
@@ -71,7 +74,7 @@ class RemoteEmbedder:
                 )
                 should_retry = refusal.response.headers.get("x-should-retry")
                 can_retry = worth_retrying(refusal.status_code, refusal_body, should_retry)
-                after = retry_after(refusal.response.headers)
+                after = retry_after(refusal.response.headers, self._now)
             except (openai.APIError, *BROKEN) as broken:
                 error = str(broken.__cause__ or broken) or type(broken).__name__
             wait = backoff(attempt) if after is None else after

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from events.errors import NotFound, Rejected, StaleJob, StoreFileNotFound
-from events.ids import hex_id_of, new_hex_id
+from events.ids import hex_id_of
 from events.store import record
 from events.vector_store import events as e
 from events.vector_store.commands import (
@@ -34,6 +34,7 @@ from events.vector_store.commands import (
 )
 from events.vector_store.decide import FILES_PER_EVENT, MAX_ATTEMPTS, decide, expired
 from events.vector_store.state import DAY, USE_EVERY, Counts, VectorStoreState, evolve
+from tests.clock import IDS
 from tests.events.thread.story import ORIGIN, SECONDS, T0, kinds
 
 ID = "vs_1"
@@ -214,4 +215,4 @@ def test_null_clears_the_end() -> None:
 
 def test_ids() -> None:
     assert hex_id_of("vs", "thread_1") == hex_id_of("vs", "thread_1") != hex_id_of("vs", "thread_2")
-    assert len(hex_id_of("vs", "x")) == len(new_hex_id("vs"))
+    assert len(hex_id_of("vs", "x")) == len(IDS.new_hex("vs"))
