@@ -1,10 +1,12 @@
-"""`scripts/bench search`: how good search is, and how fast.
+"""`scripts/bench search`: measures the quality and the speed of search.
 
-Quality: the questions of search_questions.toml over the manual of PostgreSQL 15, indexed for real by the embedded model
-(about 3,700 chunks; a quarter of an hour on two cores). Keyword only, vectors only, both fused, and ranked anew as the
-API gives them. Speed: synthetic stores; vectors are those of the manual, each moved a little and scaled to length 1, so
-that they lie as real ones do; the words of a chunk are drawn from the manual's own, as often as they come there. What
-is timed is a whole search with a given vector: words, candidates, judging, fusing.
+Quality: the questions of search_questions.toml are searched in the manual of PostgreSQL 15, which the embedded model
+indexes for real (about 3,700 chunks, a quarter of an hour on two cores). The variants are keywords alone, vectors
+alone, both fused, and the final ranking that the API returns.
+
+Speed: the stores are synthetic. Each vector is one of the manual's, moved a little and scaled to length 1, so the
+distribution is realistic; the words of a chunk are drawn from the manual's words with their frequencies. The measured
+time is that of a whole search with a given vector: keywords, candidates, exact distances, fusion.
 """
 
 from __future__ import annotations
@@ -42,14 +44,14 @@ from service.system import SystemClock
 
 DOCS = Path("/usr/share/doc/postgresql-doc-15/html")
 QUESTIONS = Path(__file__).with_name("search_questions.toml")
-# Pages left out: release notes, the index, and lists of names rather than text.
+# Pages that are left out: release notes, the index, and lists of names.
 SKIPPED = ("release", "bookindex", "catalog", "infoschema", "ecpg")
 STORE = "vs_manual"
 JOBS = 4
 SIZES = (1_000, 10_000, 100_000)
 RUNS = 200
-# Searches before those that are timed, with vectors of the store's own from all over it: the pages of a server that has
-# been searched for a while are in memory.
+# Searches before the measured ones, with vectors from the whole store, so that its pages are in memory as they are on a
+# server that has been searched for some time.
 WARM_UP = 400
 RECALLS = 50
 TOP = 10
@@ -179,7 +181,7 @@ def _mrr(ranks: Sequence[int]) -> float:
 
 
 async def _speed(pool: Pool, search_engine: PostgresSearchEngine, size: int) -> None:
-    """A store of `size` chunks, and as many chunks again in small stores."""
+    """Makes a store of `size` chunks, and as many chunks again in small stores."""
     began = time.monotonic()
     made = await synthetic.make(pool, size, source=STORE)
     how = f"made in {_since(began)} s" if made else "made before"
@@ -229,7 +231,7 @@ async def _timed(
 
 
 async def _explained(pool: Pool, search_engine: PostgresSearchEngine, vector: Vector) -> None:
-    """Which indexes the reads use."""
+    """Returns the indexes that the queries use."""
     told = orjson.dumps(list(vector)).decode()
     blocks = sql.queries("search")
     async with pool.acquire() as db:

@@ -1,7 +1,7 @@
-"""Synthetic stores for `scripts/bench search`: as many chunks as wanted, in one store and again in many small ones.
+"""Synthetic stores for `scripts/bench search`: a number of chunks in one large store, and again in many small ones.
 
-Each vector is one of the source store's, moved a little and scaled to length 1; each text is words of that store, as
-often as they come there. One vector a chunk.
+Each vector is one of the source store's, moved a little and scaled to length 1. Each text is made of words of that
+store, with their frequencies. Every chunk has one vector.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LARGE = "vs_large"
 CHUNKS_PER_FILE = 50
 SMALL = 100  # chunks of a small store
 WORDS = 300
-# Of every so many files of the large store one has the attribute.
+# One in this many files of the large store has the attribute.
 PARTS = (2, 20, 200)
-# How far a vector is moved: a normal step of that length, beside 1 for the vector itself.
+# Length of the normal step by which a vector is moved; the vector itself has length 1.
 STEP = 0.6
 BITE = 2_000
 TIMEOUT = 3600.0
@@ -46,13 +46,13 @@ async def clear(pool: Pool) -> None:
 
 
 async def held(pool: Pool) -> int:
-    """Chunks of the large store."""
+    """Returns the number of chunks of the large store."""
     chunks: int = await pool.fetchval("SELECT count(*) FROM chunks WHERE store_id = $1", LARGE, timeout=TIMEOUT)
     return chunks
 
 
 async def some(db: Connection, stores: Sequence[str], count: int) -> list[list[float]]:
-    """Vectors of the stores, from all over them."""
+    """Returns vectors from the whole of the source store."""
     rows = await db.fetch(
         "SELECT embedding::real[] AS told FROM vectors WHERE store_id = ANY ($1) ORDER BY hashint8(job * 1000 + number)"
         " LIMIT $2",
@@ -63,9 +63,9 @@ async def some(db: Connection, stores: Sequence[str], count: int) -> list[list[f
 
 
 async def make(pool: Pool, size: int, *, source: str) -> bool:
-    """False where they are there already.
+    """Makes the stores. Returns False if they exist already.
 
-    Index and statistics are made after the rows, as a database that is restored would have it.
+    Index and statistics are made after the rows, as in a database that is restored.
     """
     if await held(pool) == size:
         return False
@@ -98,7 +98,7 @@ async def make(pool: Pool, size: int, *, source: str) -> bool:
 
 
 def _parts(size: int) -> Iterator[tuple[str, int, int]]:
-    """(store, its first job, chunks): bites of the large store, then the small ones."""
+    """Yields (store, its first job, chunks): pieces of the large store, then the small stores."""
     for at in range(0, size, BITE):
         yield LARGE, at, min(BITE, size - at)
     for number in range(stores(size)):
@@ -116,7 +116,7 @@ async def _fill(
     often: NDArray[np.float64],
     noise: np.random.Generator,
 ) -> None:
-    """Files of CHUNKS_PER_FILE chunks; a file's number is its job."""
+    """Yields files of CHUNKS_PER_FILE chunks. The number of a file is its job."""
     files = sorted({(first + at) // CHUNKS_PER_FILE for at in range(count)})
     attributes = [orjson.dumps({f"in{part}": number % part == 0 for part in PARTS}).decode() for number in files]
     ids = [f"file-{number}" for number in files]

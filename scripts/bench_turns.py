@@ -1,7 +1,7 @@
 """The cost of a plain turn: a streamed run with one answer of 64 tokens.
 
-Floor and Everthread are measured in the same run, by the same client, against the same scripted model server, in turn.
-What counts are the ratios: all of it (client, model server, Postgres, Everthread) shares this machine's cores.
+The floor and Everthread are measured in turn in the same run, by the same client, against the same scripted model
+server. Only the ratios count, since client, model server, Postgres and Everthread share the cores of one machine.
 
     turns/s     finished turns over the time of the measurement
     first token from sending the request to the first piece of text, median and 90th percentile, ms
@@ -40,7 +40,7 @@ Turn = Callable[[], Awaitable[float]]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One series. Times in seconds, `first` holds each turn's time to its first token."""
+    """One series of measurements. Times are in seconds; `first` holds the time to the first token of each turn."""
 
     turns: int
     seconds: float
@@ -58,7 +58,7 @@ class Measured:
 
 
 async def _until_first(response: aiohttp.ClientResponse, mark: bytes, started: float) -> float:
-    """Reads the stream to its end; seconds until `mark` first came."""
+    """Reads the stream to its end, and returns the seconds until `mark` first arrived."""
     first, seen = 0.0, b""
     async for chunk in response.content.iter_any():
         if not first:
@@ -128,7 +128,9 @@ def _cpu(process: psutil.Process | None) -> float:
 
 
 def _postgres_cpu(server: psutil.Process | None) -> float:
-    """All of the server's children that are Postgres. A backend that ends takes its share along: pools keep theirs."""
+    """Returns the CPU time of all Postgres processes of the server. The time of a backend that ends is lost, but pools
+    keep their backends.
+    """
     if server is None:
         return 0.0
     total = 0.0
@@ -143,7 +145,7 @@ def _postgres_cpu(server: psutil.Process | None) -> float:
 
 @contextmanager
 def _process(*command: str, mark: str, **environment: str) -> Iterator[tuple[str, int]]:
-    """A child process; yields the rest of its first line that has `mark` in it, and its pid."""
+    """Starts a child process, and yields the rest of its first line that holds `mark`, and its pid."""
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}, stderr=subprocess.DEVNULL
     )
