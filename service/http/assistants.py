@@ -11,7 +11,7 @@ from projections import assistants
 from service.http import attachments, files
 from service.http.bodies import json_body
 from service.http.context import deps, done_before, id_source, origin, wire
-from service.http.paging import cursor, listing, narrowed
+from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
 from service.http.visibility import present, present_page
 from service.wire.files import named_in
@@ -58,7 +58,7 @@ async def delete(request: web.Request) -> web.Response:
 
 async def page(request: web.Request) -> web.Response:
     async with deps(request).pool.acquire() as db:
-        found = await assistants.page(db, origin(request).project_id, cursor(request), narrowed(request))
+        found = await assistants.page(db, origin(request).project_id, cursor(request), parse_filter(request))
         found = await present_page(request, db, found)
     return listing(request, found, wire(request).assistant)
 

@@ -1,7 +1,8 @@
-"""Cross-origin requests of browsers, for the origins that EVERTHREAD_CORS_ORIGINS allows; with none, nothing runs.
+"""Cross-origin requests of browsers, for the origins in EVERTHREAD_CORS_ORIGINS. Nothing is installed if there are
+none.
 
-Keys travel in headers and never in cookies, so credentials in the sense of CORS are not allowed, and `*` may stand for
-every origin.
+API keys travel in headers and never in cookies, so credentials in the sense of CORS are not allowed, and `*` may stand
+for every origin.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from service.http.errors import Handler
 
 ANY = "*"
 METHODS = "GET, POST, DELETE"
-# What a page may send: these, and whatever the SDKs add. Older ones set User-Agent, which Firefox and Safari send; the
-# last three are those of a page's own traces.
+# Headers that a page may send, in addition to those of the SDKs. Older SDKs set User-Agent, which Firefox and Safari
+# send; the last three belong to a page's own traces.
 _HEADERS = re.compile(
     r"(?i)authorization|api-key|content-type|accept|user-agent|idempotency-key|last-event-id"
     r"|(?:openai|everthread|x)-[a-z0-9-]+|traceparent|tracestate|baggage"
@@ -45,11 +46,11 @@ MAX_AGE_S = 7200
 
 
 def install(app: web.Application, origins: Sequence[str]) -> None:
-    """Lets pages of these origins call the application. Before the application's other middlewares."""
+    """Lets pages of these origins call the application. Must come before its other middlewares."""
     if not origins:
         return
 
-    def allowed(request: web.Request) -> str | None:
+    def allowed_origin(request: web.Request) -> str | None:
         origin = request.headers.get("Origin")
         if origin is None or not (ANY in origins or origin in origins):
             return None
@@ -60,7 +61,7 @@ def install(app: web.Application, origins: Sequence[str]) -> None:
         if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
             return await handler(request)
         answer = web.Response(status=204)
-        if allowed(request) is not None:
+        if allowed_origin(request) is not None:
             asked = request.headers.get("Access-Control-Request-Headers", "").split(",")[:MAX_HEADERS]
             named = [name.strip() for name in asked if _HEADERS.fullmatch(name.strip())]
             answer.headers["Access-Control-Allow-Methods"] = METHODS
@@ -70,10 +71,10 @@ def install(app: web.Application, origins: Sequence[str]) -> None:
         return answer
 
     async def share(request: web.Request, response: web.StreamResponse) -> None:
-        """Streams too: they send their headers before any middleware sees them."""
+        """Adds the headers to streams as well, whose headers are sent before any middleware sees the response."""
         if ANY not in origins:
             response.headers.add("Vary", "Origin")
-        origin = allowed(request)
+        origin = allowed_origin(request)
         if origin is not None:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = EXPOSED

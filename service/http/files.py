@@ -18,7 +18,7 @@ from projections import files
 from projections.rows import Cursor
 from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, deps, id_source, origin, wire
 from service.http.errors import ApiError, Handler
-from service.http.forms import megabytes, received
+from service.http.forms import megabytes, receive_form
 from service.http.responses import answer, headers
 from service.storage.base import BlobMissing, let_go
 from service.vector_stores.operations import remove_everywhere
@@ -27,7 +27,7 @@ from service.wire.api import FileUse
 log = structlog.get_logger()
 
 MAX_FILE = 512 * 1024**2
-# Seconds that a client may take to read a piece.
+# Time that a client may take to read one piece.
 WRITE_TIMEOUT = 60.0
 _PICTURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -35,7 +35,7 @@ _PICTURES = (
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
 )
-# Whatever a browser makes of a linked file, it is nobody's page: no scripts, no origin, and its URL goes nowhere.
+# A linked file must be inert in a browser: it runs no scripts, has no origin, and its URL is sent nowhere.
 _LINKED = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Referrer-Policy": "no-referrer",
@@ -44,18 +44,18 @@ _LINKED = {
 
 
 def told_twice(handler: Handler) -> Handler:
-    """The service says its refusals of files in `detail` too."""
+    """Adds the key `detail`, in which the original reports refusals of files as well."""
 
     @wraps(handler)
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
         except Rejected as error:
-            raise _detailed(ApiError(400, error.message, param=error.param, code=error.code)) from None
+            raise _with_detail(ApiError(400, error.message, param=error.param, code=error.code)) from None
         except NotFound as error:
-            raise _detailed(ApiError(404, error.message, param=error.param)) from None
+            raise _with_detail(ApiError(404, error.message, param=error.param)) from None
         except ApiError as error:
-            raise _detailed(error) from None
+            raise _with_detail(error) from None
 
     return handle
 
@@ -65,7 +65,7 @@ async def create(request: web.Request) -> web.Response:
     file_id = id_source(request).new_file()
     # A second try of the same request must not write over the first one's bytes.
     blob = f"{file_id}-{deps(request).ids.token(8)}" if ATTEMPT in request else file_id
-    async with received(request, "file", blob, megabytes(MAX_FILE)) as form:
+    async with receive_form(request, "file", blob, megabytes(MAX_FILE)) as form:
         asked = wire(request).create_file(form.fields)
         command = CreateFile(
             filename=form.filename,
@@ -79,17 +79,17 @@ async def create(request: web.Request) -> web.Response:
         written = await deps(request).writer.file(origin(request), file_id, command)
     if written.repeated:
         await let_go(deps(request).blobs, [blob])
-    return answer(wire(request).file(await found(request, file_id)))
+    return answer(wire(request).file(await find_file(request, file_id)))
 
 
 @told_twice
 async def get(request: web.Request) -> web.Response:
-    return answer(wire(request).file(await found(request, request.match_info["file_id"])))
+    return answer(wire(request).file(await find_file(request, request.match_info["file_id"])))
 
 
 @told_twice
 async def delete(request: web.Request) -> web.Response:
-    file = await found(request, request.match_info["file_id"])
+    file = await find_file(request, request.match_info["file_id"])
     await deps(request).writer.file(origin(request), file.id, DeleteFile())
     await remove_everywhere(deps(request).writer, origin(request), file.id)
     await let_go(deps(request).blobs, [file.blob])
@@ -108,7 +108,7 @@ async def page(request: web.Request) -> web.Response:
 @told_twice
 async def content(request: web.Request) -> web.StreamResponse:
     started = time.perf_counter()
-    file = await found(request, request.match_info["file_id"])
+    file = await find_file(request, request.match_info["file_id"])
     pieces = deps(request).blobs.read(file.blob)
     try:
         first = await anext(pieces, b"")
@@ -117,7 +117,7 @@ async def content(request: web.Request) -> web.StreamResponse:
         raise FileNotFound(file.id) from None
     elapsed = (time.perf_counter() - started) * 1000
     response = web.StreamResponse(
-        headers={**headers(request[REQUEST_ID], elapsed), **_described(file, first if GRANT in request else None)}
+        headers={**headers(request[REQUEST_ID], elapsed), **_content_headers(file, first if GRANT in request else None)}
     )
     response.content_length = file.bytes
     await response.prepare(request)
@@ -126,14 +126,14 @@ async def content(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def found(request: web.Request, file_id: str) -> File:
-    """Raises FileNotFound."""
+async def find_file(request: web.Request, file_id: str) -> File:
+    """Returns the file of the request's path. Raises FileNotFound."""
     async with deps(request).pool.acquire() as db:
         return await files.get(db, origin(request).project_id, file_id, clock(request).now())
 
 
 async def check(request: web.Request, uses: Iterable[FileUse]) -> None:
-    """Raises FileNotFound for a file that a request names and that is not there, Rejected for one of no fit purpose."""
+    """Raises FileNotFound if a file that the request names does not exist, and Rejected if its purpose does not fit."""
     wanted = list(uses)
     if not wanted:
         return
@@ -145,7 +145,7 @@ async def check(request: web.Request, uses: Iterable[FileUse]) -> None:
 
 
 async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterator[bytes]) -> None:
-    """A client that leaves, or reads no more, is left."""
+    """Sends the pieces to the client. Stops if the client has disconnected or does not read."""
     try:
         async with asyncio.timeout(WRITE_TIMEOUT) as patience:
             await response.write(first)
@@ -158,10 +158,11 @@ async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterato
         response.force_close()
 
 
-def _described(file: File, linked: bytes | None) -> dict[str, str]:
-    """Type and name (RFC 6266, RFC 5987); browsers must save what strangers uploaded, never show it.
+def _content_headers(file: File, linked: bytes | None) -> dict[str, str]:
+    """Returns headers for type and name (RFC 6266, RFC 5987). Browsers must save the files of strangers, not show them.
 
-    With `linked`, its first bytes, it was asked for by a link: a picture, as those bytes say, may be shown.
+    `linked` holds the first bytes of a file that was requested by a link. If they are those of a picture, it may be
+    shown.
     """
     plain = "".join(
         char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in file.filename
@@ -177,13 +178,13 @@ def _described(file: File, linked: bytes | None) -> dict[str, str]:
 
 
 def _picture(first: bytes) -> str | None:
-    """The media type of a picture that runs no scripts, by its first bytes."""
+    """Returns the media type of a picture that cannot run scripts, recognised by its first bytes, or None."""
     if first[:4] == b"RIFF" and first[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for begins, kind in _PICTURES if first.startswith(begins)), None)
 
 
-def _detailed(error: ApiError) -> ApiError:
+def _with_detail(error: ApiError) -> ApiError:
     told = error.body["error"]
     error.body["detail"] = {"message": told["message"], "code": told["code"]}
     return error

@@ -1,10 +1,10 @@
-"""Forms with one file, streamed to the store as they come: a few pieces of the file are all that memory ever holds.
+"""Multipart forms with one file, streamed to the blob store: memory holds only a few pieces of the file at a time.
 
-The fields may stand before or behind the file, so they are judged when all have come; bytes that are then refused are
-deleted, and bytes whose end nobody saw (a crash, a lost database) are left to the sweep.
+The fields may come before or after the file, so they are checked at the end. If the form is refused, its bytes are
+deleted; bytes of a request whose end is unknown (a crash, a lost database) are left to the sweep.
 
-What stands around the file is bounded in parts, lines and bytes, and every line of it is a turn of the event loop: what
-has arrived already is parsed without waiting for anything, so nobody else would be let in while it goes on.
+The parts, lines and bytes around the file are bounded, and every line takes one turn of the event loop: data that has
+already arrived is parsed without waiting, which would keep other requests from running.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from service.wire.validation_errors import SHOWN
 MAX_FIELDS = 20
 MAX_FIELD = 4096
 MAX_FILENAME = 1024
-# What a form may have around its file, in bytes and in lines: aiohttp takes up to 128 headers a part.
+# Bounds on the bytes and lines around the file. aiohttp accepts up to 128 headers a part.
 FORM_SLACK = 1024 * 1024
 MAX_LINES = 4000
 PIECE = 256 * 1024
-# Seconds that a client may take for the next piece.
+# Time that a client may take for the next piece.
 PIECE_TIMEOUT = 60.0
-# … and for all of them: less than the grace that the sweep gives to bytes that nobody owns yet.
+# Time for all pieces together. It is shorter than the grace period that the sweep gives to bytes without an owner.
 FORM_TIMEOUT = 3600.0
 OCTETS = "application/octet-stream"
-# What a part may say of its encoding: that it has none (RFC 7578, 4.7).
+# The only encoding that a part may declare (RFC 7578, section 4.7).
 _PLAIN = {"Content-Transfer-Encoding": ("binary", "8bit", "7bit"), "Content-Encoding": ("identity",)}
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+){0,5}", re.ASCII)
 
@@ -51,12 +51,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most bytes that the file may have, and what is said of one with more."""
+    """The maximum size of the file in bytes, and the error for a larger one."""
 
     bytes: int
     message: str
 
-    def exceeded(self) -> ApiError:
+    def too_large(self) -> ApiError:
         return ApiError(413, self.message, code="file_too_large")
 
 
@@ -66,7 +66,7 @@ def megabytes(limit: int) -> Limit:
 
 @dataclass(slots=True)
 class Form:
-    """`stored` is what came of the file; `filename` without folders."""
+    """`stored` describes the file's bytes in the blob store; `filename` has no folders."""
 
     stored: Stored
     filename: str
@@ -75,10 +75,11 @@ class Form:
 
 
 @asynccontextmanager
-async def received(request: web.Request, name: str, key: str, limit: Limit) -> AsyncIterator[Form]:
-    """A form whose file `name` lies under `key`. Where the context refuses it, the bytes are deleted.
+async def receive_form(request: web.Request, name: str, key: str, limit: Limit) -> AsyncIterator[Form]:
+    """Yields a form whose file field `name` is stored under `key`. If the context raises, the bytes are deleted.
 
-    Raises ApiError for what is no such form, too large (413) or too slow (408), Rejected where the file is missing.
+    Raises ApiError if the body is not such a form, is too large (413) or too slow (408), and Rejected if the file is
+    missing.
     """
     try:
         try:
@@ -94,14 +95,14 @@ async def received(request: web.Request, name: str, key: str, limit: Limit) -> A
 
 
 class _Around:
-    """A request's bytes as the parser of forms asks for them: by lines, but for the contents of parts."""
+    """Gives the parser of forms the bytes of a request: line by line, except for the contents of parts."""
 
     def __init__(self, content: StreamReader) -> None:
         self._content = content
         self._lines = self._bytes = 0
 
     async def readline(self, **most: Any) -> bytes:
-        """Raises ApiError where there are more of them than any form needs."""
+        """Counts bytes and lines around the file. Raises ApiError if there are more than any form needs."""
         await asyncio.sleep(0)
         line = await self._content.readline(**most)
         self._lines += 1
@@ -118,7 +119,7 @@ async def _read(request: web.Request, name: str, key: str, limit: Limit) -> Form
     if request.content_type != "multipart/form-data":
         raise ApiError(400, "The request must be a form of type multipart/form-data.")
     if (request.content_length or 0) > limit.bytes + FORM_SLACK:
-        raise limit.exceeded()
+        raise limit.too_large()
     form: Form | None = None
     fields: dict[str, str] = {}
     try:
@@ -154,7 +155,7 @@ def _parser(request: web.Request) -> MultipartReader:
 
 
 def _named(part: BodyPartReader | MultipartReader, before: Collection[str]) -> BodyPartReader:
-    """A part with a name that none had `before`, and plain contents. Raises ApiError and Rejected for any other."""
+    """Checks that a part has a name that no part `before` it has, and plain contents. Raises ApiError and Rejected."""
     if not isinstance(part, BodyPartReader) or part.name is None:
         raise ApiError(400, "Every part of the form must have a name, and none may hold parts itself.")
     if part.name in before:
@@ -167,7 +168,7 @@ def _named(part: BodyPartReader | MultipartReader, before: Collection[str]) -> B
 
 
 def _why(error: Exception) -> str:
-    """What is wrong with a form, in words of ours: the parser's show Python and the client's own bytes."""
+    """Returns the error for a malformed form. The parser's own text would show Python and the client's bytes."""
     if isinstance(error, HttpProcessingError):
         return "a line of it is too long, or the headers of a part are not well-formed."
     return "it ends early, or its parts are not divided by the boundary that its Content-Type names."
@@ -178,7 +179,7 @@ async def _pieces(part: BodyPartReader, limit: Limit) -> AsyncIterator[bytes]:
     while piece := await _soon(part.read_chunk(PIECE)):
         size += len(piece)
         if size > limit.bytes:
-            raise limit.exceeded()
+            raise limit.too_large()
         yield bytes(piece)
 
 
@@ -203,8 +204,8 @@ async def _soon(work: Awaitable[T]) -> T:
 
 
 def _filename(part: BodyPartReader) -> str:
-    """The last part of the client's path. Raises Rejected for what is no name of a file."""
-    # Browsers and httpx write a quotation mark so; other escapes they do not use in names.
+    """Returns the last part of the client's path. Raises Rejected if it cannot be the name of a file."""
+    # Browsers and httpx write a quotation mark like this; they use no other escapes in names.
     given = (part.filename or part.name or "").replace("%22", '"')
     name = PurePosixPath(given.replace("\\", "/")).name
     if not storable_text.fit(name):
@@ -215,6 +216,8 @@ def _filename(part: BodyPartReader) -> str:
 
 
 def _media_type(part: BodyPartReader) -> str:
-    """The part's own type where it is one, else mere octets: it comes back in a header."""
+    """Returns the part's media type if it is a valid one, else that of plain bytes, since the type comes back in a
+    header.
+    """
     given = part.headers.get("Content-Type", "")
     return given if len(given) <= 256 and _MEDIA_TYPE.fullmatch(given) else OCTETS

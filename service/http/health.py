@@ -1,4 +1,4 @@
-"""GET /healthz: whether this process can serve, and what is not well. It needs no key."""
+"""GET /healthz: reports whether this process can serve, and which part has a problem. It needs no key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.http.context import deps
 
 
 async def healthz(request: web.Request) -> web.Response:
-    """200 where every part that is needed is "ok", else 503; with what is wrong by part."""
+    """Answers 200 if every required part is "ok", else 503, with the problem of each part."""
     parts = await deps(request).health()
     well = all(said.problem is None for said in parts.values() if said.required)
     content = {

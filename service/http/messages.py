@@ -25,16 +25,16 @@ async def create(request: web.Request) -> web.Response:
     message = wire(request).create_message(await json_body(request), id_source(request))
     thread_id = request.match_info["thread_id"]
     if await done_before(request, THREAD, thread_id):
-        return await _shown(request, message.id)
+        return await _render(request, message.id)
     await files.check(request, named_in(message))
     command = AddMessage(message, queues(request))
     await attachments.attach(request, thread_id, [message], command)
     await deps(request).writer.thread(origin(request), thread_id, command)
-    return await _shown(request, message.id)
+    return await _render(request, message.id)
 
 
 async def get(request: web.Request) -> web.Response:
-    return await _shown(request, request.match_info["message_id"])
+    return await _render(request, request.match_info["message_id"])
 
 
 async def modify(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ async def modify(request: web.Request) -> web.Response:
     if metadata is not None:
 
         async def command(db: Connection) -> ModifyMessage:
-            return ModifyMessage(message_id, await _found(request, db, message_id) is not None, metadata)
+            return ModifyMessage(message_id, await _find_message(request, db, message_id) is not None, metadata)
 
         await deps(request).writer.thread(origin(request), request.match_info["thread_id"], command)
     return answer(wire(request).modified_message(await _read(request, message_id)))
@@ -53,7 +53,7 @@ async def delete(request: web.Request) -> web.Response:
     message_id = request.match_info["message_id"]
 
     async def command(db: Connection) -> DeleteMessage:
-        found = await _found(request, db, message_id)
+        found = await _find_message(request, db, message_id)
         return DeleteMessage(message_id, found.role if found else None)
 
     await deps(request).writer.thread(origin(request), request.match_info["thread_id"], command)
@@ -70,14 +70,14 @@ async def page(request: web.Request) -> web.Response:
     return listing(request, found, wire(request).message)
 
 
-async def _found(request: web.Request, db: Connection, message_id: str) -> Message | None:
+async def _find_message(request: web.Request, db: Connection, message_id: str) -> Message | None:
     try:
         return await messages.get(db, origin(request).project_id, request.match_info["thread_id"], message_id)
     except NotFound:
         return None
 
 
-async def _shown(request: web.Request, message_id: str) -> web.Response:
+async def _render(request: web.Request, message_id: str) -> web.Response:
     return answer(wire(request).message(await _read(request, message_id)))
 
 
@@ -85,7 +85,7 @@ async def _read(request: web.Request, message_id: str) -> Message:
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
     async with deps(request).pool.acquire() as db:
         await threads.get(db, project_id, thread_id)
-        found = await _found(request, db, message_id)
+        found = await _find_message(request, db, message_id)
         if found is None:
             return await placeholders.message(db, project_id, thread_id, message_id)
         return await present(request, db, found)

@@ -1,4 +1,4 @@
-"""Lists: from the query to a cursor, from a page to a response."""
+"""Lists: parses the query into a cursor, and renders a page of objects."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from service.http.context import wire
 from service.http.responses import answer
 from service.wire.query import PAGING, filters
 
-# Azure's clients add theirs.
+# Azure's clients add these parameters.
 KNOWN = PAGING | {"api-version"}
 T = TypeVar("T")
 
 
 def cursor(request: web.Request) -> Cursor:
-    """Raises Rejected for a limit or an order that is none."""
+    """Parses limit, order, after and before. Raises Rejected if one is invalid."""
     asked = wire(request).page(request.query)
     return Cursor(limit=asked.limit, order=asked.order, after=asked.after, before=asked.before)
 
 
-def narrowed(request: web.Request, *, strict: bool = False) -> Filter:
-    """What the list is filtered by. `strict` refuses parameters that are neither that nor a page's. Raises Rejected."""
+def parse_filter(request: web.Request, *, strict: bool = False) -> Filter:
+    """Parses the filters of a list. `strict` refuses parameters that are neither filters nor those of a page. Raises
+    Rejected.
+    """
     asked = filters(request.query, KNOWN if strict else None)
     since, until = (None if at is None else datetime.fromtimestamp(at, UTC) for at in (asked.since, asked.until))
     return Filter(asked.metadata, since, until)

@@ -1,6 +1,6 @@
-"""What becomes of a message or a run that comes while its thread has an active run: refused, or queued.
+"""Decides if a message or a run that arrives while its thread has an active run is refused or queued.
 
-EVERTHREAD_BUSY says it for the server, the header Everthread-Busy for one request.
+EVERTHREAD_BUSY decides it for the server, and the header Everthread-Busy for one request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VALUES: tuple[Busy, ...] = get_args(Busy)
 
 
 def queues(request: web.Request) -> bool:
-    """Whether the request is to be queued behind an active run. Raises ApiError for a header that says neither."""
+    """Returns whether the request is queued behind an active run. Raises ApiError if the header has another value."""
     said = request.headers.get(HEADER, deps(request).busy).strip().lower()
     if said not in VALUES:
         named = ", ".join(f"'{value}'" for value in VALUES)

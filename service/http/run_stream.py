@@ -1,4 +1,4 @@
-"""A run as a stream of server-sent events. A client that leaves changes nothing: the run goes on without it."""
+"""A run as a stream of server-sent events. If the client leaves, the run continues without it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from service.wire.sse.run_stream import RunStream
 
 log = structlog.get_logger()
 
-# Seconds of silence after which a stream says that it is still there, to proxies and clients that would give it up: a
-# run may wait long for its turn, or for its model. Parsers of server-sent events ignore comments.
+# Seconds of silence after which the stream sends a comment, so that proxies and clients do not give it up: a run may
+# wait long for its turn, or for its model. Parsers of server-sent events ignore comments.
 QUIET = 15.0
 STILL_THERE = b": still there\n\n"
 REVOKED = "The API key of this stream was revoked. The run goes on without it."
@@ -37,9 +37,9 @@ async def stream_run(
     steps: Sequence[Step] = (),
     include: frozenset[str] = frozenset(),
 ) -> web.StreamResponse:
-    """Streams a run from its `first` events on, to its end or until it requires action.
+    """Streams a run from its `first` events until it ends or requires action.
 
-    `run` and `steps` are as they were before those events, where the run is not new; `include` as it was asked for.
+    `run` and `steps` are their state before those events if the run is not new; `include` is that of the request.
     """
     stream = RunStream(wire(request), run=run, steps=list(steps), include=include)
     response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
@@ -86,7 +86,7 @@ async def _stream(
 
 
 async def _batches(watcher: Watcher, pool: Pool, first: Sequence[Recorded[Any]]) -> AsyncIterator[Sequence[Item]]:
-    """What the stream begins with, and then what comes."""
+    """Yields the first events, then batches of items as they arrive."""
     yield first
     async for items in tail(watcher, pool, first[-1].version):
         yield items
@@ -100,7 +100,7 @@ STREAM_HEADERS = {
 
 
 async def _write(response: web.StreamResponse, stream: RunStream, items: Sequence[Item]) -> bool:
-    """All frames of a batch in one write. Returns whether there were any."""
+    """Writes all frames of a batch at once. Returns whether there were any."""
     frames = [frame for item in items for frame in stream.feed(item)]
     if frames:
         await send(response, b"".join(frames))
@@ -108,7 +108,7 @@ async def _write(response: web.StreamResponse, stream: RunStream, items: Sequenc
 
 
 async def send(response: web.StreamResponse, data: bytes) -> None:
-    """Raises ClientDisconnected where the client went away, or has not read for WRITE_TIMEOUT."""
+    """Writes to the client. Raises ClientDisconnected if it is away, or has not read for WRITE_TIMEOUT."""
     try:
         async with asyncio.timeout(WRITE_TIMEOUT):
             await response.write(data)

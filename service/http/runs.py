@@ -41,7 +41,8 @@ from service.wire.files import named_in
 from service.writer import Ask, Written
 from sql.connection import Connection
 
-# What poll helpers wait between two looks (docs/behaviour.md, "Clients"): our reads are cheap and current.
+# Milliseconds that poll helpers wait between two reads (docs/behaviour.md, "Clients"). Reads here are cheap and
+# current.
 POLL_AFTER_MS = 100
 
 
@@ -59,7 +60,7 @@ async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
 
 
 async def get(request: web.Request) -> web.Response:
-    return _polled(request, await _found(request))
+    return _answer_run(request, await _find_run(request))
 
 
 async def modify(request: web.Request) -> web.Response:
@@ -71,11 +72,11 @@ async def modify(request: web.Request) -> web.Response:
             return ModifyRun(run_id, (await _read(request, db)).status, metadata)
 
         await deps(request).writer.thread(origin(request), thread_id, command)
-    return answer(wire(request).run(await _found(request)))
+    return answer(wire(request).run(await _find_run(request)))
 
 
 async def cancel(request: web.Request) -> web.Response:
-    """Answers with status cancelling, also where the run could be cancelled at once."""
+    """Answers with status cancelling, even if the run was cancelled at once."""
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
     before: list[Run] = []
 
@@ -86,7 +87,7 @@ async def cancel(request: web.Request) -> web.Response:
             return CancelRun(run_id, before[0].status, claim)
 
         written = await deps(request).writer.thread(origin(request), thread_id, command)
-    return _polled(request, _as_of(before[0], written.recorded, e.RunCancelling))
+    return _answer_run(request, _as_of(before[0], written.recorded, e.RunCancelling))
 
 
 async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
@@ -105,7 +106,7 @@ async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
         with deps(request).claims.offer() as claim:
             written = await deps(request).writer.thread(origin(request), thread_id, command(claim))
         if not asked.stream:
-            return _polled(request, _as_of(before[0], written.recorded, e.RunQueued))
+            return _answer_run(request, _as_of(before[0], written.recorded, e.RunQueued))
         opened = await _open_steps(request, written.recorded)
         return await stream_run(request, watcher, written.recorded, run=before[0], steps=opened)
 
@@ -134,7 +135,7 @@ async def _create(
         if asked.stream:
             return await stream_run(request, watcher, written.recorded, include=include)
     created = next(entry for entry in written.recorded if isinstance(entry.event, e.RunCreated))
-    return _polled(request, opened_run(created))
+    return _answer_run(request, opened_run(created))
 
 
 async def _begin(
@@ -153,7 +154,7 @@ async def _begin(
 
 
 async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:
-    """The run's settings: its assistant's, as they are now, under what the request overrides. Raises NotFound."""
+    """Returns the run's settings: those of its assistant at this moment, overridden by the request. Raises NotFound."""
     async with deps(request).pool.acquire() as db:
         assistant = await assistants.get(db, origin(request).project_id, asked.assistant_id)
         assistant = await present(request, db, assistant)
@@ -168,7 +169,7 @@ async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:
 
 
 async def _open_steps(request: web.Request, recorded: Sequence[Recorded[Any]]) -> list[Step]:
-    """The step whose outputs were just submitted, as it was before: a stream begins with its completion."""
+    """Returns the step whose outputs were submitted, in its state before them: a stream begins with its completion."""
     submitted = next(entry.event for entry in recorded if isinstance(entry.event, e.ToolOutputsSubmitted))
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
     async with deps(request).pool.acquire() as db:
@@ -177,7 +178,7 @@ async def _open_steps(request: web.Request, recorded: Sequence[Recorded[Any]]) -
 
 
 def _as_of(run: Run, recorded: Sequence[Recorded[Any]], last: type[e.RunEvent]) -> Run:
-    """The run behind the first event of type `last`: later ones of the same append are not this answer's."""
+    """Returns the run as of the first event of type `last`. The answer leaves out later events of the same append."""
     for entry in recorded:
         run = replace(run, **(run_patch(entry) or {}))
         if isinstance(entry.event, last):
@@ -185,13 +186,13 @@ def _as_of(run: Run, recorded: Sequence[Recorded[Any]], last: type[e.RunEvent]) 
     return run
 
 
-async def _found(request: web.Request) -> Run:
+async def _find_run(request: web.Request) -> Run:
     async with deps(request).pool.acquire() as db:
         return await _read(request, db)
 
 
 async def _read(request: web.Request, db: Connection) -> Run:
-    """Raises NotFound for the thread where that is what is missing."""
+    """Returns the run of the request's path. Raises NotFound for the thread if the thread is missing."""
     project_id, info = origin(request).project_id, request.match_info
     try:
         return await runs.get(db, project_id, info["thread_id"], info["run_id"])
@@ -200,5 +201,5 @@ async def _read(request: web.Request, db: Connection) -> Run:
         raise
 
 
-def _polled(request: web.Request, run: Run) -> web.Response:
+def _answer_run(request: web.Request, run: Run) -> web.Response:
     return answer(wire(request).run(run), openai_poll_after_ms=str(POLL_AFTER_MS))

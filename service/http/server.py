@@ -1,7 +1,7 @@
-"""The HTTP server itself: what fails before any handler is told in the API's shape too.
+"""The HTTP server: reports errors that occur before any handler runs in the API's shape, too.
 
-aiohttp answers what it cannot read as HTTP in plain text, at the connection. Bodies are not decompressed: a few bytes
-could become any number of them, before a handler sees one.
+aiohttp answers requests that it cannot parse as plain text, at the connection. Bodies are not decompressed, since a few
+bytes could become any number of bytes before a handler sees one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what no handler answered; the connection closes after it."""
+        """Answers a request that no handler answered, and closes the connection."""
         if request.writer.output_size > 0:
             raise ConnectionError("A response was begun already.")
         request_id = self._ids.new("req")
@@ -71,7 +71,7 @@ class _Server(web.Server):
 
 
 class ApiRunner(web.AppRunner):
-    """Runs an application on connections of ours."""
+    """Runs an application on connections of this class."""
 
     def __init__(self, app: web.Application, *, ids: IdSource, shutdown_timeout: float) -> None:
         super().__init__(

@@ -1,7 +1,7 @@
-"""GET /threads/{thread_id}/stream: the thread's runs as they go, for EventSource, which reconnects by itself.
+"""GET /threads/{thread_id}/stream: the runs of a thread as they happen, for EventSource, which reconnects by itself.
 
-It begins with the run that is active, or where `Last-Event-ID` says that the client left off, and goes on until the
-client leaves, the thread is deleted, or the token's time is over. Then a page that still watches asks for a new token.
+The stream begins with the active run, or behind the event that `Last-Event-ID` names. It ends when the client leaves,
+the thread is deleted, or the token expires; then the page asks for a new token.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from sql.connection import Connection
 
 log = structlog.get_logger()
 
-# How long EventSource is to wait before it comes back, in milliseconds.
+# Milliseconds that EventSource waits before it reconnects.
 RETRY = b"retry: 1000\n\n"
-# Events that a client may have missed, and that are read to know how things stood where it left off.
+# Bounds the events that are read to restore the state at the client's last event.
 MAX_MISSED = 10_000
 MAX_PAST = 2_000
-# Runs that may have been active, or waiting for their turn, where it left off.
+# Bounds the runs that may have been active or queued at that event.
 RUNS_BACK = 10
 OVER = "The token's time is over."
 _ID = "Last-Event-ID"
@@ -51,7 +51,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
         await response.prepare(request)
         try:
-            with _bounded(request, watcher):
+            with _ending_with_access(request, watcher):
                 await _follow(request, response, frames, watcher, begin)
             await response.write_eof()
         except ClientDisconnected:
@@ -61,7 +61,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 
 async def _begin(request: web.Request, db: Connection, frames: ThreadStream, left: Place | None) -> int:
-    """The version behind which the stream begins; `frames` then knows what was before. Raises ApiError."""
+    """Returns the version behind which the stream begins, and prepares `frames` for it. Raises ApiError."""
     thread_id, project_id = request.match_info["thread_id"], origin(request).project_id
     head = (await store.head(db, thread_id, "thread")).version
     if left is None:
@@ -77,7 +77,7 @@ async def _begin(request: web.Request, db: Connection, frames: ThreadStream, lef
     while first + len(past) <= begin:
         past += await store.read(db, thread_id, after=first - 1 + len(past), limit=begin - first - len(past) + 1)
     if left.run_stream and not frames.speaks_at(past):
-        # Of this event it may have seen some frames only: it comes again.
+        # The client may have seen only some frames of this event, so it is sent again.
         begin, past = max(0, begin - 1), past[:-1]
     frames.resume(past, left)
     return begin
@@ -86,9 +86,9 @@ async def _begin(request: web.Request, db: Connection, frames: ThreadStream, lef
 async def _follow(
     request: web.Request, response: web.StreamResponse, frames: ThreadStream, watcher: Watcher, begin: int
 ) -> None:
-    """Writes frames until the thread is deleted, or the watcher is ended. Raises ClientDisconnected."""
+    """Writes frames until the thread is deleted or the watcher is ended. Raises ClientDisconnected."""
     await send(response, RETRY)
-    watcher.put(WAKE)  # what came behind `begin` is in the log
+    watcher.put(WAKE)  # events behind `begin` are in the log
     spoke = time.monotonic()
     try:
         async for items in tail(watcher, deps(request).pool, begin):
@@ -101,13 +101,13 @@ async def _follow(
     except WatcherEnded as ended:
         log.info("a thread's stream ended", why=str(ended))
     except (WatcherLagging, *DATABASE_ERRORS) as error:
-        # The client comes back by itself, and says where it left off.
+        # The client reconnects by itself, and sends the id of its last event.
         log.warning("a thread's stream broke", error=type(error).__name__)
 
 
 @contextmanager
-def _bounded(request: web.Request, watcher: Watcher) -> Iterator[None]:
-    """Ends the watcher when the token's time is over, or its key is revoked."""
+def _ending_with_access(request: web.Request, watcher: Watcher) -> Iterator[None]:
+    """Ends the watcher when the token expires or its key is revoked."""
     with deps(request).keys.watch_revocation(request[KEY], lambda: watcher.end("Its key was revoked.")):
         if GRANT not in request:
             yield
@@ -121,7 +121,9 @@ def _bounded(request: web.Request, watcher: Watcher) -> Iterator[None]:
 
 
 def _left_off(request: web.Request) -> Place | None:
-    """From the header that EventSource sends, or the query of whoever cannot send one. Raises ApiError."""
+    """Reads the last event id from EventSource's header, or from the query of clients that cannot send it. Raises
+    ApiError.
+    """
     sent = request.headers.get(_ID) or request.query.get("last_event_id")
     if not sent:
         return None

@@ -11,7 +11,7 @@ from projections import threads
 from service.http import attachments, files
 from service.http.bodies import json_body
 from service.http.context import deps, done_before, id_source, origin, wire
-from service.http.paging import cursor, listing, narrowed
+from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
 from service.http.visibility import present, present_page
 from service.wire.api import ThreadRequest
@@ -25,25 +25,25 @@ async def create(request: web.Request) -> web.Response:
         await files.check(request, named_in(asked))
         asked = await attachments.thread_made(request, asked, thread_id)
         await deps(request).writer.thread(origin(request), thread_id, creation(asked))
-    return await _shown(request, thread_id)
+    return await _render(request, thread_id)
 
 
 async def get(request: web.Request) -> web.Response:
-    return await _shown(request, request.match_info["thread_id"], resources=True)
+    return await _render(request, request.match_info["thread_id"], resources=True)
 
 
 async def modify(request: web.Request) -> web.Response:
     changes = wire(request).modify_thread(await json_body(request))
     thread_id = request.match_info["thread_id"]
     if await done_before(request, THREAD, thread_id):
-        return await _shown(request, thread_id)
+        return await _render(request, thread_id)
     await files.check(request, named_in(changes))
     if "tool_resources" in changes:
         async with deps(request).pool.acquire() as db:
             await threads.get(db, origin(request).project_id, thread_id)
         changes["tool_resources"] = await attachments.made(request, changes["tool_resources"], None, THREAD_DAYS)
     await deps(request).writer.thread(origin(request), thread_id, ModifyThread(changes))
-    return await _shown(request, thread_id)
+    return await _render(request, thread_id)
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -53,8 +53,8 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def page(request: web.Request) -> web.Response:
-    """The original has no such list: parameters that it does not know are refused."""
-    found = narrowed(request, strict=True)
+    """The original has no list of threads, so unknown parameters are refused."""
+    found = parse_filter(request, strict=True)
     async with deps(request).pool.acquire() as db:
         shown = await threads.page(db, origin(request).project_id, cursor(request), found)
         shown = await present_page(request, db, shown)
@@ -65,7 +65,7 @@ def creation(asked: ThreadRequest) -> CreateThread:
     return CreateThread(asked.metadata, asked.tool_resources, asked.messages)
 
 
-async def _shown(request: web.Request, thread_id: str, *, resources: bool = False) -> web.Response:
+async def _render(request: web.Request, thread_id: str, *, resources: bool = False) -> web.Response:
     async with deps(request).pool.acquire() as db:
         found = await present(request, db, await threads.get(db, origin(request).project_id, thread_id))
     return answer(wire(request).thread(found, resources=resources))

@@ -1,4 +1,6 @@
-"""What is handed to browsers and others without a key: tokens for a thread's streams, links to a file's content."""
+"""Credentials for browsers and others without a key: tokens for the streams of a thread, links to the content of a
+file.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from service.wire import access
 
 
 async def stream_token(request: web.Request) -> web.Response:
-    """Of the version of the API in which it was asked for: the stream speaks that."""
+    """Creates a token for the API version of the request; the stream speaks that version."""
     seconds = access.stream_token_seconds(await json_body(request))
     thread_id = request.match_info["thread_id"]
     async with deps(request).pool.acquire() as db:
@@ -29,7 +31,7 @@ async def stream_token(request: web.Request) -> web.Response:
 @files.told_twice
 async def link(request: web.Request) -> web.Response:
     seconds = access.file_link_seconds(await json_body(request))
-    file = await files.found(request, request.match_info["file_id"])
+    file = await files.find_file(request, request.match_info["file_id"])
     args = (file.id, request[KEY], wire(request).version, seconds)
     token, expires_at = await deps(request).signer.sign("file", *args)
     url = f"{_base(request)}/v1/files/{quote(file.id)}/content?token={token}"

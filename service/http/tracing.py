@@ -1,4 +1,4 @@
-"""A span around every request, where traces are on."""
+"""A span around every request, if traces are on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.http.metrics import route_of
 
 
 class Traces(Protocol):
-    """Who makes the spans, of whom handlers know only this."""
+    """Makes the spans. Handlers know only this Protocol."""
 
     def request(
         self, method: str, route: str, headers: Mapping[str, str], request_id: str
@@ -23,7 +23,7 @@ class Traces(Protocol):
 
 
 def traced(traces: Traces) -> Middleware:
-    """The middleware; it wants a request that has its id."""
+    """Returns the middleware. It must come behind the one that gives the request its id."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -19,7 +19,7 @@ from projections import files, uploads
 from service.files.uploads import completion, unmake
 from service.http.bodies import json_body
 from service.http.context import clock, deps, id_source, origin, wire
-from service.http.forms import Limit, megabytes, received
+from service.http.forms import Limit, megabytes, receive_form
 from service.http.responses import answer
 from service.storage.base import BlobMissing, StorageError, let_go
 from service.wire.api import CompletionRequest
@@ -34,7 +34,7 @@ async def create(request: web.Request) -> web.Response:
     upload_id = id_source(request).new_hex("upload")
     command = CreateUpload(asked.filename, asked.purpose, asked.bytes, asked.content_type, asked.expires_after)
     await deps(request).writer.upload(origin(request), upload_id, command)
-    return await _shown(request, upload_id)
+    return await _render(request, upload_id)
 
 
 async def add_part(request: web.Request) -> web.Response:
@@ -42,11 +42,11 @@ async def add_part(request: web.Request) -> web.Response:
     # Always a new one, which is its bytes' key too: a second try must not write over the first one's.
     part_id = deps(request).ids.new_hex("part")
     writer = deps(request).writer
-    # An upload that takes no parts refuses before the bytes come.
+    # An upload that takes no more parts refuses the request before the bytes arrive.
     state = await writer.load_upload(origin(request), upload_id)
     rules.decide(state, AddPart(part_id, 0, ""), clock(request).now())
     limit = megabytes(MAX_PART) if state.bytes >= MAX_PART else Limit(state.bytes, rules.too_much(state))
-    async with received(request, "data", part_id, limit) as form:
+    async with receive_form(request, "data", part_id, limit) as form:
         if form.fields:
             name = next(iter(form.fields))
             raise Rejected(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
@@ -58,15 +58,16 @@ async def add_part(request: web.Request) -> web.Response:
 
 
 async def complete(request: web.Request) -> web.Response:
-    """Makes the file, then says so in the upload: the file's id follows from the upload's, so a second try finds it.
+    """Creates the file, then completes the upload. The id of the file follows from the upload's, so a second try finds
+    it.
 
-    An upload that was completed just so is shown again, for clients that did not get the answer.
+    If the upload was completed with the same parts before, it is returned again, for clients that lost the answer.
     """
     asked = wire(request).complete_upload(await json_body(request))
     upload_id = request.match_info["upload_id"]
     writer, blobs, who = deps(request).writer, deps(request).blobs, origin(request)
     if await writer.repeated(UPLOAD, who, upload_id) is not None:
-        return await _shown(request, upload_id)
+        return await _render(request, upload_id)
 
     async def command(db: Connection) -> CompleteUpload:
         parts = await uploads.parts(db, upload_id)
@@ -74,16 +75,16 @@ async def complete(request: web.Request) -> web.Response:
         before = await completion(db, upload_id)
         return CompleteUpload(asked.part_ids, sizes, file_id_of(upload_id), asked.md5, before)
 
-    if await _done(request, upload_id, command):
-        return await _shown(request, upload_id)
+    if await _is_completed(request, upload_id, command):
+        return await _render(request, upload_id)
     async with deps(request).pool.acquire() as db:
         parts = await uploads.parts(db, upload_id)
     try:
         await _make_file(request, upload_id, asked)
     except (Rejected, BlobMissing) as error:
-        # What another request did to the upload meanwhile says more, and may have taken the bytes.
-        if await _done(request, upload_id, command):
-            return await _shown(request, upload_id)
+        # If another request changed the upload in the meantime, that error says more, and the bytes may be deleted.
+        if await _is_completed(request, upload_id, command):
+            return await _render(request, upload_id)
         raise StorageError(f"{error} of {upload_id} is missing") if isinstance(error, BlobMissing) else error from None
     try:
         await writer.upload(who, upload_id, command)
@@ -91,7 +92,7 @@ async def complete(request: web.Request) -> web.Response:
         await unmake(writer, blobs, who, upload_id)
         raise
     await let_go(blobs, list(parts))
-    return await _shown(request, upload_id)
+    return await _render(request, upload_id)
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -102,26 +103,26 @@ async def cancel(request: web.Request) -> web.Response:
     await writer.upload(origin(request), upload_id, CancelUpload())
     await let_go(blobs, list(parts))
     await unmake(writer, blobs, origin(request), upload_id)
-    return await _shown(request, upload_id)
+    return await _render(request, upload_id)
 
 
-async def _done(request: web.Request, upload_id: str, command: Ask[UploadCommand]) -> bool:
-    """Whether the upload is completed just so. Raises what speaks against completing it now."""
+async def _is_completed(request: web.Request, upload_id: str, command: Ask[UploadCommand]) -> bool:
+    """Returns whether the upload is completed with the same parts. Raises the error that forbids completing it now."""
     return not await deps(request).writer.foreseen(UPLOAD, origin(request), upload_id, command)
 
 
 async def _make_file(request: web.Request, upload_id: str, asked: CompletionRequest) -> None:
-    """The parts as one file, in its own stream.
+    """Joins the parts to one file, in a stream of its own.
 
-    Raises Rejected where their md5 is not the one that was announced, or another request is making the file of other
-    bytes, and BlobMissing where a part's bytes are gone.
+    Raises Rejected if their MD5 is not the announced one, or if another request is making the file of other bytes, and
+    BlobMissing if the bytes of a part are deleted.
     """
     file_id = file_id_of(upload_id)
     blob = f"{file_id}-{deps(request).ids.token(8)}"
     digest = hashlib.md5(usedforsecurity=False)
     blobs = deps(request).blobs
 
-    async def joined() -> AsyncIterator[bytes]:
+    async def join_parts() -> AsyncIterator[bytes]:
         for part_id in asked.part_ids:
             async for piece in blobs.read(part_id):
                 if asked.md5:
@@ -130,7 +131,7 @@ async def _make_file(request: web.Request, upload_id: str, asked: CompletionRequ
 
     async with deps(request).pool.acquire() as db:
         upload = await uploads.get(db, origin(request).project_id, upload_id)
-    stored = await blobs.write(blob, joined())
+    stored = await blobs.write(blob, join_parts())
     command = CreateFile(
         filename=upload.filename,
         purpose=upload.purpose,
@@ -150,12 +151,12 @@ async def _make_file(request: web.Request, upload_id: str, asked: CompletionRequ
         message = f"Upload {upload_id} is being completed by another request, with other parts or in another order."
         raise Rejected(message) from None
     if written.repeated or not written.recorded:
-        # Another try at completing made it already, of the same bytes.
+        # Another try at completing the upload has made the file already, of the same bytes.
         await let_go(blobs, [blob])
 
 
-async def _shown(request: web.Request, upload_id: str) -> web.Response:
-    """With its file, as long as that is there."""
+async def _render(request: web.Request, upload_id: str) -> web.Response:
+    """Renders the upload with its file, as long as the file exists."""
     project_id = origin(request).project_id
     async with deps(request).pool.acquire() as db:
         upload = await uploads.get(db, project_id, upload_id)

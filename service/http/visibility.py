@@ -1,4 +1,4 @@
-"""Objects as they are shown: without the files and vector stores that are gone since."""
+"""Hides files and vector stores that are deleted from the objects that name them."""
 
 from __future__ import annotations
 

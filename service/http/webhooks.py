@@ -21,16 +21,16 @@ async def create(request: web.Request) -> web.Response:
         events=list(asked.events) if asked.events else None,
         description=asked.description,
     )
-    return answer(webhooks.new_endpoint(_shown(made.standing), made.secret), cache_control=NO_STORE)
+    return answer(webhooks.new_endpoint(_render(made.standing), made.secret), cache_control=NO_STORE)
 
 
 async def get(request: web.Request) -> web.Response:
-    return answer(_shown(await deps(request).webhooks.get(origin(request), _id(request))))
+    return answer(_render(await deps(request).webhooks.get(origin(request), _id(request))))
 
 
 async def modify(request: web.Request) -> web.Response:
     changes = webhooks.changes(await json_body(request))
-    return answer(_shown(await deps(request).webhooks.modify(origin(request), _id(request), changes)))
+    return answer(_render(await deps(request).webhooks.modify(origin(request), _id(request), changes)))
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
@@ -45,9 +45,9 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def page(request: web.Request) -> web.Response:
-    """All of them: a project has few."""
+    """Lists all endpoints without pages, since a project has few."""
     found = await deps(request).webhooks.every(origin(request))
-    return answer(wire(request).listing([_shown(one) for one in found], more=False))
+    return answer(wire(request).listing([_render(one) for one in found], more=False))
 
 
 async def send_test(request: web.Request) -> web.Response:
@@ -60,7 +60,7 @@ def _id(request: web.Request) -> str:
     return request.match_info["webhook_endpoint_id"]
 
 
-def _shown(standing: Standing) -> Json:
+def _render(standing: Standing) -> Json:
     return webhooks.endpoint(
         standing.endpoint,
         delivered_at=standing.delivered_at,
