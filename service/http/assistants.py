@@ -14,15 +14,15 @@ from service.http.context import deps, done_before, id_source, origin, wire
 from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
 from service.http.visibility import present, present_page
-from service.wire.files import named_in
+from service.wire.files import files_named_in
 
 
 async def create(request: web.Request) -> web.Response:
-    settings = wire(request).create_assistant(await json_body(request))
+    settings = wire(request).parse_new_assistant(await json_body(request))
     assistant_id = id_source(request).new("asst")
     if await done_before(request, ASSISTANT, assistant_id):
         return await _shown(request, assistant_id)
-    await files.check(request, named_in(settings))
+    await files.check(request, files_named_in(settings))
     settings = {**settings, "tool_resources": await attachments.made(request, settings["tool_resources"], assistant_id)}
     settings = await attachments.retrieval(request, assistant_id, None, settings)
     await deps(request).writer.assistant(origin(request), assistant_id, CreateAssistant(settings))
@@ -34,11 +34,11 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    changes = wire(request).modify_assistant(await json_body(request))
+    changes = wire(request).parse_assistant_changes(await json_body(request))
     assistant_id = request.match_info["assistant_id"]
     if await done_before(request, ASSISTANT, assistant_id):
         return await _shown(request, assistant_id)
-    await files.check(request, named_in(changes))
+    await files.check(request, files_named_in(changes))
     async with deps(request).pool.acquire() as db:
         before = await assistants.get(db, origin(request).project_id, assistant_id)
     if "tool_resources" in changes:
@@ -53,17 +53,17 @@ async def modify(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     assistant_id = request.match_info["assistant_id"]
     await deps(request).writer.assistant(origin(request), assistant_id, DeleteAssistant())
-    return answer(wire(request).deleted("assistant", assistant_id))
+    return answer(wire(request).render_deleted("assistant", assistant_id))
 
 
 async def page(request: web.Request) -> web.Response:
     async with deps(request).pool.acquire() as db:
         found = await assistants.page(db, origin(request).project_id, cursor(request), parse_filter(request))
         found = await present_page(request, db, found)
-    return listing(request, found, wire(request).assistant)
+    return listing(request, found, wire(request).render_assistant)
 
 
 async def _shown(request: web.Request, assistant_id: str) -> web.Response:
     async with deps(request).pool.acquire() as db:
         found = await present(request, db, await assistants.get(db, origin(request).project_id, assistant_id))
-    return answer(wire(request).assistant(found))
+    return answer(wire(request).render_assistant(found))

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from events.objects import Assistant
+from events.objects import Assistant, Json
 from events.references import files_store_of, store_of, stores_of, with_stores
 from events.streams import THREAD
 from events.thread.commands import AddMessage, CreateRun, ModifyThread, NewMessage
@@ -22,8 +22,8 @@ from service.http.context import clock, deps, id_source, origin, wire
 from service.http.vector_store_files import adding
 from service.http.vector_stores import creation, to_index
 from service.vector_stores import operations
-from service.wire.api import FileToIndex, Json, ThreadRequest
-from service.wire.chunking_strategy import chunking
+from service.wire.chunking_strategy import to_chunking
+from service.wire.request_types import FileToIndex, ThreadRequest
 
 SEARCH = {"type": "file_search"}
 
@@ -126,7 +126,7 @@ async def _existing(request: web.Request, named: Sequence[str]) -> list[str]:
 
 async def _add(request: web.Request, store_id: str, file_ids: Sequence[str], days: int | None) -> None:
     """Adds files to a store, which is made where it is missing."""
-    new: list[NewFile] = await to_index(request, [FileToIndex(id, chunking(None), {}) for id in file_ids])
+    new: list[NewFile] = await to_index(request, [FileToIndex(id, to_chunking(None), {}) for id in file_ids])
     writer, model = deps(request).writer, deps(request).embedding_model
     creating = CreateStore(None, None, {}, days, model, if_missing=True)
     await writer.vector_store(origin(request), store_id, creating)

@@ -60,7 +60,7 @@ async def _read(request: web.Request, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def decoded(raw: bytes, loads: Callable[[bytes], Any] = integers.loads) -> Any:
+def decoded(raw: bytes, loads: Callable[[bytes], Any] = integers.parse_json) -> Any:
     """The JSON of a body; None where it is empty. Raises ApiError for what is not JSON."""
     if not raw.strip():
         return None

@@ -22,7 +22,7 @@ from service.http.forms import megabytes, receive_form
 from service.http.responses import answer, headers
 from service.storage.base import BlobMissing, let_go
 from service.vector_stores.operations import remove_everywhere
-from service.wire.api import FileUse
+from service.wire.request_types import FileUse
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ async def create(request: web.Request) -> web.Response:
     # A second try of the same request must not write over the first one's bytes.
     blob = f"{file_id}-{deps(request).ids.token(8)}" if ATTEMPT in request else file_id
     async with receive_form(request, "file", blob, megabytes(MAX_FILE)) as form:
-        asked = wire(request).create_file(form.fields)
+        asked = wire(request).parse_file_form(form.fields)
         command = CreateFile(
             filename=form.filename,
             purpose=asked.purpose,
@@ -79,12 +79,12 @@ async def create(request: web.Request) -> web.Response:
         written = await deps(request).writer.file(origin(request), file_id, command)
     if written.repeated:
         await let_go(deps(request).blobs, [blob])
-    return answer(wire(request).file(await find_file(request, file_id)))
+    return answer(wire(request).render_file(await find_file(request, file_id)))
 
 
 @told_twice
 async def get(request: web.Request) -> web.Response:
-    return answer(wire(request).file(await find_file(request, request.match_info["file_id"])))
+    return answer(wire(request).render_file(await find_file(request, request.match_info["file_id"])))
 
 
 @told_twice
@@ -93,16 +93,16 @@ async def delete(request: web.Request) -> web.Response:
     await deps(request).writer.file(origin(request), file.id, DeleteFile())
     await remove_everywhere(deps(request).writer, origin(request), file.id)
     await let_go(deps(request).blobs, [file.blob])
-    return answer(wire(request).deleted_file(file.id))
+    return answer(wire(request).render_deleted_file(file.id))
 
 
 @told_twice
 async def page(request: web.Request) -> web.Response:
-    asked = wire(request).files_page(request.query)
+    asked = wire(request).parse_file_list_query(request.query)
     cursor = Cursor(asked.page.limit, asked.page.order, asked.page.after, asked.page.before)
     async with deps(request).pool.acquire() as db:
         shown = await files.page(db, origin(request).project_id, cursor, asked.purpose, clock(request).now())
-    return answer(wire(request).files([wire(request).file(file) for file in shown.items], shown.more))
+    return answer(wire(request).render_file_list([wire(request).render_file(file) for file in shown.items], shown.more))
 
 
 @told_twice

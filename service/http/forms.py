@@ -28,7 +28,7 @@ from service.http.idempotency import settle_form
 from service.idempotency import Answered
 from service.storage.base import Stored, let_go
 from service.wire import storable_text
-from service.wire.validation_errors import SHOWN
+from service.wire.validation_errors import MAX_ECHO
 
 MAX_FIELDS = 20
 MAX_FIELD = 4096
@@ -142,7 +142,7 @@ async def _read(request: web.Request, name: str, key: str, limit: Limit) -> Form
         raise Rejected(f"'{name}' is a required property", param=name)
     if form.stored.bytes == 0:
         raise Rejected("The file is empty.", param=name)
-    storable_text.check(fields)
+    storable_text.require_storable(fields)
     form.fields = fields
     return form
 
@@ -162,7 +162,7 @@ def _named(part: BodyPartReader | MultipartReader, before: Collection[str]) -> B
         raise Rejected(f"'{part.name}' was given more than once", param=part.name)
     for header, plain in _PLAIN.items():
         if (given := part.headers.get(header, plain[0])).lower() not in plain:
-            message = f"{header} '{given[:SHOWN]}' of '{part.name}' is not supported: send the bytes as they are."
+            message = f"{header} '{given[:MAX_ECHO]}' of '{part.name}' is not supported: send the bytes as they are."
             raise Rejected(message, param=part.name)
     return part
 
@@ -192,7 +192,7 @@ async def _field(part: BodyPartReader) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise storable_text.refusal(part.name or "") from None
+        raise storable_text.unstorable(part.name or "") from None
 
 
 async def _soon(work: Awaitable[T]) -> T:
@@ -208,8 +208,8 @@ def _filename(part: BodyPartReader) -> str:
     # Browsers and httpx write a quotation mark like this; they use no other escapes in names.
     given = (part.filename or part.name or "").replace("%22", '"')
     name = PurePosixPath(given.replace("\\", "/")).name
-    if not storable_text.fit(name):
-        raise storable_text.refusal("filename")
+    if not storable_text.is_storable(name):
+        raise storable_text.unstorable("filename")
     if not name or len(name) > MAX_FILENAME:
         raise Rejected(f"Invalid 'filename': a name of 1 to {MAX_FILENAME} characters is needed.", param="filename")
     return name

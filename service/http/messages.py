@@ -16,17 +16,17 @@ from service.http.paging import cursor, listing
 from service.http.queueing import queues
 from service.http.responses import answer
 from service.http.visibility import present, present_page
-from service.wire.files import named_in
-from service.wire.query import object_id
+from service.wire.files import files_named_in
+from service.wire.query import parse_id
 from sql.connection import Connection
 
 
 async def create(request: web.Request) -> web.Response:
-    message = wire(request).create_message(await json_body(request), id_source(request))
+    message = wire(request).parse_new_message(await json_body(request), id_source(request))
     thread_id = request.match_info["thread_id"]
     if await done_before(request, THREAD, thread_id):
         return await _render(request, message.id)
-    await files.check(request, named_in(message))
+    await files.check(request, files_named_in(message))
     command = AddMessage(message, queues(request))
     await attachments.attach(request, thread_id, [message], command)
     await deps(request).writer.thread(origin(request), thread_id, command)
@@ -38,7 +38,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    metadata = wire(request).modify_metadata(await json_body(request))
+    metadata = wire(request).parse_metadata_change(await json_body(request))
     message_id = request.match_info["message_id"]
     if metadata is not None:
 
@@ -46,7 +46,7 @@ async def modify(request: web.Request) -> web.Response:
             return ModifyMessage(message_id, await _find_message(request, db, message_id) is not None, metadata)
 
         await deps(request).writer.thread(origin(request), request.match_info["thread_id"], command)
-    return answer(wire(request).modified_message(await _read(request, message_id)))
+    return answer(wire(request).render_modified_message(await _read(request, message_id)))
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -57,17 +57,17 @@ async def delete(request: web.Request) -> web.Response:
         return DeleteMessage(message_id, found.role if found else None)
 
     await deps(request).writer.thread(origin(request), request.match_info["thread_id"], command)
-    return answer(wire(request).deleted("thread.message", message_id))
+    return answer(wire(request).render_deleted("thread.message", message_id))
 
 
 async def page(request: web.Request) -> web.Response:
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
     async with deps(request).pool.acquire() as db:
         await threads.get(db, project_id, thread_id)
-        run_id = object_id(request.query, "run_id")
+        run_id = parse_id(request.query, "run_id")
         found = await messages.page(db, project_id, thread_id, cursor(request), run_id)
         found = await present_page(request, db, found)
-    return listing(request, found, wire(request).message)
+    return listing(request, found, wire(request).render_message)
 
 
 async def _find_message(request: web.Request, db: Connection, message_id: str) -> Message | None:
@@ -78,7 +78,7 @@ async def _find_message(request: web.Request, db: Connection, message_id: str) -
 
 
 async def _render(request: web.Request, message_id: str) -> web.Response:
-    return answer(wire(request).message(await _read(request, message_id)))
+    return answer(wire(request).render_message(await _read(request, message_id)))
 
 
 async def _read(request: web.Request, message_id: str) -> Message:

@@ -73,7 +73,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 def _check_ids(request: web.Request) -> None:
     """Raises NotFound for an id in the path that no object can have, and no database could be asked for."""
     for name, id in request.match_info.items():
-        if not storable_text.fit(id):
+        if not storable_text.is_storable(id):
             raise FileNotFound(id) if name == "file_id" else NotFound(_NOUNS.get(name) or name.removesuffix("_id"), id)
 
 

@@ -12,7 +12,7 @@ from projections.metadata import Filter
 from projections.rows import Cursor, Page
 from service.http.context import wire
 from service.http.responses import answer
-from service.wire.query import PAGING, filters
+from service.wire.query import PAGING, parse_list_filters
 
 # Azure's clients add these parameters.
 KNOWN = PAGING | {"api-version"}
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def cursor(request: web.Request) -> Cursor:
     """Parses limit, order, after and before. Raises Rejected if one is invalid."""
-    asked = wire(request).page(request.query)
+    asked = wire(request).parse_list_query(request.query)
     return Cursor(limit=asked.limit, order=asked.order, after=asked.after, before=asked.before)
 
 
@@ -29,10 +29,10 @@ def parse_filter(request: web.Request, *, strict: bool = False) -> Filter:
     """Parses the filters of a list. `strict` refuses parameters that are neither filters nor those of a page. Raises
     Rejected.
     """
-    asked = filters(request.query, KNOWN if strict else None)
+    asked = parse_list_filters(request.query, KNOWN if strict else None)
     since, until = (None if at is None else datetime.fromtimestamp(at, UTC) for at in (asked.since, asked.until))
     return Filter(asked.metadata, since, until)
 
 
 def listing(request: web.Request, page: Page[T], render: Callable[[T], dict[str, Any]]) -> web.Response:
-    return answer(wire(request).listing([render(item) for item in page.items], page.more))
+    return answer(wire(request).render_list([render(item) for item in page.items], page.more))

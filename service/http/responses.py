@@ -36,4 +36,4 @@ def answer(content: dict[str, Any], **extra: str) -> web.Response:
 
 def includes(request: web.Request) -> frozenset[str]:
     """The values of include[] (or include), each known to the version. Raises Rejected for any other."""
-    return wire(request).include([*request.query.getall("include[]", []), *request.query.getall("include", [])])
+    return wire(request).parse_include([*request.query.getall("include[]", []), *request.query.getall("include", [])])

@@ -76,13 +76,13 @@ async def _stream(
             elif time.monotonic() - spoke >= QUIET:
                 spoke = time.monotonic()
                 await send(response, STILL_THERE)
-            if stream.finished:
+            if stream.is_finished:
                 return
     except WatcherEnded as ended:
-        await send(response, stream.error(str(ended), "invalid_request_error", "invalid_api_key"))
+        await send(response, stream.error_frame(str(ended), "invalid_request_error", "invalid_api_key"))
     except (WatcherLagging, *DATABASE_ERRORS) as error:
         log.warning("a stream broke", error=type(error).__name__)
-        await send(response, stream.error("The stream broke. Please retrieve the run.", "server_error", None))
+        await send(response, stream.error_frame("The stream broke. Please retrieve the run.", "server_error", None))
 
 
 async def _batches(watcher: Watcher, pool: Pool, first: Sequence[Recorded[Any]]) -> AsyncIterator[Sequence[Item]]:

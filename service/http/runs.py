@@ -36,8 +36,8 @@ from service.http.responses import answer, includes
 from service.http.run_stream import stream_run
 from service.http.threads import creation
 from service.http.visibility import present
-from service.wire.api import RunRequest, ThreadRequest
-from service.wire.files import named_in
+from service.wire.files import files_named_in
+from service.wire.request_types import RunRequest, ThreadRequest
 from service.writer import Ask, Written
 from sql.connection import Connection
 
@@ -48,14 +48,14 @@ POLL_AFTER_MS = 100
 
 async def create(request: web.Request) -> web.StreamResponse:
     include = includes(request)
-    asked = wire(request).create_run(await json_body(request), id_source(request))
+    asked = wire(request).parse_new_run(await json_body(request), id_source(request))
     return await _create(
         request, request.match_info["thread_id"], asked, thread=None, queue=queues(request), include=include
     )
 
 
 async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
-    thread, asked = wire(request).create_thread_and_run(await json_body(request), id_source(request))
+    thread, asked = wire(request).parse_new_thread_and_run(await json_body(request), id_source(request))
     return await _create(request, id_source(request).new("thread"), asked, thread)
 
 
@@ -64,7 +64,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    metadata = wire(request).modify_metadata(await json_body(request))
+    metadata = wire(request).parse_metadata_change(await json_body(request))
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
     if metadata is not None:
 
@@ -72,7 +72,7 @@ async def modify(request: web.Request) -> web.Response:
             return ModifyRun(run_id, (await _read(request, db)).status, metadata)
 
         await deps(request).writer.thread(origin(request), thread_id, command)
-    return answer(wire(request).run(await _find_run(request)))
+    return answer(wire(request).render_run(await _find_run(request)))
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -91,7 +91,7 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
-    asked = wire(request).submit_tool_outputs(await json_body(request))
+    asked = wire(request).parse_tool_outputs(await json_body(request))
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
     before: list[Run] = []
 
@@ -116,7 +116,7 @@ async def page(request: web.Request) -> web.Response:
     async with deps(request).pool.acquire() as db:
         await threads.get(db, project_id, thread_id)
         found = await runs.page(db, project_id, thread_id, cursor(request))
-    return listing(request, found, wire(request).run)
+    return listing(request, found, wire(request).render_run)
 
 
 async def _create(
@@ -141,7 +141,7 @@ async def _create(
 async def _begin(
     request: web.Request, thread_id: str, asked: RunRequest, thread: ThreadRequest | None, *, queue: bool
 ) -> Written[ThreadState]:
-    await files.check(request, [*(named_in(thread) if thread is not None else ()), *named_in(asked)])
+    await files.check(request, [*(files_named_in(thread) if thread is not None else ()), *files_named_in(asked)])
     settings = await _settings(request, asked)
     made = creation(await attachments.thread_made(request, thread, thread_id)) if thread is not None else None
     run_id, messages = id_source(request).new("run"), asked.additional_messages
@@ -202,4 +202,4 @@ async def _read(request: web.Request, db: Connection) -> Run:
 
 
 def _answer_run(request: web.Request, run: Run) -> web.Response:
-    return answer(wire(request).run(run), openai_poll_after_ms=str(POLL_AFTER_MS))
+    return answer(wire(request).render_run(run), openai_poll_after_ms=str(POLL_AFTER_MS))

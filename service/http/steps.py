@@ -24,7 +24,7 @@ async def get(request: web.Request) -> web.Response:
             found = await steps.get(db, project_id, thread_id, run_id, step_id)
         except NotFound:
             found = await placeholders.step(db, project_id, thread_id, run_id, step_id)
-    return answer(wire(request).step(found, include=include))
+    return answer(wire(request).render_step(found, include=include))
 
 
 async def page(request: web.Request) -> web.Response:
@@ -34,4 +34,4 @@ async def page(request: web.Request) -> web.Response:
         await threads.get(db, project_id, thread_id)
         await runs.get(db, project_id, thread_id, request.match_info["run_id"])
         found = await steps.page(db, project_id, thread_id, request.match_info["run_id"], cursor(request))
-    return listing(request, found, partial(wire(request).step, include=include))
+    return listing(request, found, partial(wire(request).render_step, include=include))

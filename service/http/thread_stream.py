@@ -25,7 +25,7 @@ from service.http.errors import ApiError
 from service.http.rate_limits import streaming
 from service.http.responses import ClientDisconnected, headers
 from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS, send
-from service.wire.sse.thread_stream import Place, ThreadStream, place
+from service.wire.sse.thread_stream import ResumePoint, ThreadStream, parse_event_id
 from sql.connection import Connection
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _begin(request: web.Request, db: Connection, frames: ThreadStream, left: Place | None) -> int:
+async def _begin(request: web.Request, db: Connection, frames: ThreadStream, left: ResumePoint | None) -> int:
     """Returns the version behind which the stream begins, and prepares `frames` for it. Raises ApiError."""
     thread_id, project_id = request.match_info["thread_id"], origin(request).project_id
     head = (await store.head(db, thread_id, "thread")).version
@@ -76,7 +76,7 @@ async def _begin(request: web.Request, db: Connection, frames: ThreadStream, lef
     past: list[Recorded[Any]] = []
     while first + len(past) <= begin:
         past += await store.read(db, thread_id, after=first - 1 + len(past), limit=begin - first - len(past) + 1)
-    if left.run_stream and not frames.speaks_at(past):
+    if left.is_of_run_stream and not frames.has_open_call(past):
         # The client may have seen only some frames of this event, so it is sent again.
         begin, past = max(0, begin - 1), past[:-1]
     frames.resume(past, left)
@@ -96,7 +96,7 @@ async def _follow(
             if told or time.monotonic() - spoke >= QUIET:
                 spoke = time.monotonic()
                 await send(response, b"".join(told) or STILL_THERE)
-            if frames.over:
+            if frames.is_over:
                 return
     except WatcherEnded as ended:
         log.info("a thread's stream ended", why=str(ended))
@@ -120,14 +120,14 @@ def _ending_with_access(request: web.Request, watcher: Watcher) -> Iterator[None
             timer.cancel()
 
 
-def _left_off(request: web.Request) -> Place | None:
+def _left_off(request: web.Request) -> ResumePoint | None:
     """Reads the last event id from EventSource's header, or from the query of clients that cannot send it. Raises
     ApiError.
     """
     sent = request.headers.get(_ID) or request.query.get("last_event_id")
     if not sent:
         return None
-    found = place(sent)
+    found = parse_event_id(sent)
     if found is None:
         raise ApiError(400, f"Invalid '{_ID}': no id of this stream.", param=_ID, code="invalid_value")
     return found

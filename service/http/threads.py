@@ -14,15 +14,15 @@ from service.http.context import deps, done_before, id_source, origin, wire
 from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
 from service.http.visibility import present, present_page
-from service.wire.api import ThreadRequest
-from service.wire.files import named_in
+from service.wire.files import files_named_in
+from service.wire.request_types import ThreadRequest
 
 
 async def create(request: web.Request) -> web.Response:
-    asked = wire(request).create_thread(await json_body(request), id_source(request))
+    asked = wire(request).parse_new_thread(await json_body(request), id_source(request))
     thread_id = id_source(request).new("thread")
     if not await done_before(request, THREAD, thread_id):
-        await files.check(request, named_in(asked))
+        await files.check(request, files_named_in(asked))
         asked = await attachments.thread_made(request, asked, thread_id)
         await deps(request).writer.thread(origin(request), thread_id, creation(asked))
     return await _render(request, thread_id)
@@ -33,11 +33,11 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    changes = wire(request).modify_thread(await json_body(request))
+    changes = wire(request).parse_thread_changes(await json_body(request))
     thread_id = request.match_info["thread_id"]
     if await done_before(request, THREAD, thread_id):
         return await _render(request, thread_id)
-    await files.check(request, named_in(changes))
+    await files.check(request, files_named_in(changes))
     if "tool_resources" in changes:
         async with deps(request).pool.acquire() as db:
             await threads.get(db, origin(request).project_id, thread_id)
@@ -49,7 +49,7 @@ async def modify(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     thread_id = request.match_info["thread_id"]
     await deps(request).writer.thread(origin(request), thread_id, DeleteThread())
-    return answer(wire(request).deleted("thread", thread_id))
+    return answer(wire(request).render_deleted("thread", thread_id))
 
 
 async def page(request: web.Request) -> web.Response:
@@ -58,7 +58,7 @@ async def page(request: web.Request) -> web.Response:
     async with deps(request).pool.acquire() as db:
         shown = await threads.page(db, origin(request).project_id, cursor(request), found)
         shown = await present_page(request, db, shown)
-    return listing(request, shown, lambda thread: wire(request).thread(thread, resources=True))
+    return listing(request, shown, lambda thread: wire(request).render_thread(thread, resources=True))
 
 
 def creation(asked: ThreadRequest) -> CreateThread:
@@ -68,4 +68,4 @@ def creation(asked: ThreadRequest) -> CreateThread:
 async def _render(request: web.Request, thread_id: str, *, resources: bool = False) -> web.Response:
     async with deps(request).pool.acquire() as db:
         found = await present(request, db, await threads.get(db, origin(request).project_id, thread_id))
-    return answer(wire(request).thread(found, resources=resources))
+    return answer(wire(request).render_thread(found, resources=resources))

@@ -18,24 +18,24 @@ from service.wire import access
 
 async def stream_token(request: web.Request) -> web.Response:
     """Creates a token for the API version of the request; the stream speaks that version."""
-    seconds = access.stream_token_seconds(await json_body(request))
+    seconds = access.parse_stream_token_seconds(await json_body(request))
     thread_id = request.match_info["thread_id"]
     async with deps(request).pool.acquire() as db:
         await threads.get(db, origin(request).project_id, thread_id)
     args = (thread_id, request[KEY], wire(request).version, seconds)
     token, expires_at = await deps(request).signer.sign("stream", *args)
     url = f"{_base(request)}/v1/threads/{quote(thread_id)}/stream?token={token}"
-    return answer(access.stream_token(thread_id, token, expires_at, url), cache_control=NO_STORE)
+    return answer(access.render_stream_token(thread_id, token, expires_at, url), cache_control=NO_STORE)
 
 
 @files.told_twice
 async def link(request: web.Request) -> web.Response:
-    seconds = access.file_link_seconds(await json_body(request))
+    seconds = access.parse_file_link_seconds(await json_body(request))
     file = await files.find_file(request, request.match_info["file_id"])
     args = (file.id, request[KEY], wire(request).version, seconds)
     token, expires_at = await deps(request).signer.sign("file", *args)
     url = f"{_base(request)}/v1/files/{quote(file.id)}/content?token={token}"
-    return answer(access.file_link(file.id, expires_at, url), cache_control=NO_STORE)
+    return answer(access.render_file_link(file.id, expires_at, url), cache_control=NO_STORE)
 
 
 def _base(request: web.Request) -> str:

@@ -22,7 +22,7 @@ from service.http.context import clock, deps, id_source, origin, wire
 from service.http.forms import Limit, megabytes, receive_form
 from service.http.responses import answer
 from service.storage.base import BlobMissing, StorageError, let_go
-from service.wire.api import CompletionRequest
+from service.wire.request_types import UploadCompletion
 from service.writer import Ask
 from sql.connection import Connection
 
@@ -30,7 +30,7 @@ MAX_PART = 64 * 1024**2
 
 
 async def create(request: web.Request) -> web.Response:
-    asked = wire(request).create_upload(await json_body(request))
+    asked = wire(request).parse_new_upload(await json_body(request))
     upload_id = id_source(request).new_hex("upload")
     command = CreateUpload(asked.filename, asked.purpose, asked.bytes, asked.content_type, asked.expires_after)
     await deps(request).writer.upload(origin(request), upload_id, command)
@@ -54,7 +54,7 @@ async def add_part(request: web.Request) -> web.Response:
         written = await writer.upload(origin(request), upload_id, command)
     if written.repeated:
         await let_go(deps(request).blobs, [part_id])
-    return answer(wire(request).upload_part(added_part(written.recorded[0])))
+    return answer(wire(request).render_upload_part(added_part(written.recorded[0])))
 
 
 async def complete(request: web.Request) -> web.Response:
@@ -63,7 +63,7 @@ async def complete(request: web.Request) -> web.Response:
 
     If the upload was completed with the same parts before, it is returned again, for clients that lost the answer.
     """
-    asked = wire(request).complete_upload(await json_body(request))
+    asked = wire(request).parse_upload_completion(await json_body(request))
     upload_id = request.match_info["upload_id"]
     writer, blobs, who = deps(request).writer, deps(request).blobs, origin(request)
     if await writer.repeated(UPLOAD, who, upload_id) is not None:
@@ -111,7 +111,7 @@ async def _is_completed(request: web.Request, upload_id: str, command: Ask[Uploa
     return not await deps(request).writer.foreseen(UPLOAD, origin(request), upload_id, command)
 
 
-async def _make_file(request: web.Request, upload_id: str, asked: CompletionRequest) -> None:
+async def _make_file(request: web.Request, upload_id: str, asked: UploadCompletion) -> None:
     """Joins the parts to one file, in a stream of its own.
 
     Raises Rejected if their MD5 is not the announced one, or if another request is making the file of other bytes, and
@@ -163,4 +163,4 @@ async def _render(request: web.Request, upload_id: str) -> web.Response:
         made: dict[str, File] = {}
         if upload.file_id is not None:
             made = await files.some(db, project_id, [upload.file_id], clock(request).now())
-    return answer(wire(request).upload(upload, made.get(upload.file_id or "")))
+    return answer(wire(request).render_upload(upload, made.get(upload.file_id or "")))

@@ -21,13 +21,13 @@ from service.http.context import clock, deps, done_before, origin, wire
 from service.http.files import check
 from service.http.paging import cursor
 from service.http.responses import answer
-from service.wire.api import FileUse
+from service.wire.request_types import FileUse
 from sql.connection import Connection
 
 
 async def attach(request: web.Request) -> web.Response:
-    links, assistant_id = wire(request).links(), request.match_info["assistant_id"]
-    file_id = links.attach(await json_body(request))
+    links, assistant_id = wire(request).attached_files(), request.match_info["assistant_id"]
+    file_id = links.parse_attachment(await json_body(request))
     if await done_before(request, ASSISTANT, assistant_id):
         return await _assistant_file(request, file_id)
     await check(request, [FileUse(file_id, FOR_TOOLS)])
@@ -50,7 +50,7 @@ async def assistant_file(request: web.Request) -> web.Response:
 
 
 async def detach(request: web.Request) -> web.Response:
-    links, assistant_id = wire(request).links(), request.match_info["assistant_id"]
+    links, assistant_id = wire(request).attached_files(), request.match_info["assistant_id"]
     file_id, before = request.match_info["file_id"], await _assistant(request)
 
     async def command(db: Connection) -> ModifyAssistant:
@@ -59,43 +59,43 @@ async def detach(request: web.Request) -> web.Response:
 
     await attachments.forgotten(request, before, [id for id in files_of(before.tool_resources) if id != file_id])
     await deps(request).writer.assistant(origin(request), assistant_id, command)
-    return answer(links.detached(file_id))
+    return answer(links.render_deleted_file(file_id))
 
 
 async def assistant_page(request: web.Request) -> web.Response:
-    links = wire(request).links()
+    links = wire(request).attached_files()
     async with deps(request).pool.acquire() as db:
         found = await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
         there = await _there(request, db, files_of(found.tool_resources))
-    return _listed(request, there, lambda id: links.of_assistant(id, found))
+    return _listed(request, there, lambda id: links.render_assistant_file(id, found))
 
 
 async def message_file(request: web.Request) -> web.Response:
-    links, file_id = wire(request).links(), request.match_info["file_id"]
+    links, file_id = wire(request).attached_files(), request.match_info["file_id"]
     async with deps(request).pool.acquire() as db:
         found = await _message(request, db)
         there = await _there(request, db, named_by(found))
     if file_id not in there:
         raise FileNotFound(file_id)
-    return answer(links.of_message(file_id, found))
+    return answer(links.render_message_file(file_id, found))
 
 
 async def message_page(request: web.Request) -> web.Response:
-    links = wire(request).links()
+    links = wire(request).attached_files()
     async with deps(request).pool.acquire() as db:
         found = await _message(request, db)
         there = await _there(request, db, named_by(found))
-    return _listed(request, there, lambda id: links.of_message(id, found))
+    return _listed(request, there, lambda id: links.render_message_file(id, found))
 
 
 async def _assistant_file(request: web.Request, file_id: str) -> web.Response:
-    links = wire(request).links()
+    links = wire(request).attached_files()
     async with deps(request).pool.acquire() as db:
         found = await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
         there = await _there(request, db, files_of(found.tool_resources))
     if file_id not in there:
         raise FileNotFound(file_id)
-    return answer(links.of_assistant(file_id, found))
+    return answer(links.render_assistant_file(file_id, found))
 
 
 async def _assistant(request: web.Request) -> Assistant:
@@ -117,7 +117,7 @@ async def _there(request: web.Request, db: Connection, ids: Sequence[str]) -> li
 
 def _listed(request: web.Request, ids: Sequence[str], render: Callable[[str], dict[str, Any]]) -> web.Response:
     page = _page(cursor(request), ids)
-    return answer(wire(request).listing([render(id) for id in page.items], page.more))
+    return answer(wire(request).render_list([render(id) for id in page.items], page.more))
 
 
 def _page(asked: Cursor, ids: Sequence[str]) -> Page[str]:

@@ -32,7 +32,7 @@ CONTENT_PAGE = 5_000
 
 
 async def add(request: web.Request) -> web.Response:
-    asked = stores_wire(request).add_file(await json_body(request))
+    asked = stores_wire(request).parse_new_file(await json_body(request))
     await found_store(request)
     if not await done_before(request, VECTOR_STORE, _store_id(request)):
         command = adding(request, _store_id(request), await to_index(request, [asked]))
@@ -45,7 +45,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def change_attributes(request: web.Request) -> web.Response:
-    attributes = stores_wire(request).change_attributes(await json_body(request))
+    attributes = stores_wire(request).parse_attributes(await json_body(request))
     store_id, file_id = _store_id(request), (await _found(request)).id
 
     async def command(db: Connection) -> ChangeAttributes:
@@ -63,18 +63,18 @@ async def remove(request: web.Request) -> web.Response:
         return RemoveFile(file_id, await files.fact(db, store_id, file_id))
 
     await deps(request).writer.vector_store(origin(request), store_id, command)
-    return answer(shown.deleted_file(file_id))
+    return answer(shown.render_deleted_file(file_id))
 
 
 async def content(request: web.Request) -> web.Response:
     shown = stores_wire(request)
-    after = shown.content_page(request.query)
+    after = shown.parse_content_page(request.query)
     file = await _found(request)
     if file.status != "completed":
         raise Rejected(f"File {file.id} is {file.status}: its content can be read once it is completed.")
     texts = await deps(request).searcher.chunk_texts(_store_id(request), file.id, after=after, limit=CONTENT_PAGE + 1)
     more = len(texts) > CONTENT_PAGE
-    return answer(shown.content(texts[:CONTENT_PAGE], after + CONTENT_PAGE if more else None))
+    return answer(shown.render_content(texts[:CONTENT_PAGE], after + CONTENT_PAGE if more else None))
 
 
 async def page(request: web.Request) -> web.Response:
@@ -82,7 +82,7 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def create_batch(request: web.Request) -> web.Response:
-    asked = stores_wire(request).create_batch(await json_body(request))
+    asked = stores_wire(request).parse_new_batch(await json_body(request))
     await found_store(request)
     store_id, batch_id, limit = _store_id(request), id_source(request).new_hex("vsfb"), deps(request).max_store_files
     if await done_before(request, VECTOR_STORE, store_id):
@@ -128,7 +128,7 @@ def adding(request: web.Request, store_id: str, new: Sequence[NewFile]) -> Ask[A
 
 async def _page(request: web.Request, batch_id: str | None) -> web.Response:
     shown, project_id, store_id = stores_wire(request), origin(request).project_id, _store_id(request)
-    status, asked = shown.status_filter(request.query), cursor(request)
+    status, asked = shown.parse_status_filter(request.query), cursor(request)
     await found_store(request)
     async with deps(request).pool.acquire() as db:
         if batch_id is not None:
@@ -136,7 +136,7 @@ async def _page(request: web.Request, batch_id: str | None) -> web.Response:
         found = await files.page(
             db, project_id, store_id, asked, clock(request).now(), status=status, batch_id=batch_id
         )
-    return listing(request, found, shown.file)
+    return listing(request, found, shown.render_file)
 
 
 async def _found(request: web.Request, file_id: str | None = None) -> VectorStoreFile:
@@ -148,7 +148,7 @@ async def _found(request: web.Request, file_id: str | None = None) -> VectorStor
 
 
 async def _shown(request: web.Request, file_id: str) -> web.Response:
-    return answer(stores_wire(request).file(await _found(request, file_id)))
+    return answer(stores_wire(request).render_file(await _found(request, file_id)))
 
 
 async def _shown_batch(request: web.Request, batch_id: str) -> web.Response:
@@ -156,7 +156,7 @@ async def _shown_batch(request: web.Request, batch_id: str) -> web.Response:
     await found_store(request)
     async with deps(request).pool.acquire() as db:
         found = await batches.get(db, origin(request).project_id, _store_id(request), batch_id)
-    return answer(shown.batch(found))
+    return answer(shown.render_batch(found))
 
 
 def _store_id(request: web.Request) -> str:

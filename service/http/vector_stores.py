@@ -21,11 +21,12 @@ from service.http.responses import answer
 from service.search.base import SearchFailure, StoreRef
 from service.search.filters import jsonpath
 from service.vector_stores.operations import use
-from service.wire.api import FileToIndex, StoreRequest, VectorStoreWire
+from service.wire.api import VectorStoreWire
+from service.wire.request_types import FileToIndex, VectorStoreRequest
 
 
 async def create(request: web.Request) -> web.Response:
-    asked = stores_wire(request).create(await json_body(request))
+    asked = stores_wire(request).parse_new_store(await json_body(request))
     store_id = id_source(request).new_hex("vs")
     if not await done_before(request, VECTOR_STORE, store_id):
         await deps(request).writer.vector_store(origin(request), store_id, await creation(request, asked))
@@ -37,7 +38,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    changes = stores_wire(request).modify(await json_body(request))
+    changes = stores_wire(request).parse_store_changes(await json_body(request))
     store_id = request.match_info["vector_store_id"]
     await deps(request).writer.vector_store(origin(request), store_id, ModifyStore(changes))
     return await _shown(request, store_id)
@@ -46,18 +47,18 @@ async def modify(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     shown, store_id = stores_wire(request), request.match_info["vector_store_id"]
     await deps(request).writer.vector_store(origin(request), store_id, DeleteStore())
-    return answer(shown.deleted(store_id))
+    return answer(shown.render_deleted_store(store_id))
 
 
 async def page(request: web.Request) -> web.Response:
     shown = stores_wire(request)
     async with deps(request).pool.acquire() as db:
         found = await stores.page(db, origin(request).project_id, cursor(request), clock(request).now())
-    return listing(request, found, shown.store)
+    return listing(request, found, shown.render_store)
 
 
 async def search(request: web.Request) -> web.Response:
-    asked = stores_wire(request).search(await json_body(request))
+    asked = stores_wire(request).parse_search(await json_body(request))
     store = await found_store(request)
     if store.expired:
         raise Rejected(f"Vector store {store.id} is expired.")
@@ -74,7 +75,7 @@ async def search(request: web.Request) -> web.Response:
     except SearchFailure as error:
         raise ApiError(503, error.message) from None
     await use(deps(request).writer, origin(request), [store])
-    return answer(stores_wire(request).search_result(found))
+    return answer(stores_wire(request).render_search_results(found))
 
 
 def stores_wire(request: web.Request) -> VectorStoreWire:
@@ -93,7 +94,7 @@ async def found_store(request: web.Request) -> VectorStore:
         )
 
 
-async def creation(request: web.Request, asked: StoreRequest, *, expires_after: int | None = None) -> CreateStore:
+async def creation(request: web.Request, asked: VectorStoreRequest, *, expires_after: int | None = None) -> CreateStore:
     """The command for a store as it was asked for; `expires_after`, in days, where it does not say.
 
     Raises FileNotFound, Rejected.
@@ -126,4 +127,4 @@ async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[N
 async def _shown(request: web.Request, store_id: str) -> web.Response:
     async with deps(request).pool.acquire() as db:
         found = await stores.get(db, origin(request).project_id, store_id, clock(request).now())
-    return answer(stores_wire(request).store(found))
+    return answer(stores_wire(request).render_store(found))

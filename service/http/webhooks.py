@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from events.objects import Json
 from projections.webhooks import Standing
 from service.http.bodies import json_body
 from service.http.context import deps, id_source, origin, wire
 from service.http.responses import NO_STORE, answer
 from service.wire import webhooks
-from service.wire.api import Json
 
 
 async def create(request: web.Request) -> web.Response:
-    asked = webhooks.created(await json_body(request))
+    asked = webhooks.parse_new_endpoint(await json_body(request))
     made = await deps(request).webhooks.create(
         origin(request),
         asked.url,
@@ -21,7 +21,7 @@ async def create(request: web.Request) -> web.Response:
         events=list(asked.events) if asked.events else None,
         description=asked.description,
     )
-    return answer(webhooks.new_endpoint(_render(made.standing), made.secret), cache_control=NO_STORE)
+    return answer(webhooks.render_new_endpoint(_render(made.standing), made.secret), cache_control=NO_STORE)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -29,31 +29,33 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    changes = webhooks.changes(await json_body(request))
+    changes = webhooks.parse_endpoint_changes(await json_body(request))
     return answer(_render(await deps(request).webhooks.modify(origin(request), _id(request), changes)))
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
-    seconds = webhooks.rotation_seconds(await json_body(request))
+    seconds = webhooks.parse_rotation_seconds(await json_body(request))
     found = await deps(request).webhooks.rotate(origin(request), _id(request), seconds)
-    return answer(webhooks.new_secret(_id(request), found.secret, found.previous_until), cache_control=NO_STORE)
+    return answer(webhooks.render_new_secret(_id(request), found.secret, found.previous_until), cache_control=NO_STORE)
 
 
 async def delete(request: web.Request) -> web.Response:
     await deps(request).webhooks.delete(origin(request), _id(request))
-    return answer(webhooks.deleted(_id(request)))
+    return answer(webhooks.render_deleted_endpoint(_id(request)))
 
 
 async def page(request: web.Request) -> web.Response:
     """Lists all endpoints without pages, since a project has few."""
     found = await deps(request).webhooks.every(origin(request))
-    return answer(wire(request).listing([_render(one) for one in found], more=False))
+    return answer(wire(request).render_list([_render(one) for one in found], more=False))
 
 
 async def send_test(request: web.Request) -> web.Response:
     """Answers when the receiver has, or has not in time."""
     outcome = await deps(request).webhooks.test(origin(request), _id(request), ids=id_source(request))
-    return answer(webhooks.tested(_id(request), status=outcome.status, error=outcome.error, seconds=outcome.seconds))
+    return answer(
+        webhooks.render_test(_id(request), status=outcome.status, error=outcome.error, seconds=outcome.seconds)
+    )
 
 
 def _id(request: web.Request) -> str:
@@ -61,7 +63,7 @@ def _id(request: web.Request) -> str:
 
 
 def _render(standing: Standing) -> Json:
-    return webhooks.endpoint(
+    return webhooks.render_endpoint(
         standing.endpoint,
         delivered_at=standing.delivered_at,
         failing_since=standing.failing_since,

@@ -21,7 +21,7 @@ TEST = "webhook.test"
 def told(event: Recorded[Any], run: Run) -> tuple[str, bytes]:
     """(id, body) of the message that tells of an event of a run; the run is shown as v2 shows it."""
     id = hex_id_of("evt", f"{event.stream_id}:{event.version}")
-    return id, _body(id, NAMES[event.event.type], event.seconds, v2.WIRE.run(run))
+    return id, _body(id, NAMES[event.event.type], event.seconds, v2.WIRE.render_run(run))
 
 
 def test_message(id: str, endpoint_id: str, at: datetime) -> bytes:

@@ -1,4 +1,4 @@
-"""Requests for what is handed out for a while: stream tokens and links to files. Ours: the original has none."""
+"""Parses requests for stream tokens and signed links to files, and renders both. The original API has neither."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ from typing import Annotated, Any
 
 from pydantic import Field, Strict
 
-from service.wire.api import Json
-from service.wire.fields import Request
-from service.wire.requests import parsed
+from events.objects import Json
+from service.wire.fields import RequestBody
+from service.wire.requests import parse_body
 
-# Seconds. A page asks for a new token when its stream ends; a link may lie in a mail for some days.
-MAX_STREAM_TOKEN, STREAM_TOKEN = 3600, 600
-MAX_FILE_LINK, FILE_LINK = 7 * 24 * 3600, 3600
-
-
-class StreamToken(Request):
-    expires_in: Annotated[int, Strict(), Field(ge=1, le=MAX_STREAM_TOKEN)] = STREAM_TOKEN
+# Lifetimes in seconds. A page asks for a new token when its stream ends; a link may wait in a mailbox for some days.
+MAX_STREAM_TOKEN_S, STREAM_TOKEN_S = 3600, 600
+MAX_FILE_LINK_S, FILE_LINK_S = 7 * 24 * 3600, 3600
 
 
-class FileLink(Request):
-    expires_in: Annotated[int, Strict(), Field(ge=1, le=MAX_FILE_LINK)] = FILE_LINK
+class StreamToken(RequestBody):
+    expires_in: Annotated[int, Strict(), Field(ge=1, le=MAX_STREAM_TOKEN_S)] = STREAM_TOKEN_S
 
 
-def stream_token_seconds(body: Any) -> int:
-    return parsed(StreamToken, body).expires_in
+class FileLink(RequestBody):
+    expires_in: Annotated[int, Strict(), Field(ge=1, le=MAX_FILE_LINK_S)] = FILE_LINK_S
 
 
-def file_link_seconds(body: Any) -> int:
-    return parsed(FileLink, body).expires_in
+def parse_stream_token_seconds(body: Any) -> int:
+    """Returns the lifetime that the request asks for, in seconds. Raises Rejected."""
+    return parse_body(StreamToken, body).expires_in
 
 
-def stream_token(thread_id: str, token: str, expires_at: int, url: str) -> Json:
+def parse_file_link_seconds(body: Any) -> int:
+    """Returns the lifetime that the request asks for, in seconds. Raises Rejected."""
+    return parse_body(FileLink, body).expires_in
+
+
+def render_stream_token(thread_id: str, token: str, expires_at: int, url: str) -> Json:
     return {
         "object": "thread.stream_token",
         "thread_id": thread_id,
@@ -41,5 +43,5 @@ def stream_token(thread_id: str, token: str, expires_at: int, url: str) -> Json:
     }
 
 
-def file_link(file_id: str, expires_at: int, url: str) -> Json:
+def render_file_link(file_id: str, expires_at: int, url: str) -> Json:
     return {"object": "file.link", "file_id": file_id, "expires_at": expires_at, "url": url}

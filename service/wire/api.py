@@ -1,15 +1,19 @@
-"""What handlers ask of a version of the API. They hold a `Wire` and never branch on which."""
+"""The interface to a version of the API. Handlers hold a `Wire` and never ask which version it is.
+
+`parse_*` methods take decoded JSON (None for a request without a body) and raise Rejected. `render_*` methods return
+JSON objects.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from events.ids import IdSource
 from events.objects import (
     Assistant,
     File,
+    Json,
     Message,
     Run,
     Step,
@@ -21,192 +25,94 @@ from events.objects import (
     VectorStoreFile,
 )
 from events.thread.commands import NewMessage
-from events.thread.events import ToolOutput
-from events.vector_store.events import Chunking
-from service.search.base import Ranker, SearchResult
+from service.search.base import SearchResult
+from service.wire.request_types import (
+    FileBatchRequest,
+    FileListQuery,
+    FileRequest,
+    FileToIndex,
+    ListQuery,
+    RunRequest,
+    SearchRequest,
+    ThreadRequest,
+    ToolOutputsRequest,
+    UploadCompletion,
+    UploadRequest,
+    VectorStoreRequest,
+)
 from service.wire.retrieval import RetrievalPlan
 
-Json = dict[str, Any]
-Deleted = Literal["assistant", "thread", "thread.message"]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A list's query parameters, with their defaults."""
-
-    limit: int
-    order: Literal["asc", "desc"]
-    after: str | None
-    before: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What a list is narrowed to: pairs of metadata, and created_at from `since` on and before `until`, in seconds."""
-
-    metadata: tuple[tuple[str, str], ...]
-    since: int | None
-    until: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadRequest:
-    metadata: dict[str, str]
-    tool_resources: Json
-    messages: tuple[NewMessage, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """`overrides` holds what the request named with a value, by the names of `RunSettings`."""
-
-    assistant_id: str
-    overrides: Json
-    additional_instructions: str | None
-    additional_messages: tuple[NewMessage, ...]
-    stream: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ToolOutputsRequest:
-    outputs: tuple[ToolOutput, ...]
-    stream: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FileRequest:
-    """`expires_after` in seconds."""
-
-    purpose: str
-    expires_after: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class UploadRequest:
-    filename: str
-    purpose: str
-    bytes: int
-    content_type: str
-    expires_after: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionRequest:
-    """`md5` of the whole file, in lower-case hexadecimal."""
-
-    part_ids: tuple[str, ...]
-    md5: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class FilesQuery:
-    page: Page
-    purpose: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class FileUse:
-    """A file that a request names, and the purposes that fit its use there."""
-
-    id: str
-    purposes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FileToIndex:
-    """A file for a vector store."""
-
-    id: str
-    chunking: Chunking
-    attributes: Json
-
-
-@dataclass(frozen=True, slots=True)
-class StoreRequest:
-    """`expires_after` in days; `files` each once."""
-
-    name: str | None
-    description: str | None
-    metadata: dict[str, str]
-    expires_after: int | None
-    files: tuple[FileToIndex, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRequest:
-    files: tuple[FileToIndex, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
-    """`filter` in the API's shape, for `service.search.filters`."""
-
-    queries: tuple[str, ...]
-    rewrite: bool
-    limit: int
-    filter: Json | None
-    ranker: Ranker
-    threshold: float
+DeletedObject = Literal["assistant", "thread", "thread.message"]
 
 
 class VectorStoreWire(Protocol):
-    """v2's own: vector stores. Parsing raises Rejected."""
+    """Parses and renders vector stores, which v2 alone has."""
 
-    def create(self, body: Any) -> StoreRequest: ...
+    def parse_new_store(self, body: Any) -> VectorStoreRequest: ...
 
-    def modify(self, body: Any) -> Json: ...
+    def parse_store_changes(self, body: Any) -> Json:
+        """The fields that the request names, by the names of VectorStore; null clears a field."""
+        ...
 
-    def add_file(self, body: Any) -> FileToIndex: ...
+    def parse_new_file(self, body: Any) -> FileToIndex: ...
 
-    def change_attributes(self, body: Any) -> Json: ...
+    def parse_attributes(self, body: Any) -> Json: ...
 
-    def create_batch(self, body: Any) -> BatchRequest: ...
+    def parse_new_batch(self, body: Any) -> FileBatchRequest: ...
 
-    def search(self, body: Any) -> SearchRequest: ...
+    def parse_search(self, body: Any) -> SearchRequest: ...
 
-    def status_filter(self, asked: Mapping[str, str]) -> str | None: ...
+    def parse_status_filter(self, parameters: Mapping[str, str]) -> str | None:
+        """The status that a list of files is restricted to; None for all."""
+        ...
 
-    def content_page(self, asked: Mapping[str, str]) -> int: ...
+    def parse_content_page(self, parameters: Mapping[str, str]) -> int:
+        """The position of the chunk after which the page begins; -1 for the first page."""
+        ...
 
-    def store(self, store: VectorStore) -> Json: ...
+    def render_store(self, store: VectorStore) -> Json: ...
 
-    def file(self, file: VectorStoreFile) -> Json: ...
+    def render_file(self, file: VectorStoreFile) -> Json: ...
 
-    def batch(self, batch: VectorStoreBatch) -> Json: ...
+    def render_batch(self, batch: VectorStoreBatch) -> Json: ...
 
-    def search_result(self, result: SearchResult) -> Json: ...
+    def render_search_results(self, result: SearchResult) -> Json: ...
 
-    def content(self, texts: Sequence[str], next_page: int | None) -> Json: ...
+    def render_content(self, texts: Sequence[str], next_page: int | None) -> Json: ...
 
-    def deleted(self, id: str) -> Json: ...
+    def render_deleted_store(self, id: str) -> Json: ...
 
-    def deleted_file(self, id: str) -> Json: ...
+    def render_deleted_file(self, id: str) -> Json: ...
 
 
-class Links(Protocol):
-    """v1's own: files of assistants and messages as objects."""
+class AttachedFilesWire(Protocol):
+    """Parses and renders files as parts of assistants and messages, which v1 alone has."""
 
-    def attach(self, body: Any) -> str: ...
+    def parse_attachment(self, body: Any) -> str:
+        """The id of the file to attach."""
+        ...
 
-    def of_assistant(self, file_id: str, assistant: Assistant) -> Json: ...
+    def render_assistant_file(self, file_id: str, assistant: Assistant) -> Json: ...
 
-    def of_message(self, file_id: str, message: Message) -> Json: ...
+    def render_message_file(self, file_id: str, message: Message) -> Json: ...
 
-    def detached(self, file_id: str) -> Json: ...
+    def render_deleted_file(self, file_id: str) -> Json: ...
 
 
 class Wire(Protocol):
-    """One version of the API. Parsing takes decoded JSON (None for no body) and raises Rejected."""
+    """One version of the API."""
 
     @property
-    def version(self) -> str: ...
-
-    def create_assistant(self, body: Any) -> Json:
-        """The settings of AssistantCreated, all of them; stores to be made in them are StoreRequests."""
+    def version(self) -> str:
+        """The version's name, which tokens and idempotency keys are bound to. Nothing branches on it."""
         ...
 
-    def modify_assistant(self, body: Any) -> Json:
-        """The fields that the request names; null clears."""
+    def parse_new_assistant(self, body: Any) -> Json:
+        """All settings of AssistantCreated. Vector stores that the request wants created are VectorStoreRequests."""
+        ...
+
+    def parse_assistant_changes(self, body: Any) -> Json:
+        """The fields that the request names; null clears a field."""
         ...
 
     def retrieval_plan(self, assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:
@@ -220,84 +126,82 @@ class Wire(Protocol):
         """The files to take out of the assistant's own store if its files become those of `after`."""
         ...
 
-    def create_thread(self, body: Any, ids: IdSource) -> ThreadRequest: ...
+    def parse_new_thread(self, body: Any, ids: IdSource) -> ThreadRequest: ...
 
-    def modify_thread(self, body: Any) -> Json: ...
+    def parse_thread_changes(self, body: Any) -> Json: ...
 
-    def create_message(self, body: Any, ids: IdSource) -> NewMessage: ...
+    def parse_new_message(self, body: Any, ids: IdSource) -> NewMessage: ...
 
-    def modify_metadata(self, body: Any) -> dict[str, str] | None:
-        """For messages and runs; None where the request leaves it alone."""
+    def parse_metadata_change(self, body: Any) -> dict[str, str] | None:
+        """The new metadata of a message or run; None if the request does not change it."""
         ...
 
-    def create_run(self, body: Any, ids: IdSource) -> RunRequest: ...
+    def parse_new_run(self, body: Any, ids: IdSource) -> RunRequest: ...
 
-    def create_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]: ...
+    def parse_new_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]: ...
 
-    def submit_tool_outputs(self, body: Any) -> ToolOutputsRequest: ...
+    def parse_tool_outputs(self, body: Any) -> ToolOutputsRequest: ...
 
-    def create_file(self, fields: Mapping[str, str]) -> FileRequest:
-        """From the fields of a form, all but the file itself."""
+    def parse_file_form(self, fields: Mapping[str, str]) -> FileRequest:
+        """`fields` are those of the form, without the file itself."""
         ...
 
-    def create_upload(self, body: Any) -> UploadRequest: ...
+    def parse_new_upload(self, body: Any) -> UploadRequest: ...
 
-    def complete_upload(self, body: Any) -> CompletionRequest: ...
+    def parse_upload_completion(self, body: Any) -> UploadCompletion: ...
 
-    def links(self) -> Links:
-        """Raises Rejected where the version has none."""
+    def attached_files(self) -> AttachedFilesWire:
+        """Raises Rejected if the version has none."""
         ...
 
     def vector_stores(self) -> VectorStoreWire | None:
-        """None where the version has none."""
+        """None if the version has none."""
         ...
 
-    def page(self, query: Mapping[str, str]) -> Page: ...
+    def parse_list_query(self, query: Mapping[str, str]) -> ListQuery: ...
 
-    def files_page(self, query: Mapping[str, str]) -> FilesQuery: ...
+    def parse_file_list_query(self, query: Mapping[str, str]) -> FileListQuery: ...
 
-    def include(self, values: Sequence[str]) -> frozenset[str]: ...
+    def parse_include(self, values: Sequence[str]) -> frozenset[str]: ...
 
-    def assistant(self, assistant: Assistant) -> Json: ...
+    def render_assistant(self, assistant: Assistant) -> Json: ...
 
-    def thread(self, thread: Thread, *, resources: bool = False) -> Json:
-        """`resources`: shown even where there are none, as streams and GET do and POST does not."""
+    def render_thread(self, thread: Thread, *, resources: bool = False) -> Json:
+        """`resources`: shows tool_resources even if they are empty, as streams and GET do and POST does not."""
         ...
 
-    def message(self, message: Message, *, streamed: bool = False) -> Json:
-        """Over REST, or as stream events show it: with its status."""
+    def render_message(self, message: Message, *, streamed: bool = False) -> Json:
+        """`streamed`: as stream events show it, with its status."""
         ...
 
-    def modified_message(self, message: Message) -> Json:
-        """As the answer to a modification shows it."""
+    def render_modified_message(self, message: Message) -> Json:
+        """The message as the response to a modification shows it."""
         ...
 
-    def delta_part(self, part: Json) -> Json:
-        """A part of a message's content, as deltas of this version show it."""
+    def render_delta_part(self, part: Json) -> Json:
+        """A part of a message's content as deltas show it."""
         ...
 
-    def begun_call(self, id: str, kind: str, name: str, search: Json | None) -> Json:
-        """A tool call at its beginning, as deltas show it. `search` is a file_search's {ranking_options}."""
+    def render_new_call(self, id: str, type: str, name: str, search: Json | None) -> Json:
+        """A tool call in its first delta. `search` is {ranking_options} of a file_search."""
         ...
 
-    def run(self, run: Run, *, streamed: bool = False) -> Json: ...
+    def render_run(self, run: Run, *, streamed: bool = False) -> Json: ...
 
-    def step(self, step: Step, *, streamed: bool = False, include: frozenset[str] = frozenset()) -> Json:
-        """`include` names what the request asked for besides (`Wire.include`)."""
+    def render_step(self, step: Step, *, streamed: bool = False, include: frozenset[str] = frozenset()) -> Json:
+        """`include` is the result of `parse_include`."""
         ...
 
-    def file(self, file: File) -> Json: ...
+    def render_file(self, file: File) -> Json: ...
 
-    def files(self, items: list[Json], more: bool) -> Json:
-        """A list of files."""
-        ...
+    def render_file_list(self, items: list[Json], more: bool) -> Json: ...
 
-    def deleted_file(self, file_id: str) -> Json: ...
+    def render_deleted_file(self, file_id: str) -> Json: ...
 
-    def upload(self, upload: Upload, file: File | None) -> Json: ...
+    def render_upload(self, upload: Upload, file: File | None) -> Json: ...
 
-    def upload_part(self, part: UploadPart) -> Json: ...
+    def render_upload_part(self, part: UploadPart) -> Json: ...
 
-    def listing(self, items: list[Json], more: bool) -> Json: ...
+    def render_list(self, items: list[Json], more: bool) -> Json: ...
 
-    def deleted(self, kind: Deleted, id: str) -> Json: ...
+    def render_deleted(self, object: DeletedObject, id: str) -> Json: ...

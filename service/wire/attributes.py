@@ -1,4 +1,4 @@
-"""Attributes of files in vector stores, and the filters over them that searches have."""
+"""Parses the attributes of files in vector stores, and the filters of searches over them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Strict, Tag
 from pydantic_core import PydanticCustomError
 
-from service.wire.fields import Flag, Request, Text, by_kind
-from service.wire.integers import Huge, known
+from service.wire.fields import Flag, RequestBody, StrictText, union_by_json_type
+from service.wire.integers import HugeInteger, require_64_bits
 
 MAX_ATTRIBUTES = 16
 MAX_ATTRIBUTE_KEY = 64
 MAX_ATTRIBUTE_VALUE = 512
-# Ours: they bound what one search may ask of the database.
+# Limits of our own: they bound the work that one search gives the database.
 MAX_FILTER_DEPTH = 16
 MAX_FILTERS = 256
 MAX_FILTER_VALUES = 1_000
@@ -21,13 +21,13 @@ MAX_FILTER_VALUES = 1_000
 _Number = Annotated[
     Annotated[int, Strict()] | Annotated[float, Strict(), Field(allow_inf_nan=False)],
     Field(union_mode="smart"),
-    BeforeValidator(known),
+    BeforeValidator(require_64_bits),
 ]
-_KINDS: dict[type, str] = {str: "|text", bool: "|flag", int: "|number", float: "|number", Huge: "|number"}
+_JSON_TYPES: dict[type, str] = {str: "|text", bool: "|flag", int: "|number", float: "|number", HugeInteger: "|number"}
 _Word = Annotated[str, Strict(), Field(max_length=MAX_ATTRIBUTE_VALUE)]
 Value = Annotated[
     Annotated[_Word, Tag("|text")] | Annotated[Flag, Tag("|flag")] | Annotated[_Number, Tag("|number")],
-    by_kind(_KINDS, "one of a string, number or boolean"),
+    union_by_json_type(_JSON_TYPES, "one of a string, number or boolean"),
 ]
 Attributes = Annotated[
     dict[Annotated[str, Strict(), Field(max_length=MAX_ATTRIBUTE_KEY)], Value], Field(max_length=MAX_ATTRIBUTES)
@@ -38,19 +38,19 @@ _COMPOUNDS = ("and", "or")
 _Values = Annotated[list[Value], Field(max_length=MAX_FILTER_VALUES)]
 
 
-class Comparison(Request):
+class Comparison(RequestBody):
     type: Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin"]
-    key: Text
+    key: StrictText
     value: Annotated[
         Annotated[_Word, Tag("|text")]
         | Annotated[Flag, Tag("|flag")]
         | Annotated[_Number, Tag("|number")]
         | Annotated[_Values, Tag("|list")],
-        by_kind({**_KINDS, list: "|list"}, "one of a string, number, boolean or array"),
+        union_by_json_type({**_JSON_TYPES, list: "|list"}, "one of a string, number, boolean or array"),
     ]
 
 
-class Compound(Request):
+class Compound(RequestBody):
     type: Literal["and", "or"]
     filters: Annotated[list[AnyFilter], Field(min_length=1, max_length=MAX_FILTERS)]
 
@@ -62,24 +62,24 @@ def _tag(value: Any) -> str | None:
     return "|comparison" if found in _COMPARISONS else "|compound" if found in _COMPOUNDS else None
 
 
-def _listed(comparison: Comparison) -> Comparison:
-    """A list where the operator wants one, and nowhere else."""
-    wants = comparison.type in ("in", "nin")
-    if wants != isinstance(comparison.value, list):
-        expected = "an array" if wants else "a string, number or boolean"
-        told = {"type": comparison.type, "expected": expected}
-        raise PydanticCustomError("filter_value", "'{type}' compares with {expected}", told)
+def _check_operand(comparison: Comparison) -> Comparison:
+    """Raises PydanticCustomError unless the operand is an array for in and nin, and a scalar for other operators."""
+    wants_array = comparison.type in ("in", "nin")
+    if wants_array != isinstance(comparison.value, list):
+        expected = "an array" if wants_array else "a string, number or boolean"
+        context = {"type": comparison.type, "expected": expected}
+        raise PydanticCustomError("filter_value", "'{type}' compares with {expected}", context)
     return comparison
 
 
-def _bounded(value: Any) -> Any:
-    """Filters are as many, as deep and of as many values as the limits say: looked at before anything walks them."""
+def _check_bounds(value: Any) -> Any:
+    """Raises PydanticCustomError if the filter has too many parts, levels or values. Runs before pydantic recurses."""
     level, depth, count, values = [value], 0, 0, 0
     while level:
         depth, count = depth + 1, count + len(level)
         if depth > MAX_FILTER_DEPTH:
-            told: dict[str, Any] = {"depth": MAX_FILTER_DEPTH}
-            raise PydanticCustomError("too_deep", "filters are nested deeper than {depth} levels", told)
+            context: dict[str, Any] = {"depth": MAX_FILTER_DEPTH}
+            raise PydanticCustomError("too_deep", "filters are nested deeper than {depth} levels", context)
         if count > MAX_FILTERS:
             raise PydanticCustomError("too_many", "more than {count} filters", {"count": MAX_FILTERS})
         objects = [one for one in level if isinstance(one, dict)]
@@ -91,13 +91,13 @@ def _bounded(value: Any) -> Any:
 
 
 AnyFilter = Annotated[
-    Annotated[Comparison, AfterValidator(_listed), Tag("|comparison")] | Annotated[Compound, Tag("|compound")],
+    Annotated[Comparison, AfterValidator(_check_operand), Tag("|comparison")] | Annotated[Compound, Tag("|compound")],
     Discriminator(_tag, "bad_tag", f"an object;{','.join((*_COMPARISONS, *_COMPOUNDS))}"),
 ]
-Filter = Annotated[AnyFilter, BeforeValidator(_bounded)]
+Filter = Annotated[AnyFilter, BeforeValidator(_check_bounds)]
 Compound.model_rebuild()
 
 
-def plain(filter: BaseModel) -> dict[str, Any]:
-    """The filter as `service.search.filters` wants it."""
+def filter_json(filter: BaseModel) -> dict[str, Any]:
+    """Returns the filter as plain JSON, for `service.search.filters`."""
     return filter.model_dump()

@@ -1,4 +1,4 @@
-"""Chunking strategies: as requests have them and as objects show them."""
+"""Parses and renders the chunking strategies of files in vector stores."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pydantic_core import PydanticCustomError
 
 from events.vector_store.events import Chunking
 from events.vector_store.state import DEFAULT_OVERLAP, DEFAULT_SIZE
-from service.wire.fields import Request, by_type
+from service.wire.fields import RequestBody, union_by_type
 
 MIN_CHUNK = 100
 MAX_CHUNK = 4096
 
 
-class Static(Request):
+class Static(RequestBody):
     max_chunk_size_tokens: Annotated[int, Strict(), Field(ge=MIN_CHUNK, le=MAX_CHUNK)]
     chunk_overlap_tokens: Annotated[int, Strict(), Field(ge=0)]
 
@@ -28,28 +28,29 @@ class Static(Request):
         return self
 
 
-class AutoStrategy(Request):
+class AutoStrategy(RequestBody):
     type: Literal["auto"]
 
 
-class StaticStrategy(Request):
+class StaticStrategy(RequestBody):
     type: Literal["static"]
     static: Static
 
 
 Strategy = Annotated[
-    Annotated[AutoStrategy, Tag("|auto")] | Annotated[StaticStrategy, Tag("|static")], by_type("auto", "static")
+    Annotated[AutoStrategy, Tag("|auto")] | Annotated[StaticStrategy, Tag("|static")], union_by_type("auto", "static")
 ]
 
 
-def chunking(asked: AutoStrategy | StaticStrategy | None) -> Chunking:
-    """Auto, and nothing, is a static strategy too."""
-    match asked:
+def to_chunking(strategy: AutoStrategy | StaticStrategy | None) -> Chunking:
+    """Returns the chunk size and overlap in tokens; defaults for the strategy auto and for none."""
+    match strategy:
         case StaticStrategy(static=static):
             return Chunking(**static.model_dump())
         case _:
             return Chunking(max_chunk_size_tokens=DEFAULT_SIZE, chunk_overlap_tokens=DEFAULT_OVERLAP)
 
 
-def shown(kept: dict[str, Any] | None) -> dict[str, Any]:
-    return {"type": "other"} if kept is None else {"type": "static", "static": kept}
+def render_chunking(chunking: dict[str, Any] | None) -> dict[str, Any]:
+    """`chunking` is {max_chunk_size_tokens, chunk_overlap_tokens}, or None if it is unknown."""
+    return {"type": "other"} if chunking is None else {"type": "static", "static": chunking}

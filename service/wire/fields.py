@@ -1,4 +1,4 @@
-"""The fields that requests are made of, and every limit with its name (docs/behaviour.md, "Limits")."""
+"""The types of fields in request bodies, and every limit by name (docs/behaviour.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Strict, Tag
 from pydantic_core import PydanticCustomError
 
-from service.wire.integers import known
+from service.wire.integers import require_64_bits
 
 MAX_NAME = 256
 MAX_DESCRIPTION = 512
@@ -25,7 +25,7 @@ MAX_V1_MESSAGE_FILES = 10
 MAX_VECTOR_STORES = 1
 MAX_HELPER_FILES = 10_000
 MAX_FUNCTION_NAME = 64
-# Ours: the original tells none. They keep one request's cost within bounds.
+# Limits of our own, which bound the cost of a request. The original API documents none for these.
 MAX_MODEL_NAME = 256
 MAX_MESSAGES = 10_000
 MAX_PARTS = 1_000
@@ -39,25 +39,27 @@ DEFAULT_PAGE = 20
 MAX_FILES_PAGE = 10_000
 
 
-class Request(BaseModel):
-    """Base of request bodies: unknown keys are refused, where the document says so."""
+class RequestBody(BaseModel):
+    """Base of request bodies. Unknown keys are refused, as the OpenAPI document of the original says."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Loose(BaseModel):
-    """Base of nested objects: the document lets them have more keys, which are dropped."""
+class NestedObject(BaseModel):
+    """Base of objects inside a body. The document allows unknown keys in them, which are dropped."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-Text = Annotated[str, Strict()]
+StrictText = Annotated[str, Strict()]
 Flag = Annotated[bool, Strict()]
-Whole = Annotated[int, Strict()]
 
 
-def _shallow(value: Any) -> Any:
-    """Free JSON no deeper than MAX_DEPTH, of known numbers: what is stored must be writable and readable everywhere."""
+def _check_free_json(value: Any) -> Any:
+    """Raises PydanticCustomError for JSON deeper than MAX_DEPTH, or with integers beyond 64 bits.
+
+    Such JSON could not be written and read again everywhere that it is stored.
+    """
     level, depth = [value], 0
     while level:
         depth += 1
@@ -70,12 +72,12 @@ def _shallow(value: Any) -> Any:
             elif isinstance(item, list):
                 nested += item
             else:
-                known(item)
+                require_64_bits(item)
         level = nested
     return value
 
 
-FreeObject = Annotated[dict[str, Any], Strict(), AfterValidator(_shallow)]
+FreeObject = Annotated[dict[str, Any], Strict(), AfterValidator(_check_free_json)]
 Name = Annotated[str, Strict(), Field(max_length=MAX_NAME)]
 Description = Annotated[str, Strict(), Field(max_length=MAX_DESCRIPTION)]
 Instructions = Annotated[str, Strict(), Field(max_length=MAX_INSTRUCTIONS)]
@@ -95,10 +97,11 @@ Identifier = Annotated[str, Strict(), Field(min_length=1)]
 FunctionName = Annotated[str, Strict(), Field(max_length=MAX_FUNCTION_NAME, pattern=r"^[a-zA-Z0-9_-]+$")]
 
 
-def by_type(*values: str) -> Discriminator:
-    """Tells the alternatives of a union apart by their `type`; tags are "|" and the type.
+def union_by_type(*values: str) -> Discriminator:
+    """Selects the alternative of a union by the object's `type`. The tag of an alternative is "|" and its type.
 
-    The error's message is for `problems`: what JSON is expected, and its types. (A context would not be hashable.)
+    `validation_errors` reads the expected JSON type and the values of `type` from the error's message, because pydantic
+    needs a hashable discriminator and an error context is not hashable.
     """
 
     def tag(value: Any) -> str | None:
@@ -108,83 +111,83 @@ def by_type(*values: str) -> Discriminator:
     return Discriminator(tag, "bad_tag", f"an object;{','.join(values)}")
 
 
-def by_kind(kinds: dict[type, str], expected: str) -> Discriminator:
-    """Tells the alternatives of a union apart by their JSON type."""
+def union_by_json_type(tags: dict[type, str], expected: str) -> Discriminator:
+    """Selects the alternative of a union by the value's JSON type. `expected` describes the types for the error."""
 
     def tag(value: Any) -> str | None:
-        return next((name for kind, name in kinds.items() if isinstance(value, kind)), None)
+        return next((name for type_, name in tags.items() if isinstance(value, type_)), None)
 
     return Discriminator(tag, "bad_tag", f"{expected};")
 
 
-class JsonSchema(Loose):
+class JsonSchema(NestedObject):
     name: FunctionName
-    description: Text | None = None
+    description: StrictText | None = None
     schema_: Annotated[FreeObject | None, Field(alias="schema")] = None
     strict: Flag | None = None
 
 
-class FormatText(Loose):
+class FormatText(NestedObject):
     type: Literal["text"]
 
 
-class FormatJsonObject(Loose):
+class FormatJsonObject(NestedObject):
     type: Literal["json_object"]
 
 
-class FormatJsonSchema(Loose):
+class FormatJsonSchema(NestedObject):
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
 
-_FORMAT_KINDS: dict[type, str] = {str: "|word", dict: "|format", BaseModel: "|format"}
+_FORMAT_JSON_TYPES: dict[type, str] = {str: "|word", dict: "|format", BaseModel: "|format"}
 _FormatObject = Annotated[
     Annotated[FormatText, Tag("|text")]
     | Annotated[FormatJsonObject, Tag("|json_object")]
     | Annotated[FormatJsonSchema, Tag("|json_schema")],
-    by_type("text", "json_object", "json_schema"),
+    union_by_type("text", "json_object", "json_schema"),
 ]
 ResponseFormat = Annotated[
     Annotated[Literal["auto"], Tag("|word")] | Annotated[_FormatObject, Tag("|format")],
-    by_kind(_FORMAT_KINDS, "one of 'auto' or an object"),
+    union_by_json_type(_FORMAT_JSON_TYPES, "one of 'auto' or an object"),
 ]
 _FormatObjectV1 = Annotated[
     Annotated[FormatText, Tag("|text")] | Annotated[FormatJsonObject, Tag("|json_object")],
-    by_type("text", "json_object"),
+    union_by_type("text", "json_object"),
 ]
-# v1's "none" says what "auto" does.
+# "none" in v1 means the same as "auto".
 ResponseFormatV1 = Annotated[
     Annotated[Literal["none", "auto"], AfterValidator(lambda _: "auto"), Tag("|word")]
     | Annotated[_FormatObjectV1, Tag("|format")],
-    by_kind(_FORMAT_KINDS, "one of a string or an object"),
+    union_by_json_type(_FORMAT_JSON_TYPES, "one of a string or an object"),
 ]
 
 
-class Truncation(Loose):
+class Truncation(NestedObject):
     type: Literal["auto", "last_messages"]
     last_messages: Annotated[int, Strict(), Field(ge=1, le=MAX_COUNT)] | None = None
 
 
-class ChosenFunction(Loose):
+class ChosenFunction(NestedObject):
     name: Identifier
 
 
-class NamedChoice(Loose):
+class NamedChoice(NestedObject):
     type: Literal["function", "code_interpreter", "file_search"]
     function: ChosenFunction | None = None
 
 
-class NamedChoiceV1(Loose):
+class NamedChoiceV1(NestedObject):
     type: Literal["function", "code_interpreter", "retrieval"]
     function: ChosenFunction | None = None
 
 
-_CHOICE_KINDS: dict[type, str] = {str: "|word", dict: "|named", BaseModel: "|named"}
+_CHOICE_JSON_TYPES: dict[type, str] = {str: "|word", dict: "|named", BaseModel: "|named"}
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("|word")] | Annotated[NamedChoice, Tag("|named")],
-    by_kind(_CHOICE_KINDS, "one of a string or an object"),
+    union_by_json_type(_CHOICE_JSON_TYPES, "one of a string or an object"),
 ]
 ToolChoiceV1 = Annotated[
     Annotated[Literal["none", "auto"], Tag("|word")] | Annotated[NamedChoiceV1, Tag("|named")],
-    by_kind(_CHOICE_KINDS, "one of a string or an object"),
+    union_by_json_type(_CHOICE_JSON_TYPES, "one of a string or an object"),
 ]

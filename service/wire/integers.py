@@ -1,7 +1,7 @@
-"""Integers of JSON as they are. What is beyond 64 bits the fast parser makes a float of, which is another number.
+"""Parses JSON without changing its integers. orjson turns integers beyond 64 bits into floats of another value.
 
-Where numbers have bounds that is as good: they are refused for being too large. Where any number may be kept, `known`
-refuses it, since what is stored, shown and compared must be what was sent.
+Fields with an upper bound refuse such a number anyway. Fields for any number refuse it with `require_64_bits`, because
+the number that is stored, shown and compared must be the number that was sent.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import Any
 import orjson
 from pydantic_core import PydanticCustomError
 
-# Shorter ones fit. A run of digits in a text costs a second look, no more.
+# Shorter integers fit into 64 bits. A long run of digits inside a string only costs a second parse.
 _LONG = re.compile(rb"[0-9]{19}")
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
-class Huge(float):
-    """An integer beyond 64 bits, nearly."""
+class HugeInteger(float):
+    """The nearest float to an integer beyond 64 bits."""
 
 
-def loads(raw: bytes) -> Any:
-    """Decodes JSON. Raises orjson.JSONDecodeError for what is none."""
+def parse_json(raw: bytes) -> Any:
+    """Decodes JSON; integers beyond 64 bits become HugeInteger. Raises orjson.JSONDecodeError for invalid JSON."""
     found = orjson.loads(raw)
     if not _LONG.search(raw):
         return found
     try:
-        return json.loads(raw, parse_int=_whole)
-    except RecursionError:  # so deep that whatever wants it refuses it
+        return json.loads(raw, parse_int=_parse_integer)
+    except RecursionError:  # nested deeper than any field allows, so validation refuses it
         return found
 
 
-def known(value: Any) -> Any:
-    """The value of a JSON number or of anything else. Raises PydanticCustomError for an integer beyond 64 bits."""
-    if isinstance(value, Huge):
+def require_64_bits(value: Any) -> Any:
+    """Returns the value. Raises PydanticCustomError if it is an integer beyond 64 bits."""
+    if isinstance(value, HugeInteger):
         raise PydanticCustomError("huge_integer", "integers beyond 64 bits cannot be kept")
     return value
 
 
-def _whole(digits: str) -> int | Huge:
+def _parse_integer(digits: str) -> int | HugeInteger:
     value = int(digits) if len(digits) <= 20 else None
-    return value if value is not None and _LEAST <= value <= _MOST else Huge(digits)
+    return value if value is not None and _LEAST <= value <= _MOST else HugeInteger(digits)

@@ -1,4 +1,4 @@
-"""Messages as requests send them."""
+"""Parses the messages in requests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from service.wire.fields import (
     MAX_PARTS,
     MAX_V1_MESSAGE_FILES,
     Identifier,
-    Loose,
     Metadata,
-    Request,
-    by_kind,
-    by_type,
+    NestedObject,
+    RequestBody,
+    union_by_json_type,
+    union_by_type,
 )
 from service.wire.tools import CodeTool
 
@@ -27,27 +27,27 @@ _TOOLS = ({"type": "file_search"}, {"type": "code_interpreter"})
 Detail = Literal["auto", "low", "high"]
 
 
-class TextPart(Loose):
+class TextPart(NestedObject):
     type: Literal["text"]
     text: Content
 
 
-class ImageUrl(Loose):
+class ImageUrl(NestedObject):
     url: Identifier
     detail: Detail = "auto"
 
 
-class ImageUrlPart(Loose):
+class ImageUrlPart(NestedObject):
     type: Literal["image_url"]
     image_url: ImageUrl
 
 
-class ImageFile(Loose):
+class ImageFile(NestedObject):
     file_id: Identifier
     detail: Detail = "auto"
 
 
-class ImageFilePart(Loose):
+class ImageFilePart(NestedObject):
     type: Literal["image_file"]
     image_file: ImageFile
 
@@ -56,45 +56,45 @@ Part = Annotated[
     Annotated[TextPart, Tag("|text")]
     | Annotated[ImageUrlPart, Tag("|image_url")]
     | Annotated[ImageFilePart, Tag("|image_file")],
-    by_type("text", "image_url", "image_file"),
+    union_by_type("text", "image_url", "image_file"),
 ]
 Parts = Annotated[list[Part], Field(min_length=1, max_length=MAX_PARTS)]
 
 
-class SearchOnly(Loose):
+class SearchOnly(NestedObject):
     type: Literal["file_search"]
 
 
 AttachmentTool = Annotated[
     Annotated[CodeTool, Tag("|code_interpreter")] | Annotated[SearchOnly, Tag("|file_search")],
-    by_type("code_interpreter", "file_search"),
+    union_by_type("code_interpreter", "file_search"),
 ]
 
 
-class Attachment(Loose):
+class Attachment(NestedObject):
     file_id: Identifier
     tools: list[AttachmentTool]
 
 
-class Message(Request):
+class Message(RequestBody):
     """A message of v2."""
 
     role: Literal["user", "assistant"]
     content: Annotated[
         Annotated[Content, Tag("|whole")] | Annotated[Parts, Tag("|parts")],
-        by_kind({str: "|whole", list: "|parts"}, "one of a string or array of objects"),
+        union_by_json_type({str: "|whole", list: "|parts"}, "one of a string or array of objects"),
     ]
     attachments: Annotated[list[Attachment], Field(max_length=MAX_ATTACHMENTS)] | None = None
     metadata: Metadata | None = None
 
-    def new(self, ids: IdSource) -> NewMessage:
-        """The message with an id of its own."""
+    def to_new_message(self, ids: IdSource) -> NewMessage:
+        """Returns the message with a new id."""
         parts = [_text(self.content)] if isinstance(self.content, str) else [_part(part) for part in self.content]
         attachments = [attachment.model_dump() for attachment in self.attachments or ()]
         return NewMessage(ids.new("msg"), self.role, parts, attachments, self.metadata or {})
 
 
-class MessageV1(Request):
+class MessageV1(RequestBody):
     """A message of v1: text, and files by id."""
 
     role: Literal["user", "assistant"]
@@ -102,8 +102,8 @@ class MessageV1(Request):
     file_ids: Annotated[list[Identifier], Field(max_length=MAX_V1_MESSAGE_FILES)] | None = None
     metadata: Metadata | None = None
 
-    def new(self, ids: IdSource) -> NewMessage:
-        """As `Message.new`. What v1's files are for is not said: they are for every tool."""
+    def to_new_message(self, ids: IdSource) -> NewMessage:
+        """Returns the message with a new id. v1 does not say which tools its files are for: they are for every tool."""
         attachments = [
             {"file_id": id, "tools": [dict(tool) for tool in _TOOLS]} for id in dict.fromkeys(self.file_ids or ())
         ]

@@ -1,4 +1,4 @@
-"""Query parameters. Those that no operation knows are ignored, as the original did."""
+"""Parses query parameters. Parameters that the operation does not have are ignored, as the original API does."""
 
 from __future__ import annotations
 
@@ -7,75 +7,80 @@ from typing import Literal, cast
 
 from events.errors import Rejected
 from service.wire import storable_text
-from service.wire.api import Filters, Page
 from service.wire.fields import DEFAULT_PAGE, MAX_METADATA_KEY, MAX_METADATA_PAIRS, MAX_METADATA_VALUE, MAX_PAGE
-from service.wire.validation_errors import SHOWN, invalid_value, out_of_range
+from service.wire.request_types import ListFilters, ListQuery
+from service.wire.validation_errors import MAX_ECHO, invalid_value, out_of_range
 
 ORDERS = ("asc", "desc")
 PAGING = frozenset({"limit", "order", "after", "before"})
 # The end of the year 9000.
 MAX_SECONDS = 221_876_841_599
 _BOUNDS = ("gt]", "gte]", "lt]", "lte]")
-CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
+SEARCH_RESULT_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 
 
-def page(query: Mapping[str, str], *, most: int = MAX_PAGE, default: int = DEFAULT_PAGE) -> Page:
-    """Raises Rejected for a limit that is no integer from 1 to `most`, or an order that is none."""
+def parse_list_query(query: Mapping[str, str], *, most: int = MAX_PAGE, default: int = DEFAULT_PAGE) -> ListQuery:
+    """Raises Rejected if the limit is not an integer from 1 to `most`, or the order is unknown."""
     order = query.get("order") or "desc"
     if order not in ORDERS:
         raise invalid_value("order", order, ORDERS)
-    return Page(
-        limit=_limit(query.get("limit"), most, default),
+    return ListQuery(
+        limit=_parse_limit(query.get("limit"), most, default),
         order=cast(Literal["asc", "desc"], order),
-        after=object_id(query, "after"),
-        before=object_id(query, "before"),
+        after=parse_id(query, "after"),
+        before=parse_id(query, "before"),
     )
 
 
-def include(values: Sequence[str], known: Sequence[str]) -> frozenset[str]:
-    """Raises Rejected for a value that the version does not know."""
+def parse_include(values: Sequence[str], known: Sequence[str]) -> frozenset[str]:
+    """Raises Rejected if a value is not one of `known`."""
     for value in values:
         if value not in known:
             raise invalid_value("include", value, known)
     return frozenset(values)
 
 
-def object_id(query: Mapping[str, str], name: str) -> str | None:
-    """Any id will do, but for one that no database could be asked for."""
+def parse_id(query: Mapping[str, str], name: str) -> str | None:
+    """Returns the id in a parameter, or None. Raises Rejected if Postgres cannot hold the id."""
     given = query.get(name)
-    if given and not storable_text.fit(given):
-        raise storable_text.refusal(name)
+    if given and not storable_text.is_storable(given):
+        raise storable_text.unstorable(name)
     return given or None
 
 
-def filters(query: Mapping[str, str], known: Collection[str] | None = None) -> Filters:
-    """`metadata[key]=value` and `created_at[gte]=seconds` (gt, lt, lte), which must all hold.
+def parse_list_filters(query: Mapping[str, str], known: Collection[str] | None = None) -> ListFilters:
+    """Parses `metadata[key]=value` and `created_at[gte]=seconds` (gt, gte, lt, lte). All conditions must hold.
 
-    With `known` every other parameter is refused: a filter that is misspelt must not find everything. Raises Rejected.
+    If `known` is given, parameters that are not in it are refused, so that a misspelt filter does not match everything.
+    Raises Rejected.
     """
     metadata: dict[str, str] = {}
     bounds: dict[str, int] = {}
     for name, value in query.items():
         of, bracket, rest = name.partition("[")
         if of == "metadata" or (of == "created_at" and not bracket):
-            if not (bracket and rest.endswith("]")) or not storable_text.fit(name) or not storable_text.fit(value):
-                raise _no_filter(of)
+            if (
+                not (bracket and rest.endswith("]"))
+                or not storable_text.is_storable(name)
+                or not storable_text.is_storable(value)
+            ):
+                raise _invalid_filter(of)
             _add_pair(metadata, rest[:-1], value)
         elif of == "created_at":
             if rest not in _BOUNDS:
-                raise _no_filter(of)
+                raise _invalid_filter(of)
             if rest in bounds:
                 raise Rejected(f"'{name}' was given more than once.", param=name, code="invalid_value")
-            bounds[rest] = _seconds(name, value)
+            bounds[rest] = _parse_seconds(name, value)
         elif known is not None and name not in known:
-            raise Rejected(f"Unknown parameter: '{name[:SHOWN]}'.", param=name[:SHOWN], code="unknown_parameter")
+            raise Rejected(f"Unknown parameter: '{name[:MAX_ECHO]}'.", param=name[:MAX_ECHO], code="unknown_parameter")
     since = [bounds[name] + after for name, after in (("gte]", 0), ("gt]", 1)) if name in bounds]
     until = [bounds[name] + after for name, after in (("lt]", 0), ("lte]", 1)) if name in bounds]
-    return Filters(tuple(metadata.items()), max(since, default=None), min(until, default=None))
+    return ListFilters(tuple(metadata.items()), max(since, default=None), min(until, default=None))
 
 
 def _add_pair(metadata: dict[str, str], key: str, value: str) -> None:
-    name = f"metadata[{key[:SHOWN]}]"
+    name = f"metadata[{key[:MAX_ECHO]}]"
     if key in metadata:
         raise Rejected(f"'{name}' was given more than once.", param=name, code="invalid_value")
     if not 0 < len(key) <= MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE:
@@ -87,20 +92,20 @@ def _add_pair(metadata: dict[str, str], key: str, value: str) -> None:
     metadata[key] = value
 
 
-def _no_filter(name: str) -> Rejected:
+def _invalid_filter(name: str) -> Rejected:
     forms = {"metadata": "metadata[key]=value", "created_at": "created_at[gte]=seconds, with gt, gte, lt or lte"}
     return Rejected(f"Invalid '{name}': write {forms[name]}.", param=name, code="invalid_value")
 
 
-def _seconds(name: str, value: str) -> int:
-    """A time as objects show theirs: seconds since 1970."""
+def _parse_seconds(name: str, value: str) -> int:
+    """Returns a time in seconds since 1970. Raises Rejected."""
     if not (value.isascii() and value.isdigit()) or len(value) > 12 or int(value) > MAX_SECONDS:
         message = f"Invalid type for '{name}': expected an integer, the seconds since 1970."
         raise Rejected(message, param=name, code="invalid_type")
     return int(value)
 
 
-def _limit(given: str | None, most: int, default: int) -> int:
+def _parse_limit(given: str | None, most: int, default: int) -> int:
     if given is None or given == "":
         return default
     digits = given.removeprefix("-")

@@ -1,16 +1,16 @@
-"""Objects as v2 shows them, keys in the order of the recordings (docs/behaviour.md, "Object bodies")."""
+"""Renders objects for v2. Keys are in the order of the recordings (docs/behaviour.md, "Object bodies")."""
 
 from __future__ import annotations
 
-from events.objects import Assistant, Message, Run, Thread
-from service.wire.api import Deleted, Json
+from events.objects import Assistant, Json, Message, Run, Thread
+from service.wire.api import DeletedObject
 
-# Where the service itself makes a thread's resources visible, it shows this even when nothing is attached.
+# The original shows this in some places as tool_resources of a thread or run that has none.
 NO_FILES: Json = {"code_interpreter": {"file_ids": []}}
 
 
-def usage(counts: dict[str, int] | None) -> Json | None:
-    """`prompt_token_details` is spelled so."""
+def render_usage(counts: dict[str, int] | None) -> Json | None:
+    """`prompt_token_details` (not prompt_tokens_details) is the spelling of the original."""
     if counts is None:
         return None
     return {
@@ -22,68 +22,68 @@ def usage(counts: dict[str, int] | None) -> Json | None:
     }
 
 
-def assistant(shown: Assistant) -> Json:
+def render_assistant(assistant: Assistant) -> Json:
     return {
-        "id": shown.id,
+        "id": assistant.id,
         "object": "assistant",
-        "created_at": shown.created_at,
-        "name": shown.name,
-        "description": shown.description,
-        "model": shown.model,
-        "instructions": shown.instructions,
-        "tools": shown.tools,
-        "top_p": shown.top_p,
-        "temperature": shown.temperature,
-        "reasoning_effort": shown.reasoning_effort,
-        "tool_resources": _resources(shown.tool_resources),
-        "metadata": shown.metadata,
-        "response_format": shown.response_format,
+        "created_at": assistant.created_at,
+        "name": assistant.name,
+        "description": assistant.description,
+        "model": assistant.model,
+        "instructions": assistant.instructions,
+        "tools": assistant.tools,
+        "top_p": assistant.top_p,
+        "temperature": assistant.temperature,
+        "reasoning_effort": assistant.reasoning_effort,
+        "tool_resources": _visible_resources(assistant.tool_resources),
+        "metadata": assistant.metadata,
+        "response_format": assistant.response_format,
     }
 
 
-def _resources(held: Json) -> Json:
-    """As v2 knows them, with one vector store: behind it may be that of v1's files, which is not the client's."""
-    search = held.get("file_search", {})
+def _visible_resources(resources: Json) -> Json:
+    """Returns the resources with one vector store: a second one is that of v1's files, which clients are not shown."""
+    search = resources.get("file_search", {})
     if len(search.get("vector_store_ids", ())) < 2:
-        return held
-    return {**held, "file_search": {**search, "vector_store_ids": search["vector_store_ids"][:1]}}
+        return resources
+    return {**resources, "file_search": {**search, "vector_store_ids": search["vector_store_ids"][:1]}}
 
 
-def thread(shown: Thread, *, resources: bool = False) -> Json:
-    """Streams and GET show an empty set of files where nothing is attached; POST answers with nothing."""
+def render_thread(thread: Thread, *, resources: bool = False) -> Json:
+    """`resources`: shows an empty list of files if nothing is attached, as streams and GET do and POST does not."""
     return {
-        "id": shown.id,
+        "id": thread.id,
         "object": "thread",
-        "created_at": shown.created_at,
-        "metadata": shown.metadata,
-        "tool_resources": shown.tool_resources or (NO_FILES if resources else {}),
+        "created_at": thread.created_at,
+        "metadata": thread.metadata,
+        "tool_resources": thread.tool_resources or (NO_FILES if resources else {}),
     }
 
 
-def message(shown: Message, *, streamed: bool = False) -> Json:
-    """Stream events show the status; REST does not."""
-    ends = message_status(shown) if streamed else {}
+def render_message(message: Message, *, streamed: bool = False) -> Json:
+    """`streamed`: with the status, which stream events show and REST does not."""
+    ends = render_message_status(message) if streamed else {}
     return {
-        "id": shown.id,
+        "id": message.id,
         "object": "thread.message",
-        "created_at": shown.created_at,
-        "assistant_id": shown.assistant_id,
-        "thread_id": shown.thread_id,
-        "run_id": shown.run_id,
+        "created_at": message.created_at,
+        "assistant_id": message.assistant_id,
+        "thread_id": message.thread_id,
+        "run_id": message.run_id,
         **ends,
-        "role": shown.role,
-        "content": [part(one) for one in shown.content],
-        "attachments": shown.attachments,
-        "metadata": shown.metadata,
+        "role": message.role,
+        "content": [render_part(one) for one in message.content],
+        "attachments": message.attachments,
+        "metadata": message.metadata,
     }
 
 
-def part(shown: Json) -> Json:
-    """A stored citation has no quote: v1 alone shows it."""
-    if shown["type"] != "text" or not shown["text"]["annotations"]:
-        return shown
-    annotations = [_without_quote(one) for one in shown["text"]["annotations"]]
-    return {"type": "text", "text": {"value": shown["text"]["value"], "annotations": annotations}}
+def render_part(part: Json) -> Json:
+    """Returns the part without the quotes of citations, which v1 alone shows."""
+    if part["type"] != "text" or not part["text"]["annotations"]:
+        return part
+    annotations = [_without_quote(one) for one in part["text"]["annotations"]]
+    return {"type": "text", "text": {"value": part["text"]["value"], "annotations": annotations}}
 
 
 def _without_quote(annotation: Json) -> Json:
@@ -92,73 +92,73 @@ def _without_quote(annotation: Json) -> Json:
     return {**annotation, "file_citation": {"file_id": annotation["file_citation"]["file_id"]}}
 
 
-def delta_part(shown: Json) -> Json:
-    """In deltas of v2 a citation's quote is there, and empty."""
-    if shown["type"] != "text":
-        return shown
+def render_delta_part(part: Json) -> Json:
+    """Returns the part with an empty quote in each citation, as deltas of v2 have it."""
+    if part["type"] != "text":
+        return part
     annotations = [
         {**one, "file_citation": {"file_id": one["file_citation"]["file_id"], "quote": ""}}
         if one["type"] == "file_citation"
         else one
-        for one in shown["text"]["annotations"]
+        for one in part["text"]["annotations"]
     ]
-    return {"type": "text", "text": {"value": shown["text"]["value"], "annotations": annotations}}
+    return {"type": "text", "text": {"value": part["text"]["value"], "annotations": annotations}}
 
 
-def modified_message(shown: Message) -> Json:
-    """The service answers a modification with v1's `file_ids`; v2's document and SDKs want `attachments`: both."""
-    rendered = message(shown)
+def render_modified_message(message: Message) -> Json:
+    """Shows `file_ids`, as the original does after a modification, and `attachments`, which v2's SDKs expect."""
+    rendered = render_message(message)
     metadata = rendered.pop("metadata")
-    return {**rendered, "file_ids": [one["file_id"] for one in shown.attachments], "metadata": metadata}
+    return {**rendered, "file_ids": [one["file_id"] for one in message.attachments], "metadata": metadata}
 
 
-def message_status(shown: Message) -> Json:
-    reason = shown.incomplete_reason
+def render_message_status(message: Message) -> Json:
+    reason = message.incomplete_reason
     return {
-        "status": shown.status,
+        "status": message.status,
         "incomplete_details": {"reason": reason} if reason else None,
-        "incomplete_at": shown.ended_at if shown.status == "incomplete" else None,
-        "completed_at": shown.ended_at if shown.status == "completed" else None,
+        "incomplete_at": message.ended_at if message.status == "incomplete" else None,
+        "completed_at": message.ended_at if message.status == "completed" else None,
     }
 
 
-def run(shown: Run, *, streamed: bool = False) -> Json:
-    reason = shown.incomplete_reason
+def render_run(run: Run, *, streamed: bool = False) -> Json:
+    reason = run.incomplete_reason
     return {
-        "id": shown.id,
+        "id": run.id,
         "object": "thread.run",
-        "created_at": shown.created_at,
-        "assistant_id": shown.assistant_id,
-        "thread_id": shown.thread_id,
-        "status": shown.status,
-        "started_at": shown.started_at,
-        "expires_at": shown.expires_at,
-        "cancelled_at": shown.cancelled_at,
-        "failed_at": shown.failed_at,
-        "completed_at": shown.completed_at,
-        "required_action": required_action(shown),
-        "last_error": last_error(shown.last_error),
-        "model": shown.model,
-        "instructions": shown.instructions,
-        "tools": shown.tools,
-        "tool_resources": {**(NO_FILES if streamed else {}), **_resources(shown.tool_resources)},
-        "metadata": shown.metadata,
-        "temperature": shown.temperature,
-        "top_p": shown.top_p,
-        "reasoning_effort": shown.reasoning_effort,
-        "max_completion_tokens": shown.max_completion_tokens,
-        "max_prompt_tokens": shown.max_prompt_tokens,
-        "truncation_strategy": shown.truncation_strategy,
+        "created_at": run.created_at,
+        "assistant_id": run.assistant_id,
+        "thread_id": run.thread_id,
+        "status": run.status,
+        "started_at": run.started_at,
+        "expires_at": run.expires_at,
+        "cancelled_at": run.cancelled_at,
+        "failed_at": run.failed_at,
+        "completed_at": run.completed_at,
+        "required_action": render_required_action(run),
+        "last_error": render_last_error(run.last_error),
+        "model": run.model,
+        "instructions": run.instructions,
+        "tools": run.tools,
+        "tool_resources": {**(NO_FILES if streamed else {}), **_visible_resources(run.tool_resources)},
+        "metadata": run.metadata,
+        "temperature": run.temperature,
+        "top_p": run.top_p,
+        "reasoning_effort": run.reasoning_effort,
+        "max_completion_tokens": run.max_completion_tokens,
+        "max_prompt_tokens": run.max_prompt_tokens,
+        "truncation_strategy": run.truncation_strategy,
         "incomplete_details": {"reason": reason} if reason else None,
-        "usage": usage(shown.usage),
-        "response_format": shown.response_format,
-        "tool_choice": shown.tool_choice,
-        "parallel_tool_calls": shown.parallel_tool_calls,
+        "usage": render_usage(run.usage),
+        "response_format": run.response_format,
+        "tool_choice": run.tool_choice,
+        "parallel_tool_calls": run.parallel_tool_calls,
     }
 
 
-def required_action(shown: Run) -> Json | None:
-    if shown.required_calls is None:
+def render_required_action(run: Run) -> Json | None:
+    if run.required_calls is None:
         return None
     calls = [
         {
@@ -166,16 +166,16 @@ def required_action(shown: Run) -> Json | None:
             "type": "function",
             "function": {"name": call["function"]["name"], "arguments": call["function"]["arguments"]},
         }
-        for call in shown.required_calls
+        for call in run.required_calls
     ]
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
 
 
-def last_error(error: Json | None) -> Json | None:
+def render_last_error(error: Json | None) -> Json | None:
     return {"code": error["code"], "message": error["message"]} if error else None
 
 
-def listing(items: list[Json], more: bool) -> Json:
+def render_list(items: list[Json], more: bool) -> Json:
     return {
         "object": "list",
         "data": items,
@@ -185,5 +185,5 @@ def listing(items: list[Json], more: bool) -> Json:
     }
 
 
-def deleted(kind: Deleted, id: str) -> Json:
-    return {"id": id, "object": f"{kind}.deleted", "deleted": True}
+def render_deleted(object: DeletedObject, id: str) -> Json:
+    return {"id": id, "object": f"{object}.deleted", "deleted": True}

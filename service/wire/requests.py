@@ -1,4 +1,4 @@
-"""Request bodies of both versions, and how the parsed ones become what the core works with."""
+"""The request bodies of both versions, and their conversion to `request_types`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from events.errors import Rejected
 from events.ids import IdSource
 from events.thread.events import ToolOutput
 from service.wire import storable_text
-from service.wire.api import RunRequest, ThreadRequest, ToolOutputsRequest
 from service.wire.fields import (
     MAX_ASSISTANT_TOOLS,
     MAX_MESSAGES,
@@ -22,12 +21,12 @@ from service.wire.fields import (
     Flag,
     Identifier,
     Instructions,
-    Loose,
     Metadata,
     ModelName,
     Name,
+    NestedObject,
     ReasoningEffort,
-    Request,
+    RequestBody,
     ResponseFormat,
     ResponseFormatV1,
     Temperature,
@@ -38,14 +37,15 @@ from service.wire.fields import (
     Truncation,
 )
 from service.wire.messages import Message, MessageV1
+from service.wire.request_types import RunRequest, ThreadRequest, ToolOutputsRequest
 from service.wire.tools import Tool, ToolResources, ToolV1
-from service.wire.validation_errors import rejected
+from service.wire.validation_errors import to_rejection
 
-R = TypeVar("R", bound=Request)
+R = TypeVar("R", bound=RequestBody)
 _FileIds = Annotated[list[Identifier], Field(max_length=MAX_V1_ASSISTANT_FILES)]
 
 
-class Assistant(Request):
+class Assistant(RequestBody):
     """POST /assistants of v2; with `model` optional also the modification."""
 
     model: ModelName
@@ -65,7 +65,7 @@ class AssistantChange(Assistant):
     model: ModelName | None = None  # type: ignore[assignment]
 
 
-class AssistantV1(Request):
+class AssistantV1(RequestBody):
     model: ModelName
     name: Name | None = None
     description: Description | None = None
@@ -82,28 +82,28 @@ class AssistantChangeV1(AssistantV1):
     model: ModelName | None = None  # type: ignore[assignment]
 
 
-class Thread(Request):
+class Thread(RequestBody):
     messages: Annotated[list[Message], Field(max_length=MAX_MESSAGES)] | None = None
     tool_resources: ToolResources | None = None
     metadata: Metadata | None = None
 
 
-class ThreadV1(Request):
+class ThreadV1(RequestBody):
     messages: Annotated[list[MessageV1], Field(max_length=MAX_MESSAGES)] | None = None
     metadata: Metadata | None = None
 
 
-class ThreadChange(Request):
+class ThreadChange(RequestBody):
     tool_resources: ToolResources | None = None
     metadata: Metadata | None = None
 
 
-class MetadataChange(Request):
+class MetadataChange(RequestBody):
     metadata: Metadata | None = None
 
 
-class _AnyRun(Request):
-    """What runs of both versions have."""
+class _AnyRun(RequestBody):
+    """The fields that runs of both versions have."""
 
     assistant_id: Identifier
     model: ModelName | None = None
@@ -150,29 +150,29 @@ class ThreadAndRunV1(_RunV1):
     thread: ThreadV1 | None = None
 
 
-class Output(Loose):
+class Output(NestedObject):
     tool_call_id: Annotated[str, Strict()]
     output: Annotated[str, Strict(), Field(max_length=MAX_OUTPUT)] | None = None
 
 
-class Outputs(Request):
+class Outputs(RequestBody):
     tool_outputs: Annotated[list[Output], Field(max_length=MAX_OUTPUTS)]
     stream: Flag | None = None
 
 
-def parsed(model: type[R], body: Any) -> R:
-    """The body as `model`; no body is an empty object. Raises Rejected in the API's words."""
+def parse_body(model: type[R], body: Any) -> R:
+    """Returns the body as an instance of `model`; None is an empty object. Raises Rejected."""
     if body is not None and not isinstance(body, dict):
         raise Rejected("The request body must be a JSON object.")
-    storable_text.check(body)
+    storable_text.require_storable(body)
     try:
         return model.model_validate({} if body is None else body)
     except ValidationError as error:
-        raise rejected(error) from None
+        raise to_rejection(error) from None
 
 
-def named(request: Request, *leave_out: str) -> dict[str, Any]:
-    """The fields that the request named and gave a value, as plain JSON."""
+def given_fields(request: RequestBody, *leave_out: str) -> dict[str, Any]:
+    """Returns the fields that the request gives a value, as plain JSON."""
     return {
         key: value
         for key, value in request.model_dump(exclude_unset=True, by_alias=True, exclude=set(leave_out)).items()
@@ -183,15 +183,17 @@ def named(request: Request, *leave_out: str) -> dict[str, Any]:
 def thread_request(asked: Thread | ThreadV1 | None, resources: dict[str, Any], ids: IdSource) -> ThreadRequest:
     if asked is None:
         return ThreadRequest({}, resources, ())
-    return ThreadRequest(asked.metadata or {}, resources, tuple(message.new(ids) for message in asked.messages or ()))
+    return ThreadRequest(
+        asked.metadata or {}, resources, tuple(message.to_new_message(ids) for message in asked.messages or ())
+    )
 
 
 def run_request(
     asked: Run | RunV1 | ThreadAndRun | ThreadAndRunV1, overrides: dict[str, Any], ids: IdSource
 ) -> RunRequest:
-    """`overrides` are those fields whose shape the versions do not share."""
+    """`overrides` are the fields whose shapes differ between the versions."""
     extra = asked.additional_messages if isinstance(asked, Run | RunV1) else None
-    shared = named(
+    shared = given_fields(
         asked,
         "assistant_id",
         "stream",
@@ -207,11 +209,11 @@ def run_request(
         assistant_id=asked.assistant_id,
         overrides=shared | overrides,
         additional_instructions=asked.additional_instructions if isinstance(asked, Run | RunV1) else None,
-        additional_messages=tuple(message.new(ids) for message in extra or ()),
+        additional_messages=tuple(message.to_new_message(ids) for message in extra or ()),
         stream=bool(asked.stream),
     )
 
 
-def outputs_request(asked: Outputs) -> ToolOutputsRequest:
+def tool_outputs_request(asked: Outputs) -> ToolOutputsRequest:
     outputs = [ToolOutput(tool_call_id=one.tool_call_id, output=one.output or "") for one in asked.tool_outputs]
     return ToolOutputsRequest(tuple(outputs), bool(asked.stream))

@@ -1,23 +1,23 @@
-"""Text that can be kept: Postgres refuses NUL, and UTF-8 has no lone surrogates. From clients they are a 400."""
+"""Refuses text that cannot be stored: Postgres takes no NUL, and UTF-8 has no lone surrogates."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from events.errors import Rejected
-from service.wire.validation_errors import path
+from service.wire.validation_errors import parameter_path
 
 _Loc = tuple[int | str, ...]
 
 
-def check(body: Any) -> None:
-    """Raises Rejected where any string of a JSON value, keys too, cannot be kept. Depth does not matter."""
+def require_storable(body: Any) -> None:
+    """Raises Rejected if a string of a JSON value, or a key, cannot be stored. The value may be of any depth."""
     left = [body]
     while left:
         value = left.pop()
         if isinstance(value, str):
-            if not fit(value):
-                raise _refused(body)
+            if not is_storable(value):
+                raise _find_unstorable(body)
         elif isinstance(value, dict):
             left += value
             left += value.values()
@@ -25,8 +25,8 @@ def check(body: Any) -> None:
             left += value
 
 
-def fit(text: str) -> bool:
-    """Whether the text can be kept."""
+def is_storable(text: str) -> bool:
+    """Whether the text can be stored."""
     if "\x00" in text:
         return False
     if text.isascii():
@@ -38,22 +38,23 @@ def fit(text: str) -> bool:
     return True
 
 
-def refusal(param: str) -> Rejected:
+def unstorable(param: str) -> Rejected:
+    """Returns the error for a parameter that cannot be stored."""
     message = f"Invalid '{param}': NUL characters and lone surrogates are not allowed."
     return Rejected(message, param=param or None, code="invalid_value")
 
 
-def _refused(body: Any) -> Rejected:
-    """Where the unfit string is. A second walk, which keeps places: the first has to be fast."""
+def _find_unstorable(body: Any) -> Rejected:
+    """Returns the error for a text that cannot be stored. `require_storable` tracks no paths, so that it is fast."""
     left: list[tuple[_Loc, Any]] = [((), body)]
     while left:
         loc, value = left.pop()
-        if isinstance(value, str) and not fit(value):
+        if isinstance(value, str) and not is_storable(value):
             break
         if isinstance(value, dict):
-            if not all(fit(key) for key in value):
+            if not all(is_storable(key) for key in value):
                 break
             left += [((*loc, key), item) for key, item in value.items()]
         elif isinstance(value, list):
             left += [((*loc, index), item) for index, item in enumerate(value)]
-    return refusal(path(loc))
+    return unstorable(parameter_path(loc))

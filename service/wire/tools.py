@@ -1,4 +1,4 @@
-"""Tools and their resources, as requests send them and as the core keeps them: in v2's shapes, with their defaults."""
+"""Parses tools and their resources into the form that events keep: the shapes of v2, with defaults filled in."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, Tag
 
 from events.errors import Rejected
-from service.wire.api import FileToIndex, StoreRequest
-from service.wire.chunking_strategy import Strategy, chunking
+from service.wire.chunking_strategy import Strategy, to_chunking
 from service.wire.fields import (
     MAX_CODE_FILES,
     MAX_HELPER_FILES,
@@ -18,50 +17,51 @@ from service.wire.fields import (
     FreeObject,
     FunctionName,
     Identifier,
-    Loose,
     Metadata,
-    Text,
-    by_type,
+    NestedObject,
+    StrictText,
+    union_by_type,
 )
+from service.wire.request_types import FileToIndex, VectorStoreRequest
 
-# What a function without parameters, and a bare file_search, are shown with (docs/behaviour.md, "Object bodies").
+# Defaults of functions and file_search (docs/behaviour.md, "Object bodies").
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
-RANKER = "default_2024_08_21"
-THRESHOLD = 0.0
+DEFAULT_RANKER = "default_2024_08_21"
+DEFAULT_THRESHOLD = 0.0
 
 
-class Function(Loose):
+class Function(NestedObject):
     name: FunctionName
-    description: Text | None = None
+    description: StrictText | None = None
     parameters: FreeObject | None = None
     strict: Flag | None = None
 
 
-class FunctionTool(Loose):
+class FunctionTool(NestedObject):
     type: Literal["function"]
     function: Function
 
 
-class CodeTool(Loose):
+class CodeTool(NestedObject):
     type: Literal["code_interpreter"]
 
 
-class Ranking(Loose):
+class RankingOptions(NestedObject):
     ranker: Literal["auto", "default_2024_08_21"] = "default_2024_08_21"
     score_threshold: Annotated[float, Strict(), Field(ge=0, le=1)]
 
 
-class Search(Loose):
+class Search(NestedObject):
     max_num_results: Annotated[int, Strict(), Field(ge=1, le=50)] | None = None
-    ranking_options: Ranking | None = None
+    ranking_options: RankingOptions | None = None
 
 
-class SearchTool(Loose):
+class SearchTool(NestedObject):
     type: Literal["file_search"]
     file_search: Search | None = None
 
 
-class RetrievalTool(Loose):
+class RetrievalTool(NestedObject):
     type: Literal["retrieval"]
 
 
@@ -69,101 +69,101 @@ Tool = Annotated[
     Annotated[CodeTool, Tag("|code_interpreter")]
     | Annotated[SearchTool, Tag("|file_search")]
     | Annotated[FunctionTool, Tag("|function")],
-    by_type("code_interpreter", "file_search", "function"),
+    union_by_type("code_interpreter", "file_search", "function"),
 ]
 ToolV1 = Annotated[
     Annotated[CodeTool, Tag("|code_interpreter")]
     | Annotated[RetrievalTool, Tag("|retrieval")]
     | Annotated[FunctionTool, Tag("|function")],
-    by_type("code_interpreter", "retrieval", "function"),
+    union_by_type("code_interpreter", "retrieval", "function"),
 ]
 AnyTool = CodeTool | SearchTool | RetrievalTool | FunctionTool
 
 
-class CodeResources(Loose):
+class CodeResources(NestedObject):
     file_ids: Annotated[list[Identifier], Field(max_length=MAX_CODE_FILES)] = Field(default_factory=list)
 
 
-class StoreHelper(Loose):
+class StoreHelper(NestedObject):
     file_ids: Annotated[list[Identifier], Field(max_length=MAX_HELPER_FILES)] = Field(default_factory=list)
     chunking_strategy: Strategy | None = None
     metadata: Metadata | None = None
 
 
-class SearchResources(Loose):
+class SearchResources(NestedObject):
     vector_store_ids: Annotated[list[Identifier], Field(max_length=MAX_VECTOR_STORES)] | None = None
     vector_stores: Annotated[list[StoreHelper], Field(max_length=MAX_VECTOR_STORES)] | None = None
 
 
-class ToolResources(Loose):
+class ToolResources(NestedObject):
     code_interpreter: CodeResources | None = None
     file_search: SearchResources | None = None
 
 
-def tool(asked: AnyTool) -> dict[str, Any]:
-    """The tool as it is kept and echoed. v1's retrieval is file_search."""
+def to_tool(asked: AnyTool) -> dict[str, Any]:
+    """Returns the tool in the shape of v2. The retrieval of v1 becomes file_search."""
     match asked:
         case CodeTool():
             return {"type": "code_interpreter"}
         case FunctionTool(function=function):
-            return {"type": "function", "function": _function(function)}
+            return {"type": "function", "function": _to_function(function)}
         case RetrievalTool():
-            return _search(Search())
+            return _to_file_search(Search())
         case SearchTool(file_search=search):
-            return _search(search or Search())
+            return _to_file_search(search or Search())
 
 
-def tools(asked: Iterable[AnyTool] | None) -> list[dict[str, Any]]:
-    return [tool(one) for one in asked or ()]
+def to_tools(asked: Iterable[AnyTool] | None) -> list[dict[str, Any]]:
+    return [to_tool(one) for one in asked or ()]
 
 
-def tool_resources(asked: ToolResources | None) -> dict[str, Any]:
-    """The resources as they are kept, but for `vector_stores` of file_search: StoreRequests, whose ids come when made.
+def to_tool_resources(asked: ToolResources | None) -> dict[str, Any]:
+    """Returns the resources in the shape of v2, except `vector_stores` of file_search, which are VectorStoreRequests.
 
-    Raises Rejected for stores by id and by the helper at once.
+    Raises Rejected if the request names stores by id and also asks for new ones.
     """
     kept: dict[str, Any] = {}
     if asked is None:
         return kept
     if asked.code_interpreter is not None:
-        kept |= code_files(asked.code_interpreter.file_ids)
+        kept |= to_code_resources(asked.code_interpreter.file_ids)
     if asked.file_search is not None:
-        kept["file_search"] = _stores(asked.file_search)
+        kept["file_search"] = _to_search_resources(asked.file_search)
     return kept
 
 
-def _stores(asked: SearchResources) -> dict[str, Any]:
+def _to_search_resources(asked: SearchResources) -> dict[str, Any]:
     ids, helpers = asked.vector_store_ids or [], asked.vector_stores or []
     if ids and helpers:
         message = "Only one of 'vector_store_ids' and 'vector_stores' can be given."
         raise Rejected(message, param="tool_resources.file_search")
     if not helpers:
         return {"vector_store_ids": ids}
-    return {"vector_stores": [_helper(helper) for helper in helpers]}
+    return {"vector_stores": [_to_store_request(helper) for helper in helpers]}
 
 
-def _helper(asked: StoreHelper) -> StoreRequest:
-    chunks = chunking(asked.chunking_strategy)
+def _to_store_request(asked: StoreHelper) -> VectorStoreRequest:
+    chunks = to_chunking(asked.chunking_strategy)
     files = tuple(FileToIndex(id, chunks, {}) for id in dict.fromkeys(asked.file_ids))
-    return StoreRequest(None, None, asked.metadata or {}, None, files)
+    return VectorStoreRequest(None, None, asked.metadata or {}, None, files)
 
 
-def code_files(file_ids: Iterable[str]) -> dict[str, Any]:
-    """Files for code_interpreter, each once."""
+def to_code_resources(file_ids: Iterable[str]) -> dict[str, Any]:
+    """Returns tool_resources with these files for code_interpreter, each once."""
     return {"code_interpreter": {"file_ids": list(dict.fromkeys(file_ids))}}
 
 
-def _function(asked: Function) -> dict[str, Any]:
+def _to_function(asked: Function) -> dict[str, Any]:
     described = {"description": asked.description} if asked.description is not None else {}
     parameters = NO_PARAMETERS if asked.parameters is None else asked.parameters
     return {"name": asked.name, **described, "parameters": parameters, "strict": bool(asked.strict)}
 
 
-def _search(asked: Search) -> dict[str, Any]:
+def _to_file_search(asked: Search) -> dict[str, Any]:
     ranking = asked.ranking_options
     shown = {
-        "ranker": RANKER if ranking is None or ranking.ranker == "auto" else ranking.ranker,
-        "score_threshold": THRESHOLD if ranking is None else ranking.score_threshold,
+        "ranker": DEFAULT_RANKER if ranking is None or ranking.ranker == "auto" else ranking.ranker,
+        "score_threshold": DEFAULT_THRESHOLD if ranking is None else ranking.score_threshold,
         "hybrid_search": None,
     }
     limit = {"max_num_results": asked.max_num_results} if asked.max_num_results is not None else {}

@@ -1,4 +1,6 @@
-"""`OpenAI-Beta: assistants=v1`. What v1 cannot say has one rendering each:
+"""The wire format `OpenAI-Beta: assistants=v1`.
+
+v1 renders what it has no words for as follows:
 
 file_search tool            retrieval
 an incomplete run           completed, with incomplete_details
@@ -11,9 +13,9 @@ a "required" tool choice    "auto"
 an image's detail           nothing
 a file's expires_at         nothing
 
-And what v1 says is to v2: file_ids of an assistant are code_interpreter's files, and with `retrieval` among its tools
-in a vector store of the assistant's; those of a message are attachments for code_interpreter and file_search, so that
-they are the thread's files too and in the thread's vector store.
+For v2, the file_ids of an assistant are files of code_interpreter, and if the assistant has `retrieval`, they are also
+in a vector store of its own (`retrieval`). The file_ids of a message are attachments for code_interpreter and
+file_search, so they are also files of the thread, and in the thread's vector store.
 """
 
 from __future__ import annotations
@@ -22,32 +24,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from events.ids import IdSource
-from events.objects import Assistant, File, Message, Run, Step, Thread
+from events.objects import Assistant, File, Json, Message, Run, Step, Thread
 from events.thread.commands import NewMessage
 from service.wire import messages, query, render, requests, steps
-from service.wire.api import FilesQuery, Json, Links, Page, RunRequest, ThreadRequest, VectorStoreWire, Wire
+from service.wire.api import AttachedFilesWire, VectorStoreWire, Wire
 from service.wire.fields import MAX_FILES_PAGE
-from service.wire.files import FileLinks
-from service.wire.requests import parsed
+from service.wire.files import AttachedFiles
+from service.wire.request_types import FileListQuery, ListQuery, RunRequest, ThreadRequest
+from service.wire.requests import parse_body
 from service.wire.retrieval import RetrievalPlan, removed_files, v1_plan
-from service.wire.tools import code_files, tools
+from service.wire.tools import to_code_resources, to_tools
 from service.wire.v2 import DEFAULTS, V2
 
 _NOT_IN_V1 = ("tool_resources", "reasoning_effort", "parallel_tool_calls")
 
 
 class V1(V2):
-    """v2's ways where v1 has the same; the rest is here."""
+    """Inherits from V2 the operations that are the same in both versions."""
 
     version = "v1"
 
-    def create_assistant(self, body: Any) -> Json:
-        return _settings(parsed(requests.AssistantV1, body))
+    def parse_new_assistant(self, body: Any) -> Json:
+        return _to_settings(parse_body(requests.AssistantV1, body))
 
-    def modify_assistant(self, body: Any) -> Json:
-        asked = parsed(requests.AssistantChangeV1, body)
-        # No files is said here too: what is absent would stay as it is.
-        settings = _settings(asked) | {"tool_resources": code_files(asked.file_ids or ())}
+    def parse_assistant_changes(self, body: Any) -> Json:
+        asked = parse_body(requests.AssistantChangeV1, body)
+        # An empty list of files is named too, or the change would keep the files.
+        settings = _to_settings(asked) | {"tool_resources": to_code_resources(asked.file_ids or ())}
         named = {"tool_resources" if name == "file_ids" else name for name in asked.model_fields_set}
         return {name: settings[name] for name in named if not (name == "model" and not asked.model)}
 
@@ -57,103 +60,103 @@ class V1(V2):
     def files_to_unindex(self, before: Assistant, after: Iterable[str]) -> frozenset[str]:
         return removed_files(before, after)
 
-    def create_thread(self, body: Any, ids: IdSource) -> ThreadRequest:
-        return requests.thread_request(parsed(requests.ThreadV1, body), {}, ids)
+    def parse_new_thread(self, body: Any, ids: IdSource) -> ThreadRequest:
+        return requests.thread_request(parse_body(requests.ThreadV1, body), {}, ids)
 
-    def modify_thread(self, body: Any) -> Json:
-        metadata = self.modify_metadata(body)
+    def parse_thread_changes(self, body: Any) -> Json:
+        metadata = self.parse_metadata_change(body)
         return {} if metadata is None else {"metadata": metadata}
 
-    def create_message(self, body: Any, ids: IdSource) -> NewMessage:
-        return parsed(messages.MessageV1, body).new(ids)
+    def parse_new_message(self, body: Any, ids: IdSource) -> NewMessage:
+        return parse_body(messages.MessageV1, body).to_new_message(ids)
 
-    def create_run(self, body: Any, ids: IdSource) -> RunRequest:
-        asked = parsed(requests.RunV1, body)
-        return requests.run_request(asked, _own(asked), ids)
+    def parse_new_run(self, body: Any, ids: IdSource) -> RunRequest:
+        asked = parse_body(requests.RunV1, body)
+        return requests.run_request(asked, _own_overrides(asked), ids)
 
-    def create_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]:
-        asked = parsed(requests.ThreadAndRunV1, body)
-        return requests.thread_request(asked.thread, {}, ids), requests.run_request(asked, _own(asked), ids)
+    def parse_new_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]:
+        asked = parse_body(requests.ThreadAndRunV1, body)
+        return requests.thread_request(asked.thread, {}, ids), requests.run_request(asked, _own_overrides(asked), ids)
 
-    def links(self) -> Links:
-        return FileLinks()
+    def attached_files(self) -> AttachedFilesWire:
+        return AttachedFiles()
 
     def vector_stores(self) -> VectorStoreWire | None:
         return None
 
-    def files_page(self, query_: Mapping[str, str]) -> FilesQuery:
-        """v1 has no pages of files: it lists them all, up to the longest page there is."""
-        page = Page(limit=MAX_FILES_PAGE, order="desc", after=None, before=None)
-        return FilesQuery(page, query.object_id(query_, "purpose"))
+    def parse_file_list_query(self, query_: Mapping[str, str]) -> FileListQuery:
+        """v1 lists files without pages: all of them, up to the longest page."""
+        page = ListQuery(limit=MAX_FILES_PAGE, order="desc", after=None, before=None)
+        return FileListQuery(page, query.parse_id(query_, "purpose"))
 
-    def include(self, values: Sequence[str]) -> frozenset[str]:
-        """v1 has none, and ignores the parameter as it does any other."""
+    def parse_include(self, values: Sequence[str]) -> frozenset[str]:
+        """v1 has no include[], and ignores it like any unknown parameter."""
         return frozenset()
 
-    def assistant(self, assistant: Assistant) -> Json:
-        shown = _without(render.assistant(assistant))
-        shown["tools"] = _tools(assistant.tools)
-        shown["file_ids"] = _file_ids(assistant.tool_resources)
-        shown["response_format"] = _format(assistant.response_format)
+    def render_assistant(self, assistant: Assistant) -> Json:
+        shown = _without_v2_fields(render.render_assistant(assistant))
+        shown["tools"] = _render_tools(assistant.tools)
+        shown["file_ids"] = _render_file_ids(assistant.tool_resources)
+        shown["response_format"] = _render_format(assistant.response_format)
         return shown
 
-    def thread(self, thread: Thread, *, resources: bool = False) -> Json:
-        return _without(render.thread(thread))
+    def render_thread(self, thread: Thread, *, resources: bool = False) -> Json:
+        return _without_v2_fields(render.render_thread(thread))
 
-    def message(self, message: Message, *, streamed: bool = False) -> Json:
-        """v1's document wants the status over REST too."""
-        shown = render.message(message, streamed=True)
+    def render_message(self, message: Message, *, streamed: bool = False) -> Json:
+        """v1 shows the status over REST too."""
+        shown = render.render_message(message, streamed=True)
         attachments = shown.pop("attachments")
-        shown["content"] = [_part(part) for part in message.content]
+        shown["content"] = [_render_part(part) for part in message.content]
         shown["file_ids"] = list(dict.fromkeys(attachment["file_id"] for attachment in attachments))
         return shown
 
-    def modified_message(self, message: Message) -> Json:
-        return self.message(message)
+    def render_modified_message(self, message: Message) -> Json:
+        return self.render_message(message)
 
-    def delta_part(self, part: Json) -> Json:
-        return _part(part)
+    def render_delta_part(self, part: Json) -> Json:
+        return _render_part(part)
 
-    def begun_call(self, id: str, kind: str, name: str, search: Json | None) -> Json:
-        return _call(steps.begun_call(id, kind, name, search))
+    def render_new_call(self, id: str, type: str, name: str, search: Json | None) -> Json:
+        return _render_call(steps.render_new_call(id, type, name, search))
 
-    def run(self, run: Run, *, streamed: bool = False) -> Json:
-        shown = _without(render.run(run, streamed=streamed))
+    def render_run(self, run: Run, *, streamed: bool = False) -> Json:
+        shown = _without_v2_fields(render.render_run(run, streamed=streamed))
         shown["status"] = "completed" if run.status == "incomplete" else run.status
-        shown["tools"] = _tools(run.tools)
-        shown["file_ids"] = _file_ids(run.tool_resources)
-        shown["usage"] = _usage(shown["usage"])
-        shown["response_format"] = _format(run.response_format)
-        shown["tool_choice"] = _choice(run.tool_choice)
+        shown["tools"] = _render_tools(run.tools)
+        shown["file_ids"] = _render_file_ids(run.tool_resources)
+        shown["usage"] = _render_usage(shown["usage"])
+        shown["response_format"] = _render_format(run.response_format)
+        shown["tool_choice"] = _render_tool_choice(run.tool_choice)
         return shown
 
-    def file(self, file: File) -> Json:
-        shown = super().file(file)
+    def render_file(self, file: File) -> Json:
+        shown = super().render_file(file)
         del shown["expires_at"], shown["status_details"]
         return shown
 
-    def files(self, items: list[Json], more: bool) -> Json:
+    def render_file_list(self, items: list[Json], more: bool) -> Json:
         return {"object": "list", "data": items}
 
-    def step(self, step: Step, *, streamed: bool = False, include: frozenset[str] = frozenset()) -> Json:
-        shown = steps.step(step, streamed=streamed, include=include)
+    def render_step(self, step: Step, *, streamed: bool = False, include: frozenset[str] = frozenset()) -> Json:
+        shown = steps.render_step(step, streamed=streamed, include=include)
         details = shown["step_details"]
         if details["type"] == "tool_calls":
-            shown["step_details"] = {**details, "tool_calls": [_call(call) for call in details["tool_calls"]]}
-        shown["usage"] = _usage(shown["usage"])
+            shown["step_details"] = {**details, "tool_calls": [_render_call(call) for call in details["tool_calls"]]}
+        shown["usage"] = _render_usage(shown["usage"])
         return shown
 
 
-def _settings(asked: requests.AssistantV1) -> Json:
-    """All settings of an assistant, in the core's superset."""
-    given = requests.named(asked, "tools", "file_ids")
+def _to_settings(asked: requests.AssistantV1) -> Json:
+    """Returns all settings of an assistant, in the shapes of v2."""
+    given = requests.given_fields(asked, "tools", "file_ids")
     return {
         "model": asked.model,
         "name": asked.name,
         "description": asked.description,
         "instructions": asked.instructions,
-        "tools": tools(asked.tools),
-        "tool_resources": code_files(asked.file_ids) if asked.file_ids else {},
+        "tools": to_tools(asked.tools),
+        "tool_resources": to_code_resources(asked.file_ids) if asked.file_ids else {},
         "metadata": asked.metadata or {},
         "reasoning_effort": None,
         **DEFAULTS,
@@ -161,19 +164,19 @@ def _settings(asked: requests.AssistantV1) -> Json:
     }
 
 
-def _own(asked: requests.RunV1 | requests.ThreadAndRunV1) -> Json:
-    return {} if asked.tools is None else {"tools": tools(asked.tools)}
+def _own_overrides(asked: requests.RunV1 | requests.ThreadAndRunV1) -> Json:
+    return {} if asked.tools is None else {"tools": to_tools(asked.tools)}
 
 
-def _without(shown: Json) -> Json:
+def _without_v2_fields(shown: Json) -> Json:
     return {key: value for key, value in shown.items() if key not in _NOT_IN_V1}
 
 
-def _tools(shown: Sequence[Json]) -> list[Json]:
-    return [_tool(tool) for tool in shown]
+def _render_tools(shown: Sequence[Json]) -> list[Json]:
+    return [_render_tool(tool) for tool in shown]
 
 
-def _tool(tool: Json) -> Json:
+def _render_tool(tool: Json) -> Json:
     match tool["type"]:
         case "file_search":
             return {"type": "retrieval"}
@@ -183,32 +186,32 @@ def _tool(tool: Json) -> Json:
             return tool
 
 
-def _call(call: Json) -> Json:
+def _render_call(call: Json) -> Json:
     return {"id": call["id"], "type": "retrieval", "retrieval": {}} if call["type"] == "file_search" else call
 
 
-def _file_ids(resources: Json) -> list[str]:
+def _render_file_ids(resources: Json) -> list[str]:
     found: list[str] = resources.get("code_interpreter", {}).get("file_ids", [])
     return list(found)
 
 
-def _usage(shown: Json | None) -> Json | None:
+def _render_usage(shown: Json | None) -> Json | None:
     if shown is None:
         return None
     return {name: shown[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
 
 
-def _format(shown: str | Json) -> str | Json:
+def _render_format(shown: str | Json) -> str | Json:
     return {"type": "json_object"} if isinstance(shown, dict) and shown["type"] == "json_schema" else shown
 
 
-def _choice(shown: str | Json) -> str | Json:
+def _render_tool_choice(shown: str | Json) -> str | Json:
     if isinstance(shown, dict):
         return {"type": "retrieval"} if shown["type"] == "file_search" else shown
     return "auto" if shown == "required" else shown
 
 
-def _part(part: Json) -> Json:
+def _render_part(part: Json) -> Json:
     match part["type"]:
         case "image_file":
             return {"type": "image_file", "image_file": {"file_id": part["image_file"]["file_id"]}}
@@ -216,8 +219,6 @@ def _part(part: Json) -> Json:
             return {"type": "text", "text": {"value": part["refusal"], "annotations": []}}
         case "image_url":
             return {"type": "text", "text": {"value": part["image_url"]["url"], "annotations": []}}
-        case "image_file":
-            return {"type": "image_file", "image_file": {"file_id": part["image_file"]["file_id"]}}
         case _:
             return part
 

@@ -1,4 +1,4 @@
-"""`OpenAI-Beta: assistants=v2`."""
+"""The wire format `OpenAI-Beta: assistants=v2`."""
 
 from __future__ import annotations
 
@@ -7,43 +7,39 @@ from typing import Any
 
 from events.errors import Rejected
 from events.ids import IdSource
-from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart
+from events.objects import Assistant, File, Json, Message, Run, Step, Thread, Upload, UploadPart
 from events.thread.commands import NewMessage
 from service.wire import files, messages, query, render, requests, steps
-from service.wire.api import (
-    CompletionRequest,
-    Deleted,
+from service.wire.api import AttachedFilesWire, DeletedObject, VectorStoreWire, Wire
+from service.wire.fields import MAX_FILES_PAGE
+from service.wire.request_types import (
+    FileListQuery,
     FileRequest,
-    FilesQuery,
-    Json,
-    Links,
-    Page,
+    ListQuery,
     RunRequest,
     ThreadRequest,
     ToolOutputsRequest,
+    UploadCompletion,
     UploadRequest,
-    VectorStoreWire,
-    Wire,
 )
-from service.wire.fields import MAX_FILES_PAGE
-from service.wire.requests import parsed
+from service.wire.requests import parse_body
 from service.wire.retrieval import RetrievalPlan, v2_plan
-from service.wire.tools import tool_resources, tools
+from service.wire.tools import to_tool_resources, to_tools
 from service.wire.vector_stores import STORES
 
-# What assistants and runs have where nothing is said (docs/behaviour.md, "Defaults").
+# Settings of assistants and runs that a request leaves out (docs/behaviour.md, "Defaults").
 DEFAULTS: Json = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
 
 
 class V2:
     version = "v2"
 
-    def create_assistant(self, body: Any) -> Json:
-        return _settings(parsed(requests.Assistant, body))
+    def parse_new_assistant(self, body: Any) -> Json:
+        return _to_settings(parse_body(requests.Assistant, body))
 
-    def modify_assistant(self, body: Any) -> Json:
-        asked = parsed(requests.AssistantChange, body)
-        settings = _settings(asked)
+    def parse_assistant_changes(self, body: Any) -> Json:
+        asked = parse_body(requests.AssistantChange, body)
+        settings = _to_settings(asked)
         return {name: settings[name] for name in asked.model_fields_set if not (name == "model" and not asked.model)}
 
     def retrieval_plan(self, assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:
@@ -52,47 +48,47 @@ class V2:
     def files_to_unindex(self, before: Assistant, after: Iterable[str]) -> frozenset[str]:
         return frozenset()
 
-    def create_thread(self, body: Any, ids: IdSource) -> ThreadRequest:
-        asked = parsed(requests.Thread, body)
-        return requests.thread_request(asked, tool_resources(asked.tool_resources), ids)
+    def parse_new_thread(self, body: Any, ids: IdSource) -> ThreadRequest:
+        asked = parse_body(requests.Thread, body)
+        return requests.thread_request(asked, to_tool_resources(asked.tool_resources), ids)
 
-    def modify_thread(self, body: Any) -> Json:
-        asked = parsed(requests.ThreadChange, body)
-        values: Json = {"metadata": asked.metadata or {}, "tool_resources": tool_resources(asked.tool_resources)}
+    def parse_thread_changes(self, body: Any) -> Json:
+        asked = parse_body(requests.ThreadChange, body)
+        values: Json = {"metadata": asked.metadata or {}, "tool_resources": to_tool_resources(asked.tool_resources)}
         return {name: values[name] for name in asked.model_fields_set}
 
-    def create_message(self, body: Any, ids: IdSource) -> NewMessage:
-        return parsed(messages.Message, body).new(ids)
+    def parse_new_message(self, body: Any, ids: IdSource) -> NewMessage:
+        return parse_body(messages.Message, body).to_new_message(ids)
 
-    def modify_metadata(self, body: Any) -> dict[str, str] | None:
-        asked = parsed(requests.MetadataChange, body)
+    def parse_metadata_change(self, body: Any) -> dict[str, str] | None:
+        asked = parse_body(requests.MetadataChange, body)
         return (asked.metadata or {}) if "metadata" in asked.model_fields_set else None
 
-    def create_run(self, body: Any, ids: IdSource) -> RunRequest:
-        asked = parsed(requests.Run, body)
-        return requests.run_request(asked, _own(asked), ids)
+    def parse_new_run(self, body: Any, ids: IdSource) -> RunRequest:
+        asked = parse_body(requests.Run, body)
+        return requests.run_request(asked, _own_overrides(asked), ids)
 
-    def create_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]:
-        asked = parsed(requests.ThreadAndRun, body)
-        resources = tool_resources(asked.thread.tool_resources if asked.thread else None)
-        overrides = _own(asked)
+    def parse_new_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]:
+        asked = parse_body(requests.ThreadAndRun, body)
+        resources = to_tool_resources(asked.thread.tool_resources if asked.thread else None)
+        overrides = _own_overrides(asked)
         if asked.tool_resources is not None:
-            overrides["tool_resources"] = tool_resources(asked.tool_resources)
+            overrides["tool_resources"] = to_tool_resources(asked.tool_resources)
         return requests.thread_request(asked.thread, resources, ids), requests.run_request(asked, overrides, ids)
 
-    def submit_tool_outputs(self, body: Any) -> ToolOutputsRequest:
-        return requests.outputs_request(parsed(requests.Outputs, body))
+    def parse_tool_outputs(self, body: Any) -> ToolOutputsRequest:
+        return requests.tool_outputs_request(parse_body(requests.Outputs, body))
 
-    def create_file(self, fields: Mapping[str, str]) -> FileRequest:
-        return files.file_request(fields)
+    def parse_file_form(self, fields: Mapping[str, str]) -> FileRequest:
+        return files.parse_file_form(fields)
 
-    def create_upload(self, body: Any) -> UploadRequest:
-        return files.upload_request(body)
+    def parse_new_upload(self, body: Any) -> UploadRequest:
+        return files.parse_new_upload(body)
 
-    def complete_upload(self, body: Any) -> CompletionRequest:
-        return files.completion_request(body)
+    def parse_upload_completion(self, body: Any) -> UploadCompletion:
+        return files.parse_upload_completion(body)
 
-    def links(self) -> Links:
+    def attached_files(self) -> AttachedFilesWire:
         message = (
             "Files of assistants and messages are operations of v1. Please set the header 'OpenAI-Beta: assistants=v1',"
             " or use tool_resources and attachments."
@@ -102,72 +98,72 @@ class V2:
     def vector_stores(self) -> VectorStoreWire | None:
         return STORES
 
-    def page(self, query_: Mapping[str, str]) -> Page:
-        return query.page(query_)
+    def parse_list_query(self, query_: Mapping[str, str]) -> ListQuery:
+        return query.parse_list_query(query_)
 
-    def files_page(self, query_: Mapping[str, str]) -> FilesQuery:
-        page = query.page(query_, most=MAX_FILES_PAGE, default=MAX_FILES_PAGE)
-        return FilesQuery(page, query.object_id(query_, "purpose"))
+    def parse_file_list_query(self, query_: Mapping[str, str]) -> FileListQuery:
+        page = query.parse_list_query(query_, most=MAX_FILES_PAGE, default=MAX_FILES_PAGE)
+        return FileListQuery(page, query.parse_id(query_, "purpose"))
 
-    def include(self, values: Sequence[str]) -> frozenset[str]:
-        return query.include(values, (query.CONTENT,))
+    def parse_include(self, values: Sequence[str]) -> frozenset[str]:
+        return query.parse_include(values, (query.SEARCH_RESULT_CONTENT,))
 
-    def assistant(self, assistant: Assistant) -> Json:
-        return render.assistant(assistant)
+    def render_assistant(self, assistant: Assistant) -> Json:
+        return render.render_assistant(assistant)
 
-    def thread(self, thread: Thread, *, resources: bool = False) -> Json:
-        return render.thread(thread, resources=resources)
+    def render_thread(self, thread: Thread, *, resources: bool = False) -> Json:
+        return render.render_thread(thread, resources=resources)
 
-    def message(self, message: Message, *, streamed: bool = False) -> Json:
-        return render.message(message, streamed=streamed)
+    def render_message(self, message: Message, *, streamed: bool = False) -> Json:
+        return render.render_message(message, streamed=streamed)
 
-    def modified_message(self, message: Message) -> Json:
-        return render.modified_message(message)
+    def render_modified_message(self, message: Message) -> Json:
+        return render.render_modified_message(message)
 
-    def delta_part(self, part: Json) -> Json:
-        return render.delta_part(part)
+    def render_delta_part(self, part: Json) -> Json:
+        return render.render_delta_part(part)
 
-    def begun_call(self, id: str, kind: str, name: str, search: Json | None) -> Json:
-        return steps.begun_call(id, kind, name, search)
+    def render_new_call(self, id: str, type: str, name: str, search: Json | None) -> Json:
+        return steps.render_new_call(id, type, name, search)
 
-    def run(self, run: Run, *, streamed: bool = False) -> Json:
-        return render.run(run, streamed=streamed)
+    def render_run(self, run: Run, *, streamed: bool = False) -> Json:
+        return render.render_run(run, streamed=streamed)
 
-    def step(self, step: Step, *, streamed: bool = False, include: frozenset[str] = frozenset()) -> Json:
-        return steps.step(step, streamed=streamed, include=include)
+    def render_step(self, step: Step, *, streamed: bool = False, include: frozenset[str] = frozenset()) -> Json:
+        return steps.render_step(step, streamed=streamed, include=include)
 
-    def file(self, file: File) -> Json:
-        return files.file(file)
+    def render_file(self, file: File) -> Json:
+        return files.render_file(file)
 
-    def files(self, items: list[Json], more: bool) -> Json:
-        return render.listing(items, more)
+    def render_file_list(self, items: list[Json], more: bool) -> Json:
+        return render.render_list(items, more)
 
-    def deleted_file(self, file_id: str) -> Json:
+    def render_deleted_file(self, file_id: str) -> Json:
         return {"object": "file", "deleted": True, "id": file_id}
 
-    def upload(self, upload: Upload, file: File | None) -> Json:
-        return files.upload(upload, self.file(file) if file is not None else None)
+    def render_upload(self, upload: Upload, file: File | None) -> Json:
+        return files.render_upload(upload, self.render_file(file) if file is not None else None)
 
-    def upload_part(self, part: UploadPart) -> Json:
-        return files.part(part)
+    def render_upload_part(self, part: UploadPart) -> Json:
+        return files.render_upload_part(part)
 
-    def listing(self, items: list[Json], more: bool) -> Json:
-        return render.listing(items, more)
+    def render_list(self, items: list[Json], more: bool) -> Json:
+        return render.render_list(items, more)
 
-    def deleted(self, kind: Deleted, id: str) -> Json:
-        return render.deleted(kind, id)
+    def render_deleted(self, object: DeletedObject, id: str) -> Json:
+        return render.render_deleted(object, id)
 
 
-def _settings(asked: requests.Assistant) -> Json:
-    """All settings of an assistant, with the defaults for what is absent or null."""
-    given = requests.named(asked, "tools", "tool_resources")
+def _to_settings(asked: requests.Assistant) -> Json:
+    """Returns all settings of an assistant, with the defaults for those that are absent or null."""
+    given = requests.given_fields(asked, "tools", "tool_resources")
     return {
         "model": asked.model,
         "name": asked.name,
         "description": asked.description,
         "instructions": asked.instructions,
-        "tools": tools(asked.tools),
-        "tool_resources": tool_resources(asked.tool_resources),
+        "tools": to_tools(asked.tools),
+        "tool_resources": to_tool_resources(asked.tool_resources),
         "metadata": asked.metadata or {},
         "reasoning_effort": asked.reasoning_effort,
         **DEFAULTS,
@@ -175,8 +171,8 @@ def _settings(asked: requests.Assistant) -> Json:
     }
 
 
-def _own(asked: requests.Run | requests.ThreadAndRun) -> Json:
-    return {} if asked.tools is None else {"tools": tools(asked.tools)}
+def _own_overrides(asked: requests.Run | requests.ThreadAndRun) -> Json:
+    return {} if asked.tools is None else {"tools": to_tools(asked.tools)}
 
 
 WIRE: Wire = V2()

@@ -1,6 +1,6 @@
-"""From what pydantic finds wrong to the API's own words: one translator for every request.
+"""Translates pydantic's validation errors into the API's error texts.
 
-Unions are tagged with names that begin with "|", which are no part of a parameter's path.
+The tags of unions begin with "|" (`fields.union_by_type`). They are not part of a parameter's path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from events.errors import Rejected
 
-_KINDS: tuple[tuple[type, str], ...] = (
+_JSON_TYPES: tuple[tuple[type, str], ...] = (
     (bool, "a boolean"),
     (int, "an integer"),
     (float, "a decimal"),
@@ -34,52 +34,53 @@ _EXPECTED = {
     "model_attributes_type": "an object",
     "finite_number": "a finite number",
 }
-# Characters of a client's own words that errors repeat.
-SHOWN = 100
+# Characters of a value from the request that an error repeats.
+MAX_ECHO = 100
 MAX_PATH = 500
 
 
-def rejected(error: ValidationError) -> Rejected:
-    """The first problem that pydantic found, as the API tells it."""
+def to_rejection(error: ValidationError) -> Rejected:
+    """Returns the error for the first problem. Unknown parameters come after all other problems."""
     found = error.errors(include_url=False)
-    return _translated(min(found, key=lambda detail: detail["type"] == "extra_forbidden"))
+    return _translate(min(found, key=lambda detail: detail["type"] == "extra_forbidden"))
 
 
 def invalid_type(param: str, expected: str, got: object) -> Rejected:
-    message = f"Invalid type for '{param}': expected {expected}, but got {kind_of(got)} instead."
+    message = f"Invalid type for '{param}': expected {expected}, but got {json_type(got)} instead."
     return Rejected(message, param=param or None, code="invalid_type")
 
 
 def invalid_value(param: str, value: object, supported: Sequence[str]) -> Rejected:
-    message = f"Invalid value: '{str(value)[:SHOWN]}'. Supported values are: {listed(supported)}."
+    message = f"Invalid value: '{str(value)[:MAX_ECHO]}'. Supported values are: {quoted_list(supported)}."
     return Rejected(message, param=param or None, code="invalid_value")
 
 
-def missing(param: str) -> Rejected:
+def missing_parameter(param: str) -> Rejected:
     return Rejected(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
 
 
-def out_of_range(param: str, kind: str, value: object, bound: object, *, above: bool) -> Rejected:
-    """`kind` is integer or decimal."""
-    where, sign, word = ("above maximum", "<=", "above_max") if above else ("below minimum", ">=", "below_min")
-    message = f"Invalid '{param}': {kind} {where} value. Expected a value {sign} {bound}, but got {value} instead."
-    return Rejected(message, param=param, code=f"{kind}_{word}_value")
+def out_of_range(param: str, number: str, value: object, bound: object, *, above: bool) -> Rejected:
+    """`number` is "integer" or "decimal"."""
+    side, sign, word = ("above maximum", "<=", "above_max") if above else ("below minimum", ">=", "below_min")
+    message = f"Invalid '{param}': {number} {side} value. Expected a value {sign} {bound}, but got {value} instead."
+    return Rejected(message, param=param, code=f"{number}_{word}_value")
 
 
-def listed(values: Sequence[str]) -> str:
-    """`'a', 'b', and 'c'`."""
+def quoted_list(values: Sequence[str]) -> str:
+    """Returns the values as a list in English: `'a', 'b', and 'c'`."""
     quoted = [f"'{value}'" for value in values]
     if len(quoted) < 3:
         return " and ".join(quoted)
     return f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
 
 
-def kind_of(value: object) -> str:
-    return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")
+def json_type(value: object) -> str:
+    """Returns the name of the value's JSON type, for example "a string"."""
+    return next((name for type_, name in _JSON_TYPES if isinstance(value, type_)), "null")
 
 
-def path(loc: Sequence[int | str]) -> str:
-    """`messages[0].content` for ("messages", 0, "|user", "content")."""
+def parameter_path(loc: Sequence[int | str]) -> str:
+    """Returns `messages[0].content` for ("messages", 0, "|user", "content")."""
     found = ""
     for part in loc:
         if isinstance(part, int):
@@ -89,14 +90,14 @@ def path(loc: Sequence[int | str]) -> str:
     return found[:MAX_PATH]
 
 
-def _translated(detail: ErrorDetails) -> Rejected:
-    kind, param, got = detail["type"], path(detail["loc"]), detail["input"]
+def _translate(detail: ErrorDetails) -> Rejected:
+    kind, param, got = detail["type"], parameter_path(detail["loc"]), detail["input"]
     context: dict[str, Any] = detail.get("ctx", {})
     if kind in _EXPECTED:
         return invalid_type(param, _EXPECTED[kind], got)
     match kind:
         case "missing":
-            return missing(param)
+            return missing_parameter(param)
         case "extra_forbidden":
             return Rejected(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
         case "literal_error":
@@ -115,18 +116,18 @@ def _translated(detail: ErrorDetails) -> Rejected:
 def _literal(param: str, got: object, context: dict[str, Any]) -> Rejected:
     supported = [word.strip("' ") for word in context["expected"].replace(" or ", ", ").split(",")]
     if not isinstance(got, str):
-        return invalid_type(param, f"one of {listed(supported)}", got)
+        return invalid_type(param, f"one of {quoted_list(supported)}", got)
     return invalid_value(param, got, supported)
 
 
 def _bad_tag(param: str, got: object, said: str) -> Rejected:
-    """A union whose alternative could not be told: the wrong JSON type, or an unknown `type`."""
+    """Returns the error for a union without a matching alternative: a wrong JSON type, or an unknown `type`."""
     expected, _, values = said.partition(";")
     if not isinstance(got, dict) or not values:
         return invalid_type(param, expected, got)
     tag = f"{param}.type" if param else "type"
     if "type" not in got:
-        return missing(tag)
+        return missing_parameter(tag)
     if not isinstance(got["type"], str):
         return invalid_type(tag, "a string", got["type"])
     return invalid_value(tag, got["type"], values.split(","))

@@ -1,4 +1,4 @@
-"""Vector stores, their files, batches and searches: bodies in, objects out. v2's own."""
+"""Parses and renders vector stores, their files, batches and searches, which v2 alone has."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, Tag
 
 from events.errors import Rejected
-from events.objects import VectorStore, VectorStoreBatch, VectorStoreFile
+from events.objects import Json, VectorStore, VectorStoreBatch, VectorStoreFile
 from events.vector_store.events import Chunking
 from events.vector_store.state import DAY
 from service.search.base import SearchResult
-from service.wire.api import BatchRequest, FileToIndex, Json, SearchRequest, StoreRequest
-from service.wire.attributes import Attributes, Filter, plain
-from service.wire.chunking_strategy import Strategy, chunking, shown
-from service.wire.fields import Description, Flag, Identifier, Loose, Metadata, Name, Request, by_kind
-from service.wire.requests import parsed
+from service.wire.attributes import Attributes, Filter, filter_json
+from service.wire.chunking_strategy import Strategy, render_chunking, to_chunking
+from service.wire.fields import (
+    Description,
+    Flag,
+    Identifier,
+    Metadata,
+    Name,
+    NestedObject,
+    RequestBody,
+    union_by_json_type,
+)
+from service.wire.request_types import FileBatchRequest, FileToIndex, SearchRequest, VectorStoreRequest
+from service.wire.requests import parse_body
 from service.wire.validation_errors import invalid_value
 
 MAX_CREATED_WITH = 500
@@ -24,45 +33,45 @@ MAX_BATCH = 2_000
 MAX_DAYS = 365
 MAX_RESULTS = 50
 DEFAULT_RESULTS = 10
-# Ours: they keep one search's cost within bounds.
+# Limits of our own, which bound the cost of a search.
 MAX_QUERY = 4_096
 MAX_QUERIES = 8
 STATUSES = ("in_progress", "completed", "failed", "cancelled")
 
 
-class ExpiresAfter(Loose):
+class VectorStoreExpiry(NestedObject):
     anchor: Literal["last_active_at"]
     days: Annotated[int, Strict(), Field(ge=1, le=MAX_DAYS)]
 
 
-class NewStore(Request):
+class NewStore(RequestBody):
     """POST /vector_stores"""
 
     name: Name | None = None
     description: Description | None = None
     file_ids: Annotated[list[Identifier], Field(max_length=MAX_CREATED_WITH)] | None = None
-    expires_after: ExpiresAfter | None = None
+    expires_after: VectorStoreExpiry | None = None
     chunking_strategy: Strategy | None = None
     metadata: Metadata | None = None
 
 
-class StoreChange(Request):
+class StoreChange(RequestBody):
     name: Name | None = None
-    expires_after: ExpiresAfter | None = None
+    expires_after: VectorStoreExpiry | None = None
     metadata: Metadata | None = None
 
 
-class NewStoreFile(Request):
+class NewStoreFile(RequestBody):
     file_id: Identifier
     chunking_strategy: Strategy | None = None
     attributes: Attributes | None = None
 
 
-class AttributesChange(Request):
+class AttributesChange(RequestBody):
     attributes: Attributes | None
 
 
-class NewBatch(Request):
+class NewBatch(RequestBody):
     """Files by id, all alike, or each with its own settings; then those of the batch are ignored."""
 
     file_ids: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_BATCH)] | None = None
@@ -71,7 +80,7 @@ class NewBatch(Request):
     attributes: Attributes | None = None
 
 
-class Ranking(Request):
+class SearchRanking(RequestBody):
     ranker: Literal["none", "auto", "default-2024-11-15", "default_2024_08_21"] = "auto"
     score_threshold: Annotated[float, Strict(), Field(ge=0, le=1)] = 0.0
 
@@ -80,82 +89,83 @@ Query = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_QUERY)]
 _Queries = Annotated[list[Query], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
-class NewSearch(Request):
+class NewSearch(RequestBody):
     query: Annotated[
         Annotated[Query, Tag("|one")] | Annotated[_Queries, Tag("|many")],
-        by_kind({str: "|one", list: "|many"}, "one of a string or array of strings"),
+        union_by_json_type({str: "|one", list: "|many"}, "one of a string or array of strings"),
     ]
     rewrite_query: Flag | None = None
     max_num_results: Annotated[int, Strict(), Field(ge=1, le=MAX_RESULTS)] | None = None
     filters: Filter | None = None
-    ranking_options: Ranking | None = None
+    ranking_options: SearchRanking | None = None
 
 
 class VectorStores:
-    """How v2 parses and renders them. Parsing raises Rejected."""
+    """Implements VectorStoreWire for v2."""
 
-    def create(self, body: Any) -> StoreRequest:
-        asked = parsed(NewStore, body)
-        return StoreRequest(
+    def parse_new_store(self, body: Any) -> VectorStoreRequest:
+        asked = parse_body(NewStore, body)
+        return VectorStoreRequest(
             name=asked.name,
             description=asked.description,
             metadata=asked.metadata or {},
             expires_after=asked.expires_after.days if asked.expires_after else None,
-            files=_alike(asked.file_ids or (), chunking(asked.chunking_strategy), {}),
+            files=_to_files(asked.file_ids or (), to_chunking(asked.chunking_strategy), {}),
         )
 
-    def modify(self, body: Any) -> Json:
-        """The fields that the request names, by the names of VectorStore; null clears."""
-        asked = parsed(StoreChange, body)
+    def parse_store_changes(self, body: Any) -> Json:
+        asked = parse_body(StoreChange, body)
         days = asked.expires_after.days if asked.expires_after else None
         values: Json = {"name": asked.name, "expires_after": days, "metadata": asked.metadata or {}}
         return {name: values[name] for name in asked.model_fields_set}
 
-    def add_file(self, body: Any) -> FileToIndex:
-        return _own(parsed(NewStoreFile, body))
+    def parse_new_file(self, body: Any) -> FileToIndex:
+        return _to_file(parse_body(NewStoreFile, body))
 
-    def change_attributes(self, body: Any) -> Json:
-        return dict(parsed(AttributesChange, body).attributes or {})
+    def parse_attributes(self, body: Any) -> Json:
+        return dict(parse_body(AttributesChange, body).attributes or {})
 
-    def create_batch(self, body: Any) -> BatchRequest:
-        asked = parsed(NewBatch, body)
+    def parse_new_batch(self, body: Any) -> FileBatchRequest:
+        asked = parse_body(NewBatch, body)
         if (asked.file_ids is None) == (asked.files is None):
             message = "Exactly one of 'file_ids' and 'files' is needed."
             raise Rejected(message, param="file_ids" if asked.files is None else "files")
         if asked.files is not None:
-            found = {file.file_id: _own(file) for file in reversed(asked.files)}
+            found = {file.file_id: _to_file(file) for file in reversed(asked.files)}
             ids = dict.fromkeys(file.file_id for file in asked.files)
-            return BatchRequest(tuple(found[id] for id in ids))
-        return BatchRequest(_alike(asked.file_ids or (), chunking(asked.chunking_strategy), asked.attributes or {}))
+            return FileBatchRequest(tuple(found[id] for id in ids))
+        return FileBatchRequest(
+            _to_files(asked.file_ids or (), to_chunking(asked.chunking_strategy), asked.attributes or {})
+        )
 
-    def search(self, body: Any) -> SearchRequest:
-        asked = parsed(NewSearch, body)
-        ranking = asked.ranking_options or Ranking()
+    def parse_search(self, body: Any) -> SearchRequest:
+        asked = parse_body(NewSearch, body)
+        ranking = asked.ranking_options or SearchRanking()
         return SearchRequest(
             queries=(asked.query,) if isinstance(asked.query, str) else tuple(asked.query),
             rewrite=bool(asked.rewrite_query),
             limit=DEFAULT_RESULTS if asked.max_num_results is None else asked.max_num_results,
-            filter=plain(asked.filters) if asked.filters is not None else None,
+            filter=filter_json(asked.filters) if asked.filters is not None else None,
             ranker=ranking.ranker,
             threshold=ranking.score_threshold,
         )
 
-    def status_filter(self, asked: Mapping[str, str]) -> str | None:
-        given = asked.get("filter")
+    def parse_status_filter(self, parameters: Mapping[str, str]) -> str | None:
+        given = parameters.get("filter")
         if given and given not in STATUSES:
             raise invalid_value("filter", given, STATUSES)
         return given or None
 
-    def content_page(self, asked: Mapping[str, str]) -> int:
-        """The position that the page begins behind: `page` is the token of the page before."""
-        given = asked.get("page")
+    def parse_content_page(self, parameters: Mapping[str, str]) -> int:
+        # The token of the next page is the position of the last chunk of this one.
+        given = parameters.get("page")
         if not given:
             return -1
         if not (given.isascii() and given.isdigit() and len(given) < 10):
             raise Rejected(f"'{given[:20]}' is no page of this content.", param="page")
         return int(given)
 
-    def store(self, store: VectorStore) -> Json:
+    def render_store(self, store: VectorStore) -> Json:
         days = store.expires_after
         status = "expired" if store.expired else "in_progress" if store.in_progress else "completed"
         return {
@@ -165,7 +175,7 @@ class VectorStores:
             "name": store.name,
             "description": store.description,
             "usage_bytes": store.usage_bytes,
-            "file_counts": _counts(store),
+            "file_counts": _render_counts(store),
             "status": status,
             "expires_after": None if days is None else {"anchor": "last_active_at", "days": days},
             "expires_at": None if days is None else store.last_active_at + days * DAY,
@@ -173,7 +183,7 @@ class VectorStores:
             "metadata": store.metadata,
         }
 
-    def file(self, file: VectorStoreFile) -> Json:
+    def render_file(self, file: VectorStoreFile) -> Json:
         return {
             "id": file.id,
             "object": "vector_store.file",
@@ -182,21 +192,21 @@ class VectorStores:
             "vector_store_id": file.vector_store_id,
             "status": file.status,
             "last_error": file.last_error,
-            "chunking_strategy": shown(file.chunking),
+            "chunking_strategy": render_chunking(file.chunking),
             "attributes": file.attributes,
         }
 
-    def batch(self, batch: VectorStoreBatch) -> Json:
+    def render_batch(self, batch: VectorStoreBatch) -> Json:
         return {
             "id": batch.id,
             "object": "vector_store.file_batch",
             "created_at": batch.created_at,
             "status": _batch_status(batch),
             "vector_store_id": batch.vector_store_id,
-            "file_counts": _counts(batch),
+            "file_counts": _render_counts(batch),
         }
 
-    def search_result(self, result: SearchResult) -> Json:
+    def render_search_results(self, result: SearchResult) -> Json:
         return {
             "object": "vector_store.search_results.page",
             "search_query": list(result.queries),
@@ -206,7 +216,7 @@ class VectorStores:
                     "filename": hit.filename,
                     "score": hit.score,
                     "attributes": hit.attributes,
-                    "content": [_text(hit.text)],
+                    "content": [_render_text(hit.text)],
                 }
                 for hit in result.hits
             ],
@@ -214,36 +224,36 @@ class VectorStores:
             "next_page": None,
         }
 
-    def content(self, texts: Sequence[str], next_page: int | None) -> Json:
+    def render_content(self, texts: Sequence[str], next_page: int | None) -> Json:
         return {
             "object": "vector_store.file_content.page",
-            "data": [_text(text) for text in texts],
+            "data": [_render_text(text) for text in texts],
             "has_more": next_page is not None,
             "next_page": None if next_page is None else str(next_page),
         }
 
-    def deleted(self, id: str) -> Json:
+    def render_deleted_store(self, id: str) -> Json:
         return {"id": id, "object": "vector_store.deleted", "deleted": True}
 
-    def deleted_file(self, id: str) -> Json:
+    def render_deleted_file(self, id: str) -> Json:
         return {"id": id, "object": "vector_store.file.deleted", "deleted": True}
 
 
-def _own(asked: NewStoreFile) -> FileToIndex:
-    return FileToIndex(asked.file_id, chunking(asked.chunking_strategy), dict(asked.attributes or {}))
+def _to_file(asked: NewStoreFile) -> FileToIndex:
+    return FileToIndex(asked.file_id, to_chunking(asked.chunking_strategy), dict(asked.attributes or {}))
 
 
-def _alike(file_ids: Sequence[str], chunks: Chunking, attributes: Mapping[str, Any]) -> tuple[FileToIndex, ...]:
+def _to_files(file_ids: Sequence[str], chunks: Chunking, attributes: Mapping[str, Any]) -> tuple[FileToIndex, ...]:
     return tuple(FileToIndex(id, chunks, dict(attributes)) for id in dict.fromkeys(file_ids))
 
 
-def _counts(shown: VectorStore | VectorStoreBatch) -> Json:
-    counts = {name: getattr(shown, name) for name in STATUSES}
+def _render_counts(counted: VectorStore | VectorStoreBatch) -> Json:
+    counts = {name: getattr(counted, name) for name in STATUSES}
     return {**counts, "total": sum(counts.values())}
 
 
 def _batch_status(batch: VectorStoreBatch) -> str:
-    """It has failed where every one of its files has."""
+    """Returns "failed" only if all files of the batch have failed."""
     if batch.is_cancelled:
         return "cancelled"
     if batch.in_progress:
@@ -251,7 +261,7 @@ def _batch_status(batch: VectorStoreBatch) -> str:
     return "failed" if batch.failed and not batch.completed and not batch.cancelled else "completed"
 
 
-def _text(text: str) -> Json:
+def _render_text(text: str) -> Json:
     return {"type": "text", "text": text}
 
 

@@ -1,4 +1,4 @@
-"""Webhook endpoints: ours alone, the same for every version of the API."""
+"""Parses and renders webhook endpoints. The original API has none; they are the same in v1 and v2."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
+from events.objects import Json
 from events.webhook_endpoint import WebhookEndpoint
-from service.wire.api import Json
-from service.wire.fields import Description, Request
-from service.wire.requests import parsed
+from service.wire.fields import Description, RequestBody
+from service.wire.requests import parse_body
 
 MAX_URL = 2048
-# Seconds for which a secret that was replaced may stay good, and does where nothing is said.
-MAX_PREVIOUS, PREVIOUS = 7 * 24 * 3600, 24 * 3600
+# Seconds that a replaced secret stays valid: at most, and by default.
+MAX_PREVIOUS_S, DEFAULT_PREVIOUS_S = 7 * 24 * 3600, 24 * 3600
 
 Url = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_URL)]
-# The names of events.webhook_endpoint.NAMES.
+# The same names as events.webhook_endpoint.NAMES.
 EventName = Literal[
     "thread.run.created",
     "thread.run.queued",
@@ -33,16 +33,16 @@ EventName = Literal[
 EventNames = Annotated[list[EventName], Field(min_length=1)]
 
 
-class NewWebhookEndpoint(Request):
-    """Without `events` it hears of all."""
+class NewWebhookEndpoint(RequestBody):
+    """Without `events`, the endpoint receives all events."""
 
     url: Url
     description: Description | None = None
     events: EventNames | None = None
 
 
-class WebhookEndpointChange(Request):
-    """What is absent stays as it is; so does what is null, but for `description`."""
+class WebhookEndpointChange(RequestBody):
+    """Absent fields keep their values, and so do null ones, except `description`."""
 
     url: Url | None = None
     description: Description | None = None
@@ -50,58 +50,58 @@ class WebhookEndpointChange(Request):
     status: Literal["enabled", "disabled"] | None = None
 
 
-class SecretRotation(Request):
+class SecretRotation(RequestBody):
     """How long the old secret stays good, in seconds."""
 
-    previous_expires_in: Annotated[int, Strict(), Field(ge=0, le=MAX_PREVIOUS)] = PREVIOUS
+    previous_expires_in: Annotated[int, Strict(), Field(ge=0, le=MAX_PREVIOUS_S)] = DEFAULT_PREVIOUS_S
 
 
-def created(body: Any) -> NewWebhookEndpoint:
-    """Raises Rejected."""
-    return parsed(NewWebhookEndpoint, body)
+def parse_new_endpoint(body: Any) -> NewWebhookEndpoint:
+    """Raises Rejected if the body is invalid."""
+    return parse_body(NewWebhookEndpoint, body)
 
 
-def changes(body: Any) -> Json:
-    """Raises Rejected."""
-    asked = parsed(WebhookEndpointChange, body)
+def parse_endpoint_changes(body: Any) -> Json:
+    """Returns the fields to change. Raises Rejected if the body is invalid."""
+    asked = parse_body(WebhookEndpointChange, body)
     named = {name: getattr(asked, name) for name in asked.model_fields_set}
     return {name: value for name, value in named.items() if value is not None or name == "description"}
 
 
-def endpoint(
-    shown: WebhookEndpoint,
+def render_endpoint(
+    endpoint: WebhookEndpoint,
     *,
     delivered_at: datetime | None,
     failing_since: datetime | None,
     last_error: str | None,
 ) -> Json:
     return {
-        "id": shown.id,
+        "id": endpoint.id,
         "object": "webhook_endpoint",
-        "created_at": shown.created_at,
-        "url": shown.url,
-        "description": shown.description,
-        "events": shown.events,
-        "status": shown.status,
-        "disabled_reason": shown.disabled_reason,
+        "created_at": endpoint.created_at,
+        "url": endpoint.url,
+        "description": endpoint.description,
+        "events": endpoint.events,
+        "status": endpoint.status,
+        "disabled_reason": endpoint.disabled_reason,
         "last_delivered_at": _seconds(delivered_at),
         "failing_since": _seconds(failing_since),
         "last_error": last_error,
     }
 
 
-def new_endpoint(rendered: Json, secret: str) -> Json:
-    """The one time that the secret is shown."""
-    return {**rendered, "secret": secret}
+def render_new_endpoint(endpoint: Json, secret: str) -> Json:
+    """Adds the secret to a rendered endpoint. No other response shows it."""
+    return {**endpoint, "secret": secret}
 
 
-def rotation_seconds(body: Any) -> int:
-    """Raises Rejected."""
-    return parsed(SecretRotation, body).previous_expires_in
+def parse_rotation_seconds(body: Any) -> int:
+    """Returns the seconds that the old secret stays valid. Raises Rejected if the body is invalid."""
+    return parse_body(SecretRotation, body).previous_expires_in
 
 
-def new_secret(endpoint_id: str, secret: str, previous_until: datetime | None) -> Json:
-    """The one time that the secret is shown."""
+def render_new_secret(endpoint_id: str, secret: str, previous_until: datetime | None) -> Json:
+    """Shows the secret. No other response shows it."""
     return {
         "object": "webhook_endpoint.secret",
         "endpoint_id": endpoint_id,
@@ -110,11 +110,11 @@ def new_secret(endpoint_id: str, secret: str, previous_until: datetime | None) -
     }
 
 
-def deleted(endpoint_id: str) -> Json:
+def render_deleted_endpoint(endpoint_id: str) -> Json:
     return {"id": endpoint_id, "object": "webhook_endpoint.deleted", "deleted": True}
 
 
-def tested(endpoint_id: str, *, status: int | None, error: str | None, seconds: float) -> Json:
+def render_test(endpoint_id: str, *, status: int | None, error: str | None, seconds: float) -> Json:
     return {
         "object": "webhook_endpoint.test",
         "endpoint_id": endpoint_id,

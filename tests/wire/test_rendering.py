@@ -94,13 +94,13 @@ def objects(log: list[Recorded[Any]]) -> Iterator[Any]:
 def shown(wire: Wire, found: Any, streamed: bool) -> dict[str, Any]:
     match found:
         case Message():
-            return wire.message(found, streamed=streamed)
+            return wire.render_message(found, streamed=streamed)
         case Run():
-            return wire.run(found, streamed=streamed)
+            return wire.render_run(found, streamed=streamed)
         case Step():
-            return wire.step(found, streamed=streamed)
+            return wire.render_step(found, streamed=streamed)
         case _:
-            return wire.thread(found)
+            return wire.render_thread(found)
 
 
 def keys(value: Any) -> Iterator[str]:
@@ -175,10 +175,10 @@ STRICT = {"type": "function", "function": {"name": "f", "parameters": {}, "stric
 )
 def test_v1_shows_in_its_own_words_what_v2_asked_for(changes: dict[str, Any], v1_shows: dict[str, Any]) -> None:
     found = replace(RUN, **changes)
-    value = v1.WIRE.run(found)
+    value = v1.WIRE.render_run(found)
     assert {key: value[key] for key in v1_shows} == v1_shows
     assert problems("v1", "RunObject", value) == []
-    kept = v2.WIRE.run(found)
+    kept = v2.WIRE.render_run(found)
     assert {key: kept[key] for key in changes if key in kept} == {key: changes[key] for key in changes if key in kept}
     assert problems("v2", "RunObject", kept) == []
 
@@ -190,21 +190,21 @@ def test_v1_shows_parts_in_its_own_words() -> None:
         {"type": "refusal", "refusal": "No."},
     ]
     message = Message("msg_1", "thread_1", 1, "user", parts, [], {}, ended_at=1)
-    assert v1.WIRE.message(message)["content"] == [
+    assert v1.WIRE.render_message(message)["content"] == [
         {"type": "text", "text": {"value": "https://example.com/a.png", "annotations": []}},
         {"type": "image_file", "image_file": {"file_id": "file-1"}},
         {"type": "text", "text": {"value": "No.", "annotations": []}},
     ]
-    assert problems("v1", "MessageObject", v1.WIRE.message(message)) == []
-    assert v2.WIRE.message(message)["content"] == parts
-    assert problems("v2", "MessageObject", v2.WIRE.message(message, streamed=True)) == []
+    assert problems("v1", "MessageObject", v1.WIRE.render_message(message)) == []
+    assert v2.WIRE.render_message(message)["content"] == parts
+    assert problems("v2", "MessageObject", v2.WIRE.render_message(message, streamed=True)) == []
 
 
 def test_v1_asks_in_its_own_words_for_what_v2_shows() -> None:
-    asked = v1.WIRE.create_assistant({"model": "m", "tools": [{"type": "retrieval"}], "response_format": "none"})
-    shown_by_v2 = v2.WIRE.assistant(Assistant(id="asst_1", created_at=1, **asked))
+    asked = v1.WIRE.parse_new_assistant({"model": "m", "tools": [{"type": "retrieval"}], "response_format": "none"})
+    shown_by_v2 = v2.WIRE.render_assistant(Assistant(id="asst_1", created_at=1, **asked))
     assert (shown_by_v2["tools"], shown_by_v2["response_format"]) == ([SEARCH], "auto")
-    run = v1.WIRE.create_run({"assistant_id": "a", "tools": [{"type": "retrieval"}]}, IDS)
+    run = v1.WIRE.parse_new_run({"assistant_id": "a", "tools": [{"type": "retrieval"}]}, IDS)
     assert run.overrides == {"tools": [SEARCH]}
 
 
@@ -212,9 +212,9 @@ def test_v1_asks_in_its_own_words_for_what_v2_shows() -> None:
 def test_lists_and_deletions(version: str) -> None:
     wire = WIRES[version]
     empty: dict[str, Any] = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
-    assert wire.listing([], False) == empty
+    assert wire.render_list([], False) == empty
     assert problems(version, "ListMessagesResponse", empty) == []
-    two = wire.listing([{"id": "a"}, {"id": "b"}], True)
+    two = wire.render_list([{"id": "a"}, {"id": "b"}], True)
     assert (two["first_id"], two["last_id"], two["has_more"]) == ("a", "b", True)
     for kind, schema in (("assistant", "DeleteAssistantResponse"), ("thread", "DeleteThreadResponse")):
-        assert problems(version, schema, wire.deleted(kind, "x_1")) == []  # type: ignore[arg-type]
+        assert problems(version, schema, wire.render_deleted(kind, "x_1")) == []  # type: ignore[arg-type]

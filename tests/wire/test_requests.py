@@ -20,7 +20,7 @@ from tests.wire import bodies
 from tests.wire.documents import problems, properties
 
 WIRES: dict[str, Wire] = {"v1": v1.WIRE, "v2": v2.WIRE}
-SCHEMAS: dict[str, dict[str, type[fields.Request]]] = {
+SCHEMAS: dict[str, dict[str, type[fields.RequestBody]]] = {
     "v1": {
         "CreateAssistantRequest": requests.AssistantV1,
         "ModifyAssistantRequest": requests.AssistantChangeV1,
@@ -56,15 +56,15 @@ def test_requests_have_the_documents_fields(version: str, schema: str) -> None:
 
 def parsers(wire: Wire) -> dict[str, Callable[[Any], Any]]:
     return {
-        "CreateAssistantRequest": wire.create_assistant,
-        "ModifyAssistantRequest": wire.modify_assistant,
-        "CreateThreadRequest": partial(wire.create_thread, ids=IDS),
-        "ModifyThreadRequest": wire.modify_thread,
-        "CreateMessageRequest": partial(wire.create_message, ids=IDS),
-        "ModifyMessageRequest": wire.modify_metadata,
-        "CreateRunRequest": partial(wire.create_run, ids=IDS),
-        "CreateThreadAndRunRequest": partial(wire.create_thread_and_run, ids=IDS),
-        "SubmitToolOutputsRunRequest": wire.submit_tool_outputs,
+        "CreateAssistantRequest": wire.parse_new_assistant,
+        "ModifyAssistantRequest": wire.parse_assistant_changes,
+        "CreateThreadRequest": partial(wire.parse_new_thread, ids=IDS),
+        "ModifyThreadRequest": wire.parse_thread_changes,
+        "CreateMessageRequest": partial(wire.parse_new_message, ids=IDS),
+        "ModifyMessageRequest": wire.parse_metadata_change,
+        "CreateRunRequest": partial(wire.parse_new_run, ids=IDS),
+        "CreateThreadAndRunRequest": partial(wire.parse_new_thread_and_run, ids=IDS),
+        "SubmitToolOutputsRunRequest": wire.parse_tool_outputs,
     }
 
 
@@ -176,7 +176,7 @@ def _assistant(settings: dict[str, Any]) -> Assistant:
 @given(data=st.data())
 def test_an_assistant_is_shown_as_it_was_asked_for(version: str, data: st.DataObject) -> None:
     wire, body = WIRES[version], data.draw(bodies.assistants(version))
-    shown = wire.assistant(_assistant(wire.create_assistant(body)))
+    shown = wire.render_assistant(_assistant(wire.parse_new_assistant(body)))
     assert problems(version, "AssistantObject", shown) == []
     for key, value in body.items():
         if value is not None and key not in ("tools", "tool_resources", "response_format"):
@@ -196,9 +196,9 @@ def test_an_assistant_is_shown_as_it_was_asked_for(version: str, data: st.DataOb
 def test_what_was_shown_can_be_asked_for_again(version: str, data: st.DataObject) -> None:
     """Clients copy assistants so: the second is like the first."""
     wire = WIRES[version]
-    first = wire.assistant(_assistant(wire.create_assistant(data.draw(bodies.assistants(version)))))
+    first = wire.render_assistant(_assistant(wire.parse_new_assistant(data.draw(bodies.assistants(version)))))
     copied = {key: value for key, value in first.items() if key not in ("id", "object", "created_at")}
-    assert wire.assistant(_assistant(wire.create_assistant(copied))) == first
+    assert wire.render_assistant(_assistant(wire.parse_new_assistant(copied))) == first
 
 
 @VERSIONS
@@ -206,9 +206,9 @@ def test_what_was_shown_can_be_asked_for_again(version: str, data: st.DataObject
 @given(data=st.data())
 def test_a_run_has_its_assistants_settings_under_its_own(version: str, data: st.DataObject) -> None:
     wire = WIRES[version]
-    assistant = _assistant(wire.create_assistant(data.draw(bodies.assistants(version))))
+    assistant = _assistant(wire.parse_new_assistant(data.draw(bodies.assistants(version))))
     body = data.draw(bodies.runs(version))
-    asked = wire.create_run(body, IDS)
+    asked = wire.parse_new_run(body, IDS)
     assert set(asked.overrides) == {
         key
         for key, value in body.items()

@@ -16,7 +16,7 @@ from service.http.openapi import samples
 from service.http.openapi.operations import OPERATIONS, Model, Operation
 from service.wire.fields import DEFAULT_PAGE, MAX_METADATA_VALUE, MAX_PAGE
 from service.wire.files import PURPOSES
-from service.wire.query import CONTENT, ORDERS
+from service.wire.query import ORDERS, SEARCH_RESULT_CONTENT
 from service.wire.vector_stores import STATUSES
 
 Json = dict[str, Any]
@@ -172,7 +172,7 @@ def _in_query(told: Operation) -> list[Json]:
     if "content" in told.query:
         found["page"] = {"type": "string"}
     if "include" in told.query:
-        found["include[]"] = {"type": "array", "items": {"enum": [CONTENT]}}
+        found["include[]"] = {"type": "array", "items": {"enum": [SEARCH_RESULT_CONTENT]}}
     if "last_event_id" in told.query:
         found["last_event_id"] = {"type": "string"}
     narrowed = _FILTERS if "filters" in told.query else []

@@ -111,7 +111,7 @@ OPERATIONS: dict[str, Operation] = {
     f"DELETE {_ONE_A}": Operation("Delete an assistant", "DeletedAssistant"),
     f"GET {_ONE_A}/files": Operation("List an assistant's files", "AssistantFileList", query=("page",), versions=_V1),
     f"POST {_ONE_A}/files": Operation(
-        "Attach a file to an assistant", "AssistantFile", (None, files.Link), versions=_V1
+        "Attach a file to an assistant", "AssistantFile", (None, files.AttachedFile), versions=_V1
     ),
     f"GET {_ONE_A}/files/{{file_id}}": Operation("Retrieve an assistant's file", "AssistantFile", versions=_V1),
     f"DELETE {_ONE_A}/files/{{file_id}}": Operation(

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 from events.objects import (
     Assistant,
     File,
+    Json,
     Message,
     Run,
     RunStatus,
@@ -27,7 +28,7 @@ from service.http.errors import body
 from service.http.openapi.infer import Free, Schema, schema_of
 from service.search.base import Hit, SearchResult
 from service.wire import access, v1, v2, webhooks
-from service.wire.api import Deleted, Json, Wire
+from service.wire.api import DeletedObject, Wire
 from service.wire.vector_stores import STORES
 
 _AT = 1
@@ -157,40 +158,40 @@ def _steps() -> Iterator[Step]:
 
 def _uploads(wire: Wire) -> Iterator[Json]:
     for status in get_args(get_type_hints(Upload)["status"]):
-        yield wire.upload(replace(_UPLOAD, status=status), _FILE if status == "completed" else None)
+        yield wire.render_upload(replace(_UPLOAD, status=status), _FILE if status == "completed" else None)
 
 
 def _endpoints() -> Iterator[Json]:
     shown = WebhookEndpoint("we_1", _AT, "u", "d", ["thread.run.completed"], "disabled", "r")
-    yield webhooks.endpoint(shown, delivered_at=_MOMENT, failing_since=_MOMENT, last_error="e")
+    yield webhooks.render_endpoint(shown, delivered_at=_MOMENT, failing_since=_MOMENT, last_error="e")
     plain = replace(shown, description=None, status="enabled", disabled_reason=None)
-    yield webhooks.endpoint(plain, delivered_at=None, failing_since=None, last_error=None)
+    yield webhooks.render_endpoint(plain, delivered_at=None, failing_since=None, last_error=None)
 
 
 def _of(wire: Wire) -> dict[str, list[Json]]:
     """By name: what this version renders."""
     found = {
-        "Assistant": [wire.assistant(one) for one in _assistants()],
-        "Thread": [wire.thread(_THREAD), wire.thread(replace(_THREAD, tool_resources={}))],
-        "Message": [wire.message(one) for one in _messages()],
-        "Run": [wire.run(one) for one in _runs()],
-        "RunStep": [wire.step(one) for one in _steps()],
-        "File": [wire.file(_FILE), wire.file(replace(_FILE, expires_at=None))],
+        "Assistant": [wire.render_assistant(one) for one in _assistants()],
+        "Thread": [wire.render_thread(_THREAD), wire.render_thread(replace(_THREAD, tool_resources={}))],
+        "Message": [wire.render_message(one) for one in _messages()],
+        "Run": [wire.render_run(one) for one in _runs()],
+        "RunStep": [wire.render_step(one) for one in _steps()],
+        "File": [wire.render_file(_FILE), wire.render_file(replace(_FILE, expires_at=None))],
         "Upload": list(_uploads(wire)),
-        "UploadPart": [wire.upload_part(UploadPart("part_1", "upload_1", _AT, 1, "sha"))],
-        "DeletedFile": [wire.deleted_file("file-1")],
-        "StreamToken": [access.stream_token("thread_1", "t", _AT, "u")],
-        "FileLink": [access.file_link("file-1", _AT, "u")],
+        "UploadPart": [wire.render_upload_part(UploadPart("part_1", "upload_1", _AT, 1, "sha"))],
+        "DeletedFile": [wire.render_deleted_file("file-1")],
+        "StreamToken": [access.render_stream_token("thread_1", "t", _AT, "u")],
+        "FileLink": [access.render_file_link("file-1", _AT, "u")],
         "WebhookEndpoint": list(_endpoints()),
-        "NewWebhookEndpoint": [webhooks.new_endpoint(one, "whsec_") for one in _endpoints()],
-        "WebhookEndpointSecret": [webhooks.new_secret("we_1", "whsec_", at) for at in (_MOMENT, None)],
+        "NewWebhookEndpoint": [webhooks.render_new_endpoint(one, "whsec_") for one in _endpoints()],
+        "WebhookEndpointSecret": [webhooks.render_new_secret("we_1", "whsec_", at) for at in (_MOMENT, None)],
         "WebhookEndpointTest": [
-            webhooks.tested("we_1", status=200, error=None, seconds=1),
-            webhooks.tested("we_1", status=None, error="e", seconds=1),
+            webhooks.render_test("we_1", status=200, error=None, seconds=1),
+            webhooks.render_test("we_1", status=None, error="e", seconds=1),
         ],
-        "DeletedWebhookEndpoint": [webhooks.deleted("we_1")],
+        "DeletedWebhookEndpoint": [webhooks.render_deleted_endpoint("we_1")],
     }
-    return found | {_deleted_name(kind): [wire.deleted(kind, "id")] for kind in get_args(Deleted)}
+    return found | {_deleted_name(kind): [wire.render_deleted(kind, "id")] for kind in get_args(DeletedObject)}
 
 
 def _deleted_name(kind: str) -> str:
@@ -198,11 +199,11 @@ def _deleted_name(kind: str) -> str:
 
 
 def _files_of_v1() -> dict[str, list[Json]]:
-    links = v1.WIRE.links()
+    links = v1.WIRE.attached_files()
     return {
-        "AssistantFile": [links.of_assistant("file-1", _ASSISTANT)],
-        "MessageFile": [links.of_message("file-1", _MESSAGE)],
-        "DeletedAssistantFile": [links.detached("file-1")],
+        "AssistantFile": [links.render_assistant_file("file-1", _ASSISTANT)],
+        "MessageFile": [links.render_message_file("file-1", _MESSAGE)],
+        "DeletedAssistantFile": [links.render_deleted_file("file-1")],
     }
 
 
@@ -211,23 +212,23 @@ def _stores_of_v2() -> dict[str, list[Json]]:
     batches = [replace(_BATCH, in_progress=1), replace(_BATCH, completed=1), replace(_BATCH, failed=1)]
     return {
         "VectorStore": [
-            wire.store(_STORE),
-            wire.store(replace(_STORE, expired=True)),
-            wire.store(replace(_STORE, name=None, description=None, expires_after=None, in_progress=1)),
+            wire.render_store(_STORE),
+            wire.render_store(replace(_STORE, expired=True)),
+            wire.render_store(replace(_STORE, name=None, description=None, expires_after=None, in_progress=1)),
         ],
         "VectorStoreFile": [
-            *(wire.file(replace(_STORED, status=one)) for one in get_args(FileStatus)),
-            *(wire.file(replace(_STORED, last_error={"code": one, "message": "m"})) for one in _CODES),
-            wire.file(replace(_STORED, chunking=None)),
+            *(wire.render_file(replace(_STORED, status=one)) for one in get_args(FileStatus)),
+            *(wire.render_file(replace(_STORED, last_error={"code": one, "message": "m"})) for one in _CODES),
+            wire.render_file(replace(_STORED, chunking=None)),
         ],
-        "VectorStoreFileBatch": [wire.batch(one) for one in (*batches, replace(_BATCH, is_cancelled=True))],
+        "VectorStoreFileBatch": [wire.render_batch(one) for one in (*batches, replace(_BATCH, is_cancelled=True))],
         "VectorStoreSearchResults": [
-            wire.search_result(SearchResult(["q"], [_HIT])),
-            wire.search_result(SearchResult(["q"], [])),
+            wire.render_search_results(SearchResult(["q"], [_HIT])),
+            wire.render_search_results(SearchResult(["q"], [])),
         ],
-        "VectorStoreFileContent": [wire.content(["t"], 5), wire.content([], None)],
-        "DeletedVectorStore": [wire.deleted("id")],
-        "DeletedVectorStoreFile": [wire.deleted_file("id")],
+        "VectorStoreFileContent": [wire.render_content(["t"], 5), wire.render_content([], None)],
+        "DeletedVectorStore": [wire.render_deleted_store("id")],
+        "DeletedVectorStoreFile": [wire.render_deleted_file("id")],
     }
 
 
@@ -246,7 +247,7 @@ def error() -> Schema:
 
 
 def _list(wire: Wire, name: str) -> Schema:
-    render: Any = wire.files if name == "File" else wire.listing
+    render: Any = wire.render_file_list if name == "File" else wire.render_list
     pages: Sequence[Json] = [render([], False), render([{"id": "x"}], True)]
     found = schema_of(pages)
     found["properties"]["data"] = {"type": "array", "items": {"$ref": name}}

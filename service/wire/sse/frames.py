@@ -10,23 +10,23 @@ from collections.abc import Sequence
 
 import orjson
 
-from service.wire.api import Json
+from events.objects import Json
 
-DONE = b"event: done\ndata: [DONE]\n\n"
+DONE_FRAME = b"event: done\ndata: [DONE]\n\n"
 
 
-def frame(event: str, data: Json) -> bytes:
+def sse_frame(event: str, data: Json) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event.encode(), orjson.dumps(data))
 
 
 def message_delta(message_id: str, part: Json) -> bytes:
     content = {"id": message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
-    return frame("thread.message.delta", content)
+    return sse_frame("thread.message.delta", content)
 
 
 def step_delta(step_id: str, call: Json) -> bytes:
     delta = {"step_details": {"type": "tool_calls", "tool_calls": [call]}}
-    return frame("thread.run.step.delta", {"id": step_id, "object": "thread.run.step.delta", "delta": delta})
+    return sse_frame("thread.run.step.delta", {"id": step_id, "object": "thread.run.step.delta", "delta": delta})
 
 
 def text_part(value: str, annotations: Sequence[Json] = ()) -> Json:
@@ -37,7 +37,7 @@ def refusal_part(value: str) -> Json:
     return {"type": "refusal", "refusal": value}
 
 
-def whole_part(index: int, part: Json, shown: int = 0) -> Json:
+def indexed_part(index: int, part: Json, shown: int = 0) -> Json:
     """A content part in one delta; its annotations get their own indices, behind the `shown` ones."""
     if part["type"] != "text":
         return {"index": index, **part}
@@ -45,7 +45,7 @@ def whole_part(index: int, part: Json, shown: int = 0) -> Json:
     return {"index": index, "type": "text", "text": {"value": part["text"]["value"], "annotations": annotations}}
 
 
-def next_piece(index: int, kind: str, text: str) -> Json:
+def call_piece(index: int, kind: str, text: str) -> Json:
     """More of a function's arguments, or of a code_interpreter's input."""
     return {"index": index, "type": kind, kind: {"arguments" if kind == "function" else "input": text}}
 

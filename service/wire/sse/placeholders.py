@@ -6,7 +6,7 @@ from events.objects import Message, Run, Step
 from service.deltas import MessageTextDelta, StepCallDelta
 
 
-def promised_step(run: Run, item: MessageTextDelta | StepCallDelta) -> Step:
+def placeholder_step(run: Run, item: MessageTextDelta | StepCallDelta) -> Step:
     """The step that a piece belongs to."""
     message_id = item.message_id if isinstance(item, MessageTextDelta) else None
     return Step(
@@ -22,7 +22,7 @@ def promised_step(run: Run, item: MessageTextDelta | StepCallDelta) -> Step:
     )
 
 
-def promised_message(run: Run, item: MessageTextDelta) -> Message:
+def placeholder_message(run: Run, item: MessageTextDelta) -> Message:
     """The message that a piece belongs to, still empty."""
     return Message(
         id=item.message_id,

@@ -81,7 +81,7 @@ class Watcher:
                 assert self._open["message"] is None, "a run that leaves a message open"
                 assert verb == "requires_action" or self._open["step"] is None, "a run that leaves a step open"
             case _, "done":
-                assert self.stream.finished
+                assert self.stream.is_finished
                 assert self.names[-2].removeprefix("thread.run.") in _OVER
             case _:
                 pass

@@ -155,4 +155,4 @@ def test_byte_for_byte(name: str) -> None:
         frames = [frame for item in behind.items(_parsed(recorded)) for frame in stream.feed(item)]
         ours = re.sub(rb"(?m)^id: .*\n", b"", _OURS.sub(b"", b"".join(frames)))
         assert ours.split(b"\n\n") == recorded.split(b"\n\n")
-        assert stream.finished
+        assert stream.is_finished

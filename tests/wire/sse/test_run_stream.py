@@ -203,11 +203,11 @@ def test_other_runs_are_not_shown() -> None:
 
 def test_an_error_ends_the_stream() -> None:
     watcher = watch(working())
-    frame = watcher.stream.error("It broke.", "server_error", None)
+    frame = watcher.stream.error_frame("It broke.", "server_error", None)
     assert frame == (
         b'event: error\ndata: {"error":{"message":"It broke.","type":"server_error","param":null,"code":null}}\n\n'
     )
-    assert watcher.stream.finished
+    assert watcher.stream.is_finished
     assert watcher.see([text("Hello.")]) == []
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from events.envelope import Recorded
 from service.wire import v2
-from service.wire.sse.thread_stream import ThreadStream, place
+from service.wire.sse.thread_stream import ThreadStream, parse_event_id
 from tests.wire.sse.stream_rules import parse
 from tests.wire.sse.test_stream_laws import Audience
 
@@ -56,9 +56,9 @@ def test_a_stream_that_breaks_off_misses_nothing(random: Random, length: int) ->
     cut = random.randint(1, len(told))
     seen = [frame for _, frame in told[:cut]]
     id = last_id(seen)
-    left = place(id) if id is not None else None
+    left = parse_event_id(id) if id is not None else None
     version = left.version if left is not None else 0
-    assert left is None or not left.run_stream
+    assert left is None or not left.is_of_run_stream
     resumed = ThreadStream(v2.WIRE)
     if left is not None:
         resumed.resume(heard.world.log[:version], left)
@@ -69,12 +69,12 @@ def test_a_stream_that_breaks_off_misses_nothing(random: Random, length: int) ->
     found = lasting(seen + more)
     assert [one for one in lasting([frame for _, frame in told]) if one not in found] == []
     ids = [line for frame in more for line in frame.decode().split("\n") if line.startswith("id: ")]
-    assert all((at := place(line[4:])) is not None and at.version >= version for line in ids)
-    assert resumed.over == whole.over
+    assert all((at := parse_event_id(line[4:])) is not None and at.version >= version for line in ids)
+    assert resumed.is_over == whole.is_over
 
 
 @pytest.mark.parametrize(
     "id", ["", "1", "1.2", "1.2.3.4", "1.2.3.word", "-1.0.0", "1.0.0.event ", "9" * 20 + ".1.1", "١.٢.٣"]
 )
 def test_what_is_no_id(id: str) -> None:
-    assert place(id) is None
+    assert parse_event_id(id) is None

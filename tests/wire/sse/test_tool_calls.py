@@ -13,7 +13,7 @@ from events.thread.commands import FinishModelCall, FinishToolCall, Partial, Sta
 from service.deltas import MessageTextDelta, StepCallDelta, StepOutputDelta
 from service.wire import v1, v2
 from service.wire.api import Wire
-from service.wire.query import CONTENT
+from service.wire.query import SEARCH_RESULT_CONTENT
 from service.wire.sse.run_stream import RunStream
 from tests.events.thread.story import CREATE, USAGE, Story, claim, given, run, start, take
 from tests.wire.sse.shorthand import BEGIN, CALL, COMPLETED, DELTA, MESSAGE, STEP
@@ -85,7 +85,7 @@ def test_code(wire: Wire, live: bool) -> None:
 
 def test_search() -> None:
     story = began()
-    watcher = Watcher(RunStream(v2.WIRE, include=frozenset({CONTENT})))
+    watcher = Watcher(RunStream(v2.WIRE, include=frozenset({SEARCH_RESULT_CONTENT})))
     watcher.see([*story.log[1:], *since(story, replied(SEARCH)), *since(story, came({"results": [WHOLE]}))])
     begun = {"id": "call_1", "type": "file_search", "file_search": {**RANKING, "results": []}}
     assert calls(watcher) == [[{"index": 0, **begun}]]
@@ -102,13 +102,13 @@ def test_retrieval() -> None:
     assert watcher.data("thread.run.step.completed")["step_details"]["tool_calls"] == [shown]
 
 
-@pytest.mark.parametrize(("include", "result"), [(frozenset(), FOUND), (frozenset({CONTENT}), WHOLE)])
+@pytest.mark.parametrize(("include", "result"), [(frozenset(), FOUND), (frozenset({SEARCH_RESULT_CONTENT}), WHOLE)])
 def test_content_comes_only_where_it_is_asked_for(include: frozenset[str], result: dict[str, Any]) -> None:
     story = began()
     story.do(replied(SEARCH))
     story.do(came({"results": [WHOLE]}))
     step = shown_step(story)
-    (call,) = v2.WIRE.step(step, include=include)["step_details"]["tool_calls"]
+    (call,) = v2.WIRE.render_step(step, include=include)["step_details"]["tool_calls"]
     assert call["file_search"] == {**RANKING, "results": [result]}
 
 
