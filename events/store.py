@@ -10,21 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from events import codec
 from events.envelope import SCHEMA_VERSION, Event, Origin, Recorded
+from events.software_version import SOFTWARE_VERSION
 from sql import queries
 from sql.connection import Connection
 
 READ_PAGE = 1000
 _SQL = queries("store")
-
-try:
-    SOFTWARE_VERSION = version("everthread")
-except PackageNotFoundError:
-    SOFTWARE_VERSION = "source"
 
 
 class VersionConflict(Exception):

@@ -20,7 +20,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from events.clock import Clock
-from events.store import SOFTWARE_VERSION
+from events.software_version import RELEASE
 from service.webhooks.addresses import is_public
 from service.webhooks.message import headers
 
@@ -103,7 +103,7 @@ class Sender:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=CONNECT_TIMEOUT),
-            headers={"User-Agent": f"Everthread/{SOFTWARE_VERSION}", "Content-Type": "application/json"},
+            headers={"User-Agent": f"Everthread/{RELEASE}", "Content-Type": "application/json"},
             auto_decompress=False,
             trust_env=False,
         )
