@@ -7,6 +7,7 @@ the hash: slow hashes protect what people think up, and would only make every re
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal, assert_never
 
 from events.envelope import Event, Recorded
@@ -66,7 +67,7 @@ class RevokeKey:
 KeyCommand = CreateKey | RevokeKey
 
 
-def decide(state: KeyState, command: KeyCommand) -> list[KeyEvent]:
+def decide(state: KeyState, command: KeyCommand, at: datetime) -> list[KeyEvent]:
     """Raises NotFound where there is no such key, Rejected where it would be made twice. Revoking twice is fine."""
     match command:
         case CreateKey():

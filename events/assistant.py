@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, assert_never
 
 from events.envelope import Event, JsonObject, Recorded
@@ -57,7 +58,7 @@ class DeleteAssistant:
 AssistantCommand = CreateAssistant | ModifyAssistant | DeleteAssistant
 
 
-def decide(state: AssistantState, command: AssistantCommand) -> list[AssistantEvent]:
+def decide(state: AssistantState, command: AssistantCommand, at: datetime) -> list[AssistantEvent]:
     """Raises NotFound where the assistant does not exist (or no longer), Rejected where it would be made twice."""
     match command:
         case CreateAssistant():

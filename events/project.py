@@ -6,6 +6,7 @@ A project is its own: its stream's project_id is its id. The default project is 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal, assert_never
 
 from events.envelope import Event, Recorded
@@ -38,7 +39,7 @@ class CreateProject:
 ProjectCommand = CreateProject
 
 
-def decide(state: ProjectState, command: ProjectCommand) -> list[ProjectEvent]:
+def decide(state: ProjectState, command: ProjectCommand, at: datetime) -> list[ProjectEvent]:
     """Raises Rejected where the project would be made twice."""
     match command:
         case CreateProject(name=name):

@@ -15,6 +15,7 @@ from typing import Any
 from events import codec
 from events.envelope import SCHEMA_VERSION, Event, Origin, Recorded
 from events.software_version import SOFTWARE_VERSION
+from events.streams import StreamType
 from sql import queries
 from sql.connection import Connection
 
@@ -40,31 +41,30 @@ class Head:
 NO_STREAM = Head(version=0, at=None, state_schema=0, state=b"", project_id=None)
 
 
-async def head(db: Connection, stream_id: str, kind: str) -> Head:
+async def head(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]) -> Head:
     """The head of a stream, or NO_STREAM."""
-    row = await db.fetchrow(_SQL["head"], stream_id, kind)
+    row = await db.fetchrow(_SQL["head"], stream_id, stream_type.name)
     return NO_STREAM if row is None else Head(**row)
 
 
 async def append(
     db: Connection,
     stream_id: str,
-    kind: str,
+    stream_type: StreamType[Any, Any],
     expected: int,
     recorded: Sequence[Recorded[Event]],
     state: bytes,
-    state_schema: int,
 ) -> None:
     """Adds `recorded` (versions expected + 1, …) and moves the head. Needs an open transaction.
 
     Raises VersionConflict where the stream is not at `expected`.
     """
-    last = recorded[-1]
+    last, schema = recorded[-1], stream_type.state_schema
     if expected == 0:
-        args = (stream_id, kind, last.project_id, last.version, last.at, state_schema, state)
+        args = (stream_id, stream_type.name, last.project_id, last.version, last.at, schema, state)
         moved = await db.fetchval(_SQL["open_stream"], *args)
     else:
-        moved = await db.fetchval(_SQL["move_head"], stream_id, expected, last.version, last.at, state_schema, state)
+        moved = await db.fetchval(_SQL["move_head"], stream_id, expected, last.version, last.at, schema, state)
     if moved is None:
         raise VersionConflict(stream_id)
     await db.execute(

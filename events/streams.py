@@ -1,8 +1,12 @@
-"""What kinds of streams there are: how each decides and folds, and what its folded state is kept as."""
+"""The registry of stream types: how each type of stream decides, evolves, and stores its state.
+
+To add a type of stream: write its events, state, commands, `decide` and `evolve`, add it here, to the events of
+`events.codec`, to the views of `projections.views`, and to the blocks of sql/queries/rebuild.sql.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -20,7 +24,7 @@ from events.thread import state as thread_state
 from events.thread.commands import ThreadCommand
 from events.thread.state import ThreadState
 from events.upload import UploadCommand, UploadState
-from events.vector_store import decide as vector_store
+from events.vector_store import decide as vector_store_decide
 from events.vector_store import state as vector_store_state
 from events.vector_store.commands import VectorStoreCommand
 from events.vector_store.state import VectorStoreState
@@ -31,82 +35,111 @@ C = TypeVar("C")
 
 
 class Decide(Protocol[S, C]):  # type: ignore[misc]
+    """Returns the events that a command leads to at time `at`; raises a DomainError if the command is refused."""
+
     def __call__(self, state: S, command: C, at: datetime, /) -> Sequence[Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[S, C]):
-    """What a kind of stream is: how it decides and folds. `VIEWS` names the views that follow it."""
+class Evolve(Protocol[S]):
+    """Returns the state after an event."""
+
+    def __call__(self, state: S, recorded: Recorded[Any], /) -> S: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamType(Generic[S, C]):
+    """A type of stream.
+
+    `name` is its text in the column `streams.kind`. `initial` makes the state of a stream without events from its id.
+    States are stored as the JSON of `adapter`; those of another `state_schema` are computed again from the events.
+    """
 
     name: str
-    schema: int
+    state_schema: int
     initial: Callable[[str], S]
     decide: Decide[S, C]
-    evolve: Callable[[S, Recorded[Any]], S]
+    evolve: Evolve[S]
     adapter: TypeAdapter[S]
 
+    @property
+    def noun(self) -> str:
+        """The type as messages name it, for example `vector store`."""
+        return self.name.replace("_", " ")
 
-ASSISTANT: Kind[AssistantState, AssistantCommand] = Kind(
-    "assistant",
-    assistant.STATE_SCHEMA,
-    AssistantState,
-    lambda state, command, at: assistant.decide(state, command),
-    assistant.evolve,
-    TypeAdapter(AssistantState),
+
+ASSISTANT: StreamType[AssistantState, AssistantCommand] = StreamType(
+    name="assistant",
+    state_schema=assistant.STATE_SCHEMA,
+    initial=AssistantState,
+    decide=assistant.decide,
+    evolve=assistant.evolve,
+    adapter=TypeAdapter(AssistantState),
 )
-FILE: Kind[FileState, FileCommand] = Kind(
-    "file",
-    file.STATE_SCHEMA,
-    FileState,
-    file.decide,
-    file.evolve,
-    TypeAdapter(FileState),
+FILE: StreamType[FileState, FileCommand] = StreamType(
+    name="file",
+    state_schema=file.STATE_SCHEMA,
+    initial=FileState,
+    decide=file.decide,
+    evolve=file.evolve,
+    adapter=TypeAdapter(FileState),
 )
-UPLOAD: Kind[UploadState, UploadCommand] = Kind(
-    "upload",
-    upload.STATE_SCHEMA,
-    UploadState,
-    upload.decide,
-    upload.evolve,
-    TypeAdapter(UploadState),
+UPLOAD: StreamType[UploadState, UploadCommand] = StreamType(
+    name="upload",
+    state_schema=upload.STATE_SCHEMA,
+    initial=UploadState,
+    decide=upload.decide,
+    evolve=upload.evolve,
+    adapter=TypeAdapter(UploadState),
 )
-KEY: Kind[KeyState, KeyCommand] = Kind(
-    "key",
-    api_key.STATE_SCHEMA,
-    KeyState,
-    lambda state, command, at: api_key.decide(state, command),
-    api_key.evolve,
-    TypeAdapter(KeyState),
+KEY: StreamType[KeyState, KeyCommand] = StreamType(
+    name="key",
+    state_schema=api_key.STATE_SCHEMA,
+    initial=KeyState,
+    decide=api_key.decide,
+    evolve=api_key.evolve,
+    adapter=TypeAdapter(KeyState),
 )
-PROJECT: Kind[ProjectState, ProjectCommand] = Kind(
-    "project",
-    project.STATE_SCHEMA,
-    ProjectState,
-    lambda state, command, at: project.decide(state, command),
-    project.evolve,
-    TypeAdapter(ProjectState),
+PROJECT: StreamType[ProjectState, ProjectCommand] = StreamType(
+    name="project",
+    state_schema=project.STATE_SCHEMA,
+    initial=ProjectState,
+    decide=project.decide,
+    evolve=project.evolve,
+    adapter=TypeAdapter(ProjectState),
 )
-VECTOR_STORE: Kind[VectorStoreState, VectorStoreCommand] = Kind(
-    "vector_store",
-    vector_store_state.STATE_SCHEMA,
-    VectorStoreState,
-    vector_store.decide,
-    vector_store_state.evolve,
-    TypeAdapter(VectorStoreState),
+VECTOR_STORE: StreamType[VectorStoreState, VectorStoreCommand] = StreamType(
+    name="vector_store",
+    state_schema=vector_store_state.STATE_SCHEMA,
+    initial=VectorStoreState,
+    decide=vector_store_decide.decide,
+    evolve=vector_store_state.evolve,
+    adapter=TypeAdapter(VectorStoreState),
 )
-WEBHOOK_ENDPOINT: Kind[WebhookState, WebhookCommand] = Kind(
-    "webhook_endpoint",
-    webhook_endpoint.STATE_SCHEMA,
-    WebhookState,
-    lambda state, command, at: webhook_endpoint.decide(state, command),
-    webhook_endpoint.evolve,
-    TypeAdapter(WebhookState),
+WEBHOOK_ENDPOINT: StreamType[WebhookState, WebhookCommand] = StreamType(
+    name="webhook_endpoint",
+    state_schema=webhook_endpoint.STATE_SCHEMA,
+    initial=WebhookState,
+    decide=webhook_endpoint.decide,
+    evolve=webhook_endpoint.evolve,
+    adapter=TypeAdapter(WebhookState),
 )
-THREAD: Kind[ThreadState, ThreadCommand] = Kind(
-    "thread",
-    thread_state.STATE_SCHEMA,
-    ThreadState,
-    thread_decide.decide,
-    thread_state.evolve,
-    TypeAdapter(ThreadState),
+THREAD: StreamType[ThreadState, ThreadCommand] = StreamType(
+    name="thread",
+    state_schema=thread_state.STATE_SCHEMA,
+    initial=ThreadState,
+    decide=thread_decide.decide,
+    evolve=thread_state.evolve,
+    adapter=TypeAdapter(ThreadState),
 )
+
+STREAM_TYPES: Mapping[str, StreamType[Any, Any]] = {
+    stream_type.name: stream_type
+    for stream_type in (ASSISTANT, FILE, UPLOAD, KEY, PROJECT, VECTOR_STORE, WEBHOOK_ENDPOINT, THREAD)
+}
+
+
+def stream_type_named(name: str) -> StreamType[Any, Any]:
+    """Returns the type that a row of `streams` names. Raises ValueError for a type of newer software."""
+    if name not in STREAM_TYPES:
+        raise ValueError(f"stream type '{name}' is unknown to this software")
+    return STREAM_TYPES[name]

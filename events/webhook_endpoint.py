@@ -6,6 +6,7 @@ The log never sees an endpoint's secret: who reads the log could forge what rece
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, assert_never
 
 from events.envelope import Event, JsonObject, Recorded
@@ -141,7 +142,7 @@ class DeleteEndpoint:
 WebhookCommand = CreateEndpoint | ModifyEndpoint | RotateSecret | DisableEndpoint | DeleteEndpoint
 
 
-def decide(state: WebhookState, command: WebhookCommand) -> list[WebhookEvent]:
+def decide(state: WebhookState, command: WebhookCommand, at: datetime) -> list[WebhookEvent]:
     """Raises NotFound where there is no such endpoint, Rejected where it would be made twice."""
     if isinstance(command, ModifyEndpoint | RotateSecret | DeleteEndpoint) and not state.exists:
         raise NotFound("webhook_endpoint", state.id)

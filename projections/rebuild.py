@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from events import store
+from events.streams import StreamType, stream_type_named
 from projections.views import VIEWS
 from sql import queries
 from sql.connection import Connection
@@ -34,7 +36,7 @@ async def rebuild(db: Connection, stream_id: str) -> None:
     async with db.transaction():
         held = await db.fetchrow(_SQL["hold"], stream_id)
         if held is not None:
-            await _again(db, stream_id, held["kind"], held["version"])
+            await _again(db, stream_id, stream_type_named(held["kind"]), held["version"])
 
 
 async def verify(db: Connection, stream_id: str) -> list[Difference]:
@@ -43,9 +45,10 @@ async def verify(db: Connection, stream_id: str) -> list[Difference]:
         held = await db.fetchrow(_SQL["hold"], stream_id)
         if held is None:
             return []
-        served = await _rows(db, stream_id, held["kind"])
-        await _again(db, stream_id, held["kind"], held["version"])
-        rebuilt = await _rows(db, stream_id, held["kind"])
+        stream_type = stream_type_named(held["kind"])
+        served = await _rows(db, stream_id, stream_type)
+        await _again(db, stream_id, stream_type_named(held["kind"]), held["version"])
+        rebuilt = await _rows(db, stream_id, stream_type)
     keys = sorted(served.keys() | rebuilt.keys())
     return [Difference(*key, served.get(key), rebuilt.get(key)) for key in keys if served.get(key) != rebuilt.get(key)]
 
@@ -56,7 +59,7 @@ async def as_of(db: Connection, stream_id: str, version: int) -> AsyncIterator[N
     async with _undone(db):
         held = await db.fetchrow(_SQL["hold"], stream_id)
         if held is not None:
-            await _again(db, stream_id, held["kind"], min(version, held["version"]))
+            await _again(db, stream_id, stream_type_named(held["kind"]), min(version, held["version"]))
         yield
 
 
@@ -80,19 +83,19 @@ async def _undone(db: Connection) -> AsyncIterator[None]:
         await transaction.rollback()
 
 
-async def _again(db: Connection, stream_id: str, kind: str, until: int) -> None:
+async def _again(db: Connection, stream_id: str, stream_type: StreamType[Any, Any], until: int) -> None:
     """Rows of the stream from its events up to version `until`, page by page."""
-    await db.execute(_SQL[f"drop_{kind}"], stream_id)
+    await db.execute(_SQL[f"drop_{stream_type.name}"], stream_id)
     version = 0
     while version < until:
         page = await store.read(db, stream_id, after=version, limit=min(store.READ_PAGE, until - version))
         if not page:
             raise RuntimeError(f"{stream_id} has no event {version + 1}, and its head says {until}")
-        for project in VIEWS[kind]:
+        for project in VIEWS[stream_type]:
             await project(db, page)
         version = page[-1].version
 
 
-async def _rows(db: Connection, stream_id: str, kind: str) -> dict[tuple[str, str], str]:
-    found = await db.fetch(_SQL[f"rows_{kind}"], stream_id)
+async def _rows(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]) -> dict[tuple[str, str], str]:
+    found = await db.fetch(_SQL[f"rows_{stream_type.name}"], stream_id)
     return {(row["view"], row["id"]): row["content"] for row in found}

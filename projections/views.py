@@ -6,6 +6,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from events.envelope import Recorded
+from events.streams import (
+    ASSISTANT,
+    FILE,
+    KEY,
+    PROJECT,
+    THREAD,
+    UPLOAD,
+    VECTOR_STORE,
+    WEBHOOK_ENDPOINT,
+    StreamType,
+)
 from projections import (
     assistants,
     files,
@@ -23,14 +34,14 @@ from sql.connection import Connection
 
 Project = Callable[[Connection, Sequence[Recorded[Any]]], Awaitable[None]]
 
-VIEWS: Mapping[str, tuple[Project, ...]] = {
-    "assistant": (assistants.project,),
-    "file": (files.project,),
-    "upload": (uploads.project,),
-    "key": (keys.project,),
-    "project": (projects.project,),
-    "vector_store": (vector_stores.project,),
-    "webhook_endpoint": (webhooks.project,),
+VIEWS: Mapping[StreamType[Any, Any], tuple[Project, ...]] = {
+    ASSISTANT: (assistants.project,),
+    FILE: (files.project,),
+    UPLOAD: (uploads.project,),
+    KEY: (keys.project,),
+    PROJECT: (projects.project,),
+    VECTOR_STORE: (vector_stores.project,),
+    WEBHOOK_ENDPOINT: (webhooks.project,),
     # Runs first: what they write is shown in their place.
-    "thread": (threads.project, runs.project, messages.project, steps.project),
+    THREAD: (threads.project, runs.project, messages.project, steps.project),
 }

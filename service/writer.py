@@ -19,7 +19,7 @@ from events.clock import Clock
 from events.envelope import Once, Origin, Recorded
 from events.errors import Conflict, FileNotFound, NotFound
 from events.file import FileCommand, FileState
-from events.streams import ASSISTANT, FILE, THREAD, UPLOAD, VECTOR_STORE, C, Kind, S
+from events.streams import ASSISTANT, FILE, THREAD, UPLOAD, VECTOR_STORE, C, S, StreamType
 from events.thread.commands import ThreadCommand
 from events.thread.state import ThreadState
 from events.upload import UploadCommand, UploadState
@@ -102,7 +102,12 @@ class Writer:
         return written
 
     async def write(
-        self, kind: Kind[S, C], origin: Origin, stream_id: str, command: C | Ask[C], guard: Guard | None = None
+        self,
+        stream_type: StreamType[S, C],
+        origin: Origin,
+        stream_id: str,
+        command: C | Ask[C],
+        guard: Guard | None = None,
     ) -> Written[S]:
         """Decides `command` on the stream and appends what it brings, unless `guard` refuses it.
 
@@ -113,7 +118,7 @@ class Writer:
         place = origin.once.place(stream_id) if origin.once is not None else 0
         async with self._turn(stream_id) as db:
             for _ in range(MAX_ATTEMPTS):
-                state, head = await self._load(db, kind, origin, stream_id)
+                state, head = await self._load(db, stream_type, origin, stream_id)
                 if origin.once is not None:
                     done = await idempotency.effect(db, origin.once.seed, stream_id, place)
                     if done is not None:
@@ -121,20 +126,22 @@ class Writer:
                 asked = await command(db) if callable(command) else command
                 now = self.clock.now()
                 at = now if head.at is None else max(now, head.at)
-                events = kind.decide(state, asked, at)
+                events = stream_type.decide(state, asked, at)
                 if not events:
                     return Written([], state, head.version)
                 recorded = store.record(stream_id, head.version, events, at, origin)
                 for entry in recorded:
-                    state = kind.evolve(state, entry)
+                    state = stream_type.evolve(state, entry)
                 try:
-                    await self._append(db, kind, stream_id, head.version, recorded, state, origin.once, place, guard)
+                    await self._append(
+                        db, stream_type, stream_id, head.version, recorded, state, origin.once, place, guard
+                    )
                 except store.VersionConflict:
                     continue
                 return Written(recorded, state, recorded[-1].version)
         raise Conflict(stream_id)
 
-    async def repeated(self, kind: Kind[S, C], origin: Origin, stream_id: str) -> Written[S] | None:
+    async def repeated(self, stream_type: StreamType[S, C], origin: Origin, stream_id: str) -> Written[S] | None:
         """What an earlier try of the request did to the stream; None where this one is the first to.
 
         For requests whose checks would refuse what is done already.
@@ -145,28 +152,30 @@ class Writer:
             done = await idempotency.effect(db, origin.once.seed, stream_id, origin.once.places.get(stream_id, 0))
             if done is None:
                 return None
-            state, head = await self._load(db, kind, origin, stream_id)
+            state, head = await self._load(db, stream_type, origin, stream_id)
             self.feed.wake_watchers(stream_id)
             return Written(await _between(db, stream_id, *done), state, head.version, repeated=True)
 
-    async def check(self, kind: Kind[S, C], origin: Origin, stream_id: str, command: C) -> None:
+    async def check(self, stream_type: StreamType[S, C], origin: Origin, stream_id: str, command: C) -> None:
         """Raises what `decide` says against the command as of now; a repeated request is not asked again.
 
         For acts that begin in another stream, so that nothing is left there of what is refused here.
         """
-        if await self.repeated(kind, origin, stream_id) is None:
+        if await self.repeated(stream_type, origin, stream_id) is None:
             async with self.pool.acquire() as db:
-                state, _ = await self._load(db, kind, origin, stream_id)
-            kind.decide(state, command, self.clock.now())
+                state, _ = await self._load(db, stream_type, origin, stream_id)
+            stream_type.decide(state, command, self.clock.now())
 
-    async def foreseen(self, kind: Kind[S, C], origin: Origin, stream_id: str, ask: Ask[C]) -> Sequence[Any]:
+    async def foreseen(
+        self, stream_type: StreamType[S, C], origin: Origin, stream_id: str, ask: Ask[C]
+    ) -> Sequence[Any]:
         """The events that the command would bring now, its facts and the state read as of one moment.
 
         For requests with much to do before they append. Raises what `decide` raises.
         """
         async with self.pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
-            state, _ = await self._load(db, kind, origin, stream_id)
-            return kind.decide(state, await ask(db), self.clock.now())
+            state, _ = await self._load(db, stream_type, origin, stream_id)
+            return stream_type.decide(state, await ask(db), self.clock.now())
 
     async def load_upload(self, origin: Origin, upload_id: str) -> UploadState:
         """The upload's state as of now. Raises NotFound for another project's."""
@@ -187,19 +196,21 @@ class Writer:
     async def load_thread(self, thread_id: str) -> ThreadState:
         """The thread's state as of now, whatever its project: for supervisors and executors."""
         async with self.pool.acquire() as db:
-            head = await store.head(db, thread_id, THREAD.name)
+            head = await store.head(db, thread_id, THREAD)
             return await _state(db, THREAD, thread_id, head)
 
-    async def _load(self, db: Connection, kind: Kind[S, C], origin: Origin, stream_id: str) -> tuple[S, store.Head]:
-        head = await store.head(db, stream_id, kind.name)
+    async def _load(
+        self, db: Connection, stream_type: StreamType[S, C], origin: Origin, stream_id: str
+    ) -> tuple[S, store.Head]:
+        head = await store.head(db, stream_id, stream_type)
         if head.project_id is not None and head.project_id != origin.project_id:
-            raise FileNotFound(stream_id) if kind.name == FILE.name else NotFound(_noun(kind.name), stream_id)
-        return await _state(db, kind, stream_id, head), head
+            raise FileNotFound(stream_id) if stream_type is FILE else NotFound(stream_type.noun, stream_id)
+        return await _state(db, stream_type, stream_id, head), head
 
     async def _append(
         self,
         db: Connection,
-        kind: Kind[S, C],
+        stream_type: StreamType[S, C],
         stream_id: str,
         expected: int,
         recorded: Sequence[Recorded[Any]],
@@ -211,9 +222,9 @@ class Writer:
         async with db.transaction():
             if guard is not None:
                 await guard(db)
-            folded = kind.adapter.dump_json(state)
-            await store.append(db, stream_id, kind.name, expected, recorded, folded, kind.schema)
-            for project in VIEWS[kind.name]:
+            folded = stream_type.adapter.dump_json(state)
+            await store.append(db, stream_id, stream_type, expected, recorded, folded)
+            for project in VIEWS[stream_type]:
                 await project(db, recorded)
             if under is not None and not await idempotency.record(db, under.seed, place, recorded):
                 raise store.VersionConflict(stream_id)
@@ -238,29 +249,25 @@ async def _between(db: Connection, stream_id: str, first: int, last: int) -> lis
     return recorded
 
 
-def _noun(kind: str) -> str:
-    return kind.replace("_", " ")
-
-
-async def _state(db: Connection, kind: Kind[S, C], stream_id: str, head: store.Head) -> S:
+async def _state(db: Connection, stream_type: StreamType[S, C], stream_id: str, head: store.Head) -> S:
     """The folded state: from the head where its schema is today's, else folded again from the events.
 
     Raises RuntimeError for a state that newer software wrote: this process must leave such streams alone.
     """
     if head.version == 0:
-        return kind.initial(stream_id)
-    if head.state_schema > kind.schema:
+        return stream_type.initial(stream_id)
+    if head.state_schema > stream_type.state_schema:
         raise RuntimeError(f"{stream_id} was written by newer software (state schema {head.state_schema})")
-    if head.state_schema == kind.schema:
-        return kind.adapter.validate_json(head.state)
-    return await fold(db, kind, stream_id)
+    if head.state_schema == stream_type.state_schema:
+        return stream_type.adapter.validate_json(head.state)
+    return await fold(db, stream_type, stream_id)
 
 
-async def fold(db: Connection, kind: Kind[S, C], stream_id: str) -> S:
+async def fold(db: Connection, stream_type: StreamType[S, C], stream_id: str) -> S:
     """The state of a stream from its events, all of them, page by page."""
-    state, version = kind.initial(stream_id), 0
+    state, version = stream_type.initial(stream_id), 0
     while page := await store.read(db, stream_id, after=version):
         for recorded in page:
-            state = kind.evolve(state, recorded)
+            state = stream_type.evolve(state, recorded)
         version = page[-1].version
     return state

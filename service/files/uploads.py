@@ -23,7 +23,7 @@ from sql.connection import Connection
 
 async def completion(db: Connection, upload_id: str) -> UploadCompleted | None:
     """How the upload was completed, which is the last that happens to one; None where it was not."""
-    head = await store.head(db, upload_id, UPLOAD.name)
+    head = await store.head(db, upload_id, UPLOAD)
     last = await store.read(db, upload_id, after=max(head.version - 1, 0), limit=1)
     return last[0].event if last and isinstance(last[0].event, UploadCompleted) else None
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from events.clock import Clock
 from events.envelope import Origin
 from events.ids import IdSource
-from events.streams import Kind
+from events.streams import StreamType
 from events.thread.commands import Claim
 from projections.keys import ApiKey
 from service.access.keys import Keys
@@ -121,12 +121,12 @@ def wire(request: web.Request) -> Wire:
     return found
 
 
-async def done_before(request: web.Request, kind: Kind[Any, Any], stream_id: str) -> bool:
+async def done_before(request: web.Request, stream_type: StreamType[Any, Any], stream_id: str) -> bool:
     """Whether an earlier try of the request (its Idempotency-Key's) has changed the stream.
 
     Then nothing is asked anew of what the request names: it was there, and may have gone since.
     """
-    return await deps(request).writer.repeated(kind, origin(request), stream_id) is not None
+    return await deps(request).writer.repeated(stream_type, origin(request), stream_id) is not None
 
 
 def clock(request: web.Request) -> Clock:

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from events import store
 from events.envelope import Recorded
+from events.streams import THREAD
 from projections import runs, threads
 from service.database import DATABASE_ERRORS
 from service.feed import WAKE, Watcher, WatcherEnded, WatcherLagging, tail
@@ -63,7 +64,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 async def _begin(request: web.Request, db: Connection, frames: ThreadStream, left: ResumePoint | None) -> int:
     """Returns the version behind which the stream begins, and prepares `frames` for it. Raises ApiError."""
     thread_id, project_id = request.match_info["thread_id"], origin(request).project_id
-    head = (await store.head(db, thread_id, "thread")).version
+    head = (await store.head(db, thread_id, THREAD)).version
     if left is None:
         active = await runs.active_since(db, project_id, thread_id)
         return head if active is None else active - 1

@@ -10,7 +10,7 @@ import pytest
 from events import codec, store
 from events.assistant import DeleteAssistant, ModifyAssistant
 from events.errors import DomainError, NotFound
-from events.streams import ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, VECTOR_STORE, WEBHOOK_ENDPOINT
+from events.streams import ASSISTANT, STREAM_TYPES, THREAD
 from events.thread.commands import DeleteMessage, DeleteThread, ModifyMessage, ModifyThread
 from projections import assistants, messages, rebuild, runs, steps, threads
 from projections.rebuild import as_of, verify
@@ -18,6 +18,7 @@ from projections.rows import Cursor
 from projections.views import VIEWS
 from service.database import Pool
 from service.writer import fold
+from sql import queries
 from sql.connection import Connection
 from tests.events.thread.histories import World
 from tests.events.thread.story import cancel, claim, finish, run, submit
@@ -27,9 +28,11 @@ HISTORIES = 12
 COMMANDS = 60
 
 
-def test_every_kind_of_stream_has_its_views() -> None:
-    kinds = (ASSISTANT, FILE, KEY, PROJECT, THREAD, UPLOAD, VECTOR_STORE, WEBHOOK_ENDPOINT)
-    assert {kind.name for kind in kinds} == VIEWS.keys()
+def test_every_stream_type_has_views_and_is_rebuilt() -> None:
+    assert set(STREAM_TYPES.values()) == VIEWS.keys()
+    blocks = queries("rebuild")
+    for name in STREAM_TYPES:
+        assert {f"drop_{name}", f"rows_{name}"} <= blocks.keys()
 
 
 async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:
@@ -71,7 +74,7 @@ async def _views_agree(db: Connection, world: World) -> None:
 async def test_a_rebuild_restores_what_was_lost(pool: Pool, db: Connection) -> None:
     write = writer(pool)
     await _history(write)
-    before = await rebuild._rows(db, "thread_1", "thread")
+    before = await rebuild._rows(db, "thread_1", THREAD)
     await db.execute("DELETE FROM steps")
     await db.execute("""UPDATE runs SET status = 'failed', progress = '{}'""")
     await db.execute("""UPDATE messages SET body = '{"id": "forged"}' WHERE message_id = 'msg_2'""")
@@ -89,7 +92,7 @@ async def test_a_rebuild_restores_what_was_lost(pool: Pool, db: Connection) -> N
     # Looking changed nothing.
     assert await verify(db, "thread_1") == broken
     await rebuild.rebuild(db, "thread_1")
-    assert await rebuild._rows(db, "thread_1", "thread") == before
+    assert await rebuild._rows(db, "thread_1", THREAD) == before
 
 
 async def _history(write: Any) -> None:
@@ -107,7 +110,7 @@ async def _history(write: Any) -> None:
 async def test_readers_see_a_thread_as_it_was(pool: Pool, db: Connection) -> None:
     write = writer(pool)
     await _history(write)
-    now = await rebuild._rows(db, "thread_1", "thread")
+    now = await rebuild._rows(db, "thread_1", THREAD)
     async with as_of(db, "thread_1", 0):
         with pytest.raises(NotFound):
             await threads.get(db, "proj_1", "thread_1")
@@ -121,7 +124,7 @@ async def test_readers_see_a_thread_as_it_was(pool: Pool, db: Connection) -> Non
         assert (await threads.get(db, "proj_1", "thread_1")).metadata == {}
     async with as_of(db, "thread_1", 10**9):
         assert (await runs.get(db, "proj_1", "thread_1", "run_1")).status == "cancelled"
-    assert await rebuild._rows(db, "thread_1", "thread") == now
+    assert await rebuild._rows(db, "thread_1", THREAD) == now
 
 
 async def test_rows_of_the_deleted(pool: Pool, db: Connection) -> None:
@@ -136,18 +139,18 @@ async def test_rows_of_the_deleted(pool: Pool, db: Connection) -> None:
     for id in ("asst_1", "thread_1", "nothing"):
         assert await verify(db, id) == []
         await rebuild.rebuild(db, id)
-    assert await rebuild._rows(db, "thread_1", "thread") == {}
-    ((_, row),) = (await rebuild._rows(db, "asst_1", "assistant")).items()
+    assert await rebuild._rows(db, "thread_1", THREAD) == {}
+    ((_, row),) = (await rebuild._rows(db, "asst_1", ASSISTANT)).items()
     assert "Tutor" not in row
 
 
 async def test_a_log_with_a_hole_is_not_rebuilt(pool: Pool, db: Connection) -> None:
     await make_thread(writer(pool), "thread_1", "one", "two")
-    before = await rebuild._rows(db, "thread_1", "thread")
+    before = await rebuild._rows(db, "thread_1", THREAD)
     await db.execute("DELETE FROM events WHERE version = 3")
     with pytest.raises(RuntimeError, match="no event 3"):
         await rebuild.rebuild(db, "thread_1")
-    assert await rebuild._rows(db, "thread_1", "thread") == before
+    assert await rebuild._rows(db, "thread_1", THREAD) == before
 
 
 async def test_the_log_as_people_read_it(pool: Pool, db: Connection) -> None:
