@@ -10,6 +10,26 @@ fail() {
     exit 1
 }
 
+# lacks TEXT: something is not on this machine, so that tests are skipped; on CI nothing may be.
+lacks() {
+    [ -z "${CI:-}" ] || fail "$1"
+    say "$1: the tests that need it are skipped"
+}
+
+# apt_get COMMAND…: quietly, and one at a time, for two steps of the set-up may want it.
+apt_get() {
+    env DEBIAN_FRONTEND=noninteractive flock "$ROOT/.venv/.apt-lock" \
+        timeout 600 apt-get -q -y -o Acquire::Retries=0 -o Acquire::http::Timeout=10 "$@"
+}
+
+# apt_install PACKAGE…: installs Debian's packages where we are root on a Debian; elsewhere it fails.
+apt_install() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || return 1
+    say "Installing $* …"
+    apt_get install --no-install-recommends "$@" >/dev/null 2>&1 ||
+        { apt_get update >/dev/null 2>&1 && apt_get install --no-install-recommends "$@" >&2; }
+}
+
 find_python() {
     for candidate in "${EVERTHREAD_PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 python; do
         [ -n "$candidate" ] || continue
@@ -58,6 +78,9 @@ find_uv() {
         -r "$ROOT/requirements-uv.lock" >&2 || fail "pip could not install uv (see above)"
     UV=$ROOT/.uv/lib/bin/uv
 }
+
+# have_uv: whether uv is there, so that prepare_uv changes nothing.
+have_uv() { command -v uv >/dev/null 2>&1 || [ -x "$ROOT/.uv/bin/uv" ] || [ -x "$ROOT/.uv/lib/bin/uv" ]; }
 
 prepare_uv() {
     [ -n "${UV:-}" ] && return
@@ -112,15 +135,8 @@ setup_sdk() {
     fi
 }
 
-# setup_npm_sdk VERSION: .venvs/npm-VERSION with that release of the official client for JavaScript. Its tests are
-# skipped where there is no node: only a root's own Debian is changed for them.
+# setup_npm_sdk VERSION: .venvs/npm-VERSION with that release of the official client for JavaScript.
 setup_npm_sdk() {
-    if ! command -v npm >/dev/null 2>&1; then
-        [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && say "Installing nodejs and npm …" &&
-            { apt-get install -qy --no-install-recommends nodejs npm ||
-                { apt-get update -q && apt-get install -qy --no-install-recommends nodejs npm; }; } >/dev/null 2>&1 ||
-            { say "There is no npm here: the tests of npm's openai $1 are skipped"; return 0; }
-    fi
     folder=$ROOT/.venvs/npm-$1 locked=$ROOT/tests/sdks/npm-$1
     state=$(cat "$locked/package.json" "$locked/package-lock.json" | cksum)
     [ "$(cat "$folder/.stamp" 2>/dev/null)" = "$state" ] && return
@@ -133,7 +149,16 @@ setup_npm_sdk() {
 
 # setup_sdks: every release of the official clients that the tests run.
 setup_sdks() {
+    setup_python_sdks
+    setup_npm_sdks
+}
+
+setup_python_sdks() {
     for version in 1.20.0 1.65.5 3.54.0; do setup_sdk "$version"; done
+}
+
+setup_npm_sdks() {
+    command -v npm >/dev/null 2>&1 || apt_install nodejs npm || { lacks "There is no npm here"; return 0; }
     for version in 4.36.0 7.57.0; do setup_npm_sdk "$version"; done
 }
 
@@ -148,21 +173,22 @@ look_at_sandbox() {
     folder=$(sed -n 2p "$stamp" 2>/dev/null || true)
     known=$(sed -n 1p "$stamp" 2>/dev/null || true)
     if [ "$known" != "$state" ]; then
-        command -v bwrap >/dev/null 2>&1 || install_bubblewrap
+        command -v bwrap >/dev/null 2>&1 || apt_install bubblewrap || true
     fi
     command -v bwrap >/dev/null 2>&1 ||
         say "code_interpreter is off: bubblewrap is missing (on Debian and Ubuntu: sudo apt-get install bubblewrap)"
 }
 
-# setup_sandbox: waits until the Python is made; what failed is tried again when the lock changes.
+# setup_sandbox: waits until the Python is made; what failed is tried again when the lock changes, and on CI.
 setup_sandbox() {
     look_at_sandbox
-    if [ "$known" != "$state" ] || { [ -n "$folder" ] && [ ! -e "$folder/complete" ]; }; then
+    if [ "$known" != "$state" ] || { [ -n "$folder${CI:-}" ] && [ ! -e "$folder/complete" ]; }; then
         prepare_uv
         say "Making the Python of the sandbox (once a version; half a minute, 800 MB) …"
         folder=$(cd / && UV=$UV "$ROOT/.venv/bin/python" -m service.sandbox.install) || folder=
         printf '%s\n%s\n' "$state" "$folder" >"$stamp"
     fi
+    { [ -n "$folder" ] && command -v bwrap >/dev/null 2>&1; } || lacks "There is no sandbox here"
 }
 
 # let_server_setup_sandbox: the server makes the Python, once it serves.
@@ -179,20 +205,7 @@ let_server_setup_sandbox() {
     fi
 }
 
-install_bubblewrap() {
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || return 0
-    say "Installing bubblewrap …"
-    get="env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=0 -o Acquire::http::Timeout=10"
-    $get install --no-install-recommends bubblewrap >/dev/null 2>&1 ||
-        { $get update >/dev/null 2>&1 && $get install --no-install-recommends bubblewrap >&2; } || true
-}
-
-# setup_browser: Chromium for the tests in a real browser. They are skipped where there is none: only a root's own Debian
-# is changed for them, and no longer waited for than five minutes.
+# setup_browser: Chromium for the tests in a real browser.
 setup_browser() {
-    command -v chromium >/dev/null 2>&1 && return
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && say "Installing chromium …" &&
-        { timeout 300 apt-get install -qy --no-install-recommends chromium ||
-            { apt-get update -q && timeout 300 apt-get install -qy --no-install-recommends chromium; }; } >/dev/null 2>&1 ||
-        say "There is no chromium here: the tests in a browser are skipped"
+    command -v chromium >/dev/null 2>&1 || apt_install chromium || lacks "There is no chromium here"
 }

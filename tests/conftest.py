@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -20,11 +20,18 @@ from service.settings import Settings
 from tests.client import KEY, Client
 from tests.clock import WallClock
 from tests.fake_search_engine import FakeSearchEngine
+from tests.machine import ON_CI, unavailable
 from tests.scripted import ScriptedServer
 
-pytest_plugins = ["tests.fixtures.postgres"]
+pytest_plugins = ["tests.fixtures.groups", "tests.fixtures.postgres", "tests.fixtures.setup_steps"]
 
 StartServer = Callable[..., AbstractAsyncContextManager[Client]]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if ON_CI:
+        skipped = terminalreporter.stats.get("skipped", [])
+        terminalreporter.write_line(f"{len(skipped)} tests were skipped (none are expected on CI)")
 
 
 @pytest.fixture
@@ -103,10 +110,14 @@ async def client(start_server: Callable[[], AbstractAsyncContextManager[Client]]
 
 @pytest.fixture(scope="session")
 def jail() -> Jail:
-    """What confines code here, tried. Where this machine forbids sandboxes, what needs one is skipped, but on CI."""
+    """What confines code here, tried. A test that uses it gets the marker `sandbox`."""
     try:
         return asyncio.run(Confinement().confined())
     except SandboxUnavailable as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no sandbox here: {error}")
+        unavailable(f"there is no sandbox here: {error}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Debian's Chromium. Tests that use it need the marker `browser`."""
+    return shutil.which("chromium") or unavailable("there is no chromium here")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -25,7 +24,6 @@ from tests.http.files import upload
 from tests.http.helpers import assistant_with, thread_with
 from tests.scripted import ScriptedServer, says
 
-CHROMIUM = shutil.which("chromium")
 FLAGS = (
     "headless",
     "no-sandbox",
@@ -66,7 +64,7 @@ addEventListener("message", event => tell("frame", event.data));
 })();
 </script>"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+pytestmark = pytest.mark.browser
 
 
 class Page:
@@ -147,9 +145,9 @@ async def _pumped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 @asynccontextmanager
-async def browsing(url: str, profile: Path) -> AsyncIterator[None]:
+async def browsing(chromium: str, url: str, profile: Path) -> AsyncIterator[None]:
     command = [
-        str(CHROMIUM),
+        chromium,
         *(f"--{flag}" for flag in FLAGS),
         f"--user-data-dir={profile}",
         "--remote-debugging-port=0",
@@ -163,7 +161,9 @@ async def browsing(url: str, profile: Path) -> AsyncIterator[None]:
 
 
 @pytest.mark.timeout(300)
-async def test_event_source_and_links(start_server: StartServer, model: ScriptedServer, tmp_path: Path) -> None:
+async def test_event_source_and_links(
+    chromium: str, start_server: StartServer, model: ScriptedServer, tmp_path: Path
+) -> None:
     model.script(says("one two three", pieces=["one", " two", " three"]).waits("middle", before=2))
     page = Page()
     async with page.served() as origin, start_server(cors_origins=origin) as client:
@@ -177,7 +177,7 @@ async def test_event_source_and_links(start_server: StartServer, model: Scripted
                 "picture": await _link(client, PNG, "image/png"),
                 "page": await _link(client, HTML, "text/html"),
             }
-            async with browsing(origin, tmp_path / "profile"):
+            async with browsing(chromium, origin, tmp_path / "profile"):
                 await page.until("opened", 1)
                 await page.until("picture", 1)
                 await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})

@@ -26,6 +26,7 @@ async def _line(process: asyncio.subprocess.Process, mark: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.embedded
+@pytest.mark.sdk
 async def test_the_guides_program_on_the_embedded_model(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")}
     environment |= {"EVERTHREAD_DATA_DIR": str(tmp_path / "data"), "EVERTHREAD_API_KEY": KEY}

@@ -19,6 +19,7 @@ import pytest
 
 from service.embedded.postgres import EmbeddedPostgres
 from tests.embedded.server_process import ROOT, Started, about
+from tests.machine import unavailable
 
 pytestmark = pytest.mark.embedded
 NO_MODEL = ["--port", "0", "--model-base-url", "http://127.0.0.1:9/v1"]
@@ -174,4 +175,4 @@ def _python_of_everybody(env: dict[str, str]) -> str:
             continue
         if tried.returncode == 0:
             return python
-    pytest.skip("no Python here that an ordinary user may run with these packages")
+    return unavailable("there is no Python here that an ordinary user may run with these packages")

@@ -24,6 +24,8 @@ from tests.http.stores import thread_without_its_store
 from tests.http.test_idempotency import HI, sent
 from tests.scripted import ScriptedServer, says
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["start"]
 
 LOCK = 42

@@ -21,6 +21,7 @@ from tests.http.helpers import assistant_with, run_of, said_by
 from tests.scripted import ScriptedServer, calls, hangs, says
 from tests.webhooks.receiver import Receiver
 
+pytestmark = pytest.mark.slow
 START_S = 120.0
 WEATHER = {"type": "function", "function": {"name": "weather"}}
 

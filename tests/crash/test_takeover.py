@@ -4,11 +4,15 @@ cross.
 
 from __future__ import annotations
 
+import pytest
+
 from tests.crash.test_kill import Start, start
 from tests.http.helpers import assistant_with, run_of, said_by, thread_with
 from tests.scripted import ScriptedServer, says
 
 __all__ = ["start"]
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_run_of_a_killed_process_goes_on_in_another(start: Start, model: ScriptedServer) -> None:

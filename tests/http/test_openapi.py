@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from tests.scripted import ScriptedServer, calls, cut, errors, says
 from tests.wire.own_document import closed
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture
@@ -183,12 +181,12 @@ async def test_the_page_asks_nobody_else(client: Client) -> None:
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
-async def test_the_page_shows_every_operation(client: Client, document: Any, tmp_path: Path) -> None:
+@pytest.mark.browser
+async def test_the_page_shows_every_operation(chromium: str, client: Client, document: Any, tmp_path: Path) -> None:
     flags = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
     quiet = ["disable-component-update", "disable-sync", f"user-data-dir={tmp_path}", "virtual-time-budget=5000"]
     url = client.base_url.removesuffix("/v1") + "/docs"
-    command = [str(CHROMIUM), *(f"--{flag}" for flag in (*flags, *quiet)), "--dump-dom", url]
+    command = [chromium, *(f"--{flag}" for flag in (*flags, *quiet)), "--dump-dom", url]
     browser = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     shown, _ = await asyncio.wait_for(browser.communicate(), 60)
     sections = set(re.findall(r'<section id="(\w+)"', shown.decode()))

@@ -32,6 +32,7 @@ async def program(sdk: str, client: Client, api_version: str) -> Any:
     return orjson.loads(out)
 
 
+@pytest.mark.sdk
 @pytest.mark.parametrize(
     ("sdk", "api_version"),
     [("3.54.0", "2024-05-01-preview"), ("3.54.0", "2024-02-15-preview"), ("1.20.0", "2024-02-15-preview")],

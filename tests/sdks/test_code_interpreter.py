@@ -10,6 +10,7 @@ from tests.http.test_code_interpreter import runs
 from tests.scripted import ScriptedServer, says
 from tests.sdks.test_sdks import VERSIONS, run_program
 
+pytestmark = pytest.mark.sdk
 SOLVE = "from sympy import symbols, solve\nx = symbols('x')\nsolve(3 * x + 11 - 14, x)"
 ANALYSE = (
     "import pandas as pd, matplotlib.pyplot as plt\nsales = pd.read_csv('sales.csv')\n"

@@ -10,6 +10,7 @@ from tests.client import Client
 from tests.scripted import ScriptedServer, calls, says
 from tests.sdks.test_sdks import VERSIONS, run_program
 
+pytestmark = pytest.mark.sdk
 ANSWER = "He likes cake【4:0†foods.txt】."
 CONTENT = "Summanus Ferdinand likes tacos. Filip Carola likes cake."
 CITED = [["【4:0†foods.txt】", True, True]]

@@ -9,6 +9,7 @@ import pytest
 from tests.client import Client
 from tests.sdks.test_sdks import VERSIONS, run_program
 
+pytestmark = pytest.mark.sdk
 OWN: dict[str, dict[str, Any]] = {
     "1.20.0": {
         "assistant": ["assistant.file", [True, False], True, "assistant.file.deleted", True],

@@ -7,6 +7,8 @@ import pytest
 from tests.client import Client
 from tests.sdks.test_sdks import VERSIONS, run_program
 
+pytestmark = pytest.mark.sdk
+
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_filters_of_sdks(client: Client, version: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.client import KEY, Client
 from tests.scripted import ScriptedServer, calls, says
 
+pytestmark = pytest.mark.sdk
 HERE = Path(__file__).parent
 VENVS = HERE.parent.parent / ".venvs"
 VERSIONS = ["1.20.0", "3.54.0"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.client import Client
 from tests.sdks.test_sdks import run_program
 
+pytestmark = pytest.mark.sdk
 FRUIT = {"kind": "fruit"}
 
 

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.fixtures.postgres import copied_database
+from tests.machine import unavailable
 from tests.scripted import ScriptedServer
 from tests.sdks.conformance.run import HERE, missing, report
 from tests.sdks.conformance.scenarios import SCENARIOS, SDKS
@@ -31,12 +32,13 @@ async def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 
 @pytest.mark.slow
+@pytest.mark.sdk
 @pytest.mark.timeout(600)
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("sdk", SDKS)
 async def test_what_users_do(sdk: str, server: Running, capsys: pytest.CaptureFixture[str]) -> None:
     if why := missing(sdk):
-        pytest.skip(why)
+        unavailable(why)
     with capsys.disabled():
         print()
         wrong = await report(sdk, *server)
