@@ -161,7 +161,7 @@ STRICT = {"type": "function", "function": {"name": "f", "parameters": {}, "stric
 @pytest.mark.parametrize(
     ("changes", "v1_shows"),
     [
-        ({"tools": [SEARCH]}, {"tools": [{"type": "retrieval"}]}, IDS),
+        ({"tools": [SEARCH]}, {"tools": [{"type": "retrieval"}]}),
         ({"tools": [STRICT]}, {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}),
         ({"tools": [SEARCH], "tool_choice": {"type": "file_search"}}, {"tool_choice": {"type": "retrieval"}}),
         ({"tool_choice": "required"}, {"tool_choice": "auto"}),
