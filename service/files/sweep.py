@@ -1,6 +1,7 @@
-"""Lets go of what time has ended: expired files and uploads, and bytes that nobody owns.
+"""Deletes expired files and uploads, and bytes that belong to no file.
 
-Nothing depends on how soon this runs: reads look at the clock themselves. Every process sweeps; two at once do no harm.
+Nothing depends on the time at which the sweep runs, since reads compare times themselves. Every process sweeps; two
+sweeps at the same time do no harm.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from service.writer import Writer
 
 log = structlog.get_logger()
 
-# Seconds between looks for what has expired; every so many looks the store is listed whole.
+# Seconds between two sweeps of expired objects. Each LOOKS_PER_LISTING-th sweep also lists the whole blob store.
 SWEEP_EVERY = 60.0
 LOOKS_PER_LISTING = 60
 LIMIT = 200
 MAX_PAGES = 50
-# Bytes younger than this may be those of a request that has not appended its event yet: a form may take half as long.
+# Younger bytes may belong to a request that has not appended its event yet. A form may take half of this time.
 GRACE = timedelta(hours=2)
-# A look that takes longer is given up; the next one goes on where it left.
+# A sweep that takes longer is stopped; the next one continues with the rest.
 TIMEOUT = 600.0
 
 
@@ -41,7 +42,7 @@ class Sweep:
         self._blobs = blobs
 
     async def run(self) -> None:
-        """Sweeps until cancelled."""
+        """Sweeps until it is cancelled."""
         look = 0
         while True:
             try:
@@ -58,7 +59,7 @@ class Sweep:
             await asyncio.sleep(SWEEP_EVERY)
 
     async def expire(self, at: datetime) -> None:
-        """Writes that expired files and uploads are, and deletes their bytes; up to MAX_PAGES pages of them."""
+        """Appends the expiry of files and uploads, and deletes their bytes, up to MAX_PAGES pages of them."""
         for _ in range(MAX_PAGES):
             async with self._writer.pool.acquire() as db:
                 old_files = await files.overdue(db, at, LIMIT)
@@ -71,7 +72,7 @@ class Sweep:
                 return
 
     async def remove_unowned(self, before: datetime) -> None:
-        """Deletes bytes written before that moment that belong to no file and to no part: what crashes left."""
+        """Deletes bytes that were written before that moment and belong to no file and no part: remains of crashes."""
         async for keys in self._blobs.older(before):
             async with self._writer.pool.acquire() as db:
                 orphans = await files.unowned(db, keys)
@@ -80,7 +81,7 @@ class Sweep:
                 await self._blobs.delete(orphans)
 
     async def remove_unannounced(self) -> None:
-        """Takes away files of uploads that ended without one: what crashes left at both ends."""
+        """Deletes the files of uploads that ended without one: remains of crashes on both sides."""
         async with self._writer.pool.acquire() as db:
             left = await uploads.unannounced(db, LIMIT)
         for found in left:

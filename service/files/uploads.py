@@ -1,8 +1,8 @@
-"""What requests and the sweep share of uploads: how one ended, and the file that it must not leave then.
+"""Functions that requests and the sweep share: how an upload ended, and the deletion of a file that it must not leave.
 
-The file of an upload is made first, and announced after, by the upload's completion. Where that does not come, because
-its process died or another request was faster, the file is nobody's: whoever ends the upload takes it away, and what a
-crash leaves even then the sweep finds.
+The file of an upload is created first, and the upload's completion names it afterwards. If the completion never
+happens, because its process died or another request was faster, the file belongs to nobody. The request that ends the
+upload deletes the file, and the sweep deletes it if that request crashes too.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from sql.connection import Connection
 
 
 async def completion(db: Connection, upload_id: str) -> UploadCompleted | None:
-    """How the upload was completed, which is the last that happens to one; None where it was not."""
+    """Returns the completion of the upload, which is always its last event, or None if it was not completed."""
     head = await store.head(db, upload_id, UPLOAD)
     last = await store.read(db, upload_id, after=max(head.version - 1, 0), limit=1)
     return last[0].event if last and isinstance(last[0].event, UploadCompleted) else None
 
 
 async def unmake(writer: Writer, blobs: Blobs, origin: Origin, upload_id: str) -> None:
-    """Takes away the file of an upload that ended without one. Nothing happens where there is none, or no such end."""
+    """Deletes the file of an upload that ended without one. Does nothing if there is no such file or no such end."""
     if (await writer.load_upload(origin, upload_id)).status not in ("cancelled", "expired"):
         return
     file_id = file_id_of(upload_id)
@@ -39,7 +39,7 @@ async def unmake(writer: Writer, blobs: Blobs, origin: Origin, upload_id: str) -
         return
     try:
         await writer.file(origin, file_id, DeleteFile())
-    except FileNotFound:  # another was faster, or its own time is up
+    except FileNotFound:  # another request was faster, or the file has expired
         return
     await remove_everywhere(writer, origin, file_id)
     await let_go(blobs, [blob])

@@ -26,7 +26,7 @@ from service.http.context import deps
 from service.http.errors import ApiError
 from service.http.idempotency import settle_form
 from service.idempotency import Answered
-from service.storage.base import Stored, let_go
+from service.storage.base import StoredBlob, let_go
 from service.wire import storable_text
 from service.wire.validation_errors import MAX_ECHO
 
@@ -68,7 +68,7 @@ def megabytes(limit: int) -> Limit:
 class Form:
     """`stored` describes the file's bytes in the blob store; `filename` has no folders."""
 
-    stored: Stored
+    stored: StoredBlob
     filename: str
     content_type: str
     fields: dict[str, str] = field(default_factory=dict)

@@ -169,7 +169,7 @@ class Executor:
     async def _next(self, state: RunState) -> ExecutorCommand | None:
         run = self._run or await self._load_run()
         tools = self._hosted.tools
-        missing, at = tools.missing(run.tools), self._writer.clock.now().timestamp()
+        missing, at = tools.unavailable(run.tools), self._writer.clock.now().timestamp()
         action = plan(state, ours=self._ours, missing=missing, at=at, after_crash=tools.after_crash)
         match action:
             case Rest():

@@ -83,7 +83,7 @@ class Supervisor:
             return
         self._offered += 1
         try:
-            yield Claim(self._peers.process, None if self._tools.missing(tools) else call_ids(self._ids))
+            yield Claim(self._peers.process, None if self._tools.unavailable(tools) else call_ids(self._ids))
         finally:
             self._offered -= 1
 

@@ -1,1 +1,1 @@
-"""Where the bytes of files lie: a local folder, or an object store."""
+"""Storage of the bytes of files: a local folder, or an object store."""

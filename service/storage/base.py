@@ -1,7 +1,8 @@
-"""What the rest asks of a store of bytes.
+"""The Protocol of a blob store.
 
-A key is written once and never again, and belongs to one file or one part of an upload. Whoever writes, writes first
-and appends the event that owns the key after: a crash between leaves bytes that nobody owns, which a sweep removes.
+A key is written once, and belongs to one file or to one part of an upload. The bytes are written first, and the event
+that owns the key is appended afterwards. A crash between the two leaves bytes without an owner, which the sweep
+deletes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import structlog
 
 log = structlog.get_logger()
 
-# Bytes handed on at once; nothing holds more than a few of these of any file.
+# Size of a piece in bytes. No more than a few pieces of a file are in memory at any time.
 CHUNK = 1024 * 1024
 
 
@@ -24,38 +25,42 @@ class BlobMissing(Exception):
 
 
 class StorageError(Exception):
-    """The store does not do what it is asked to: no space, no access, not reachable."""
+    """The blob store fails: no space, no access, or no connection."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredBlob:
     bytes: int
     sha256: str
 
 
 class Blobs(Protocol):
-    async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Stored:
-        """All of `chunks` under `key`, durable when it returns. Whatever `chunks` raises is raised, and nothing stays.
+    async def write(self, key: str, chunks: AsyncIterator[bytes]) -> StoredBlob:
+        """Writes all of `chunks` under `key`; they are durable when it returns.
 
-        Raises StorageError.
+        Raises StorageError, and any error of `chunks`. After an error nothing remains under the key.
         """
         ...
 
     def read(self, key: str) -> AsyncIterator[bytes]:
-        """The bytes in pieces of about CHUNK. Raises BlobMissing before the first of them, StorageError."""
+        """Yields the bytes in pieces of about CHUNK. Raises BlobMissing before the first piece if there are none,
+        StorageError.
+        """
         ...
 
     async def delete(self, keys: Collection[str]) -> None:
-        """Those of the keys that are there. Raises StorageError."""
+        """Returns those of the keys that have bytes. Raises StorageError."""
         ...
 
     def older(self, than: datetime) -> AsyncIterator[list[str]]:
-        """The keys last written before that moment, page by page. Raises StorageError."""
+        """Yields the keys last written before that moment, page by page. Raises StorageError."""
         ...
 
 
 async def let_go(blobs: Blobs, keys: Collection[str]) -> None:
-    """Deletes what no event owns any more; where the store refuses, the sweep will. What was done stays done."""
+    """Deletes keys that no event owns any more. If the store fails, some keys may remain, and the sweep deletes them
+    later.
+    """
     try:
         await blobs.delete(keys)
     except StorageError as error:

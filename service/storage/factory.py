@@ -1,4 +1,4 @@
-"""Which store of bytes a setting names."""
+"""Chooses the blob store that a setting names."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from service.storage.base import Blobs
 from service.storage.folder import FolderBlobs
 
-# What EVERTHREAD_BLOBS may begin with.
+# The schemes that EVERTHREAD_BLOBS may have.
 SCHEMES = ("s3://", "gs://", "az://")
 
 
 def open_blobs(url: str | None, folder: Path) -> Blobs:
-    """The object store at `url`, or the local folder. Raises StorageError."""
+    """Returns the object store at `url`, or the local folder if there is none. Raises StorageError."""
     if url is None:
         return FolderBlobs(folder)
-    # Costs 50 ms and 10 MB that nobody without an object store should pay.
+    # The import takes 50 ms and 10 MB, so it is made only for an object store.
     from service.storage.objects import ObjectBlobs
 
     return ObjectBlobs(url)

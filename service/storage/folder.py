@@ -1,4 +1,6 @@
-"""Blobs in a local folder: one file a key, written beside, synced, then renamed, readable by us alone."""
+"""Blobs in a local folder: one file a key, written under another name, synced, then renamed. Only this user may read
+it.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
-from service.storage.base import CHUNK, BlobMissing, StorageError, Stored
+from service.storage.base import CHUNK, BlobMissing, StorageError, StoredBlob
 
 PAGE = 1000
-# What is being written; also the name of what a crash leaves half-written.
+# Prefix of files that are being written. A crash leaves them under this name.
 UNFINISHED = ".unfinished"
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +26,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class FolderBlobs:
-    """Blobs under `path`, which is made where it is missing. Raises StorageError where it cannot be."""
+    """Stores blobs under `path`, which is created if it is missing. Raises StorageError if that fails."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,7 +35,7 @@ class FolderBlobs:
         except OSError as error:
             raise StorageError(f"Cannot use the folder {path}: {error.strerror}") from error
 
-    async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Stored:
+    async def write(self, key: str, chunks: AsyncIterator[bytes]) -> StoredBlob:
         final = self._file(key)
         unfinished = final.with_name(key + UNFINISHED)
         try:
@@ -75,13 +77,15 @@ class FolderBlobs:
             raise StorageError(f"Cannot list: {error.strerror}") from error
 
     def _file(self, key: str) -> Path:
-        """Keys are ours, never a client's; still none leads out of the folder."""
+        """Returns the path of a key. Keys come from the server, never from a client; still, none may lead out of the
+        folder.
+        """
         assert _KEY.fullmatch(key), key
         return self._path / key
 
 
 async def _off_loop(key: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Raises StorageError where the file system refuses."""
+    """Raises StorageError if the file system refuses an operation."""
     try:
         return await asyncio.to_thread(work, *args, **kwargs)
     except OSError as error:
@@ -92,7 +96,7 @@ def _create(path: Path) -> BinaryIO:
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", 0)
 
 
-async def _fill(key: str, file: BinaryIO, chunks: AsyncIterator[bytes]) -> Stored:
+async def _fill(key: str, file: BinaryIO, chunks: AsyncIterator[bytes]) -> StoredBlob:
     """Writes and hashes off the event loop, a CHUNK at a time however small the pieces are."""
     digest, size, held = hashlib.sha256(), 0, bytearray()
 
@@ -109,11 +113,11 @@ async def _fill(key: str, file: BinaryIO, chunks: AsyncIterator[bytes]) -> Store
             await _off_loop(key, flush, bytes(held))
             held.clear()
     await _off_loop(key, flush, bytes(held))
-    return Stored(size, digest.hexdigest())
+    return StoredBlob(size, digest.hexdigest())
 
 
 def _keep(file: BinaryIO, final: Path) -> None:
-    """The file under its name, both on disk."""
+    """Renames the written file to its final name, and syncs file and folder to disk."""
     os.fsync(file.fileno())
     os.rename(f"{final}{UNFINISHED}", final)
     folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -124,7 +128,9 @@ def _keep(file: BinaryIO, final: Path) -> None:
 
 
 def _older(folder: Path, than: float) -> Iterator[str]:
-    """Opened and closed by whoever iterates: a listing closed under a thread that reads it crashes the interpreter."""
+    """Lists a folder. It is opened and closed by the thread that iterates, since closing it in another thread crashes
+    the interpreter.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):

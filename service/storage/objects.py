@@ -1,7 +1,7 @@
-"""Blobs in S3, Google Cloud Storage or Azure, by obstore; credentials come from AWS_*, GOOGLE_*, AZURE_*.
+"""Blobs in S3, Google Cloud Storage or Azure, through obstore. Credentials come from AWS_*, GOOGLE_*, AZURE_*.
 
-A write that breaks off leaves nothing to be seen; the parts it had sent are the bucket's own to clean up (in S3 by the
-rule AbortIncompleteMultipartUpload).
+A write that breaks off leaves no visible object. The bucket must delete the parts that were sent (on S3 by the rule
+AbortIncompleteMultipartUpload).
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
-from service.storage.base import CHUNK, BlobMissing, StorageError, Stored
+from service.storage.base import CHUNK, BlobMissing, StorageError, StoredBlob
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
 PAGE = 1000
-# Parts of a multipart write: S3 takes 10,000 of them, 8 GB fit. Two under way at once bound what a write holds.
+# Size of a part in a multipart write: S3 accepts 10,000 parts, so 8 GB fit. Two parts in flight bound the memory of a
+# write.
 WRITE_PART = 8 * CHUNK
 WRITES_AT_ONCE = 2
-# A request's whole time, the reading of 8 GB included; a connection that hangs is noticed sooner.
+# Time of a whole request, including the reading of 8 GB. A hanging connection is detected earlier.
 OPTIONS: ClientConfig = {
     "timeout": timedelta(hours=1),
     "connect_timeout": timedelta(seconds=10),
@@ -34,7 +35,7 @@ OPTIONS: ClientConfig = {
 
 
 class ObjectBlobs:
-    """Blobs under a URL such as s3://bucket/prefix. Raises StorageError for one that is none."""
+    """Stores blobs under a URL such as s3://bucket/prefix. Raises StorageError if the URL is invalid."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -42,15 +43,15 @@ class ObjectBlobs:
         except (BaseError, ValueError) as error:
             raise StorageError(f"Cannot use {url}: {error}") from error
 
-    async def write(self, key: str, chunks: AsyncIterator[bytes]) -> Stored:
+    async def write(self, key: str, chunks: AsyncIterator[bytes]) -> StoredBlob:
         digest, size = hashlib.sha256(), 0
         writer = obstore.open_writer_async(self._store, key, buffer_size=WRITE_PART, max_concurrency=WRITES_AT_ONCE)
         async for chunk in chunks:
             digest.update(chunk)
             size += len(chunk)
-            await _done(key, writer.write(chunk))
-        await _done(key, writer.close())
-        return Stored(size, digest.hexdigest())
+            await _write(key, writer.write(chunk))
+        await _write(key, writer.close())
+        return StoredBlob(size, digest.hexdigest())
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         try:
@@ -79,8 +80,8 @@ class ObjectBlobs:
             raise StorageError(f"Cannot list: {error}") from error
 
 
-async def _done(key: str, work: Awaitable[object]) -> None:
-    """Raises StorageError where a write failed."""
+async def _write(key: str, work: Awaitable[object]) -> None:
+    """Raises StorageError if the write failed."""
     try:
         await work
     except (BaseError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Files as code_interpreter needs them: those that it reads, those that it makes, and what its earlier calls left."""
+"""The files of code_interpreter: inputs that it reads, files that it creates, and files of earlier calls."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from service.tools.code_interpreter.inputs import KnownFile
 from service.tools.code_interpreter.tool import CodeInterpreter, FileGone, Past
 from service.writer import Writer
 
-# Calls that are looked at for what they left: the newest.
+# Bounds the earlier calls whose files are restored; the newest count.
 MOST_CALLS = 500
-# Files that a new session gets back of those that earlier calls made: the newest.
+# Bounds the files of earlier calls that a new session gets; the newest count.
 MOST_RESTORED = 200
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "csv": "text/csv", "txt": "text/plain", "json": "application/json"}
 
 
 class ThreadsGone:
-    """Ends the session of a thread that is deleted; one in another process ends with its idle hour."""
+    """Ends the session of a thread that is deleted. A session in another process ends after its idle time."""
 
     def __init__(self, code: CodeInterpreter) -> None:
         self._code = code
@@ -41,7 +41,7 @@ class CodeFiles:
         self._ids = ids
         self._blobs = blobs
 
-    async def known(self, project_id: str, file_ids: Sequence[str]) -> list[KnownFile]:
+    async def find(self, project_id: str, file_ids: Sequence[str]) -> list[KnownFile]:
         if not file_ids:
             return []
         async with self._writer.pool.acquire() as db:
@@ -57,7 +57,8 @@ class CodeFiles:
             raise FileGone(file.id) from None
 
     async def keep(self, run: HostedRun, cause: str, name: str, chunks: AsyncIterator[bytes]) -> str:
-        # The bytes first, under a key that nobody had: which file they are is known when they have been read.
+        # The bytes are written first, under a key that is new: the id of the file is known only when they have been
+        # read.
         blob = f"code-{self._ids.token(16)}"
         stored = await self._blobs.write(blob, chunks)
         file_id = file_id_of(f"{cause}/{stored.sha256}")
@@ -72,7 +73,7 @@ class CodeFiles:
         )
         origin = Origin(project_id=run.project_id, actor="tool:code_interpreter", cause=run.run_id)
         written = await self._writer.file(origin, file_id, command)
-        if not written.recorded:  # an earlier attempt at this call made it
+        if not written.recorded:  # an earlier attempt at this call created the file
             await self._blobs.delete([blob])
         return file_id
 
@@ -82,6 +83,6 @@ class CodeFiles:
         left = dict[str, str]()
         for file in (file for _, made in results for file in made):
             path = file["path"].removeprefix(f"{DATA}/")
-            left.pop(path, None)  # to come last again
+            left.pop(path, None)  # moved to the end of the order
             left[path] = file["file_id"]
         return Past(results[-1][0] if results else None, list(left.items())[-MOST_RESTORED:])

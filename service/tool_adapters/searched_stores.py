@@ -1,4 +1,4 @@
-"""Vector stores as the tool file_search sees them: over the views, the feed and the Writer."""
+"""The vector stores of the tool file_search, over the views, the feed and the Writer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from service.tools.file_search import SearchedStore
 from service.vector_stores import operations
 from service.writer import Writer
 
-# Who uses a store when a run searches it.
+# The actor of a run's search, which counts as a use of the store.
 ACTOR = "run"
 
 
 class OurStores:
-    """See `SearchedStores`."""
+    """Implements `SearchedStores`."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -31,7 +31,7 @@ class OurStores:
             for one in found
         ]
 
-    async def settled(self, project_id: str, store_ids: Sequence[str], patience_s: float) -> None:
+    async def wait_until_indexed(self, project_id: str, store_ids: Sequence[str], patience_s: float) -> None:
         await operations.settled(self._writer, project_id, store_ids, patience_s)
 
     async def use(self, project_id: str, store_ids: Sequence[str]) -> None:

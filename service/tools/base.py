@@ -1,19 +1,19 @@
-"""What a run needs of a hosted tool, and what it gives one: the contract between the run loop and the tools.
+"""The contract between the run loop and hosted tools.
 
-Theory. The model sees a hosted tool as one function. When it calls that, the run loop journals the call (started, with
-its attempt), performs it here, and journals its result; the step, the stream and the next prompt all show what the
-result says. Deltas go to watchers on this process while the call runs and never reach the log: the result
-holds the whole. A finished call is never performed again. If the process dies, `after_crash` decides what happens.
+The model sees a hosted tool as one function. When the model calls it, the run loop journals the call (started, with its
+attempt), performs it here, and journals its result; the step, the stream and the next prompt are all made from the
+result. Deltas go to watchers on this process while the call runs and never reach the log. A finished call is never
+performed again. If the process dies, `after_crash` decides what happens to the call.
 
-    perform(call)  ─▶ LogPiece, LogPiece, ImagePiece, …, ToolResult      the last is the result, and ends it
+    perform(call)  ─▶ LogPiece, LogPiece, ImagePiece, …, ToolResult      the last item is the result
 
-The loop stops a call (run cancelled, expired or failed, thread deleted, server stopping) by cancelling whoever reads
-and closing the generator: `perform` must let go of what it holds in `finally`, and must not swallow the cancellation.
-It need not bound its own time otherwise than its settings say; a run expires. Whatever it raises becomes an error that
-the model is told, and the run goes on; an error that the model could help with is better said in a result.
+The loop stops a call (run cancelled, expired or failed, thread deleted, server stopping) by cancelling its reader and
+closing the generator: `perform` must release its resources in `finally`, and must not swallow the cancellation. A tool
+needs no time-out beyond its own settings, since a run expires. An exception of `perform` becomes an error that the
+model reads, and the run continues; if the model can correct the error, the tool returns it as a result instead.
 
-A tool imports neither events nor projections: what it needs of files, stores or the database comes in through small
-Protocols of its own, implemented elsewhere and wired in app.py.
+A tool imports neither events nor projections: it reaches files, stores and the database through small Protocols of its
+own, which other modules implement and app.py connects.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from typing import Any, Literal, Protocol
 
 Json = Mapping[str, Any]
 ToolType = Literal["code_interpreter", "file_search"]
-# What becomes of a call whose process died: performed again, as the next attempt, or reported to the model as lost.
+# The treatment of a call whose process died: perform it again as the next attempt, or report it to the model as lost.
 CrashPolicy = Literal["again", "report"]
 
-# Characters of a result's text that the model is shown at most, whatever its window; longer ones are cut, with a note.
+# Maximum length in characters of a result's text in a prompt. Longer texts are cut, with a note.
 MAX_SEEN = 100_000
-# Files, images and citations of one result; what is beyond is dropped, and logged.
+# Maximum numbers of files, images and citations of one result. The rest is dropped, and logged.
 MAX_FILES = 100
 MAX_CITATIONS = 500
-# Bytes of what a step shows of one call; the loop cuts longer logs and drops what comes behind.
+# Maximum size in bytes of a call's outputs in its step. The loop cuts longer logs and drops the outputs behind them.
 MAX_SHOWN = 1_048_576
 
 
 class ToolUnusable(Exception):
-    """The run cannot go on without the tool: it fails, and its last_error is this message."""
+    """The run cannot continue without the tool. It fails, and its last_error is this message."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -48,10 +48,10 @@ class ToolUnusable(Exception):
 class HostedRun:
     """The run that a tool works for.
 
-    `settings` is the tool as the run has it, for example {"type": "file_search", "file_search": {…}}. Resources are in
-    v2's shapes ({"code_interpreter": {"file_ids": […]}, "file_search": {"vector_store_ids": […]}}): those of the run
-    (its assistant's, or the request's), and those of the thread as they are now, with its messages' attachments.
-    `model` is the name that was asked for; `window` its context window in tokens.
+    `settings` is the run's entry for the tool, for example {"type": "file_search", "file_search": {…}}. Resources are
+    in v2's shapes ({"code_interpreter": {"file_ids": […]}, "file_search": {"vector_store_ids": […]}}): those of the run
+    (its assistant's, or the request's), and those of the thread at this moment, with its messages' attachments. `model`
+    is the requested model name; `window` its context window in tokens.
     """
 
     project_id: str
@@ -66,11 +66,11 @@ class HostedRun:
 
 @dataclass(frozen=True, slots=True)
 class HostedCall:
-    """One call, one attempt at it.
+    """One attempt at one call.
 
     `arguments` is the JSON object that the model wrote, not checked against the schema (for code_interpreter always
     {"code": str}, the same text as the step's `input`). `number` counts the thread's hosted calls from 0, and is the
-    same in every attempt. `room` is how many characters of the result's text the model will be shown.
+    same in every attempt. `room` is the number of characters of the result's text that fit into the prompt.
     """
 
     id: str
@@ -83,7 +83,7 @@ class HostedCall:
 
 @dataclass(frozen=True, slots=True)
 class LogPiece:
-    """Text that goes on `logs` output number `index` of a code_interpreter call."""
+    """Text that is appended to `logs` output number `index` of a code_interpreter call."""
 
     index: int
     text: str
@@ -91,7 +91,7 @@ class LogPiece:
 
 @dataclass(frozen=True, slots=True)
 class ImagePiece:
-    """`image` output number `index` of a code_interpreter call, whole."""
+    """A whole `image` output, number `index`, of a code_interpreter call."""
 
     index: int
     file_id: str
@@ -102,10 +102,10 @@ Piece = LogPiece | ImagePiece
 
 @dataclass(frozen=True, slots=True)
 class ProducedFile:
-    """A file that the call made or changed. `path` as the model names it, for example /mnt/data/report.csv.
+    """A file that the call created or changed. `path` is its path in the sandbox, for example /mnt/data/report.csv.
 
-    It goes to the attachments of the run's next message, and `sandbox:` and its path become a file_path annotation in
-    that and in later messages. Images that the call displayed are `image` outputs instead; a file that is both is both.
+    It becomes an attachment of the run's next message, and `sandbox:` with its path becomes a file_path annotation in
+    that and in later messages. Images that the call displayed are `image` outputs; a file can be both.
     """
 
     file_id: str
@@ -114,7 +114,7 @@ class ProducedFile:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A passage that the model may cite with `marker` (see `citation_markers`); `quote` is the text it stands for."""
+    """A passage that the model may cite with `marker` (see `citation_markers`). `quote` is the quoted text."""
 
     marker: str
     file_id: str
@@ -123,15 +123,15 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call. `outputs` and `results` are what the step shows, in the API's shapes and without index:
+    """The result of a call. `outputs` and `results` go to the step, in the API's shapes and without index:
 
     outputs   of code_interpreter: {"type": "logs", "logs": str} and {"type": "image", "image": {"file_id": str}}, the
-              same as its pieces add up to; images among them go in front of the text of the run's next message
+              sum of the call's pieces; images among them go in front of the text of the run's next message
     results   of file_search: {"file_id", "file_name", "score", "attributes", "content": [{"type": "text", "text"}]};
-              the wire leaves content out where include[] does not ask for it
+              the wire leaves content out if include[] does not request it
 
-    `text` is what the model is told. `failed` counts the call as failed in metrics; the run goes on all the same.
-    `refused` says that nothing of it was carried out: it changed nothing, wherever it was made.
+    `text` goes to the model. `failed` counts the call as failed in metrics; the run continues. `refused` says that no
+    part of the call was carried out, so it changed nothing.
     """
 
     text: str
@@ -144,7 +144,7 @@ class ToolResult:
 
 
 class HostedTool(Protocol):
-    """A tool that this server carries out. One object serves all runs; calls of different runs come at once."""
+    """A tool that this server carries out. One object serves all runs; calls of different runs are concurrent."""
 
     @property
     def type(self) -> ToolType: ...
@@ -156,7 +156,7 @@ class HostedTool(Protocol):
 
     @property
     def parameters(self) -> Json:
-        """The JSON schema of the function's arguments: an object. Prompted models are shown its first `examples`."""
+        """The JSON schema of the function's arguments: an object. Prompted models see its first `examples`."""
         ...
 
     @property
@@ -164,17 +164,20 @@ class HostedTool(Protocol):
 
     @property
     def off(self) -> str | None:
-        """Why the tool cannot be used here, now, as a sentence for the run's last_error; None where it can."""
+        """Returns the reason why the tool cannot be used now, as a sentence for the run's last_error, or None if it
+        can.
+        """
         ...
 
     async def brief(self, run: HostedRun) -> str:
-        """What the model is told besides, before each model call: files at hand, how to cite. Empty for nothing.
+        """Returns additional instructions for the model before each call: files at hand, rules for citations. May be
+        empty.
 
-        The loop may cancel it. It may wait (for a store that is being indexed, say), for a bounded time. Raises
-        ToolUnusable where the run cannot go on; anything else that it raises fails the run too.
+        The loop may cancel it. It may wait for a bounded time, for example for a store that is being indexed. Raises
+        ToolUnusable if the run cannot continue; any other exception fails the run too.
         """
         ...
 
     def perform(self, call: HostedCall) -> AsyncGenerator[Piece | ToolResult, None]:
-        """Carries out a call. See the module's theory. Raises ToolUnusable where the run cannot go on."""
+        """Carries out a call, as the module describes. Raises ToolUnusable if the run cannot continue."""
         ...

@@ -1,8 +1,8 @@
 """file_search, and v1's retrieval: searches the vector stores of the run and of its thread.
 
-A search waits for the thread's stores, because what a message brought may still be being indexed. What the model is
-shown of each result is what the step shows: what does not fit is no result. Each passage comes with its marker, which
-the model is asked to cite with; the run turns those that it writes into citations.
+A search waits for the thread's stores, because the files of a message may still be indexed. The model and the step get
+the same results: a passage that does not fit into the prompt is not a result. Each passage has a marker, and the model
+is asked to cite with it; the run turns the markers in the model's text into citations.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from service.tools.base import (
 from service.tools.citation_markers import citation_marker
 from service.tools.quotes import quote
 
-# Seconds that a search waits for the thread's stores to be indexed.
+# Seconds that a search waits until the thread's stores are indexed.
 PATIENCE_S = 60.0
-# Results of a search, where the tool's settings do not say; the second for models whose window is small.
+# Number of results if the tool's settings give none; the second is for models with a small window.
 RESULTS, RESULTS_SMALL = 20, 5
-# Results of one search at most; a searcher gives no more.
+# Maximum number of results of one search.
 MAX_RESULTS = 50
 SMALL_MODELS = "gpt-3.5"
-# Queries of one call; those beyond are left out.
+# Maximum number of queries of one call; the others are dropped.
 MAX_QUERIES = 5
-# Characters that passages take of the prompt at most: some 16,000 tokens; a quarter of it for models of small window.
+# Maximum characters of passages in the prompt, about 16,000 tokens; a quarter of that for models with a small window.
 MAX_INJECTED, MAX_INJECTED_SMALL = 64_000, 16_000
-# A passage that would be cut to less than this is left out.
+# A passage that would be cut to less than this is dropped.
 MIN_PASSAGE = 200
 
 CITE = (
@@ -56,7 +56,7 @@ PARAMETERS = {
 
 @dataclass(frozen=True, slots=True)
 class SearchedStore:
-    """A store as the tool sees it. `indexing`: some of its files cannot be searched yet; `empty`: none can."""
+    """A store as the tool sees it. `indexing`: some of its files cannot be searched yet. `empty`: none of them can."""
 
     id: str
     model: str
@@ -67,20 +67,20 @@ class SearchedStore:
 
 class SearchedStores(Protocol):
     async def look(self, project_id: str, store_ids: Sequence[str]) -> Sequence[SearchedStore]:
-        """Those of the stores that are there."""
+        """Returns those of the stores that exist."""
         ...
 
-    async def settled(self, project_id: str, store_ids: Sequence[str], patience_s: float) -> None:
-        """Waits until all files of the stores are indexed or have failed, no longer than that."""
+    async def wait_until_indexed(self, project_id: str, store_ids: Sequence[str], patience_s: float) -> None:
+        """Waits until all files of the stores are indexed or have failed, but at most that long."""
         ...
 
     async def use(self, project_id: str, store_ids: Sequence[str]) -> None:
-        """Counts as a use of the stores, which moves their expiry."""
+        """Records a use of the stores, which postpones their expiry."""
         ...
 
 
 class FileSearch:
-    """A HostedTool."""
+    """The HostedTool for both types."""
 
     type: ToolType = "file_search"
     after_crash: CrashPolicy = "again"
@@ -96,8 +96,8 @@ class FileSearch:
         self._stores = stores
 
     async def brief(self, run: HostedRun) -> str:
-        """How to cite. Raises ToolUnusable where a store of the thread has expired."""
-        there = await self._stores.look(run.project_id, _named(run))
+        """Returns the rules for citations. Raises ToolUnusable if a store of the thread has expired."""
+        there = await self._stores.look(run.project_id, _store_ids(run))
         _check(run, there)
         return CITE if there else NO_STORES
 
@@ -107,7 +107,7 @@ class FileSearch:
             yield ToolResult('The search was not made: {"queries": ["…"]} is expected.', failed=True)
             return
         await self._wait(run)
-        there = await self._stores.look(run.project_id, _named(run))
+        there = await self._stores.look(run.project_id, _store_ids(run))
         _check(run, there)
         usable = [store for store in there if not store.expired]
         options = run.settings.get("file_search") or {}
@@ -126,20 +126,21 @@ class FileSearch:
             return
         await self._stores.use(run.project_id, [store.id for store in usable])
         late = [store.id for store in usable if store.indexing]
-        yield told(call, queries, new_first(found.hits)[:limit], late=bool(late))
+        yield build_result(call, queries, new_first(found.hits)[:limit], late=bool(late))
 
     async def _wait(self, run: HostedRun) -> None:
-        """For the thread's stores, and for those in which nothing can be found yet, as where v1 has just made one."""
+        """Waits for the thread's stores, and for stores in which nothing can be found yet, such as a new one of v1."""
         mine = set(_of_thread(run))
-        there = await self._stores.look(run.project_id, _named(run))
+        there = await self._stores.look(run.project_id, _store_ids(run))
         late = [store.id for store in there if store.indexing and (store.id in mine or store.empty)]
-        await self._stores.settled(run.project_id, late, PATIENCE_S)
+        await self._stores.wait_until_indexed(run.project_id, late, PATIENCE_S)
 
 
 def new_first(hits: Sequence[Hit]) -> list[Hit]:
-    """What is found twice, because the assistant's store and the thread's both have the file, takes no other's place.
+    """Drops second copies of a result, so that they take no place. A file may be in the assistant's and the thread's
+    store.
 
-    The original shows it twice, where there is room for it.
+    The original returns both copies if there is room.
     """
     seen: set[tuple[str, str]] = set()
     new: list[Hit] = []
@@ -150,8 +151,8 @@ def new_first(hits: Sequence[Hit]) -> list[Hit]:
     return new + again
 
 
-def told(call: HostedCall, queries: Sequence[str], hits: Sequence[Hit], *, late: bool = False) -> ToolResult:
-    """The result of a search: what the model sees, and what the step shows, is as much as there is room for."""
+def build_result(call: HostedCall, queries: Sequence[str], hits: Sequence[Hit], *, late: bool = False) -> ToolResult:
+    """Returns the results that fit into the prompt, for the model and the step alike."""
     room = min(call.room, MAX_INJECTED_SMALL if _small(call.run) else MAX_INJECTED)
     parts = ["Some files are still being indexed and were not searched.\n"] if late else []
     results: list[dict[str, Any]] = []
@@ -181,19 +182,19 @@ def told(call: HostedCall, queries: Sequence[str], hits: Sequence[Hit], *, late:
 
 
 def _queries(arguments: Json) -> list[str]:
-    """What the model asked for, also where it wrote one query in place of a list. Postgres takes no NUL."""
+    """Returns the model's queries, and accepts a single text instead of a list. Postgres accepts no NUL."""
     given = arguments.get("queries") or arguments.get("query") or []
     listed = [given] if isinstance(given, str) else given if isinstance(given, list) else []
-    told = (query.replace("\0", " ") for query in listed if isinstance(query, str))
-    return [query for query in told if query.strip()][:MAX_QUERIES]
+    texts = (query.replace("\0", " ") for query in listed if isinstance(query, str))
+    return [query for query in texts if query.strip()][:MAX_QUERIES]
 
 
 def _of_thread(run: HostedRun) -> list[str]:
     return list((run.thread_resources.get("file_search") or {}).get("vector_store_ids") or ())
 
 
-def _named(run: HostedRun) -> list[str]:
-    """The run's stores, then the thread's, each once."""
+def _store_ids(run: HostedRun) -> list[str]:
+    """Returns the run's stores, then the thread's, without duplicates."""
     of_run = (run.run_resources.get("file_search") or {}).get("vector_store_ids") or ()
     return list(dict.fromkeys([*of_run, *_of_thread(run)]))
 

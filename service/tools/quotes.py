@@ -1,11 +1,11 @@
-"""Which words of a passage to quote: those sentences that have most of what was asked."""
+"""Chooses the words of a passage to quote: the sentences that have most words of the query."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-# Characters of a quote, and of a word that counts.
+# Maximum length of a quote, and minimum length of a word that counts, in characters.
 MAX_QUOTE = 300
 MIN_WORD = 4
 # A sentence, or as many words of a long one; a run without spaces; spaces.
@@ -14,7 +14,7 @@ _WORD = re.compile(r"\w+")
 
 
 def quote(text: str, queries: Sequence[str]) -> str:
-    """A part of `text`, as it stands there: whole sentences, where they are short; the first ones among equals."""
+    """Returns a part of `text`, unchanged: whole sentences if they are short, and the first ones among equals."""
     asked = {_stem(word) for query in queries for word in _WORD.findall(query.lower()) if len(word) >= MIN_WORD}
     spans = [match.span() for match in _SENTENCE.finditer(text)]
     best, most = (0, min(len(text), MAX_QUOTE)), -1
@@ -31,5 +31,5 @@ def quote(text: str, queries: Sequence[str]) -> str:
 
 
 def _stem(word: str) -> str:
-    """Enough of a word to be the same in its other forms."""
+    """Returns a prefix of a word that its other forms share."""
     return word[:MIN_WORD]

@@ -1,4 +1,4 @@
-"""The hosted tools of this process, by type, and which of a run's tools nothing here can carry out."""
+"""The hosted tools of this process, by type, and the tools of a run that are not available."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from service.tools.base import CrashPolicy, HostedTool, Json
 
-# Tools that clients carry out; every other type needs machinery of ours.
+# Tools that clients carry out. Every other type is carried out by this server.
 CLIENT_TOOLS = frozenset({"function"})
 
 
@@ -15,16 +15,18 @@ class Tools:
         self._tools: dict[str, HostedTool] = {tool.type: tool for tool in tools}
 
     def __getitem__(self, kind: str) -> HostedTool:
-        """Raises KeyError for a type that `missing` names."""
+        """Returns the tool. Raises KeyError for a type that `unavailable` names."""
         return self._tools[kind]
 
-    def missing(self, asked: Iterable[Json]) -> list[str]:
-        """Why the types among `asked` cannot be had, a sentence each, in order; empty where all can."""
+    def unavailable(self, asked: Iterable[Json]) -> list[str]:
+        """Returns a sentence for each type among `asked` that is not available, in order."""
         kinds = dict.fromkeys(str(tool["type"]) for tool in asked)
         return [why for kind in kinds if kind not in CLIENT_TOOLS and (why := self._why_not(kind)) is not None]
 
     def after_crash(self, kind: str) -> CrashPolicy:
-        """What becomes of a call of this type whose process died; a tool that is gone cannot do it again."""
+        """Returns the treatment of a call of this type whose process died. A type without a tool cannot be performed
+        again.
+        """
         return self._tools[kind].after_crash if kind in self._tools else "report"
 
     def _why_not(self, kind: str) -> str | None:

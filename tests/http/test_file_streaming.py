@@ -17,7 +17,7 @@ from service.database import Pool
 from service.files.sweep import GRACE, Sweep
 from service.http import files as handlers
 from service.http import forms
-from service.storage.base import Stored
+from service.storage.base import StoredBlob
 from service.storage.folder import FolderBlobs
 from service.storage.objects import ObjectBlobs
 from tests.client import Client
@@ -121,7 +121,7 @@ async def test_a_client_that_leaves_in_mid_upload_leaves_nothing(
     began, ended = asyncio.Event(), asyncio.Event()
     write = FolderBlobs.write
 
-    async def watched(self: FolderBlobs, key: str, chunks: AsyncIterator[bytes]) -> Stored:
+    async def watched(self: FolderBlobs, key: str, chunks: AsyncIterator[bytes]) -> StoredBlob:
         began.set()
         try:
             return await write(self, key, chunks)

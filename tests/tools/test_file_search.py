@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.runs.annotations import Cited, Marks, annotate
 from service.search.base import Hit
 from service.tools.base import HostedCall, HostedRun
-from service.tools.file_search import MAX_INJECTED_SMALL, MIN_PASSAGE, told
+from service.tools.file_search import MAX_INJECTED_SMALL, MIN_PASSAGE, build_result
 from service.tools.quotes import MAX_QUOTE, quote
 
 
@@ -24,7 +24,7 @@ def hit(text: str, filename: str = "tides.txt", **more: Any) -> Hit:
 
 
 def test_passages_come_with_markers_and_are_shown_as_they_were_told() -> None:
-    result = told(call(number=2), ["tides"], [hit("High at six."), hit("Low at noon.", "b.pdf", page=3)])
+    result = build_result(call(number=2), ["tides"], [hit("High at six."), hit("Low at noon.", "b.pdf", page=3)])
     assert result.text == "【6:0†tides.txt】\nHigh at six.\n\n【6:1†b.pdf】 (page 3)\nLow at noon.\n"
     assert result.results[0] == {
         "file_id": "file-1",
@@ -44,21 +44,21 @@ def test_passages_come_with_markers_and_are_shown_as_they_were_told() -> None:
 
 
 def test_file_names_cannot_break_markers() -> None:
-    result = told(call(), ["x"], [hit("text", "a†b】【4:0\n.txt")])
+    result = build_result(call(), ["x"], [hit("text", "a†b】【4:0\n.txt")])
     assert result.citations[0].marker == "【4:0†a_b__4:0_.txt】"
     assert result.results[0]["file_name"] == "a†b】【4:0\n.txt"
 
 
 def test_nothing_found_and_files_that_are_late() -> None:
-    assert told(call(), ["x"], []).text == "Nothing was found."
-    late = told(call(), ["x"], [], late=True).text
+    assert build_result(call(), ["x"], []).text == "Nothing was found."
+    late = build_result(call(), ["x"], [], late=True).text
     assert late.startswith("Some files are still being indexed")
 
 
 @given(room=st.integers(0, 20_000), sizes=st.lists(st.integers(1, 4000), max_size=20))
 def test_no_more_is_told_than_there_is_room_for(room: int, sizes: list[int]) -> None:
     hits = [hit("x" * size) for size in sizes]
-    result = told(call(room=room), ["x"], hits)
+    result = build_result(call(room=room), ["x"], hits)
     assert len(result.text) <= max(room, 100)
     shown = [one["content"][0]["text"] for one in result.results]
     assert all(text in result.text and text for text in shown)
@@ -67,9 +67,9 @@ def test_no_more_is_told_than_there_is_room_for(room: int, sizes: list[int]) -> 
 
 def test_small_models_are_told_less() -> None:
     hits = [hit("x" * 3000) for _ in range(20)]
-    small = told(call(model="gpt-3.5-turbo"), ["x"], hits)
+    small = build_result(call(model="gpt-3.5-turbo"), ["x"], hits)
     assert len(small.text) <= MAX_INJECTED_SMALL
-    assert len(small.results) < len(told(call(), ["x"], hits).results)
+    assert len(small.results) < len(build_result(call(), ["x"], hits).results)
 
 
 def test_quotes_are_the_sentences_that_have_most_of_what_was_asked() -> None:

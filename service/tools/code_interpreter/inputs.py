@@ -1,4 +1,4 @@
-"""The files that a run gives its code: which, and the names that they are found by besides their ids. Pure."""
+"""The input files of a run's code, and their names in the sandbox besides their ids. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from service.tools.base import HostedRun, Json
 
-# A file's name inside, in bytes; longer ones are to be had under their id only.
+# Maximum length of a file's name in the sandbox, in bytes. Files with longer names have only their id.
 _LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """A file object that is there. `blob` is its bytes' key."""
+    """A file object that exists. `blob` is the key of its bytes."""
 
     id: str
     name: str
@@ -22,13 +22,13 @@ class KnownFile:
 
 
 def inputs(run: HostedRun) -> list[str]:
-    """The files that the run and its thread name for the tool."""
+    """Returns the ids of the files that the run and its thread name for the tool."""
     named = [*_file_ids(run.run_resources), *_file_ids(run.thread_resources)]
     return list(dict.fromkeys(named))
 
 
-def named(files: Sequence[KnownFile]) -> list[tuple[KnownFile, str | None]]:
-    """Each file with the name that is its: None where a file before it has that, or none can."""
+def with_names(files: Sequence[KnownFile]) -> list[tuple[KnownFile, str | None]]:
+    """Returns each file with its name in the sandbox, or None if that is invalid or an earlier file has it."""
     taken: set[str] = set()
     found = []
     for file in files:
@@ -44,7 +44,7 @@ def _file_ids(resources: Json) -> Iterator[str]:
 
 
 def _name(file: KnownFile) -> str | None:
-    """Its name, where that is one that a file can have and not its id."""
+    """Returns the file's name if it is a valid name in the sandbox and not an id, else None."""
     name = os.path.basename(file.name.replace("\\", "/"))
     fits = 0 < len(name.encode(errors="replace")) <= _LONGEST_NAME and name.isprintable() and not name.startswith(".")
     return name if fits and name != file.id else None

@@ -1,4 +1,4 @@
-"""What the model reads of code_interpreter: its description, the files at hand, and what came of a call. Pure."""
+"""The texts of code_interpreter for the model: its description, the files at hand, and results of calls. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from service.sandbox.base import DATA
 
-# Few words: the embedded model, which has 135 million parameters, would rather repeat more than write code.
+# The text is short: the embedded model, which has 135 million parameters, tends to repeat long texts instead of writing
+# code.
 DESCRIPTION = "Runs Python and shows what it prints."
-# What models with a larger window than SMALL_WINDOW are told besides.
+# Additional text for models whose window is larger than SMALL_WINDOW.
 GUIDE = (
     "code_interpreter runs Python in a sandbox without network and shows what is printed, the value of the last "
     "expression and plots. Variables, imports and files stay from call to call. "
@@ -23,24 +24,24 @@ PARAMETERS = {
     "properties": {"code": {"type": "string"}},
     "required": ["code"],
     "additionalProperties": False,
-    # Models without tools of their own are shown it: the embedded one does not come to an end without.
+    # An example for models without tools of their own: the embedded one does not end its code without it.
     "examples": [{"code": "print(2 + 3)"}],
 }
-# Said with the first call of a session that is not the thread's first.
+# Added to the first call of a session if it is not the thread's first session.
 ANEW = "Note: this is a new Python session. Variables and imports of earlier calls are gone; files are back."
-# Files that the model is told of before each of its turns.
+# Bounds the files that are listed before each turn of the model.
 MOST_LISTED = 40
-# Of a text that is too long, the part that is kept of its beginning; the rest is its end, where errors are.
+# The share of a cut text that is kept of its beginning. The rest is kept of its end, where errors are.
 _HEAD = 0.6
 
 
 def brief(files: str, window: int) -> str:
-    """What a model with that window is told before each of its turns; `files` as `listing` has them."""
+    """Returns the instructions before each turn of a model with that window. `files` are those of `listing`."""
     return "\n".join(part for part in (GUIDE if window > SMALL_WINDOW else "", files) if part)
 
 
 def listing(named: Sequence[tuple[str, str, str | None]], more: int) -> str:
-    """What the model is told of the files at hand: (id, name, the path that it has under its name, if any)."""
+    """Returns the list of the files at hand: (id, name, path under that name, or None if it has none)."""
     if not named:
         return ""
     lines = [
@@ -52,8 +53,8 @@ def listing(named: Sequence[tuple[str, str, str | None]], more: int) -> str:
     return "Files that code_interpreter can read:\n" + "\n".join(lines)
 
 
-def shortened(text: str, room: int) -> str:
-    """At most about `room` characters: the beginning and the end, and between them how many were left out."""
+def shorten(text: str, room: int) -> str:
+    """Cuts the middle out of a text so that about `room` characters remain, and says how many are missing."""
     if len(text) <= room:
         return text
     head = int(room * _HEAD)
@@ -62,8 +63,8 @@ def shortened(text: str, room: int) -> str:
     return f"{text[:head]}\n[{left_out} characters of the output are left out here]\n{text[len(text) - tail :]}"
 
 
-def told(logs: str, images: int, files: Sequence[str], notes: Sequence[str], room: int, *, failed: bool) -> str:
-    """What the model reads of a call. `files` are paths as it names them; what it printed is cut first, to fit."""
+def result_text(logs: str, images: int, files: Sequence[str], notes: Sequence[str], room: int, *, failed: bool) -> str:
+    """Returns the result's text for the model. `files` are paths in the sandbox. Printed output is cut first."""
     said = []
     if images:
         said.append(f"[{images} image{'s were' if images > 1 else ' was'} shown to the user]")
@@ -72,6 +73,6 @@ def told(logs: str, images: int, files: Sequence[str], notes: Sequence[str], roo
     said += notes
     after = "\n".join(said)
     room = max(room - len(after) - 100, room // 2)
-    parts = [shortened(logs.rstrip("\n"), room), after]
+    parts = [shorten(logs.rstrip("\n"), room), after]
     silent = "[The code failed and printed nothing.]" if failed else "[The code ran without error and printed nothing.]"
     return "\n".join(part for part in parts if part) or silent
