@@ -24,8 +24,8 @@ from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
 from service.feed import Feed
 from service.files.sweep import Sweep
+from service.http.application import make_app
 from service.http.context import Deps
-from service.http.routes import make_app
 from service.http.server import ApiRunner
 from service.http.tracing import Traces
 from service.idempotency import Keeper

@@ -1,31 +1,27 @@
-"""Whose request it is, and whether they may ask it: the key, its project, its scope, its limits."""
+"""Authentication: finds the key of a request, and checks its scope and its limits."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from projections.keys import ApiKey
-from service.access.signed_tokens import Purpose
 from service.http import azure, rate_limits
-from service.http.context import GRANT, deps
+from service.http.context import GRANT, ROUTE, deps
 from service.http.errors import ApiError
+from service.http.responses import add_headers
+from service.http.route import Scope, SignedToken
 
 _READING = ("GET", "HEAD")
-# What tokens open: for each path what the token must be for, and the id that it must name.
-SIGNED: dict[str, tuple[Purpose, str]] = {
-    "/v1/threads/{thread_id}/stream": ("stream", "thread_id"),
-    "/v1/files/{file_id}/content": ("file", "file_id"),
-}
-# What programs send to name their account there, and read back.
+# The headers by which programs name their account at the original, and which they read back.
 _ECHOED = ("openai-organization", "openai-project")
 _MAX_ECHOED = 256
 
 
 async def admit(request: web.Request) -> ApiKey:
-    """The key of a request that may go on. Raises ApiError: 401, 403 or 429."""
+    """Returns the key of the request, if it may go on. Raises ApiError with status 401, 403 or 429."""
     _echo(request)
-    key = await _key(request)
-    if key.scope != "full" and request.method not in _READING:
+    key = await _find_key(request)
+    if key.scope != "full" and _scope(request) == "full":
         message = (
             f"You have insufficient permissions for this operation. The API key has the scope '{key.scope}', which"
             " reads only; this operation needs the scope 'full'."
@@ -35,9 +31,16 @@ async def admit(request: web.Request) -> ApiKey:
     return key
 
 
-async def _key(request: web.Request) -> ApiKey:
-    if _by_token(request):
-        return await _granted(request)
+def _scope(request: web.Request) -> Scope:
+    """Returns the scope that the request needs. If it matches no route, it would be refused after this anyway."""
+    if ROUTE in request:
+        return request[ROUTE].scope
+    return "read" if request.method in _READING else "full"
+
+
+async def _find_key(request: web.Request) -> ApiKey:
+    if _has_token(request):
+        return await _key_of_token(request)
     scheme, _, sent = azure.authorization(request).partition(" ")
     sent = sent.strip()
     if scheme.lower() != "bearer" or not sent:
@@ -48,23 +51,22 @@ async def _key(request: web.Request) -> ApiKey:
         raise ApiError(401, message)
     key = await deps(request).keys.find(sent)
     if key is None:
-        shown = f"{sent[:3]}{'*' * 8}{sent[-4:]}" if len(sent) > 12 else "*" * len(sent)
-        raise ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+        masked = f"{sent[:3]}{'*' * 8}{sent[-4:]}" if len(sent) > 12 else "*" * len(sent)
+        raise ApiError(401, f"Incorrect API key provided: {masked}.", code="invalid_api_key")
     return key
 
 
-def _by_token(request: web.Request) -> bool:
-    """Whether the request comes with a token in its URL, and with nothing better."""
+def _has_token(request: web.Request) -> bool:
+    """Whether the request has a token in its URL, and no key."""
     return "token" in request.query and request.method in _READING and not azure.authorization(request)
 
 
-async def _granted(request: web.Request) -> ApiKey:
-    """The key under which the token was made, where this is what it is for. Raises ApiError with status 401."""
-    resource = request.match_info.route.resource
-    opened = SIGNED.get(azure.plain(resource.canonical)) if resource is not None else None
-    if opened is not None:
-        purpose, name = opened
-        grant = await deps(request).signer.check(purpose, request.match_info[name], request.query["token"])
+async def _key_of_token(request: web.Request) -> ApiKey:
+    """Returns the key under which the token was made. Raises ApiError with status 401 if it is not for this route."""
+    access = request[ROUTE].access if ROUTE in request else "key"
+    if isinstance(access, SignedToken):
+        object_id = request.match_info[access.parameter]
+        grant = await deps(request).signer.check(access.purpose, object_id, request.query["token"])
         if grant is not None:
             request[GRANT] = grant
             return grant.key
@@ -75,4 +77,4 @@ def _echo(request: web.Request) -> None:
     for name in _ECHOED:
         sent = request.headers.get(name)
         if sent and len(sent) <= _MAX_ECHOED and sent.isascii() and sent.isprintable():
-            rate_limits.extra(request, {name: sent})
+            add_headers(request, {name: sent})

@@ -1,41 +1,42 @@
-"""The body of a request: read within its bounds of size and time, and decoded."""
+"""Reads the body of a request within bounds of size and time, and decodes it."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from service.http import azure
-from service.http.context import RAW
+from service.http.context import RAW, ROUTE
 from service.http.errors import ApiError
+from service.http.route import PassedBody
 from service.wire import integers
 
-# Bytes of JSON; what is passed through may have images inside.
+# Most bytes of a body of JSON, and of one that is passed to a model, which may contain images.
 MAX_BODY = 16 * 1024 * 1024
 MAX_PASSED = 64 * 1024 * 1024
 BODY_TIMEOUT = 60.0
-# What is passed through has no versions of its own.
-_UNVERSIONED = re.compile(r"/(?:v1/(?:models|chat|completions|embeddings|deployments)|metrics)(?:/|$)")
 
 
 async def json_body(request: web.Request) -> Any:
-    """The decoded body; None where there is none. Raises ApiError for what is not JSON, too long or too slow."""
-    return decoded(await raw_body(request))
+    """Returns the decoded body; None if it is empty. Raises ApiError if it is not JSON, too long or too slow."""
+    return decode(await raw_body(request))
 
 
 async def raw_body(request: web.Request) -> bytes:
-    """The body as it came, however often it is asked for. Raises ApiError where it is too long, too slow or broken."""
+    """Returns the body as it came, and again if it was read before.
+
+    Raises ApiError if it is too long, too slow or broken.
+    """
     if RAW not in request:
-        request[RAW] = await _arrived(request, MAX_PASSED if unversioned(request) else MAX_BODY)
+        is_passed = isinstance(request[ROUTE].body, PassedBody)
+        request[RAW] = await _receive(request, MAX_PASSED if is_passed else MAX_BODY)
     return request[RAW]
 
 
-async def _arrived(request: web.Request, most: int) -> bytes:
+async def _receive(request: web.Request, most: int) -> bytes:
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             return await _read(request, most)
@@ -60,8 +61,8 @@ async def _read(request: web.Request, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def decoded(raw: bytes, loads: Callable[[bytes], Any] = integers.parse_json) -> Any:
-    """The JSON of a body; None where it is empty. Raises ApiError for what is not JSON."""
+def decode(raw: bytes, loads: Callable[[bytes], Any] = integers.parse_json) -> Any:
+    """Returns the JSON of a body; None if it is empty. Raises ApiError if it is not JSON."""
     if not raw.strip():
         return None
     try:
@@ -72,7 +73,3 @@ def decoded(raw: bytes, loads: Callable[[bytes], Any] = integers.parse_json) -> 
             f" library correctly. The API expects a JSON payload, but what was sent was not valid JSON: {error}.)"
         )
         raise ApiError(400, message) from error
-
-
-def unversioned(request: web.Request) -> bool:
-    return _UNVERSIONED.match(azure.plain(request.path)) is not None

@@ -21,6 +21,8 @@ from service.access.signed_tokens import Grant, Signer
 from service.access.stream_limits import StreamLimits
 from service.database import Pool
 from service.feed import Feed
+from service.http.route import Route
+from service.http.routing import RouteTable
 from service.idempotency import Attempt, Keeper
 from service.passthrough import Passthrough
 from service.search.base import Searcher
@@ -95,20 +97,23 @@ class Deps:
 
 
 DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)
+ROUTE_TABLE: web.AppKey[RouteTable] = web.AppKey("route_table", RouteTable)
+# The entry of the table that the request matched; absent if it matched none.
+ROUTE: web.RequestKey[Route] = web.RequestKey("route", Route)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 WIRE: web.RequestKey[Any] = web.RequestKey("wire", object)
 ORIGIN: web.RequestKey[Origin] = web.RequestKey("origin", Origin)
 KEY: web.RequestKey[ApiKey] = web.RequestKey("key", ApiKey)
-# Of a request with an Idempotency-Key.
+# The attempt of a request with an Idempotency-Key.
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 # The ids of a request with an Idempotency-Key: they follow from the key.
 IDS: web.RequestKey[IdSource] = web.RequestKey("ids", IdSource)
-# The body, once it has been read.
+# The body, after it has been read.
 RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
-# Of a request that came with a token instead of a key.
+# What the token allows, if the request came with a token instead of a key.
 GRANT: web.RequestKey[Grant] = web.RequestKey("grant", Grant)
-# Headers that whatever response the request gets will carry.
-EXTRA: web.RequestKey[dict[str, str]] = web.RequestKey("extra", dict)
+# Headers that the response will carry, whether it is an answer or an error.
+ADDED_HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("added_headers", dict)
 
 
 def deps(request: web.Request) -> Deps:

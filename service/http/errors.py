@@ -1,4 +1,4 @@
-"""Errors in the API's shape, `{"error": {message, type, param, code}}`: where exceptions become statuses."""
+"""Maps exceptions to statuses, with bodies in the API's shape: `{"error": {message, type, param, code}}`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiohttp import web
 
 from events.errors import Conflict, DomainError, NotFound, Rejected
 from service.database import DATABASE_ERRORS
+from service.passthrough import PassthroughError
 from service.storage.base import StorageError
 
 log = structlog.get_logger()
@@ -19,7 +20,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ApiError(Exception):
-    """A refusal that is HTTP's own business: keys, headers, bodies."""
+    """A refusal that only HTTP has, for a key, a header or a body."""
 
     def __init__(
         self, status: int, message: str, *, param: str | None = None, code: str | None = None, kind: str | None = None
@@ -36,7 +37,7 @@ def body(
 
 
 def first_line(why: str) -> str:
-    """aiohttp's reason as a sentence, without the bytes that it shows on further lines."""
+    """Returns aiohttp's reason as a sentence, without the client's bytes, which are on its further lines."""
     return why.strip().partition("\n")[0].rstrip(" :.")[:200] + "."
 
 
@@ -45,8 +46,8 @@ def response(status: int, content: dict[str, Any]) -> web.Response:
 
 
 @web.middleware
-async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Maps every exception once; what is not foreseen is logged whole and answered in one sentence."""
+async def map_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Maps every exception. An unexpected one is logged with its traceback, and answered with status 500."""
     try:
         return await handler(request)
     except ApiError as error:
@@ -69,6 +70,10 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return refused
     except web.HTTPException as error:
         return response(error.status, body(error.reason or "The request cannot be served.", kind=_kind(error.status)))
+    except PassthroughError as error:
+        refused = response(error.status, {"error": dict(error.error)})
+        refused.headers.update(error.headers)
+        return refused
     except StorageError as error:
         log.error("the storage failed a request", error=str(error))
         return response(503, body("The server's storage is not available. Please try again.", kind="server_error"))

@@ -19,8 +19,7 @@ from events.ids import SeededIds
 from service.http.bodies import json_body, raw_body
 from service.http.context import ATTEMPT, IDS, KEY, ORIGIN, WIRE, deps, origin
 from service.http.errors import ApiError, Handler
-from service.http.rate_limits import extra
-from service.http.responses import NO_STORE
+from service.http.responses import NO_STORE, add_headers
 from service.idempotency import Answered, Attempt, Busy, Kept, Reused
 
 HEADER = "Idempotency-Key"
@@ -137,6 +136,6 @@ def _reused() -> ApiError:
 
 
 def _busy(request: web.Request) -> ApiError:
-    extra(request, {"retry-after": "1"})
+    add_headers(request, {"retry-after": "1"})
     message = f"A request with this {HEADER} is still being worked on. Please try again."
     return ApiError(409, message, param=HEADER, code="idempotency_key_in_use")

@@ -15,7 +15,6 @@ from service.http.context import deps
 
 log = structlog.get_logger()
 
-PATH = "/metrics"
 MAX_COUNTED = 1_000_000
 DATABASE_S = 2.0  # what the database may take to count; without its answer the rest is told
 # What a proxy adds: its requests come from this machine, and those that it passes on need not.
@@ -35,20 +34,20 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: prometheus.CONTENT_TYPE})
 
 
-def public(request: web.Request) -> bool:
-    """Whether this request may see the counts without a key."""
-    return request.path == PATH and (deps(request).metrics_open or _local(request))
+def is_open(request: web.Request) -> bool:
+    """Returns whether the request may read the counts without a key."""
+    return deps(request).metrics_open or _is_local(request)
 
 
 def route_of(request: web.Request) -> tuple[str, str]:
-    """The method and the path's pattern: few, whatever clients ask for."""
+    """Returns the method and the pattern of the path, as labels: their number is bounded, whatever clients send."""
     resource = request.match_info.route.resource
     if resource is None:
         return request.method if request.method in hdrs.METH_ALL else "other", "unmatched"
     return request.method, resource.canonical
 
 
-def _local(request: web.Request) -> bool:
+def _is_local(request: web.Request) -> bool:
     if any(name in request.headers for name in _FORWARDED):
         return False
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None

@@ -1,7 +1,7 @@
-"""What is passed to the model upstream, so that one base URL serves a whole program.
+"""Operations that are passed to a model upstream, so that one base URL serves a whole program.
 
-/models, /chat/completions, /completions, /embeddings. The client's key is ours; the upstream's never leaves us.
-Bytes of the answer are relayed as they come, and a client that leaves stops the call.
+They are /models, /chat/completions, /completions and /embeddings. Clients send a key of this server; the upstream's key
+never leaves it. The bytes of the answer are upstream as they come, and a client that leaves stops the call.
 """
 
 from __future__ import annotations
@@ -15,130 +15,129 @@ import orjson
 import structlog
 from aiohttp import web
 
-from service.http.bodies import decoded, raw_body
+from service.http.bodies import decode, raw_body
 from service.http.context import ATTEMPT, KEY, REQUEST_ID, deps
-from service.http.errors import ApiError, Handler, response
+from service.http.errors import ApiError
 from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, answer, headers
-from service.http.usage_meter import Heard
+from service.http.usage_meter import UsageMeter
 from service.idempotency import Kept
 from service.passthrough import PassthroughAnswer, PassthroughError, PassthroughRequest, Path
 
 log = structlog.get_logger()
 
-# Seconds between two looks whether the client is still there, while the upstream is silent.
-LOOK_S = 0.2
+# Seconds between two checks for a client that disconnected, while the upstream is silent.
+CHECK_S = 0.2
 MAX_MODEL_NAME = 256
 _STREAM = "text/event-stream"
 
 
 async def models(request: web.Request) -> web.Response:
-    try:
-        return answer({"object": "list", "data": await deps(request).relay.models()})
-    except PassthroughError as error:
-        return _failed(error)
+    return answer({"object": "list", "data": await deps(request).relay.models()})
 
 
 async def model(request: web.Request) -> web.Response:
+    return answer(await deps(request).relay.model(request.match_info["model"]))
+
+
+async def chat_completions(request: web.Request) -> web.StreamResponse:
+    return await _pass_on(request, "/chat/completions")
+
+
+async def completions(request: web.Request) -> web.StreamResponse:
+    return await _pass_on(request, "/completions")
+
+
+async def embeddings(request: web.Request) -> web.StreamResponse:
+    return await _pass_on(request, "/embeddings")
+
+
+async def _pass_on(request: web.Request, path: Path) -> web.StreamResponse:
+    """Passes a POST on to `path` of the upstream that serves the model. Raises ApiError and PassthroughError."""
+    raw = await raw_body(request)
+    # orjson alone: the body is not stored, so numbers that Postgres would not take are allowed.
+    upstream_request = _upstream_request(path, request, decode(raw, orjson.loads), raw)
     try:
-        return answer(await deps(request).relay.model(request.match_info["model"]))
-    except PassthroughError as error:
-        return _failed(error)
+        async with _while_connected(request), deps(request).relay.post(upstream_request) as upstream:
+            return await _send_answer(request, upstream, len(raw))
+    except (ClientDisconnected, ConnectionError):
+        log.info("a client left a call that was passed through", path=path)
+        return web.Response(status=499)
 
 
-def post(path: Path) -> Handler:
-    """A handler that passes a POST on to `path` of whichever upstream serves the model that the body names."""
+def _upstream_request(path: Path, request: web.Request, body: Any, raw: bytes) -> PassthroughRequest:
+    """Returns the request for the upstream. If the path names a deployment (Azure), that is the model.
 
-    async def handler(request: web.Request) -> web.StreamResponse:
-        raw = await raw_body(request)
-        asked = _asked(path, request, decoded(raw, orjson.loads), raw)  # nothing of it is kept
-        try:
-            async with _while_connected(request), deps(request).relay.post(asked) as relayed:
-                return await _relay(request, relayed, len(asked.raw))
-        except PassthroughError as error:
-            return _failed(error)
-        except (ClientDisconnected, ConnectionError):
-            log.info("a client left a call that was passed through", path=path)
-            return web.Response(status=499)
-
-    return handler
-
-
-def _asked(path: Path, request: web.Request, asked: Any, raw: bytes) -> PassthroughRequest:
-    """Azure's form names the model, there a deployment, in its path; the body's own is ignored then."""
-    if not isinstance(asked, dict):
+    Raises ApiError if the body is no object or names no model.
+    """
+    if not isinstance(body, dict):
         raise ApiError(400, "The request body must be a JSON object.")
-    name = request.match_info.get("deployment") or asked.get("model")
+    name = request.match_info.get("deployment") or body.get("model")
     if not isinstance(name, str) or not 0 < len(name) <= MAX_MODEL_NAME:
         raise ApiError(400, "you must provide a model parameter", param="model")
-    return PassthroughRequest(path, name, asked, raw)
+    return PassthroughRequest(path, name, body, raw)
 
 
-async def _relay(request: web.Request, relayed: PassthroughAnswer, length: int) -> web.StreamResponse:
-    """Once it has begun an answer cannot become an error: a stream ends with one, anything else breaks off.
+async def _send_answer(request: web.Request, upstream: PassthroughAnswer, length: int) -> web.StreamResponse:
+    """Sends the upstream's answer, and charges its tokens to the key, also if the client leaves.
 
-    What it used is taken from the key's limit, also where the client left; `length` is the request's, in bytes.
+    An answer that has begun cannot become an error: a stream ends with an error, any other answer is broken off.
+    `length` is that of the request's body, in bytes.
     """
-    sent = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), "Content-Type": relayed.content_type})
-    streams = relayed.content_type.startswith(_STREAM)
+    response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), "Content-Type": upstream.content_type})
+    streams = upstream.content_type.startswith(_STREAM)
     if streams:
-        sent.headers.update({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
-    sent.content_length = relayed.content_length
-    await sent.prepare(request)
-    heard = _listener(request, length, streams)
+        response.headers.update({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    response.content_length = upstream.content_length
+    await response.prepare(request)
+    meter = _usage_meter(request, length, streams)
     try:
-        return await _send(request, relayed, sent, heard)
+        return await _write_answer(request, upstream, response, meter)
     finally:
-        if heard is not None:
-            deps(request).limits.charge(request[KEY].id, heard.tokens)
+        if meter is not None:
+            deps(request).limits.charge(request[KEY].id, meter.tokens)
 
 
-def _listener(request: web.Request, length: int, streams: bool) -> Heard | None:
-    """Nothing listens where nobody would want to know."""
+def _usage_meter(request: web.Request, length: int, streams: bool) -> UsageMeter | None:
+    """Returns None if nothing needs the usage or the whole answer."""
     keeps = ATTEMPT in request
     if not keeps and request[KEY].tokens_per_minute is None:
         return None
-    return Heard(length, streams=streams, keeps=keeps)
+    return UsageMeter(length, streams=streams, keeps=keeps)
 
 
-async def _send(
-    request: web.Request, relayed: PassthroughAnswer, sent: web.StreamResponse, heard: Heard | None
+async def _write_answer(
+    request: web.Request, upstream: PassthroughAnswer, response: web.StreamResponse, meter: UsageMeter | None
 ) -> web.StreamResponse:
-    streams = relayed.content_type.startswith(_STREAM)
+    streams = upstream.content_type.startswith(_STREAM)
     last = b"\n\n"
     try:
-        async for chunk in relayed.chunks:
-            if heard is not None:
-                heard.take(chunk)
+        async for chunk in upstream.chunks:
+            if meter is not None:
+                meter.take(chunk)
             async with asyncio.timeout(WRITE_TIMEOUT):
-                await sent.write(chunk)
+                await response.write(chunk)
             last = (last + chunk)[-2:] if len(chunk) < 2 else chunk[-2:]
     except TimeoutError:
-        # The client does not read: its place and the upstream's call are for others.
+        # The client does not read. Breaking off frees its connection, and the upstream's.
         _break_off(request)
-        return sent
+        return response
     except PassthroughError as error:
         log.warning("a call that was passed through broke", error=error.error["message"])
-        if not (streams and last == b"\n\n" and relayed.content_length is None):
+        if not (streams and last == b"\n\n" and upstream.content_length is None):
             _break_off(request)
-            return sent
-        await sent.write(b"data: " + orjson.dumps({"error": dict(error.error)}) + b"\n\n")
-        await sent.write_eof()
-        return sent
-    await sent.write_eof()
-    if heard is not None and heard.whole is not None:
-        request[ATTEMPT].kept = Kept(200, {"Content-Type": relayed.content_type}, heard.whole)
-    return sent
+            return response
+        await response.write(b"data: " + orjson.dumps({"error": dict(error.error)}) + b"\n\n")
+        await response.write_eof()
+        return response
+    await response.write_eof()
+    if meter is not None and meter.content is not None:
+        request[ATTEMPT].kept = Kept(200, {"Content-Type": upstream.content_type}, meter.content)
+    return response
 
 
 def _break_off(request: web.Request) -> None:
     if request.transport is not None:
         request.transport.abort()
-
-
-def _failed(error: PassthroughError) -> web.Response:
-    failed = response(error.status, {"error": dict(error.error)})
-    failed.headers.update(error.headers)
-    return failed
 
 
 @asynccontextmanager
@@ -147,16 +146,16 @@ async def _while_connected(request: web.Request) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 
-    def look() -> None:
+    def check() -> None:
         nonlocal timer
         if request.transport is None or request.transport.is_closing():
             scope.reschedule(loop.time())
         else:
-            timer = loop.call_later(LOOK_S, look)
+            timer = loop.call_later(CHECK_S, check)
 
-    timer = loop.call_later(LOOK_S, look)
+    timer = loop.call_later(CHECK_S, check)
     try:
-        # Of an answer that has begun nothing else can be said than that it breaks off.
+        # An answer that has begun can only be broken off.
         with deps(request).keys.watch_revocation(request[KEY], lambda: _break_off(request)):
             async with asyncio.timeout(None) as scope:
                 yield
@@ -166,18 +165,3 @@ async def _while_connected(request: web.Request) -> AsyncIterator[None]:
         raise
     finally:
         timer.cancel()
-
-
-_chat, _complete, _embed = post("/chat/completions"), post("/completions"), post("/embeddings")
-_DEPLOYMENT = "/openai/deployments/{deployment}"
-
-PASSED = (
-    web.get("/v1/models", models),
-    web.get("/v1/models/{model:.+}", model),
-    web.post("/v1/chat/completions", _chat),
-    web.post("/v1/completions", _complete),
-    web.post("/v1/embeddings", _embed),
-    web.post(_DEPLOYMENT + "/chat/completions", _chat),
-    web.post(_DEPLOYMENT + "/completions", _complete),
-    web.post(_DEPLOYMENT + "/embeddings", _embed),
-)

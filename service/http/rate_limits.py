@@ -1,4 +1,4 @@
-"""Where a key's limits meet its requests: a 429 that says when to come again, and headers that say what is left."""
+"""The limits of an API key, applied to its requests: the 429 with its Retry-After, and the x-ratelimit headers."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ from aiohttp import web
 from projections.keys import ApiKey
 from service.access.rate_limits import LimitStatus, RateLimitExceeded
 from service.access.stream_limits import TooManyStreams
-from service.http.context import EXTRA, GRANT, KEY, deps
+from service.http.context import GRANT, KEY, ROUTE, deps
 from service.http.errors import ApiError
+from service.http.responses import add_headers
 
-# What makes models work, and so uses tokens.
-_SPENDING = ("/runs", "/submit_tool_outputs", "/completions", "/embeddings")
-# Seconds until a client should ask again that found too many streams open: nobody knows when one will end.
+# Seconds that a client should wait if too many streams are open. Nobody knows when one will end.
 STREAMS_WAIT = 5
 _WORDS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)", "runs": "runs at once"}
 
 
 def admit(request: web.Request, key: ApiKey) -> None:
-    """Lets the request through, and tells how the key stands. Raises ApiError with status 429."""
+    """Counts the request against its key, and adds the x-ratelimit headers. Raises ApiError with status 429."""
     if key.requests_per_minute is None and key.tokens_per_minute is None:
         return
     limits = deps(request).limits
-    spends = request.method == "POST" and request.path.endswith(_SPENDING)
+    spends = ROUTE in request and request[ROUTE].cost == "tokens"
     try:
-        _tell(request, limits.admit(key, spends=spends))
+        _add_status(request, limits.admit(key, spends=spends))
     except RateLimitExceeded as limited:
-        _tell(request, limits.status(key))
-        raise _refused(request, key, limited) from None
+        _add_status(request, limits.status(key))
+        raise _rate_limit_error(request, key, limited) from None
 
 
 @asynccontextmanager
-async def starting(request: web.Request) -> AsyncIterator[None]:
-    """While it lasts, the request begins a run. Raises ApiError where its key has as many under way as it may."""
+async def reserve_run(request: web.Request) -> AsyncIterator[None]:
+    """Holds one of the runs that the request's key may have at once during the body, which creates the run.
+
+    Raises ApiError with status 429 if the key has all of them in use.
+    """
     key = request[KEY]
     if key.max_runs is None:
         yield
@@ -45,16 +47,16 @@ async def starting(request: web.Request) -> AsyncIterator[None]:
         async with deps(request).limits.reserve_run(key):
             yield
     except RateLimitExceeded as limited:
-        raise _refused(request, key, limited) from None
+        raise _rate_limit_error(request, key, limited) from None
 
 
 @contextmanager
-def streaming(request: web.Request, *, asked: bool = True) -> Iterator[None]:
-    """While it lasts, the request's answer is a stream, where that was asked. Raises ApiError where there are too many.
+def reserve_stream(request: web.Request, *, streams: bool = True) -> Iterator[None]:
+    """Holds a place for a stream during the body, if the request asked for one. Raises ApiError if there are too many.
 
-    To be asked before anything is done: a run is not made whose stream cannot be.
+    A handler enters this before it changes anything, so that no run is created whose stream is then refused.
     """
-    if not asked:
+    if not streams:
         yield
         return
     token = request.query["token"] if GRANT in request else None
@@ -62,11 +64,11 @@ def streaming(request: web.Request, *, asked: bool = True) -> Iterator[None]:
         with deps(request).streams.reserve(request[KEY].id, token):
             yield
     except TooManyStreams as too_many:
-        raise _too_many(request, too_many) from None
+        raise _too_many_streams(request, too_many) from None
 
 
-def _too_many(request: web.Request, found: TooManyStreams) -> ApiError:
-    extra(request, {"retry-after": str(STREAMS_WAIT)})
+def _too_many_streams(request: web.Request, found: TooManyStreams) -> ApiError:
+    add_headers(request, {"retry-after": str(STREAMS_WAIT)})
     owner = {"server": "This server", "key": f"API key {request[KEY].id}", "token": "This token"}[found.owner]
     message = f"{owner} has {found.limit} streams open, the most it may have. Please close one, or try again later."
     if found.owner == "server":
@@ -74,9 +76,11 @@ def _too_many(request: web.Request, found: TooManyStreams) -> ApiError:
     return ApiError(429, message, code="too_many_streams", kind="requests")
 
 
-def _refused(request: web.Request, key: ApiKey, limited: RateLimitExceeded) -> ApiError:
-    """SDKs read retry-after-ms, then Retry-After, which knows whole seconds only."""
-    extra(request, {"retry-after": str(math.ceil(limited.wait)), "retry-after-ms": str(math.ceil(limited.wait * 1000))})
+def _rate_limit_error(request: web.Request, key: ApiKey, limited: RateLimitExceeded) -> ApiError:
+    """Returns the 429. SDKs read retry-after-ms, then Retry-After, which has whole seconds only."""
+    add_headers(
+        request, {"retry-after": str(math.ceil(limited.wait)), "retry-after-ms": str(math.ceil(limited.wait * 1000))}
+    )
     message = (
         f"Rate limit reached for key {key.id} in project {key.project_id} on {_WORDS[limited.measure]}:"
         f" Limit {limited.limit}, Used {limited.used}. Please try again in {_duration(limited.wait)}."
@@ -85,22 +89,17 @@ def _refused(request: web.Request, key: ApiKey, limited: RateLimitExceeded) -> A
     return ApiError(429, message, code="rate_limit_exceeded", kind=kind)
 
 
-def _tell(request: web.Request, standings: Iterable[LimitStatus]) -> None:
-    told = {}
-    for standing in standings:
-        told[f"x-ratelimit-limit-{standing.measure}"] = str(standing.limit)
-        told[f"x-ratelimit-remaining-{standing.measure}"] = str(standing.remaining)
-        told[f"x-ratelimit-reset-{standing.measure}"] = _duration(standing.reset)
-    extra(request, told)
-
-
-def extra(request: web.Request, told: dict[str, str]) -> None:
-    """Headers that whatever response the request gets will carry."""
-    request[EXTRA] = {**request.get(EXTRA, {}), **told}
+def _add_status(request: web.Request, statuses: Iterable[LimitStatus]) -> None:
+    headers = {}
+    for status in statuses:
+        headers[f"x-ratelimit-limit-{status.measure}"] = str(status.limit)
+        headers[f"x-ratelimit-remaining-{status.measure}"] = str(status.remaining)
+        headers[f"x-ratelimit-reset-{status.measure}"] = _duration(status.reset)
+    add_headers(request, headers)
 
 
 def _duration(seconds: float) -> str:
-    """As the original writes times: 120ms, 17.5s, 1m0s."""
+    """Returns a time as the original writes it: 120ms, 17.5s, 1m0s."""
     ms = math.ceil(seconds * 1000)
     if ms < 1000:
         return f"{ms}ms"

@@ -31,7 +31,7 @@ from service.http.bodies import json_body
 from service.http.context import deps, id_source, origin, wire
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
-from service.http.rate_limits import starting, streaming
+from service.http.rate_limits import reserve_run, reserve_stream
 from service.http.responses import answer, includes
 from service.http.run_stream import stream_run
 from service.http.threads import creation
@@ -102,7 +102,7 @@ async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
 
         return ask
 
-    with streaming(request, asked=asked.stream), deps(request).feed.watch(thread_id) as watcher:
+    with reserve_stream(request, streams=asked.stream), deps(request).feed.watch(thread_id) as watcher:
         with deps(request).claims.offer() as claim:
             written = await deps(request).writer.thread(origin(request), thread_id, command(claim))
         if not asked.stream:
@@ -128,7 +128,7 @@ async def _create(
     queue: bool = False,
     include: frozenset[str] = frozenset(),
 ) -> web.StreamResponse:
-    with streaming(request, asked=asked.stream), deps(request).feed.watch(thread_id) as watcher:
+    with reserve_stream(request, streams=asked.stream), deps(request).feed.watch(thread_id) as watcher:
         written = await deps(request).writer.repeated(THREAD, origin(request), thread_id)
         if written is None:
             written = await _begin(request, thread_id, asked, thread, queue=queue)
@@ -149,7 +149,7 @@ async def _begin(
     command = CreateRun(run_id, settings, messages, deps(request).run_lifetime, None, made, queue)
     await attachments.attach(request, thread_id, messages, command)
     with deps(request).claims.offer(settings.tools) as claim:
-        async with starting(request):
+        async with reserve_run(request):
             return await deps(request).writer.thread(origin(request), thread_id, replace(command, claim=claim))
 
 

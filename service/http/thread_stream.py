@@ -23,7 +23,7 @@ from service.database import DATABASE_ERRORS
 from service.feed import WAKE, Watcher, WatcherEnded, WatcherLagging, tail
 from service.http.context import GRANT, KEY, REQUEST_ID, clock, deps, origin, wire
 from service.http.errors import ApiError
-from service.http.rate_limits import streaming
+from service.http.rate_limits import reserve_stream
 from service.http.responses import ClientDisconnected, headers
 from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS, send
 from service.wire.sse.thread_stream import ResumePoint, ThreadStream, parse_event_id
@@ -45,7 +45,7 @@ _ID = "Last-Event-ID"
 async def stream(request: web.Request) -> web.StreamResponse:
     thread_id, left = request.match_info["thread_id"], _left_off(request)
     frames = ThreadStream(wire(request))
-    with streaming(request), deps(request).feed.watch(thread_id) as watcher:
+    with reserve_stream(request), deps(request).feed.watch(thread_id) as watcher:
         async with deps(request).pool.acquire() as db:
             await threads.get(db, origin(request).project_id, thread_id)
             begin = await _begin(request, db, frames, left)

@@ -1,7 +1,7 @@
-"""What is learnt of an answer while it is passed through, without holding it up: the tokens it used, and its bytes.
+"""The meter of an answer that is passed through: it counts tokens and keeps bytes without holding the answer up.
 
-Usage is in the answer's own JSON, or in the last chunk of a stream that was asked to tell it. A stream that tells none
-is counted by its chunks, of which each has about one token, and a request by its length.
+The usage is in the answer's own JSON, or in the last chunk of a stream if the request asked for it. A stream without
+usage is counted by its chunks, of which each has about one token, and its request by its length.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ import orjson
 
 from service.idempotency import MAX_CONTENT
 
-# Bytes of an answer's end in which its usage is looked for, where it is too long to be kept whole.
+# Bytes at the end of an answer that are searched for its usage, if the answer is too long to be kept.
 TAIL = 16 * 1024
 MAX_PARSED = 1024 * 1024
 BYTES_PER_TOKEN = 4
 _USAGE = re.compile(r'"usage"\s*:\s*(?=\{)')
 
 
-class Heard:
-    """Takes an answer's chunks as they come; `asked` is the length of the request in bytes."""
+class UsageMeter:
+    """Takes the chunks of an answer as they come.
 
-    def __init__(self, asked: int, *, streams: bool, keeps: bool) -> None:
-        self._asked = asked
+    `request_length` is in bytes. `keeps`: the whole answer is wanted afterwards, if it is not too long.
+    """
+
+    def __init__(self, request_length: int, *, streams: bool, keeps: bool) -> None:
+        self._request_length = request_length
         self._streams = streams
         self._keeps = keeps
         self._most = MAX_CONTENT if keeps else 0 if streams else MAX_PARSED
@@ -44,17 +47,17 @@ class Heard:
             self._chunks += chunk.count(b"data:")
 
     @property
-    def whole(self) -> bytes | None:
-        """All of it, where it was to be kept; None where it was too long."""
+    def content(self) -> bytes | None:
+        """The whole answer; None if it was not to be kept, or is too long."""
         return bytes(self._whole) if self._keeps and self._whole is not None else None
 
     @property
     def tokens(self) -> int:
-        """What it used, as it says or by estimate."""
+        """The tokens that the answer reports, or an estimate."""
         usage = self._usage()
         if usage is not None:
             return usage
-        return self._asked // BYTES_PER_TOKEN + self._chunks
+        return self._request_length // BYTES_PER_TOKEN + self._chunks
 
     def _usage(self) -> int | None:
         if not self._streams and self._whole is not None:
@@ -63,7 +66,7 @@ class Heard:
             except orjson.JSONDecodeError:
                 return None
             return _total(answer.get("usage")) if isinstance(answer, dict) else None
-        # The last one that is an object: inside a text the quotation marks would be escaped.
+        # The last match that is an object. Inside a text the quotation marks would be escaped.
         text = self._tail.decode(errors="replace")
         for match in reversed(list(_USAGE.finditer(text))):
             try:

@@ -21,13 +21,14 @@ from service.http.context import clock, deps, done_before, origin, wire
 from service.http.files import check
 from service.http.paging import cursor
 from service.http.responses import answer
+from service.wire.files import ATTACHED_FILES
 from service.wire.request_types import FileUse
 from sql.connection import Connection
 
 
 async def attach(request: web.Request) -> web.Response:
-    links, assistant_id = wire(request).attached_files(), request.match_info["assistant_id"]
-    file_id = links.parse_attachment(await json_body(request))
+    assistant_id = request.match_info["assistant_id"]
+    file_id = ATTACHED_FILES.parse_attachment(await json_body(request))
     if await done_before(request, ASSISTANT, assistant_id):
         return await _assistant_file(request, file_id)
     await check(request, [FileUse(file_id, FOR_TOOLS)])
@@ -50,7 +51,7 @@ async def assistant_file(request: web.Request) -> web.Response:
 
 
 async def detach(request: web.Request) -> web.Response:
-    links, assistant_id = wire(request).attached_files(), request.match_info["assistant_id"]
+    assistant_id = request.match_info["assistant_id"]
     file_id, before = request.match_info["file_id"], await _assistant(request)
 
     async def command(db: Connection) -> ModifyAssistant:
@@ -59,43 +60,40 @@ async def detach(request: web.Request) -> web.Response:
 
     await attachments.forgotten(request, before, [id for id in files_of(before.tool_resources) if id != file_id])
     await deps(request).writer.assistant(origin(request), assistant_id, command)
-    return answer(links.render_deleted_file(file_id))
+    return answer(ATTACHED_FILES.render_deleted_file(file_id))
 
 
 async def assistant_page(request: web.Request) -> web.Response:
-    links = wire(request).attached_files()
     async with deps(request).pool.acquire() as db:
         found = await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
         there = await _there(request, db, files_of(found.tool_resources))
-    return _listed(request, there, lambda id: links.render_assistant_file(id, found))
+    return _listed(request, there, lambda id: ATTACHED_FILES.render_assistant_file(id, found))
 
 
 async def message_file(request: web.Request) -> web.Response:
-    links, file_id = wire(request).attached_files(), request.match_info["file_id"]
+    file_id = request.match_info["file_id"]
     async with deps(request).pool.acquire() as db:
         found = await _message(request, db)
         there = await _there(request, db, named_by(found))
     if file_id not in there:
         raise FileNotFound(file_id)
-    return answer(links.render_message_file(file_id, found))
+    return answer(ATTACHED_FILES.render_message_file(file_id, found))
 
 
 async def message_page(request: web.Request) -> web.Response:
-    links = wire(request).attached_files()
     async with deps(request).pool.acquire() as db:
         found = await _message(request, db)
         there = await _there(request, db, named_by(found))
-    return _listed(request, there, lambda id: links.render_message_file(id, found))
+    return _listed(request, there, lambda id: ATTACHED_FILES.render_message_file(id, found))
 
 
 async def _assistant_file(request: web.Request, file_id: str) -> web.Response:
-    links = wire(request).attached_files()
     async with deps(request).pool.acquire() as db:
         found = await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
         there = await _there(request, db, files_of(found.tool_resources))
     if file_id not in there:
         raise FileNotFound(file_id)
-    return answer(links.render_assistant_file(file_id, found))
+    return answer(ATTACHED_FILES.render_assistant_file(file_id, found))
 
 
 async def _assistant(request: web.Request) -> Assistant:

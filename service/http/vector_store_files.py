@@ -23,7 +23,8 @@ from service.http.bodies import json_body
 from service.http.context import clock, deps, done_before, id_source, origin
 from service.http.paging import cursor, listing
 from service.http.responses import answer
-from service.http.vector_stores import found_store, stores_wire, to_index
+from service.http.vector_stores import found_store, to_index
+from service.wire.vector_stores import STORES
 from service.writer import Ask
 from sql.connection import Connection
 
@@ -32,7 +33,7 @@ CONTENT_PAGE = 5_000
 
 
 async def add(request: web.Request) -> web.Response:
-    asked = stores_wire(request).parse_new_file(await json_body(request))
+    asked = STORES.parse_new_file(await json_body(request))
     await found_store(request)
     if not await done_before(request, VECTOR_STORE, _store_id(request)):
         command = adding(request, _store_id(request), await to_index(request, [asked]))
@@ -45,7 +46,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def change_attributes(request: web.Request) -> web.Response:
-    attributes = stores_wire(request).parse_attributes(await json_body(request))
+    attributes = STORES.parse_attributes(await json_body(request))
     store_id, file_id = _store_id(request), (await _found(request)).id
 
     async def command(db: Connection) -> ChangeAttributes:
@@ -57,24 +58,23 @@ async def change_attributes(request: web.Request) -> web.Response:
 
 async def remove(request: web.Request) -> web.Response:
     """The File itself stays."""
-    shown, store_id, file_id = stores_wire(request), _store_id(request), request.match_info["file_id"]
+    store_id, file_id = _store_id(request), request.match_info["file_id"]
 
     async def command(db: Connection) -> RemoveFile:
         return RemoveFile(file_id, await files.fact(db, store_id, file_id))
 
     await deps(request).writer.vector_store(origin(request), store_id, command)
-    return answer(shown.render_deleted_file(file_id))
+    return answer(STORES.render_deleted_file(file_id))
 
 
 async def content(request: web.Request) -> web.Response:
-    shown = stores_wire(request)
-    after = shown.parse_content_page(request.query)
+    after = STORES.parse_content_page(request.query)
     file = await _found(request)
     if file.status != "completed":
         raise Rejected(f"File {file.id} is {file.status}: its content can be read once it is completed.")
     texts = await deps(request).searcher.chunk_texts(_store_id(request), file.id, after=after, limit=CONTENT_PAGE + 1)
     more = len(texts) > CONTENT_PAGE
-    return answer(shown.render_content(texts[:CONTENT_PAGE], after + CONTENT_PAGE if more else None))
+    return answer(STORES.render_content(texts[:CONTENT_PAGE], after + CONTENT_PAGE if more else None))
 
 
 async def page(request: web.Request) -> web.Response:
@@ -82,7 +82,7 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def create_batch(request: web.Request) -> web.Response:
-    asked = stores_wire(request).parse_new_batch(await json_body(request))
+    asked = STORES.parse_new_batch(await json_body(request))
     await found_store(request)
     store_id, batch_id, limit = _store_id(request), id_source(request).new_hex("vsfb"), deps(request).max_store_files
     if await done_before(request, VECTOR_STORE, store_id):
@@ -102,7 +102,6 @@ async def get_batch(request: web.Request) -> web.Response:
 
 async def cancel_batch(request: web.Request) -> web.Response:
     store_id, batch_id = _store_id(request), request.match_info["batch_id"]
-    stores_wire(request)
 
     async def command(db: Connection) -> CancelBatch:
         fact = await batches.fact(db, origin(request).project_id, store_id, batch_id)
@@ -127,8 +126,8 @@ def adding(request: web.Request, store_id: str, new: Sequence[NewFile]) -> Ask[A
 
 
 async def _page(request: web.Request, batch_id: str | None) -> web.Response:
-    shown, project_id, store_id = stores_wire(request), origin(request).project_id, _store_id(request)
-    status, asked = shown.parse_status_filter(request.query), cursor(request)
+    project_id, store_id = origin(request).project_id, _store_id(request)
+    status, asked = STORES.parse_status_filter(request.query), cursor(request)
     await found_store(request)
     async with deps(request).pool.acquire() as db:
         if batch_id is not None:
@@ -136,7 +135,7 @@ async def _page(request: web.Request, batch_id: str | None) -> web.Response:
         found = await files.page(
             db, project_id, store_id, asked, clock(request).now(), status=status, batch_id=batch_id
         )
-    return listing(request, found, shown.render_file)
+    return listing(request, found, STORES.render_file)
 
 
 async def _found(request: web.Request, file_id: str | None = None) -> VectorStoreFile:
@@ -148,15 +147,14 @@ async def _found(request: web.Request, file_id: str | None = None) -> VectorStor
 
 
 async def _shown(request: web.Request, file_id: str) -> web.Response:
-    return answer(stores_wire(request).render_file(await _found(request, file_id)))
+    return answer(STORES.render_file(await _found(request, file_id)))
 
 
 async def _shown_batch(request: web.Request, batch_id: str) -> web.Response:
-    shown = stores_wire(request)
     await found_store(request)
     async with deps(request).pool.acquire() as db:
         found = await batches.get(db, origin(request).project_id, _store_id(request), batch_id)
-    return answer(shown.render_batch(found))
+    return answer(STORES.render_batch(found))
 
 
 def _store_id(request: web.Request) -> str:

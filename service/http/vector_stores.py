@@ -14,19 +14,19 @@ from events.vector_store.commands import CreateStore, DeleteStore, ModifyStore, 
 from projections import files
 from projections import vector_stores as stores
 from service.http.bodies import json_body
-from service.http.context import clock, deps, done_before, id_source, origin, wire
+from service.http.context import clock, deps, done_before, id_source, origin
 from service.http.errors import ApiError
 from service.http.paging import cursor, listing
 from service.http.responses import answer
 from service.search.base import SearchFailure, StoreRef
 from service.search.filters import jsonpath
 from service.vector_stores.operations import use
-from service.wire.api import VectorStoreWire
 from service.wire.request_types import FileToIndex, VectorStoreRequest
+from service.wire.vector_stores import STORES
 
 
 async def create(request: web.Request) -> web.Response:
-    asked = stores_wire(request).parse_new_store(await json_body(request))
+    asked = STORES.parse_new_store(await json_body(request))
     store_id = id_source(request).new_hex("vs")
     if not await done_before(request, VECTOR_STORE, store_id):
         await deps(request).writer.vector_store(origin(request), store_id, await creation(request, asked))
@@ -38,27 +38,26 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    changes = stores_wire(request).parse_store_changes(await json_body(request))
+    changes = STORES.parse_store_changes(await json_body(request))
     store_id = request.match_info["vector_store_id"]
     await deps(request).writer.vector_store(origin(request), store_id, ModifyStore(changes))
     return await _shown(request, store_id)
 
 
 async def delete(request: web.Request) -> web.Response:
-    shown, store_id = stores_wire(request), request.match_info["vector_store_id"]
+    store_id = request.match_info["vector_store_id"]
     await deps(request).writer.vector_store(origin(request), store_id, DeleteStore())
-    return answer(shown.render_deleted_store(store_id))
+    return answer(STORES.render_deleted_store(store_id))
 
 
 async def page(request: web.Request) -> web.Response:
-    shown = stores_wire(request)
     async with deps(request).pool.acquire() as db:
         found = await stores.page(db, origin(request).project_id, cursor(request), clock(request).now())
-    return listing(request, found, shown.render_store)
+    return listing(request, found, STORES.render_store)
 
 
 async def search(request: web.Request) -> web.Response:
-    asked = stores_wire(request).parse_search(await json_body(request))
+    asked = STORES.parse_search(await json_body(request))
     store = await found_store(request)
     if store.expired:
         raise Rejected(f"Vector store {store.id} is expired.")
@@ -75,15 +74,7 @@ async def search(request: web.Request) -> web.Response:
     except SearchFailure as error:
         raise ApiError(503, error.message) from None
     await use(deps(request).writer, origin(request), [store])
-    return answer(stores_wire(request).render_search_results(found))
-
-
-def stores_wire(request: web.Request) -> VectorStoreWire:
-    """Raises HTTPNotFound where the version of the API has no vector stores."""
-    found = wire(request).vector_stores()
-    if found is None:
-        raise web.HTTPNotFound
-    return found
+    return answer(STORES.render_search_results(found))
 
 
 async def found_store(request: web.Request) -> VectorStore:
@@ -127,4 +118,4 @@ async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[N
 async def _shown(request: web.Request, store_id: str) -> web.Response:
     async with deps(request).pool.acquire() as db:
         found = await stores.get(db, origin(request).project_id, store_id, clock(request).now())
-    return answer(stores_wire(request).render_store(found))
+    return answer(STORES.render_store(found))

@@ -20,83 +20,21 @@ from events.objects import (
     Thread,
     Upload,
     UploadPart,
-    VectorStore,
-    VectorStoreBatch,
-    VectorStoreFile,
 )
 from events.thread.commands import NewMessage
-from service.search.base import SearchResult
 from service.wire.request_types import (
-    FileBatchRequest,
     FileListQuery,
     FileRequest,
-    FileToIndex,
     ListQuery,
     RunRequest,
-    SearchRequest,
     ThreadRequest,
     ToolOutputsRequest,
     UploadCompletion,
     UploadRequest,
-    VectorStoreRequest,
 )
 from service.wire.retrieval import RetrievalPlan
 
 DeletedObject = Literal["assistant", "thread", "thread.message"]
-
-
-class VectorStoreWire(Protocol):
-    """Parses and renders vector stores, which v2 alone has."""
-
-    def parse_new_store(self, body: Any) -> VectorStoreRequest: ...
-
-    def parse_store_changes(self, body: Any) -> Json:
-        """The fields that the request names, by the names of VectorStore; null clears a field."""
-        ...
-
-    def parse_new_file(self, body: Any) -> FileToIndex: ...
-
-    def parse_attributes(self, body: Any) -> Json: ...
-
-    def parse_new_batch(self, body: Any) -> FileBatchRequest: ...
-
-    def parse_search(self, body: Any) -> SearchRequest: ...
-
-    def parse_status_filter(self, parameters: Mapping[str, str]) -> str | None:
-        """The status that a list of files is restricted to; None for all."""
-        ...
-
-    def parse_content_page(self, parameters: Mapping[str, str]) -> int:
-        """The position of the chunk after which the page begins; -1 for the first page."""
-        ...
-
-    def render_store(self, store: VectorStore) -> Json: ...
-
-    def render_file(self, file: VectorStoreFile) -> Json: ...
-
-    def render_batch(self, batch: VectorStoreBatch) -> Json: ...
-
-    def render_search_results(self, result: SearchResult) -> Json: ...
-
-    def render_content(self, texts: Sequence[str], next_page: int | None) -> Json: ...
-
-    def render_deleted_store(self, id: str) -> Json: ...
-
-    def render_deleted_file(self, id: str) -> Json: ...
-
-
-class AttachedFilesWire(Protocol):
-    """Parses and renders files as parts of assistants and messages, which v1 alone has."""
-
-    def parse_attachment(self, body: Any) -> str:
-        """The id of the file to attach."""
-        ...
-
-    def render_assistant_file(self, file_id: str, assistant: Assistant) -> Json: ...
-
-    def render_message_file(self, file_id: str, message: Message) -> Json: ...
-
-    def render_deleted_file(self, file_id: str) -> Json: ...
 
 
 class Wire(Protocol):
@@ -149,14 +87,6 @@ class Wire(Protocol):
     def parse_new_upload(self, body: Any) -> UploadRequest: ...
 
     def parse_upload_completion(self, body: Any) -> UploadCompletion: ...
-
-    def attached_files(self) -> AttachedFilesWire:
-        """Raises Rejected if the version has none."""
-        ...
-
-    def vector_stores(self) -> VectorStoreWire | None:
-        """None if the version has none."""
-        ...
 
     def parse_list_query(self, query: Mapping[str, str]) -> ListQuery: ...
 

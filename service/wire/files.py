@@ -119,7 +119,7 @@ def render_upload_part(part: UploadPart) -> Json:
 
 
 class AttachedFiles:
-    """Implements AttachedFilesWire for v1."""
+    """Parses and renders files as parts of assistants and messages, which v1 alone has."""
 
     def parse_attachment(self, body: Any) -> str:
         return parse_body(AttachedFile, body).file_id
@@ -143,6 +143,9 @@ class AttachedFiles:
 
     def render_deleted_file(self, file_id: str) -> Json:
         return {"id": file_id, "object": "assistant.file.deleted", "deleted": True}
+
+
+ATTACHED_FILES = AttachedFiles()
 
 
 def files_named_in(request: Json | ThreadRequest | NewMessage | RunRequest) -> Iterator[FileUse]:

@@ -27,9 +27,8 @@ from events.ids import IdSource
 from events.objects import Assistant, File, Json, Message, Run, Step, Thread
 from events.thread.commands import NewMessage
 from service.wire import messages, query, render, requests, steps
-from service.wire.api import AttachedFilesWire, VectorStoreWire, Wire
+from service.wire.api import Wire
 from service.wire.fields import MAX_FILES_PAGE
-from service.wire.files import AttachedFiles
 from service.wire.request_types import FileListQuery, ListQuery, RunRequest, ThreadRequest
 from service.wire.requests import parse_body
 from service.wire.retrieval import RetrievalPlan, removed_files, v1_plan
@@ -77,12 +76,6 @@ class V1(V2):
     def parse_new_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]:
         asked = parse_body(requests.ThreadAndRunV1, body)
         return requests.thread_request(asked.thread, {}, ids), requests.run_request(asked, _own_overrides(asked), ids)
-
-    def attached_files(self) -> AttachedFilesWire:
-        return AttachedFiles()
-
-    def vector_stores(self) -> VectorStoreWire | None:
-        return None
 
     def parse_file_list_query(self, query_: Mapping[str, str]) -> FileListQuery:
         """v1 lists files without pages: all of them, up to the longest page."""

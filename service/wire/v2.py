@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from events.errors import Rejected
 from events.ids import IdSource
 from events.objects import Assistant, File, Json, Message, Run, Step, Thread, Upload, UploadPart
 from events.thread.commands import NewMessage
 from service.wire import files, messages, query, render, requests, steps
-from service.wire.api import AttachedFilesWire, DeletedObject, VectorStoreWire, Wire
+from service.wire.api import DeletedObject, Wire
 from service.wire.fields import MAX_FILES_PAGE
 from service.wire.request_types import (
     FileListQuery,
@@ -25,7 +24,6 @@ from service.wire.request_types import (
 from service.wire.requests import parse_body
 from service.wire.retrieval import RetrievalPlan, v2_plan
 from service.wire.tools import to_tool_resources, to_tools
-from service.wire.vector_stores import STORES
 
 # Settings of assistants and runs that a request leaves out (docs/behaviour.md, "Defaults").
 DEFAULTS: Json = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
@@ -87,16 +85,6 @@ class V2:
 
     def parse_upload_completion(self, body: Any) -> UploadCompletion:
         return files.parse_upload_completion(body)
-
-    def attached_files(self) -> AttachedFilesWire:
-        message = (
-            "Files of assistants and messages are operations of v1. Please set the header 'OpenAI-Beta: assistants=v1',"
-            " or use tool_resources and attachments."
-        )
-        raise Rejected(message, code="invalid_beta")
-
-    def vector_stores(self) -> VectorStoreWire | None:
-        return STORES
 
     def parse_list_query(self, query_: Mapping[str, str]) -> ListQuery:
         return query.parse_list_query(query_)

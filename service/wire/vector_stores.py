@@ -101,7 +101,7 @@ class NewSearch(RequestBody):
 
 
 class VectorStores:
-    """Implements VectorStoreWire for v2."""
+    """Parses and renders vector stores, which v2 alone has. Parsing raises Rejected."""
 
     def parse_new_store(self, body: Any) -> VectorStoreRequest:
         asked = parse_body(NewStore, body)

@@ -107,17 +107,16 @@ async def test_a_token_opens_that_one_thing(client: Client) -> None:
     made = await client.post(f"/threads/{thread['id']}/stream_tokens")
     tokens = [made["token"], (await link_to(client, file["id"])).partition("token=")[2]]
     opens = set()
-    for route in [*ROUTES, *azure.routes(ROUTES)]:
-        path = re.sub(r"\{(\w+)\}", lambda found: ids.get(found[1], "x_1"), route.path)
-        if route.method not in ("GET", "*") or path in ("/healthz", "/metrics"):
-            continue
+    readable = [route for route in ROUTES if route.method == "GET" and route.path.startswith("/v1/")]
+    for pattern in (path for route in readable for path in (route.path, *azure.paths(route))):
+        path = re.sub(r"\{(\w+)[^}]*\}", lambda found: ids.get(found[1], "x_1"), pattern)
         for token in tokens:
             url = client.base_url.removesuffix("/v1") + f"{path}?token={token}"
             # The thread's stream never ends.
             async with aiohttp.ClientSession() as session, session.get(url) as response:
                 assert response.status in (200, 401), (path, response.status)
                 if response.status == 200:
-                    opens.add((route.path, tokens.index(token)))
+                    opens.add((pattern, tokens.index(token)))
     forms = ("/v1", "/openai", "/openai/v1")
     assert opens == {
         *((form + "/threads/{thread_id}/stream", 0) for form in forms),

@@ -9,7 +9,6 @@ import sys
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.http import metrics as endpoint
 from service.telemetry.metrics import BUCKETS, Histogram
 from tests.client import KEY, Client
 from tests.conftest import StartServer
@@ -105,7 +104,7 @@ async def test_without_a_key_only_from_this_machine(start_server: StartServer) -
     proxied = {"X-Forwarded-For": "203.0.113.7"}
     async with start_server() as client:
         await scraped(client)
-        url = client.base_url.removesuffix("/v1") + endpoint.PATH
+        url = client.base_url.removesuffix("/v1") + "/metrics"
         async with client.session.get(url, headers=proxied) as response:
             assert response.status == 401
         assert await scraped(client, **proxied, Authorization=f"Bearer {KEY}")

@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 import pytest
-from aiohttp import web
 
 from service.cli import admin
 from service.database import Pool
+from service.http.route import FormBody, Route
 from service.http.routes import ROUTES
 from tests import clock
 from tests.client import V1, Client
@@ -52,13 +52,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/vector_stores/{vector_store_id}/files/{file_id}": {"attributes": {}},
     "POST /v1/vector_stores/{vector_store_id}/file_batches": {"file_ids": ["{file_id}"]},
 }
-FORMS = {"POST /v1/uploads/{upload_id}/parts"}
-ADDRESSED = [route for route in ROUTES if "{" in route.path]
-OPEN = [route for route in ROUTES if "{" not in route.path]
-
-
-def named(route: web.RouteDef) -> str:
-    return f"{route.method} {route.path}"
+ADDRESSED = [route for route in ROUTES if route.versions and route.parameters]
+OPEN = [route for route in ROUTES if not route.parameters]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +125,14 @@ async def both(client: Client, pool: Pool, model: ScriptedServer) -> AsyncIterat
         yield Both(client, theirs, await everything(client, model), await everything(theirs, model))
 
 
-async def asked(client: Client, route: web.RouteDef, path_ids: dict[str, str], ids: dict[str, str]) -> tuple[int, str]:
+async def asked(client: Client, route: Route, path_ids: dict[str, str], ids: dict[str, str]) -> tuple[int, str]:
     """Sends a request to the route with those ids in its path and its body, and returns the answer."""
-    body = form(fields=(), name="data") if named(route) in FORMS else None
+    is_form = isinstance(route.body, FormBody)
+    body = form(fields=(), name="data") if is_form else None
     if body is None and route.method == "POST":
-        body = orjson.dumps(filled(BODIES.get(named(route), {}), ids))
-    linked = route.path.endswith(("/files", "/files/{file_id}")) and route.path.count("/") > 3
-    v1_only = linked and not route.path.startswith("/v1/vector_stores/")
-    beta = V1 if v1_only else None
-    return await raw_answer(
-        client, route.method, route.path.format(**path_ids), body, multipart=named(route) in FORMS, beta=beta
-    )
+        body = orjson.dumps(filled(BODIES.get(route.name, {}), ids))
+    beta = None if "v2" in route.versions else V1
+    return await raw_answer(client, route.method, route.path.format(**path_ids), body, multipart=is_form, beta=beta)
 
 
 def filled(body: Any, ids: dict[str, str]) -> Any:
@@ -163,11 +155,11 @@ async def test_ids_of_another_project_are_not_found(both: Both, pool: Pool) -> N
         last_only = {**both.their_ids, names[-1]: both.our_ids[names[-1]]}
         for ids in (both.our_ids, last_only):
             status, text = await asked(both.theirs, route, ids, both.their_ids)
-            assert status == 404, f"{named(route)}: {status} {text}"
+            assert status == 404, f"{route.name}: {status} {text}"
             assert orjson.loads(text)["error"]["type"] == "invalid_request_error"
         if route.method == "GET" and not route.path.endswith("/stream"):  # which has no end
             status, text = await asked(both.ours, route, both.our_ids, both.our_ids)
-            assert status == 200, f"{named(route)}, for its own project: {text}"
+            assert status == 200, f"{route.name}, for its own project: {text}"
     assert await log_of(pool, "proj_default") == before, "nothing of it was touched"
 
 
@@ -175,7 +167,7 @@ async def test_lists_hold_only_ones_own(both: Both) -> None:
     for route in OPEN:
         if route.method == "GET":
             _, text = await raw_answer(both.theirs, "GET", route.path, None)
-            assert not [id for id in both.our_ids.values() if id in text], named(route)
+            assert not [id for id in both.our_ids.values() if id in text], route.name
     for path in ("/assistants", "/files"):
         assert {item["id"] for item in (await both.theirs.get(path))["data"]} & set(both.our_ids.values()) == set()
         assert both.their_ids[f"{path[1:-1]}_id"] in {item["id"] for item in (await both.theirs.get(path))["data"]}

@@ -9,7 +9,7 @@ from projections.keys import ApiKey
 from service.access.keys import digest_of
 from service.access.rate_limits import RateLimitExceeded, RateLimits
 from service.database import Pool
-from service.http.usage_meter import Heard
+from service.http.usage_meter import UsageMeter
 from service.idempotency import MAX_CONTENT
 from tests.client import Client
 from tests.http.helpers import assistant_with, run_of, thread_with
@@ -147,8 +147,8 @@ async def test_what_passes_through_uses_tokens_too(
     assert len(model.requests) == 1
 
 
-def _heard(answer: bytes, *, streams: bool, pieces: int, keeps: bool = False) -> Heard:
-    heard = Heard(400, streams=streams, keeps=keeps)
+def _heard(answer: bytes, *, streams: bool, pieces: int, keeps: bool = False) -> UsageMeter:
+    heard = UsageMeter(400, streams=streams, keeps=keeps)
     for start in range(0, len(answer), pieces):
         heard.take(answer[start : start + pieces])
     return heard
@@ -178,6 +178,6 @@ def test_usage_is_found_wherever_it_is(pieces: int) -> None:
 
 
 def test_bytes_are_kept_only_so_far() -> None:
-    assert _heard(b"abc", streams=True, pieces=1, keeps=True).whole == b"abc"
-    assert _heard(b"abc", streams=False, pieces=1).whole is None
-    assert _heard(b"x" * (MAX_CONTENT + 1), streams=False, pieces=1 << 20, keeps=True).whole is None
+    assert _heard(b"abc", streams=True, pieces=1, keeps=True).content == b"abc"
+    assert _heard(b"abc", streams=False, pieces=1).content is None
+    assert _heard(b"x" * (MAX_CONTENT + 1), streams=False, pieces=1 << 20, keeps=True).content is None

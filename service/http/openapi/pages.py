@@ -1,4 +1,4 @@
-"""GET /openapi.json and GET /docs, a page of it that asks nothing of other servers. Neither needs a key."""
+"""GET /openapi.json, and GET /docs: a page of the document that loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -6,44 +6,30 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from service.http.errors import Handler
+from service.http.context import ROUTE_TABLE
+from service.http.route import Route
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
-def routes(known: Iterable[web.RouteDef]) -> Sequence[web.RouteDef]:
-    """The two routes, for a document of `known` and of themselves."""
-    told: list[web.RouteDef] = []
-    own = [web.get("/openapi.json", _document_of(told)), web.get("/docs", docs)]
-    told += [*known, *own]
-    return own
+async def openapi(request: web.Request) -> web.Response:
+    """Answers with the document, which is made for the first request."""
+    body = await asyncio.to_thread(_render_document, request.app[ROUTE_TABLE].routes)
+    return web.Response(body=body, content_type="application/json")
 
 
-def _document_of(told: Sequence[web.RouteDef]) -> Handler:
-    made: list[bytes] = []
+@lru_cache(maxsize=1)
+def _render_document(routes: tuple[Route, ...]) -> bytes:
+    from service.http.openapi.document import document  # here, because start-up does not need it
 
-    async def openapi(request: web.Request) -> web.Response:
-        if not made:
-            made.append(await asyncio.to_thread(_made, told))
-        return web.Response(body=made[0], content_type="application/json")
-
-    return openapi
-
-
-def _made(told: Sequence[web.RouteDef]) -> bytes:
-    """Imports what it needs when somebody first asks."""
-    from service.http.openapi.document import document
-
-    # An Azure form of a route is the same operation under another path.
-    return orjson.dumps(document(route for route in told if not route.path.startswith("/openai/")))
+    return orjson.dumps(document(routes))
 
 
 async def docs(request: web.Request) -> web.Response:
@@ -55,7 +41,7 @@ async def docs(request: web.Request) -> web.Response:
 
 @cache
 def _page() -> tuple[bytes, str]:
-    """The page, and the policy that lets run what is in it and nothing else."""
+    """Returns the page, and the policy that allows its own scripts and styles and no others."""
     html = (files(__package__) / "docs.html").read_text("utf-8")
     hashes: dict[str, Any] = {kind: _hash(text) for kind, text in _INLINE.findall(html)}
     policy = (

@@ -29,6 +29,7 @@ from service.http.openapi.infer import Free, Schema, schema_of
 from service.search.base import Hit, SearchResult
 from service.wire import access, v1, v2, webhooks
 from service.wire.api import DeletedObject, Wire
+from service.wire.files import ATTACHED_FILES
 from service.wire.vector_stores import STORES
 
 _AT = 1
@@ -199,11 +200,10 @@ def _deleted_name(kind: str) -> str:
 
 
 def _files_of_v1() -> dict[str, list[Json]]:
-    links = v1.WIRE.attached_files()
     return {
-        "AssistantFile": [links.render_assistant_file("file-1", _ASSISTANT)],
-        "MessageFile": [links.render_message_file("file-1", _MESSAGE)],
-        "DeletedAssistantFile": [links.render_deleted_file("file-1")],
+        "AssistantFile": [ATTACHED_FILES.render_assistant_file("file-1", _ASSISTANT)],
+        "MessageFile": [ATTACHED_FILES.render_message_file("file-1", _MESSAGE)],
+        "DeletedAssistantFile": [ATTACHED_FILES.render_deleted_file("file-1")],
     }
 
 

@@ -1,0 +1,74 @@
+"""/v1/threads/{thread_id}/runs, with their steps"""
+
+from __future__ import annotations
+
+from service.http import runs, steps
+from service.http.route import BOTH, JsonBody, Route
+from service.wire.requests import MetadataChange, Outputs, Run, RunV1
+
+_RUNS = "/v1/threads/{thread_id}/runs"
+_RUN = _RUNS + "/{run_id}"
+
+ROUTES = (
+    Route(
+        "GET", _RUNS, runs.page, "List a thread's runs", scope="read", versions=BOTH, query=("page",), answer="RunList"
+    ),
+    Route(
+        "POST",
+        _RUNS,
+        runs.create,
+        "Run an assistant on a thread",
+        scope="full",
+        versions=BOTH,
+        cost="tokens",
+        body=JsonBody(Run, RunV1),
+        query=("include",),
+        answer="Run",
+        can_stream=True,
+        can_queue=True,
+    ),
+    Route("GET", _RUN, runs.get, "Retrieve a run", scope="read", versions=BOTH, answer="Run"),
+    Route(
+        "POST",
+        _RUN,
+        runs.modify,
+        "Modify a run's metadata",
+        scope="full",
+        versions=BOTH,
+        body=JsonBody.same(MetadataChange),
+        answer="Run",
+    ),
+    Route("POST", _RUN + "/cancel", runs.cancel, "Cancel a run", scope="full", versions=BOTH, answer="Run"),
+    Route(
+        "POST",
+        _RUN + "/submit_tool_outputs",
+        runs.submit_tool_outputs,
+        "Submit the outputs of a run's tool calls",
+        scope="full",
+        versions=BOTH,
+        cost="tokens",
+        body=JsonBody.same(Outputs),
+        answer="Run",
+        can_stream=True,
+    ),
+    Route(
+        "GET",
+        _RUN + "/steps",
+        steps.page,
+        "List a run's steps",
+        scope="read",
+        versions=BOTH,
+        query=("page", "include"),
+        answer="RunStepList",
+    ),
+    Route(
+        "GET",
+        _RUN + "/steps/{step_id}",
+        steps.get,
+        "Retrieve a run's step",
+        scope="read",
+        versions=BOTH,
+        query=("include",),
+        answer="RunStep",
+    ),
+)
