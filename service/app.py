@@ -159,7 +159,7 @@ async def serve(
 
 
 def _health(pool: Pool, model: Router, code: CodeInterpreter, confinement: Confinement) -> Health:
-    parts = {"database": lambda: database.healthy(pool), "model": model.healthy}
+    parts = {"database": lambda: database.healthy(pool), "model": model.check_health}
     optional = {"code_interpreter": code.state, "file_parsing": lambda: describe_fallback(confinement)}
     return Health(parts, optional=optional)
 
@@ -172,7 +172,7 @@ def _opened(
         blobs = open_blobs(settings.blobs, (settings.data_dir or default_data_dir()) / "blobs")
         new_call_id = partial(ids.new, "call")
         return blobs, open_model(
-            base_url, api_key, settings.models, served=served, now=clock.now, new_call_id=new_call_id
+            base_url, api_key, settings.models, embedded=served, now=clock.now, new_call_id=new_call_id
         )
     except (StorageError, CatalogError) as error:
         raise StartupError(str(error)) from None

@@ -1,21 +1,21 @@
-"""A scripted model server: a real aiohttp server on loopback that speaks the chat completions API.
+"""A scripted model server: a real aiohttp server on loopback that implements the chat completions API.
 
-In a test, in the same loop:
+In a test, in the same event loop:
 
     async with ScriptedServer() as server:
         server.script(calls(("weather", {"city": "Paris"})), says("It rains."))
-        ...                                          # the program under test talks to server.base_url
-        request = await server.received()            # the next request's JSON, in order of arrival
+        ...                                          # the program under test calls server.base_url
+        request = await server.next_request()        # the next request's JSON, in order of arrival
         server.script(says("a b c").waits("middle", before=2))
-        await server.reached("middle")               # the reply stands at its gate
-        server.open("middle")
-        await server.disconnected()                  # a client went away in the middle of a reply
+        await server.wait_for_gate("middle")         # the reply waits at its gate
+        server.open_gate("middle")
+        await server.wait_for_disconnect()           # a client disconnected during a reply
 
 As a process: `python -m tests.scripted --port N [--tokens 64] [--pace-ms 0]`, with POST /control and GET
-/control/requests (see `ScriptedServer._control`). It prints `listening on http://127.0.0.1:N/v1` once it does.
+/control/requests (see `ScriptedServer._control`). It prints `listening on http://127.0.0.1:N/v1` when it listens.
 
-A reply is taken from the queue: the first whose predicate holds, else the default. Nothing here sleeps but a paced
-reply, and each wait ends with an error after WAIT_S.
+A request gets the first reply in the queue whose predicate accepts it, or else the default reply. Only paced replies
+sleep, and each wait ends with an error after WAIT_S.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from aiohttp import web
 
 from tests.scripted_replies import (
     BREAK,
-    DROPPED,
+    DROP,
     GATE,
     HANG,
     MODEL,
     Reply,
     breaks_after,
-    built,
     calls,
     chunk,
-    cut,
+    cuts_off,
     drops,
     errors,
-    filtered,
     hangs,
+    hits_filter,
     refuses,
+    reply_from_json,
     says,
     tokens,
     usage_of,
@@ -58,30 +58,30 @@ __all__ = [
     "Reply",
     "ScriptedServer",
     "breaks_after",
-    "built",
     "calls",
     "chunk",
-    "cut",
+    "cuts_off",
     "drops",
     "errors",
-    "filtered",
     "hangs",
+    "hits_filter",
     "refuses",
+    "reply_from_json",
     "says",
     "tokens",
     "usage_of",
 ]
 
-WAIT_S = 60.0  # how long a test waits for a moment before it fails
+WAIT_S = 60.0  # a test that waits longer for an event fails
 MAX_BODY = 64 * 1024 * 1024  # bytes of a request
-MAX_KEPT = 10_000  # requests remembered; benchmarks send more than anybody reads
+MAX_KEPT = 10_000  # requests that are kept; a benchmark sends many more
 
 Json = dict[str, Any]
 Predicate = Callable[[Json], bool]
 T = TypeVar("T")
 
 
-def _anything(_: Json) -> bool:
+def _always(_: Json) -> bool:
     return True
 
 
@@ -90,7 +90,8 @@ def _containing(text: str) -> Predicate:
 
 
 class ScriptedServer:
-    """The server. `requests` and `headers` hold what came in, oldest first; `default` answers where no script does."""
+    """The server. `requests`, `headers` and `bodies` hold the requests, oldest first; `default` is the reply if no
+    scripted reply matches."""
 
     def __init__(self, default: Reply | None = None, port: int = 0) -> None:
         self.default = default or says("Hello from the scripted model.")
@@ -98,16 +99,16 @@ class ScriptedServer:
         self.headers: deque[Mapping[str, str]] = deque(maxlen=MAX_KEPT)
         self.bodies: deque[bytes] = deque(maxlen=MAX_KEPT)
         self.disconnects = 0
-        self.models_asked = 0
+        self.model_list_requests = 0
         self._port = port
         self._queue: list[tuple[Reply, Predicate]] = []
         self._arrived: asyncio.Queue[Json] = asyncio.Queue()
-        self._gone: asyncio.Queue[None] = asyncio.Queue()
+        self._disconnected: asyncio.Queue[None] = asyncio.Queue()
         self._gates: dict[str, tuple[asyncio.Event, asyncio.Event]] = {}  # reached, opened
         self._peers: set[object] = set()
         self._runner: web.AppRunner | None = None
 
-    # What tests call.
+    # For tests.
 
     @property
     def origin(self) -> str:
@@ -115,36 +116,36 @@ class ScriptedServer:
 
     @property
     def base_url(self) -> str:
-        """What a client takes as its base URL."""
+        """The base URL for clients."""
         return self.origin + "/v1"
 
     def script(self, *replies: Reply, when: Predicate | None = None) -> None:
-        """Queues replies, each for one request; with `when`, for requests whose JSON it holds for."""
-        self._queue.extend((reply, when or _anything) for reply in replies)
+        """Queues replies, each for one request. With `when`, they are for requests whose JSON it accepts."""
+        self._queue.extend((reply, when or _always) for reply in replies)
 
     @property
     def connections(self) -> int:
-        """Connections that asked for a completion so far: tells whether a client reuses them."""
+        """The number of connections that have requested a completion; it shows whether a client reuses them."""
         return len(self._peers)
 
-    def unused(self) -> int:
-        """Scripted replies that nobody asked for."""
+    def unused_count(self) -> int:
+        """Returns the number of scripted replies that are still in the queue."""
         return len(self._queue)
 
-    async def received(self) -> Json:
-        """The next request's JSON that no earlier call returned."""
+    async def next_request(self) -> Json:
+        """Returns the JSON of the next request, after those that earlier calls returned."""
         return await self._within(self._arrived.get(), "a request")
 
-    async def disconnected(self) -> None:
-        """Returns once another client has gone away in the middle of a reply."""
-        await self._within(self._gone.get(), "a disconnect")
+    async def wait_for_disconnect(self) -> None:
+        """Waits until another client has disconnected during a reply."""
+        await self._within(self._disconnected.get(), "a disconnect")
 
-    async def reached(self, gate: str) -> None:
-        """Returns once a reply stands at this gate (or has passed it)."""
+    async def wait_for_gate(self, gate: str) -> None:
+        """Waits until a reply waits at this gate or has passed it."""
         await self._within(self._gate(gate)[0].wait(), f"a reply at gate {gate!r}")
 
-    def open(self, gate: str) -> None:
-        """Lets replies pass, those that come later too."""
+    def open_gate(self, gate: str) -> None:
+        """Opens the gate, for the replies that wait and for later ones."""
         self._gate(gate)[1].set()
 
     async def start(self) -> Self:
@@ -174,13 +175,13 @@ class ScriptedServer:
     ) -> None:
         await self.close()
 
-    # How it answers.
+    # The implementation.
 
-    async def _within(self, moment: Awaitable[T], what: str) -> T:
+    async def _within(self, event: Awaitable[T], name: str) -> T:
         try:
-            return await asyncio.wait_for(moment, WAIT_S)
+            return await asyncio.wait_for(event, WAIT_S)
         except TimeoutError:
-            raise AssertionError(f"the scripted model server waited {WAIT_S} s for {what}") from None
+            raise AssertionError(f"the scripted model server waited {WAIT_S} s for {name}") from None
 
     def _gate(self, name: str) -> tuple[asyncio.Event, asyncio.Event]:
         return self._gates.setdefault(name, (asyncio.Event(), asyncio.Event()))
@@ -211,14 +212,14 @@ class ScriptedServer:
             return await self._answer(http, request, reply)
         except (asyncio.CancelledError, ConnectionError):
             self.disconnects += 1
-            self._gone.put_nowait(None)
+            self._disconnected.put_nowait(None)
             raise
 
     async def _answer(self, http: web.Request, request: Json, reply: Reply) -> web.StreamResponse:
-        if reply.hold is not None:
-            await self._pass(reply.hold)
+        if reply.gate is not None:
+            await self._pass(reply.gate)
         assert http.transport is not None
-        if reply.status == DROPPED:
+        if reply.status == DROP:
             http.transport.abort()
             return web.Response()
         if reply.status == 200 and not request.get("stream"):
@@ -242,17 +243,17 @@ class ScriptedServer:
         return response
 
     async def _models(self, http: web.Request) -> web.Response:
-        self.models_asked += 1
+        self.model_list_requests += 1
         model = {"id": MODEL, "object": "model", "created": 1, "owned_by": "tests"}
         return web.json_response({"object": "list", "data": [model]})
 
     async def _control(self, http: web.Request) -> web.Response:
-        """POST /control, all keys optional, answers like GET /control/requests:
+        """Handles POST /control. All keys are optional; it answers like GET /control/requests.
 
         {"reset": true, "default": REPLY, "script": [REPLY, …], "open": ["gate", …], "reached": "gate"}
 
-        REPLY as `scripted_replies.built` reads it, with "when": a text that the request's JSON must contain.
-        `reached` makes the answer wait until a reply stands at that gate.
+        REPLY is described at `scripted_replies.reply_from_json`, plus "when": a text that the request's JSON must
+        contain. `reached` delays the answer until a reply waits at that gate.
         """
         order: Json = orjson.loads(await http.read())
         if order.get("reset"):
@@ -262,19 +263,20 @@ class ScriptedServer:
             self.disconnects = 0
             self._gates.clear()
         if "default" in order:
-            self.default = built(order["default"])
+            self.default = reply_from_json(order["default"])
         for description in order.get("script", ()):
-            self.script(built(description), when=_containing(description.get("when", "")))
+            self.script(reply_from_json(description), when=_containing(description.get("when", "")))
         for gate in order.get("open", ()):
-            self.open(gate)
+            self.open_gate(gate)
         if "reached" in order:
-            await self.reached(order["reached"])
+            await self.wait_for_gate(order["reached"])
         return await self._report(http)
 
     async def _report(self, _: web.Request) -> web.Response:
-        """GET /control/requests: what came in, what is left, who stands where."""
+        """Handles GET /control/requests: the requests, the number of unused replies, and the gates at which replies
+        wait."""
         waiting = [name for name, (reached, opened) in self._gates.items() if reached.is_set() and not opened.is_set()]
-        report = {"requests": list(self.requests), "unused": self.unused(), "disconnects": self.disconnects}
+        report = {"requests": list(self.requests), "unused": self.unused_count(), "disconnects": self.disconnects}
         body = orjson.dumps({**report, "waiting": waiting, "connections": self.connections})
         return web.Response(body=body, content_type="application/json")
 
@@ -291,9 +293,9 @@ async def _serve(port: int, default: Reply) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A scripted model server.")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--tokens", type=int, default=64, help="pieces of the default reply")
-    parser.add_argument("--pace-ms", type=float, default=0.0, help="milliseconds between them; 0: as fast as it goes")
+    parser.add_argument("--pace-ms", type=float, default=0.0, help="milliseconds between them; 0: no pause")
     given = parser.parse_args()
     uvloop.run(_serve(given.port, tokens(given.tokens, given.pace_ms)))
 

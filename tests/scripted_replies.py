@@ -1,7 +1,7 @@
-"""What the scripted model server answers: replies built once, their chunks encoded once.
+"""The replies of the scripted model server: each is built once, and its chunks are encoded once.
 
-A reply is a status, headers and a list of frames. A frame is bytes that go out in one write, or one of the marks that
-stand between them: a gate (`"gate:name"`), a broken connection (`BREAK`), silence for ever (`HANG`).
+A reply is a status, headers and a list of frames. A frame is the bytes of one write, or one of these marks between
+writes: a gate (`"gate:name"`), a broken connection (`BREAK`), or endless silence (`HANG`).
 """
 
 from __future__ import annotations
@@ -15,44 +15,45 @@ import orjson
 GATE = "gate:"
 BREAK = "break"
 HANG = "hang"
-DROPPED = 0  # the status of a reply that never comes
+DROP = 0  # the status of a reply that drops the connection
 DONE = b"data: [DONE]\n\n"
 MODEL = "scripted"
-PROMPT_TOKENS = 7  # what usage says where a script does not
+PROMPT_TOKENS = 7  # in usage, if the script gives no number
 
 Frame = bytes | str
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `frames` as above; `message` is the whole one, for requests that do not stream."""
+    """A reply. `frames` are described above; `message` is the complete answer to a request without streaming."""
 
     frames: tuple[Frame, ...]
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     message: Mapping[str, Any] = field(default_factory=dict)
-    hold: str | None = None  # a gate before the status line
-    pace_s: float = 0.0  # seconds between frames, for benchmarks: as a model generates
+    gate: str | None = None  # a gate before the status line
+    pace_s: float = 0.0  # seconds between frames, for benchmarks: the pace of a model
 
     def waits(self, gate: str, before: int = 0) -> Reply:
-        """Waits at `gate` before frame number `before`: 0 is the chunk with the role, 1 the first piece."""
+        """Returns the reply with a gate before frame number `before`: 0 is the chunk with the role, 1 the first
+        piece."""
         assert 0 <= before <= len(self.frames), f"the reply has {len(self.frames)} frames"
         return replace(self, frames=(*self.frames[:before], GATE + gate, *self.frames[before:]))
 
     def holds(self, gate: str) -> Reply:
-        """Waits at `gate` before it answers at all, even with headers."""
-        return replace(self, hold=gate)
+        """Returns the reply with a gate before the status line."""
+        return replace(self, gate=gate)
 
     def breaks_after(self, frames: int) -> Reply:
-        """The connection breaks after that many frames."""
+        """Returns the reply with a broken connection after so many frames."""
         return replace(self, frames=(*self.frames[:frames], BREAK))
 
     def hangs_after(self, frames: int) -> Reply:
-        """Nothing comes after that many frames, and the connection stays open."""
+        """Returns the reply with endless silence after so many frames, on an open connection."""
         return replace(self, frames=(*self.frames[:frames], HANG))
 
-    def raw(self, *frames: Frame) -> Reply:
-        """The same answer with these frames instead."""
+    def with_frames(self, *frames: Frame) -> Reply:
+        """Returns the reply with other frames."""
         return replace(self, frames=frames)
 
 
@@ -61,7 +62,8 @@ def chunk(
     finish: str | None = None,
     usage: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """One chat.completion.chunk as an SSE frame; `delta` None makes the chunk without choices that carries usage."""
+    """Returns a chat.completion.chunk as an SSE frame. If `delta` is None, the chunk has no choices and carries
+    usage."""
     body: dict[str, Any] = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": MODEL}
     body["choices"] = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
     if usage is not None:
@@ -70,7 +72,7 @@ def chunk(
 
 
 def usage_of(prompt: int, completion: int) -> dict[str, Any]:
-    """Usage as the chat completions API spells it, in tokens."""
+    """Returns usage in the form of the chat completions API, in tokens."""
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
@@ -83,7 +85,7 @@ def _reply(
     usage: Usage,
     message: Mapping[str, Any],
 ) -> Reply:
-    """Role chunk, deltas, finish, usage (True counts one token a delta), [DONE]."""
+    """Returns a reply of role chunk, deltas, finish, usage (True: a token for each delta) and [DONE]."""
     counted = (PROMPT_TOKENS, len(deltas)) if isinstance(usage, bool) else usage
     counts = usage_of(*counted) if usage else None
     frames = [chunk({"role": "assistant", "content": ""}), *map(chunk, deltas), chunk({}, finish)]
@@ -96,7 +98,7 @@ def _reply(
 
 
 def _pieces(text: str, pieces: int | Sequence[str] | None) -> list[str]:
-    """Words by default; an int makes about that many equal pieces; a list is taken as it is."""
+    """Returns words by default, about so many equal pieces for an int, and a list unchanged."""
     if pieces is None:
         words = text.split(" ")
         return [words[0], *(" " + word for word in words[1:])]
@@ -107,18 +109,19 @@ def _pieces(text: str, pieces: int | Sequence[str] | None) -> list[str]:
 
 
 def says(text: str, pieces: int | Sequence[str] | None = None, usage: Usage = True, finish: str = "stop") -> Reply:
-    """Text. `pieces`: words by default, a number of equal pieces, or the pieces themselves (then text is ignored)."""
+    """A text. `pieces`: words by default, a number of equal pieces, or the pieces themselves (then `text` is
+    ignored)."""
     parts = _pieces(text, pieces)
     return _reply([{"content": part} for part in parts], finish, usage, {"content": "".join(parts)})
 
 
-def cut(text: str, pieces: int | Sequence[str] | None = None, usage: Usage = True) -> Reply:
-    """Text that ends for want of tokens."""
+def cuts_off(text: str, pieces: int | Sequence[str] | None = None, usage: Usage = True) -> Reply:
+    """A text that is cut off at the limit of tokens."""
     return says(text, pieces, usage, finish="length")
 
 
-def filtered(text: str = "", usage: Usage = True) -> Reply:
-    """Text that the upstream's content filter stopped."""
+def hits_filter(text: str = "", usage: Usage = True) -> Reply:
+    """A text that the upstream's content filter stopped."""
     return says(text, usage=usage, finish="content_filter")
 
 
@@ -134,7 +137,7 @@ def calls(
     usage: Usage = True,
     ids: Sequence[str] | None = None,
 ) -> Reply:
-    """Function calls, in parallel if several: ("name", {arguments}) or ("name", "raw json"); `text` comes first."""
+    """Function calls, several in parallel: ("name", {arguments}) or ("name", "raw json"). `text` precedes them."""
     deltas: list[dict[str, Any]] = [{"content": part} for part in _pieces(text, None)] if text else []
     whole: list[dict[str, Any]] = []
     for index, (name, given) in enumerate(functions):
@@ -149,7 +152,8 @@ def calls(
 
 
 def errors(status: int = 500, body: object | None = None, headers: Mapping[str, str] | None = None) -> Reply:
-    """An error before anything else. A str is raw text, anything else is JSON; None makes OpenAI's own form."""
+    """An error response. `body` is raw text if it is a str, otherwise JSON; None stands for an error in OpenAI's
+    form."""
     if body is None:
         body = {"error": {"message": f"scripted error {status}", "type": "scripted", "param": None, "code": None}}
     raw = body.encode() if isinstance(body, str) else orjson.dumps(body)
@@ -157,29 +161,29 @@ def errors(status: int = 500, body: object | None = None, headers: Mapping[str, 
 
 
 def breaks_after(frames: int, text: str = "This sentence is never said to its end.") -> Reply:
-    """The connection breaks after that many frames: 1 is the role's chunk, 2 the first word."""
+    """A text whose connection breaks after so many frames: 1 is the role's chunk, 2 the first word."""
     return says(text).breaks_after(frames)
 
 
 def drops() -> Reply:
-    """The connection breaks before the status line, as one does that the server had closed while it lay idle."""
-    return Reply((), status=DROPPED)
+    """A connection that breaks before the status line, as if the server had closed it while it was idle."""
+    return Reply((), status=DROP)
 
 
 def hangs(after: int = 0, text: str = "Silence follows.") -> Reply:
-    """Headers, that many frames, and then nothing, until the client goes away."""
+    """Headers, so many frames, and then silence until the client disconnects."""
     return says(text).hangs_after(after)
 
 
 def tokens(count: int, pace_ms: float = 0.0) -> Reply:
-    """`count` small pieces, for benchmarks; as fast as the reader reads, or one every `pace_ms`."""
+    """A text of `count` small pieces, for benchmarks: as fast as the client reads, or one piece every `pace_ms`."""
     return replace(says("", pieces=[f" token{n % 10}" for n in range(count)]), pace_s=pace_ms / 1000)
 
 
 BUILDERS: Mapping[str, Callable[..., Reply]] = {
     "says": says,
-    "cut": cut,
-    "filtered": filtered,
+    "cuts_off": cuts_off,
+    "hits_filter": hits_filter,
     "refuses": refuses,
     "calls": calls,
     "errors": errors,
@@ -190,8 +194,8 @@ BUILDERS: Mapping[str, Callable[..., Reply]] = {
 }
 
 
-def built(description: Mapping[str, Any]) -> Reply:
-    """A reply from JSON; all keys but the first may be left out:
+def reply_from_json(description: Mapping[str, Any]) -> Reply:
+    """Builds a reply from JSON, in which only the first key is required:
 
     {"reply": "says", "args": […], "kwargs": {…}, "waits": {"gate": frame}, "breaks_after": frames, "holds": "gate"}
     """

@@ -1,1 +1,1 @@
-"""Language models behind one Protocol (`base.Model`); `router.open_model` makes the one that serves."""
+"""Language models behind one Protocol, `base.Model`; `router.open_model` returns the model of the settings."""

@@ -1,7 +1,8 @@
-"""What a run needs of a language model, and nothing more.
+"""The Protocol of language models, as runs use it.
 
-A model call is one chat completion, streamed. The executor consumes `ModelEvent`s in batches (one batch a network
-read, so that a hot loop pays per read and not per token), and sees every failure as a `ModelError`.
+A model call is one streamed chat completion, the *model stream*. The executor consumes `ModelEvent`s in batches (one
+batch for each network read, so that a hot loop pays per read and not per token), and receives every failure as a
+`ModelError`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 Json = Mapping[str, Any]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
-# Whether a model calls tools by itself; if not, it may be made to by prompt and schema (`prompted`).
+# Whether a model calls tools natively. "prompted": it does so by a prompt and a schema (`tool_prompt`).
 ToolSupport = bool | Literal["prompted"]
-ErrorCode = Literal["rate_limit_exceeded", "server_error", "invalid_prompt"]
+ModelErrorCode = Literal["rate_limit_exceeded", "server_error", "invalid_prompt"]
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One chat completion. `model` is the name the client asked for; the catalogue maps it to an upstream's.
+    """A chat completion. `model` is the client's name for the model; the catalogue maps it to the upstream's name.
 
     `messages`, `tools`, `tool_choice` and `response_format` have the shapes of the chat completions API.
-    `max_completion_tokens` counts tokens; None leaves the limit to the upstream.
+    `max_completion_tokens` is a number of tokens; if it is None, the upstream chooses the limit.
     """
 
     model: str
@@ -39,7 +40,7 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class ModelUsage:
-    """Tokens of one call, as the upstream counted them."""
+    """The tokens of one call, as the upstream counted them."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -59,7 +60,7 @@ class RefusalDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A piece of the call at `index`; `id` and `name` come once, with its first piece."""
+    """A piece of the call at `index`. Only the first piece of a call has `id` and `name`."""
 
     index: int
     id: str | None
@@ -68,34 +69,35 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """The last event of every stream that did not fail. `usage` is None where the upstream gave none."""
+class ModelStreamEnd:
+    """The last event of every model stream that does not fail. `usage` is None if the upstream reported none."""
 
     reason: FinishReason
     usage: ModelUsage | None
     model: str
 
 
-ModelEvent = TextDelta | RefusalDelta | ToolCallDelta | Finished
+ModelEvent = TextDelta | RefusalDelta | ToolCallDelta | ModelStreamEnd
 
 
 class ModelError(Exception):
-    """A model call failed for good: retries, where they made sense, are used up.
+    """A model call failed, and no retry is left or would help.
 
-    `code` is what the run's last_error says; `message` tells the real cause and holds no key.
+    `code` is the code of the run's last_error; `message` states the cause and never contains a key.
     """
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    def __init__(self, code: ModelErrorCode, message: str) -> None:
         super().__init__(message)
-        self.code: ErrorCode = code
+        self.code: ModelErrorCode = code
         self.message = message
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What the catalogue knows of a model.
+    """The catalogue's facts about a model.
 
-    `context_window` in tokens. `encoding` is tiktoken's; `margin` ≥ 1 is what a foreign tokenizer may be off by.
+    `context_window` is in tokens. `encoding` is the name of a tiktoken encoding; `margin` ≥ 1 is the factor by which
+    the model's own tokenizer may count more tokens than that encoding.
     """
 
     upstream_name: str
@@ -108,34 +110,34 @@ class ModelInfo:
 
 @runtime_checkable
 class Model(Protocol):
-    """A model, or many behind one catalogue."""
+    """A language model, or several behind one catalogue."""
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
-        """Streams one call. Closing the generator, or cancelling its reader, stops the call at the upstream.
+        """Streams one call in batches of events. If the generator is closed or cancelled, the upstream stops too.
 
-        Raises ModelError; `Finished` ends every stream that does not raise.
+        Raises ModelError; every stream that does not raise ends with `ModelStreamEnd`.
         """
         ...
 
     def info(self, model: str) -> ModelInfo:
-        """What is known of the model that serves this name."""
+        """Returns the facts about the model that serves this name."""
         ...
 
     async def prepare(self, model: str) -> None:
-        """Loads, in a thread and once, the token data that `count` needs for this model."""
+        """Loads the token data that `count_tokens` needs for this model, in a thread and only once."""
         ...
 
-    def count(self, model: str, text: str) -> int:
-        """Tokens of `text` for this model, the safety margin included.
+    def count_tokens(self, model: str, text: str) -> int:
+        """Returns the number of tokens of `text` for this model, including the safety margin.
 
-        Blocks (0.2–0.5 s, once an encoding) where `prepare` was not awaited before.
+        Without a preceding `prepare` the first call for an encoding blocks for 0.2–0.5 s.
         """
         ...
 
-    def at_most(self, model: str, text: str) -> int:
-        """An upper bound of `count` that costs nothing and needs no token data: bytes, the margin included."""
+    def token_bound(self, model: str, text: str) -> int:
+        """Returns an upper bound of `count_tokens` from the number of bytes, without loading token data."""
         ...
 
-    async def healthy(self) -> str | None:
-        """None where the default upstream answers, else one line that says why not."""
+    async def check_health(self) -> str | None:
+        """Returns None if the default upstream answers, otherwise one line with the reason."""
         ...

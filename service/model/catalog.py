@@ -1,19 +1,20 @@
-"""EVERTHREAD_MODELS: which upstream serves a name that a client asks for, and what is known of the model behind it.
+"""The models file (EVERTHREAD_MODELS): it assigns the model names of clients to upstreams and states facts about them.
 
     [[models]]
-    match = ["gpt-4*", "chatgpt-*"]        # fnmatch patterns (case matters); the first table that matches serves
+    match = ["gpt-4*", "chatgpt-*"]        # fnmatch patterns (case matters); the first table that matches is used
     base_url = "http://gpu:8000/v1"        # default: the default upstream
-    api_key_env = "GPU_KEY"                # or api_key = "…"; default: none with a base_url, else the default's
-    name = "meta-llama/Llama-3.3-70B"      # default: the name that was asked for
+    api_key_env = "GPU_KEY"                # or api_key = "…"; default: no key with a base_url, else the default's
+    name = "meta-llama/Llama-3.3-70B"      # default: the client's name
     context_window = 131072                # tokens
-    encoding = "o200k_base"                # tiktoken's: o200k_base or cl100k_base
-    margin = 1.2                           # how many times more tokens than that the model may count, 1 to 4
+    encoding = "o200k_base"                # a tiktoken encoding: o200k_base or cl100k_base
+    margin = 1.2                           # factor by which the model may count more tokens, 1 to 4
     vision = false
     tools = true                           # or false, or "prompted": see docs/models.md
-    max_tokens_field = "max_tokens"        # how the upstream calls the limit; default: max_completion_tokens at OpenAI
+    max_tokens_field = "max_tokens"        # the upstream's name for the limit; default: max_completion_tokens at OpenAI
 
-What a table leaves out is filled from what is known of the upstream's name (`KNOWN`), else from cautious defaults. A
-name that no table matches goes to the default upstream. With the embedded model that one serves every such name itself.
+A fact that a table leaves out comes from KNOWN_MODELS, by the upstream's name for the model, or else from cautious
+defaults. A name that no table matches goes to the default upstream. If that is the embedded model, it serves the name
+itself.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ from service.model.tokens import EncodingName
 MAX_FILE_BYTES = 1024 * 1024
 MAX_TABLES = 1000
 MAX_MARGIN = 4.0
-DEFAULT_WINDOW = 8192  # tokens, of a model that nothing is known of: too small truncates, too large fails
-# For a tokenizer that nothing is known of. Measured with SmolLM2 (49k words): its tokens per cl100k_base token are 1.04
-# in English, 1.15 in Python, 1.2–1.5 in other languages, 1.9 in digits; per o200k_base token 1.05, 1.14, 2–4.3, 1.9.
+DEFAULT_WINDOW = (
+    8192  # tokens, for an unknown model. If it is too small, prompts are truncated; if too large, they fail
+)
+# For an unknown tokenizer. Measured with SmolLM2 (49k words): its tokens per cl100k_base token are 1.04 in English,
+# 1.15 in Python, 1.2–1.5 in other languages, 1.9 in digits; per o200k_base token 1.05, 1.14, 2–4.3, 1.9.
 DEFAULT_ENCODING: EncodingName = "cl100k_base"
 DEFAULT_MARGIN = 1.3
 
@@ -48,8 +51,8 @@ CL100K: EncodingName = "cl100k_base"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Facts about a family of models, published by their maker. Window in tokens."""
+class ModelFacts:
+    """Facts about a family of models, as their maker published them. `window` is in tokens."""
 
     pattern: str
     window: int
@@ -59,54 +62,54 @@ class Known:
     margin: float = 1.0
 
 
-# The first that matches. Names of fine-tuned models (ft:…) and routers (openai/…) are looked up without their prefix.
-KNOWN: tuple[Known, ...] = (
-    Known("gpt-5*-chat*", 128_000),
-    Known("gpt-5*", 400_000),
-    Known("o1-mini*", 128_000, vision=False, tools=False),
-    Known("o1-preview*", 128_000, vision=False, tools=False),
-    Known("o3-mini*", 200_000, vision=False),
-    Known("o[134]*", 200_000),
-    Known("gpt-4.1*", 1_047_576),
-    Known("gpt-4.5*", 128_000),
-    Known("gpt-4o*", 128_000),
-    Known("chatgpt-4o*", 128_000, tools=False),
-    Known("gpt-4-turbo-preview", 128_000, CL100K, vision=False),
-    Known("gpt-4-1106-preview", 128_000, CL100K, vision=False),
-    Known("gpt-4-0125-preview", 128_000, CL100K, vision=False),
-    Known("gpt-4-*vision*", 128_000, CL100K, tools=False),
-    Known("gpt-4-turbo*", 128_000, CL100K),
-    Known("gpt-4-32k*", 32_768, CL100K, vision=False),
-    Known("gpt-4*", 8_192, CL100K, vision=False),
-    Known("gpt-3.5-turbo-instruct*", 4_096, CL100K, vision=False, tools=False),
-    Known("gpt-3.5-turbo-0301", 4_096, CL100K, vision=False, tools=False),
-    Known("gpt-3.5-turbo-0613", 4_096, CL100K, vision=False),
-    Known("gpt-3.5*", 16_385, CL100K, vision=False),
-    Known("gpt-35-turbo*", 16_385, CL100K, vision=False),  # Azure's spelling
-    Known("gpt-oss*", 131_072, vision=False),
+# The first match counts. Names of fine-tuned models (ft:…) and of routers (openai/…) are looked up without the prefix.
+KNOWN_MODELS: tuple[ModelFacts, ...] = (
+    ModelFacts("gpt-5*-chat*", 128_000),
+    ModelFacts("gpt-5*", 400_000),
+    ModelFacts("o1-mini*", 128_000, vision=False, tools=False),
+    ModelFacts("o1-preview*", 128_000, vision=False, tools=False),
+    ModelFacts("o3-mini*", 200_000, vision=False),
+    ModelFacts("o[134]*", 200_000),
+    ModelFacts("gpt-4.1*", 1_047_576),
+    ModelFacts("gpt-4.5*", 128_000),
+    ModelFacts("gpt-4o*", 128_000),
+    ModelFacts("chatgpt-4o*", 128_000, tools=False),
+    ModelFacts("gpt-4-turbo-preview", 128_000, CL100K, vision=False),
+    ModelFacts("gpt-4-1106-preview", 128_000, CL100K, vision=False),
+    ModelFacts("gpt-4-0125-preview", 128_000, CL100K, vision=False),
+    ModelFacts("gpt-4-*vision*", 128_000, CL100K, tools=False),
+    ModelFacts("gpt-4-turbo*", 128_000, CL100K),
+    ModelFacts("gpt-4-32k*", 32_768, CL100K, vision=False),
+    ModelFacts("gpt-4*", 8_192, CL100K, vision=False),
+    ModelFacts("gpt-3.5-turbo-instruct*", 4_096, CL100K, vision=False, tools=False),
+    ModelFacts("gpt-3.5-turbo-0301", 4_096, CL100K, vision=False, tools=False),
+    ModelFacts("gpt-3.5-turbo-0613", 4_096, CL100K, vision=False),
+    ModelFacts("gpt-3.5*", 16_385, CL100K, vision=False),
+    ModelFacts("gpt-35-turbo*", 16_385, CL100K, vision=False),  # Azure's spelling
+    ModelFacts("gpt-oss*", 131_072, vision=False),
 )
-UNKNOWN = Known("*", DEFAULT_WINDOW, DEFAULT_ENCODING, vision=False, tools=True, margin=DEFAULT_MARGIN)
+UNKNOWN = ModelFacts("*", DEFAULT_WINDOW, DEFAULT_ENCODING, vision=False, tools=True, margin=DEFAULT_MARGIN)
 
 
 class CatalogError(ValueError):
-    """A models file that cannot be used: one line with the file, the key and what was expected."""
+    """A models file is invalid. The message is one line with the file, the key and the expected value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An upstream. The key does not show in its repr."""
+    """The address and the key of an upstream. The repr leaves out the key."""
 
     base_url: str
     api_key: str | None = field(default=None, repr=False)
 
-    def at_openai(self) -> bool:
+    def is_openai(self) -> bool:
         host = urlsplit(self.base_url).hostname or ""
         return host == "openai.com" or host.endswith((".openai.com", ".openai.azure.com"))
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a call goes, and as what."""
+    """The endpoint of a call, and the facts about the model there."""
 
     endpoint: Endpoint
     info: ModelInfo
@@ -139,7 +142,7 @@ class _Table(BaseModel):
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
         if value is not None:
-            checked_url(value)
+            check_url(value)
         return value
 
     @model_validator(mode="after")
@@ -155,8 +158,8 @@ class _File(BaseModel):
     models: Annotated[list[_Table], Field(max_length=MAX_TABLES)] = []
 
 
-def checked_url(url: str) -> str:
-    """The URL of an upstream. Raises ValueError with what was expected."""
+def check_url(url: str) -> str:
+    """Returns the URL. Raises ValueError with a description of the expected URL if it cannot be an upstream's."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("an http:// or https:// URL was expected")
@@ -166,42 +169,44 @@ def checked_url(url: str) -> str:
 
 
 class Catalog:
-    """Answers where a name goes. `served` is the embedded model: whatever no table matches is served as that."""
+    """Maps the names of models to routes. If `embedded` is given, that model serves every name that no table
+    matches."""
 
     def __init__(
-        self, default: Endpoint, tables: tuple[tuple[_Table, Endpoint], ...] = (), served: ModelInfo | None = None
+        self, default: Endpoint, tables: tuple[tuple[_Table, Endpoint], ...] = (), embedded: ModelInfo | None = None
     ) -> None:
         self.default = default
         self._tables = tables
-        self._served = served
+        self._embedded = embedded
 
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """All upstreams, the default one first."""
+        """Returns all upstreams, starting with the default upstream."""
         return tuple(dict.fromkeys((self.default, *(endpoint for _, endpoint in self._tables))))
 
     def names(self) -> tuple[str, ...]:
-        """The names that tables spell out, without patterns."""
-        found = (pattern for table, _ in self._tables for pattern in table.match if not _PATTERN.intersection(pattern))
-        return tuple(dict.fromkeys(found))
+        """Returns the names in the tables that are not patterns."""
+        names = (pattern for table, _ in self._tables for pattern in table.match if not _PATTERN.intersection(pattern))
+        return tuple(dict.fromkeys(names))
 
-    def serves(self, model: str) -> bool:
-        """Whether the embedded model answers this name."""
-        return self._served is not None and self.route(model).endpoint == self.default
+    def is_embedded(self, model: str) -> bool:
+        """Whether the embedded model serves this name."""
+        return self._embedded is not None and self.route(model).endpoint == self.default
 
     def route(self, model: str) -> Route:
-        """Where calls for this name go. Every name goes somewhere."""
+        """Returns the route of calls for this name. Every name has a route."""
         for table, endpoint in self._tables:
             if any(fnmatchcase(model, pattern) for pattern in table.match):
                 return self._route(table, endpoint, model)
-        if self._served is not None:
-            return Route(self.default, self._served, _limit_field(self.default))
-        return Route(self.default, _info(model, known(model)), _limit_field(self.default))
+        if self._embedded is not None:
+            return Route(self.default, self._embedded, _limit_field(self.default))
+        return Route(self.default, _info(model, facts_of(model)), _limit_field(self.default))
 
     def _route(self, table: _Table, endpoint: Endpoint, model: str) -> Route:
-        if self._served is not None and endpoint == self.default and table.name in (None, self._served.upstream_name):
-            base = self._served
+        embedded = self._embedded
+        if embedded is not None and endpoint == self.default and table.name in (None, embedded.upstream_name):
+            base = embedded
         else:
-            base = _info(table.name or model, known(table.name or model))
+            base = _info(table.name or model, facts_of(table.name or model))
         info = ModelInfo(
             upstream_name=base.upstream_name,
             context_window=table.context_window or base.context_window,
@@ -213,16 +218,16 @@ class Catalog:
         return Route(endpoint, info, table.max_tokens_field or _limit_field(endpoint))
 
 
-def known(model: str) -> Known:
-    """What is known of a model by its name."""
+def facts_of(model: str) -> ModelFacts:
+    """Returns the known facts about a model by its name, or UNKNOWN."""
     name = model.removeprefix("ft:").rsplit("/", 1)[-1]
-    return next((one for one in KNOWN if fnmatchcase(name, one.pattern)), UNKNOWN)
+    return next((facts for facts in KNOWN_MODELS if fnmatchcase(name, facts.pattern)), UNKNOWN)
 
 
-def load(
-    path: Path, default: Endpoint, served: ModelInfo | None = None, environ: Mapping[str, str] = os.environ
+def load_catalog(
+    path: Path, default: Endpoint, embedded: ModelInfo | None = None, environ: Mapping[str, str] = os.environ
 ) -> Catalog:
-    """The catalogue in a TOML file. Raises CatalogError."""
+    """Reads the catalogue from a TOML file. Raises CatalogError."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise CatalogError(f"{path}: a file of at most {MAX_FILE_BYTES} bytes was expected")
@@ -234,11 +239,11 @@ def load(
     except tomllib.TOMLDecodeError as error:
         raise CatalogError(f"{path}: TOML was expected: {error}") from None
     except ValidationError as error:
-        raise CatalogError(f"{path}: {_first(error)}") from None
+        raise CatalogError(f"{path}: {_describe_first(error)}") from None
     tables = []
     for at, table in enumerate(parsed.models):
         tables.append((table, _endpoint(path, at, table, default, environ)))
-    return Catalog(default, tuple(tables), served)
+    return Catalog(default, tuple(tables), embedded)
 
 
 def _endpoint(path: Path, at: int, table: _Table, default: Endpoint, environ: Mapping[str, str]) -> Endpoint:
@@ -252,26 +257,27 @@ def _endpoint(path: Path, at: int, table: _Table, default: Endpoint, environ: Ma
             )
     if table.base_url is None:
         return Endpoint(default.base_url, key or default.api_key)
-    return Endpoint(table.base_url.rstrip("/"), key)  # never the default's key: it is not this server's
+    return Endpoint(table.base_url.rstrip("/"), key)  # the default key belongs to another server and is never sent here
 
 
-def _first(error: ValidationError) -> str:
-    """The first error, as key and expectation; never the value, which may be a key."""
+def _describe_first(error: ValidationError) -> str:
+    """Returns the key and the expectation of the first error, without the value, which may be an API key."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ""
+    key = ""
     for part in first["loc"]:
-        where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else part
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
     if first["type"] == "extra_forbidden":
         allowed = ", ".join(_Table.model_fields if len(first["loc"]) > 1 else _File.model_fields)
-        return f"{where}: no such key; expected one of {allowed}"
+        return f"{key}: no such key; expected one of {allowed}"
     words = first["msg"].removeprefix("Value error, ")
-    return f"{where or 'file'}: {words[0].lower()}{words[1:]}"
+    return f"{key or 'file'}: {words[0].lower()}{words[1:]}"
 
 
-def _info(name: str, facts: Known) -> ModelInfo:
+def _info(name: str, facts: ModelFacts) -> ModelInfo:
     return ModelInfo(name, facts.window, facts.encoding, facts.margin, facts.vision, facts.tools)
 
 
 def _limit_field(endpoint: Endpoint) -> LimitField:
-    """OpenAI's newer models refuse max_tokens; many compatible servers know only that, and ignore the other."""
-    return "max_completion_tokens" if endpoint.at_openai() else "max_tokens"
+    """Returns the default for an endpoint. OpenAI's newer models reject max_tokens; many compatible servers support
+    only max_tokens and ignore the other name."""
+    return "max_completion_tokens" if endpoint.is_openai() else "max_tokens"

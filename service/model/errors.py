@@ -1,9 +1,12 @@
-"""What went wrong at the upstream, in words that may be shown: bounded, one line, without keys.
+"""Errors of the upstream as texts that clients may see: one line of bounded length, without keys.
 
-Codes are those of a run's last_error. `rate_limit_exceeded`: the upstream's limits or its owner's quota (429).
-`invalid_prompt`: the upstream refused what it was sent and would refuse it again, as a prompt beyond its context window
-or a schema it does not take (400, 413, 422). `server_error`: all else, a wrong key or an unknown model name too, since
-those are for the operator of this server to mend and not for the author of the prompt.
+The codes are those of a run's last_error:
+
+- `rate_limit_exceeded`: the upstream's rate limit or the quota of its owner is exceeded (429).
+- `invalid_prompt`: the upstream rejected the request and would reject it again, for example because the prompt exceeds
+  the context window or a schema is not supported (400, 413, 422).
+- `server_error`: every other error. This includes a wrong key and an unknown model name, which the operator of this
+  server has to correct and not the author of the prompt.
 """
 
 from __future__ import annotations
@@ -13,19 +16,19 @@ from collections.abc import Iterable, Mapping
 
 from service.model.base import ModelError
 
-MAX_CAUSE = 500  # characters of an upstream's own words in a ModelError
+MAX_CAUSE = 500  # characters of an upstream's own text in a ModelError
 HIDDEN = "***"
-MIN_KEY = 4  # characters: shorter "keys" (none, x) are placeholders that would blank out ordinary words
+MIN_KEY = 4  # characters. Shorter "keys" such as x are placeholders, and hiding them would hide ordinary words
 
 _KEYS = re.compile(r"(?i)\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{6,}|(?<=bearer )[^\s'\",;]+|(?<=[?&]key=)[^\s&'\"]+")
-_REFUSED = frozenset({400, 413, 422})
-_RETRIED = frozenset({408, 409, 429})
-_MODEL_UNKNOWN = "model_not_found"
-_QUOTA_GONE = "insufficient_quota"  # a 429 that waiting does not mend
+_INVALID_STATUSES = frozenset({400, 413, 422})
+_RETRYABLE_STATUSES = frozenset({408, 409, 429})
+_UNKNOWN_MODEL = "model_not_found"
+_QUOTA_EXCEEDED = "insufficient_quota"  # a 429 for which waiting does not help
 
 
-def clean(text: str) -> str:
-    """NUL and lone surrogates, which Postgres text refuses, become U+FFFD."""
+def to_storable(text: str) -> str:
+    """Replaces NUL and lone surrogates, which Postgres rejects in text, by U+FFFD."""
     if "\x00" in text:
         text = text.replace("\x00", "\ufffd")
     try:
@@ -35,8 +38,8 @@ def clean(text: str) -> str:
     return text
 
 
-def scrub(text: str, keys: Iterable[str] = ()) -> str:
-    """`text` without these keys, and without whatever looks like one."""
+def hide_keys(text: str, keys: Iterable[str] = ()) -> str:
+    """Replaces these keys, and everything that looks like a key, by asterisks."""
     for key in keys:
         if len(key) >= MIN_KEY:
             text = text.replace(key, HIDDEN)
@@ -44,55 +47,58 @@ def scrub(text: str, keys: Iterable[str] = ()) -> str:
 
 
 def cause_of(error: object) -> str:
-    """An upstream's error, in whichever of the usual shapes, as one bounded line."""
-    found: object = error
-    while isinstance(found, Mapping):
-        found = next((found[key] for key in ("error", "message", "detail", "msg") if found.get(key)), None) or str(
-            found
+    """Returns the text of an upstream's error, in any of the usual shapes, as one line of bounded length."""
+    value: object = error
+    while isinstance(value, Mapping):
+        value = next((value[key] for key in ("error", "message", "detail", "msg") if value.get(key)), None) or str(
+            value
         )
-    if isinstance(found, list) and found and isinstance(found[0], Mapping):
-        return cause_of(found[0])
-    return clean(" ".join(str(found).split()))[:MAX_CAUSE]
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return cause_of(value[0])
+    return to_storable(" ".join(str(value).split()))[:MAX_CAUSE]
 
 
-class StreamError(ModelError):
-    """The upstream said `error` inside a stream. `status`: what it would have been as a response, where it said so."""
+class ModelStreamError(ModelError):
+    """The upstream sent `error` inside a stream. `status` is the equivalent HTTP status, or None if unknown."""
 
     def __init__(self, error: object) -> None:
         code = error.get("code") if isinstance(error, Mapping) else None
-        kind = error.get("type") if isinstance(error, Mapping) else None
-        limited = code in (429, "429", "rate_limit_exceeded") or kind in ("rate_limit_error", "rate_limit_exceeded")
-        self.status = 429 if limited else code if isinstance(code, int) else None
-        message = f"The model server broke off its answer: {cause_of(error)}"
+        error_type = error.get("type") if isinstance(error, Mapping) else None
+        is_rate_limit = code in (429, "429", "rate_limit_exceeded") or error_type in (
+            "rate_limit_error",
+            "rate_limit_exceeded",
+        )
+        self.status = 429 if is_rate_limit else code if isinstance(code, int) else None
+        is_invalid = self.status in _INVALID_STATUSES
         super().__init__(
-            "rate_limit_exceeded" if limited else "invalid_prompt" if self.status in _REFUSED else "server_error",
-            message,
+            "rate_limit_exceeded" if is_rate_limit else "invalid_prompt" if is_invalid else "server_error",
+            f"The model server broke off its answer: {cause_of(error)}",
         )
 
 
-def refusal(status: int, body: object) -> ModelError:
-    """The error for a response with this status, `body` being its JSON, its text or None."""
+def response_error(status: int, body: object) -> ModelError:
+    """Returns the error for a response with this status; `body` is its JSON, its text or None."""
     words = cause_of(body) if body else "no further words"
     if status == 429:
         return ModelError("rate_limit_exceeded", f"The model server's rate limit is exceeded (429): {words}")
     if status in (401, 403):
         return ModelError("server_error", f"The model server refuses this server's API key ({status}): {words}")
-    invalid = status in _REFUSED and _code_of(body) != _MODEL_UNKNOWN
+    is_invalid = status in _INVALID_STATUSES and _code_of(body) != _UNKNOWN_MODEL
     return ModelError(
-        "invalid_prompt" if invalid else "server_error",
+        "invalid_prompt" if is_invalid else "server_error",
         f"The model server refused the request ({status}): {words}"
         if status < 500
         else f"The model server failed ({status}): {words}",
     )
 
 
-def worth_retrying(status: int | None, body: object = None, said: str | None = None) -> bool:
-    """Whether the same request may fare better. `said` is the header x-should-retry, which has the last word."""
-    if said in ("true", "false"):
-        return said == "true"
+def is_retryable(status: int | None, body: object = None, should_retry: str | None = None) -> bool:
+    """Whether the same request may succeed later. The header x-should-retry (`should_retry`) takes precedence."""
+    if should_retry in ("true", "false"):
+        return should_retry == "true"
     if status is None or status >= 500:
         return status != 501
-    return status in _RETRIED and _code_of(body) != _QUOTA_GONE
+    return status in _RETRYABLE_STATUSES and _code_of(body) != _QUOTA_EXCEEDED
 
 
 def _code_of(body: object) -> object:

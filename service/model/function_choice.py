@@ -1,8 +1,8 @@
-"""Forced function calls for models that know no tools, as the embedded one.
+"""Required function calls for models without tools, such as the embedded model.
 
-A model without tools can still be held to a JSON schema. So where a call of a function is demanded (tool_choice
-required or a named function) the reply is constrained to the function's parameters, and told as the call it stands for.
-Where tools are merely offered (auto) such a model gets none: it could not decide for one.
+The answer of such a model can still be constrained to a JSON schema. So if a function call is required (tool_choice is
+required or names a function), the answer is constrained to the function's parameters and reported as a tool call. If
+tools are only offered (auto), the model gets no tools, because it could not decide whether to call one.
 """
 
 from __future__ import annotations
@@ -14,39 +14,42 @@ from typing import Any
 
 import orjson
 
-from service.model.base import ChatRequest, Finished, Json, ModelError, ModelEvent, TextDelta, ToolCallDelta
+from service.model.base import ChatRequest, Json, ModelError, ModelEvent, ModelStreamEnd, TextDelta, ToolCallDelta
 
-Call = Callable[[ChatRequest], AsyncGenerator[Sequence[ModelEvent], None]]
+StreamFunction = Callable[[ChatRequest], AsyncGenerator[Sequence[ModelEvent], None]]
 _NO_PARAMETERS: Json = {"type": "object", "properties": {}}
 
 
-async def emulated(
-    call: Call, request: ChatRequest, mint: Callable[[], str]
+async def stream_required_call(
+    call: StreamFunction, request: ChatRequest, mint: Callable[[], str]
 ) -> AsyncGenerator[Sequence[ModelEvent], None]:
-    """`call`, asked for what a model without tools can do. Raises ModelError.
+    """Streams the request by `call`, without tools; a required function call becomes a response format.
 
-    The call comes in one piece, when it is whole; a reply that was cut before that brings no call.
+    The tool call is one event, sent when its JSON is complete; if the answer was cut off, there is no tool call. Raises
+    ModelError.
     """
-    functions = demanded(request)
+    functions = required_functions(request)
     plain = replace(request, tools=(), tool_choice=None, parallel_tool_calls=None)
     if functions:
-        plain = replace(plain, messages=told(request.messages, functions), response_format=held_to(functions))
-    said: list[str] = []
+        plain = replace(
+            plain, messages=with_call_instruction(request.messages, functions), response_format=call_format(functions)
+        )
+    answer: list[str] = []
     async with aclosing(call(plain)) as batches:
         async for batch in batches:
             if not functions:
                 yield batch
                 continue
-            said += [event.text for event in batch if isinstance(event, TextDelta)]
+            answer += [event.text for event in batch if isinstance(event, TextDelta)]
             others = [event for event in batch if not isinstance(event, TextDelta)]
-            if others and isinstance(others[-1], Finished) and others[-1].reason == "stop":
-                others[-1:] = [_call_in("".join(said), functions, mint), replace(others[-1], reason="tool_calls")]
+            if others and isinstance(others[-1], ModelStreamEnd) and others[-1].reason == "stop":
+                others[-1:] = [_parse_call("".join(answer), functions, mint), replace(others[-1], reason="tool_calls")]
             if others:
                 yield others
 
 
-def demanded(request: ChatRequest) -> list[Mapping[str, Any]]:
-    """The functions of which one must be called; empty where none must."""
+def required_functions(request: ChatRequest) -> list[Mapping[str, Any]]:
+    """Returns the functions of which one must be called; the list is empty if no call is required."""
     functions = [tool["function"] for tool in request.tools if tool.get("type") == "function"]
     choice = request.tool_choice
     if isinstance(choice, Mapping):
@@ -59,21 +62,21 @@ def schema_of(function: Mapping[str, Any]) -> Json:
     return function.get("parameters") or _NO_PARAMETERS
 
 
-def held_to(functions: Sequence[Mapping[str, Any]]) -> Json:
-    """One function: its arguments. Several: which one, and its arguments."""
+def call_format(functions: Sequence[Mapping[str, Any]]) -> Json:
+    """Returns a response format: the arguments of a single function, or the name and arguments of one of several."""
     schema = schema_of(functions[0])
     if len(functions) > 1:
-        schema = {"anyOf": [_named(function) for function in functions]}
+        schema = {"anyOf": [_call_schema(function) for function in functions]}
     return {"type": "json_schema", "json_schema": {"name": "call", "schema": schema, "strict": True}}
 
 
-def _named(function: Mapping[str, Any]) -> Json:
+def _call_schema(function: Mapping[str, Any]) -> Json:
     properties = {"name": {"const": function["name"]}, "arguments": schema_of(function)}
     return {"type": "object", "properties": properties, "required": ["name", "arguments"]}
 
 
-def told(messages: Sequence[Json], functions: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """The messages, the last of them saying what the JSON is for."""
+def with_call_instruction(messages: Sequence[Json], functions: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """Returns the messages, followed by an instruction to answer with the JSON of a call."""
     names = "; ".join(
         f"{function['name']}: {function.get('description') or 'no description'}" for function in functions
     )
@@ -81,9 +84,9 @@ def told(messages: Sequence[Json], functions: Sequence[Mapping[str, Any]]) -> li
     return [*messages, {"role": "system", "content": f"Call a function ({names}). Answer with JSON: {form}."}]
 
 
-def _call_in(said: str, functions: Sequence[Mapping[str, Any]], mint: Callable[[], str]) -> ToolCallDelta:
+def _parse_call(answer: str, functions: Sequence[Mapping[str, Any]], mint: Callable[[], str]) -> ToolCallDelta:
     try:
-        body = orjson.loads(said)
+        body = orjson.loads(answer)
         if len(functions) == 1:
             return ToolCallDelta(0, mint(), functions[0]["name"], orjson.dumps(body).decode())
         return ToolCallDelta(0, mint(), str(body["name"]), orjson.dumps(body["arguments"]).decode())

@@ -1,4 +1,4 @@
-"""A ChatRequest as the JSON that an upstream takes."""
+"""Encoding a ChatRequest as the JSON body for an upstream."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from service.model.base import ChatRequest
 from service.model.catalog import LimitField, Route
 
 USAGE_FIELD = "stream_options"
-_REASONING = ("o[134]*", "gpt-5*")  # refuse temperature and top_p, in part even their defaults
+_REASONING = ("o[134]*", "gpt-5*")  # reject temperature and top_p, some of them even with the default values
 
 
-def body_of(route: Route, request: ChatRequest, refused: Collection[str] = ()) -> bytes:
-    """The request's body. `refused` names fields that this upstream turned out not to take."""
+def build_body(route: Route, request: ChatRequest, refused: Collection[str] = ()) -> bytes:
+    """Returns the body of the request. `refused` holds the fields that this upstream has rejected before."""
     name = route.info.upstream_name
     body: dict[str, Any] = {"model": name, "messages": list(request.messages), "stream": True}
     if USAGE_FIELD not in refused:
@@ -27,10 +27,10 @@ def body_of(route: Route, request: ChatRequest, refused: Collection[str] = ()) -
             body["tool_choice"] = request.tool_choice
         if request.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = request.parallel_tool_calls
-    reasons = any(fnmatchcase(name.rsplit("/", 1)[-1], pattern) for pattern in _REASONING)
+    is_reasoning = any(fnmatchcase(name.rsplit("/", 1)[-1], pattern) for pattern in _REASONING)
     for key in ("temperature", "top_p"):
         value = getattr(request, key)
-        if value is not None and not (reasons and value == 1):  # what the API defaults to says nothing
+        if value is not None and not (is_reasoning and value == 1):  # 1 is the default of the API
             body[key] = value
     if request.response_format is not None:
         body["response_format"] = request.response_format
@@ -43,6 +43,6 @@ def body_of(route: Route, request: ChatRequest, refused: Collection[str] = ()) -
 
 
 def limit_field(route: Route, refused: Collection[str]) -> LimitField | None:
-    """How the limit is called for this upstream; None where it takes neither name."""
+    """Returns this upstream's name for the limit of tokens, or None if it rejects both names."""
     names: tuple[LimitField, ...] = (route.limit_field, "max_completion_tokens", "max_tokens")
     return next((name for name in names if name not in refused), None)

@@ -1,4 +1,4 @@
-"""When a failed attempt is made again, and how long it waits."""
+"""Retries of failed attempts, and the waits before them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ from math import isfinite
 
 from service.model.base import ModelError
 
-MAX_ATTEMPTS = 4  # of one call, the first among them
-BACKOFF_S = 0.5  # before the second attempt; doubles
+MAX_ATTEMPTS = 4  # of one call, including the first
+BACKOFF_S = 0.5  # before the second attempt; doubles with each further attempt
 MAX_BACKOFF_S = 8.0
-MAX_RETRY_AFTER_S = 60.0  # an upstream that wants longer is not waited for
+MAX_RETRY_AFTER_S = 60.0  # if an upstream asks for a longer wait, the call fails
 
 
-class Failed(Exception):
-    """An attempt failed. `again`: whether another may fare better; `after`: seconds the upstream asked for.
+class AttemptFailure(Exception):
+    """An attempt failed.
 
-    `unheard`: the connection broke before any answer, perhaps because the server had closed it while it lay idle.
+    `can_retry` says whether another attempt may succeed, and `after` is the wait in seconds that the upstream asked
+    for. `is_unanswered`: the connection broke before any answer, perhaps because the server had closed it while it was
+    idle.
     """
 
-    def __init__(self, error: ModelError, again: bool, after: float | None = None, unheard: bool = False) -> None:
+    def __init__(
+        self, error: ModelError, *, can_retry: bool, after: float | None = None, is_unanswered: bool = False
+    ) -> None:
         super().__init__(error.message)
         self.error = error
-        self.again = again
+        self.can_retry = can_retry
         self.after = after
-        self.unheard = unheard
+        self.is_unanswered = is_unanswered
 
 
 def retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
-    """Seconds from retry-after-ms or Retry-After, which is seconds or a date; None where there is nothing sensible."""
+    """Returns the seconds in retry-after-ms or Retry-After (seconds or a date), or None if there is no valid value."""
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         with suppress(ValueError, KeyError):
             seconds = float(headers[name]) / unit
@@ -43,5 +47,5 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> floa
 
 
 def backoff(attempt: int) -> float:
-    """Seconds after that many attempts, with jitter, so that callers who failed together do not come back together."""
+    """Returns the wait in seconds after so many attempts, with jitter, so that concurrent callers spread out."""
     return min(MAX_BACKOFF_S, BACKOFF_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)

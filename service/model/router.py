@@ -1,4 +1,4 @@
-"""The model that runs see: the catalogue, one upstream client per endpoint, and token counts."""
+"""The model that runs use: the catalogue, one upstream client for each endpoint, and token counts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import cast
 from service.model import catalog
 from service.model.base import ChatRequest, ModelEvent, ModelInfo
 from service.model.catalog import Catalog, Endpoint
-from service.model.function_choice import emulated
+from service.model.function_choice import stream_required_call
 from service.model.passthrough import ModelRelay
-from service.model.tokens import EncodingName, Tokens, at_most
-from service.model.tool_prompt import prompted
+from service.model.tokens import EncodingName, Tokens, token_bound
+from service.model.tool_prompt import stream_prompted
 from service.model.upstream import Timeouts, Upstream
 
-HEALTH_FOR_S = 2.0  # a health answer is kept so long: /healthz needs no key and must not hammer the upstream
+HEALTH_FOR_S = 2.0  # an answer is kept this long, since anyone can call /healthz, without a key and at any rate
 
 
 class Router:
-    """Implements base.Model; `relay` is for requests that are passed through.
+    """Implements base.Model; `relay` handles requests that are passed through to an upstream.
 
-    Made by `open_model`, in the loop that uses it; `close` it there.
+    Create it with `open_model` in the event loop that uses it, and close it there.
     """
 
     def __init__(
@@ -47,14 +47,18 @@ class Router:
         self._tokens = Tokens()
         self._clock = clock
         self._health: tuple[float, str | None] | None = None
-        self._asking = asyncio.Lock()
+        self._checking = asyncio.Lock()
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
         route = self._catalog.route(request.model)
         call = partial(self._upstreams[route.endpoint].stream, route)
         if route.info.tools == "prompted":
-            return prompted(call, request, self._new_call_id)
-        return call(request) if route.info.tools or not request.tools else emulated(call, request, self._new_call_id)
+            return stream_prompted(call, request, self._new_call_id)
+        return (
+            call(request)
+            if route.info.tools or not request.tools
+            else stream_required_call(call, request, self._new_call_id)
+        )
 
     def info(self, model: str) -> ModelInfo:
         return self._catalog.route(model).info
@@ -62,23 +66,23 @@ class Router:
     async def prepare(self, model: str) -> None:
         await self._tokens.prepare(_encoding(self.info(model)))
 
-    def count(self, model: str, text: str) -> int:
+    def count_tokens(self, model: str, text: str) -> int:
         info = self.info(model)
         return math.ceil(self._tokens.count(_encoding(info), text) * info.margin)
 
-    def at_most(self, model: str, text: str) -> int:
-        return math.ceil(at_most(text) * self.info(model).margin)
+    def token_bound(self, model: str, text: str) -> int:
+        return math.ceil(token_bound(text) * self.info(model).margin)
 
-    async def healthy(self) -> str | None:
-        """As base.Model says; an answer is kept for HEALTH_FOR_S, and one question is under way at a time."""
-        async with self._asking:
+    async def check_health(self) -> str | None:
+        """See base.Model. An answer is kept for HEALTH_FOR_S, and only one check runs at a time."""
+        async with self._checking:
             if self._health is None or self._clock() - self._health[0] >= HEALTH_FOR_S:
-                answer = await self._upstreams[self._catalog.default].healthy()
+                answer = await self._upstreams[self._catalog.default].check_health()
                 self._health = (self._clock(), answer)
             return self._health[1]
 
     async def close(self) -> None:
-        """Closes every connection. Calls under way fail: stop their runs first."""
+        """Closes every connection. Active calls fail, so stop their runs first."""
         for upstream in self._upstreams.values():
             await upstream.close()
 
@@ -87,26 +91,31 @@ def open_model(
     base_url: str,
     api_key: str | None = None,
     models_file: Path | None = None,
-    served: ModelInfo | None = None,
+    embedded: ModelInfo | None = None,
     timeouts: Timeouts | None = None,
     *,
     now: Callable[[], datetime],
     new_call_id: Callable[[], str],
 ) -> Router:
-    """The model behind these settings. Connects at the first call.
+    """Returns the model of these settings. It connects with the first call.
 
-    `base_url` and `api_key` are the default upstream's, with its /v1. `served` is for the embedded model: it answers
-    every name that the models file gives to nobody else. `now` is the clock that dates in Retry-After are compared
-    with; `new_call_id` makes ids of tool calls whose server gave none. Raises CatalogError (a ValueError) with one
-    clear line.
+    `base_url` (ending in /v1) and `api_key` are those of the default upstream. If the default upstream is the embedded
+    model, `embedded` describes it, and it serves every name that the models file does not assign. Raises CatalogError
+    (a ValueError) with a message of one line.
+
+    Dates in Retry-After are compared with `now`; `new_call_id` returns an id for a tool call to which its server gave
+    none.
     """
     try:
-        default = Endpoint(catalog.checked_url(base_url).rstrip("/"), api_key)
+        default = Endpoint(catalog.check_url(base_url).rstrip("/"), api_key)
     except ValueError as error:
         raise catalog.CatalogError(f"EVERTHREAD_MODEL_BASE_URL: {error}") from None
-    known = Catalog(default, served=served) if models_file is None else catalog.load(models_file, default, served)
+    if models_file is None:
+        known = Catalog(default, embedded=embedded)
+    else:
+        known = catalog.load_catalog(models_file, default, embedded)
     return Router(known, timeouts, now=now, new_call_id=new_call_id)
 
 
 def _encoding(info: ModelInfo) -> EncodingName:
-    return cast(EncodingName, info.encoding)  # the catalogue admits no other
+    return cast(EncodingName, info.encoding)  # the catalogue has validated it

@@ -1,10 +1,11 @@
-"""Tools for models without native tool calls: described in the prompt, and called by an answer held to a JSON schema.
+"""Tools for models without native tool calls: described in the prompt, and called by an answer that follows a schema.
 
-The model reads what the tools are and how to call one, and its server holds the answer to a schema that admits either a
-text or calls. `answer` reads that while it is written, so that all behind it sees what a model with tools would say. In
-the history, calls and outputs stand as text, since such a model's chat template has no place for them.
+The model reads descriptions of the tools and of the form of a call, and its server constrains the answer to a schema
+that admits either a text or calls. A parser of `prompted_answer` reads the JSON while it is being written, so the rest
+of the service receives the same events as from a model with tools. In the history, calls and outputs are written as
+text, because the chat template of such a model has no place for them.
 
-Where one function must be called, the answer is its arguments and nothing else, as in `forced`.
+If one function must be called, the answer consists of its arguments only, as in `function_choice`.
 """
 
 from __future__ import annotations
@@ -17,94 +18,106 @@ from typing import Any
 
 import orjson
 
-from service.model.base import ChatRequest, Finished, Json, ModelEvent, TextDelta
-from service.model.function_choice import Call, demanded, held_to, schema_of, told
-from service.model.prompted_answer import Answer, Arguments
+from service.model.base import ChatRequest, Json, ModelEvent, ModelStreamEnd, TextDelta
+from service.model.function_choice import (
+    StreamFunction,
+    call_format,
+    required_functions,
+    schema_of,
+    with_call_instruction,
+)
+from service.model.prompted_answer import AnswerParser, ArgumentsParser
 
-# Calls of one answer, where the model may choose: small models repeat themselves.
+# Calls in one answer, if the model may choose. Small models tend to repeat themselves.
 MAX_CALLS = 8
-# Answers with calls since the user last said something; then such a model may only answer, for the same reason.
+# Answers with calls since the user's last message. After that the model gets no tools, for the same reason.
 MAX_ROUNDS = 10
 
 
-async def prompted(
-    call: Call, request: ChatRequest, mint: Callable[[], str]
+async def stream_prompted(
+    call: StreamFunction, request: ChatRequest, mint: Callable[[], str]
 ) -> AsyncGenerator[Sequence[ModelEvent], None]:
-    """`call`, asked for what a model without tools can do. Raises ModelError."""
+    """Streams the request by `call`, with the tools as a prompt and a response format. Raises ModelError."""
     functions = [tool["function"] for tool in request.tools if tool.get("type") == "function"]
-    plain = replace(request, messages=_flat(request.messages), tools=(), tool_choice=None, parallel_tool_calls=None)
-    wanted = demanded(request)
-    if not functions or request.tool_choice == "none" or (not wanted and _rounds(request.messages) >= MAX_ROUNDS):
+    messages = _flatten(request.messages)
+    plain = replace(request, messages=messages, tools=(), tool_choice=None, parallel_tool_calls=None)
+    required = required_functions(request)
+    may_call = bool(required) or _count_rounds(request.messages) < MAX_ROUNDS
+    if not functions or request.tool_choice == "none" or not may_call:
         async with aclosing(call(plain)) as batches:
             async for batch in batches:
                 yield batch
         return
-    answer: Answer | Arguments = Answer(mint)
-    if len(wanted) == 1:
-        messages, held = [*told(plain.messages, wanted), *_example(wanted[0])], held_to(wanted)
-        answer = Arguments(wanted[0]["name"], mint)
+    parser: AnswerParser | ArgumentsParser = AnswerParser(mint)
+    if len(required) == 1:
+        messages = [*with_call_instruction(plain.messages, required), *_example(required[0])]
+        response_format = call_format(required)
+        parser = ArgumentsParser(required[0]["name"], mint)
     else:
-        messages, held = _described(plain.messages, functions, request), _schema(functions, request)
-    async with aclosing(call(replace(plain, messages=messages, response_format=held))) as batches:
+        messages = _with_tool_descriptions(plain.messages, functions, request)
+        response_format = _answer_schema(functions, request)
+    async with aclosing(call(replace(plain, messages=messages, response_format=response_format))) as batches:
         async for batch in batches:
-            events = _read(batch, answer)
+            events = _parse_batch(batch, parser)
             if events:
                 yield events
 
 
-def _rounds(messages: Sequence[Json]) -> int:
-    """How often it has called tools since the user's last message."""
+def _count_rounds(messages: Sequence[Json]) -> int:
+    """Returns the number of answers with tool calls since the user's last message."""
     since = takewhile(lambda message: message["role"] != "user", reversed(messages))
     return sum(1 for message in since if message.get("tool_calls"))
 
 
 def _example(function: Mapping[str, Any]) -> list[Json]:
-    """The first of the schema's `examples`, if it has any: a small model that has seen one comes to an end."""
+    """Returns a message with the first of the schema's `examples`, if there are any. With an example a small model
+    completes its JSON."""
     examples = schema_of(function).get("examples") or ()
-    shown = [orjson.dumps(one).decode() for one in list(examples)[:1]]
-    return [{"role": "system", "content": f"For example: {one}"} for one in shown]
+    texts = [orjson.dumps(example).decode() for example in list(examples)[:1]]
+    return [{"role": "system", "content": f"For example: {text}"} for text in texts]
 
 
-def _read(batch: Sequence[ModelEvent], answer: Answer | Arguments) -> list[ModelEvent]:
-    """What a batch of the model's JSON says. Raises ModelError."""
+def _parse_batch(batch: Sequence[ModelEvent], parser: AnswerParser | ArgumentsParser) -> list[ModelEvent]:
+    """Returns the events of a batch of the model's JSON. Raises ModelError."""
     events: list[ModelEvent] = []
     for event in batch:
         match event:
             case TextDelta(text=text):
-                events += answer.feed(text)
-            case Finished(reason="stop"):
-                events += answer.end()
-                events.append(replace(event, reason="tool_calls" if answer.called else "stop"))
+                events += parser.feed(text)
+            case ModelStreamEnd(reason="stop"):
+                events += parser.end()
+                events.append(replace(event, reason="tool_calls" if parser.call_count else "stop"))
             case _:
                 events.append(event)
     return events
 
 
-def _schema(functions: Sequence[Mapping[str, Any]], request: ChatRequest) -> Json:
-    """Either an answer or calls; where a call is demanded, one of them."""
-    must = request.tool_choice == "required"
-    most = 1 if must or request.parallel_tool_calls is False else MAX_CALLS
-    one = [_only(name={"const": function["name"]}, arguments=schema_of(function)) for function in functions]
-    calls = {"type": "array", "items": {"anyOf": one} if len(one) > 1 else one[0], "minItems": 1, "maxItems": most}
-    forms = [_only(calls=calls)] if must else [_answer_form(request.response_format), _only(calls=calls)]
+def _answer_schema(functions: Sequence[Mapping[str, Any]], request: ChatRequest) -> Json:
+    """Returns a response format for either an answer or calls. If a call is required, it admits exactly one call."""
+    is_required = request.tool_choice == "required"
+    max_calls = 1 if is_required or request.parallel_tool_calls is False else MAX_CALLS
+    items = [_object_schema(name={"const": function["name"]}, arguments=schema_of(function)) for function in functions]
+    item = {"anyOf": items} if len(items) > 1 else items[0]
+    calls = _object_schema(calls={"type": "array", "items": item, "minItems": 1, "maxItems": max_calls})
+    forms = [calls] if is_required else [_text_schema(request.response_format), calls]
     schema = {"anyOf": forms} if len(forms) > 1 else forms[0]
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
 
 
-def _answer_form(wanted: Json | None) -> Json:
-    """An answer in words, or in the form that the run wants."""
-    match (wanted or {}).get("type"):
+def _text_schema(response_format: Json | None) -> Json:
+    """Returns the schema of an answer in words, or in the run's response format."""
+    match (response_format or {}).get("type"):
         case "json_schema":
-            schema = (wanted or {})["json_schema"].get("schema")
-            return _only(json=schema or {"type": "object"})
+            schema = (response_format or {})["json_schema"].get("schema")
+            return _object_schema(json=schema or {"type": "object"})
         case "json_object":
-            return _only(json={"type": "object"})
+            return _object_schema(json={"type": "object"})
         case _:
-            return _only(text={"type": "string"})
+            return _object_schema(text={"type": "string"})
 
 
-def _only(**properties: Any) -> dict[str, Any]:
-    """An object with these properties, in this order, and no others."""
+def _object_schema(**properties: Any) -> dict[str, Any]:
+    """Returns the schema of an object with exactly these properties, in this order."""
     return {
         "type": "object",
         "properties": properties,
@@ -113,16 +126,18 @@ def _only(**properties: Any) -> dict[str, Any]:
     }
 
 
-def _described(messages: Sequence[Json], functions: Sequence[Mapping[str, Any]], request: ChatRequest) -> list[Json]:
-    """The messages, the first of them saying what tools there are and how to answer."""
+def _with_tool_descriptions(
+    messages: Sequence[Json], functions: Sequence[Mapping[str, Any]], request: ChatRequest
+) -> list[Json]:
+    """Returns the messages with a system message that describes the tools and the form of the answer."""
     lines = ["You can call these tools:"]
     lines += [orjson.dumps(_signature(function)).decode() for function in functions]
     call = '{"calls": [{"name": "<tool>", "arguments": {…}}]}'
     if request.tool_choice == "required":
         lines.append(f"Call one of them: answer with JSON, {call}.")
     else:
-        form = '{"text": "<your answer>"}' if _answer_form(request.response_format)["required"] == ["text"] else ""
-        form = form or '{"json": <your answer>}'
+        is_text = _text_schema(request.response_format)["required"] == ["text"]
+        form = '{"text": "<your answer>"}' if is_text else '{"json": <your answer>}'
         lines.append(f"Answer with JSON: {form} to answer the user, or {call} to call tools and see what they give.")
     text = "\n".join(lines)
     if messages and messages[0]["role"] == "system":
@@ -131,12 +146,13 @@ def _described(messages: Sequence[Json], functions: Sequence[Mapping[str, Any]],
 
 
 def _signature(function: Mapping[str, Any]) -> dict[str, Any]:
-    described = {"description": function["description"]} if function.get("description") else {}
-    return {"name": function["name"], **described, "parameters": schema_of(function)}
+    description = {"description": function["description"]} if function.get("description") else {}
+    return {"name": function["name"], **description, "parameters": schema_of(function)}
 
 
-def _flat(messages: Sequence[Json]) -> list[Json]:
-    """The history with calls and outputs as text: outputs come as the user's, since no other role would do."""
+def _flatten(messages: Sequence[Json]) -> list[Json]:
+    """Returns the history with calls and outputs as text. Outputs become user messages, because chat templates of such
+    models have no other role for them."""
     flat: list[Json] = []
     names: dict[str, str] = {}
     outputs: list[str] = []
@@ -153,16 +169,16 @@ def _flat(messages: Sequence[Json]) -> list[Json]:
             flat.append(message)
             continue
         names |= {call["id"]: call["function"]["name"] for call in calls}
-        made = orjson.dumps({"calls": [_called(call["function"]) for call in calls]}).decode()
-        said = message.get("content")
-        flat.append({"role": "assistant", "content": f"{said}\n{made}" if said else made})
+        calls_json = orjson.dumps({"calls": [_call_object(call["function"]) for call in calls]}).decode()
+        content = message.get("content")
+        flat.append({"role": "assistant", "content": f"{content}\n{calls_json}" if content else calls_json})
     if outputs:
         flat.append({"role": "user", "content": "\n\n".join(outputs)})
     return flat
 
 
-def _called(function: Mapping[str, Any]) -> dict[str, Any]:
-    """A call as the model wrote it; arguments that are no JSON stay a string."""
+def _call_object(function: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a call as the model wrote it; arguments that are not valid JSON stay a string."""
     try:
         return {"name": function["name"], "arguments": orjson.loads(function["arguments"] or "{}")}
     except orjson.JSONDecodeError:

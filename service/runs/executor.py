@@ -35,7 +35,7 @@ from service.database import DATABASE_ERRORS
 from service.deltas import StepOutputDelta
 from service.feed import Feed
 from service.model.base import Model, ModelError
-from service.model.errors import clean
+from service.model.errors import to_storable
 from service.runs.claim import Claimed
 from service.runs.images import Images
 from service.runs.model_call import NOTHING, Asked, Asking, OutOfPrompt
@@ -211,7 +211,7 @@ class Executor:
             message = f"The newest message alone does not fit into the context window of '{run.model}'."
             return FailRun(self.run_id, self.epoch, LastError(code="invalid_prompt", message=message))
         except ToolUnusable as error:
-            return FailRun(self.run_id, self.epoch, LastError(code="server_error", message=clean(error.message)))
+            return FailRun(self.run_id, self.epoch, LastError(code="server_error", message=to_storable(error.message)))
         except ModelError as error:
             log.warning("model call failed", code=error.code, error=error.message, attempt=call.attempt)
             last_error = LastError(code=error.code, message=error.message)
@@ -253,7 +253,7 @@ class Executor:
         try:
             ended = await self._claimed.work(performing, state.expires_at)
         except ToolUnusable as error:
-            last_error = LastError(code="server_error", message=clean(error.message))
+            last_error = LastError(code="server_error", message=to_storable(error.message))
             return FailRun(self.run_id, self.epoch, last_error, working.pieces.shown(working.kind))
         if ended is None:
             return None

@@ -116,11 +116,11 @@ class Asking:
             if units == tried:
                 continue
             tried = units
-            if prompt.surely_fits(units, head, text, allowed, lambda part: self._model.at_most(run.model, part)):
+            if prompt.surely_fits(units, head, text, allowed, lambda part: self._model.token_bound(run.model, part)):
                 return units
             await self._model.prepare(run.model)
             fitting = await asyncio.to_thread(
-                prompt.truncate, units, head, text, allowed, lambda part: self._model.count(run.model, part)
+                prompt.truncate, units, head, text, allowed, lambda part: self._model.count_tokens(run.model, part)
             )
             if fitting is not None:
                 return fitting
@@ -128,7 +128,7 @@ class Asking:
 
     def _count(self, request: ChatRequest, said: Partial) -> Usage:
         def count(text: str) -> int:
-            return self._model.count(request.model, text) if text else 0
+            return self._model.count_tokens(request.model, text) if text else 0
 
         calls = "".join(call["name"] + call["arguments"] for call in said.tool_calls)
         asked = prompt.measure([dict(message) for message in request.messages], count)

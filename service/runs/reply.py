@@ -10,7 +10,7 @@ from events.ids import IdSource
 from events.thread.commands import Partial
 from events.thread.state import OpenCall
 from service.deltas import Delta, MessageTextDelta, StepCallDelta
-from service.model.base import Finished, ModelEvent, RefusalDelta, TextDelta, ToolCallDelta
+from service.model.base import ModelEvent, ModelStreamEnd, RefusalDelta, TextDelta, ToolCallDelta
 from service.partial_json import CodeInput
 from service.runs.annotations import Annotator, Said, annotate
 from service.runs.artifacts import Gathered
@@ -75,7 +75,7 @@ class Reply:
         hosted: Mapping[str, Mapping[str, Any]] | None = None,
         brought: Gathered | None = None,
     ) -> None:
-        self.finished: Finished | None = None
+        self.finished: ModelStreamEnd | None = None
         self._run_id = run_id
         self._call = call
         self._ids = ids
@@ -102,7 +102,7 @@ class Reply:
                     live += self._shown([(text, None)], refusal=True)
                 case ToolCallDelta():
                     live += self._called(event)
-                case Finished():
+                case ModelStreamEnd():
                     self.finished = event
                     live += self._shown(self._annotator.end())
         return live

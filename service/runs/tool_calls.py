@@ -1,7 +1,7 @@
 """Hosted tools at work for one run: what the model is told of them, and calls carried out.
 
 Whatever a tool does, a call ends in a result: what it raises, or gives in a shape that no step could show, is told to
-the model as an error. What goes into the log is clean and bounded here, since tools run code that nobody vouches for.
+the model as an error. What goes into the log is cleaned and bounded here, since tools run code that nobody vouches for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from events.thread.state import HostedCall as OpenHosted
 from projections import steps, threads
 from service.database import Pool
 from service.deltas import StepOutputDelta
-from service.model.errors import clean
+from service.model.errors import to_storable
 from service.partial_json import CodeInput
 from service.runs import tool_output
 from service.runs.prompt import cut, output_room
@@ -102,7 +102,7 @@ class Hosted:
     async def briefs(self, run: Run, window: int) -> list[str]:
         """What each hosted tool of the run tells the model besides. Raises ToolUnusable, and what a tool raises."""
         kinds = list(dict.fromkeys(tool["type"] for tool in run.tools if tool["type"] != "function"))
-        told = [clean(await self.tools[kind].brief(await self._run(run, kind, window))) for kind in kinds]
+        told = [to_storable(await self.tools[kind].brief(await self._run(run, kind, window))) for kind in kinds]
         return [text for text in told if text]
 
     async def begin(self, run: Run, step_id: str, call: OpenHosted) -> Working:
@@ -129,7 +129,7 @@ class Hosted:
             raise
         except Exception as error:
             log.exception("a tool broke", tool=working.kind, call_id=call.id)
-            text = clean(f"The tool failed: {type(error).__name__}: {error}")
+            text = to_storable(f"The tool failed: {type(error).__name__}: {error}")
             working.outcome = Outcome("failed", working.pieces.shown(working.kind), cut(text, MAX_SEEN))
 
     async def _result(self, call: HostedCall, working: Working, tell: Callable[[StepOutputDelta], None]) -> ToolResult:
@@ -141,7 +141,7 @@ class Hosted:
                 ids = (call.run.run_id, working.step.id, call.id, call.attempt, piece.index)
                 match piece:
                     case LogPiece(index=index, text=text):
-                        told = working.pieces.logs(index, clean(text))
+                        told = working.pieces.logs(index, to_storable(text))
                         if told:
                             tell(StepOutputDelta(*ids, told, None))
                     case ImagePiece(index=index, file_id=file_id):
@@ -185,10 +185,10 @@ def _outcome(kind: str, result: ToolResult) -> Outcome:
     return Outcome(
         "refused" if result.refused else "failed" if result.failed else "finished",
         tool_output.result(kind, result),
-        cut(clean(result.text), MAX_SEEN),
-        [e.ToolFile(file_id=one.file_id, path=clean(one.path)) for one in result.files[:MAX_FILES]],
+        cut(to_storable(result.text), MAX_SEEN),
+        [e.ToolFile(file_id=one.file_id, path=to_storable(one.path)) for one in result.files[:MAX_FILES]],
         [
-            e.ToolCitation(marker=clean(one.marker), file_id=one.file_id, quote=clean(one.quote))
+            e.ToolCitation(marker=to_storable(one.marker), file_id=one.file_id, quote=to_storable(one.quote))
             for one in result.citations[:MAX_CITATIONS]
         ],
     )

@@ -1,11 +1,11 @@
-"""What steps show of hosted calls: clean, bounded, and in the API's shapes. Pure."""
+"""What steps show of hosted calls: cleaned, bounded, and in the API's shapes. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from service.model.errors import clean
+from service.model.errors import to_storable
 from service.tools.base import MAX_SHOWN, ToolResult
 
 # Outputs of one call: a bound for code that shows things in a loop.
@@ -75,7 +75,7 @@ def _bounded_outputs(outputs: Iterable[Mapping[str, Any]]) -> Iterable[Shown]:
         if output["type"] == "image":
             yield {"type": "image", "image": {"file_id": str(output["image"]["file_id"])}}
             continue
-        whole = clean(str(output["logs"]))
+        whole = to_storable(str(output["logs"]))
         logs = fitting(whole, room)
         room -= len(logs.encode())
         if logs or not whole:
@@ -85,13 +85,13 @@ def _bounded_outputs(outputs: Iterable[Mapping[str, Any]]) -> Iterable[Shown]:
 def _bounded_results(results: Iterable[Mapping[str, Any]]) -> Iterable[Shown]:
     room = MAX_SHOWN
     for found in results:
-        texts = [clean(str(part["text"])) for part in found.get("content", ())]
+        texts = [to_storable(str(part["text"])) for part in found.get("content", ())]
         room -= sum(len(text.encode()) for text in texts)
         if room < 0:
             return
         yield {
             "file_id": str(found["file_id"]),
-            "file_name": clean(str(found["file_name"])),
+            "file_name": to_storable(str(found["file_name"])),
             "score": float(found["score"]),
             "attributes": _plain(found.get("attributes") or {}),
             "content": [{"type": "text", "text": text} for text in texts],
@@ -100,4 +100,6 @@ def _bounded_results(results: Iterable[Mapping[str, Any]]) -> Iterable[Shown]:
 
 def _plain(attributes: Mapping[str, Any]) -> Shown:
     """A file's attributes: strings, numbers and booleans."""
-    return {clean(key): clean(value) if isinstance(value, str) else value for key, value in attributes.items()}
+    return {
+        to_storable(key): to_storable(value) if isinstance(value, str) else value for key, value in attributes.items()
+    }

@@ -123,7 +123,7 @@ class PostgresIndexer:
             await db.execute(_SQL["insert"], *_key(job), *columns, timeout=WRITE_TIMEOUT)
 
     def _tokenize(self, text: str) -> list[bytes]:
-        return self._tokens.pieces(ENCODING, text)
+        return self._tokens.token_bytes(ENCODING, text)
 
     async def remove(self, store_id: str, file_ids: Collection[str] | None = None) -> None:
         """See `Indexer.remove`."""

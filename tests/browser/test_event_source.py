@@ -184,7 +184,7 @@ async def test_event_source_and_links(
                 await page.until("text", "one")
                 wire.cut()
                 await page.until("opened", 2)
-                model.open("middle")
+                model.open_gate("middle")
                 await page.until("message", [True, "one two three"])
                 await page.until("completed", "one")
                 await client.delete(f"/threads/{thread['id']}")

@@ -29,7 +29,7 @@ async def test_list_dry_run_and_delete(client: Client, database_url: str, pool: 
     assistant = await assistant_with(client)
     thread = {"messages": [{"role": "user", "content": "Hi"}], "metadata": {"user": "ann"}}
     run = await client.post("/threads/runs", {"assistant_id": assistant["id"], "thread": thread})
-    await model.received()
+    await model.next_request()
     ann = [run["thread_id"], (await client.post("/threads", {"metadata": {"user": "ann"}}))["id"]]
     bob = (await client.post("/threads", {"metadata": {"user": "bob"}}))["id"]
     listed = (await command(database_url, "list", "--metadata", "user=ann", "--before", "2999-01-01"))[1].splitlines()
@@ -42,7 +42,7 @@ async def test_list_dry_run_and_delete(client: Client, database_url: str, pool: 
     assert await client.get(f"/threads/{ann[0]}")
     done = await command(database_url, "delete", "--metadata", "user=ann")
     assert done == (0, "\n".join(ann), "2 threads deleted.")
-    await model.disconnected()
+    await model.wait_for_disconnect()
     assert [one["id"] for one in (await client.get("/threads"))["data"]] == [bob]
     actors = await pool.fetch("SELECT stream_id, actor FROM events WHERE type = 'thread.deleted' ORDER BY at")
     assert [tuple(row) for row in actors] == [(id, "cli") for id in ann]

@@ -88,7 +88,7 @@ async def test_killed_before_the_first_token(start: Start, model: ScriptedServer
     model.script(says("Never read").waits("first"), says("Whole"))
     async with start() as server:
         run = await run_of(server.client, "Hi")
-        await model.reached("first")
+        await model.wait_for_gate("first")
         await server.kill()
     async with start() as server:
         await _whole(server.client, run, texts=["Whole"], calls_made=2, model=model)
@@ -127,8 +127,8 @@ async def test_an_id_that_was_shown_is_never_a_404(start: Start, model: Scripted
     )
     path = f"/threads/{run['thread_id']}"
     async with start() as server:
-        await model.received()
-        await model.received()
+        await model.next_request()
+        await model.next_request()
         await server.client.post(f"{path}/runs/{run['id']}/cancel")
         assert (await server.client.settled(run))["status"] == "cancelled"
         shown = await server.client.get(f"{path}/messages/{message['id']}")
@@ -160,7 +160,7 @@ async def test_killed_after_the_outputs_came(start: Start, model: ScriptedServer
     async with start() as server:
         run = await server.client.settled(await run_of(server.client, "Hi", tools=[WEATHER]))
         await _submit(server.client, run)
-        await model.reached("second")
+        await model.wait_for_gate("second")
         await server.kill()
     async with start() as server:
         await _whole(server.client, run, texts=["Sunny"], calls_made=3, model=model)
@@ -176,7 +176,7 @@ async def test_killed_while_queued(start: Start, model: ScriptedServer) -> None:
     model.script(says("Never read").waits("busy"), says("Whole"), says("Whole"))
     async with start(max_runs=1) as server:
         first = await run_of(server.client, "Hi")
-        await model.reached("busy")
+        await model.wait_for_gate("busy")
         second = await run_of(server.client, "Hi")
         path = f"/threads/{second['thread_id']}/runs/{second['id']}"
         assert (await server.client.get(path))["status"] == "queued"
@@ -191,7 +191,7 @@ async def test_killed_while_cancelling(start: Start, model: ScriptedServer, data
     model.script(says("one two").waits("middle", before=2))
     async with start() as server:
         run = await run_of(server.client, "Hi")
-        await model.reached("middle")
+        await model.wait_for_gate("middle")
         path = f"/threads/{run['thread_id']}/runs/{run['id']}"
         assert (await server.client.post(path + "/cancel"))["status"] == "cancelling"
         await server.kill()

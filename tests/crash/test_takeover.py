@@ -19,7 +19,7 @@ async def test_a_run_of_a_killed_process_goes_on_in_another(start: Start, model:
     model.script(says("Never read").waits("first"), says("Whole"))
     async with start() as one, start() as other:
         run = await run_of(one.client, "Hi")
-        await model.reached("first")
+        await model.wait_for_gate("first")
         await one.kill()
         done = await other.client.settled(run)
         assert (done["status"], await said_by(other.client, run)) == ("completed", ["Whole"])
@@ -30,10 +30,10 @@ async def test_cancelling_from_another_process_stops_the_model_call(start: Start
     model.script(says("one two three").waits("middle", before=2))
     async with start() as one, start() as other:
         run = await run_of(one.client, "Hi")
-        await model.reached("middle")
+        await model.wait_for_gate("middle")
         path = f"/threads/{run['thread_id']}/runs/{run['id']}"
         assert (await other.client.post(path + "/cancel"))["status"] == "cancelling"
-        await model.disconnected()
+        await model.wait_for_disconnect()
         assert (await other.client.settled(run))["status"] == "cancelled"
 
 
@@ -44,12 +44,12 @@ async def test_a_stream_survives_as_far_as_the_other_process_sees_the_log(start:
     model.script(says("Busy").waits("busy"), says("one two three", pieces=3))
     async with start(max_runs=1) as one, start(max_runs=1) as other:
         await run_of(one.client, "Hi")
-        await model.reached("busy")
+        await model.wait_for_gate("busy")
         assistant, thread = await assistant_with(one.client), await thread_with(one.client, "Hi")
         path = f"/threads/{thread['id']}/runs"
         frames = await one.client.frames(path, {"assistant_id": assistant["id"], "stream": True})
         deltas = [frame.data["delta"]["content"][0] for frame in frames if frame.event == "thread.message.delta"]
         assert [part["text"]["value"] for part in deltas] == ["one two three"]
         assert [frame.event for frame in frames][-2:] == ["thread.run.completed", "done"]
-        model.open("busy")
+        model.open_gate("busy")
         assert other.process.returncode is None

@@ -10,9 +10,9 @@ import pytest
 
 from service.app import EMBEDDED
 from service.embedded.model import EmbeddedModel
-from service.model.base import ChatRequest, Finished, TextDelta, ToolCallDelta
+from service.model.base import ChatRequest, ModelStreamEnd, TextDelta, ToolCallDelta
 from service.model.router import Router
-from tests.model.conftest import routed
+from tests.model.conftest import open_test_model
 from tests.runs import fake_tool
 from tests.runs import process as process_module
 from tests.runs.fake_tool import FakeTool
@@ -27,7 +27,7 @@ WEATHER = {"type": "function", "function": {"name": "weather", "description": "W
 async def model(tmp_path: Path) -> AsyncIterator[Router]:
     running = EmbeddedModel(tmp_path)
     address = await running.start()
-    router = routed(address.base_url, address.key, served=EMBEDDED)
+    router = open_test_model(address.base_url, address.key, embedded=EMBEDDED)
     yield router
     await router.close()
     await running.stop()
@@ -62,4 +62,4 @@ async def test_offered_functions_are_answered_in_words_or_called(model: Router) 
     assert said or called
     assert set(called) <= {"weather"}
     assert not said.startswith("{")
-    assert isinstance(events[-1], Finished)
+    assert isinstance(events[-1], ModelStreamEnd)

@@ -139,7 +139,7 @@ async def test_nothing_is_attached_of_what_is_refused(client: Client, model: Scr
     assistant = await assistant_with(client)
     model.script(says("x").holds("busy"))
     run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
-    await model.reached("busy")
+    await model.wait_for_gate("busy")
     refused = await client.call("POST", f"/threads/{thread['id']}/messages", late)
     assert refused.error[:2] == (400, f"Can't add messages to {thread['id']} while a run {run['id']} is active.")
     body = {"assistant_id": assistant["id"], "additional_messages": [late]}
@@ -149,7 +149,7 @@ async def test_nothing_is_attached_of_what_is_refused(client: Client, model: Scr
     assert refused.status == 404
     assert list(await files_of(client, store_id(thread))) == [file_id]
     assert len((await client.get("/vector_stores"))["data"]) == 1
-    model.open("busy")
+    model.open_gate("busy")
 
 
 async def test_attachments_go_to_the_store_that_the_thread_names(client: Client) -> None:
@@ -180,8 +180,8 @@ async def test_a_run_that_was_refused_once_its_thread_was_told_of_a_store(
         assert (await sent(limited, path + "/runs", body)).status == 429
         told = await limited.get(path)
         assert store_id(told) != store_id(thread)
-        await model.reached("gate")
-        model.open("gate")
+        await model.wait_for_gate("gate")
+        model.open_gate("gate")
         await limited.settled(first)
         tries = []
         for _ in range(2):

@@ -74,7 +74,7 @@ async def test_code_runs_and_the_session_keeps_its_state(server: Client, model: 
         "outputs": [{"type": "logs", "logs": "7006652\n"}],
     }
     assert second["code_interpreter"]["outputs"] == [{"type": "logs", "logs": "7006653\n"}]
-    request = await model.received()
+    request = await model.next_request()
     assert [tool["function"]["name"] for tool in request["tools"]] == ["code_interpreter"]
     await server.post(f"/threads/{thread['id']}/messages", {"role": "user", "content": "And then?"})
     [third] = await code_steps(server, await run_on(server, thread, assistant))
@@ -105,7 +105,7 @@ async def test_files_go_in_and_what_code_made_comes_out(server: Client, model: S
     assert first["code_interpreter"]["outputs"] == [{"type": "logs", "logs": "True\nBuon giorno\nnp.int64(4)\n"}]
     logs, image, more = second["code_interpreter"]["outputs"]
     assert (logs["logs"], more["logs"]) == ("before\n", "after\n")
-    listed = next(one["content"] for one in (await model.received())["messages"] if "towns.csv" in one["content"])
+    listed = next(one["content"] for one in (await model.next_request())["messages"] if "towns.csv" in one["content"])
     assert f"/mnt/data/{of_assistant}, also /mnt/data/towns.csv" in listed
     assert "Files made or changed: /mnt/data/towns.json" in told(model.requests[-1])
 

@@ -37,7 +37,7 @@ async def run_in(client: Client, model: ScriptedServer, state: str) -> Any:
     path = f"/threads/{thread['id']}/runs"
     run = await client.post(path, {"assistant_id": assistant["id"]})
     if state in ("in_progress", "cancelling", "cancelled"):
-        await model.received()
+        await model.next_request()
     if state in ("cancelling", "cancelled"):
         await client.post(f"{path}/{run['id']}/cancel")
     if state not in ("in_progress", "cancelling"):
@@ -58,7 +58,7 @@ async def test_threads_in_any_state(client: Client, model: ScriptedServer, pool:
     assert await pool.fetchval("SELECT count(*) FROM runs WHERE thread_id = $1", run["thread_id"]) == 0
     assert await pool.fetchval("SELECT count(*) FROM messages WHERE thread_id = $1", run["thread_id"]) == 0
     if state in ("in_progress", "cancelling"):
-        await model.disconnected()
+        await model.wait_for_disconnect()
 
 
 async def test_threads_whose_run_waits_for_room(start_server: StartServer, model: ScriptedServer) -> None:
@@ -68,7 +68,7 @@ async def test_threads_whose_run_waits_for_room(start_server: StartServer, model
         busy, waiting = [await thread_with(client, "Hi") for _ in range(2)]
         for thread in (busy, waiting):
             run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
-        await model.received()
+        await model.next_request()
         assert (await client.get(f"/threads/{waiting['id']}/runs/{run['id']}"))["status"] == "queued"
         for thread in (waiting, busy):
             assert (await client.delete(f"/threads/{thread['id']}"))["deleted"]
@@ -82,7 +82,7 @@ async def test_a_stream_ends_with_its_thread(client: Client, model: ScriptedServ
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
     stream = client.stream(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"], "stream": True})
     frames = [await anext(stream)]
-    await model.reached("middle")
+    await model.wait_for_gate("middle")
     assert await at_once(client, f"/threads/{thread['id']}") == [200, *[404] * 7]
     frames += [frame async for frame in stream]
     assert [frame.event for frame in frames[-2:]] == ["thread.run.cancelled", "done"]
@@ -99,7 +99,7 @@ async def test_from_two_processes_while_the_run_ends(
             path = f"/threads/{thread['id']}"
             await one.post(f"{path}/runs", {"assistant_id": assistant["id"]})
             if number % 2:
-                await model.received()
+                await model.next_request()
             answers = await asyncio.gather(*(client.call("DELETE", path) for client in (one, two)))
             assert sorted(answer.status for answer in answers) == [200, 404]
 
@@ -113,9 +113,9 @@ async def test_an_assistant_whose_runs_go_on(client: Client, model: ScriptedServ
     [call] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
     outputs = {"tool_outputs": [{"tool_call_id": call["id"], "output": "sun"}]}
     await client.post(f"{path}/{run['id']}/submit_tool_outputs", outputs)
-    await model.reached("speaking")
+    await model.wait_for_gate("speaking")
     assert (await client.call("DELETE", f"/assistants/{assistant['id']}")).status == 404
-    model.open("speaking")
+    model.open_gate("speaking")
     assert (await client.settled(run))["status"] == "completed"
     assert await said_by(client, run) == ["Sunny"]
     refused = await client.call("POST", path, {"assistant_id": assistant["id"]})
@@ -131,9 +131,9 @@ async def test_a_file_in_use(client: Client, model: ScriptedServer, tmp_path: Pa
     model.script(says("Fine").waits("speaking", before=1))
     plain = await assistant_with(client)
     run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": plain["id"]})
-    await model.reached("speaking")
+    await model.wait_for_gate("speaking")
     assert await at_once(client, f"/files/{file['id']}") == [200, *[404] * 7]
-    model.open("speaking")
+    model.open_gate("speaking")
     assert (await client.settled(run))["status"] == "completed"
     assert (await download(client, file["id"]))[0] == 404
     assert blobs_in(tmp_path) == []
@@ -170,7 +170,7 @@ async def test_messages_twice_and_at_once(client: Client, model: ScriptedServer)
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi", "Ho")
     path = f"/threads/{thread['id']}"
     await client.post(f"{path}/runs", {"assistant_id": assistant["id"]})
-    await model.received()
+    await model.next_request()
     [first, _] = (await client.get(f"{path}/messages"))["data"]
     assert await at_once(client, f"{path}/messages/{first['id']}") == [200, *[404] * 7]
     await client.delete(path)

@@ -61,7 +61,7 @@ async def test_both_stores_are_searched_and_cited(client: Client, model: Scripte
     run = await client.settled(await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
     assert run["status"] == "completed", run["last_error"]
 
-    asked, then = await model.received(), await model.received()
+    asked, then = await model.next_request(), await model.next_request()
     [function] = asked["tools"]
     assert function["function"]["name"] == "file_search"
     assert any(file_search.CITE in str(message["content"]) for message in asked["messages"])
@@ -141,7 +141,7 @@ async def test_the_tools_settings_hold(client: Client, model: ScriptedServer, se
         assert call["file_search"]["ranking_options"] == settings.get(
             "ranking_options", {**options, "score_threshold": 0.0}
         )
-        [_, then] = await model.received(), await model.received()
+        [_, then] = await model.next_request(), await model.next_request()
         assert ("Nothing was found." in then["messages"][-1]["content"]) == (count == 0)
 
 
@@ -155,7 +155,7 @@ async def test_a_search_waits_for_the_threads_store(
     thread = await client.post("/threads", {"messages": [message]})
     model.script(calls(("file_search", ASKS)), says("At six【4:0†slow.txt】."))
     run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
-    await model.received()
+    await model.next_request()
     await search_engine.until_started(1)
     assert search_engine.searches == []
     search_engine.release()
@@ -180,7 +180,7 @@ async def test_patience_ends(
     model.script(calls(("file_search", ASKS)), says("I cannot tell."))
     run = await client.settled(await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
     assert run["status"] == "completed"
-    [_, then] = await model.received(), await model.received()
+    [_, then] = await model.next_request(), await model.next_request()
     assert then["messages"][-1]["content"].startswith("Some files are still being indexed")
     search_engine.release()
 
@@ -218,7 +218,7 @@ async def test_calls_that_ask_for_nothing(
         model.script(calls(("file_search", arguments)), says("So it is."))
         run = await client.settled(await run_of(client, "When?", **searching(store["id"])))
         assert run["status"] == "completed"
-        [_, then] = await model.received(), await model.received()
+        [_, then] = await model.next_request(), await model.next_request()
         assert told in then["messages"][-1]["content"]
     assert search_engine.searches[-1]["queries"] == ["when is high tide"], "Postgres takes no NUL"
 
@@ -230,7 +230,7 @@ async def test_stores_that_are_gone_are_no_hindrance(client: Client, model: Scri
     thread = await client.post("/threads", {"messages": [{"role": "user", "content": "When?"}]})
     model.script(calls(("file_search", ASKS)), says("I cannot tell."))
     run = await client.settled(await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
-    asked = await model.received()
+    asked = await model.next_request()
     assert any(file_search.NO_STORES in str(message["content"]) for message in asked["messages"])
     assert (await searched(client, run))["file_search"]["results"] == []
 

@@ -129,7 +129,7 @@ async def test_images_reach_models_that_see(client: Client, model: ScriptedServe
         model.script(says("Pixels."))
         assistant = await client.post("/assistants", {"model": name})
         await client.settled(await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
-        sent = (await model.received())["messages"]
+        sent = (await model.next_request())["messages"]
         url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
         if shown:
             assert sent == [

@@ -149,7 +149,7 @@ async def test_a_thread_deleted_in_mid_run_is_not_found(client: Client, model: S
     assistant = await assistant_with(client)
     thread = {"messages": [{"role": "user", "content": "Hi"}], "metadata": {"k": "v"}}
     run = await client.post("/threads/runs", {"assistant_id": assistant["id"], "thread": thread})
-    await model.received()
+    await model.next_request()
     assert await found(client, **{"metadata[k]": "v"}) == [run["thread_id"]]
     await client.delete(f"/threads/{run['thread_id']}")
     assert await found(client, **{"metadata[k]": "v"}) == []

@@ -142,10 +142,10 @@ async def test_duplicates_wait_for_the_first(start_server: StartServer, model: S
     chat = {"model": "gpt-4o", "messages": [HI]}
     async with start_server() as one, start_server(data_dir=tmp_path / "two") as two:
         tries = [asyncio.create_task(sent(client, "/chat/completions", chat)) for client in (one, two, one)]
-        await model.reached("gate")
+        await model.wait_for_gate("gate")
         done, _ = await asyncio.wait(tries, timeout=0)
         assert not done
-        model.open("gate")
+        model.open_gate("gate")
         answers = await asyncio.gather(*tries)
     assert [answer.body["choices"][0]["message"]["content"] for answer in answers] == ["Once"] * 3
     assert len(model.requests) == 1
@@ -159,10 +159,10 @@ async def test_a_first_of_a_process_that_was_not_seen_yet_is_not_taken_for_dead(
     chat = {"model": "gpt-4o", "messages": [HI]}
     async with start_server() as one, start_server(data_dir=tmp_path / "two") as two:
         first = asyncio.create_task(sent(two, "/chat/completions", chat))
-        await model.reached("gate")
+        await model.wait_for_gate("gate")
         monkeypatch.setattr(idempotency, "PATIENCE", 0.0)
         assert (await sent(one, "/chat/completions", chat)).status == 409
-        model.open("gate")
+        model.open_gate("gate")
         assert (await first).body["choices"][0]["message"]["content"] == "Once"
 
 
@@ -172,11 +172,11 @@ async def test_a_first_that_takes_too_long(
     model.script(says("Once").holds("gate"))
     chat = {"model": "gpt-4o", "messages": [HI]}
     first = asyncio.create_task(sent(client, "/chat/completions", chat))
-    await model.reached("gate")
+    await model.wait_for_gate("gate")
     monkeypatch.setattr(idempotency, "PATIENCE", 0.0)
     busy = await sent(client, "/chat/completions", chat)
     assert (busy.error[0], busy.error[3], busy.headers["retry-after"]) == (409, "idempotency_key_in_use", "1")
-    model.open("gate")
+    model.open_gate("gate")
     assert (await first).status == 200
     assert (await sent(client, "/chat/completions", chat)).body == (await first).body
 
@@ -198,13 +198,13 @@ async def test_a_streams_duplicate_is_the_same_runs_stream(client: Client, model
     outputs = {"tool_outputs": [{"tool_call_id": call["id"], "output": "sun"}]}
     path = f"/threads/{run['thread_id']}/runs/{run['id']}/submit_tool_outputs"
     tries = [asyncio.create_task(streamed(client, path, outputs, "k2"))]
-    await model.reached("gate")
+    await model.wait_for_gate("gate")
     # The duplicate arrives while the first is in progress. It does not wait: it watches the first one's run.
     tries.append(asyncio.create_task(streamed(client, path, outputs, "k2")))
     async with asyncio.timeout(20):
         while await pool.fetchval("SELECT count(*) FROM idempotency_keys WHERE process IS NOT NULL"):
             await asyncio.sleep(0.01)
-    model.open("gate")
+    model.open_gate("gate")
     one, two = await asyncio.gather(*tries)
     late = await streamed(client, path, outputs, "k2")
     for frames in (one, two, late):
@@ -307,7 +307,7 @@ async def test_those_who_wait_look_together_and_are_few(
     model.script(says("Once").holds("gate"))
     chat = {"model": "gpt-4o", "messages": [HI]}
     first = asyncio.create_task(sent(client, "/chat/completions", chat))
-    await model.reached("gate")
+    await model.wait_for_gate("gate")
     tries = [asyncio.create_task(sent(client, "/chat/completions", chat)) for _ in range(13)]
     refused = 0
     for done in asyncio.as_completed(tries):
@@ -315,7 +315,7 @@ async def test_those_who_wait_look_together_and_are_few(
         if answer.status == 409:
             refused += 1
             if refused == 3:
-                model.open("gate")
+                model.open_gate("gate")
         else:
             answers[0] += 1
             assert answer.body == (await first).body

@@ -196,16 +196,16 @@ async def test_open_streams_end_with_their_key(start_server: StartServer, pool: 
         body = {"assistant_id": assistant["id"], "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
         stream = other.stream("/threads/runs", {**body, "stream": True})
         frames = [await anext(stream), await anext(stream)]
-        await model.reached("run")
+        await model.wait_for_gate("run")
         chat = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
         async with other.session.post(f"{other.base_url}/chat/completions", json=chat, headers=other.headers) as passed:
-            await model.reached("chat")
+            await model.wait_for_gate("chat")
             await admin.revoke_key(writer(pool), key_id)
             frames += [frame async for frame in stream]
             with pytest.raises(aiohttp.ClientError):
                 await passed.read()
         assert (frames[-1].event, frames[-1].data["error"]["code"]) == ("error", "invalid_api_key")
-        model.open("run")
+        model.open_gate("run")
         done = await server.settled(frames[1].data)
         assert done["status"] == "completed"
 

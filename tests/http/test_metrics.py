@@ -82,7 +82,7 @@ async def test_open_streams(client: Client, model: ScriptedServer) -> None:
     frames = client.stream(f"/threads/{thread['id']}/runs", body)
     await anext(frames)
     assert value(await scraped(client), "streams_open") == 1
-    model.open("second")
+    model.open_gate("second")
     async for _ in frames:
         pass
     assert value(await scraped(client), "streams_open") == 0

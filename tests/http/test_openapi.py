@@ -18,7 +18,7 @@ from service.http.routes import ROUTES
 from tests.client import KEY, V1, V2, Client
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.stores import file_named, settled
-from tests.scripted import ScriptedServer, calls, cut, errors, says
+from tests.scripted import ScriptedServer, calls, cuts_off, errors, says
 from tests.wire.own_document import closed
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
@@ -98,7 +98,7 @@ async def test_requests_are_what_the_models_take(document: Any) -> None:
 async def test_answers_are_what_it_says(document: Any, client: Client, model: ScriptedServer, beta: str) -> None:
     document = closed(document)
     client.headers["OpenAI-Beta"] = beta
-    model.script(calls(("weather", {})), says("Sunny"), cut("To be con"), errors(400))
+    model.script(calls(("weather", {})), says("Sunny"), cuts_off("To be con"), errors(400))
     assistant = await assistant_with(client, tools=[WEATHER], metadata={"k": "v"}, temperature=0.5)
     check(document, "POST /v1/assistants", False, assistant)
     check(document, "GET /v1/assistants", False, await client.get("/assistants"))

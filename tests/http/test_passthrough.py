@@ -31,7 +31,7 @@ async def test_a_call_goes_through_without_a_beta_header(client: Client, model: 
     model.script(reply)
     status, answer, headers = await posted(client, ASKED)
     assert (status, answer) == (200, dict(reply.message))
-    assert await model.received() == ASKED
+    assert await model.next_request() == ASKED
     assert model.headers[0]["Authorization"] == "Bearer model-key"
     assert headers["x-request-id"].startswith("req_")
     assert headers["Content-Type"] == "application/json"
@@ -69,7 +69,7 @@ async def test_the_other_paths(client: Client, model: ScriptedServer, path: str)
     body = {"model": "text-embedding-3-small", "input": "words"}
     status, answer, _ = await posted(client, body, path)
     assert (status, answer) == (200, dict(model.default.message))
-    assert await model.received() == body
+    assert await model.next_request() == body
 
 
 async def test_a_stream_is_relayed_as_it_comes(client: Client, model: ScriptedServer) -> None:
@@ -83,7 +83,7 @@ async def test_a_stream_is_relayed_as_it_comes(client: Client, model: ScriptedSe
         while b"one" not in seen:
             seen += await response.content.readany()
         assert b"two" not in seen
-        model.open("second")
+        model.open_gate("second")
         seen += await response.read()
     assert seen == b"".join(frame for frame in reply.frames if isinstance(frame, bytes))
 
@@ -99,7 +99,7 @@ async def test_names_and_keys_are_the_catalogues(
         async with start_server() as client:
             status, *_ = await posted(client, {**ASKED, "model": "f-1"})
             assert status == 200
-            assert await gpu.received() == {**ASKED, "model": "llama"}
+            assert await gpu.next_request() == {**ASKED, "model": "llama"}
             assert gpu.headers[0]["Authorization"] == "Bearer gpu-secret"
             listed = await client.call("GET", "/models", headers={"OpenAI-Beta": ""})
             assert [entry["id"] for entry in listed.body["data"]] == ["scripted", "fast"]
@@ -118,9 +118,9 @@ async def test_a_client_that_leaves_stops_the_call(client: Client, model: Script
                 await call
             else:
                 waiting = asyncio.ensure_future(call)
-                await model.reached(gate)
+                await model.wait_for_gate(gate)
                 waiting.cancel()
-        await model.disconnected()
+        await model.wait_for_disconnect()
 
 
 async def test_upstream_errors_have_the_apis_shape_and_no_key(client: Client, model: ScriptedServer) -> None:
@@ -159,7 +159,7 @@ async def test_a_stream_that_breaks_ends_with_an_error(client: Client, model: Sc
         frames = (await response.read()).decode().strip().split("\n\n")
     error = orjson.loads(frames[-1].removeprefix("data: "))["error"]
     assert error["message"].startswith("The connection to the model server broke")
-    model.script(says("").raw(b'data: {"half', "break"))
+    model.script(says("").with_frames(b'data: {"half', "break"))
     async with client.session.post(client.base_url + CHAT, json=asked, headers=OURS) as response:
         with pytest.raises(ClientPayloadError):
             await response.read()

@@ -27,7 +27,7 @@ def heard(request: Any) -> list[str]:
 async def busy(client: Client, model: ScriptedServer) -> Any:
     """Starts a run that waits at the gate "first"."""
     run = await run_of(client, "Hi")
-    await model.reached("first")
+    await model.wait_for_gate("first")
     return run
 
 
@@ -47,11 +47,11 @@ async def test_a_whole_conversation_is_queued(client: Client, model: ScriptedSer
     assert [run["id"] for run in (await client.get(path + "/runs"))["data"]] == [third["id"], second["id"], first["id"]]
     assert (await client.get(path + "/messages"))["data"][0]["id"] == said["id"]
     await client.post(f"/assistants/{first['assistant_id']}", {"model": "another", "instructions": "Long."})
-    model.open("first")
+    model.open_gate("first")
     done = await client.settled(third)
     assert (done["status"], done["instructions"], done["metadata"]) == ("completed", "Short.", {"n": "3"})
     assert await said_by(client, second) == ["Two"]
-    assert [heard(await model.received()) for _ in range(3)] == [
+    assert [heard(await model.next_request()) for _ in range(3)] == [
         ["Hi"],
         ["Hi", "One", "And?"],
         ["Short.", "Hi", "One", "And?", "Two"],
@@ -74,7 +74,7 @@ async def test_the_stream_of_a_queued_run_waits(client: Client, model: ScriptedS
         if frame.event == "thread.run.queued":
             shown = frame.data
             # The active run continues, and this stream shows nothing of it.
-            model.open("first")
+            model.open_gate("first")
     kinds = [frame.event for frame in frames]
     assert kinds[:3] == ["thread.run.created", "thread.run.queued", "thread.run.in_progress"]
     assert kinds[-2:] == ["thread.run.completed", "done"]
@@ -101,7 +101,7 @@ async def test_a_stream_that_waits_says_that_it_is_there(
         seen = b""
         while seen.count(b"\n\n: still there\n\n") < 2:
             seen += await response.content.readany()
-        model.open("first")
+        model.open_gate("first")
         seen += await response.read()
     assert client.checked_frames(seen)[-1].event == "done"
 
@@ -122,7 +122,7 @@ async def test_a_queued_run_is_modified_and_cancelled(client: Client, model: Scr
     assert outputs.error == (400, 'Runs in status "queued" do not accept tool outputs.', None, None)
     assert (await client.post(f"{path}/{second['id']}/cancel"))["status"] == "cancelling"
     assert (await client.get(f"{path}/{second['id']}"))["status"] == "cancelled"
-    model.open("first")
+    model.open_gate("first")
     assert (await client.settled(third))["metadata"] == {"a": "b"}
     assert len(model.requests) == 2
 
@@ -140,7 +140,7 @@ async def test_cancelling_the_first_lets_the_next_begin(client: Client, model: S
 async def test_deleting_the_thread_ends_all_that_wait(client: Client, model: ScriptedServer) -> None:
     model.script(hangs(after=2))
     first = await run_of(client, "Hi")
-    await model.received()
+    await model.next_request()
     client.headers |= QUEUE
     path = f"/threads/{first['thread_id']}"
     stream = client.stream(path + "/runs", {"assistant_id": first["assistant_id"], "stream": True})
@@ -194,6 +194,6 @@ async def test_those_that_wait_are_counted_as_queued(client: Client, model: Scri
     second = await client.post(f"/threads/{first['thread_id']}/runs", {"assistant_id": first["assistant_id"]})
     async with client.session.get(client.base_url.removesuffix("/v1") + "/metrics") as response:
         assert 'everthread_runs_active{status="queued"} 1.0' in await response.text()
-    model.open("first")
+    model.open_gate("first")
     async with asyncio.timeout(WAIT_S):
         await client.settled(second)

@@ -110,10 +110,10 @@ async def test_too_many_runs_at_once(client: Client, pool: Pool, model: Scripted
             refused = await limited.call("POST", path, {**body, "stream": streams})
             assert (refused.error[0], refused.error[3]) == (429, "rate_limit_exceeded")
             assert refused.headers["retry-after"] == "1"
-        await model.reached("gate")
+        await model.wait_for_gate("gate")
         theirs = await assistant_with(client)
         await client.settled(await client.post(path, {"assistant_id": theirs["id"]}))
-        model.open("gate")
+        model.open_gate("gate")
         await limited.settled(run)
         await limited.settled(await limited.post(path, body))
 

@@ -11,7 +11,7 @@ from service.database import connect
 from tests.client import V1, Client, Frame
 from tests.clock import WallClock
 from tests.http.helpers import assistant_with, thread_with
-from tests.scripted import ScriptedServer, calls, cut, errors, filtered, hangs, refuses, says
+from tests.scripted import ScriptedServer, calls, cuts_off, errors, hangs, hits_filter, refuses, says
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 BEGIN = ["thread.run.created", "thread.run.queued", "thread.run.in_progress"]
@@ -150,8 +150,8 @@ async def test_cancelled(client: Client, model: ScriptedServer) -> None:
 @pytest.mark.parametrize(
     ("reply", "end"),
     [
-        (cut("Half"), ["thread.message.incomplete", "thread.run.step.completed", "thread.run.incomplete"]),
-        (filtered("Half"), ["thread.message.incomplete", "thread.run.step.completed", "thread.run.incomplete"]),
+        (cuts_off("Half"), ["thread.message.incomplete", "thread.run.step.completed", "thread.run.incomplete"]),
+        (hits_filter("Half"), ["thread.message.incomplete", "thread.run.step.completed", "thread.run.incomplete"]),
         (refuses("I will not."), ["thread.message.completed", "thread.run.step.completed", "thread.run.completed"]),
     ],
 )
@@ -225,9 +225,9 @@ async def test_a_client_that_leaves_changes_nothing(client: Client, model: Scrip
     path = f"/threads/{thread['id']}/runs"
     stream = client.stream(path, {"assistant_id": assistant["id"], "stream": True})
     first = await anext(stream)
-    await model.reached("middle")
+    await model.wait_for_gate("middle")
     await stream.aclose()  # type: ignore[attr-defined]
-    model.open("middle")
+    model.open_gate("middle")
     assert (await client.settled(first.data))["status"] == "completed"
 
 
@@ -243,7 +243,7 @@ async def test_shown_ids_are_never_404(client: Client, model: ScriptedServer) ->
         if frame.event == "thread.message.created":
             message = await client.get(f"{path}/messages/{frame.data['id']}")
             assert (message["content"], message["created_at"]) == ([], frame.data["created_at"])
-            model.open("middle")
+            model.open_gate("middle")
 
 
 async def test_many_watchers_at_once(client: Client, model: ScriptedServer) -> None:
@@ -257,16 +257,16 @@ async def test_a_watched_run_takes_one_place(start_server: Any, model: ScriptedS
     model.script(says("one").waits("first"), says("two").waits("second"))
     async with start_server(max_runs=2) as client:
         watched = asyncio.create_task(streamed(client))
-        await model.reached("first")
+        await model.wait_for_gate("first")
         other = asyncio.create_task(streamed(client))
-        await model.reached("second")
-        model.open("first")
-        model.open("second")
+        await model.wait_for_gate("second")
+        model.open_gate("first")
+        model.open_gate("second")
         assert [text_of(frames) for frames in await asyncio.gather(watched, other)] == ["one", "two"]
 
 
 async def test_v1_knows_no_incomplete(start_server: Any, model: ScriptedServer) -> None:
-    model.script(cut("Half"))
+    model.script(cuts_off("Half"))
     async with start_server() as client:
         client.headers["OpenAI-Beta"] = V1
         frames = await streamed(client)
@@ -284,9 +284,9 @@ async def test_a_stream_outlives_a_database_that_goes_away(
     async for frame in client.stream(f"/threads/{thread['id']}/runs", body):
         frames.append(frame)
         if frame.event == "thread.message.in_progress":
-            await model.reached("middle")
+            await model.wait_for_gate("middle")
             await _cut_all(database_url)
-            model.open("middle")
+            model.open_gate("middle")
     assert names(frames)[-2:] == ["thread.run.completed", "done"]
     assert text_of(frames) == "one two three"
 

@@ -9,7 +9,7 @@ import pytest
 from tests.client import Client
 from tests.clock import WallClock
 from tests.http.helpers import assistant_with, run_of, said_by, thread_with
-from tests.scripted import ScriptedServer, breaks_after, calls, cut, errors, filtered, hangs, refuses, says
+from tests.scripted import ScriptedServer, breaks_after, calls, cuts_off, errors, hangs, hits_filter, refuses, says
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 
@@ -57,7 +57,7 @@ async def test_the_settings_reach_the_model(client: Client, model: ScriptedServe
         },
     )
     assert (run["model"], run["instructions"], run["metadata"]) == ("another", "New.\nAnd more.", {"a": "b"})
-    request = await model.received()
+    request = await model.next_request()
     assert request["messages"] == [
         {"role": "system", "content": "New.\nAnd more."},
         {"role": "user", "content": "Hi"},
@@ -98,8 +98,8 @@ async def test_parallel_functions_and_wrong_outputs(client: Client, model: Scrip
     assert [c["function"]["output"] for c in steps[0]["step_details"]["tool_calls"]] == ["sun 0", "sun 1"]
     totals = [sum(step["usage"][key] for step in steps) for key in ("prompt_tokens", "completion_tokens")]
     assert totals == [done["usage"]["prompt_tokens"], done["usage"]["completion_tokens"]]
-    await model.received()
-    second = (await model.received())["messages"]
+    await model.next_request()
+    second = (await model.next_request())["messages"]
     assert [m["role"] for m in second] == ["user", "assistant", "tool", "tool"]
     assert [m["content"] for m in second[2:]] == ["sun 0", "sun 1"]
     late = await client.call("POST", path + "/submit_tool_outputs", {"tool_outputs": outputs})
@@ -109,7 +109,7 @@ async def test_parallel_functions_and_wrong_outputs(client: Client, model: Scrip
 async def test_the_thread_is_locked_while_a_run_is_active(client: Client, model: ScriptedServer) -> None:
     model.script(says("Later").waits("gate"))
     run = await run_of(client, "Hi")
-    await model.reached("gate")
+    await model.wait_for_gate("gate")
     path = f"/threads/{run['thread_id']}"
     message = await client.call("POST", path + "/messages", {"role": "user", "content": "More"})
     text = f"Can't add messages to {run['thread_id']} while a run {run['id']} is active."
@@ -121,7 +121,7 @@ async def test_the_thread_is_locked_while_a_run_is_active(client: Client, model:
     )
     assert second.error == (400, f"Thread {run['thread_id']} already has an active run {run['id']}.", None, None)
     assert len((await client.get(path + "/messages"))["data"]) == 1
-    model.open("gate")
+    model.open_gate("gate")
     assert (await client.settled(run))["status"] == "completed"
     assert await said_by(client, run) == ["Later"]
 
@@ -129,10 +129,10 @@ async def test_the_thread_is_locked_while_a_run_is_active(client: Client, model:
 async def test_cancelling_stops_the_model_call(client: Client, model: ScriptedServer) -> None:
     model.script(says("one two three").waits("middle", before=3))
     run = await run_of(client, "Count")
-    await model.reached("middle")
+    await model.wait_for_gate("middle")
     path = f"/threads/{run['thread_id']}/runs/{run['id']}"
     assert (await client.post(path + "/cancel"))["status"] == "cancelling"
-    await model.disconnected()
+    await model.wait_for_disconnect()
     done = await client.settled(run)
     assert done["status"] == "cancelled"
     assert done["cancelled_at"] is not None
@@ -157,9 +157,9 @@ async def test_cancelling_a_run_that_requires_action(client: Client, model: Scri
 async def test_deleting_the_thread_in_mid_run(client: Client, model: ScriptedServer) -> None:
     model.script(hangs(after=2))
     run = await run_of(client, "Hi")
-    await model.received()
+    await model.next_request()
     await client.delete(f"/threads/{run['thread_id']}")
-    await model.disconnected()
+    await model.wait_for_disconnect()
     gone = await client.call("GET", f"/threads/{run['thread_id']}/runs/{run['id']}")
     assert gone.error == (404, f"No thread found with id '{run['thread_id']}'.", None, None)
 
@@ -167,8 +167,12 @@ async def test_deleting_the_thread_in_mid_run(client: Client, model: ScriptedSer
 @pytest.mark.parametrize(
     ("reply", "status", "expected"),
     [
-        (cut("Half"), "incomplete", {"incomplete_details": {"reason": "max_completion_tokens"}, "last_error": None}),
-        (filtered("Half"), "incomplete", {"incomplete_details": {"reason": "content_filter"}, "last_error": None}),
+        (
+            cuts_off("Half"),
+            "incomplete",
+            {"incomplete_details": {"reason": "max_completion_tokens"}, "last_error": None},
+        ),
+        (hits_filter("Half"), "incomplete", {"incomplete_details": {"reason": "content_filter"}, "last_error": None}),
         (refuses("I will not."), "completed", {"last_error": None}),
     ],
 )
@@ -202,8 +206,8 @@ async def test_a_call_that_breaks_in_mid_answer_is_made_again(client: Client, mo
     assert texts[0] == "Whole."
     steps = (await client.get(f"/threads/{run['thread_id']}/runs/{run['id']}/steps", order="asc"))["data"]
     assert [step["status"] for step in steps] == ["failed", "completed"]
-    await model.received()
-    assert (await model.received())["messages"] == [{"role": "user", "content": "Hi"}]
+    await model.next_request()
+    assert (await model.next_request())["messages"] == [{"role": "user", "content": "Hi"}]
 
 
 async def test_a_tool_without_machinery_fails_the_run_and_says_so(client: Client) -> None:
@@ -232,12 +236,12 @@ async def test_a_run_expires_on_time(start_server: Any, model: ScriptedServer, w
     model.script(hangs(after=2, text="So far").waits("silent", before=2))
     async with start_server(run_expires_s=300) as client:
         run = await run_of(client, "Hi")
-        await model.reached("silent")
+        await model.wait_for_gate("silent")
         wall.skip(298)
         assert (await client.get(f"/threads/{run['thread_id']}/runs/{run['id']}"))["status"] == "in_progress"
         wall.skip(2)
         assert (await client.settled(run))["status"] == "expired"
-        await model.disconnected()
+        await model.wait_for_disconnect()
 
 
 async def test_modify(client: Client, model: ScriptedServer) -> None:
@@ -247,7 +251,7 @@ async def test_modify(client: Client, model: ScriptedServer) -> None:
     assert changed == {**run, "metadata": {"b": "2", "a": "1"}}
     model.script(says("Later").waits("gate"))
     second = await client.post(f"/threads/{run['thread_id']}/runs", {"assistant_id": run["assistant_id"]})
-    await model.reached("gate")
+    await model.wait_for_gate("gate")
     refused = await client.call("POST", f"/threads/{run['thread_id']}/runs/{second['id']}", {"metadata": {"a": "1"}})
     assert refused.error == (400, "Cannot update run with status 'in_progress'.", None, None)
-    model.open("gate")
+    model.open_gate("gate")

@@ -135,7 +135,7 @@ async def test_it_begins_with_the_active_run_and_goes_on_where_it_broke_off(
     async with start_server() as client, start_server(data_dir=tmp_path / "two") as other:
         assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
         run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
-        await model.reached("middle")
+        await model.wait_for_gate("middle")
         url = (await token_for(client, thread))["url"]
         elsewhere = url.replace(client.base_url, other.base_url)
         async with source(url) as watched, source(elsewhere) as second:
@@ -144,7 +144,7 @@ async def test_it_begins_with_the_active_run_and_goes_on_where_it_broke_off(
             assert begin[-1][0] is not None
             assert names(await second.until("thread.run.in_progress")) == names(begin)
             async with source(url, last=begin[-1][0]) as resumed:
-                model.open("middle")
+                model.open_gate("middle")
                 frames = await resumed.until("done")
                 assert names(frames)[-3:] == ["run.step.completed", "run.completed", "done"]
                 assert frames[-4][2]["content"][0]["text"]["value"] == "one two three"
@@ -171,7 +171,7 @@ async def test_a_piece_that_was_seen_is_not_told_again(client: Client, model: Sc
     assert text_of(seen) == "one"
     assert seen[-1][0] is not None
     assert seen[-1][0].endswith(".message")
-    model.open("middle")
+    model.open_gate("middle")
     async with source(url, last=seen[-1][0]) as resumed:
         frames = await resumed.until("done")
     assert names(frames) == ["message.completed", "run.step.completed", "run.completed", "done"]

@@ -221,7 +221,7 @@ async def test_queries_are_rewritten_by_a_model(
         found = await client.post(path, asked)
         assert found["search_query"] == search_engine.searches[-1]["queries"] == ["Some text", "text"]
         assert len(found["data"]) == 1
-        assert {(await model.received())["model"], (await model.received())["model"]} == {"small"}
+        assert {(await model.next_request())["model"], (await model.next_request())["model"]} == {"small"}
         found = await client.post(path, {**asked, "rewrite_query": False})
         assert (found["search_query"], len(model.requests)) == (asked["query"], 2)
         monkeypatch.setattr(query_rewrite, "PATIENCE_S", 0.01)

@@ -1,4 +1,4 @@
-"""A scripted model server, and upstreams that talk to it without waiting between attempts."""
+"""Fixtures: a scripted model server, and upstreams that call it without waiting between attempts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def new_call_id() -> str:
     return IDS.new("call")
 
 
-def routed(*args: Any, **options: Any) -> Router:
-    """Opens a model with the clock and ids of this machine."""
+def open_test_model(*args: Any, **options: Any) -> Router:
+    """Opens a model with the clock and the ids of the tests."""
     return open_model(*args, **options, now=CLOCK.now, new_call_id=new_call_id)
 
 
 class Caller:
-    """An upstream whose waits between attempts are recorded in `slept` and not waited for."""
+    """An upstream that records its waits between attempts in `slept` and does not wait."""
 
     def __init__(self, base_url: str, timeouts: Timeouts | None = None, limit_field: LimitField = "max_tokens") -> None:
         self.slept: list[float] = []
@@ -41,7 +41,7 @@ class Caller:
         self.slept.append(seconds)
 
     async def call(self, request: ChatRequest | None = None) -> list[ModelEvent]:
-        """All events of one call."""
+        """Returns all events of one call."""
         return [event async for batch in self.upstream.stream(self.route, request or REQUEST) for event in batch]
 
 
@@ -59,22 +59,22 @@ async def clock() -> LoopClock:
 
 @pytest.fixture
 async def server() -> AsyncIterator[ScriptedServer]:
-    async with ScriptedServer() as one:
-        yield one
+    async with ScriptedServer() as server:
+        yield server
 
 
 @pytest.fixture
 async def caller_of(server: ScriptedServer) -> AsyncIterator[Callable[..., Caller]]:
-    """Makes callers: caller_of(timeouts=…, limit_field=…, base_url=…)."""
-    made: list[Caller] = []
+    """A function that makes callers: caller_of(timeouts=…, limit_field=…, base_url=…)."""
+    callers: list[Caller] = []
 
     def make(base_url: str | None = None, timeouts: Timeouts | None = None, **more: LimitField) -> Caller:
-        made.append(Caller(base_url or server.base_url, timeouts, **more))
-        return made[-1]
+        callers.append(Caller(base_url or server.base_url, timeouts, **more))
+        return callers[-1]
 
     yield make
-    for one in made:
-        await one.upstream.close()
+    for caller in callers:
+        await caller.upstream.close()
 
 
 @pytest.fixture

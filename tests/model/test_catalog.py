@@ -1,4 +1,4 @@
-"""Which upstream serves a name; files that cannot be used say so in one line."""
+"""The catalogue assigns names to upstreams, and an invalid models file is reported in one line."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import pytest
 
 from service.model import catalog
 from service.model.base import ModelInfo
-from service.model.catalog import Catalog, CatalogError, Endpoint, known, load
+from service.model.catalog import Catalog, CatalogError, Endpoint, facts_of, load_catalog
 
 DEFAULT = Endpoint("https://api.openai.com/v1", "default-key")
 EMBEDDED = ModelInfo("smollm2", 8192, "o200k_base", 1.3, vision=False, tools=False)
 
 
-def loaded(tmp_path: Path, text: str, served: ModelInfo | None = None, default: Endpoint = DEFAULT) -> Catalog:
+def load_text(tmp_path: Path, text: str, served: ModelInfo | None = None, default: Endpoint = DEFAULT) -> Catalog:
     path = tmp_path / "models.toml"
     path.write_text(text)
-    return load(path, default, served, {"GPU_KEY": "gpu-key", "EMPTY": ""})
+    return load_catalog(path, default, served, {"GPU_KEY": "gpu-key", "EMPTY": ""})
 
 
-def test_names_go_by_pattern_and_the_first_table_wins(tmp_path: Path) -> None:
-    found = loaded(
+def test_the_first_table_that_matches_is_used(tmp_path: Path) -> None:
+    found = load_text(
         tmp_path,
         """
         [[models]]
@@ -56,17 +56,17 @@ def test_names_go_by_pattern_and_the_first_table_wins(tmp_path: Path) -> None:
 
 def test_the_embedded_model_serves_every_other_name(tmp_path: Path) -> None:
     here = Endpoint("http://127.0.0.1:9/v1")
-    found = loaded(tmp_path, '[[models]]\nmatch="real-*"\nbase_url="http://gpu/v1"', EMBEDDED, here)
+    found = load_text(tmp_path, '[[models]]\nmatch="real-*"\nbase_url="http://gpu/v1"', EMBEDDED, here)
     assert found.route("gpt-4o").info == EMBEDDED
     assert found.route("real-1").info.upstream_name == "real-1"
-    narrowed = loaded(tmp_path, '[[models]]\nmatch="gpt-4"\ncontext_window=1024', EMBEDDED, here)
+    narrowed = load_text(tmp_path, '[[models]]\nmatch="gpt-4"\ncontext_window=1024', EMBEDDED, here)
     assert narrowed.route("gpt-4").info == ModelInfo("smollm2", 1024, "o200k_base", 1.3, vision=False, tools=False)
 
 
-def test_a_foreign_server_never_gets_the_default_key(tmp_path: Path) -> None:
-    found = loaded(tmp_path, '[[models]]\nmatch="*"\nbase_url="http://elsewhere/v1"')
+def test_another_server_never_gets_the_default_key(tmp_path: Path) -> None:
+    found = load_text(tmp_path, '[[models]]\nmatch="*"\nbase_url="http://elsewhere/v1"')
     assert found.route("x").endpoint.api_key is None
-    own = loaded(tmp_path, '[[models]]\nmatch="*"\napi_key="own-key"')
+    own = load_text(tmp_path, '[[models]]\nmatch="*"\napi_key="own-key"')
     assert own.route("x").endpoint == Endpoint(DEFAULT.base_url, "own-key")
     assert "own-key" not in repr(own.route("x"))
 
@@ -95,8 +95,8 @@ def test_a_foreign_server_never_gets_the_default_key(tmp_path: Path) -> None:
         ("llama-3", catalog.DEFAULT_WINDOW, "cl100k_base", False),
     ],
 )
-def test_what_is_known_of_well_known_names(name: str, window: int, encoding: str, vision: bool) -> None:
-    facts = known(name)
+def test_facts_about_well_known_names(name: str, window: int, encoding: str, vision: bool) -> None:
+    facts = facts_of(name)
     assert (facts.window, facts.encoding, facts.vision) == (window, encoding, vision)
     assert facts.margin == (catalog.DEFAULT_MARGIN if name == "llama-3" else 1.0)
 
@@ -123,16 +123,16 @@ def test_what_is_known_of_well_known_names(name: str, window: int, encoding: str
         ("#" * (catalog.MAX_FILE_BYTES + 1), "a file of at most 1048576 bytes was expected"),
     ],
 )
-def test_a_bad_file_is_one_clear_line(tmp_path: Path, text: str, line: str) -> None:
+def test_an_invalid_file_is_reported_in_one_line(tmp_path: Path, text: str, line: str) -> None:
     with pytest.raises(CatalogError) as caught:
-        loaded(tmp_path, text)
+        load_text(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / 'models.toml'}: {line}"), str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"none\.toml: cannot be read: No such file or directory"):
-        load(tmp_path / "none.toml", DEFAULT)
+        load_catalog(tmp_path / "none.toml", DEFAULT)
     (tmp_path / "latin").write_bytes(b"# \xff")
     with pytest.raises(CatalogError, match="UTF-8 was expected"):
-        load(tmp_path / "latin", DEFAULT)
+        load_catalog(tmp_path / "latin", DEFAULT)

@@ -1,4 +1,4 @@
-"""What a model server does wrong becomes a code and a cause."""
+"""Errors of a model server become a code and a cause."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNKNOWN = {"error": {"message": "The model `x` does not exist", "code": "model_n
         (errors(500, ""), "server_error", "The model server failed (500): no further words"),
     ],
 )
-async def test_errors_say_their_cause(
+async def test_an_error_has_a_code_and_a_cause(
     server: ScriptedServer, caller: Caller, reply: Any, code: str, words: str
 ) -> None:
     server.script(*[reply] * retry.MAX_ATTEMPTS)
@@ -46,10 +46,10 @@ async def test_an_error_inside_the_stream(server: ScriptedServer, caller: Caller
         (b"data: {broken\n\n", "server_error"),
         (b"", "server_error"),
     ]:
-        server.script(said.raw(*said.frames[:2], inside))
+        server.script(said.with_frames(*said.frames[:2], inside))
         assert (await failure(caller)).code == code
-    first = said.raw(b'data: {"error":{"message":"loading","code":503}}\n\n')
+    first = said.with_frames(b'data: {"error":{"message":"loading","code":503}}\n\n')
     server.script(first, said)
     assert (await caller.call())[0] == TextDelta("a")
-    server.script(said.raw(b'data: {"error":{"message":"context","code":400}}\n\n'))
+    server.script(said.with_frames(b'data: {"error":{"message":"context","code":400}}\n\n'))
     assert (await failure(caller)).code == "invalid_prompt"

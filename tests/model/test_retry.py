@@ -1,4 +1,4 @@
-"""What is tried again, when, and what never is."""
+"""Which failures are retried, and after how long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.model import retry
-from service.model.base import Finished, ModelError, TextDelta
+from service.model.base import ModelError, ModelStreamEnd, TextDelta
 from service.model.retry import backoff, retry_after
 from tests.model.conftest import REQUEST, Caller, failure
 from tests.scripted import ScriptedServer, breaks_after, drops, errors, says
@@ -17,16 +17,16 @@ from tests.scripted import ScriptedServer, breaks_after, drops, errors, says
 @pytest.mark.parametrize("broken", [errors(500), errors(429), errors(408), breaks_after(1), breaks_after(0)])
 async def test_retries_before_the_first_event(server: ScriptedServer, caller: Caller, broken: Any) -> None:
     server.script(broken, broken, says("a", usage=False))
-    assert await caller.call() == [TextDelta("a"), Finished("stop", None, "scripted")]
+    assert await caller.call() == [TextDelta("a"), ModelStreamEnd("stop", None, "scripted")]
     assert len(caller.slept) == 2
     assert 0.25 <= caller.slept[0] <= 0.5 <= caller.slept[1] <= 1.0
 
 
-async def test_a_dropped_connection_is_made_anew_at_once(server: ScriptedServer, caller: Caller) -> None:
-    """Once: a server on this machine that drops connections is from then on asked to close them."""
+async def test_a_dropped_connection_is_replaced_at_once(server: ScriptedServer, caller: Caller) -> None:
+    """This happens once: after that, a server on this machine is asked to close each connection."""
     server.script(drops(), says("a", usage=False), says("b", usage=False), drops(), drops())
-    assert await caller.call() == [TextDelta("a"), Finished("stop", None, "scripted")]
-    assert await caller.call() == [TextDelta("b"), Finished("stop", None, "scripted")]
+    assert await caller.call() == [TextDelta("a"), ModelStreamEnd("stop", None, "scripted")]
+    assert await caller.call() == [TextDelta("b"), ModelStreamEnd("stop", None, "scripted")]
     assert caller.slept == []
     assert [headers.get("Connection") == "close" for headers in server.headers] == [False, True, True]
     await caller.call()
@@ -37,7 +37,7 @@ async def test_attempts_are_bounded(server: ScriptedServer, caller: Caller) -> N
     server.script(*[errors(503)] * retry.MAX_ATTEMPTS, says("never"))
     error = await failure(caller)
     assert (error.code, error.message) == ("server_error", "The model server failed (503): scripted error 503")
-    assert (len(server.requests), server.unused()) == (retry.MAX_ATTEMPTS, 1)
+    assert (len(server.requests), server.unused_count()) == (retry.MAX_ATTEMPTS, 1)
 
 
 async def test_nothing_is_retried_after_the_first_event(server: ScriptedServer, caller: Caller) -> None:
@@ -78,13 +78,13 @@ async def test_retry_after_is_honoured(
         errors(501),
     ],
 )
-async def test_what_is_not_worth_a_retry(server: ScriptedServer, caller: Caller, reply: Any) -> None:
+async def test_failures_without_a_retry(server: ScriptedServer, caller: Caller, reply: Any) -> None:
     server.script(reply)
     await failure(caller)
     assert (len(server.requests), caller.slept) == (1, [])
 
 
-def test_retry_after_in_all_its_forms() -> None:
+def test_all_forms_of_retry_after() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert retry_after({"retry-after": "Thu, 01 Jan 2026 00:00:09 GMT"}, lambda: now) == 9.0
     assert retry_after({"retry-after": "Wed, 31 Dec 2025 00:00:09 GMT"}, lambda: now) == 0.0

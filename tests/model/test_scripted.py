@@ -1,4 +1,4 @@
-"""The scripted server itself, in the loop and as a process of its own."""
+"""The scripted model server itself, in the test's event loop and as a process."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ async def test_predicates_fifo_and_default(server: ScriptedServer) -> None:
         assert '"Hello"' in await complete(session, server.base_url)
         assert '"mine"' in await complete(session, server.base_url, model="special")
         assert '"object":"chat.completion"' in await complete(session, server.base_url, stream=False)
-    assert [(await server.received())["model"] for _ in range(5)] == ["m", "m", "m", "special", "m"]
+    assert [(await server.next_request())["model"] for _ in range(5)] == ["m", "m", "m", "special", "m"]
 
 
-async def test_a_wait_for_nothing_fails(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wait_has_a_time_limit(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripted, "WAIT_S", 0.01)
     with pytest.raises(AssertionError, match=r"waited 0.01 s for a reply at gate 'g'"):
-        await server.reached("g")
+        await server.wait_for_gate("g")
 
 
 @pytest.mark.timeout(30)

@@ -1,4 +1,4 @@
-"""The parser: what servers send, in whatever pieces, becomes the same events."""
+"""The stream parser: an answer gives the same events, however its bytes are divided into reads."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from hypothesis import strategies as st
 
 from service.model import errors, stream_parser
 from service.model.base import (
-    Finished,
     ModelEvent,
+    ModelStreamEnd,
     ModelUsage,
     RefusalDelta,
     TextDelta,
     ToolCallDelta,
 )
-from service.model.errors import clean
-from service.model.stream_parser import ChunkParser
-from tests.scripted import calls, chunk, cut, filtered, refuses, says
+from service.model.errors import to_storable
+from service.model.stream_parser import StreamParser
+from tests.scripted import calls, chunk, cuts_off, hits_filter, refuses, says
 
 DONE = b"data: [DONE]\n\n"
 END = chunk({}, "stop") + DONE
 
 
-def parser(whole: bool = False) -> ChunkParser:
+def parser(is_document: bool = False) -> StreamParser:
     ids = (f"call_minted_{n}" for n in itertools.count())
-    return ChunkParser(lambda: next(ids), model="asked", whole=whole)
+    return StreamParser(lambda: next(ids), model="asked", is_document=is_document)
 
 
-def parsed(*reads: bytes, whole: bool = False) -> tuple[list[ModelEvent], str | None]:
-    """All events of these reads, and the failure's message."""
-    one = parser(whole)
-    events = [event for read in reads for event in one.feed(read)]
-    events += one.end()
-    return events, one.failure.message if one.failure else None
+def parse(*reads: bytes, is_document: bool = False) -> tuple[list[ModelEvent], str | None]:
+    """Returns all events of these reads, and the message of the failure."""
+    stream = parser(is_document)
+    events = [event for read in reads for event in stream.feed(read)]
+    events += stream.end()
+    return events, stream.failure.message if stream.failure else None
 
 
 def events_of(*reads: bytes) -> list[ModelEvent]:
-    events, failure = parsed(*reads)
+    events, failure = parse(*reads)
     assert failure is None
     return events
 
 
 def failure_of(*reads: bytes) -> str:
-    _, failure = parsed(*reads)
+    _, failure = parse(*reads)
     assert failure is not None
     return failure
 
@@ -65,16 +65,19 @@ def test_text_usage_and_model() -> None:
         TextDelta("Hello"),
         TextDelta(" big"),
         TextDelta(" world"),
-        Finished("stop", ModelUsage(9, 3), "scripted"),
+        ModelStreamEnd("stop", ModelUsage(9, 3), "scripted"),
     ]
 
 
 def test_each_kind_of_end() -> None:
-    assert events_of(bytes_of(cut("a", usage=False))) == [TextDelta("a"), Finished("length", None, "scripted")]
-    assert events_of(bytes_of(filtered("a", usage=False)))[-1] == Finished("content_filter", None, "scripted")
+    assert events_of(bytes_of(cuts_off("a", usage=False))) == [
+        TextDelta("a"),
+        ModelStreamEnd("length", None, "scripted"),
+    ]
+    assert events_of(bytes_of(hits_filter("a", usage=False)))[-1] == ModelStreamEnd("content_filter", None, "scripted")
     assert events_of(bytes_of(refuses("No.", usage=False)))[0] == RefusalDelta("No.")
     for said, meant in {"max_tokens": "length", "eos": "stop", "function_call": "stop"}.items():
-        assert events_of(chunk({"content": "a"}, said) + DONE)[-1] == Finished(meant, None, "scripted")  # type: ignore[arg-type]
+        assert events_of(chunk({"content": "a"}, said) + DONE)[-1] == ModelStreamEnd(meant, None, "scripted")  # type: ignore[arg-type]
 
 
 def test_parallel_calls_in_pieces() -> None:
@@ -86,12 +89,12 @@ def test_parallel_calls_in_pieces() -> None:
         ToolCallDelta(1, "call_scripted_1", "g", ""),
         ToolCallDelta(1, None, None, "{"),
         ToolCallDelta(1, None, None, "}"),
-        Finished("tool_calls", None, "scripted"),
+        ModelStreamEnd("tool_calls", None, "scripted"),
     ]
 
 
-def test_calls_of_servers_with_habits_of_their_own() -> None:
-    end = Finished("tool_calls", None, "scripted")
+def test_variants_of_tool_calls() -> None:
+    end = ModelStreamEnd("tool_calls", None, "scripted")
     whole_without_index = chunk(
         {"tool_calls": [{"id": f"c{n}", "function": {"name": "f", "arguments": "{}"}} for n in (1, 2)]}, "stop"
     )
@@ -130,59 +133,59 @@ def test_calls_of_servers_with_habits_of_their_own() -> None:
     ]
 
 
-def test_usage_wherever_it_comes() -> None:
+def test_usage_in_any_chunk() -> None:
     counts = {"prompt_tokens": 5, "completion_tokens": 2.0, "prompt_tokens_details": {"cached_tokens": 4}}
     with_reasoning = {**counts, "completion_tokens_details": {"reasoning_tokens": 1, "more": None}}
     assert events_of(chunk({}, "stop", usage=with_reasoning) + DONE)[-1].usage == ModelUsage(5, 2, 4, 1)  # type: ignore[union-attr]
-    assert events_of(chunk({}, "stop") + chunk(None, usage={"prompt_tokens": None}) + DONE)[-1] == Finished(
+    assert events_of(chunk({}, "stop") + chunk(None, usage={"prompt_tokens": None}) + DONE)[-1] == ModelStreamEnd(
         "stop", ModelUsage(0, 0), "scripted"
     )
 
 
 def test_comments_reasoning_and_lines_of_all_kinds() -> None:
     noise = b": ping\r\nid: 4\r\nretry: 10\r\n\r\n" + chunk({"reasoning_content": "hm"}) + b"event: message\n"
-    one = parser()
-    assert one.feed(b": keep-alive\n\n") == []
-    assert one.frames == 0
-    assert one.feed(noise) == []
-    assert one.frames == 1
+    stream = parser()
+    assert stream.feed(b": keep-alive\n\n") == []
+    assert stream.chunk_count == 0
+    assert stream.feed(noise) == []
+    assert stream.chunk_count == 1
     split_data = b'data: {"choices":[{"delta":\r\ndata:{"content":"x"}}]}\r\n\r\n'
-    assert one.feed(split_data) == [TextDelta("x")]
+    assert stream.feed(split_data) == [TextDelta("x")]
     parts = [{"type": "thinking", "thinking": "t"}, {"type": "text", "text": "a"}, "b"]
-    assert one.feed(chunk({"content": parts})) == [TextDelta("ab")]
+    assert stream.feed(chunk({"content": parts})) == [TextDelta("ab")]
 
 
 def test_an_end_without_newlines_or_done() -> None:
-    assert events_of(chunk({"content": "a"}, "stop").rstrip())[-1] == Finished("stop", None, "scripted")
-    assert events_of(chunk({"content": "a"}, "stop") + b"data: [DONE]")[-1] == Finished("stop", None, "scripted")
+    assert events_of(chunk({"content": "a"}, "stop").rstrip())[-1] == ModelStreamEnd("stop", None, "scripted")
+    assert events_of(chunk({"content": "a"}, "stop") + b"data: [DONE]")[-1] == ModelStreamEnd("stop", None, "scripted")
 
 
 def test_one_json_document_instead_of_a_stream() -> None:
     body = orjson.dumps(calls(("f", {"a": 1}), usage=(1, 2)).message)
-    events, failure = parsed(body[:20], body[20:], whole=True)
+    events, failure = parse(body[:20], body[20:], is_document=True)
     assert failure is None
     assert events == [
         ToolCallDelta(0, "call_scripted_0", "f", '{"a":1}'),
-        Finished("tool_calls", ModelUsage(1, 2), "scripted"),
+        ModelStreamEnd("tool_calls", ModelUsage(1, 2), "scripted"),
     ]
-    assert parsed(b"<html>", whole=True)[1] == "The model server sent malformed JSON: <html>"
+    assert parse(b"<html>", is_document=True)[1] == "The model server sent malformed JSON: <html>"
 
 
-def test_what_postgres_refuses_becomes_a_replacement() -> None:
+def test_characters_that_postgres_rejects_are_replaced() -> None:
     raw = b'data: {"choices":[{"delta":{"content":"a\\u0000b\\ud800c \\ud83d\\ude00"}}]}\n\n'
     assert events_of(raw + END)[0] == TextDelta("a\ufffdb\ufffdc \U0001f600")
     assert events_of(b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n' + END)[0] == TextDelta("\ufffd")
 
 
 @given(st.text(st.characters(exclude_categories=[])))
-def test_clean_text_is_utf8_without_nul(text: str) -> None:
-    kept = clean(text)
+def test_storable_text_is_utf8_without_nul(text: str) -> None:
+    kept = to_storable(text)
     kept.encode()
     assert "\x00" not in kept
-    assert clean(kept) == kept
+    assert to_storable(kept) == kept
 
 
-def test_failures_say_what_the_server_did() -> None:
+def test_messages_of_failures() -> None:
     said = chunk({"content": "a"})
     assert failure_of(said) == "The model server ended its answer without a finish_reason."
     assert failure_of(said + DONE) == "The model server ended its answer without a finish_reason."
@@ -205,8 +208,8 @@ def test_failures_say_what_the_server_did() -> None:
     assert failure_of(b'data: {"error": "text"}\n\n') == broke + "text"
 
 
-def test_a_failure_keeps_what_was_said_before_it() -> None:
-    events, failure = parsed(chunk({"content": "a"}) + b"data: {oops\n\n" + chunk({"content": "b"}))
+def test_events_before_a_failure_are_returned() -> None:
+    events, failure = parse(chunk({"content": "a"}) + b"data: {oops\n\n" + chunk({"content": "b"}))
     assert events == [TextDelta("a")]
     assert failure
 
@@ -221,10 +224,10 @@ def test_a_failure_keeps_what_was_said_before_it() -> None:
     ],
 )
 def test_errors_in_a_stream_have_a_code(error: Any, code: str, status: int | None) -> None:
-    one = parser()
-    one.feed(b"data: " + orjson.dumps({"error": error}) + b"\n\n")
-    assert isinstance(one.failure, errors.StreamError)
-    assert (one.failure.code, one.failure.status) == (code, status)
+    stream = parser()
+    stream.feed(b"data: " + orjson.dumps({"error": error}) + b"\n\n")
+    assert isinstance(stream.failure, errors.ModelStreamError)
+    assert (stream.failure.code, stream.failure.status) == (code, status)
 
 
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +235,7 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     long_line = b'data: "' + b"x" * 200
     assert "an event of more than 200 bytes" in failure_of(long_line)
     assert "an event of more than 200 bytes" in failure_of(b"data: xxxx\n" * 30)
-    assert "an event of more than 200 bytes" in (parsed(b"x" * 201, whole=True)[1] or "")
+    assert "an event of more than 200 bytes" in (parse(b"x" * 201, is_document=True)[1] or "")
     monkeypatch.undo()
     monkeypatch.setattr(stream_parser, "MAX_STREAM_BYTES", 100)
     assert "more than 100 bytes in one answer" in failure_of(b": x\n" * 20, b": x\n" * 20)
@@ -255,13 +258,13 @@ STREAMS = [
 @given(st.sampled_from(STREAMS), st.lists(st.integers(0, 2000)))
 def test_law_any_split_gives_the_same_events(stream: bytes, cuts: list[int]) -> None:
     at = sorted({0, len(stream), *(c % (len(stream) + 1) for c in cuts)})
-    assert parsed(*(stream[a:b] for a, b in itertools.pairwise(at))) == parsed(stream)
+    assert parse(*(stream[a:b] for a, b in itertools.pairwise(at))) == parse(stream)
 
 
 @given(st.binary())
 def test_law_no_bytes_make_it_raise(data: bytes) -> None:
-    parsed(data)
-    parsed(b"data: " + data + b"\n\n")
+    parse(data)
+    parse(b"data: " + data + b"\n\n")
 
 
 @given(
@@ -279,13 +282,13 @@ def test_law_no_bytes_make_it_raise(data: bytes) -> None:
     )
 )
 def test_law_no_json_makes_it_raise(body: Any) -> None:
-    data = orjson.dumps(body) if not _big(body) else b"{}"
-    parsed(b"data: " + data + b"\n\n")
-    parsed(b'data: {"choices":[{"delta":' + data + b"}]}\n\n")
+    data = orjson.dumps(body) if not _has_big_integers(body) else b"{}"
+    parse(b"data: " + data + b"\n\n")
+    parse(b'data: {"choices":[{"delta":' + data + b"}]}\n\n")
 
 
-def _big(body: Any) -> bool:
-    """Integers that orjson does not write."""
+def _has_big_integers(body: Any) -> bool:
+    """Whether the value contains integers that orjson cannot write."""
     try:
         orjson.dumps(body)
     except TypeError:

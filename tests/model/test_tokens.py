@@ -1,4 +1,4 @@
-"""Token counts are tiktoken's, from data that is byte for byte what it would download."""
+"""Token counts equal those of tiktoken, and the vocabulary is the file that tiktoken would download."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tiktoken import load as tiktoken_load
 from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
 from service.model import tokens
-from service.model.tokens import ENCODINGS, PATTERNS, EncodingName, Tokens, at_most, vocabulary
+from service.model.tokens import ENCODINGS, PATTERNS, EncodingName, Tokens, token_bound, vocabulary
 
 TOKENS = Tokens()
 
@@ -60,7 +60,9 @@ async def test_prepare_loads_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_slices_change_next_to_nothing(encoding: EncodingName, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counting_in_slices_changes_the_count_by_little(
+    encoding: EncodingName, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = "Some prose, 漢字 and numbers 12345. " * 3000
     sliced = TOKENS.count(encoding, text)
     monkeypatch.setattr(tokens, "SLICE", len(text))
@@ -69,4 +71,4 @@ def test_slices_change_next_to_nothing(encoding: EncodingName, monkeypatch: pyte
 
 @given(st.text(st.characters(exclude_categories=[])), st.sampled_from(ENCODINGS))
 def test_law_tokens_never_exceed_bytes(text: str, encoding: EncodingName) -> None:
-    assert TOKENS.count(encoding, text) <= at_most(text)
+    assert TOKENS.count(encoding, text) <= token_bound(text)

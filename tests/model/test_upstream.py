@@ -1,4 +1,4 @@
-"""One upstream: calls, retries, time-outs, errors, and connections that are really closed."""
+"""A client for one upstream: calls, retries, time-outs, errors and the closing of connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from service.model import retry
-from service.model.base import ChatRequest, Finished, ModelUsage, TextDelta, ToolCallDelta
+from service.model.base import ChatRequest, ModelStreamEnd, ModelUsage, TextDelta, ToolCallDelta
 from service.model.upstream import Timeouts
 from tests.clock import LoopClock
 from tests.model.conftest import KEY, REQUEST, Caller, failure
@@ -22,7 +22,7 @@ from tests.scripted import ScriptedServer, calls, chunk, errors, hangs, says
 LONG = Timeouts(connect=60, first_token=60, between=60)
 
 
-async def test_a_call_asks_for_what_it_was_given(server: ScriptedServer, caller: Caller) -> None:
+async def test_the_body_of_a_call(server: ScriptedServer, caller: Caller) -> None:
     tool = {"type": "function", "function": {"name": "f", "strict": True}}
     server.script(says("a b", usage=(4, 2)))
     events = await caller.call(
@@ -39,8 +39,8 @@ async def test_a_call_asks_for_what_it_was_given(server: ScriptedServer, caller:
             max_completion_tokens=300,
         )
     )
-    assert events == [TextDelta("a"), TextDelta(" b"), Finished("stop", ModelUsage(4, 2), "scripted")]
-    assert await server.received() == {
+    assert events == [TextDelta("a"), TextDelta(" b"), ModelStreamEnd("stop", ModelUsage(4, 2), "scripted")]
+    assert await server.next_request() == {
         "model": "upstream-name",
         "messages": [{"role": "user", "content": "Hi"}],
         "stream": True,
@@ -57,40 +57,40 @@ async def test_a_call_asks_for_what_it_was_given(server: ScriptedServer, caller:
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
 
 
-async def test_tool_calls_come_whole(server: ScriptedServer, caller: Caller) -> None:
+async def test_tool_calls(server: ScriptedServer, caller: Caller) -> None:
     server.script(calls(("f", {"a": 1}), text="Let me see"))
     events = await caller.call()
     assert "".join(e.arguments for e in events if isinstance(e, ToolCallDelta)) == '{"a":1}'
-    assert isinstance(events[-1], Finished)
+    assert isinstance(events[-1], ModelStreamEnd)
     assert events[-1].reason == "tool_calls"
 
 
-async def test_events_come_as_they_are_said(server: ScriptedServer, caller: Caller) -> None:
+async def test_events_arrive_as_the_server_sends_them(server: ScriptedServer, caller: Caller) -> None:
     server.script(says("a b").waits("middle", before=2))
     stream = caller.upstream.stream(caller.route, REQUEST)
     assert await anext(stream) == [TextDelta("a")]
-    server.open("middle")
+    server.open_gate("middle")
     rest = [event async for batch in stream for event in batch]
     assert rest[0] == TextDelta(" b")
 
 
-async def test_connections_are_used_again(server: ScriptedServer, caller: Caller) -> None:
+async def test_connections_are_reused(server: ScriptedServer, caller: Caller) -> None:
     for _ in range(3):
         await caller.call()
     assert server.connections == 1
 
 
-async def test_an_end_that_never_comes_does_not_hold_the_answer(server: ScriptedServer, caller: Caller) -> None:
+async def test_waiting_for_the_end_of_a_response_is_limited(server: ScriptedServer, caller: Caller) -> None:
     reply = says("a")
     server.script(reply.hangs_after(len(reply.frames)))
-    assert isinstance((await caller.call())[-1], Finished)
-    await server.disconnected()
+    assert isinstance((await caller.call())[-1], ModelStreamEnd)
+    await server.wait_for_disconnect()
 
 
 async def test_a_server_that_answers_with_one_document(server: ScriptedServer, caller: Caller) -> None:
     whole = b'{"choices":[{"message":{"content":"all"},"finish_reason":"stop"}]}'
     server.script(errors(200, whole.decode()))
-    assert await caller.call() == [TextDelta("all"), Finished("stop", None, "upstream-name")]
+    assert await caller.call() == [TextDelta("all"), ModelStreamEnd("stop", None, "upstream-name")]
 
 
 async def test_closing_the_generator_stops_the_call(server: ScriptedServer, caller: Caller) -> None:
@@ -98,32 +98,34 @@ async def test_closing_the_generator_stops_the_call(server: ScriptedServer, call
     stream = caller.upstream.stream(caller.route, REQUEST)
     assert await anext(stream)
     await stream.aclose()
-    await server.disconnected()
+    await server.wait_for_disconnect()
 
 
 @pytest.mark.parametrize("reply", [hangs(after=2), hangs(), says("x").holds("never")])
 async def test_cancelling_the_reader_stops_the_call(server: ScriptedServer, caller: Caller, reply: Any) -> None:
     server.script(reply)
     task = asyncio.create_task(caller.call())
-    await server.received()
+    await server.next_request()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await server.disconnected()
+    await server.wait_for_disconnect()
 
 
-@pytest.mark.parametrize("reply", [says("x").holds("never"), hangs(after=0), hangs(after=0).raw(b": ping\n\n", "hang")])
-async def test_the_first_token_has_its_time(
+@pytest.mark.parametrize(
+    "reply", [says("x").holds("never"), hangs(after=0), hangs(after=0).with_frames(b": ping\n\n", "hang")]
+)
+async def test_the_time_out_of_the_first_token(
     clock: LoopClock, server: ScriptedServer, caller_of: Callable[..., Caller], reply: Any
 ) -> None:
     server.script(reply)
     caller = caller_of(timeouts=LONG)
     failed = asyncio.create_task(failure(caller))
-    await server.received()
+    await server.next_request()
     clock.skip(LONG.first_token)
     error = await failed
     assert (error.code, error.message) == ("server_error", "The model server gave no first token within 60 s.")
-    await server.disconnected()
+    await server.wait_for_disconnect()
     assert len(server.requests) == 1
 
 
@@ -133,23 +135,23 @@ async def test_the_time_between_tokens(server: ScriptedServer, caller_of: Callab
     caller = caller_of(timeouts=Timeouts(60, first_token=60, between=0.05))
     error = await failure(caller)
     assert (error.code, error.message) == ("server_error", "The model server gave no next token within 0.05 s.")
-    await server.disconnected()
+    await server.wait_for_disconnect()
 
 
 async def test_a_slow_reader_is_not_a_slow_server(
     clock: LoopClock, server: ScriptedServer, caller_of: Callable[..., Caller]
 ) -> None:
-    """Time that passes while nobody asks for the next batch does not count."""
+    """The time between two requests for a batch does not count."""
     server.script(says("a b").waits("middle", before=2))
     caller = caller_of(timeouts=LONG)
     stream = caller.upstream.stream(caller.route, REQUEST)
     assert await anext(stream)
     clock.skip(LONG.first_token + LONG.between)
-    server.open("middle")
+    server.open_gate("middle")
     assert [event async for batch in stream for event in batch]
 
 
-async def test_nobody_listens(caller_of: Callable[..., Caller]) -> None:
+async def test_a_server_that_does_not_listen(caller_of: Callable[..., Caller]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         caller = caller_of(base_url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
@@ -157,10 +159,10 @@ async def test_nobody_listens(caller_of: Callable[..., Caller]) -> None:
         assert error.code == "server_error"
         assert error.message.startswith("The model server cannot be reached: ")
         assert len(caller.slept) == retry.MAX_ATTEMPTS - 2  # the second attempt comes at once
-        assert "cannot be reached" in (await caller.upstream.healthy() or "")
+        assert "cannot be reached" in (await caller.upstream.check_health() or "")
 
 
-async def test_a_connection_has_its_time(caller_of: Callable[..., Caller]) -> None:
+async def test_the_time_out_of_a_connection(caller_of: Callable[..., Caller]) -> None:
     with socket.socket() as full:  # a listener that accepts nothing, its backlog full
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -183,7 +185,7 @@ async def test_a_server_without_stream_options(server: ScriptedServer, caller: C
 
 
 @pytest.mark.parametrize("first", ["max_tokens", "max_completion_tokens"])
-async def test_the_limit_by_its_other_name(
+async def test_the_limit_under_its_other_name(
     server: ScriptedServer, caller_of: Callable[..., Caller], first: str
 ) -> None:
     other = "max_completion_tokens" if first == "max_tokens" else "max_tokens"
@@ -197,10 +199,10 @@ async def test_the_limit_by_its_other_name(
 
 
 async def test_health(server: ScriptedServer, caller: Caller) -> None:
-    assert await caller.upstream.healthy() is None
+    assert await caller.upstream.check_health() is None
 
 
-async def test_logs_hold_the_runs_id_and_no_key(
+async def test_logs_contain_the_run_id_and_no_key(
     server: ScriptedServer, caller: Caller, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -219,12 +221,14 @@ async def test_logs_hold_the_runs_id_and_no_key(
     assert KEY not in repr(caller.route)
 
 
-async def test_a_mid_stream_chunk_is_a_sign_of_life(server: ScriptedServer, caller_of: Callable[..., Caller]) -> None:
-    """Thoughts that we do not show are no events, and still the server works."""
+async def test_chunks_without_events_restart_the_time_out(
+    server: ScriptedServer, caller_of: Callable[..., Caller]
+) -> None:
+    """Reasoning gives no events, but shows that the server works."""
     said = says("a")
-    server.script(said.raw(chunk({"reasoning_content": "hm"}), "gate:thinking", *said.frames))
+    server.script(said.with_frames(chunk({"reasoning_content": "hm"}), "gate:thinking", *said.frames))
     caller = caller_of(timeouts=LONG)
     task = asyncio.create_task(caller.call())
-    await server.reached("thinking")
-    server.open("thinking")
+    await server.wait_for_gate("thinking")
+    server.open_gate("thinking")
     assert (await task)[0] == TextDelta("a")

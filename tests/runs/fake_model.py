@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from service.model.base import (
     ChatRequest,
-    Finished,
     FinishReason,
     ModelEvent,
     ModelInfo,
+    ModelStreamEnd,
     ModelUsage,
     TextDelta,
     ToolCallDelta,
@@ -40,7 +40,7 @@ Answer = Callable[[ChatRequest], Script]
 
 def says(*pieces: str, reason: FinishReason = "stop", usage: ModelUsage | None = USAGE) -> Script:
     """A text in pieces, one batch each."""
-    return [*([TextDelta(piece)] for piece in pieces), [Finished(reason, usage, "m-1")]]
+    return [*([TextDelta(piece)] for piece in pieces), [ModelStreamEnd(reason, usage, "m-1")]]
 
 
 def asks(*names: str) -> Script:
@@ -49,13 +49,13 @@ def asks(*names: str) -> Script:
     for index, name in enumerate(names):
         batches.append([ToolCallDelta(index, f"upstream_{index}", name, "")])
         batches.append([ToolCallDelta(index, None, None, '{"a":'), ToolCallDelta(index, None, None, "1}")])
-    return [*batches, [Finished("tool_calls", USAGE, "m-1")]]
+    return [*batches, [ModelStreamEnd("tool_calls", USAGE, "m-1")]]
 
 
 def uses(name: str, *arguments: str) -> Script:
     """A call of each of these arguments to one function."""
     pieces = [[ToolCallDelta(index, f"up_{index}", name, one)] for index, one in enumerate(arguments)]
-    return [*pieces, [Finished("tool_calls", USAGE, "m-1")]]
+    return [*pieces, [ModelStreamEnd("tool_calls", USAGE, "m-1")]]
 
 
 class FakeModel:
@@ -110,11 +110,11 @@ class FakeModel:
     async def prepare(self, model: str) -> None:
         """Nothing to load: a token is a character here."""
 
-    def count(self, model: str, text: str) -> int:
+    def count_tokens(self, model: str, text: str) -> int:
         return len(text)
 
-    def at_most(self, model: str, text: str) -> int:
+    def token_bound(self, model: str, text: str) -> int:
         return len(text.encode())
 
-    async def healthy(self) -> str | None:
+    async def check_health(self) -> str | None:
         return None

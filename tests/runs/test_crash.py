@@ -19,7 +19,7 @@ from events.thread import events as e
 from projections.rebuild import verify
 from service.database import Pool
 from service.feed import Feed
-from service.model.base import ChatRequest, Finished, TextDelta, ToolCallDelta
+from service.model.base import ChatRequest, ModelStreamEnd, TextDelta, ToolCallDelta
 from service.runs import supervisor
 from service.tools.base import CrashPolicy, HostedCall
 from service.writer import Writer
@@ -150,7 +150,7 @@ def _mixes(request: ChatRequest) -> Script:
     if any(message["role"] == "tool" for message in request.messages):
         return says("Done.")
     code = [ToolCallDelta(0, "up_0", "code_interpreter", '{"code": "a"}'), ToolCallDelta(1, "up_1", "weather", "{}")]
-    return [code, [Finished("tool_calls", USAGE, "m-1")]]
+    return [code, [ModelStreamEnd("tool_calls", USAGE, "m-1")]]
 
 
 def _hangs(_: ChatRequest) -> Script:

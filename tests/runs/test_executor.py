@@ -12,7 +12,7 @@ from events.thread.commands import DeleteThread
 from projections.rebuild import verify
 from service.deltas import MessageTextDelta
 from service.feed import tail
-from service.model.base import Finished, ModelError, TextDelta, ToolCallDelta
+from service.model.base import ModelError, ModelStreamEnd, TextDelta, ToolCallDelta
 from service.runs import supervisor
 from tests.clock import WallClock
 from tests.events.thread.story import FUNCTION
@@ -283,7 +283,7 @@ async def test_what_is_unforeseen_fails_the_run_and_nothing_else(database_url: s
 async def test_text_and_calls_in_one_reply(database_url: str) -> None:
     script: Script = [
         [TextDelta("Let me look."), ToolCallDelta(0, "x", "weather", "{}")],
-        [Finished("tool_calls", USAGE, "m")],
+        [ModelStreamEnd("tool_calls", USAGE, "m")],
     ]
     async with Process(database_url, FakeModel(None, script, says("Sunny."))) as process:
         await process.answer(await turn(process, tools=(FUNCTION,)))

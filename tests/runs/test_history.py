@@ -10,7 +10,7 @@ from events.objects import Message, Step
 from events.thread.commands import DeleteMessage
 from projections import runs
 from service.database import Pool
-from service.model.base import Finished, TextDelta, ToolCallDelta
+from service.model.base import ModelStreamEnd, TextDelta, ToolCallDelta
 from service.runs import history
 from service.runs.prompt import Entry
 from service.writer import Writer
@@ -80,7 +80,7 @@ async def test_deleted_messages_are_not_read(pool: Pool, db: Connection, write: 
 async def test_what_the_run_itself_says_does_not_push_the_question_out(database_url: str) -> None:
     script: Script = [
         [TextDelta("Let me look."), ToolCallDelta(0, "x", "weather", "{}")],
-        [Finished("tool_calls", USAGE, "m")],
+        [ModelStreamEnd("tool_calls", USAGE, "m")],
     ]
     async with Process(database_url, FakeModel(None, script, says("Sunny."))) as process:
         await process.say("t1", "How is it?")

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from events.thread.state import OpenCall
 from service.deltas import Delta, MessageTextDelta, StepCallDelta
-from service.model.base import Finished, ModelEvent, RefusalDelta, TextDelta, ToolCallDelta
-from service.model.errors import clean
+from service.model.base import ModelEvent, ModelStreamEnd, RefusalDelta, TextDelta, ToolCallDelta
+from service.model.errors import to_storable
 from service.runs.annotations import Marks
 from service.runs.artifacts import Gathered
 from service.runs.reply import Reply
 from tests.clock import IDS
 
 CALL = OpenCall(1, 1, "msg_1", "step_m", "step_t", 1234)
-DONE = Finished("stop", None, "m-1")
+DONE = ModelStreamEnd("stop", None, "m-1")
 
 pieces = st.text(max_size=5)
 words = st.builds(TextDelta, pieces) | st.builds(RefusalDelta, pieces)
@@ -130,14 +130,14 @@ def called(index: int, name: str | None, arguments: str) -> ToolCallDelta:
 @settings(deadline=None)
 @given(st.text(max_size=20), st.lists(st.integers(0, 40), max_size=6))
 def test_watchers_read_the_code_and_the_log_keeps_what_was_called(code: str, places: list[int]) -> None:
-    arguments = orjson.dumps({"code": clean(code)}).decode()
+    arguments = orjson.dumps({"code": to_storable(code)}).decode()
     made = Reply("run_1", CALL, ids=IDS, hosted=HOSTED)
     bounds = sorted({0, len(arguments), *(place % len(arguments) for place in places)})
     pieces = [arguments[start:end] for start, end in pairwise(bounds)]
     events: list[ModelEvent] = [called(0, "code_interpreter", ""), *(called(0, None, piece) for piece in pieces)]
     live = made.take(events)
     assert all(isinstance(item, StepCallDelta) and item.kind == "code_interpreter" for item in live)
-    assert collected(live)[2][0][2] == clean(code)
+    assert collected(live)[2][0][2] == to_storable(code)
     (said,) = made.said.tool_calls
     assert said == {"id": said["id"], "name": "code_interpreter", "arguments": arguments, "type": "code_interpreter"}
 

@@ -15,7 +15,7 @@ from events.thread.run_status import TERMINAL
 from projections import steps
 from projections.rebuild import verify
 from service.deltas import StepOutputDelta
-from service.model.base import Finished, ToolCallDelta
+from service.model.base import ModelStreamEnd, ToolCallDelta
 from service.runs import claim, supervisor, tool_calls
 from service.telemetry.metrics import Metrics
 from service.tools.base import (
@@ -123,7 +123,7 @@ async def test_calls_of_one_reply_run_in_order_and_functions_wait(database_url: 
             ToolCallDelta(1, "b", "code_interpreter", '{"code": "a"}'),
             ToolCallDelta(2, "c", "code_interpreter", '{"code": "b"}'),
         ],
-        [Finished("tool_calls", USAGE, "m-1")],
+        [ModelStreamEnd("tool_calls", USAGE, "m-1")],
     ]
     tool = FakeTool(answer=lambda call: [logs(call.arguments["code"] * 2)])
     async with Process(database_url, FakeModel(None, mixed, says("Done.")), tools=[tool]) as process:

@@ -53,7 +53,7 @@ async def test_the_guides_program_runs_unchanged(client: Client, model: Scripted
         "deleted": [True, True],
     }
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
-    request = await model.received()
+    request = await model.next_request()
     assert request["messages"] == [
         {"role": "system", "content": "Please address the user as Jane Doe."},
         {"role": "user", "content": "I need to solve the equation `3x + 11 = 14`. Can you help me?"},

@@ -22,7 +22,7 @@ TEXTS = st.one_of(
 
 
 def pieces(text: str) -> list[bytes]:
-    return TOKENS.pieces("cl100k_base", text)
+    return TOKENS.token_bytes("cl100k_base", text)
 
 
 def cut(text: str, size: int, overlap: int, step: int = 700) -> list[Chunk]:

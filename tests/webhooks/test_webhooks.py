@@ -223,7 +223,7 @@ async def test_a_deleted_thread_is_still_told_of(client: Client, receiver: Recei
     await endpoint_at(client, receiver)
     run = await run_of(client, "Hi")
     await receiver.stand()
-    await model.received()
+    await model.next_request()
     await client.delete(f"/threads/{run['thread_id']}")
     receiver.opened.set()
     kinds = ("created", "in_progress", "cancelling", "cancelled")
@@ -305,10 +305,10 @@ async def test_a_waiting_run_is_told_of_in_its_turn(client: Client, receiver: Re
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
     path, asked = f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}
     first = await client.post(path, asked)
-    await model.reached("first")
+    await model.wait_for_gate("first")
     client.headers["Everthread-Busy"] = "queue"
     second = await client.post(path, asked)
-    model.open("first")
+    model.open_gate("first")
     done = await client.settled(second)
 
     def mine(got: list[Got], run: Any) -> list[Got]:

@@ -42,7 +42,7 @@ async def make_world(client: Client, model: ScriptedServer) -> Ids:
         run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
         ids |= {name: thread["id"], f"{name}_run": run["id"]}
         if name in ("cancelled", "busy"):
-            await model.reached(name)
+            await model.wait_for_gate(name)
         if name == "cancelled":
             await client.post(f"/threads/{thread['id']}/runs/{run['id']}/cancel")
         if name != "busy":

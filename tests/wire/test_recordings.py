@@ -51,7 +51,7 @@ async def test_recording(client: Client, model: ScriptedServer, name: str) -> No
     for at, exchange in enumerate(exchanges):
         where = f"{at} {exchange.method} {exchange.path}"
         if isinstance(exchange.response, list) or exchange.response.get("status") in ("completed", "requires_action"):
-            model.open(f"gate-{opened}")
+            model.open_gate(f"gate-{opened}")
             opened += 1
         found = await _exchange(client, mapping, exchange)
         differences = mapping.differences(*_comparable(exchange.response, found), where)

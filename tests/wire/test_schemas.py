@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.client import V1, V2, Client, Frame
-from tests.scripted import Reply, ScriptedServer, calls, cut, errors, filtered, hangs, refuses, says
+from tests.scripted import Reply, ScriptedServer, calls, cuts_off, errors, hangs, hits_filter, refuses, says
 
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "Tells the weather.", "strict": True}}
 SETTINGS: dict[str, Any] = {
@@ -35,8 +35,8 @@ OVERRIDES: dict[str, Any] = {
 }
 ENDS: list[tuple[str, Reply, dict[str, str]]] = [
     ("plain", says("Fine."), {"v1": "completed", "v2": "completed"}),
-    ("incomplete", cut("Half"), {"v1": "completed", "v2": "incomplete"}),
-    ("filtered", filtered("Half"), {"v1": "completed", "v2": "incomplete"}),
+    ("incomplete", cuts_off("Half"), {"v1": "completed", "v2": "incomplete"}),
+    ("filtered", hits_filter("Half"), {"v1": "completed", "v2": "incomplete"}),
     ("refused", refuses("I will not."), {"v1": "completed", "v2": "completed"}),
     ("failed", errors(400), {"v1": "failed", "v2": "failed"}),
     ("broken", says("one two").breaks_after(2), {"v1": "completed", "v2": "completed"}),
@@ -114,7 +114,7 @@ async def test_every_setting_and_every_operation(client: Client, model: Scripted
     await client.post(f"/threads/{thread['id']}", {"metadata": {"a": "b"}})
     model.script(says("one two three").waits("middle", before=2))
     run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"], **OVERRIDES})
-    await model.reached("middle")
+    await model.wait_for_gate("middle")
     await client.post(f"/threads/{thread['id']}/runs/{run['id']}/cancel")
     assert (await client.settled(run))["status"] == "cancelled"
     await seen(client, run)

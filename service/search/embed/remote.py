@@ -14,9 +14,9 @@ import openai
 import orjson
 import structlog
 
-from service.model.errors import cause_of, scrub, worth_retrying
+from service.model.errors import cause_of, hide_keys, is_retryable
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, backoff, retry_after
-from service.model.upstream import BROKEN
+from service.model.upstream import CONNECTION_ERRORS
 from service.search.embed.base import EmbeddingError, Vector
 
 log = structlog.get_logger(__name__)
@@ -73,12 +73,12 @@ class RemoteEmbedder:
                     f"it refused the request ({refusal.status_code}): {cause_of(refusal_body or 'no further words')}"
                 )
                 should_retry = refusal.response.headers.get("x-should-retry")
-                can_retry = worth_retrying(refusal.status_code, refusal_body, should_retry)
+                can_retry = is_retryable(refusal.status_code, refusal_body, should_retry)
                 after = retry_after(refusal.response.headers, self._now)
-            except (openai.APIError, *BROKEN) as broken:
+            except (openai.APIError, *CONNECTION_ERRORS) as broken:
                 error = str(broken.__cause__ or broken) or type(broken).__name__
             wait = backoff(attempt) if after is None else after
-            error = scrub(error, (self._key,) if self._key else ())
+            error = hide_keys(error, (self._key,) if self._key else ())
             if not can_retry or attempt >= MAX_ATTEMPTS or wait > MAX_RETRY_AFTER_S:
                 raise EmbeddingError(f"The embedding server failed: {error}")
             log.warning("embedding_request_retried", error=error, attempt=attempt, wait_s=wait)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.scripted import Reply, calls, cut, errors, hangs, says
+from tests.scripted import Reply, calls, cuts_off, errors, hangs, says
 
 V1 = ("pypi-1.20.0", "npm-4.36.0")
 V2 = ("pypi-1.65.5", "pypi-3.54.0", "npm-7.57.0")
@@ -191,7 +191,7 @@ SCENARIOS = (
         "cut_short",
         "an answer that the token limit cut",
         {"status": "incomplete", "said": "Once upon a"},
-        (cut("Once upon a"),),
+        (cuts_off("Once upon a"),),
         otherwise={sdk: {"status": "completed"} for sdk in V1},  # v1 has no status "incomplete"
     ),
     Scenario(
