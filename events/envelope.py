@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from events.actors import Actor
+
 JsonObject = dict[str, Any]
 
 SCHEMA_VERSION = 1
@@ -50,7 +52,7 @@ class Origin:
     """
 
     project_id: str
-    actor: str
+    actor: Actor
     request_id: str | None = None
     cause: str | None = None
     once: Once | None = field(default=None, compare=False, repr=False)
@@ -72,7 +74,7 @@ class Recorded(Generic[E]):
     at: datetime
     event: E
     project_id: str
-    actor: str
+    actor: Actor
     request_id: str | None = None
     cause: str | None = None
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from events import codec
+from events.actors import actor_text, parse_actor
 from events.envelope import SCHEMA_VERSION, Event, Origin, Recorded
 from events.software_version import SOFTWARE_VERSION
 from events.streams import StreamType
@@ -75,7 +76,7 @@ async def append(
         [codec.dump(entry.event) for entry in recorded],
         last.at,
         last.project_id,
-        last.actor,
+        actor_text(last.actor),
         last.request_id,
         last.cause,
         SCHEMA_VERSION,
@@ -110,7 +111,7 @@ def _recorded(row: Mapping[str, Any]) -> Recorded[codec.AnyEvent]:
         at=row["at"],
         event=codec.load(row["content"], row["schema_version"]),
         project_id=row["project_id"],
-        actor=row["actor"],
+        actor=parse_actor(row["actor"]),
         request_id=row["request_id"],
         cause=row["cause"],
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import assert_never
 
+from events.actors import KeyActor, actor_text
 from events.api_key import KeyCreated, KeyEvent, KeyRevoked, Scope
 from events.envelope import Recorded
 from events.errors import NotFound
@@ -31,9 +32,9 @@ class ApiKey:
     max_runs: int | None = None
 
     @property
-    def actor(self) -> str:
+    def actor(self) -> KeyActor:
         """How events name it."""
-        return f"key:{self.id}"
+        return KeyActor(self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +117,5 @@ async def used(db: Connection, at: Mapping[str, datetime]) -> None:
 
 async def active_runs(db: Connection, key: ApiKey) -> int:
     """How many of the runs that the key began have not ended."""
-    found: int = await db.fetchval(_SQL["active_runs"], key.project_id, key.actor)
+    found: int = await db.fetchval(_SQL["active_runs"], key.project_id, actor_text(key.actor))
     return found

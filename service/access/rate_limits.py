@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from events.actors import KeyActor
 from events.envelope import Recorded
 from events.thread import events as e
 from events.thread.state import ThreadState
@@ -148,7 +149,8 @@ class RateLimits:
         for entry in recorded:
             match entry.event:
                 case e.RunCreated(run_id=run_id):
-                    self._remember(run_id, entry.actor.removeprefix("key:"))
+                    if isinstance(entry.actor, KeyActor):
+                        self._remember(run_id, entry.actor.key_id)
                 case (
                     e.ModelCallFinished(run_id=run_id, usage=usage)
                     | e.ModelCallFailed(run_id=run_id, usage=usage)

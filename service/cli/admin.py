@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from events.actors import CommandLineActor
 from events.api_key import RevokeKey, Scope
 from events.envelope import Origin
 from events.ids import IdSource
@@ -27,7 +28,7 @@ from service.settings import Settings
 from service.system import SystemClock
 from service.writer import Writer
 
-ACTOR = "cli"
+ACTOR = CommandLineActor()
 # The name of the default project. No other project may have it.
 DEFAULT_NAME = "default"
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from events.actors import SweepActor
 from events.envelope import Origin
 from events.errors import DomainError
 from events.file import ExpireFile
@@ -115,4 +116,4 @@ class Sweep:
 
 
 def _origin(found: Overdue) -> Origin:
-    return Origin(project_id=found.project_id, actor="process:sweep")
+    return Origin(project_id=found.project_id, actor=SweepActor())

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from events.actors import ProcessActor
 from events.envelope import Origin, Recorded
 from events.errors import DomainError, StaleClaim
 from events.ids import IdSource
@@ -257,4 +258,4 @@ class Supervisor:
             await executor.fail(f"The server failed on this run: {type(error).__name__}: {error}")
 
     def _origin(self, project_id: str, cause: str | None = None) -> Origin:
-        return Origin(project_id=project_id, actor=f"process:{self._peers.process}", cause=cause)
+        return Origin(project_id=project_id, actor=ProcessActor(self._peers.process), cause=cause)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from events.actors import ToolActor
 from events.envelope import Origin, Recorded
 from events.file import CreateFile
 from events.ids import IdSource, file_id_of
@@ -71,7 +72,7 @@ class CodeFiles:
             expires_after=None,
             blob=blob,
         )
-        origin = Origin(project_id=run.project_id, actor="tool:code_interpreter", cause=run.run_id)
+        origin = Origin(project_id=run.project_id, actor=ToolActor("code_interpreter"), cause=run.run_id)
         written = await self._writer.file(origin, file_id, command)
         if not written.recorded:  # an earlier attempt at this call created the file
             await self._blobs.delete([blob])

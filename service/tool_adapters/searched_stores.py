@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from events.actors import RunActor
 from events.envelope import Origin
 from projections import vector_stores
 from service.tools.file_search import SearchedStore
 from service.vector_stores import operations
 from service.writer import Writer
-
-# The actor of a run's search, which counts as a use of the store.
-ACTOR = "run"
 
 
 class OurStores:
@@ -37,4 +35,4 @@ class OurStores:
     async def use(self, project_id: str, store_ids: Sequence[str]) -> None:
         async with self._writer.pool.acquire() as db:
             there = await vector_stores.some(db, project_id, store_ids, self._writer.clock.now())
-        await operations.use(self._writer, Origin(project_id, ACTOR), list(there.values()))
+        await operations.use(self._writer, Origin(project_id, RunActor()), list(there.values()))

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from events.actors import ProcessActor
 from events.envelope import Origin, Recorded
 from events.errors import DomainError
 from events.ids import IdSource
@@ -188,7 +189,7 @@ class Indexing:
 
     async def _try(self, file: StoredFile, command: Ask[Any] | VectorStoreCommand) -> Sequence[Recorded[Any]]:
         """What was appended. One file that cannot be acted on must not keep us from the others."""
-        origin = Origin(project_id=file.project_id, actor=f"process:{self._peers.process}")
+        origin = Origin(project_id=file.project_id, actor=ProcessActor(self._peers.process))
         try:
             return (await self._writer.vector_store(origin, file.store_id, command)).recorded
         except AWAY:

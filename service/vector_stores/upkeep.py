@@ -13,6 +13,7 @@ from datetime import datetime
 
 import structlog
 
+from events.actors import SweepActor
 from events.envelope import Origin
 from events.errors import DomainError
 from events.vector_store.commands import ExpireStore
@@ -32,7 +33,6 @@ LIMIT = 200
 MAX_PAGES = 50
 # A look that takes longer is given up; the next one goes on where it left.
 TIMEOUT = 600.0
-ACTOR = "process:sweep"
 
 
 class Upkeep:
@@ -84,7 +84,7 @@ class Upkeep:
                 overdue = await stores.overdue(db, at, LIMIT)
             for found in overdue:
                 try:
-                    await self._writer.vector_store(Origin(found.project_id, ACTOR), found.id, ExpireStore())
+                    await self._writer.vector_store(Origin(found.project_id, SweepActor()), found.id, ExpireStore())
                 except DomainError as error:
                     log.warning("a vector store could not expire", store_id=found.id, error=error.message)
             if len(overdue) < LIMIT:
@@ -96,6 +96,6 @@ class Upkeep:
             async with self._writer.pool.acquire() as db:
                 gone = await files.gone(db, at, LIMIT)
             for file in gone:
-                await remove_file(self._writer, Origin(file.project_id, ACTOR), file.store_id, file.file_id)
+                await remove_file(self._writer, Origin(file.project_id, SweepActor()), file.store_id, file.file_id)
             if len(gone) < LIMIT:
                 return

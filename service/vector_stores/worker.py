@@ -7,6 +7,7 @@ from time import monotonic
 
 import structlog
 
+from events.actors import ProcessActor
 from events.envelope import Origin
 from events.errors import StaleJob
 from events.vector_store import events as e
@@ -106,4 +107,4 @@ class Worker:
         return failing(work.store_id, work.file_id, work.job, code, message)
 
     def _origin(self, work: Work) -> Origin:
-        return Origin(project_id=work.project_id, actor=f"process:{self._process}")
+        return Origin(project_id=work.project_id, actor=ProcessActor(self._process))

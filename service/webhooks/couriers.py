@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from events.actors import ProcessActor
 from events.envelope import Origin, Recorded
 from events.errors import NotFound
 from events.streams import WEBHOOK_ENDPOINT
@@ -149,7 +150,7 @@ class Couriers:
                 project_id = await webhooks.project_of(db, endpoint_id)
         except NotFound:
             return
-        origin = Origin(project_id, f"process:{self.process}")
+        origin = Origin(project_id, ProcessActor(self.process))
         written = await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, DisableEndpoint(reason))
         if written.recorded:
             log.error("webhook endpoint disabled", endpoint_id=endpoint_id, reason=reason)

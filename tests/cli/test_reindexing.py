@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from events.actors import CommandLineActor
 from events.envelope import Origin
 from events.vector_store.commands import CreateStore, DeleteStore
 from projections import vector_stores
@@ -25,7 +26,7 @@ from tests.clock import CLOCK
 from tests.search.conftest import Shelf
 from tests.search.embedding_server import EmbeddingServer
 
-ORIGIN = Origin("proj_default", "test")
+ORIGIN = Origin("proj_default", CommandLineActor())
 TEXT = " ".join(f"Pump {n} stopped at {n % 24} in hall {n % 7}." for n in range(300)).encode()
 
 

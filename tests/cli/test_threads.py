@@ -77,7 +77,7 @@ async def test_one_that_stops_half_way_goes_on_where_it_was(pool: Pool, monkeypa
     [
         (["delete"], "Choose threads by --metadata, --after or --before, or --all for all threads of the project."),
         (["delete", "--metadata", "user"], "--metadata: write key=value, not 'user'"),
-        (["delete", "--metadata", "a=1", "--metadata", "a=2"], "--metadata: 'a' is given twice"),
+        (["delete", "--metadata", "a=1", "--metadata", "a=2"], "--metadata: 'a' is given twice with different values"),
         (
             ["delete", "--before", "0001-01-01T00:00+14:00"],
             "--before: write 2026-01-31, 2026-01-31T12:00 or Unix seconds",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from events import upload as rules
+from events.actors import CommandLineActor
 from events.envelope import Origin
 from events.file import CreateFile
 from events.ids import file_id_of
@@ -127,7 +128,7 @@ async def left_behind(upload: Any, pool: Pool, tmp_path: Path) -> None:
     sha256 = hashlib.sha256(b"abcd").hexdigest()
     file_id = file_id_of(upload["id"])
     (tmp_path / "blobs" / f"{file_id}-0").write_bytes(b"abcd")
-    origin = Origin((await pool.fetchval("SELECT project_id FROM uploads")), "test")
+    origin = Origin((await pool.fetchval("SELECT project_id FROM uploads")), CommandLineActor())
     command = CreateFile("a.jsonl", "batch", 4, sha256, "text/jsonl", None, f"{file_id}-0")
     await writer(pool).file(origin, file_id, command)
 

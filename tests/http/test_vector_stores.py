@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from events.actors import CommandLineActor
 from events.envelope import Origin
 from events.file import DeleteFile
 from events.project import DEFAULT_PROJECT
@@ -313,7 +314,7 @@ async def test_upkeep_takes_files_out_whose_file_is_gone(
     store = await store_with(client, "a.txt", "b.txt")
     [first, second] = await files_of(client, store["id"])
     write: Writer = writer(pool)
-    await write.file(Origin(DEFAULT_PROJECT, "test"), first, DeleteFile())
+    await write.file(Origin(DEFAULT_PROJECT, CommandLineActor()), first, DeleteFile())
     assert list(await files_of(client, store["id"])) == [second], "it is not there, whoever has noticed"
     answer = await client.call("GET", f"/vector_stores/{store['id']}/files/{first}")
     assert answer.status == 404
@@ -329,7 +330,7 @@ async def test_files_are_counted_anew_when_a_process_goes(start_server: StartSer
         async with start_server() as other:
             found = await store_with(other, "c.txt")
             await settled(client, found["id"])
-            await writer(pool).file(Origin(DEFAULT_PROJECT, "test"), first, DeleteFile())
+            await writer(pool).file(Origin(DEFAULT_PROJECT, CommandLineActor()), first, DeleteFile())
         async with asyncio.timeout(WAIT_S):
             while (await client.get(f"/vector_stores/{store['id']}"))["file_counts"]["total"] != 1:
                 await asyncio.sleep(0.005)

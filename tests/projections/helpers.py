@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from events.actors import CommandLineActor
 from events.assistant import CreateAssistant
 from events.clock import Clock
 from events.envelope import Origin
@@ -15,8 +16,8 @@ from service.writer import Writer
 from tests.clock import CLOCK
 from tests.events.thread.story import CREATE, add
 
-ORIGIN = Origin(project_id="proj_1", actor="test", request_id="req_1")
-OTHER = Origin(project_id="proj_2", actor="test", request_id="req_2")
+ORIGIN = Origin(project_id="proj_1", actor=CommandLineActor(), request_id="req_1")
+OTHER = Origin(project_id="proj_2", actor=CommandLineActor(), request_id="req_2")
 
 
 def writer(pool: Pool, clock: Clock = CLOCK) -> Writer:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from events.actors import CommandLineActor, KeyActor
 from events.api_key import CreateKey, RevokeKey
 from events.envelope import Origin
 from events.errors import NotFound
@@ -33,7 +34,7 @@ async def test_a_key_is_found_by_its_hash_until_it_is_revoked(pool: Pool, db: Co
     await write.write(KEY, ORIGIN, "key_1", CREATE)
     found = await keys.by_hash(db, bytes.fromhex(HASH))
     assert found is not None
-    assert (found.id, found.project_id, found.scope, found.actor) == ("key_1", "proj_1", "read", "key:key_1")
+    assert (found.id, found.project_id, found.scope, found.actor) == ("key_1", "proj_1", "read", KeyActor("key_1"))
     assert (found.requests_per_minute, found.tokens_per_minute, found.max_runs) == (60, None, 2)
     assert HASH not in repr(found)
     assert await keys.by_hash(db, bytes(32)) is None
@@ -70,7 +71,7 @@ async def test_projects_by_id_and_name(pool: Pool, db: Connection, monkeypatch: 
     monkeypatch.setattr(projects, "_LIST_PAGE", 1)
     write = writer(pool)
     for number, name in ((1, "Research"), (2, "Sales"), (3, "Sales")):
-        await write.write(PROJECT, Origin(f"proj_{number}", "test"), f"proj_{number}", CreateProject(name))
+        await write.write(PROJECT, Origin(f"proj_{number}", CommandLineActor()), f"proj_{number}", CreateProject(name))
     assert [found.name async for found in projects.every(db)] == ["Research", "Sales", "Sales"]
     for named, ids in (("proj_1", ["proj_1"]), ("Sales", ["proj_2", "proj_3"]), ("sales", [])):
         assert [found.id for found in await projects.find(db, named)] == ids
@@ -80,7 +81,7 @@ async def test_rebuilt_as_served(pool: Pool, db: Connection) -> None:
     write = writer(pool)
     await write.write(KEY, ORIGIN, "key_1", CREATE)
     await write.write(KEY, ORIGIN, "key_1", RevokeKey())
-    await write.write(PROJECT, Origin("proj_9", "test"), "proj_9", CreateProject("Research"))
+    await write.write(PROJECT, Origin("proj_9", CommandLineActor()), "proj_9", CreateProject("Research"))
     await keys.used(db, {"key_1": T0})
     for stream, table in (("key_1", "api_keys"), ("proj_9", "projects")):
         assert await verify(db, stream) == []

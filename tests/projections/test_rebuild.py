@@ -157,5 +157,5 @@ async def test_the_log_as_people_read_it(pool: Pool, db: Connection) -> None:
     await make_thread(writer(pool), "thread_1", "Grüße")
     row = await db.fetchrow("SELECT * FROM events_readable WHERE version = 2")
     assert row is not None
-    assert (row["type"], row["actor"], row["request_id"]) == ("message.added", "test", "req_1")
+    assert (row["type"], row["actor"], row["request_id"]) == ("message.added", "cli", "req_1")
     assert codec.load(row["content"].encode(), 1).type == "message.added"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from events.actors import CommandLineActor
 from events.envelope import Event, Origin, Recorded
 from events.objects import RunStatus
 from events.store import record
@@ -42,7 +43,7 @@ from events.thread.state import RunState, ThreadState, evolve
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SECONDS = int(T0.timestamp())
 LIFETIME = 600
-ORIGIN = Origin(project_id="proj_1", actor="test")
+ORIGIN = Origin(project_id="proj_1", actor=CommandLineActor())
 CREATE = CreateThread({}, {}, ())
 ERROR = e.LastError(code="server_error", message="The upstream broke.")
 USAGE = e.Usage(prompt_tokens=10, completion_tokens=5, cached_tokens=2, reasoning_tokens=1)

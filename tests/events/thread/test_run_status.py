@@ -6,6 +6,7 @@ from itertools import pairwise, product
 
 import pytest
 
+from events.actors import CommandLineActor
 from events.envelope import Recorded
 from events.object_changes import run_patch
 from events.objects import RunStatus
@@ -90,7 +91,7 @@ def test_each_way_leads_there(step: tuple[RunStatus, RunStatus]) -> None:
 @pytest.mark.parametrize(("old", "new"), sorted(product(TRANSITIONS, repeat=2)))
 def test_the_fold_follows_the_table(old: RunStatus, new: RunStatus) -> None:
     state = RunState("run_1", "asst_1", old, LIFETIME, None, None)
-    entry = Recorded("thread_1", 1, T0, EVENTS[new], "proj_1", "test")
+    entry = Recorded("thread_1", 1, T0, EVENTS[new], "proj_1", CommandLineActor())
     if (old, new) in LEGAL:
         assert evolve_run(state, entry).status == moved("run_1", old, new) == new
     else:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from events.actors import CommandLineActor
 from events.envelope import Event, Recorded
 from events.object_changes import opened_run, opened_step, run_patch
 from events.objects import Run, Step
@@ -40,7 +41,7 @@ class Behind:
             for made in self._made(event, data):
                 if isinstance(made, Event):
                     at = datetime.fromtimestamp(self.at, UTC)
-                    recorded = Recorded(self.thread_id, len(self.log) + 1, at, made, "proj_1", "test")
+                    recorded = Recorded(self.thread_id, len(self.log) + 1, at, made, "proj_1", CommandLineActor())
                     self.log.append(recorded)
                     yield recorded
                 else:
