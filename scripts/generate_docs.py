@@ -37,7 +37,8 @@ EVENTS_INTRODUCTION = f"""\
 Every type of event, by the stream that it belongs to. `scripts/generate_docs.py` writes this page from the registry in
 `events/codec.py`; do not edit it.
 
-An event is stored as compact JSON in `events.content`. The other columns of its row are the same for all types:
+An event is stored as compact JSON in the column `content` of the table `events`. The other columns of its row are the
+same for all types:
 
 | column | contents |
 |---|---|
@@ -51,19 +52,21 @@ An event is stored as compact JSON in `events.content`. The other columns of its
 | `schema_version` | The schema of `content`; today's is {SCHEMA_VERSION} |
 | `software_version` | The version of Everthread that wrote the event |
 
-Fields of the type `object` hold JSON in the shapes of the API. A field that is marked "omitted" is absent from the stored JSON
-if it has that value.
+Fields of the type `object` hold JSON in the shapes of the API. A field that is marked "omitted" is absent from the
+stored JSON if it has that value.
 """
 
 LOG_INTRODUCTION = """\
 # Log events
 
-Every event that the server logs. `scripts/generate_docs.py` writes this page from the calls in the code; do not edit it.
+Every event that the server logs. `scripts/generate_docs.py` writes this page from the calls in the code; do not edit
+it.
 
-The server writes JSON to standard error, one object a line; if standard error is a terminal, it writes readable lines instead.
-`event` holds the name below, `level` the level, and `timestamp` the time in UTC. `request_id`, `thread_id`, `run_id`, `store_id` and
-`file_id` are present if the line belongs to one. Lines that libraries log have their text as `event`, and the library's name as
-`logger`. `EVERTHREAD_LOG_LEVEL` sets the lowest level that is written. No line holds content of messages or an API key.
+The server writes JSON to standard error, one object a line; if standard error is a terminal, it writes readable lines
+instead. `event` holds the name below, `level` the level, and `timestamp` the time in UTC. `request_id`, `thread_id`,
+`run_id`, `store_id` and `file_id` are present if the line belongs to one. Lines that libraries log have their text as
+`event`, and the library's name as `logger`. `EVERTHREAD_LOG_LEVEL` sets the lowest level that is written. No line holds
+content of messages or an API key.
 """
 
 
@@ -136,7 +139,7 @@ def _is_log_call(node: ast.AST) -> bool:
 
 def _stream_name(event: type[Event]) -> str:
     """The stream of an event, from its module: events.thread.tool_events is of the thread."""
-    return event.__module__.split(".")[1].replace("_", " ").capitalize()
+    return event.__module__.split(".")[1].replace("_", " ").capitalize().replace("Api", "API")
 
 
 def _nested_models(events: Iterator[type[Event]]) -> set[type[BaseModel]]:

@@ -45,9 +45,9 @@ def run_recipe(text: str, folder: Path, **variables: Path) -> None:
 
 
 @asynccontextmanager
-async def embedded_database(data_dir: Path) -> AsyncIterator[Pool]:
-    """A migrated embedded database over a data directory, as a live server has it."""
-    postgres = EmbeddedPostgres(data_dir)
+async def embedded_database(data_dir: Path, *, durable: bool = False) -> AsyncIterator[Pool]:
+    """A migrated embedded database over a data directory; with `durable` as a live server runs it."""
+    postgres = EmbeddedPostgres(data_dir, durable=durable)
     pool = await open_pool(await postgres.start())
     try:
         yield pool
@@ -85,7 +85,7 @@ async def test_the_backup_of_a_live_database_is_a_data_directory(tmp_path: Path,
     programs = find_runtime(data_dir / "postgres" / "18").bin
     (back_up,) = recipe("Back up the embedded database")
     (restore,) = recipe("Restore the embedded database")
-    async with embedded_database(data_dir) as pool:
+    async with embedded_database(data_dir, durable=True) as pool:
         for name in NAMES:
             await create_project(pool, name)
         run_recipe(back_up, tmp_path, DATA=data_dir, BACKUP=backup, PG=programs)
