@@ -34,7 +34,7 @@ CITATION = re.compile(r'(?<![\w/.-])(docs/[\w-]+\.md|[A-Z]{4,}\.md)((?:(?:,| and
 # A path of this repository in a code span: service/wire/sse/, scripts/serve, tests/test_docs.py.
 PATH = re.compile(r"(?:service|events|projections|sql|tests|scripts|docs|\.ci)/[\w./-]*")
 FILE_IN_CODE = re.compile(
-    r"(?<![\w/.-])(?:service|events|projections|tests|scripts|sql)/[\w/.-]*\w{2,}\.(?:py|sql|toml|sh)\b"
+    r"(?<![\w/.-])(?:service|events|projections|scripts|sql)/[\w/.-]*\w{2,}\.(?:py|sql|toml|sh)\b"
 )
 MODULE = re.compile(r"(?:service|events|projections)(?:\.[a-z_0-9]+)+")
 # Variables with our prefix that scripts read and the server does not.

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from events.envelope import Origin
-from events.ids import new_id
 from events.project import DEFAULT_PROJECT, CreateProject
 from events.streams import PROJECT
 from projections import projects, rebuild
@@ -20,6 +19,7 @@ from service.database import Pool, open_pool
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.postgres_runtime import find_runtime
 from service.feed import Feed
+from service.system import RandomIds, SystemClock
 from service.writer import Writer
 
 pytestmark = pytest.mark.embedded
@@ -57,8 +57,8 @@ async def embedded_database(data_dir: Path, *, durable: bool = False) -> AsyncIt
 
 
 async def create_project(pool: Pool, name: str) -> None:
-    project_id = new_id("proj")
-    await Writer(pool, Feed()).write(PROJECT, Origin(project_id, "cli"), project_id, CreateProject(name))
+    project_id, writer = RandomIds().new("proj"), Writer(pool, Feed(), clock=SystemClock())
+    await writer.write(PROJECT, Origin(project_id, "cli"), project_id, CreateProject(name))
 
 
 async def project_names(pool: Pool) -> set[str]:
