@@ -33,10 +33,10 @@ _IRREGULAR_WORDS = """
 IRREGULAR = frozenset(_IRREGULAR_WORDS.split())
 # Forms that are also an imperative verb, a noun or a word of the field.
 _NOT_PARTICIPLES_WORDS = """
-    come cut embed feed hit let need put read run seed set shed shut split spread speed bed red led bound quit
-    string thing ping ring king spring binding building encoding heading listing mapping meaning paging parsing
-    queueing reading routing setting settings spelling timing tracing warning logging chunking indexing reindexing
-    streaming
+come cut embed feed hit let need put read run seed set shed shut split spread speed bed red led bound quit
+string thing ping ring king spring binding building encoding heading listing mapping meaning paging parsing
+provisioning queueing reading routing setting settings spelling timing tracing warning logging chunking
+indexing reindexing streaming
 """
 NOT_PARTICIPLES = frozenset(_NOT_PARTICIPLES_WORDS.split())
 

@@ -37,8 +37,8 @@ from service.runs.images import Images
 from service.runs.supervisor import Supervisor
 from service.sandbox.factory import LocalSandboxes
 from service.sandbox.pool import Sessions, Warm
-from service.sandbox.probe import Confinement
-from service.sandbox.provisioning import Making
+from service.sandbox.probe import SandboxProbe
+from service.sandbox.provisioning import Provisioning
 from service.search.base import Indexer, SearchEngine
 from service.search.factory import open_search_engine
 from service.search.parse.sandbox_process import describe_fallback
@@ -104,8 +104,8 @@ async def serve(
         feed.listen_to_stores(metrics)
         keys, limits = Keys(pool, api_key, clock=clock), RateLimits(pool)
         feed.listen_to_threads(limits)
-        making = Making(settings.sandbox_dir) if settings.sandbox_install else None
-        writer, confinement = Writer(pool, feed, clock=clock), Confinement(settings.sandbox_dir, making)
+        making = Provisioning(settings.sandbox_dir) if settings.sandbox_install else None
+        writer, confinement = Writer(pool, feed, clock=clock), SandboxProbe(settings.sandbox_dir, making)
         on, disk = settings.code_interpreter == "on", settings.code_limits.disk
         code = CodeInterpreter(CodeFiles(writer, blobs, ids=ids), confinement, on=on, handed_on=disk)
         feed.listen_to_threads(ThreadsGone(code))
@@ -158,7 +158,7 @@ async def serve(
                 await asyncio.Event().wait()
 
 
-def _health(pool: Pool, model: Router, code: CodeInterpreter, confinement: Confinement) -> Health:
+def _health(pool: Pool, model: Router, code: CodeInterpreter, confinement: SandboxProbe) -> Health:
     parts = {"database": lambda: database.healthy(pool), "model": model.check_health}
     optional = {"code_interpreter": code.state, "file_parsing": lambda: describe_fallback(confinement)}
     return Health(parts, optional=optional)
@@ -178,7 +178,7 @@ def _opened(
         raise StartupError(str(error)) from None
 
 
-def _open_search_engine(settings: Settings, pool: Pool, confinement: Confinement, clock: Clock) -> SearchEngine:
+def _open_search_engine(settings: Settings, pool: Pool, confinement: SandboxProbe, clock: Clock) -> SearchEngine:
     key = settings.embedding_api_key
     return open_search_engine(
         pool,
@@ -263,7 +263,7 @@ async def _supervised(
 
 
 @asynccontextmanager
-async def _made(making: Making | None, serving: asyncio.Event) -> AsyncIterator[None]:
+async def _made(making: Provisioning | None, serving: asyncio.Event) -> AsyncIterator[None]:
     """The sandbox's Python is made once we serve, where it is missing."""
 
     async def made() -> None:
@@ -281,7 +281,7 @@ async def _made(making: Making | None, serving: asyncio.Event) -> AsyncIterator[
 
 @asynccontextmanager
 async def _sandboxes(
-    settings: Settings, code: CodeInterpreter, confinement: Confinement, serving: asyncio.Event
+    settings: Settings, code: CodeInterpreter, confinement: SandboxProbe, serving: asyncio.Event
 ) -> AsyncIterator[None]:
     """The sandboxes that code runs in, while the context lasts. Whether they can be had is found out once we serve."""
     if not code.on:

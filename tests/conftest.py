@@ -15,7 +15,7 @@ from service.app import serve
 from service.runs import claim, supervisor
 from service.sandbox.base import SandboxUnavailable
 from service.sandbox.bubblewrap import Jail
-from service.sandbox.probe import Confinement
+from service.sandbox.probe import SandboxProbe
 from service.settings import Settings
 from tests.client import KEY, Client
 from tests.clock import WallClock
@@ -112,7 +112,7 @@ async def client(start_server: Callable[[], AbstractAsyncContextManager[Client]]
 def jail() -> Jail:
     """What confines code here, tried. A test that uses it gets the marker `sandbox`."""
     try:
-        return asyncio.run(Confinement().confined())
+        return asyncio.run(SandboxProbe().jail())
     except SandboxUnavailable as error:
         unavailable(f"there is no sandbox here: {error}")
 

@@ -23,7 +23,7 @@ def reindex(store: StoreOption = None, data_dir: DataDirOption = None) -> None:
     async def work() -> None:
         from service.cli import reindexing
         from service.embedded.data_dir import default_data_dir
-        from service.sandbox.probe import Confinement
+        from service.sandbox.probe import SandboxProbe
         from service.search.factory import open_search_engine
         from service.settings import Settings
 
@@ -34,7 +34,7 @@ def reindex(store: StoreOption = None, data_dir: DataDirOption = None) -> None:
         async with open_writer(data_dir) as writer:
             engine = open_search_engine(
                 writer.pool,
-                Confinement(settings.sandbox_dir),
+                SandboxProbe(settings.sandbox_dir),
                 folder / "reindex.log",
                 now=writer.clock.now,
                 base_url=settings.embedding_base_url,

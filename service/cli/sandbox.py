@@ -31,12 +31,12 @@ def install() -> None:
 def check() -> None:
     """Check whether this machine can run the sandbox, as the server does when it starts."""
     from service.sandbox.base import SandboxUnavailable
-    from service.sandbox.probe import Confinement
+    from service.sandbox.probe import SandboxProbe
 
     logs.configure("error")
-    confinement = Confinement(Settings.load().sandbox_dir)
+    confinement = SandboxProbe(Settings.load().sandbox_dir)
     try:
-        jail = asyncio.run(confinement.confined())
+        jail = asyncio.run(confinement.jail())
     except SandboxUnavailable as error:
         raise CommandError(f"there is no sandbox here: {error}") from None
     bounds = ", ".join(sorted(jail.cgroups.controllers)) or "none; limits apply to each process alone"

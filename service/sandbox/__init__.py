@@ -1,5 +1,5 @@
-"""Code that others wrote, run where it can do no harm: one Protocol, and bubblewrap behind it.
+"""Confined execution of untrusted code: one Protocol, implemented with bubblewrap.
 
-`environment.py` and `install.py` hold the Python that the code sees; `bubblewrap.py` starts one confined process; on it
-stand `session.py` (an IPython that keeps its state) and `job.py` (a module of ours over hostile bytes).
+`environment.py` and `install.py` manage the Python that the code sees; `bubblewrap.py` starts one confined process;
+`session.py` builds on it a session of IPython that keeps its state.
 """

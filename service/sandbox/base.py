@@ -1,8 +1,8 @@
-"""What the rest asks of a sandbox: a session that runs Python and keeps its state, with files going in and out.
+"""The Protocol of a sandbox: a session that runs Python and keeps its state, and transfers files.
 
-bubblewrap is one implementation; gVisor, a container platform or a hosted sandbox can stand in by this Protocol. What
-comes out of a sandbox was written by an adversary: an implementation bounds every answer and every wait, and promises
-no more than that the bytes came from inside.
+bubblewrap is one implementation; gVisor, a container platform or a hosted sandbox can replace it behind this Protocol.
+Output of a sandbox is written by an adversary: an implementation bounds every answer and every wait, and guarantees
+only that the bytes came from inside.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from dataclasses import dataclass
 from typing import Protocol
 
 MIB = 1024 * 1024
-# Where files lie inside, and where relative paths of the code lead.
+# The folder of files inside, and the working directory of the code.
 DATA = "/mnt/data"
 
 
 class SandboxUnavailable(Exception):
-    """No sandbox can be had here; the message is one line that says why and what to do."""
+    """No sandbox is available here. The message is one line with the reason and the remedy."""
 
 
 class SandboxLost(Exception):
-    """The session is gone, with its variables and files; the message says why, for the model and the user."""
+    """The session has ended, and its variables and files are lost. The message gives the reason for the model and the
+    user.
+    """
 
 
 class FileRefused(Exception):
-    """A file cannot be put or got: no space, no such file, too large. The session goes on."""
+    """A file cannot be written or read: no space, no such file, too large. The session continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one sandbox may use. Bytes and seconds."""
+    """The resources that one sandbox may use, in bytes and seconds."""
 
     wall_s: float = 60.0
     memory: int = 1024 * MIB
@@ -44,77 +46,78 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What the code printed, in pieces; tracebacks and last expressions too."""
+    """A piece of printed output, which includes tracebacks and values of last expressions."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A plot or image that the code showed, as PNG or JPEG bytes."""
+    """A plot or an image that the code displayed, as PNG or JPEG bytes."""
 
     mime: str
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """A file below DATA that the call made or changed. `path` is relative to DATA."""
+class ChangedFile:
+    """A file below DATA that the call created or changed. `path` is relative to DATA."""
 
     path: str
     size: int
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A call's end, always the last piece.
+class CallEnd:
+    """The end of a call, always its last piece.
 
-    `failed` where the code raised; `notes` are lines for the model: interrupted, output cut. `lost` says why the
-    session is gone, where it is; then nothing more can be asked of it.
+    `failed` says that the code raised. `notes` are lines for the model, such as an interrupt or cut output. `lost` is
+    the reason if the session has ended; then it takes no more calls.
     """
 
     failed: bool = False
-    changed: tuple[Changed, ...] = ()
+    changed: tuple[ChangedFile, ...] = ()
     notes: tuple[str, ...] = ()
     lost: str | None = None
 
 
-Piece = Text | Image | Done
+Piece = Text | Image | CallEnd
 
 
 class Sandbox(Protocol):
-    """One session. A call at a time; the caller sees to that."""
+    """One session. Its user makes one call at a time."""
 
     async def put(self, path: str, chunks: AsyncIterator[bytes]) -> None:
-        """Writes a file, `path` below DATA. Raises FileRefused, SandboxLost, and what `chunks` raises."""
+        """Writes a file at `path` below DATA. Raises FileRefused, SandboxLost, and errors of `chunks`."""
         ...
 
     async def arrange(self, gone: Sequence[str], names: Sequence[tuple[str, str]]) -> None:
-        """Removes the files that were put under the paths `gone`, and gives those of `names`, (path, name), a second
-        name in DATA. What the code itself has under a name stays. Raises SandboxLost."""
+        """Removes the files that were put under the paths `gone`, and gives each of `names`, (path, name), a second
+        name in DATA. A name that the code itself uses stays as it is. Raises SandboxLost.
+        """
         ...
 
     def execute(self, code: str) -> AsyncGenerator[Piece, None]:
-        """Runs code; pieces come as it runs, and Done at last, whatever happens."""
+        """Runs code. Yields pieces while it runs, and CallEnd at the end in every case."""
         ...
 
     def get(self, path: str, at_most: int) -> AsyncGenerator[bytes, None]:
-        """The bytes of a regular file below DATA, piece by piece. Raises FileRefused, SandboxLost."""
+        """Yields the bytes of a regular file below DATA. Raises FileRefused, SandboxLost."""
         ...
 
     async def close(self) -> None:
-        """Ends it with all its processes. Harmless when closed."""
+        """Ends the session with all its processes. Does nothing if it is closed."""
         ...
 
     @property
-    def lost(self) -> bool:
-        """Whether it is closed or gone."""
+    def is_lost(self) -> bool:
+        """Whether the session is closed or lost."""
         ...
 
 
 class Sandboxes(Protocol):
-    """Where sessions come from."""
+    """Opens sessions."""
 
     async def open(self) -> Sandbox:
-        """A session that nobody had before. Raises SandboxUnavailable."""
+        """Returns a new session. Raises SandboxUnavailable."""
         ...

@@ -1,9 +1,10 @@
 """The last trusted steps before bubblewrap, run as a script: `python -I -S bootstrap.py FD`.
 
-The file descriptor holds a JSON object (bubblewrap.py writes it): which control groups to enter, which user to become,
-what each process may use, and, for a sandbox, a disk: a tmpfs with a bound on bytes and on files, which bubblewrap
-itself cannot set. It is mounted in a user and a mount namespace made here, so that it needs no rights and shows nowhere
-else; files that the sandbox is to see read-only are written to it. Then the command takes this process's place.
+The file descriptor holds a JSON object that bubblewrap.py writes: the control groups to enter, the user to become, the
+limits of each process and, for a sandbox, a disk. The disk is a tmpfs with a bound on bytes and on files, which
+bubblewrap itself cannot set. It is mounted in a user and a mount namespace that this script creates, so it needs no
+rights and is visible nowhere else; read-only files of the sandbox are written to it. Then the command replaces this
+process.
 """
 
 import ctypes
@@ -21,7 +22,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
-    """Does what the object says, or ends with one line at stderr."""
+    """Carries out the object's steps, or ends with one line on stderr."""
     with os.fdopen(int(sys.argv[1]), "rb") as source:
         given = json.loads(source.read())
     for door in given["doors"]:
@@ -35,8 +36,8 @@ def main() -> None:
         _limit(name, value)
     if given["disk"] is not None:
         _mount_disk(given["disk"])
-    # Only now: what comes before would have cleared it. A parent that is gone already tells no more.
-    _checked(_LIBC.prctl(_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "prctl")
+    # The change of the user clears this setting, so it comes after. If the parent has died before, no signal arrives.
+    _check(_LIBC.prctl(_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "prctl")
     if os.getppid() != given["parent"]:
         sys.exit(1)
     _limit("NPROC", given["processes"])
@@ -58,9 +59,9 @@ def _limit(name: str, value: int) -> None:
 
 def _mount_disk(disk: dict[str, Any]) -> None:
     uid, gid = os.getuid(), os.getgid()
-    # A process that changed its user may not write its own maps.
-    _checked(_LIBC.prctl(_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
-    _checked(_LIBC.unshare(_NEWUSER | _NEWNS), "user namespaces are forbidden here: unshare")
+    # A process that has changed its user may not write its own maps.
+    _check(_LIBC.prctl(_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
+    _check(_LIBC.unshare(_NEWUSER | _NEWNS), "user namespaces are forbidden here: unshare")
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
@@ -78,10 +79,10 @@ def _mount_disk(disk: dict[str, Any]) -> None:
 
 
 def _mount(source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes) -> None:
-    _checked(_LIBC.mount(source, target, kind, ctypes.c_ulong(flags), options), f"mount {os.fsdecode(target)}")
+    _check(_LIBC.mount(source, target, kind, ctypes.c_ulong(flags), options), f"mount {os.fsdecode(target)}")
 
 
-def _checked(result: int, what: str) -> None:
+def _check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")

@@ -1,11 +1,11 @@
-"""One confined process: bubblewrap's command line, and what starts, watches and ends it.
+"""One confined process: the command line of bubblewrap, and its start.
 
-Inside are: Python and its packages, read-only; the system's shared libraries and small programs, read-only; a disk of
-its own for /mnt/data, /tmp and /dev/shm together; its own /proc and a few devices. There is no network, no other
-process, no capability, no system call that is not on the list, and no file of the host's but those.
+Inside are: Python and its packages, read-only; the system's shared libraries and small programs, read-only; one disk
+for /mnt/data, /tmp and /dev/shm together; a /proc of its own and a few devices. There is no network, no other process,
+no capability, no system call outside the list, and no other file of the host.
 
-The process is a child of ours that the kernel kills when we die, `kill -9` included; bubblewrap's process 1 dies with
-it, and all others with that. What talks to it are three pipes, which it may fill with anything.
+The process is a child that the kernel kills when this process dies, even by `kill -9`; bubblewrap's process 1 dies with
+it, and all others with that. The server talks to it through three pipes, which it may fill with anything.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from service.sandbox import environment as env
 from service.sandbox.base import DATA, MIB, Limits, SandboxUnavailable
 from service.sandbox.cgroup import Cgroups, find_cgroups
 from service.sandbox.environment import Environment, NoEnvironment
-from service.sandbox.process import Confined
+from service.sandbox.process import ConfinedProcess
 from service.sandbox.seccomp import UnknownMachine, program
 
 PYTHON = "/opt/python/bin/python3"
 CODE = "/opt/code"
-# As root each sandbox gets a user id of its own from here, which no account has.
+# If the server runs as root, each sandbox gets a user id of its own from here, which no account has.
 _FIRST_ID, _IDS = 63_500, 2_000
 _SYSTEM = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/bin", "/usr/share/fonts", "/usr/share/zoneinfo")
 _LINKED = ("/lib", "/lib64", "/lib32", "/bin")
@@ -41,26 +41,26 @@ _FILES = {
     "etc/group": "sandbox:x:1000:\n",
     "etc/hosts": "127.0.0.1 localhost\n",
 }
-# Beyond `processes`: bubblewrap's two, and the session's own.
+# Processes beyond `processes`: two of bubblewrap, and the session's own.
 _OWN_PROCESSES = 3
 _OPEN_FILES = 1024
-# What a process may map beyond the memory it may use, where nothing counts the memory of all: libraries, stacks.
+# Address space of a process beyond its memory, used if no control group counts the memory: libraries, stacks.
 _MAPPED = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
 class Jail:
-    """What is needed to confine a process here. `bwrap` is None where only plain children can be had."""
+    """The means to confine a process here."""
 
     environment: Environment
     cgroups: Cgroups
     bwrap: str | None
     system_calls: bytes | None
 
-    def start(self, command: Sequence[str], code: Mapping[str, str], limits: Limits) -> Confined:
+    def start(self, command: Sequence[str], code: Mapping[str, str], limits: Limits) -> ConfinedProcess:
         """Starts `command` in a sandbox of its own, with the files `code` (name → text) in CODE.
 
-        Call it on the main thread: the kernel ties the child's life to the thread that forked. Raises OSError.
+        Must be called on the main thread: the kernel ties the child's life to the thread that forked. Raises OSError.
         """
         assert self.bwrap is not None
         assert self.system_calls is not None
@@ -78,14 +78,14 @@ class Jail:
         }
         return self._start(spec, limits, limits.memory + limits.disk)
 
-    def start_plain(self, command: Sequence[str], limits: Limits) -> Confined:
+    def start_plain(self, command: Sequence[str], limits: Limits) -> ConfinedProcess:
         """Starts `command` with limits alone: no namespaces. For our own code over hostile bytes, never for theirs.
 
         Raises OSError.
         """
         return self._start({"disk": None, "filter": None, "command": list(command)}, limits, limits.memory)
 
-    def _start(self, spec: dict[str, Any], limits: Limits, memory: int) -> Confined:
+    def _start(self, spec: dict[str, Any], limits: Limits, memory: int) -> ConfinedProcess:
         group = self.cgroups.make(memory, limits.processes + _OWN_PROCESSES)
         sizes = {"DATA": limits.memory, "FSIZE": limits.disk, "NOFILE": _OPEN_FILES, "CORE": 0, "MEMLOCK": 0}
         if group is None or "memory" not in self.cgroups.controllers:
@@ -99,7 +99,7 @@ class Jail:
             "environment": _variables(self.environment, confined=spec["disk"] is not None),
         }
         try:
-            return Confined(_launched(spec), group)
+            return ConfinedProcess(_launch(spec), group)
         except BaseException:
             if group is not None:
                 group.remove()
@@ -107,7 +107,7 @@ class Jail:
 
 
 def find_jail(folder: Path | None = None) -> Jail:
-    """What can be had here: only plain children where bubblewrap is missing. Raises SandboxUnavailable."""
+    """Finds the means to confine a process here. Raises SandboxUnavailable."""
     try:
         return Jail(env.find(folder), find_cgroups(), shutil.which("bwrap"), program())
     except UnknownMachine:
@@ -117,7 +117,7 @@ def find_jail(folder: Path | None = None) -> Jail:
 
 
 def _arguments(environment: Environment) -> list[str]:
-    """bubblewrap's own arguments: the production command line, tried at start as it is."""
+    """Returns bubblewrap's arguments. The check at the start uses the same command line as production."""
     disk = environment.disk
     found = [
         "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
@@ -165,7 +165,7 @@ def _variables(environment: Environment, *, confined: bool) -> dict[str, str]:
     }
 
 
-def _launched(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
+def _launch(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
     script = Path(__file__).with_name("bootstrap.py")
     handed = os.memfd_create("launch", 0)
     try:

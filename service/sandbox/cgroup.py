@@ -1,11 +1,11 @@
-"""Control groups: bounds that hold for all processes of a sandbox together, where we may make some.
+"""Control groups: limits for all processes of a sandbox together, if groups can be created here.
 
-Version 2 has one tree for all controllers, version 1 one for each; both are used where their folders can be written,
-as root usually and as an ordinary user where systemd delegates. Without them the limits of each process (rlimits) are
-all there is: a sandbox could then hold `processes` times its memory.
+Version 2 has one tree for all controllers, version 1 one tree for each. Both are used if their folders are writable,
+which is usual for root, and for an ordinary user if systemd delegates. Without groups only the limits of each process
+(rlimits) apply: a sandbox could then hold `processes` times its memory.
 
-A group lies under the one we are in, or under the nearest one above it where groups can be made. Its name tells the
-server it belongs to, so that the next start removes what a killed server left.
+A group is created below this process's own group, or below the nearest ancestor in which groups can be created. Its
+name identifies the server, so that the next start removes the groups of a killed server.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PREFIX = "everthread-"
-# Looks at a dying group until it is empty: 200 × 10 ms.
+# Checks whether a dying group is empty: 200 × 10 ms.
 _LOOKS, _LOOK_S = 200, 0.01
-_numbers = itertools.count(1)  # of this process: no name is used twice
+_numbers = itertools.count(1)  # counts groups of this process, so that no name is used twice
 _FILES = {"memory": ("memory.max", "memory.limit_in_bytes"), "pids": ("pids.max", "pids.max")}
 
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A folder under which groups can be made, and what they bound there."""
+    """A folder in which groups can be created, and the resources that they limit."""
 
     folder: Path
     version: int
@@ -37,13 +37,13 @@ class Parent:
 
 @dataclass(slots=True)
 class Cgroup:
-    """One sandbox's group: one folder in version 2, one for each controller in version 1."""
+    """The group of one sandbox: one folder in version 2, one for each controller in version 1."""
 
     folders: list[Path] = field(default_factory=list)
 
     @property
     def doors(self) -> list[str]:
-        """The files a process writes its id to, to come in."""
+        """Returns the files to which a process writes its id in order to join."""
         return [str(folder / "cgroup.procs") for folder in self.folders]
 
     def pids(self) -> set[int]:
@@ -54,7 +54,7 @@ class Cgroup:
         return found
 
     def killed_for_memory(self) -> int:
-        """How many processes in here the kernel has killed for want of memory."""
+        """Returns the number of processes in the group that the kernel has killed for lack of memory."""
         for folder in self.folders:
             for name in ("memory.events", "memory.oom_control"):
                 with suppress(OSError):
@@ -64,7 +64,7 @@ class Cgroup:
         return 0
 
     def memory(self) -> int | None:
-        """Bytes in use, or None where memory is not counted."""
+        """Returns the bytes in use, or None if memory is not counted."""
         for folder in self.folders:
             for name in ("memory.current", "memory.usage_in_bytes"):
                 with suppress(OSError):
@@ -72,16 +72,16 @@ class Cgroup:
         return None
 
     def kill(self) -> None:
-        """Kills what is in here."""
+        """Kills every process in the group."""
         for pid in self.pids():
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
 
     def remove(self) -> bool:
-        """Kills what is in here and removes the group. Blocks for a moment; False where something would not die."""
+        """Kills every process in the group and removes it. Blocks briefly. Returns False if a process did not die."""
         for _ in range(_LOOKS):
             self.kill()
-            self.folders = [folder for folder in self.folders if not _removed(folder)]
+            self.folders = [folder for folder in self.folders if not _remove(folder)]
             if not self.folders:
                 return True
             time.sleep(_LOOK_S)
@@ -89,7 +89,7 @@ class Cgroup:
 
 
 class Cgroups:
-    """Makes groups under `parents`; none where there are no parents."""
+    """Creates groups under `parents`, or none if there are no parents."""
 
     def __init__(self, parents: list[Parent]) -> None:
         self.parents = parents
@@ -97,11 +97,13 @@ class Cgroups:
 
     @property
     def controllers(self) -> frozenset[str]:
-        """What is bounded: "memory", "pids"."""
+        """The limited resources: "memory", "pids"."""
         return frozenset(name for parent in self.parents for name in parent.controllers)
 
     def make(self, memory: int, processes: int) -> Cgroup | None:
-        """A group for one sandbox, or None where none can be made. Bytes, and processes and threads."""
+        """Creates a group for one sandbox, or returns None if that is impossible. `memory` is in bytes; `pids` counts
+        processes and threads.
+        """
         made, number = Cgroup(), next(_numbers)
         try:
             for parent in self.parents:
@@ -118,12 +120,12 @@ class Cgroups:
             return None
         return made if made.folders else None
 
-    def left(self) -> list[Path]:
-        """Groups that this server has now."""
+    def current(self) -> list[Path]:
+        """Returns the groups that this server has at present."""
         return [folder for folder in self._all() if folder.name.startswith(self._owner)]
 
     def sweep(self) -> int:
-        """Removes the groups of servers that are gone, with what still runs there; says how many."""
+        """Removes the groups of dead servers, with every process in them. Returns their number."""
         gone = [folder for folder in self._all() if not _owner_lives(folder.name)]
         return sum(Cgroup([folder]).remove() for folder in gone)
 
@@ -134,7 +136,7 @@ class Cgroups:
 
 
 def find_cgroups(proc: Path = Path("/proc/self")) -> Cgroups:
-    """The groups that can be made here; none is a valid answer."""
+    """Finds the groups that can be created here. An empty result is valid."""
     try:
         mounts = (proc / "mountinfo").read_text()
         ours = (proc / "cgroup").read_text()
@@ -158,21 +160,23 @@ def find_cgroups(proc: Path = Path("/proc/self")) -> Cgroups:
 
 
 def _usable(mount: Path, path: str, version: int, controllers: tuple[str, ...]) -> list[Parent]:
-    """The folder nearest to our own group where groups with these controllers can be made, if there is one."""
+    """Returns the nearest folder to this process's own group in which groups with these controllers can be created, or
+    None.
+    """
     own = mount / path.lstrip("/")
     for folder in (own, *own.parents):
         if not folder.is_relative_to(mount):
             break
-        if folder.is_dir() and _tried(folder, version, controllers):
+        if folder.is_dir() and _can_create(folder, version, controllers):
             return [Parent(folder, version, controllers)]
     return []
 
 
-def _tried(folder: Path, version: int, controllers: tuple[str, ...]) -> bool:
+def _can_create(folder: Path, version: int, controllers: tuple[str, ...]) -> bool:
     if version == 2:
         with suppress(OSError):
             (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
-        # An ordinary user may move processes only below a group that is his.
+        # An ordinary user may move processes only below a group of that user.
         if not os.access(folder / "cgroup.procs", os.W_OK):
             return False
     trial = folder / f"{PREFIX}trial-{os.getpid()}"
@@ -184,7 +188,7 @@ def _tried(folder: Path, version: int, controllers: tuple[str, ...]) -> bool:
         files = [trial / _FILES[name][0 if version == 2 else 1] for name in controllers]
         return all(os.access(file, os.W_OK) for file in (*files, trial / "cgroup.procs"))
     finally:
-        _removed(trial)
+        _remove(trial)
 
 
 def _bound_memory(folder: Path, version: int, memory: int) -> None:
@@ -195,11 +199,11 @@ def _bound_memory(folder: Path, version: int, memory: int) -> None:
                 (folder / name).write_text(value)
         return
     (folder / "memory.limit_in_bytes").write_text(str(memory))
-    with suppress(OSError):  # memory and swap together, where swap is counted
+    with suppress(OSError):  # memory and swap together, if swap is counted
         (folder / "memory.memsw.limit_in_bytes").write_text(str(memory))
 
 
-def _removed(folder: Path) -> bool:
+def _remove(folder: Path) -> bool:
     try:
         folder.rmdir()
     except FileNotFoundError:
@@ -210,7 +214,7 @@ def _removed(folder: Path) -> bool:
 
 
 def _born(pid: int) -> int:
-    """When a process was started, in the kernel's ticks since boot: no clock that is set changes it. 0 for none."""
+    """Returns the start time of a process in kernel ticks since boot, which clock changes do not affect, or 0."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -219,7 +223,7 @@ def _born(pid: int) -> int:
 
 
 def _owner_lives(name: str) -> bool:
-    """Whether the server that made the group still runs; a process id alone may have been given out again."""
+    """Returns whether the server that created the group is running. A process id alone may have been assigned again."""
     parts = name.removeprefix(PREFIX).split("-")
     if len(parts) != 3 or not all(part.isdigit() for part in parts):
         return True

@@ -1,16 +1,16 @@
-"""The Python that confined code sees: where it lies, and whether it is there.
+"""The Python that confined code sees: its folder, and whether it is complete.
 
-It is none of ours: the sandbox's user id cannot enter a Python under /root, and code of the model must find neither
-Everthread nor its libraries. So an interpreter is copied, with Python's own library and the packages of
+It is not the server's own Python: the sandbox's user cannot enter a Python under /root, and code of the model must find
+neither Everthread nor its libraries. So an interpreter is copied, with Python's own library and the packages of
 `packages.lock`, into a folder that any user can read:
 
     <cache>/sandbox-<key>/python/     the interpreter and its library; packages/ beside it; both read-only inside
                           fonts/      matplotlib's list of fonts, which takes seconds to make
-                          disk/       empty; where each sandbox mounts its own tmpfs
-                          complete    written last: without it the folder counts as not there
+                          disk/       empty; the mount point of each sandbox's tmpfs
+                          complete    written last: without it the folder counts as missing
 
-The key is a hash of the lock, the interpreter and the machine, so another lock makes another folder and an upgrade
-never changes what a running server uses.
+The key is a hash of the lock, the interpreter and the machine. Another lock makes another folder, so an upgrade never
+changes the Python of a running server.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INSTALL = "`everthread sandbox install`"
 
 
 class NoEnvironment(Exception):
-    """The Python for the sandbox is not there; the message is one line and says what to do."""
+    """The sandbox's Python is missing. The message is one line with the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,12 @@ class Environment:
 
 
 def lock_text() -> str:
-    """The packages inside, with versions and hashes."""
+    """Returns the lock file of the packages inside, with versions and hashes."""
     return files("service.sandbox").joinpath(LOCK).read_text()
 
 
 def place(folder: Path | None = None) -> Environment:
-    """Where the environment of this version belongs: in `folder`, by default the machine's or the user's cache."""
+    """Returns the environment of this version in `folder`, by default the cache folder of the machine or the user."""
     if folder is None:
         folder = _ROOT_CACHE if os.geteuid() == 0 else platformdirs.user_cache_path("everthread")
     named = (str(LAYOUT), sys.version, platform.machine(), lock_text())
@@ -79,7 +79,7 @@ def place(folder: Path | None = None) -> Environment:
 
 
 def find(folder: Path | None = None) -> Environment:
-    """The environment, ready for use. Raises NoEnvironment."""
+    """Returns the environment if it is complete. Raises NoEnvironment."""
     environment = place(folder)
     if not environment.complete.exists():
         raise NoEnvironment(f"the Python for the sandbox is not at {environment.folder}: run {INSTALL}")

@@ -1,30 +1,30 @@
-"""One call's account: what it printed and showed, within bounds, and what is to be said about that."""
+"""The state of one call: its output and images, within their bounds, and the notes about them."""
 
 from __future__ import annotations
 
 import codecs
 
 from service.sandbox.base import Image, Limits, SandboxLost
-from service.sandbox.process import Confined
-from service.sandbox.protocol import CHUNK, Finished, FromInside, ImagePart
+from service.sandbox.process import ConfinedProcess
+from service.sandbox.protocol import CHUNK, CallFinished, FromInside, ImagePart
 
-# Frames of a call, and bytes of all its images together; more is an attack.
+# Maximum number of frames of a call, and of bytes of all its images together. More is an attack.
 MOST_FRAMES = 2_000
 MOST_IMAGE_BYTES = 128 * 1024 * 1024
-# Output past the bound that is thrown away before the call is interrupted.
+# Output beyond the bound that is dropped before the call is interrupted.
 THROWN_AWAY = 16 * 1024 * 1024
 _BEGINNINGS = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
-# Pipes' worth that may still be there when the call is over.
+# Maximum pipes' worth of output that is read when the call has ended.
 _DRAINS = 32
 
 
 class Call:
-    """`number` is what the runner is to name at the end: an end that was forged, or came late, is another's.
+    """`number` is the one that the runner must name at the end: an end that is forged or late has another number.
 
-    `deaf` says that the pipe of what is printed has ended, which it never does while the session is well.
+    `deaf` says that the pipe of printed output has ended, which never happens while the session is well.
     """
 
-    def __init__(self, process: Confined, limits: Limits, number: int) -> None:
+    def __init__(self, process: ConfinedProcess, limits: Limits, number: int) -> None:
         self.number = number
         self._process = process
         self._limits = limits
@@ -34,18 +34,18 @@ class Call:
         self._image: Image | None = None
         self._waits = False
         self.deaf = False
-        self.finished: Finished | None = None
+        self.finished: CallFinished | None = None
         self.interrupted = False
         self.cut = False
         self.notes: list[str] = []
 
     @property
     def pipes(self) -> list[int]:
-        """What to wait for."""
+        """Returns the pipes to wait for."""
         return [self._process.output, self._process.errors]
 
     def drain(self) -> str:
-        """What was printed since the last look, one read at most; nothing past the bound."""
+        """Returns the output printed since the last call, one read at most, and nothing beyond the bound."""
         data = self._process.read(self._process.errors)
         if data == b"":
             self.deaf = True
@@ -62,7 +62,7 @@ class Call:
         return self._decoder.decode(data)
 
     def rest(self) -> str:
-        """What is still there when the call is over."""
+        """Returns the remaining output when the call has ended."""
         tail = []
         for _ in range(_DRAINS):
             before = self._kept + self._thrown
@@ -72,7 +72,7 @@ class Call:
         return "".join(tail) + self._decoder.decode(b"", final=True)
 
     def flood(self) -> bool:
-        """Whether so much was thrown away that the call should stop; counts anew after each answer."""
+        """Returns whether so much output was dropped that the call must stop. The count restarts after True."""
         flooded = self._thrown > THROWN_AWAY
         if flooded:
             self._thrown = 0
@@ -83,12 +83,14 @@ class Call:
         self.notes.append(f"The call was interrupted: {why}.")
 
     def take(self, frame: FromInside, payload: bytes) -> bool:
-        """Takes a frame; whether it is the call's last. Raises SandboxLost for what the runner never sends."""
+        """Takes a frame. Returns whether it is the call's last. Raises SandboxLost for a frame that the runner never
+        sends.
+        """
         self._frames += 1
         if self._frames > MOST_FRAMES:
             raise SandboxLost("it sent frames without end")
         match frame:
-            case Finished(call=number) if number == self.number:
+            case CallFinished(call=number) if number == self.number:
                 self.finished = frame
                 return True
             case ImagePart(mime=mime, last=last) if payload and (last or len(payload) == CHUNK):
@@ -98,12 +100,12 @@ class Call:
                 raise SandboxLost("it broke the protocol")
 
     def image(self) -> Image | None:
-        """The image that the last frame completed."""
+        """Returns the image that the last frame completed."""
         image, self._image = self._image, None
         return image
 
     def waits(self) -> bool:
-        """Whether the runner waits after an image, so that what it prints next comes behind; asked once."""
+        """Returns once whether the runner waits after an image, so that later output comes behind the image."""
         waits, self._waits = self._waits, False
         return waits
 

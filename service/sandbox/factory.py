@@ -1,4 +1,4 @@
-"""Sandboxes on this machine, by bubblewrap."""
+"""Opens sandboxes on this machine with bubblewrap."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from importlib.resources import files
 
 from service.sandbox.base import Limits, SandboxUnavailable
 from service.sandbox.bubblewrap import CODE, PYTHON
-from service.sandbox.probe import Confinement
+from service.sandbox.probe import SandboxProbe
 from service.sandbox.session import Session
 
-# The runner first; the others lie beside it.
+# The runner comes first; it imports the others.
 _INSIDE = ("runner.py", "disk.py")
 
 
@@ -20,14 +20,15 @@ def _inside() -> dict[str, str]:
 
 
 class LocalSandboxes:
-    def __init__(self, confinement: Confinement, limits: Limits) -> None:
+    def __init__(self, confinement: SandboxProbe, limits: Limits) -> None:
         self._confinement = confinement
         self._limits = limits
 
     async def open(self) -> Session:
-        """A new session, ready and frozen; where the sandbox's Python is being made, once that is done. Raises
-        SandboxUnavailable."""
-        jail = await self._confinement.awaited()
+        """Returns a new session, ready and frozen. If the sandbox's Python is being made, waits for that. Raises
+        SandboxUnavailable.
+        """
+        jail = await self._confinement.wait_for_jail()
         try:
             process = jail.start([PYTHON, "-s", "-P", f"{CODE}/{_INSIDE[0]}"], _inside(), self._limits)
         except OSError as error:

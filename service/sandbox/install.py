@@ -1,8 +1,9 @@
-"""Makes the sandbox's Python (environment.py tells what and where): `python -m service.sandbox.install`.
+"""Makes the sandbox's Python, which environment.py describes: `python -m service.sandbox.install`.
 
-The interpreter is a copy of the one that runs this, without what code of a model has no use for (Tk, tests, pip). The
-packages come through uv where it is at hand, else through pip, by the lock's hashes. All is made in a folder of another
-name, tried, and renamed when whole: two installs at once do no harm, and a broken one leaves nothing.
+The interpreter is a copy of the one that runs this, without parts that a model's code cannot use (Tk, tests, pip). The
+packages are installed by uv, or by pip if there is no uv, with the lock's hashes. Everything is made in a folder with
+another name, tried, and renamed at the end, so two installs at the same time do no harm, and a failed one leaves
+nothing.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from pathlib import Path
 
 from service.sandbox.environment import INSTALL, Environment, NoEnvironment, lock_text, place
 
-# Of Python's own library: what needs a screen, is for building, or is a test.
+# Parts of Python's library that need a screen, are for building, or are tests.
 LEFT_OUT = (
     "__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip",
     "lib2to3", "config-*", "sitecustomize.py", "EXTERNALLY-MANAGED", "*.a", "_tkinter*",
 )  # fmt: skip
-# What is imported once, to see that the copy works and to make the list of fonts.
+# Modules that are imported once, to check the copy and to make the list of fonts.
 TRIED = (
     "import ssl, sqlite3, zlib, lzma, bz2, ctypes, IPython, numpy, pandas, scipy.stats, sklearn, sympy, openpyxl, "
     "PIL, docx, pptx, pypdf, pypdfium2, lxml, selectolax.lexbor, charset_normalizer, seaborn, matplotlib.pyplot"
 )
 _PIP_TIMEOUT_S = 1800.0
 _TRY_TIMEOUT_S = 300.0
-# Far longer than an install may take.
+# Far longer than an install takes.
 _STALE_S = 24 * 3600.0
 
 
 def install(folder: Path | None = None, uv: str | None = None) -> Environment:
-    """The environment, made where it is not there yet. Raises NoEnvironment with one line that says what failed."""
+    """Returns the environment, and makes it if it is missing. Raises NoEnvironment with the reason in one line."""
     made = place(folder)
     if made.complete.exists():
         return made
@@ -67,7 +68,7 @@ def install(folder: Path | None = None, uv: str | None = None) -> Environment:
 
 
 def _sweep(parent: Path) -> None:
-    """Removes what installs that were killed have left."""
+    """Removes the remains of installs that were killed."""
     for left in parent.glob(".sandbox-*"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _STALE_S:
@@ -75,7 +76,7 @@ def _sweep(parent: Path) -> None:
 
 
 def _copy_python(new: Environment) -> None:
-    """The interpreter and its library, laid out so that it finds them from its own place."""
+    """Copies the interpreter and its library, in a layout in which it finds its library."""
     library = new.python / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     ignored = shutil.ignore_patterns(*LEFT_OUT)
     for kind in ("stdlib", "platstdlib"):
@@ -130,7 +131,7 @@ def _run(command: list[str], env: dict[str, str], who: str, timeout_s: float) ->
 
 
 def _make_readable(folder: Path) -> None:
-    """All may read and enter, only the owner may write, whatever the umask says."""
+    """Makes everything readable for all and writable for the owner only, whatever the umask is."""
     for parent, folders, names in os.walk(folder):
         for path in (Path(parent, name) for name in folders + names):
             if not path.is_symlink():
@@ -145,15 +146,15 @@ def _put_in_place(new: Path, made: Environment) -> None:
     try:
         new.rename(made.folder)
     except OSError:
-        if not made.complete.exists():  # something broken stands there
+        if not made.complete.exists():  # a broken folder is in the way
             shutil.rmtree(made.folder)
             new.rename(made.folder)
 
 
 def main() -> None:
-    """For scripts/setup.sh and the server: prints the folder; a failure is exit code 1, with its reason in one line.
+    """Prints the folder, for scripts/setup.sh and the server. A failure is exit code 1 with its reason in one line.
 
-    UV names the uv to use. With --where it only says which folder it would be.
+    UV names the uv to use. With --where the folder is only printed.
     """
     named = os.environ.get("EVERTHREAD_SANDBOX_DIR")
     folder = Path(named) if named else None

@@ -21,8 +21,8 @@ from typing import Literal
 
 from service.sandbox.base import MIB, Limits
 from service.sandbox.bubblewrap import CODE, PYTHON, Jail
-from service.sandbox.probe import Confinement
-from service.sandbox.process import Confined
+from service.sandbox.probe import SandboxProbe
+from service.sandbox.process import ConfinedProcess
 
 Why = Literal["too_slow", "out_of_memory", "too_much_output", "crashed"]
 
@@ -56,7 +56,7 @@ def sources(package: str, *names: str) -> dict[str, str]:
 class Jobs:
     """Runs jobs; `at_once` of them at a time, the others wait."""
 
-    def __init__(self, confinement: Confinement, *, at_once: int = 2) -> None:
+    def __init__(self, confinement: SandboxProbe, *, at_once: int = 2) -> None:
         self._confinement = confinement
         self._turns = asyncio.Semaphore(at_once)
 
@@ -96,7 +96,7 @@ def _write_readable(folder: Path, code: Mapping[str, str]) -> None:
         (folder / name).chmod(0o644)
 
 
-async def _answer(start: Callable[[], Confined], data: bytes, wall_s: float, at_most: int) -> bytes:
+async def _answer(start: Callable[[], ConfinedProcess], data: bytes, wall_s: float, at_most: int) -> bytes:
     try:
         process = start()
     except OSError as error:
@@ -107,7 +107,7 @@ async def _answer(start: Callable[[], Confined], data: bytes, wall_s: float, at_
         said = errors.decode(errors="replace").strip()
         if process.killed_for_memory:
             raise JobFailed("out_of_memory", said)
-        await process.ended(_END_S)
+        await process.wait_for_exit(_END_S)
         if process.returncode != 0:
             raise JobFailed("out_of_memory" if "MemoryError" in said else "crashed", said)
         return output
@@ -117,7 +117,7 @@ async def _answer(start: Callable[[], Confined], data: bytes, wall_s: float, at_
         await process.close()
 
 
-async def _feed(process: Confined, data: bytes, wall_s: float) -> None:
+async def _feed(process: ConfinedProcess, data: bytes, wall_s: float) -> None:
     try:
         await process.write(data, wall_s)
     except (BrokenPipeError, TimeoutError):
@@ -125,7 +125,7 @@ async def _feed(process: Confined, data: bytes, wall_s: float) -> None:
     process.end_input()
 
 
-async def _read(process: Confined, wall_s: float, at_most: int) -> tuple[bytes, bytes]:
+async def _read(process: ConfinedProcess, wall_s: float, at_most: int) -> tuple[bytes, bytes]:
     """All of its output and the end of its errors, once both pipes have ended. Raises JobFailed."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wall_s

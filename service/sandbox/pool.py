@@ -1,8 +1,8 @@
-"""Many sessions: one a key, made where it is missing, and never more than there may be at once.
+"""A pool of sessions: one for each key, created when it is needed, with a bound on their number.
 
-A new sandbox takes a second, most of it Python's imports; so a few are kept warm, frozen, and the next one is made when
-one was taken. A session that nobody used for `idle_s` is closed. Where all places are taken the least recently used
-session that is idle makes room; where none is idle, whoever comes waits.
+A new sandbox takes a second, most of it for Python's imports, so a few are kept warm and frozen, and each one that is
+taken is replaced. A session that is idle for `idle_s` is closed. If all places are taken, the least recently used idle
+session is closed to make room; if none is idle, the caller waits.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from service.sandbox.base import Sandbox, Sandboxes, SandboxUnavailable
 
 log = structlog.get_logger()
 
-# Seconds between looks for idle sessions; before another try to warm one after a failure; that one waits for a place.
+# Seconds between two checks for idle sessions, between two attempts to warm a sandbox after a failure, and that a
+# caller waits for a place.
 LOOK_S, AGAIN_S, PLACE_S = 15.0, 30.0, 120.0
 
 
 class NoPlace(Exception):
-    """Every session that there may be is at work, and none became free in time."""
+    """Every session is in use, and none became free in time."""
 
 
 @dataclass(slots=True)
-class Held:
-    """A session in use. `new` where it has just been made: it holds no variables and no files.
+class PooledSession:
+    """A session in use. `new` says that it was just created, without variables and files.
 
-    `mark` says what it was last used for; who comes back with another mark gets a new session. Its user sets it, last
-    of all that it needs for its work; `present` and `names` are its user's own: what was put into it, and how it is
-    named there.
+    `mark` names its last use; a caller with another mark gets a new session. Its user sets the mark at the end of each
+    use. `present` and `names` belong to its user: the files that were put in, and their names.
     """
 
     sandbox: Sandbox
@@ -46,16 +46,16 @@ class Held:
 
 @dataclass(slots=True)
 class _Entry:
-    held: Held
+    held: PooledSession
     used: float
     busy: bool = True
-    outlived: bool = False
+    is_obsolete: bool = False
 
 
 class Warm:
-    """Sandboxes made ahead of time. `run` makes them; without it each is made when it is asked for.
+    """Sandboxes that are created in advance by `run`. Without `run` each sandbox is created when it is taken.
 
-    With a count of 0 `run` makes one all the same, once: so that it is known whether one can be made.
+    With a count of 0 `run` creates one sandbox once, to find out if one can be created.
     """
 
     def __init__(self, source: Sandboxes, *, count: int) -> None:
@@ -67,20 +67,20 @@ class Warm:
 
     @property
     def count(self) -> int:
-        """How many are ready."""
+        """The number of sandboxes that are ready."""
         return len(self._ready)
 
     async def open(self) -> Sandbox:
-        """A warm sandbox, or a new one. Raises SandboxUnavailable."""
+        """Returns a warm sandbox, or a new one. Raises SandboxUnavailable."""
         while self._ready:
             sandbox = self._ready.popleft()
             self._wanted.set()
-            if not sandbox.lost:
+            if not sandbox.is_lost:
                 return sandbox
         return await self._source.open()
 
     async def run(self) -> None:
-        """Keeps `count` warm until cancelled, and closes them then."""
+        """Keeps `count` sandboxes warm until it is cancelled, and closes them then."""
         try:
             if not self._count:
                 with suppress(SandboxUnavailable):
@@ -114,12 +114,12 @@ class Sessions:
 
     @property
     def open(self) -> int:
-        """How many sessions there are."""
+        """The number of sessions."""
         return len(self._entries)
 
     @asynccontextmanager
-    async def hold(self, key: str, mark: str | None = None) -> AsyncIterator[Held]:
-        """The session of `key` with that mark, else a new one; for one user at a time.
+    async def hold(self, key: str, mark: str | None = None) -> AsyncIterator[PooledSession]:
+        """Yields the session of `key` if it has that mark, else a new one, to one user at a time.
 
         Raises SandboxUnavailable, NoPlace.
         """
@@ -128,25 +128,25 @@ class Sessions:
             yield entry.held
         finally:
             entry.busy, entry.used, entry.held.new = False, self._clock(), False
-            if entry.held.sandbox.lost:
+            if entry.held.sandbox.is_lost:
                 self._entries.pop(key, None)
             async with self._freed:
                 self._freed.notify_all()
 
     async def forget(self, key: str) -> None:
-        """Closes the session of `key`, if there is one that nobody uses."""
+        """Closes the session of `key` if there is one and nobody uses it."""
         entry = self._entries.get(key)
         if entry is not None and not entry.busy:
             await self._end([self._entries.pop(key)])
 
-    def outlived(self, key: str) -> None:
-        """What the session of `key` was for is gone: nobody will use it again, and the next look closes it."""
+    def discard(self, key: str) -> None:
+        """Marks the session of `key` as obsolete, since its thread is deleted. The next check closes it."""
         entry = self._entries.get(key)
         if entry is not None:
-            entry.outlived = True
+            entry.is_obsolete = True
 
     async def run(self) -> None:
-        """Closes what is idle too long, until cancelled; then closes all."""
+        """Closes idle sessions until it is cancelled, then closes all of them."""
         try:
             while True:
                 await asyncio.sleep(LOOK_S)
@@ -156,9 +156,9 @@ class Sessions:
             await self._end(list(entries.values()))
 
     async def close_idle(self) -> None:
-        """Closes what nobody used for `idle_s`, and what is outlived."""
+        """Closes sessions that nobody used for `idle_s`, and obsolete ones."""
         before = self._clock() - self._idle_s
-        old = [key for key, entry in self._entries.items() if entry.outlived or entry.used <= before]
+        old = [key for key, entry in self._entries.items() if entry.is_obsolete or entry.used <= before]
         for key in old:
             await self.forget(key)
 
@@ -171,7 +171,7 @@ class Sessions:
             except TimeoutError:
                 raise NoPlace(f"all {self._at_once} sandboxes are in use") from None
             entry = self._entries.get(key)
-            if entry is not None and not entry.held.sandbox.lost and entry.held.mark == mark:
+            if entry is not None and not entry.held.sandbox.is_lost and entry.held.mark == mark:
                 entry.busy = True
                 return entry
             gone = [entry] if self._entries.pop(key, None) is not None and entry is not None else []
@@ -180,7 +180,7 @@ class Sessions:
             gone += [self._entries.pop(oldest)] if oldest is not None else []
         try:
             await self._end(gone)
-            entry = _Entry(Held(await self._source.open(), new=True), self._clock())
+            entry = _Entry(PooledSession(await self._source.open(), new=True), self._clock())
             self._entries[key] = entry
             return entry
         finally:
@@ -189,7 +189,9 @@ class Sessions:
                 self._freed.notify_all()
 
     async def _end(self, entries: Sequence[_Entry]) -> None:
-        """Closes them, and waits for all that are being closed: who gives up waiting stops none of that."""
+        """Closes the sessions, and waits for all that are being closed. A caller that stops waiting does not stop the
+        closing.
+        """
         for entry in entries:
             closing = asyncio.create_task(entry.held.sandbox.close())
             self._ending.add(closing)
@@ -204,6 +206,6 @@ class Sessions:
         return len(self._entries) + self._opening < self._at_once or self._idle() is not None
 
     def _idle(self) -> str | None:
-        """The key of the least recently used session that nobody uses."""
+        """Returns the key of the least recently used session that nobody uses."""
         idle = [(entry.used, key) for key, entry in self._entries.items() if not entry.busy]
         return min(idle)[1] if idle else None

@@ -1,8 +1,7 @@
-"""Whether code can be confined here: found out by trying, once, with the command line that is used later.
+"""Finds out if code can be confined on this machine, by one trial with the command line of production.
 
-The trial runs a Python in a sandbox as sessions and jobs do, and reads what the kernel says of that process: no
-capability, no way to gain any, a system-call filter. Anything less and there is no sandbox here; nothing falls back to
-running code of others without one.
+The trial runs a Python in a sandbox as sessions do, and reads the kernel's view of that process: no capability, no way
+to gain one, a system-call filter. Otherwise there is no sandbox here; the server never runs untrusted code without one.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ import structlog
 from service.sandbox.base import MIB, Limits, SandboxUnavailable
 from service.sandbox.bubblewrap import PYTHON, Jail, find_jail
 from service.sandbox.environment import place
-from service.sandbox.process import Confined
-from service.sandbox.provisioning import BEING_MADE, Making
+from service.sandbox.process import ConfinedProcess
+from service.sandbox.provisioning import BEING_MADE, Provisioning
 
 log = structlog.get_logger()
 
-# A trial that failed is not made again before this many seconds: nobody is kept waiting by a machine that forbids it.
+# Seconds before a failed trial is repeated, so that requests do not wait on a machine that forbids sandboxes.
 AGAIN_S = 30.0
 _TRIAL_S = 30.0
-# What waits for the sandbox's Python to be made is told after so many seconds that there is none yet.
+# Seconds that a caller waits until the sandbox's Python is made.
 MADE_WITHIN_S = 540.0
 _LIMITS = Limits(memory=256 * MIB, processes=8, disk=16 * MIB, inodes=128)
 _COMMAND = (PYTHON, "-s", "-P", "-c", "print(open('/proc/self/status').read())")
@@ -34,11 +33,12 @@ CONFINED = {
 }  # fmt: skip
 
 
-class Confinement:
-    """The jail of this machine, tried. `folder` is where the sandbox's Python is looked for; while it is being made
-    (`making`) there is no jail yet."""
+class SandboxProbe:
+    """The means to confine code on this machine, tried once. `folder` holds the sandbox's Python; `making` makes it if
+    it is missing.
+    """
 
-    def __init__(self, folder: Path | None = None, making: Making | None = None) -> None:
+    def __init__(self, folder: Path | None = None, making: Provisioning | None = None) -> None:
         self._folder = folder
         self._making = making
         self._turn = asyncio.Lock()
@@ -47,19 +47,19 @@ class Confinement:
         self._tried = float("-inf")
 
     @property
-    def making(self) -> bool:
+    def is_provisioning(self) -> bool:
         """Whether the sandbox's Python is being made."""
         return self._making is not None and self._making.under_way
 
-    async def awaited(self) -> Jail:
-        """As `confined`, once the sandbox's Python is made; it waits for that no longer than MADE_WITHIN_S."""
+    async def wait_for_jail(self) -> Jail:
+        """Waits up to MADE_WITHIN_S until the sandbox's Python is made, then does the same as `confined`."""
         if self._making is not None:
             await self._making.over(MADE_WITHIN_S)
-        return await self.confined()
+        return await self.jail()
 
-    async def confined(self) -> Jail:
-        """A jail that was seen to hold. Raises SandboxUnavailable with why there is none."""
-        if self.making:
+    async def jail(self) -> Jail:
+        """Returns the tried means of confinement. Raises SandboxUnavailable with the reason if there are none."""
+        if self.is_provisioning:
             raise SandboxUnavailable(BEING_MADE)
         async with self._turn:
             if self._jail is None and time.monotonic() - self._tried > AGAIN_S:
@@ -71,22 +71,22 @@ class Confinement:
     async def either(self) -> tuple[Jail, bool]:
         """A jail that confines, or one for plain children; and whether it confines. Raises SandboxUnavailable."""
         try:
-            return await self.confined(), True
+            return await self.jail(), True
         except SandboxUnavailable:
             return await asyncio.to_thread(find_jail, self._folder), False
 
     @property
-    def tried(self) -> bool:
-        """Whether it is known if there is a sandbox here."""
+    def is_tried(self) -> bool:
+        """Whether the trial has ended."""
         return self._jail is not None or self._why is not None
 
     @property
     def why_not(self) -> str | None:
-        """Why there is no sandbox here; None while there is one or nobody has tried."""
+        """The reason why there is no sandbox here, or None if there is one or the trial has not ended."""
         return self._why
 
     def _not_made(self) -> str | None:
-        """Why the sandbox's Python could not be made, where it is missing for that."""
+        """The reason why the sandbox's Python could not be made, if that failed."""
         failed = self._making.failed if self._making is not None else None
         return failed if failed is not None and not place(self._folder).complete.exists() else None
 
@@ -105,12 +105,12 @@ class Confinement:
             self._jail, self._why = jail, None
             bounds = sorted(jail.cgroups.controllers)
             log.info("the sandbox works", python=str(jail.environment.folder), control_groups=bounds)
-        finally:  # also where whoever asked has left
+        finally:  # also if the caller was cancelled
             self._tried = time.monotonic()
 
 
 async def _trial(jail: Jail) -> None:
-    """Raises SandboxUnavailable unless a process is confined as it must be."""
+    """Raises SandboxUnavailable unless a process is confined as required."""
     if jail.bwrap is None:
         raise SandboxUnavailable("bubblewrap is not installed: install the package bubblewrap, which brings `bwrap`")
     if jail.system_calls is None:
@@ -121,13 +121,13 @@ async def _trial(jail: Jail) -> None:
         if "CapEff" not in said:
             reason = process.last_words() or "it took too long"
             raise SandboxUnavailable(f"this machine lets no sandbox be made ({reason}): see docs/code-interpreter.md")
-        if wrong := unconfined(said):
+        if wrong := missing_confinement(said):
             raise SandboxUnavailable(f"a process in the sandbox is not confined: {wrong}")
     finally:
         await process.close()
 
 
-async def _all(process: Confined) -> str:
+async def _all(process: ConfinedProcess) -> str:
     loop = asyncio.get_running_loop()
     text, deadline = b"", loop.time() + _TRIAL_S
     while len(text) < 64 * 1024 and await process.readable([process.output], deadline - loop.time()):
@@ -138,8 +138,8 @@ async def _all(process: Confined) -> str:
     return text.decode(errors="replace")
 
 
-def unconfined(status: str) -> str | None:
-    """What /proc/PID/status says that it must not; None where all is as it must be."""
+def missing_confinement(status: str) -> str | None:
+    """Returns the line of /proc/PID/status that shows missing confinement, or None if everything is as required."""
     said = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     for name, wanted in CONFINED.items():
         if (found := said.get(name, "missing").strip()) != wanted:

@@ -1,6 +1,6 @@
-"""A confined process as the server holds it: three pipes, its control group, and its end.
+"""A confined process as the server sees it: three pipes, its control group, and its end.
 
-Reading never blocks and is bounded by the caller: the process may fill its pipes with anything, for ever.
+Reads never block and are bounded by the caller, since the process may fill its pipes with anything, without end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KILL_S, _LOOK_S = 5.0, 0.002
 _TAIL = 2048
 
 
-class Confined:
+class ConfinedProcess:
     """The process and its pipes.
 
     `input`, `output` and `errors` are the file descriptors of the process's 0, 1 and 2, or -1 once they are closed.
@@ -48,15 +48,15 @@ class Confined:
 
     @property
     def killed_for_memory(self) -> int:
-        """How many processes in there the kernel has killed for want of memory, where that is counted."""
+        """Returns the number of its processes that the kernel has killed for lack of memory, if that is counted."""
         return self._group.killed_for_memory() if self._group is not None else 0
 
     def memory(self) -> int | None:
-        """Bytes in use by all processes in there, where they are counted."""
+        """Returns the bytes in use by all its processes, or None if they are not counted."""
         return self._group.memory() if self._group is not None else None
 
     def processes(self) -> list[psutil.Process]:
-        """What runs in there, this process and bubblewrap's first: a blocking look at /proc (some ms)."""
+        """Returns the running processes, this one and bubblewrap's first. Blocks for some milliseconds on /proc."""
         try:
             mine = psutil.Process(self.pid)
             return [mine, *mine.children(recursive=True)]
@@ -64,12 +64,12 @@ class Confined:
             return []
 
     def strangers(self, known: set[int]) -> bool:
-        """Whether anything runs in there but `known`."""
+        """Returns whether any process but `known` is running."""
         found = self._group.pids() if self._group is not None else {process.pid for process in self.processes()}
         return bool(found - known)
 
     def read(self, fd: int, at_most: int = _READ) -> bytes | None:
-        """What is there to read now: None for nothing yet, b"" where the pipe has ended."""
+        """Returns the bytes that are available: None if there are none yet, b"" if the pipe has ended."""
         try:
             return os.read(fd, at_most)
         except BlockingIOError:
@@ -78,7 +78,7 @@ class Confined:
             return b""
 
     async def readable(self, fds: Sequence[int], timeout: float) -> bool:
-        """Waits until one of the pipes has something, or has ended. False after `timeout` seconds."""
+        """Waits until one of the pipes has bytes or has ended. Returns False after `timeout` seconds."""
         fds = [fd for fd in fds if fd >= 0]
         if not fds:
             return True
@@ -93,7 +93,7 @@ class Confined:
                 loop.remove_reader(fd)
 
     async def write(self, data: bytes, timeout: float) -> None:
-        """Writes all of `data`. Raises BrokenPipeError where nobody reads any more, TimeoutError."""
+        """Writes all of `data`. Raises BrokenPipeError if the reader has closed, TimeoutError."""
         if self.input < 0:
             raise BrokenPipeError(errno.EPIPE, "the sandbox is closed")
         loop = asyncio.get_running_loop()
@@ -113,32 +113,32 @@ class Confined:
                 raise BrokenPipeError(errno.EPIPE, "the sandbox is gone") from error
 
     def end_input(self) -> None:
-        """No more will be written."""
+        """Closes the pipe to the process."""
         self.input = -1
         if self._child.stdin is not None:
             self._child.stdin.close()
 
     def kill(self) -> None:
-        """Ends everything in there at once. `close` is still to be called."""
+        """Kills all its processes at once. `close` must still be called."""
         if self._child.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)  # it leads a session of its own
+                os.killpg(self.pid, signal.SIGKILL)  # the process leads a session of its own
         if self._group is not None:
             self._group.kill()
 
     async def close(self) -> None:
-        """Ends everything in there and lets go of pipes, memory and control group. Harmless when closed."""
+        """Kills all its processes and releases pipes, memory and control group. Does nothing if it is closed."""
         self.kill()
-        await self.ended(_KILL_S)
-        self.input = self.output = self.errors = -1  # the numbers may be given out again
+        await self.wait_for_exit(_KILL_S)
+        self.input = self.output = self.errors = -1  # the descriptors may be reused
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             if pipe is not None:
                 pipe.close()
         if self._group is not None:
             await asyncio.to_thread(self._group.remove)
 
-    async def ended(self, timeout: float) -> bool:
-        """Waits for the process's own end; False after `timeout` seconds."""
+    async def wait_for_exit(self, timeout: float) -> bool:
+        """Waits until the process has ended. Returns False after `timeout` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while self._child.poll() is None:
@@ -148,7 +148,7 @@ class Confined:
         return True
 
     def last_words(self) -> str:
-        """The end of what it wrote to its standard error, on one line: why it did not start."""
+        """Returns the last line of its standard error: the reason why it did not start."""
         text = b""
         while (piece := self.read(self.errors)) and len(text) < _READ:
             text += piece
@@ -156,7 +156,7 @@ class Confined:
 
 
 def signal_process(process: psutil.Process, number: signal.Signals) -> None:
-    """Sends a signal; psutil checks that the id still is that process."""
+    """Sends a signal. psutil checks that the id still belongs to the same process."""
     with contextlib.suppress(psutil.Error):
         process.send_signal(number)
 

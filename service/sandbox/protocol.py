@@ -1,7 +1,7 @@
-"""The frames between the server and a sandbox: pure, and strict with what comes from inside.
+"""The frames between the server and a sandbox. Pure, and strict with frames from inside.
 
-Two big-endian 32-bit lengths, a JSON object, bytes. What comes from inside may be forged: lengths are checked before
-anything is kept, and a frame that is not exactly one of those below breaks the session.
+A frame is two big-endian 32-bit lengths, a JSON object, and bytes. Frames from inside may be forged: lengths are
+checked before anything is stored, and a frame that is not exactly one of those below ends the session.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 MAX_HEAD = 64 * 1024
 MAX_PAYLOAD = 1024 * 1024
-CHUNK = 256 * 1024  # what one of our own frames carries
+CHUNK = 256 * 1024  # size of one of the server's own frames
 MOST_FILES = 100
 _LENGTHS = struct.Struct(">II")
 
 
 class BadFrame(Exception):
-    """What came is no frame of ours."""
+    """The bytes are not a valid frame."""
 
 
 class _Frame(BaseModel):
@@ -32,7 +32,7 @@ class Ready(_Frame):
 
 
 class ImagePart(_Frame):
-    """A piece of an image; `last` ends it."""
+    """A piece of an image; `last` marks the last piece."""
 
     kind: Literal["image"]
     mime: Literal["image/png", "image/jpeg"]
@@ -44,8 +44,8 @@ class File(_Frame):
     size: int = Field(ge=0)
 
 
-class Finished(_Frame):
-    """Call number `call` is over. `untold` counts changed files past the first MOST_FILES."""
+class CallFinished(_Frame):
+    """Call number `call` has ended. `untold` counts the changed files beyond the first MOST_FILES."""
 
     kind: Literal["done"]
     call: int
@@ -62,23 +62,23 @@ class End(_Frame):
     kind: Literal["end"]
 
 
-class Refused(_Frame):
+class Refusal(_Frame):
     kind: Literal["refused"]
     why: str = Field(max_length=1024)
 
 
-FromInside = Ready | ImagePart | Finished | Data | End | Refused
+FromInside = Ready | ImagePart | CallFinished | Data | End | Refusal
 _ADAPTER: TypeAdapter[FromInside] = TypeAdapter(Annotated[FromInside, Field(discriminator="kind")])
 
 
 def encode(head: dict[str, Any], payload: bytes = b"") -> bytes:
-    """A frame to the inside."""
+    """Returns the bytes of a frame to the inside."""
     text = json.dumps(head).encode()
     return _LENGTHS.pack(len(text), len(payload)) + text + payload
 
 
 class Reader:
-    """Takes bytes as they come, gives frames as they are whole. It never holds more than one frame of the largest."""
+    """Takes bytes as they arrive, and returns whole frames. It holds at most one frame of the maximum size."""
 
     def __init__(self) -> None:
         self._held = bytearray()
@@ -88,11 +88,11 @@ class Reader:
 
     @property
     def room(self) -> int:
-        """How many bytes may be fed before `next` must be asked: never 0."""
+        """Returns the number of bytes that may be fed before `next` must be called. It is never 0."""
         return _LENGTHS.size + MAX_HEAD + MAX_PAYLOAD - len(self._held)
 
     def next(self) -> tuple[FromInside, bytes] | None:
-        """The next whole frame, or None. Raises BadFrame."""
+        """Returns the next whole frame, or None. Raises BadFrame."""
         if len(self._held) < _LENGTHS.size:
             return None
         head, payload = _LENGTHS.unpack_from(self._held)

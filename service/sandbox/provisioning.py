@@ -1,7 +1,7 @@
-"""The sandbox's Python, made where it is missing while the server serves already: by a child, `install.py`.
+"""Makes the sandbox's Python if it is missing, in a child process (`install.py`) while the server is serving.
 
-The child makes it elsewhere and renames it when it is whole, so that two servers, or a kill in the middle, break
-nothing: who comes later finds it made, or makes it anew. A server that stops ends its child.
+The child makes it under another name and renames it at the end, so two servers, or a kill in the middle, break nothing:
+the next one finds it complete, or makes it again. A server that stops ends its child.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from service.sandbox.environment import place
 log = structlog.get_logger()
 
 BEING_MADE = "the Python for the sandbox is being made (once a version; half a minute or more)"
-# From an interrupt, after which the child removes what it has begun, to its end by force.
+# Seconds between an interrupt, after which the child cleans up, and a kill.
 _STOPS_S = 10.0
-_NICE = 10  # what is asked of the server meanwhile goes before
+_NICE = 10  # The child runs with low priority, so that requests go first.
 COMMAND = (sys.executable, "-m", "service.sandbox.install")
 _LONGEST_REASON = 1000
 
 
-class Making:
-    """`run` makes it, once; until that has ended it is `under_way`. `failed` says why it came to nothing."""
+class Provisioning:
+    """`run` makes the environment once, and `under_way` is True until it has ended. `failed` is the reason if it
+    failed.
+    """
 
     def __init__(self, folder: Path | None = None, command: Sequence[str] | None = None) -> None:
         self._folder = folder
@@ -45,7 +47,7 @@ class Making:
         return not self._over.is_set()
 
     async def over(self, within_s: float) -> bool:
-        """Waits until it is not under way any more; False after so many seconds."""
+        """Waits until the work has ended. Returns False after that many seconds."""
         try:
             async with asyncio.timeout(within_s):
                 await self._over.wait()
@@ -54,7 +56,7 @@ class Making:
         return True
 
     async def run(self) -> None:
-        """Makes what is missing. Cancelled, it ends the child."""
+        """Makes the environment if it is missing. A cancellation ends the child."""
         if self._over.is_set():
             return
         began = time.monotonic()
@@ -71,7 +73,7 @@ class Making:
             log.info("the Python of the sandbox is made", seconds=round(time.monotonic() - began, 1))
 
     async def _child(self) -> str | None:
-        """None, or why it failed."""
+        """Returns None, or the reason for failure."""
         given = {} if self._folder is None else {"EVERTHREAD_SANDBOX_DIR": str(self._folder)}
         child = await asyncio.create_subprocess_exec(
             *self._command,
@@ -79,20 +81,20 @@ class Making:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **given},
-            start_new_session=True,  # a Ctrl-C that is meant for the server reaches it once, through us
+            start_new_session=True,  # Ctrl-C reaches the child only through this process
         )
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, child.pid, _NICE)
         try:
             _, said = await child.communicate()
         except BaseException:
-            await _ended(child)
+            await _wait_for_exit(child)
             raise
         lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"]
         return None if child.returncode == 0 else lines[0].removeprefix("everthread: ")[:_LONGEST_REASON]
 
 
-async def _ended(child: asyncio.subprocess.Process) -> None:
+async def _wait_for_exit(child: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         child.send_signal(signal.SIGINT)
     try:

@@ -1,12 +1,13 @@
-"""The system calls that confined code may make: a filter for the kernel (seccomp, classic BPF), as an allow-list.
+"""The system calls that confined code may make: an allow-list as a filter for the kernel (seccomp, classic BPF).
 
-What is not listed fails with EPERM, or ENOSYS where it is younger than this list, so that libraries fall back. Not
-listed is all that opens a socket, traces or reads another process, makes or joins a namespace, mounts, makes memory
-that no limit counts (memfd, System V), or has often had holes (io_uring, bpf, keyctl, userfaultfd, perf events).
+A call that is not listed fails with EPERM, or with ENOSYS if it is newer than this list, so that libraries fall back.
+The list omits every call that opens a socket, traces or reads another process, creates or joins a namespace, mounts,
+creates memory that no limit counts (memfd, System V), or has a history of vulnerabilities (io_uring, bpf, keyctl,
+userfaultfd, perf events).
 
-A program reads the call's number and arguments as 32-bit words. Arguments that are pointers cannot be looked into: so
-clone3 does not exist here (the C library then uses clone, whose flags can be read). The numbers are those of Linux's
-headers; x86-64 is tested, aarch64 is written by the same headers and untested.
+A filter reads the call's number and arguments as 32-bit words. It cannot follow pointers, so clone3 is refused with
+ENOSYS (the C library then uses clone, whose flags can be read). The numbers are those of Linux's headers; x86-64 is
+tested, aarch64 is taken from the same headers and untested.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import platform
 import struct
 from dataclasses import dataclass
 
-# name, number on x86-64, number on aarch64; - where a machine lacks the call.
+# name, number on x86-64, number on aarch64; - if a machine lacks the call.
 ALLOWED = """
 access 21 -; alarm 37 -; arch_prctl 158 -; brk 12 214; cachestat 451 451; capget 125 90; chdir 80 49; chmod 90 -;
 chown 92 -; clock_getres 229 114; clock_gettime 228 113; clock_nanosleep 230 115; close 3 57; close_range 436 436;
@@ -53,15 +54,15 @@ sync_file_range 277 84; syncfs 306 267; sysinfo 99 179; tee 276 77; tgkill 234 1
 166; uname 63 160; unlink 87 -; unlinkat 263 35; utime 132 -; utimensat 280 88; utimes 235 -; vfork 58 -; wait4 61
 260; waitid 247 95; write 1 64; writev 20 66
 """
-# Calls whose first or second argument decides.
+# Calls that depend on their first or second argument.
 CLONE, CLONE3, IOCTL, SOCKETPAIR = (56, 220), (435, 435), (16, 29), (53, 199)
-NEWEST = 462  # the newest number that was known when the list was made
+NEWEST = 462  # the newest number that existed when the list was made
 
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 _NAMESPACES = 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000
 _AF_UNIX = 1
-# Terminal attributes, sizes and groups; bytes that wait; blocking and close-on-exec; opening a pseudo-terminal.
-# Not TIOCSTI, which types into a terminal.
+# Terminal attributes, sizes and groups; available bytes; blocking and close-on-exec; opening a pseudo-terminal. TIOCSTI
+# is omitted, since it types into a terminal.
 _IOCTLS = (
     0x5401, 0x5402, 0x5403, 0x5404, 0x540B, 0x540E, 0x540F, 0x5410, 0x5411, 0x5413, 0x5414, 0x541B, 0x5421, 0x5422,
     0x5429, 0x5441, 0x5450, 0x5451, 0x80045430, 0x40045431,
@@ -75,12 +76,12 @@ _X32 = 0x4000_0000
 
 
 class UnknownMachine(Exception):
-    """There is no list of system calls for this machine's kind of processor."""
+    """There is no list of system calls for this machine's processor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`audit` is the kernel's name of the calling convention, `column` the one in ALLOWED."""
+    """`audit` is the kernel's number of the calling convention, `column` the machine's column in ALLOWED."""
 
     audit: int
     column: int
@@ -90,13 +91,13 @@ MACHINES = {"x86_64": Machine(0xC000_003E, 0), "aarch64": Machine(0xC000_00B7, 1
 
 
 def numbers(machine: Machine) -> list[int]:
-    """What is allowed whatever its arguments."""
+    """Returns the calls that are allowed with any arguments."""
     rows = (row.split() for row in ALLOWED.replace("\n", " ").split(";"))
     return sorted(int(row[1 + machine.column]) for row in rows if row[1 + machine.column] != "-")
 
 
 def program(name: str | None = None) -> bytes:
-    """The filter as bubblewrap takes it, for a machine named as `uname -m` does. Raises UnknownMachine."""
+    """Returns the filter for bubblewrap, for a machine named as by `uname -m`. Raises UnknownMachine."""
     name = name or platform.machine()
     machine = MACHINES.get(name)
     if machine is None:
@@ -130,5 +131,5 @@ def _equal(value: int) -> list[bytes]:
 
 
 def _when(number: int, argument: int, then: list[bytes]) -> list[bytes]:
-    """`then`, which must return, over that argument, for the call `number`."""
+    """Returns instructions that run `then`, which must return, over an argument of the call `number`."""
     return [_op(_JEQ, number, 0, len(then) + 1), _op(_LOAD, argument), *then]

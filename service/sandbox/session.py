@@ -1,11 +1,11 @@
-"""A session: the runner in a jail, and how the server follows it.
+"""A session: the runner in a sandbox, and the server's control over it.
 
-The runner says when a call is over, but nothing depends on its saying the truth. The server keeps the time, counts the
-bytes, looks with its own eyes for processes that are left, and stops the session's processes between calls, so that a
-thread left running there costs nothing. Whatever does not fit the protocol ends the session.
+The runner reports the end of a call, but nothing depends on its honesty. The server measures the time, counts the
+bytes, checks for leftover processes itself, and stops the session's processes between calls, so that a thread left
+running costs nothing. Anything that breaks the protocol ends the session.
 
-A call's time goes so: wall, then an interrupt (SIGINT, as Ctrl-C does: variables stay), then a moment's grace, then the
-end of the session.
+When a call has used its wall time it gets an interrupt (SIGINT, as from Ctrl-C: variables stay), then a short grace
+period, then the session is ended.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from typing import Any
 
 import psutil
 
-from service.sandbox.base import Changed, Done, FileRefused, Limits, Piece, SandboxLost, Text
+from service.sandbox.base import CallEnd, ChangedFile, FileRefused, Limits, Piece, SandboxLost, Text
 from service.sandbox.base import SandboxUnavailable as Unavailable
 from service.sandbox.execution import Call
-from service.sandbox.probe import unconfined
-from service.sandbox.process import Confined
-from service.sandbox.protocol import CHUNK, BadFrame, Data, End, FromInside, Reader, Ready, Refused, encode
+from service.sandbox.probe import missing_confinement
+from service.sandbox.process import ConfinedProcess
+from service.sandbox.protocol import CHUNK, BadFrame, Data, End, FromInside, Reader, Ready, Refusal, encode
 
 START_S = 60.0
 GRACE_S = 5.0
-# One frame in or out, and the answer to a file.
+# Time for one frame in or out, and for the answer to a file.
 IO_S = 30.0
-# Between two looks at output that is past its bound.
+# Time between two reads of output beyond its bound.
 FLOOD_PAUSE_S = 0.005
-# Looks at processes that are about to be gone: 25 × 20 ms.
+# Checks for processes that are about to end: 25 × 20 ms.
 _LOOKS, _LOOK_S = 25, 0.02
 _LONGEST_CODE = 1024 * 1024
 
 
 class Session:
-    """The Sandbox of this machine; see base.py for what each call promises."""
+    """The Sandbox of this machine. base.py documents its methods."""
 
-    def __init__(self, process: Confined, limits: Limits) -> None:
+    def __init__(self, process: ConfinedProcess, limits: Limits) -> None:
         self._process = process
         self._limits = limits
         self._reader = Reader()
@@ -48,19 +48,19 @@ class Session:
         self._known: set[int] = set()
         self._lost: str | None = None
         self._words = ""
-        self._killed = 0  # processes killed for want of memory, before what is done now
+        self._killed = 0  # processes killed for lack of memory before the current call
 
     @property
-    def lost(self) -> bool:
+    def is_lost(self) -> bool:
         return self._lost is not None
 
     @property
     def memory(self) -> int | None:
-        """Bytes in use inside, where they are counted."""
+        """Returns the bytes in use inside, or None if they are not counted."""
         return self._process.memory()
 
     async def start(self) -> None:
-        """Waits for the runner and looks at how the kernel holds it. Raises SandboxUnavailable."""
+        """Waits for the runner and checks its confinement. Raises SandboxUnavailable."""
         try:
             frame, _ = await self._frame(START_S)
         except SandboxLost as error:
@@ -70,7 +70,7 @@ class Session:
             raise Unavailable("the sandbox did not start as it should")
         self._known, self._runner = {process.pid for process in found}, found[-1]
         status = await asyncio.to_thread(_status, self._runner.pid)
-        if wrong := unconfined(status):
+        if wrong := missing_confinement(status):
             raise Unavailable(f"a process in the sandbox is not confined: {wrong}")
         self._signal(signal.SIGSTOP)
 
@@ -90,15 +90,15 @@ class Session:
                 async for piece in self._follow(call):
                     yield piece
                 done = await self._end(call)
-                if rest := call.rest():  # also what the last of its processes printed
+                if rest := call.rest():  # includes the output of its last processes
                     yield Text(rest)
             except SandboxLost as error:
                 await self._lose(str(error))
-                done = Done(failed=True, notes=tuple(call.notes), lost=str(error))
+                done = CallEnd(failed=True, notes=tuple(call.notes), lost=str(error))
             over = True
             yield done
         finally:
-            # Given up in the middle: the code must not go on, and its answer must not meet the next call.
+            # If the caller is cancelled, the code must stop, and its answer must not reach the next call.
             if not over:
                 await self._lose("the call was stopped")
 
@@ -110,11 +110,11 @@ class Session:
             broken = await self._pour(chunks)
             await self._send({"do": "end", "whole": broken is None})
             frame, _ = await self._frame(IO_S)
-            if not isinstance(frame, End | Refused):
+            if not isinstance(frame, End | Refusal):
                 raise await self._lose("it broke the protocol")
         if broken is not None:
             raise broken
-        if isinstance(frame, Refused):
+        if isinstance(frame, Refusal):
             raise FileRefused(frame.why)
 
     async def arrange(self, gone: Sequence[str], names: Sequence[tuple[str, str]]) -> None:
@@ -125,7 +125,7 @@ class Session:
                 raise await self._lose("it broke the protocol")
 
     async def _pour(self, chunks: AsyncIterator[bytes]) -> Exception | None:
-        """Sends the chunks; what their source raised, if it did."""
+        """Sends the chunks. Returns the error of their source, if there was one."""
         try:
             async for chunk in chunks:
                 for at in range(0, len(chunk), CHUNK):
@@ -146,12 +146,12 @@ class Session:
                 frame, payload = await self._frame(IO_S)
                 match frame:
                     case Data() if payload and not short:
-                        short = len(payload) != CHUNK  # only the last one is
+                        short = len(payload) != CHUNK  # only the last frame is
                         size += len(payload)
                         if size > at_most:
                             raise FileRefused(f"it is larger than {at_most} bytes")
                         yield payload
-                    case Refused(why=why):
+                    case Refusal(why=why):
                         refused = why
                     case End():
                         return
@@ -161,7 +161,7 @@ class Session:
 
     @asynccontextmanager
     async def _exchange(self, broken: str) -> AsyncIterator[None]:
-        """Frames there and back. Given up in the middle they end the session: what is left would meet the next ones."""
+        """Exchanges frames. A cancellation ends the session, since remaining frames would reach the next exchange."""
         self._open()
         try:
             yield
@@ -171,7 +171,7 @@ class Session:
         self._signal(signal.SIGSTOP)
 
     async def _follow(self, call: Call) -> AsyncGenerator[Piece, None]:
-        """What the call brings until it says that it is over. Raises SandboxLost."""
+        """Yields the pieces of a call until the runner reports its end. Raises SandboxLost."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.wall_s
         while True:
@@ -181,7 +181,7 @@ class Session:
             if frame is None and call.deaf:
                 raise await self._lose(await self._cause())
             if frame is not None:
-                if text := call.drain():  # what was printed before the frame was sent
+                if text := call.drain():  # output printed before the frame was sent
                     yield Text(text)
                 if call.take(*frame):
                     return
@@ -199,8 +199,8 @@ class Session:
             if frame is None:
                 await self._process.readable(call.pipes, deadline - loop.time())
 
-    async def _end(self, call: Call) -> Done:
-        """What the server makes of the end that the runner told of. Raises SandboxLost."""
+    async def _end(self, call: Call) -> CallEnd:
+        """Checks the end that the runner reported. Raises SandboxLost."""
         assert call.finished is not None
         for _ in range(_LOOKS):
             if not self._process.strangers(self._known):
@@ -211,13 +211,13 @@ class Session:
         self._signal(signal.SIGSTOP)
         if call.interrupted:
             call.notes.append("Variables are kept.")
-        changed = {file.path: Changed(file.path, file.size) for file in call.finished.files if below(file.path)}
+        changed = {file.path: ChangedFile(file.path, file.size) for file in call.finished.files if below(file.path)}
         if call.finished.untold:
             call.notes.append(
                 f"{call.finished.untold} more files were changed; they are not handed on: "
                 "there are too many, or their names are too long or no UTF-8."
             )
-        return Done(failed=call.finished.failed, changed=tuple(changed.values()), notes=tuple(call.notes))
+        return CallEnd(failed=call.finished.failed, changed=tuple(changed.values()), notes=tuple(call.notes))
 
     def _open(self) -> None:
         if self._lost is not None:
@@ -234,7 +234,7 @@ class Session:
             raise await self._lose("it does not read what it is sent") from None
 
     async def _frame(self, timeout: float) -> tuple[FromInside, bytes]:
-        """The next frame; what is printed meanwhile is thrown away. Raises SandboxLost."""
+        """Returns the next frame. Output that is printed in the meantime is dropped. Raises SandboxLost."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while (frame := await self._next()) is None:
@@ -244,7 +244,7 @@ class Session:
         return frame
 
     async def _next(self) -> tuple[FromInside, bytes] | None:
-        """A frame that is there now, or None. Raises SandboxLost."""
+        """Returns a frame that is available now, or None. Raises SandboxLost."""
         try:
             while (frame := self._reader.next()) is None:
                 data = self._process.read(self._process.output, self._reader.room)
@@ -258,8 +258,8 @@ class Session:
         return frame
 
     async def _cause(self) -> str:
-        """Why its pipes have ended."""
-        await self._process.ended(1.0)
+        """Returns the reason why its pipes have ended."""
+        await self._process.wait_for_exit(1.0)
         if self._process.killed_for_memory > self._killed:
             return "it used more memory than it may"
         code = self._process.returncode
@@ -283,11 +283,11 @@ class Session:
             try:
                 self._runner.send_signal(number)
             except psutil.Error:
-                return  # it is gone, and the next look at its pipes tells
+                return  # the process has ended, and the next read of its pipes shows that
 
 
 def below(path: str) -> bool:
-    """Whether a path that came from inside leads down from DATA and nowhere else."""
+    """Returns whether a path from inside leads below DATA."""
     return "\x00" not in path and all(part not in ("", ".", "..") for part in path.split("/"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.database import Pool
 from service.model.tokens import Tokens
-from service.sandbox.probe import Confinement
+from service.sandbox.probe import SandboxProbe
 from service.search.embed.factory import Embedders
 from service.search.hybrid import PostgresSearcher
 from service.search.indexer import PostgresIndexer
@@ -32,7 +32,7 @@ class PostgresSearchEngine:
 
 def open_search_engine(
     pool: Pool,
-    confinement: Confinement,
+    confinement: SandboxProbe,
     log: Path,
     *,
     now: Callable[[], datetime],

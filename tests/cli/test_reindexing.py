@@ -16,7 +16,7 @@ from service.cli.reindexing import OldStore
 from service.database import Pool
 from service.errors import CommandError
 from service.feed import Feed
-from service.sandbox.probe import Confinement
+from service.sandbox.probe import SandboxProbe
 from service.search.base import StoreRef
 from service.search.factory import PostgresSearchEngine, open_search_engine
 from service.search.indexer import StoreModelChanged
@@ -44,7 +44,7 @@ def writer(pool: Pool) -> Writer:
 @pytest.fixture
 async def old(pool: Pool, tmp_path: Path, server: EmbeddingServer) -> AsyncIterator[PostgresSearchEngine]:
     engine = open_search_engine(
-        pool, Confinement(), tmp_path / "log", now=CLOCK.now, base_url=server.base_url, model="old"
+        pool, SandboxProbe(), tmp_path / "log", now=CLOCK.now, base_url=server.base_url, model="old"
     )
     yield engine
     await engine.close()
@@ -53,7 +53,7 @@ async def old(pool: Pool, tmp_path: Path, server: EmbeddingServer) -> AsyncItera
 @pytest.fixture
 async def new(pool: Pool, tmp_path: Path, server: EmbeddingServer) -> AsyncIterator[PostgresSearchEngine]:
     engine = open_search_engine(
-        pool, Confinement(), tmp_path / "log", now=CLOCK.now, base_url=server.base_url, model="new"
+        pool, SandboxProbe(), tmp_path / "log", now=CLOCK.now, base_url=server.base_url, model="new"
     )
     yield engine
     await engine.close()

@@ -202,7 +202,7 @@ async def test_attacks_come_to_nothing(
     async with start_server(code_interpreter="on", code_disk_mb=64, code_wall_s=120) as server:
         assert await attacked(server, model, attacks) == {}
     assert left_over() == []
-    assert jail.cgroups.left() == []
+    assert jail.cgroups.current() == []
     assert psutil.Process().memory_info().rss - before < 200 * 1024 * 1024
 
 
@@ -210,7 +210,7 @@ async def test_what_does_not_end_is_ended(jail: Jail, start_server: StartServer,
     async with start_server(code_interpreter="on", code_memory_mb=256, code_wall_s=3) as server:
         assert await attacked(server, model, ENDLESS) == {}
     assert left_over() == []
-    assert jail.cgroups.left() == []
+    assert jail.cgroups.current() == []
 
 
 async def test_sparse_files_bring_no_more_than_the_disk_would_hold(

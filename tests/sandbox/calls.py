@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from service.sandbox.base import Done, Image, Sandbox, Text
+from service.sandbox.base import CallEnd, Image, Sandbox, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Said:
 
     shown: str
     images: list[bytes]
-    done: Done
+    done: CallEnd
 
 
 async def say(sandbox: Sandbox, code: str) -> Said:
@@ -26,7 +26,7 @@ async def say(sandbox: Sandbox, code: str) -> Said:
             case Image(mime=mime, data=data):
                 shown += f"<{mime}>"
                 images.append(data)
-            case Done():
+            case CallEnd():
                 return Said(shown, images, piece)
     raise AssertionError("a call without an end")
 

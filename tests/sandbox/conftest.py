@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from service.sandbox.bubblewrap import Jail
-from service.sandbox.probe import Confinement
+from service.sandbox.probe import SandboxProbe
 
 
 @pytest.fixture
-def confinement(jail: Jail) -> Confinement:
+def confinement(jail: Jail) -> SandboxProbe:
     """A confinement of the test's own loop."""
-    return Confinement()
+    return SandboxProbe()

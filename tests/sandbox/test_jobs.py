@@ -9,7 +9,7 @@ import pytest
 from service.sandbox.base import MIB, SandboxUnavailable
 from service.sandbox.bubblewrap import Jail
 from service.sandbox.job import JOB_LIMITS, Job, JobFailed, Jobs
-from service.sandbox.probe import Confinement
+from service.sandbox.probe import SandboxProbe
 
 # What a busy machine may take; a test that meets it has failed.
 PATIENT = replace(JOB_LIMITS, wall_s=120.0)
@@ -19,16 +19,16 @@ def script(text: str, **beside: str) -> Job:
     return Job("main.py", {"main.py": text, **{f"{name}.py": code for name, code in beside.items()}})
 
 
-class Unconfined(Confinement):
+class Unconfined(SandboxProbe):
     """A machine that forbids namespaces."""
 
-    async def confined(self) -> Jail:
+    async def jail(self) -> Jail:
         raise SandboxUnavailable("namespaces are forbidden here")
 
 
 @pytest.fixture(params=["confined", "plain"])
 def jobs(request: pytest.FixtureRequest, jail: Jail) -> Jobs:
-    return Jobs(Confinement() if request.param == "confined" else Unconfined())
+    return Jobs(SandboxProbe() if request.param == "confined" else Unconfined())
 
 
 async def test_bytes_in_bytes_out_with_modules_beside_it(jobs: Jobs) -> None:
@@ -77,15 +77,15 @@ async def test_a_job_starts_no_more_processes_than_it_may(jobs: Jobs) -> None:
     assert "BlockingIOError" in str(failed.value) or failed.value.why == "too_slow"
 
 
-async def test_no_group_of_processes_is_left(jail: Jail, confinement: Confinement) -> None:
-    before = jail.cgroups.left()
+async def test_no_group_of_processes_is_left(jail: Jail, confinement: SandboxProbe) -> None:
+    before = jail.cgroups.current()
     with pytest.raises(JobFailed):
         await Jobs(confinement).run(script("while True: pass"), b"", limits=replace(PATIENT, wall_s=0.5))
-    assert jail.cgroups.left() == before
+    assert jail.cgroups.current() == before
 
 
 async def test_only_the_confined_job_sees_no_file_of_the_hosts(jail: Jail) -> None:
     job = script("import os; print(os.path.exists('/etc/hostname'), os.path.exists('/var'), os.getuid())")
-    assert await Jobs(Confinement()).run(job, b"", limits=PATIENT) == b"False False 1000\n"
+    assert await Jobs(SandboxProbe()).run(job, b"", limits=PATIENT) == b"False False 1000\n"
     said = (await Jobs(Unconfined()).run(job, b"", limits=PATIENT)).split()
     assert said[2] != b"0"

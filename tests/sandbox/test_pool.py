@@ -19,7 +19,7 @@ class Box:
         self.closed = False
 
     @property
-    def lost(self) -> bool:
+    def is_lost(self) -> bool:
         return self.closed
 
     async def close(self) -> None:
@@ -183,9 +183,9 @@ async def test_an_idle_hour_ends_a_session_and_a_lost_one_is_made_anew() -> None
 async def test_a_session_of_something_gone_ends_once_nobody_uses_it() -> None:
     boxes = Boxes()
     sessions = Sessions(boxes, at_once=5, idle_s=1000, clock=Time())
-    sessions.outlived("unknown")
+    sessions.discard("unknown")
     async with sessions.hold("gone"):
-        sessions.outlived("gone")
+        sessions.discard("gone")
         await sessions.close_idle()
         assert not boxes.made[0].closed
     async with sessions.hold("kept"):

@@ -15,8 +15,8 @@ from service.sandbox.base import Limits, SandboxUnavailable
 from service.sandbox.bubblewrap import Jail
 from service.sandbox.environment import NoEnvironment
 from service.sandbox.factory import LocalSandboxes
-from service.sandbox.probe import MADE_WITHIN_S, Confinement
-from service.sandbox.provisioning import BEING_MADE, Making
+from service.sandbox.probe import MADE_WITHIN_S, SandboxProbe
+from service.sandbox.provisioning import BEING_MADE, Provisioning
 from tests.clock import LoopClock
 from tests.sandbox.calls import say
 
@@ -37,22 +37,22 @@ def command(code: str, *arguments: str) -> list[str]:
 
 
 async def test_a_session_waits_for_it_and_nobody_else_does(jail: Jail, tmp_path: Path) -> None:
-    making = Making(tmp_path, command("pass"))
-    confinement = Confinement(None, making)  # where it is when it is made
+    making = Provisioning(tmp_path, command("pass"))
+    confinement = SandboxProbe(None, making)  # where it is when it is made
     opening = asyncio.create_task(LocalSandboxes(confinement, LIMITS).open())
     with pytest.raises(SandboxUnavailable, match="is being made"):
-        await confinement.confined()
-    assert (confinement.making, confinement.tried, confinement.why_not) == (True, False, None)
+        await confinement.jail()
+    assert (confinement.is_provisioning, confinement.is_tried, confinement.why_not) == (True, False, None)
     assert not opening.done()
     await making.run()
     session = await opening
     assert (await say(session, "6 * 7")).shown == "42\n"
-    assert (confinement.making, confinement.tried) == (False, True)
+    assert (confinement.is_provisioning, confinement.is_tried) == (False, True)
     await session.close()
 
 
 async def test_nobody_waits_for_ever(tmp_path: Path) -> None:
-    confinement = Confinement(tmp_path, Making(tmp_path, command("pass")))
+    confinement = SandboxProbe(tmp_path, Provisioning(tmp_path, command("pass")))
     clock = LoopClock(asyncio.get_running_loop())
     opening = asyncio.create_task(LocalSandboxes(confinement, LIMITS).open())
     await asyncio.sleep(0)
@@ -66,18 +66,18 @@ async def test_nobody_waits_for_ever(tmp_path: Path) -> None:
 async def test_what_came_to_nothing_says_why(tmp_path: Path) -> None:
     said = "import sys; sys.exit('everthread: pip failed: no network\\nWithout it …')"
     for told, why in ((said, "pip failed: no network"), ("import os; os.abort()", "exit code -6")):
-        making = Making(tmp_path, command(told))
+        making = Provisioning(tmp_path, command(told))
         await making.run()
         with pytest.raises(SandboxUnavailable, match=why):
-            await Confinement(tmp_path, making).confined()
-    making = Making(tmp_path, [str(tmp_path / "none")])
+            await SandboxProbe(tmp_path, making).jail()
+    making = Provisioning(tmp_path, [str(tmp_path / "none")])
     await making.run()
     assert making.failed == "the Python for the sandbox cannot be made: No such file or directory"
 
 
 async def test_a_server_that_stops_ends_it_and_nothing_half_made_stays(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
-    making = Making(tmp_path, command(WORKS, str(begun)))
+    making = Provisioning(tmp_path, command(WORKS, str(begun)))
     working = asyncio.create_task(making.run())
     while not begun.exists():
         await asyncio.sleep(0.01)
@@ -89,7 +89,7 @@ async def test_a_server_that_stops_ends_it_and_nothing_half_made_stays(tmp_path:
 
 
 async def test_what_is_there_is_not_made_again(jail: Jail) -> None:
-    making = Making(None, ["/nonexistent"])
+    making = Provisioning(None, ["/nonexistent"])
     assert not making.under_way
     await making.run()
     assert making.failed is None

@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.sandbox.base import MIB, Done, FileRefused, Image, Limits, Sandbox, SandboxLost, Text
+from service.sandbox.base import MIB, CallEnd, FileRefused, Image, Limits, Sandbox, SandboxLost, Text
 from service.sandbox.bubblewrap import PYTHON, Jail
 from service.sandbox.factory import LocalSandboxes
-from service.sandbox.probe import Confinement
+from service.sandbox.probe import SandboxProbe
 from service.sandbox.session import Session
 from tests.clock import LoopClock
 from tests.sandbox.calls import fetched, once, say
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 async def opened(limits: Limits = LIMITS) -> Sandbox:
-    return await LocalSandboxes(Confinement(), limits).open()
+    return await LocalSandboxes(SandboxProbe(), limits).open()
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ async def test_a_call_over_its_time_is_interrupted_and_variables_stay(sandbox: S
                 shown += text
                 if text == "here\n":
                     clock.skip(LIMITS.wall_s)
-            case Done():
+            case CallEnd():
                 assert piece.lost is None
                 assert piece.failed
                 assert piece.notes == ("The call was interrupted: it ran 120 s.", "Variables are kept.")
@@ -224,15 +224,15 @@ async def test_a_call_over_its_time_is_interrupted_and_variables_stay(sandbox: S
     ],
 )
 async def test_a_session_that_is_lost_says_why_and_leaves_nothing(jail: Jail, code: str, why: str) -> None:
-    before = jail.cgroups.left()
+    before = jail.cgroups.current()
     sandbox = await opened()
     said = await say(sandbox, code)
     assert said.done.lost == why
-    assert sandbox.lost
+    assert sandbox.is_lost
     with pytest.raises(SandboxLost):
         await sandbox.put("a", once(b""))
     assert (await say(sandbox, "1")).done.lost is not None
-    assert jail.cgroups.left() == before
+    assert jail.cgroups.current() == before
 
 
 async def test_a_child_that_was_killed_for_its_memory_is_not_why_the_session_is_lost_later(jail: Jail) -> None:
@@ -253,13 +253,13 @@ async def test_a_child_that_was_killed_for_its_memory_is_not_why_the_session_is_
 
 
 async def test_who_gives_up_on_a_call_ends_it(jail: Jail) -> None:
-    before = jail.cgroups.left()
+    before = jail.cgroups.current()
     sandbox = await opened()
     calling = sandbox.execute("print('here', flush=True)\nwhile True: pass")
     assert (await anext(calling)) is not None
     await calling.aclose()
-    assert sandbox.lost
-    assert jail.cgroups.left() == before
+    assert sandbox.is_lost
+    assert jail.cgroups.current() == before
 
 
 async def test_nothing_runs_between_calls(sandbox: Sandbox) -> None:
@@ -273,11 +273,11 @@ async def test_nothing_runs_between_calls(sandbox: Sandbox) -> None:
 SERVER = """
 import asyncio
 from service.sandbox.base import Limits
-from service.sandbox.probe import Confinement
+from service.sandbox.probe import SandboxProbe
 from service.sandbox.factory import LocalSandboxes
 
 async def main():
-    confinement = Confinement()
+    confinement = SandboxProbe()
     sandbox = await LocalSandboxes(confinement, Limits()).open()
     pids = sandbox._process.processes()
     print(*(process.pid for process in pids), flush=True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.sandbox.probe import Confinement
+from service.sandbox.probe import SandboxProbe
 from service.search.base import IndexingFailure
 from service.search.parse.child_process import ChildProcessRunner
 from service.search.parse.parser import EMPTY, ConfinedRunner, ParsedText, Parser
@@ -21,7 +21,7 @@ TABLE = [["Spring tide", "4.2 m"], ["Neap tide", "2.9 m"]]
 
 @pytest.fixture(params=["sandbox", "child process"])
 def parser(request: pytest.FixtureRequest) -> Parser:
-    runner: ConfinedRunner = SandboxRunner(Confinement()) if request.param == "sandbox" else ChildProcessRunner()
+    runner: ConfinedRunner = SandboxRunner(SandboxProbe()) if request.param == "sandbox" else ChildProcessRunner()
     return Parser(runner)
 
 

@@ -1,1 +1,1 @@
-"""What runs inside the sandbox. It is read as text and handed in; nothing here is imported by Everthread."""
+"""Code that runs inside the sandbox. It is read as text and handed in; Everthread imports none of it."""

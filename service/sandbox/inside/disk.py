@@ -1,4 +1,4 @@
-"""The session's files: what the code made or changed, and what the server puts in. It lies beside runner.py inside."""
+"""The files of a session: those that the code created or changed, and those that the server put in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 DATA = "/mnt/data"
-# Of changed files, those that are told of: how many, characters of a path, bytes of all as JSON.
+# Bounds on the list of changed files: their number, characters of a path, bytes of the list as JSON.
 MOST_FILES, LONGEST_PATH, MOST_TOLD = 100, 1024, 60 * 1024
 MOST_SCANNED = 5_000
 
@@ -21,7 +21,7 @@ Seen = dict[str, Look]
 
 
 def scan() -> Iterator[tuple[str, Look]]:
-    """Regular files below DATA that are not hidden, by their paths there. Follows no link."""
+    """Returns the regular files below DATA that are not hidden, by path. Follows no link."""
     folders = [""]
     while folders:
         folder = folders.pop()
@@ -37,7 +37,7 @@ def scan() -> Iterator[tuple[str, Look]]:
 
 
 def seen_at(path: str) -> Look:
-    """Follows no link. Raises OSError."""
+    """Opens a file without following a link. Raises OSError."""
     seen = os.lstat(path)
     return seen.st_ino, seen.st_size, seen.st_mtime_ns
 
@@ -51,8 +51,10 @@ def look() -> Seen:
     return seen
 
 
-def changed(before: Seen, after: Seen, hidden: set[str]) -> list[dict[str, Any]]:
-    """What is new or other than before, once a file: not under the name that is only its id, where it has another."""
+def changed_files(before: Seen, after: Seen, hidden: set[str]) -> list[dict[str, Any]]:
+    """Returns files that are new or changed, each once. A file is not listed by a name that is only its id if it has
+    another.
+    """
     found: dict[int, tuple[str, int]] = {}
     for path, what in after.items():
         if before.get(path) != what:
@@ -63,7 +65,7 @@ def changed(before: Seen, after: Seen, hidden: set[str]) -> list[dict[str, Any]]
 
 
 def tellable(files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those files that the end of a call can tell of: their names are text, and all fit into a frame."""
+    """Returns the files that fit into a frame and whose names are text."""
     told: list[dict[str, Any]] = []
     room = MOST_TOLD
     for file in files:
@@ -78,16 +80,16 @@ def tellable(files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def is_text(path: str) -> bool:
     try:
         path.encode()
-    except UnicodeEncodeError:  # bytes that are no UTF-8
+    except UnicodeEncodeError:  # bytes that are not UTF-8
         return False
     return True
 
 
 class PutIn:
-    """The files that the server put in, and the second names that they have."""
+    """The files that the server put in, and their second names."""
 
     def __init__(self) -> None:
-        self._put: Seen = {}  # path → what was there then
+        self._put: Seen = {}  # path → its previous file; second name → path
         self._names: dict[str, str] = {}  # second name → path
 
     @property
@@ -95,7 +97,7 @@ class PutIn:
         return set(self._put)
 
     def put(self, path: str, pieces: Iterable[bytes]) -> str | None:
-        """Writes all pieces: None, or why that cannot be; reads them to their end in either case."""
+        """Writes all pieces. Returns None, or the reason for failure; reads the pieces to their end in either case."""
         there, why = os.path.join(DATA, path), None
         with contextlib.ExitStack() as stack:
             target: io.FileIO | None = None
@@ -108,7 +110,7 @@ class PutIn:
                 why = error.strerror or "it cannot be made"
             for piece in pieces:
                 if target is not None and why is None:
-                    why = written(target, piece)
+                    why = write_all(target, piece)
         if why is None:
             with contextlib.suppress(OSError):
                 self._put[path] = seen_at(there)
@@ -124,7 +126,7 @@ class PutIn:
             os.unlink(os.path.join(DATA, path))
 
     def name(self, path: str, name: str) -> None:
-        """Gives a file a second name. What the code itself has under that stays."""
+        """Gives a file a second name. A name that the code itself uses stays as it is."""
         if self._names.get(name, path) != path:
             self._unname(name)
         with contextlib.suppress(OSError):
@@ -138,8 +140,10 @@ class PutIn:
                 os.unlink(there)
 
 
-def written(target: io.FileIO, data: bytes) -> str | None:
-    """Writes all of it: None, or why that cannot be. Nothing is held back that closing the file would have to write."""
+def write_all(target: io.FileIO, data: bytes) -> str | None:
+    """Writes all of the bytes to the disk, so that closing the file cannot fail. Returns None, or the reason for
+    failure.
+    """
     view = memoryview(data)
     try:
         while view:
@@ -150,7 +154,7 @@ def written(target: io.FileIO, data: bytes) -> str | None:
 
 
 def open_below(path: str) -> BinaryIO:
-    """A regular file below DATA, by a path in which no part is a link. Raises OSError."""
+    """Opens a regular file below DATA by a path without links. Raises OSError."""
     folder = os.open(DATA, os.O_PATH | os.O_DIRECTORY)
     *folders, name = path.split("/")
     try:

@@ -1,9 +1,9 @@
-"""An IPython that answers frames: the process a session is, alone with the code of the model.
+"""An IPython that answers frames: the main process of a session, alone with the code of the model.
 
-Frames come at stdin and go to stdout; both are moved away before any code runs, and what the code and its children
-print goes to stderr's pipe, which the server reads as it is. A frame is two big-endian 32-bit lengths, a JSON object
-and bytes. Nothing in here protects anybody: code that runs in this process can send whatever it likes. What it can
-gain is a session that no longer works.
+Frames arrive on stdin and leave on stdout; both are moved away before any code runs. Output of the code and of its
+children goes to the pipe of stderr, which the server reads unchanged. A frame is two big-endian 32-bit lengths, a JSON
+object and bytes. Nothing in here protects the server: code in this process can send anything. All it can achieve is a
+session that no longer works.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KINDS = ("image/png", "image/jpeg")
 
 
 def _beside(name: str) -> Any:
-    """A module of ours that lies beside this one, under a name that no import of the code's will meet."""
+    """Loads a module that lies beside this one, under a name that no import of the code can match."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
     spec = importlib.util.spec_from_file_location(f"_everthread_{name}", path)
     assert spec is not None
@@ -47,7 +47,7 @@ else:
 
 
 class Wire:
-    """The frames' two pipes."""
+    """The two pipes of the frames."""
 
     def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
         self._in = incoming
@@ -60,7 +60,9 @@ class Wire:
         self._out.flush()
 
     def send_image(self, mime: str, image: bytes) -> None:
-        """Returns when the server has taken it: what is printed next comes behind it, though by another pipe."""
+        """Sends a frame, and returns when the server has taken it: later output arrives behind it, although by another
+        pipe.
+        """
         with self._turn:
             for at in range(0, len(image), CHUNK):
                 last = at + CHUNK >= len(image)
@@ -71,7 +73,7 @@ class Wire:
     def receive(self) -> tuple[dict[str, Any], bytes]:
         lengths = self._in.read(8)
         if len(lengths) < 8:
-            os._exit(0)  # the server is gone
+            os._exit(0)  # the server has ended
         head, payload = struct.unpack(">II", lengths)
         return json.loads(self._in.read(head)), self._in.read(payload)
 
@@ -83,7 +85,7 @@ def flush() -> None:
 
 
 class Streams:
-    """stdout and stderr: one pipe, which the server reads. The code may close them or put others in their place."""
+    """stdout and stderr: one pipe, which the server reads. The code may close them or replace them."""
 
     def __init__(self) -> None:
         self._pipe = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, KEPT_FD)
@@ -91,12 +93,12 @@ class Streams:
         self.restore()
 
     def restore(self) -> None:
-        """What is printed from now on reaches the server, whatever the code has done."""
+        """Restores the streams, so that later output reaches the server."""
         flush()
         for name, fd in (("stdout", 1), ("stderr", 2)):
             os.dup2(self._pipe, fd)
             ours = self._ours.get(name)
-            setattr(sys, name, ours)  # what stood there may end, and close what ours writes to
+            setattr(sys, name, ours)  # the replaced stream may be finalised, and close the stream that it wraps
             if ours is None or not usable(ours):
                 ours = os.fdopen(fd, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
                 self._ours[name] = ours
@@ -106,13 +108,13 @@ class Streams:
 def usable(stream: TextIO) -> bool:
     try:
         stream.flush()
-    except (OSError, ValueError):  # ValueError: it is closed, or what it wrote to was taken from it
+    except (OSError, ValueError):  # ValueError: the stream, or the one below it, is closed
         return False
     return not stream.closed
 
 
 def show(wire: Wire, data: dict[str, Any]) -> None:
-    """One displayed object: as an image where it has one, else as text."""
+    """Sends one displayed object: as an image if it has one, else as text."""
     for mime in _KINDS:
         if mime in data:
             image = data[mime]
@@ -172,7 +174,7 @@ def make_shell(wire: Wire) -> Any:
 
 
 def end_helpers() -> None:
-    """Ends the helper processes of well-known libraries, which would else be taken for leftovers."""
+    """Ends the helper processes of well-known libraries, which would otherwise count as leftover processes."""
     with contextlib.suppress(Exception):
         loky = sys.modules.get("joblib.externals.loky.reusable_executor")
         if loky is not None and loky._executor is not None:
@@ -210,7 +212,7 @@ class Runner:
                 case "get":
                     self._get(frame["path"])
                 case "on":
-                    continue  # the leave that an interrupted call no longer waited for
+                    continue  # the permission that an interrupted call did not wait for
                 case _:
                     os._exit(1)
 
@@ -234,7 +236,7 @@ class Runner:
         self._streams.restore()
         sys.stdout.write(untold)
         flush()
-        files = disk.changed(before, disk.look(), self._put_in.paths)
+        files = disk.changed_files(before, disk.look(), self._put_in.paths)
         told = disk.tellable(files)
         end = {"kind": "done", "call": call, "failed": failed, "files": told, "untold": len(files) - len(told)}
         self._wire.send(end)

@@ -15,8 +15,8 @@ from importlib.resources import files
 from service.sandbox import base
 from service.sandbox.base import MIB, SandboxUnavailable
 from service.sandbox.bubblewrap import CODE, PYTHON
-from service.sandbox.probe import Confinement
-from service.sandbox.process import Confined
+from service.sandbox.probe import SandboxProbe
+from service.sandbox.process import ConfinedProcess
 from service.search.parse.child_process import ChildProcessRunner
 from service.search.parse.parser import ProcessLimits
 
@@ -31,7 +31,7 @@ PASSED_PACKAGES = ("service.search.parse", "legacy_doc")
 class SandboxRunner:
     """See `parser.ConfinedRunner`."""
 
-    def __init__(self, confinement: Confinement) -> None:
+    def __init__(self, confinement: SandboxProbe) -> None:
         self._confinement = confinement
         self._fallback = ChildProcessRunner()
         self._code: dict[str, str] | None = None
@@ -40,7 +40,7 @@ class SandboxRunner:
         self, module: str, argument: str, stdin: Callable[[], AsyncIterator[bytes]], limits: ProcessLimits
     ) -> AsyncGenerator[bytes, None]:
         try:
-            jail = await self._confinement.confined()
+            jail = await self._confinement.jail()
         except SandboxUnavailable:
             outside = self._fallback.run(module, argument, stdin, limits)
             async with contextlib.aclosing(outside):
@@ -65,10 +65,10 @@ class SandboxRunner:
             await process.close()
 
 
-async def describe_fallback(confinement: Confinement) -> str | None:
+async def describe_fallback(confinement: SandboxProbe) -> str | None:
     """Returns None if files are parsed in the sandbox; otherwise where they are parsed, and why, for /healthz."""
     try:
-        await confinement.confined()
+        await confinement.jail()
     except SandboxUnavailable as error:
         return f"outside the sandbox, in a process that limits itself: {error}"
     return None
@@ -86,7 +86,7 @@ def _read_code() -> dict[str, str]:
     return code
 
 
-async def _feed(process: Confined, stdin: Callable[[], AsyncIterator[bytes]]) -> None:
+async def _feed(process: ConfinedProcess, stdin: Callable[[], AsyncIterator[bytes]]) -> None:
     """Writes all input, as fast as the process reads it. It is no error if the process stops reading."""
     try:
         async for piece in stdin():
@@ -97,7 +97,7 @@ async def _feed(process: Confined, stdin: Callable[[], AsyncIterator[bytes]]) ->
         process.end_input()
 
 
-async def _output(process: Confined) -> AsyncGenerator[bytes, None]:
+async def _output(process: ConfinedProcess) -> AsyncGenerator[bytes, None]:
     """Yields the output of the process until it ends. Its stderr is read too, so that a full pipe never blocks it."""
     open_fds = [process.output, process.errors]
     while process.output in open_fds:

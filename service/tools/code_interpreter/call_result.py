@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.sandbox.base import Changed, Done
+from service.sandbox.base import CallEnd, ChangedFile
 from service.tools.base import ImagePiece, LogPiece, ProducedFile, ToolResult
 from service.tools.code_interpreter import texts
 
@@ -19,7 +19,7 @@ class CallResult:
     outputs: list[dict[str, Any]] = field(default_factory=list)
     files: list[ProducedFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    changed: Sequence[Changed] = ()
+    changed: Sequence[ChangedFile] = ()
     images: int = 0
     failed: bool = False
 
@@ -34,7 +34,7 @@ class CallResult:
         self.outputs.append({"type": "image", "image": {"file_id": file_id}})
         return ImagePiece(len(self.outputs) - 1, file_id)
 
-    def finish(self, done: Done) -> None:
+    def finish(self, done: CallEnd) -> None:
         self.failed = done.failed
         self.notes += [f"Note: {note}" for note in done.notes]
         if done.lost is not None:

@@ -20,8 +20,8 @@ import structlog
 
 from service.sandbox.base import (
     DATA,
-    Changed,
-    Done,
+    CallEnd,
+    ChangedFile,
     FileRefused,
     Image,
     Limits,
@@ -29,7 +29,7 @@ from service.sandbox.base import (
     SandboxUnavailable,
     Text,
 )
-from service.sandbox.pool import Held, NoPlace, Sessions, Warm
+from service.sandbox.pool import NoPlace, PooledSession, Sessions, Warm
 from service.sandbox.provisioning import BEING_MADE
 from service.tools.base import (
     CrashPolicy,
@@ -98,14 +98,14 @@ class FileGone(Exception):
     """The bytes of the file are deleted."""
 
 
-class Confinement(Protocol):
+class SandboxProbe(Protocol):
     """Knows if a sandbox can be started here."""
 
     @property
-    def tried(self) -> bool: ...
+    def is_tried(self) -> bool: ...
 
     @property
-    def making(self) -> bool: ...
+    def is_provisioning(self) -> bool: ...
 
     @property
     def why_not(self) -> str | None: ...
@@ -122,7 +122,7 @@ class CodeInterpreter:
     after_crash: CrashPolicy = "again"
 
     def __init__(
-        self, files: Files, confinement: Confinement, *, on: bool = True, handed_on: int = Limits().disk
+        self, files: Files, confinement: SandboxProbe, *, on: bool = True, handed_on: int = Limits().disk
     ) -> None:
         self.on = on
         self._handed_on = handed_on
@@ -139,7 +139,7 @@ class CodeInterpreter:
     def thread_gone(self, thread_id: str) -> None:
         """Ends the session of a thread that was deleted."""
         if self._sessions is not None:
-            self._sessions.outlived(thread_id)
+            self._sessions.discard(thread_id)
 
     @property
     def off(self) -> str | None:
@@ -152,9 +152,9 @@ class CodeInterpreter:
             return f"off: {TURNED_OFF}"
         if self._confinement.why_not is not None:
             return f"off: {self._confinement.why_not}"
-        if self._confinement.making:
+        if self._confinement.is_provisioning:
             return f"starting: {BEING_MADE}"
-        return None if self._confinement.tried else "starting"
+        return None if self._confinement.is_tried else "starting"
 
     def counts(self) -> Counts:
         """Returns the numbers of sessions, for /metrics."""
@@ -183,7 +183,7 @@ class CodeInterpreter:
         except NoPlace as error:
             yield ToolResult(text=f"The code was not run: {error}. Try again later.", refused=True)
 
-    async def _run(self, held: Held, call: HostedCall, past: Past) -> AsyncGenerator[Piece | ToolResult, None]:
+    async def _run(self, held: PooledSession, call: HostedCall, past: Past) -> AsyncGenerator[Piece | ToolResult, None]:
         result = CallResult(self._handed_on)
         try:
             await self._prepare(held, call, past, result)
@@ -194,15 +194,15 @@ class CodeInterpreter:
                             yield result.add_logs(text)
                         case Image():
                             yield result.add_image(await self._keep_image(call, result, piece))
-                        case Done():
+                        case CallEnd():
                             result.finish(piece)
             await self._collect(held, call, result)
         except SandboxLost as error:
             result.lose_session(str(error))
-        self._lost += held.sandbox.lost
+        self._lost += held.sandbox.is_lost
         yield result.result(call.room)
 
-    async def _prepare(self, held: Held, call: HostedCall, past: Past, result: CallResult) -> None:
+    async def _prepare(self, held: PooledSession, call: HostedCall, past: Past, result: CallResult) -> None:
         """Copies the session's missing files into it, and removes those that are deleted. Raises SandboxLost, and
         errors of the stores.
         """
@@ -220,7 +220,7 @@ class CodeInterpreter:
             held.names = names
         held.mark = call.id
 
-    async def _restore(self, held: Held, run: HostedRun, past: Past, result: CallResult) -> None:
+    async def _restore(self, held: PooledSession, run: HostedRun, past: Past, result: CallResult) -> None:
         if past.last_call is not None:
             result.notes.append(texts.ANEW)
         there = {file.id: file for file in await self._files.find(run.project_id, [id for _, id in past.files])}
@@ -228,7 +228,7 @@ class CodeInterpreter:
             if file_id in there:
                 await self._put(held, there[file_id], path, result)
 
-    async def _put(self, held: Held, file: KnownFile, path: str, result: CallResult) -> bool:
+    async def _put(self, held: PooledSession, file: KnownFile, path: str, result: CallResult) -> bool:
         """Copies one file. Returns False if the session has no space for it; it may have space before the next call."""
         try:
             await held.sandbox.put(path, self._files.read(file))
@@ -240,7 +240,7 @@ class CodeInterpreter:
             result.notes.append(f"Note: {file.name} could not be put into {DATA}: its bytes are gone.")
         return True
 
-    async def _collect(self, held: Held, call: HostedCall, result: CallResult) -> None:
+    async def _collect(self, held: PooledSession, call: HostedCall, result: CallResult) -> None:
         """Creates file objects for the files that the call created or changed. Raises SandboxLost, and errors of the
         stores.
         """
@@ -257,7 +257,7 @@ class CodeInterpreter:
             else:
                 result.files.append(ProducedFile(file_id, path))
 
-    async def _keep(self, held: Held, call: HostedCall, result: CallResult, changed: Changed) -> str:
+    async def _keep(self, held: PooledSession, call: HostedCall, result: CallResult, changed: ChangedFile) -> str:
         async def handed_on() -> AsyncGenerator[bytes, None]:
             async with aclosing(held.sandbox.get(changed.path, result.room)) as pieces:
                 async for piece in pieces:
