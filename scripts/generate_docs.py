@@ -46,7 +46,7 @@ same for all types:
 | `type` | The type, as below |
 | `at` | The time of the append. It never goes back within a stream |
 | `project_id` | The project that the stream belongs to |
-| `actor` | The API key or the process that caused the event, or `cli` |
+| `actor` | The API key, process, tool or command line that caused the event, as `events/actors.py` writes it |
 | `request_id` | The id of the request that caused the event, or null |
 | `cause` | The id of the object that caused the event, such as the run of an executor, or null |
 | `schema_version` | The schema of `content`; today's is {SCHEMA_VERSION} |

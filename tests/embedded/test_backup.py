@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from events.actors import CommandLineActor
 from events.envelope import Origin
 from events.project import DEFAULT_PROJECT, CreateProject
 from events.streams import PROJECT
@@ -58,7 +59,7 @@ async def embedded_database(data_dir: Path, *, durable: bool = False) -> AsyncIt
 
 async def create_project(pool: Pool, name: str) -> None:
     project_id, writer = RandomIds().new("proj"), Writer(pool, Feed(), clock=SystemClock())
-    await writer.write(PROJECT, Origin(project_id, "cli"), project_id, CreateProject(name))
+    await writer.write(PROJECT, Origin(project_id, CommandLineActor()), project_id, CreateProject(name))
 
 
 async def project_names(pool: Pool) -> set[str]:
