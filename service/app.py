@@ -25,8 +25,16 @@ from service.errors import StartupError
 from service.feed import Feed
 from service.files.sweep import Sweep
 from service.http.application import make_app
-from service.http.context import Deps
 from service.http.server import ApiRunner
+from service.http.services import (
+    AccessControl,
+    EventLog,
+    HttpSettings,
+    RunControl,
+    Search,
+    Services,
+    Telemetry,
+)
 from service.http.tracing import Traces
 from service.idempotency import Keeper
 from service.model.base import ModelInfo
@@ -124,35 +132,38 @@ async def serve(
             _sandboxes(settings, code, confinement, serving),
             _supervised(settings, writer, ids, *outside, direct_url, couriers) as (supervisor, once),
         ):
-            deps = Deps(
-                clock=clock,
-                ids=ids,
-                pool=pool,
-                writer=writer,
-                feed=feed,
-                claims=supervisor,
-                relay=model.relay,
+            services = Services(
+                log=EventLog(writer=writer, pool=pool, feed=feed, clock=clock, ids=ids),
+                access=AccessControl(
+                    keys=keys,
+                    limits=limits,
+                    streams=StreamLimits(),
+                    signer=Signer(pool, keys, clock=clock, ids=ids),
+                ),
                 blobs=blobs,
-                keys=keys,
-                limits=limits,
-                streams=StreamLimits(),
-                once=once,
-                signer=Signer(pool, keys, clock=clock, ids=ids),
-                public_url=settings.public_url,
-                metrics=metrics,
-                metrics_open=settings.metrics == "open",
-                strict_beta=settings.beta == "strict",
-                run_lifetime=settings.run_expires_s,
-                searcher=found.searcher,
-                embedding_model=found.indexer.embedding_model,
-                rewrite_queries=QueryRewriter(model, settings.rewrite_model).rewrite,
-                max_store_files=settings.max_store_files,
-                busy=settings.busy,
-                health=_health(pool, model, code, confinement).parts,
-                sandboxes=code.counts,
+                runs=RunControl(claims=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
+                search=Search(
+                    searcher=found.searcher,
+                    rewrite_queries=QueryRewriter(model, settings.rewrite_model).rewrite,
+                    embedding_model=found.indexer.embedding_model,
+                    max_store_files=settings.max_store_files,
+                ),
+                telemetry=Telemetry(
+                    metrics=metrics,
+                    health=_health(pool, model, code, confinement).parts,
+                    sandboxes=code.counts,
+                ),
+                idempotency=once,
+                passthrough=model.relay,
                 webhooks=Endpoints(writer, sender),
+                settings=HttpSettings(
+                    cors_origins=settings.allowed_origins,
+                    public_url=settings.public_url,
+                    is_beta_strict=settings.beta == "strict",
+                    is_metrics_open=settings.metrics == "open",
+                ),
             )
-            async with _listening(settings, deps, traces) as base_url:
+            async with _listening(settings, services, traces) as base_url:
                 ready(base_url)
                 serving.set()
                 await asyncio.Event().wait()
@@ -305,10 +316,8 @@ async def _sandboxes(
 
 
 @asynccontextmanager
-async def _listening(settings: Settings, deps: Deps, traces: Traces | None) -> AsyncIterator[str]:
-    runner = ApiRunner(
-        make_app(deps, settings.allowed_origins, traces), ids=deps.ids, shutdown_timeout=SHUTDOWN_TIMEOUT
-    )
+async def _listening(settings: Settings, services: Services, traces: Traces | None) -> AsyncIterator[str]:
+    runner = ApiRunner(make_app(services, traces), ids=services.log.ids, shutdown_timeout=SHUTDOWN_TIMEOUT)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)

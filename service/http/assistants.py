@@ -10,7 +10,7 @@ from events.streams import ASSISTANT
 from projections import assistants
 from service.http import attachments, files
 from service.http.bodies import json_body
-from service.http.context import deps, done_before, id_source, origin, wire
+from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
 from service.http.visibility import present, present_page
@@ -25,7 +25,7 @@ async def create(request: web.Request) -> web.Response:
     await files.check(request, files_named_in(settings))
     settings = {**settings, "tool_resources": await attachments.made(request, settings["tool_resources"], assistant_id)}
     settings = await attachments.retrieval(request, assistant_id, None, settings)
-    await deps(request).writer.assistant(origin(request), assistant_id, CreateAssistant(settings))
+    await writer(request).assistant(origin(request), assistant_id, CreateAssistant(settings))
     return await _shown(request, assistant_id)
 
 
@@ -39,31 +39,31 @@ async def modify(request: web.Request) -> web.Response:
     if await done_before(request, ASSISTANT, assistant_id):
         return await _shown(request, assistant_id)
     await files.check(request, files_named_in(changes))
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         before = await assistants.get(db, origin(request).project_id, assistant_id)
     if "tool_resources" in changes:
         changes["tool_resources"] = await attachments.made(request, changes["tool_resources"], None)
     changes = await attachments.retrieval(request, assistant_id, before, changes)
     if "tool_resources" in changes:
         await attachments.forgotten(request, before, files_of(changes["tool_resources"]))
-    await deps(request).writer.assistant(origin(request), assistant_id, ModifyAssistant(changes))
+    await writer(request).assistant(origin(request), assistant_id, ModifyAssistant(changes))
     return await _shown(request, assistant_id)
 
 
 async def delete(request: web.Request) -> web.Response:
     assistant_id = request.match_info["assistant_id"]
-    await deps(request).writer.assistant(origin(request), assistant_id, DeleteAssistant())
+    await writer(request).assistant(origin(request), assistant_id, DeleteAssistant())
     return answer(wire(request).render_deleted("assistant", assistant_id))
 
 
 async def page(request: web.Request) -> web.Response:
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         found = await assistants.page(db, origin(request).project_id, cursor(request), parse_filter(request))
         found = await present_page(request, db, found)
     return listing(request, found, wire(request).render_assistant)
 
 
 async def _shown(request: web.Request, assistant_id: str) -> web.Response:
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         found = await present(request, db, await assistants.get(db, origin(request).project_id, assistant_id))
     return answer(wire(request).render_assistant(found))

@@ -18,21 +18,20 @@ from events.thread.commands import AddMessage, CreateRun, ModifyThread, NewMessa
 from events.vector_store.commands import CreateStore, NewFile
 from events.vector_store.state import THREAD_DAYS
 from projections import threads, vector_stores
-from service.http.context import clock, deps, id_source, origin, wire
+from service.http.context import clock, connection, id_source, origin, wire, writer
+from service.http.services import SEARCH
 from service.http.vector_store_files import adding
 from service.http.vector_stores import creation, to_index
 from service.vector_stores import operations
 from service.wire.chunking_strategy import to_chunking
 from service.wire.request_types import FileToIndex, ThreadRequest
 
-SEARCH = {"type": "file_search"}
-
 
 async def check(request: web.Request, resources: Json) -> None:
     """Raises NotFound for a store that the resources name and that is not there."""
     named = stores_of(resources)
     if named:
-        async with deps(request).pool.acquire() as db:
+        async with connection(request) as db:
             await operations.found(db, origin(request).project_id, named, clock(request).now())
 
 
@@ -49,7 +48,7 @@ async def made(request: web.Request, resources: Json, owner_id: str | None, days
     for helper in helpers:
         store_id = store_of(owner_id) if owner_id is not None else id_source(request).new_hex("vs")
         command = await creation(request, helper, expires_after=days)
-        await deps(request).writer.vector_store(origin(request), store_id, command)
+        await writer(request).vector_store(origin(request), store_id, command)
         ids.append(store_id)
     return with_stores(resources, ids)
 
@@ -72,14 +71,14 @@ async def attach(
     """
     if not any(_brought(messages)):
         return
-    await deps(request).writer.check(THREAD, origin(request), thread_id, command)
-    async with deps(request).pool.acquire() as db:
+    await writer(request).check(THREAD, origin(request), thread_id, command)
+    async with connection(request) as db:
         resources = (await threads.get(db, origin(request).project_id, thread_id)).tool_resources
     before = stores_of(resources)
     named = await _filled(request, thread_id, messages, before)
     if before and named != before:
         told = ModifyThread({"tool_resources": with_stores(resources, named)})
-        await deps(request).writer.thread(origin(request).aside(thread_id), thread_id, told)
+        await writer(request).thread(origin(request).aside(thread_id), thread_id, told)
 
 
 async def retrieval(
@@ -102,7 +101,7 @@ async def forgotten(request: web.Request, before: Assistant, after: Iterable[str
     To be done before the assistant changes: whoever asks again then, after a crash, still finds what is to be done.
     """
     for file_id in wire(request).files_to_unindex(before, after):
-        await operations.remove_file(deps(request).writer, origin(request), files_store_of(before.id), file_id)
+        await operations.remove_file(writer(request), origin(request), files_store_of(before.id), file_id)
 
 
 async def _filled(request: web.Request, thread_id: str, messages: Sequence[NewMessage], named: list[str]) -> list[str]:
@@ -119,7 +118,7 @@ async def _filled(request: web.Request, thread_id: str, messages: Sequence[NewMe
 async def _existing(request: web.Request, named: Sequence[str]) -> list[str]:
     if not named:
         return []
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         there = await vector_stores.some(db, origin(request).project_id, named, clock(request).now())
     return [id for id in named if id in there]
 
@@ -127,10 +126,10 @@ async def _existing(request: web.Request, named: Sequence[str]) -> list[str]:
 async def _add(request: web.Request, store_id: str, file_ids: Sequence[str], days: int | None) -> None:
     """Adds files to a store, which is made where it is missing."""
     new: list[NewFile] = await to_index(request, [FileToIndex(id, to_chunking(None), {}) for id in file_ids])
-    writer, model = deps(request).writer, deps(request).embedding_model
+    model = request.app[SEARCH].embedding_model
     creating = CreateStore(None, None, {}, days, model, if_missing=True)
-    await writer.vector_store(origin(request), store_id, creating)
-    await writer.vector_store(origin(request), store_id, adding(request, store_id, new))
+    await writer(request).vector_store(origin(request), store_id, creating)
+    await writer(request).vector_store(origin(request), store_id, adding(request, store_id, new))
 
 
 def _brought(messages: Sequence[NewMessage]) -> Iterable[str]:

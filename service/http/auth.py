@@ -6,10 +6,11 @@ from aiohttp import web
 
 from projections.keys import ApiKey
 from service.http import azure, rate_limits
-from service.http.context import GRANT, ROUTE, deps
+from service.http.context import GRANT, ROUTE
 from service.http.errors import ApiError
 from service.http.responses import add_headers
 from service.http.route import Scope, SignedToken
+from service.http.services import ACCESS
 
 _READING = ("GET", "HEAD")
 # The headers by which programs name their account at the original, and which they read back.
@@ -49,7 +50,7 @@ async def _find_key(request: web.Request) -> ApiKey:
             " auth (i.e. Authorization: Bearer YOUR_KEY)."
         )
         raise ApiError(401, message)
-    key = await deps(request).keys.find(sent)
+    key = await request.app[ACCESS].keys.find(sent)
     if key is None:
         masked = f"{sent[:3]}{'*' * 8}{sent[-4:]}" if len(sent) > 12 else "*" * len(sent)
         raise ApiError(401, f"Incorrect API key provided: {masked}.", code="invalid_api_key")
@@ -66,7 +67,7 @@ async def _key_of_token(request: web.Request) -> ApiKey:
     access = request[ROUTE].access if ROUTE in request else "key"
     if isinstance(access, SignedToken):
         object_id = request.match_info[access.parameter]
-        grant = await deps(request).signer.check(access.purpose, object_id, request.query["token"])
+        grant = await request.app[ACCESS].signer.check(access.purpose, object_id, request.query["token"])
         if grant is not None:
             request[GRANT] = grant
             return grant.key

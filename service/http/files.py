@@ -16,10 +16,11 @@ from events.file import CreateFile, DeleteFile, usable
 from events.objects import File
 from projections import files
 from projections.rows import Cursor
-from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, deps, id_source, origin, wire
+from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, connection, id_source, origin, wire, writer
 from service.http.errors import ApiError, Handler
 from service.http.forms import megabytes, receive_form
 from service.http.responses import answer, headers
+from service.http.services import BLOBS, LOG
 from service.storage.base import BlobMissing, let_go
 from service.vector_stores.operations import remove_everywhere
 from service.wire.request_types import FileUse
@@ -64,7 +65,7 @@ def told_twice(handler: Handler) -> Handler:
 async def create(request: web.Request) -> web.Response:
     file_id = id_source(request).new_file()
     # A second try of the same request must not write over the first one's bytes.
-    blob = f"{file_id}-{deps(request).ids.token(8)}" if ATTEMPT in request else file_id
+    blob = f"{file_id}-{request.app[LOG].ids.token(8)}" if ATTEMPT in request else file_id
     async with receive_form(request, "file", blob, megabytes(MAX_FILE)) as form:
         asked = wire(request).parse_file_form(form.fields)
         command = CreateFile(
@@ -76,9 +77,9 @@ async def create(request: web.Request) -> web.Response:
             expires_after=asked.expires_after,
             blob=blob,
         )
-        written = await deps(request).writer.file(origin(request), file_id, command)
+        written = await writer(request).file(origin(request), file_id, command)
     if written.repeated:
-        await let_go(deps(request).blobs, [blob])
+        await let_go(request.app[BLOBS], [blob])
     return answer(wire(request).render_file(await find_file(request, file_id)))
 
 
@@ -90,9 +91,9 @@ async def get(request: web.Request) -> web.Response:
 @told_twice
 async def delete(request: web.Request) -> web.Response:
     file = await find_file(request, request.match_info["file_id"])
-    await deps(request).writer.file(origin(request), file.id, DeleteFile())
-    await remove_everywhere(deps(request).writer, origin(request), file.id)
-    await let_go(deps(request).blobs, [file.blob])
+    await writer(request).file(origin(request), file.id, DeleteFile())
+    await remove_everywhere(writer(request), origin(request), file.id)
+    await let_go(request.app[BLOBS], [file.blob])
     return answer(wire(request).render_deleted_file(file.id))
 
 
@@ -100,7 +101,7 @@ async def delete(request: web.Request) -> web.Response:
 async def page(request: web.Request) -> web.Response:
     asked = wire(request).parse_file_list_query(request.query)
     cursor = Cursor(asked.page.limit, asked.page.order, asked.page.after, asked.page.before)
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         shown = await files.page(db, origin(request).project_id, cursor, asked.purpose, clock(request).now())
     return answer(wire(request).render_file_list([wire(request).render_file(file) for file in shown.items], shown.more))
 
@@ -109,7 +110,7 @@ async def page(request: web.Request) -> web.Response:
 async def content(request: web.Request) -> web.StreamResponse:
     started = time.perf_counter()
     file = await find_file(request, request.match_info["file_id"])
-    pieces = deps(request).blobs.read(file.blob)
+    pieces = request.app[BLOBS].read(file.blob)
     try:
         first = await anext(pieces, b"")
     except BlobMissing:
@@ -128,7 +129,7 @@ async def content(request: web.Request) -> web.StreamResponse:
 
 async def find_file(request: web.Request, file_id: str) -> File:
     """Returns the file of the request's path. Raises FileNotFound."""
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         return await files.get(db, origin(request).project_id, file_id, clock(request).now())
 
 
@@ -138,7 +139,7 @@ async def check(request: web.Request, uses: Iterable[FileUse]) -> None:
     if not wanted:
         return
     at = clock(request).now()
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         there = await files.some(db, origin(request).project_id, {use.id for use in wanted}, at)
     for use in wanted:
         usable(there.get(use.id), use.id, use.purposes, at)

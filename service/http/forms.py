@@ -22,9 +22,9 @@ from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from events.errors import DomainError, Rejected
-from service.http.context import deps
 from service.http.errors import ApiError
 from service.http.idempotency import settle_form
+from service.http.services import BLOBS
 from service.idempotency import Answered
 from service.storage.base import StoredBlob, let_go
 from service.wire import storable_text
@@ -90,7 +90,7 @@ async def receive_form(request: web.Request, name: str, key: str, limit: Limit) 
         await settle_form(request, [*chain(*sorted(form.fields.items())), form.filename, form.stored.sha256])
         yield form
     except (DomainError, ApiError, Answered):
-        await let_go(deps(request).blobs, [key])
+        await let_go(request.app[BLOBS], [key])
         raise
 
 
@@ -128,7 +128,7 @@ async def _read(request: web.Request, name: str, key: str, limit: Limit) -> Form
             named = _named(part, [*fields, *([name] if form is not None else [])])
             if named.name == name:
                 filename = _filename(named)
-                stored = await deps(request).blobs.write(key, _pieces(named, limit))
+                stored = await request.app[BLOBS].write(key, _pieces(named, limit))
                 form = Form(stored, filename, _media_type(named))
             elif len(fields) == MAX_FIELDS:
                 raise ApiError(400, f"The form has more than {MAX_FIELDS} fields.")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import orjson
 from aiohttp import web
 
-from service.http.context import deps
+from service.http.services import TELEMETRY
 
 
 async def healthz(request: web.Request) -> web.Response:
     """Answers 200 if every required part is "ok", else 503, with the problem of each part."""
-    parts = await deps(request).health()
+    parts = await request.app[TELEMETRY].health()
     well = all(said.problem is None for said in parts.values() if said.required)
     content = {
         "status": "ok" if well else "unavailable",

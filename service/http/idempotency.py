@@ -17,9 +17,10 @@ from aiohttp import hdrs, web
 
 from events.ids import SeededIds
 from service.http.bodies import json_body, raw_body
-from service.http.context import ATTEMPT, IDS, KEY, ORIGIN, WIRE, deps, origin
+from service.http.context import ATTEMPT, IDS, KEY, ORIGIN, WIRE, origin
 from service.http.errors import ApiError, Handler
 from service.http.responses import NO_STORE, add_headers
+from service.http.services import IDEMPOTENCY
 from service.idempotency import Answered, Attempt, Busy, Kept, Reused
 
 HEADER = "Idempotency-Key"
@@ -38,11 +39,11 @@ async def idempotent(request: web.Request, handler: Handler) -> web.StreamRespon
     token, asked = _token(request), _asked(request)
     body = None if request.content_type == _FORM else await _body(request)
     try:
-        attempt = await deps(request).once.begin(token, asked, body)
+        attempt = await request.app[IDEMPOTENCY].begin(token, asked, body)
         try:
             return await _try(request, handler, attempt, body)
         except BaseException:
-            await deps(request).once.release(attempt, keep=False)
+            await request.app[IDEMPOTENCY].release(attempt, keep=False)
             raise
     except Reused:
         raise _reused() from None
@@ -58,7 +59,7 @@ async def settle_form(request: web.Request, parts: Iterable[str]) -> None:
     if ATTEMPT not in request:
         return
     try:
-        await deps(request).once.settle(request[ATTEMPT], _digest(*(part.encode() for part in parts)))
+        await request.app[IDEMPOTENCY].settle(request[ATTEMPT], _digest(*(part.encode() for part in parts)))
     except Reused:
         raise _reused() from None
     except Busy:
@@ -68,11 +69,11 @@ async def settle_form(request: web.Request, parts: Iterable[str]) -> None:
 async def let_others_in(request: web.Request) -> None:
     """From here on a duplicate need not wait: what was asked is done, and the answer is a stream of it."""
     if ATTEMPT in request:
-        await deps(request).once.release(request[ATTEMPT], keep=True)
+        await request.app[IDEMPOTENCY].release(request[ATTEMPT], keep=True)
 
 
 async def _try(request: web.Request, handler: Handler, attempt: Attempt, body: bytes | None) -> web.StreamResponse:
-    once = deps(request).once
+    once = request.app[IDEMPOTENCY]
     if body is not None and not (attempt.ours and not attempt.again):
         await once.settle(attempt, body)
     request[ATTEMPT] = attempt

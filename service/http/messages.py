@@ -11,7 +11,7 @@ from events.thread.commands import AddMessage, DeleteMessage, ModifyMessage
 from projections import messages, placeholders, threads
 from service.http import attachments, files
 from service.http.bodies import json_body
-from service.http.context import deps, done_before, id_source, origin, wire
+from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
 from service.http.responses import answer
@@ -29,7 +29,7 @@ async def create(request: web.Request) -> web.Response:
     await files.check(request, files_named_in(message))
     command = AddMessage(message, queues(request))
     await attachments.attach(request, thread_id, [message], command)
-    await deps(request).writer.thread(origin(request), thread_id, command)
+    await writer(request).thread(origin(request), thread_id, command)
     return await _render(request, message.id)
 
 
@@ -45,7 +45,7 @@ async def modify(request: web.Request) -> web.Response:
         async def command(db: Connection) -> ModifyMessage:
             return ModifyMessage(message_id, await _find_message(request, db, message_id) is not None, metadata)
 
-        await deps(request).writer.thread(origin(request), request.match_info["thread_id"], command)
+        await writer(request).thread(origin(request), request.match_info["thread_id"], command)
     return answer(wire(request).render_modified_message(await _read(request, message_id)))
 
 
@@ -56,13 +56,13 @@ async def delete(request: web.Request) -> web.Response:
         found = await _find_message(request, db, message_id)
         return DeleteMessage(message_id, found.role if found else None)
 
-    await deps(request).writer.thread(origin(request), request.match_info["thread_id"], command)
+    await writer(request).thread(origin(request), request.match_info["thread_id"], command)
     return answer(wire(request).render_deleted("thread.message", message_id))
 
 
 async def page(request: web.Request) -> web.Response:
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         await threads.get(db, project_id, thread_id)
         run_id = parse_id(request.query, "run_id")
         found = await messages.page(db, project_id, thread_id, cursor(request), run_id)
@@ -83,7 +83,7 @@ async def _render(request: web.Request, message_id: str) -> web.Response:
 
 async def _read(request: web.Request, message_id: str) -> Message:
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         await threads.get(db, project_id, thread_id)
         found = await _find_message(request, db, message_id)
         if found is None:

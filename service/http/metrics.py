@@ -1,4 +1,4 @@
-"""GET /metrics, for Prometheus. Without a key from this machine; from elsewhere where EVERTHREAD_METRICS says so."""
+"""GET /metrics, for Prometheus. It needs no key from this machine, nor from others if EVERTHREAD_METRICS is "open"."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from aiohttp import hdrs, web
 
 from projections import runs, vector_stores, webhooks
 from service.database import DATABASE_ERRORS
-from service.http.context import deps
+from service.http.context import connection
+from service.http.services import ACCESS, LOG, SETTINGS, TELEMETRY
 
 log = structlog.get_logger()
 
 MAX_COUNTED = 1_000_000
-DATABASE_S = 2.0  # what the database may take to count; without its answer the rest is told
-# What a proxy adds: its requests come from this machine, and those that it passes on need not.
+DATABASE_S = 2.0  # for the counts of the database; after that the metrics are served without them
+# The headers of a proxy on this machine, whose requests may come from other machines.
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
 
 
@@ -25,18 +26,18 @@ async def metrics(request: web.Request) -> web.Response:
     await asyncio.to_thread(importlib.import_module, "service.telemetry.prometheus")  # once, and not in the loop
     from service.telemetry import prometheus
 
-    pool = deps(request).pool
+    pool = request.app[LOG].pool
     sizes = (pool.get_size(), pool.get_idle_size(), pool.get_max_size())
-    active, indexing, waiting = await _looked(request)
-    streams = deps(request).streams.count
-    gauges = prometheus.Gauges(active, indexing, *sizes, deps(request).sandboxes(), waiting, streams)
-    body = prometheus.render(deps(request).metrics, gauges)
+    active, indexing, waiting = await _count_in_database(request)
+    streams = request.app[ACCESS].streams.count
+    gauges = prometheus.Gauges(active, indexing, *sizes, request.app[TELEMETRY].sandboxes(), waiting, streams)
+    body = prometheus.render(request.app[TELEMETRY].metrics, gauges)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: prometheus.CONTENT_TYPE})
 
 
 def is_open(request: web.Request) -> bool:
     """Returns whether the request may read the counts without a key."""
-    return deps(request).metrics_open or _is_local(request)
+    return request.app[SETTINGS].is_metrics_open or _is_local(request)
 
 
 def route_of(request: web.Request) -> tuple[str, str]:
@@ -57,10 +58,13 @@ def _is_local(request: web.Request) -> bool:
         return False
 
 
-async def _looked(request: web.Request) -> tuple[dict[str, int] | None, int | None, int | None]:
-    """Active runs by status, files to index, webhook messages that wait; None where the database does not say."""
+async def _count_in_database(request: web.Request) -> tuple[dict[str, int] | None, int | None, int | None]:
+    """Returns active runs by status, files to index, and webhook messages that wait.
+
+    Each is None if the database does not answer within DATABASE_S.
+    """
     try:
-        async with asyncio.timeout(DATABASE_S), deps(request).pool.acquire() as db:
+        async with asyncio.timeout(DATABASE_S), connection(request) as db:
             waiting = await webhooks.pending(db, MAX_COUNTED)
             return await runs.active(db), await vector_stores.in_progress(db), waiting
     except (TimeoutError, *DATABASE_ERRORS) as error:

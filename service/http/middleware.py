@@ -10,10 +10,11 @@ from aiohttp import web
 from events.envelope import Origin
 from events.errors import FileNotFound, NotFound, Rejected
 from service.http import auth, azure
-from service.http.context import GRANT, KEY, ORIGIN, REQUEST_ID, ROUTE, ROUTE_TABLE, WIRE, deps
+from service.http.context import GRANT, KEY, ORIGIN, REQUEST_ID, ROUTE, ROUTE_TABLE, WIRE
 from service.http.errors import ApiError, Handler
 from service.http.metrics import is_open, route_of
 from service.http.responses import headers
+from service.http.services import LOG, SETTINGS, TELEMETRY
 from service.wire import storable_text, v1, v2
 from service.wire.api import Wire
 
@@ -32,7 +33,7 @@ _LOGGED = ("thread_id", "run_id")
 @web.middleware
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives the request its id and its route, logs it, and adds the headers that every response carries."""
-    request_id = deps(request).ids.new("req")
+    request_id = request.app[LOG].ids.new("req")
     request[REQUEST_ID] = request_id
     started = time.perf_counter()
     route = request.app[ROUTE_TABLE].find(request)
@@ -47,7 +48,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     elapsed = time.perf_counter() - started
     if not response.prepared:
         response.headers.update(headers(request_id, elapsed * 1000))
-    deps(request).metrics.count_request(*route_of(request), response.status, elapsed)
+    request.app[TELEMETRY].metrics.count_request(*route_of(request), response.status, elapsed)
     log.debug("served", method=request.method, path=request.path, status=response.status, ms=round(elapsed * 1000, 1))
     return response
 
@@ -101,7 +102,7 @@ def _choose_wire(request: web.Request) -> Wire:
             return _WIRES[beta]
     if not sent and request[ROUTE].beta_header == "optional":
         return v2.WIRE
-    if deps(request).strict_beta or any(beta.startswith("assistants=") for beta in sent):
+    if request.app[SETTINGS].is_beta_strict or any(beta.startswith("assistants=") for beta in sent):
         message = (
             "You must provide the 'OpenAI-Beta' header to access the Assistants API. Please try again by setting the"
             " header 'OpenAI-Beta: assistants=v2'."

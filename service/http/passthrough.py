@@ -16,9 +16,10 @@ import structlog
 from aiohttp import web
 
 from service.http.bodies import decode, raw_body
-from service.http.context import ATTEMPT, KEY, REQUEST_ID, deps
+from service.http.context import ATTEMPT, KEY, REQUEST_ID
 from service.http.errors import ApiError
 from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, answer, headers
+from service.http.services import ACCESS, PASSTHROUGH
 from service.http.usage_meter import UsageMeter
 from service.idempotency import Kept
 from service.passthrough import PassthroughAnswer, PassthroughError, PassthroughRequest, Path
@@ -32,11 +33,11 @@ _STREAM = "text/event-stream"
 
 
 async def models(request: web.Request) -> web.Response:
-    return answer({"object": "list", "data": await deps(request).relay.models()})
+    return answer({"object": "list", "data": await request.app[PASSTHROUGH].models()})
 
 
 async def model(request: web.Request) -> web.Response:
-    return answer(await deps(request).relay.model(request.match_info["model"]))
+    return answer(await request.app[PASSTHROUGH].model(request.match_info["model"]))
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
@@ -57,7 +58,7 @@ async def _pass_on(request: web.Request, path: Path) -> web.StreamResponse:
     # orjson alone: the body is not stored, so numbers that Postgres would not take are allowed.
     upstream_request = _upstream_request(path, request, decode(raw, orjson.loads), raw)
     try:
-        async with _while_connected(request), deps(request).relay.post(upstream_request) as upstream:
+        async with _while_connected(request), request.app[PASSTHROUGH].post(upstream_request) as upstream:
             return await _send_answer(request, upstream, len(raw))
     except (ClientDisconnected, ConnectionError):
         log.info("a client left a call that was passed through", path=path)
@@ -94,7 +95,7 @@ async def _send_answer(request: web.Request, upstream: PassthroughAnswer, length
         return await _write_answer(request, upstream, response, meter)
     finally:
         if meter is not None:
-            deps(request).limits.charge(request[KEY].id, meter.tokens)
+            request.app[ACCESS].limits.charge(request[KEY].id, meter.tokens)
 
 
 def _usage_meter(request: web.Request, length: int, streams: bool) -> UsageMeter | None:
@@ -156,7 +157,7 @@ async def _while_connected(request: web.Request) -> AsyncIterator[None]:
     timer = loop.call_later(CHECK_S, check)
     try:
         # An answer that has begun can only be broken off.
-        with deps(request).keys.watch_revocation(request[KEY], lambda: _break_off(request)):
+        with request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: _break_off(request)):
             async with asyncio.timeout(None) as scope:
                 yield
     except TimeoutError:

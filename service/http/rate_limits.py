@@ -11,9 +11,10 @@ from aiohttp import web
 from projections.keys import ApiKey
 from service.access.rate_limits import LimitStatus, RateLimitExceeded
 from service.access.stream_limits import TooManyStreams
-from service.http.context import GRANT, KEY, ROUTE, deps
+from service.http.context import GRANT, KEY, ROUTE
 from service.http.errors import ApiError
 from service.http.responses import add_headers
+from service.http.services import ACCESS
 
 # Seconds that a client should wait if too many streams are open. Nobody knows when one will end.
 STREAMS_WAIT = 5
@@ -24,7 +25,7 @@ def admit(request: web.Request, key: ApiKey) -> None:
     """Counts the request against its key, and adds the x-ratelimit headers. Raises ApiError with status 429."""
     if key.requests_per_minute is None and key.tokens_per_minute is None:
         return
-    limits = deps(request).limits
+    limits = request.app[ACCESS].limits
     spends = ROUTE in request and request[ROUTE].cost == "tokens"
     try:
         _add_status(request, limits.admit(key, spends=spends))
@@ -44,7 +45,7 @@ async def reserve_run(request: web.Request) -> AsyncIterator[None]:
         yield
         return
     try:
-        async with deps(request).limits.reserve_run(key):
+        async with request.app[ACCESS].limits.reserve_run(key):
             yield
     except RateLimitExceeded as limited:
         raise _rate_limit_error(request, key, limited) from None
@@ -61,7 +62,7 @@ def reserve_stream(request: web.Request, *, streams: bool = True) -> Iterator[No
         return
     token = request.query["token"] if GRANT in request else None
     try:
-        with deps(request).streams.reserve(request[KEY].id, token):
+        with request.app[ACCESS].streams.reserve(request[KEY].id, token):
             yield
     except TooManyStreams as too_many:
         raise _too_many_streams(request, too_many) from None

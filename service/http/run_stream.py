@@ -14,9 +14,10 @@ from events.envelope import Recorded
 from events.objects import Run, Step
 from service.database import DATABASE_ERRORS, Pool
 from service.feed import Item, Watcher, WatcherEnded, WatcherLagging, tail
-from service.http.context import KEY, REQUEST_ID, deps, wire
+from service.http.context import KEY, REQUEST_ID, wire
 from service.http.idempotency import let_others_in
 from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, headers
+from service.http.services import ACCESS, LOG
 from service.wire.sse.run_stream import RunStream
 
 log = structlog.get_logger()
@@ -47,7 +48,7 @@ async def stream_run(
     await response.prepare(request)
     await let_others_in(request)
     try:
-        with deps(request).keys.watch_revocation(request[KEY], lambda: watcher.end(REVOKED)):
+        with request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: watcher.end(REVOKED)):
             await _stream(request, response, stream, watcher, first)
         await response.write_eof()
     except ClientDisconnected:
@@ -70,7 +71,7 @@ async def _stream(
     """
     try:
         spoke = time.monotonic()
-        async for items in _batches(watcher, deps(request).pool, first):
+        async for items in _batches(watcher, request.app[LOG].pool, first):
             if await _write(response, stream, items):
                 spoke = time.monotonic()
             elif time.monotonic() - spoke >= QUIET:

@@ -28,12 +28,13 @@ from events.thread.state import ThreadState
 from projections import assistants, runs, steps, threads
 from service.http import attachments, files
 from service.http.bodies import json_body
-from service.http.context import deps, id_source, origin, wire
+from service.http.context import connection, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
 from service.http.rate_limits import reserve_run, reserve_stream
 from service.http.responses import answer, includes
 from service.http.run_stream import stream_run
+from service.http.services import LOG, RUNS
 from service.http.threads import creation
 from service.http.visibility import present
 from service.wire.files import files_named_in
@@ -71,7 +72,7 @@ async def modify(request: web.Request) -> web.Response:
         async def command(db: Connection) -> ModifyRun:
             return ModifyRun(run_id, (await _read(request, db)).status, metadata)
 
-        await deps(request).writer.thread(origin(request), thread_id, command)
+        await writer(request).thread(origin(request), thread_id, command)
     return answer(wire(request).render_run(await _find_run(request)))
 
 
@@ -80,13 +81,13 @@ async def cancel(request: web.Request) -> web.Response:
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
     before: list[Run] = []
 
-    with deps(request).claims.offer() as claim:
+    with request.app[RUNS].claims.offer() as claim:
 
         async def command(db: Connection) -> CancelRun:
             before[:] = [await _read(request, db)]
             return CancelRun(run_id, before[0].status, claim)
 
-        written = await deps(request).writer.thread(origin(request), thread_id, command)
+        written = await writer(request).thread(origin(request), thread_id, command)
     return _answer_run(request, _as_of(before[0], written.recorded, e.RunCancelling))
 
 
@@ -102,9 +103,9 @@ async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
 
         return ask
 
-    with reserve_stream(request, streams=asked.stream), deps(request).feed.watch(thread_id) as watcher:
-        with deps(request).claims.offer() as claim:
-            written = await deps(request).writer.thread(origin(request), thread_id, command(claim))
+    with reserve_stream(request, streams=asked.stream), request.app[LOG].feed.watch(thread_id) as watcher:
+        with request.app[RUNS].claims.offer() as claim:
+            written = await writer(request).thread(origin(request), thread_id, command(claim))
         if not asked.stream:
             return _answer_run(request, _as_of(before[0], written.recorded, e.RunQueued))
         opened = await _open_steps(request, written.recorded)
@@ -113,7 +114,7 @@ async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
 
 async def page(request: web.Request) -> web.Response:
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         await threads.get(db, project_id, thread_id)
         found = await runs.page(db, project_id, thread_id, cursor(request))
     return listing(request, found, wire(request).render_run)
@@ -128,8 +129,8 @@ async def _create(
     queue: bool = False,
     include: frozenset[str] = frozenset(),
 ) -> web.StreamResponse:
-    with reserve_stream(request, streams=asked.stream), deps(request).feed.watch(thread_id) as watcher:
-        written = await deps(request).writer.repeated(THREAD, origin(request), thread_id)
+    with reserve_stream(request, streams=asked.stream), request.app[LOG].feed.watch(thread_id) as watcher:
+        written = await writer(request).repeated(THREAD, origin(request), thread_id)
         if written is None:
             written = await _begin(request, thread_id, asked, thread, queue=queue)
         if asked.stream:
@@ -146,16 +147,16 @@ async def _begin(
     made = creation(await attachments.thread_made(request, thread, thread_id)) if thread is not None else None
     run_id, messages = id_source(request).new("run"), asked.additional_messages
     bind_contextvars(thread_id=thread_id, run_id=run_id)
-    command = CreateRun(run_id, settings, messages, deps(request).run_lifetime, None, made, queue)
+    command = CreateRun(run_id, settings, messages, request.app[RUNS].lifetime, None, made, queue)
     await attachments.attach(request, thread_id, messages, command)
-    with deps(request).claims.offer(settings.tools) as claim:
+    with request.app[RUNS].claims.offer(settings.tools) as claim:
         async with reserve_run(request):
-            return await deps(request).writer.thread(origin(request), thread_id, replace(command, claim=claim))
+            return await writer(request).thread(origin(request), thread_id, replace(command, claim=claim))
 
 
 async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:
     """Returns the run's settings: those of its assistant at this moment, overridden by the request. Raises NotFound."""
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         assistant = await assistants.get(db, origin(request).project_id, asked.assistant_id)
         assistant = await present(request, db, assistant)
     settings = run_settings(assistant, asked.overrides, asked.additional_instructions)
@@ -172,7 +173,7 @@ async def _open_steps(request: web.Request, recorded: Sequence[Recorded[Any]]) -
     """Returns the step whose outputs were submitted, in its state before them: a stream begins with its completion."""
     submitted = next(entry.event for entry in recorded if isinstance(entry.event, e.ToolOutputsSubmitted))
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         step = await steps.get(db, project_id, thread_id, submitted.run_id, submitted.step_id)
     return [replace(step, status="in_progress", ended_at=None, usage=None, outputs={})]
 
@@ -187,7 +188,7 @@ def _as_of(run: Run, recorded: Sequence[Recorded[Any]], last: type[e.RunEvent]) 
 
 
 async def _find_run(request: web.Request) -> Run:
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         return await _read(request, db)
 
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from events.errors import NotFound
 from projections import placeholders, runs, steps, threads
-from service.http.context import deps, origin, wire
+from service.http.context import connection, origin, wire
 from service.http.paging import cursor, listing
 from service.http.responses import answer, includes
 
@@ -17,7 +17,7 @@ async def get(request: web.Request) -> web.Response:
     include = includes(request)
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
     run_id, step_id = request.match_info["run_id"], request.match_info["step_id"]
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         await threads.get(db, project_id, thread_id)
         await runs.get(db, project_id, thread_id, run_id)
         try:
@@ -30,7 +30,7 @@ async def get(request: web.Request) -> web.Response:
 async def page(request: web.Request) -> web.Response:
     include = includes(request)
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         await threads.get(db, project_id, thread_id)
         await runs.get(db, project_id, thread_id, request.match_info["run_id"])
         found = await steps.page(db, project_id, thread_id, request.match_info["run_id"], cursor(request))

@@ -21,11 +21,12 @@ from events.streams import THREAD
 from projections import runs, threads
 from service.database import DATABASE_ERRORS
 from service.feed import WAKE, Watcher, WatcherEnded, WatcherLagging, tail
-from service.http.context import GRANT, KEY, REQUEST_ID, clock, deps, origin, wire
+from service.http.context import GRANT, KEY, REQUEST_ID, clock, connection, origin, wire
 from service.http.errors import ApiError
 from service.http.rate_limits import reserve_stream
 from service.http.responses import ClientDisconnected, headers
 from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS, send
+from service.http.services import ACCESS, LOG
 from service.wire.sse.thread_stream import ResumePoint, ThreadStream, parse_event_id
 from sql.connection import Connection
 
@@ -45,8 +46,8 @@ _ID = "Last-Event-ID"
 async def stream(request: web.Request) -> web.StreamResponse:
     thread_id, left = request.match_info["thread_id"], _left_off(request)
     frames = ThreadStream(wire(request))
-    with reserve_stream(request), deps(request).feed.watch(thread_id) as watcher:
-        async with deps(request).pool.acquire() as db:
+    with reserve_stream(request), request.app[LOG].feed.watch(thread_id) as watcher:
+        async with connection(request) as db:
             await threads.get(db, origin(request).project_id, thread_id)
             begin = await _begin(request, db, frames, left)
         response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
@@ -92,7 +93,7 @@ async def _follow(
     watcher.put(WAKE)  # events behind `begin` are in the log
     spoke = time.monotonic()
     try:
-        async for items in tail(watcher, deps(request).pool, begin):
+        async for items in tail(watcher, request.app[LOG].pool, begin):
             told = [frame for item in items for frame in frames.feed(item)]
             if told or time.monotonic() - spoke >= QUIET:
                 spoke = time.monotonic()
@@ -109,7 +110,7 @@ async def _follow(
 @contextmanager
 def _ending_with_access(request: web.Request, watcher: Watcher) -> Iterator[None]:
     """Ends the watcher when the token expires or its key is revoked."""
-    with deps(request).keys.watch_revocation(request[KEY], lambda: watcher.end("Its key was revoked.")):
+    with request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: watcher.end("Its key was revoked.")):
         if GRANT not in request:
             yield
             return

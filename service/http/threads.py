@@ -10,7 +10,7 @@ from events.vector_store.state import THREAD_DAYS
 from projections import threads
 from service.http import attachments, files
 from service.http.bodies import json_body
-from service.http.context import deps, done_before, id_source, origin, wire
+from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
 from service.http.visibility import present, present_page
@@ -24,7 +24,7 @@ async def create(request: web.Request) -> web.Response:
     if not await done_before(request, THREAD, thread_id):
         await files.check(request, files_named_in(asked))
         asked = await attachments.thread_made(request, asked, thread_id)
-        await deps(request).writer.thread(origin(request), thread_id, creation(asked))
+        await writer(request).thread(origin(request), thread_id, creation(asked))
     return await _render(request, thread_id)
 
 
@@ -39,23 +39,23 @@ async def modify(request: web.Request) -> web.Response:
         return await _render(request, thread_id)
     await files.check(request, files_named_in(changes))
     if "tool_resources" in changes:
-        async with deps(request).pool.acquire() as db:
+        async with connection(request) as db:
             await threads.get(db, origin(request).project_id, thread_id)
         changes["tool_resources"] = await attachments.made(request, changes["tool_resources"], None, THREAD_DAYS)
-    await deps(request).writer.thread(origin(request), thread_id, ModifyThread(changes))
+    await writer(request).thread(origin(request), thread_id, ModifyThread(changes))
     return await _render(request, thread_id)
 
 
 async def delete(request: web.Request) -> web.Response:
     thread_id = request.match_info["thread_id"]
-    await deps(request).writer.thread(origin(request), thread_id, DeleteThread())
+    await writer(request).thread(origin(request), thread_id, DeleteThread())
     return answer(wire(request).render_deleted("thread", thread_id))
 
 
 async def page(request: web.Request) -> web.Response:
     """The original has no list of threads, so unknown parameters are refused."""
     found = parse_filter(request, strict=True)
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         shown = await threads.page(db, origin(request).project_id, cursor(request), found)
         shown = await present_page(request, db, shown)
     return listing(request, shown, lambda thread: wire(request).render_thread(thread, resources=True))
@@ -66,6 +66,6 @@ def creation(asked: ThreadRequest) -> CreateThread:
 
 
 async def _render(request: web.Request, thread_id: str, *, resources: bool = False) -> web.Response:
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         found = await present(request, db, await threads.get(db, origin(request).project_id, thread_id))
     return answer(wire(request).render_thread(found, resources=resources))

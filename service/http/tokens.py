@@ -11,8 +11,9 @@ from aiohttp import web
 from projections import threads
 from service.http import files
 from service.http.bodies import json_body
-from service.http.context import KEY, deps, origin, wire
+from service.http.context import KEY, connection, origin, wire
 from service.http.responses import NO_STORE, answer
+from service.http.services import ACCESS, SETTINGS
 from service.wire import access
 
 
@@ -20,10 +21,10 @@ async def stream_token(request: web.Request) -> web.Response:
     """Creates a token for the API version of the request; the stream speaks that version."""
     seconds = access.parse_stream_token_seconds(await json_body(request))
     thread_id = request.match_info["thread_id"]
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         await threads.get(db, origin(request).project_id, thread_id)
     args = (thread_id, request[KEY], wire(request).version, seconds)
-    token, expires_at = await deps(request).signer.sign("stream", *args)
+    token, expires_at = await request.app[ACCESS].signer.sign("stream", *args)
     url = f"{_base(request)}/v1/threads/{quote(thread_id)}/stream?token={token}"
     return answer(access.render_stream_token(thread_id, token, expires_at, url), cache_control=NO_STORE)
 
@@ -33,10 +34,10 @@ async def link(request: web.Request) -> web.Response:
     seconds = access.parse_file_link_seconds(await json_body(request))
     file = await files.find_file(request, request.match_info["file_id"])
     args = (file.id, request[KEY], wire(request).version, seconds)
-    token, expires_at = await deps(request).signer.sign("file", *args)
+    token, expires_at = await request.app[ACCESS].signer.sign("file", *args)
     url = f"{_base(request)}/v1/files/{quote(file.id)}/content?token={token}"
     return answer(access.render_file_link(file.id, expires_at, url), cache_control=NO_STORE)
 
 
 def _base(request: web.Request) -> str:
-    return deps(request).public_url or f"{request.scheme}://{request.host}"
+    return request.app[SETTINGS].public_url or f"{request.scheme}://{request.host}"

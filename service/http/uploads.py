@@ -18,9 +18,10 @@ from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, U
 from projections import files, uploads
 from service.files.uploads import completion, unmake
 from service.http.bodies import json_body
-from service.http.context import clock, deps, id_source, origin, wire
+from service.http.context import clock, connection, id_source, origin, wire, writer
 from service.http.forms import Limit, megabytes, receive_form
 from service.http.responses import answer
+from service.http.services import BLOBS, LOG
 from service.storage.base import BlobMissing, StorageError, let_go
 from service.wire.request_types import UploadCompletion
 from service.writer import Ask
@@ -33,17 +34,16 @@ async def create(request: web.Request) -> web.Response:
     asked = wire(request).parse_new_upload(await json_body(request))
     upload_id = id_source(request).new_hex("upload")
     command = CreateUpload(asked.filename, asked.purpose, asked.bytes, asked.content_type, asked.expires_after)
-    await deps(request).writer.upload(origin(request), upload_id, command)
+    await writer(request).upload(origin(request), upload_id, command)
     return await _render(request, upload_id)
 
 
 async def add_part(request: web.Request) -> web.Response:
     upload_id = request.match_info["upload_id"]
     # Always a new one, which is its bytes' key too: a second try must not write over the first one's.
-    part_id = deps(request).ids.new_hex("part")
-    writer = deps(request).writer
+    part_id = request.app[LOG].ids.new_hex("part")
     # An upload that takes no more parts refuses the request before the bytes arrive.
-    state = await writer.load_upload(origin(request), upload_id)
+    state = await writer(request).load_upload(origin(request), upload_id)
     rules.decide(state, AddPart(part_id, 0, ""), clock(request).now())
     limit = megabytes(MAX_PART) if state.bytes >= MAX_PART else Limit(state.bytes, rules.too_much(state))
     async with receive_form(request, "data", part_id, limit) as form:
@@ -51,9 +51,9 @@ async def add_part(request: web.Request) -> web.Response:
             name = next(iter(form.fields))
             raise Rejected(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
         command = AddPart(part_id, form.stored.bytes, form.stored.sha256)
-        written = await writer.upload(origin(request), upload_id, command)
+        written = await writer(request).upload(origin(request), upload_id, command)
     if written.repeated:
-        await let_go(deps(request).blobs, [part_id])
+        await let_go(request.app[BLOBS], [part_id])
     return answer(wire(request).render_upload_part(added_part(written.recorded[0])))
 
 
@@ -65,8 +65,8 @@ async def complete(request: web.Request) -> web.Response:
     """
     asked = wire(request).parse_upload_completion(await json_body(request))
     upload_id = request.match_info["upload_id"]
-    writer, blobs, who = deps(request).writer, deps(request).blobs, origin(request)
-    if await writer.repeated(UPLOAD, who, upload_id) is not None:
+    blobs, who = request.app[BLOBS], origin(request)
+    if await writer(request).repeated(UPLOAD, who, upload_id) is not None:
         return await _render(request, upload_id)
 
     async def command(db: Connection) -> CompleteUpload:
@@ -77,7 +77,7 @@ async def complete(request: web.Request) -> web.Response:
 
     if await _is_completed(request, upload_id, command):
         return await _render(request, upload_id)
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         parts = await uploads.parts(db, upload_id)
     try:
         await _make_file(request, upload_id, asked)
@@ -87,9 +87,9 @@ async def complete(request: web.Request) -> web.Response:
             return await _render(request, upload_id)
         raise StorageError(f"{error} of {upload_id} is missing") if isinstance(error, BlobMissing) else error from None
     try:
-        await writer.upload(who, upload_id, command)
+        await writer(request).upload(who, upload_id, command)
     except DomainError:
-        await unmake(writer, blobs, who, upload_id)
+        await unmake(writer(request), blobs, who, upload_id)
         raise
     await let_go(blobs, list(parts))
     return await _render(request, upload_id)
@@ -97,18 +97,18 @@ async def complete(request: web.Request) -> web.Response:
 
 async def cancel(request: web.Request) -> web.Response:
     upload_id = request.match_info["upload_id"]
-    writer, blobs = deps(request).writer, deps(request).blobs
-    async with deps(request).pool.acquire() as db:
+    blobs = request.app[BLOBS]
+    async with connection(request) as db:
         parts = await uploads.parts(db, upload_id)
-    await writer.upload(origin(request), upload_id, CancelUpload())
+    await writer(request).upload(origin(request), upload_id, CancelUpload())
     await let_go(blobs, list(parts))
-    await unmake(writer, blobs, origin(request), upload_id)
+    await unmake(writer(request), blobs, origin(request), upload_id)
     return await _render(request, upload_id)
 
 
 async def _is_completed(request: web.Request, upload_id: str, command: Ask[UploadCommand]) -> bool:
     """Returns whether the upload is completed with the same parts. Raises the error that forbids completing it now."""
-    return not await deps(request).writer.foreseen(UPLOAD, origin(request), upload_id, command)
+    return not await writer(request).foreseen(UPLOAD, origin(request), upload_id, command)
 
 
 async def _make_file(request: web.Request, upload_id: str, asked: UploadCompletion) -> None:
@@ -118,9 +118,9 @@ async def _make_file(request: web.Request, upload_id: str, asked: UploadCompleti
     BlobMissing if the bytes of a part are deleted.
     """
     file_id = file_id_of(upload_id)
-    blob = f"{file_id}-{deps(request).ids.token(8)}"
+    blob = f"{file_id}-{request.app[LOG].ids.token(8)}"
     digest = hashlib.md5(usedforsecurity=False)
-    blobs = deps(request).blobs
+    blobs = request.app[BLOBS]
 
     async def join_parts() -> AsyncIterator[bytes]:
         for part_id in asked.part_ids:
@@ -129,7 +129,7 @@ async def _make_file(request: web.Request, upload_id: str, asked: UploadCompleti
                     digest.update(piece)
                 yield piece
 
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         upload = await uploads.get(db, origin(request).project_id, upload_id)
     stored = await blobs.write(blob, join_parts())
     command = CreateFile(
@@ -145,7 +145,7 @@ async def _make_file(request: web.Request, upload_id: str, asked: UploadCompleti
         await let_go(blobs, [blob])
         raise Rejected(f"The file's md5 is {digest.hexdigest()}, but {asked.md5} was expected.", param="md5")
     try:
-        written = await deps(request).writer.file(origin(request), file_id, command)
+        written = await writer(request).file(origin(request), file_id, command)
     except Rejected:
         await let_go(blobs, [blob])
         message = f"Upload {upload_id} is being completed by another request, with other parts or in another order."
@@ -158,7 +158,7 @@ async def _make_file(request: web.Request, upload_id: str, asked: UploadCompleti
 async def _render(request: web.Request, upload_id: str) -> web.Response:
     """Renders the upload with its file, as long as the file exists."""
     project_id = origin(request).project_id
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         upload = await uploads.get(db, project_id, upload_id)
         made: dict[str, File] = {}
         if upload.file_id is not None:

@@ -17,7 +17,7 @@ from projections import assistants, files, messages, threads
 from projections.rows import Cursor, Page
 from service.http import attachments
 from service.http.bodies import json_body
-from service.http.context import clock, deps, done_before, origin, wire
+from service.http.context import clock, connection, done_before, origin, wire, writer
 from service.http.files import check
 from service.http.paging import cursor
 from service.http.responses import answer
@@ -42,7 +42,7 @@ async def attach(request: web.Request) -> web.Response:
         resources = with_file(found.tool_resources, file_id)
         return ModifyAssistant({"tool_resources": with_stores(resources, stores) if stores else resources})
 
-    await deps(request).writer.assistant(origin(request), assistant_id, command)
+    await writer(request).assistant(origin(request), assistant_id, command)
     return await _assistant_file(request, file_id)
 
 
@@ -59,12 +59,12 @@ async def detach(request: web.Request) -> web.Response:
         return ModifyAssistant({"tool_resources": without_file(found.tool_resources, file_id)})
 
     await attachments.forgotten(request, before, [id for id in files_of(before.tool_resources) if id != file_id])
-    await deps(request).writer.assistant(origin(request), assistant_id, command)
+    await writer(request).assistant(origin(request), assistant_id, command)
     return answer(ATTACHED_FILES.render_deleted_file(file_id))
 
 
 async def assistant_page(request: web.Request) -> web.Response:
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         found = await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
         there = await _there(request, db, files_of(found.tool_resources))
     return _listed(request, there, lambda id: ATTACHED_FILES.render_assistant_file(id, found))
@@ -72,7 +72,7 @@ async def assistant_page(request: web.Request) -> web.Response:
 
 async def message_file(request: web.Request) -> web.Response:
     file_id = request.match_info["file_id"]
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         found = await _message(request, db)
         there = await _there(request, db, named_by(found))
     if file_id not in there:
@@ -81,14 +81,14 @@ async def message_file(request: web.Request) -> web.Response:
 
 
 async def message_page(request: web.Request) -> web.Response:
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         found = await _message(request, db)
         there = await _there(request, db, named_by(found))
     return _listed(request, there, lambda id: ATTACHED_FILES.render_message_file(id, found))
 
 
 async def _assistant_file(request: web.Request, file_id: str) -> web.Response:
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         found = await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
         there = await _there(request, db, files_of(found.tool_resources))
     if file_id not in there:
@@ -97,7 +97,7 @@ async def _assistant_file(request: web.Request, file_id: str) -> web.Response:
 
 
 async def _assistant(request: web.Request) -> Assistant:
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         return await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
 
 

@@ -20,9 +20,10 @@ from events.vector_store.commands import (
 from projections import vector_store_batches as batches
 from projections import vector_store_files as files
 from service.http.bodies import json_body
-from service.http.context import clock, deps, done_before, id_source, origin
+from service.http.context import clock, connection, done_before, id_source, origin, writer
 from service.http.paging import cursor, listing
 from service.http.responses import answer
+from service.http.services import SEARCH
 from service.http.vector_stores import found_store, to_index
 from service.wire.vector_stores import STORES
 from service.writer import Ask
@@ -37,7 +38,7 @@ async def add(request: web.Request) -> web.Response:
     await found_store(request)
     if not await done_before(request, VECTOR_STORE, _store_id(request)):
         command = adding(request, _store_id(request), await to_index(request, [asked]))
-        await deps(request).writer.vector_store(origin(request), _store_id(request), command)
+        await writer(request).vector_store(origin(request), _store_id(request), command)
     return await _shown(request, asked.id)
 
 
@@ -52,7 +53,7 @@ async def change_attributes(request: web.Request) -> web.Response:
     async def command(db: Connection) -> ChangeAttributes:
         return ChangeAttributes(file_id, await files.fact(db, store_id, file_id), attributes)
 
-    await deps(request).writer.vector_store(origin(request), store_id, command)
+    await writer(request).vector_store(origin(request), store_id, command)
     return await _shown(request, file_id)
 
 
@@ -63,7 +64,7 @@ async def remove(request: web.Request) -> web.Response:
     async def command(db: Connection) -> RemoveFile:
         return RemoveFile(file_id, await files.fact(db, store_id, file_id))
 
-    await deps(request).writer.vector_store(origin(request), store_id, command)
+    await writer(request).vector_store(origin(request), store_id, command)
     return answer(STORES.render_deleted_file(file_id))
 
 
@@ -72,7 +73,9 @@ async def content(request: web.Request) -> web.Response:
     file = await _found(request)
     if file.status != "completed":
         raise Rejected(f"File {file.id} is {file.status}: its content can be read once it is completed.")
-    texts = await deps(request).searcher.chunk_texts(_store_id(request), file.id, after=after, limit=CONTENT_PAGE + 1)
+    texts = await request.app[SEARCH].searcher.chunk_texts(
+        _store_id(request), file.id, after=after, limit=CONTENT_PAGE + 1
+    )
     more = len(texts) > CONTENT_PAGE
     return answer(STORES.render_content(texts[:CONTENT_PAGE], after + CONTENT_PAGE if more else None))
 
@@ -84,7 +87,11 @@ async def page(request: web.Request) -> web.Response:
 async def create_batch(request: web.Request) -> web.Response:
     asked = STORES.parse_new_batch(await json_body(request))
     await found_store(request)
-    store_id, batch_id, limit = _store_id(request), id_source(request).new_hex("vsfb"), deps(request).max_store_files
+    store_id, batch_id, limit = (
+        _store_id(request),
+        id_source(request).new_hex("vsfb"),
+        request.app[SEARCH].max_store_files,
+    )
     if await done_before(request, VECTOR_STORE, store_id):
         return await _shown_batch(request, batch_id)
     new = await to_index(request, asked.files)
@@ -92,7 +99,7 @@ async def create_batch(request: web.Request) -> web.Response:
     async def command(db: Connection) -> CreateBatch:
         return CreateBatch(batch_id, new, await files.facts(db, store_id, _ids(new)), limit)
 
-    await deps(request).writer.vector_store(origin(request), store_id, command)
+    await writer(request).vector_store(origin(request), store_id, command)
     return await _shown_batch(request, batch_id)
 
 
@@ -107,7 +114,7 @@ async def cancel_batch(request: web.Request) -> web.Response:
         fact = await batches.fact(db, origin(request).project_id, store_id, batch_id)
         return CancelBatch(batch_id, fact)
 
-    await deps(request).writer.vector_store(origin(request), store_id, command)
+    await writer(request).vector_store(origin(request), store_id, command)
     return await _shown_batch(request, batch_id)
 
 
@@ -117,7 +124,7 @@ async def batch_page(request: web.Request) -> web.Response:
 
 def adding(request: web.Request, store_id: str, new: Sequence[NewFile]) -> Ask[AddFiles]:
     """The command that adds the files to the store."""
-    limit = deps(request).max_store_files
+    limit = request.app[SEARCH].max_store_files
 
     async def command(db: Connection) -> AddFiles:
         return AddFiles(new, await files.facts(db, store_id, _ids(new)), limit)
@@ -129,7 +136,7 @@ async def _page(request: web.Request, batch_id: str | None) -> web.Response:
     project_id, store_id = origin(request).project_id, _store_id(request)
     status, asked = STORES.parse_status_filter(request.query), cursor(request)
     await found_store(request)
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         if batch_id is not None:
             await batches.get(db, project_id, store_id, batch_id)
         found = await files.page(
@@ -142,7 +149,7 @@ async def _found(request: web.Request, file_id: str | None = None) -> VectorStor
     """The file of the path, in the store of the path. Raises NotFound for the store where that is what is missing."""
     await found_store(request)
     wanted = file_id or request.match_info["file_id"]
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         return await files.get(db, origin(request).project_id, _store_id(request), wanted, clock(request).now())
 
 
@@ -152,7 +159,7 @@ async def _shown(request: web.Request, file_id: str) -> web.Response:
 
 async def _shown_batch(request: web.Request, batch_id: str) -> web.Response:
     await found_store(request)
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         found = await batches.get(db, origin(request).project_id, _store_id(request), batch_id)
     return answer(STORES.render_batch(found))
 

@@ -14,10 +14,11 @@ from events.vector_store.commands import CreateStore, DeleteStore, ModifyStore, 
 from projections import files
 from projections import vector_stores as stores
 from service.http.bodies import json_body
-from service.http.context import clock, deps, done_before, id_source, origin
+from service.http.context import clock, connection, done_before, id_source, origin, writer
 from service.http.errors import ApiError
 from service.http.paging import cursor, listing
 from service.http.responses import answer
+from service.http.services import SEARCH
 from service.search.base import SearchFailure, StoreRef
 from service.search.filters import jsonpath
 from service.vector_stores.operations import use
@@ -29,7 +30,7 @@ async def create(request: web.Request) -> web.Response:
     asked = STORES.parse_new_store(await json_body(request))
     store_id = id_source(request).new_hex("vs")
     if not await done_before(request, VECTOR_STORE, store_id):
-        await deps(request).writer.vector_store(origin(request), store_id, await creation(request, asked))
+        await writer(request).vector_store(origin(request), store_id, await creation(request, asked))
     return await _shown(request, store_id)
 
 
@@ -40,18 +41,18 @@ async def get(request: web.Request) -> web.Response:
 async def modify(request: web.Request) -> web.Response:
     changes = STORES.parse_store_changes(await json_body(request))
     store_id = request.match_info["vector_store_id"]
-    await deps(request).writer.vector_store(origin(request), store_id, ModifyStore(changes))
+    await writer(request).vector_store(origin(request), store_id, ModifyStore(changes))
     return await _shown(request, store_id)
 
 
 async def delete(request: web.Request) -> web.Response:
     store_id = request.match_info["vector_store_id"]
-    await deps(request).writer.vector_store(origin(request), store_id, DeleteStore())
+    await writer(request).vector_store(origin(request), store_id, DeleteStore())
     return answer(STORES.render_deleted_store(store_id))
 
 
 async def page(request: web.Request) -> web.Response:
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         found = await stores.page(db, origin(request).project_id, cursor(request), clock(request).now())
     return listing(request, found, STORES.render_store)
 
@@ -61,9 +62,9 @@ async def search(request: web.Request) -> web.Response:
     store = await found_store(request)
     if store.expired:
         raise Rejected(f"Vector store {store.id} is expired.")
-    queries = await deps(request).rewrite_queries(asked.queries) if asked.rewrite else asked.queries
+    queries = await request.app[SEARCH].rewrite_queries(asked.queries) if asked.rewrite else asked.queries
     try:
-        found = await deps(request).searcher.search(
+        found = await request.app[SEARCH].searcher.search(
             [StoreRef(store.id, store.embedding_model)],
             queries,
             limit=asked.limit,
@@ -73,13 +74,13 @@ async def search(request: web.Request) -> web.Response:
         )
     except SearchFailure as error:
         raise ApiError(503, error.message) from None
-    await use(deps(request).writer, origin(request), [store])
+    await use(writer(request), origin(request), [store])
     return answer(STORES.render_search_results(found))
 
 
 async def found_store(request: web.Request) -> VectorStore:
     """The store of the request's path. Raises NotFound."""
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         return await stores.get(
             db, origin(request).project_id, request.match_info["vector_store_id"], clock(request).now()
         )
@@ -95,7 +96,7 @@ async def creation(request: web.Request, asked: VectorStoreRequest, *, expires_a
         description=asked.description,
         metadata=asked.metadata,
         expires_after=expires_after if asked.expires_after is None else asked.expires_after,
-        embedding_model=deps(request).embedding_model,
+        embedding_model=request.app[SEARCH].embedding_model,
         files=await to_index(request, asked.files),
     )
 
@@ -105,7 +106,7 @@ async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[N
     if not asked:
         return []
     at = clock(request).now()
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         there = await files.some(db, origin(request).project_id, {file.id for file in asked}, at)
     for file in asked:
         usable(there.get(file.id), file.id, FOR_STORES, at)
@@ -116,6 +117,6 @@ async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[N
 
 
 async def _shown(request: web.Request, store_id: str) -> web.Response:
-    async with deps(request).pool.acquire() as db:
+    async with connection(request) as db:
         found = await stores.get(db, origin(request).project_id, store_id, clock(request).now())
     return answer(STORES.render_store(found))

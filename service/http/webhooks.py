@@ -7,14 +7,15 @@ from aiohttp import web
 from events.objects import Json
 from projections.webhooks import Standing
 from service.http.bodies import json_body
-from service.http.context import deps, id_source, origin, wire
+from service.http.context import id_source, origin, wire
 from service.http.responses import NO_STORE, answer
+from service.http.services import WEBHOOKS
 from service.wire import webhooks
 
 
 async def create(request: web.Request) -> web.Response:
     asked = webhooks.parse_new_endpoint(await json_body(request))
-    made = await deps(request).webhooks.create(
+    made = await request.app[WEBHOOKS].create(
         origin(request),
         asked.url,
         ids=id_source(request),
@@ -25,34 +26,34 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def get(request: web.Request) -> web.Response:
-    return answer(_render(await deps(request).webhooks.get(origin(request), _id(request))))
+    return answer(_render(await request.app[WEBHOOKS].get(origin(request), _id(request))))
 
 
 async def modify(request: web.Request) -> web.Response:
     changes = webhooks.parse_endpoint_changes(await json_body(request))
-    return answer(_render(await deps(request).webhooks.modify(origin(request), _id(request), changes)))
+    return answer(_render(await request.app[WEBHOOKS].modify(origin(request), _id(request), changes)))
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
     seconds = webhooks.parse_rotation_seconds(await json_body(request))
-    found = await deps(request).webhooks.rotate(origin(request), _id(request), seconds)
+    found = await request.app[WEBHOOKS].rotate(origin(request), _id(request), seconds)
     return answer(webhooks.render_new_secret(_id(request), found.secret, found.previous_until), cache_control=NO_STORE)
 
 
 async def delete(request: web.Request) -> web.Response:
-    await deps(request).webhooks.delete(origin(request), _id(request))
+    await request.app[WEBHOOKS].delete(origin(request), _id(request))
     return answer(webhooks.render_deleted_endpoint(_id(request)))
 
 
 async def page(request: web.Request) -> web.Response:
     """Lists all endpoints without pages, since a project has few."""
-    found = await deps(request).webhooks.every(origin(request))
+    found = await request.app[WEBHOOKS].every(origin(request))
     return answer(wire(request).render_list([_render(one) for one in found], more=False))
 
 
 async def send_test(request: web.Request) -> web.Response:
     """Answers when the receiver has, or has not in time."""
-    outcome = await deps(request).webhooks.test(origin(request), _id(request), ids=id_source(request))
+    outcome = await request.app[WEBHOOKS].test(origin(request), _id(request), ids=id_source(request))
     return answer(
         webhooks.render_test(_id(request), status=outcome.status, error=outcome.error, seconds=outcome.seconds)
     )

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from events.envelope import Recorded
 from events.objects import RunStatus
@@ -41,6 +41,19 @@ _OUTCOMES: dict[type, str] = {
     e.ModelCallFailed: "failed",
     e.ModelCallStopped: "stopped",
 }
+
+
+class SandboxCounts(Protocol):
+    """The numbers of open sessions of code_interpreter, of warm sandboxes, and of sessions lost since the start."""
+
+    @property
+    def open(self) -> int: ...
+
+    @property
+    def warm(self) -> int: ...
+
+    @property
+    def lost(self) -> int: ...
 
 
 class Histogram:

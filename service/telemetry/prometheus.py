@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from events.thread.run_status import ACTIVE
-from service.telemetry.metrics import BUCKETS, Histogram, Metrics
+from service.telemetry.metrics import BUCKETS, Histogram, Metrics, SandboxCounts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _BOUNDS = (*(str(bound) for bound in BUCKETS), "+Inf")
-
-
-class Sandboxes(Protocol):
-    """Sandboxes of code_interpreter: sessions, warm ones, and sessions lost since the start."""
-
-    @property
-    def open(self) -> int: ...
-
-    @property
-    def warm(self) -> int: ...
-
-    @property
-    def lost(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +29,7 @@ class Gauges:
     pool_size: int
     pool_idle: int
     pool_max: int
-    sandboxes: Sandboxes | None = None
+    sandboxes: SandboxCounts | None = None
     webhooks_waiting: int | None = None
     streams: int = 0
 
@@ -147,7 +133,7 @@ class _Collector:
         yield GaugeMetricFamily("everthread_database_connections_max", "Most connections of the pool", gauges.pool_max)
 
 
-def _sandboxes(counts: Sandboxes) -> Iterator[Metric]:
+def _sandboxes(counts: SandboxCounts) -> Iterator[Metric]:
     sandboxes = GaugeMetricFamily("everthread_sandboxes", "Sandboxes of code_interpreter", labels=("state",))
     sandboxes.add_metric(("session",), counts.open)
     sandboxes.add_metric(("warm",), counts.warm)

@@ -1,0 +1,141 @@
+"""The services that handlers work with, in wings: each handler takes from its application the wing that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from aiohttp import web
+
+from events.clock import Clock
+from events.ids import IdSource
+from events.thread.commands import Claim
+from service.access.keys import Keys
+from service.access.rate_limits import RateLimits
+from service.access.signed_tokens import Signer
+from service.access.stream_limits import StreamLimits
+from service.database import Pool
+from service.feed import Feed
+from service.idempotency import Keeper
+from service.passthrough import Passthrough
+from service.search.base import Searcher
+from service.storage.base import Blobs
+from service.telemetry.health import PartHealth
+from service.telemetry.metrics import Metrics, SandboxCounts
+from service.webhooks.endpoints import Endpoints
+from service.writer import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLog:
+    """The log of events: the writer appends to it, the pool reads its views, and the feed follows it."""
+
+    writer: Writer
+    pool: Pool
+    feed: Feed
+    clock: Clock
+    ids: IdSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessControl:
+    """Decides which requests may go on; the signer makes and checks tokens for clients without a key."""
+
+    keys: Keys
+    limits: RateLimits
+    streams: StreamLimits
+    signer: Signer
+
+
+class ClaimOffers(Protocol):
+    """Offers a claim on a new run if this process has room for it. The supervisor of runs is one."""
+
+    def offer(self, tools: Sequence[Mapping[str, Any]] = ()) -> AbstractContextManager[Claim | None]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunControl:
+    """Decides how runs begin.
+
+    `lifetime` is in seconds. `busy` says what happens to a run or a message if its thread has an active run and the
+    request does not say it.
+    """
+
+    claims: ClaimOffers
+    lifetime: int
+    busy: Literal["reject", "queue"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Vector stores and their search. New stores get `embedding_model`, and hold at most `max_store_files` files."""
+
+    searcher: Searcher
+    rewrite_queries: Callable[[Sequence[str]], Awaitable[Sequence[str]]]
+    embedding_model: str
+    max_store_files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """`health` reports the state of each part; `sandboxes` returns None if this process runs no code."""
+
+    metrics: Metrics
+    health: Callable[[], Awaitable[Mapping[str, PartHealth]]]
+    sandboxes: Callable[[], SandboxCounts | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """The settings of the HTTP interface itself.
+
+    `cors_origins` are the origins whose pages may call it. `public_url` is the address in links, None for the address
+    of the request. `is_beta_strict`: requests must name their version. `is_metrics_open`: /metrics needs no key.
+    """
+
+    cors_origins: Sequence[str]
+    public_url: str | None
+    is_beta_strict: bool
+    is_metrics_open: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """All wings, for `service.http.application.make_app`."""
+
+    log: EventLog
+    access: AccessControl
+    blobs: Blobs
+    runs: RunControl
+    search: Search
+    telemetry: Telemetry
+    idempotency: Keeper
+    passthrough: Passthrough
+    webhooks: Endpoints
+    settings: HttpSettings
+
+    def install(self, app: web.Application) -> None:
+        app[LOG] = self.log
+        app[ACCESS] = self.access
+        app[BLOBS] = self.blobs
+        app[RUNS] = self.runs
+        app[SEARCH] = self.search
+        app[TELEMETRY] = self.telemetry
+        app[IDEMPOTENCY] = self.idempotency
+        app[PASSTHROUGH] = self.passthrough
+        app[WEBHOOKS] = self.webhooks
+        app[SETTINGS] = self.settings
+
+
+LOG: web.AppKey[EventLog] = web.AppKey("log", EventLog)
+ACCESS: web.AppKey[AccessControl] = web.AppKey("access", AccessControl)
+BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
+RUNS: web.AppKey[RunControl] = web.AppKey("runs", RunControl)
+SEARCH: web.AppKey[Search] = web.AppKey("search", Search)
+TELEMETRY: web.AppKey[Telemetry] = web.AppKey("telemetry", Telemetry)
+IDEMPOTENCY: web.AppKey[Keeper] = web.AppKey("idempotency", Keeper)
+PASSTHROUGH: web.AppKey[Passthrough] = web.AppKey("passthrough")
+WEBHOOKS: web.AppKey[Endpoints] = web.AppKey("webhooks", Endpoints)
+SETTINGS: web.AppKey[HttpSettings] = web.AppKey("settings", HttpSettings)
