@@ -31,6 +31,7 @@ import sql
 from scripts import bench_synthetic as synthetic
 from service.database import Pool, open_pool
 from service.embedded.postgres import EmbeddedPostgres
+from service.migrations import prepare
 from service.sandbox.probe import Confinement
 from service.search import hybrid
 from service.search.base import IndexingJob
@@ -86,7 +87,9 @@ async def main() -> None:
         home.mkdir(exist_ok=True)
         home.chmod(0o711)
         postgres = EmbeddedPostgres(home)
-        pool = await open_pool(await postgres.start())
+        url = await postgres.start()
+        await prepare(url)
+        pool = await open_pool(url)
         search_engine = open_search_engine(pool, Confinement(), home / "embedder.log", now=SystemClock().now)
         try:
             pages = sorted(page for page in given.docs.glob("*.html") if not page.name.startswith(SKIPPED))

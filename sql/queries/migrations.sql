@@ -1,9 +1,6 @@
 -- name: version
 SHOW server_version_num;
 
--- name: ping
-SELECT 1;
-
 -- name: exists
 SELECT to_regclass('migrations') IS NOT NULL;
 
@@ -14,16 +11,30 @@ SELECT pg_advisory_lock($1);
 SELECT pg_advisory_unlock($1);
 
 -- name: create
-CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE IF NOT EXISTS migrations (
+    name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now(), sha256 text
+);
 
--- name: applied
-SELECT name FROM migrations;
+-- name: add_sha256 (to a table that version 0.1.0 created)
+ALTER TABLE migrations ADD COLUMN IF NOT EXISTS sha256 text;
+
+-- name: applied (through jsonb, because the table of version 0.1.0 has no column sha256)
+SELECT name, to_jsonb(migrations) ->> 'sha256' AS sha256 FROM migrations;
 
 -- name: record
-INSERT INTO migrations (name) VALUES ($1);
+INSERT INTO migrations (name, sha256) VALUES ($1, $2);
+
+-- name: outdated_streams (whose views some version 0.1.0 filled in another way than a rebuild does today)
+SELECT upload_id AS stream_id FROM uploads WHERE makes IS NULL
+UNION
+SELECT thread_id FROM steps WHERE body -> 'results' IS NULL
+UNION
+SELECT stream_id FROM events JOIN threads ON thread_id = stream_id
+WHERE type = 'message.added' AND position('"file_search"'::bytea IN content) > 0
+  AND body #> '{tool_resources,file_search,vector_store_ids,0}' IS NULL;
 
 -- name: vector (which pgvector the database has, and which it could have)
 SELECT installed_version AS installed, default_version AS available FROM pg_available_extensions WHERE name = 'vector';
 
--- name: make_vector
+-- name: create_vector
 CREATE EXTENSION vector;

@@ -11,6 +11,7 @@ from events import store
 from service import database
 from service.database import connect, open_pool
 from service.embedded.postgres import EmbeddedPostgres
+from service.migrations import prepare
 from sql.connection import Connection
 from tests.events.thread.story import CREATE, add
 from tests.projections.helpers import ORIGIN, writer
@@ -42,7 +43,9 @@ async def test_acknowledged_appends_are_synced_and_survive_a_kill(
     for bound in ("POOL_MIN", "POOL_MAX"):
         monkeypatch.setattr(database, bound, 1)  # Postgres counts for each connection
     postgres = EmbeddedPostgres(tmp_path)
-    pool = await open_pool(await postgres.start())
+    url = await postgres.start()
+    await prepare(url)
+    pool = await open_pool(url)
     write = writer(pool)
     written = await write.thread(ORIGIN, "thread_1", CREATE)
     async with pool.acquire() as db:

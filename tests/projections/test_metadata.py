@@ -11,7 +11,7 @@ from projections.metadata import Filter, hashed, short
 from projections.rebuild import verify
 from projections.rows import Cursor
 from service.database import Pool
-from sql import migrations, queries
+from sql import legacy_migrations, queries
 from sql.connection import Connection
 from tests.projections.helpers import ORIGIN, make_assistant, writer
 
@@ -103,5 +103,6 @@ async def test_the_migration_makes_what_writing_makes(pool: Pool, db: Connection
     await db.execute("DROP INDEX metadata_pairs_in_order")
     await db.execute("ALTER TABLE metadata_pairs DROP COLUMN together")
     await db.execute("CREATE INDEX metadata_pairs_in_order ON metadata_pairs (stream_id)")
-    await db.execute(next(one for name, one in migrations() if name == "0040_metadata_together.sql"))
+    [migration] = [one for one in legacy_migrations() if one.name == "0040_metadata_together.sql"]
+    await db.execute(migration.text)
     assert await verify(db, "thread_1") == []

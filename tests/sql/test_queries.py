@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import sql
-from service.database import migrate
 from sql.connection import Connection
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +38,3 @@ def test_no_block_is_forgotten(file: str) -> None:
     for name in sql.queries(file):
         computed = re.sub(r"_[a-z_]+$", "_{", name)  # list_asc is asked for as f"list_{...}"
         assert f'["{name}"]' in code or f'[f"{computed}' in code, name
-
-
-async def test_migrating_again_does_nothing(db: Connection) -> None:
-    before = await db.fetch("SELECT * FROM migrations ORDER BY name")
-    await migrate(db)
-    assert await db.fetch("SELECT * FROM migrations ORDER BY name") == before
-    assert [row["name"] for row in before] == [name for name, _ in sql.migrations()]

@@ -6,9 +6,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from service import database
-from service.database import connect, open_pool
+from service import migrations
+from service.database import connect
 from service.errors import StartupError
+from service.migrations import prepare
 from sql.connection import Connection
 
 
@@ -19,18 +20,17 @@ async def test_pgvector_that_is_missing_and_may_not_be_made(database_url: str, d
         parts = urlsplit(database_url)
         url = urlunsplit(parts._replace(path="/bare", query=parts.query + "&role=plain"))
         with pytest.raises(StartupError, match=r"^The database's role may not .*CREATE EXTENSION vector.*\.$"):
-            await open_pool(url)
+            await prepare(url)
         superuser = await connect(urlunsplit(parts._replace(path="/bare")))
         await superuser.execute("CREATE EXTENSION vector")
         await superuser.close()
-        made = await open_pool(url)
-        made.terminate()
+        await prepare(url)
     finally:
         await db.execute("DROP DATABASE bare WITH (FORCE)")
         await db.execute("DROP ROLE plain")
 
 
 async def test_pgvector_that_is_too_old(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "OLDEST_VECTOR", (99, 0))
+    monkeypatch.setattr(migrations, "OLDEST_VECTOR", (99, 0))
     with pytest.raises(StartupError, match=r"^pgvector 0\.8 or newer is needed; the database has .* UPDATE\.$"):
-        await open_pool(database_url)
+        await prepare(database_url)
