@@ -56,7 +56,7 @@ class Member:
     def __init__(self, url: str) -> None:
         self.woken: asyncio.Queue[str] = asyncio.Queue()
         self._changed = asyncio.Event()
-        self.peers = CountedPeers(url, woken=self.woken.put_nowait, changed=self._changed.set)
+        self.peers = CountedPeers(url, ids=IDS, woken=self.woken.put_nowait, changed=self._changed.set)
 
     async def sees(self, *others: Member) -> None:
         """Returns once exactly these and itself are alive."""
