@@ -3,7 +3,8 @@
     .venv/bin/python scripts/code_figures.py [FOLDER] [--list participles|types|openers|words|mutual|root]
 
 FOLDER is a checkout, this one by default. `--list` prints the places behind one figure. tests/test_prose.py and
-tests/test_names.py hold the figures within the bounds that CONTRIBUTING.md states. Only the standard library is needed.
+tests/test_layout.py hold the figures within the bounds that CONTRIBUTING.md states. Only the standard library is
+needed.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperGroup
 
 from service.cli.main import app
+from service.model.catalog import Endpoint, load_catalog
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
-README_WORDS = 700
 
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -34,7 +34,7 @@ CITATION = re.compile(r'(?<![\w/.-])(docs/[\w-]+\.md|[A-Z]{4,}\.md)((?:(?:,| and
 # A path of this repository in a code span: service/wire/sse/, scripts/serve, tests/test_docs.py.
 PATH = re.compile(r"(?:service|events|projections|sql|tests|scripts|docs|\.ci)/[\w./-]*")
 FILE_IN_CODE = re.compile(
-    r"(?<![\w/.-])(?:service|events|projections|scripts|sql)/[\w/.-]*\w{2,}\.(?:py|sql|toml|sh)\b"
+    r"(?<![\w/.-])(?:service|events|projections|tests|scripts|sql)/[\w/.-]*\w{2,}\.(?:py|sql|toml|sh)\b"
 )
 MODULE = re.compile(r"(?:service|events|projections)(?:\.[a-z_0-9]+)+")
 # Variables with our prefix that scripts read and the server does not.
@@ -146,8 +146,16 @@ def test_generated_pages_are_current(name: str) -> None:
     assert (ROOT / name).read_text() == written, f"{name} is out of date: run scripts/generate_docs.py"
 
 
-def test_the_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text().split()) <= README_WORDS
+@pytest.mark.parametrize("document", DOCUMENTS, ids=ids(DOCUMENTS))
+def test_python_examples_compile(document: Path) -> None:
+    for example in re.findall(r"^```python\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
+        compile(example, document.name, "exec")
+
+
+def test_the_models_file_of_the_document_loads(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs/models.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "models.toml").write_text(example)
+    load_catalog(tmp_path / "models.toml", Endpoint("http://default/v1", None), environ={"GPU_KEY": "key"})
 
 
 def rows_of_settings() -> dict[str, tuple[str, str]]:
