@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, assert_never
 
-from events.envelope import Event, Recorded
-from events.errors import NotFound, Rejected
+from events.envelope import Event, RecordedEvent
+from events.errors import NotFound, Rejection
 
 STATE_SCHEMA = 1
 
@@ -68,11 +68,11 @@ KeyCommand = CreateKey | RevokeKey
 
 
 def decide(state: KeyState, command: KeyCommand, at: datetime) -> list[KeyEvent]:
-    """Raises NotFound where there is no such key, Rejected where it would be made twice. Revoking twice is fine."""
+    """Raises NotFound where there is no such key, Rejection where it would be made twice. Revoking twice is fine."""
     match command:
         case CreateKey():
             if state.exists:
-                raise Rejected(f"Key {state.id} already exists.")
+                raise Rejection(f"Key {state.id} already exists.")
             return [
                 KeyCreated(
                     name=command.name,
@@ -92,7 +92,7 @@ def decide(state: KeyState, command: KeyCommand, at: datetime) -> list[KeyEvent]
             assert_never(command)
 
 
-def evolve(state: KeyState, recorded: Recorded[KeyEvent]) -> KeyState:
+def evolve(state: KeyState, recorded: RecordedEvent[KeyEvent]) -> KeyState:
     match recorded.event:
         case KeyCreated():
             return replace(state, exists=True)

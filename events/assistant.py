@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
-from events.envelope import Event, JsonObject, Recorded
-from events.errors import NotFound, Rejected
+from events.envelope import Event, JsonObject, RecordedEvent
+from events.errors import NotFound, Rejection
 
 STATE_SCHEMA = 1
 
@@ -59,11 +59,11 @@ AssistantCommand = CreateAssistant | ModifyAssistant | DeleteAssistant
 
 
 def decide(state: AssistantState, command: AssistantCommand, at: datetime) -> list[AssistantEvent]:
-    """Raises NotFound where the assistant does not exist (or no longer), Rejected where it would be made twice."""
+    """Raises NotFound where the assistant does not exist (or no longer), Rejection where it would be made twice."""
     match command:
         case CreateAssistant():
             if state.exists:
-                raise Rejected(f"Assistant {state.id} already exists.")
+                raise Rejection(f"Assistant {state.id} already exists.")
             return [AssistantCreated(settings=dict(command.settings))]
         case ModifyAssistant():
             _require(state)
@@ -75,7 +75,7 @@ def decide(state: AssistantState, command: AssistantCommand, at: datetime) -> li
             assert_never(command)
 
 
-def evolve(state: AssistantState, recorded: Recorded[AssistantEvent]) -> AssistantState:
+def evolve(state: AssistantState, recorded: RecordedEvent[AssistantEvent]) -> AssistantState:
     match recorded.event:
         case AssistantCreated():
             return replace(state, exists=True)

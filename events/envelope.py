@@ -18,7 +18,7 @@ JsonObject = dict[str, Any]
 
 SCHEMA_VERSION = 1
 # The place of an append that is not counted with its try's others: theirs begin at 0.
-ASIDE = -1
+SEPARATE_EFFECT = -1
 
 
 class Event(BaseModel):
@@ -28,7 +28,7 @@ class Event(BaseModel):
 
 
 @dataclass(slots=True)
-class Once:
+class EffectCounter:
     """What is done once however often it is asked for: the nth append to a stream under a `seed` is made once.
 
     `places` counts this try's appends by stream.
@@ -55,18 +55,22 @@ class Origin:
     actor: Actor
     request_id: str | None = None
     cause: str | None = None
-    once: Once | None = field(default=None, compare=False, repr=False)
+    once: EffectCounter | None = field(default=None, compare=False, repr=False)
 
     def aside(self, stream_id: str) -> Origin:
         """For a request's one append to the stream that other tries may find needless: the rest keep their places."""
-        return self if self.once is None else replace(self, once=Once(self.once.seed, {stream_id: ASIDE}))
+        return (
+            self
+            if self.once is None
+            else replace(self, once=EffectCounter(self.once.seed, {stream_id: SEPARATE_EFFECT}))
+        )
 
 
 E = TypeVar("E", bound=Event, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded(Generic[E]):
+class RecordedEvent(Generic[E]):
     """An event at its place. Versions of a stream are 1, 2, 3, … without gaps; `at` never goes back within it."""
 
     stream_id: str

@@ -36,7 +36,7 @@ class StoreFileNotFound(NotFound):
         DomainError.__init__(self, f"No file found with id '{file_id}' in vector store '{store_id}'.")
 
 
-class Rejected(DomainError):
+class Rejection(DomainError):
     """The command breaks a rule. `param` names the offending parameter, `code` is the API's machine-readable word."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:

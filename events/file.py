@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, assert_never
 
-from events.envelope import Event, Recorded
-from events.errors import FileNotFound, Rejected
+from events.envelope import Event, RecordedEvent
+from events.errors import FileNotFound, Rejection
 from events.objects import File
 
 STATE_SCHEMA = 1
 
 # Purposes of the files that tools may read, that a vector store may hold, and that a message may show as an image
 # (docs/behaviour.md, "Errors"). Runs write files of the purpose assistants_output.
-FOR_TOOLS = ("assistants", "assistants_output")
-FOR_STORES = ("assistants", "assistants_output", "user_data")
-FOR_IMAGES = ("vision", "assistants", "assistants_output")
+TOOL_PURPOSES = ("assistants", "assistants_output")
+VECTOR_STORE_PURPOSES = ("assistants", "assistants_output", "user_data")
+IMAGE_PURPOSES = ("vision", "assistants", "assistants_output")
 
 
 class FileCreated(Event):
@@ -85,12 +85,12 @@ FileCommand = CreateFile | DeleteFile | ExpireFile
 
 
 def decide(state: FileState, command: FileCommand, at: datetime) -> list[FileEvent]:
-    """Raises FileNotFound for a file that is not there, Rejected where it would be made of other bytes."""
+    """Raises FileNotFound for a file that is not there, Rejection where it would be made of other bytes."""
     match command:
         case CreateFile():
             if state.exists:
                 if state.sha256 != command.sha256:
-                    raise Rejected(f"File {state.id} already exists.")
+                    raise Rejection(f"File {state.id} already exists.")
                 return []
             return [_created(command, at)]
         case DeleteFile():
@@ -103,7 +103,7 @@ def decide(state: FileState, command: FileCommand, at: datetime) -> list[FileEve
             assert_never(command)
 
 
-def evolve(state: FileState, recorded: Recorded[FileEvent]) -> FileState:
+def evolve(state: FileState, recorded: RecordedEvent[FileEvent]) -> FileState:
     match recorded.event:
         case FileCreated(sha256=sha256, expires_at=expires_at):
             return replace(state, exists=True, sha256=sha256, expires_at=expires_at)
@@ -113,17 +113,17 @@ def evolve(state: FileState, recorded: Recorded[FileEvent]) -> FileState:
             assert_never(recorded.event)
 
 
-def usable(file: File | None, id: str, purposes: Collection[str], at: datetime) -> None:
-    """Raises FileNotFound for a file that is not there (`file` is a fact of the view), Rejected for its purpose."""
-    if file is None or expired(file, at):
+def check_use(file: File | None, id: str, purposes: Collection[str], at: datetime) -> None:
+    """Raises FileNotFound for a file that is not there (`file` is a fact of the view), Rejection for its purpose."""
+    if file is None or has_expired(file, at):
         raise FileNotFound(id)
     if file.purpose not in purposes:
         wanted = " or ".join(f"'{purpose}'" for purpose in purposes)
         message = f"File {id} has the purpose '{file.purpose}'; to be used here it needs the purpose {wanted}."
-        raise Rejected(message, param="file_id", code="invalid_file_purpose")
+        raise Rejection(message, param="file_id", code="invalid_file_purpose")
 
 
-def expired(file: File, at: datetime) -> bool:
+def has_expired(file: File, at: datetime) -> bool:
     return file.expires_at is not None and at.timestamp() >= file.expires_at
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from events import assistant as a
 from events import file as f
 from events import upload as u
-from events.envelope import Event, Recorded
+from events.envelope import Event, RecordedEvent
 from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart, VectorStore
-from events.references import store_of, stores_of, with_stores
+from events.references import own_store_id, stores_of, with_stores
 from events.thread import events as e
 from events.vector_store import events as v
 
@@ -24,34 +24,34 @@ Patch = dict[str, Any]
 MAX_THREAD_FILES = 1000
 
 
-def opened_assistant(recorded: Recorded[a.AssistantCreated]) -> Assistant:
+def initial_assistant(recorded: RecordedEvent[a.AssistantCreated]) -> Assistant:
     return Assistant(id=recorded.stream_id, created_at=recorded.seconds, **recorded.event.settings)
 
 
-def opened_file(recorded: Recorded[f.FileCreated]) -> File:
+def initial_file(recorded: RecordedEvent[f.FileCreated]) -> File:
     return File(id=recorded.stream_id, created_at=recorded.seconds, **_content(recorded))
 
 
-def opened_upload(recorded: Recorded[u.UploadCreated]) -> Upload:
+def initial_upload(recorded: RecordedEvent[u.UploadCreated]) -> Upload:
     return Upload(id=recorded.stream_id, created_at=recorded.seconds, **_content(recorded))
 
 
-def added_part(recorded: Recorded[u.UploadPartAdded]) -> UploadPart:
+def initial_upload_part(recorded: RecordedEvent[u.UploadPartAdded]) -> UploadPart:
     event = recorded.event
     return UploadPart(event.part_id, recorded.stream_id, recorded.seconds, event.bytes, event.sha256)
 
 
-def opened_vector_store(recorded: Recorded[v.VectorStoreCreated]) -> VectorStore:
+def initial_vector_store(recorded: RecordedEvent[v.VectorStoreCreated]) -> VectorStore:
     at = recorded.seconds
     return VectorStore(id=recorded.stream_id, created_at=at, last_active_at=at, **_content(recorded))
 
 
-def opened_thread(recorded: Recorded[e.ThreadCreated]) -> Thread:
+def initial_thread(recorded: RecordedEvent[e.ThreadCreated]) -> Thread:
     event = recorded.event
     return Thread(recorded.stream_id, recorded.seconds, event.metadata, event.tool_resources)
 
 
-def added_message(recorded: Recorded[e.MessageAdded]) -> Message:
+def client_message(recorded: RecordedEvent[e.MessageAdded]) -> Message:
     event = recorded.event
     return Message(
         id=event.message_id,
@@ -65,7 +65,7 @@ def added_message(recorded: Recorded[e.MessageAdded]) -> Message:
     )
 
 
-def attached(tool_resources: Mapping[str, Any], recorded: Recorded[e.MessageAdded]) -> Patch | None:
+def attach_files(tool_resources: Mapping[str, Any], recorded: RecordedEvent[e.MessageAdded]) -> Patch | None:
     """The thread's tool_resources with the files that a message brings; None where it changes nothing.
 
     Files for code_interpreter are named there. Those for file_search are in the thread's vector store, where whoever
@@ -78,7 +78,7 @@ def attached(tool_resources: Mapping[str, Any], recorded: Recorded[e.MessageAdde
         file_ids = list(dict.fromkeys([*before, *for_code]))[-MAX_THREAD_FILES:]
         found["code_interpreter"] = {"file_ids": file_ids}
     if _brought(recorded.event, "file_search") and not stores_of(tool_resources):
-        found = with_stores(found, [store_of(recorded.stream_id)])
+        found = with_stores(found, [own_store_id(recorded.stream_id)])
     return found if found != tool_resources else None
 
 
@@ -90,7 +90,7 @@ def _brought(event: e.MessageAdded, tool: str) -> list[str]:
     ]
 
 
-def written_message(recorded: Recorded[e.MessageWritten]) -> Message:
+def run_message(recorded: RecordedEvent[e.MessageWritten]) -> Message:
     event = recorded.event
     return Message(
         id=event.message_id,
@@ -108,13 +108,13 @@ def written_message(recorded: Recorded[e.MessageWritten]) -> Message:
     )
 
 
-def opened_run(recorded: Recorded[e.RunCreated]) -> Run:
+def initial_run(recorded: RecordedEvent[e.RunCreated]) -> Run:
     settings = _content(recorded)
     settings.pop("lifetime")
     return Run(id=settings.pop("run_id"), thread_id=recorded.stream_id, created_at=recorded.seconds, **settings)
 
 
-def opened_step(recorded: Recorded[e.StepCreated]) -> Step:
+def initial_step(recorded: RecordedEvent[e.StepCreated]) -> Step:
     event = recorded.event
     return Step(
         id=event.step_id,
@@ -129,7 +129,7 @@ def opened_step(recorded: Recorded[e.StepCreated]) -> Step:
     )
 
 
-def run_patch(recorded: Recorded[e.ThreadEvent]) -> Patch | None:
+def run_patch(recorded: RecordedEvent[e.ThreadEvent]) -> Patch | None:
     """The fields of its run that an event replaces; None where it changes no run."""
     event, at = recorded.event, recorded.seconds
     match event:
@@ -185,7 +185,7 @@ def step_patch(event: e.ThreadEvent) -> Patch | None:
             return None
 
 
-def patched(fields: Patch, patch: Patch) -> Patch:
+def merge_step_fields(fields: Patch, patch: Patch) -> Patch:
     """A step's fields, or an earlier patch of them, under a later patch."""
     both = {**fields, **patch}
     if "results" in fields and "results" in patch:
@@ -193,7 +193,7 @@ def patched(fields: Patch, patch: Patch) -> Patch:
     return both
 
 
-def _content(recorded: Recorded[Event]) -> Patch:
+def _content(recorded: RecordedEvent[Event]) -> Patch:
     """The fields of an event, but its type."""
     return {name: getattr(recorded.event, name) for name in type(recorded.event).model_fields if name != "type"}
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, assert_never
 
-from events.envelope import Event, Recorded
-from events.errors import Rejected
+from events.envelope import Event, RecordedEvent
+from events.errors import Rejection
 
 STATE_SCHEMA = 1
 
@@ -40,17 +40,17 @@ ProjectCommand = CreateProject
 
 
 def decide(state: ProjectState, command: ProjectCommand, at: datetime) -> list[ProjectEvent]:
-    """Raises Rejected where the project would be made twice."""
+    """Raises Rejection where the project would be made twice."""
     match command:
         case CreateProject(name=name):
             if state.exists:
-                raise Rejected(f"Project {state.id} already exists.")
+                raise Rejection(f"Project {state.id} already exists.")
             return [ProjectCreated(name=name)]
         case _:
             assert_never(command)
 
 
-def evolve(state: ProjectState, recorded: Recorded[ProjectEvent]) -> ProjectState:
+def evolve(state: ProjectState, recorded: RecordedEvent[ProjectEvent]) -> ProjectState:
     match recorded.event:
         case ProjectCreated():
             return replace(state, exists=True)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from events import api_key, assistant, file, project, upload, webhook_endpoint
 from events.api_key import KeyCommand, KeyState
 from events.assistant import AssistantCommand, AssistantState
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.file import FileCommand, FileState
 from events.project import ProjectCommand, ProjectState
 from events.thread import decide as thread_decide
@@ -43,7 +43,7 @@ class Decide(Protocol[S, C]):  # type: ignore[misc]
 class Evolve(Protocol[S]):
     """Returns the state after an event."""
 
-    def __call__(self, state: S, recorded: Recorded[Any], /) -> S: ...
+    def __call__(self, state: S, recorded: RecordedEvent[Any], /) -> S: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

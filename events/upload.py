@@ -14,15 +14,15 @@ from typing import Literal, assert_never
 
 from pydantic import Field
 
-from events.envelope import Event, Recorded
-from events.errors import NotFound, Rejected
+from events.envelope import Event, RecordedEvent
+from events.errors import NotFound, Rejection
 
 STATE_SCHEMA = 1
 LIFETIME = 3600
 MAX_BYTES = 8 * 1024**3
 MAX_PARTS = 10_000
 # How often each of an upload's bytes may come: SDKs try twice more when an answer is lost, and only one part is used.
-TRIES = 3
+MAX_TRANSFERS = 3
 
 UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
 
@@ -125,20 +125,20 @@ UploadCommand = CreateUpload | AddPart | CompleteUpload | CancelUpload | ExpireU
 
 
 def decide(state: UploadState, command: UploadCommand, at: datetime) -> list[UploadEvent]:
-    """Raises NotFound where there is no such upload, Rejected where it has ended or the parts are not right."""
+    """Raises NotFound where there is no such upload, Rejection where it has ended or the parts are not right."""
     match command:
         case CreateUpload():
             if state.status is not None:
-                raise Rejected(f"Upload {state.id} already exists.")
+                raise Rejection(f"Upload {state.id} already exists.")
             return [_created(command, at)]
         case AddPart():
             _require_open(state, at)
             if state.parts >= MAX_PARTS:
-                raise Rejected(f"Upload {state.id} has {MAX_PARTS} parts, which is the limit.")
+                raise Rejection(f"Upload {state.id} has {MAX_PARTS} parts, which is the limit.")
             if command.bytes > state.bytes:
-                raise Rejected(too_much(state))
-            if state.received + command.bytes > (most := TRIES * state.bytes):
-                raise Rejected(f"The parts of upload {state.id} would exceed the limit of {most} bytes in total.")
+                raise Rejection(too_large_message(state))
+            if state.received + command.bytes > (most := MAX_TRANSFERS * state.bytes):
+                raise Rejection(f"The parts of upload {state.id} would exceed the limit of {most} bytes in total.")
             return [UploadPartAdded(part_id=command.part_id, bytes=command.bytes, sha256=command.sha256)]
         case CompleteUpload():
             if state.status == "completed" and _again(command):
@@ -156,7 +156,7 @@ def decide(state: UploadState, command: UploadCommand, at: datetime) -> list[Upl
             assert_never(command)
 
 
-def evolve(state: UploadState, recorded: Recorded[UploadEvent]) -> UploadState:
+def evolve(state: UploadState, recorded: RecordedEvent[UploadEvent]) -> UploadState:
     match recorded.event:
         case UploadCreated(bytes=announced, expires_at=expires_at):
             return replace(state, status="pending", bytes=announced, expires_at=expires_at)
@@ -172,7 +172,7 @@ def evolve(state: UploadState, recorded: Recorded[UploadEvent]) -> UploadState:
             assert_never(recorded.event)
 
 
-def too_much(state: UploadState) -> str:
+def too_large_message(state: UploadState) -> str:
     """What is said of a part that no completion could use."""
     return f"The part is larger than the {state.bytes} bytes that upload {state.id} was created for."
 
@@ -192,20 +192,20 @@ def _require_open(state: UploadState, at: datetime) -> None:
         raise NotFound("upload", state.id)
     status = "expired" if state.status == "pending" and _overdue(state, at) else state.status
     if status != "pending":
-        raise Rejected(f"Upload {state.id} is {status}: it takes no more parts and cannot be completed or cancelled.")
+        raise Rejection(f"Upload {state.id} is {status}: it takes no more parts and cannot be completed or cancelled.")
 
 
 def _check_parts(state: UploadState, command: CompleteUpload) -> None:
     if len(set(command.part_ids)) < len(command.part_ids):
-        raise Rejected("A part is named more than once.", param="part_ids")
+        raise Rejection("A part is named more than once.", param="part_ids")
     total = 0
     for id, size in zip(command.part_ids, command.sizes, strict=True):
         if size is None:
-            raise Rejected(f"Upload {state.id} has no part '{id}'.", param="part_ids")
+            raise Rejection(f"Upload {state.id} has no part '{id}'.", param="part_ids")
         total += size
     if total != state.bytes:
         message = f"The parts have {total} bytes in total, but the upload was created for {state.bytes} bytes."
-        raise Rejected(message, param="part_ids")
+        raise Rejection(message, param="part_ids")
 
 
 def _created(command: CreateUpload, at: datetime) -> UploadCreated:

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
-from events.envelope import Event, JsonObject, Recorded
-from events.errors import NotFound, Rejected
+from events.envelope import Event, JsonObject, RecordedEvent
+from events.errors import NotFound, Rejection
 
 STATE_SCHEMA = 1
 
 Status = Literal["enabled", "disabled"]
 
 # What can be heard of, by the type of the event in a thread that brings it.
-NAMES = {
+WEBHOOK_EVENTS = {
     "run.created": "thread.run.created",
     "run.queued": "thread.run.queued",
     "run.started": "thread.run.in_progress",
@@ -87,7 +87,7 @@ class WebhookEndpoint:
     disabled_reason: str | None = None
 
 
-def opened_endpoint(recorded: Recorded[WebhookEndpointCreated]) -> WebhookEndpoint:
+def initial_endpoint(recorded: RecordedEvent[WebhookEndpointCreated]) -> WebhookEndpoint:
     event = recorded.event
     return WebhookEndpoint(recorded.stream_id, recorded.seconds, event.url, event.description, event.events)
 
@@ -143,13 +143,13 @@ WebhookCommand = CreateEndpoint | ModifyEndpoint | RotateSecret | DisableEndpoin
 
 
 def decide(state: WebhookState, command: WebhookCommand, at: datetime) -> list[WebhookEvent]:
-    """Raises NotFound where there is no such endpoint, Rejected where it would be made twice."""
+    """Raises NotFound where there is no such endpoint, Rejection where it would be made twice."""
     if isinstance(command, ModifyEndpoint | RotateSecret | DeleteEndpoint) and not state.exists:
         raise NotFound("webhook_endpoint", state.id)
     match command:
         case CreateEndpoint(url=url, description=description, events=events):
             if state.exists:
-                raise Rejected(f"Webhook endpoint {state.id} already exists.")
+                raise Rejection(f"Webhook endpoint {state.id} already exists.")
             return [WebhookEndpointCreated(url=url, description=description, events=list(events))]
         case ModifyEndpoint(changes=changes):
             return [WebhookEndpointModified(changes=changes)] if changes else []
@@ -164,7 +164,7 @@ def decide(state: WebhookState, command: WebhookCommand, at: datetime) -> list[W
             assert_never(command)
 
 
-def evolve(state: WebhookState, recorded: Recorded[WebhookEvent]) -> WebhookState:
+def evolve(state: WebhookState, recorded: RecordedEvent[WebhookEvent]) -> WebhookState:
     match recorded.event:
         case WebhookEndpointCreated():
             return replace(state, exists=True)

@@ -6,30 +6,30 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from events.assistant import AssistantCreated, AssistantDeleted, AssistantEvent, AssistantModified
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import opened_assistant
+from events.object_changes import initial_assistant
 from events.objects import Assistant
 from projections import metadata
-from projections.metadata import EVERY, Filter
-from projections.rows import Cursor, Page, changed, dump, merged
+from projections.metadata import NO_FILTER, Filter
+from projections.rows import Cursor, Page, dump, load_fields, replace_fields
 from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("assistants")
 
 
-async def project(db: Connection, batch: Sequence[Recorded[AssistantEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[AssistantEvent]]) -> None:
     for recorded in batch:
         id = recorded.stream_id
         match recorded.event:
             case AssistantCreated():
-                body = dump(opened_assistant(recorded))  # type: ignore[arg-type]
+                body = dump(initial_assistant(recorded))  # type: ignore[arg-type]
                 await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, body)
                 if recorded.event.settings["metadata"]:
                     await metadata.put(db, "assistant", id, recorded.event.settings["metadata"])
             case AssistantModified(changes=changes):
-                await db.execute(_SQL["replace"], id, changed(await db.fetchval(_SQL["lock"], id), changes))
+                await db.execute(_SQL["replace"], id, replace_fields(await db.fetchval(_SQL["lock"], id), changes))
                 if "metadata" in changes:
                     await metadata.put(db, "assistant", id, changes["metadata"])
             case AssistantDeleted():
@@ -44,10 +44,10 @@ async def get(db: Connection, project_id: str, assistant_id: str) -> Assistant:
     body = await db.fetchval(_SQL["get"], assistant_id, project_id)
     if body is None:
         raise NotFound("assistant", assistant_id)
-    return Assistant(**merged(body))
+    return Assistant(**load_fields(body))
 
 
-async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = EVERY) -> Page[Assistant]:
+async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = NO_FILTER) -> Page[Assistant]:
     """Raises NotFound for a cursor that never was. Those of deleted assistants keep their place."""
     places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
@@ -56,7 +56,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = 
     else:
         args = (*found.bounds(lower, upper), cursor.limit + 1)
         bodies = [row["body"] for row in await db.fetch(_SQL[f"list_{cursor.scan}"], project_id, *args)]
-    return cursor.page([Assistant(**merged(body)) for body in bodies])
+    return cursor.page([Assistant(**load_fields(body)) for body in bodies])
 
 
 async def _place(db: Connection, project_id: str, assistant_id: str | None) -> tuple[Any, str] | None:

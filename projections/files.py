@@ -6,24 +6,24 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import FileNotFound
 from events.file import FileCreated, FileDeleted, FileEvent, FileExpired
-from events.object_changes import opened_file
+from events.object_changes import initial_file
 from events.objects import File
-from events.references import Naming, keeping, named_by
-from projections.rows import Cursor, Overdue, Page, dump, merged
+from events.references import Referrer, keep_files, referenced_files
+from projections.rows import Cursor, OverdueStream, Page, dump, load_fields
 from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("files")
 
 
-async def project(db: Connection, batch: Sequence[Recorded[FileEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[FileEvent]]) -> None:
     for recorded in batch:
         match recorded.event:
             case FileCreated():
-                made = opened_file(recorded)  # type: ignore[arg-type]
+                made = initial_file(recorded)  # type: ignore[arg-type]
                 place = (made.id, recorded.project_id, recorded.at)
                 await db.execute(_SQL["insert"], *place, made.purpose, made.expires_at, made.blob, dump(made))
             case FileDeleted() | FileExpired():
@@ -37,23 +37,25 @@ async def get(db: Connection, project_id: str, file_id: str, at: datetime) -> Fi
     body = await db.fetchval(_SQL["get"], file_id, project_id, int(at.timestamp()))
     if body is None:
         raise FileNotFound(file_id)
-    return File(**merged(body))
+    return File(**load_fields(body))
 
 
-async def some(db: Connection, project_id: str, file_ids: Collection[str], at: datetime) -> dict[str, File]:
+async def find(db: Connection, project_id: str, file_ids: Collection[str], at: datetime) -> dict[str, File]:
     """Those of the files that are there, by id."""
     rows = await db.fetch(_SQL["some"], list(file_ids), project_id, int(at.timestamp()))
-    found = [File(**merged(row["body"])) for row in rows]
+    found = [File(**load_fields(row["body"])) for row in rows]
     return {file.id: file for file in found}
 
 
-async def present(db: Connection, project_id: str, shown: Sequence[Naming], at: datetime) -> list[Naming]:
+async def keep_existing_files(
+    db: Connection, project_id: str, shown: Sequence[Referrer], at: datetime
+) -> list[Referrer]:
     """The objects without the files that are gone. Asks nothing where they name none."""
-    ids = {id for one in shown for id in named_by(one)}
+    ids = {id for one in shown for id in referenced_files(one)}
     if not ids:
         return list(shown)
-    there = await some(db, project_id, ids, at)
-    return [one if there.keys() >= set(named_by(one)) else keeping(one, there) for one in shown]
+    there = await find(db, project_id, ids, at)
+    return [one if there.keys() >= set(referenced_files(one)) else keep_files(one, there) for one in shown]
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, purpose: str | None, at: datetime) -> Page[File]:
@@ -69,22 +71,22 @@ async def page(db: Connection, project_id: str, cursor: Cursor, purpose: str | N
         *(upper or (None, None)),
         cursor.limit + 1,
     )
-    return cursor.page([File(**merged(row["body"])) for row in rows])
+    return cursor.page([File(**load_fields(row["body"])) for row in rows])
 
 
-async def overdue(db: Connection, at: datetime, limit: int) -> list[Overdue]:
+async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
     """Files of all projects whose time was up before this, the longest first."""
     rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
-    return [Overdue(row["id"], row["project_id"]) for row in rows]
+    return [OverdueStream(row["id"], row["project_id"]) for row in rows]
 
 
-async def blob(db: Connection, file_id: str) -> str | None:
+async def blob_key(db: Connection, file_id: str) -> str | None:
     """The key of the file's bytes; None where it is gone. Expired or not: for whoever deletes them."""
     key: str | None = await db.fetchval(_SQL["blob"], file_id)
     return key
 
 
-async def unowned(db: Connection, keys: Collection[str]) -> list[str]:
+async def find_unowned_blobs(db: Connection, keys: Collection[str]) -> list[str]:
     """Those of the blobs' keys that no file and no part of a pending upload has."""
     return [row["key"] for row in await db.fetch(_SQL["unowned"], list(keys))]
 

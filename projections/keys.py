@@ -9,7 +9,7 @@ from typing import assert_never
 
 from events.actors import KeyActor, actor_text
 from events.api_key import KeyCreated, KeyEvent, KeyRevoked, Scope
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
 from sql import queries
 from sql.connection import Connection
@@ -52,7 +52,7 @@ class ListedKey:
     last_used_at: datetime | None
 
 
-async def project(db: Connection, batch: Sequence[Recorded[KeyEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[KeyEvent]]) -> None:
     for recorded in batch:
         match recorded.event:
             case KeyCreated() as made:
@@ -75,19 +75,19 @@ async def project(db: Connection, batch: Sequence[Recorded[KeyEvent]]) -> None:
                 assert_never(recorded.event)
 
 
-async def by_hash(db: Connection, digest: bytes) -> ApiKey | None:
+async def find_by_hash(db: Connection, digest: bytes) -> ApiKey | None:
     """The key of that sha256, unless it was revoked."""
     row = await db.fetchrow(_SQL["by_hash"], digest)
     return None if row is None else ApiKey(**row)
 
 
-async def by_id(db: Connection, key_id: str) -> ApiKey | None:
+async def find_by_id(db: Connection, key_id: str) -> ApiKey | None:
     """The key of that id, unless it was revoked."""
     row = await db.fetchrow(_SQL["by_id"], key_id)
     return None if row is None else ApiKey(**row)
 
 
-async def good(db: Connection, key_ids: Sequence[str]) -> set[str]:
+async def find_valid(db: Connection, key_ids: Sequence[str]) -> set[str]:
     """Those of the keys that were not revoked."""
     return {row["id"] for row in await db.fetch(_SQL["good"], list(key_ids))}
 
@@ -100,7 +100,7 @@ async def project_of(db: Connection, key_id: str) -> str:
     return found
 
 
-async def every(db: Connection, project_id: str | None = None) -> AsyncIterator[ListedKey]:
+async def list_keys(db: Connection, project_id: str | None = None) -> AsyncIterator[ListedKey]:
     """All keys, or a project's, oldest first, revoked ones too."""
     last: tuple[datetime, str] = (_FIRST, "")
     while rows := await db.fetch(_SQL["list"], project_id, *last, _LIST_PAGE):
@@ -109,13 +109,13 @@ async def every(db: Connection, project_id: str | None = None) -> AsyncIterator[
         last = (rows[-1]["created_at"], rows[-1]["id"])
 
 
-async def used(db: Connection, at: Mapping[str, datetime]) -> None:
+async def record_last_uses(db: Connection, at: Mapping[str, datetime]) -> None:
     """Keeps when keys were last used, all in one statement; in order of their ids, so that processes never deadlock."""
     ids = sorted(at)
     await db.execute(_SQL["used"], ids, [at[id] for id in ids])
 
 
-async def active_runs(db: Connection, key: ApiKey) -> int:
+async def count_active_runs(db: Connection, key: ApiKey) -> int:
     """How many of the runs that the key began have not ended."""
     found: int = await db.fetchval(_SQL["active_runs"], key.project_id, actor_text(key.actor))
     return found

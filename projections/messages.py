@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import added_message, written_message
+from events.object_changes import client_message, run_message
 from events.objects import Message
 from events.thread import events as e
-from projections.rows import Cursor, Page, Place, changed, dump, merged
+from projections.rows import Cursor, Page, PromptPosition, dump, load_fields, replace_fields
 from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("messages")
 
 
-async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
     await _insert(db, batch)
     for recorded in batch:
         thread_id = recorded.stream_id
         match recorded.event:
             case e.MessageModified(message_id=id, metadata=metadata):
                 body = await db.fetchval(_SQL["lock"], thread_id, id)
-                await db.execute(_SQL["replace"], thread_id, id, changed(body, {"metadata": metadata}))
+                await db.execute(_SQL["replace"], thread_id, id, replace_fields(body, {"metadata": metadata}))
             case e.MessageDeleted(message_id=id):
                 await db.execute(_SQL["delete"], thread_id, id)
             case e.ThreadDeleted():
@@ -38,7 +38,7 @@ async def get(db: Connection, project_id: str, thread_id: str, message_id: str) 
     body = await db.fetchval(_SQL["get"], thread_id, message_id, project_id)
     if body is None:
         raise NotFound("message", message_id)
-    return Message(**merged(body))
+    return Message(**load_fields(body))
 
 
 async def page(
@@ -48,12 +48,12 @@ async def page(
     places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, run_id, lower, upper, cursor.limit + 1)
-    return cursor.page([Message(**merged(row["body"])) for row in rows])
+    return cursor.page([Message(**load_fields(row["body"])) for row in rows])
 
 
-async def newest(
-    db: Connection, thread_id: str, run_id: str, before: Place | None, limit: int
-) -> list[tuple[Place, Message]]:
+async def newest_messages(
+    db: Connection, thread_id: str, run_id: str, before: PromptPosition | None, limit: int
+) -> list[tuple[PromptPosition, Message]]:
     """The messages that the run may read, newest first: those in front of `before`, or the last ones.
 
     What clients said after the run was created is not among them.
@@ -62,17 +62,17 @@ async def newest(
     return [_placed(row) for row in rows]
 
 
-async def first(db: Connection, thread_id: str) -> tuple[Place, Message] | None:
+async def first_message(db: Connection, thread_id: str) -> tuple[PromptPosition, Message] | None:
     """The message that every prompt begins with; None where there is none."""
     row = await db.fetchrow(_SQL["first"], thread_id)
     return None if row is None else _placed(row)
 
 
-def _placed(row: Mapping[str, Any]) -> tuple[Place, Message]:
-    return (row["place"], row["position"]), Message(**merged(row["body"]))
+def _placed(row: Mapping[str, Any]) -> tuple[PromptPosition, Message]:
+    return (row["place"], row["position"]), Message(**load_fields(row["body"]))
 
 
-async def _insert(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> None:
+async def _insert(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
     new = [(recorded.version, message) for recorded in batch if (message := _opened(recorded)) is not None]
     if new:
         await db.execute(
@@ -86,12 +86,12 @@ async def _insert(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> N
         )
 
 
-def _opened(recorded: Recorded[Any]) -> Message | None:
+def _opened(recorded: RecordedEvent[Any]) -> Message | None:
     match recorded.event:
         case e.MessageAdded():
-            return added_message(recorded)
+            return client_message(recorded)
         case e.MessageWritten():
-            return written_message(recorded)
+            return run_message(recorded)
         case _:
             return None
 

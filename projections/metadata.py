@@ -24,8 +24,8 @@ COUNTED = 1000
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
-Kind = Literal["thread", "assistant"]
-Place = tuple[datetime, str]
+FilteredType = Literal["thread", "assistant"]
+ListPosition = tuple[datetime, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def bounds(self, lower: Place | None, upper: Place | None) -> tuple[datetime, str, datetime, str]:
+    def bounds(self, lower: ListPosition | None, upper: ListPosition | None) -> tuple[datetime, str, datetime, str]:
         """Of places, both excluded: the nearer of a cursor's and the filter's own."""
         lowest = max(lower or (_EARLIEST, ""), (self.since or _EARLIEST, ""))
         highest = min(upper or (_LATEST, ""), (self.until or _LATEST, ""))
@@ -46,23 +46,23 @@ class Filter:
         return all(held.get(key) == value for key, value in self.pairs)
 
 
-EVERY = Filter()
+NO_FILTER = Filter()
 
 
-def hashed(key: str, value: str) -> bytes:
+def hash_pair(key: str, value: str) -> bytes:
     """A pair as rows hold it; texts have no NUL (service.wire.storable_text)."""
     return sha256(key.encode() + b"\x00" + value.encode()).digest()
 
 
-def short(pair: bytes) -> UUID:
+def shorten_hash(pair: bytes) -> UUID:
     """The half of a hashed pair by which an object's rows know the others."""
     return UUID(bytes=pair[:16])
 
 
-async def put(db: Connection, kind: Kind, stream_id: str, metadata: Mapping[str, str]) -> None:
+async def put(db: Connection, kind: FilteredType, stream_id: str, metadata: Mapping[str, str]) -> None:
     """The object's metadata, instead of what it had; its own row must be there."""
-    pairs = [hashed(*pair) for pair in metadata.items()]
-    await db.execute(_SQL[f"replace_{kind}"], stream_id, pairs, sorted(map(short, pairs)))
+    pairs = [hash_pair(*pair) for pair in metadata.items()]
+    await db.execute(_SQL[f"replace_{kind}"], stream_id, pairs, sorted(map(shorten_hash, pairs)))
 
 
 async def drop(db: Connection, stream_id: str) -> None:
@@ -70,24 +70,30 @@ async def drop(db: Connection, stream_id: str) -> None:
 
 
 async def page(
-    db: Connection, kind: Kind, project_id: str, cursor: Cursor, found: Filter, lower: Place | None, upper: Place | None
+    db: Connection,
+    kind: FilteredType,
+    project_id: str,
+    cursor: Cursor,
+    found: Filter,
+    lower: ListPosition | None,
+    upper: ListPosition | None,
 ) -> Sequence[str]:
     """The bodies of one object more than asked for, in the order of the scan. `found` has at least one pair."""
-    pairs = [hashed(*pair) for pair in found.pairs]
+    pairs = [hash_pair(*pair) for pair in found.pairs]
     first = pairs[0]
     if len(pairs) > 1:
         first = await db.fetchval(_SQL["common"], project_id, kind, pairs, COUNTED)
     lists = _SQL[f"list_thread_{cursor.scan}"] if kind == "thread" else _SQL[f"list_assistant_{cursor.scan}"]
-    args = (project_id, first, [*map(short, pairs)], *found.bounds(lower, upper), cursor.limit + 1)
+    args = (project_id, first, [*map(shorten_hash, pairs)], *found.bounds(lower, upper), cursor.limit + 1)
     rows = await db.fetch(lists, *args)
     return [row["body"] for row in rows]
 
 
 async def count_threads(db: Connection, project_id: str, found: Filter) -> int:
     """How many threads a filter finds, all of them counted."""
-    pairs = [hashed(*pair) for pair in found.pairs]
+    pairs = [hash_pair(*pair) for pair in found.pairs]
     if not pairs:
         return int(await db.fetchval(_SQL["count_between"], project_id, *found.bounds(None, None)))
     first = await db.fetchval(_SQL["common"], project_id, "thread", pairs, COUNTED)
-    args = (project_id, first, [*map(short, pairs)], *found.bounds(None, None))
+    args = (project_id, first, [*map(shorten_hash, pairs)], *found.bounds(None, None))
     return int(await db.fetchval(_SQL["count_found"], *args))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from events import store
-from events.envelope import Recorded
+from events import event_log
+from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.objects import Message, Run, Step
 from events.thread.events import IncompleteReason, ModelCallStarted
@@ -68,11 +68,11 @@ async def step(db: Connection, project_id: str, thread_id: str, run_id: str, ste
     )
 
 
-async def _call(db: Connection, thread_id: str, id: str) -> Recorded[ModelCallStarted] | None:
+async def _call(db: Connection, thread_id: str, id: str) -> RecordedEvent[ModelCallStarted] | None:
     version = await db.fetchval(_SQL["call"], thread_id, id)
     if version is None:
         return None
-    (found,) = await store.read(db, thread_id, after=version - 1, limit=1)
+    (found,) = await event_log.read(db, thread_id, after=version - 1, limit=1)
     assert isinstance(found.event, ModelCallStarted)
     return found  # type: ignore[return-value]
 

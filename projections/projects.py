@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import assert_never
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.project import ProjectCreated, ProjectEvent
 from sql import queries
 from sql.connection import Connection
@@ -24,7 +24,7 @@ class Project:
     created_at: datetime
 
 
-async def project(db: Connection, batch: Sequence[Recorded[ProjectEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[ProjectEvent]]) -> None:
     for recorded in batch:
         match recorded.event:
             case ProjectCreated(name=name):
@@ -38,7 +38,7 @@ async def find(db: Connection, named: str) -> list[Project]:
     return [Project(**row) for row in await db.fetch(_SQL["find"], named)]
 
 
-async def every(db: Connection) -> AsyncIterator[Project]:
+async def list_projects(db: Connection) -> AsyncIterator[Project]:
     """All projects but the default one, oldest first."""
     last: tuple[datetime, str] = (_FIRST, "")
     while rows := await db.fetch(_SQL["list"], *last, _LIST_PAGE):

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from events import store
+from events import event_log
 from events.streams import StreamType, stream_type_named
 from projections.views import VIEWS
 from sql import queries
@@ -63,7 +63,7 @@ async def as_of(db: Connection, stream_id: str, version: int) -> AsyncIterator[N
         yield
 
 
-async def streams(db: Connection) -> AsyncIterator[str]:
+async def list_streams(db: Connection) -> AsyncIterator[str]:
     """The ids of all streams, for whoever goes through them one by one."""
     last = ""
     while page := await db.fetch(_SQL["streams"], last, STREAMS_PAGE):
@@ -88,7 +88,7 @@ async def _again(db: Connection, stream_id: str, stream_type: StreamType[Any, An
     await db.execute(_SQL[f"drop_{stream_type.name}"], stream_id)
     version = 0
     while version < until:
-        page = await store.read(db, stream_id, after=version, limit=min(store.READ_PAGE, until - version))
+        page = await event_log.read(db, stream_id, after=version, limit=min(event_log.READ_PAGE, until - version))
         if not page:
             raise RuntimeError(f"{stream_id} has no event {version + 1}, and its head says {until}")
         for project in VIEWS[stream_type]:

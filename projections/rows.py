@@ -12,7 +12,7 @@ Order = Literal["asc", "desc"]
 T = TypeVar("T")
 # Where something stands in prompts: what a run wrote at the position of the run, what a client said at its own; then by
 # its own position.
-Place = tuple[int, int]
+PromptPosition = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Overdue:
+class OverdueStream:
     """A stream whose time is up."""
 
     id: str
@@ -67,7 +67,7 @@ def dump(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def merged(body: str, progress: str | None = None) -> dict[str, Any]:
+def load_fields(body: str, progress: str | None = None) -> dict[str, Any]:
     """The fields of an object: those it was created with, under those that have changed."""
     fields: dict[str, Any] = orjson.loads(body)
     if progress is not None and progress != "{}":
@@ -75,6 +75,6 @@ def merged(body: str, progress: str | None = None) -> dict[str, Any]:
     return fields
 
 
-def changed(body: str, changes: Mapping[str, Any]) -> str:
+def replace_fields(body: str, changes: Mapping[str, Any]) -> str:
     """A body with some fields replaced."""
     return dump(orjson.loads(body) | dict(changes))

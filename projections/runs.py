@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import opened_run, run_patch
+from events.object_changes import initial_run, run_patch
 from events.objects import Run
 from events.thread import events as e
-from projections.rows import Cursor, Page, dump, merged
+from projections.rows import Cursor, Page, dump, load_fields
 from sql import queries
 from sql.connection import Connection
 
@@ -19,7 +19,7 @@ _SQL = queries("runs")
 
 
 @dataclass(slots=True)
-class Change:
+class RunChange:
     """What one append does to one run. `process` counts only where `moved`: the run was claimed or let go.
 
     `expires_at` where the run's time began: null leaves it as it was.
@@ -32,17 +32,17 @@ class Change:
     expires_at: int | None = None
 
 
-def changes(batch: Sequence[Recorded[Any]]) -> dict[str, Change]:
+def run_changes(batch: Sequence[RecordedEvent[Any]]) -> dict[str, RunChange]:
     """One append's changes by run id, folded so that each run is written once."""
-    found: dict[str, Change] = {}
+    found: dict[str, RunChange] = {}
     for recorded in batch:
         run_id = getattr(recorded.event, "run_id", None)
         if run_id is None:
             continue
-        change = found.setdefault(run_id, Change())
+        change = found.setdefault(run_id, RunChange())
         match recorded.event:
             case e.RunCreated():
-                change.opened = (recorded.version, opened_run(recorded))
+                change.opened = (recorded.version, initial_run(recorded))
                 change.expires_at = recorded.event.expires_at
             case e.RunAdmitted(expires_at=expires_at):
                 change.expires_at = expires_at
@@ -56,9 +56,9 @@ def changes(batch: Sequence[Recorded[Any]]) -> dict[str, Change]:
     return {run_id: change for run_id, change in found.items() if change.opened or change.patch or change.moved}
 
 
-async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
     thread_id, project_id = batch[0].stream_id, batch[0].project_id
-    for run_id, change in changes(batch).items():
+    for run_id, change in run_changes(batch).items():
         patch = dump(change.patch)
         if change.opened is not None:
             position, run = change.opened
@@ -79,7 +79,7 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str) -> R
     row = await db.fetchrow(_SQL["get"], thread_id, run_id, project_id)
     if row is None:
         raise NotFound("run", run_id)
-    return Run(**merged(row["body"], row["progress"]))
+    return Run(**load_fields(row["body"], row["progress"]))
 
 
 async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) -> Page[Run]:
@@ -87,7 +87,7 @@ async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) 
     places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, lower, upper, cursor.limit + 1)
-    return cursor.page([Run(**merged(row["body"], row["progress"])) for row in rows])
+    return cursor.page([Run(**load_fields(row["body"], row["progress"])) for row in rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ async def created_before(db: Connection, project_id: str, thread_id: str, versio
     return [row["position"] for row in rows]
 
 
-async def overdue(db: Connection, at: int, limit: int) -> list[ActiveRun]:
+async def find_overdue(db: Connection, at: int, limit: int) -> list[ActiveRun]:
     """Active runs whose expires_at is at or before `at` (seconds), the oldest first. Over all projects."""
     return [ActiveRun(**row) for row in await db.fetch(_SQL["overdue"], at, limit)]
 
@@ -123,12 +123,12 @@ async def next_expiry(db: Connection) -> int | None:
     return found
 
 
-async def held(db: Connection, process: int, known: Sequence[str], limit: int) -> list[ActiveRun]:
+async def find_held(db: Connection, process: int, known: Sequence[str], limit: int) -> list[ActiveRun]:
     """Runs with work to do that `process` holds, other than those `known`. Over all projects."""
     return [ActiveRun(**row) for row in await db.fetch(_SQL["held"], process, list(known), limit)]
 
 
-async def unowned(db: Connection, live: Sequence[int], limit: int) -> list[ActiveRun]:
+async def find_unowned(db: Connection, live: Sequence[int], limit: int) -> list[ActiveRun]:
     """Runs with work to do that no process of `live` holds, the first to expire first. Over all projects.
 
     Not those that wait for others of their thread.
@@ -136,7 +136,7 @@ async def unowned(db: Connection, live: Sequence[int], limit: int) -> list[Activ
     return [ActiveRun(**row) for row in await db.fetch(_SQL["unowned"], list(live), limit)]
 
 
-async def active(db: Connection) -> dict[str, int]:
+async def count_active(db: Connection) -> dict[str, int]:
     """How many runs have not ended, by status. Over all projects."""
     return {row["status"]: row["count"] for row in await db.fetch(_SQL["active"])}
 

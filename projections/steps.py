@@ -8,12 +8,12 @@ from typing import Any
 
 import orjson
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import opened_step, patched, step_patch
+from events.object_changes import initial_step, merge_step_fields, step_patch
 from events.objects import Json, Step
 from events.thread import events as e
-from projections.rows import Cursor, Page, Place, dump, merged
+from projections.rows import Cursor, Page, PromptPosition, dump, load_fields
 from sql import queries
 from sql.connection import Connection
 
@@ -21,30 +21,30 @@ _SQL = queries("steps")
 
 
 @dataclass(slots=True)
-class Change:
+class StepChange:
     """What one append does to one step."""
 
     opened: tuple[int, Step] | None = None
     patch: dict[str, Any] = field(default_factory=dict)
 
 
-def changes(batch: Sequence[Recorded[Any]]) -> dict[str, Change]:
+def step_changes(batch: Sequence[RecordedEvent[Any]]) -> dict[str, StepChange]:
     """One append's changes by step id, folded so that each step is written once."""
-    found: dict[str, Change] = {}
+    found: dict[str, StepChange] = {}
     for recorded in batch:
         patch = step_patch(recorded.event)
         if isinstance(recorded.event, e.StepCreated):
-            found.setdefault(recorded.event.step_id, Change()).opened = (recorded.version, opened_step(recorded))
+            found.setdefault(recorded.event.step_id, StepChange()).opened = (recorded.version, initial_step(recorded))
         elif patch is not None:
-            change = found.setdefault(recorded.event.step_id, Change())
-            change.patch = patched(change.patch, patch)
+            change = found.setdefault(recorded.event.step_id, StepChange())
+            change.patch = merge_step_fields(change.patch, patch)
     return found
 
 
-async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
     thread_id, project_id = batch[0].stream_id, batch[0].project_id
     opened = []
-    for step_id, change in changes(batch).items():
+    for step_id, change in step_changes(batch).items():
         if change.opened is not None:
             opened.append((*change.opened, dump(change.patch)))
         else:
@@ -69,7 +69,7 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str, step
     row = await db.fetchrow(_SQL["get"], thread_id, run_id, step_id, project_id)
     if row is None:
         raise NotFound("run step", step_id)
-    return Step(**merged(row["body"], row["progress"]))
+    return Step(**load_fields(row["body"], row["progress"]))
 
 
 async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cursor: Cursor) -> Page[Step]:
@@ -77,18 +77,18 @@ async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cur
     places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, run_id, project_id, lower, upper, cursor.limit + 1)
-    return cursor.page([Step(**merged(row["body"], row["progress"])) for row in rows])
+    return cursor.page([Step(**load_fields(row["body"], row["progress"])) for row in rows])
 
 
-async def with_calls(
-    db: Connection, thread_id: str, since: Place, before: int | None, limit: int
-) -> tuple[list[tuple[Place, Step]], int | None]:
+async def tool_call_steps(
+    db: Connection, thread_id: str, since: PromptPosition, before: int | None, limit: int
+) -> tuple[list[tuple[PromptPosition, Step]], int | None]:
     """The thread's tool_calls steps at or behind `since`, newest first: runs work in the order of their creation.
 
     `limit` of them at a time, those in front of position `before`; the second is the next page's, None at the end.
     """
     rows = await db.fetch(_SQL["with_calls"], thread_id, since[1], before, limit)
-    found = [((row["place"], row["position"]), Step(**merged(row["body"], row["progress"]))) for row in rows]
+    found = [((row["place"], row["position"]), Step(**load_fields(row["body"], row["progress"]))) for row in rows]
     more = rows[-1]["position"] if len(rows) == limit else None
     return [(place, step) for place, step in found if place >= since], more
 

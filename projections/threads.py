@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import attached, opened_thread
+from events.object_changes import attach_files, initial_thread
 from events.objects import Thread
 from events.thread import events as e
 from projections import metadata
-from projections.metadata import EVERY, Filter
-from projections.rows import Cursor, Page, changed, dump, merged
+from projections.metadata import NO_FILTER, Filter
+from projections.rows import Cursor, Page, dump, load_fields, replace_fields
 from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("threads")
 
 
-async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
     for recorded in batch:
         id = recorded.stream_id
         match recorded.event:
             case e.ThreadCreated():
-                body = dump(opened_thread(recorded))  # type: ignore[arg-type]
+                body = dump(initial_thread(recorded))  # type: ignore[arg-type]
                 await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, body)
                 if recorded.event.metadata:
                     await metadata.put(db, "thread", id, recorded.event.metadata)
             case e.ThreadModified(changes=changes):
-                await db.execute(_SQL["replace"], id, changed(await db.fetchval(_SQL["lock"], id), changes))
+                await db.execute(_SQL["replace"], id, replace_fields(await db.fetchval(_SQL["lock"], id), changes))
                 if "metadata" in changes:
                     await metadata.put(db, "thread", id, changes["metadata"])
             case e.MessageAdded(attachments=[_, *_]):
@@ -41,11 +41,11 @@ async def project(db: Connection, batch: Sequence[Recorded[e.ThreadEvent]]) -> N
                 pass
 
 
-async def _attach(db: Connection, recorded: Recorded[Any]) -> None:
+async def _attach(db: Connection, recorded: RecordedEvent[Any]) -> None:
     body = await db.fetchval(_SQL["lock"], recorded.stream_id)
-    resources = attached(merged(body)["tool_resources"], recorded)
+    resources = attach_files(load_fields(body)["tool_resources"], recorded)
     if resources is not None:
-        await db.execute(_SQL["replace"], recorded.stream_id, changed(body, {"tool_resources": resources}))
+        await db.execute(_SQL["replace"], recorded.stream_id, replace_fields(body, {"tool_resources": resources}))
 
 
 async def get(db: Connection, project_id: str, thread_id: str) -> Thread:
@@ -53,10 +53,10 @@ async def get(db: Connection, project_id: str, thread_id: str) -> Thread:
     body = await db.fetchval(_SQL["get"], thread_id, project_id)
     if body is None:
         raise NotFound("thread", thread_id)
-    return Thread(**merged(body))
+    return Thread(**load_fields(body))
 
 
-async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = EVERY) -> Page[Thread]:
+async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = NO_FILTER) -> Page[Thread]:
     """Raises NotFound for a cursor that never was. Those of deleted threads keep their place."""
     places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
@@ -65,7 +65,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = 
     else:
         args = (*found.bounds(lower, upper), cursor.limit + 1)
         bodies = [row["body"] for row in await db.fetch(_SQL[f"list_{cursor.scan}"], project_id, *args)]
-    return cursor.page([Thread(**merged(body)) for body in bodies])
+    return cursor.page([Thread(**load_fields(body)) for body in bodies])
 
 
 async def _place(db: Connection, project_id: str, thread_id: str | None) -> tuple[Any, str] | None:

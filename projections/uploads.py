@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import assert_never
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.ids import file_id_of
-from events.object_changes import added_part, opened_upload
+from events.object_changes import initial_upload, initial_upload_part
 from events.objects import Upload, UploadPart
 from events.upload import (
     UploadCancelled,
@@ -19,22 +19,22 @@ from events.upload import (
     UploadExpired,
     UploadPartAdded,
 )
-from projections.rows import Overdue, dump, merged
+from projections.rows import OverdueStream, dump, load_fields
 from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("uploads")
 
 
-async def project(db: Connection, batch: Sequence[Recorded[UploadEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[UploadEvent]]) -> None:
     for recorded in batch:
         id = recorded.stream_id
         match recorded.event:
             case UploadCreated(expires_at=expires_at):
-                body = dump(opened_upload(recorded))  # type: ignore[arg-type]
+                body = dump(initial_upload(recorded))  # type: ignore[arg-type]
                 await db.execute(_SQL["insert"], id, recorded.project_id, expires_at, body, file_id_of(id))
             case UploadPartAdded(part_id=part_id):
-                await db.execute(_SQL["add_part"], id, part_id, dump(added_part(recorded)))  # type: ignore[arg-type]
+                await db.execute(_SQL["add_part"], id, part_id, dump(initial_upload_part(recorded)))  # type: ignore[arg-type]
             case UploadCompleted(file_id=file_id):
                 await db.execute(_SQL["finish"], id, "completed", file_id)
             case UploadCancelled():
@@ -50,21 +50,21 @@ async def get(db: Connection, project_id: str, upload_id: str) -> Upload:
     row = await db.fetchrow(_SQL["get"], upload_id, project_id)
     if row is None:
         raise NotFound("upload", upload_id)
-    return Upload(**merged(row["body"]) | {"status": row["status"], "file_id": row["file_id"]})
+    return Upload(**load_fields(row["body"]) | {"status": row["status"], "file_id": row["file_id"]})
 
 
 async def parts(db: Connection, upload_id: str) -> dict[str, UploadPart]:
     """The parts of a pending upload, by id; none of one that has ended."""
-    found = [UploadPart(**merged(row["body"])) for row in await db.fetch(_SQL["parts"], upload_id)]
+    found = [UploadPart(**load_fields(row["body"])) for row in await db.fetch(_SQL["parts"], upload_id)]
     return {part.id: part for part in found}
 
 
-async def overdue(db: Connection, at: datetime, limit: int) -> list[Overdue]:
+async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
     """Pending uploads of all projects whose time is up, the longest first."""
     rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
-    return [Overdue(row["id"], row["project_id"]) for row in rows]
+    return [OverdueStream(row["id"], row["project_id"]) for row in rows]
 
 
-async def unannounced(db: Connection, limit: int) -> list[Overdue]:
+async def find_leftover_files(db: Connection, limit: int) -> list[OverdueStream]:
     """Uploads of all projects that ended without a file while the file that they would have made is there."""
-    return [Overdue(row["id"], row["project_id"]) for row in await db.fetch(_SQL["unannounced"], limit)]
+    return [OverdueStream(row["id"], row["project_id"]) for row in await db.fetch(_SQL["unannounced"], limit)]

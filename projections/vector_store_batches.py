@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.objects import VectorStoreBatch
 from events.vector_store import events as e
@@ -16,7 +16,7 @@ _SQL = queries("vector_store_batches")
 NOUN = "vector store file batch"
 
 
-async def apply(db: Connection, recorded: Recorded[Any]) -> None:
+async def apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
     """Before the event changes the files' own rows: it is there that a file's batch is found."""
     store_id = recorded.stream_id
     match recorded.event:

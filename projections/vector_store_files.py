@@ -13,12 +13,12 @@ from typing import Any
 import asyncpg
 import orjson
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import StoreFileNotFound
 from events.objects import VectorStoreFile
 from events.vector_store import events as e
 from events.vector_store.commands import FileFact
-from projections.rows import Cursor, Page, dump, merged
+from projections.rows import Cursor, Page, dump, load_fields
 from sql import queries
 from sql.connection import Connection
 
@@ -38,7 +38,7 @@ class StoredFile:
     process: int | None
 
 
-async def apply(db: Connection, recorded: Recorded[Any]) -> None:
+async def apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
     id = recorded.stream_id
     match recorded.event:
         case e.FilesAdded() as added:
@@ -102,35 +102,37 @@ async def fact(db: Connection, store_id: str, file_id: str) -> FileFact | None:
     return (await facts(db, store_id, [file_id])).get(file_id)
 
 
-async def holding(db: Connection, project_id: str, file_id: str) -> list[str]:
+async def stores_with_file(db: Connection, project_id: str, file_id: str) -> list[str]:
     """The stores that have the file."""
     return [row["store_id"] for row in await db.fetch(_SQL["holding"], file_id, project_id)]
 
 
-async def waiting(db: Connection, live: Collection[int], first: str, *, limit: int, stores: int) -> list[StoredFile]:
+async def find_waiting(
+    db: Connection, live: Collection[int], first: str, *, limit: int, stores: int
+) -> list[StoredFile]:
     """Files to index that no process of `live` works on. Stores take turns, those behind the id `first` come first."""
     rows = await db.fetch(_SQL["waiting"], list(live), limit, first, stores)
     return [StoredFile(**row) for row in rows]
 
 
-async def overdue(db: Connection, at: datetime, limit: int) -> list[StoredFile]:
+async def find_overdue(db: Connection, at: datetime, limit: int) -> list[StoredFile]:
     """Files whose attempt had to be over before this, the longest first."""
     rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
     return [StoredFile(**row) for row in rows]
 
 
-async def held(db: Connection, process: int, limit: int) -> list[StoredFile]:
+async def find_held(db: Connection, process: int, limit: int) -> list[StoredFile]:
     """Files that the process works on, or is thought to."""
     return [StoredFile(**row) for row in await db.fetch(_SQL["held"], process, limit)]
 
 
-async def gone(db: Connection, at: datetime, limit: int) -> list[StoredFile]:
+async def find_orphans(db: Connection, at: datetime, limit: int) -> list[StoredFile]:
     """Files that stores still have and whose File is gone."""
     rows = await db.fetch(_SQL["gone"], int(at.timestamp()), limit)
     return [StoredFile(**row) for row in rows]
 
 
-async def _add(db: Connection, recorded: Recorded[Any], added: e.FilesAdded) -> None:
+async def _add(db: Connection, recorded: RecordedEvent[Any], added: e.FilesAdded) -> None:
     files, store_id = added.files, recorded.stream_id
     bodies = [
         {
@@ -167,7 +169,7 @@ async def _place(db: Connection, project_id: str, store_id: str, file_id: str | 
 def _file(row: asyncpg.Record) -> VectorStoreFile:
     error = row["last_error"]
     return VectorStoreFile(
-        **merged(row["body"]),
+        **load_fields(row["body"]),
         attributes=orjson.loads(row["attributes"]),
         status=row["status"],
         usage_bytes=row["usage_bytes"],
@@ -176,7 +178,7 @@ def _file(row: asyncpg.Record) -> VectorStoreFile:
 
 
 def _fact(row: asyncpg.Record) -> FileFact:
-    chunking = merged(row["body"])["chunking"]
+    chunking = load_fields(row["body"])["chunking"]
     return FileFact(
         status=row["status"],
         usage_bytes=row["usage_bytes"],

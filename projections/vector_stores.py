@@ -13,23 +13,23 @@ from typing import Any
 
 import asyncpg
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import opened_vector_store
+from events.object_changes import initial_vector_store
 from events.objects import VectorStore
-from events.references import Naming, keeping_stores, stores_named_by
+from events.references import Referrer, keep_stores, referenced_stores
 from events.vector_store import events as e
 from events.vector_store.decide import NOUN
-from events.vector_store.state import DAY, Counts, counted
+from events.vector_store.state import DAY, FileCounts, count_files
 from projections import vector_store_batches, vector_store_files
-from projections.rows import Cursor, Overdue, Page, dump, merged
+from projections.rows import Cursor, OverdueStream, Page, dump, load_fields
 from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("vector_stores")
 
 
-async def project(db: Connection, batch: Sequence[Recorded[e.VectorStoreEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[e.VectorStoreEvent]]) -> None:
     for recorded in batch:
         await vector_store_batches.apply(db, recorded)
         await vector_store_files.apply(db, recorded)
@@ -44,19 +44,21 @@ async def get(db: Connection, project_id: str, store_id: str, at: datetime) -> V
     return _store(row, at)
 
 
-async def some(db: Connection, project_id: str, store_ids: Collection[str], at: datetime) -> dict[str, VectorStore]:
+async def find(db: Connection, project_id: str, store_ids: Collection[str], at: datetime) -> dict[str, VectorStore]:
     """Those of the stores that are there, by id."""
     found = [_store(row, at) for row in await db.fetch(_SQL["some"], list(store_ids), project_id)]
     return {store.id: store for store in found}
 
 
-async def present(db: Connection, project_id: str, shown: Sequence[Naming], at: datetime) -> list[Naming]:
+async def keep_existing_stores(
+    db: Connection, project_id: str, shown: Sequence[Referrer], at: datetime
+) -> list[Referrer]:
     """The objects without the stores that are gone. Asks nothing where they name none."""
-    ids = {id for one in shown for id in stores_named_by(one)}
+    ids = {id for one in shown for id in referenced_stores(one)}
     if not ids:
         return list(shown)
-    there = await some(db, project_id, ids, at)
-    return [keeping_stores(one, there) for one in shown]
+    there = await find(db, project_id, ids, at)
+    return [keep_stores(one, there) for one in shown]
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) -> Page[VectorStore]:
@@ -69,23 +71,23 @@ async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) ->
     return cursor.page([_store(row, at) for row in rows])
 
 
-async def overdue(db: Connection, at: datetime, limit: int) -> list[Overdue]:
+async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
     """Stores of all projects whose time is up, the longest first."""
     rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
-    return [Overdue(row["id"], row["project_id"]) for row in rows]
+    return [OverdueStream(row["id"], row["project_id"]) for row in rows]
 
 
-async def in_progress(db: Connection) -> int:
+async def count_files_in_progress(db: Connection) -> int:
     """Files of all projects that are being indexed or wait for it."""
     found: int = await db.fetchval(_SQL["in_progress"])
     return found
 
 
-async def _apply(db: Connection, recorded: Recorded[Any]) -> None:
+async def _apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
     id = recorded.stream_id
     match recorded.event:
         case e.VectorStoreCreated():
-            made = opened_vector_store(recorded)
+            made = initial_vector_store(recorded)
             place = (id, recorded.project_id, recorded.at)
             await db.execute(_SQL["insert"], *place, expires_at(made), made.embedding_model, dump(made))
         case e.VectorStoreModified(changes=changes):
@@ -101,7 +103,7 @@ async def _apply(db: Connection, recorded: Recorded[Any]) -> None:
         case (
             e.FilesAdded() | e.FileRemoved() | e.IndexingFinished() | e.IndexingFailed() | e.BatchCancelled()
         ) as event:
-            more = counted(Counts(), event)
+            more = count_files(FileCounts(), event)
             numbers = (more.in_progress, more.completed, more.failed, more.cancelled, more.usage_bytes)
             await db.execute(_SQL["count"], id, *numbers)
         case _:
@@ -111,7 +113,7 @@ async def _apply(db: Connection, recorded: Recorded[Any]) -> None:
 async def _change(db: Connection, id: str, changes: dict[str, Any]) -> None:
     row = await db.fetchrow(_SQL["lock"], id)
     assert row is not None, f"{id} has events and no row"
-    shown = VectorStore(**merged(row["body"], row["progress"]) | changes)
+    shown = VectorStore(**load_fields(row["body"], row["progress"]) | changes)
     await db.execute(_SQL["change"], id, dump(changes), None if shown.expired else expires_at(shown))
 
 
@@ -121,7 +123,7 @@ def expires_at(store: VectorStore) -> int | None:
 
 
 def _store(row: asyncpg.Record, at: datetime) -> VectorStore:
-    fields = merged(row["body"], row["progress"])
+    fields = load_fields(row["body"], row["progress"])
     counts = {name: row[name] for name in ("in_progress", "completed", "failed", "cancelled", "usage_bytes")}
     found = VectorStore(**fields | counts | {"embedding_model": row["embedding_model"]})
     end = expires_at(found)

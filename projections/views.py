@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.streams import (
     ASSISTANT,
     FILE,
@@ -32,16 +32,16 @@ from projections import (
 )
 from sql.connection import Connection
 
-Project = Callable[[Connection, Sequence[Recorded[Any]]], Awaitable[None]]
+Apply = Callable[[Connection, Sequence[RecordedEvent[Any]]], Awaitable[None]]
 
-VIEWS: Mapping[StreamType[Any, Any], tuple[Project, ...]] = {
-    ASSISTANT: (assistants.project,),
-    FILE: (files.project,),
-    UPLOAD: (uploads.project,),
-    KEY: (keys.project,),
-    PROJECT: (projects.project,),
-    VECTOR_STORE: (vector_stores.project,),
-    WEBHOOK_ENDPOINT: (webhooks.project,),
+VIEWS: Mapping[StreamType[Any, Any], tuple[Apply, ...]] = {
+    ASSISTANT: (assistants.apply,),
+    FILE: (files.apply,),
+    UPLOAD: (uploads.apply,),
+    KEY: (keys.apply,),
+    PROJECT: (projects.apply,),
+    VECTOR_STORE: (vector_stores.apply,),
+    WEBHOOK_ENDPOINT: (webhooks.apply,),
     # Runs first: what they write is shown in their place.
-    THREAD: (threads.project, runs.project, messages.project, steps.project),
+    THREAD: (threads.apply, runs.apply, messages.apply, steps.apply),
 }

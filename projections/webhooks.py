@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from events import store
-from events.envelope import Recorded
+from events import event_log
+from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import opened_run, run_patch
+from events.object_changes import initial_run, run_patch
 from events.objects import Run
 from events.thread import events as e
 from events.webhook_endpoint import (
-    NAMES,
+    WEBHOOK_EVENTS,
     WebhookEndpoint,
     WebhookEndpointCreated,
     WebhookEndpointDeleted,
@@ -27,31 +27,31 @@ from events.webhook_endpoint import (
     WebhookEvent,
     WebhookSecretRotated,
     endpoint_patch,
-    opened_endpoint,
+    initial_endpoint,
 )
-from projections.rows import changed, dump, merged
+from projections.rows import dump, load_fields, replace_fields
 from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("webhooks")
 # What changes a run's object.
-_RUN_TYPES = (*NAMES, "run.admitted", "run.modified")
+_RUN_TYPES = (*WEBHOOK_EVENTS, "run.admitted", "run.modified")
 # Deliveries looked at for the oldest of each thread.
 _WINDOW = 200
 # Replaced secrets of an endpoint that are good at once.
 MAX_REPLACED = 3
 
 
-async def project(db: Connection, batch: Sequence[Recorded[WebhookEvent]]) -> None:
+async def apply(db: Connection, batch: Sequence[RecordedEvent[WebhookEvent]]) -> None:
     for recorded in batch:
         id = recorded.stream_id
         match recorded.event:
             case WebhookEndpointCreated(events=events):
-                body = dump(opened_endpoint(recorded))  # type: ignore[arg-type]
+                body = dump(initial_endpoint(recorded))  # type: ignore[arg-type]
                 await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, _types(events), body)
             case WebhookEndpointModified() | WebhookEndpointDisabled() as event:
-                body = changed(await db.fetchval(_SQL["lock"], id), endpoint_patch(event))
-                made = WebhookEndpoint(**merged(body))
+                body = replace_fields(await db.fetchval(_SQL["lock"], id), endpoint_patch(event))
+                made = WebhookEndpoint(**load_fields(body))
                 await db.execute(_SQL["replace"], id, made.status == "enabled", _types(made.events), body)
             case WebhookSecretRotated():
                 pass  # no view holds a secret
@@ -62,7 +62,7 @@ async def project(db: Connection, batch: Sequence[Recorded[WebhookEvent]]) -> No
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class EndpointReport:
     """An endpoint and how its deliveries go. `failing_since`: the first failure since the last success."""
 
     endpoint: WebhookEndpoint
@@ -71,7 +71,7 @@ class Standing:
     last_error: str | None
 
 
-async def get(db: Connection, project_id: str, endpoint_id: str) -> Standing:
+async def get(db: Connection, project_id: str, endpoint_id: str) -> EndpointReport:
     """Raises NotFound."""
     row = await db.fetchrow(_SQL["get"], endpoint_id, project_id)
     if row is None:
@@ -79,7 +79,7 @@ async def get(db: Connection, project_id: str, endpoint_id: str) -> Standing:
     return _standing(row)
 
 
-async def every(db: Connection, project_id: str, limit: int) -> list[Standing]:
+async def list_endpoints(db: Connection, project_id: str, limit: int) -> list[EndpointReport]:
     """The project's endpoints, the oldest first."""
     return [_standing(row) for row in await db.fetch(_SQL["list"], project_id, limit)]
 
@@ -98,7 +98,7 @@ async def has_room(db: Connection, project_id: str, limit: int) -> bool:
     return bool(await db.fetchval(_SQL["count"], project_id, limit) < limit)
 
 
-async def prepare(db: Connection, endpoint_id: str, secret: str) -> str:
+async def prepare_secret(db: Connection, endpoint_id: str, secret: str) -> str:
     """Keeps a secret for an endpoint that is about to be made; where there is one already, that is its secret."""
     kept: str = await db.fetchval(_SQL["prepare"], endpoint_id, secret)
     return kept
@@ -126,12 +126,12 @@ class Secrets:
         return self.replaced[0][1] if self.replaced else None
 
 
-async def secrets_of(db: Connection, endpoint_id: str) -> Secrets | None:
+async def load_secrets(db: Connection, endpoint_id: str) -> Secrets | None:
     row = await db.fetchrow(_SQL["secrets"], endpoint_id)
     return None if row is None else _secrets(row)
 
 
-async def rotate(db: Connection, endpoint_id: str, secret: str, seconds: int) -> None:
+async def rotate_secret(db: Connection, endpoint_id: str, secret: str, seconds: int) -> None:
     """A new secret, in the append's transaction; the one before stays good for so many seconds.
 
     Those before it keep their times, so that a rotation whose answer was lost takes nothing from receivers, but of more
@@ -155,7 +155,7 @@ def _secrets(row: Mapping[str, Any]) -> Secrets:
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
+class IdleEndpoint:
     """An endpoint with something due, and the process that held it last, if any. `failing`: it took nothing lately."""
 
     endpoint_id: str
@@ -164,7 +164,7 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
-class AtWork:
+class ClaimedEndpoint:
     """An endpoint that a process delivers to. Not `ready` while it rests after a failure."""
 
     project_id: str
@@ -183,20 +183,20 @@ class Delivery:
     attempts: int
 
 
-async def anybody(db: Connection) -> bool:
+async def has_endpoints(db: Connection) -> bool:
     """Whether there is any endpoint at all."""
     return bool(await db.fetchval(_SQL["anybody"]))
 
 
-async def idle(db: Connection, live: Collection[int], besides: Collection[str], limit: int) -> list[Idle]:
+async def find_idle(db: Connection, live: Collection[int], besides: Collection[str], limit: int) -> list[IdleEndpoint]:
     """Endpoints with something due that no process of `live` holds; none of `besides`. Over all projects.
 
     Those that take what they are sent come first.
     """
-    return [Idle(**row) for row in await db.fetch(_SQL["idle"], list(live), list(besides), limit)]
+    return [IdleEndpoint(**row) for row in await db.fetch(_SQL["idle"], list(live), list(besides), limit)]
 
 
-async def claim(db: Connection, found: Idle, process: int) -> bool:
+async def claim(db: Connection, found: IdleEndpoint, process: int) -> bool:
     """Whether the process got it: another one may have been quicker."""
     return bool(await db.fetchval(_SQL["claim"], found.endpoint_id, process, found.process))
 
@@ -205,25 +205,25 @@ async def release(db: Connection, endpoint_id: str, process: int) -> None:
     await db.execute(_SQL["release"], endpoint_id, process)
 
 
-async def at_work(db: Connection, endpoint_id: str, process: int) -> AtWork | None:
+async def load_claimed(db: Connection, endpoint_id: str, process: int) -> ClaimedEndpoint | None:
     """None where the endpoint is another process's, disabled or gone."""
     row = await db.fetchrow(_SQL["at_work"], endpoint_id, process)
     if row is None:
         return None
-    return AtWork(row["project_id"], WebhookEndpoint(**merged(row["body"])), row["ready"], _secrets(row))
+    return ClaimedEndpoint(row["project_id"], WebhookEndpoint(**load_fields(row["body"])), row["ready"], _secrets(row))
 
 
-async def due(db: Connection, endpoint_id: str, besides: Collection[str], limit: int) -> list[Delivery]:
+async def find_due(db: Connection, endpoint_id: str, besides: Collection[str], limit: int) -> list[Delivery]:
     """What is due, the oldest first, of each thread its first; nothing of the threads `besides`."""
     rows = await db.fetch(_SQL["due"], endpoint_id, list(besides), _WINDOW, limit)
     return [Delivery(endpoint_id, **row) for row in rows]
 
 
-async def delivered(db: Connection, one: Delivery) -> None:
+async def record_delivery(db: Connection, one: Delivery) -> None:
     await db.execute(_SQL["delivered"], one.endpoint_id, one.stream_id, one.version)
 
 
-async def failed(
+async def record_failure(
     db: Connection, one: Delivery, pause: float, error: str, *, rest: float, longest_rest: float
 ) -> tuple[int, float]:
     """Puts the delivery off for `pause` seconds. (failures in a row, seconds since the first of them) of the endpoint.
@@ -235,11 +235,11 @@ async def failed(
     return (0, 0.0) if row is None else (row["failures"], row["seconds"])
 
 
-async def give_up(db: Connection, one: Delivery) -> None:
+async def discard(db: Connection, one: Delivery) -> None:
     await db.execute(_SQL["give_up"], one.endpoint_id, one.stream_id, one.version)
 
 
-async def behind(db: Connection, limit: int) -> list[str]:
+async def find_overloaded(db: Connection, limit: int) -> list[str]:
     """Endpoints with as many deliveries as that, or more. Over all projects."""
     return [row["endpoint_id"] for row in await db.fetch(_SQL["behind"], limit)]
 
@@ -252,26 +252,26 @@ async def drop_dead(db: Connection, limit: int) -> None:
     await db.execute(_SQL["drop_work"])
 
 
-async def pending(db: Connection, limit: int) -> int:
+async def count_pending(db: Connection, limit: int) -> int:
     """How many deliveries there are; no more than `limit` are counted. Over all projects."""
     found: int = await db.fetchval(_SQL["pending"], limit)
     return found
 
 
-async def told(db: Connection, stream_id: str, version: int) -> tuple[Recorded[Any], Run] | None:
+async def load_event_and_run(db: Connection, stream_id: str, version: int) -> tuple[RecordedEvent[Any], Run] | None:
     """The event at that place, and its run as it was then; None where the log has no such event of a run.
 
     Read from the log, so that it is the same whenever it is told, and when the thread is gone.
     """
-    found = await store.read(db, stream_id, after=version - 1, limit=1)
+    found = await event_log.read(db, stream_id, after=version - 1, limit=1)
     event: Any = found[0].event if found else None
-    if event is None or event.type not in NAMES:
+    if event is None or event.type not in WEBHOOK_EVENTS:
         return None
     begun: int | None = await db.fetchval(_SQL["run_position"], stream_id, event.run_id)
     after = (begun or 1) - 1
     run: Run | None = None
     while after < version:
-        page = await store.read_types(db, stream_id, _RUN_TYPES, after=after, until=version)
+        page = await event_log.read_types(db, stream_id, _RUN_TYPES, after=after, until=version)
         own: list[Any] = [recorded for recorded in page if getattr(recorded.event, "run_id", None) == event.run_id]
         for recorded in own:
             run = _after(run, recorded)
@@ -279,18 +279,18 @@ async def told(db: Connection, stream_id: str, version: int) -> tuple[Recorded[A
     return None if run is None else (found[0], run)
 
 
-def _after(run: Run | None, recorded: Recorded[Any]) -> Run | None:
+def _after(run: Run | None, recorded: RecordedEvent[Any]) -> Run | None:
     """The run behind one event of its own."""
     if isinstance(recorded.event, e.RunCreated):
-        return opened_run(recorded)
+        return initial_run(recorded)
     return None if run is None else replace(run, **(run_patch(recorded) or {}))
 
 
 def _types(names: Collection[str]) -> list[str]:
     """The events' own types, by the names that users give them."""
-    return [kind for kind, name in NAMES.items() if name in names]
+    return [kind for kind, name in WEBHOOK_EVENTS.items() if name in names]
 
 
-def _standing(row: Mapping[str, Any]) -> Standing:
-    endpoint = WebhookEndpoint(**merged(row["body"]))
-    return Standing(endpoint, row["delivered_at"], row["failing_since"], row["last_error"])
+def _standing(row: Mapping[str, Any]) -> EndpointReport:
+    endpoint = WebhookEndpoint(**load_fields(row["body"]))
+    return EndpointReport(endpoint, row["delivered_at"], row["failing_since"], row["last_error"])

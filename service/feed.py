@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import structlog
 
-from events import store
-from events.envelope import Recorded
+from events import event_log
+from events.envelope import RecordedEvent
 from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
 from events.vector_store.events import VectorStoreEvent
@@ -35,7 +35,7 @@ PATIENCE = 60.0
 RETRY_AFTER = 0.5
 
 
-Item = Recorded[ThreadEvent] | Delta
+Item = RecordedEvent[ThreadEvent] | Delta
 
 
 class Wake:
@@ -107,14 +107,16 @@ class WatcherEnded(Exception):
 class ThreadListener(Protocol):
     """A part of the server that follows the events that this process appends to threads."""
 
-    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
+    def on_thread_append(
+        self, thread_id: str, recorded: Sequence[RecordedEvent[ThreadEvent]], state: ThreadState
+    ) -> None:
         """Called after the commit of each append, with the state after it. Must not block."""
 
 
 class StoreListener(Protocol):
     """A part of the server that follows the events that this process appends to vector stores."""
 
-    def on_store_append(self, store_id: str, recorded: Sequence[Recorded[VectorStoreEvent]]) -> None:
+    def on_store_append(self, store_id: str, recorded: Sequence[RecordedEvent[VectorStoreEvent]]) -> None:
         """Called after the commit of each append. Must not block."""
 
 
@@ -176,13 +178,13 @@ class Feed:
         ids = list(self._watchers)
         for start in range(0, len(ids), IDS_PER_LOOK):
             async with pool.acquire() as db:
-                versions = await store.versions(db, ids[start : start + IDS_PER_LOOK])
+                versions = await event_log.versions(db, ids[start : start + IDS_PER_LOOK])
             for id, version in versions.items():
                 for watcher in tuple(self._watchers.get(id, ())):
                     if watcher.misses(version):
                         watcher.put(WAKE)
 
-    def publish_thread(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+    def publish_thread(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
         """Publishes events that this process has just committed to a thread."""
         for watcher in tuple(self._watchers.get(thread_id, ())):
             for entry in recorded:
@@ -190,7 +192,7 @@ class Feed:
         for listener in self._thread_listeners:
             listener.on_thread_append(thread_id, recorded, state)
 
-    def publish_store(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
+    def publish_store(self, store_id: str, recorded: Sequence[RecordedEvent[Any]]) -> None:
         """Publishes events that this process has just committed to a vector store."""
         self.wake_watchers(store_id)
         for listener in self._store_listeners:
@@ -230,9 +232,9 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
             match item:
                 case Wake():
                     events = await _read(pool, watcher.thread_id, seen)
-                case Recorded(version=version) if version > seen + 1:
+                case RecordedEvent(version=version) if version > seen + 1:
                     events = await _read(pool, watcher.thread_id, seen)
-                case Recorded(version=version):
+                case RecordedEvent(version=version):
                     events = [item] if version == seen + 1 else []
                 case _:
                     items.append(item)
@@ -242,7 +244,7 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
         yield items
 
 
-async def _read(pool: Pool, thread_id: str, after: int) -> list[Recorded[Any]]:
+async def _read(pool: Pool, thread_id: str, after: int) -> list[RecordedEvent[Any]]:
     """Returns all events after version `after`. Waits up to PATIENCE for a database that does not answer."""
     until = monotonic() + PATIENCE
     while True:
@@ -254,9 +256,9 @@ async def _read(pool: Pool, thread_id: str, after: int) -> list[Recorded[Any]]:
             await asyncio.sleep(RETRY_AFTER)
 
 
-async def _read_pages(pool: Pool, thread_id: str, after: int) -> list[Recorded[Any]]:
-    events: list[Recorded[Any]] = []
+async def _read_pages(pool: Pool, thread_id: str, after: int) -> list[RecordedEvent[Any]]:
+    events: list[RecordedEvent[Any]] = []
     async with pool.acquire() as db:
-        while page := await store.read(db, thread_id, after=after + len(events)):
+        while page := await event_log.read(db, thread_id, after=after + len(events)):
             events += page
     return events

@@ -22,7 +22,7 @@ import orjson
 import structlog
 
 from events.clock import Clock
-from events.envelope import Once, Recorded
+from events.envelope import EffectCounter, RecordedEvent
 from events.ids import IdSource
 from service.database import DATABASE_ERRORS, Pool
 from sql import queries
@@ -56,7 +56,7 @@ async def effect(db: Connection, seed: bytes, stream_id: str, place: int) -> tup
     return None if row is None else (row["first_version"], row["last_version"])
 
 
-async def record(db: Connection, seed: bytes, place: int, recorded: Sequence[Recorded[Any]]) -> bool:
+async def record(db: Connection, seed: bytes, place: int, recorded: Sequence[RecordedEvent[Any]]) -> bool:
     """Keeps what an append did, in its transaction. False where another try was faster: it must roll back."""
     first, last = recorded[0], recorded[-1]
     args = (last.stream_id, seed, place, first.version, last.version, last.at)
@@ -108,7 +108,7 @@ class Attempt:
 
     token: bytes
     request: bytes
-    once: Once
+    once: EffectCounter
     claimed_at: datetime
     ours: bool
     again: bool
@@ -144,12 +144,12 @@ class Keeper:
             seed, at = self._ids.draw("seed")[:SEED_BYTES], self._clock.now()
             async with self._pool.acquire() as db:
                 if await self._claim(db, token, seed, at, request, body):
-                    return Attempt(token, request, Once(seed), at, ours=True, again=False)
+                    return Attempt(token, request, EffectCounter(seed), at, ours=True, again=False)
                 row = await db.fetchrow(_SQL["find"], token)
             if row is not None:
                 if row["request"] not in (None, request):
                     raise Reused
-                return Attempt(token, request, Once(row["seed"]), at, ours=False, again=True)
+                return Attempt(token, request, EffectCounter(row["seed"]), at, ours=False, again=True)
         raise Busy
 
     async def settle(self, attempt: Attempt, body: bytes) -> None:

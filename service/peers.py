@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.ids import IdSource
 from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
@@ -67,12 +67,14 @@ class Peers:
         """Whether this process holds its lock: peers take it for dead where it does not."""
         return self._db is not None
 
-    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
+    def on_thread_append(
+        self, thread_id: str, recorded: Sequence[RecordedEvent[ThreadEvent]], state: ThreadState
+    ) -> None:
         if len(self.live) > 1:
             self._outbox.add(thread_id)
             self._told.set()
 
-    def on_store_append(self, store_id: str, recorded: Sequence[Recorded[VectorStoreEvent]]) -> None:
+    def on_store_append(self, store_id: str, recorded: Sequence[RecordedEvent[VectorStoreEvent]]) -> None:
         """The steps of a file's indexing are nobody else's concern until it ends."""
         if any(not isinstance(entry.event, IndexingStarted) for entry in recorded) and len(self.live) > 1:
             self._outbox.add(store_id)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Generic
 from weakref import WeakValueDictionary
 
-from events import store
+from events import event_log
 from events.assistant import AssistantCommand, AssistantState
 from events.clock import Clock
-from events.envelope import Once, Origin, Recorded
+from events.envelope import EffectCounter, Origin, RecordedEvent
 from events.errors import Conflict, FileNotFound, NotFound
 from events.file import FileCommand, FileState
 from events.streams import ASSISTANT, FILE, THREAD, UPLOAD, VECTOR_STORE, C, S, StreamType
@@ -47,7 +47,7 @@ class Written(Generic[S]):
     `repeated`: they were appended by an earlier try of the same request, and everybody was told then.
     """
 
-    recorded: list[Recorded[Any]]
+    recorded: list[RecordedEvent[Any]]
     state: S
     version: int
     repeated: bool = False
@@ -129,14 +129,14 @@ class Writer:
                 events = stream_type.decide(state, asked, at)
                 if not events:
                     return Written([], state, head.version)
-                recorded = store.record(stream_id, head.version, events, at, origin)
+                recorded = event_log.number_events(stream_id, head.version, events, at, origin)
                 for entry in recorded:
                     state = stream_type.evolve(state, entry)
                 try:
                     await self._append(
                         db, stream_type, stream_id, head.version, recorded, state, origin.once, place, guard
                     )
-                except store.VersionConflict:
+                except event_log.VersionConflict:
                     continue
                 return Written(recorded, state, recorded[-1].version)
         raise Conflict(stream_id)
@@ -196,13 +196,13 @@ class Writer:
     async def load_thread(self, thread_id: str) -> ThreadState:
         """The thread's state as of now, whatever its project: for supervisors and executors."""
         async with self.pool.acquire() as db:
-            head = await store.head(db, thread_id, THREAD)
+            head = await event_log.head(db, thread_id, THREAD)
             return await _state(db, THREAD, thread_id, head)
 
     async def _load(
         self, db: Connection, stream_type: StreamType[S, C], origin: Origin, stream_id: str
-    ) -> tuple[S, store.Head]:
-        head = await store.head(db, stream_id, stream_type)
+    ) -> tuple[S, event_log.Head]:
+        head = await event_log.head(db, stream_id, stream_type)
         if head.project_id is not None and head.project_id != origin.project_id:
             raise FileNotFound(stream_id) if stream_type is FILE else NotFound(stream_type.noun, stream_id)
         return await _state(db, stream_type, stream_id, head), head
@@ -213,9 +213,9 @@ class Writer:
         stream_type: StreamType[S, C],
         stream_id: str,
         expected: int,
-        recorded: Sequence[Recorded[Any]],
+        recorded: Sequence[RecordedEvent[Any]],
         state: S,
-        under: Once | None,
+        under: EffectCounter | None,
         place: int,
         guard: Guard | None,
     ) -> None:
@@ -223,11 +223,11 @@ class Writer:
             if guard is not None:
                 await guard(db)
             folded = stream_type.adapter.dump_json(state)
-            await store.append(db, stream_id, stream_type, expected, recorded, folded)
+            await event_log.append(db, stream_id, stream_type, expected, recorded, folded)
             for project in VIEWS[stream_type]:
                 await project(db, recorded)
             if under is not None and not await idempotency.record(db, under.seed, place, recorded):
-                raise store.VersionConflict(stream_id)
+                raise event_log.VersionConflict(stream_id)
 
 
 async def _again(
@@ -240,16 +240,16 @@ async def _again(
     return Written(await _between(db, stream_id, *done), state, version, repeated=True)
 
 
-async def _between(db: Connection, stream_id: str, first: int, last: int) -> list[Recorded[Any]]:
+async def _between(db: Connection, stream_id: str, first: int, last: int) -> list[RecordedEvent[Any]]:
     """The stream's events from the first version to the last."""
-    recorded: list[Recorded[Any]] = []
+    recorded: list[RecordedEvent[Any]] = []
     while len(recorded) <= last - first:
-        left = min(store.READ_PAGE, last - first + 1 - len(recorded))
-        recorded += await store.read(db, stream_id, after=first - 1 + len(recorded), limit=left)
+        left = min(event_log.READ_PAGE, last - first + 1 - len(recorded))
+        recorded += await event_log.read(db, stream_id, after=first - 1 + len(recorded), limit=left)
     return recorded
 
 
-async def _state(db: Connection, stream_type: StreamType[S, C], stream_id: str, head: store.Head) -> S:
+async def _state(db: Connection, stream_type: StreamType[S, C], stream_id: str, head: event_log.Head) -> S:
     """The folded state: from the head where its schema is today's, else folded again from the events.
 
     Raises RuntimeError for a state that newer software wrote: this process must leave such streams alone.
@@ -266,7 +266,7 @@ async def _state(db: Connection, stream_type: StreamType[S, C], stream_id: str, 
 async def fold(db: Connection, stream_type: StreamType[S, C], stream_id: str) -> S:
     """The state of a stream from its events, all of them, page by page."""
     state, version = stream_type.initial(stream_id), 0
-    while page := await store.read(db, stream_id, after=version):
+    while page := await event_log.read(db, stream_id, after=version):
         for recorded in page:
             state = stream_type.evolve(state, recorded)
         version = page[-1].version

@@ -166,7 +166,7 @@ class ClaimRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
+class PartialReply:
     """What a model call had said when it ended: whole tool calls are [{id, name, arguments}] in order.
 
     A hosted tool's call has its `type` besides, and a file_search {ranking_options} under its name. `annotations` are
@@ -196,7 +196,7 @@ class StartModelCall:
 class FinishModelCall:
     run_id: str
     epoch: int
-    said: Partial
+    said: PartialReply
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter"]
     model: str
     usage: e.Usage
@@ -208,7 +208,7 @@ class BreakModelCall:
 
     run_id: str
     epoch: int
-    said: Partial
+    said: PartialReply
     error: e.LastError
     usage: e.Usage
 
@@ -258,7 +258,7 @@ class StopRun:
 
     run_id: str
     epoch: int
-    said: Partial
+    said: PartialReply
     usage: e.Usage
     shown: Mapping[str, Any] | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
-from events.errors import NotFound, Rejected
+from events.errors import NotFound, Rejection
 from events.thread import events as e
 from events.thread.commands import (
     AddMessage,
@@ -30,18 +30,18 @@ from events.thread.commands import (
 )
 from events.thread.endings import end_early
 from events.thread.model_calls import decide_executor
-from events.thread.queue import admission, cancel_waiting
-from events.thread.runs import added, decide_client_run, decide_supervisor
+from events.thread.queue import admit_next_run, cancel_waiting
+from events.thread.runs import add_message, decide_client_run, decide_supervisor
 from events.thread.state import ThreadState
 
 
 def decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.ThreadEvent]:
     """The events that `command` brings at time `at`; none where nothing needs to happen.
 
-    Raises NotFound, Rejected (with the API's messages), or StaleClaim for an executor that lost its run.
+    Raises NotFound, Rejection (with the API's messages), or StaleClaim for an executor that lost its run.
     """
     events = _decide(state, command, at)
-    return [*events, *admission(state, events, command, at)]
+    return [*events, *admit_next_run(state, events, command, at)]
 
 
 def _decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.ThreadEvent]:
@@ -62,10 +62,10 @@ def _decide_life(state: ThreadState, command: LifeCommand, at: datetime) -> list
     match command:
         case CreateThread(metadata=metadata, tool_resources=tool_resources, messages=messages):
             if state.exists:
-                raise Rejected(f"Thread {state.id} already exists.")
+                raise Rejection(f"Thread {state.id} already exists.")
             return [
                 e.ThreadCreated(metadata=dict(metadata), tool_resources=dict(tool_resources)),
-                *(added(message) for message in messages),
+                *(add_message(message) for message in messages),
             ]
         case ModifyThread(changes=changes):
             _require(state)
@@ -84,8 +84,8 @@ def _decide_message(state: ThreadState, command: MessageCommand) -> list[e.Threa
     match command:
         case AddMessage(message=message, queue=queue):
             if state.run is not None and not queue:
-                raise Rejected(f"Can't add messages to {state.id} while a run {state.run.id} is active.")
-            return [added(message)]
+                raise Rejection(f"Can't add messages to {state.id} while a run {state.run.id} is active.")
+            return [add_message(message)]
         case ModifyMessage(message_id=message_id, exists=exists, metadata=metadata):
             if not exists:
                 raise NotFound("message", message_id)

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any, Literal, assert_never
 
 from events.thread import events as e
-from events.thread.commands import Partial
-from events.thread.state import HostedCall, OpenCall, RunState
+from events.thread.commands import PartialReply
+from events.thread.state import HostedToolCall, OpenModelCall, RunState
 
 EarlyEnd = Literal["cancelled", "expired", "failed"]
 _MESSAGE_REASON: Mapping[EarlyEnd, e.IncompleteReason] = {
@@ -20,14 +20,14 @@ _MESSAGE_REASON: Mapping[EarlyEnd, e.IncompleteReason] = {
     "expired": "run_expired",
     "failed": "run_failed",
 }
-NOTHING = e.Usage()
+NO_USAGE = e.Usage()
 
 
-def stopped(run_id: str, call: OpenCall, usage: e.Usage) -> e.ModelCallStopped:
+def stop_model_call(run_id: str, call: OpenModelCall, usage: e.Usage) -> e.ModelCallStopped:
     return e.ModelCallStopped(run_id=run_id, call=call.number, attempt=call.attempt, usage=usage)
 
 
-def _tool_stopped(run_id: str, step_id: str, call: HostedCall, shown: Mapping[str, Any]) -> e.ToolCallStopped:
+def _tool_stopped(run_id: str, step_id: str, call: HostedToolCall, shown: Mapping[str, Any]) -> e.ToolCallStopped:
     return e.ToolCallStopped(run_id=run_id, step_id=step_id, call_id=call.id, attempt=call.attempt, shown=dict(shown))
 
 
@@ -36,8 +36,8 @@ def end_early(
     how: EarlyEnd,
     at: datetime,
     *,
-    said: Partial | None = None,
-    usage: e.Usage = NOTHING,
+    said: PartialReply | None = None,
+    usage: e.Usage = NO_USAGE,
     error: e.LastError | None = None,
     shown: Mapping[str, Any] | None = None,
 ) -> list[e.ThreadEvent]:
@@ -52,16 +52,18 @@ def end_early(
     ended_at = run.expires_at if how == "expired" else int(at.timestamp())
     call = run.call if run.call is not None and run.call.broken is None else None
     if call is None or said is None or said.empty:
-        usage = NOTHING
+        usage = NO_USAGE
     if call is not None:
-        events.append(stopped(run.id, call, usage))
+        events.append(stop_model_call(run.id, call, usage))
     if call is not None and said is not None and not said.empty:
         reason = _MESSAGE_REASON[how]
-        events += parts(run, call, said, at, cut=reason, usage=usage, step_end=how, ended_at=ended_at, error=error)
+        events += reply_events(
+            run, call, said, at, cut=reason, usage=usage, step_end=how, ended_at=ended_at, error=error
+        )
     if run.step is not None:
         if run.step.open is not None:
             events.append(_tool_stopped(run.id, run.step.step_id, run.step.open, shown or {}))
-        events.append(step_ended(run, run.step.step_id, how, ended_at, run.step.usage, error))
+        events.append(end_step(run, run.step.step_id, how, ended_at, run.step.usage, error))
     return [*events, _run_ended(run, how, run.usage + usage, error)]
 
 
@@ -78,10 +80,10 @@ def _run_ended(run: RunState, how: EarlyEnd, usage: e.Usage, error: e.LastError 
             assert_never(how)
 
 
-def parts(
+def reply_events(
     run: RunState,
-    call: OpenCall,
-    said: Partial,
+    call: OpenModelCall,
+    said: PartialReply,
     at: datetime,
     *,
     cut: e.IncompleteReason | None,
@@ -99,21 +101,21 @@ def parts(
     if said.text or said.refusal or not said.tool_calls:
         message = _written(run, call, said, cut)
         step = _step(run, call, "message_creation", call.message_step_id, usage, message_id=call.message_id)
-        events += [step, message, step_ended(run, step.step_id, step_end, when, usage, error)]
-        usage = NOTHING
+        events += [step, message, end_step(run, step.step_id, step_end, when, usage, error)]
+        usage = NO_USAGE
     if said.tool_calls:
-        step = _step(run, call, "tool_calls", call.tool_step_id, usage, tool_calls=calls_of(said.tool_calls))
+        step = _step(run, call, "tool_calls", call.tool_step_id, usage, tool_calls=step_tool_calls(said.tool_calls))
         events.append(step)
         if cut is not None:
             tool_end: e.StepEnd = "failed" if step_end == "completed" else step_end
             reason = error or e.LastError(code="server_error", message="The model's reply was cut off in a tool call.")
-            events.append(step_ended(run, step.step_id, tool_end, when, usage, reason))
+            events.append(end_step(run, step.step_id, tool_end, when, usage, reason))
     return events
 
 
 def _step(
     run: RunState,
-    call: OpenCall,
+    call: OpenModelCall,
     kind: Literal["message_creation", "tool_calls"],
     step_id: str,
     usage: e.Usage,
@@ -134,7 +136,7 @@ def _step(
     )
 
 
-def step_ended(
+def end_step(
     run: RunState, step_id: str, how: e.StepEnd, at: int, usage: e.Usage, error: e.LastError | None
 ) -> e.StepEnded:
     last_error = error if how == "failed" else None
@@ -144,12 +146,14 @@ def step_ended(
     return e.StepEnded(run_id=run.id, step_id=step_id, status=how, ended_at=at, last_error=last_error, usage=usage)
 
 
-def _written(run: RunState, call: OpenCall, said: Partial, cut: e.IncompleteReason | None) -> e.MessageWritten:
+def _written(
+    run: RunState, call: OpenModelCall, said: PartialReply, cut: e.IncompleteReason | None
+) -> e.MessageWritten:
     return e.MessageWritten(
         message_id=call.message_id,
         run_id=run.id,
         assistant_id=run.assistant_id,
-        content=content_of(said),
+        content=message_content(said),
         status="completed" if cut is None else "incomplete",
         incomplete_reason=cut,
         created_at=call.started_at,
@@ -157,7 +161,7 @@ def _written(run: RunState, call: OpenCall, said: Partial, cut: e.IncompleteReas
     )
 
 
-def content_of(said: Partial) -> list[dict[str, Any]]:
+def message_content(said: PartialReply) -> list[dict[str, Any]]:
     """A reply's words as message content parts, behind the images that tools made for it."""
     content: list[dict[str, Any]] = [image_part(file_id) for file_id in said.images]
     if said.text or not said.refusal:
@@ -173,7 +177,7 @@ def image_part(file_id: str) -> dict[str, Any]:
     return {"type": "image_file", "image_file": {"file_id": file_id}}
 
 
-def calls_of(calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def step_tool_calls(calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A reply's tool calls as a step keeps them."""
     return [_call(call) for call in calls]
 

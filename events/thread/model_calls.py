@@ -19,7 +19,7 @@ from events.thread.commands import (
     StartToolCall,
     StopRun,
 )
-from events.thread.endings import NOTHING, calls_of, end_early, parts, stopped
+from events.thread.endings import NO_USAGE, end_early, reply_events, step_tool_calls, stop_model_call
 from events.thread.state import RunState, ThreadState
 from events.thread.tool_calls import finish_tool_call, first_tool_call, start_tool_call
 
@@ -55,7 +55,7 @@ def decide_executor(state: ThreadState, command: ExecutorCommand, at: datetime) 
             assert_never(command)
 
 
-def start_call(run_id: str, *, number: int, attempt: int, ids: CallIds) -> e.ModelCallStarted:
+def start_model_call(run_id: str, *, number: int, attempt: int, ids: CallIds) -> e.ModelCallStarted:
     return e.ModelCallStarted(
         run_id=run_id,
         call=number,
@@ -73,11 +73,11 @@ def _start(run: RunState, ids: CallIds) -> list[e.ThreadEvent]:
     started: list[e.ThreadEvent] = [e.RunStarted(run_id=run.id)] if run.status == "queued" else []
     old = run.call
     if old is None:
-        return [*started, start_call(run.id, number=run.calls + 1, attempt=1, ids=ids)]
+        return [*started, start_model_call(run.id, number=run.calls + 1, attempt=1, ids=ids)]
     kept = CallIds(old.message_id, old.message_step_id, old.tool_step_id)
     return [
         *started,
-        start_call(run.id, number=old.number, attempt=old.attempt + 1, ids=ids if old.shown else kept),
+        start_model_call(run.id, number=old.number, attempt=old.attempt + 1, ids=ids if old.shown else kept),
     ]
 
 
@@ -99,12 +99,12 @@ def _finish(run: RunState, command: FinishModelCall, at: datetime) -> list[e.Thr
     cut: e.IncompleteReason | None = (
         "max_tokens" if reason == "length" else "content_filter" if reason == "content_filter" else None
     )
-    events: list[e.ThreadEvent] = [finished, *parts(run, call, said, at, cut=cut, usage=command.usage)]
+    events: list[e.ThreadEvent] = [finished, *reply_events(run, call, said, at, cut=cut, usage=command.usage)]
     if cut is not None:
         why: e.RunIncompleteReason = "content_filter" if cut == "content_filter" else "max_completion_tokens"
         return [*events, e.RunIncomplete(run_id=run.id, reason=why, usage=total)]
     if said.tool_calls:
-        kept = calls_of(said.tool_calls)
+        kept = step_tool_calls(said.tool_calls)
         hosted = next((call["id"] for call in kept if call["type"] != "function"), None)
         if hosted is not None:
             return [*events, first_tool_call(run.id, call.tool_step_id, hosted)]
@@ -125,11 +125,11 @@ def _break(run: RunState, command: BreakModelCall, at: datetime) -> list[e.Threa
         attempt=call.attempt,
         error=command.error,
         shown=shown,
-        usage=command.usage if shown else NOTHING,
+        usage=command.usage if shown else NO_USAGE,
     )
     if not shown:
         return [failed]
-    ended = parts(
+    ended = reply_events(
         run, call, command.said, at, cut="run_failed", usage=command.usage, step_end="failed", error=command.error
     )
     return [failed, *ended]
@@ -141,5 +141,5 @@ def _exhaust(run: RunState, reason: e.RunIncompleteReason) -> list[e.ThreadEvent
         return []
     events: list[e.ThreadEvent] = [e.RunStarted(run_id=run.id)] if run.status == "queued" else []
     if run.call is not None and run.call.broken is None:
-        events.append(stopped(run.id, run.call, NOTHING))
+        events.append(stop_model_call(run.id, run.call, NO_USAGE))
     return [*events, e.RunIncomplete(run_id=run.id, reason=reason, usage=run.usage)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from events.errors import Rejected
+from events.errors import Rejection
 from events.thread import events as e
 from events.thread.commands import CancelRun, ExpireRun, ThreadCommand
 from events.thread.endings import end_early
@@ -21,9 +21,9 @@ MAX_WAITING_RUNS = 10
 
 
 def require_room(state: ThreadState) -> None:
-    """Raises Rejected where as many runs wait as may."""
+    """Raises Rejection where as many runs wait as may."""
     if len(state.waiting) >= MAX_WAITING_RUNS:
-        raise Rejected(
+        raise Rejection(
             f"Thread {state.id} has {MAX_WAITING_RUNS} runs waiting behind its active run already, and may not have"
             " more. Please try again when one of them has begun.",
             code="thread_queue_full",
@@ -35,7 +35,7 @@ def cancel_waiting(waiting: WaitingRun, at: datetime) -> list[e.ThreadEvent]:
     return end_early(waiting.run, "cancelled", at)
 
 
-def admission(
+def admit_next_run(
     state: ThreadState, events: Sequence[e.ThreadEvent], command: ThreadCommand, at: datetime
 ) -> list[e.ThreadEvent]:
     """The next run's turn, where `events` end the active one: it comes in the same append, so that no crash loses it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from events.errors import Rejected
+from events.errors import Rejection
 from events.objects import Assistant
 from events.thread.commands import RunSettings
 
@@ -18,7 +18,7 @@ def run_settings(
 ) -> RunSettings:
     """`overrides` by the names of RunSettings; what is absent is the assistant's, or the API's default.
 
-    Additional instructions follow the others after a line break. Raises Rejected for too many tools, or a choice that
+    Additional instructions follow the others after a line break. Raises Rejection for too many tools, or a choice that
     names a tool the run lacks.
     """
     instructions = overrides.get("instructions", assistant.instructions)
@@ -47,7 +47,7 @@ def run_settings(
 
 def _check_count(tools: Sequence[Mapping[str, Any]]) -> None:
     if len(tools) > MAX_RUN_TOOLS:
-        raise Rejected(
+        raise Rejection(
             f"Invalid 'tools': array too long. Expected an array with maximum length {MAX_RUN_TOOLS}, but got an array"
             f" with length {len(tools)} instead.",
             param="tools",
@@ -56,15 +56,15 @@ def _check_count(tools: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _choice(choice: str | Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> str | Mapping[str, Any]:
-    """The choice as it is kept. Raises Rejected where the run lacks the tool it names."""
+    """The choice as it is kept. Raises Rejection where the run lacks the tool it names."""
     if isinstance(choice, str):
         if choice == "required" and not tools:
-            raise Rejected("'tool_choice' is 'required', but the run has no tools.", param="tool_choice")
+            raise Rejection("'tool_choice' is 'required', but the run has no tools.", param="tool_choice")
         return choice
     if choice["type"] == "function":
         function = choice.get("function")
         if function is None:
-            raise Rejected(
+            raise Rejection(
                 "Missing required parameter: 'tool_choice.function'.",
                 param="tool_choice.function",
                 code="missing_required_parameter",
@@ -72,9 +72,9 @@ def _choice(choice: str | Mapping[str, Any], tools: Sequence[Mapping[str, Any]])
         name = function["name"]
         if not any(tool["type"] == "function" and tool["function"]["name"] == name for tool in tools):
             message = f"Tool choice 'function' with name '{name}' is not among the run's tools."
-            raise Rejected(message, param="tool_choice")
+            raise Rejection(message, param="tool_choice")
         return {"type": "function", "function": {"name": name}}
     hosted = _HOSTED.get(choice["type"], choice["type"])
     if not any(tool["type"] == hosted for tool in tools):
-        raise Rejected(f"Tool choice '{choice['type']}' is not among the run's tools.", param="tool_choice")
+        raise Rejection(f"Tool choice '{choice['type']}' is not among the run's tools.", param="tool_choice")
     return {"type": hosted}

@@ -34,7 +34,7 @@ class IllegalTransition(Exception):
         super().__init__(f"run {run_id}: {old} → {new}")
 
 
-def moved(run_id: str, old: RunStatus, new: RunStatus) -> RunStatus:
+def transition(run_id: str, old: RunStatus, new: RunStatus) -> RunStatus:
     """`new`, where the table allows it from `old`. Raises IllegalTransition."""
     if new not in TRANSITIONS[old]:
         raise IllegalTransition(run_id, old, new)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
-from events.errors import NotFound, Rejected
+from events.errors import NotFound, Rejection
 from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.commands import (
@@ -23,7 +23,7 @@ from events.thread.commands import (
     SupervisorCommand,
 )
 from events.thread.endings import end_early
-from events.thread.model_calls import start_call
+from events.thread.model_calls import start_model_call
 from events.thread.queue import cancel_waiting, require_room
 from events.thread.state import RunState, ThreadState
 
@@ -32,7 +32,7 @@ _UNMODIFIABLE: frozenset[RunStatus] = frozenset({"in_progress", "cancelling"})
 _CANCELLABLE: frozenset[RunStatus] = frozenset({"queued", "in_progress", "requires_action"})
 
 
-def added(message: NewMessage) -> e.MessageAdded:
+def add_message(message: NewMessage) -> e.MessageAdded:
     """A client's message as an event."""
     return e.MessageAdded(
         message_id=message.id,
@@ -50,7 +50,7 @@ def decide_client_run(state: ThreadState, command: ClientRunCommand, at: datetim
         case ModifyRun(run_id=run_id, metadata=metadata):
             status = _status(state, run_id, command.status)
             if status in _UNMODIFIABLE:
-                raise Rejected(f"Cannot update run with status '{status}'.")
+                raise Rejection(f"Cannot update run with status '{status}'.")
             return [e.RunModified(run_id=run_id, metadata=dict(metadata))]
         case SubmitToolOutputs():
             return _submit(state, command, at)
@@ -60,7 +60,7 @@ def decide_client_run(state: ThreadState, command: ClientRunCommand, at: datetim
             if waits is not None:
                 return cancel_waiting(waits, at)
             if status not in _CANCELLABLE or state.run is None:
-                raise Rejected(f"Cannot cancel run with status '{status}'.")
+                raise Rejection(f"Cannot cancel run with status '{status}'.")
             if state.run.process is not None:
                 return [e.RunCancelling(run_id=run_id)]
             return end_early(state.run, "cancelled", at)
@@ -88,18 +88,18 @@ def _create(state: ThreadState, command: CreateRun, at: datetime) -> list[e.Thre
     if thread is None and not state.exists:
         raise NotFound("thread", state.id)
     if thread is not None and state.exists:
-        raise Rejected(f"Thread {state.id} already exists.")
+        raise Rejection(f"Thread {state.id} already exists.")
     if state.run is not None and not command.queue:
-        raise Rejected(f"Thread {state.id} already has an active run {state.run.id}.")
+        raise Rejection(f"Thread {state.id} already has an active run {state.run.id}.")
     require_room(state)
     messages = [*(thread.messages if thread else ()), *command.messages]
     heard = state.user_messages or any(message.role == "user" for message in messages)
     if not heard and not settings.instructions:
-        raise Rejected(
+        raise Rejection(
             "Run creation requires a Thread with a user message or an assistant with instructions.",
             code="invalid_thread",
         )
-    events: list[e.ThreadEvent] = [added(message) for message in messages]
+    events: list[e.ThreadEvent] = [add_message(message) for message in messages]
     if thread is not None:
         made = e.ThreadCreated(metadata=dict(thread.metadata), tool_resources=dict(thread.tool_resources))
         events.insert(0, made)
@@ -142,7 +142,7 @@ def _claimed(run_id: str, claim: Claim | None, *, epoch: int, calls: int) -> lis
         return []
     events: list[e.ThreadEvent] = [e.RunClaimed(run_id=run_id, epoch=epoch, process=claim.process)]
     if claim.first_call is not None:
-        call = start_call(run_id, number=calls + 1, attempt=1, ids=claim.first_call)
+        call = start_model_call(run_id, number=calls + 1, attempt=1, ids=claim.first_call)
         events += [e.RunStarted(run_id=run_id), call]
     return events
 
@@ -151,7 +151,7 @@ def _submit(state: ThreadState, command: SubmitToolOutputs, at: datetime) -> lis
     status = _status(state, command.run_id, command.status)
     run = state.run
     if status != "requires_action" or run is None or run.step is None:
-        raise Rejected(f'Runs in status "{status}" do not accept tool outputs.')
+        raise Rejection(f'Runs in status "{status}" do not accept tool outputs.')
     _check_outputs(run.step.call_ids, command.outputs)
     step = e.StepEnded(
         run_id=run.id,
@@ -179,7 +179,7 @@ def _check_outputs(expected: Sequence[str], outputs: Sequence[e.ToolOutput]) -> 
     """Every call once, in any order; anything else is refused and changes nothing."""
     got = [output.tool_call_id for output in outputs]
     if sorted(got) != sorted(expected):
-        raise Rejected(f"Expected tool outputs for call_ids {list(expected)}, got {got}")
+        raise Rejection(f"Expected tool outputs for call_ids {list(expected)}, got {got}")
 
 
 def _status(state: ThreadState, run_id: str, past: RunStatus | None) -> RunStatus:

@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.objects import RunStatus
 from events.thread import events as e
-from events.thread.run_status import TERMINAL, moved
+from events.thread.run_status import TERMINAL, transition
 
 STATE_SCHEMA = 4
 
 
 @dataclass(frozen=True, slots=True)
-class OpenCall:
+class OpenModelCall:
     """A model call that started and has no end yet; after `ModelCallFailed` it is `broken` and waits for a verdict.
 
     `shown`: clients saw a part of the broken attempt, so the next one must not reuse the ids.
@@ -35,7 +35,7 @@ class OpenCall:
 
 
 @dataclass(frozen=True, slots=True)
-class HostedCall:
+class HostedToolCall:
     """A hosted tool's call that has no result yet; `attempt` is 0 until it starts."""
 
     id: str
@@ -53,10 +53,10 @@ class OpenToolStep:
     step_id: str
     call_ids: tuple[str, ...]
     usage: e.Usage = field(default_factory=e.Usage)
-    hosted: tuple[HostedCall, ...] = ()
+    hosted: tuple[HostedToolCall, ...] = ()
 
     @property
-    def open(self) -> HostedCall | None:
+    def open(self) -> HostedToolCall | None:
         """The hosted call that has started, if one has."""
         return self.hosted[0] if self.hosted and self.hosted[0].attempt else None
 
@@ -77,7 +77,7 @@ class RunState:
     epoch: int = 0
     process: int | None = None
     calls: int = 0
-    call: OpenCall | None = None
+    call: OpenModelCall | None = None
     step: OpenToolStep | None = None
     usage: e.Usage = field(default_factory=e.Usage)
     tool_calls: int = 0
@@ -108,7 +108,7 @@ class ThreadState:
     tool_calls: int = 0
 
 
-def evolve(state: ThreadState, recorded: Recorded[e.ThreadEvent]) -> ThreadState:
+def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> ThreadState:
     """Folds one event. Raises IllegalTransition where a log breaks the table."""
     match recorded.event:
         case e.ThreadCreated():
@@ -139,14 +139,14 @@ def evolve(state: ThreadState, recorded: Recorded[e.ThreadEvent]) -> ThreadState
             return replace(state, run=None if run.status in TERMINAL else run, tool_calls=begun)
 
 
-def _evolve_waiting(waiting: tuple[WaitingRun, ...], recorded: Recorded[e.ThreadEvent]) -> tuple[WaitingRun, ...]:
+def _evolve_waiting(waiting: tuple[WaitingRun, ...], recorded: RecordedEvent[e.ThreadEvent]) -> tuple[WaitingRun, ...]:
     """Folds one event into the waiting run that it names; a run that ends there never gets its turn."""
     run_id = getattr(recorded.event, "run_id", None)
     moved_on = (replace(one, run=evolve_run(one.run, recorded)) if one.run.id == run_id else one for one in waiting)
     return tuple(one for one in moved_on if one.run.status not in TERMINAL)
 
 
-def evolve_run(run: RunState, recorded: Recorded[e.ThreadEvent]) -> RunState:
+def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunState:
     """Folds one event into the active run."""
     match recorded.event:
         case e.RunClaimed(epoch=epoch, process=process):
@@ -217,12 +217,12 @@ def _created(event: e.RunCreated) -> RunState:
 
 
 def _to(run: RunState, status: RunStatus) -> RunState:
-    return replace(run, status=moved(run.id, run.status, status))
+    return replace(run, status=transition(run.id, run.status, status))
 
 
 def _tool_step(event: e.StepCreated) -> OpenToolStep:
     functions = tuple(call["id"] for call in event.tool_calls if call["type"] == "function")
-    hosted = tuple(HostedCall(call["id"], call["type"]) for call in event.tool_calls if call["type"] != "function")
+    hosted = tuple(HostedToolCall(call["id"], call["type"]) for call in event.tool_calls if call["type"] != "function")
     return OpenToolStep(event.step_id, functions, event.usage, hosted)
 
 
@@ -234,10 +234,10 @@ def _hosted(run: RunState, attempt: int | None) -> RunState:
     return replace(run, step=replace(run.step, hosted=tuple(left)))
 
 
-def _call(run: RunState, event: e.ModelCallStarted, at: int) -> OpenCall:
+def _call(run: RunState, event: e.ModelCallStarted, at: int) -> OpenModelCall:
     """A repeated attempt with the same ids keeps its first time: clients may have been sent it."""
     same = run.call is not None and run.call.message_id == event.message_id
-    return OpenCall(
+    return OpenModelCall(
         number=event.call,
         attempt=event.attempt,
         message_id=event.message_id,

@@ -13,7 +13,7 @@ from datetime import datetime
 from events.errors import StaleClaim
 from events.thread import events as e
 from events.thread.commands import FinishToolCall
-from events.thread.endings import end_early, step_ended
+from events.thread.endings import end_early, end_step
 from events.thread.state import OpenToolStep, RunState
 
 
@@ -59,4 +59,4 @@ def _next(run: RunState, step: OpenToolStep, command: FinishToolCall, at: dateti
         return first_tool_call(run.id, step.step_id, others[0].id)
     if step.call_ids:
         return e.RunRequiresAction(run_id=run.id, tool_calls=[dict(call) for call in command.functions])
-    return step_ended(run, step.step_id, "completed", int(at.timestamp()), step.usage, None)
+    return end_step(run, step.step_id, "completed", int(at.timestamp()), step.usage, None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import assert_never
 
-from events.errors import NotFound, Rejected, StaleJob, StoreFileNotFound
+from events.errors import NotFound, Rejection, StaleJob, StoreFileNotFound
 from events.vector_store import events as e
 from events.vector_store.commands import (
     AddFiles,
@@ -30,7 +30,7 @@ from events.vector_store.commands import (
     UseStore,
     VectorStoreCommand,
 )
-from events.vector_store.state import VectorStoreState, worth_a_use
+from events.vector_store.state import VectorStoreState, is_use_worth_recording
 
 # Attempts at a file whose processes died or whose database went away; then it has failed.
 MAX_ATTEMPTS = 5
@@ -40,7 +40,7 @@ NOUN = "vector store"
 
 
 def decide(state: VectorStoreState, command: VectorStoreCommand, at: datetime) -> list[e.VectorStoreEvent]:
-    """Raises NotFound, Rejected, and StaleJob for a process that lost its file."""
+    """Raises NotFound, Rejection, and StaleJob for a process that lost its file."""
     match command:
         case CreateStore() | ModifyStore() | UseStore() | ExpireStore() | DeleteStore() | ChangeModel():
             return _decide_life(state, command, at)
@@ -53,7 +53,7 @@ def decide(state: VectorStoreState, command: VectorStoreCommand, at: datetime) -
             assert_never(command)
 
 
-def expired(state: VectorStoreState, at: datetime) -> bool:
+def is_expired(state: VectorStoreState, at: datetime) -> bool:
     """Whether it is, noticed or not."""
     return state.expired or (state.expires_at is not None and at.timestamp() >= state.expires_at)
 
@@ -64,7 +64,7 @@ def _decide_life(state: VectorStoreState, command: LifeCommand, at: datetime) ->
             if state.exists and command.if_missing:
                 return []
             if state.exists:
-                raise Rejected(f"Vector store {state.id} already exists.")
+                raise Rejection(f"Vector store {state.id} already exists.")
             return [_created(command), *_added(command.files, {}, None)]
         case ModifyStore(changes=changes):
             _require(state)
@@ -72,9 +72,9 @@ def _decide_life(state: VectorStoreState, command: LifeCommand, at: datetime) ->
                 _require_unexpired(state, at)
             return [e.VectorStoreModified(changes=dict(changes))] if changes else []
         case UseStore():
-            return _used(state, at) if state.exists and not expired(state, at) else []
+            return _used(state, at) if state.exists and not is_expired(state, at) else []
         case ExpireStore():
-            return [e.VectorStoreExpired()] if state.exists and not state.expired and expired(state, at) else []
+            return [e.VectorStoreExpired()] if state.exists and not state.expired and is_expired(state, at) else []
         case DeleteStore():
             _require(state)
             return [e.VectorStoreDeleted()]
@@ -167,7 +167,7 @@ def _added_file(file: NewFile, there: FileFact | None) -> e.AddedFile:
         bytes=file.bytes,
         attributes=dict(file.attributes),
         chunking=file.chunking,
-        replaced=e.Replaced(status=there.status, usage_bytes=there.usage_bytes) if there else None,
+        replaced=e.ReplacedFile(status=there.status, usage_bytes=there.usage_bytes) if there else None,
     )
 
 
@@ -183,11 +183,11 @@ def _as_it_is(file: NewFile, there: FileFact | None) -> bool:
 def _check_room(state: VectorStoreState, files: Sequence[NewFile], there: Mapping[str, FileFact], limit: int) -> None:
     more = sum(file.file_id not in there for file in files)
     if state.counts.total + more > limit:
-        raise Rejected(f"A vector store can have at most {limit} files; {state.id} has {state.counts.total}.")
+        raise Rejection(f"A vector store can have at most {limit} files; {state.id} has {state.counts.total}.")
 
 
 def _used(state: VectorStoreState, at: datetime) -> list[e.VectorStoreEvent]:
-    return [e.VectorStoreUsed()] if worth_a_use(state.created_at, state.last_active_at, at) else []
+    return [e.VectorStoreUsed()] if is_use_worth_recording(state.created_at, state.last_active_at, at) else []
 
 
 def _failed(file_id: str, job: int | None, error: e.IndexingError) -> e.IndexingFailed:
@@ -206,5 +206,5 @@ def _require(state: VectorStoreState) -> None:
 
 
 def _require_unexpired(state: VectorStoreState, at: datetime) -> None:
-    if expired(state, at):
-        raise Rejected(f"Vector store {state.id} is expired.")
+    if is_expired(state, at):
+        raise Rejection(f"Vector store {state.id} is expired.")

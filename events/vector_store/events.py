@@ -23,7 +23,7 @@ class Chunking(Event):
     chunk_overlap_tokens: int
 
 
-class Replaced(Event):
+class ReplacedFile(Event):
     """What a file was in the store before it was added again."""
 
     status: FileStatus
@@ -38,7 +38,7 @@ class AddedFile(Event):
     bytes: int
     attributes: JsonObject
     chunking: Chunking | None
-    replaced: Replaced | None = None
+    replaced: ReplacedFile | None = None
 
 
 class IndexingError(Event):

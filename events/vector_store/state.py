@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.vector_store import events as e
 
 STATE_SCHEMA = 2
@@ -24,7 +24,7 @@ USE_EVERY = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class FileCounts:
     """Files by status, and the bytes of all of them."""
 
     in_progress: int = 0
@@ -37,7 +37,9 @@ class Counts:
     def total(self) -> int:
         return self.in_progress + self.completed + self.failed + self.cancelled
 
-    def moved(self, old: e.FileStatus | None, new: e.FileStatus | None, usage_bytes: int = 0, files: int = 1) -> Counts:
+    def moved(
+        self, old: e.FileStatus | None, new: e.FileStatus | None, usage_bytes: int = 0, files: int = 1
+    ) -> FileCounts:
         """With `files` files in another status (None: not there), and so many bytes more."""
         changes = {"usage_bytes": self.usage_bytes + usage_bytes}
         for status, step in ((old, -files), (new, files)):
@@ -57,14 +59,14 @@ class VectorStoreState:
     created_at: int = 0
     last_active_at: int = 0
     jobs: int = 0
-    counts: Counts = Counts()
+    counts: FileCounts = FileCounts()
 
     @property
     def expires_at(self) -> int | None:
         return None if self.expires_after is None else self.last_active_at + self.expires_after * DAY
 
 
-def evolve(state: VectorStoreState, recorded: Recorded[e.VectorStoreEvent]) -> VectorStoreState:
+def evolve(state: VectorStoreState, recorded: RecordedEvent[e.VectorStoreEvent]) -> VectorStoreState:
     event = recorded.event
     match event:
         case e.VectorStoreCreated(expires_after=days):
@@ -85,21 +87,21 @@ def evolve(state: VectorStoreState, recorded: Recorded[e.VectorStoreEvent]) -> V
         case e.EmbeddingModelChanged() | e.FileAttributesChanged() | e.BatchCreated():
             return state
         case e.FilesAdded() | e.FileRemoved() | e.IndexingFinished() | e.IndexingFailed() | e.BatchCancelled():
-            return replace(state, counts=counted(state.counts, event))
+            return replace(state, counts=count_files(state.counts, event))
         case _:
             assert_never(event)
 
 
-def worth_a_use(created_at: int, last_active_at: int, at: datetime) -> bool:
+def is_use_worth_recording(created_at: int, last_active_at: int, at: datetime) -> bool:
     """Whether a use at that moment is to be remembered: a store's first always is, for to be made is no use."""
     seconds = int(at.timestamp())
     return seconds >= last_active_at + USE_EVERY or created_at == last_active_at < seconds
 
 
-def counted(
-    counts: Counts,
+def count_files(
+    counts: FileCounts,
     event: e.FilesAdded | e.FileRemoved | e.IndexingFinished | e.IndexingFailed | e.BatchCancelled,
-) -> Counts:
+) -> FileCounts:
     """`counts` behind an event. From none it is what the event changes, which may be below zero."""
     match event:
         case e.FilesAdded(files=files):
@@ -119,5 +121,5 @@ def counted(
             assert_never(event)
 
 
-def _cancelled(counts: Counts, files: int) -> Counts:
+def _cancelled(counts: FileCounts, files: int) -> FileCounts:
     return counts.moved("in_progress", "cancelled", files=files)

@@ -89,7 +89,7 @@ class Keys:
     async def report_revocations(self, ids: Sequence[str]) -> None:
         """Calls the callbacks of those of the keys that are revoked."""
         async with self._pool.acquire() as db:
-            valid = await keys.good(db, ids)
+            valid = await keys.find_valid(db, ids)
         for id in set(ids) - valid:
             for on_revocation in tuple(self._watched.get(id, ())):
                 on_revocation()
@@ -99,7 +99,7 @@ class Keys:
         if key_id == self._default.id:
             return self._default
         async with self._pool.acquire() as db:
-            return await keys.by_id(db, key_id)
+            return await keys.find_by_id(db, key_id)
 
     async def find(self, sent: str) -> ApiKey | None:
         """Returns the API key whose secret is `sent`, or None if there is no such key or it was revoked."""
@@ -129,7 +129,7 @@ class Keys:
             return
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_S), self._pool.acquire() as db:
-                await keys.used(db, used)
+                await keys.record_last_uses(db, used)
         except (TimeoutError, *DATABASE_ERRORS) as error:
             log.warning("key_last_use_write_failed", error=type(error).__name__)
             self._last_uses = used | self._last_uses
@@ -137,7 +137,7 @@ class Keys:
     async def _load(self, digest: bytes, asked: float) -> ApiKey | None:
         """Reads the key from the database. The answer is cached from `asked` on, the moment before the query."""
         async with self._pool.acquire() as db:
-            key = await keys.by_hash(db, digest)
+            key = await keys.find_by_hash(db, digest)
         self._cached.pop(digest, None)
         if key is None or not hmac.compare_digest(key.hash, digest):
             return None

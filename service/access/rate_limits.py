@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from events.actors import KeyActor
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.thread import events as e
 from events.thread.state import ThreadState
 from projections import keys
@@ -137,12 +137,12 @@ class RateLimits:
             return
         async with self._account(key).run_lock:
             async with self._pool.acquire() as db:
-                active = await keys.active_runs(db, key)
+                active = await keys.count_active_runs(db, key)
             if active >= key.max_runs:
                 raise RateLimitExceeded("runs", key.max_runs, active, RUNS_WAIT_S)
             yield
 
-    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+    def on_thread_append(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
         """Remembers the key of each new run, and charges the tokens of each model call that ended."""
         if not self._accounts:
             return

@@ -82,7 +82,7 @@ def list_keys(
         async with open_writer(data_dir) as writer:
             project_id = None if project is None else await admin.project_id_of(writer.pool, project)
             async with writer.pool.acquire() as db:
-                rows = [_row(key) async for key in view.every(db, project_id)]
+                rows = [_row(key) async for key in view.list_keys(db, project_id)]
         print_table(("id", "name", "project", "scope", "ends in", "limits", "created", "last used", "revoked"), rows)
 
     run(work())
@@ -130,7 +130,9 @@ def list_projects(data_dir: DataDirOption = None) -> None:
         from service.cli import admin
 
         async with open_writer(data_dir) as writer, writer.pool.acquire() as db:
-            rows = [(project.id, project.name, format_time(project.created_at)) async for project in view.every(db)]
+            rows = [
+                (project.id, project.name, format_time(project.created_at)) async for project in view.list_projects(db)
+            ]
         print_table(("id", "name", "created"), [(DEFAULT_PROJECT, admin.DEFAULT_NAME, ""), *rows])
 
     run(work())

@@ -17,7 +17,7 @@ from service.system import RandomIds
 
 if TYPE_CHECKING:
     from events.envelope import Origin
-    from projections.webhooks import Standing
+    from projections.webhooks import EndpointReport
     from service.webhooks.endpoints import Endpoints
 
 webhooks = typer.Typer(no_args_is_help=True, help="Webhook endpoints: create, list, test, enable, rotate, delete.")
@@ -39,11 +39,11 @@ def create(
     data_dir: DataDirOption = None,
 ) -> None:
     """Create an endpoint and print its secret to standard output. The secret is printed once."""
-    from events.webhook_endpoint import NAMES
+    from events.webhook_endpoint import WEBHOOK_EVENTS
 
-    wrong = [name for name in event or () if name not in NAMES.values()]
+    wrong = [name for name in event or () if name not in WEBHOOK_EVENTS.values()]
     if wrong:
-        raise CommandError(f"--event: '{wrong[0]}' is not one of {', '.join(NAMES.values())}")
+        raise CommandError(f"--event: '{wrong[0]}' is not one of {', '.join(WEBHOOK_EVENTS.values())}")
     if len(url) > MAX_URL:
         raise CommandError(f"--url: longer than {MAX_URL} characters")
 
@@ -143,7 +143,7 @@ async def _open_endpoints(data_dir: Path | None, project: str) -> AsyncIterator[
         yield Endpoints(writer, sender), Origin(project_id, admin.ACTOR)
 
 
-def _row(one: Standing) -> tuple[str, ...]:
+def _row(one: EndpointReport) -> tuple[str, ...]:
     endpoint = one.endpoint
     created = format_time(datetime.fromtimestamp(endpoint.created_at, UTC))
     times = (created, format_time(one.delivered_at), format_time(one.failing_since))

@@ -17,7 +17,7 @@ from events.errors import DomainError
 from events.file import ExpireFile
 from events.upload import ExpireUpload
 from projections import files, uploads
-from projections.rows import Overdue
+from projections.rows import OverdueStream
 from service.database import DATABASE_ERRORS
 from service.files.uploads import unmake
 from service.storage.base import Blobs, StorageError, let_go
@@ -63,8 +63,8 @@ class Sweep:
         """Appends the expiry of files and uploads, and deletes their bytes, up to MAX_PAGES pages of them."""
         for _ in range(MAX_PAGES):
             async with self._writer.pool.acquire() as db:
-                old_files = await files.overdue(db, at, LIMIT)
-                old_uploads = await uploads.overdue(db, at, LIMIT)
+                old_files = await files.find_overdue(db, at, LIMIT)
+                old_uploads = await uploads.find_overdue(db, at, LIMIT)
             for found in old_files:
                 await self._expire_file(found)
             for found in old_uploads:
@@ -76,7 +76,7 @@ class Sweep:
         """Deletes bytes that were written before that moment and belong to no file and no part: remains of crashes."""
         async for keys in self._blobs.older(before):
             async with self._writer.pool.acquire() as db:
-                orphans = await files.unowned(db, keys)
+                orphans = await files.find_unowned_blobs(db, keys)
             if orphans:
                 log.info("removing bytes that nobody owns", count=len(orphans))
                 await self._blobs.delete(orphans)
@@ -84,14 +84,14 @@ class Sweep:
     async def remove_unannounced(self) -> None:
         """Deletes the files of uploads that ended without one: remains of crashes on both sides."""
         async with self._writer.pool.acquire() as db:
-            left = await uploads.unannounced(db, LIMIT)
+            left = await uploads.find_leftover_files(db, LIMIT)
         for found in left:
             log.info("removing the file of an upload that ended without one", upload=found.id)
             await unmake(self._writer, self._blobs, _origin(found), found.id)
 
-    async def _expire_file(self, found: Overdue) -> None:
+    async def _expire_file(self, found: OverdueStream) -> None:
         async with self._writer.pool.acquire() as db:
-            blob = await files.blob(db, found.id)
+            blob = await files.blob_key(db, found.id)
         try:
             written = await self._writer.file(_origin(found), found.id, ExpireFile())
         except DomainError as error:
@@ -102,7 +102,7 @@ class Sweep:
         if written.recorded and blob is not None:
             await let_go(self._blobs, [blob])
 
-    async def _expire_upload(self, found: Overdue) -> None:
+    async def _expire_upload(self, found: OverdueStream) -> None:
         async with self._writer.pool.acquire() as db:
             parts = await uploads.parts(db, found.id)
         try:
@@ -115,5 +115,5 @@ class Sweep:
             await unmake(self._writer, self._blobs, _origin(found), found.id)
 
 
-def _origin(found: Overdue) -> Origin:
+def _origin(found: OverdueStream) -> Origin:
     return Origin(project_id=found.project_id, actor=SweepActor())

@@ -7,7 +7,7 @@ upload deletes the file, and the sweep deletes it if that request crashes too.
 
 from __future__ import annotations
 
-from events import store
+from events import event_log
 from events.envelope import Origin
 from events.errors import FileNotFound
 from events.file import DeleteFile
@@ -23,8 +23,8 @@ from sql.connection import Connection
 
 async def completion(db: Connection, upload_id: str) -> UploadCompleted | None:
     """Returns the completion of the upload, which is always its last event, or None if it was not completed."""
-    head = await store.head(db, upload_id, UPLOAD)
-    last = await store.read(db, upload_id, after=max(head.version - 1, 0), limit=1)
+    head = await event_log.head(db, upload_id, UPLOAD)
+    last = await event_log.read(db, upload_id, after=max(head.version - 1, 0), limit=1)
     return last[0].event if last and isinstance(last[0].event, UploadCompleted) else None
 
 
@@ -34,7 +34,7 @@ async def unmake(writer: Writer, blobs: Blobs, origin: Origin, upload_id: str) -
         return
     file_id = file_id_of(upload_id)
     async with writer.pool.acquire() as db:
-        blob = await files.blob(db, file_id)
+        blob = await files.blob_key(db, file_id)
     if blob is None:
         return
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from events.objects import Assistant, Json
-from events.references import files_store_of, store_of, stores_of, with_stores
+from events.references import files_store_id, own_store_id, stores_of, with_stores
 from events.streams import THREAD
 from events.thread.commands import AddMessage, CreateRun, ModifyThread, NewMessage
 from events.vector_store.commands import CreateStore, NewFile
@@ -38,7 +38,7 @@ async def check(request: web.Request, resources: Json) -> None:
 async def made(request: web.Request, resources: Json, owner_id: str | None, days: int | None = None) -> Json:
     """The resources with the helper's store made and named by id; its id follows from the owner's, where it is new.
 
-    `days` is when a store made so expires. Raises NotFound, FileNotFound, Rejected.
+    `days` is when a store made so expires. Raises NotFound, FileNotFound, Rejection.
     """
     await check(request, resources)
     helpers = resources.get("file_search", {}).get("vector_stores", ())
@@ -46,7 +46,7 @@ async def made(request: web.Request, resources: Json, owner_id: str | None, days
         return resources
     ids = []
     for helper in helpers:
-        store_id = store_of(owner_id) if owner_id is not None else id_source(request).new_hex("vs")
+        store_id = own_store_id(owner_id) if owner_id is not None else id_source(request).new_hex("vs")
         command = await creation(request, helper, expires_after=days)
         await writer(request).vector_store(origin(request), store_id, command)
         ids.append(store_id)
@@ -66,8 +66,8 @@ async def attach(
     """Puts what the messages of a thread bring for file_search into its store, which is made where it is missing.
 
     `command` is what brings them: where it would be refused, nothing is put anywhere. A thread that names no store gets
-    this one with the message (`events.object_changes.attached`); where it names one that is gone, it is told first:
-    aside, for another try finds it told. Raises what the command's refusal raises, NotFound, FileNotFound, Rejected.
+    this one with the message (`events.object_changes.attach_files`); where it names one that is gone, it is told first:
+    aside, for another try finds it told. Raises what the command's refusal raises, NotFound, FileNotFound, Rejection.
     """
     if not any(_brought(messages)):
         return
@@ -86,7 +86,7 @@ async def retrieval(
 ) -> dict[str, Any]:
     """Settings (or changes) of an assistant, with the vector stores that its file search needs (`wire.retrieval`).
 
-    Puts files into the assistant's own store if the version searches them. Raises FileNotFound, Rejected.
+    Puts files into the assistant's own store if the version searches them. Raises FileNotFound, Rejection.
     """
     plan = wire(request).retrieval_plan(assistant_id, before, settings)
     existing = await _existing(request, plan.named)
@@ -101,7 +101,7 @@ async def forgotten(request: web.Request, before: Assistant, after: Iterable[str
     To be done before the assistant changes: whoever asks again then, after a crash, still finds what is to be done.
     """
     for file_id in wire(request).files_to_unindex(before, after):
-        await operations.remove_file(writer(request), origin(request), files_store_of(before.id), file_id)
+        await operations.remove_file(writer(request), origin(request), files_store_id(before.id), file_id)
 
 
 async def _filled(request: web.Request, thread_id: str, messages: Sequence[NewMessage], named: list[str]) -> list[str]:
@@ -110,7 +110,7 @@ async def _filled(request: web.Request, thread_id: str, messages: Sequence[NewMe
     if not brought:
         return named
     there = await _existing(request, named)
-    store_id = there[0] if there else store_of(thread_id)
+    store_id = there[0] if there else own_store_id(thread_id)
     await _add(request, store_id, brought, THREAD_DAYS)
     return [store_id]
 
@@ -119,7 +119,7 @@ async def _existing(request: web.Request, named: Sequence[str]) -> list[str]:
     if not named:
         return []
     async with connection(request) as db:
-        there = await vector_stores.some(db, origin(request).project_id, named, clock(request).now())
+        there = await vector_stores.find(db, origin(request).project_id, named, clock(request).now())
     return [id for id in named if id in there]
 
 

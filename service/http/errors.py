@@ -9,7 +9,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from events.errors import Conflict, DomainError, NotFound, Rejected
+from events.errors import Conflict, DomainError, NotFound, Rejection
 from service.database import DATABASE_ERRORS
 from service.passthrough import PassthroughError
 from service.storage.base import StorageError
@@ -52,7 +52,7 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except ApiError as error:
         return response(error.status, error.body)
-    except Rejected as error:
+    except Rejection as error:
         return response(400, body(error.message, param=error.param, code=error.code))
     except NotFound as error:
         return response(404, body(error.message, param=error.param))

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import structlog
 from aiohttp import hdrs, web
 
-from events.errors import FileNotFound, NotFound, Rejected
-from events.file import CreateFile, DeleteFile, usable
+from events.errors import FileNotFound, NotFound, Rejection
+from events.file import CreateFile, DeleteFile, check_use
 from events.objects import File
 from projections import files
 from projections.rows import Cursor
@@ -51,7 +51,7 @@ def told_twice(handler: Handler) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
-        except Rejected as error:
+        except Rejection as error:
             raise _with_detail(ApiError(400, error.message, param=error.param, code=error.code)) from None
         except NotFound as error:
             raise _with_detail(ApiError(404, error.message, param=error.param)) from None
@@ -134,15 +134,15 @@ async def find_file(request: web.Request, file_id: str) -> File:
 
 
 async def check(request: web.Request, uses: Iterable[FileUse]) -> None:
-    """Raises FileNotFound if a file that the request names does not exist, and Rejected if its purpose does not fit."""
+    """Raises FileNotFound if a file that the request names does not exist, Rejection if its purpose does not fit."""
     wanted = list(uses)
     if not wanted:
         return
     at = clock(request).now()
     async with connection(request) as db:
-        there = await files.some(db, origin(request).project_id, {use.id for use in wanted}, at)
+        there = await files.find(db, origin(request).project_id, {use.id for use in wanted}, at)
     for use in wanted:
-        usable(there.get(use.id), use.id, use.purposes, at)
+        check_use(there.get(use.id), use.id, use.purposes, at)
 
 
 async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterator[bytes]) -> None:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from events.errors import DomainError, Rejected
+from events.errors import DomainError, Rejection
 from service.http.errors import ApiError
 from service.http.idempotency import settle_form
 from service.http.services import BLOBS
@@ -78,7 +78,7 @@ class Form:
 async def receive_form(request: web.Request, name: str, key: str, limit: Limit) -> AsyncIterator[Form]:
     """Yields a form whose file field `name` is stored under `key`. If the context raises, the bytes are deleted.
 
-    Raises ApiError if the body is not such a form, is too large (413) or too slow (408), and Rejected if the file is
+    Raises ApiError if the body is not such a form, is too large (413) or too slow (408), and Rejection if the file is
     missing.
     """
     try:
@@ -139,9 +139,9 @@ async def _read(request: web.Request, name: str, key: str, limit: Limit) -> Form
     except ConnectionError as error:
         raise ApiError(400, "The request broke off.") from error
     if form is None:
-        raise Rejected(f"'{name}' is a required property", param=name)
+        raise Rejection(f"'{name}' is a required property", param=name)
     if form.stored.bytes == 0:
-        raise Rejected("The file is empty.", param=name)
+        raise Rejection("The file is empty.", param=name)
     storable_text.require_storable(fields)
     form.fields = fields
     return form
@@ -155,15 +155,15 @@ def _parser(request: web.Request) -> MultipartReader:
 
 
 def _named(part: BodyPartReader | MultipartReader, before: Collection[str]) -> BodyPartReader:
-    """Checks that a part has a name that no part `before` it has, and plain contents. Raises ApiError and Rejected."""
+    """Checks that a part has a name that no part `before` it has, and plain contents. Raises ApiError and Rejection."""
     if not isinstance(part, BodyPartReader) or part.name is None:
         raise ApiError(400, "Every part of the form must have a name, and none may hold parts itself.")
     if part.name in before:
-        raise Rejected(f"'{part.name}' was given more than once", param=part.name)
+        raise Rejection(f"'{part.name}' was given more than once", param=part.name)
     for header, plain in _PLAIN.items():
         if (given := part.headers.get(header, plain[0])).lower() not in plain:
             message = f"{header} '{given[:MAX_ECHO]}' of '{part.name}' is not supported: send the bytes as they are."
-            raise Rejected(message, param=part.name)
+            raise Rejection(message, param=part.name)
     return part
 
 
@@ -188,7 +188,7 @@ async def _field(part: BodyPartReader) -> str:
     while piece := await _soon(part.read_chunk(MAX_FIELD)):
         raw += piece
         if len(raw) > MAX_FIELD:
-            raise Rejected(f"Invalid '{part.name}': longer than {MAX_FIELD} bytes.", param=part.name)
+            raise Rejection(f"Invalid '{part.name}': longer than {MAX_FIELD} bytes.", param=part.name)
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -204,14 +204,14 @@ async def _soon(work: Awaitable[T]) -> T:
 
 
 def _filename(part: BodyPartReader) -> str:
-    """Returns the last part of the client's path. Raises Rejected if it cannot be the name of a file."""
+    """Returns the last part of the client's path. Raises Rejection if it cannot be the name of a file."""
     # Browsers and httpx write a quotation mark like this; they use no other escapes in names.
     given = (part.filename or part.name or "").replace("%22", '"')
     name = PurePosixPath(given.replace("\\", "/")).name
     if not storable_text.is_storable(name):
         raise storable_text.unstorable("filename")
     if not name or len(name) > MAX_FILENAME:
-        raise Rejected(f"Invalid 'filename': a name of 1 to {MAX_FILENAME} characters is needed.", param="filename")
+        raise Rejection(f"Invalid 'filename': a name of 1 to {MAX_FILENAME} characters is needed.", param="filename")
     return name
 
 

@@ -8,7 +8,7 @@ import structlog
 from aiohttp import web
 
 from events.envelope import Origin
-from events.errors import FileNotFound, NotFound, Rejected
+from events.errors import FileNotFound, NotFound, Rejection
 from service.http import auth, azure
 from service.http.context import GRANT, KEY, ORIGIN, REQUEST_ID, ROUTE, ROUTE_TABLE, WIRE
 from service.http.errors import ApiError, Handler
@@ -73,12 +73,12 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 async def check_version(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuses a request in a version of the API that does not have the operation.
 
-    Raises HTTPNotFound in v1, whose clients know no such path, and Rejected in v2, which has other means.
+    Raises HTTPNotFound in v1, whose clients know no such path, and Rejection in v2, which has other means.
     """
     if WIRE in request and request[WIRE].version not in request[ROUTE].versions:
         if request[WIRE].version == "v1":
             raise web.HTTPNotFound
-        raise Rejected(_V1_ONLY, code="invalid_beta")
+        raise Rejection(_V1_ONLY, code="invalid_beta")
     return await handler(request)
 
 

@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 def cursor(request: web.Request) -> Cursor:
-    """Parses limit, order, after and before. Raises Rejected if one is invalid."""
+    """Parses limit, order, after and before. Raises Rejection if one is invalid."""
     asked = wire(request).parse_list_query(request.query)
     return Cursor(limit=asked.limit, order=asked.order, after=asked.after, before=asked.before)
 
 
 def parse_filter(request: web.Request, *, strict: bool = False) -> Filter:
     """Parses the filters of a list. `strict` refuses parameters that are neither filters nor those of a page. Raises
-    Rejected.
+    Rejection.
     """
     asked = parse_list_filters(request.query, KNOWN if strict else None)
     since, until = (None if at is None else datetime.fromtimestamp(at, UTC) for at in (asked.since, asked.until))

@@ -47,5 +47,5 @@ def answer(content: dict[str, Any], **extra: str) -> web.Response:
 
 
 def includes(request: web.Request) -> frozenset[str]:
-    """Returns the values of include[] (or include). Raises Rejected if the version does not know one of them."""
+    """Returns the values of include[] (or include). Raises Rejection if the version does not know one of them."""
     return wire(request).parse_include([*request.query.getall("include[]", []), *request.query.getall("include", [])])

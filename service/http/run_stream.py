@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.objects import Run, Step
 from service.database import DATABASE_ERRORS, Pool
 from service.feed import Item, Watcher, WatcherEnded, WatcherLagging, tail
@@ -32,7 +32,7 @@ REVOKED = "The API key of this stream was revoked. The run goes on without it."
 async def stream_run(
     request: web.Request,
     watcher: Watcher,
-    first: Sequence[Recorded[Any]],
+    first: Sequence[RecordedEvent[Any]],
     *,
     run: Run | None = None,
     steps: Sequence[Step] = (),
@@ -63,7 +63,7 @@ async def _stream(
     response: web.StreamResponse,
     stream: RunStream,
     watcher: Watcher,
-    first: Sequence[Recorded[Any]],
+    first: Sequence[RecordedEvent[Any]],
 ) -> None:
     """Writes frames until the run's end. If the stream cannot go on, its last frame is an error.
 
@@ -86,7 +86,7 @@ async def _stream(
         await send(response, stream.error_frame("The stream broke. Please retrieve the run.", "server_error", None))
 
 
-async def _batches(watcher: Watcher, pool: Pool, first: Sequence[Recorded[Any]]) -> AsyncIterator[Sequence[Item]]:
+async def _batches(watcher: Watcher, pool: Pool, first: Sequence[RecordedEvent[Any]]) -> AsyncIterator[Sequence[Item]]:
     """Yields the first events, then batches of items as they arrive."""
     yield first
     async for items in tail(watcher, pool, first[-1].version):

@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import opened_run, run_patch
+from events.object_changes import initial_run, run_patch
 from events.objects import Run, Step
 from events.streams import THREAD
 from events.thread import events as e
@@ -136,7 +136,7 @@ async def _create(
         if asked.stream:
             return await stream_run(request, watcher, written.recorded, include=include)
     created = next(entry for entry in written.recorded if isinstance(entry.event, e.RunCreated))
-    return _answer_run(request, opened_run(created))
+    return _answer_run(request, initial_run(created))
 
 
 async def _begin(
@@ -169,7 +169,7 @@ async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:
     return settings
 
 
-async def _open_steps(request: web.Request, recorded: Sequence[Recorded[Any]]) -> list[Step]:
+async def _open_steps(request: web.Request, recorded: Sequence[RecordedEvent[Any]]) -> list[Step]:
     """Returns the step whose outputs were submitted, in its state before them: a stream begins with its completion."""
     submitted = next(entry.event for entry in recorded if isinstance(entry.event, e.ToolOutputsSubmitted))
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
@@ -178,7 +178,7 @@ async def _open_steps(request: web.Request, recorded: Sequence[Recorded[Any]]) -
     return [replace(step, status="in_progress", ended_at=None, usage=None, outputs={})]
 
 
-def _as_of(run: Run, recorded: Sequence[Recorded[Any]], last: type[e.RunEvent]) -> Run:
+def _as_of(run: Run, recorded: Sequence[RecordedEvent[Any]], last: type[e.RunEvent]) -> Run:
     """Returns the run as of the first event of type `last`. The answer leaves out later events of the same append."""
     for entry in recorded:
         run = replace(run, **(run_patch(entry) or {}))

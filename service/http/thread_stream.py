@@ -15,8 +15,8 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from events import store
-from events.envelope import Recorded
+from events import event_log
+from events.envelope import RecordedEvent
 from events.streams import THREAD
 from projections import runs, threads
 from service.database import DATABASE_ERRORS
@@ -65,7 +65,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 async def _begin(request: web.Request, db: Connection, frames: ThreadStream, left: ResumePoint | None) -> int:
     """Returns the version behind which the stream begins, and prepares `frames` for it. Raises ApiError."""
     thread_id, project_id = request.match_info["thread_id"], origin(request).project_id
-    head = (await store.head(db, thread_id, THREAD)).version
+    head = (await event_log.head(db, thread_id, THREAD)).version
     if left is None:
         active = await runs.active_since(db, project_id, thread_id)
         return head if active is None else active - 1
@@ -75,9 +75,9 @@ async def _begin(request: web.Request, db: Connection, frames: ThreadStream, lef
         raise ApiError(400, message, param=_ID, code="too_far_behind")
     created = await runs.created_before(db, project_id, thread_id, begin, RUNS_BACK)
     first = min((version for version in created if begin - version < MAX_PAST), default=begin + 1)
-    past: list[Recorded[Any]] = []
+    past: list[RecordedEvent[Any]] = []
     while first + len(past) <= begin:
-        past += await store.read(db, thread_id, after=first - 1 + len(past), limit=begin - first - len(past) + 1)
+        past += await event_log.read(db, thread_id, after=first - 1 + len(past), limit=begin - first - len(past) + 1)
     if left.is_of_run_stream and not frames.has_open_call(past):
         # The client may have seen only some frames of this event, so it is sent again.
         begin, past = max(0, begin - 1), past[:-1]

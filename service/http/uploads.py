@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from events import upload as rules
-from events.errors import DomainError, Rejected
+from events.errors import DomainError, Rejection
 from events.file import CreateFile
 from events.ids import file_id_of
-from events.object_changes import added_part
+from events.object_changes import initial_upload_part
 from events.objects import File
 from events.streams import UPLOAD
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, UploadCommand
@@ -45,16 +45,16 @@ async def add_part(request: web.Request) -> web.Response:
     # An upload that takes no more parts refuses the request before the bytes arrive.
     state = await writer(request).load_upload(origin(request), upload_id)
     rules.decide(state, AddPart(part_id, 0, ""), clock(request).now())
-    limit = megabytes(MAX_PART) if state.bytes >= MAX_PART else Limit(state.bytes, rules.too_much(state))
+    limit = megabytes(MAX_PART) if state.bytes >= MAX_PART else Limit(state.bytes, rules.too_large_message(state))
     async with receive_form(request, "data", part_id, limit) as form:
         if form.fields:
             name = next(iter(form.fields))
-            raise Rejected(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+            raise Rejection(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
         command = AddPart(part_id, form.stored.bytes, form.stored.sha256)
         written = await writer(request).upload(origin(request), upload_id, command)
     if written.repeated:
         await let_go(request.app[BLOBS], [part_id])
-    return answer(wire(request).render_upload_part(added_part(written.recorded[0])))
+    return answer(wire(request).render_upload_part(initial_upload_part(written.recorded[0])))
 
 
 async def complete(request: web.Request) -> web.Response:
@@ -81,7 +81,7 @@ async def complete(request: web.Request) -> web.Response:
         parts = await uploads.parts(db, upload_id)
     try:
         await _make_file(request, upload_id, asked)
-    except (Rejected, BlobMissing) as error:
+    except (Rejection, BlobMissing) as error:
         # If another request changed the upload in the meantime, that error says more, and the bytes may be deleted.
         if await _is_completed(request, upload_id, command):
             return await _render(request, upload_id)
@@ -114,7 +114,7 @@ async def _is_completed(request: web.Request, upload_id: str, command: Ask[Uploa
 async def _make_file(request: web.Request, upload_id: str, asked: UploadCompletion) -> None:
     """Joins the parts to one file, in a stream of its own.
 
-    Raises Rejected if their MD5 is not the announced one, or if another request is making the file of other bytes, and
+    Raises Rejection if their MD5 is not the announced one, or if another request is making the file of other bytes, and
     BlobMissing if the bytes of a part are deleted.
     """
     file_id = file_id_of(upload_id)
@@ -143,13 +143,13 @@ async def _make_file(request: web.Request, upload_id: str, asked: UploadCompleti
     )
     if asked.md5 and digest.hexdigest() != asked.md5:
         await let_go(blobs, [blob])
-        raise Rejected(f"The file's md5 is {digest.hexdigest()}, but {asked.md5} was expected.", param="md5")
+        raise Rejection(f"The file's md5 is {digest.hexdigest()}, but {asked.md5} was expected.", param="md5")
     try:
         written = await writer(request).file(origin(request), file_id, command)
-    except Rejected:
+    except Rejection:
         await let_go(blobs, [blob])
         message = f"Upload {upload_id} is being completed by another request, with other parts or in another order."
-        raise Rejected(message) from None
+        raise Rejection(message) from None
     if written.repeated or not written.recorded:
         # Another try at completing the upload has made the file already, of the same bytes.
         await let_go(blobs, [blob])
@@ -162,5 +162,5 @@ async def _render(request: web.Request, upload_id: str) -> web.Response:
         upload = await uploads.get(db, project_id, upload_id)
         made: dict[str, File] = {}
         if upload.file_id is not None:
-            made = await files.some(db, project_id, [upload.file_id], clock(request).now())
+            made = await files.find(db, project_id, [upload.file_id], clock(request).now())
     return answer(wire(request).render_upload(upload, made.get(upload.file_id or "")))

@@ -9,9 +9,9 @@ from aiohttp import web
 
 from events.assistant import ModifyAssistant
 from events.errors import FileNotFound
-from events.file import FOR_TOOLS
+from events.file import TOOL_PURPOSES
 from events.objects import Assistant, Message
-from events.references import files_of, named_by, stores_of, with_file, with_stores, without_file
+from events.references import files_of, referenced_files, stores_of, with_file, with_stores, without_file
 from events.streams import ASSISTANT
 from projections import assistants, files, messages, threads
 from projections.rows import Cursor, Page
@@ -31,7 +31,7 @@ async def attach(request: web.Request) -> web.Response:
     file_id = ATTACHED_FILES.parse_attachment(await json_body(request))
     if await done_before(request, ASSISTANT, assistant_id):
         return await _assistant_file(request, file_id)
-    await check(request, [FileUse(file_id, FOR_TOOLS)])
+    await check(request, [FileUse(file_id, TOOL_PURPOSES)])
 
     before = await _assistant(request)
     changes = {"tool_resources": with_file(before.tool_resources, file_id)}
@@ -74,7 +74,7 @@ async def message_file(request: web.Request) -> web.Response:
     file_id = request.match_info["file_id"]
     async with connection(request) as db:
         found = await _message(request, db)
-        there = await _there(request, db, named_by(found))
+        there = await _there(request, db, referenced_files(found))
     if file_id not in there:
         raise FileNotFound(file_id)
     return answer(ATTACHED_FILES.render_message_file(file_id, found))
@@ -83,7 +83,7 @@ async def message_file(request: web.Request) -> web.Response:
 async def message_page(request: web.Request) -> web.Response:
     async with connection(request) as db:
         found = await _message(request, db)
-        there = await _there(request, db, named_by(found))
+        there = await _there(request, db, referenced_files(found))
     return _listed(request, there, lambda id: ATTACHED_FILES.render_message_file(id, found))
 
 
@@ -109,7 +109,7 @@ async def _message(request: web.Request, db: Connection) -> Message:
 
 async def _there(request: web.Request, db: Connection, ids: Sequence[str]) -> list[str]:
     """Those of the files that are still there, in order."""
-    found = await files.some(db, origin(request).project_id, ids, clock(request).now())
+    found = await files.find(db, origin(request).project_id, ids, clock(request).now())
     return [id for id in ids if id in found]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from events.errors import Rejected
+from events.errors import Rejection
 from events.objects import VectorStoreFile
 from events.streams import VECTOR_STORE
 from events.vector_store.commands import (
@@ -72,7 +72,7 @@ async def content(request: web.Request) -> web.Response:
     after = STORES.parse_content_page(request.query)
     file = await _found(request)
     if file.status != "completed":
-        raise Rejected(f"File {file.id} is {file.status}: its content can be read once it is completed.")
+        raise Rejection(f"File {file.id} is {file.status}: its content can be read once it is completed.")
     texts = await request.app[SEARCH].searcher.chunk_texts(
         _store_id(request), file.id, after=after, limit=CONTENT_PAGE + 1
     )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from events.errors import Rejected
-from events.file import FOR_STORES, usable
+from events.errors import Rejection
+from events.file import VECTOR_STORE_PURPOSES, check_use
 from events.objects import VectorStore
 from events.streams import VECTOR_STORE
 from events.vector_store.commands import CreateStore, DeleteStore, ModifyStore, NewFile
@@ -61,7 +61,7 @@ async def search(request: web.Request) -> web.Response:
     asked = STORES.parse_search(await json_body(request))
     store = await found_store(request)
     if store.expired:
-        raise Rejected(f"Vector store {store.id} is expired.")
+        raise Rejection(f"Vector store {store.id} is expired.")
     queries = await request.app[SEARCH].rewrite_queries(asked.queries) if asked.rewrite else asked.queries
     try:
         found = await request.app[SEARCH].searcher.search(
@@ -89,7 +89,7 @@ async def found_store(request: web.Request) -> VectorStore:
 async def creation(request: web.Request, asked: VectorStoreRequest, *, expires_after: int | None = None) -> CreateStore:
     """The command for a store as it was asked for; `expires_after`, in days, where it does not say.
 
-    Raises FileNotFound, Rejected.
+    Raises FileNotFound, Rejection.
     """
     return CreateStore(
         name=asked.name,
@@ -102,14 +102,14 @@ async def creation(request: web.Request, asked: VectorStoreRequest, *, expires_a
 
 
 async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[NewFile]:
-    """Files as stores take them. Raises FileNotFound for one that is not there, Rejected for one of no fit purpose."""
+    """Files as stores take them. Raises FileNotFound for one that is not there, Rejection for one of no fit purpose."""
     if not asked:
         return []
     at = clock(request).now()
     async with connection(request) as db:
-        there = await files.some(db, origin(request).project_id, {file.id for file in asked}, at)
+        there = await files.find(db, origin(request).project_id, {file.id for file in asked}, at)
     for file in asked:
-        usable(there.get(file.id), file.id, FOR_STORES, at)
+        check_use(there.get(file.id), file.id, VECTOR_STORE_PURPOSES, at)
     return [
         NewFile(file.id, there[file.id].filename, there[file.id].bytes, file.attributes, file.chunking)
         for file in asked

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from events.references import Naming
+from events.references import Referrer
 from projections import files, vector_stores
 from projections.rows import Page
 from service.http.context import clock, origin
 from sql.connection import Connection
 
 
-async def present(request: web.Request, db: Connection, shown: Naming) -> Naming:
+async def present(request: web.Request, db: Connection, shown: Referrer) -> Referrer:
     [found] = await _present(request, db, [shown])
     return found
 
 
-async def present_page(request: web.Request, db: Connection, page: Page[Naming]) -> Page[Naming]:
+async def present_page(request: web.Request, db: Connection, page: Page[Referrer]) -> Page[Referrer]:
     return Page(await _present(request, db, page.items), page.more)
 
 
-async def _present(request: web.Request, db: Connection, shown: Sequence[Naming]) -> list[Naming]:
+async def _present(request: web.Request, db: Connection, shown: Sequence[Referrer]) -> list[Referrer]:
     project_id, at = origin(request).project_id, clock(request).now()
-    found = await files.present(db, project_id, shown, at)
-    return await vector_stores.present(db, project_id, found, at)
+    found = await files.keep_existing_files(db, project_id, shown, at)
+    return await vector_stores.keep_existing_stores(db, project_id, found, at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from events.objects import Json
-from projections.webhooks import Standing
+from projections.webhooks import EndpointReport
 from service.http.bodies import json_body
 from service.http.context import id_source, origin, wire
 from service.http.responses import NO_STORE, answer
@@ -63,7 +63,7 @@ def _id(request: web.Request) -> str:
     return request.match_info["webhook_endpoint_id"]
 
 
-def _render(standing: Standing) -> Json:
+def _render(standing: EndpointReport) -> Json:
     return webhooks.render_endpoint(
         standing.endpoint,
         delivered_at=standing.delivered_at,

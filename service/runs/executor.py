@@ -23,13 +23,13 @@ from events.thread.commands import (
     FailRun,
     FinishModelCall,
     FinishToolCall,
-    Partial,
+    PartialReply,
     StartModelCall,
     StartToolCall,
     StopRun,
 )
 from events.thread.events import LastError, ModelCallStarted, ToolCallStarted, Usage
-from events.thread.state import HostedCall, OpenCall, RunState, ThreadState
+from events.thread.state import HostedToolCall, OpenModelCall, RunState, ThreadState
 from projections import runs
 from service.database import DATABASE_ERRORS
 from service.deltas import StepOutputDelta
@@ -187,7 +187,7 @@ class Executor:
             case LoseTool(call=call):
                 return await self._lose_tool(run, state, call)
             case Stop():
-                return StopRun(self.run_id, self.epoch, Partial(), NOTHING)
+                return StopRun(self.run_id, self.epoch, PartialReply(), NOTHING)
             case Fail(error=error):
                 return FailRun(self.run_id, self.epoch, error)
             case Exhaust(reason=reason):
@@ -200,7 +200,7 @@ class Executor:
             self._run = await runs.get(db, self._origin.project_id, self.thread_id, self.run_id)
         return self._run
 
-    async def _perform(self, run: Run, state: RunState, call: OpenCall) -> ExecutorCommand | None:
+    async def _perform(self, run: Run, state: RunState, call: OpenModelCall) -> ExecutorCommand | None:
         """Makes the model call and says what came of it. None where the run was taken from us meanwhile."""
         asked: list[Asked] = []
         try:
@@ -226,13 +226,13 @@ class Executor:
         assert finished is not None
         return FinishModelCall(self.run_id, self.epoch, said, finished.reason, finished.model, usage)
 
-    async def _said(self, asked: list[Asked]) -> tuple[Partial, Usage]:
+    async def _said(self, asked: list[Asked]) -> tuple[PartialReply, Usage]:
         """What the model has said, and what it cost; nothing where it was not asked yet."""
         if not asked:
-            return Partial(), NOTHING
+            return PartialReply(), NOTHING
         return asked[0].reply.said, await self._asking.usage(asked[0])
 
-    async def _ask(self, run: Run, state: RunState, call: OpenCall, asked: list[Asked]) -> None:
+    async def _ask(self, run: Run, state: RunState, call: OpenModelCall, asked: list[Asked]) -> None:
         asked.append(await self._asking.ask(run, state, call))
         stream = self._model.stream(asked[0].request)
         try:
@@ -243,7 +243,7 @@ class Executor:
         finally:
             await stream.aclose()
 
-    async def _use_tool(self, run: Run, state: RunState, call: HostedCall) -> ExecutorCommand | None:
+    async def _use_tool(self, run: Run, state: RunState, call: HostedToolCall) -> ExecutorCommand | None:
         """Carries out a hosted call and says what came of it. None where the run was taken from us meanwhile."""
         assert state.step is not None
         working = await self._hosted.begin(run, state.step.step_id, call)
@@ -259,10 +259,10 @@ class Executor:
             return None
         if not ended or working.outcome is None:
             shown = working.pieces.shown(working.kind)
-            return StopRun(self.run_id, self.epoch, Partial(), NOTHING, shown)
+            return StopRun(self.run_id, self.epoch, PartialReply(), NOTHING, shown)
         return self._finish_tool(working, working.outcome)
 
-    async def _lose_tool(self, run: Run, state: RunState, call: HostedCall) -> ExecutorCommand:
+    async def _lose_tool(self, run: Run, state: RunState, call: HostedToolCall) -> ExecutorCommand:
         assert state.step is not None
         working = await self._hosted.begin(run, state.step.step_id, call)
         return self._finish_tool(working, lost(working))

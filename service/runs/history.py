@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from events.objects import Message, Run, Step
 from projections import messages, steps
-from projections.rows import Place
+from projections.rows import PromptPosition
 from service.database import Pool
 from service.runs.prompt import IMAGE_TOKENS, PER_MESSAGE, Entry
 from service.tools.base import MAX_SEEN
@@ -20,7 +20,7 @@ STEPS_PAGE = 20
 MAX_STEPS = 1000
 # Characters of text that no window of `window` tokens can exceed by more than this factor; older text is not read.
 CHARACTERS_PER_TOKEN = 8
-_BEGINNING: Place = (0, 0)
+_BEGINNING: PromptPosition = (0, 0)
 
 
 async def load(pool: Pool, run: Run, window: int) -> list[Entry]:
@@ -31,15 +31,15 @@ async def load(pool: Pool, run: Run, window: int) -> list[Entry]:
     newest = (
         run.truncation_strategy.get("last_messages") if run.truncation_strategy["type"] == "last_messages" else None
     )
-    first: tuple[Place, Message] | None = None
+    first: tuple[PromptPosition, Message] | None = None
     async with pool.acquire() as db:
-        found: list[tuple[Place, Message | Step]] = []
+        found: list[tuple[PromptPosition, Message | Step]] = []
         characters, others = 0, 0
-        place: Place | None = None
+        place: PromptPosition | None = None
         while newest is None or others < newest:
             # What the run itself has said comes on top, or it would push out the question that it answers.
             wanted = PAGE if newest is None else min(PAGE, newest - others)
-            page = await messages.newest(db, run.thread_id, run.id, place, wanted)
+            page = await messages.newest_messages(db, run.thread_id, run.id, place, wanted)
             found += page
             others += sum(message.run_id != run.id for _, message in page)
             characters += sum(_length(message) for _, message in page)
@@ -47,7 +47,7 @@ async def load(pool: Pool, run: Run, window: int) -> list[Entry]:
                 break
             place = page[-1][0]
             if characters > window * CHARACTERS_PER_TOKEN:
-                first = await messages.first(db, run.thread_id)
+                first = await messages.first_message(db, run.thread_id)
                 break
         oldest = min((place for place, _ in found), default=_BEGINNING)
         since = oldest if newest is not None or place is not None else _BEGINNING
@@ -58,12 +58,12 @@ async def load(pool: Pool, run: Run, window: int) -> list[Entry]:
     return list(enumerate((entry for _, entry in found), start=1))
 
 
-async def _steps(db: Connection, run: Run, since: Place, characters: int) -> list[tuple[Place, Step]]:
+async def _steps(db: Connection, run: Run, since: PromptPosition, characters: int) -> list[tuple[PromptPosition, Step]]:
     """The newest tool_calls steps at or behind `since`: the run's own, and others while they could fit."""
-    found: list[tuple[Place, Step]] = []
+    found: list[tuple[PromptPosition, Step]] = []
     before: int | None = None
     while len(found) < MAX_STEPS:
-        page, before = await steps.with_calls(db, run.thread_id, since, before, STEPS_PAGE)
+        page, before = await steps.tool_call_steps(db, run.thread_id, since, before, STEPS_PAGE)
         for place, step in page:
             if characters <= 0 and step.run_id != run.id:
                 return found

@@ -42,7 +42,7 @@ class Images:
         if not wanted:
             return list(entries)
         async with self._pool.acquire() as db:
-            there = await files.some(db, project_id, wanted, self._clock.now())
+            there = await files.find(db, project_id, wanted, self._clock.now())
         urls, left = dict[str, str](), MAX_IMAGES
         for file_id in wanted:
             file = there.get(file_id)

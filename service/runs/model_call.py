@@ -11,9 +11,9 @@ import orjson
 
 from events.ids import IdSource
 from events.objects import Run
-from events.thread.commands import Partial
+from events.thread.commands import PartialReply
 from events.thread.events import Usage
-from events.thread.state import OpenCall, RunState
+from events.thread.state import OpenModelCall, RunState
 from service.database import Pool
 from service.model.base import ChatRequest, Model
 from service.runs import history, prompt
@@ -48,7 +48,7 @@ class Asking:
         self._hosted = hosted
         self._ids = ids
 
-    async def ask(self, run: Run, state: RunState, call: OpenCall) -> Asked:
+    async def ask(self, run: Run, state: RunState, call: OpenModelCall) -> Asked:
         """What `call` asks, and an empty reply that knows the run's tools and what they have brought.
 
         Raises OutOfPrompt, ToolUnusable, what a tool raises, and what the database raises.
@@ -60,7 +60,9 @@ class Asking:
         reply = Reply(run.id, call, ids=self._ids, hosted=tools, brought=gathered(entries, run.id))
         return Asked(await self._request(run, state, call, entries), reply)
 
-    async def _request(self, run: Run, state: RunState, call: OpenCall, entries: list[prompt.Entry]) -> ChatRequest:
+    async def _request(
+        self, run: Run, state: RunState, call: OpenModelCall, entries: list[prompt.Entry]
+    ) -> ChatRequest:
         """The chat completion: within the model's window and what is left of the run's budgets."""
         info = self._model.info(run.model)
         if info.vision and self._images is not None:
@@ -126,7 +128,7 @@ class Asking:
                 return fitting
         raise OutOfPrompt
 
-    def _count(self, request: ChatRequest, said: Partial) -> Usage:
+    def _count(self, request: ChatRequest, said: PartialReply) -> Usage:
         def count(text: str) -> int:
             return self._model.count_tokens(request.model, text) if text else 0
 

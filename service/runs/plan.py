@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from events.thread.events import LastError, RunIncompleteReason
-from events.thread.state import HostedCall, OpenToolStep, RunState
+from events.thread.state import HostedToolCall, OpenToolStep, RunState
 from service.tools.base import CrashPolicy
 
 # Attempts at one model call whose process died: a bound for a call that kills.
@@ -45,14 +45,14 @@ class StartTool:
 class PerformTool:
     """Carry out the hosted call that is journaled as ours."""
 
-    call: HostedCall
+    call: HostedToolCall
 
 
 @dataclass(frozen=True, slots=True)
 class LoseTool:
     """The process that carried out a hosted call died, and it is not made again: report it as lost."""
 
-    call: HostedCall
+    call: HostedToolCall
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from events.ids import IdSource
-from events.thread.commands import Partial
-from events.thread.state import OpenCall
+from events.thread.commands import PartialReply
+from events.thread.state import OpenModelCall
 from service.deltas import Delta, MessageTextDelta, StepCallDelta
 from service.model.base import ModelEvent, ModelStreamEnd, RefusalDelta, TextDelta, ToolCallDelta
 from service.partial_json import CodeInput
@@ -69,7 +69,7 @@ class Reply:
     def __init__(
         self,
         run_id: str,
-        call: OpenCall,
+        call: OpenModelCall,
         *,
         ids: IdSource,
         hosted: Mapping[str, Mapping[str, Any]] | None = None,
@@ -108,12 +108,12 @@ class Reply:
         return live
 
     @property
-    def said(self) -> Partial:
+    def said(self) -> PartialReply:
         """All that was said so far."""
         text, calls = "".join(self._text), [call.whole() for call in self._calls.values()]
         refusal, brought = "".join(self._refusal), self._brought
         annotations = annotate(text, brought.marks)
-        return Partial(text, refusal, calls, annotations, brought.images, brought.attachments)
+        return PartialReply(text, refusal, calls, annotations, brought.images, brought.attachments)
 
     def _shown(self, said: Iterable[Said], *, refusal: bool = False) -> list[Delta]:
         if self._calls:

@@ -15,10 +15,10 @@ from typing import Any
 import structlog
 
 from events.actors import ProcessActor
-from events.envelope import Origin, Recorded
+from events.envelope import Origin, RecordedEvent
 from events.errors import DomainError, StaleClaim
 from events.ids import IdSource
-from events.object_changes import opened_run
+from events.object_changes import initial_run
 from events.objects import Run
 from events.thread import events as e
 from events.thread.commands import Claim, ClaimRun, ExpireRun
@@ -88,7 +88,9 @@ class Supervisor:
         finally:
             self._offered -= 1
 
-    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[e.ThreadEvent]], state: ThreadState) -> None:
+    def on_thread_append(
+        self, thread_id: str, recorded: Sequence[RecordedEvent[e.ThreadEvent]], state: ThreadState
+    ) -> None:
         """Starts the executor of a run that was just claimed for us; tells one whose run was changed by another."""
         executor = self._executors.get(thread_id)
         if any(isinstance(r.event, e.RunClaimed) and r.event.process == self._peers.process for r in recorded):
@@ -139,7 +141,7 @@ class Supervisor:
         """Expires what is overdue, then claims what nobody holds. Returns the seconds until the next look."""
         at = int(self._writer.clock.now().timestamp())
         async with self._writer.pool.acquire() as db:
-            overdue = await runs.overdue(db, at, SCAN_LIMIT)
+            overdue = await runs.find_overdue(db, at, SCAN_LIMIT)
         for run in overdue:
             await self._expire(run, at)
         if not self._peers.held:
@@ -151,7 +153,7 @@ class Supervisor:
         room = min(SCAN_LIMIT, self._max_runs - len(self._executors) - self._offered)
         if room > 0:
             async with self._writer.pool.acquire() as db:
-                waiting = await runs.unowned(db, sorted(self._peers.live), room)
+                waiting = await runs.find_unowned(db, sorted(self._peers.live), room)
                 if any(run.process is not None for run in waiting):
                     # Its process may have come since we last looked; who claimed a run had its lock before.
                     live = await self._peers.look(db)
@@ -174,7 +176,7 @@ class Supervisor:
         """
         known = [executor.run_id for executor in self._executors.values()]
         async with self._writer.pool.acquire() as db:
-            adrift = {run.run_id: run for run in await runs.held(db, self._peers.process, known, SCAN_LIMIT)}
+            adrift = {run.run_id: run for run in await runs.find_held(db, self._peers.process, known, SCAN_LIMIT)}
         for run_id in self._adrift & adrift.keys():
             await self._claim(adrift[run_id])
         self._adrift = frozenset(adrift)
@@ -183,7 +185,7 @@ class Supervisor:
         """Expires a run, unless a live process holds it and is about to do so itself."""
         if run.process in self._peers.live:
             async with self._writer.pool.acquire() as db:
-                overdue = await runs.overdue(db, at - EXPIRY_GRACE, SCAN_LIMIT)
+                overdue = await runs.find_overdue(db, at - EXPIRY_GRACE, SCAN_LIMIT)
             if run not in overdue:
                 return
         with self.offer() as claim:
@@ -203,13 +205,13 @@ class Supervisor:
         except Exception as error:
             log.exception("left alone", thread_id=run.thread_id, run_id=run.run_id, error=str(error))
 
-    def _start(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+    def _start(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
         if self._tasks is None or state.run is None:
             return
         run: Run | None = None
         for entry in recorded:
             if isinstance(entry.event, e.RunCreated) and entry.event.run_id == state.run.id:
-                run = opened_run(entry)
+                run = initial_run(entry)
         ours = journaled(entry.event for entry in recorded)
         origin = self._origin(recorded[0].project_id, cause=state.run.id)
         claimed = (state.run.id, state.run.epoch, ours, run)

@@ -16,7 +16,7 @@ import structlog
 
 from events.objects import Run, Step
 from events.thread import events as e
-from events.thread.state import HostedCall as OpenHosted
+from events.thread.state import HostedToolCall as OpenHosted
 from projections import steps, threads
 from service.database import Pool
 from service.deltas import StepOutputDelta

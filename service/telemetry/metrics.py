@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.run_status import TERMINAL
@@ -119,7 +119,7 @@ class Metrics:
         self.requests[method, route, status] += 1
         self.seconds[method, route].observe(seconds)
 
-    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+    def on_thread_append(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
         for entry in recorded:
             kind = type(entry.event)
             if kind in _STATUS:
@@ -135,7 +135,7 @@ class Metrics:
             elif kind is e.ToolCallStopped:
                 self._count_tool_call(entry.event.run_id, "stopped", entry.at)
 
-    def on_store_append(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
+    def on_store_append(self, store_id: str, recorded: Sequence[RecordedEvent[Any]]) -> None:
         """Counts attempts at indexing that ended, by outcome, and their time."""
         for entry in recorded:
             match entry.event:

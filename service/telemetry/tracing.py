@@ -28,7 +28,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.thread import events as e
 from events.thread.state import ThreadState
 
@@ -70,7 +70,7 @@ class Tracing:
 
             yield set_status
 
-    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
+    def on_thread_append(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
         for entry in recorded:
             event, at = entry.event, _nanoseconds(entry.at)
             match event:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from events.actors import ToolActor
-from events.envelope import Origin, Recorded
+from events.envelope import Origin, RecordedEvent
 from events.file import CreateFile
 from events.ids import IdSource, file_id_of
 from events.thread.events import ThreadDeleted, ThreadEvent
@@ -31,7 +31,9 @@ class ThreadsGone:
     def __init__(self, code: CodeInterpreter) -> None:
         self._code = code
 
-    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[ThreadEvent]], state: ThreadState) -> None:
+    def on_thread_append(
+        self, thread_id: str, recorded: Sequence[RecordedEvent[ThreadEvent]], state: ThreadState
+    ) -> None:
         if any(isinstance(entry.event, ThreadDeleted) for entry in recorded):
             self._code.thread_gone(thread_id)
 
@@ -46,7 +48,7 @@ class CodeFiles:
         if not file_ids:
             return []
         async with self._writer.pool.acquire() as db:
-            there = await files.some(db, project_id, set(file_ids), self._writer.clock.now())
+            there = await files.find(db, project_id, set(file_ids), self._writer.clock.now())
         found = (there[file_id] for file_id in dict.fromkeys(file_ids) if file_id in there)
         return [KnownFile(file.id, file.filename, file.blob) for file in found]
 

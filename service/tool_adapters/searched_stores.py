@@ -22,7 +22,7 @@ class OurStores:
         if not store_ids:
             return []
         async with self._writer.pool.acquire() as db:
-            there = await vector_stores.some(db, project_id, store_ids, self._writer.clock.now())
+            there = await vector_stores.find(db, project_id, store_ids, self._writer.clock.now())
         found = [there[id] for id in store_ids if id in there]
         return [
             SearchedStore(one.id, one.embedding_model, one.expired, one.in_progress > 0, one.completed == 0)
@@ -34,5 +34,5 @@ class OurStores:
 
     async def use(self, project_id: str, store_ids: Sequence[str]) -> None:
         async with self._writer.pool.acquire() as db:
-            there = await vector_stores.some(db, project_id, store_ids, self._writer.clock.now())
+            there = await vector_stores.find(db, project_id, store_ids, self._writer.clock.now())
         await operations.use(self._writer, Origin(project_id, RunActor()), list(there.values()))

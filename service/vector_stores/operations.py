@@ -12,7 +12,7 @@ from events.errors import NotFound
 from events.objects import VectorStore
 from events.vector_store.commands import RemoveFile, UseStore
 from events.vector_store.decide import NOUN
-from events.vector_store.state import worth_a_use
+from events.vector_store.state import is_use_worth_recording
 from projections import vector_store_files as files
 from projections import vector_stores as stores
 from service.search.base import StoreRef
@@ -35,14 +35,14 @@ async def remove_file(writer: Writer, origin: Origin, store_id: str, file_id: st
 async def remove_everywhere(writer: Writer, origin: Origin, file_id: str) -> None:
     """Takes a file whose File has just gone out of all stores of its project. What is missed is left to upkeep."""
     async with writer.pool.acquire() as db:
-        holding = await files.holding(db, origin.project_id, file_id)
+        holding = await files.stores_with_file(db, origin.project_id, file_id)
     for store_id in holding:
         await remove_file(writer, origin, store_id, file_id)
 
 
 async def found(db: Connection, project_id: str, store_ids: Sequence[str], at: datetime) -> list[VectorStore]:
     """The stores, in order. Raises NotFound for the first that is not there."""
-    there = await stores.some(db, project_id, store_ids, at)
+    there = await stores.find(db, project_id, store_ids, at)
     for id in store_ids:
         if id not in there:
             raise NotFound(NOUN, id)
@@ -52,7 +52,7 @@ async def found(db: Connection, project_id: str, store_ids: Sequence[str], at: d
 async def use(writer: Writer, origin: Origin, used: Collection[VectorStore]) -> list[StoreRef]:
     """Counts as a use of the stores, which moves their ends; returns them as searches want them."""
     for store in used:
-        if worth_a_use(store.created_at, store.last_active_at, writer.clock.now()):
+        if is_use_worth_recording(store.created_at, store.last_active_at, writer.clock.now()):
             await writer.vector_store(origin, store.id, UseStore())
     return [StoreRef(store.id, store.embedding_model) for store in used]
 
@@ -64,7 +64,7 @@ async def settled(writer: Writer, project_id: str, store_ids: Collection[str], p
         with writer.feed.watch(store_id) as watcher:
             while monotonic() < until:
                 async with writer.pool.acquire() as db:
-                    there = await stores.some(db, project_id, [store_id], writer.clock.now())
+                    there = await stores.find(db, project_id, [store_id], writer.clock.now())
                 if store_id not in there or not there[store_id].in_progress:
                     break
                 try:
@@ -73,5 +73,5 @@ async def settled(writer: Writer, project_id: str, store_ids: Collection[str], p
                 except TimeoutError:
                     break
     async with writer.pool.acquire() as db:
-        there = await stores.some(db, project_id, store_ids, writer.clock.now())
+        there = await stores.find(db, project_id, store_ids, writer.clock.now())
     return [there[id] for id in store_ids if id in there]

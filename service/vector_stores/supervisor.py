@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from events.actors import ProcessActor
-from events.envelope import Origin, Recorded
+from events.envelope import Origin, RecordedEvent
 from events.errors import DomainError
 from events.ids import IdSource
 from events.vector_store import events as e
@@ -79,7 +79,7 @@ class Indexing:
         """Files at work in this process."""
         return len(self._at_work)
 
-    def on_store_append(self, store_id: str, recorded: Sequence[Recorded[Any]]) -> None:
+    def on_store_append(self, store_id: str, recorded: Sequence[RecordedEvent[Any]]) -> None:
         """This process appended to a store: new files are looked for, work on files that are gone stops at once."""
         for entry in recorded:
             match entry.event:
@@ -145,7 +145,7 @@ class Indexing:
         async with self._writer.pool.acquire() as db:
             # Where to begin is drawn by lot, so that of very many busy stores each has its turn.
             begin = self._ids.new_hex("vs")
-            found = await files.waiting(db, sorted(self._peers.live), begin, limit=room, stores=STORES)
+            found = await files.find_waiting(db, sorted(self._peers.live), begin, limit=room, stores=STORES)
             if any(file.process is not None for file in found):
                 # Its process may have come since we last looked; who took a file on had its lock before.
                 live = await self._peers.look(db)
@@ -155,7 +155,7 @@ class Indexing:
     async def _end_overdue(self) -> None:
         """Fails attempts that are long overdue in a process that lives. What dead ones left is taken on anew."""
         async with self._writer.pool.acquire() as db:
-            found = await files.overdue(db, self._writer.clock.now() - GRACE, LIMIT)
+            found = await files.find_overdue(db, self._writer.clock.now() - GRACE, LIMIT)
         for file in found:
             if file.process in self._peers.live and (file.store_id, file.file_id) not in self._at_work:
                 why = TOO_LONG.format(self._lifetime)
@@ -167,7 +167,7 @@ class Indexing:
         Only what two looks have found, lest it be one that was committed just now and is about to start.
         """
         async with self._writer.pool.acquire() as db:
-            held = await files.held(db, self._peers.process, LIMIT)
+            held = await files.find_held(db, self._peers.process, LIMIT)
         adrift = {
             (file.store_id, file.file_id, file.job): file
             for file in held
@@ -187,7 +187,7 @@ class Indexing:
                 work = Work(*key, file.project_id, entry.event.job)
                 self._at_work[key] = (work, tasks.create_task(self._work(key, work)))
 
-    async def _try(self, file: StoredFile, command: Ask[Any] | VectorStoreCommand) -> Sequence[Recorded[Any]]:
+    async def _try(self, file: StoredFile, command: Ask[Any] | VectorStoreCommand) -> Sequence[RecordedEvent[Any]]:
         """What was appended. One file that cannot be acted on must not keep us from the others."""
         origin = Origin(project_id=file.project_id, actor=ProcessActor(self._peers.process))
         try:

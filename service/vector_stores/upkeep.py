@@ -81,7 +81,7 @@ class Upkeep:
         """Writes that expired stores are; whoever listens removes their chunks. Up to MAX_PAGES pages of them."""
         for _ in range(MAX_PAGES):
             async with self._writer.pool.acquire() as db:
-                overdue = await stores.overdue(db, at, LIMIT)
+                overdue = await stores.find_overdue(db, at, LIMIT)
             for found in overdue:
                 try:
                     await self._writer.vector_store(Origin(found.project_id, SweepActor()), found.id, ExpireStore())
@@ -94,7 +94,7 @@ class Upkeep:
         """Takes files whose File is gone out of their stores: what a crash between the two left. So many at once."""
         for _ in range(MAX_PAGES):
             async with self._writer.pool.acquire() as db:
-                gone = await files.gone(db, at, LIMIT)
+                gone = await files.find_orphans(db, at, LIMIT)
             for file in gone:
                 await remove_file(self._writer, Origin(file.project_id, SweepActor()), file.store_id, file.file_id)
             if len(gone) < LIMIT:

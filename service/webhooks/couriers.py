@@ -17,13 +17,13 @@ from typing import Any
 import structlog
 
 from events.actors import ProcessActor
-from events.envelope import Origin, Recorded
+from events.envelope import Origin, RecordedEvent
 from events.errors import NotFound
 from events.streams import WEBHOOK_ENDPOINT
 from events.thread.state import ThreadState
-from events.webhook_endpoint import NAMES, DisableEndpoint
+from events.webhook_endpoint import WEBHOOK_EVENTS, DisableEndpoint
 from projections import webhooks
-from projections.webhooks import AtWork, Delivery
+from projections.webhooks import ClaimedEndpoint, Delivery
 from service.database import DATABASE_ERRORS
 from service.peers import Peers
 from service.telemetry.metrics import Metrics
@@ -66,8 +66,8 @@ class Couriers:
         self._nudge = asyncio.Event()
         self._anybody = True
 
-    def on_thread_append(self, thread_id: str, recorded: Sequence[Recorded[Any]], state: ThreadState) -> None:
-        if self._anybody and any(entry.event.type in NAMES for entry in recorded):
+    def on_thread_append(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
+        if self._anybody and any(entry.event.type in WEBHOOK_EVENTS for entry in recorded):
             self.on_wake(thread_id)
 
     def on_wake(self, stream_id: str) -> None:
@@ -105,11 +105,11 @@ class Couriers:
             return
         others = self._peers.live - {self.process}
         async with self.pool.acquire() as db:
-            self._anybody = await webhooks.anybody(db)
+            self._anybody = await webhooks.has_endpoints(db)
             if not self._anybody:
                 return
             # What is ours in the log and has no courier here is free too: its end was never written.
-            found = await webhooks.idle(db, others, self._at_work, room)
+            found = await webhooks.find_idle(db, others, self._at_work, room)
             if any(one.process not in (None, self.process) for one in found):
                 # Its process may have come since we last looked; who holds an endpoint had its lock before.
                 others = await self._peers.look(db) - {self.process}
@@ -138,7 +138,7 @@ class Couriers:
 
     async def _tidy(self) -> None:
         async with self.pool.acquire() as db:
-            late = await webhooks.behind(db, MAX_WAITING)
+            late = await webhooks.find_overloaded(db, MAX_WAITING)
             await webhooks.drop_dead(db, TIDY_LIMIT)
         for endpoint_id in late:
             await self.disable(endpoint_id, f"More than {MAX_WAITING} messages wait for it.")
@@ -174,9 +174,9 @@ class Courier:
                 self._nudge.clear()
                 room = CONCURRENCY - len(self._flying)
                 async with self._all.pool.acquire() as db:
-                    work = await webhooks.at_work(db, self._id, process)
+                    work = await webhooks.load_claimed(db, self._id, process)
                     ready = work is not None and work.ready and room > 0
-                    due = await webhooks.due(db, self._id, list(self._flying), room) if ready else []
+                    due = await webhooks.find_due(db, self._id, list(self._flying), room) if ready else []
                     if work is None or not (due or self._flying):
                         await webhooks.release(db, self._id, process)
                         return
@@ -209,13 +209,13 @@ class Courier:
                 task.cancel()
             await asyncio.gather(*self._flying.values(), return_exceptions=True)
 
-    async def _deliver(self, work: AtWork, one: Delivery) -> None:
+    async def _deliver(self, work: ClaimedEndpoint, one: Delivery) -> None:
         """One attempt, and what comes of it."""
         try:
             async with self._all.pool.acquire() as db:
-                found = await webhooks.told(db, one.stream_id, one.version)
+                found = await webhooks.load_event_and_run(db, one.stream_id, one.version)
                 if found is None:
-                    await webhooks.give_up(db, one)
+                    await webhooks.discard(db, one)
                     return
             id, body = message.told(*found)
         except DATABASE_ERRORS:
@@ -230,7 +230,7 @@ class Courier:
             await self._failed(one, outcome, id)
             return
         async with self._all.pool.acquire() as db:
-            await webhooks.delivered(db, one)
+            await webhooks.record_delivery(db, one)
         self._all.metrics.webhooks["delivered"] += 1
         log.debug("webhook delivered", webhook_id=id, attempt=one.attempts + 1, ms=round(outcome.seconds * 1000))
 
@@ -238,11 +238,11 @@ class Courier:
         pause = schedule.pause(one.attempts + 1, random.SystemRandom())
         error = outcome.error or ""
         async with self._all.pool.acquire() as db:
-            failures, seconds = await webhooks.failed(
+            failures, seconds = await webhooks.record_failure(
                 db, one, pause or 0.0, error, rest=schedule.REST, longest_rest=schedule.LONGEST_REST
             )
             if pause is None:
-                await webhooks.give_up(db, one)
+                await webhooks.discard(db, one)
         self._all.metrics.webhooks["failed" if pause is not None else "given_up"] += 1
         again = None if pause is None else round(pause)
         log.warning("webhook failed", webhook_id=id, attempt=one.attempts + 1, error=error, again_in_s=again)

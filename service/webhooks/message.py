@@ -9,19 +9,19 @@ from typing import Any
 import orjson
 from standardwebhooks import Webhook
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.ids import hex_id_of
 from events.objects import Run
-from events.webhook_endpoint import NAMES
+from events.webhook_endpoint import WEBHOOK_EVENTS
 from service.wire import v2
 
 TEST = "webhook.test"
 
 
-def told(event: Recorded[Any], run: Run) -> tuple[str, bytes]:
+def told(event: RecordedEvent[Any], run: Run) -> tuple[str, bytes]:
     """(id, body) of the message that tells of an event of a run; the run is shown as v2 shows it."""
     id = hex_id_of("evt", f"{event.stream_id}:{event.version}")
-    return id, _body(id, NAMES[event.event.type], event.seconds, v2.WIRE.render_run(run))
+    return id, _body(id, WEBHOOK_EVENTS[event.event.type], event.seconds, v2.WIRE.render_run(run))
 
 
 def test_message(id: str, endpoint_id: str, at: datetime) -> bytes:

@@ -24,12 +24,12 @@ class FileLink(RequestBody):
 
 
 def parse_stream_token_seconds(body: Any) -> int:
-    """Returns the lifetime that the request asks for, in seconds. Raises Rejected."""
+    """Returns the lifetime that the request asks for, in seconds. Raises Rejection."""
     return parse_body(StreamToken, body).expires_in
 
 
 def parse_file_link_seconds(body: Any) -> int:
-    """Returns the lifetime that the request asks for, in seconds. Raises Rejected."""
+    """Returns the lifetime that the request asks for, in seconds. Raises Rejection."""
     return parse_body(FileLink, body).expires_in
 
 

@@ -1,6 +1,6 @@
 """The interface to a version of the API. Handlers hold a `Wire` and never ask which version it is.
 
-`parse_*` methods take decoded JSON (None for a request without a body) and raise Rejected. `render_*` methods return
+`parse_*` methods take decoded JSON (None for a request without a body) and raise Rejection. `render_*` methods return
 JSON objects.
 """
 

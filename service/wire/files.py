@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict
 
 from events import upload as rules
-from events.errors import Rejected
-from events.file import FOR_IMAGES, FOR_STORES, FOR_TOOLS
+from events.errors import Rejection
+from events.file import IMAGE_PURPOSES, TOOL_PURPOSES, VECTOR_STORE_PURPOSES
 from events.objects import Assistant, File, Json, Message, Upload, UploadPart
 from events.thread.commands import NewMessage
 from service.wire.fields import Identifier, NestedObject, RequestBody, StrictText
@@ -55,7 +55,7 @@ class AttachedFile(RequestBody):
 
 
 def parse_file_form(fields: Mapping[str, str]) -> FileRequest:
-    """Parses the fields of a form, without the file itself. Raises Rejected."""
+    """Parses the fields of a form, without the file itself. Raises Rejection."""
     body: Json = {name: value for name, value in fields.items() if name not in _NESTED}
     nested: Json = {_NESTED[name]: value for name, value in fields.items() if name in _NESTED}
     if nested:
@@ -64,7 +64,7 @@ def parse_file_form(fields: Mapping[str, str]) -> FileRequest:
             nested["seconds"] = int(seconds)
         body["expires_after"] = nested
     if "purpose" not in body:
-        raise Rejected("'purpose' is a required property", param="purpose")
+        raise Rejection("'purpose' is a required property", param="purpose")
     asked = parse_body(FileForm, body)
     return FileRequest(_check_purpose(asked.purpose), _expiry_seconds(asked.expires_after))
 
@@ -161,25 +161,25 @@ def files_named_in(request: Json | ThreadRequest | NewMessage | RunRequest) -> I
                 yield from files_named_in(message)
         case NewMessage():
             for attachment in request.attachments:
-                yield FileUse(attachment["file_id"], FOR_TOOLS)
+                yield FileUse(attachment["file_id"], TOOL_PURPOSES)
             for content in request.content:
                 if content["type"] == "image_file":
-                    yield FileUse(content["image_file"]["file_id"], FOR_IMAGES)
+                    yield FileUse(content["image_file"]["file_id"], IMAGE_PURPOSES)
         case _:
             yield from _files_of_resources(request.get("tool_resources", {}))
 
 
 def _files_of_resources(tool_resources: Mapping[str, Any]) -> Iterator[FileUse]:
     for file_id in tool_resources.get("code_interpreter", {}).get("file_ids", ()):
-        yield FileUse(file_id, FOR_TOOLS)
+        yield FileUse(file_id, TOOL_PURPOSES)
     for store in tool_resources.get("file_search", {}).get("vector_stores", ()):
         for file in store.files:
-            yield FileUse(file.id, FOR_STORES)
+            yield FileUse(file.id, VECTOR_STORE_PURPOSES)
 
 
 def _check_purpose(given: str) -> str:
     if given not in PURPOSES:
-        raise Rejected(f"{given!r} is not one of {list(PURPOSES)} - 'purpose'", param="purpose")
+        raise Rejection(f"{given!r} is not one of {list(PURPOSES)} - 'purpose'", param="purpose")
     return given
 
 

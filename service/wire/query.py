@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, cast
 
-from events.errors import Rejected
+from events.errors import Rejection
 from service.wire import storable_text
 from service.wire.fields import DEFAULT_PAGE, MAX_METADATA_KEY, MAX_METADATA_PAIRS, MAX_METADATA_VALUE, MAX_PAGE
 from service.wire.request_types import ListFilters, ListQuery
@@ -20,7 +20,7 @@ SEARCH_RESULT_CONTENT = "step_details.tool_calls[*].file_search.results[*].conte
 
 
 def parse_list_query(query: Mapping[str, str], *, most: int = MAX_PAGE, default: int = DEFAULT_PAGE) -> ListQuery:
-    """Raises Rejected if the limit is not an integer from 1 to `most`, or the order is unknown."""
+    """Raises Rejection if the limit is not an integer from 1 to `most`, or the order is unknown."""
     order = query.get("order") or "desc"
     if order not in ORDERS:
         raise invalid_value("order", order, ORDERS)
@@ -33,7 +33,7 @@ def parse_list_query(query: Mapping[str, str], *, most: int = MAX_PAGE, default:
 
 
 def parse_include(values: Sequence[str], known: Sequence[str]) -> frozenset[str]:
-    """Raises Rejected if a value is not one of `known`."""
+    """Raises Rejection if a value is not one of `known`."""
     for value in values:
         if value not in known:
             raise invalid_value("include", value, known)
@@ -41,7 +41,7 @@ def parse_include(values: Sequence[str], known: Sequence[str]) -> frozenset[str]
 
 
 def parse_id(query: Mapping[str, str], name: str) -> str | None:
-    """Returns the id in a parameter, or None. Raises Rejected if Postgres cannot hold the id."""
+    """Returns the id in a parameter, or None. Raises Rejection if Postgres cannot hold the id."""
     given = query.get(name)
     if given and not storable_text.is_storable(given):
         raise storable_text.unstorable(name)
@@ -52,7 +52,7 @@ def parse_list_filters(query: Mapping[str, str], known: Collection[str] | None =
     """Parses `metadata[key]=value` and `created_at[gte]=seconds` (gt, gte, lt, lte). All conditions must hold.
 
     If `known` is given, parameters that are not in it are refused, so that a misspelt filter does not match everything.
-    Raises Rejected.
+    Raises Rejection.
     """
     metadata: dict[str, str] = {}
     bounds: dict[str, int] = {}
@@ -70,10 +70,10 @@ def parse_list_filters(query: Mapping[str, str], known: Collection[str] | None =
             if rest not in _BOUNDS:
                 raise _invalid_filter(of)
             if rest in bounds:
-                raise Rejected(f"'{name}' was given more than once.", param=name, code="invalid_value")
+                raise Rejection(f"'{name}' was given more than once.", param=name, code="invalid_value")
             bounds[rest] = _parse_seconds(name, value)
         elif known is not None and name not in known:
-            raise Rejected(f"Unknown parameter: '{name[:MAX_ECHO]}'.", param=name[:MAX_ECHO], code="unknown_parameter")
+            raise Rejection(f"Unknown parameter: '{name[:MAX_ECHO]}'.", param=name[:MAX_ECHO], code="unknown_parameter")
     since = [bounds[name] + after for name, after in (("gte]", 0), ("gt]", 1)) if name in bounds]
     until = [bounds[name] + after for name, after in (("lt]", 0), ("lte]", 1)) if name in bounds]
     return ListFilters(tuple(metadata.items()), max(since, default=None), min(until, default=None))
@@ -82,26 +82,26 @@ def parse_list_filters(query: Mapping[str, str], known: Collection[str] | None =
 def _add_pair(metadata: dict[str, str], key: str, value: str) -> None:
     name = f"metadata[{key[:MAX_ECHO]}]"
     if key in metadata:
-        raise Rejected(f"'{name}' was given more than once.", param=name, code="invalid_value")
+        raise Rejection(f"'{name}' was given more than once.", param=name, code="invalid_value")
     if not 0 < len(key) <= MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE:
         message = f"Keys of metadata have 1 to {MAX_METADATA_KEY} characters, values up to {MAX_METADATA_VALUE}."
-        raise Rejected(f"Invalid '{name}': {message}", param=name, code="invalid_value")
+        raise Rejection(f"Invalid '{name}': {message}", param=name, code="invalid_value")
     if len(metadata) == MAX_METADATA_PAIRS:
         message = f"Invalid 'metadata': no object has more than {MAX_METADATA_PAIRS} pairs."
-        raise Rejected(message, param="metadata", code="object_above_max_properties")
+        raise Rejection(message, param="metadata", code="object_above_max_properties")
     metadata[key] = value
 
 
-def _invalid_filter(name: str) -> Rejected:
+def _invalid_filter(name: str) -> Rejection:
     forms = {"metadata": "metadata[key]=value", "created_at": "created_at[gte]=seconds, with gt, gte, lt or lte"}
-    return Rejected(f"Invalid '{name}': write {forms[name]}.", param=name, code="invalid_value")
+    return Rejection(f"Invalid '{name}': write {forms[name]}.", param=name, code="invalid_value")
 
 
 def _parse_seconds(name: str, value: str) -> int:
-    """Returns a time in seconds since 1970. Raises Rejected."""
+    """Returns a time in seconds since 1970. Raises Rejection."""
     if not (value.isascii() and value.isdigit()) or len(value) > 12 or int(value) > MAX_SECONDS:
         message = f"Invalid type for '{name}': expected an integer, the seconds since 1970."
-        raise Rejected(message, param=name, code="invalid_type")
+        raise Rejection(message, param=name, code="invalid_type")
     return int(value)
 
 
@@ -111,7 +111,7 @@ def _parse_limit(given: str | None, most: int, default: int) -> int:
     digits = given.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
         message = "Invalid type for 'limit': expected an integer, but got a string instead."
-        raise Rejected(message, param="limit", code="invalid_type")
+        raise Rejection(message, param="limit", code="invalid_type")
     limit = int(given)
     if limit > most:
         raise out_of_range("limit", "integer", limit, most, above=True)

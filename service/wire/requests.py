@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, Strict, ValidationError
 
-from events.errors import Rejected
+from events.errors import Rejection
 from events.ids import IdSource
 from events.thread.events import ToolOutput
 from service.wire import storable_text
@@ -161,9 +161,9 @@ class Outputs(RequestBody):
 
 
 def parse_body(model: type[R], body: Any) -> R:
-    """Returns the body as an instance of `model`; None is an empty object. Raises Rejected."""
+    """Returns the body as an instance of `model`; None is an empty object. Raises Rejection."""
     if body is not None and not isinstance(body, dict):
-        raise Rejected("The request body must be a JSON object.")
+        raise Rejection("The request body must be a JSON object.")
     storable_text.require_storable(body)
     try:
         return model.model_validate({} if body is None else body)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from events.objects import Assistant, Json
-from events.references import files_of, files_store_of, stores_of, with_stores
+from events.references import files_of, files_store_id, stores_of, with_stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class RetrievalPlan:
 
 def v1_plan(assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:
     """Returns the plan for settings (or changes of them) from a v1 client; `before` is None for a new assistant."""
-    own_store = files_store_of(assistant_id)
+    own_store = files_store_id(assistant_id)
     if not settings.keys() & {"tools", "tool_resources"}:
         return RetrievalPlan(settings, own_store)
     old = before.tool_resources if before is not None else {}
@@ -57,7 +57,7 @@ def v2_plan(assistant_id: str, before: Assistant | None, settings: Json) -> Retr
     A v2 client is not shown the store of v1's files, so it cannot send it back. The store stays named as long as the
     assistant has files.
     """
-    own_store = files_store_of(assistant_id)
+    own_store = files_store_id(assistant_id)
     old, new = before.tool_resources if before is not None else {}, settings.get("tool_resources", {})
     if own_store not in stores_of(old) or not files_of(new):
         return RetrievalPlan(settings, own_store)

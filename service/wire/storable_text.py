@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from events.errors import Rejected
+from events.errors import Rejection
 from service.wire.validation_errors import parameter_path
 
 _Loc = tuple[int | str, ...]
 
 
 def require_storable(body: Any) -> None:
-    """Raises Rejected if a string of a JSON value, or a key, cannot be stored. The value may be of any depth."""
+    """Raises Rejection if a string of a JSON value, or a key, cannot be stored. The value may be of any depth."""
     left = [body]
     while left:
         value = left.pop()
@@ -38,13 +38,13 @@ def is_storable(text: str) -> bool:
     return True
 
 
-def unstorable(param: str) -> Rejected:
+def unstorable(param: str) -> Rejection:
     """Returns the error for a parameter that cannot be stored."""
     message = f"Invalid '{param}': NUL characters and lone surrogates are not allowed."
-    return Rejected(message, param=param or None, code="invalid_value")
+    return Rejection(message, param=param or None, code="invalid_value")
 
 
-def _find_unstorable(body: Any) -> Rejected:
+def _find_unstorable(body: Any) -> Rejection:
     """Returns the error for a text that cannot be stored. `require_storable` tracks no paths, so that it is fast."""
     left: list[tuple[_Loc, Any]] = [((), body)]
     while left:

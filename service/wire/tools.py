@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, Tag
 
-from events.errors import Rejected
+from events.errors import Rejection
 from service.wire.chunking_strategy import Strategy, to_chunking
 from service.wire.fields import (
     MAX_CODE_FILES,
@@ -120,7 +120,7 @@ def to_tools(asked: Iterable[AnyTool] | None) -> list[dict[str, Any]]:
 def to_tool_resources(asked: ToolResources | None) -> dict[str, Any]:
     """Returns the resources in the shape of v2, except `vector_stores` of file_search, which are VectorStoreRequests.
 
-    Raises Rejected if the request names stores by id and also asks for new ones.
+    Raises Rejection if the request names stores by id and also asks for new ones.
     """
     kept: dict[str, Any] = {}
     if asked is None:
@@ -136,7 +136,7 @@ def _to_search_resources(asked: SearchResources) -> dict[str, Any]:
     ids, helpers = asked.vector_store_ids or [], asked.vector_stores or []
     if ids and helpers:
         message = "Only one of 'vector_store_ids' and 'vector_stores' can be given."
-        raise Rejected(message, param="tool_resources.file_search")
+        raise Rejection(message, param="tool_resources.file_search")
     if not helpers:
         return {"vector_store_ids": ids}
     return {"vector_stores": [_to_store_request(helper) for helper in helpers]}

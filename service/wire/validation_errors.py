@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from events.errors import Rejected
+from events.errors import Rejection
 
 _JSON_TYPES: tuple[tuple[type, str], ...] = (
     (bool, "a boolean"),
@@ -39,31 +39,31 @@ MAX_ECHO = 100
 MAX_PATH = 500
 
 
-def to_rejection(error: ValidationError) -> Rejected:
+def to_rejection(error: ValidationError) -> Rejection:
     """Returns the error for the first problem. Unknown parameters come after all other problems."""
     found = error.errors(include_url=False)
     return _translate(min(found, key=lambda detail: detail["type"] == "extra_forbidden"))
 
 
-def invalid_type(param: str, expected: str, got: object) -> Rejected:
+def invalid_type(param: str, expected: str, got: object) -> Rejection:
     message = f"Invalid type for '{param}': expected {expected}, but got {json_type(got)} instead."
-    return Rejected(message, param=param or None, code="invalid_type")
+    return Rejection(message, param=param or None, code="invalid_type")
 
 
-def invalid_value(param: str, value: object, supported: Sequence[str]) -> Rejected:
+def invalid_value(param: str, value: object, supported: Sequence[str]) -> Rejection:
     message = f"Invalid value: '{str(value)[:MAX_ECHO]}'. Supported values are: {quoted_list(supported)}."
-    return Rejected(message, param=param or None, code="invalid_value")
+    return Rejection(message, param=param or None, code="invalid_value")
 
 
-def missing_parameter(param: str) -> Rejected:
-    return Rejected(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+def missing_parameter(param: str) -> Rejection:
+    return Rejection(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
 
 
-def out_of_range(param: str, number: str, value: object, bound: object, *, above: bool) -> Rejected:
+def out_of_range(param: str, number: str, value: object, bound: object, *, above: bool) -> Rejection:
     """`number` is "integer" or "decimal"."""
     side, sign, word = ("above maximum", "<=", "above_max") if above else ("below minimum", ">=", "below_min")
     message = f"Invalid '{param}': {number} {side} value. Expected a value {sign} {bound}, but got {value} instead."
-    return Rejected(message, param=param, code=f"{number}_{word}_value")
+    return Rejection(message, param=param, code=f"{number}_{word}_value")
 
 
 def quoted_list(values: Sequence[str]) -> str:
@@ -90,7 +90,7 @@ def parameter_path(loc: Sequence[int | str]) -> str:
     return found[:MAX_PATH]
 
 
-def _translate(detail: ErrorDetails) -> Rejected:
+def _translate(detail: ErrorDetails) -> Rejection:
     kind, param, got = detail["type"], parameter_path(detail["loc"]), detail["input"]
     context: dict[str, Any] = detail.get("ctx", {})
     if kind in _EXPECTED:
@@ -99,7 +99,7 @@ def _translate(detail: ErrorDetails) -> Rejected:
         case "missing":
             return missing_parameter(param)
         case "extra_forbidden":
-            return Rejected(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
+            return Rejection(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
         case "literal_error":
             return _literal(param, got, context)
         case "bad_tag":
@@ -113,14 +113,14 @@ def _translate(detail: ErrorDetails) -> Rejected:
             return _length(kind, param, got, context, detail["msg"])
 
 
-def _literal(param: str, got: object, context: dict[str, Any]) -> Rejected:
+def _literal(param: str, got: object, context: dict[str, Any]) -> Rejection:
     supported = [word.strip("' ") for word in context["expected"].replace(" or ", ", ").split(",")]
     if not isinstance(got, str):
         return invalid_type(param, f"one of {quoted_list(supported)}", got)
     return invalid_value(param, got, supported)
 
 
-def _bad_tag(param: str, got: object, said: str) -> Rejected:
+def _bad_tag(param: str, got: object, said: str) -> Rejection:
     """Returns the error for a union without a matching alternative: a wrong JSON type, or an unknown `type`."""
     expected, _, values = said.partition(";")
     if not isinstance(got, dict) or not values:
@@ -133,7 +133,7 @@ def _bad_tag(param: str, got: object, said: str) -> Rejected:
     return invalid_value(tag, got["type"], values.split(","))
 
 
-def _length(kind: str, param: str, got: Any, context: dict[str, Any], said: str) -> Rejected:
+def _length(kind: str, param: str, got: Any, context: dict[str, Any], said: str) -> Rejection:
     match kind:
         case "string_too_long":
             most = context["max_length"]
@@ -141,39 +141,39 @@ def _length(kind: str, param: str, got: Any, context: dict[str, Any], said: str)
                 f"Invalid '{param}': string too long. Expected a string with maximum length {most}, but got a string"
                 f" with length {len(got)} instead."
             )
-            return Rejected(message, param=param, code="string_above_max_length")
+            return Rejection(message, param=param, code="string_above_max_length")
         case "string_too_short":
             message = (
                 f"Invalid '{param}': empty string. Expected a string with minimum length {context['min_length']}, but"
                 " got an empty string instead."
             )
-            return Rejected(message, param=param, code="empty_string")
+            return Rejection(message, param=param, code="empty_string")
         case "string_pattern_mismatch":
             message = (
                 f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern"
                 f" '{context['pattern']}'."
             )
-            return Rejected(message, param=param, code="invalid_value")
+            return Rejection(message, param=param, code="invalid_value")
         case "too_long" if isinstance(got, dict):
             message = (
                 f"Invalid '{param}': too many properties. Expected an object with at most {context['max_length']}"
                 f" properties, but got an object with {len(got)} properties instead."
             )
-            return Rejected(message, param=param, code="object_above_max_properties")
+            return Rejection(message, param=param, code="object_above_max_properties")
         case "too_long":
             message = (
                 f"Invalid '{param}': array too long. Expected an array with maximum length {context['max_length']}, but"
                 f" got an array with length {len(got)} instead."
             )
-            return Rejected(message, param=param, code="array_above_max_length")
+            return Rejection(message, param=param, code="array_above_max_length")
         case "too_short":
             message = (
                 f"Invalid '{param}': empty array. Expected an array with minimum length {context['min_length']}, but"
                 " got an empty array instead."
             )
-            return Rejected(message, param=param, code="empty_array")
+            return Rejection(message, param=param, code="empty_array")
         case _:
-            return Rejected(f"Invalid '{param}': {said}", param=param or None, code="invalid_value")
+            return Rejection(f"Invalid '{param}': {said}", param=param or None, code="invalid_value")
 
 
 def _plain(bound: float) -> float | int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, Tag
 
-from events.errors import Rejected
+from events.errors import Rejection
 from events.objects import Json, VectorStore, VectorStoreBatch, VectorStoreFile
 from events.vector_store.events import Chunking
 from events.vector_store.state import DAY
@@ -101,7 +101,7 @@ class NewSearch(RequestBody):
 
 
 class VectorStores:
-    """Parses and renders vector stores, which v2 alone has. Parsing raises Rejected."""
+    """Parses and renders vector stores, which v2 alone has. Parsing raises Rejection."""
 
     def parse_new_store(self, body: Any) -> VectorStoreRequest:
         asked = parse_body(NewStore, body)
@@ -129,7 +129,7 @@ class VectorStores:
         asked = parse_body(NewBatch, body)
         if (asked.file_ids is None) == (asked.files is None):
             message = "Exactly one of 'file_ids' and 'files' is needed."
-            raise Rejected(message, param="file_ids" if asked.files is None else "files")
+            raise Rejection(message, param="file_ids" if asked.files is None else "files")
         if asked.files is not None:
             found = {file.file_id: _to_file(file) for file in reversed(asked.files)}
             ids = dict.fromkeys(file.file_id for file in asked.files)
@@ -162,7 +162,7 @@ class VectorStores:
         if not given:
             return -1
         if not (given.isascii() and given.isdigit() and len(given) < 10):
-            raise Rejected(f"'{given[:20]}' is no page of this content.", param="page")
+            raise Rejection(f"'{given[:20]}' is no page of this content.", param="page")
         return int(given)
 
     def render_store(self, store: VectorStore) -> Json:

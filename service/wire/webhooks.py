@@ -57,12 +57,12 @@ class SecretRotation(RequestBody):
 
 
 def parse_new_endpoint(body: Any) -> NewWebhookEndpoint:
-    """Raises Rejected if the body is invalid."""
+    """Raises Rejection if the body is invalid."""
     return parse_body(NewWebhookEndpoint, body)
 
 
 def parse_endpoint_changes(body: Any) -> Json:
-    """Returns the fields to change. Raises Rejected if the body is invalid."""
+    """Returns the fields to change. Raises Rejection if the body is invalid."""
     asked = parse_body(WebhookEndpointChange, body)
     named = {name: getattr(asked, name) for name in asked.model_fields_set}
     return {name: value for name, value in named.items() if value is not None or name == "description"}
@@ -96,7 +96,7 @@ def render_new_endpoint(endpoint: Json, secret: str) -> Json:
 
 
 def parse_rotation_seconds(body: Any) -> int:
-    """Returns the seconds that the old secret stays valid. Raises Rejected if the body is invalid."""
+    """Returns the seconds that the old secret stays valid. Raises Rejection if the body is invalid."""
     return parse_body(SecretRotation, body).previous_expires_in
 
 

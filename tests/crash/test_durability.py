@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from events import store
+from events import event_log
 from service import database
 from service.database import connect, open_pool
 from service.embedded.postgres import EmbeddedPostgres
@@ -61,7 +61,7 @@ async def test_acknowledged_appends_are_synced_and_survive_a_kill(
 
     again = EmbeddedPostgres(tmp_path)
     reader = await connect(await again.start())
-    found = await store.read(reader, "thread_1")
+    found = await event_log.read(reader, "thread_1")
     assert [entry.version for entry in found] == list(range(1, written.version + 1))
     assert found[-len(written.recorded) :] == written.recorded
     await reader.close()

@@ -6,9 +6,9 @@ import pytest
 
 from events import api_key, project
 from events.api_key import CreateKey, KeyCommand, KeyState, RevokeKey
-from events.errors import NotFound, Rejected
+from events.errors import NotFound, Rejection
+from events.event_log import number_events
 from events.project import CreateProject, ProjectState
-from events.store import record
 from tests.events.thread.story import ORIGIN, T0, kinds
 
 CREATE = CreateKey("ci", "read", "ab" * 32, "wxyz", max_runs=2)
@@ -17,7 +17,7 @@ CREATE = CreateKey("ci", "read", "ab" * 32, "wxyz", max_runs=2)
 def after(*commands: KeyCommand) -> KeyState:
     state = KeyState("key_1")
     for version, command in enumerate(commands):
-        for entry in record("key_1", version, api_key.decide(state, command, T0), T0, ORIGIN):
+        for entry in number_events("key_1", version, api_key.decide(state, command, T0), T0, ORIGIN):
             state = api_key.evolve(state, entry)
     return state
 
@@ -42,7 +42,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(NotFound, match="No key found with id 'key_1'"):
         api_key.decide(after(), RevokeKey(), T0)
     for before in ((CREATE,), (CREATE, RevokeKey())):
-        with pytest.raises(Rejected, match="already exists"):
+        with pytest.raises(Rejection, match="already exists"):
             api_key.decide(after(*before), CREATE, T0)
 
 
@@ -50,7 +50,7 @@ def test_a_project_is_made_once() -> None:
     state = ProjectState("proj_1")
     made = project.decide(state, CreateProject("Research"), T0)
     assert kinds(made) == ["project.created"]
-    for entry in record("proj_1", 0, made, T0, ORIGIN):
+    for entry in number_events("proj_1", 0, made, T0, ORIGIN):
         state = project.evolve(state, entry)
-    with pytest.raises(Rejected, match="already exists"):
+    with pytest.raises(Rejection, match="already exists"):
         project.decide(state, CreateProject("Research"), T0)

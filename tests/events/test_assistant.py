@@ -13,8 +13,8 @@ from events.assistant import (
     decide,
     evolve,
 )
-from events.errors import NotFound, Rejected
-from events.store import record
+from events.errors import NotFound, Rejection
+from events.event_log import number_events
 from tests.events.thread.story import ORIGIN, T0, kinds
 
 SETTINGS = {"model": "gpt-test", "name": "Tutor"}
@@ -23,7 +23,7 @@ SETTINGS = {"model": "gpt-test", "name": "Tutor"}
 def after(*commands: AssistantCommand) -> AssistantState:
     state = AssistantState("asst_1")
     for version, command in enumerate(commands):
-        for entry in record("asst_1", version, decide(state, command, T0), T0, ORIGIN):
+        for entry in number_events("asst_1", version, decide(state, command, T0), T0, ORIGIN):
             state = evolve(state, entry)
     return state
 
@@ -35,7 +35,7 @@ def test_the_life_of_an_assistant() -> None:
     assert kinds(decide(alive, ModifyAssistant({"name": "x"}), T0)) == ["assistant.modified"]
     assert kinds(decide(alive, DeleteAssistant(), T0)) == ["assistant.deleted"]
     assert not after(CreateAssistant(SETTINGS), DeleteAssistant()).exists
-    with pytest.raises(Rejected, match="already exists"):
+    with pytest.raises(Rejection, match="already exists"):
         decide(alive, CreateAssistant(SETTINGS), T0)
 
 

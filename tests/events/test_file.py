@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from events import file, upload
-from events.errors import FileNotFound, NotFound, Rejected
-from events.file import CreateFile, DeleteFile, ExpireFile, FileState, usable
+from events.errors import FileNotFound, NotFound, Rejection
+from events.event_log import number_events
+from events.file import CreateFile, DeleteFile, ExpireFile, FileState, check_use
 from events.ids import file_id_of
 from events.objects import File
-from events.store import record
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, ExpireUpload, UploadState
 from tests.clock import IDS
 from tests.events.thread.story import ORIGIN, SECONDS, T0, kinds
@@ -28,7 +28,7 @@ LATER = T0 + timedelta(hours=1)
 def a_file(*commands: Any, at: datetime = T0) -> FileState:
     state = FileState("file-1")
     for version, command in enumerate(commands):
-        for entry in record("file-1", version, file.decide(state, command, at), at, ORIGIN):
+        for entry in number_events("file-1", version, file.decide(state, command, at), at, ORIGIN):
             state = file.evolve(state, entry)
     return state
 
@@ -36,7 +36,7 @@ def a_file(*commands: Any, at: datetime = T0) -> FileState:
 def an_upload(*commands: Any) -> UploadState:
     state = UploadState("upload_1")
     for version, command in enumerate(commands):
-        for entry in record("upload_1", version, upload.decide(state, command, T0), T0, ORIGIN):
+        for entry in number_events("upload_1", version, upload.decide(state, command, T0), T0, ORIGIN):
             state = upload.evolve(state, entry)
     return state
 
@@ -60,7 +60,7 @@ def test_the_life_of_a_file() -> None:
 
 def test_making_it_again_of_the_same_bytes_does_nothing() -> None:
     assert file.decide(a_file(CREATE), CREATE, T0) == []
-    with pytest.raises(Rejected, match="already exists"):
+    with pytest.raises(Rejection, match="already exists"):
         file.decide(a_file(CREATE), replace(CREATE, sha256="cd"), T0)
 
 
@@ -76,12 +76,12 @@ def test_expiry_holds_before_it_is_noticed() -> None:
 
 def test_what_a_file_may_be_used_for() -> None:
     found = File("file-1", 0, "a.txt", "vision", 1, "ab", "text/plain", SECONDS + 3600, "file-1")
-    usable(found, "file-1", file.FOR_IMAGES, T0)
-    with pytest.raises(Rejected, match="has the purpose 'vision'; to be used here it needs the purpose 'assistants'"):
-        usable(found, "file-1", file.FOR_TOOLS, T0)
+    check_use(found, "file-1", file.IMAGE_PURPOSES, T0)
+    with pytest.raises(Rejection, match="has the purpose 'vision'; to be used here it needs the purpose 'assistants'"):
+        check_use(found, "file-1", file.TOOL_PURPOSES, T0)
     for gone, at in ((None, T0), (found, LATER)):
         with pytest.raises(FileNotFound):
-            usable(gone, "file-1", file.FOR_IMAGES, at)
+            check_use(gone, "file-1", file.IMAGE_PURPOSES, at)
 
 
 def test_an_upload_is_completed_by_its_parts_in_any_order() -> None:
@@ -100,7 +100,7 @@ def test_an_upload_is_completed_by_its_parts_in_any_order() -> None:
     ],
 )
 def test_parts_must_be_whole(sizes: tuple[int | None, ...], ids: tuple[str, ...], message: str) -> None:
-    with pytest.raises(Rejected, match=message):
+    with pytest.raises(Rejection, match=message):
         upload.decide(an_upload(*PARTS), complete(*sizes, ids=ids), T0)
 
 
@@ -108,7 +108,7 @@ def test_parts_must_be_whole(sizes: tuple[int | None, ...], ids: tuple[str, ...]
 @pytest.mark.parametrize("command", [AddPart("part_3", 1, "c"), complete(3, 5), CancelUpload()])
 def test_nothing_comes_after_the_end(end: Any, command: Any) -> None:
     state, at = (an_upload(*PARTS), LATER) if end == "expired" else (an_upload(*PARTS, end), T0)
-    with pytest.raises(Rejected, match=r"Upload upload_1 is (cancelled|completed|expired)"):
+    with pytest.raises(Rejection, match=r"Upload upload_1 is (cancelled|completed|expired)"):
         upload.decide(state, command, at)
 
 
@@ -126,7 +126,7 @@ def test_completing_an_upload_just_so_again_does_nothing() -> None:
         replace(again, part_ids=("part_2", "part_1")),
         replace(again, before=None),
     ):
-        with pytest.raises(Rejected, match="is completed"):
+        with pytest.raises(Rejection, match="is completed"):
             upload.decide(state, other, T0)
 
 
@@ -139,21 +139,21 @@ def test_an_upload_expires_by_itself() -> None:
 
 def test_parts_have_bounds() -> None:
     state = an_upload(UPLOAD)
-    with pytest.raises(Rejected, match="exceed the limit"):
+    with pytest.raises(Rejection, match="exceed the limit"):
         upload.decide(replace(state, received=upload.MAX_BYTES), AddPart("p", 1, ""), T0)
-    again = replace(state, received=upload.TRIES * 8 - 1)
+    again = replace(state, received=upload.MAX_TRANSFERS * 8 - 1)
     assert kinds(upload.decide(again, AddPart("p", 1, ""), T0)) == ["upload.part_added"]
-    with pytest.raises(Rejected, match="exceed the limit of 24 bytes in total"):
+    with pytest.raises(Rejection, match="exceed the limit of 24 bytes in total"):
         upload.decide(again, AddPart("p", 2, ""), T0)
     largest = replace(state, bytes=upload.MAX_BYTES, received=upload.MAX_BYTES)
     assert kinds(upload.decide(largest, AddPart("p", 1, ""), T0)) == ["upload.part_added"], "a part may come again"
-    with pytest.raises(Rejected, match="larger than the 8 bytes that upload upload_1 was created for"):
+    with pytest.raises(Rejection, match="larger than the 8 bytes that upload upload_1 was created for"):
         upload.decide(state, AddPart("p", 9, ""), T0)
-    with pytest.raises(Rejected, match="which is the limit"):
+    with pytest.raises(Rejection, match="which is the limit"):
         upload.decide(replace(state, parts=upload.MAX_PARTS), AddPart("p", 1, ""), T0)
     with pytest.raises(NotFound):
         upload.decide(an_upload(), CancelUpload(), T0)
-    with pytest.raises(Rejected, match="already exists"):
+    with pytest.raises(Rejection, match="already exists"):
         upload.decide(state, UPLOAD, T0)
 
 

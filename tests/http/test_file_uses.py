@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from events.references import files_store_of, store_of, with_stores
+from events.references import files_store_id, own_store_id, with_stores
 from tests.client import V1, Client
 from tests.http.files import upload
 from tests.scripted import ScriptedServer, says
@@ -91,7 +91,7 @@ async def test_attachments_are_the_threads_files(client: Client) -> None:
     both = [attached(three, "file_search"), attached(two, "code_interpreter", "file_search")]
     message = await client.post(path + "/messages", user(attachments=both))
     assert message["attachments"] == both
-    searched = with_stores({}, [store_of(thread["id"])])
+    searched = with_stores({}, [own_store_id(thread["id"])])
     assert (await client.get(path))["tool_resources"] == code(one, two) | searched
     assistant = await client.post("/assistants", {"model": "gpt-4o"})
     asked = {"assistant_id": assistant["id"], "additional_messages": [user(attachments=[attached(three)])]}
@@ -150,7 +150,7 @@ async def test_v1_file_ids(client: Client, old: Client) -> None:
     ids = [(await upload(client))["id"] for _ in range(21)]
     assistant = await old.post("/assistants", {"model": "gpt-4o", "tools": [RETRIEVAL], "file_ids": ids[:2]})
     assert assistant["file_ids"] == ids[:2]
-    searched = with_stores({}, [files_store_of(assistant["id"])])
+    searched = with_stores({}, [files_store_id(assistant["id"])])
     assert (await client.get(f"/assistants/{assistant['id']}"))["tool_resources"] == code(*ids[:2]) | searched
     assistant = await old.post(f"/assistants/{assistant['id']}", {"file_ids": ids[2:3]})
     assert assistant["file_ids"] == ids[2:3]
@@ -161,7 +161,7 @@ async def test_v1_file_ids(client: Client, old: Client) -> None:
     assert message["file_ids"] == ids[:10]
     as_v2 = await client.get(f"{path}/messages/{message['id']}")
     assert as_v2["attachments"] == [attached(id, "file_search", "code_interpreter") for id in ids[:10]]
-    searched = with_stores({}, [store_of(thread["id"])])
+    searched = with_stores({}, [own_store_id(thread["id"])])
     assert (await client.get(path))["tool_resources"] == code(*ids[:10]) | searched
     run = await old.post(path + "/runs", {"assistant_id": assistant["id"]})
     assert run["file_ids"] == ids[2:3]

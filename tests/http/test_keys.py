@@ -38,7 +38,7 @@ async def actors(pool: Pool, stream_id: str) -> list[tuple[str, str]]:
 
 async def last_used(pool: Pool) -> dict[str, datetime | None]:
     async with pool.acquire() as db:
-        return {key.id: key.last_used_at async for key in view.every(db)}
+        return {key.id: key.last_used_at async for key in view.list_keys(db)}
 
 
 async def test_events_record_the_key_that_caused_them(client: Client, pool: Pool) -> None:

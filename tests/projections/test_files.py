@@ -59,7 +59,7 @@ async def test_another_projects_are_not_there(pool: Pool, db: Connection) -> Non
         await uploads.get(db, "proj_2", "upload_1")
     with pytest.raises(NotFound):
         await write.upload(OTHER, "upload_1", CancelUpload())
-    assert await files.some(db, "proj_2", ["file-1"], CLOCK.now()) == {}
+    assert await files.find(db, "proj_2", ["file-1"], CLOCK.now()) == {}
     assert (await files.page(db, "proj_2", Cursor(limit=10), None, CLOCK.now())).items == []
     with pytest.raises(FileNotFound):
         await files.page(db, "proj_2", Cursor(limit=10, after="file-1"), None, CLOCK.now())
@@ -72,4 +72,4 @@ async def test_a_deleted_file_can_be_made_anew(pool: Pool, db: Connection) -> No
         await write.file(ORIGIN, "file-1", command)
     assert (await files.get(db, "proj_1", "file-1", CLOCK.now())).blob == "file-1-anew"
     assert await verify(db, "file-1") == []
-    assert await uploads.unannounced(db, 10) == []
+    assert await uploads.find_leftover_files(db, 10) == []

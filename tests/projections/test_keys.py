@@ -26,22 +26,22 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def listed(db: Connection, project_id: str | None = None) -> list[ListedKey]:
-    return [key async for key in keys.every(db, project_id)]
+    return [key async for key in keys.list_keys(db, project_id)]
 
 
 async def test_a_key_is_found_by_its_hash_until_it_is_revoked(pool: Pool, db: Connection) -> None:
     write = writer(pool)
     await write.write(KEY, ORIGIN, "key_1", CREATE)
-    found = await keys.by_hash(db, bytes.fromhex(HASH))
+    found = await keys.find_by_hash(db, bytes.fromhex(HASH))
     assert found is not None
     assert (found.id, found.project_id, found.scope, found.actor) == ("key_1", "proj_1", "read", KeyActor("key_1"))
     assert (found.requests_per_minute, found.tokens_per_minute, found.max_runs) == (60, None, 2)
     assert HASH not in repr(found)
-    assert await keys.by_hash(db, bytes(32)) is None
+    assert await keys.find_by_hash(db, bytes(32)) is None
     with pytest.raises(NotFound):
         await write.write(KEY, OTHER, "key_1", RevokeKey())
     written = await write.write(KEY, ORIGIN, "key_1", RevokeKey())
-    assert await keys.by_hash(db, bytes.fromhex(HASH)) is None
+    assert await keys.find_by_hash(db, bytes.fromhex(HASH)) is None
     [row] = await listed(db)
     assert row.revoked_at == written.recorded[0].at
     assert await keys.project_of(db, "key_1") == "proj_1"
@@ -62,8 +62,8 @@ async def test_keys_are_listed_page_by_page(pool: Pool, db: Connection, monkeypa
 async def test_last_uses_only_go_on(pool: Pool, db: Connection) -> None:
     await writer(pool).write(KEY, ORIGIN, "key_1", CREATE)
     assert (await listed(db))[0].last_used_at is None
-    await keys.used(db, {"key_1": T0, "key_gone": T0})
-    await keys.used(db, {"key_1": T0 - timedelta(hours=1)})
+    await keys.record_last_uses(db, {"key_1": T0, "key_gone": T0})
+    await keys.record_last_uses(db, {"key_1": T0 - timedelta(hours=1)})
     assert (await listed(db))[0].last_used_at == T0
 
 
@@ -72,7 +72,7 @@ async def test_projects_by_id_and_name(pool: Pool, db: Connection, monkeypatch: 
     write = writer(pool)
     for number, name in ((1, "Research"), (2, "Sales"), (3, "Sales")):
         await write.write(PROJECT, Origin(f"proj_{number}", CommandLineActor()), f"proj_{number}", CreateProject(name))
-    assert [found.name async for found in projects.every(db)] == ["Research", "Sales", "Sales"]
+    assert [found.name async for found in projects.list_projects(db)] == ["Research", "Sales", "Sales"]
     for named, ids in (("proj_1", ["proj_1"]), ("Sales", ["proj_2", "proj_3"]), ("sales", [])):
         assert [found.id for found in await projects.find(db, named)] == ids
 
@@ -82,7 +82,7 @@ async def test_rebuilt_as_served(pool: Pool, db: Connection) -> None:
     await write.write(KEY, ORIGIN, "key_1", CREATE)
     await write.write(KEY, ORIGIN, "key_1", RevokeKey())
     await write.write(PROJECT, Origin("proj_9", CommandLineActor()), "proj_9", CreateProject("Research"))
-    await keys.used(db, {"key_1": T0})
+    await keys.record_last_uses(db, {"key_1": T0})
     for stream, table in (("key_1", "api_keys"), ("proj_9", "projects")):
         assert await verify(db, stream) == []
         await db.execute(f"DELETE FROM {table}")

@@ -7,7 +7,7 @@ from typing import Any
 from events.assistant import DeleteAssistant, ModifyAssistant
 from events.thread.commands import CreateThread, DeleteThread, ModifyThread
 from projections import metadata, threads
-from projections.metadata import Filter, hashed, short
+from projections.metadata import Filter, hash_pair, shorten_hash
 from projections.rebuild import verify
 from projections.rows import Cursor
 from service.database import Pool
@@ -57,14 +57,14 @@ async def test_filters_are_served_by_indexes(db: Connection) -> None:
         wanted = [n for n in range(MANY, 0, -1) if all(_has(n, *pair) for pair in pairs)]
         assert [one.created_at for one in page.items] == wanted[:20]
         assert await metadata.count_threads(db, "proj_1", found) == len(wanted)
-        hashes = [hashed(*pair) for pair in pairs]
-        args = ("proj_1", hashes[0], [*map(short, hashes)], *found.bounds(None, None), 21)
+        hashes = [hash_pair(*pair) for pair in pairs]
+        args = ("proj_1", hashes[0], [*map(shorten_hash, hashes)], *found.bounds(None, None), 21)
         for scan in ("asc", "desc"):
             plan = await _plan(db, queries("metadata")[f"list_thread_{scan}"], *args)
             assert "metadata_pairs_in_order" in plan, plan
             assert not any(word in plan for word in ("Seq Scan", "Sort")), plan
-    never = [hashed("half", "0"), hashed("half", "1")]
-    args = ("proj_1", never[0], [*map(short, never)], *Filter().bounds(None, None), 21)
+    never = [hash_pair("half", "0"), hash_pair("half", "1")]
+    args = ("proj_1", never[0], [*map(shorten_hash, never)], *Filter().bounds(None, None), 21)
     plan = await _plan(db, queries("metadata")["list_thread_desc"], *args, options="(ANALYZE)")
     assert "Index Only Scan Backward using metadata_pairs_in_order" in plan, plan
     assert "(never executed)" in plan, "each of them common, never together: nothing is looked up"
@@ -91,7 +91,7 @@ async def test_pairs_follow_the_log(pool: Pool, db: Connection) -> None:
     await write.thread(ORIGIN, "thread_1", ModifyThread({"metadata": {"a": "1"}}))
     await db.execute("DELETE FROM metadata_pairs")
     [lost] = await verify(db, "thread_1")
-    assert (lost.view, lost.id, lost.served) == ("metadata_pairs", hashed("a", "1").hex(), None)
+    assert (lost.view, lost.id, lost.served) == ("metadata_pairs", hash_pair("a", "1").hex(), None)
     await write.thread(ORIGIN, "thread_1", DeleteThread())
     await write.assistant(ORIGIN, "asst_1", DeleteAssistant())
     assert await db.fetchval("SELECT count(*) FROM metadata_pairs") == 0

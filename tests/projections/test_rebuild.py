@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from events import codec, store
+from events import codec, event_log
 from events.assistant import DeleteAssistant, ModifyAssistant
 from events.errors import DomainError, NotFound
 from events.streams import ASSISTANT, STREAM_TYPES, THREAD
@@ -50,7 +50,7 @@ async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:
         async with pool.acquire() as db:
             assert await verify(db, world.state.id) == []
             assert await fold(db, THREAD, world.state.id) == world.state
-            kept = await store.read(db, world.state.id)
+            kept = await event_log.read(db, world.state.id)
             assert [(entry.version, entry.event) for entry in kept] == [(e.version, e.event) for e in world.log]
             if world.state.exists:
                 await _views_agree(db, world)
@@ -135,7 +135,7 @@ async def test_rows_of_the_deleted(pool: Pool, db: Connection) -> None:
     await write.assistant(ORIGIN, "asst_1", DeleteAssistant())
     await _history(write)
     await write.thread(ORIGIN, "thread_1", DeleteThread())
-    assert [id async for id in rebuild.streams(db)] == ["asst_1", "thread_1"]
+    assert [id async for id in rebuild.list_streams(db)] == ["asst_1", "thread_1"]
     for id in ("asst_1", "thread_1", "nothing"):
         assert await verify(db, id) == []
         await rebuild.rebuild(db, id)

@@ -10,10 +10,10 @@ import pytest
 
 from events.errors import DomainError
 from events.streams import WEBHOOK_ENDPOINT
-from events.webhook_endpoint import NAMES, CreateEndpoint, DeleteEndpoint, DisableEndpoint, ModifyEndpoint
+from events.webhook_endpoint import WEBHOOK_EVENTS, CreateEndpoint, DeleteEndpoint, DisableEndpoint, ModifyEndpoint
 from projections import runs, webhooks
 from projections.rebuild import as_of, rebuild, verify
-from projections.webhooks import Delivery, Idle
+from projections.webhooks import Delivery, IdleEndpoint
 from service.database import Pool
 from service.wire.webhooks import EventName
 from service.writer import Writer
@@ -22,12 +22,12 @@ from tests.events.thread.histories import World
 from tests.events.thread.story import CREATE, claim, finish, run
 from tests.projections.helpers import ORIGIN, OTHER, writer
 
-ALL = tuple(NAMES.values())
+ALL = tuple(WEBHOOK_EVENTS.values())
 COMMANDS = 80
 
 
 async def make_endpoint(write: Writer, db: Connection, id: str, events: Any = ALL, origin: Any = ORIGIN) -> None:
-    await webhooks.prepare(db, id, "whsec_x")
+    await webhooks.prepare_secret(db, id, "whsec_x")
     await write.write(WEBHOOK_ENDPOINT, origin, id, CreateEndpoint("https://example.com/", None, tuple(events)))
 
 
@@ -56,7 +56,7 @@ async def test_the_outbox_is_the_log(pool: Pool, db: Connection, seed: int) -> N
         except DomainError:
             continue
         world.absorb(written.recorded)
-    expected = [(entry.stream_id, entry.version) for entry in world.log if entry.event.type in NAMES]
+    expected = [(entry.stream_id, entry.version) for entry in world.log if entry.event.type in WEBHOOK_EVENTS]
     ends = [(e.stream_id, e.version) for e in world.log if e.event.type in ("run.completed", "run.failed")]
     assert expected
     assert await outbox(db, "we_all") == expected
@@ -67,7 +67,7 @@ async def test_the_outbox_is_the_log(pool: Pool, db: Connection, seed: int) -> N
     assert await verify(db, world.state.id) == []
     assert await outbox(db, "we_all") == expected
     for stream_id, version in expected:
-        found = await webhooks.told(db, stream_id, version)
+        found = await webhooks.load_event_and_run(db, stream_id, version)
         assert found is not None
         assert found[0].version == version
         async with as_of(db, stream_id, version):
@@ -81,14 +81,14 @@ async def test_a_run_in_a_log_longer_than_a_page(pool: Pool, db: Connection, mon
         await write.thread(ORIGIN, "thread_1", run(f"run_{number}", claim(first=str(number))))
         await write.thread(ORIGIN, "thread_1", finish("Hello.", run_id=f"run_{number}"))
     last = await db.fetchval("SELECT max(version) FROM events WHERE stream_id = 'thread_1'")
-    whole = await webhooks.told(db, "thread_1", last)
+    whole = await webhooks.load_event_and_run(db, "thread_1", last)
     # Without its view, as after the thread's deletion, the whole log is gone through.
     await db.execute("DELETE FROM runs")
-    assert await webhooks.told(db, "thread_1", last) == whole
+    assert await webhooks.load_event_and_run(db, "thread_1", last) == whole
     assert whole is not None
     assert (whole[1].id, whole[1].status) == ("run_2", "completed")
-    assert await webhooks.told(db, "thread_1", 1) is None
-    assert await webhooks.told(db, "thread_1", last + 1) is None
+    assert await webhooks.load_event_and_run(db, "thread_1", 1) is None
+    assert await webhooks.load_event_and_run(db, "thread_1", last + 1) is None
 
 
 async def test_disabled_and_deleted_endpoints_get_nothing_more(pool: Pool, db: Connection) -> None:
@@ -104,11 +104,11 @@ async def test_disabled_and_deleted_endpoints_get_nothing_more(pool: Pool, db: C
     await write.write(WEBHOOK_ENDPOINT, ORIGIN, "we_1", ModifyEndpoint({"status": "enabled"}))
     await webhooks.drop_dead(db, 100)
     assert await outbox(db, "we_2") == []
-    assert await webhooks.secrets_of(db, "we_2") is not None, "an hour, for endpoints that are just being made"
+    assert await webhooks.load_secrets(db, "we_2") is not None, "an hour, for endpoints that are just being made"
     await db.execute("UPDATE webhook_work SET made_at = now() - interval '2 h'")
     await webhooks.drop_dead(db, 100)
-    assert await webhooks.secrets_of(db, "we_2") is None
-    assert await webhooks.secrets_of(db, "we_1") is not None
+    assert await webhooks.load_secrets(db, "we_2") is None
+    assert await webhooks.load_secrets(db, "we_1") is not None
     for id in ("we_1", "we_2"):
         assert await verify(db, id) == []
 
@@ -120,37 +120,37 @@ async def test_claims_and_what_is_due(pool: Pool, db: Connection) -> None:
     for thread in ("thread_b", "thread_a"):
         await write.thread(ORIGIN, thread, CREATE)
         await write.thread(ORIGIN, thread, run(claim=claim()))
-    assert await webhooks.idle(db, [], [], 10) == [Idle("we_1", None, failing=False)]
-    assert await webhooks.idle(db, [], ["we_1"], 10) == []
-    assert await webhooks.claim(db, Idle("we_1", None, failing=False), 7)
-    assert not await webhooks.claim(db, Idle("we_1", None, failing=False), 8), "another one was quicker"
-    assert await webhooks.idle(db, [7], [], 10) == []
-    assert await webhooks.idle(db, [8], [], 10) == [Idle("we_1", 7, failing=False)]
-    work = await webhooks.at_work(db, "we_1", 7)
+    assert await webhooks.find_idle(db, [], [], 10) == [IdleEndpoint("we_1", None, failing=False)]
+    assert await webhooks.find_idle(db, [], ["we_1"], 10) == []
+    assert await webhooks.claim(db, IdleEndpoint("we_1", None, failing=False), 7)
+    assert not await webhooks.claim(db, IdleEndpoint("we_1", None, failing=False), 8), "another one was quicker"
+    assert await webhooks.find_idle(db, [7], [], 10) == []
+    assert await webhooks.find_idle(db, [8], [], 10) == [IdleEndpoint("we_1", 7, failing=False)]
+    work = await webhooks.load_claimed(db, "we_1", 7)
     assert work is not None
     assert work.ready
     assert "whsec" not in repr(work)
-    assert await webhooks.at_work(db, "we_1", 8) is None
-    first, second = await webhooks.due(db, "we_1", [], 10)
+    assert await webhooks.load_claimed(db, "we_1", 8) is None
+    first, second = await webhooks.find_due(db, "we_1", [], 10)
     assert [first, second] == [Delivery("we_1", "thread_b", 2, 0), Delivery("we_1", "thread_a", 2, 0)]
-    assert await webhooks.due(db, "we_1", ["thread_b"], 10) == [second]
-    assert await webhooks.due(db, "we_1", [], 1) == [first]
-    failures, seconds = await webhooks.failed(db, first, 600, "it broke", rest=600, longest_rest=3600)
+    assert await webhooks.find_due(db, "we_1", ["thread_b"], 10) == [second]
+    assert await webhooks.find_due(db, "we_1", [], 1) == [first]
+    failures, seconds = await webhooks.record_failure(db, first, 600, "it broke", rest=600, longest_rest=3600)
     assert (failures, seconds) == (1, 0.0)
     # What was put off lets the next one of its thread pass, when the endpoint has rested.
-    assert replace(first, version=4) in await webhooks.due(db, "we_1", [], 10)
-    resting = await webhooks.at_work(db, "we_1", 7)
+    assert replace(first, version=4) in await webhooks.find_due(db, "we_1", [], 10)
+    resting = await webhooks.load_claimed(db, "we_1", 7)
     assert resting is not None
     assert not resting.ready
     await webhooks.release(db, "we_1", 7)
-    assert await webhooks.idle(db, [], [], 10) == []
-    await webhooks.delivered(db, second)
-    assert await webhooks.idle(db, [], [], 10) == [Idle("we_1", None, failing=False)], (
+    assert await webhooks.find_idle(db, [], [], 10) == []
+    await webhooks.record_delivery(db, second)
+    assert await webhooks.find_idle(db, [], [], 10) == [IdleEndpoint("we_1", None, failing=False)], (
         "it takes messages again: no more rest"
     )
-    assert await webhooks.pending(db, 2) == 2
-    assert await webhooks.behind(db, 3) == ["we_1"]
-    assert await webhooks.behind(db, 4) == []
+    assert await webhooks.count_pending(db, 2) == 2
+    assert await webhooks.find_overloaded(db, 3) == ["we_1"]
+    assert await webhooks.find_overloaded(db, 4) == []
 
 
 async def test_those_that_take_what_they_are_sent_come_first(pool: Pool, db: Connection) -> None:
@@ -166,6 +166,10 @@ async def test_those_that_take_what_they_are_sent_come_first(pool: Pool, db: Con
             failures,
             rested,
         )
-    ready = [Idle("we_3", None, failing=False), Idle("we_2", None, failing=False), Idle("we_1", None, failing=True)]
-    assert await webhooks.idle(db, [], [], 10) == ready
-    assert await webhooks.idle(db, [], [], 2) == ready[:2]
+    ready = [
+        IdleEndpoint("we_3", None, failing=False),
+        IdleEndpoint("we_2", None, failing=False),
+        IdleEndpoint("we_1", None, failing=True),
+    ]
+    assert await webhooks.find_idle(db, [], [], 10) == ready
+    assert await webhooks.find_idle(db, [], [], 2) == ready[:2]

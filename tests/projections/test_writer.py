@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import service.writer
-from events import store
+from events import event_log
 from events.clock import Clock
-from events.envelope import Recorded
-from events.errors import Conflict, DomainError, NotFound, Rejected
+from events.envelope import RecordedEvent
+from events.errors import Conflict, DomainError, NotFound, Rejection
 from events.thread.commands import AddMessage, DeleteMessage, ModifyThread, ThreadCommand
 from events.thread.state import ThreadState
 from projections import messages, runs, threads
@@ -30,7 +30,7 @@ CLIENTS = 30
 
 
 async def versions(db: Connection, stream_id: str) -> list[int]:
-    return [entry.version for entry in await store.read(db, stream_id)]
+    return [entry.version for entry in await event_log.read(db, stream_id)]
 
 
 async def test_read_what_you_wrote(pool: Pool, db: Connection) -> None:
@@ -88,7 +88,7 @@ async def test_of_many_runs_at_once_one_begins(pool: Pool, db: Connection) -> No
     async def ask(number: int) -> bool:
         try:
             await write.thread(ORIGIN, "thread_1", run(f"run_{number}", messages=(add("x", f"msg_x{number}").message,)))
-        except Rejected:
+        except Rejection:
             return False
         return True
 
@@ -169,7 +169,7 @@ class BackwardsClock(Clock):
 
 async def test_time_in_a_stream_never_goes_back(pool: Pool, db: Connection) -> None:
     await make_thread(writer(pool, BackwardsClock()), "thread_1", "a", "b")
-    at = [entry.at for entry in await store.read(db, "thread_1")]
+    at = [entry.at for entry in await event_log.read(db, "thread_1")]
     assert at == sorted(at)
 
 
@@ -185,7 +185,7 @@ async def test_the_feed_hears_of_what_was_committed(pool: Pool) -> None:
     with write.feed.watch("thread_1") as watcher, write.feed.watch("thread_2") as other:
         await make_thread(write, "thread_1", "a")
         taken = await watcher.take()
-        assert [entry.version for entry in taken if isinstance(entry, Recorded)] == [1, 2]
+        assert [entry.version for entry in taken if isinstance(entry, RecordedEvent)] == [1, 2]
         assert not other._items
     assert [(thread_id, version) for thread_id, version, _ in heard] == [("thread_1", 1), ("thread_1", 2)]
     assert heard[-1][2] == await write.load_thread("thread_1")

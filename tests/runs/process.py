@@ -9,9 +9,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from events import store
+from events import event_log
 from events.clock import Clock
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.objects import Message, Run, Step
 from events.thread.commands import CancelRun, CreateRun, ThreadCommand
@@ -178,10 +178,10 @@ class Process:
         async with self.pool.acquire() as db:
             return (await steps.page(db, "proj_1", thread_id, run_id or f"run_{thread_id}", EVERYTHING)).items
 
-    async def log(self, thread_id: str) -> list[Recorded[Any]]:
+    async def log(self, thread_id: str) -> list[RecordedEvent[Any]]:
         """The thread's events, found to be orderly."""
         async with self.pool.acquire() as db:
-            found: list[Recorded[Any]] = await store.read(db, thread_id)
+            found: list[RecordedEvent[Any]] = await event_log.read(db, thread_id)
         assert list(problems(found)) == []
         return found
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 
 import service.peers
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.thread import events as e
 from projections.rebuild import verify
 from service.database import Pool
@@ -252,10 +252,12 @@ async def _ended_well(process: Process, scenario: Scenario, thread: str) -> None
         assert await verify(db, thread) == []
 
 
-def _asked_only_for_what_was_open(before: list[Recorded[Any]], after: list[Recorded[Any]], asked: int) -> None:
+def _asked_only_for_what_was_open(
+    before: list[RecordedEvent[Any]], after: list[RecordedEvent[Any]], asked: int
+) -> None:
     """The new process made each model call that it journaled once, and none whose end was in the log."""
 
-    def calls(log: list[Recorded[Any]], kind: type[Any]) -> list[tuple[str, int]]:
+    def calls(log: list[RecordedEvent[Any]], kind: type[Any]) -> list[tuple[str, int]]:
         return [(entry.event.run_id, entry.event.call) for entry in log if isinstance(entry.event, kind)]
 
     finished = set(calls(before, e.ModelCallFinished))
@@ -267,7 +269,7 @@ def _asked_only_for_what_was_open(before: list[Recorded[Any]], after: list[Recor
 
 
 def _performed_only_what_was_open(
-    before: list[Recorded[Any]], after: list[Recorded[Any]], performed: list[HostedCall], scenario: Scenario
+    before: list[RecordedEvent[Any]], after: list[RecordedEvent[Any]], performed: list[HostedCall], scenario: Scenario
 ) -> None:
     """No finished hosted call is performed again; a lost one follows its policy."""
     finished = {entry.event.call_id for entry in before if isinstance(entry.event, e.ToolCallFinished)}

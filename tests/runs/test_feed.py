@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import service.feed
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from service.database import Pool
 from service.deltas import MessageTextDelta
 from service.feed import WAKE, Feed, Watcher, WatcherLagging, tail
@@ -25,7 +25,7 @@ WAIT_S = 60.0
 
 
 @pytest.fixture
-async def log(pool: Pool) -> list[Recorded[Any]]:
+async def log(pool: Pool) -> list[RecordedEvent[Any]]:
     """A thread's events, committed where no watcher heard of them."""
     write, found = Writer(pool, Feed(), clock=CLOCK), []
     found += (await write.thread(ORIGIN, "thread_1", CREATE)).recorded
@@ -50,11 +50,11 @@ async def until(items: AsyncIterator[list[Any]], enough: Callable[[list[Any]], b
 
 
 def versions(found: list[Any]) -> list[int]:
-    return [item.version for item in found if isinstance(item, Recorded)]
+    return [item.version for item in found if isinstance(item, RecordedEvent)]
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_every_event_once_and_in_order(pool: Pool, log: list[Recorded[Any]], seed: int) -> None:
+async def test_every_event_once_and_in_order(pool: Pool, log: list[RecordedEvent[Any]], seed: int) -> None:
     """Published out of order, twice, or not at all, in bursts, with wake-ups between."""
     random = Random(seed)
     heard: list[Any] = [entry for entry in log for _ in range(random.choice((0, 1, 1, 2)))]
@@ -79,7 +79,7 @@ async def test_every_event_once_and_in_order(pool: Pool, log: list[Recorded[Any]
     assert found == log[after:]
 
 
-async def test_live_pieces_keep_their_place(pool: Pool, log: list[Recorded[Any]]) -> None:
+async def test_live_pieces_keep_their_place(pool: Pool, log: list[RecordedEvent[Any]]) -> None:
     watcher = Watcher("thread_1")
     for item in (log[0], live("a"), log[1], live("b"), live("c"), log[3], live("d")):
         watcher.put(item)
@@ -92,7 +92,7 @@ async def test_live_pieces_keep_their_place(pool: Pool, log: list[Recorded[Any]]
 
 
 async def test_a_lost_wake_up_costs_only_time(
-    pool: Pool, log: list[Recorded[Any]], monkeypatch: pytest.MonkeyPatch
+    pool: Pool, log: list[RecordedEvent[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service.feed, "POLL", 0.01)
     feed = Feed()
@@ -117,7 +117,7 @@ class Counting:
 
 
 async def test_however_many_watch_what_is_idle_there_is_one_look(
-    pool: Pool, log: list[Recorded[Any]], monkeypatch: pytest.MonkeyPatch
+    pool: Pool, log: list[RecordedEvent[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service.feed, "POLL", 0.01)
     feed, counting = Feed(), Counting(pool)

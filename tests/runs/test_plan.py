@@ -9,7 +9,7 @@ import pytest
 
 from events.thread.events import LastError, Usage
 from events.thread.run_status import ACTIVE
-from events.thread.state import HostedCall, OpenCall, OpenToolStep, RunState
+from events.thread.state import HostedToolCall, OpenModelCall, OpenToolStep, RunState
 from service.runs.plan import (
     MAX_CALL_ATTEMPTS,
     MAX_CALLS,
@@ -37,13 +37,13 @@ ENDLESS = LastError(code="server_error", message="The run made 200 model calls w
 SPENT = Usage(prompt_tokens=100, completion_tokens=100)
 
 
-def run(status: Any = "in_progress", call: OpenCall | None = None, calls: int = 0, **more: Any) -> RunState:
+def run(status: Any = "in_progress", call: OpenModelCall | None = None, calls: int = 0, **more: Any) -> RunState:
     defaults: dict[str, Any] = {"max_prompt_tokens": None, "max_completion_tokens": None, **more}
     return RunState("run_1", "asst_1", status, 1000, epoch=1, process=1, calls=calls, call=call, **defaults)
 
 
-def call(attempt: int = 1, broken: LastError | None = None, shown: bool = False) -> OpenCall:
-    return OpenCall(1, attempt, "msg_1", "step_1", "step_2", 0, broken, shown)
+def call(attempt: int = 1, broken: LastError | None = None, shown: bool = False) -> OpenModelCall:
+    return OpenModelCall(1, attempt, "msg_1", "step_1", "step_2", 0, broken, shown)
 
 
 TABLE: list[tuple[str, RunState, tuple[int, int] | None, Action]] = [
@@ -91,7 +91,7 @@ def test_time_that_is_up_comes_before_everything(status: str) -> None:
 
 
 def at_work(attempt: int, calls: int = 1) -> RunState:
-    hosted = (HostedCall("call_1", "code_interpreter", attempt), HostedCall("call_2", "file_search"))
+    hosted = (HostedToolCall("call_1", "code_interpreter", attempt), HostedToolCall("call_2", "file_search"))
     return run(step=OpenToolStep("step_1", ("call_3",), hosted=hosted), tool_calls=calls)
 
 

@@ -10,7 +10,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.thread.state import OpenCall
+from events.thread.state import OpenModelCall
 from service.deltas import Delta, MessageTextDelta, StepCallDelta
 from service.model.base import ModelEvent, ModelStreamEnd, RefusalDelta, TextDelta, ToolCallDelta
 from service.model.errors import to_storable
@@ -19,7 +19,7 @@ from service.runs.artifacts import Gathered
 from service.runs.reply import Reply
 from tests.clock import IDS
 
-CALL = OpenCall(1, 1, "msg_1", "step_m", "step_t", 1234)
+CALL = OpenModelCall(1, 1, "msg_1", "step_m", "step_t", 1234)
 DONE = ModelStreamEnd("stop", None, "m-1")
 
 pieces = st.text(max_size=5)

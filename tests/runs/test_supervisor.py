@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 import service.feed
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.thread.commands import ClaimRun
 from projections.rebuild import verify
 from service.database import Pool, connect
@@ -137,7 +137,7 @@ async def test_a_server_that_closes_every_connection_does_not_hurt_a_run(databas
         with process.feed.watch("t1") as watcher:
             hold.opened.set()
             async with asyncio.timeout(10):
-                while not any(isinstance(item, Recorded) and item.event.type == "run.completed" for item in taken):
+                while not any(isinstance(item, RecordedEvent) and item.event.type == "run.completed" for item in taken):
                     taken = await watcher.take()
         assert (await process.run("t1")).status == "completed"
         assert len(process.model.requests) <= 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from events.webhook_endpoint import NAMES
+from events.webhook_endpoint import WEBHOOK_EVENTS
 from projections import webhooks
 from service.database import Pool
 from service.webhooks import endpoints
@@ -22,7 +22,7 @@ async def test_endpoints_are_made_listed_changed_and_deleted(client: Client, rec
     made = await client.post("/webhook_endpoints", {"url": receiver.url(), "description": "Ops"})
     secret = made.pop("secret")
     assert secret.startswith("whsec_")
-    assert made["events"] == list(NAMES.values())
+    assert made["events"] == list(WEBHOOK_EVENTS.values())
     assert (made["object"], made["status"], made["description"]) == ("webhook_endpoint", "enabled", "Ops")
     path = f"/webhook_endpoints/{made['id']}"
     assert await client.get(path) == made

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import DomainError
 from events.object_changes import (
-    added_message,
-    opened_run,
-    opened_step,
-    opened_thread,
+    client_message,
+    initial_run,
+    initial_step,
+    initial_thread,
+    run_message,
     run_patch,
     step_patch,
-    written_message,
 )
 from events.objects import Assistant, Message, Run, Step
 from events.thread import events as e
@@ -47,7 +47,7 @@ V2_ONLY = {"tool_resources", "attachments", "reasoning_effort", "parallel_tool_c
 V2_ONLY |= {"completion_tokens_details", "strict", "ranking_options", "hybrid_search"}
 
 
-def history(random: Random, length: int) -> list[Recorded[Any]]:
+def history(random: Random, length: int) -> list[RecordedEvent[Any]]:
     world = World(random)
     for _ in range(length):
         try:
@@ -57,14 +57,14 @@ def history(random: Random, length: int) -> list[Recorded[Any]]:
     return [_affordable(entry) for entry in world.log]
 
 
-def _affordable(entry: Recorded[Any]) -> Recorded[Any]:
+def _affordable(entry: RecordedEvent[Any]) -> RecordedEvent[Any]:
     """Histories have budgets that requests may not have."""
     if isinstance(entry.event, e.RunCreated) and entry.event.max_completion_tokens is not None:
         return replace(entry, event=entry.event.model_copy(update={"max_completion_tokens": 256}))
     return entry
 
 
-def objects(log: list[Recorded[Any]]) -> Iterator[Any]:
+def objects(log: list[RecordedEvent[Any]]) -> Iterator[Any]:
     """Every form that every message, run and step of the log ever had."""
     runs: dict[str, Run] = {}
     steps: dict[str, Step] = {}
@@ -72,17 +72,17 @@ def objects(log: list[Recorded[Any]]) -> Iterator[Any]:
         event = entry.event
         match event:
             case e.ThreadCreated():
-                yield opened_thread(entry)
+                yield initial_thread(entry)
             case e.MessageAdded():
-                yield added_message(entry)
+                yield client_message(entry)
             case e.MessageWritten():
-                message = written_message(entry)
+                message = run_message(entry)
                 yield replace(message, status="in_progress", incomplete_reason=None, ended_at=None, content=[])
                 yield message
             case e.RunCreated():
-                yield runs.setdefault(event.run_id, opened_run(entry))
+                yield runs.setdefault(event.run_id, initial_run(entry))
             case e.StepCreated():
-                yield steps.setdefault(event.step_id, opened_step(entry))
+                yield steps.setdefault(event.step_id, initial_step(entry))
             case _:
                 pass
         if (run := run_patch(entry)) is not None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.errors import NotFound, Rejected
+from events.errors import NotFound, Rejection
 from events.objects import Assistant
 from events.thread.run_settings import run_settings
 from service.wire import fields, messages, requests, v1, v2
@@ -151,7 +151,7 @@ def test_any_body_is_taken_or_refused_in_the_apis_words(version: str, schema: st
     said = "taken"
     try:
         parsers(WIRES[version])[schema](body)
-    except (Rejected, NotFound) as refused:
+    except (Rejection, NotFound) as refused:
         said = refused.message + (refused.param or "")
     # What a client sent is repeated in the answer, which must be text.
     assert 0 < len(said.encode()) < 4_000
@@ -163,7 +163,7 @@ def test_depth_and_size_have_bounds(version: str) -> None:
     for _ in range(100_000):
         deep = [deep]  # type: ignore[assignment]
     for parse in parsers(wire).values():
-        with pytest.raises(Rejected):
+        with pytest.raises(Rejection):
             parse({"metadata": {"k": deep}, "model": deep, "messages": deep, "assistant_id": deep, "k" * 10**6: 1})
 
 

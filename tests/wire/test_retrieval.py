@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from events.objects import Assistant
-from events.references import files_store_of
+from events.references import files_store_id
 from service.wire import v1, v2
 
-OWN = files_store_of("asst_1")
+OWN = files_store_id("asst_1")
 RETRIEVAL = [{"type": "file_search", "file_search": {}}]
 
 

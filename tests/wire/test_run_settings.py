@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from events.errors import Rejected
+from events.errors import Rejection
 from events.objects import Assistant
 from events.thread.run_settings import MAX_RUN_TOOLS, run_settings
 
@@ -105,7 +105,7 @@ def test_choices_among_the_runs_tools(asked: Any, kept: Any) -> None:
     ],
 )
 def test_what_no_run_can_have(overrides: dict[str, Any], param: str) -> None:
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Rejection) as refused:
         run_settings(ASSISTANT, overrides, None)
     assert refused.value.param == param
 
@@ -113,5 +113,5 @@ def test_what_no_run_can_have(overrides: dict[str, Any], param: str) -> None:
 def test_tools_of_the_assistant_are_counted_too() -> None:
     assert len(run_settings(ASSISTANT, {"tools": [FUNCTION] * MAX_RUN_TOOLS}, None).tools) == MAX_RUN_TOOLS
     many = replace(ASSISTANT, tools=[FUNCTION] * (MAX_RUN_TOOLS + 1))
-    with pytest.raises(Rejected):
+    with pytest.raises(Rejection):
         run_settings(many, {}, None)

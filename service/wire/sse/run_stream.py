@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.object_changes import (
-    opened_run,
-    opened_step,
-    opened_thread,
-    patched,
+    initial_run,
+    initial_step,
+    initial_thread,
+    merge_step_fields,
+    run_message,
     run_patch,
     step_patch,
-    written_message,
 )
 from events.objects import Json, Message, Run, Step
 from events.thread import events as e
@@ -72,11 +72,11 @@ class RunStream:
         # Version, attempt and sequence of the next frame.
         self._next_id = (0, 1, 0)
 
-    def feed(self, item: Recorded[e.ThreadEvent] | Delta) -> list[bytes]:
+    def feed(self, item: RecordedEvent[e.ThreadEvent] | Delta) -> list[bytes]:
         """The frames that `item` brings; none for another run's."""
         if self.is_finished:
             return []
-        if isinstance(item, Recorded):
+        if isinstance(item, RecordedEvent):
             self._next_id = (item.version, self._next_id[1], 0)
             return [self._with_id(frame) for frame in self._event_frames(item)]
         if self._run is None or item.run_id != self._run.id:
@@ -107,12 +107,12 @@ class RunStream:
 
     # Events.
 
-    def _event_frames(self, item: Recorded[Any]) -> list[bytes]:
+    def _event_frames(self, item: RecordedEvent[Any]) -> list[bytes]:
         event = item.event
         if isinstance(event, e.ThreadCreated):
-            return [frames.sse_frame("thread.created", self._wire.render_thread(opened_thread(item), resources=True))]
+            return [frames.sse_frame("thread.created", self._wire.render_thread(initial_thread(item), resources=True))]
         if isinstance(event, e.RunCreated) and self._run is None:
-            self._run = opened_run(item)
+            self._run = initial_run(item)
             shown = self._wire.render_run(self._run, streamed=True)
             return [frames.sse_frame("thread.run.created", shown), frames.sse_frame("thread.run.queued", shown)]
         if self._run is None or getattr(event, "run_id", None) != self._run.id:
@@ -134,7 +134,7 @@ class RunStream:
             case _:
                 return self._run_changed(item)
 
-    def _run_changed(self, item: Recorded[Any]) -> list[bytes]:
+    def _run_changed(self, item: RecordedEvent[Any]) -> list[bytes]:
         patch = run_patch(item)
         if patch is None or self._run is None:
             return []
@@ -159,7 +159,7 @@ class RunStream:
         if event.message_step_id in retold:
             self._repeated_ids.add(event.message_id)
 
-    def _step_created(self, item: Recorded[e.StepCreated]) -> list[bytes]:
+    def _step_created(self, item: RecordedEvent[e.StepCreated]) -> list[bytes]:
         event = item.event
         if event.step_id in self._hidden_ids:
             return []
@@ -174,8 +174,8 @@ class RunStream:
             # message can be retrieved; the stream goes without it.
             self._hidden_ids |= {event.step_id, event.message_id or ""}
             return []
-        opening = [] if shown else self._open_step(replace(opened_step(item), tool_calls=[]))
-        self._steps[event.step_id] = opened_step(item)
+        opening = [] if shown else self._open_step(replace(initial_step(item), tool_calls=[]))
+        self._steps[event.step_id] = initial_step(item)
         if event.step_id in self._repeated_ids:
             return [*taken_back, *opening]
         calls = [
@@ -191,7 +191,7 @@ class RunStream:
         step = self._steps.get(event.step_id)
         if step is None or event.step_id in self._hidden_ids:
             return []
-        patch = patched({"results": step.results}, step_patch(event) or {})
+        patch = merge_step_fields({"results": step.results}, step_patch(event) or {})
         step = self._steps[event.step_id] = replace(step, **patch)
         match event:
             case e.StepEnded():
@@ -205,8 +205,8 @@ class RunStream:
         shown = self._wire.render_step(step, streamed=True, include=self._include)
         return frames.sse_frame(f"thread.run.step.{step.status}", shown)
 
-    def _message_written(self, item: Recorded[e.MessageWritten]) -> list[bytes]:
-        message = written_message(item)
+    def _message_written(self, item: RecordedEvent[e.MessageWritten]) -> list[bytes]:
+        message = run_message(item)
         if message.id in self._hidden_ids:
             return []
         told: list[bytes] = []

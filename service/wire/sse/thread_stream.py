@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.thread import events as e
 from events.thread.events import ModelCallStarted
 from service.deltas import Delta, MessageTextDelta, StepCallDelta
@@ -55,12 +55,12 @@ class ThreadStream:
         self._wire = wire
         self._runs: dict[str, RunStream] = {}
         # Of runs whose model speaks: how the call began.
-        self._open_calls: dict[str, Recorded[ModelCallStarted]] = {}
+        self._open_calls: dict[str, RecordedEvent[ModelCallStarted]] = {}
         self._version = 0
         self._attempt = 1
         self._pieces = 0
 
-    def resume(self, past: Iterable[Recorded[Any]], left: ResumePoint) -> None:
+    def resume(self, past: Iterable[RecordedEvent[Any]], left: ResumePoint) -> None:
         """Takes up at a place; `past` are the events up to it, from where the runs began that were active there."""
         for item in past:
             self.feed(item)
@@ -70,14 +70,14 @@ class ThreadStream:
                 self._assume_seen(self._runs[run_id], started, seen)
 
     @staticmethod
-    def has_open_call(past: Sequence[Recorded[Any]]) -> bool:
+    def has_open_call(past: Sequence[RecordedEvent[Any]]) -> bool:
         """Whether a model call was open at the end of `past`: then what a client saw last was a piece of it."""
         spoken = [item for item in past if isinstance(item.event, (ModelCallStarted, *_ENDS_CALL))]
         return bool(spoken) and isinstance(spoken[-1].event, ModelCallStarted)
 
-    def feed(self, item: Recorded[e.ThreadEvent] | Delta) -> list[bytes]:
+    def feed(self, item: RecordedEvent[e.ThreadEvent] | Delta) -> list[bytes]:
         """The frames that `item` brings."""
-        if not isinstance(item, Recorded):
+        if not isinstance(item, RecordedEvent):
             stream = self._runs.get(item.run_id)
             told = stream.feed(item) if stream is not None else []
             self._pieces += 1
@@ -87,7 +87,7 @@ class ThreadStream:
         told = self._event_frames(item)
         return _with_last_id(told, b"%d.%d.0.event" % (self._version, self._attempt))
 
-    def _event_frames(self, item: Recorded[Any]) -> list[bytes]:
+    def _event_frames(self, item: RecordedEvent[Any]) -> list[bytes]:
         event = item.event
         if isinstance(event, e.ThreadDeleted):
             self.is_over = True
@@ -111,7 +111,7 @@ class ThreadStream:
             self._open_calls.pop(run_id, None)
         return told
 
-    def _assume_seen(self, stream: RunStream, started: Recorded[ModelCallStarted], seen: SeenPiece) -> None:
+    def _assume_seen(self, stream: RunStream, started: RecordedEvent[ModelCallStarted], seen: SeenPiece) -> None:
         """As for one who watched the call's first attempt in part, and is told the whole of the second at its end."""
         call, at = started.event, started.seconds
         piece: Delta = MessageTextDelta(call.run_id, call.message_id, call.message_step_id, at, "")

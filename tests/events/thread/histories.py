@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
+from events.event_log import number_events
 from events.object_changes import run_patch
 from events.objects import RunStatus
-from events.store import record
 from events.thread import events as e
 from events.thread.commands import (
     AddMessage,
@@ -37,7 +37,7 @@ from events.thread.commands import (
     ModifyRun,
     ModifyThread,
     NewMessage,
-    Partial,
+    PartialReply,
     StartModelCall,
     StartToolCall,
     StopRun,
@@ -57,22 +57,22 @@ class World:
     def __init__(self, random: Random, thread_id: str = "thread_1", lifetimes: tuple[int, ...] = (5, 600)) -> None:
         self.random = random
         self.state = ThreadState(thread_id)
-        self.log: list[Recorded[e.ThreadEvent]] = []
+        self.log: list[RecordedEvent[e.ThreadEvent]] = []
         self.at: datetime = T0
         self.messages: dict[str, e.Role] = {}
         self.runs: dict[str, RunStatus] = {}
         self._lifetimes = lifetimes
         self._made = 0
 
-    def do(self, command: ThreadCommand) -> list[Recorded[e.ThreadEvent]]:
+    def do(self, command: ThreadCommand) -> list[RecordedEvent[e.ThreadEvent]]:
         """Decides and folds, in memory. Raises as `decide` does."""
         self.at += timedelta(seconds=self.random.choice((0, 0, 0.3, 1, 2)))
         events = decide(self.state, command, self.at)
-        recorded = record(self.state.id, len(self.log), events, self.at, ORIGIN)
+        recorded = number_events(self.state.id, len(self.log), events, self.at, ORIGIN)
         self.absorb(recorded)
         return recorded
 
-    def absorb(self, recorded: list[Recorded[Any]]) -> None:
+    def absorb(self, recorded: list[RecordedEvent[Any]]) -> None:
         """Takes in what was appended, wherever it was."""
         for entry in recorded:
             self.log.append(entry)
@@ -194,7 +194,7 @@ class World:
         outputs = [e.ToolOutput(tool_call_id=id, output=f"out of {id}") for id in owed]
         return SubmitToolOutputs(id, self.runs.get(id), outputs, self._claim())
 
-    def _said(self) -> Partial:
+    def _said(self) -> PartialReply:
         text = self.random.choice(("", "", "Hello.", "Grüße 🎉"))
         refusal = self.random.choice(("", "", "", "No."))
         calls = [self._call() for _ in range(self.random.choice((0, 0, 1, 2, 3)))]
@@ -206,7 +206,7 @@ class World:
             cited = {"type": "file_citation", "text": mark, "start_index": start, "end_index": start + len(mark)}
             annotations = [{**cited, "file_citation": {"file_id": "file-1", "quote": "cake"}}]
             text += mark + self.random.choice(("", "."))
-        return Partial(text, refusal, calls, annotations, images, attachments)
+        return PartialReply(text, refusal, calls, annotations, images, attachments)
 
     def _call(self) -> dict[str, Any]:
         id = self._id("call")
@@ -256,7 +256,7 @@ class World:
             tools: list[ThreadCommand] = [self._tool_finish(run, epoch), StartToolCall(id, epoch)]
             tools += [self._tool_finish(run, epoch) for _ in range(5)]
             shown = self.random.choice((None, _shown(run.step.hosted[0].type)))
-            return self.random.choice([*tools, *tools, *rest, StopRun(id, epoch, Partial(), e.Usage(), shown)])
+            return self.random.choice([*tools, *tools, *rest, StopRun(id, epoch, PartialReply(), e.Usage(), shown)])
         return self.random.choice((ends * 3 if run and run.call else starts * 6) + rest)
 
 

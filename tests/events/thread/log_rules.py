@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.thread import events as e
 
 
-def problems(log: Iterable[Recorded[e.ThreadEvent]]) -> Iterable[str]:
+def problems(log: Iterable[RecordedEvent[e.ThreadEvent]]) -> Iterable[str]:
     """What is wrong in a log: objects made twice, more than one open at once, ends that leave something open."""
     made: Counter[str] = Counter()
     ended: Counter[tuple[str, int, int]] = Counter()

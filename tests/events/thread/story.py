@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from events.actors import CommandLineActor
-from events.envelope import Event, Origin, Recorded
+from events.envelope import Event, Origin, RecordedEvent
+from events.event_log import number_events
 from events.objects import RunStatus
-from events.store import record
 from events.thread import events as e
 from events.thread.commands import (
     AddMessage,
@@ -30,7 +30,7 @@ from events.thread.commands import (
     FailRun,
     FinishModelCall,
     NewMessage,
-    Partial,
+    PartialReply,
     RunSettings,
     StartModelCall,
     StopRun,
@@ -74,13 +74,13 @@ class Story:
 
     def __init__(self, thread_id: str = "thread_1") -> None:
         self.state = ThreadState(thread_id)
-        self.log: list[Recorded[e.ThreadEvent]] = []
+        self.log: list[RecordedEvent[e.ThreadEvent]] = []
 
     def do(self, command: ThreadCommand, after: float = 0.0) -> list[e.ThreadEvent]:
         """Decides at T0 and `after` seconds, and folds what comes of it. Raises as `decide` does."""
         at = T0 + timedelta(seconds=after)
         events = decide(self.state, command, at)
-        for entry in record(self.state.id, len(self.log), events, at, ORIGIN):
+        for entry in number_events(self.state.id, len(self.log), events, at, ORIGIN):
             self.state = evolve(self.state, entry)
             self.log.append(entry)
         return events
@@ -149,17 +149,17 @@ def calls(*call_ids: str) -> tuple[dict[str, str], ...]:
 def finish(
     text: str = "", *call_ids: str, reason: Any = None, epoch: int = 1, usage: e.Usage = USAGE, run_id: str = "run_1"
 ) -> FinishModelCall:
-    said = Partial(text=text, tool_calls=calls(*call_ids))
+    said = PartialReply(text=text, tool_calls=calls(*call_ids))
     return FinishModelCall(run_id, epoch, said, reason or ("tool_calls" if call_ids else "stop"), "m-1", usage)
 
 
 def broke(text: str = "", *call_ids: str, epoch: int = 1, error: e.LastError = ERROR) -> BreakModelCall:
-    said = Partial(text=text, tool_calls=calls(*call_ids))
+    said = PartialReply(text=text, tool_calls=calls(*call_ids))
     return BreakModelCall("run_1", epoch, said, error, NOTHING if said.empty else USAGE)
 
 
 def stop(text: str = "", *call_ids: str, epoch: int = 1) -> StopRun:
-    said = Partial(text=text, tool_calls=calls(*call_ids))
+    said = PartialReply(text=text, tool_calls=calls(*call_ids))
     return StopRun("run_1", epoch, said, NOTHING if said.empty else USAGE)
 
 

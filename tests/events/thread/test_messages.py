@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from events.errors import DomainError, NotFound, Rejected
+from events.errors import DomainError, NotFound, Rejection
 from events.thread import events as e
 from events.thread.commands import (
     CreateRun,
@@ -79,9 +79,9 @@ def test_a_thread_that_is_not_there_refuses_everything(command: ThreadCommand, d
 def test_an_active_run_locks_its_thread(status: str) -> None:
     story = LOCKED[status]()
     assert story.run.status == status
-    with pytest.raises(Rejected, match="Can't add messages to thread_1 while a run run_1 is active"):
+    with pytest.raises(Rejection, match="Can't add messages to thread_1 while a run run_1 is active"):
         story.do(add())
-    with pytest.raises(Rejected, match="Thread thread_1 already has an active run run_1"):
+    with pytest.raises(Rejection, match="Thread thread_1 already has an active run run_1"):
         story.do(run("run_2"))
 
 
@@ -108,7 +108,7 @@ def test_messages_that_are_not_there() -> None:
 
 def test_a_run_needs_a_user_message_or_instructions() -> None:
     story = given(CREATE, add(role="assistant"))
-    with pytest.raises(Rejected, match="Run creation requires a Thread with a user message") as refused:
+    with pytest.raises(Rejection, match="Run creation requires a Thread with a user message") as refused:
         story.do(run(instructions=None))
     assert refused.value.code == "invalid_thread"
     story.do(run(instructions=None, messages=(message(),)))
@@ -117,7 +117,7 @@ def test_a_run_needs_a_user_message_or_instructions() -> None:
 
 def test_deleting_the_last_user_message_counts() -> None:
     story = given(CREATE, add(), DeleteMessage("msg_user", "user"))
-    with pytest.raises(Rejected):
+    with pytest.raises(Rejection):
         story.do(run(instructions=None))
 
 
@@ -140,14 +140,14 @@ def test_nothing_is_made_twice() -> None:
     story = done()
     twice = CreateRun("run_2", SETTINGS, (), LIFETIME, None, CreateThread({}, {}, ()))
     for command in (CreateThread({}, {}, ()), twice):
-        with pytest.raises(Rejected, match="already exists"):
+        with pytest.raises(Rejection, match="already exists"):
             story.do(command)
 
 
 def test_a_refused_run_leaves_nothing() -> None:
     story = working()
     before = (story.state, len(story.log))
-    with pytest.raises(Rejected):
+    with pytest.raises(Rejection):
         story.do(run("run_2", messages=(message(),)))
     assert (story.state, len(story.log)) == before
 

@@ -8,7 +8,7 @@ import pytest
 
 from events.errors import StaleClaim
 from events.thread import events as e
-from events.thread.commands import ExhaustRun, FinishModelCall, Partial, ThreadCommand
+from events.thread.commands import ExhaustRun, FinishModelCall, PartialReply, ThreadCommand
 from tests.events.thread.story import (
     CREATE,
     ERROR,
@@ -78,11 +78,11 @@ def test_text_and_tool_calls_in_one_reply() -> None:
 
 def test_a_refusal_is_a_part_of_its_own() -> None:
     story = working()
-    said = Partial(text="Well.", refusal="No.")
+    said = PartialReply(text="Well.", refusal="No.")
     events = story.do(FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE))
     assert [part["type"] for part in only(events, e.MessageWritten).content] == ["text", "refusal"]
     story = working()
-    events = story.do(FinishModelCall("run_1", 1, Partial(refusal="No."), "stop", "m-1", USAGE))
+    events = story.do(FinishModelCall("run_1", 1, PartialReply(refusal="No."), "stop", "m-1", USAGE))
     assert only(events, e.MessageWritten).content == [{"type": "refusal", "refusal": "No."}]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from events.errors import Rejected, StaleClaim
+from events.errors import Rejection, StaleClaim
 from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.commands import DeleteThread, ModifyRun, ThreadCommand
@@ -71,9 +71,9 @@ def test_messages_and_runs_of_a_busy_thread_are_queued_where_asked(status: RunSt
 def test_without_being_asked_a_busy_thread_refuses_as_ever(status: RunStatus) -> None:
     story = ACTIVE[status]()
     story.do(run("run_2", queue=True))
-    with pytest.raises(Rejected, match=r"^Can't add messages to thread_1 while a run run_1 is active\.$"):
+    with pytest.raises(Rejection, match=r"^Can't add messages to thread_1 while a run run_1 is active\.$"):
         story.do(add())
-    with pytest.raises(Rejected, match=r"^Thread thread_1 already has an active run run_1\.$"):
+    with pytest.raises(Rejection, match=r"^Thread thread_1 already has an active run run_1\.$"):
         story.do(run("run_3"))
 
 
@@ -88,7 +88,7 @@ def test_the_queue_is_bounded() -> None:
     for number in range(MAX_WAITING_RUNS):
         story.do(run(f"run_w{number}", queue=True))
     before = story.state
-    with pytest.raises(Rejected, match="Thread thread_1 has 10 runs waiting") as refused:
+    with pytest.raises(Rejection, match="Thread thread_1 has 10 runs waiting") as refused:
         story.do(run("run_over", messages=[message()], queue=True))
     assert refused.value.code == "thread_queue_full"
     assert story.state == before
@@ -99,7 +99,7 @@ def test_the_queue_is_bounded() -> None:
 
 def test_a_run_without_anything_to_answer_is_not_queued_either() -> None:
     story = given(CREATE, run(claim=claim()))
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Rejection) as refused:
         story.do(run("run_2", instructions=None, queue=True))
     assert refused.value.code == "invalid_thread"
 
@@ -172,7 +172,7 @@ def test_a_waiting_run_is_cancelled_at_once_and_loses_its_turn() -> None:
     story = crowded()
     assert kinds(story.do(cancel(run_id="run_2"))) == ["run.cancelling", "run.cancelled"]
     assert line(story.state) == ["run_1", "run_3"]
-    with pytest.raises(Rejected, match="Cannot cancel run with status 'cancelled'"):
+    with pytest.raises(Rejection, match="Cannot cancel run with status 'cancelled'"):
         story.do(cancel("cancelled", run_id="run_2"))
     assert only(story.do(finish("Hello.")), e.RunAdmitted).run_id == "run_3"
 
@@ -180,7 +180,7 @@ def test_a_waiting_run_is_cancelled_at_once_and_loses_its_turn() -> None:
 def test_a_waiting_run_is_modified_and_takes_no_outputs() -> None:
     story = crowded()
     assert kinds(story.do(ModifyRun("run_2", "queued", {"a": "b"}))) == ["run.modified"]
-    with pytest.raises(Rejected, match='Runs in status "queued" do not accept tool outputs'):
+    with pytest.raises(Rejection, match='Runs in status "queued" do not accept tool outputs'):
         story.do(submit("call_1", status="queued", run_id="run_2"))
 
 

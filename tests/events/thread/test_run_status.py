@@ -7,12 +7,12 @@ from itertools import pairwise, product
 import pytest
 
 from events.actors import CommandLineActor
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.object_changes import run_patch
 from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.commands import DeleteThread, ExhaustRun, ThreadCommand
-from events.thread.run_status import ACTIVE, TERMINAL, TRANSITIONS, IllegalTransition, moved
+from events.thread.run_status import ACTIVE, TERMINAL, TRANSITIONS, IllegalTransition, transition
 from events.thread.state import RunState, evolve_run
 from tests.events.thread.story import (
     CREATE,
@@ -91,9 +91,9 @@ def test_each_way_leads_there(step: tuple[RunStatus, RunStatus]) -> None:
 @pytest.mark.parametrize(("old", "new"), sorted(product(TRANSITIONS, repeat=2)))
 def test_the_fold_follows_the_table(old: RunStatus, new: RunStatus) -> None:
     state = RunState("run_1", "asst_1", old, LIFETIME, None, None)
-    entry = Recorded("thread_1", 1, T0, EVENTS[new], "proj_1", CommandLineActor())
+    entry = RecordedEvent("thread_1", 1, T0, EVENTS[new], "proj_1", CommandLineActor())
     if (old, new) in LEGAL:
-        assert evolve_run(state, entry).status == moved("run_1", old, new) == new
+        assert evolve_run(state, entry).status == transition("run_1", old, new) == new
     else:
         with pytest.raises(IllegalTransition):
             evolve_run(state, entry)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from events.errors import NotFound, Rejected, StaleClaim
+from events.errors import NotFound, Rejection, StaleClaim
 from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.commands import ModifyRun, ThreadCommand
@@ -72,7 +72,7 @@ def test_a_run_copies_its_settings_and_expires_in_time() -> None:
 def test_wrong_outputs_change_nothing_and_the_right_ones_still_pass(got: tuple[str, ...]) -> None:
     story = waiting("call_1", "call_2")
     before = story.state
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(Rejection) as refused:
         story.do(submit(*got))
     assert refused.value.message == f"Expected tool outputs for call_ids ['call_1', 'call_2'], got {list(got)}"
     assert story.state == before
@@ -84,13 +84,13 @@ def test_wrong_outputs_change_nothing_and_the_right_ones_still_pass(got: tuple[s
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelling"])
 def test_outputs_are_taken_only_where_they_are_awaited(status: RunStatus) -> None:
-    with pytest.raises(Rejected, match=f'Runs in status "{status}" do not accept tool outputs.'):
+    with pytest.raises(Rejection, match=f'Runs in status "{status}" do not accept tool outputs.'):
         ACTIVE[status]().do(submit("call_1", status=None))
 
 
 @pytest.mark.parametrize("status", sorted(TERMINAL))
 def test_outputs_for_a_run_that_has_ended(status: RunStatus) -> None:
-    with pytest.raises(Rejected, match=f'Runs in status "{status}" do not accept tool outputs.'):
+    with pytest.raises(Rejection, match=f'Runs in status "{status}" do not accept tool outputs.'):
         done().do(submit("call_1", status=status))
 
 
@@ -113,7 +113,7 @@ def test_a_budgeted_run_is_claimed_without_its_next_call(budget: str) -> None:
 
 @pytest.mark.parametrize("status", ["in_progress", "cancelling"])
 def test_a_run_at_work_is_not_modified(status: RunStatus) -> None:
-    with pytest.raises(Rejected, match=f"Cannot update run with status '{status}'."):
+    with pytest.raises(Rejection, match=f"Cannot update run with status '{status}'."):
         ACTIVE[status]().do(ModifyRun("run_1", "queued", {}))
 
 
@@ -155,12 +155,12 @@ def test_cancel(story: Callable[[], Story], events: list[str]) -> None:
 
 @pytest.mark.parametrize("status", [*sorted(TERMINAL)])
 def test_what_has_ended_is_not_cancelled(status: RunStatus) -> None:
-    with pytest.raises(Rejected, match=f"Cannot cancel run with status '{status}'."):
+    with pytest.raises(Rejection, match=f"Cannot cancel run with status '{status}'."):
         done().do(cancel(status))
 
 
 def test_cancelling_twice_is_refused() -> None:
-    with pytest.raises(Rejected, match=r"Cannot cancel run with status 'cancelling'\."):
+    with pytest.raises(Rejection, match=r"Cannot cancel run with status 'cancelling'\."):
         cancelling().do(cancel())
 
 

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from events.errors import StaleClaim
-from events.object_changes import opened_step, patched, step_patch
+from events.object_changes import initial_step, merge_step_fields, step_patch
 from events.thread import events as e
 from events.thread.commands import (
     DeleteThread,
     FailRun,
     FinishModelCall,
     FinishToolCall,
-    Partial,
+    PartialReply,
     StartToolCall,
     StopRun,
 )
-from events.thread.state import HostedCall
+from events.thread.state import HostedToolCall
 from tests.events.thread.story import (
     CREATE,
     ERROR,
@@ -44,7 +44,7 @@ LOGS = {"outputs": [{"type": "logs", "logs": "1"}]}
 
 
 def reply(*tool_calls: dict[str, Any], text: str = "") -> FinishModelCall:
-    return FinishModelCall("run_1", 1, Partial(text, tool_calls=tool_calls), "tool_calls", "m-1", USAGE)
+    return FinishModelCall("run_1", 1, PartialReply(text, tool_calls=tool_calls), "tool_calls", "m-1", USAGE)
 
 
 def at_work(*tool_calls: dict[str, Any], text: str = "") -> Story:
@@ -70,7 +70,7 @@ def test_a_hosted_call_starts_with_its_step() -> None:
     ]
     assert story.run.status == "in_progress"
     assert story.run.step is not None
-    assert story.run.step.open == HostedCall("call_c", "code_interpreter", 1)
+    assert story.run.step.open == HostedToolCall("call_c", "code_interpreter", 1)
 
 
 def test_behind_its_result_the_step_ends_and_the_next_model_call_follows() -> None:
@@ -134,7 +134,7 @@ STOPPED = ["tool_call.stopped", "step.ended"]
 def test_a_cancel_stops_the_open_call_and_keeps_what_was_seen() -> None:
     story = at_work(CODE, SEARCH)
     assert kinds(story.do(cancel())) == ["run.cancelling"]
-    events = story.do(StopRun("run_1", 1, Partial(), e.Usage(), LOGS))
+    events = story.do(StopRun("run_1", 1, PartialReply(), e.Usage(), LOGS))
     assert kinds(events) == [*STOPPED, "run.cancelled"]
     assert only(events, e.ToolCallStopped).shown == LOGS
     assert only(events, e.StepEnded).status == "cancelled"
@@ -164,7 +164,7 @@ def test_expiry_failure_and_the_threads_end_stop_it_too() -> None:
 
 def test_a_reply_cut_off_in_a_hosted_call_runs_nothing() -> None:
     story = given(CREATE, run(claim=claim()))
-    said = Partial(tool_calls=[CODE])
+    said = PartialReply(tool_calls=[CODE])
     events = story.do(FinishModelCall("run_1", 1, said, "length", "m-1", USAGE))
     assert kinds(events) == ["model_call.finished", "step.created", "step.ended", "run.incomplete"]
 
@@ -175,10 +175,10 @@ def test_a_step_shows_results_as_they_come() -> None:
     found = {"results": [{"file_id": "file-1", "score": 0.5}]}
     story.do(result("call_s", shown=found))
     created = next(entry for entry in story.log if isinstance(entry.event, e.StepCreated))
-    step = opened_step(created)  # type: ignore[arg-type]
+    step = initial_step(created)  # type: ignore[arg-type]
     fields: dict[str, Any] = {"results": step.results}
     for entry in story.log:
-        fields = patched(fields, step_patch(entry.event) or {})
+        fields = merge_step_fields(fields, step_patch(entry.event) or {})
     assert {id: one["shown"] for id, one in fields["results"].items()} == {"call_c": LOGS, "call_s": found}
 
 
@@ -194,7 +194,7 @@ def test_images_and_files_come_with_the_next_message() -> None:
     story = at_work(CODE)
     story.do(result())
     story.do(start("2"))
-    said = Partial("x", annotations=[annotation], images=["file-1"], attachments=[attachment])
+    said = PartialReply("x", annotations=[annotation], images=["file-1"], attachments=[attachment])
     events = story.do(FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE))
     written = only(events, e.MessageWritten)
     assert written.content == [

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from events.errors import NotFound, Rejected, StaleJob, StoreFileNotFound
+from events.errors import NotFound, Rejection, StaleJob, StoreFileNotFound
+from events.event_log import number_events
 from events.ids import hex_id_of
-from events.store import record
 from events.vector_store import events as e
 from events.vector_store.commands import (
     AddFiles,
@@ -32,8 +32,8 @@ from events.vector_store.commands import (
     StartIndexing,
     UseStore,
 )
-from events.vector_store.decide import FILES_PER_EVENT, MAX_ATTEMPTS, decide, expired
-from events.vector_store.state import DAY, USE_EVERY, Counts, VectorStoreState, evolve
+from events.vector_store.decide import FILES_PER_EVENT, MAX_ATTEMPTS, decide, is_expired
+from events.vector_store.state import DAY, USE_EVERY, FileCounts, VectorStoreState, evolve
 from tests.clock import IDS
 from tests.events.thread.story import ORIGIN, SECONDS, T0, kinds
 
@@ -65,7 +65,7 @@ def start(fact: FileFact | None, after: int | None = None, process: int = 7) -> 
 def a_store(*commands: Any, at: datetime = T0) -> VectorStoreState:
     state, version = VectorStoreState(ID), 0
     for command in commands:
-        for entry in record(ID, version, decide(state, command, at), at, ORIGIN):
+        for entry in number_events(ID, version, decide(state, command, at), at, ORIGIN):
             state, version = evolve(state, entry), entry.version
     return state
 
@@ -75,12 +75,12 @@ def test_a_store_with_files_is_one_append() -> None:
     events = decide(a_store(), replace(CREATE, files=files), T0)
     assert kinds(events) == ["vector_store.created", "vector_store.files_added", "vector_store.files_added"]
     state = a_store(replace(CREATE, files=files))
-    assert state.counts == Counts(in_progress=FILES_PER_EVENT + 1)
+    assert state.counts == FileCounts(in_progress=FILES_PER_EVENT + 1)
     assert len(TypeAdapter(VectorStoreState).dump_json(state)) < 300, "the state does not grow with the files"
 
 
 def test_making_it_twice() -> None:
-    with pytest.raises(Rejected, match="already exists"):
+    with pytest.raises(Rejection, match="already exists"):
         decide(a_store(CREATE), CREATE, T0)
     assert decide(a_store(CREATE), replace(CREATE, if_missing=True), T0) == []
     assert kinds(decide(a_store(CREATE, DeleteStore()), CREATE, T0)) == ["vector_store.created"]
@@ -101,14 +101,14 @@ def test_what_is_not_there_is_not_found() -> None:
 
 def test_the_life_of_a_file() -> None:
     state = a_store(CREATE, add("file-1"), start(fact()))
-    assert (state.jobs, state.counts) == (1, Counts(in_progress=1))
+    assert (state.jobs, state.counts) == (1, FileCounts(in_progress=1))
     at_work = fact(job=1, attempt=1)
     done = FinishIndexing("file-1", at_work, 1, usage_bytes=1045, chunks=1)
-    assert a_store(CREATE, add("file-1"), start(fact()), done).counts == Counts(completed=1, usage_bytes=1045)
+    assert a_store(CREATE, add("file-1"), start(fact()), done).counts == FileCounts(completed=1, usage_bytes=1045)
     failed = FailIndexing("file-1", at_work, 1, OOPS)
-    assert a_store(CREATE, add("file-1"), start(fact()), failed).counts == Counts(failed=1)
+    assert a_store(CREATE, add("file-1"), start(fact()), failed).counts == FileCounts(failed=1)
     removed = RemoveFile("file-1", fact("completed", job=1, usage=1045))
-    assert a_store(CREATE, add("file-1"), start(fact()), done, removed).counts == Counts()
+    assert a_store(CREATE, add("file-1"), start(fact()), done, removed).counts == FileCounts()
 
 
 def test_an_attempt_is_known_by_its_job() -> None:
@@ -147,15 +147,15 @@ def test_adding_a_file_again() -> None:
     assert decide(state, add("file-1", file_1=fact("completed", job=1)), T0) == []
     [added] = decide(state, add("file-1", file_1=fact("failed")), T0)
     assert isinstance(added, e.FilesAdded)
-    assert added.files[0].replaced == e.Replaced(status="failed", usage_bytes=0)
+    assert added.files[0].replaced == e.ReplacedFile(status="failed", usage_bytes=0)
     other = AddFiles([new_file(author="x")], {"file-1": fact("completed", usage=9)}, LIMIT)
     again = a_store(CREATE, add("file-1"), start(fact()), FinishIndexing("file-1", fact(job=1), 1, 9, 1), other)
-    assert again.counts == Counts(in_progress=1)
+    assert again.counts == FileCounts(in_progress=1)
 
 
 def test_a_store_has_so_many_files() -> None:
     state = a_store(CREATE, replace(add("file-1", "file-2"), limit=2))
-    with pytest.raises(Rejected, match="at most 2 files"):
+    with pytest.raises(Rejection, match="at most 2 files"):
         decide(state, replace(add("file-3"), limit=2), T0)
     again = AddFiles([new_file("file-1", a=1)], {"file-1": fact()}, 2)
     assert kinds(decide(state, again, T0)) == ["vector_store.files_added"], "one that is there takes no room"
@@ -165,13 +165,13 @@ def test_batches() -> None:
     batch = CreateBatch("vsfb_1", [new_file("file-1"), new_file("file-2")], {}, LIMIT)
     assert kinds(decide(a_store(CREATE), batch, T0)) == ["vector_store.batch_created", "vector_store.files_added"]
     state = a_store(CREATE, batch, CancelBatch("vsfb_1", BatchFact(2, cancelled=False)))
-    assert state.counts == Counts(cancelled=2)
+    assert state.counts == FileCounts(cancelled=2)
     assert decide(state, CancelBatch("vsfb_1", BatchFact(0, cancelled=True)), T0) == []
 
 
 def used_at(state: VectorStoreState, at: datetime) -> VectorStoreState:
     [used] = decide(state, UseStore(), at)
-    return evolve(state, record(ID, 1, [used], at, ORIGIN)[0])
+    return evolve(state, number_events(ID, 1, [used], at, ORIGIN)[0])
 
 
 def test_use_moves_the_end() -> None:
@@ -191,16 +191,16 @@ def test_use_moves_the_end() -> None:
 def test_expiry() -> None:
     end = T0 + timedelta(days=1)
     state = a_store(SHORT, add("file-1"))
-    assert not expired(state, end - timedelta(seconds=1))
-    assert expired(state, end), "noticed or not"
+    assert not is_expired(state, end - timedelta(seconds=1))
+    assert is_expired(state, end), "noticed or not"
     assert decide(state, ExpireStore(), end - timedelta(seconds=1)) == []
     for refused in (add("file-2"), ModifyStore({"expires_after": None}), CreateBatch("b", [new_file()], {}, LIMIT)):
-        with pytest.raises(Rejected, match="is expired"):
+        with pytest.raises(Rejection, match="is expired"):
             decide(state, refused, end)
     assert decide(state, UseStore(), end) == []
     [event] = decide(state, ExpireStore(), end)
-    over = evolve(state, record(ID, 2, [event], end, ORIGIN)[0])
-    assert over.counts == Counts(cancelled=1)
+    over = evolve(state, number_events(ID, 2, [event], end, ORIGIN)[0])
+    assert over.counts == FileCounts(cancelled=1)
     assert decide(over, ExpireStore(), end) == []
     assert kinds(decide(over, ModifyStore({"name": "x"}), end)) == ["vector_store.modified"]
     with pytest.raises(StaleJob):

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from events.actors import CommandLineActor
-from events.envelope import Event, Recorded
-from events.object_changes import opened_run, opened_step, run_patch
+from events.envelope import Event, RecordedEvent
+from events.object_changes import initial_run, initial_step, run_patch
 from events.objects import Run, Step
 from events.thread import events as e
 from service.deltas import MessageTextDelta, StepCallDelta
@@ -30,7 +30,7 @@ class Behind:
     """What was behind a thread's recorded frames. Times are the frames' own."""
 
     thread_id: str = ""
-    log: list[Recorded[Any]] = field(default_factory=list)
+    log: list[RecordedEvent[Any]] = field(default_factory=list)
     message: Any = None
     step: Any = None
     at: int = 0
@@ -41,7 +41,7 @@ class Behind:
             for made in self._made(event, data):
                 if isinstance(made, Event):
                     at = datetime.fromtimestamp(self.at, UTC)
-                    recorded = Recorded(self.thread_id, len(self.log) + 1, at, made, "proj_1", CommandLineActor())
+                    recorded = RecordedEvent(self.thread_id, len(self.log) + 1, at, made, "proj_1", CommandLineActor())
                     self.log.append(recorded)
                     yield recorded
                 else:
@@ -118,11 +118,11 @@ class Behind:
 
     def as_of_now(self) -> tuple[Run, Step]:
         """The run and its open step, as a stream that goes on with them begins."""
-        [run] = [opened_run(entry) for entry in self.log if isinstance(entry.event, e.RunCreated)]
+        [run] = [initial_run(entry) for entry in self.log if isinstance(entry.event, e.RunCreated)]
         for entry in self.log:
             for name, value in (run_patch(entry) or {}).items():
                 object.__setattr__(run, name, value)
-        return run, [opened_step(entry) for entry in self.log if isinstance(entry.event, e.StepCreated)][-1]
+        return run, [initial_step(entry) for entry in self.log if isinstance(entry.event, e.StepCreated)][-1]
 
 
 def _usage(shown: Any) -> e.Usage:

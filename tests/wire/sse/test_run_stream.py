@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from events.envelope import Recorded
-from events.object_changes import opened_run, opened_step, run_patch
+from events.envelope import RecordedEvent
+from events.object_changes import initial_run, initial_step, run_patch
 from events.objects import Run, Step
 from events.thread import events as e
-from events.thread.commands import CreateRun, FinishModelCall, Partial, StopRun
+from events.thread.commands import CreateRun, FinishModelCall, PartialReply, StopRun
 from service.wire import v1, v2
 from service.wire.api import Wire
 from service.wire.sse.run_stream import RunStream
@@ -123,11 +123,11 @@ def test_text_behind_live_function_calls_opens_no_second_step() -> None:
 
 
 def _before_outputs(story: Story) -> tuple[Run, Step]:
-    log: list[Recorded[Any]] = list(story.log)
-    run_ = next(opened_run(entry) for entry in log if isinstance(entry.event, e.RunCreated))
+    log: list[RecordedEvent[Any]] = list(story.log)
+    run_ = next(initial_run(entry) for entry in log if isinstance(entry.event, e.RunCreated))
     for entry in log:
         run_ = replace(run_, **(run_patch(entry) or {}))
-    return run_, next(opened_step(entry) for entry in log if isinstance(entry.event, e.StepCreated))
+    return run_, next(initial_step(entry) for entry in log if isinstance(entry.event, e.StepCreated))
 
 
 @pytest.mark.parametrize("wire", [v1.WIRE, v2.WIRE])
@@ -154,7 +154,7 @@ def test_thread_and_run_in_one() -> None:
     assert Watcher(RunStream(v2.WIRE)).see(story.log) == ["thread.created", *BEGIN]
 
 
-def _refused(said: Partial) -> FinishModelCall:
+def _refused(said: PartialReply) -> FinishModelCall:
     return FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE)
 
 
@@ -165,7 +165,7 @@ def test_refusals(live: bool, before: str) -> None:
     watcher = watch(story)
     pieces = [text(before)] * bool(before) + [text("I ", refusal=True), text("won't.", refusal=True)]
     watcher.see(pieces if live else [])
-    then(watcher, story, _refused(Partial(text=before, refusal="I won't.")))
+    then(watcher, story, _refused(PartialReply(text=before, refusal="I won't.")))
     content = [said(before)] * bool(before) + [{"type": "refusal", "refusal": "I won't."}]
     assert watcher.content("msg_1") == content == watcher.data("thread.message.completed")["content"]
 
@@ -175,7 +175,7 @@ def test_v1_tells_a_refusal_as_text(live: bool) -> None:
     story = working()
     watcher = watch(story, v1.WIRE)
     watcher.see([text("I ", refusal=True), text("won't.", refusal=True)] if live else [])
-    then(watcher, story, _refused(Partial(refusal="I won't.")))
+    then(watcher, story, _refused(PartialReply(refusal="I won't.")))
     assert watcher.content("msg_1") == [said("I won't.")] == watcher.data("thread.message.completed")["content"]
 
 
@@ -223,5 +223,5 @@ def test_text_of_any_kind_is_whole() -> None:
 def test_nothingsaid() -> None:
     story = working()
     watcher = watch(story)
-    assert then(watcher, story, StopRun("run_1", 1, Partial(), NOTHING)) == []
+    assert then(watcher, story, StopRun("run_1", 1, PartialReply(), NOTHING)) == []
     assert then(watcher, story, finish("")) == [*MESSAGE, *COMPLETED]

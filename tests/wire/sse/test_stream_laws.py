@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from events.errors import DomainError
-from events.object_changes import opened_run, opened_step, run_patch
+from events.object_changes import initial_run, initial_step, run_patch
 from events.objects import Run, Step
 from events.thread import events as e
 from events.thread.commands import (
@@ -21,11 +21,11 @@ from events.thread.commands import (
     ClaimRun,
     FinishModelCall,
     FinishToolCall,
-    Partial,
+    PartialReply,
     StartModelCall,
     StopRun,
 )
-from events.thread.state import HostedCall, RunState
+from events.thread.state import HostedToolCall, RunState
 from service.deltas import Delta, MessageTextDelta, StepCallDelta, StepOutputDelta
 from service.partial_json import code_of
 from service.wire import v1, v2
@@ -61,7 +61,7 @@ class Audience:
             self._open_watchers(recorded)
             self._tell(self._mixed(live, recorded) if recorded else [])
 
-    def _begun_anew(self) -> list[Recorded[Any]]:
+    def _begun_anew(self) -> list[RecordedEvent[Any]]:
         """Who takes over a run makes its open call again, before anything else."""
         run = self.world.state.run
         if run is None or run.call is None:
@@ -93,7 +93,7 @@ class Audience:
             pieces = list(_pieces(run, command.said))
             yield from pieces[: self.random.randint(0, len(pieces))]
 
-    def _outputs(self, command: Any, run_id: str, step_id: str, call: HostedCall) -> Iterator[Delta]:
+    def _outputs(self, command: Any, run_id: str, step_id: str, call: HostedToolCall) -> Iterator[Delta]:
         """What watchers saw of a hosted call before its end: a part of it, or what nobody will hear of again."""
         ids = (run_id, step_id, call.id, call.attempt)
         if isinstance(command, ClaimRun):
@@ -108,12 +108,12 @@ class Audience:
                     pieces += [StepOutputDelta(*ids, index, character, None) for character in output["logs"]]
             yield from pieces[: self.random.randint(0, len(pieces))]
 
-    def _mixed(self, live: list[Delta], recorded: list[Recorded[Any]]) -> list[Any]:
+    def _mixed(self, live: list[Delta], recorded: list[RecordedEvent[Any]]) -> list[Any]:
         """Pieces come before their events, but some are late."""
         late = self.random.randint(0, len(live))
         return [*live[:late], *recorded, *live[late:]]
 
-    def _open_watchers(self, recorded: list[Recorded[Any]]) -> None:
+    def _open_watchers(self, recorded: list[RecordedEvent[Any]]) -> None:
         """Before the events are told: a stream begins with them, and needs its run as it was."""
         for entry in recorded:
             if isinstance(entry.event, e.RunCreated):
@@ -124,11 +124,11 @@ class Audience:
         for entry in recorded:
             self._fold(entry)
 
-    def _fold(self, entry: Recorded[Any]) -> None:
+    def _fold(self, entry: RecordedEvent[Any]) -> None:
         if isinstance(entry.event, e.RunCreated):
-            self._runs[entry.event.run_id] = opened_run(entry)
+            self._runs[entry.event.run_id] = initial_run(entry)
         elif isinstance(entry.event, e.StepCreated):
-            self._steps[entry.event.step_id] = opened_step(entry)
+            self._steps[entry.event.step_id] = initial_step(entry)
         for name, value in (run_patch(entry) or {}).items():
             object.__setattr__(self._runs[entry.event.run_id], name, value)
 
@@ -137,7 +137,7 @@ class Audience:
             watcher.see(items)
 
 
-def _pieces(run: RunState, said: Partial) -> Iterator[Delta]:
+def _pieces(run: RunState, said: PartialReply) -> Iterator[Delta]:
     """As executors tell of what a model says: no calls once there is text."""
     assert run.call is not None
     call = run.call

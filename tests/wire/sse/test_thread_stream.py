@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.envelope import Recorded
+from events.envelope import RecordedEvent
 from service.wire import v2
 from service.wire.sse.thread_stream import ThreadStream, parse_event_id
 from tests.wire.sse.stream_rules import parse
@@ -64,7 +64,7 @@ def test_a_stream_that_breaks_off_misses_nothing(random: Random, length: int) ->
         resumed.resume(heard.world.log[:version], left)
     # What comes after: the log is read first, then what was said since, some of it known already.
     more = [frame for entry in heard.world.log[version:] for frame in resumed.feed(entry)]
-    later = [item for item, _ in batches[told[cut - 1][0] + 1 :] if not isinstance(item, Recorded)]
+    later = [item for item, _ in batches[told[cut - 1][0] + 1 :] if not isinstance(item, RecordedEvent)]
     more += [frame for item in later for frame in resumed.feed(item)]
     found = lasting(seen + more)
     assert [one for one in lasting([frame for _, frame in told]) if one not in found] == []

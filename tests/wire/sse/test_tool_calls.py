@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from events.object_changes import opened_step, patched, step_patch
+from events.object_changes import initial_step, merge_step_fields, step_patch
 from events.objects import Step
 from events.thread import events as e
-from events.thread.commands import FinishModelCall, FinishToolCall, Partial, StartToolCall
+from events.thread.commands import FinishModelCall, FinishToolCall, PartialReply, StartToolCall
 from service.deltas import MessageTextDelta, StepCallDelta, StepOutputDelta
 from service.wire import v1, v2
 from service.wire.api import Wire
@@ -34,7 +34,7 @@ def began() -> Story:
 
 
 def replied(call: dict[str, Any]) -> FinishModelCall:
-    return FinishModelCall("run_1", 1, Partial(tool_calls=[call]), "tool_calls", "m-1", USAGE)
+    return FinishModelCall("run_1", 1, PartialReply(tool_calls=[call]), "tool_calls", "m-1", USAGE)
 
 
 def came(shown: dict[str, Any]) -> FinishToolCall:
@@ -117,8 +117,8 @@ def shown_step(story: Story) -> Step:
     created: Any = next(entry for entry in story.log if isinstance(entry.event, e.StepCreated))
     fields: dict[str, Any] = {}
     for entry in story.log:
-        fields = patched(fields, step_patch(entry.event) or {})
-    step = opened_step(created)
+        fields = merge_step_fields(fields, step_patch(entry.event) or {})
+    step = initial_step(created)
     return Step(**{**{name: getattr(step, name) for name in Step.__slots__}, **fields})
 
 
@@ -141,7 +141,7 @@ def test_images_and_annotations(wire: Wire, streamed: dict[str, str], stored: bo
             [MessageTextDelta(*at, "Cake", images=("file-i",)), MessageTextDelta(*at, CITED["text"], annotation=QUOTED)]
         )
     attachment = {"file_id": "file-c", "tools": [{"type": "code_interpreter"}]}
-    said = Partial("Cake【4:0†notes.txt】.", annotations=[QUOTED], images=["file-i"], attachments=[attachment])
+    said = PartialReply("Cake【4:0†notes.txt】.", annotations=[QUOTED], images=["file-i"], attachments=[attachment])
     names = watcher.see(since(story, FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE)))
     image = {"type": "image_file", "image_file": {"file_id": "file-i"}}
     deltas = [data["delta"]["content"] for event, data in watcher.frames if event == DELTA]

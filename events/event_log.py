@@ -14,7 +14,7 @@ from typing import Any
 
 from events import codec
 from events.actors import actor_text, parse_actor
-from events.envelope import SCHEMA_VERSION, Event, Origin, Recorded
+from events.envelope import SCHEMA_VERSION, Event, Origin, RecordedEvent
 from events.software_version import SOFTWARE_VERSION
 from events.streams import StreamType
 from sql import queries
@@ -53,7 +53,7 @@ async def append(
     stream_id: str,
     stream_type: StreamType[Any, Any],
     expected: int,
-    recorded: Sequence[Recorded[Event]],
+    recorded: Sequence[RecordedEvent[Event]],
     state: bytes,
 ) -> None:
     """Adds `recorded` (versions expected + 1, …) and moves the head. Needs an open transaction.
@@ -86,7 +86,7 @@ async def append(
 
 async def read(
     db: Connection, stream_id: str, after: int = 0, limit: int = READ_PAGE
-) -> list[Recorded[codec.AnyEvent]]:
+) -> list[RecordedEvent[codec.AnyEvent]]:
     """Up to `limit` events of a stream behind version `after`, in order."""
     return [_recorded(row) for row in await db.fetch(_SQL["read"], stream_id, after, limit)]
 
@@ -98,14 +98,14 @@ async def versions(db: Connection, stream_ids: Sequence[str]) -> dict[str, int]:
 
 async def read_types(
     db: Connection, stream_id: str, types: Sequence[str], *, after: int, until: int, limit: int = READ_PAGE
-) -> list[Recorded[codec.AnyEvent]]:
+) -> list[RecordedEvent[codec.AnyEvent]]:
     """Up to `limit` events of these types behind version `after` and up to version `until`, in order."""
     rows = await db.fetch(_SQL["read_types"], stream_id, after, until, list(types), limit)
     return [_recorded(row) for row in rows]
 
 
-def _recorded(row: Mapping[str, Any]) -> Recorded[codec.AnyEvent]:
-    return Recorded(
+def _recorded(row: Mapping[str, Any]) -> RecordedEvent[codec.AnyEvent]:
+    return RecordedEvent(
         stream_id=row["stream_id"],
         version=row["version"],
         at=row["at"],
@@ -117,9 +117,13 @@ def _recorded(row: Mapping[str, Any]) -> Recorded[codec.AnyEvent]:
     )
 
 
-def record(stream_id: str, after: int, events: Sequence[Event], at: datetime, origin: Origin) -> list[Recorded[Any]]:
+def number_events(
+    stream_id: str, after: int, events: Sequence[Event], at: datetime, origin: Origin
+) -> list[RecordedEvent[Any]]:
     """Gives events their places behind version `after`."""
     return [
-        Recorded(stream_id, after + place, at, event, origin.project_id, origin.actor, origin.request_id, origin.cause)
+        RecordedEvent(
+            stream_id, after + place, at, event, origin.project_id, origin.actor, origin.request_id, origin.cause
+        )
         for place, event in enumerate(events, start=1)
     ]
