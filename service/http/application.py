@@ -14,7 +14,7 @@ from service.http.responses import send_added_headers
 from service.http.routes import ROUTES
 from service.http.routing import RouteTable
 from service.http.services import Services
-from service.http.tracing import Traces, traced
+from service.http.tracing import Traces, tracing_middleware
 
 
 def make_app(services: Services, traces: Traces | None) -> web.Application:
@@ -23,7 +23,7 @@ def make_app(services: Services, traces: Traces | None) -> web.Application:
         middlewares=[identify, map_errors, authenticate, idempotent, check_version], client_max_size=MAX_BODY
     )
     if traces is not None:
-        app.middlewares.insert(1, traced(traces))
+        app.middlewares.insert(1, tracing_middleware(traces))
     cors.install(app, services.settings.cors_origins)
     services.install(app)
     app.on_response_prepare.append(send_added_headers)

@@ -1,4 +1,4 @@
-"""What handlers know of one request, and the shortest ways to the event log."""
+"""The facts of one request, and helpers to reach the event log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 IDS: web.RequestKey[IdSource] = web.RequestKey("ids", IdSource)
 # The body, after it has been read.
 RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
-# What the token allows, if the request came with a token instead of a key.
+# The permission of a token, if the request came with a token instead of a key.
 GRANT: web.RequestKey[Grant] = web.RequestKey("grant", Grant)
 # Headers that the response will carry, whether it is an answer or an error.
 ADDED_HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("added_headers", dict)

@@ -125,7 +125,7 @@ async def _read(request: web.Request, name: str, key: str, limit: Limit) -> Form
     try:
         reader = _parser(request)
         while (part := await _soon(reader.next())) is not None:
-            named = _named(part, [*fields, *([name] if form is not None else [])])
+            named = _check_part(part, [*fields, *([name] if form is not None else [])])
             if named.name == name:
                 filename = _filename(named)
                 stored = await request.app[BLOBS].write(key, _pieces(named, limit))
@@ -154,8 +154,8 @@ def _parser(request: web.Request) -> MultipartReader:
         raise ApiError(400, "The form's Content-Type must name a boundary of 1 to 70 characters.") from None
 
 
-def _named(part: BodyPartReader | MultipartReader, before: Collection[str]) -> BodyPartReader:
-    """Checks that a part has a name that no part `before` it has, and plain contents. Raises ApiError and Rejection."""
+def _check_part(part: BodyPartReader | MultipartReader, before: Collection[str]) -> BodyPartReader:
+    """Checks that a part has plain contents and a name that no part `before` it has. Raises ApiError, Rejection."""
     if not isinstance(part, BodyPartReader) or part.name is None:
         raise ApiError(400, "Every part of the form must have a name, and none may hold parts itself.")
     if part.name in before:

@@ -1,9 +1,9 @@
-"""Idempotency-Key on POSTs: what makes a request the same one, and what a duplicate is answered.
+"""Idempotency-Key on POSTs: recognises a repeated request, and answers duplicates.
 
-A key belongs to the API key that sent it. The same request is the same method, path, version and body: JSON whatever
-the order of its keys, a form whatever its boundary. The duplicate of a run's stream gets that run's stream from its
-beginning. What was refused, or failed with nothing done, may be asked again under the same key. An answer that holds a
-secret is kept nowhere: the duplicate gets one of its own.
+A key belongs to the API key that sent it. A request is the same if method, path, version and body are equal: JSON in
+any order of its keys, a form with any boundary. A duplicate of a request for a run's stream gets the stream of that run
+from its beginning. A request that was refused, or failed without effect, may be repeated under the same key. An answer
+that holds a secret is not stored: the duplicate gets a new secret.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _FORM = "multipart/form-data"
 
 @web.middleware
 async def idempotent(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Sees to it that a POST with a key has its effect once. Behind the middleware that knows whose request it is."""
+    """Gives a POST with a key its effect exactly once. Must come behind the middleware that authenticates."""
     if request.method != hdrs.METH_POST or HEADER not in request.headers or ORIGIN not in request:
         return await handler(request)
     if request.match_info.http_exception is not None:
         return await handler(request)
-    token, asked = _token(request), _asked(request)
+    token, asked = _token(request), _request_hash(request)
     body = None if request.content_type == _FORM else await _body(request)
     try:
         attempt = await request.app[IDEMPOTENCY].begin(token, asked, body)
@@ -46,7 +46,7 @@ async def idempotent(request: web.Request, handler: Handler) -> web.StreamRespon
             await request.app[IDEMPOTENCY].release(attempt, keep=False)
             raise
     except Reused:
-        raise _reused() from None
+        raise _key_reuse_error() from None
     except Busy:
         raise _busy(request) from None
     except Answered as answered:
@@ -55,19 +55,19 @@ async def idempotent(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 async def settle_form(request: web.Request, parts: Iterable[str]) -> None:
-    """Once a form has been read: as for JSON before the handler. Raises Answered and ApiError."""
+    """Begins the attempt of a form, once the form has been read. Raises Answered and ApiError."""
     if ATTEMPT not in request:
         return
     try:
         await request.app[IDEMPOTENCY].settle(request[ATTEMPT], _digest(*(part.encode() for part in parts)))
     except Reused:
-        raise _reused() from None
+        raise _key_reuse_error() from None
     except Busy:
         raise _busy(request) from None
 
 
 async def let_others_in(request: web.Request) -> None:
-    """From here on a duplicate need not wait: what was asked is done, and the answer is a stream of it."""
+    """Lets duplicates continue from here on: the effect has happened, and the answer is a stream of it."""
     if ATTEMPT in request:
         await request.app[IDEMPOTENCY].release(request[ATTEMPT], keep=True)
 
@@ -80,7 +80,7 @@ async def _try(request: web.Request, handler: Handler, attempt: Attempt, body: b
     request[ORIGIN] = replace(origin(request), once=attempt.once)
     request[IDS] = SeededIds(attempt.once.seed)
     response = await handler(request)
-    kept = attempt.kept or _kept(response)
+    kept = attempt.kept or _storable_answer(response)
     secret = response.headers.get("Cache-Control") == NO_STORE
     if kept is not None and 200 <= kept.status < 300 and not secret:
         await once.finish(attempt, kept)
@@ -89,15 +89,15 @@ async def _try(request: web.Request, handler: Handler, attempt: Attempt, body: b
     return response
 
 
-def _kept(response: web.StreamResponse) -> Kept | None:
-    """The answer, where it is whole in memory and may be given again."""
+def _storable_answer(response: web.StreamResponse) -> Kept | None:
+    """Returns the answer to store, or None if it is streamed or holds a secret."""
     if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
         return None
     return Kept(response.status, {str(name): value for name, value in response.headers.items()}, response.body)
 
 
 def _token(request: web.Request) -> bytes:
-    """Raises ApiError for a key that is none."""
+    """Returns the key of the request, or None if it has none. Raises ApiError if the key is invalid."""
     sent = request.headers.getall(HEADER)
     if len(sent) != 1 or not 0 < len(sent[0]) <= MAX_KEY or not (sent[0].isascii() and sent[0].isprintable()):
         message = f"Invalid '{HEADER}': send one, of 1 to {MAX_KEY} printable ASCII characters."
@@ -106,18 +106,18 @@ def _token(request: web.Request) -> bytes:
     return _digest(key.project_id.encode(), key.id.encode(), sent[0].encode())
 
 
-def _asked(request: web.Request) -> bytes:
-    """What is asked but for the body."""
+def _request_hash(request: web.Request) -> bytes:
+    """Returns the hash of the request without its body: method, path and version."""
     version = request[WIRE].version if WIRE in request else ""
     return _digest(request.path_qs.encode(errors="surrogatepass"), version.encode())
 
 
 async def _body(request: web.Request) -> bytes:
-    """Of the decoded body. Raises ApiError as `json_body` does."""
+    """Returns the hash of the decoded body. Raises ApiError as `json_body` does."""
     decoded = await json_body(request)
     try:
         return _digest(orjson.dumps(decoded, option=orjson.OPT_SORT_KEYS))
-    except TypeError:  # nested too deeply to be written again
+    except TypeError:  # nested too deeply to be encoded again
         return _digest(await raw_body(request))
 
 
@@ -128,7 +128,7 @@ def _digest(*parts: bytes) -> bytes:
     return found.digest()
 
 
-def _reused() -> ApiError:
+def _key_reuse_error() -> ApiError:
     message = (
         f"This {HEADER} was used before for a request with another path or body. Use a new key for a new request;"
         " keys are kept for 24 hours."

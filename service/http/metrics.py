@@ -41,7 +41,7 @@ def is_open(request: web.Request) -> bool:
 
 
 def route_of(request: web.Request) -> tuple[str, str]:
-    """Returns the method and the pattern of the path, as labels: their number is bounded, whatever clients send."""
+    """Returns the method and the pattern of the path, as labels. Their number is bounded."""
     resource = request.match_info.route.resource
     if resource is None:
         return request.method if request.method in hdrs.METH_ALL else "other", "unmatched"

@@ -1,4 +1,4 @@
-"""What every request passes: its id and headers, its key, its version of the API."""
+"""The middlewares that every request passes: its id and headers, its key, its version of the API."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Traces(Protocol):
     ) -> AbstractContextManager[Callable[[int], None]]: ...
 
 
-def traced(traces: Traces) -> Middleware:
+def tracing_middleware(traces: Traces) -> Middleware:
     """Returns the middleware. It must come behind the one that gives the request its id."""
 
     @web.middleware

@@ -39,26 +39,26 @@ async def add(request: web.Request) -> web.Response:
     if not await done_before(request, VECTOR_STORE, _store_id(request)):
         command = adding(request, _store_id(request), await to_index(request, [asked]))
         await writer(request).vector_store(origin(request), _store_id(request), command)
-    return await _shown(request, asked.id)
+    return await _render(request, asked.id)
 
 
 async def get(request: web.Request) -> web.Response:
-    return await _shown(request, request.match_info["file_id"])
+    return await _render(request, request.match_info["file_id"])
 
 
 async def change_attributes(request: web.Request) -> web.Response:
     attributes = STORES.parse_attributes(await json_body(request))
-    store_id, file_id = _store_id(request), (await _found(request)).id
+    store_id, file_id = _store_id(request), (await _find_file(request)).id
 
     async def command(db: Connection) -> ChangeAttributes:
         return ChangeAttributes(file_id, await files.fact(db, store_id, file_id), attributes)
 
     await writer(request).vector_store(origin(request), store_id, command)
-    return await _shown(request, file_id)
+    return await _render(request, file_id)
 
 
 async def remove(request: web.Request) -> web.Response:
-    """The File itself stays."""
+    """Removes the file from the store. The File itself remains."""
     store_id, file_id = _store_id(request), request.match_info["file_id"]
 
     async def command(db: Connection) -> RemoveFile:
@@ -70,7 +70,7 @@ async def remove(request: web.Request) -> web.Response:
 
 async def content(request: web.Request) -> web.Response:
     after = STORES.parse_content_page(request.query)
-    file = await _found(request)
+    file = await _find_file(request)
     if file.status != "completed":
         raise Rejection(f"File {file.id} is {file.status}: its content can be read once it is completed.")
     texts = await request.app[SEARCH].searcher.chunk_texts(
@@ -93,18 +93,18 @@ async def create_batch(request: web.Request) -> web.Response:
         request.app[SEARCH].max_store_files,
     )
     if await done_before(request, VECTOR_STORE, store_id):
-        return await _shown_batch(request, batch_id)
+        return await _render_batch(request, batch_id)
     new = await to_index(request, asked.files)
 
     async def command(db: Connection) -> CreateBatch:
         return CreateBatch(batch_id, new, await files.facts(db, store_id, _ids(new)), limit)
 
     await writer(request).vector_store(origin(request), store_id, command)
-    return await _shown_batch(request, batch_id)
+    return await _render_batch(request, batch_id)
 
 
 async def get_batch(request: web.Request) -> web.Response:
-    return await _shown_batch(request, request.match_info["batch_id"])
+    return await _render_batch(request, request.match_info["batch_id"])
 
 
 async def cancel_batch(request: web.Request) -> web.Response:
@@ -115,7 +115,7 @@ async def cancel_batch(request: web.Request) -> web.Response:
         return CancelBatch(batch_id, fact)
 
     await writer(request).vector_store(origin(request), store_id, command)
-    return await _shown_batch(request, batch_id)
+    return await _render_batch(request, batch_id)
 
 
 async def batch_page(request: web.Request) -> web.Response:
@@ -123,7 +123,7 @@ async def batch_page(request: web.Request) -> web.Response:
 
 
 def adding(request: web.Request, store_id: str, new: Sequence[NewFile]) -> Ask[AddFiles]:
-    """The command that adds the files to the store."""
+    """Returns the command that adds the files to the store."""
     limit = request.app[SEARCH].max_store_files
 
     async def command(db: Connection) -> AddFiles:
@@ -145,19 +145,19 @@ async def _page(request: web.Request, batch_id: str | None) -> web.Response:
     return listing(request, found, STORES.render_file)
 
 
-async def _found(request: web.Request, file_id: str | None = None) -> VectorStoreFile:
-    """The file of the path, in the store of the path. Raises NotFound for the store where that is what is missing."""
+async def _find_file(request: web.Request, file_id: str | None = None) -> VectorStoreFile:
+    """Returns the file of the path, in the store of the path. Raises NotFound for the store if the store is missing."""
     await found_store(request)
     wanted = file_id or request.match_info["file_id"]
     async with connection(request) as db:
         return await files.get(db, origin(request).project_id, _store_id(request), wanted, clock(request).now())
 
 
-async def _shown(request: web.Request, file_id: str) -> web.Response:
-    return answer(STORES.render_file(await _found(request, file_id)))
+async def _render(request: web.Request, file_id: str) -> web.Response:
+    return answer(STORES.render_file(await _find_file(request, file_id)))
 
 
-async def _shown_batch(request: web.Request, batch_id: str) -> web.Response:
+async def _render_batch(request: web.Request, batch_id: str) -> web.Response:
     await found_store(request)
     async with connection(request) as db:
         found = await batches.get(db, origin(request).project_id, _store_id(request), batch_id)

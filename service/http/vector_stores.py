@@ -31,18 +31,18 @@ async def create(request: web.Request) -> web.Response:
     store_id = id_source(request).new_hex("vs")
     if not await done_before(request, VECTOR_STORE, store_id):
         await writer(request).vector_store(origin(request), store_id, await creation(request, asked))
-    return await _shown(request, store_id)
+    return await _render(request, store_id)
 
 
 async def get(request: web.Request) -> web.Response:
-    return await _shown(request, request.match_info["vector_store_id"])
+    return await _render(request, request.match_info["vector_store_id"])
 
 
 async def modify(request: web.Request) -> web.Response:
     changes = STORES.parse_store_changes(await json_body(request))
     store_id = request.match_info["vector_store_id"]
     await writer(request).vector_store(origin(request), store_id, ModifyStore(changes))
-    return await _shown(request, store_id)
+    return await _render(request, store_id)
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -79,7 +79,7 @@ async def search(request: web.Request) -> web.Response:
 
 
 async def found_store(request: web.Request) -> VectorStore:
-    """The store of the request's path. Raises NotFound."""
+    """Returns the store of the request's path. Raises NotFound."""
     async with connection(request) as db:
         return await stores.get(
             db, origin(request).project_id, request.match_info["vector_store_id"], clock(request).now()
@@ -87,7 +87,7 @@ async def found_store(request: web.Request) -> VectorStore:
 
 
 async def creation(request: web.Request, asked: VectorStoreRequest, *, expires_after: int | None = None) -> CreateStore:
-    """The command for a store as it was asked for; `expires_after`, in days, where it does not say.
+    """Returns the command that creates a store; `expires_after` is in days, and applies if the request names no expiry.
 
     Raises FileNotFound, Rejection.
     """
@@ -102,7 +102,9 @@ async def creation(request: web.Request, asked: VectorStoreRequest, *, expires_a
 
 
 async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[NewFile]:
-    """Files as stores take them. Raises FileNotFound for one that is not there, Rejection for one of no fit purpose."""
+    """Returns the files as stores take them. Raises FileNotFound if one does not exist, Rejection if its purpose does
+    not fit.
+    """
     if not asked:
         return []
     at = clock(request).now()
@@ -116,7 +118,7 @@ async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[N
     ]
 
 
-async def _shown(request: web.Request, store_id: str) -> web.Response:
+async def _render(request: web.Request, store_id: str) -> web.Response:
     async with connection(request) as db:
         found = await stores.get(db, origin(request).project_id, store_id, clock(request).now())
     return answer(STORES.render_store(found))

@@ -39,7 +39,7 @@ class ImagePart(_Frame):
     last: bool
 
 
-class File(_Frame):
+class FileEntry(_Frame):
     path: str = Field(min_length=1, max_length=1024)
     size: int = Field(ge=0)
 
@@ -50,7 +50,7 @@ class CallFinished(_Frame):
     kind: Literal["done"]
     call: int
     failed: bool
-    files: list[File] = Field(max_length=MOST_FILES)
+    files: list[FileEntry] = Field(max_length=MOST_FILES)
     untold: int = Field(ge=0)
 
 

@@ -1,4 +1,6 @@
-"""One of everything that the API answers with, in every form that differs: the document's schemas come from these."""
+"""Samples of every object that the API returns, in each form that differs. The document's schemas are inferred from
+them.
+"""
 
 from __future__ import annotations
 
@@ -170,7 +172,7 @@ def _endpoints() -> Iterator[Json]:
 
 
 def _of(wire: Wire) -> dict[str, list[Json]]:
-    """By name: what this version renders."""
+    """Returns samples by name, as this version renders them."""
     found = {
         "Assistant": [wire.render_assistant(one) for one in _assistants()],
         "Thread": [wire.render_thread(_THREAD), wire.render_thread(replace(_THREAD, tool_resources={}))],
@@ -233,7 +235,7 @@ def _stores_of_v2() -> dict[str, list[Json]]:
 
 
 def schemas() -> tuple[dict[str, Schema], dict[str, Schema]]:
-    """The schemas of what v2 and what v1 answer with, by name: lists among them."""
+    """Returns the schemas of v2's and of v1's answers by name, lists among them."""
     found: list[dict[str, Schema]] = []
     for wire, more in ((v2.WIRE, _stores_of_v2()), (v1.WIRE, _files_of_v1())):
         shown = {name: schema_of(samples) for name, samples in {**_of(wire), **more}.items()}

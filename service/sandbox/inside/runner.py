@@ -46,7 +46,7 @@ else:
     disk = _beside("disk")
 
 
-class Wire:
+class FramePipes:
     """The two pipes of the frames."""
 
     def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
@@ -113,7 +113,7 @@ def usable(stream: TextIO) -> bool:
     return not stream.closed
 
 
-def show(wire: Wire, data: dict[str, Any]) -> None:
+def show(wire: FramePipes, data: dict[str, Any]) -> None:
     """Sends one displayed object: as an image if it has one, else as text."""
     for mime in _KINDS:
         if mime in data:
@@ -126,7 +126,7 @@ def show(wire: Wire, data: dict[str, Any]) -> None:
         sys.stdout.write(f"{data['text/plain']}\n")
 
 
-def make_shell(wire: Wire) -> Any:
+def make_shell(wire: FramePipes) -> Any:
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
@@ -187,7 +187,7 @@ def end_helpers() -> None:
 
 
 class Runner:
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: FramePipes) -> None:
         self._wire = wire
         self._pid = os.getpid()
         self._put_in = disk.PutIn()
@@ -271,7 +271,7 @@ class Runner:
 
 
 def main() -> None:
-    wire = Wire(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
+    wire = FramePipes(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -98,7 +98,7 @@ class FileGone(Exception):
     """The bytes of the file are deleted."""
 
 
-class SandboxProbe(Protocol):
+class SandboxAvailability(Protocol):
     """Knows if a sandbox can be started here."""
 
     @property
@@ -122,7 +122,7 @@ class CodeInterpreter:
     after_crash: CrashPolicy = "again"
 
     def __init__(
-        self, files: Files, confinement: SandboxProbe, *, on: bool = True, handed_on: int = Limits().disk
+        self, files: Files, confinement: SandboxAvailability, *, on: bool = True, handed_on: int = Limits().disk
     ) -> None:
         self.on = on
         self._handed_on = handed_on
