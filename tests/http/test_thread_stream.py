@@ -297,6 +297,6 @@ async def test_secrets_are_shared_and_rotate(pool: Pool, monkeypatch: pytest.Mon
         )
         is None
     )
-    monkeypatch.setattr(signed_tokens, "CACHED", 0.0)
+    monkeypatch.setattr(signed_tokens, "CACHE_S", 0.0)
     await pool.execute("DELETE FROM signing_keys")
     assert await Signer(pool, keys, clock=CLOCK, ids=IDS).check("stream", "thread_1", new) is None
