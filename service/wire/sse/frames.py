@@ -1,7 +1,7 @@
-"""Server-sent events as bytes, and the shapes of deltas (docs/behaviour.md, "Deltas").
+"""Encodes server-sent events as bytes, called frames, and builds the bodies of deltas (docs/behaviour.md, "Deltas").
 
-SDKs concatenate strings, so whatever is no piece of text (ids, names, empty annotations) comes once, with the first
-delta. Every dict inside a list of a delta has its `index`.
+SDKs concatenate the strings of deltas. Strings that are not pieces of text (ids, names) are therefore in the first
+delta only. Every dict inside a list of a delta has its `index`.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ def refusal_part(value: str) -> Json:
     return {"type": "refusal", "refusal": value}
 
 
-def indexed_part(index: int, part: Json, shown: int = 0) -> Json:
-    """A content part in one delta; its annotations get their own indices, behind the `shown` ones."""
+def indexed_part(index: int, part: Json, first_annotation: int = 0) -> Json:
+    """Returns a content part as a delta has it. Its annotations are numbered from `first_annotation`."""
     if part["type"] != "text":
         return {"index": index, **part}
-    annotations = [{"index": place, **one} for place, one in enumerate(part["text"]["annotations"], start=shown)]
+    annotations = [{"index": i, **one} for i, one in enumerate(part["text"]["annotations"], start=first_annotation)]
     return {"index": index, "type": "text", "text": {"value": part["text"]["value"], "annotations": annotations}}
 
 
-def call_piece(index: int, kind: str, text: str) -> Json:
-    """More of a function's arguments, or of a code_interpreter's input."""
-    return {"index": index, "type": kind, kind: {"arguments" if kind == "function" else "input": text}}
+def call_piece(index: int, type: str, text: str) -> Json:
+    """Returns more of a function's arguments, or of the input of code_interpreter."""
+    return {"index": index, "type": type, type: {"arguments" if type == "function" else "input": text}}
 
 
-def output_piece(index: int, place: int, output: Json) -> Json:
-    """An output of a code_interpreter call, or more of its logs; `place` is its own index."""
+def output_piece(index: int, output_index: int, output: Json) -> Json:
+    """Returns output number `output_index` of code_interpreter call number `index`, or more of its logs."""
     return {
         "index": index,
         "type": "code_interpreter",
-        "code_interpreter": {"outputs": [{"index": place, **output}]},
+        "code_interpreter": {"outputs": [{"index": output_index, **output}]},
     }

@@ -1,4 +1,4 @@
-"""What a stream has shown of messages' content, and what of a whole message it has not."""
+"""Tracks the content of messages that a stream has sent, and renders the content that is left to send."""
 
 from __future__ import annotations
 
@@ -15,78 +15,82 @@ from service.wire.sse import frames
 
 @dataclass(slots=True)
 class StreamedPart:
-    """A text or refusal that grows: `said` are its pieces so far. Most frames of it differ in one string only."""
+    """A text or refusal of which a stream has sent `pieces`. `start` and `end` are a frame without its text."""
 
     index: int
-    type: str
     start: bytes
     end: bytes
     pieces: list[str] = field(default_factory=list)
     annotations: list[Json] = field(default_factory=list)
 
     def next_frame(self, text: str) -> bytes:
-        """The hot path: only the text is encoded, the rest of the frame is ready."""
+        """Returns the frame of one more piece. Only the text is encoded, since this runs for every token."""
         self.pieces.append(text)
         return self.start + orjson.dumps(text) + self.end
 
 
-def new_part(message_id: str, index: int, kind: str) -> StreamedPart:
-    """`kind` is text or refusal. Frames are what `message_delta` makes of a part without annotations."""
+def new_part(message_id: str, index: int, type: str) -> StreamedPart:
+    """`type` is "text" or "refusal". The part's frames equal those of `message_delta` without annotations."""
     mark = "\x00"
-    shown = mark if kind == "refusal" else {"value": mark}
-    start, end = frames.message_delta(message_id, {"index": index, "type": kind, kind: shown}).split(orjson.dumps(mark))
-    return StreamedPart(index, kind, start, end)
+    value = mark if type == "refusal" else {"value": mark}
+    start, end = frames.message_delta(message_id, {"index": index, "type": type, type: value}).split(orjson.dumps(mark))
+    return StreamedPart(index, start, end)
 
 
 class StreamedContent:
+    """The content of the messages of one run, as far as its stream has sent it."""
+
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        # Image parts of a message stand in front of its words; by message, and whether it is the refusal.
+        # File ids of the image parts in front of a message's text, by message id.
         self._images: dict[str, list[str]] = {}
+        # Parts by message id, and whether the part is the message's refusal.
         self._parts: dict[tuple[str, bool], StreamedPart] = {}
 
-    def live_frames(self, item: MessageTextDelta) -> list[bytes]:
-        """A live piece as frames."""
-        part = self._parts.get((item.message_id, item.refusal))
+    def delta_frames(self, delta: MessageTextDelta) -> list[bytes]:
+        part = self._parts.get((delta.message_id, delta.refusal))
         if part is None:
-            return self._first_frames(item)
-        if item.annotation is None:
-            return [part.next_frame(item.text)]
-        return [self._next_frame(item.message_id, part, item.text, [item.annotation])]
+            return self._first_frames(delta)
+        if delta.annotation is None:
+            return [part.next_frame(delta.text)]
+        return [self._next_frame(delta.message_id, part, delta.text, [delta.annotation])]
 
     def remaining_frames(self, message: Message) -> list[bytes]:
-        """What of a message was not shown yet: whole parts, or the end of a part that was shown in pieces."""
-        told: list[bytes] = []
+        """Returns frames for the content of a complete message that was not sent: whole parts, and the ends of parts.
+
+        Returns none if the content that was sent differs from the message. The message follows as a whole anyway.
+        """
+        remaining: list[bytes] = []
         unmatched = {refusal for owner, refusal in self._parts if owner == message.id}
         images = [part["image_file"]["file_id"] for part in message.content if part["type"] == "image_file"]
         if unmatched and images != self._images[message.id]:
-            return []  # words were shown in the images' places
+            return []  # text was sent under the indices of images
         for index, part in enumerate(message.content):
             if part["type"] not in ("text", "refusal"):
                 if message.id not in self._images:
-                    told.append(self._whole_frame(message.id, index, part))
+                    remaining.append(self._whole_frame(message.id, index, part))
                 continue
             refusal = part["type"] == "refusal"
-            words: str = part["refusal"] if refusal else part["text"]["value"]
-            shown = self._parts.get((message.id, refusal))
+            text: str = part["refusal"] if refusal else part["text"]["value"]
+            sent = self._parts.get((message.id, refusal))
             unmatched.discard(refusal)
-            if shown is None:
-                told += [self._whole_frame(message.id, index, part)] if words else []
+            if sent is None:
+                remaining += [self._whole_frame(message.id, index, part)] if text else []
                 continue
-            said = "".join(shown.pieces)
+            sent_text = "".join(sent.pieces)
             annotations: list[Json] = [] if refusal else part["text"]["annotations"]
-            known = len(shown.annotations)
-            if not words.startswith(said) or annotations[:known] != shown.annotations:
+            known = len(sent.annotations)
+            if not text.startswith(sent_text) or annotations[:known] != sent.annotations:
                 return []
             if annotations[known:]:
-                told.append(self._next_frame(message.id, shown, words[len(said) :], annotations[known:]))
-            elif words != said:
-                told.append(shown.next_frame(words[len(said) :]))
-        # Of a process that had lost its claim some pieces may still have come: then the whole message follows at once.
-        return [] if unmatched else told
+                remaining.append(self._next_frame(message.id, sent, text[len(sent_text) :], annotations[known:]))
+            elif text != sent_text:
+                remaining.append(sent.next_frame(text[len(sent_text) :]))
+        # Deltas of a process that had lost its claim may have been sent too. They are not in the message.
+        return [] if unmatched else remaining
 
     def content_so_far(self, message_id: str) -> list[Json]:
-        """A message's content as far as it was shown."""
+        """Returns the content of a message as far as it was sent."""
         content = [image_part(file_id) for file_id in self._images.get(message_id, ())]
         for (owner, refusal), part in self._parts.items():
             if owner == message_id:
@@ -94,31 +98,30 @@ class StreamedContent:
                 content.append(frames.refusal_part(text) if refusal else frames.text_part(text, part.annotations))
         return content
 
-    def _first_frames(self, item: MessageTextDelta) -> list[bytes]:
-        """The first piece of a message's text or refusal, behind the images that stand in front of it."""
-        told: list[bytes] = []
-        if item.message_id not in self._images:
-            images = self._images[item.message_id] = list(item.images)
-            told = [
-                self._whole_frame(item.message_id, index, image_part(file_id)) for index, file_id in enumerate(images)
-            ]
-        index = len(self._images[item.message_id]) + sum(owner == item.message_id for owner, _ in self._parts)
-        annotations = [item.annotation] if item.annotation is not None else []
-        said = frames.refusal_part(item.text) if item.refusal else frames.text_part(item.text, annotations)
-        shown = self._wire.render_delta_part(said)
-        part = new_part(item.message_id, index, shown["type"])
-        part.pieces.append(item.text)
+    def _first_frames(self, delta: MessageTextDelta) -> list[bytes]:
+        """Returns frames for the first piece of a text or refusal, and for the images in front of it."""
+        first: list[bytes] = []
+        id = delta.message_id
+        if id not in self._images:
+            images = self._images[id] = list(delta.images)
+            first = [self._whole_frame(id, index, image_part(file_id)) for index, file_id in enumerate(images)]
+        index = len(self._images[id]) + sum(owner == id for owner, _ in self._parts)
+        annotations = [delta.annotation] if delta.annotation is not None else []
+        piece = frames.refusal_part(delta.text) if delta.refusal else frames.text_part(delta.text, annotations)
+        rendered = self._wire.render_delta_part(piece)
+        part = new_part(id, index, rendered["type"])
+        part.pieces.append(delta.text)
         part.annotations += annotations
-        self._parts[item.message_id, item.refusal] = part
-        return [*told, frames.message_delta(item.message_id, frames.indexed_part(index, shown))]
+        self._parts[id, delta.refusal] = part
+        return [*first, frames.message_delta(id, frames.indexed_part(index, rendered))]
 
     def _next_frame(self, message_id: str, part: StreamedPart, text: str, annotations: Sequence[Json]) -> bytes:
-        """More of a text, with annotations that were not shown yet."""
-        shown = self._wire.render_delta_part(frames.text_part(text, annotations))
-        delta = frames.indexed_part(part.index, shown, len(part.annotations))
+        """Returns a frame for one more piece of a text, with annotations."""
+        rendered = self._wire.render_delta_part(frames.text_part(text, annotations))
+        indexed = frames.indexed_part(part.index, rendered, len(part.annotations))
         part.pieces.append(text)
         part.annotations += annotations
-        return frames.message_delta(message_id, delta)
+        return frames.message_delta(message_id, indexed)
 
     def _whole_frame(self, message_id: str, index: int, part: Json) -> bytes:
         return frames.message_delta(message_id, frames.indexed_part(index, self._wire.render_delta_part(part)))

@@ -1,9 +1,10 @@
-"""All runs of a thread as one stream of server-sent events, which a browser's EventSource resumes where it broke off.
+"""The stream of all runs of a thread, which a browser's EventSource resumes after its connection broke.
 
-Each run's frames are those of `RunStream`; their ids are given anew. The last frame of an event carries
-`version.attempt.0.event`, that of a live piece `version.attempt.number.message` (or `.call`), where the version is of
-the event before it. So an id says which events were seen whole, and whether something of the open model call was: then
-that call's message or tool calls come whole at their end, since what was missed of the pieces is nowhere.
+The frames of each run are those of `RunStream`, with other ids. The last frame of an event has the id
+`version.attempt.0.event`, and that of a delta `version.attempt.number.message` (or `.call`), with the version of the
+event before it. So an id says which events the client has received completely, and whether it has received deltas of
+the model call that was open. In that case the call's message or tool calls are sent complete at their end, because the
+deltas that the client missed are not stored.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ _SEEN_PIECES: dict[str | None, SeenPiece] = {"message": "message", "call": "call
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Where a client left off: it saw all events up to `version`, and pieces of the call that was open there.
+    """The last frame that a client has received: it has all events up to `version`.
 
-    `run_stream`: the id is of a run's own stream, where each frame has one; then its event may have been seen in part.
+    `seen`: the kind of deltas that it has received of the model call that was open. `is_of_run_stream`: the id comes
+    from the stream of a single run, which gives every frame an id; so the client may have received its event in part.
     """
 
     version: int
@@ -39,7 +41,7 @@ class ResumePoint:
 
 
 def parse_event_id(id: str) -> ResumePoint | None:
-    """The place that an id names; None where it is none of ours."""
+    """Returns the position that an id of a frame stands for, or None if the id has another form."""
     match = _ID.fullmatch(id)
     if match is None:
         return None
@@ -48,44 +50,44 @@ def parse_event_id(id: str) -> ResumePoint | None:
 
 
 class ThreadStream:
-    """`over` once the thread is deleted."""
+    """Sends the frames of all runs of a thread. `is_over` is set when the thread is deleted."""
 
     def __init__(self, wire: Wire) -> None:
         self.is_over = False
         self._wire = wire
         self._runs: dict[str, RunStream] = {}
-        # Of runs whose model speaks: how the call began.
+        # The start of the open model call, by run id.
         self._open_calls: dict[str, RecordedEvent[ModelCallStarted]] = {}
         self._version = 0
         self._attempt = 1
-        self._pieces = 0
+        self._deltas = 0
 
-    def resume(self, past: Iterable[RecordedEvent[Any]], left: ResumePoint) -> None:
-        """Takes up at a place; `past` are the events up to it, from where the runs began that were active there."""
+    def resume(self, past: Iterable[RecordedEvent[Any]], point: ResumePoint) -> None:
+        """Continues a stream. `past` are the events up to `point`, since the oldest run that is active there began."""
         for item in past:
             self.feed(item)
         for run_id, started in self._open_calls.items():
-            seen = left.seen or ("message" if left.is_of_run_stream else None)
+            seen = point.seen or ("message" if point.is_of_run_stream else None)
             if seen is not None:
                 self._assume_seen(self._runs[run_id], started, seen)
 
     @staticmethod
     def has_open_call(past: Sequence[RecordedEvent[Any]]) -> bool:
-        """Whether a model call was open at the end of `past`: then what a client saw last was a piece of it."""
-        spoken = [item for item in past if isinstance(item.event, (ModelCallStarted, *_ENDS_CALL))]
-        return bool(spoken) and isinstance(spoken[-1].event, ModelCallStarted)
+        """Whether a model call is open after the events of `past`; then the client's last frame was a delta of it."""
+        calls = [item for item in past if isinstance(item.event, (ModelCallStarted, *_ENDS_CALL))]
+        return bool(calls) and isinstance(calls[-1].event, ModelCallStarted)
 
     def feed(self, item: RecordedEvent[e.ThreadEvent] | Delta) -> list[bytes]:
-        """The frames that `item` brings."""
+        """Returns the frames for an event or delta."""
         if not isinstance(item, RecordedEvent):
             stream = self._runs.get(item.run_id)
-            told = stream.feed(item) if stream is not None else []
-            self._pieces += 1
+            run_frames = stream.feed(item) if stream is not None else []
+            self._deltas += 1
             kind = b"message" if isinstance(item, MessageTextDelta) else b"call"
-            return _with_last_id(told, b"%d.%d.%d.%b" % (self._version, self._attempt, self._pieces, kind))
-        self._version, self._pieces = item.version, 0
-        told = self._event_frames(item)
-        return _with_last_id(told, b"%d.%d.0.event" % (self._version, self._attempt))
+            return _with_last_id(run_frames, b"%d.%d.%d.%b" % (self._version, self._attempt, self._deltas, kind))
+        self._version, self._deltas = item.version, 0
+        run_frames = self._event_frames(item)
+        return _with_last_id(run_frames, b"%d.%d.0.event" % (self._version, self._attempt))
 
     def _event_frames(self, item: RecordedEvent[Any]) -> list[bytes]:
         event = item.event
@@ -103,25 +105,28 @@ class ThreadStream:
             self._open_calls[run_id], self._attempt = item, event.attempt
         elif isinstance(event, _ENDS_CALL):
             self._open_calls.pop(run_id, None)
-        told = stream.feed(item)
+        run_frames = stream.feed(item)
         if stream.is_finished and isinstance(event, e.RunRequiresAction):
-            stream.is_finished = False  # it goes on in this stream, where a run's own ends
+            stream.is_finished = False  # the run continues in this stream, though its own stream ends
         elif stream.is_finished:
             del self._runs[run_id]
             self._open_calls.pop(run_id, None)
-        return told
+        return run_frames
 
     def _assume_seen(self, stream: RunStream, started: RecordedEvent[ModelCallStarted], seen: SeenPiece) -> None:
-        """As for one who watched the call's first attempt in part, and is told the whole of the second at its end."""
+        """Puts the run's stream into the state in which it sends the open call complete at its end.
+
+        It gets there with a delta of the call's attempt, and the start of a next attempt.
+        """
         call, at = started.event, started.seconds
-        piece: Delta = MessageTextDelta(call.run_id, call.message_id, call.message_step_id, at, "")
+        delta: Delta = MessageTextDelta(call.run_id, call.message_id, call.message_step_id, at, "")
         if seen == "call":
-            piece = StepCallDelta(call.run_id, call.tool_step_id, at, 0, "", "", "")
-        stream.feed(piece)
+            delta = StepCallDelta(call.run_id, call.tool_step_id, at, 0, "", "", "")
+        stream.feed(delta)
         stream.feed(replace(started, event=call.model_copy(update={"attempt": call.attempt + 1})))
 
 
-def _with_last_id(told: list[bytes], id: bytes) -> list[bytes]:
-    """Only the last frame has the id: what is cut off before it is sent again."""
-    plain = [frame.partition(b"\n")[2] if frame.startswith(b"id: ") else frame for frame in told]
+def _with_last_id(run_frames: list[bytes], id: bytes) -> list[bytes]:
+    """Returns the frames with the id on the last one only, so that a client that misses the last gets all again."""
+    plain = [frame.partition(b"\n")[2] if frame.startswith(b"id: ") else frame for frame in run_frames]
     return [*plain[:-1], b"id: %b\n%b" % (id, plain[-1])] if plain else []

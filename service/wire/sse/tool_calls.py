@@ -1,4 +1,4 @@
-"""What a stream has shown of tool calls and their outputs, and what of a whole one it has not."""
+"""Tracks the tool calls, and their outputs, that a stream has sent, and renders those that are left to send."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from service.wire.steps import render_output
 
 @dataclass(slots=True)
 class _StreamedCall:
-    """`deaf`: its result came, or another attempt says its outputs anew; live pieces are not heard any more."""
+    """A tool call as far as a stream has sent it.
+
+    `is_closed`: no more deltas of its outputs are sent, because its result has arrived, or because another attempt
+    produces its outputs again.
+    """
 
     id: str
     step_id: str
@@ -28,91 +32,96 @@ class _StreamedCall:
 
 
 class StreamedCalls:
+    """The tool calls of one run, as far as its stream has sent them."""
+
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._calls: dict[tuple[str, int], _StreamedCall] = {}
         self._by_id: dict[str, _StreamedCall] = {}
 
-    def continues(self, item: StepCallDelta) -> bool:
-        """Whether the piece follows what was shown: the call's first piece, or more of a call that began here."""
-        return ((item.step_id, item.index) in self._calls) == (item.id is None)
+    def is_next(self, delta: StepCallDelta) -> bool:
+        """Whether the delta follows those that were sent: it begins a new call, or continues one that was begun."""
+        return ((delta.step_id, delta.index) in self._calls) == (delta.id is None)
 
-    def live_frames(self, item: StepCallDelta) -> list[bytes]:
-        """A live piece as frames."""
-        told: list[bytes] = []
-        if item.id is not None:
-            told.append(self._first_frame(item.step_id, item.index, item.id, item.kind, item.name or "", item.search))
-        return told + self._text_frames(self._calls[item.step_id, item.index], item.arguments)
+    def delta_frames(self, delta: StepCallDelta) -> list[bytes]:
+        first: list[bytes] = []
+        if delta.id is not None:
+            head = (delta.id, delta.kind, delta.name or "", delta.search)
+            first = [self._first_frame(delta.step_id, delta.index, *head)]
+        return first + self._text_frames(self._calls[delta.step_id, delta.index], delta.arguments)
 
     def remaining_frames(self, step_id: str, index: int, call: Json) -> list[bytes]:
-        """What of a whole call was not shown yet, but for its outputs."""
-        told: list[bytes] = []
-        kind, function = call["type"], call["function"]
+        """Returns frames for the part of a complete call that was not sent, without its outputs."""
+        first: list[bytes] = []
+        type, function = call["type"], call["function"]
         if (step_id, index) not in self._calls:
-            told.append(self._first_frame(step_id, index, call["id"], kind, function["name"], call.get("file_search")))
-        known = self._calls[step_id, index]
-        words = _streamed_text(kind, function["arguments"])
-        if known.id != call["id"] or not words.startswith(known.text):
-            return told
-        return told + self._text_frames(known, words[len(known.text) :])
+            first = [self._first_frame(step_id, index, call["id"], type, function["name"], call.get("file_search"))]
+        sent = self._calls[step_id, index]
+        text = _streamed_text(type, function["arguments"])
+        if sent.id != call["id"] or not text.startswith(sent.text):
+            return first
+        return first + self._text_frames(sent, text[len(sent.text) :])
 
     def start_attempt(self, call_id: str, attempt: int) -> None:
-        """An attempt at a hosted call began. What an earlier one showed is not unsaid: the end tells the whole."""
+        """Notes that an attempt at a hosted call has started.
+
+        If an earlier attempt has sent outputs, they stay, and the call's outputs are complete only in the step's end.
+        """
         call = self._by_id.get(call_id)
         if call is not None:
             call.attempt = attempt
             call.is_closed = call.is_closed or bool(call.outputs)
 
-    def output_frames(self, item: StepOutputDelta) -> list[bytes]:
-        """A live piece of an output as a frame."""
-        call = self._by_id.get(item.call_id)
+    def output_frames(self, delta: StepOutputDelta) -> list[bytes]:
+        call = self._by_id.get(delta.call_id)
         if call is None or call.is_closed or call.type != "code_interpreter":
             return []
-        if item.attempt != call.attempt or item.index > len(call.outputs):
+        if delta.attempt != call.attempt or delta.index > len(call.outputs):
             return []
-        if item.image is not None:
-            return self._output_frames(call, item.index, {"type": "image", "image": {"file_id": item.image}})
-        return self._output_frames(call, item.index, {"type": "logs", "logs": item.logs})
+        if delta.image is not None:
+            return self._output_frames(call, delta.index, {"type": "image", "image": {"file_id": delta.image}})
+        return self._output_frames(call, delta.index, {"type": "logs", "logs": delta.logs})
 
     def remaining_output_frames(self, call_id: str, outputs: Sequence[Json]) -> list[bytes]:
-        """What of a hosted call's outputs was not shown yet; nothing where other ones were shown."""
+        """Returns frames for the outputs of a hosted call that were not sent, up to one that differs from what was."""
         call = self._by_id.get(call_id)
         if call is None or call.is_closed:
             return []
         call.is_closed = True
-        told: list[bytes] = []
-        for place, whole in enumerate(outputs):
-            known = call.outputs[place] if place < len(call.outputs) else None
-            if known is None:
-                told += self._output_frames(call, place, render_output(whole))
-            elif known["type"] != whole["type"] or not _is_continued_by(whole, known):
-                return told
-            elif whole["type"] == "logs" and whole["logs"] != known["logs"]:
-                told += self._output_frames(call, place, {"type": "logs", "logs": whole["logs"][len(known["logs"]) :]})
-        return told
+        remaining: list[bytes] = []
+        for index, whole in enumerate(outputs):
+            sent = call.outputs[index] if index < len(call.outputs) else None
+            if sent is None:
+                remaining += self._output_frames(call, index, render_output(whole))
+            elif sent["type"] != whole["type"] or not _begins_with(whole, sent):
+                return remaining
+            elif whole["type"] == "logs" and whole["logs"] != sent["logs"]:
+                rest = whole["logs"][len(sent["logs"]) :]
+                remaining += self._output_frames(call, index, {"type": "logs", "logs": rest})
+        return remaining
 
-    def _first_frame(self, step_id: str, index: int, id: str, kind: str, name: str, search: Json | None) -> bytes:
-        self._calls[step_id, index] = self._by_id[id] = _StreamedCall(id, step_id, index, kind)
-        return frames.step_delta(step_id, {"index": index, **self._wire.render_new_call(id, kind, name, search)})
+    def _first_frame(self, step_id: str, index: int, id: str, type: str, name: str, search: Json | None) -> bytes:
+        self._calls[step_id, index] = self._by_id[id] = _StreamedCall(id, step_id, index, type)
+        return frames.step_delta(step_id, {"index": index, **self._wire.render_new_call(id, type, name, search)})
 
     def _text_frames(self, call: _StreamedCall, text: str) -> list[bytes]:
         call.text += text
         return [frames.step_delta(call.step_id, frames.call_piece(call.index, call.type, text))] if text else []
 
-    def _output_frames(self, call: _StreamedCall, place: int, piece: Json) -> list[bytes]:
-        """Shows a new output, or more of the logs of one that was shown."""
-        if place == len(call.outputs):
-            call.outputs.append(dict(piece))
-        elif piece["type"] == call.outputs[place]["type"] == "logs":
-            call.outputs[place]["logs"] += piece["logs"]
+    def _output_frames(self, call: _StreamedCall, index: int, output: Json) -> list[bytes]:
+        """Returns a frame for a new output, or for more logs of an output that was sent."""
+        if index == len(call.outputs):
+            call.outputs.append(dict(output))
+        elif output["type"] == call.outputs[index]["type"] == "logs":
+            call.outputs[index]["logs"] += output["logs"]
         else:
             return []
-        return [frames.step_delta(call.step_id, frames.output_piece(call.index, place, piece))]
+        return [frames.step_delta(call.step_id, frames.output_piece(call.index, index, output))]
 
 
-def _streamed_text(kind: str, arguments: str) -> str:
-    """What pieces of a call add up to."""
-    match kind:
+def _streamed_text(type: str, arguments: str) -> str:
+    """Returns the text that the deltas of a complete call add up to."""
+    match type:
         case "function":
             return arguments
         case "code_interpreter":
@@ -121,7 +130,7 @@ def _streamed_text(kind: str, arguments: str) -> str:
             return ""
 
 
-def _is_continued_by(whole: Json, known: Json) -> bool:
+def _begins_with(whole: Json, sent: Json) -> bool:
     if whole["type"] == "image":
-        return bool(whole["image"]["file_id"] == known["image"]["file_id"])
-    return str(whole["logs"]).startswith(known["logs"])
+        return bool(whole["image"]["file_id"] == sent["image"]["file_id"])
+    return str(whole["logs"]).startswith(sent["logs"])
