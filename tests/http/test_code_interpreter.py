@@ -16,7 +16,7 @@ from tests.conftest import StartServer
 from tests.http import files
 from tests.http.helpers import assistant_with, thread_with
 from tests.scripted import ScriptedServer, calls, says
-from tests.wire.sse.stream_rules import add
+from tests.wire.sse.stream_rules import add_delta
 
 CODE = [{"type": "code_interpreter"}]
 PLOT = "import matplotlib.pyplot as plt\nprint('before')\nplt.plot([1, 2])\nplt.show()\nprint('after')"
@@ -144,10 +144,10 @@ async def test_a_stream_shows_code_and_outputs_as_they_come(server: Client, mode
         if frame.event == "thread.run.step.delta":
             for piece in frame.data["delta"]["step_details"].get("tool_calls", ()):
                 assert piece.pop("index") == 0
-                add(call, piece)
+                add_delta(call, piece)
         if frame.event == "thread.message.delta":
             for part in frame.data["delta"]["content"]:
-                add(message.setdefault(part.pop("index"), {}), part)
+                add_delta(message.setdefault(part.pop("index"), {}), part)
     assert call["code_interpreter"]["input"] == code
     assert [output["type"] for output in call["code_interpreter"]["outputs"]] == ["logs", "image", "logs"]
     run = next(frame.data for frame in frames if frame.event == "thread.run.completed")

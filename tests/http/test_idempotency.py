@@ -21,7 +21,7 @@ from tests.http.files import BOUNDARY, blobs_in, form, send, upload
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.keys import as_key
 from tests.scripted import ScriptedServer, calls, says
-from tests.wire.sample_objects import filled, written
+from tests.wire.sample_objects import count_events, fill_ids
 
 WEATHER = {"type": "function", "function": {"name": "weather"}}
 HI = {"role": "user", "content": "Hi"}
@@ -67,7 +67,7 @@ async def test_every_post_has_its_effect_once(client: Client, pool: Pool, model:
     ]
     ids: dict[str, str] = {}
     for number, step in enumerate(steps):
-        path, body = filled(step[0], ids), filled(step[1], ids)
+        path, body = fill_ids(step[0], ids), fill_ids(step[1], ids)
         first = await sent(client, path, body, f"key {number}")
         assert (first.status, REPLAYED in first.headers) == (200, False), (path, first.body)
         kind = first.body["object"].rpartition(".")[2]
@@ -77,10 +77,10 @@ async def test_every_post_has_its_effect_once(client: Client, pool: Pool, model:
             settled = await client.settled(first.body)
             if settled["required_action"]:
                 ids["call"] = settled["required_action"]["submit_tool_outputs"]["tool_calls"][0]["id"]
-        before = await written(pool)
+        before = await count_events(pool)
         again = await sent(client, path, body, f"key {number}")
         assert (again.status, again.body, again.headers[REPLAYED]) == (200, first.body, "true"), path
-        assert await written(pool) == before, path
+        assert await count_events(pool) == before, path
     assert len((await client.get("/threads"))["data"]) == 2
 
 
@@ -108,7 +108,7 @@ async def test_another_request_needs_another_key(client: Client, pool: Pool) -> 
 async def test_what_is_no_key(client: Client, pool: Pool, key: str) -> None:
     status, _, param, code = (await sent(client, "/threads", {}, key)).error
     assert (status, param, code) == (400, "Idempotency-Key", "invalid_idempotency_key")
-    assert await written(pool) == 0
+    assert await count_events(pool) == 0
     assert (await sent(client, "/threads", {}, "k" * 255)).status == 200
 
 
@@ -187,9 +187,9 @@ async def test_a_streams_duplicate_is_the_same_runs_stream(client: Client, model
     body = {"assistant_id": assistant["id"], "thread": {"messages": [HI]}}
     first = await streamed(client, "/threads/runs", body)
     await client.delete(f"/assistants/{assistant['id']}")
-    before = await written(pool)
+    before = await count_events(pool)
     again = await streamed(client, "/threads/runs", body)
-    assert await written(pool) == before
+    assert await count_events(pool) == before
     assert [frame.data for frame in again if "delta" not in frame.event] == [
         frame.data for frame in first if "delta" not in frame.event
     ]
@@ -371,14 +371,14 @@ async def test_what_a_request_named_may_have_gone_since(client: Client, pool: Po
     await client.settled(made[5])
     await client.delete(f"/files/{file}")
     await pool.execute("UPDATE idempotency_keys SET status = NULL, process = NULL, content = NULL, headers = NULL")
-    before = await written(pool)
+    before = await count_events(pool)
     for number, (path, body) in enumerate(steps):
         again = await sent(client, path, body, f"key {number}")
         assert (again.status, again.body.get("id")) == (200, made[number]["id"]), (path, again.body)
         assert REPLAYED not in again.headers
     again = await sent(client, "/assistants", {"model": "gpt-4o", "file_ids": [file]}, "old", **{"OpenAI-Beta": V1})
     assert again.body["id"] == old.body["id"]
-    assert await written(pool) == before
+    assert await count_events(pool) == before
 
 
 class _Alone:

@@ -19,7 +19,7 @@ from tests.client import KEY, V1, V2, Client
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.stores import file_named, settled
 from tests.scripted import ScriptedServer, calls, cuts_off, errors, says
-from tests.wire.own_document import closed
+from tests.wire.own_document import close_objects
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 
@@ -96,7 +96,7 @@ async def test_requests_are_what_the_models_take(document: Any) -> None:
 
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_answers_are_what_it_says(document: Any, client: Client, model: ScriptedServer, beta: str) -> None:
-    document = closed(document)
+    document = close_objects(document)
     client.headers["OpenAI-Beta"] = beta
     model.script(calls(("weather", {})), says("Sunny"), cuts_off("To be con"), errors(400))
     assistant = await assistant_with(client, tools=[WEATHER], metadata={"k": "v"}, temperature=0.5)
@@ -127,7 +127,7 @@ async def test_answers_are_what_it_says(document: Any, client: Client, model: Sc
 
 
 async def test_answers_about_vector_stores(document: Any, client: Client) -> None:
-    document, one = closed(document), "/v1/vector_stores/{vector_store_id}"
+    document, one = close_objects(document), "/v1/vector_stores/{vector_store_id}"
     ids = [await file_named(client, name) for name in ("a.txt", "bad.txt")]
     asked: dict[str, Any] = {"file_ids": ids, "expires_after": {"anchor": "last_active_at", "days": 1}}
     check(document, "POST /v1/vector_stores", True, asked)

@@ -1,4 +1,4 @@
-"""Request bodies that both versions must take, as Hypothesis strategies: every field of their documents."""
+"""Hypothesis strategies for request bodies that each version must accept, with every field of its document."""
 
 from __future__ import annotations
 

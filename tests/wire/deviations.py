@@ -1,6 +1,6 @@
-"""Deviations of the service from the documents (docs/behaviour.md): a table for keys, for promises, for values.
+"""Deviations of the service from the OpenAPI documents (docs/behaviour.md), in tables of keys and of values.
 
-What the documents themselves have wrong of types and nulls is in documents.py.
+Errors of the documents themselves, in types and nulls, are in documents.py.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 Schema = dict[str, Any]
 
 
-def closed(**properties: Schema) -> Schema:
-    """An object with these keys, all of them and no others."""
+def object_with_keys(**properties: Schema) -> Schema:
+    """Returns the schema of an object with exactly these keys."""
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
@@ -24,22 +24,24 @@ _EFFORT: Schema = {"$ref": "#/components/schemas/ReasoningEffort"}
 _FORMAT: Schema = {"$ref": "#/components/schemas/AssistantsApiResponseFormatOption"}
 _ATTRIBUTES: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 _RESOURCES: Schema = {
-    **closed(code_interpreter=closed(file_ids=_STRINGS), file_search=closed(vector_store_ids=_STRINGS)),
+    **object_with_keys(
+        code_interpreter=object_with_keys(file_ids=_STRINGS), file_search=object_with_keys(vector_store_ids=_STRINGS)
+    ),
     "required": [],
 }
 _DETAILS: dict[str, Schema] = {
-    "prompt_token_details": closed(cached_tokens=_COUNT),
-    "completion_tokens_details": closed(reasoning_tokens=_COUNT),
+    "prompt_token_details": object_with_keys(cached_tokens=_COUNT),
+    "completion_tokens_details": object_with_keys(reasoning_tokens=_COUNT),
 }
 
-# Keys that the document does not have, and what they hold: version, schema, keys.
+# Keys that the document does not have, with the schemas of their values: version, schema, keys.
 MORE: list[tuple[str, str, dict[str, Schema]]] = [
     ("v1", "RunStepObject", {"expires_at": _SECONDS}),  # on the wire, beside the document's expired_at
     ("v2", "RunStepObject", {"expires_at": _SECONDS}),
     ("v2", "RunObject", {"reasoning_effort": _EFFORT, "tool_resources": _RESOURCES}),  # recorded
     ("v2", "AssistantObject", {"reasoning_effort": _EFFORT}),  # recorded
     ("v2", "MessageObject", {"file_ids": _STRINGS}),  # recorded, in the answer to a modification only
-    # v1's own requests set them
+    # requests of v1 set them
     ("v1", "AssistantObject", {"temperature": _TEMPERATURE, "top_p": _TOP_P, "response_format": _FORMAT}),
     ("v2", "FileSearchRankingOptions", {"hybrid_search": {"type": "null"}}),  # recorded
     ("v2", "RunStepDetailsToolCallsFileSearchResultObject", {"attributes": _ATTRIBUTES}),  # recorded
@@ -47,7 +49,7 @@ MORE: list[tuple[str, str, dict[str, Schema]]] = [
     ("v2", "RunStepCompletionUsage", _DETAILS),  # recorded
     ("v2", "VectorStoreObject", {"description": {"type": ["string", "null"]}}),  # recorded
 ]
-# Keys that the document leaves optional, and clients may count on: versions, schema (and the way in it), keys.
+# Keys that are optional in the document, though clients rely on them: versions, schema (and the path in it), keys.
 ALWAYS: list[tuple[str, str, set[str]]] = [
     ("v1 v2", "RunStepObject", {"expires_at"}),
     ("v1 v2", "RunObject", {"temperature", "top_p"}),
@@ -73,8 +75,8 @@ ALWAYS: list[tuple[str, str, set[str]]] = [
     ("v2", "Upload", {"object"}),
     ("v2", "VectorStoreObject", {"description", "expires_after", "expires_at"}),
 ]
-# Values beyond the document's: (schema, property, property of that, value), in both versions.
+# Values that neither document has: schema, property, property of that property, value.
 VALUES: list[tuple[str, str, str, str]] = [
-    # Where the upstream's filter stopped the only message of a run, the run says so too; the document has token limits.
+    # If the filter of the upstream stopped a run's only message, the run reports it. The document has token limits.
     ("RunObject", "incomplete_details", "reason", "content_filter"),
 ]

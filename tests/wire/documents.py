@@ -1,4 +1,4 @@
-"""The OpenAPI documents as JSON schemas, and what the real service does otherwise (docs/behaviour.md)."""
+"""The OpenAPI documents as JSON schemas, corrected for the behaviour of the real service (docs/behaviour.md)."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ NULL: list[tuple[str, str, str]] = [
     ("v2", "VectorStoreObject", "name"),
     ("v2", "VectorStoreObject", "expires_after"),
 ]
-# Values that the document does not list: version, schema, path to the enum, value. A run whose reply was filtered is no
-# token limit's work, and saying so would mislead (ours).
+# Values that the document does not list: version, schema, path to the enum, value. Our server reports a filtered reply
+# as such, because a token limit, which the document has, would mislead.
 _REASON = ("properties", "incomplete_details", "properties", "reason", "enum")
 _PURPOSE = ("properties", "purpose", "enum")
 SAID: list[tuple[str, str, tuple[str, ...], str]] = [
     ("v1", "RunObject", _REASON, "content_filter"),
     ("v2", "RunObject", _REASON, "content_filter"),
-    # One error of the service names all purposes; files are the same whichever version asks.
+    # An error of the service lists these purposes. Files are the same in both versions.
     *(("v1", "OpenAIFile", _PURPOSE, purpose) for purpose in ("batch", "batch_output", "user_data", "vision", "evals")),
     ("v2", "OpenAIFile", _PURPOSE, "evals"),
     ("v2", "VectorStoreFileBatchObject", ("properties", "object", "enum"), "vector_store.file_batch"),  # recorded
 ]
-# v2's messages over REST say nothing of how they ended.
+# Messages of v2 have no status over REST.
 OVER_REST = {"status", "incomplete_details", "completed_at", "incomplete_at"}
 
 
 @cache
 def document(version: str) -> dict[str, Any]:
-    """The document as JSON schema, with the deviations above."""
+    """Returns the document as a JSON schema, with the deviations above."""
     loaded = yaml.load((SPEC / f"assistants-{version}.openapi.yaml").read_text(), yaml.CSafeLoader)
     schemas = as_json_schema(loaded["components"]["schemas"])
     for of, name, keys in NOT_SENT:
@@ -69,7 +69,7 @@ def document(version: str) -> dict[str, Any]:
 
 
 def _inside(node: Any, key: str) -> Any:
-    """The value of a key, also where the node may be null instead."""
+    """Returns the value of a key, also if the node is a union with null."""
     return node[key] if key in node else node["anyOf"][0][key]
 
 
@@ -83,8 +83,8 @@ def _validator(version: str, schema: str, rest: bool) -> Draft202012Validator:
     return Draft202012Validator({"$ref": f"#/components/schemas/{schema}", **found})
 
 
-def problems(version: str, schema: str, value: Any, *, rest: bool = False) -> list[str]:
-    """Where a value is not what the document says; none where it is."""
+def find_problems(version: str, schema: str, value: Any, *, rest: bool = False) -> list[str]:
+    """Returns the places at which a value differs from the document."""
     errors = _validator(version, schema, rest).iter_errors(value)
     return [f"{error.json_path}: {error.message[:300]}" for error in errors]
 
@@ -94,13 +94,13 @@ def properties(version: str, schema: str) -> set[str]:
 
 
 def as_json_schema(node: Any) -> Any:
-    """OpenAPI's `nullable`, which the v2 document uses too, in JSON schema's way."""
+    """Translates OpenAPI's `nullable`, which both documents use, to JSON schema."""
     if isinstance(node, list):
         return [as_json_schema(item) for item in node]
     if not isinstance(node, dict):
         return node
     plain = {key: as_json_schema(value) for key, value in node.items() if key not in ("nullable", "example")}
-    # {allOf: [{$ref}, {nullable: true}]} makes all of it nullable.
+    # {allOf: [{$ref}, {nullable: true}]} makes the whole value nullable.
     parts = node.get("allOf", [])
     inside = any(part == {"nullable": True} for part in parts if isinstance(part, dict))
     if node.get("nullable") is True or inside:

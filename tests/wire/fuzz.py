@@ -1,8 +1,8 @@
-"""Schemathesis over both OpenAPI documents, against a running server: what nobody would think of asking.
+"""Runs Schemathesis with both OpenAPI documents against a running server.
 
-Positive cases are what a document allows, negative ones what it forbids. Neither may bring a 5xx, nor an answer or a
-frame outside its schema (tests/wire/validation.py), nor an answer without its id. Ids are real ones half of the time,
-so that requests go past the 404.
+Positive cases are requests that a document allows, negative ones requests that it forbids. No case may lead to a 5xx,
+to an answer or frame outside its schema (tests/wire/validation.py), or to an answer without a request id. Half of the
+ids are ids of existing objects, so that requests get past the 404.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from tests.wire.documents import SPEC, as_json_schema, document
 from tests.wire.validation import problems_of_answer, problems_of_frame
 
 VERSIONS = ("v1", "v2")
-ANSWER_S = 60.0  # for one answer on a busy machine; a stream waits for its run
-# What schemathesis reads otherwise than the documents have it: version, path inside, the value that it takes.
+ANSWER_S = 60.0  # seconds for one answer on a busy machine; a stream waits for its run
+# Values of the documents that Schemathesis misreads: version, path, the value that it understands.
 MENDED: list[tuple[str, tuple[str, ...], Any]] = [
-    # Else a quarter of the requests come without a key, and see nothing but the 401.
+    # Without this, a quarter of the requests have no key and get only the 401.
     ("v1", ("security",), []),
     ("v2", ("security",), []),
 ]
@@ -45,14 +45,14 @@ Ids = dict[str, str]
 
 @cache
 def operations(version: str) -> dict[str, Any]:
-    """Every operation of the document, by "GET /assistants"."""
-    schema: Any = schemathesis.openapi.from_dict(mended(version))
-    found = [one.ok() for one in schema.get_all_operations()]  # ok() raises where one cannot be read
+    """Returns the operations of the document, by names such as "GET /assistants"."""
+    schema: Any = schemathesis.openapi.from_dict(to_json_schemas(version))
+    found = [one.ok() for one in schema.get_all_operations()]  # ok() raises an error if an operation cannot be read
     return {f"{one.method.upper()} {one.path}": one for one in found}
 
 
-def mended(version: str) -> dict[str, Any]:
-    """The document as schemathesis reads it: JSON schema throughout, with the deviations of tests/wire/documents.py."""
+def to_json_schemas(version: str) -> dict[str, Any]:
+    """Returns the document with JSON schemas throughout, and with the deviations of tests/wire/documents.py."""
     raw = yaml.load((SPEC / f"assistants-{version}.openapi.yaml").read_text(), yaml.CSafeLoader)
     components = {**raw["components"], **document(version)["components"]}
     found = {**as_json_schema({**raw, "components": {}}), "openapi": "3.1.0", "components": components}
@@ -66,7 +66,7 @@ def mended(version: str) -> dict[str, Any]:
 
 
 class Target:
-    """A server at `base_url`, asked one request after the other as version `version`."""
+    """A server at `base_url`, which gets requests of one version, one after the other."""
 
     def __init__(self, base_url: str, version: str) -> None:
         self.base_url = base_url
@@ -82,7 +82,7 @@ class Target:
         return made.json()
 
     def world(self) -> Ids:
-        """Something of each kind, by the names that paths and bodies give their ids."""
+        """Creates one object of each type. Returns their ids by the names that paths and bodies use."""
         assistant = self.post("/assistants", {"model": "m", "instructions": "Be.", "tools": [WEATHER]})["id"]
         thread = self.post("/threads", {"messages": [{"role": "user", "content": "Hi"}]})["id"]
         run = self.post(f"/threads/{thread}/runs", {"assistant_id": assistant})["id"]
@@ -102,7 +102,7 @@ class Target:
         return self._session.get(self.base_url + path, headers=self._headers, timeout=ANSWER_S).json()
 
     def try_out(self, case: Any) -> list[str]:
-        """Sends a case; returns what is wrong with what came back."""
+        """Sends a case. Returns the problems of the answer."""
         self.asked += 1
         response = case.call(base_url=self.base_url, headers=self._headers, session=self._session, timeout=ANSWER_S)
         found = [] if response.status_code < 500 else [f"status {response.status_code}"]
@@ -113,7 +113,7 @@ class Target:
         if kind.startswith("text/event-stream"):
             return found + self._frames(response.content)
         if response.status_code == 200 and path.partition("?")[0].endswith("/content"):
-            return found  # a file's own bytes
+            return found  # the bytes of a file
         body = orjson.loads(response.content)
         return found + problems_of_answer(self.version, case.method.upper(), path, response.status_code, body)
 
@@ -128,23 +128,23 @@ class Target:
 
 
 def fuzz(target: Target, name: str, examples: int, *, random_seed: int | None = None) -> list[str]:
-    """Tries an operation `examples` times with what its document allows, and as often with what it forbids.
+    """Tries an operation with `examples` requests that its document allows, and as many that it forbids.
 
-    Always the same cases, or those of `random_seed`. Returns the failures, each with the request as a curl command.
+    The cases are always the same, or those of `random_seed`. Returns the failures, each with a curl command.
     """
     operation = operations(target.version)[name]
     ids = target.world()
     failures: list[str] = []
     for mode in schemathesis.GenerationMode:
         if mode.is_negative and not (operation.body or operation.query):
-            continue  # any text is an id: nothing is forbidden
+            continue  # every text is a valid id, so there is nothing to forbid
 
         @settings(
             max_examples=examples,
             derandomize=random_seed is None,
             deadline=None,
             database=None,
-            phases=[Phase.generate],  # each failure is told as it is: nothing is shrunk, nothing kept
+            phases=[Phase.generate],  # reports each failure as it is, without shrinking or storing it
             suppress_health_check=list(HealthCheck),
             verbosity=Verbosity.quiet,
         )
@@ -160,7 +160,7 @@ def fuzz(target: Target, name: str, examples: int, *, random_seed: int | None = 
 
 
 def make_real(case: Any, ids: Ids, chosen: Callable[[], bool]) -> None:
-    """Puts real ids in the place of some that were made up."""
+    """Replaces some of the generated ids by ids of existing objects."""
     for place in (case.path_parameters, case.body):
         if isinstance(place, dict):
             for key in place:
@@ -169,8 +169,8 @@ def make_real(case: Any, ids: Ids, chosen: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def in_background(opened: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
-    """Holds an asynchronous context open on a loop in a thread of its own, for callers that know no loop."""
+def run_in_background(opened: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
+    """Keeps an asynchronous context open on the event loop of another thread, for synchronous callers."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -185,7 +185,7 @@ def in_background(opened: Callable[[], AbstractAsyncContextManager[T]]) -> Itera
 
 
 def fuzz_all(base_url: str, version: str, examples: int, random_seed: int | None = None) -> list[str]:
-    """Tries every operation of a document, and says so on standard output; returns the failures."""
+    """Tries every operation of a document and prints its progress. Returns the failures."""
     target = Target(base_url, version)
     failures: list[str] = []
     for name in operations(version):
@@ -209,7 +209,7 @@ def main() -> None:
     print(f"--examples {given.examples} --seed {given.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="everthread-") as home:
         opened = partial(running, EVERTHREAD_DATA_DIR=home + "/data")
-        with in_background(opened) as (base_url, _):
+        with run_in_background(opened) as (base_url, _):
             failures = [
                 one
                 for version in given.version or VERSIONS

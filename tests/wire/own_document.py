@@ -1,4 +1,4 @@
-"""What no document of the original describes, held to our own: the one that the server shows at /openapi.json."""
+"""Checks answers that no document of the original describes against the server's own document, /openapi.json."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from service.http.openapi.document import document
 from service.http.routes import ROUTES
 
 
-def problems(method: str, path: str, body: Any) -> list[str]:
-    """What is wrong with a JSON answer to `path` (without /v1); what our document says nothing of is wrong too."""
+def find_problems(method: str, path: str, body: Any) -> list[str]:
+    """Returns the problems of a JSON answer to `path` (without /v1). An answer that the document lacks is a problem."""
     found = next((schema for of, pattern, schema in _answers() if of == method and pattern.fullmatch(path)), None)
     if found is None:
         return [f"nothing says what {method} {path} answers"]
@@ -22,9 +22,9 @@ def problems(method: str, path: str, body: Any) -> list[str]:
 
 @cache
 def _answers() -> list[tuple[str, re.Pattern[str], Draft202012Validator]]:
-    """Method, path and schema of every operation, those of fewer parameters first."""
+    """Returns method, path and schema of every operation, sorted by the number of parameters in the path."""
     told: dict[str, Any] = document(ROUTES)
-    components = closed(told["components"])
+    components = close_objects(told["components"])
     found = []
     for path, operations in sorted(told["paths"].items(), key=lambda item: item[0].count("{")):
         pattern = re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path.removeprefix("/v1"))))
@@ -36,13 +36,13 @@ def _answers() -> list[tuple[str, re.Pattern[str], Draft202012Validator]]:
     return found
 
 
-def closed(document: Any) -> Any:
-    """The same where objects have no keys but those they name: an answer must not have more."""
+def close_objects(document: Any) -> Any:
+    """Returns the document with objects that allow no other keys than those they name."""
     match document:
         case dict():
             shut = {"additionalProperties": False} if "required" in document and "properties" in document else {}
-            return {**shut, **{key: closed(value) for key, value in document.items()}}
+            return {**shut, **{key: close_objects(value) for key, value in document.items()}}
         case list():
-            return [closed(item) for item in document]
+            return [close_objects(item) for item in document]
         case _:
             return document

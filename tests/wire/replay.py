@@ -1,6 +1,7 @@
-"""Replays a recording against our server and compares, one way: whatever was recorded must be there, ours may say more.
+"""Replays a recording against our server, and checks that our answers hold all that was recorded. They may hold more.
 
-Ids are mapped as they appear, times need only be times. Everything else must be equal, keys in the recorded order.
+Ids are mapped when they first appear, and times need only be times. All other values must be equal, with keys in the
+recorded order.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def _data(raw: str) -> Any:
     return raw if raw == "[DONE]" else orjson.loads(raw)
 
 
-def merged(frames: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """The frames with runs of deltas of one part as one, put together as the SDKs do: strings concatenate."""
+def merge_deltas(frames: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Returns the frames with the successive deltas of a part merged into one, as SDKs merge them."""
     found: list[tuple[str, Any]] = []
     for event, data in frames:
         if event.endswith(".delta") and found and _continues(found[-1], event, data):
@@ -83,19 +84,19 @@ def _accumulate(whole: Any, piece: Any) -> None:
 
 @dataclass
 class Mapping:
-    """Recorded ids and ours. `differences` of what was compared, each with its place."""
+    """Maps recorded ids to ours."""
 
     ids: dict[str, str] = field(default_factory=dict)
 
     def ours(self, recorded: str) -> str:
-        """The text with every known recorded id replaced."""
+        """Returns the text with every known recorded id replaced by ours."""
         return _ID.sub(lambda found: self.ids.get(found[0], found[0]), recorded)
 
     def request(self, body: Any) -> Any:
         return None if body is None else orjson.loads(self.ours(orjson.dumps(body).decode()))
 
     def differences(self, recorded: Any, ours: Any, where: str) -> list[str]:
-        """What of the recorded value is missing or different in ours; none where all is there."""
+        """Returns the parts of the recorded value that are missing or different in ours, each with its path."""
         if type(recorded) is not type(ours):
             return [f"{where}: recorded {recorded!r}, ours {ours!r}"]
         if isinstance(recorded, dict):

@@ -1,4 +1,4 @@
-"""What errors are asked of: one of every object, in every state that matters, by short names."""
+"""Objects for tests of errors, one of every type in every relevant state, by short names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Ids = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
-    """A request and the error it must bring. `{names}` in it stand for ids. A `message` may end in "…"; None is any."""
+class BadRequest:
+    """A request and its error. `{names}` in it stand for ids. A `message` may end in "…"; None allows any message."""
 
     request: str  # "POST /threads"
     body: Any = None
@@ -31,7 +31,7 @@ class Bad:
 
 
 async def make_world(client: Client, model: ScriptedServer) -> Ids:
-    """Ids by name. `done`, `waiting`, `cancelled` and `busy` threads have a run `*_run` that is just that."""
+    """Creates the objects and returns their ids by name. The thread `waiting` has the run `waiting_run`, and so on."""
     held = [says("Later").waits(name) for name in ("cancelled", "busy")]
     model.script(says("Fine."), calls(("weather", {})), *held)
     assistant = await assistant_with(client, tools=[WEATHER])
@@ -66,30 +66,30 @@ async def make_world(client: Client, model: ScriptedServer) -> Ids:
     }
 
 
-def filled(value: Any, ids: Ids) -> Any:
-    """The value with names replaced by ids, wherever it is a text with braces."""
+def fill_ids(value: Any, ids: Ids) -> Any:
+    """Returns the value with the names in braces replaced by ids."""
     match value:
         case str():
             for name, id in ids.items():
                 value = value.replace("{" + name + "}", id)
             return value
         case dict():
-            return {key: filled(item, ids) for key, item in value.items()}
+            return {key: fill_ids(item, ids) for key, item in value.items()}
         case list():
-            return [filled(item, ids) for item in value]
+            return [fill_ids(item, ids) for item in value]
         case _:
             return value
 
 
-async def asked(client: Client, bad: Bad, ids: Ids) -> Answer:
-    method, _, path = filled(bad.request, ids).partition(" ")
+async def send_request(client: Client, bad: BadRequest, ids: Ids) -> Answer:
+    method, _, path = fill_ids(bad.request, ids).partition(" ")
     headers = {"OpenAI-Beta": bad.beta, **(bad.headers or {})}
-    return await client.call(method, path, filled(bad.body, ids), headers=headers)
+    return await client.call(method, path, fill_ids(bad.body, ids), headers=headers)
 
 
-def wrong_with(answer: Answer, bad: Bad, ids: Ids) -> str | None:
-    """What the answer has different from what the case wants; None where it is right."""
-    # Refusals of files are told twice.
+def find_difference(answer: Answer, bad: BadRequest, ids: Ids) -> str | None:
+    """Returns the first difference of the answer from the expected error, or None."""
+    # Errors about files have their message twice.
     told = {"error", "detail"} if " /files" in bad.request else {"error"}
     if answer.status != bad.status or not isinstance(answer.body, dict) or set(answer.body) != told:
         return f"{answer.status} {answer.body}"
@@ -98,7 +98,7 @@ def wrong_with(answer: Answer, bad: Bad, ids: Ids) -> str | None:
         return f"says another thing in detail: {answer.body}"
     if list(error) != ["message", "type", "param", "code"] or not error["message"]:
         return f"not the API's shape: {error}"
-    message: str = filled(bad.message, ids) or "…"
+    message: str = fill_ids(bad.message, ids) or "…"
     begins = message.removesuffix("…")
     said = begins if message.endswith("…") and error["message"].startswith(begins) else error["message"]
     wanted = (message.removesuffix("…"), "invalid_request_error", bad.param, bad.code)
@@ -109,8 +109,8 @@ def wrong_with(answer: Answer, bad: Bad, ids: Ids) -> str | None:
     return f"lacks {lacking}" if lacking else None
 
 
-async def written(pool: Pool) -> int:
-    """How many events there are."""
+async def count_events(pool: Pool) -> int:
+    """Returns the number of events in the log."""
     async with pool.acquire() as db:
         return int(await _count(db))
 
@@ -119,14 +119,14 @@ async def _count(db: asyncpg.pool.PoolConnectionProxy[asyncpg.Record]) -> Any:
     return await db.fetchval("SELECT count(*) FROM events")
 
 
-async def failures(client: Client, pool: Pool, cases: list[Bad], ids: Ids) -> list[str]:
-    """The cases that were answered otherwise, with how; and whether any stored something."""
-    before = await written(pool)
+async def find_failures(client: Client, pool: Pool, cases: list[BadRequest], ids: Ids) -> list[str]:
+    """Returns the cases with another answer than expected, and reports whether any case stored an event."""
+    before = await count_events(pool)
     found = []
     for bad in cases:
-        wrong = wrong_with(await asked(client, bad, ids), bad, ids)
+        wrong = find_difference(await send_request(client, bad, ids), bad, ids)
         if wrong is not None:
             found.append(f"{bad.beta} {bad.request} {str(bad.body)[:150]}\n    {wrong}")
-    if await written(pool) != before:
+    if await count_events(pool) != before:
         found.append("something was stored")
     return found

@@ -1,4 +1,4 @@
-"""Errors of the API, as one table: what is asked, and what must be said (docs/behaviour.md, "Errors")."""
+"""The errors of the API in tables of requests and answers (docs/behaviour.md, "Errors")."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.database import Pool
 from tests.client import KEY, V1, V2, Client
 from tests.http.files import BOUNDARY, form
 from tests.scripted import ScriptedServer
-from tests.wire.sample_objects import Bad, asked, failures, make_world, wrong_with
+from tests.wire.sample_objects import BadRequest, find_difference, find_failures, make_world, send_request
 
 RUN = "/threads/{done}/runs/{done_run}"
 BETA = (
@@ -20,75 +20,75 @@ FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 OUTPUTS = {"tool_outputs": [{"tool_call_id": "{call}", "output": "sun"}]}
 
 
-def no(noun: str, id: str) -> str:
+def error(noun: str, id: str) -> str:
     return f"No {noun} found with id '{id}'."
 
 
-# What the state of things forbids.
+# Requests that the state of an object forbids.
 STATE = [
-    Bad(
+    BadRequest(
         "POST /threads/{busy}/messages",
         {"role": "user", "content": "More"},
         message="Can't add messages to {busy} while a run {busy_run} is active.",
     ),
-    Bad(
+    BadRequest(
         "POST /threads/{waiting}/messages",
         {"role": "assistant", "content": "More"},
         message="Can't add messages to {waiting} while a run {waiting_run} is active.",
     ),
-    Bad(
+    BadRequest(
         "POST /threads/{busy}/runs",
         {"assistant_id": "{assistant}"},
         message="Thread {busy} already has an active run {busy_run}.",
     ),
-    Bad(
+    BadRequest(
         "POST /threads/{waiting}/runs",
         {"assistant_id": "{assistant}", "stream": True, "additional_messages": [{"role": "user", "content": "More"}]},
         message="Thread {waiting} already has an active run {waiting_run}.",
     ),
-    Bad(
+    BadRequest(
         "POST /threads/{busy}/runs/{busy_run}/submit_tool_outputs",
         OUTPUTS,
         message='Runs in status "in_progress" do not accept tool outputs.',
     ),
-    Bad(
+    BadRequest(
         f"POST {RUN}/submit_tool_outputs",
         {**OUTPUTS, "stream": True},
         message='Runs in status "completed" do not accept tool outputs.',
     ),
-    Bad(
+    BadRequest(
         "POST /threads/{waiting}/runs/{waiting_run}/submit_tool_outputs",
         {"tool_outputs": [{"tool_call_id": "call_wrong", "output": "sun"}]},
         message="Expected tool outputs for call_ids ['{call}'], got ['call_wrong']",
     ),
-    Bad(
+    BadRequest(
         "POST /threads/{waiting}/runs/{waiting_run}/submit_tool_outputs",
         {"tool_outputs": []},
         message="Expected tool outputs for call_ids ['{call}'], got []",
     ),
-    Bad(
+    BadRequest(
         "POST /threads/{empty}/runs",
         {"assistant_id": "{assistant}"},
         message="Run creation requires a Thread with a user message or an assistant with instructions.",
         code="invalid_thread",
     ),
-    Bad(
+    BadRequest(
         "POST /threads/runs",
         {"assistant_id": "{assistant}", "thread": {"messages": [{"role": "assistant", "content": "I begin"}]}},
         message="Run creation requires a Thread with a user message or an assistant with instructions.",
         code="invalid_thread",
     ),
-    Bad(
+    BadRequest(
         "POST /threads/{busy}/runs/{busy_run}",
         {"metadata": {"a": "b"}},
         message="Cannot update run with status 'in_progress'.",
     ),
-    Bad(f"POST {RUN}/cancel", message="Cannot cancel run with status 'completed'."),
-    Bad(
+    BadRequest(f"POST {RUN}/cancel", message="Cannot cancel run with status 'completed'."),
+    BadRequest(
         "POST /threads/{cancelled}/runs/{cancelled_run}/cancel",
         message="Cannot cancel run with status 'cancelled'.",
     ),
-    Bad(
+    BadRequest(
         f"POST {RUN}",
         {"metadata": {"modified": True}},
         message="Invalid type for 'metadata.modified': expected a string, but got a boolean instead.",
@@ -97,10 +97,10 @@ STATE = [
     ),
 ]
 
-# What is not there: never was, was deleted, or is another's child.
+# Objects that never existed, were deleted, or belong to another parent.
 ABSENT = [
     *(
-        Bad(request, body, 404, no("assistant", id))
+        BadRequest(request, body, 404, error("assistant", id))
         for id in ("asst_no", "{gone_assistant}", "x y", "{done}")
         for request, body in (
             (f"GET /assistants/{id.replace(' ', '%20')}", None),
@@ -111,7 +111,7 @@ ABSENT = [
         )
     ),
     *(
-        Bad(request, body, 404, no("thread", id))
+        BadRequest(request, body, 404, error("thread", id))
         for id in ("thread_no", "{gone_thread}", "{assistant}")
         for request, body in (
             (f"GET /threads/{id}", None),
@@ -134,12 +134,12 @@ ABSENT = [
         )
     ),
     *(
-        Bad(f"{method} /threads/{thread}/messages/{id}", body, 404, no("message", id))
+        BadRequest(f"{method} /threads/{thread}/messages/{id}", body, 404, error("message", id))
         for thread, id in (("{done}", "msg_no"), ("{other}", "{gone_message}"), ("{other}", "{message}"))
         for method, body in (("GET", None), ("POST", {"metadata": {}}), ("DELETE", None))
     ),
     *(
-        Bad(f"{method} /threads/{thread}/runs/{id}{rest}", body, 404, no("run", id))
+        BadRequest(f"{method} /threads/{thread}/runs/{id}{rest}", body, 404, error("run", id))
         for thread, id in (("{done}", "run_no"), ("{other}", "{done_run}"))
         for method, rest, body in (
             ("GET", "", None),
@@ -151,15 +151,17 @@ ABSENT = [
         )
     ),
     *(
-        Bad(request, status=404, message=f"No such File object: {id}", param="id", beta=beta)
+        BadRequest(request, status=404, message=f"No such File object: {id}", param="id", beta=beta)
         for id in ("file-no", "{assistant}")
         for request in (f"GET /files/{id}", f"DELETE /files/{id}", f"GET /files/{id}/content")
         for beta in (V1, V2)
     ),
-    Bad(f"GET {RUN}/steps/step_no", status=404, message=no("run step", "step_no")),
-    Bad("GET /threads/{waiting}/runs/{waiting_run}/steps/{step}", status=404, message=no("run step", "{step}")),
+    BadRequest(f"GET {RUN}/steps/step_no", status=404, message=error("run step", "step_no")),
+    BadRequest(
+        "GET /threads/{waiting}/runs/{waiting_run}/steps/{step}", status=404, message=error("run step", "{step}")
+    ),
     *(
-        Bad(request, body, 404, "No such File object: file-no", param="id", beta=beta)
+        BadRequest(request, body, 404, "No such File object: file-no", param="id", beta=beta)
         for request, body, beta in (
             ("POST /assistants", {"model": "m", "file_ids": ["file-no"]}, V1),
             ("POST /assistants/{assistant}", {"file_ids": ["file-no"]}, V1),
@@ -187,28 +189,28 @@ ABSENT = [
         )
         for beta in (beta or "assistants=v2",)
     ),
-    Bad(
+    BadRequest(
         "POST /threads",
         {"tool_resources": {"file_search": {"vector_store_ids": ["vs_no"]}}},
         404,
-        no("vector store", "vs_no"),
+        error("vector store", "vs_no"),
     ),
-    Bad("GET /nothing", status=404, message="Invalid URL (GET /v1/nothing)", code="unknown_url"),
-    Bad("POST /threads/{done}/nothing", status=404, code="unknown_url"),
-    Bad("PUT /threads", status=405, message="Not allowed to PUT on /v1/threads."),
-    Bad("DELETE /threads/{done}/runs/{done_run}", status=405),
+    BadRequest("GET /nothing", status=404, message="Invalid URL (GET /v1/nothing)", code="unknown_url"),
+    BadRequest("POST /threads/{done}/nothing", status=404, code="unknown_url"),
+    BadRequest("PUT /threads", status=405, message="Not allowed to PUT on /v1/threads."),
+    BadRequest("DELETE /threads/{done}/runs/{done_run}", status=405),
 ]
 
 PURPOSES = ["fine-tune", "assistants", "batch", "user_data", "vision", "evals"]
 _UPLOAD = {"filename": "a.txt", "bytes": 4, "mime_type": "text/plain"}
-# What files are for: in forms, and in the JSON of uploads.
+# Purposes of files, in forms and in the JSON of uploads.
 FILES = [
     bad
     for purpose in ("world_domination", "assistants_output", "")
     for said in (f"'{purpose}' is not one of {PURPOSES} - 'purpose'",)
     for bad in (
         *(
-            Bad(
+            BadRequest(
                 "POST /files",
                 form(fields=[("purpose", purpose)]),
                 message=said,
@@ -218,61 +220,61 @@ FILES = [
             )
             for beta in (V1, V2)
         ),
-        Bad("POST /uploads", {**_UPLOAD, "purpose": purpose}, message=said, param="purpose"),
+        BadRequest("POST /uploads", {**_UPLOAD, "purpose": purpose}, message=said, param="purpose"),
     )
 ]
 
 HEADERS = [
-    Bad("GET /assistants", headers={"OpenAI-Beta": ""}, message=BETA, code="invalid_beta"),
-    Bad("GET /assistants", beta="assistants=v3", message=BETA, code="invalid_beta"),
-    Bad("POST /threads", beta="realtime=v1", message=BETA, code="invalid_beta"),
-    Bad("GET /assistants", status=401, headers={"Authorization": ""}),
-    Bad("GET /assistants", status=401, headers={"Authorization": "Basic c2s6"}),
-    Bad("GET /assistants", status=401, headers={"Authorization": "Bearer "}),
-    Bad(
+    BadRequest("GET /assistants", headers={"OpenAI-Beta": ""}, message=BETA, code="invalid_beta"),
+    BadRequest("GET /assistants", beta="assistants=v3", message=BETA, code="invalid_beta"),
+    BadRequest("POST /threads", beta="realtime=v1", message=BETA, code="invalid_beta"),
+    BadRequest("GET /assistants", status=401, headers={"Authorization": ""}),
+    BadRequest("GET /assistants", status=401, headers={"Authorization": "Basic c2s6"}),
+    BadRequest("GET /assistants", status=401, headers={"Authorization": "Bearer "}),
+    BadRequest(
         "GET /assistants",
         status=401,
         headers={"Authorization": "Bearer sk-wrong-0123456789"},
         message="Incorrect API key provided: sk-********6789.",
         code="invalid_api_key",
     ),
-    Bad("GET /assistants", status=401, headers={"Authorization": "Bearer schlüssel"}, code="invalid_api_key"),
+    BadRequest("GET /assistants", status=401, headers={"Authorization": "Bearer schlüssel"}, code="invalid_api_key"),
 ]
 
 
 async def test_what_the_state_forbids(client: Client, model: ScriptedServer, pool: Pool) -> None:
     ids = await make_world(client, model)
-    assert await failures(client, pool, STATE, ids) == []
+    assert await find_failures(client, pool, STATE, ids) == []
 
 
 async def test_what_files_are_not_for(client: Client, pool: Pool) -> None:
-    assert await failures(client, pool, FILES, {}) == []
+    assert await find_failures(client, pool, FILES, {}) == []
 
 
 async def test_what_is_not_there(client: Client, model: ScriptedServer, pool: Pool) -> None:
     ids = await make_world(client, model)
-    assert await failures(client, pool, ABSENT, ids) == []
+    assert await find_failures(client, pool, ABSENT, ids) == []
 
 
 async def test_keys_and_versions(client: Client, pool: Pool) -> None:
-    assert await failures(client, pool, HEADERS, {}) == []
+    assert await find_failures(client, pool, HEADERS, {}) == []
     assert (await client.call("GET", "/assistants", headers={"OpenAI-Beta": "other=v1, assistants=v2"})).status == 200
     assert (await client.call("GET", "/assistants", headers={"Authorization": f"bearer  {KEY}"})).status == 200
 
 
 async def test_no_header_at_all(client: Client) -> None:
     del client.headers["OpenAI-Beta"]
-    bad = Bad("GET /assistants", message=BETA, code="invalid_beta")
+    bad = BadRequest("GET /assistants", message=BETA, code="invalid_beta")
     answer = await client.call("GET", "/assistants")
-    assert wrong_with(answer, bad, {}) is None
+    assert find_difference(answer, bad, {}) is None
 
 
 async def test_a_lenient_server_takes_a_missing_header_for_v2(
     start_server: Callable[..., AbstractAsyncContextManager[Client]],
 ) -> None:
     async with start_server(beta="lenient") as client:
-        wrong = Bad("GET /assistants", beta="assistants=v3", message=BETA, code="invalid_beta")
-        assert wrong_with(await asked(client, wrong, {}), wrong, {}) is None
+        wrong = BadRequest("GET /assistants", beta="assistants=v3", message=BETA, code="invalid_beta")
+        assert find_difference(await send_request(client, wrong, {}), wrong, {}) is None
         del client.headers["OpenAI-Beta"]
         made = await client.post("/assistants", {"model": "gpt-4o"})
         assert "tool_resources" in made

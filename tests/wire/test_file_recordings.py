@@ -1,4 +1,4 @@
-"""Recorded traffic of files and uploads. Their forms were not recorded: they are made from what was answered."""
+"""Replays recorded traffic of files and uploads. Forms were not recorded, so they are rebuilt from the answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def test_recording(client: Client, name: str) -> None:
     mapping, parts = Mapping(), list(PARTS)
     for at, exchange in enumerate(load(name)):
         answer = await _exchange(client, mapping, exchange, parts)
-        if isinstance(exchange.response, str):  # cut: large
+        if isinstance(exchange.response, str):  # shortened
             assert {file["purpose"] for file in answer.body["data"]} == {"assistants"}
             continue
         assert mapping.differences(exchange.response, answer.body, f"{at} {exchange.path}") == []

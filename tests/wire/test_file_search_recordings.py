@@ -1,6 +1,6 @@
-"""Recorded traffic of file search, replayed; files are parsed, indexed and searched by the real thing.
+"""Replays recorded traffic of file search with the real parser, indexer and search.
 
-What was found must be what was recorded, text and all; only its score is ours, and above the recorded threshold.
+The search must find the recorded passages with the recorded text. Scores may differ, above the recorded threshold.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from tests.client import Client
 from tests.http.files import form, send
 from tests.scripted import ScriptedServer, calls, says
-from tests.wire.replay import Exchange, Mapping, load, merged
+from tests.wire.replay import Exchange, Mapping, load, merge_deltas
 
 WAIT_S = 60.0
 ASKED = '{"queries": ["Filip\'s favorite food"]}'
@@ -31,7 +31,7 @@ async def test_recording(client: Client, model: ScriptedServer, name: str) -> No
     exchanges, mapping = load(name), Mapping()
     recorded_calls = [one for told in exchanges for one in _calls(told.response)]
     text = next(one["content"][0]["text"] for call in recorded_calls for one in call["file_search"]["results"])
-    said, usages = _said(exchanges), _usages(exchanges)
+    said, usages = _text_pieces(exchanges), _usages(exchanges)
     model.script(calls(("file_search", ASKED), usage=usages[0]), says("".join(said), pieces=said, usage=usages[1]))
     for at, exchange in enumerate(exchanges):
         found = await _exchange(client, mapping, exchange, text)
@@ -43,12 +43,12 @@ async def _exchange(client: Client, mapping: Mapping, exchange: Exchange, text: 
     path, told = mapping.ours(exchange.path), exchange.response
     if exchange.path == "/files":
         made = await send(client, form(text.encode(), filename=f'filename="{told["filename"]}"'))
-        return {**made.body, "bytes": told["bytes"]}  # the original's counts bytes that its text lacks
+        return {**made.body, "bytes": told["bytes"]}  # the original counts bytes that its text does not have
     if isinstance(told, list):
-        await _indexed(client)
+        await _wait_for_indexing(client)
         return [(frame.event, frame.data) async for frame in client.stream(path, mapping.request(exchange.request))]
     if path.partition("?")[0].endswith("/runs"):
-        await _indexed(client)
+        await _wait_for_indexing(client)
     async with asyncio.timeout(WAIT_S):
         while True:
             answer = await client.call(exchange.method, path, mapping.request(exchange.request))
@@ -58,15 +58,15 @@ async def _exchange(client: Client, mapping: Mapping, exchange: Exchange, text: 
             await asyncio.sleep(0.01)
 
 
-async def _indexed(client: Client) -> None:
-    """The account's stores are ready: who recorded had waited for that."""
+async def _wait_for_indexing(client: Client) -> None:
+    """Waits until the stores are indexed, as the recording client did."""
     async with asyncio.timeout(WAIT_S):
         while any(one["status"] == "in_progress" for one in (await client.get("/vector_stores"))["data"]):
             await asyncio.sleep(0.01)
 
 
-def _said(exchanges: list[Exchange]) -> list[str]:
-    """The pieces of the answer."""
+def _text_pieces(exchanges: list[Exchange]) -> list[str]:
+    """Returns the text pieces of the answer."""
     for exchange in exchanges:
         if isinstance(exchange.response, list):
             deltas = [data["delta"] for event, data in exchange.response if event == "thread.message.delta"]
@@ -77,7 +77,7 @@ def _said(exchanges: list[Exchange]) -> list[str]:
 
 
 def _usages(exchanges: list[Exchange]) -> list[tuple[int, int]]:
-    """Of the model's calls, in order."""
+    """Returns the usage of each model call, in order."""
     for exchange in exchanges:
         steps: list[Any] = []
         if isinstance(exchange.response, list):
@@ -90,7 +90,7 @@ def _usages(exchanges: list[Exchange]) -> list[tuple[int, int]]:
 
 
 def _calls(response: Any) -> Iterator[Any]:
-    """Every file_search call with results in it, wherever it stands."""
+    """Returns every file_search call with results that the value contains."""
     if isinstance(response, dict):
         if response.get("type") == "file_search" and response.get("file_search", {}).get("results"):
             yield response
@@ -102,9 +102,9 @@ def _calls(response: Any) -> Iterator[Any]:
 
 
 def _comparable(recorded: Any, ours: Any) -> tuple[Any, Any]:
-    """With the recorded scores in place of ours, once those are what they must be, and ours as slow as the original."""
+    """Checks our scores and replaces them by the recorded ones, and gives our run the progress of the recorded run."""
     if isinstance(recorded, list):
-        left, right = merged(recorded), merged(ours)
+        left, right = merge_deltas(recorded), merge_deltas(ours)
         both = zip(left, right, strict=True)
         pairs = [_comparable(a[1], b[1]) if isinstance(a[1], dict) else (a[1], b[1]) for a, b in both]
         assert [event for event, _ in left] == [event for event, _ in right]

@@ -1,4 +1,4 @@
-"""A few cases of schemathesis for every operation of both documents, always the same. `scripts/fuzz` tries more."""
+"""A few fixed Schemathesis cases for every operation of both documents. `scripts/fuzz` tries more."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from tests.fixtures.postgres import copied_database
 from tests.server_process import running
-from tests.wire.fuzz import VERSIONS, fuzz_all, in_background, operations
+from tests.wire.fuzz import VERSIONS, fuzz_all, operations, run_in_background
 
-EXAMPLES = 6  # of each kind, allowed and forbidden
+EXAMPLES = 6  # cases of each kind, allowed and forbidden
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def base_url(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ):
             yield base_url
 
-    with in_background(opened) as found:
+    with run_in_background(opened) as found:
         yield found
 
 

@@ -1,4 +1,4 @@
-"""What no SDK sends: text that cannot be kept, JSON that is none, numbers, depths and bodies without bounds."""
+"""Requests that no SDK sends: text that cannot be stored, invalid JSON, huge numbers, deep or endless bodies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.database import Pool
 from service.http.bodies import MAX_BODY
 from tests.client import V1, V2, Client
 from tests.scripted import ScriptedServer
-from tests.wire.sample_objects import Bad, failures, make_world
+from tests.wire.sample_objects import BadRequest, find_failures, make_world
 from tests.wire.test_limits import ids_of
 
 UNFIT = "Invalid '{}': NUL characters and lone surrogates are not allowed."
@@ -21,60 +21,60 @@ INCLUDE = "step_details.tool_calls[*].file_search.results[*].content"
 STEPS = "GET /threads/{done}/runs/{done_run}/steps"
 
 
-def unfit(request: str, body: bytes, param: str, beta: str = V2) -> list[Bad]:
-    """The same with a NUL and with a lone surrogate in the place of `@`."""
+def with_unstorable_text(request: str, body: bytes, param: str, beta: str = V2) -> list[BadRequest]:
+    """Returns the value twice: with a NUL and with a lone surrogate in place of `@`."""
     return [
-        Bad(
+        BadRequest(
             request, body.replace(b"@", NUL), message=UNFIT.format(param), param=param, code="invalid_value", beta=beta
         ),
-        Bad(request, body.replace(b"@", SURROGATE), beta=beta, **NOT_JSON),
+        BadRequest(request, body.replace(b"@", SURROGATE), beta=beta, **NOT_JSON),
     ]
 
 
 NOT_JSON: dict[str, Any] = {"message": "We could not parse the JSON body of your request.…"}
 BODIES = [
-    *unfit("POST /assistants", b'{"model": "@"}', "model"),
-    *unfit("POST /assistants", b'{"model": "m", "name": "@"}', "name", V1),
-    *unfit("POST /threads", b'{"metadata": {"k": "@"}}', "metadata.k"),
-    *unfit("POST /threads", b'{"metadata": {"@": "v"}}', "metadata"),
-    *unfit("POST /threads", b'{"messages": [{"role": "user", "content": "@"}]}', "messages[0].content"),
-    *unfit("POST /threads/{thread}/messages", b'{"role": "user", "content": "@"}', "content"),
-    *unfit("POST /threads/{thread}/runs", b'{"assistant_id": "@"}', "assistant_id"),
-    *unfit(
+    *with_unstorable_text("POST /assistants", b'{"model": "@"}', "model"),
+    *with_unstorable_text("POST /assistants", b'{"model": "m", "name": "@"}', "name", V1),
+    *with_unstorable_text("POST /threads", b'{"metadata": {"k": "@"}}', "metadata.k"),
+    *with_unstorable_text("POST /threads", b'{"metadata": {"@": "v"}}', "metadata"),
+    *with_unstorable_text("POST /threads", b'{"messages": [{"role": "user", "content": "@"}]}', "messages[0].content"),
+    *with_unstorable_text("POST /threads/{thread}/messages", b'{"role": "user", "content": "@"}', "content"),
+    *with_unstorable_text("POST /threads/{thread}/runs", b'{"assistant_id": "@"}', "assistant_id"),
+    *with_unstorable_text(
         "POST /assistants",
         b'{"model": "m", "tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": ["@"]}}}]}',
         "tools[0].function.parameters.a[0]",
     ),
-    *unfit(
+    *with_unstorable_text(
         "POST /threads/{thread}/runs/run_no/submit_tool_outputs",
         b'{"tool_outputs": [{"tool_call_id": "c", "output": "@"}]}',
         "tool_outputs[0].output",
     ),
     *(
-        Bad("POST /assistants", raw, **NOT_JSON)
+        BadRequest("POST /assistants", raw, **NOT_JSON)
         for raw in (b"{", b"model=gpt-4o", b'{"model": "m",}', b"\xff\xfe", b'{"model": NaN}', b'{"model": "\xc3"}')
     ),
     *(
-        Bad("POST /assistants", raw, message="The request body must be a JSON object.")
+        BadRequest("POST /assistants", raw, message="The request body must be a JSON object.")
         for raw in (b"[]", b'"model"', b"7", b"true")
     ),
-    Bad("POST /assistants", b"null", param="model", code="missing_required_parameter"),
-    Bad("POST /assistants", b"   ", param="model", code="missing_required_parameter"),
-    Bad("POST /assistants", b"{" + b'"model":1,' * 10_000 + b'"model":2}', param="model", code="invalid_type"),
-    Bad(
+    BadRequest("POST /assistants", b"null", param="model", code="missing_required_parameter"),
+    BadRequest("POST /assistants", b"   ", param="model", code="missing_required_parameter"),
+    BadRequest("POST /assistants", b"{" + b'"model":1,' * 10_000 + b'"model":2}', param="model", code="invalid_type"),
+    BadRequest(
         "POST /assistants",
         b'{"model": "m", "temperature": 1' + b"0" * 300 + b"}",
         param="temperature",
         code="decimal_above_max_value",
     ),
-    Bad(
+    BadRequest(
         "POST /threads/{thread}/runs",
         b'{"assistant_id": "{assistant}", "max_prompt_tokens": 99999999999999999999999}',
         param="max_prompt_tokens",
         code="invalid_type",
     ),
     *(
-        Bad(
+        BadRequest(
             "POST /assistants",
             b'{"model": "m", "tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": [%s]}}}]}'
             % one,
@@ -84,14 +84,14 @@ BODIES = [
         )
         for one in (b"18446744073709551616", b"-9223372036854775809", b"9" * 300)
     ),
-    Bad(
+    BadRequest(
         "POST /assistants",
         b'{"model": "m", "tools": [' + b"[" * 1_000 + b"1" + b"]" * 1_000 + b"]}",
         param="tools[0]",
         code="invalid_type",
     ),
     *(
-        Bad(
+        BadRequest(
             request,
             b'{"assistant_id": "a", "model": "m", "tools": [{"type": "function", "function": {"name": "f", '
             b'"parameters": ' + b'{"a":' * 1_000 + b"1" + b"}" * 1_000 + b"}}]}",
@@ -103,8 +103,8 @@ BODIES = [
             ("POST /threads/runs", "tools[0].function.parameters", "invalid_value"),
         )
     ),
-    Bad("POST /assistants", b"[" * 100_000, **NOT_JSON),
-    Bad(
+    BadRequest("POST /assistants", b"[" * 100_000, **NOT_JSON),
+    BadRequest(
         "POST /threads",
         b'{"metadata": ' + b"[" * 900 + b"]" * 900 + b"}",
         param="metadata",
@@ -117,16 +117,16 @@ BODIES = [
 async def test_bodies(client: Client, pool: Pool, beta: str) -> None:
     ids = await ids_of(client)
     cases = [_with_ids(bad, ids, beta) for bad in BODIES]
-    assert await failures(client, pool, cases, ids) == []
+    assert await find_failures(client, pool, cases, ids) == []
 
 
-def _with_ids(bad: Bad, ids: dict[str, str], beta: str) -> Bad:
+def _with_ids(bad: BadRequest, ids: dict[str, str], beta: str) -> BadRequest:
     body = bad.body.replace(b"{assistant}", ids["assistant"].encode())
-    return Bad(bad.request, body, bad.status, bad.message, bad.param, bad.code, beta)
+    return BadRequest(bad.request, body, bad.status, bad.message, bad.param, bad.code, beta)
 
 
 async def test_integers_are_kept_as_they_are(client: Client) -> None:
-    """As large as 64 bits can hold: those that the parser sees by itself, and those that it does not."""
+    """Integers of up to 64 bits, both those that orjson parses exactly and those that need the second parser."""
     numbers = [2**64 - 1, -(2**63), 2**53 + 1, 10**18, 1e300, 0.1]
     parameters = {"type": "object", "numbers": numbers, "text": "12345678901234567890123"}
     tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
@@ -139,29 +139,29 @@ async def test_integers_are_kept_as_they_are(client: Client) -> None:
     assert stored.error[:2] == (400, "Invalid 'attributes.a': integers beyond 64 bits cannot be kept")
 
 
-# Ids with what Postgres refuses are ids that nothing has.
+# No object has an id that Postgres refuses.
 PATHS = [
-    Bad("GET /assistants/a%00b", status=404),
-    Bad("DELETE /assistants/a%00b", status=404),
-    Bad("POST /assistants/%00", {"name": "n"}, status=404),
-    Bad("GET /threads/%00", status=404),
-    Bad("POST /threads/%00/messages", {"role": "user", "content": "Hi"}, status=404),
-    Bad("POST /threads/%00/runs", {"assistant_id": "{assistant}"}, status=404),
-    Bad("GET /threads/{done}/messages/%00", status=404),
-    Bad("GET /threads/{done}/messages/%ED%A0%80", status=404),
-    Bad("GET /threads/%FF", status=404),
-    Bad("POST /threads/{done}/messages/%00", {"metadata": {}}, status=404),
-    Bad("DELETE /threads/{done}/messages/%00", status=404),
-    Bad("GET /threads/{done}/runs/%00", status=404),
-    Bad("POST /threads/{done}/runs/%00/cancel", status=404),
-    Bad("GET /threads/{done}/runs/{done_run}/steps/%00", status=404),
-    Bad("GET /assistants/" + "a" * 6_000, status=404),
-    Bad("GET /assistants/..%2F..%2Fthreads", status=404),
+    BadRequest("GET /assistants/a%00b", status=404),
+    BadRequest("DELETE /assistants/a%00b", status=404),
+    BadRequest("POST /assistants/%00", {"name": "n"}, status=404),
+    BadRequest("GET /threads/%00", status=404),
+    BadRequest("POST /threads/%00/messages", {"role": "user", "content": "Hi"}, status=404),
+    BadRequest("POST /threads/%00/runs", {"assistant_id": "{assistant}"}, status=404),
+    BadRequest("GET /threads/{done}/messages/%00", status=404),
+    BadRequest("GET /threads/{done}/messages/%ED%A0%80", status=404),
+    BadRequest("GET /threads/%FF", status=404),
+    BadRequest("POST /threads/{done}/messages/%00", {"metadata": {}}, status=404),
+    BadRequest("DELETE /threads/{done}/messages/%00", status=404),
+    BadRequest("GET /threads/{done}/runs/%00", status=404),
+    BadRequest("POST /threads/{done}/runs/%00/cancel", status=404),
+    BadRequest("GET /threads/{done}/runs/{done_run}/steps/%00", status=404),
+    BadRequest("GET /assistants/" + "a" * 6_000, status=404),
+    BadRequest("GET /assistants/..%2F..%2Fthreads", status=404),
 ]
 LISTS = ("/assistants", "/threads/{done}/messages", "/threads/{done}/runs", "/threads/{done}/runs/{done_run}/steps")
 QUERIES = [
     *(
-        Bad(f"GET {path}?{query}", param=param, code=code)
+        BadRequest(f"GET {path}?{query}", param=param, code=code)
         for path in LISTS
         for query, param, code in (
             ("limit=0", "limit", "integer_below_min_value"),
@@ -179,9 +179,9 @@ QUERIES = [
             ("after=%ED%A0%80&limit=0", "limit", "integer_below_min_value"),
         )
     ),
-    Bad("GET /threads/{done}/messages?run_id=%00", param="run_id", code="invalid_value"),
+    BadRequest("GET /threads/{done}/messages?run_id=%00", param="run_id", code="invalid_value"),
     *(
-        Bad(
+        BadRequest(
             f"{request}?{query}",
             body,
             message=f"Invalid value: '{value}'. Supported values are: '{INCLUDE}'.",
@@ -205,7 +205,7 @@ QUERIES = [
 
 async def test_paths_and_queries(client: Client, model: ScriptedServer, pool: Pool) -> None:
     ids = await make_world(client, model)
-    assert await failures(client, pool, PATHS + QUERIES, ids) == []
+    assert await find_failures(client, pool, PATHS + QUERIES, ids) == []
 
 
 async def test_include_however_it_is_encoded(client: Client, model: ScriptedServer) -> None:
@@ -220,16 +220,16 @@ async def test_include_however_it_is_encoded(client: Client, model: ScriptedServ
 async def test_a_body_over_the_limit(client: Client, pool: Pool) -> None:
     body = orjson.dumps({"model": "m", "name": "n" * MAX_BODY})
     said = f"Maximum request body size {MAX_BODY} exceeded…"
-    assert await failures(client, pool, [Bad("POST /assistants", body, 413, said)], {}) == []
+    assert await find_failures(client, pool, [BadRequest("POST /assistants", body, 413, said)], {}) == []
 
 
 async def test_compressed_bodies_are_refused(client: Client, pool: Pool) -> None:
     raw = b'{"model": "m"}'
     said = "Content-Encoding 'gzip' is not supported: send the body as it is."
     cases = [
-        Bad("POST /assistants", body, 415, said, headers={"Content-Encoding": "gzip"})
+        BadRequest("POST /assistants", body, 415, said, headers={"Content-Encoding": "gzip"})
         for body in (raw, gzip.compress(raw))
     ]
-    assert await failures(client, pool, cases, {}) == []
+    assert await find_failures(client, pool, cases, {}) == []
     whole = await client.call("POST", "/assistants", raw, headers={"Content-Encoding": "identity"})
     assert whole.status == 200

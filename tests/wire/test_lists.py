@@ -38,7 +38,7 @@ Make = Callable[[Client], Awaitable[tuple[str, list[str]]]]
 
 @pytest.mark.parametrize("make", [assistants, messages, runs])
 async def test_every_page(client: Client, make: Make) -> None:
-    """Against the whole list cut by hand: in both orders, with each limit, behind and in front of each object."""
+    """Compares pages with slices of the whole list, in both orders, for each limit, after and before each object."""
     path, ids = await make(client)
     for order, whole in (("asc", ids), ("desc", ids[::-1])):
         for limit in (1, 3, COUNT, 100):
@@ -89,7 +89,7 @@ async def test_cursors_of_what_was_deleted(client: Client, make: Make) -> None:
 
 @pytest.mark.parametrize("make", [assistants, messages, runs])
 async def test_cursors_that_nothing_has(client: Client, make: Make) -> None:
-    """An id of nothing, and one of another list: a 404 or nothing, never the beginning of the list."""
+    """Ids of no object and of another list lead to a 404 or an empty page, never to the first page."""
     path, _ = await make(client)
     other = (await thread_with(client, "Hi"))["id"]
     for query in ({"after": "nothing"}, {"before": "nothing"}, {"after": other}, {"before": "nothing", "order": "asc"}):

@@ -1,6 +1,6 @@
-"""Requests that no HTTP library would send: lines without end, bodies without end, what is no HTTP at all.
+"""Requests that no HTTP library sends: endless lines, endless bodies, and bytes that are not HTTP.
 
-Each is a 4xx in the API's shape, and costs little memory; nothing is stored.
+Each gets a 4xx in the API's shape, takes little memory and stores nothing.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from service.database import Pool
 from service.http.bodies import MAX_BODY
 from tests.client import KEY, WAIT_S, Answer, Client
 from tests.server_process import running
-from tests.wire.sample_objects import written
+from tests.wire.sample_objects import count_events
 
 PIECE = b" " * 65_536
 HEAD = f"Host: here\r\nAuthorization: Bearer {KEY}\r\nOpenAI-Beta: assistants=v2\r\n".encode()
-MEMORY = 100 * 1024 * 1024  # bytes that a process may grow by, whatever it is sent
-ENDLESS = 1_000_000  # pieces: 64 GB
+MEMORY = 100 * 1024 * 1024  # bytes that a process may grow by, for any request
+ENDLESS = 1_000_000  # chunks; 64 GB
 
 
 def request(line: str, *headers: bytes) -> bytes:
@@ -37,13 +37,13 @@ def post(*headers: bytes, path: str = "/v1/assistants") -> bytes:
     return request(f"POST {path}", b"Content-Type: application/json", *headers)
 
 
-def chunks(piece: bytes, count: int) -> Iterator[bytes]:
-    """That many chunks of a chunked body, and no last one."""
+def chunked_pieces(piece: bytes, count: int) -> Iterator[bytes]:
+    """Yields the chunks of a chunked body without the final chunk."""
     return itertools.repeat(b"%x\r\n%b\r\n" % (len(piece), piece), count)
 
 
-async def sent(base_url: str, head: bytes, body: Iterable[bytes] = ()) -> Answer:
-    """What a server answers to these bytes; writing stops once it has answered."""
+async def send_raw(base_url: str, head: bytes, body: Iterable[bytes] = ()) -> Answer:
+    """Sends bytes until the server answers. Returns the answer."""
     url = URL(base_url)
     assert url.host is not None
     reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -69,8 +69,8 @@ async def sent(base_url: str, head: bytes, body: Iterable[bytes] = ()) -> Answer
     return Answer(int(status.split()[1]), orjson.loads(raw), headers)
 
 
-def refused(answer: Answer) -> tuple[int, str]:
-    """Status and message of an error in the API's shape, with the headers that every answer has."""
+def error_of(answer: Answer) -> tuple[int, str]:
+    """Returns the status and message of an error, and checks its shape and headers."""
     assert answer.headers["x-request-id"].startswith("req_")
     assert answer.headers["openai-version"] == "2020-10-01"
     assert answer.body["error"] == {
@@ -103,28 +103,28 @@ LONG = "A line or header of the request is too long, or there are too many."
     ids=range(11),
 )
 async def test_what_is_hardly_http(client: Client, pool: Pool, head: bytes, status: int, message: str) -> None:
-    before = await written(pool)
-    found, said = refused(await sent(client.base_url, head))
+    before = await count_events(pool)
+    found, said = error_of(await send_raw(client.base_url, head))
     assert found == status
     assert said == message or (message.endswith("…") and said.startswith(message[:-1]))
     assert "\n" not in said
     assert len(said) < 300
-    assert await written(pool) == before
-    assert await client.get("/assistants")  # it serves others as before
+    assert await count_events(pool) == before
+    assert await client.get("/assistants")  # the server still serves other clients
 
 
 async def test_a_body_that_stops_coming(client: Client, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.http.bodies.BODY_TIMEOUT", 1.0)
-    before = await written(pool)
-    answer = await sent(client.base_url, post(b"Content-Length: 14"), [b'{"model":'])
-    assert refused(answer) == (408, "The request body did not arrive within 1 seconds.")
-    assert await written(pool) == before
+    before = await count_events(pool)
+    answer = await send_raw(client.base_url, post(b"Content-Length: 14"), [b'{"model":'])
+    assert error_of(answer) == (408, "The request body did not arrive within 1 seconds.")
+    assert await count_events(pool) == before
 
 
 BOMB = gzip.compress(b" " * 200_000_000)
 BODIES = {
     "100 MB": (post(b"Content-Length: 100000000"), itertools.repeat(PIECE, 1526), 413),
-    "chunked, without end": (post(b"Transfer-Encoding: chunked"), chunks(PIECE, ENDLESS), 413),
+    "chunked, without end": (post(b"Transfer-Encoding: chunked"), chunked_pieces(PIECE, ENDLESS), 413),
     "100 MB passed through": (
         post(b"Content-Length: 100000000", path="/v1/chat/completions"),
         itertools.repeat(PIECE, 1526),
@@ -145,7 +145,7 @@ BODIES = {
 
 
 def peak_of(process: psutil.Process) -> int:
-    """The most memory, in bytes, that a process ever had."""
+    """Returns the peak memory of a process in bytes."""
     [line] = [one for one in Path(f"/proc/{process.pid}/status").read_text().splitlines() if one.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
 
@@ -159,8 +159,8 @@ async def test_memory_stays_flat_whatever_is_sent(database_url: str, pool: Pool,
         ]
         async with Client(base_url) as client:
             await client.post("/assistants", {"model": "m"})
-        before, events = peak_of(server), await written(pool)
+        before, events = peak_of(server), await count_events(pool)
         for name, (head, body, status) in BODIES.items():
-            assert (name, (await sent(base_url, head, body)).status) == (name, status)
+            assert (name, (await send_raw(base_url, head, body)).status) == (name, status)
             assert peak_of(server) - before < MEMORY, name
-        assert await written(pool) == events
+        assert await count_events(pool) == events

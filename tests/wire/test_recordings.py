@@ -1,4 +1,4 @@
-"""Recorded traffic of the original, replayed against a whole server: same requests, and what was answered is there."""
+"""Replays recorded traffic of the original against a server. Its answers must hold all that was recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.client import Answer, Client
 from tests.scripted import Reply, ScriptedServer, calls, says
-from tests.wire.replay import RECORDINGS, Exchange, Mapping, load, merged
+from tests.wire.replay import RECORDINGS, Exchange, Mapping, load, merge_deltas
 
 WAIT_S = 60.0
 REPLAYED = (
@@ -32,7 +32,7 @@ NOT_HERE = {
     **dict.fromkeys(FILES, "in test_file_recordings.py"),
     **{path.stem: "in test_vector_store_recordings.py" for path in RECORDINGS.glob("vector_stores_*.json")},
 }
-# A run's recorded status → those that a faster server may show instead.
+# A run's recorded status, and the statuses that a faster server may show instead.
 FASTER = {"queued": {"queued", "in_progress"}}
 
 
@@ -46,7 +46,7 @@ async def test_recording(client: Client, model: ScriptedServer, name: str) -> No
     for number, reply in enumerate(_replies(exchanges)):
         model.script(reply.waits(f"gate-{number}", before=1))
     mapping = Mapping()
-    await _what_was_there_before(client, exchanges)
+    await _create_earlier_objects(client, exchanges)
     opened = 0
     for at, exchange in enumerate(exchanges):
         where = f"{at} {exchange.method} {exchange.path}"
@@ -59,11 +59,11 @@ async def test_recording(client: Client, model: ScriptedServer, name: str) -> No
 
 
 def _replies(exchanges: Sequence[Exchange]) -> list[Reply]:
-    """What the model said, one reply for each of its calls, in order."""
+    """Returns the replies of the model, one for each of its calls, in order."""
     replies: list[Reply] = []
     for exchange in exchanges:
         if isinstance(exchange.response, list):
-            replies.append(_streamed(exchange.response))
+            replies.append(_is_streamed(exchange.response))
         elif exchange.response.get("status") == "requires_action":
             [call] = exchange.response["required_action"]["submit_tool_outputs"]["tool_calls"]
             replies.append(calls((call["function"]["name"], call["function"]["arguments"]), usage=(300, 17)))
@@ -75,7 +75,7 @@ def _replies(exchanges: Sequence[Exchange]) -> list[Reply]:
     return replies
 
 
-def _streamed(frames: Sequence[tuple[str, Any]]) -> Reply:
+def _is_streamed(frames: Sequence[tuple[str, Any]]) -> Reply:
     ended = [data["usage"] for event, data in frames if event == "thread.run.step.completed"]
     pieces = [data["delta"]["content"][0]["text"]["value"] for event, data in frames if event == "thread.message.delta"]
     if pieces:
@@ -91,8 +91,8 @@ def _newest_text(messages: Any) -> str:
     return text
 
 
-async def _what_was_there_before(client: Client, exchanges: Sequence[Exchange]) -> None:
-    """The recorded account held assistants of earlier tests: lists show them, and go on behind their page."""
+async def _create_earlier_objects(client: Client, exchanges: Sequence[Exchange]) -> None:
+    """Creates assistants like those of earlier tests in the recorded account, which lists show, and one more page."""
     made = {exchange.response["id"] for exchange in exchanges if _creates_assistant(exchange)}
     before: dict[str, Any] = {}
     for exchange in exchanges:
@@ -110,7 +110,7 @@ def _creates_assistant(exchange: Exchange) -> bool:
 
 
 async def _exchange(client: Client, mapping: Mapping, exchange: Exchange) -> Any:
-    """Our answer to the recorded request. A run is asked for until it is where it was."""
+    """Sends the recorded request. Repeats it until a run has the recorded status."""
     path, body = mapping.ours(exchange.path), mapping.request(exchange.request)
     if isinstance(exchange.response, list):
         return [(frame.event, frame.data) async for frame in client.stream(path, body)]
@@ -125,20 +125,20 @@ async def _exchange(client: Client, mapping: Mapping, exchange: Exchange) -> Any
 
 
 def _comparable(recorded: Any, ours: Any) -> tuple[Any, Any]:
-    """Both sides as they are compared: deltas put together, the progress of a run that was faster taken back."""
+    """Returns both answers in comparable form: with merged deltas, and without the further progress of our run."""
     if isinstance(recorded, list):
-        return _frames(merged(recorded)), _frames(merged(ours))
+        return _frames(merge_deltas(recorded)), _frames(merge_deltas(ours))
     if recorded["object"] == "list":
         pairs = zip(recorded["data"], ours["data"], strict=False)
         ours = {**ours, "data": [_as_slow(one, our) for one, our in pairs] + ours["data"][len(recorded["data"]) :]}
-        # The vector stores of the account's other assistants are of another time.
+        # The recorded vector stores of other assistants were created earlier.
         data = [{**one, "tool_resources": {}} if one["object"] == "assistant" else one for one in recorded["data"]]
         return {**recorded, "data": data}, ours
     return recorded, _as_slow(recorded, ours)
 
 
 def _as_slow(recorded: Any, ours: Any) -> Any:
-    """Our run as it was when it was where the recorded one still is."""
+    """Returns our run with the progress of the recorded run."""
     if recorded.get("status") in FASTER and ours["status"] != recorded["status"]:
         return {**ours, "status": recorded["status"], "started_at": recorded["started_at"]}
     return ours

@@ -1,4 +1,4 @@
-"""Objects and frames as each version's document says, whatever a thread went through."""
+"""Objects and frames follow the document of their version for every history of a thread."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from service.wire.sse.run_stream import RunStream
 from tests.clock import IDS
 from tests.events.thread.histories import World
 from tests.events.thread.story import SETTINGS
-from tests.wire.documents import problems
+from tests.wire.documents import find_problems
 from tests.wire.sse.stream_rules import Watcher
 
 WIRES: dict[str, Wire] = {"v1": v1.WIRE, "v2": v2.WIRE}
@@ -42,7 +42,7 @@ SCHEMAS = {
     "thread.message": "MessageObject",
     "thread.message.delta": "MessageDeltaObject",
 }
-# Keys that only v2's objects have.
+# Keys that only objects of v2 have.
 V2_ONLY = {"tool_resources", "attachments", "reasoning_effort", "parallel_tool_calls", "prompt_token_details"}
 V2_ONLY |= {"completion_tokens_details", "strict", "ranking_options", "hybrid_search"}
 
@@ -58,14 +58,14 @@ def history(random: Random, length: int) -> list[RecordedEvent[Any]]:
 
 
 def _affordable(entry: RecordedEvent[Any]) -> RecordedEvent[Any]:
-    """Histories have budgets that requests may not have."""
+    """Raises token budgets of a history to the minimum of requests."""
     if isinstance(entry.event, e.RunCreated) and entry.event.max_completion_tokens is not None:
         return replace(entry, event=entry.event.model_copy(update={"max_completion_tokens": 256}))
     return entry
 
 
 def objects(log: list[RecordedEvent[Any]]) -> Iterator[Any]:
-    """Every form that every message, run and step of the log ever had."""
+    """Yields every state that each message, run and step of the log had."""
     runs: dict[str, Run] = {}
     steps: dict[str, Step] = {}
     for entry in log:
@@ -91,7 +91,7 @@ def objects(log: list[RecordedEvent[Any]]) -> Iterator[Any]:
             yield steps.setdefault(event.step_id, replace(steps.pop(event.step_id), **step))
 
 
-def shown(wire: Wire, found: Any, streamed: bool) -> dict[str, Any]:
+def render(wire: Wire, found: Any, streamed: bool) -> dict[str, Any]:
     match found:
         case Message():
             return wire.render_message(found, streamed=streamed)
@@ -104,7 +104,7 @@ def shown(wire: Wire, found: Any, streamed: bool) -> dict[str, Any]:
 
 
 def keys(value: Any) -> Iterator[str]:
-    """All keys of a JSON value, but for those that clients choose."""
+    """Yields all keys of a JSON value, except those that clients choose."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield key
@@ -121,8 +121,8 @@ def keys(value: Any) -> Iterator[str]:
 def test_every_form_of_every_object(version: str, random: Random, length: int) -> None:
     for found in objects(history(random, length)):
         for streamed in (True, False):
-            value = shown(WIRES[version], found, streamed)
-            assert problems(version, SCHEMAS[value["object"]], value, rest=not streamed) == []
+            value = render(WIRES[version], found, streamed)
+            assert find_problems(version, SCHEMAS[value["object"]], value, rest=not streamed) == []
             assert version == "v2" or not V2_ONLY & set(keys(value))
 
 
@@ -138,7 +138,7 @@ def test_every_frame_of_every_stream(version: str, random: Random, length: int) 
         watcher.see(log[entry.version - 1 :])
         for event, data in watcher.frames:
             if event != "done":
-                assert problems(version, SCHEMAS[data["object"]], data) == []
+                assert find_problems(version, SCHEMAS[data["object"]], data) == []
                 assert version == "v2" or not V2_ONLY & set(keys(data))
                 assert version == "v2" or data.get("status") != "incomplete" or data["object"] == "thread.message"
 
@@ -177,10 +177,10 @@ def test_v1_shows_in_its_own_words_what_v2_asked_for(changes: dict[str, Any], v1
     found = replace(RUN, **changes)
     value = v1.WIRE.render_run(found)
     assert {key: value[key] for key in v1_shows} == v1_shows
-    assert problems("v1", "RunObject", value) == []
+    assert find_problems("v1", "RunObject", value) == []
     kept = v2.WIRE.render_run(found)
     assert {key: kept[key] for key in changes if key in kept} == {key: changes[key] for key in changes if key in kept}
-    assert problems("v2", "RunObject", kept) == []
+    assert find_problems("v2", "RunObject", kept) == []
 
 
 def test_v1_shows_parts_in_its_own_words() -> None:
@@ -195,9 +195,9 @@ def test_v1_shows_parts_in_its_own_words() -> None:
         {"type": "image_file", "image_file": {"file_id": "file-1"}},
         {"type": "text", "text": {"value": "No.", "annotations": []}},
     ]
-    assert problems("v1", "MessageObject", v1.WIRE.render_message(message)) == []
+    assert find_problems("v1", "MessageObject", v1.WIRE.render_message(message)) == []
     assert v2.WIRE.render_message(message)["content"] == parts
-    assert problems("v2", "MessageObject", v2.WIRE.render_message(message, streamed=True)) == []
+    assert find_problems("v2", "MessageObject", v2.WIRE.render_message(message, streamed=True)) == []
 
 
 def test_v1_asks_in_its_own_words_for_what_v2_shows() -> None:
@@ -213,8 +213,8 @@ def test_lists_and_deletions(version: str) -> None:
     wire = WIRES[version]
     empty: dict[str, Any] = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
     assert wire.render_list([], False) == empty
-    assert problems(version, "ListMessagesResponse", empty) == []
+    assert find_problems(version, "ListMessagesResponse", empty) == []
     two = wire.render_list([{"id": "a"}, {"id": "b"}], True)
     assert (two["first_id"], two["last_id"], two["has_more"]) == ("a", "b", True)
     for kind, schema in (("assistant", "DeleteAssistantResponse"), ("thread", "DeleteThreadResponse")):
-        assert problems(version, schema, wire.render_deleted(kind, "x_1")) == []  # type: ignore[arg-type]
+        assert find_problems(version, schema, wire.render_deleted(kind, "x_1")) == []  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Laws of requests: what the documents allow is taken and shown as they say; nothing else does more than a 400."""
+"""Laws of requests: bodies that a document allows are accepted, and all other bodies lead to a 400 at most."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.wire import fields, messages, requests, v1, v2
 from service.wire.api import Wire
 from tests.clock import IDS
 from tests.wire import bodies
-from tests.wire.documents import problems, properties
+from tests.wire.documents import find_problems, properties
 
 WIRES: dict[str, Wire] = {"v1": v1.WIRE, "v2": v2.WIRE}
 SCHEMAS: dict[str, dict[str, type[fields.RequestBody]]] = {
@@ -84,7 +84,7 @@ def valid(version: str, schema: str) -> bodies.Bodies:
 
 
 ALL = [(version, schema) for version in WIRES for schema in parsers(v2.WIRE)]
-# Null where the document wants none or nothing: the service takes it, and so do we.
+# Null, though the document wants a value or no key. The service accepts it, and so does our server.
 _LOOSER = {"metadata", "tool_choice", "response_format", "truncation_strategy"}
 
 
@@ -97,7 +97,7 @@ def _strict(body: Any) -> Any:
 @given(data=st.data())
 def test_what_the_document_allows_is_taken(version: str, schema: str, data: st.DataObject) -> None:
     body = data.draw(valid(version, schema))
-    assert problems(version, schema, _strict(body)) == []
+    assert find_problems(version, schema, _strict(body)) == []
     parsers(WIRES[version])[schema](body)
 
 
@@ -130,16 +130,16 @@ wild = st.recursive(
 )
 
 
-def spoiled(data: st.DataObject, value: Any) -> Any:
-    """The value with one place of it replaced by anything, or with a key more."""
+def break_somewhere(data: st.DataObject, value: Any) -> Any:
+    """Draws the value with one of its parts replaced, or with one more key."""
     if isinstance(value, dict) and value and data.draw(st.booleans()):
         key = data.draw(st.sampled_from(list(value)))
-        return {**value, key: spoiled(data, value[key])}
+        return {**value, key: break_somewhere(data, value[key])}
     if isinstance(value, dict) and data.draw(st.booleans()):
         return {**value, data.draw(st.text(max_size=4)): data.draw(wild)}
     if isinstance(value, list) and value and data.draw(st.booleans()):
         place = data.draw(st.integers(0, len(value) - 1))
-        return [*value[:place], spoiled(data, value[place]), *value[place + 1 :]]
+        return [*value[:place], break_somewhere(data, value[place]), *value[place + 1 :]]
     return data.draw(wild)
 
 
@@ -147,13 +147,13 @@ def spoiled(data: st.DataObject, value: Any) -> Any:
 @settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_any_body_is_taken_or_refused_in_the_apis_words(version: str, schema: str, data: st.DataObject) -> None:
-    body = data.draw(wild | valid(version, schema).map(lambda found: spoiled(data, found)))
+    body = data.draw(wild | valid(version, schema).map(lambda found: break_somewhere(data, found)))
     said = "taken"
     try:
         parsers(WIRES[version])[schema](body)
     except (Rejection, NotFound) as refused:
         said = refused.message + (refused.param or "")
-    # What a client sent is repeated in the answer, which must be text.
+    # The answer repeats parts of the request, and must be valid text.
     assert 0 < len(said.encode()) < 4_000
 
 
@@ -177,7 +177,7 @@ def _assistant(settings: dict[str, Any]) -> Assistant:
 def test_an_assistant_is_shown_as_it_was_asked_for(version: str, data: st.DataObject) -> None:
     wire, body = WIRES[version], data.draw(bodies.assistants(version))
     shown = wire.render_assistant(_assistant(wire.parse_new_assistant(body)))
-    assert problems(version, "AssistantObject", shown) == []
+    assert find_problems(version, "AssistantObject", shown) == []
     for key, value in body.items():
         if value is not None and key not in ("tools", "tool_resources", "response_format"):
             assert shown[key] == value
@@ -194,7 +194,7 @@ def test_an_assistant_is_shown_as_it_was_asked_for(version: str, data: st.DataOb
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_what_was_shown_can_be_asked_for_again(version: str, data: st.DataObject) -> None:
-    """Clients copy assistants so: the second is like the first."""
+    """An assistant that is created from the answer of another equals it, since clients copy assistants like this."""
     wire = WIRES[version]
     first = wire.render_assistant(_assistant(wire.parse_new_assistant(data.draw(bodies.assistants(version)))))
     copied = {key: value for key, value in first.items() if key not in ("id", "object", "created_at")}
@@ -214,7 +214,7 @@ def test_a_run_has_its_assistants_settings_under_its_own(version: str, data: st.
         for key, value in body.items()
         if value is not None and key not in ("assistant_id", "stream", "additional_instructions", "additional_messages")
     }
-    # A choice among tools that the run may lack has tests of its own.
+    # Other tests cover a tool choice that names a tool which the run lacks.
     overrides = {key: value for key, value in asked.overrides.items() if key != "tool_choice"}
     found = run_settings(assistant, overrides, asked.additional_instructions)
     assert found.model == (body.get("model") or assistant.model)

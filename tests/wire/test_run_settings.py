@@ -1,4 +1,4 @@
-"""A run's settings: its assistant's, under what its request says."""
+"""The settings of a run: those of its assistant, overridden by the request."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every object and frame, over every way a run can go, in both versions. The client itself validates what it receives.
+"""Every object and frame in every course of a run, in both versions.
 
-Here is what brings all of them about; tests/wire/validation.py says what is checked, and holds the deviations.
+These tests cause them, and the client validates each answer as tests/wire/validation.py says.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ ENDS: list[tuple[str, Reply, dict[str, str]]] = [
 Start = Callable[..., AbstractAsyncContextManager[Client]]
 
 
-async def seen(client: Client, run: Any) -> None:
-    """Reads everything that a run left, each of it alone and in its list."""
+async def read_everything(client: Client, run: Any) -> None:
+    """Reads all objects of a run, each alone and in a list."""
     path = f"/threads/{run['thread_id']}"
     await client.get(path)
     for message in (await client.get(f"{path}/messages"))["data"]:
@@ -57,11 +57,11 @@ async def seen(client: Client, run: Any) -> None:
     assert (await client.get(f"{path}/runs"))["data"] == [await client.get(f"{path}/runs/{run['id']}")]
 
 
-async def answered(client: Client, frames: list[Frame]) -> Any:
-    """The run at the end of the frames, its functions' outputs submitted where it asks for them."""
+async def follow_run(client: Client, frames: list[Frame]) -> Any:
+    """Returns the run at the end of the frames. Submits outputs for functions if the run requires them."""
     run = frames[-2].data
     while run["status"] == "requires_action":
-        await seen(client, run)
+        await read_everything(client, run)
         wanted = run["required_action"]["submit_tool_outputs"]["tool_calls"]
         body = {"tool_outputs": [{"tool_call_id": call["id"], "output": "sun"} for call in wanted], "stream": True}
         run = (await client.frames(f"/threads/{run['thread_id']}/runs/{run['id']}/submit_tool_outputs", body))[-2].data
@@ -79,15 +79,15 @@ async def test_every_way_a_run_can_go(start_server: Start, model: ScriptedServer
             thread = {"messages": [{"role": "user", "content": "Hi", "metadata": {"e": "f"}}], "metadata": {"g": "h"}}
             body = {"assistant_id": assistant["id"], "thread": thread, "stream": streams}
             if streams:
-                run = await answered(client, await client.frames("/threads/runs", body))
+                run = await follow_run(client, await client.frames("/threads/runs", body))
             else:
-                run = await polled(client, await client.post("/threads/runs", body))
+                run = await poll_run(client, await client.post("/threads/runs", body))
             assert run["status"] == ends[beta[-2:]], name
             assert (run["incomplete_details"] is not None) == (name in ("incomplete", "filtered"))
-            await seen(client, run)
+            await read_everything(client, run)
 
 
-async def polled(client: Client, run: Any) -> Any:
+async def poll_run(client: Client, run: Any) -> Any:
     run = await client.settled(run)
     while run["status"] == "requires_action":
         wanted = run["required_action"]["submit_tool_outputs"]["tool_calls"]
@@ -117,7 +117,7 @@ async def test_every_setting_and_every_operation(client: Client, model: Scripted
     await model.wait_for_gate("middle")
     await client.post(f"/threads/{thread['id']}/runs/{run['id']}/cancel")
     assert (await client.settled(run))["status"] == "cancelled"
-    await seen(client, run)
+    await read_everything(client, run)
     await client.post(f"/threads/{thread['id']}/runs/{run['id']}", {"metadata": {"e": "f"}})
     await client.delete(f"{messages}/{message['id']}")
     await client.delete(f"/threads/{thread['id']}")
@@ -126,7 +126,7 @@ async def test_every_setting_and_every_operation(client: Client, model: Scripted
 
 
 async def test_v1_is_shown_what_it_cannot_say(client: Client, model: ScriptedServer) -> None:
-    """A thread made in v2, read in v1: images by URL, required choices, schemas."""
+    """Reads a thread of v2 in v1: images by URL, required tool choices, schemas."""
     schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}, "strict": True}}
     settings = {"reasoning_effort": "low", "response_format": schema, "tools": [WEATHER, {"type": "file_search"}]}
     assistant = await client.post("/assistants", {"model": "gpt-4o", **settings})
@@ -137,7 +137,7 @@ async def test_v1_is_shown_what_it_cannot_say(client: Client, model: ScriptedSer
     body = {"assistant_id": assistant["id"], "tool_choice": "required", "tools": [WEATHER]}
     run = await client.settled(await client.post(f"/threads/{thread['id']}/runs", body))
     client.headers["OpenAI-Beta"] = V1
-    await seen(client, run)
+    await read_everything(client, run)
     shown = await client.get(f"/assistants/{assistant['id']}")
     assert shown["response_format"] == {"type": "json_object"}
     assert [tool["type"] for tool in shown["tools"]] == ["function", "retrieval"]

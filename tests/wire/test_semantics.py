@@ -1,4 +1,4 @@
-"""Defaults, headers, and what a modification keeps, clears and replaces (docs/behaviour.md, "Semantics")."""
+"""Defaults, headers, and the effects of modifications (docs/behaviour.md, "Semantics")."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_the_assistants_role_wherever_messages_are_made(client: Client, be
     assert (await client.settled(run))["status"] == "completed"
 
 
-# What is set first, what a modification says, and what is then.
+# The settings before, the modification, and the settings afterwards.
 CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {}),
     ({"name": "New"}, {"name": "New"}),
@@ -108,7 +108,7 @@ async def test_an_assistant_is_modified(client: Client, beta: str) -> None:
 
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_metadata_is_modified(client: Client, beta: str) -> None:
-    """Of threads, messages and runs: absent keeps, null clears, an object replaces."""
+    """For threads, messages and runs: absent metadata keeps the old, null clears it, an object replaces it."""
     client.headers["OpenAI-Beta"] = beta
     run = await client.settled(await run_of(client, "Hi"))
     thread = f"/threads/{run['thread_id']}"

@@ -1,7 +1,6 @@
-"""Nobody goes around the client that checks answers without saying why.
+"""Every test that bypasses the client's check of answers is listed here with its reason.
 
-What goes past `Client.call` and its like is received unchecked. Where that has to be, the file stands here with what it
-receives so.
+Answers that do not pass through `Client.call` and its variants are not checked.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import ast
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-# Ways to ask a server of ours that check nothing. The client's own files are where the checks are.
+# Names of functions that send requests without a check. The files of the client are exempt, since they hold the checks.
 CLIENTS, OTHERS = {"session", "_session"}, {"ClientSession", "urlopen", "open_connection"}
 CHECKED_WITHIN = {"client.py", "http/files.py"}
 DECLARED: dict[str, str] = {
@@ -48,8 +47,8 @@ DECLARED: dict[str, str] = {
 }
 
 
-def ways_in(source: str) -> int:
-    """How often: a client's session, or another way's name."""
+def unchecked_requests(source: str) -> int:
+    """Returns the number of uses of a client's session or of another function without a check."""
     nodes = list(ast.walk(ast.parse(source)))
     inside = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
     alone = [node.id for node in nodes if isinstance(node, ast.Name)]
@@ -57,12 +56,12 @@ def ways_in(source: str) -> int:
 
 
 def test_whoever_goes_around_the_client_says_why() -> None:
-    around = {str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py") if ways_in(path.read_text())}
+    around = {str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py") if unchecked_requests(path.read_text())}
     assert around - CHECKED_WITHIN == DECLARED.keys()
 
 
 def test_the_ways_are_seen() -> None:
-    assert ways_in("async with client.session.get(url) as a: pass") == 1
-    assert ways_in("async with aiohttp.ClientSession() as session, session.get(url) as a: pass") == 1
-    assert ways_in("from service.sandbox.session import LocalSandboxes") == 0
-    assert ways_in("await client.call('GET', '/assistants')") == 0
+    assert unchecked_requests("async with client.session.get(url) as a: pass") == 1
+    assert unchecked_requests("async with aiohttp.ClientSession() as session, session.get(url) as a: pass") == 1
+    assert unchecked_requests("from service.sandbox.session import LocalSandboxes") == 0
+    assert unchecked_requests("await client.call('GET', '/assistants')") == 0

@@ -1,6 +1,6 @@
-"""The check of answers, checked: whatever is changed in a real answer, it sees.
+"""The check of answers notices every change of a real answer.
 
-Keys that are gone, keys that are new, values of another type, one at a time and everywhere: but for what is free.
+Each test removes one key, adds one, or changes the type of one value, everywhere except in free-form values.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tests.wire.validation import problems_of_answer, problems_of_frame
 WEATHER = {"type": "function", "function": {"name": "weather", "strict": True}}
 CODE = {"type": "code_interpreter"}
 SEARCH = {"type": "file_search", "file_search": {"max_num_results": 5}}
-# Objects that hold what users like.
+# Objects that users fill freely.
 FREE = {"metadata", "attributes", "parameters"}
-# Keys that an answer need not have: what users set or not, and what only some answers say.
+# Keys that answers may lack, because users need not set them or only some answers have them.
 MAY_LACK = {
     ("function", "description"),
     ("file_search", "max_num_results"),
@@ -33,7 +33,7 @@ Place = tuple[str | int, ...]
 
 
 def places(value: Any, at: Place = ()) -> Iterator[Place]:
-    """Where every value in an answer is, but for the insides of what is free."""
+    """Yields the path of every value in an answer, except inside free-form values."""
     yield at
     if at and at[-1] in FREE:
         return
@@ -42,8 +42,8 @@ def places(value: Any, at: Place = ()) -> Iterator[Place]:
         yield from places(item, (*at, key))
 
 
-def changed(whole: Any) -> Iterator[tuple[str, Any]]:
-    """Every wrong answer that one change makes, and what the change was."""
+def change_everywhere(whole: Any) -> Iterator[tuple[str, Any]]:
+    """Yields every answer with one change, and a description of the change."""
     for at in places(whole):
         wrong = copy.deepcopy(whole)
         holder: Any = None
@@ -62,8 +62,8 @@ def changed(whole: Any) -> Iterator[tuple[str, Any]]:
                 yield f"{at} is gone", wrong
 
 
-async def answers(client: Client, model: ScriptedServer) -> list[str]:
-    """Paths of answers that hold most of what there is."""
+async def collect_answers(client: Client, model: ScriptedServer) -> list[str]:
+    """Returns answers that together hold most types of objects, by path."""
     model.script(calls(("weather", {"a": 1})), says("Fine."))
     old = client.headers["OpenAI-Beta"] == V1
     found = {"type": "retrieval"} if old else SEARCH
@@ -77,7 +77,7 @@ async def answers(client: Client, model: ScriptedServer) -> list[str]:
     waiting = f"{at}/runs/{run['id']}"
     assert run["status"] == "requires_action", run["last_error"]
     [call] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
-    seen(client, waiting, run)
+    check_changes_are_seen(client, waiting, run)
     outputs = {"tool_outputs": [{"tool_call_id": call["id"], "output": "sun"}]}
     await client.settled(await client.post(f"{waiting}/submit_tool_outputs", outputs))
     paths = [f"/assistants/{assistant['id']}", at, waiting, f"{waiting}/steps", f"{at}/messages", "/files"]
@@ -86,31 +86,31 @@ async def answers(client: Client, model: ScriptedServer) -> list[str]:
     begun = await client.post("/uploads", {"filename": "a", "purpose": "batch", "bytes": 4, "mime_type": "text/plain"})
     part = await send(client, form(b"abcd", (), name="data"), f"/uploads/{begun['id']}/parts")
     done = f"/uploads/{begun['id']}/complete"
-    seen(client, done, await client.post(done, {"part_ids": [part.body["id"]]}))
+    check_changes_are_seen(client, done, await client.post(done, {"part_ids": [part.body["id"]]}))
     await client.post("/vector_stores", {"name": "n", "file_ids": [file]})
     return [*paths, "/vector_stores"]
 
 
-def seen(client: Client, path: str, body: Any) -> None:
-    """Asserts that each change of the answer would be seen."""
+def check_changes_are_seen(client: Client, path: str, body: Any) -> None:
+    """Asserts that the check notices each change of the answer."""
     version = version_of(client.headers)
     assert problems_of_answer(version, "GET", path, 200, body) == []
-    unseen = [what for what, wrong in changed(body) if not _problems(version, path, wrong)]
+    unseen = [what for what, wrong in change_everywhere(body) if not _problems(version, path, wrong)]
     assert unseen == [], path
 
 
 def _problems(version: str, path: str, body: Any) -> Any:
     try:
         return problems_of_answer(version, "GET", path, 200, body)
-    except (KeyError, TypeError, AttributeError):  # so wrong that the check itself breaks is seen as well
+    except (KeyError, TypeError, AttributeError):  # an answer that breaks the check itself is noticed too
         return True
 
 
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_whatever_is_changed_is_seen(client: Client, model: ScriptedServer, beta: str) -> None:
     client.headers["OpenAI-Beta"] = beta
-    for path in await answers(client, model):
-        seen(client, path, await client.get(path))
+    for path in await collect_answers(client, model):
+        check_changes_are_seen(client, path, await client.get(path))
 
 
 async def test_what_is_ours_is_checked_too(client: Client) -> None:
@@ -131,7 +131,7 @@ def test_the_version_of_a_request(beta: str, version: str) -> None:
 
 
 def test_the_check_sees_what_is_wrong() -> None:
-    """A validation that finds nothing would be green too."""
+    """Otherwise a check that never finds a problem would pass."""
     deleted = {"id": "asst_1", "object": "assistant.deleted", "deleted": True}
     assert problems_of_answer("v1", "DELETE", "/assistants/asst_1", 200, deleted) == []
     assert problems_of_answer("v1", "DELETE", "/assistants/asst_1", 200, {**deleted, "more": 1}) != []

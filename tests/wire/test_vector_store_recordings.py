@@ -1,7 +1,7 @@
-"""Recorded traffic of vector stores, replayed. Forms were not recorded: they are made from what was answered.
+"""Replays recorded traffic of vector stores. Forms were not recorded, so they are rebuilt from the answers.
 
-Two things of the original are left to it. Files of a batch come in some order, in its newer ones by id and whatever
-the order asked for; ours keep to the batch's. And its list of stores lacks some that were made a moment before.
+Our server differs from the original in two points. The original lists the files of a batch in an arbitrary order, ours
+in the order of the batch. And the original's list of stores lacks some that were created a moment before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMES = sorted(path.stem for path in RECORDINGS.glob("vector_stores_*.json"))
 @pytest.mark.parametrize("name", NAMES)
 async def test_recording(client: Client, name: str) -> None:
     exchanges, mapping = _in_order(load(name)), Mapping()
-    await _what_was_there_before(client, mapping, exchanges)
+    await _create_earlier_stores(client, mapping, exchanges)
     for at, exchange in enumerate(exchanges):
         if exchange.path.startswith("/vector_stores?"):
             await _forget_what_is_not_shown(client, mapping, exchange)
@@ -36,7 +36,7 @@ async def test_recording(client: Client, name: str) -> None:
 
 
 def _in_order(exchanges: Sequence[Exchange]) -> list[Exchange]:
-    """The exchanges as they would be where the files of batches had been named in the order that lists show them in."""
+    """Returns the exchanges as if the requests had named the files of batches in the order of the recorded lists."""
     shown: dict[str, None] = {}
     for exchange in exchanges:
         if "/file_batches/" in exchange.path and "before=" not in exchange.path:
@@ -55,8 +55,8 @@ def _one_in_order(exchange: Exchange, shown: list[str]) -> Exchange:
     return exchange
 
 
-async def _what_was_there_before(client: Client, mapping: Mapping, exchanges: Sequence[Exchange]) -> None:
-    """The recorded account held stores of earlier tests: its list shows them, and goes on behind the page."""
+async def _create_earlier_stores(client: Client, mapping: Mapping, exchanges: Sequence[Exchange]) -> None:
+    """Creates stores like those of earlier tests in the recorded account, which lists show, and one more page."""
     made = {exchange.response.get("id") for exchange in exchanges}
     shown = [exchange.response["data"] for exchange in exchanges if exchange.path.startswith("/vector_stores?")]
     before = [one for data in shown for one in data if one["id"] not in made]
@@ -84,20 +84,20 @@ async def _exchange(client: Client, mapping: Mapping, exchange: Exchange) -> Ans
     async with asyncio.timeout(WAIT_S):
         while True:
             answer = await client.call(exchange.method, path, mapping.request(exchange.request))
-            if exchange.method != "GET" or not _behind(told, answer.body):
+            if exchange.method != "GET" or not _is_still_indexing(told, answer.body):
                 return answer
             await asyncio.sleep(0.005)
 
 
-def _behind(recorded: Any, ours: Any) -> bool:
-    """Whether files that were done are still at work here."""
+def _is_still_indexing(recorded: Any, ours: Any) -> bool:
+    """Whether our server still indexes files that were completed in the recording."""
     if recorded.get("object") != "list":
         return bool(recorded.get("status") == "completed" and ours.get("status") == "in_progress")
-    return any(_behind(one, our) for one, our in zip(recorded["data"], ours["data"], strict=False))
+    return any(_is_still_indexing(one, our) for one, our in zip(recorded["data"], ours["data"], strict=False))
 
 
 def _comparable(recorded: Any, ours: Any) -> tuple[Any, Any]:
-    """Ours as it was while it was at work, where the recorded one still was; bytes are what our indexer counts."""
+    """Gives our answer the progress of the recorded one, and the recorded answer our count of bytes."""
     if recorded.get("object") == "list":
         pairs = [_comparable(one, our) for one, our in zip(recorded["data"], ours["data"], strict=True)]
         return {**recorded, "data": [one for one, _ in pairs]}, {**ours, "data": [our for _, our in pairs]}

@@ -1,8 +1,8 @@
-"""Every answer against the document of its version: what the tests' client does with all it receives.
+"""Checks every answer that the tests' client receives against the document of its version.
 
-Documents let any object have more keys, and leave many out. Ours may not, but for those that deviations.py names: no
-key of v2 slips into v1 unseen, and none that clients count on goes missing. Answers that are ours alone are held to our
-own document.
+The documents allow any object to have more keys, and require few. This check allows no other keys and requires all,
+except those in deviations.py, so that it notices a key of v2 in v1 and a missing key that clients rely on. Answers that
+the original does not have are checked against the server's own document.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _KINDS = {
     "vector_store.search_results.page": "VectorStoreSearchResultsPage",
     "vector_store.file_content.page": "VectorStoreFileContentResponse",
 }
-# Where an object's own name is not its kind's.
+# Schemas of objects whose `object` has another name.
 _CALLED = {"file.deleted": "file"}
-# The last word of a path that is an operation's or a collection's → the object in its answer; lists hold the same.
+# The last word of a path (an operation or a collection), and the object in its answer or list.
 _ANSWERS: list[tuple[str, str]] = [
     (r"/assistants(/[^/]+)?", "assistant"),
     (r"/threads(/(?!runs$)[^/]+)?", "thread"),
@@ -67,16 +67,16 @@ ERROR_KEYS = ["message", "type", "param", "code"]
 
 
 def problems_of_answer(version: str, method: str, path: str, status: int, body: Any) -> list[str]:
-    """What is wrong with a JSON answer to `path` (without /v1)."""
+    """Returns the problems of a JSON answer to `path` (without /v1)."""
     if status != 200:
         return _problems_of_error(body)
     plain = path.partition("?")[0]
     kind = next((kind for pattern, kind in _ANSWERS if re.fullmatch(pattern, plain)), None)
     if kind is None:
-        # Costs the server's modules and some seconds, which pure tests of the wire need not pay.
+        # Imported late: it loads the server's modules, which takes seconds that pure tests need not spend.
         from tests.wire import own_document
 
-        return own_document.problems(method, plain, body)
+        return own_document.find_problems(method, plain, body)
     if method == "DELETE":
         return _problems(version, f"{kind}.deleted", body, rest=True)
     if method == "GET" and isinstance(body, dict) and body.get("object") == "list":
@@ -85,7 +85,7 @@ def problems_of_answer(version: str, method: str, path: str, status: int, body: 
 
 
 def problems_of_frame(version: str, event: str, data: Any) -> list[str]:
-    """What is wrong with a server-sent event: its data is of the kind that its name says."""
+    """Returns the problems of a server-sent event, whose data must be of the type that its name says."""
     if event == "done":
         return [] if data == "[DONE]" else [f"done says {data}"]
     if event == "error":
@@ -98,7 +98,7 @@ def problems_of_frame(version: str, event: str, data: Any) -> list[str]:
 
 
 def _problems_of_error(body: Any) -> list[str]:
-    # Refusals of files come twice, in `detail` too (recordings files_*).
+    # Errors about files also have `detail` (recordings files_*).
     told = list(body) if isinstance(body, dict) else []
     if told not in (["error"], ["error", "detail"]) or list(body["error"]) != ERROR_KEYS:
         return [f"an error in no shape of the API's: {body}"]
@@ -140,9 +140,9 @@ def _validator(version: str, schema: str, rest: bool) -> Draft202012Validator:
 
 @cache
 def _closed_document(version: str) -> dict[str, Any]:
-    schemas: dict[str, Any] = _closed(document(version)["components"]["schemas"])
+    schemas: dict[str, Any] = _without_other_keys(document(version)["components"]["schemas"])
     if version == "v1":
-        # v1's document has no deletion of messages: what v2's says of it holds.
+        # The document of v1 has no deletion of messages; that of v2 applies.
         schemas["DeleteMessageResponse"] = _closed_document("v2")["DeleteMessageResponse"]
     for of, name, more in MORE:
         if of == version:
@@ -160,18 +160,18 @@ def _closed_document(version: str) -> dict[str, Any]:
 
 
 def _object(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an object inside "or null"."""
+    """Returns the schema of an object in a union with null."""
     found: dict[str, Any] = schema["anyOf"][0] if "anyOf" in schema else schema
     return found
 
 
-def _closed(node: Any) -> Any:
-    """The schema with no other keys than it names, wherever it names any: it is an object's then, said or not."""
+def _without_other_keys(node: Any) -> Any:
+    """Returns the schema with objects that allow no other keys. A schema with `properties` is an object's."""
     if isinstance(node, list):
-        return [_closed(item) for item in node]
+        return [_without_other_keys(item) for item in node]
     if not isinstance(node, dict):
         return node
-    found = {key: _closed(value) for key, value in node.items()}
+    found = {key: _without_other_keys(value) for key, value in node.items()}
     if isinstance(node.get("properties"), dict) and "additionalProperties" not in node:
         found = {"type": "object", **found, "additionalProperties": False}
     return found

@@ -1,4 +1,4 @@
-"""Short words for what streams are told, and the events they bring."""
+"""Shorthands for the events and deltas that streams are fed, and for the names of their frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMPLETED = ["thread.message.completed", "thread.run.step.completed", "thread.ru
 
 
 def watch(story: Story, wire: Wire = v2.WIRE) -> Watcher:
-    """A watcher who saw all of the story's events but the thread's making."""
+    """Returns a watcher that has seen all events of the story except the creation of the thread."""
     watcher = Watcher(RunStream(wire))
     watcher.see(story.log[1:])
     return watcher
@@ -35,18 +35,18 @@ def call(index: int, arguments: str, id: str | None = None, suffix: str = "1") -
     return StepCallDelta("run_1", f"step_t{suffix}", 1767225600, index, id, id and "weather", arguments)
 
 
-def then(watcher: Watcher, story: Story, command: Any, after: float = 0.0) -> list[str]:
-    """The events that the watcher sees of what the command brings."""
+def apply(watcher: Watcher, story: Story, command: Any, after: float = 0.0) -> list[str]:
+    """Applies a command to the story. Returns the names of the frames that the watcher gets."""
     known = len(story.log)
     story.do(command, after)
     return watcher.see(story.log[known:])
 
 
-def words(watcher: Watcher) -> list[str]:
-    """The text of each message delta."""
+def message_texts(watcher: Watcher) -> list[str]:
+    """Returns the text of each message delta."""
     parts = [data["delta"]["content"][0] for event, data in watcher.frames if event == DELTA]
     return [part["text"]["value"] if part["type"] == "text" else part["refusal"] for part in parts]
 
 
-def said(words: str) -> dict[str, Any]:
+def reply_with(words: str) -> dict[str, Any]:
     return {"type": "text", "text": {"value": words, "annotations": []}}

@@ -1,4 +1,4 @@
-"""A client that holds one stream to the rules that SDKs hold streams to (docs/behaviour.md, "Order of events")."""
+"""A client that checks the rules of SDKs for the order of frames (docs/behaviour.md, "Order of events")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OVER = ("completed", "incomplete", "failed", "cancelled", "expired", "requires_
 
 
 def parse(frame: bytes) -> tuple[str, Any]:
-    """A frame's event and data. Data that is no JSON stays text."""
+    """Returns a frame's event and data. Data that is not JSON stays text."""
     lines = frame.decode().removesuffix("\n\n").split("\n")
     fields = dict(line.split(": ", 1) for line in lines)
     assert list(fields) in (["id", "event", "data"], ["event", "data"])
@@ -23,7 +23,7 @@ def parse(frame: bytes) -> tuple[str, Any]:
 
 
 class Watcher:
-    """Feeds a stream and checks every frame: one open step and message at a time, each made once, ended in the end."""
+    """Feeds a stream and checks its frames: one step and message is open at a time, is created once, and ends."""
 
     def __init__(self, stream: RunStream) -> None:
         self.stream = stream
@@ -36,7 +36,7 @@ class Watcher:
         self._made: set[str] = set()
 
     def see(self, items: Iterable[Any]) -> list[str]:
-        """The names of the events that `items` bring."""
+        """Feeds `items` to the stream. Returns the names of its frames."""
         seen = len(self.frames)
         for item in items:
             for frame in self.stream.feed(item):
@@ -50,11 +50,11 @@ class Watcher:
         return [event for event, _ in self.frames]
 
     def data(self, event: str) -> Any:
-        """The data of the last such event."""
+        """Returns the data of the last frame of this name."""
         return [data for name, data in self.frames if name == event][-1]
 
     def content(self, message_id: str) -> list[Any]:
-        """A message's content as its deltas add up."""
+        """Returns the content that the deltas of a message add up to."""
         return [part for _, part in sorted(self.messages.get(message_id, {}).items())]
 
     def _check(self, event: str, data: Any) -> None:
@@ -93,25 +93,25 @@ class Watcher:
             into, pieces = self.calls.setdefault(data["id"], {}), data["delta"]["step_details"]["tool_calls"]
         for piece in deepcopy(pieces):
             index = piece.pop("index")
-            add(into.setdefault(index, {}), piece)
+            add_delta(into.setdefault(index, {}), piece)
 
 
-def add(whole: dict[str, Any], piece: dict[str, Any]) -> None:
-    """Adds a delta as SDKs do: strings concatenate, lists are merged by their items' indices, types stay."""
+def add_delta(whole: dict[str, Any], piece: dict[str, Any]) -> None:
+    """Adds a delta as SDKs do: concatenates strings, merges lists by `index`, and keeps types."""
     for key, value in piece.items():
         if isinstance(value, list | dict):
             whole.setdefault(key, type(value)())
         if key not in whole or whole[key] is None:
             whole[key] = value
         elif isinstance(value, dict):
-            add(whole[key], value)
+            add_delta(whole[key], value)
         elif isinstance(value, list):
             for item in value:
                 place = item.pop("index")
                 assert place <= len(whole[key]), f"a hole in {key}"
                 if place == len(whole[key]):
                     whole[key].append({})
-                add(whole[key][place], item)
+                add_delta(whole[key][place], item)
         elif isinstance(value, str) and key != "type":
             whole[key] += value
         else:

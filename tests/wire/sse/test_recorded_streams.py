@@ -1,4 +1,4 @@
-"""Recorded streams, byte for byte: the events and pieces that must have been behind them bring the same frames."""
+"""Events and deltas that are derived from recorded frames lead to the same frames, byte for byte."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from service.wire import v2
 from service.wire.sse.run_stream import RunStream
 from tests.wire.replay import RECORDINGS
 
-# What ours have on top of recorded steps: the document's name of `expires_at`.
+# The key that our steps have beyond the recorded ones.
 _OURS = re.compile(rb'"expired_at":(null|\d+),')
 
 
 @dataclass
-class Behind:
-    """What was behind a thread's recorded frames. Times are the frames' own."""
+class RecordedThread:
+    """Derives the events and deltas of a thread from its recorded frames, with the times in the frames."""
 
     thread_id: str = ""
     log: list[RecordedEvent[Any]] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Behind:
     at: int = 0
 
     def items(self, frames: list[tuple[str, Any]]) -> Iterator[Any]:
-        """The events and live pieces, in order, that make these frames."""
+        """Yields the events and deltas that lead to these frames, in order."""
         for event, data in frames:
             for made in self._made(event, data):
                 if isinstance(made, Event):
@@ -117,7 +117,7 @@ class Behind:
         )
 
     def as_of_now(self) -> tuple[Run, Step]:
-        """The run and its open step, as a stream that goes on with them begins."""
+        """Returns the run and its open step, with which a stream of submitted outputs begins."""
         [run] = [initial_run(entry) for entry in self.log if isinstance(entry.event, e.RunCreated)]
         for entry in self.log:
             for name, value in (run_patch(entry) or {}).items():
@@ -140,20 +140,20 @@ def _streams(name: str) -> list[bytes]:
     return ["".join(lines).encode() for lines in found]
 
 
-def _parsed(stream: bytes) -> list[tuple[str, Any]]:
+def _parse(stream: bytes) -> list[tuple[str, Any]]:
     found = re.findall(r"event: (\S+)\ndata: (.*)\n\n", stream.decode())
     return [(event, data if data == "[DONE]" else orjson.loads(data)) for event, data in found]
 
 
 @pytest.mark.parametrize("name", ["streaming_run_works", "streaming_tool_call"])
 def test_byte_for_byte(name: str) -> None:
-    behind = Behind()
+    behind = RecordedThread()
     for number, recorded in enumerate(_streams(name)):
         stream = RunStream(v2.WIRE)
         if number > 0:
             run, step = behind.as_of_now()
             stream = RunStream(v2.WIRE, run=run, steps=[step])
-        frames = [frame for item in behind.items(_parsed(recorded)) for frame in stream.feed(item)]
+        frames = [frame for item in behind.items(_parse(recorded)) for frame in stream.feed(item)]
         ours = re.sub(rb"(?m)^id: .*\n", b"", _OURS.sub(b"", b"".join(frames)))
         assert ours.split(b"\n\n") == recorded.split(b"\n\n")
         assert stream.is_finished

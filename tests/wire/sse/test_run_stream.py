@@ -1,4 +1,4 @@
-"""Streams of runs: what is shown live, what events add, and in what order."""
+"""Streams of runs: the frames of deltas and of events, and their order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,20 @@ from tests.events.thread.story import (
     waiting,
     working,
 )
-from tests.wire.sse.shorthand import BEGIN, CALL, COMPLETED, DELTA, MESSAGE, STEP, call, said, text, then, watch, words
+from tests.wire.sse.shorthand import (
+    BEGIN,
+    CALL,
+    COMPLETED,
+    DELTA,
+    MESSAGE,
+    STEP,
+    apply,
+    call,
+    message_texts,
+    reply_with,
+    text,
+    watch,
+)
 from tests.wire.sse.stream_rules import Watcher
 
 
@@ -41,8 +54,8 @@ def test_text_live() -> None:
     assert watcher.names == BEGIN
     assert watcher.see([text("Hel")]) == [*MESSAGE, DELTA]
     assert watcher.see([text("lo"), text(".")]) == [DELTA, DELTA]
-    assert then(watcher, story, finish("Hello.")) == COMPLETED
-    assert words(watcher) == ["Hel", "lo", "."]
+    assert apply(watcher, story, finish("Hello.")) == COMPLETED
+    assert message_texts(watcher) == ["Hel", "lo", "."]
     first, second, _ = (part["delta"]["content"][0]["text"] for event, part in watcher.frames if event == DELTA)
     assert (first, second) == ({"value": "Hel", "annotations": []}, {"value": "lo"})
 
@@ -50,16 +63,16 @@ def test_text_live() -> None:
 def test_text_of_events_alone_is_one_delta() -> None:
     story = working()
     watcher = watch(story)
-    assert then(watcher, story, finish("Hello.")) == [*MESSAGE, DELTA, *COMPLETED]
-    assert words(watcher) == ["Hello."]
+    assert apply(watcher, story, finish("Hello.")) == [*MESSAGE, DELTA, *COMPLETED]
+    assert message_texts(watcher) == ["Hello."]
 
 
 def test_the_end_of_a_text_that_was_shown_in_part() -> None:
     story = working()
     watcher = watch(story)
     watcher.see([text("Hel")])
-    assert then(watcher, story, finish("Hello.")) == [DELTA, *COMPLETED]
-    assert words(watcher) == ["Hel", "lo."]
+    assert apply(watcher, story, finish("Hello.")) == [DELTA, *COMPLETED]
+    assert message_texts(watcher) == ["Hel", "lo."]
 
 
 def test_pieces_behind_their_event_are_stale() -> None:
@@ -86,7 +99,7 @@ def test_function_calls_live() -> None:
     watcher = watch(story)
     live = [call(0, "", "call_1"), call(0, "{"), call(0, "}"), call(1, "{}", "call_2")]
     assert watcher.see(live) == [*STEP, *[CALL] * 5]
-    assert then(watcher, story, finish("", "call_1", "call_2")) == ["thread.run.requires_action", "done"]
+    assert apply(watcher, story, finish("", "call_1", "call_2")) == ["thread.run.requires_action", "done"]
     deltas = [d["delta"]["step_details"]["tool_calls"][0] for event, d in watcher.frames if event == CALL]
     function = {"name": "weather", "arguments": "", "output": None}
     assert watcher.calls["step_t1"] == {
@@ -99,7 +112,7 @@ def test_function_calls_live() -> None:
 def test_function_calls_of_events_alone() -> None:
     story = working()
     watcher = watch(story)
-    found = then(watcher, story, finish("", "call_1", "call_2"))
+    found = apply(watcher, story, finish("", "call_1", "call_2"))
     assert found == [*STEP, *[CALL] * 4, "thread.run.requires_action", "done"]
     assert [one["function"]["arguments"] for one in watcher.calls["step_t1"].values()] == ["{}", "{}"]
 
@@ -108,7 +121,7 @@ def test_text_then_function_calls() -> None:
     story = working()
     watcher = watch(story)
     watcher.see([text("Let me look.")])
-    assert then(watcher, story, finish("Let me look.", "call_1")) == [
+    assert apply(watcher, story, finish("Let me look.", "call_1")) == [
         *["thread.message.completed", "thread.run.step.completed"],
         *[*STEP, CALL, CALL],
         *["thread.run.requires_action", "done"],
@@ -119,7 +132,7 @@ def test_text_behind_live_function_calls_opens_no_second_step() -> None:
     story = working()
     watcher = watch(story)
     watcher.see([call(0, "{}", "call_1")])
-    assert then(watcher, story, finish("By the way.", "call_1")) == ["thread.run.requires_action", "done"]
+    assert apply(watcher, story, finish("By the way.", "call_1")) == ["thread.run.requires_action", "done"]
 
 
 def _before_outputs(story: Story) -> tuple[Run, Step]:
@@ -135,7 +148,7 @@ def test_tool_outputs(wire: Wire) -> None:
     story = waiting("call_1", "call_2")
     run_, step = _before_outputs(story)
     watcher = Watcher(RunStream(wire, run=run_, steps=[step]))
-    found = then(watcher, story, submit("call_2", "call_1", claim=claim(first="2")), after=3)
+    found = apply(watcher, story, submit("call_2", "call_1", claim=claim(first="2")), after=3)
     assert found == ["thread.run.step.completed", "thread.run.queued", "thread.run.in_progress"]
     step_ = watcher.data("thread.run.step.completed")
     outputs = [one["function"]["output"] for one in step_["step_details"]["tool_calls"]]
@@ -145,7 +158,7 @@ def test_tool_outputs(wire: Wire) -> None:
     assert queued["required_action"] is None
     assert begun["started_at"] == queued["started_at"] + 3
     assert begun["expires_at"] == queued["expires_at"]
-    assert then(watcher, story, finish("Sunny.", epoch=2)) == [*MESSAGE, DELTA, *COMPLETED]
+    assert apply(watcher, story, finish("Sunny.", epoch=2)) == [*MESSAGE, DELTA, *COMPLETED]
 
 
 def test_thread_and_run_in_one() -> None:
@@ -154,7 +167,7 @@ def test_thread_and_run_in_one() -> None:
     assert Watcher(RunStream(v2.WIRE)).see(story.log) == ["thread.created", *BEGIN]
 
 
-def _refused(said: PartialReply) -> FinishModelCall:
+def _refusal_story(said: Partial) -> FinishModelCall:
     return FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE)
 
 
@@ -165,8 +178,8 @@ def test_refusals(live: bool, before: str) -> None:
     watcher = watch(story)
     pieces = [text(before)] * bool(before) + [text("I ", refusal=True), text("won't.", refusal=True)]
     watcher.see(pieces if live else [])
-    then(watcher, story, _refused(PartialReply(text=before, refusal="I won't.")))
-    content = [said(before)] * bool(before) + [{"type": "refusal", "refusal": "I won't."}]
+    apply(watcher, story, _refusal_story(Partial(text=before, refusal="I won't.")))
+    content = [reply_with(before)] * bool(before) + [{"type": "refusal", "refusal": "I won't."}]
     assert watcher.content("msg_1") == content == watcher.data("thread.message.completed")["content"]
 
 
@@ -175,14 +188,14 @@ def test_v1_tells_a_refusal_as_text(live: bool) -> None:
     story = working()
     watcher = watch(story, v1.WIRE)
     watcher.see([text("I ", refusal=True), text("won't.", refusal=True)] if live else [])
-    then(watcher, story, _refused(PartialReply(refusal="I won't.")))
-    assert watcher.content("msg_1") == [said("I won't.")] == watcher.data("thread.message.completed")["content"]
+    apply(watcher, story, _refusal_story(Partial(refusal="I won't.")))
+    assert watcher.content("msg_1") == [reply_with("I won't.")] == watcher.data("thread.message.completed")["content"]
 
 
 def test_v1_knows_no_incomplete_run() -> None:
     story = working()
     watcher = watch(story, v1.WIRE)
-    then(watcher, story, finish("Hello", reason="length"))
+    apply(watcher, story, finish("Hello", reason="length"))
     assert watcher.names[-2:] == ["thread.run.completed", "done"]
     run_ = watcher.data("thread.run.completed")
     assert (run_["status"], run_["incomplete_details"]) == ("completed", {"reason": "max_completion_tokens"})
@@ -216,12 +229,12 @@ def test_text_of_any_kind_is_whole() -> None:
     watcher = watch(story)
     pieces = ['"', "\\", "\n\n", "event: done", "\x7f\u2028", "🎉", "ü", "\r\n"]
     watcher.see(text(piece) for piece in pieces)
-    then(watcher, story, finish("".join(pieces)))
-    assert words(watcher) == pieces
+    apply(watcher, story, finish("".join(pieces)))
+    assert message_texts(watcher) == pieces
 
 
 def test_nothingsaid() -> None:
     story = working()
     watcher = watch(story)
-    assert then(watcher, story, StopRun("run_1", 1, PartialReply(), NOTHING)) == []
-    assert then(watcher, story, finish("")) == [*MESSAGE, *COMPLETED]
+    assert apply(watcher, story, StopRun("run_1", 1, Partial(), NOTHING)) == []
+    assert apply(watcher, story, finish("")) == [*MESSAGE, *COMPLETED]

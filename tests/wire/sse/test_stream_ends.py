@@ -1,4 +1,4 @@
-"""Streams of runs that end early, break off, or change hands."""
+"""Streams of runs that end early, break off, or are taken over by another process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.events.thread.story import (
     take,
     working,
 )
-from tests.wire.sse.shorthand import CALL, COMPLETED, DELTA, MESSAGE, STEP, call, said, text, then, watch
+from tests.wire.sse.shorthand import CALL, COMPLETED, DELTA, MESSAGE, STEP, apply, call, reply_with, text, watch
 
 
 @pytest.mark.parametrize("live", [[], ["He"], ["He", "llo"]])
@@ -26,8 +26,8 @@ def test_cancelled_in_mid_text(live: list[str]) -> None:
     story = working()
     watcher = watch(story)
     watcher.see(text(piece) for piece in live)
-    assert then(watcher, story, cancel("in_progress")) == ["thread.run.cancelling"]
-    found = then(watcher, story, stop("Hello"))
+    assert apply(watcher, story, cancel("in_progress")) == ["thread.run.cancelling"]
+    found = apply(watcher, story, stop("Hello"))
     assert found[-4:] == [
         *["thread.message.incomplete", "thread.run.step.cancelled"],
         *["thread.run.cancelled", "done"],
@@ -35,7 +35,7 @@ def test_cancelled_in_mid_text(live: list[str]) -> None:
     message, step = watcher.data("thread.message.incomplete"), watcher.data("thread.run.step.cancelled")
     assert message["incomplete_details"] == {"reason": "run_cancelled"}
     assert message["incomplete_at"] == step["cancelled_at"]
-    assert message["content"] == watcher.content("msg_1") == [said("Hello")]
+    assert message["content"] == watcher.content("msg_1") == [reply_with("Hello")]
 
 
 ENDS: dict[str, tuple[str, list[Any], float]] = {
@@ -48,20 +48,20 @@ ENDS: dict[str, tuple[str, list[Any], float]] = {
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("live", [text("Hel"), call(0, "{", "call_1")])
 def test_what_was_shown_ends_though_its_process_died(how: str, live: Any) -> None:
-    """The process that made the call is gone with what it had said, and no event tells of it."""
+    """The process that made the call has died, and no event has the text of its deltas."""
     reason, commands, after = ENDS[how]
     story = working()
     watcher = watch(story)
     watcher.see([live])
     for command in commands:
-        then(watcher, story, command, after)
+        apply(watcher, story, command, after)
     is_text = isinstance(live, MessageTextDelta)
     assert watcher.names[-3:] == [f"thread.run.step.{how}", f"thread.run.{how}", "done"]
     assert ("thread.message.incomplete" in watcher.names) == is_text
     if is_text:
         message = watcher.data("thread.message.incomplete")
         assert message["incomplete_details"] == {"reason": reason}
-        assert message["content"] == [said("Hel")]
+        assert message["content"] == [reply_with("Hel")]
     assert (watcher.data(f"thread.run.step.{how}")["last_error"] is not None) == (how == "failed")
 
 
@@ -77,7 +77,7 @@ def test_cut_text(command: Any, reason: str, ending: list[str]) -> None:
     story = working()
     watcher = watch(story)
     watcher.see([text("Hello")])
-    found = then(watcher, story, command)
+    found = apply(watcher, story, command)
     assert found[: 1 + len(ending)] == ["thread.message.incomplete", *ending]
     assert watcher.data("thread.message.incomplete")["incomplete_details"] == {"reason": reason}
 
@@ -86,10 +86,10 @@ def test_a_broken_call_goes_on_in_a_new_message() -> None:
     story = working()
     watcher = watch(story)
     watcher.see([text("Hel")])
-    then(watcher, story, broke("Hel"))
-    then(watcher, story, start("2"))
+    apply(watcher, story, broke("Hel"))
+    apply(watcher, story, start("2"))
     watcher.see([text("Hello.", suffix="2")])
-    assert then(watcher, story, finish("Hello.")) == COMPLETED
+    assert apply(watcher, story, finish("Hello.")) == COMPLETED
     assert watcher.ended.keys() == {"msg_1", "step_m1", "msg_2", "step_m2"}
 
 
@@ -98,7 +98,7 @@ def test_after_a_takeover_those_who_saw_a_part_get_the_completed_message_only() 
     seen, unseen = watch(story), watch(story)
     seen.see([text("Hello, I wa")])
     for command in (take(2, dead=1), start("other", epoch=2)):
-        then(seen, story, command)
+        apply(seen, story, command)
         unseen.see(story.log[-1:])
     assert seen.see([text("Hi "), text("there.")]) == []
     assert unseen.see([text("Hi "), text("there.")]) == [*MESSAGE, DELTA, DELTA]
@@ -113,12 +113,12 @@ def test_after_a_takeover_that_says_otherwise_the_old_message_ends(live: bool) -
     story = working()
     watcher = watch(story)
     watcher.see([text("Hello, I wa")])
-    then(watcher, story, take(2, dead=1))
-    then(watcher, story, start("other", epoch=2))
+    apply(watcher, story, take(2, dead=1))
+    apply(watcher, story, start("other", epoch=2))
     pieces = [call(0, "{}", "call_1")] if live else []
     ended = ["thread.message.incomplete", "thread.run.step.failed"]
     assert watcher.see(pieces) == ([*ended, *STEP, CALL, CALL] if live else [])
-    found = then(watcher, story, finish("", "call_1", epoch=2))
+    found = apply(watcher, story, finish("", "call_1", epoch=2))
     assert found == [*([] if live else [*ended, *STEP, CALL, CALL]), "thread.run.requires_action", "done"]
 
 
@@ -126,7 +126,7 @@ def test_after_a_takeover_those_who_saw_a_part_of_a_call_get_the_required_action
     story = working()
     watcher = watch(story)
     watcher.see([call(0, '{"city', "call_1")])
-    then(watcher, story, take(2, dead=1))
-    then(watcher, story, start("other", epoch=2))
+    apply(watcher, story, take(2, dead=1))
+    apply(watcher, story, start("other", epoch=2))
     assert watcher.see([call(0, "{}", "call_2")]) == []
-    assert then(watcher, story, finish("", "call_2", epoch=2)) == ["thread.run.requires_action", "done"]
+    assert apply(watcher, story, finish("", "call_2", epoch=2)) == ["thread.run.requires_action", "done"]

@@ -1,4 +1,4 @@
-"""What holds for every stream of every history, whatever of it was seen live. `Watcher` checks every frame."""
+"""Laws of every stream of every history, with any part of its deltas. `Watcher` checks every frame."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.wire.sse.stream_rules import Watcher
 
 
 class Audience:
-    """A world, and a watcher of each of its runs' streams: the first, and one for each submission of tool outputs."""
+    """A world with a watcher for each stream of its runs: the first, and one per submission of tool outputs."""
 
     def __init__(self, random: Random, wire: Wire) -> None:
         self.random = random
@@ -62,7 +62,7 @@ class Audience:
             self._tell(self._mixed(live, recorded) if recorded else [])
 
     def _begun_anew(self) -> list[RecordedEvent[Any]]:
-        """Who takes over a run makes its open call again, before anything else."""
+        """Starts the open model call again, which a process does first when it takes over a run."""
         run = self.world.state.run
         if run is None or run.call is None:
             return []
@@ -72,14 +72,14 @@ class Audience:
         )
 
     def _live(self, command: Any, run: RunState | None) -> Iterator[Delta]:
-        """What watchers saw of the command's call before its event: from nothing to all."""
+        """Yields deltas of the command's call that watchers see before its event: from none to all."""
         call = run.call if run else None
         if run is not None and run.step is not None and run.step.open is not None:
             yield from self._outputs(command, run.id, run.step.step_id, run.step.open)
         if run is None or call is None or call.broken is not None:
             return
         if isinstance(command, ClaimRun):
-            # The process that dies had said something that nobody will hear of again.
+            # The process that dies has published a delta that no event will confirm.
             self.muttered |= {call.message_id, call.tool_step_id}
             yield self.random.choice(
                 (
@@ -90,11 +90,11 @@ class Audience:
                 )
             )
         elif isinstance(command, FinishModelCall | BreakModelCall | StopRun) and command.epoch == run.epoch:
-            pieces = list(_pieces(run, command.said))
+            pieces = list(_deltas_of(run, command.said))
             yield from pieces[: self.random.randint(0, len(pieces))]
 
-    def _outputs(self, command: Any, run_id: str, step_id: str, call: HostedToolCall) -> Iterator[Delta]:
-        """What watchers saw of a hosted call before its end: a part of it, or what nobody will hear of again."""
+    def _outputs(self, command: Any, run_id: str, step_id: str, call: HostedCall) -> Iterator[Delta]:
+        """Yields deltas of a hosted call that watchers see before its end, some of which no event will confirm."""
         ids = (run_id, step_id, call.id, call.attempt)
         if isinstance(command, ClaimRun):
             self.muttered |= {step_id}
@@ -109,12 +109,12 @@ class Audience:
             yield from pieces[: self.random.randint(0, len(pieces))]
 
     def _mixed(self, live: list[Delta], recorded: list[RecordedEvent[Any]]) -> list[Any]:
-        """Pieces come before their events, but some are late."""
+        """Returns events and deltas in order; a random number of deltas is late."""
         late = self.random.randint(0, len(live))
         return [*live[:late], *recorded, *live[late:]]
 
     def _open_watchers(self, recorded: list[RecordedEvent[Any]]) -> None:
-        """Before the events are told: a stream begins with them, and needs its run as it was."""
+        """Opens the streams that begin with these events, before the events are fed to them."""
         for entry in recorded:
             if isinstance(entry.event, e.RunCreated):
                 self.watchers.append((entry.event.run_id, Watcher(RunStream(self.wire))))
@@ -137,8 +137,8 @@ class Audience:
             watcher.see(items)
 
 
-def _pieces(run: RunState, said: PartialReply) -> Iterator[Delta]:
-    """As executors tell of what a model says: no calls once there is text."""
+def _deltas_of(run: RunState, said: Partial) -> Iterator[Delta]:
+    """Yields the deltas that an executor publishes of a reply: none of calls if there is text."""
     assert run.call is not None
     call = run.call
     ids = (run.id, call.message_id, call.message_step_id, call.started_at)
@@ -178,14 +178,14 @@ def test_every_stream_is_in_order_and_whole(wire: Wire, random: Random, length: 
             if ended["object"] == "thread.message" and id not in audience.muttered:
                 whole = [part for part in ended["content"] if part["type"] != "text" or part["text"]["value"]]
                 told = watcher.content(id)
-                assert whole == [_stored(part) if wire is v2.WIRE else part for part in told]
+                assert whole == [_as_stored(part) if wire is v2.WIRE else part for part in told]
             elif ended["object"] == "thread.run.step" and id in watcher.calls and id not in audience.muttered:
                 _check_hosted(watcher, ended)
         _check_calls(watcher, audience.muttered)
 
 
-def _stored(part: dict[str, Any]) -> dict[str, Any]:
-    """What v2 stores of a part as its deltas add up: a citation's empty quote is left out."""
+def _as_stored(part: dict[str, Any]) -> dict[str, Any]:
+    """Returns a part that deltas of v2 add up to in its stored form, which has no quotes of citations."""
     if part["type"] != "text":
         return part
     for one in part["text"]["annotations"]:
@@ -194,10 +194,10 @@ def _stored(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_hosted(watcher: Watcher, step: dict[str, Any]) -> None:
-    """What deltas told of hosted calls adds up to the step as it ended; a search's results come with the end alone."""
+    """Checks that the deltas of hosted calls add up to the ended step, except for the results of searches."""
     told = [one for _, one in sorted(watcher.calls[step["id"]].items())]
     calls = step["step_details"]["tool_calls"]
-    # A step whose reply was taken back ends with what was never confirmed: nothing.
+    # A placeholder step that no event confirmed ends without calls.
     for one, call in zip(told, calls, strict=bool(calls)):
         if call["type"] == "file_search":
             call["file_search"]["results"] = []
@@ -206,7 +206,7 @@ def _check_hosted(watcher: Watcher, step: dict[str, Any]) -> None:
 
 
 def _check_calls(watcher: Watcher, muttered: set[str]) -> None:
-    """The calls that deltas told of are those that the run requires."""
+    """Checks that the calls in deltas are those that the run requires."""
     if "thread.run.requires_action" not in watcher.names:
         return
     run = watcher.data("thread.run.requires_action")

@@ -1,4 +1,4 @@
-"""A thread's stream that breaks off anywhere, and is resumed by the last id: nothing of the runs is missed."""
+"""A stream of a thread that breaks off anywhere and is resumed with the last id misses no event of the runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.wire.sse.stream_rules import parse
 from tests.wire.sse.test_stream_laws import Audience
 
 
-class Heard(Audience):
-    """An audience that remembers what was told, in order."""
+class RecordingAudience(Audience):
+    """An audience that records the events and deltas in order."""
 
     def __init__(self, random: Random) -> None:
         super().__init__(random, v2.WIRE)
@@ -27,8 +27,8 @@ class Heard(Audience):
         self.items += items
 
 
-def lasting(frames: list[bytes]) -> list[tuple[str, Any]]:
-    """What events say: runs as they change, messages and steps as they end."""
+def lasting_data(frames: list[bytes]) -> list[tuple[str, Any]]:
+    """Returns the frames of events: changes of runs, and ends of messages and steps."""
     told = [parse(frame) for frame in frames]
     ends = ("thread.message.completed", "thread.run.step.completed")
     return [
@@ -46,7 +46,7 @@ def last_id(frames: list[bytes]) -> str | None:
 @settings(max_examples=150, deadline=None)
 @given(random=st.builds(Random, st.integers(0, 2**32)), length=st.integers(1, 80))
 def test_a_stream_that_breaks_off_misses_nothing(random: Random, length: int) -> None:
-    heard = Heard(random)
+    heard = RecordingAudience(random)
     heard.play(length)
     whole = ThreadStream(v2.WIRE)
     batches = [(item, whole.feed(item)) for item in heard.items]
@@ -62,12 +62,12 @@ def test_a_stream_that_breaks_off_misses_nothing(random: Random, length: int) ->
     resumed = ThreadStream(v2.WIRE)
     if left is not None:
         resumed.resume(heard.world.log[:version], left)
-    # What comes after: the log is read first, then what was said since, some of it known already.
+    # A resumed stream reads the log first, then the deltas since the cut, some of which it has seen.
     more = [frame for entry in heard.world.log[version:] for frame in resumed.feed(entry)]
     later = [item for item, _ in batches[told[cut - 1][0] + 1 :] if not isinstance(item, RecordedEvent)]
     more += [frame for item in later for frame in resumed.feed(item)]
-    found = lasting(seen + more)
-    assert [one for one in lasting([frame for _, frame in told]) if one not in found] == []
+    found = lasting_data(seen + more)
+    assert [one for one in lasting_data([frame for _, frame in told]) if one not in found] == []
     ids = [line for frame in more for line in frame.decode().split("\n") if line.startswith("id: ")]
     assert all((at := parse_event_id(line[4:])) is not None and at.version >= version for line in ids)
     assert resumed.is_over == whole.is_over

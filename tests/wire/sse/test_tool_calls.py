@@ -29,19 +29,19 @@ AT = ("run_1", "step_t1", 1767225600, 0)
 OUT = ("run_1", "step_t1", "call_1", 1)
 
 
-def began() -> Story:
+def began_call() -> Story:
     return given(CREATE, run(claim=claim()))
 
 
-def replied(call: dict[str, Any]) -> FinishModelCall:
-    return FinishModelCall("run_1", 1, PartialReply(tool_calls=[call]), "tool_calls", "m-1", USAGE)
+def finish_model_call(call: dict[str, Any]) -> FinishModelCall:
+    return FinishModelCall("run_1", 1, Partial(tool_calls=[call]), "tool_calls", "m-1", USAGE)
 
 
-def came(shown: dict[str, Any]) -> FinishToolCall:
+def finish_call(shown: dict[str, Any]) -> FinishToolCall:
     return FinishToolCall("run_1", 1, "call_1", 1, "finished", shown, "told")
 
 
-def since(story: Story, command: Any) -> list[Any]:
+def frames_since(story: Story, command: Any) -> list[Any]:
     known = len(story.log)
     story.do(command)
     return story.log[known:]
@@ -54,16 +54,16 @@ def calls(watcher: Watcher) -> list[Any]:
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("wire", [v1.WIRE, v2.WIRE])
 def test_code(wire: Wire, live: bool) -> None:
-    story = began()
+    story = began_call()
     watcher = Watcher(RunStream(wire))
     watcher.see(story.log[1:])
     if live:
         kind = "code_interpreter"
         watcher.see([StepCallDelta(*AT, "call_1", kind, "", kind), StepCallDelta(*AT, None, None, "pie", kind)])
-    watcher.see(since(story, replied(CODE)))
+    watcher.see(frames_since(story, finish_model_call(CODE)))
     if live:
         watcher.see([StepOutputDelta(*OUT, 0, "1", None), StepOutputDelta(*OUT, 0, "2", None)])
-    watcher.see(since(story, came({"outputs": OUTPUTS})))
+    watcher.see(frames_since(story, finish_call({"outputs": OUTPUTS})))
     head = {"index": 0, "id": "call_1", "type": "code_interpreter"}
     more = {"index": 0, "type": "code_interpreter"}
     logs = ["1", "2"] if live else ["12"]
@@ -84,9 +84,15 @@ def test_code(wire: Wire, live: bool) -> None:
 
 
 def test_search() -> None:
-    story = began()
+    story = began_call()
     watcher = Watcher(RunStream(v2.WIRE, include=frozenset({SEARCH_RESULT_CONTENT})))
-    watcher.see([*story.log[1:], *since(story, replied(SEARCH)), *since(story, came({"results": [WHOLE]}))])
+    watcher.see(
+        [
+            *story.log[1:],
+            *frames_since(story, finish_model_call(SEARCH)),
+            *frames_since(story, finish_call({"results": [WHOLE]})),
+        ]
+    )
     begun = {"id": "call_1", "type": "file_search", "file_search": {**RANKING, "results": []}}
     assert calls(watcher) == [[{"index": 0, **begun}]]
     ended = watcher.data("thread.run.step.completed")["step_details"]["tool_calls"]
@@ -94,9 +100,15 @@ def test_search() -> None:
 
 
 def test_retrieval() -> None:
-    story = began()
+    story = began_call()
     watcher = Watcher(RunStream(v1.WIRE))
-    watcher.see([*story.log[1:], *since(story, replied(SEARCH)), *since(story, came({"results": [WHOLE]}))])
+    watcher.see(
+        [
+            *story.log[1:],
+            *frames_since(story, finish_model_call(SEARCH)),
+            *frames_since(story, finish_call({"results": [WHOLE]})),
+        ]
+    )
     shown = {"id": "call_1", "type": "retrieval", "retrieval": {}}
     assert calls(watcher) == [[{"index": 0, **shown}]]
     assert watcher.data("thread.run.step.completed")["step_details"]["tool_calls"] == [shown]
@@ -104,16 +116,16 @@ def test_retrieval() -> None:
 
 @pytest.mark.parametrize(("include", "result"), [(frozenset(), FOUND), (frozenset({SEARCH_RESULT_CONTENT}), WHOLE)])
 def test_content_comes_only_where_it_is_asked_for(include: frozenset[str], result: dict[str, Any]) -> None:
-    story = began()
-    story.do(replied(SEARCH))
-    story.do(came({"results": [WHOLE]}))
-    step = shown_step(story)
+    story = began_call()
+    story.do(finish_model_call(SEARCH))
+    story.do(finish_call({"results": [WHOLE]}))
+    step = step_in_views(story)
     (call,) = v2.WIRE.render_step(step, include=include)["step_details"]["tool_calls"]
     assert call["file_search"] == {**RANKING, "results": [result]}
 
 
-def shown_step(story: Story) -> Step:
-    """The step as views have it."""
+def step_in_views(story: Story) -> Step:
+    """Returns the step as the views hold it."""
     created: Any = next(entry for entry in story.log if isinstance(entry.event, e.StepCreated))
     fields: dict[str, Any] = {}
     for entry in story.log:
@@ -131,18 +143,24 @@ QUOTED = {**CITED, "file_citation": {"file_id": "file-n", "quote": "cake"}}
     ("wire", "streamed", "stored"), [(v1.WIRE, {"quote": "cake"}, True), (v2.WIRE, {"quote": ""}, False)]
 )
 def test_images_and_annotations(wire: Wire, streamed: dict[str, str], stored: bool, live: bool) -> None:
-    story = began()
+    story = began_call()
     watcher = Watcher(RunStream(wire))
     watcher.see(story.log[1:])
-    watcher.see([*since(story, replied(CODE)), *since(story, came({"outputs": OUTPUTS})), *since(story, start("2"))])
+    watcher.see(
+        [
+            *frames_since(story, finish_model_call(CODE)),
+            *frames_since(story, finish_call({"outputs": OUTPUTS})),
+            *frames_since(story, start("2")),
+        ]
+    )
     at = ("run_1", "msg_2", "step_m2", 1767225600)
     if live:
         watcher.see(
             [MessageTextDelta(*at, "Cake", images=("file-i",)), MessageTextDelta(*at, CITED["text"], annotation=QUOTED)]
         )
     attachment = {"file_id": "file-c", "tools": [{"type": "code_interpreter"}]}
-    said = PartialReply("Cake【4:0†notes.txt】.", annotations=[QUOTED], images=["file-i"], attachments=[attachment])
-    names = watcher.see(since(story, FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE)))
+    said = Partial("Cake【4:0†notes.txt】.", annotations=[QUOTED], images=["file-i"], attachments=[attachment])
+    names = watcher.see(frames_since(story, FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE)))
     image = {"type": "image_file", "image_file": {"file_id": "file-i"}}
     deltas = [data["delta"]["content"] for event, data in watcher.frames if event == DELTA]
     annotation = {"index": 0, **CITED, "file_citation": {"file_id": "file-n", **streamed}}
@@ -165,13 +183,13 @@ def test_images_and_annotations(wire: Wire, streamed: dict[str, str], stored: bo
 
 
 def test_another_attempts_outputs_are_not_told_twice() -> None:
-    """What a process that died had shown stays shown; the end of the step tells the whole."""
-    story = began()
+    """Outputs that a dead process has sent stay, and the end of the step has the complete ones."""
+    story = began_call()
     watcher = Watcher(RunStream(v2.WIRE))
-    watcher.see([*story.log[1:], *since(story, replied(CODE)), StepOutputDelta(*OUT, 0, "half", None)])
-    watcher.see([*since(story, take(2, dead=1)), *since(story, StartToolCall("run_1", 2))])
+    watcher.see([*story.log[1:], *frames_since(story, finish_model_call(CODE)), StepOutputDelta(*OUT, 0, "half", None)])
+    watcher.see([*frames_since(story, take(2, dead=1)), *frames_since(story, StartToolCall("run_1", 2))])
     assert watcher.see([StepOutputDelta("run_1", "step_t1", "call_1", 2, 0, "12", None)]) == []
     again = FinishToolCall("run_1", 2, "call_1", 2, "finished", {"outputs": OUTPUTS}, "told")
-    assert watcher.see(since(story, again)) == ["thread.run.step.completed"]
+    assert watcher.see(frames_since(story, again)) == ["thread.run.step.completed"]
     (call,) = watcher.data("thread.run.step.completed")["step_details"]["tool_calls"]
     assert call["code_interpreter"]["outputs"] == OUTPUTS
