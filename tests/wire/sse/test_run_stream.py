@@ -167,7 +167,7 @@ def test_thread_and_run_in_one() -> None:
     assert Watcher(RunStream(v2.WIRE)).see(story.log) == ["thread.created", *BEGIN]
 
 
-def _refusal_story(said: Partial) -> FinishModelCall:
+def _refusal_story(said: PartialReply) -> FinishModelCall:
     return FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE)
 
 
@@ -178,7 +178,7 @@ def test_refusals(live: bool, before: str) -> None:
     watcher = watch(story)
     pieces = [text(before)] * bool(before) + [text("I ", refusal=True), text("won't.", refusal=True)]
     watcher.see(pieces if live else [])
-    apply(watcher, story, _refusal_story(Partial(text=before, refusal="I won't.")))
+    apply(watcher, story, _refusal_story(PartialReply(text=before, refusal="I won't.")))
     content = [reply_with(before)] * bool(before) + [{"type": "refusal", "refusal": "I won't."}]
     assert watcher.content("msg_1") == content == watcher.data("thread.message.completed")["content"]
 
@@ -188,7 +188,7 @@ def test_v1_tells_a_refusal_as_text(live: bool) -> None:
     story = working()
     watcher = watch(story, v1.WIRE)
     watcher.see([text("I ", refusal=True), text("won't.", refusal=True)] if live else [])
-    apply(watcher, story, _refusal_story(Partial(refusal="I won't.")))
+    apply(watcher, story, _refusal_story(PartialReply(refusal="I won't.")))
     assert watcher.content("msg_1") == [reply_with("I won't.")] == watcher.data("thread.message.completed")["content"]
 
 
@@ -236,5 +236,5 @@ def test_text_of_any_kind_is_whole() -> None:
 def test_nothingsaid() -> None:
     story = working()
     watcher = watch(story)
-    assert apply(watcher, story, StopRun("run_1", 1, Partial(), NOTHING)) == []
+    assert apply(watcher, story, StopRun("run_1", 1, PartialReply(), NOTHING)) == []
     assert apply(watcher, story, finish("")) == [*MESSAGE, *COMPLETED]

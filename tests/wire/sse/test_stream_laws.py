@@ -93,7 +93,7 @@ class Audience:
             pieces = list(_deltas_of(run, command.said))
             yield from pieces[: self.random.randint(0, len(pieces))]
 
-    def _outputs(self, command: Any, run_id: str, step_id: str, call: HostedCall) -> Iterator[Delta]:
+    def _outputs(self, command: Any, run_id: str, step_id: str, call: HostedToolCall) -> Iterator[Delta]:
         """Yields deltas of a hosted call that watchers see before its end, some of which no event will confirm."""
         ids = (run_id, step_id, call.id, call.attempt)
         if isinstance(command, ClaimRun):
@@ -137,7 +137,7 @@ class Audience:
             watcher.see(items)
 
 
-def _deltas_of(run: RunState, said: Partial) -> Iterator[Delta]:
+def _deltas_of(run: RunState, said: PartialReply) -> Iterator[Delta]:
     """Yields the deltas that an executor publishes of a reply: none of calls if there is text."""
     assert run.call is not None
     call = run.call

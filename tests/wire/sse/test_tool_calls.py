@@ -34,7 +34,7 @@ def began_call() -> Story:
 
 
 def finish_model_call(call: dict[str, Any]) -> FinishModelCall:
-    return FinishModelCall("run_1", 1, Partial(tool_calls=[call]), "tool_calls", "m-1", USAGE)
+    return FinishModelCall("run_1", 1, PartialReply(tool_calls=[call]), "tool_calls", "m-1", USAGE)
 
 
 def finish_call(shown: dict[str, Any]) -> FinishToolCall:
@@ -159,7 +159,7 @@ def test_images_and_annotations(wire: Wire, streamed: dict[str, str], stored: bo
             [MessageTextDelta(*at, "Cake", images=("file-i",)), MessageTextDelta(*at, CITED["text"], annotation=QUOTED)]
         )
     attachment = {"file_id": "file-c", "tools": [{"type": "code_interpreter"}]}
-    said = Partial("Cake【4:0†notes.txt】.", annotations=[QUOTED], images=["file-i"], attachments=[attachment])
+    said = PartialReply("Cake【4:0†notes.txt】.", annotations=[QUOTED], images=["file-i"], attachments=[attachment])
     names = watcher.see(frames_since(story, FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE)))
     image = {"type": "image_file", "image_file": {"file_id": "file-i"}}
     deltas = [data["delta"]["content"] for event, data in watcher.frames if event == DELTA]
