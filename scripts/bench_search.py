@@ -31,7 +31,7 @@ import sql
 from scripts import bench_synthetic as synthetic
 from service.database import Pool, open_pool
 from service.embedded.postgres import EmbeddedPostgres
-from service.migrations import prepare
+from service.migrations import prepare_database
 from service.sandbox.probe import Confinement
 from service.search import hybrid
 from service.search.base import IndexingJob
@@ -88,7 +88,7 @@ async def main() -> None:
         home.chmod(0o711)
         postgres = EmbeddedPostgres(home)
         url = await postgres.start()
-        await prepare(url)
+        await prepare_database(url)
         pool = await open_pool(url)
         search_engine = open_search_engine(pool, Confinement(), home / "embedder.log", now=SystemClock().now)
         try:

@@ -37,7 +37,7 @@ from service.http.services import (
 )
 from service.http.tracing import Traces
 from service.idempotency import Keeper
-from service.migrations import prepare
+from service.migrations import prepare_database
 from service.model.base import ModelInfo
 from service.model.catalog import CatalogError
 from service.model.router import Router, open_model
@@ -104,7 +104,7 @@ async def serve(
         served = EMBEDDED if embedded_model else None
         blobs, model = _opened(settings, clock, ids, model_base_url, model_api_key, served)
         stack.push_async_callback(model.close)
-        await prepare(database_url)
+        await prepare_database(database_url)
         pool = await open_pool(database_url)
         stack.push_async_callback(_close_pool, pool)
         direct = settings.database_direct_url

@@ -58,7 +58,7 @@ async def connect(url: str) -> asyncpg.Connection[Any]:
 
 
 async def open_pool(url: str) -> Pool:
-    """Opens a pool over a database that `service.migrations.prepare` has prepared."""
+    """Opens a pool over a database that `service.migrations.prepare_database` has prepared."""
     return await TimedPool(
         url,
         connection_class=asyncpg.Connection,

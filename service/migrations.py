@@ -31,7 +31,7 @@ MIGRATION_LOCK = 0x4556_5448
 _SQL = sql.queries("migrations")
 
 
-async def prepare(url: str) -> None:
+async def prepare_database(url: str) -> None:
     """Checks and migrates the database at `url`.
 
     Raises StartupError if it cannot be reached, offers too little, is newer than this program, or if a migration fails.

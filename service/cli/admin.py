@@ -24,6 +24,7 @@ from service.embedded.data_dir import DataDir, default_data_dir
 from service.embedded.postgres import EmbeddedPostgres
 from service.errors import CommandError, StartupError
 from service.feed import Feed
+from service.migrations import prepare_database
 from service.settings import Settings
 from service.system import SystemClock
 from service.writer import Writer
@@ -38,7 +39,9 @@ async def open_writer(settings: Settings) -> AsyncIterator[Writer]:
     """Yields a writer over the database. Raises StartupError if there is no connection, CommandError if no database."""
     async with AsyncExitStack() as stack:
         url = settings.database_url.get_secret_value() if settings.database_url is not None else None
-        pool = await open_pool(url or await _embedded_url(settings, stack))
+        url = url or await _embedded_url(settings, stack)
+        await prepare_database(url)
+        pool = await open_pool(url)
         stack.callback(pool.terminate)
         yield Writer(pool, Feed(), clock=SystemClock())
 

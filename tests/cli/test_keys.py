@@ -12,6 +12,7 @@ import pytest
 
 from service.access.keys import digest_of
 from tests.embedded.server_process import ROOT, Started
+from tests.fixtures.postgres import empty_database
 
 NO_MODEL = ["--port", "0", "--model-base-url", "http://127.0.0.1:9/v1"]
 
@@ -28,6 +29,12 @@ def everthread(*arguments: str, **env: str) -> tuple[int, str, str]:
         timeout=60,
     )
     return done.returncode, done.stdout.strip(), done.stderr.strip()
+
+
+async def test_a_new_database_is_migrated(postgres: str) -> None:
+    async with empty_database(postgres) as url:
+        code, project, _ = everthread("projects", "create", "--name", "First", EVERTHREAD_DATABASE_URL=url)
+        assert (code, project[:5]) == (0, "proj_")
 
 
 async def test_keys_and_projects(database_url: str) -> None:

@@ -11,7 +11,7 @@ from events import event_log
 from service import database
 from service.database import connect, open_pool
 from service.embedded.postgres import EmbeddedPostgres
-from service.migrations import prepare
+from service.migrations import prepare_database
 from sql.connection import Connection
 from tests.events.thread.story import CREATE, add
 from tests.projections.helpers import ORIGIN, writer
@@ -44,7 +44,7 @@ async def test_acknowledged_appends_are_synced_and_survive_a_kill(
         monkeypatch.setattr(database, bound, 1)  # Postgres counts for each connection
     postgres = EmbeddedPostgres(tmp_path)
     url = await postgres.start()
-    await prepare(url)
+    await prepare_database(url)
     pool = await open_pool(url)
     write = writer(pool)
     written = await write.thread(ORIGIN, "thread_1", CREATE)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 import sql
 from service.database import connect
 from service.errors import StartupError
-from service.migrations import migrate, plan_migrations, prepare
+from service.migrations import migrate, plan_migrations, prepare_database
 from sql import Migration
 from sql.connection import Connection
 from tests.fixtures.postgres import empty_database
@@ -104,19 +104,19 @@ def test_a_gap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_newer_database_is_refused(database_url: str, db: Connection) -> None:
     await db.execute("INSERT INTO migrations (name, sha256) VALUES ('0099_later.sql', 'x')")
     with pytest.raises(StartupError, match=r"^A newer version .* \(migration 0099_later\.sql\): start .* newer one\.$"):
-        await prepare(database_url)
+        await prepare_database(database_url)
 
 
 async def test_an_edited_migration_is_refused(database_url: str, db: Connection) -> None:
     await db.execute("UPDATE migrations SET sha256 = repeat('0', 64) WHERE name = '0001_baseline.sql'")
     with pytest.raises(StartupError, match=r"^Migration 0001_baseline\.sql of the database differs .*\.$"):
-        await prepare(database_url)
+        await prepare_database(database_url)
 
 
 async def test_two_processes_that_start_at_once_migrate_once(postgres: str) -> None:
     async with empty_database(postgres) as url:
         with capture_logs() as logs:
-            await asyncio.gather(*(prepare(url) for _ in range(4)))
+            await asyncio.gather(*(prepare_database(url) for _ in range(4)))
         started = [entry["migration"] for entry in logs if entry["event"] == "migration_started"]
         assert started == list(ALL)
         db = await connect(url)
@@ -135,7 +135,7 @@ async def test_a_role_without_rights_serves_a_migrated_database(database_url: st
     await db.execute("CREATE ROLE reader; GRANT SELECT ON migrations TO reader")
     try:
         parts = urlsplit(database_url)
-        await prepare(urlunsplit(parts._replace(query=parts.query + "&role=reader")))
+        await prepare_database(urlunsplit(parts._replace(query=parts.query + "&role=reader")))
     finally:
         await db.execute("DROP OWNED BY reader; DROP ROLE reader")
 
