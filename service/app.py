@@ -34,6 +34,7 @@ from service.http.services import (
     Search,
     Services,
     Telemetry,
+    VectorStoreServices,
 )
 from service.http.tracing import Traces
 from service.idempotency import Keeper
@@ -63,6 +64,8 @@ from service.tool_adapters.searched_stores import OurStores
 from service.tools.code_interpreter.tool import CodeInterpreter
 from service.tools.file_search import FileSearch
 from service.tools.registry import Tools
+from service.vector_stores.attachments import Attachments
+from service.vector_stores.builder import StoreBuilder
 from service.vector_stores.supervisor import Indexing
 from service.vector_stores.upkeep import Upkeep
 from service.webhooks.couriers import Couriers
@@ -134,6 +137,9 @@ async def serve(
             _sandboxes(settings, code, confinement, serving),
             _supervised(settings, writer, ids, *outside, direct_url, couriers) as (supervisor, once),
         ):
+            builder = StoreBuilder(
+                writer, embedding_model=found.indexer.embedding_model, max_files=settings.max_store_files
+            )
             services = Services(
                 log=EventLog(writer=writer, pool=pool, feed=feed, clock=clock, ids=ids),
                 access=AccessControl(
@@ -147,9 +153,8 @@ async def serve(
                 search=Search(
                     searcher=found.searcher,
                     rewrite_queries=QueryRewriter(model, settings.rewrite_model).rewrite,
-                    embedding_model=found.indexer.embedding_model,
-                    max_store_files=settings.max_store_files,
                 ),
+                vector_stores=VectorStoreServices(builder=builder, attachments=Attachments(builder)),
                 telemetry=Telemetry(
                     metrics=metrics,
                     health=_health(pool, model, code, confinement).parts,

@@ -8,11 +8,13 @@ from events.assistant import CreateAssistant, DeleteAssistant, ModifyAssistant
 from events.references import files_of
 from events.streams import ASSISTANT
 from projections import assistants
-from service.http import attachments, files
+from service.http import files
 from service.http.bodies import json_body
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
+from service.http.retrieval import add_retrieval_stores, remove_from_own_store
+from service.http.services import VECTOR_STORES
 from service.http.visibility import present, present_page
 from service.wire.files import files_named_in
 
@@ -23,8 +25,10 @@ async def create(request: web.Request) -> web.Response:
     if await done_before(request, ASSISTANT, assistant_id):
         return await _shown(request, assistant_id)
     await files.check(request, files_named_in(settings))
-    settings = {**settings, "tool_resources": await attachments.made(request, settings["tool_resources"], assistant_id)}
-    settings = await attachments.retrieval(request, assistant_id, None, settings)
+    resources = await request.app[VECTOR_STORES].attachments.create_stores(
+        origin(request), settings["tool_resources"], id_source(request), owner_id=assistant_id
+    )
+    settings = await add_retrieval_stores(request, assistant_id, None, {**settings, "tool_resources": resources})
     await writer(request).assistant(origin(request), assistant_id, CreateAssistant(settings))
     return await _shown(request, assistant_id)
 
@@ -42,10 +46,12 @@ async def modify(request: web.Request) -> web.Response:
     async with connection(request) as db:
         before = await assistants.get(db, origin(request).project_id, assistant_id)
     if "tool_resources" in changes:
-        changes["tool_resources"] = await attachments.made(request, changes["tool_resources"], None)
-    changes = await attachments.retrieval(request, assistant_id, before, changes)
+        changes["tool_resources"] = await request.app[VECTOR_STORES].attachments.create_stores(
+            origin(request), changes["tool_resources"], id_source(request)
+        )
+    changes = await add_retrieval_stores(request, assistant_id, before, changes)
     if "tool_resources" in changes:
-        await attachments.forgotten(request, before, files_of(changes["tool_resources"]))
+        await remove_from_own_store(request, before, files_of(changes["tool_resources"]))
     await writer(request).assistant(origin(request), assistant_id, ModifyAssistant(changes))
     return await _shown(request, assistant_id)
 

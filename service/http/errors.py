@@ -12,6 +12,7 @@ from aiohttp import web
 from events.errors import Conflict, DomainError, NotFound, Rejection
 from service.database import DATABASE_ERRORS
 from service.passthrough import PassthroughError
+from service.search.base import SearchFailure
 from service.storage.base import StorageError
 
 log = structlog.get_logger()
@@ -74,6 +75,8 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
         refused = response(error.status, {"error": dict(error.error)})
         refused.headers.update(error.headers)
         return refused
+    except SearchFailure as error:
+        return response(503, body(error.message, kind="server_error"))
     except StorageError as error:
         log.error("the storage failed a request", error=str(error))
         return response(503, body("The server's storage is not available. Please try again.", kind="server_error"))

@@ -12,10 +12,11 @@ import structlog
 from aiohttp import hdrs, web
 
 from events.errors import FileNotFound, NotFound, Rejection
-from events.file import CreateFile, DeleteFile, check_use
+from events.file import CreateFile, DeleteFile
 from events.objects import File
 from projections import files
 from projections.rows import Cursor
+from service.files.uses import check_file_uses
 from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, connection, id_source, origin, wire, writer
 from service.http.errors import ApiError, Handler
 from service.http.forms import megabytes, receive_form
@@ -135,14 +136,7 @@ async def find_file(request: web.Request, file_id: str) -> File:
 
 async def check(request: web.Request, uses: Iterable[FileUse]) -> None:
     """Raises FileNotFound if a file that the request names does not exist, Rejection if its purpose does not fit."""
-    wanted = list(uses)
-    if not wanted:
-        return
-    at = clock(request).now()
-    async with connection(request) as db:
-        there = await files.find(db, origin(request).project_id, {use.id for use in wanted}, at)
-    for use in wanted:
-        check_use(there.get(use.id), use.id, use.purposes, at)
+    await check_file_uses(request.app[LOG].pool, origin(request).project_id, uses, clock(request).now())
 
 
 async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterator[bytes]) -> None:

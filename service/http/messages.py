@@ -9,12 +9,13 @@ from events.objects import Message
 from events.streams import THREAD
 from events.thread.commands import AddMessage, DeleteMessage, ModifyMessage
 from projections import messages, placeholders, threads
-from service.http import attachments, files
+from service.http import files
 from service.http.bodies import json_body
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
 from service.http.responses import answer
+from service.http.services import VECTOR_STORES
 from service.http.visibility import present, present_page
 from service.wire.files import files_named_in
 from service.wire.query import parse_id
@@ -28,7 +29,7 @@ async def create(request: web.Request) -> web.Response:
         return await _render(request, message.id)
     await files.check(request, files_named_in(message))
     command = AddMessage(message, queues(request))
-    await attachments.attach(request, thread_id, [message], command)
+    await request.app[VECTOR_STORES].attachments.attach(origin(request), thread_id, [message], command)
     await writer(request).thread(origin(request), thread_id, command)
     return await _render(request, message.id)
 

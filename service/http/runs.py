@@ -26,16 +26,17 @@ from events.thread.commands import (
 from events.thread.run_settings import run_settings
 from events.thread.state import ThreadState
 from projections import assistants, runs, steps, threads
-from service.http import attachments, files
+from service.http import files
 from service.http.bodies import json_body
 from service.http.context import connection, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
 from service.http.rate_limits import reserve_run, reserve_stream
 from service.http.responses import answer, includes
+from service.http.retrieval import add_retrieval_stores
 from service.http.run_stream import stream_run
-from service.http.services import LOG, RUNS
-from service.http.threads import creation
+from service.http.services import LOG, RUNS, VECTOR_STORES
+from service.http.threads import prepare_thread
 from service.http.visibility import present
 from service.wire.files import files_named_in
 from service.wire.request_types import RunRequest, ThreadRequest
@@ -144,11 +145,11 @@ async def _begin(
 ) -> Written[ThreadState]:
     await files.check(request, [*(files_named_in(thread) if thread is not None else ()), *files_named_in(asked)])
     settings = await _settings(request, asked)
-    made = creation(await attachments.thread_made(request, thread, thread_id)) if thread is not None else None
+    new_thread = await prepare_thread(request, thread_id, thread) if thread is not None else None
     run_id, messages = id_source(request).new("run"), asked.additional_messages
     bind_contextvars(thread_id=thread_id, run_id=run_id)
-    command = CreateRun(run_id, settings, messages, request.app[RUNS].lifetime, None, made, queue)
-    await attachments.attach(request, thread_id, messages, command)
+    command = CreateRun(run_id, settings, messages, request.app[RUNS].lifetime, None, new_thread, queue)
+    await request.app[VECTOR_STORES].attachments.attach(origin(request), thread_id, messages, command)
     with request.app[RUNS].claims.offer(settings.tools) as claim:
         async with reserve_run(request):
             return await writer(request).thread(origin(request), thread_id, replace(command, claim=claim))
@@ -161,10 +162,12 @@ async def _settings(request: web.Request, asked: RunRequest) -> RunSettings:
         assistant = await present(request, db, assistant)
     settings = run_settings(assistant, asked.overrides, asked.additional_instructions)
     if "tool_resources" in asked.overrides:
-        made = await attachments.made(request, asked.overrides["tool_resources"], None)
-        return replace(settings, tool_resources=made)
+        attachments = request.app[VECTOR_STORES].attachments
+        resources = asked.overrides["tool_resources"]
+        resources = await attachments.create_stores(origin(request), resources, id_source(request))
+        return replace(settings, tool_resources=resources)
     if "tools" in asked.overrides:
-        found = await attachments.retrieval(request, assistant.id, assistant, {"tools": settings.tools})
+        found = await add_retrieval_stores(request, assistant.id, assistant, {"tools": settings.tools})
         return replace(settings, tool_resources=found.get("tool_resources", settings.tool_resources))
     return settings
 

@@ -24,6 +24,8 @@ from service.search.base import Searcher
 from service.storage.base import Blobs
 from service.telemetry.health import PartHealth
 from service.telemetry.metrics import Metrics, SandboxCounts
+from service.vector_stores.attachments import Attachments
+from service.vector_stores.builder import StoreBuilder
 from service.webhooks.endpoints import Endpoints
 from service.writer import Writer
 
@@ -70,12 +72,18 @@ class RunControl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """Vector stores and their search. New stores get `embedding_model`, and hold at most `max_store_files` files."""
+    """Searches vector stores."""
 
     searcher: Searcher
     rewrite_queries: Callable[[Sequence[str]], Awaitable[Sequence[str]]]
-    embedding_model: str
-    max_store_files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorStoreServices:
+    """Creates and fills vector stores: by themselves, and for the assistants and threads that name them."""
+
+    builder: StoreBuilder
+    attachments: Attachments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +118,7 @@ class Services:
     blobs: Blobs
     runs: RunControl
     search: Search
+    vector_stores: VectorStoreServices
     telemetry: Telemetry
     idempotency: Keeper
     passthrough: Passthrough
@@ -122,6 +131,7 @@ class Services:
         app[BLOBS] = self.blobs
         app[RUNS] = self.runs
         app[SEARCH] = self.search
+        app[VECTOR_STORES] = self.vector_stores
         app[TELEMETRY] = self.telemetry
         app[IDEMPOTENCY] = self.idempotency
         app[PASSTHROUGH] = self.passthrough
@@ -134,6 +144,7 @@ ACCESS: web.AppKey[AccessControl] = web.AppKey("access", AccessControl)
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 RUNS: web.AppKey[RunControl] = web.AppKey("runs", RunControl)
 SEARCH: web.AppKey[Search] = web.AppKey("search", Search)
+VECTOR_STORES: web.AppKey[VectorStoreServices] = web.AppKey("vector_stores", VectorStoreServices)
 TELEMETRY: web.AppKey[Telemetry] = web.AppKey("telemetry", Telemetry)
 IDEMPOTENCY: web.AppKey[Keeper] = web.AppKey("idempotency", Keeper)
 PASSTHROUGH: web.AppKey[Passthrough] = web.AppKey("passthrough")

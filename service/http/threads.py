@@ -8,11 +8,12 @@ from events.streams import THREAD
 from events.thread.commands import CreateThread, DeleteThread, ModifyThread
 from events.vector_store.state import THREAD_DAYS
 from projections import threads
-from service.http import attachments, files
+from service.http import files
 from service.http.bodies import json_body
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
+from service.http.services import VECTOR_STORES
 from service.http.visibility import present, present_page
 from service.wire.files import files_named_in
 from service.wire.request_types import ThreadRequest
@@ -23,8 +24,8 @@ async def create(request: web.Request) -> web.Response:
     thread_id = id_source(request).new("thread")
     if not await done_before(request, THREAD, thread_id):
         await files.check(request, files_named_in(asked))
-        asked = await attachments.thread_made(request, asked, thread_id)
-        await writer(request).thread(origin(request), thread_id, creation(asked))
+        command = await prepare_thread(request, thread_id, asked)
+        await writer(request).thread(origin(request), thread_id, command)
     return await _render(request, thread_id)
 
 
@@ -41,7 +42,9 @@ async def modify(request: web.Request) -> web.Response:
     if "tool_resources" in changes:
         async with connection(request) as db:
             await threads.get(db, origin(request).project_id, thread_id)
-        changes["tool_resources"] = await attachments.made(request, changes["tool_resources"], None, THREAD_DAYS)
+        changes["tool_resources"] = await request.app[VECTOR_STORES].attachments.create_stores(
+            origin(request), changes["tool_resources"], id_source(request), days=THREAD_DAYS
+        )
     await writer(request).thread(origin(request), thread_id, ModifyThread(changes))
     return await _render(request, thread_id)
 
@@ -61,8 +64,15 @@ async def page(request: web.Request) -> web.Response:
     return listing(request, shown, lambda thread: wire(request).render_thread(thread, resources=True))
 
 
-def creation(asked: ThreadRequest) -> CreateThread:
-    return CreateThread(asked.metadata, asked.tool_resources, asked.messages)
+async def prepare_thread(request: web.Request, thread_id: str, asked: ThreadRequest) -> CreateThread:
+    """Returns the command that creates a thread, after creating the vector store that it will name.
+
+    Raises NotFound, FileNotFound and Rejection.
+    """
+    resources = await request.app[VECTOR_STORES].attachments.prepare_thread(
+        origin(request), thread_id, asked.tool_resources, asked.messages, id_source(request)
+    )
+    return CreateThread(asked.metadata, resources, asked.messages)
 
 
 async def _render(request: web.Request, thread_id: str, *, resources: bool = False) -> web.Response:

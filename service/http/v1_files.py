@@ -15,12 +15,12 @@ from events.references import files_of, referenced_files, stores_of, with_file, 
 from events.streams import ASSISTANT
 from projections import assistants, files, messages, threads
 from projections.rows import Cursor, Page
-from service.http import attachments
 from service.http.bodies import json_body
 from service.http.context import clock, connection, done_before, origin, wire, writer
 from service.http.files import check
 from service.http.paging import cursor
 from service.http.responses import answer
+from service.http.retrieval import add_retrieval_stores, remove_from_own_store
 from service.wire.files import ATTACHED_FILES
 from service.wire.request_types import FileUse
 from sql.connection import Connection
@@ -35,7 +35,7 @@ async def attach(request: web.Request) -> web.Response:
 
     before = await _assistant(request)
     changes = {"tool_resources": with_file(before.tool_resources, file_id)}
-    stores = stores_of((await attachments.retrieval(request, assistant_id, before, changes))["tool_resources"])
+    stores = stores_of((await add_retrieval_stores(request, assistant_id, before, changes))["tool_resources"])
 
     async def command(db: Connection) -> ModifyAssistant:
         found = await assistants.get(db, origin(request).project_id, assistant_id)
@@ -58,7 +58,7 @@ async def detach(request: web.Request) -> web.Response:
         found = await assistants.get(db, origin(request).project_id, assistant_id)
         return ModifyAssistant({"tool_resources": without_file(found.tool_resources, file_id)})
 
-    await attachments.forgotten(request, before, [id for id in files_of(before.tool_resources) if id != file_id])
+    await remove_from_own_store(request, before, [id for id in files_of(before.tool_resources) if id != file_id])
     await writer(request).assistant(origin(request), assistant_id, command)
     return answer(ATTACHED_FILES.render_deleted_file(file_id))
 

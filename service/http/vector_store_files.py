@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aiohttp import web
 
 from events.errors import Rejection
 from events.objects import VectorStoreFile
 from events.streams import VECTOR_STORE
-from events.vector_store.commands import (
-    AddFiles,
-    CancelBatch,
-    ChangeAttributes,
-    CreateBatch,
-    NewFile,
-    RemoveFile,
-)
+from events.vector_store.commands import CancelBatch, ChangeAttributes, RemoveFile
 from projections import vector_store_batches as batches
 from projections import vector_store_files as files
 from service.http.bodies import json_body
 from service.http.context import clock, connection, done_before, id_source, origin, writer
 from service.http.paging import cursor, listing
 from service.http.responses import answer
-from service.http.services import SEARCH
-from service.http.vector_stores import found_store, to_index
+from service.http.services import SEARCH, VECTOR_STORES
+from service.http.vector_stores import find_store
 from service.wire.vector_stores import STORES
-from service.writer import Ask
 from sql.connection import Connection
 
 # Chunks in one page of a file's content.
@@ -35,10 +25,9 @@ CONTENT_PAGE = 5_000
 
 async def add(request: web.Request) -> web.Response:
     asked = STORES.parse_new_file(await json_body(request))
-    await found_store(request)
+    await find_store(request)
     if not await done_before(request, VECTOR_STORE, _store_id(request)):
-        command = adding(request, _store_id(request), await to_index(request, [asked]))
-        await writer(request).vector_store(origin(request), _store_id(request), command)
+        await request.app[VECTOR_STORES].builder.add_files(origin(request), _store_id(request), [asked])
     return await _render(request, asked.id)
 
 
@@ -58,7 +47,7 @@ async def change_attributes(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    """Removes the file from the store. The File itself remains."""
+    """Takes the file out of the store; the File itself stays."""
     store_id, file_id = _store_id(request), request.match_info["file_id"]
 
     async def command(db: Connection) -> RemoveFile:
@@ -86,20 +75,10 @@ async def page(request: web.Request) -> web.Response:
 
 async def create_batch(request: web.Request) -> web.Response:
     asked = STORES.parse_new_batch(await json_body(request))
-    await found_store(request)
-    store_id, batch_id, limit = (
-        _store_id(request),
-        id_source(request).new_hex("vsfb"),
-        request.app[SEARCH].max_store_files,
-    )
-    if await done_before(request, VECTOR_STORE, store_id):
-        return await _render_batch(request, batch_id)
-    new = await to_index(request, asked.files)
-
-    async def command(db: Connection) -> CreateBatch:
-        return CreateBatch(batch_id, new, await files.facts(db, store_id, _ids(new)), limit)
-
-    await writer(request).vector_store(origin(request), store_id, command)
+    await find_store(request)
+    store_id, batch_id = _store_id(request), id_source(request).new_hex("vsfb")
+    if not await done_before(request, VECTOR_STORE, store_id):
+        await request.app[VECTOR_STORES].builder.create_batch(origin(request), store_id, batch_id, asked.files)
     return await _render_batch(request, batch_id)
 
 
@@ -122,20 +101,10 @@ async def batch_page(request: web.Request) -> web.Response:
     return await _page(request, request.match_info["batch_id"])
 
 
-def adding(request: web.Request, store_id: str, new: Sequence[NewFile]) -> Ask[AddFiles]:
-    """Returns the command that adds the files to the store."""
-    limit = request.app[SEARCH].max_store_files
-
-    async def command(db: Connection) -> AddFiles:
-        return AddFiles(new, await files.facts(db, store_id, _ids(new)), limit)
-
-    return command
-
-
 async def _page(request: web.Request, batch_id: str | None) -> web.Response:
     project_id, store_id = origin(request).project_id, _store_id(request)
     status, asked = STORES.parse_status_filter(request.query), cursor(request)
-    await found_store(request)
+    await find_store(request)
     async with connection(request) as db:
         if batch_id is not None:
             await batches.get(db, project_id, store_id, batch_id)
@@ -146,8 +115,8 @@ async def _page(request: web.Request, batch_id: str | None) -> web.Response:
 
 
 async def _find_file(request: web.Request, file_id: str | None = None) -> VectorStoreFile:
-    """Returns the file of the path, in the store of the path. Raises NotFound for the store if the store is missing."""
-    await found_store(request)
+    """Returns the file of the path, or `file_id`, in the store of the path. Raises NotFound for either."""
+    await find_store(request)
     wanted = file_id or request.match_info["file_id"]
     async with connection(request) as db:
         return await files.get(db, origin(request).project_id, _store_id(request), wanted, clock(request).now())
@@ -158,7 +127,7 @@ async def _render(request: web.Request, file_id: str) -> web.Response:
 
 
 async def _render_batch(request: web.Request, batch_id: str) -> web.Response:
-    await found_store(request)
+    await find_store(request)
     async with connection(request) as db:
         found = await batches.get(db, origin(request).project_id, _store_id(request), batch_id)
     return answer(STORES.render_batch(found))
@@ -166,7 +135,3 @@ async def _render_batch(request: web.Request, batch_id: str) -> web.Response:
 
 def _store_id(request: web.Request) -> str:
     return request.match_info["vector_store_id"]
-
-
-def _ids(new: Sequence[NewFile]) -> list[str]:
-    return [file.file_id for file in new]

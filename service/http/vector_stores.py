@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aiohttp import web
 
 from events.errors import Rejection
-from events.file import VECTOR_STORE_PURPOSES, check_use
 from events.objects import VectorStore
 from events.streams import VECTOR_STORE
-from events.vector_store.commands import CreateStore, DeleteStore, ModifyStore, NewFile
-from projections import files
+from events.vector_store.commands import DeleteStore, ModifyStore
 from projections import vector_stores as stores
 from service.http.bodies import json_body
 from service.http.context import clock, connection, done_before, id_source, origin, writer
-from service.http.errors import ApiError
 from service.http.paging import cursor, listing
 from service.http.responses import answer
-from service.http.services import SEARCH
-from service.search.base import SearchFailure, StoreRef
+from service.http.services import SEARCH, VECTOR_STORES
+from service.search.base import StoreRef
 from service.search.filters import jsonpath
 from service.vector_stores.operations import use
-from service.wire.request_types import FileToIndex, VectorStoreRequest
 from service.wire.vector_stores import STORES
 
 
@@ -30,7 +24,7 @@ async def create(request: web.Request) -> web.Response:
     asked = STORES.parse_new_store(await json_body(request))
     store_id = id_source(request).new_hex("vs")
     if not await done_before(request, VECTOR_STORE, store_id):
-        await writer(request).vector_store(origin(request), store_id, await creation(request, asked))
+        await request.app[VECTOR_STORES].builder.create(origin(request), store_id, asked)
     return await _render(request, store_id)
 
 
@@ -59,63 +53,28 @@ async def page(request: web.Request) -> web.Response:
 
 async def search(request: web.Request) -> web.Response:
     asked = STORES.parse_search(await json_body(request))
-    store = await found_store(request)
+    store = await find_store(request)
     if store.expired:
         raise Rejection(f"Vector store {store.id} is expired.")
     queries = await request.app[SEARCH].rewrite_queries(asked.queries) if asked.rewrite else asked.queries
-    try:
-        found = await request.app[SEARCH].searcher.search(
-            [StoreRef(store.id, store.embedding_model)],
-            queries,
-            limit=asked.limit,
-            threshold=asked.threshold,
-            where=jsonpath(asked.filter) if asked.filter is not None else None,
-            ranker=asked.ranker,
-        )
-    except SearchFailure as error:
-        raise ApiError(503, error.message) from None
+    found = await request.app[SEARCH].searcher.search(
+        [StoreRef(store.id, store.embedding_model)],
+        queries,
+        limit=asked.limit,
+        threshold=asked.threshold,
+        where=jsonpath(asked.filter) if asked.filter is not None else None,
+        ranker=asked.ranker,
+    )
     await use(writer(request), origin(request), [store])
     return answer(STORES.render_search_results(found))
 
 
-async def found_store(request: web.Request) -> VectorStore:
+async def find_store(request: web.Request) -> VectorStore:
     """Returns the store of the request's path. Raises NotFound."""
     async with connection(request) as db:
         return await stores.get(
             db, origin(request).project_id, request.match_info["vector_store_id"], clock(request).now()
         )
-
-
-async def creation(request: web.Request, asked: VectorStoreRequest, *, expires_after: int | None = None) -> CreateStore:
-    """Returns the command that creates a store; `expires_after` is in days, and applies if the request names no expiry.
-
-    Raises FileNotFound, Rejection.
-    """
-    return CreateStore(
-        name=asked.name,
-        description=asked.description,
-        metadata=asked.metadata,
-        expires_after=expires_after if asked.expires_after is None else asked.expires_after,
-        embedding_model=request.app[SEARCH].embedding_model,
-        files=await to_index(request, asked.files),
-    )
-
-
-async def to_index(request: web.Request, asked: Sequence[FileToIndex]) -> list[NewFile]:
-    """Returns the files as stores take them. Raises FileNotFound if one does not exist, Rejection if its purpose does
-    not fit.
-    """
-    if not asked:
-        return []
-    at = clock(request).now()
-    async with connection(request) as db:
-        there = await files.find(db, origin(request).project_id, {file.id for file in asked}, at)
-    for file in asked:
-        check_use(there.get(file.id), file.id, VECTOR_STORE_PURPOSES, at)
-    return [
-        NewFile(file.id, there[file.id].filename, there[file.id].bytes, file.attributes, file.chunking)
-        for file in asked
-    ]
 
 
 async def _render(request: web.Request, store_id: str) -> web.Response:

@@ -8,7 +8,7 @@ from typing import Literal
 from events.objects import Json
 from events.thread.commands import NewMessage
 from events.thread.events import ToolOutput
-from events.vector_store.events import Chunking
+from events.vector_store.requests import FileToIndex
 from service.search.base import Ranker
 
 
@@ -92,26 +92,6 @@ class FileUse:
 
     id: str
     purposes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FileToIndex:
-    """A file to add to a vector store."""
-
-    id: str
-    chunking: Chunking
-    attributes: Json
-
-
-@dataclass(frozen=True, slots=True)
-class VectorStoreRequest:
-    """`expires_after` is in days. `files` holds each file once."""
-
-    name: str | None
-    description: str | None
-    metadata: dict[str, str]
-    expires_after: int | None
-    files: tuple[FileToIndex, ...]
 
 
 @dataclass(frozen=True, slots=True)

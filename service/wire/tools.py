@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, Tag
 
 from events.errors import Rejection
+from events.vector_store.requests import FileToIndex, VectorStoreRequest
 from service.wire.chunking_strategy import Strategy, to_chunking
 from service.wire.fields import (
     MAX_CODE_FILES,
@@ -22,7 +23,6 @@ from service.wire.fields import (
     StrictText,
     union_by_type,
 )
-from service.wire.request_types import FileToIndex, VectorStoreRequest
 
 # Defaults of functions and file_search (docs/behaviour.md, "Object bodies").
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}

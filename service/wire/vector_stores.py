@@ -10,6 +10,7 @@ from pydantic import Field, Strict, Tag
 from events.errors import Rejection
 from events.objects import Json, VectorStore, VectorStoreBatch, VectorStoreFile
 from events.vector_store.events import Chunking
+from events.vector_store.requests import FileToIndex, VectorStoreRequest
 from events.vector_store.state import DAY
 from service.search.base import SearchResult
 from service.wire.attributes import Attributes, Filter, filter_json
@@ -24,7 +25,7 @@ from service.wire.fields import (
     RequestBody,
     union_by_json_type,
 )
-from service.wire.request_types import FileBatchRequest, FileToIndex, SearchRequest, VectorStoreRequest
+from service.wire.request_types import FileBatchRequest, SearchRequest
 from service.wire.requests import parse_body
 from service.wire.validation_errors import invalid_value
 

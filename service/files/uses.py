@@ -1,0 +1,22 @@
+"""Checks the files that requests name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from events.file import check_use
+from projections import files
+from service.database import Pool
+from service.wire.request_types import FileUse
+
+
+async def check_file_uses(pool: Pool, project_id: str, uses: Iterable[FileUse], at: datetime) -> None:
+    """Raises FileNotFound if a file does not exist at that time, and Rejection if its purpose does not fit its use."""
+    named = list(uses)
+    if not named:
+        return
+    async with pool.acquire() as db:
+        found = await files.find(db, project_id, {use.id for use in named}, at)
+    for use in named:
+        check_use(found.get(use.id), use.id, use.purposes, at)

@@ -1,0 +1,127 @@
+"""The vector stores of assistants and threads: those that a request names, has created, or fills with attachments.
+
+No transaction crosses streams. The store comes first, under an id that is derived from its owner's id, and the event
+of the owner that names it comes second. A crash between the two leaves a store that nothing names, which is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from events.envelope import Origin
+from events.ids import IdSource
+from events.objects import Json
+from events.references import own_store_id, stores_of, with_stores
+from events.streams import THREAD
+from events.thread.commands import AddMessage, CreateRun, ModifyThread, NewMessage
+from events.vector_store.events import Chunking
+from events.vector_store.requests import FileToIndex
+from events.vector_store.state import DEFAULT_OVERLAP, DEFAULT_SIZE, THREAD_DAYS
+from projections import threads, vector_stores
+from service.vector_stores import operations
+from service.vector_stores.builder import StoreBuilder
+
+
+class Attachments:
+    """Prepares the stores that a command for an assistant, a thread or a run will name.
+
+    Every method raises NotFound for a store that does not exist, FileNotFound for a file that does not exist, and
+    Rejection for a file whose purpose does not fit.
+    """
+
+    def __init__(self, builder: StoreBuilder) -> None:
+        self._builder = builder
+        self._writer = builder.writer
+
+    async def create_stores(
+        self, origin: Origin, resources: Json, ids: IdSource, *, owner_id: str | None = None, days: int | None = None
+    ) -> Json:
+        """Returns tool_resources with ids of stores only, after creating those that they describe.
+
+        `owner_id` is the new object that will name the store; its store's id is derived from it. `days` is the expiry
+        of a store that does not name one. Checks that the other stores of the resources exist.
+        """
+        named = stores_of(resources)
+        if named:
+            async with self._writer.pool.acquire() as db:
+                await operations.found(db, origin.project_id, named, self._writer.clock.now())
+        requests = resources.get("file_search", {}).get("vector_stores", ())
+        if not requests:
+            return resources
+        created = []
+        for request in requests:
+            store_id = own_store_id(owner_id) if owner_id is not None else ids.new_hex("vs")
+            await self._builder.create(origin, store_id, request, default_days=days)
+            created.append(store_id)
+        return with_stores(resources, created)
+
+    async def prepare_thread(
+        self, origin: Origin, thread_id: str, resources: Json, messages: Sequence[NewMessage], ids: IdSource
+    ) -> Json:
+        """Returns the tool_resources of a new thread, after creating its store and adding the messages' attachments."""
+        resources = await self.create_stores(origin, resources, ids, owner_id=thread_id, days=THREAD_DAYS)
+        named = await self._add_attachments(origin, thread_id, messages, stores_of(resources))
+        return with_stores(resources, named) if named else resources
+
+    async def attach(
+        self, origin: Origin, thread_id: str, messages: Sequence[NewMessage], command: AddMessage | CreateRun
+    ) -> None:
+        """Adds the attachments of new messages of a thread to its store, which is created if it is missing.
+
+        `command` will append the messages; if it would be refused, this raises the same error and writes nothing. A
+        thread that names no store gets this one with the message (`events.object_changes.attach_files`). A thread whose
+        store is deleted is modified here, aside from the request's own append, so that another attempt finds it done.
+        """
+        if not any(_searched_files(messages)):
+            return
+        await self._writer.check(THREAD, origin, thread_id, command)
+        async with self._writer.pool.acquire() as db:
+            resources = (await threads.get(db, origin.project_id, thread_id)).tool_resources
+        before = stores_of(resources)
+        named = await self._add_attachments(origin, thread_id, messages, before)
+        if before and named != before:
+            change = ModifyThread({"tool_resources": with_stores(resources, named)})
+            await self._writer.thread(origin.aside(thread_id), thread_id, change)
+
+    async def fill_own_store(self, origin: Origin, own_store: str, file_ids: Sequence[str]) -> None:
+        """Adds an assistant's files to the store of its own, which is created if it is missing."""
+        if file_ids:
+            await self._add(origin, own_store, file_ids, None)
+
+    async def take_from_own_store(self, origin: Origin, own_store: str, file_ids: Collection[str]) -> None:
+        """Removes files from the store of an assistant's own."""
+        for file_id in file_ids:
+            await operations.remove_file(self._writer, origin, own_store, file_id)
+
+    async def existing(self, origin: Origin, named: Sequence[str]) -> list[str]:
+        """Returns those of the stores that exist, in order."""
+        if not named:
+            return []
+        async with self._writer.pool.acquire() as db:
+            found = await vector_stores.find(db, origin.project_id, named, self._writer.clock.now())
+        return [id for id in named if id in found]
+
+    async def _add_attachments(
+        self, origin: Origin, thread_id: str, messages: Sequence[NewMessage], named: list[str]
+    ) -> list[str]:
+        """Returns the stores of the thread, after adding the messages' attachments to its first store that exists."""
+        file_ids = list(dict.fromkeys(_searched_files(messages)))
+        if not file_ids:
+            return named
+        existing = await self.existing(origin, named)
+        store_id = existing[0] if existing else own_store_id(thread_id)
+        await self._add(origin, store_id, file_ids, THREAD_DAYS)
+        return [store_id]
+
+    async def _add(self, origin: Origin, store_id: str, file_ids: Sequence[str], days: int | None) -> None:
+        chunking = Chunking(max_chunk_size_tokens=DEFAULT_SIZE, chunk_overlap_tokens=DEFAULT_OVERLAP)
+        files = [FileToIndex(id, chunking, {}) for id in file_ids]
+        await self._builder.add_files_or_create(origin, store_id, files, days=days)
+
+
+def _searched_files(messages: Sequence[NewMessage]) -> Iterable[str]:
+    """Yields the files that messages attach for file_search."""
+    for message in messages:
+        for attachment in message.attachments:
+            if any(tool["type"] == "file_search" for tool in attachment.get("tools", ())):
+                yield attachment["file_id"]

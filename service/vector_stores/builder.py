@@ -1,0 +1,87 @@
+"""Creates vector stores and adds files to them, after looking the files up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from events.envelope import Origin
+from events.file import VECTOR_STORE_PURPOSES, check_use
+from events.vector_store.commands import AddFiles, CreateBatch, CreateStore, NewFile
+from events.vector_store.requests import FileToIndex, VectorStoreRequest
+from projections import files
+from projections import vector_store_files as store_files
+from service.writer import Writer
+from sql.connection import Connection
+
+
+class StoreBuilder:
+    """Creates stores with `embedding_model`, and puts at most `max_files` files into a store.
+
+    A file that does not exist raises FileNotFound, and one whose purpose does not fit raises Rejection. Then nothing is
+    written.
+    """
+
+    def __init__(self, writer: Writer, *, embedding_model: str, max_files: int) -> None:
+        self.writer = writer
+        self._embedding_model = embedding_model
+        self._max_files = max_files
+
+    async def create(
+        self, origin: Origin, store_id: str, request: VectorStoreRequest, *, default_days: int | None = None
+    ) -> None:
+        """Creates a store with its files. `default_days` is the expiry if the request does not name one."""
+        command = CreateStore(
+            name=request.name,
+            description=request.description,
+            metadata=request.metadata,
+            expires_after=default_days if request.expires_after is None else request.expires_after,
+            embedding_model=self._embedding_model,
+            files=await self._find_files(origin, request.files),
+        )
+        await self.writer.vector_store(origin, store_id, command)
+
+    async def add_files(self, origin: Origin, store_id: str, asked: Sequence[FileToIndex]) -> None:
+        """Adds files to a store. Raises NotFound if the store does not exist."""
+        await self._add(origin, store_id, await self._find_files(origin, asked))
+
+    async def add_files_or_create(
+        self, origin: Origin, store_id: str, asked: Sequence[FileToIndex], *, days: int | None
+    ) -> None:
+        """Adds files to a store. If it does not exist it is created, to expire `days` after its last use."""
+        new = await self._find_files(origin, asked)
+        command = CreateStore(None, None, {}, days, self._embedding_model, if_missing=True)
+        await self.writer.vector_store(origin, store_id, command)
+        await self._add(origin, store_id, new)
+
+    async def create_batch(self, origin: Origin, store_id: str, batch_id: str, asked: Sequence[FileToIndex]) -> None:
+        """Adds files to a store as a batch. Raises NotFound if the store does not exist."""
+        new = await self._find_files(origin, asked)
+
+        async def command(db: Connection) -> CreateBatch:
+            existing = await store_files.facts(db, store_id, _ids(new))
+            return CreateBatch(batch_id, new, existing, self._max_files)
+
+        await self.writer.vector_store(origin, store_id, command)
+
+    async def _add(self, origin: Origin, store_id: str, new: Sequence[NewFile]) -> None:
+        async def command(db: Connection) -> AddFiles:
+            return AddFiles(new, await store_files.facts(db, store_id, _ids(new)), self._max_files)
+
+        await self.writer.vector_store(origin, store_id, command)
+
+    async def _find_files(self, origin: Origin, asked: Sequence[FileToIndex]) -> list[NewFile]:
+        if not asked:
+            return []
+        at = self.writer.clock.now()
+        async with self.writer.pool.acquire() as db:
+            found = await files.find(db, origin.project_id, {file.id for file in asked}, at)
+        for file in asked:
+            check_use(found.get(file.id), file.id, VECTOR_STORE_PURPOSES, at)
+        return [
+            NewFile(file.id, found[file.id].filename, found[file.id].bytes, file.attributes, file.chunking)
+            for file in asked
+        ]
+
+
+def _ids(new: Sequence[NewFile]) -> list[str]:
+    return [file.file_id for file in new]
