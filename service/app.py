@@ -37,12 +37,12 @@ from service.http.services import (
     VectorStoreServices,
 )
 from service.http.tracing import Traces
-from service.idempotency import Keeper
+from service.idempotency.keys import IdempotencyKeys
 from service.migrations import prepare_database
 from service.model.base import ModelInfo
 from service.model.catalog import CatalogError
 from service.model.router import Router, open_model
-from service.peers import Peers
+from service.processes.peers import Peers
 from service.runs.images import Images
 from service.runs.supervisor import Supervisor
 from service.sandbox.factory import LocalSandboxes
@@ -232,22 +232,17 @@ async def _supervised(
     tools: Tools,
     direct_url: str,
     couriers_of: Callable[[Peers], Couriers],
-) -> AsyncIterator[tuple[Supervisor, Keeper]]:
+) -> AsyncIterator[tuple[Supervisor, IdempotencyKeys]]:
     """The supervisors, the couriers and this process's place among its peers, at work while the context lasts."""
-    supervisors: list[Supervisor | Indexing | Upkeep] = []
-
-    def changed() -> None:
-        for supervisor in supervisors:
-            supervisor.unsettled()
-
-    peers = Peers(direct_url, ids=ids, woken=writer.feed.wake, changed=changed)
+    peers = Peers(direct_url, ids=ids, wake=writer.feed.wake)
     await peers.join()
     images = Images(writer.pool, blobs, clock=writer.clock)
     supervisor = Supervisor(writer, model, peers, ids=ids, max_runs=settings.max_runs, images=images, tools=tools)
     bounds = {"max_jobs": settings.indexing_jobs, "lifetime": settings.indexing_timeout_s}
     indexing = Indexing(writer, indexer, blobs, peers, ids=ids, **bounds)
     sweep, upkeep = Sweep(writer, blobs), Upkeep(writer, indexer)
-    supervisors += [supervisor, indexing, upkeep]
+    for listener in (supervisor, indexing, upkeep):
+        peers.listen(listener)
     writer.feed.listen_to_threads(supervisor)
     writer.feed.listen_to_wakes(supervisor)
     writer.feed.listen_to_threads(peers)
@@ -259,7 +254,7 @@ async def _supervised(
     writer.feed.listen_to_wakes(couriers)
     try:
         async with asyncio.TaskGroup() as tasks:
-            once = Keeper(writer.pool, peers, clock=writer.clock, ids=ids)
+            once = IdempotencyKeys(writer.pool, peers, clock=writer.clock, ids=ids)
             supervised = (supervisor.run(), indexing.run(), couriers.run(), writer.feed.run(writer.pool))
             work = (
                 peers.run(),

@@ -27,9 +27,9 @@ from events.vector_store.commands import VectorStoreCommand
 from events.vector_store.state import VectorStoreState
 from projections.rebuild import as_of
 from projections.views import VIEWS
-from service import idempotency
 from service.database import Pool
 from service.feed import Feed
+from service.idempotency.effects import find_effect, record_effect
 from sql.connection import Connection
 
 MAX_ATTEMPTS = 20
@@ -120,7 +120,7 @@ class Writer:
             for _ in range(MAX_ATTEMPTS):
                 state, head = await self._load(db, stream_type, origin, stream_id)
                 if origin.once is not None:
-                    done = await idempotency.effect(db, origin.once.seed, stream_id, place)
+                    done = await find_effect(db, origin.once.seed, stream_id, place)
                     if done is not None:
                         return await _again(db, stream_id, done, command, state, head.version)
                 asked = await command(db) if callable(command) else command
@@ -149,7 +149,7 @@ class Writer:
         if origin.once is None:
             return None
         async with self.pool.acquire() as db:
-            done = await idempotency.effect(db, origin.once.seed, stream_id, origin.once.places.get(stream_id, 0))
+            done = await find_effect(db, origin.once.seed, stream_id, origin.once.places.get(stream_id, 0))
             if done is None:
                 return None
             state, head = await self._load(db, stream_type, origin, stream_id)
@@ -226,7 +226,7 @@ class Writer:
             await event_log.append(db, stream_id, stream_type, expected, recorded, folded)
             for project in VIEWS[stream_type]:
                 await project(db, recorded)
-            if under is not None and not await idempotency.record(db, under.seed, place, recorded):
+            if under is not None and not await record_effect(db, under.seed, place, recorded):
                 raise event_log.VersionConflict(stream_id)
 
 

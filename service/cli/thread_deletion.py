@@ -18,7 +18,7 @@ from projections.metadata import Filter
 from projections.rows import Cursor
 from service.cli.admin import ACTOR
 from service.errors import CommandError
-from service.peers import tell_servers
+from service.processes.peers import notify_servers
 from service.writer import Writer
 
 PAGE = 200
@@ -78,7 +78,7 @@ async def delete(writer: Writer, project_id: str, filter: Filter) -> AsyncIterat
                 continue  # another client deleted it first
             deleted.append(thread.id)
         async with writer.pool.acquire() as db:
-            await tell_servers(db, deleted)
+            await notify_servers(db, deleted)
         yield deleted
 
 

@@ -75,7 +75,7 @@ def send_test(endpoint_id: _Id, project: _Project = "default", data_dir: DataDir
     async def work() -> None:
         async with _open_endpoints(data_dir, project) as (endpoints, origin):
             outcome = await endpoints.test(origin, endpoint_id, ids=RandomIds())
-        if not outcome.taken:
+        if not outcome.is_accepted:
             raise CommandError(f"{endpoint_id} {outcome.error}.")
         say(f"{endpoint_id} accepted it with status {outcome.status} after {outcome.seconds * 1000:.0f} ms.")
 

@@ -18,8 +18,8 @@ from events.file import ExpireFile
 from events.upload import ExpireUpload
 from projections import files, uploads
 from projections.rows import OverdueStream
-from service.database import DATABASE_ERRORS
 from service.files.uploads import unmake
+from service.processes.scan_loop import ScanLoop
 from service.storage.base import Blobs, StorageError, let_go
 from service.vector_stores.operations import remove_everywhere
 from service.writer import Writer
@@ -27,37 +27,37 @@ from service.writer import Writer
 log = structlog.get_logger()
 
 # Seconds between two sweeps of expired objects. Each LOOKS_PER_LISTING-th sweep also lists the whole blob store.
-SWEEP_EVERY = 60.0
+SWEEP_EVERY_S = 60.0
 LOOKS_PER_LISTING = 60
 LIMIT = 200
 MAX_PAGES = 50
 # Younger bytes may belong to a request that has not appended its event yet. A form may take half of this time.
 GRACE = timedelta(hours=2)
 # A sweep that takes longer is stopped; the next one continues with the rest.
-TIMEOUT = 600.0
+TIMEOUT_S = 600.0
 
 
 class Sweep:
+    """The sweep of all files and uploads."""
+
     def __init__(self, writer: Writer, blobs: Blobs) -> None:
         self._writer = writer
         self._blobs = blobs
+        self._scans = 0
 
     async def run(self) -> None:
         """Sweeps until it is cancelled."""
-        look = 0
-        while True:
-            try:
-                async with asyncio.timeout(TIMEOUT):
-                    await self.expire(self._writer.clock.now())
-                    if look % LOOKS_PER_LISTING == 0:
-                        await self.remove_unowned(self._writer.clock.now() - GRACE)
-                        await self.remove_unannounced()
-            except (StorageError, TimeoutError, *DATABASE_ERRORS) as error:
-                log.warning("sweep failed", error=str(error) or type(error).__name__)
-            except Exception:
-                log.exception("sweep failed")
-            look += 1
-            await asyncio.sleep(SWEEP_EVERY)
+        loop = ScanLoop("file_sweep", every_s=SWEEP_EVERY_S, retry_s=SWEEP_EVERY_S, expected=(StorageError,))
+        await loop.run(self._scan)
+
+    async def _scan(self) -> None:
+        is_listing = self._scans % LOOKS_PER_LISTING == 0
+        self._scans += 1
+        async with asyncio.timeout(TIMEOUT_S):
+            await self.expire(self._writer.clock.now())
+            if is_listing:
+                await self.remove_unowned(self._writer.clock.now() - GRACE)
+                await self.remove_unannounced()
 
     async def expire(self, at: datetime) -> None:
         """Appends the expiry of files and uploads, and deletes their bytes, up to MAX_PAGES pages of them."""
@@ -78,7 +78,7 @@ class Sweep:
             async with self._writer.pool.acquire() as db:
                 orphans = await files.find_unowned_blobs(db, keys)
             if orphans:
-                log.info("removing bytes that nobody owns", count=len(orphans))
+                log.info("unowned_bytes_removed", count=len(orphans))
                 await self._blobs.delete(orphans)
 
     async def remove_unannounced(self) -> None:
@@ -86,7 +86,7 @@ class Sweep:
         async with self._writer.pool.acquire() as db:
             left = await uploads.find_leftover_files(db, LIMIT)
         for found in left:
-            log.info("removing the file of an upload that ended without one", upload=found.id)
+            log.info("unannounced_file_removed", upload=found.id)
             await unmake(self._writer, self._blobs, _origin(found), found.id)
 
     async def _expire_file(self, found: OverdueStream) -> None:
@@ -95,7 +95,7 @@ class Sweep:
         try:
             written = await self._writer.file(_origin(found), found.id, ExpireFile())
         except DomainError as error:
-            log.warning("a file could not expire", file=found.id, error=error.message)
+            log.warning("file_not_expired", file=found.id, error=error.message)
             return
         if written.recorded:
             await remove_everywhere(self._writer, _origin(found), found.id)
@@ -108,7 +108,7 @@ class Sweep:
         try:
             written = await self._writer.upload(_origin(found), found.id, ExpireUpload())
         except DomainError as error:
-            log.warning("an upload could not expire", upload=found.id, error=error.message)
+            log.warning("upload_not_expired", upload=found.id, error=error.message)
             return
         if written.recorded:
             await let_go(self._blobs, list(parts))

@@ -16,7 +16,7 @@ from service.access.signed_tokens import Grant
 from service.http.route import Route
 from service.http.routing import RouteTable
 from service.http.services import LOG
-from service.idempotency import Attempt
+from service.idempotency.keys import Attempt
 from service.wire.api import Wire
 from service.writer import Writer
 from sql.connection import Connection

@@ -25,7 +25,7 @@ from events.errors import DomainError, Rejection
 from service.http.errors import ApiError
 from service.http.idempotency import settle_form
 from service.http.services import BLOBS
-from service.idempotency import Answered
+from service.idempotency.keys import AlreadyAnswered
 from service.storage.base import StoredBlob, let_go
 from service.wire import storable_text
 from service.wire.validation_errors import MAX_ECHO
@@ -89,7 +89,7 @@ async def receive_form(request: web.Request, name: str, key: str, limit: Limit) 
             raise ApiError(408, f"The form did not arrive within {FORM_TIMEOUT:.0f} seconds.") from None
         await settle_form(request, [*chain(*sorted(form.fields.items())), form.filename, form.stored.sha256])
         yield form
-    except (DomainError, ApiError, Answered):
+    except (DomainError, ApiError, AlreadyAnswered):
         await let_go(request.app[BLOBS], [key])
         raise
 

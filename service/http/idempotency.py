@@ -21,7 +21,7 @@ from service.http.context import ATTEMPT, IDS, KEY, ORIGIN, WIRE, origin
 from service.http.errors import ApiError, Handler
 from service.http.responses import NO_STORE, add_headers
 from service.http.services import IDEMPOTENCY
-from service.idempotency import Answered, Attempt, Busy, Kept, Reused
+from service.idempotency.keys import AlreadyAnswered, Attempt, KeyInUse, KeyReused, StoredAnswer
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
@@ -45,24 +45,24 @@ async def idempotent(request: web.Request, handler: Handler) -> web.StreamRespon
         except BaseException:
             await request.app[IDEMPOTENCY].release(attempt, keep=False)
             raise
-    except Reused:
+    except KeyReused:
         raise _key_reuse_error() from None
-    except Busy:
+    except KeyInUse:
         raise _busy(request) from None
-    except Answered as answered:
-        kept = answered.kept
+    except AlreadyAnswered as answered:
+        kept = answered.answer
         return web.Response(status=kept.status, body=kept.content, headers={**kept.headers, REPLAYED: "true"})
 
 
 async def settle_form(request: web.Request, parts: Iterable[str]) -> None:
-    """Begins the attempt of a form, once the form has been read. Raises Answered and ApiError."""
+    """Begins the attempt of a form, once the form has been read. Raises AlreadyAnswered and ApiError."""
     if ATTEMPT not in request:
         return
     try:
         await request.app[IDEMPOTENCY].settle(request[ATTEMPT], _digest(*(part.encode() for part in parts)))
-    except Reused:
+    except KeyReused:
         raise _key_reuse_error() from None
-    except Busy:
+    except KeyInUse:
         raise _busy(request) from None
 
 
@@ -74,13 +74,13 @@ async def let_others_in(request: web.Request) -> None:
 
 async def _try(request: web.Request, handler: Handler, attempt: Attempt, body: bytes | None) -> web.StreamResponse:
     once = request.app[IDEMPOTENCY]
-    if body is not None and not (attempt.ours and not attempt.again):
+    if body is not None and not (attempt.is_claimed and not attempt.is_repeat):
         await once.settle(attempt, body)
     request[ATTEMPT] = attempt
     request[ORIGIN] = replace(origin(request), once=attempt.once)
     request[IDS] = SeededIds(attempt.once.seed)
     response = await handler(request)
-    kept = attempt.kept or _storable_answer(response)
+    kept = attempt.answer or _storable_answer(response)
     secret = response.headers.get("Cache-Control") == NO_STORE
     if kept is not None and 200 <= kept.status < 300 and not secret:
         await once.finish(attempt, kept)
@@ -89,11 +89,11 @@ async def _try(request: web.Request, handler: Handler, attempt: Attempt, body: b
     return response
 
 
-def _storable_answer(response: web.StreamResponse) -> Kept | None:
+def _storable_answer(response: web.StreamResponse) -> StoredAnswer | None:
     """Returns the answer to store, or None if it is streamed or holds a secret."""
     if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
         return None
-    return Kept(response.status, {str(name): value for name, value in response.headers.items()}, response.body)
+    return StoredAnswer(response.status, {str(name): value for name, value in response.headers.items()}, response.body)
 
 
 def _token(request: web.Request) -> bytes:

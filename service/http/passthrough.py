@@ -21,7 +21,7 @@ from service.http.errors import ApiError
 from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, answer, headers
 from service.http.services import ACCESS, PASSTHROUGH
 from service.http.usage_meter import UsageMeter
-from service.idempotency import Kept
+from service.idempotency.keys import StoredAnswer
 from service.passthrough import PassthroughAnswer, PassthroughError, PassthroughRequest, Path
 
 log = structlog.get_logger()
@@ -132,7 +132,7 @@ async def _write_answer(
         return response
     await response.write_eof()
     if meter is not None and meter.content is not None:
-        request[ATTEMPT].kept = Kept(200, {"Content-Type": upstream.content_type}, meter.content)
+        request[ATTEMPT].answer = StoredAnswer(200, {"Content-Type": upstream.content_type}, meter.content)
     return response
 
 

@@ -18,7 +18,7 @@ from service.access.signed_tokens import Signer
 from service.access.stream_limits import StreamLimits
 from service.database import Pool
 from service.feed import Feed
-from service.idempotency import Keeper
+from service.idempotency.keys import IdempotencyKeys
 from service.passthrough import Passthrough
 from service.search.base import Searcher
 from service.storage.base import Blobs
@@ -120,7 +120,7 @@ class Services:
     search: Search
     vector_stores: VectorStoreServices
     telemetry: Telemetry
-    idempotency: Keeper
+    idempotency: IdempotencyKeys
     passthrough: Passthrough
     webhooks: Endpoints
     settings: HttpSettings
@@ -146,7 +146,7 @@ RUNS: web.AppKey[RunControl] = web.AppKey("runs", RunControl)
 SEARCH: web.AppKey[Search] = web.AppKey("search", Search)
 VECTOR_STORES: web.AppKey[VectorStoreServices] = web.AppKey("vector_stores", VectorStoreServices)
 TELEMETRY: web.AppKey[Telemetry] = web.AppKey("telemetry", Telemetry)
-IDEMPOTENCY: web.AppKey[Keeper] = web.AppKey("idempotency", Keeper)
+IDEMPOTENCY: web.AppKey[IdempotencyKeys] = web.AppKey("idempotency", IdempotencyKeys)
 PASSTHROUGH: web.AppKey[Passthrough] = web.AppKey("passthrough")
 WEBHOOKS: web.AppKey[Endpoints] = web.AppKey("webhooks", Endpoints)
 SETTINGS: web.AppKey[HttpSettings] = web.AppKey("settings", HttpSettings)

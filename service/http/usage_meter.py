@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from service.idempotency import MAX_CONTENT
+from service.idempotency.keys import MAX_CONTENT
 
 # Bytes at the end of an answer that are searched for its usage, if the answer is too long to be kept.
 TAIL = 16 * 1024

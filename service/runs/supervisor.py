@@ -1,7 +1,7 @@
-"""Sees to it that every run that needs a process has one, and that none outlives its time.
+"""Gives every run that needs a process one, and ends every run whose time is up.
 
-Runs come to this process by claim: with the append that creates or wakes them where there is room (`offer`), else by
-the scan, which also takes over the runs of processes that died and expires what is overdue.
+A run comes to this process by a claim. If there is room, the append that creates or wakes a run claims it (`offer`).
+Otherwise the scan claims it; it also claims the runs of processes that died, and expires overdue runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from events.thread.state import ThreadState
 from projections import runs
 from service.database import DATABASE_ERRORS
 from service.model.base import Model
-from service.peers import Peers
+from service.processes.orphans import SecondSighting, find_orphans
+from service.processes.peers import Peers
+from service.processes.scan_loop import ScanLoop
 from service.runs.executor import Executor, call_ids, journaled
 from service.runs.images import Images
 from service.tools.registry import Tools
@@ -34,15 +36,19 @@ from service.writer import Writer
 
 log = structlog.get_logger()
 
-SCAN_EVERY = 1.0
-# A live process expires its own runs to the second; others step in after this grace.
-EXPIRY_GRACE = 3
+SCAN_EVERY_S = 1.0
+SHORTEST_PAUSE_S = 0.05
+# A live process expires its own runs to the second; other processes do it after so many more seconds.
+EXPIRY_GRACE_S = 3
 SCAN_LIMIT = 200
-RETRY_AFTER = 0.5
-STARTUP_CLAIMS = 16
+RETRY_AFTER_S = 0.5
+# Runs that a scan claims at the same time.
+CLAIMS_AT_ONCE = 16
 
 
 class Supervisor:
+    """The executors of this process, at most `max_runs` of them. `tools` are the hosted tools that runs may use."""
+
     def __init__(
         self,
         writer: Writer,
@@ -61,37 +67,42 @@ class Supervisor:
         self._max_runs = max_runs
         self._images = images
         self._tools = tools or Tools()
-        self._offered = 0
-        self._executors: dict[str, Executor] = {}
-        self._backlog = False
-        self._adrift: frozenset[str] = frozenset()
-        self._looked = 0.0
-        self._nudge = asyncio.Event()
+        self._loop = ScanLoop("runs", every_s=SCAN_EVERY_S, retry_s=RETRY_AFTER_S)
         self._tasks: asyncio.TaskGroup | None = None
+        self._executors: dict[str, Executor] = {}
+        # Claims that are offered to requests and not used yet.
+        self._offers = 0
+        # Whether there may be runs that wait for room here.
+        self._has_backlog = False
+        self._lost_claims: SecondSighting[str, runs.ActiveRun] = SecondSighting()
+        self._last_recovery = 0.0
 
     @property
     def active(self) -> int:
-        """Runs at work in this process."""
+        """The number of runs at work in this process."""
         return len(self._executors)
 
     @contextmanager
     def offer(self, tools: Sequence[Mapping[str, Any]] = ()) -> Iterator[Claim | None]:
-        """A claim to go with the append that creates or wakes a run, while the context lasts; None where it is full."""
-        full = len(self._executors) + self._offered >= self._max_runs
-        if self._tasks is None or full or not self._peers.held:
-            self._backlog = True
+        """Yields a claim for the append that creates or wakes a run; None if there is no room for another run.
+
+        The claim starts the first model call too, unless this process lacks one of the run's `tools`.
+        """
+        is_full = self.active + self._offers >= self._max_runs
+        if self._tasks is None or is_full or not self._peers.has_lock:
+            self._has_backlog = True
             yield None
             return
-        self._offered += 1
+        self._offers += 1
         try:
             yield Claim(self._peers.process, None if self._tools.unavailable(tools) else call_ids(self._ids))
         finally:
-            self._offered -= 1
+            self._offers -= 1
 
     def on_thread_append(
         self, thread_id: str, recorded: Sequence[RecordedEvent[e.ThreadEvent]], state: ThreadState
     ) -> None:
-        """Starts the executor of a run that was just claimed for us; tells one whose run was changed by another."""
+        """Starts the executor of a run that this process has claimed, and interrupts one whose run has changed."""
         executor = self._executors.get(thread_id)
         if any(isinstance(r.event, e.RunClaimed) and r.event.process == self._peers.process for r in recorded):
             self._start(thread_id, recorded, state)
@@ -101,91 +112,68 @@ class Supervisor:
             executor.interrupt()
 
     def on_wake(self, stream_id: str) -> None:
+        """Interrupts the thread's executor: another process may have changed the run."""
         executor = self._executors.get(stream_id)
         if executor is not None:
             executor.interrupt()
 
-    def unsettled(self) -> None:
-        """A peer came or went, or this process lost its lock: look anew at everything, our own runs included."""
-        self._nudge.set()
+    def on_peers_change(self) -> None:
+        """Scans at once, and interrupts all executors: this process may have lost its lock, and its claims with it."""
+        self._loop.nudge()
         for thread_id, executor in self._executors.items():
             executor.interrupt()
             self._writer.feed.wake_watchers(thread_id)
 
     async def run(self) -> None:
-        """Supervises until cancelled. Cancelling stops the executors; their runs go on in whoever claims them next."""
+        """Supervises until cancelled. The executors stop then; another process claims their runs."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             try:
-                await self._scan_on()
+                await self._loop.run(self._scan)
             finally:
                 self._tasks = None
 
-    async def _scan_on(self) -> None:
-        while True:
-            self._nudge.clear()
-            try:
-                wait = await self._scan()
-            except DATABASE_ERRORS as error:
-                log.warning("scan failed", error=str(error) or type(error).__name__)
-                wait = RETRY_AFTER
-            except Exception:
-                # One failing look must not end the server: the next one may succeed, and runs at work go on.
-                log.exception("scan failed")
-                wait = SCAN_EVERY
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._nudge.wait()
-
     async def _scan(self) -> float:
-        """Expires what is overdue, then claims what nobody holds. Returns the seconds until the next look."""
+        """Expires overdue runs and claims those that no process holds. Returns the seconds until the next scan."""
         at = int(self._writer.clock.now().timestamp())
         async with self._writer.pool.acquire() as db:
             overdue = await runs.find_overdue(db, at, SCAN_LIMIT)
         for run in overdue:
             await self._expire(run, at)
-        if not self._peers.held:
-            # Peers take us for dead, and would take over at once what we claim.
-            return RETRY_AFTER
-        if monotonic() - self._looked >= SCAN_EVERY:
-            self._looked = monotonic()
+        if not self._peers.has_lock:
+            # The peers take this process for dead, and would take over at once what it claims.
+            return RETRY_AFTER_S
+        if monotonic() - self._last_recovery >= SCAN_EVERY_S:
+            self._last_recovery = monotonic()
             await self._recover()
-        room = min(SCAN_LIMIT, self._max_runs - len(self._executors) - self._offered)
-        if room > 0:
-            async with self._writer.pool.acquire() as db:
-                waiting = await runs.find_unowned(db, sorted(self._peers.live), room)
-                if any(run.process is not None for run in waiting):
-                    # Its process may have come since we last looked; who claimed a run had its lock before.
-                    live = await self._peers.look(db)
-                    waiting = [run for run in waiting if run.process not in live]
-                first = await runs.next_expiry(db)
-            self._backlog = len(waiting) == room
-            for start in range(0, len(waiting), STARTUP_CLAIMS):
-                await asyncio.gather(*(self._claim(run) for run in waiting[start : start + STARTUP_CLAIMS]))
-        else:
-            self._backlog = True
-            async with self._writer.pool.acquire() as db:
-                first = await runs.next_expiry(db)
-        left = SCAN_EVERY if first is None else first - self._writer.clock.now().timestamp()
-        return min(SCAN_EVERY, max(left, 0.05))
+        room = max(0, min(SCAN_LIMIT, self._max_runs - self.active - self._offers))
+        async with self._writer.pool.acquire() as db:
+            orphans = (
+                await find_orphans(db, self._peers, lambda live: runs.find_unowned(db, live, room)) if room > 0 else []
+            )
+            next_expiry = await runs.next_expiry(db)
+        self._has_backlog = len(orphans) == room
+        for start in range(0, len(orphans), CLAIMS_AT_ONCE):
+            await asyncio.gather(*(self._claim(run) for run in orphans[start : start + CLAIMS_AT_ONCE]))
+        left = SCAN_EVERY_S if next_expiry is None else next_expiry - self._writer.clock.now().timestamp()
+        return min(SCAN_EVERY_S, max(left, SHORTEST_PAUSE_S))
 
     async def _recover(self) -> None:
-        """Claims anew what is ours in the log and has no executor here: the answer to some append never came.
+        """Claims the runs again that this process holds in the log but does not execute.
 
-        Only what two looks have found, lest it be a claim that was committed just now and is about to start.
+        The answer to the append of such a claim was lost. See `SecondSighting`.
         """
         known = [executor.run_id for executor in self._executors.values()]
         async with self._writer.pool.acquire() as db:
-            adrift = {run.run_id: run for run in await runs.find_held(db, self._peers.process, known, SCAN_LIMIT)}
-        for run_id in self._adrift & adrift.keys():
-            await self._claim(adrift[run_id])
-        self._adrift = frozenset(adrift)
+            held = await runs.find_held(db, self._peers.process, known, SCAN_LIMIT)
+        for run in self._lost_claims.confirm({run.run_id: run for run in held}):
+            await self._claim(run)
 
     async def _expire(self, run: runs.ActiveRun, at: int) -> None:
-        """Expires a run, unless a live process holds it and is about to do so itself."""
+        """Expires a run, unless a live process holds it and its grace is not over."""
         if run.process in self._peers.live:
             async with self._writer.pool.acquire() as db:
-                overdue = await runs.find_overdue(db, at - EXPIRY_GRACE, SCAN_LIMIT)
+                overdue = await runs.find_overdue(db, at - EXPIRY_GRACE_S, SCAN_LIMIT)
             if run not in overdue:
                 return
         with self.offer() as claim:
@@ -195,15 +183,15 @@ class Supervisor:
         await self._try(run, ClaimRun(run.run_id, self._peers.process, run.process))
 
     async def _try(self, run: runs.ActiveRun, command: ExpireRun | ClaimRun) -> None:
-        """One run that cannot be acted on (newer software wrote it, say) must not keep us from the others."""
+        """Appends the command. Logs why it fails: one run that newer software wrote must not stop the scan."""
         try:
             await self._writer.thread(self._origin(run.project_id), run.thread_id, command)
         except DATABASE_ERRORS:
             raise
         except DomainError as error:
-            log.info("left alone", thread_id=run.thread_id, run_id=run.run_id, reason=error.message)
+            log.info("run_skipped", thread_id=run.thread_id, run_id=run.run_id, reason=error.message)
         except Exception as error:
-            log.exception("left alone", thread_id=run.thread_id, run_id=run.run_id, error=str(error))
+            log.exception("run_skipped", thread_id=run.thread_id, run_id=run.run_id, error=str(error))
 
     def _start(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
         if self._tasks is None or state.run is None:
@@ -222,7 +210,7 @@ class Supervisor:
         self._tasks.create_task(self._execute(executor, state))
 
     async def _execute(self, executor: Executor, state: ThreadState) -> None:
-        """Carries a run on whatever happens: a failing database is waited for, anything unforeseen fails the run."""
+        """Executes the run. Waits while the database fails; any other error fails the run."""
         structlog.contextvars.bind_contextvars(thread_id=executor.thread_id, run_id=executor.run_id)
         try:
             while True:
@@ -231,23 +219,24 @@ class Supervisor:
                 except StaleClaim:
                     return None
                 except DATABASE_ERRORS as error:
-                    log.warning("the database failed a run; trying again", error=str(error) or type(error).__name__)
+                    log.warning("run_retried", error=str(error) or type(error).__name__)
                     state = await self._reload(executor)
                 except Exception as error:
-                    log.exception("a run broke")
+                    log.exception("run_broken")
                     return await self._give_up(executor, error)
         except Exception:
-            # Neither carried on nor ended: a later look claims it anew, or it expires; the other runs go on.
-            log.exception("could not act on a run")
+            # The run could not even be failed. A later scan claims it again, or it expires; other runs are not
+            # affected.
+            log.exception("run_abandoned")
         finally:
             if self._executors.get(executor.thread_id) is executor:
                 del self._executors[executor.thread_id]
-            if self._backlog:
-                self._nudge.set()
+            if self._has_backlog:
+                self._loop.nudge()
 
     async def _reload(self, executor: Executor) -> ThreadState:
         while True:
-            await asyncio.sleep(RETRY_AFTER)
+            await asyncio.sleep(RETRY_AFTER_S)
             try:
                 executor.forget_calls()
                 return await self._writer.load_thread(executor.thread_id)
@@ -255,7 +244,7 @@ class Supervisor:
                 continue
 
     async def _give_up(self, executor: Executor, error: Exception) -> None:
-        """Fails the run with the cause, once; raises what stands in the way."""
+        """Fails the run, with the error as its cause. Raises the error of the append if that fails too."""
         with suppress(StaleClaim):
             await executor.fail(f"The server failed on this run: {type(error).__name__}: {error}")
 

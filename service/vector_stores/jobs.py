@@ -1,4 +1,4 @@
-"""A file to index as the log and the views have it, and what is asked of its store about it."""
+"""The job of indexing a file, and the commands that start and end its attempts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sql.connection import Connection
 
 @dataclass(slots=True)
 class Work:
-    """A file that this process works on; `job` is the attempt's, and changes with it."""
+    """A file that this process works on. `job` is the job number of the current attempt."""
 
     store_id: str
     file_id: str
@@ -28,7 +28,7 @@ class Work:
 
 
 async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> IndexingJob | None:
-    """What the indexer is given; None where the store or the file is not there any more."""
+    """Returns the job for the indexer; None if the store or the file was deleted."""
     try:
         store = await vector_stores.get(db, work.project_id, work.store_id, at)
         file = await files.get(db, work.project_id, work.file_id, at)
@@ -53,8 +53,8 @@ async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> In
     )
 
 
-def starting(store_id: str, file_id: str, after: int | None, process: int, lifetime: int) -> Ask[StartIndexing]:
-    """The next attempt, behind the job `after`."""
+def start_attempt(store_id: str, file_id: str, after: int | None, process: int, lifetime: int) -> Ask[StartIndexing]:
+    """Returns the command that starts the next attempt, if the file's current job number is still `after`."""
 
     async def ask(db: Connection) -> StartIndexing:
         return StartIndexing(file_id, await view.fact(db, store_id, file_id), process, after, lifetime)
@@ -62,7 +62,8 @@ def starting(store_id: str, file_id: str, after: int | None, process: int, lifet
     return ask
 
 
-def finishing(work: Work, found: IndexingResult) -> Ask[FinishIndexing]:
+def finish_attempt(work: Work, found: IndexingResult) -> Ask[FinishIndexing]:
+    """Returns the command that ends the current attempt with success."""
     job = work.job
 
     async def ask(db: Connection) -> FinishIndexing:
@@ -72,7 +73,8 @@ def finishing(work: Work, found: IndexingResult) -> Ask[FinishIndexing]:
     return ask
 
 
-def failing(store_id: str, file_id: str, job: int | None, code: e.ErrorCode, message: str) -> Ask[FailIndexing]:
+def fail_attempt(store_id: str, file_id: str, job: int | None, code: e.ErrorCode, message: str) -> Ask[FailIndexing]:
+    """Returns the command that fails the file, if its current job number is still `job`."""
     error = e.IndexingError(code=code, message=message)
 
     async def ask(db: Connection) -> FailIndexing:

@@ -1,9 +1,10 @@
-"""Sees to it that every file to index has a process at work on it, and that none is stuck.
+"""Gives every file that is to be indexed a process, and ends attempts that take too long.
 
-A file's journal is its store's stream. Taking a file on is an event with a job number, this process and a deadline; its
-end is another. The scan takes on what nobody works on and what dead processes left; who died, hangs or was overtaken
-cannot report any more, because its job is not the file's. Chunks are written before the end is: a crash between brings
-the next attempt, which begins by clearing them.
+The stream of a vector store is the journal of its files. An attempt starts with an event that holds a job number, the
+process and a deadline, and ends with another event. The scan starts attempts for the files that no living process works
+on. A process that was taken for dead, hangs or was overtaken cannot end an attempt any more, because its job number is
+not the file's current one. Chunks are written before the end of an attempt: after a crash in between, the next attempt
+begins by deleting them.
 """
 
 from __future__ import annotations
@@ -25,29 +26,32 @@ from events.vector_store import events as e
 from events.vector_store.commands import VectorStoreCommand
 from projections import vector_store_files as files
 from projections.vector_store_files import StoredFile
-from service.peers import Peers
+from service.database import DATABASE_ERRORS
+from service.processes.orphans import SecondSighting, find_orphans
+from service.processes.peers import Peers
+from service.processes.scan_loop import ScanLoop
 from service.search.base import Indexer
 from service.storage.base import Blobs
-from service.vector_stores.jobs import Work, failing, starting
-from service.vector_stores.worker import AWAY, TOO_LONG, Worker
+from service.vector_stores.jobs import Work, fail_attempt, start_attempt
+from service.vector_stores.worker import TOO_LONG, Worker
 from service.writer import Ask, Writer
 
 log = structlog.get_logger()
 
-SCAN_EVERY = 1.0
-RETRY_AFTER = 0.5
+SCAN_EVERY_S = 1.0
+RETRY_AFTER_S = 0.5
 # Busy stores that one scan looks into, and started files that it looks at.
 STORES = 200
 LIMIT = 200
-# Behind a deadline others may end an attempt: its own process does so to the second.
+# After a deadline and so much more time, other processes end an attempt. Its own process does so at the deadline.
 GRACE = timedelta(seconds=5)
-# Removals of chunks that wait their turn; what is beyond is left to the sweep.
+# Removals of chunks that may wait; the hourly sweep (`upkeep`) does the rest.
 MAX_REMOVALS = 1_000
 Key = tuple[str, str]
 
 
 class Indexing:
-    """`max_jobs` files at once, each attempt for `lifetime` seconds at most."""
+    """The indexing of files in this process: `max_jobs` files at once, `lifetime` seconds at most for an attempt."""
 
     def __init__(
         self,
@@ -66,27 +70,29 @@ class Indexing:
         self._peers = peers
         self._max_jobs = max_jobs
         self._lifetime = lifetime
-        self._worker = Worker(writer, indexer, blobs, peers.process, lifetime)
+        self._worker = Worker(writer, indexer, blobs, process=peers.process, lifetime=lifetime)
+        self._loop = ScanLoop("files_to_index", every_s=SCAN_EVERY_S, retry_s=RETRY_AFTER_S)
+        self._tasks: asyncio.TaskGroup | None = None
         self._at_work: dict[Key, tuple[Work, asyncio.Task[None]]] = {}
-        self._adrift: frozenset[tuple[str, str, int | None]] = frozenset()
+        self._lost_starts: SecondSighting[tuple[str, str, int | None], StoredFile] = SecondSighting()
+        self._last_recovery = 0.0
         self._removals: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue(MAX_REMOVALS)
+        # Stores whose files may have changed while this process works on them.
         self._doubted: set[str] = set()
-        self._looked = 0.0
-        self._nudge = asyncio.Event()
 
     @property
     def active(self) -> int:
-        """Files at work in this process."""
+        """The number of files at work in this process."""
         return len(self._at_work)
 
     def on_store_append(self, store_id: str, recorded: Sequence[RecordedEvent[Any]]) -> None:
-        """This process appended to a store: new files are looked for, work on files that are gone stops at once."""
+        """Scans for new files at once, and stops the work on files that were removed."""
         for entry in recorded:
             match entry.event:
                 case e.FilesAdded(files=added):
                     for file in added:
                         self._stop(store_id, file.file_id)
-                    self._nudge.set()
+                    self._loop.nudge()
                 case e.FileRemoved(file_id=file_id):
                     self._stop(store_id, file_id)
                     self._remove(store_id, file_id)
@@ -100,104 +106,88 @@ class Indexing:
                     pass
 
     def on_wake(self, stream_id: str) -> None:
+        """Looks at the vector store, if it is one: another process may have changed it."""
         if stream_id.startswith("vs_"):
             self._doubt(stream_id)
 
-    def unsettled(self) -> None:
-        """A peer came or went: what it worked on needs another."""
-        self._nudge.set()
+    def on_peers_change(self) -> None:
+        """Scans at once for the files of a process that died."""
+        self._loop.nudge()
 
     async def run(self) -> None:
-        """Supervises until cancelled; work under way is then taken on by whoever lives."""
+        """Indexes until cancelled. Another process starts new attempts for the files at work then."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._remove_on())
-            while True:
-                self._nudge.clear()
-                try:
-                    wait = await self._scan(tasks)
-                except AWAY as error:
-                    log.warning("the scan for files to index failed", error=str(error) or type(error).__name__)
-                    wait = RETRY_AFTER
-                except Exception:
-                    log.exception("the scan for files to index failed")
-                    wait = SCAN_EVERY
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._nudge.wait()
+            self._tasks = tasks
+            tasks.create_task(self._remove_queued())
+            await self._loop.run(self._scan)
 
-    async def _scan(self, tasks: asyncio.TaskGroup) -> float:
-        """One look. Returns the seconds until the next."""
+    async def _scan(self) -> float:
+        """Stops work that is in vain and starts work that no process does. Returns the seconds until the next scan."""
         await self._judge()
-        if not self._peers.held:
-            # Peers take us for dead, and would take over at once what we take on.
-            return RETRY_AFTER
-        if monotonic() - self._looked >= SCAN_EVERY:
-            self._looked = monotonic()
+        if not self._peers.has_lock:
+            # The peers take this process for dead, and would take over at once what it starts.
+            return RETRY_AFTER_S
+        if monotonic() - self._last_recovery >= SCAN_EVERY_S:
+            self._last_recovery = monotonic()
             await self._end_overdue()
-            await self._recover(tasks)
+            await self._recover()
         room = self._max_jobs - len(self._at_work)
         if room > 0:
-            for found in await self._waiting(room):
-                await self._take_on(tasks, found)
-        return SCAN_EVERY
+            for file in await self._find_orphans(room):
+                await self._take_on(file)
+        return SCAN_EVERY_S
 
-    async def _waiting(self, room: int) -> list[StoredFile]:
+    async def _find_orphans(self, room: int) -> list[StoredFile]:
+        # The first store is drawn by lot, so that each of very many busy stores has its turn.
+        first = self._ids.new_hex("vs")
         async with self._writer.pool.acquire() as db:
-            # Where to begin is drawn by lot, so that of very many busy stores each has its turn.
-            begin = self._ids.new_hex("vs")
-            found = await files.find_waiting(db, sorted(self._peers.live), begin, limit=room, stores=STORES)
-            if any(file.process is not None for file in found):
-                # Its process may have come since we last looked; who took a file on had its lock before.
-                live = await self._peers.look(db)
-                found = [file for file in found if file.process not in live]
-        return found
+            return await find_orphans(
+                db, self._peers, lambda live: files.find_waiting(db, live, first, limit=room, stores=STORES)
+            )
 
     async def _end_overdue(self) -> None:
-        """Fails attempts that are long overdue in a process that lives. What dead ones left is taken on anew."""
+        """Fails attempts that are long overdue in a living process. Those of dead processes are started again."""
         async with self._writer.pool.acquire() as db:
             found = await files.find_overdue(db, self._writer.clock.now() - GRACE, LIMIT)
         for file in found:
             if file.process in self._peers.live and (file.store_id, file.file_id) not in self._at_work:
                 why = TOO_LONG.format(self._lifetime)
-                await self._try(file, failing(file.store_id, file.file_id, file.job, "server_error", why))
+                await self._try(file, fail_attempt(file.store_id, file.file_id, file.job, "server_error", why))
 
-    async def _recover(self, tasks: asyncio.TaskGroup) -> None:
-        """Takes on anew what is ours in the log and not at work here: the answer to some append never came.
+    async def _recover(self) -> None:
+        """Starts the files again that this process holds in the log but does not work on.
 
-        Only what two looks have found, lest it be one that was committed just now and is about to start.
+        The answer to the append of such a start was lost. See `SecondSighting`.
         """
         async with self._writer.pool.acquire() as db:
             held = await files.find_held(db, self._peers.process, LIMIT)
-        adrift = {
-            (file.store_id, file.file_id, file.job): file
-            for file in held
-            if (file.store_id, file.file_id) not in self._at_work
-        }
-        for key in self._adrift & adrift.keys():
-            await self._take_on(tasks, adrift[key])
-        self._adrift = frozenset(adrift)
+        idle = [file for file in held if (file.store_id, file.file_id) not in self._at_work]
+        for file in self._lost_starts.confirm({(file.store_id, file.file_id, file.job): file for file in idle}):
+            await self._take_on(file)
 
-    async def _take_on(self, tasks: asyncio.TaskGroup, file: StoredFile) -> None:
-        key, process = (file.store_id, file.file_id), self._peers.process
-        if key in self._at_work:
-            # Added again, and its last attempt is just being stopped.
+    async def _take_on(self, file: StoredFile) -> None:
+        """Starts an attempt for the file and works on it."""
+        key = (file.store_id, file.file_id)
+        if self._tasks is None or key in self._at_work:
+            # If it is at work, it was added again while its last attempt is being stopped.
             return
-        for entry in await self._try(file, starting(*key, file.job, process, self._lifetime)):
+        start = start_attempt(file.store_id, file.file_id, file.job, self._peers.process, self._lifetime)
+        for entry in await self._try(file, start):
             if isinstance(entry.event, e.IndexingStarted):
-                work = Work(*key, file.project_id, entry.event.job)
-                self._at_work[key] = (work, tasks.create_task(self._work(key, work)))
+                work = Work(file.store_id, file.file_id, file.project_id, entry.event.job)
+                self._at_work[key] = (work, self._tasks.create_task(self._work(key, work)))
 
     async def _try(self, file: StoredFile, command: Ask[Any] | VectorStoreCommand) -> Sequence[RecordedEvent[Any]]:
-        """What was appended. One file that cannot be acted on must not keep us from the others."""
+        """Returns the appended events. Logs why it fails: one file that newer software wrote must not stop the scan."""
         origin = Origin(project_id=file.project_id, actor=ProcessActor(self._peers.process))
         try:
             return (await self._writer.vector_store(origin, file.store_id, command)).recorded
-        except AWAY:
+        except DATABASE_ERRORS:
             raise
         except DomainError as error:
-            log.debug("left alone", store_id=file.store_id, file_id=file.file_id, reason=error.message)
+            log.debug("file_skipped", store_id=file.store_id, file_id=file.file_id, reason=error.message)
         except Exception:
-            log.exception("left alone", store_id=file.store_id, file_id=file.file_id)
+            log.exception("file_skipped", store_id=file.store_id, file_id=file.file_id)
         return []
 
     async def _work(self, key: Key, work: Work) -> None:
@@ -205,10 +195,10 @@ class Indexing:
         try:
             await self._worker.carry(work)
         except Exception:
-            log.exception("could not index a file")
+            log.exception("indexing_broken")
         finally:
             del self._at_work[key]
-            self._nudge.set()
+            self._loop.nudge()
 
     def _stop(self, store_id: str, file_id: str | None = None) -> None:
         for (store, file), (_, task) in self._at_work.items():
@@ -216,13 +206,13 @@ class Indexing:
                 task.cancel()
 
     def _doubt(self, store_id: str) -> None:
-        """Work for this store may be in vain: look at once. It may have new files, too."""
+        """Scans at once: work for this store may be in vain, or the store may have new files."""
         if any(store == store_id for store, _ in self._at_work):
             self._doubted.add(store_id)
-        self._nudge.set()
+        self._loop.nudge()
 
     async def _judge(self) -> None:
-        """Stops the work of doubted stores whose job is not the file's any more."""
+        """Stops work in doubted stores whose job number is not the file's current one."""
         while self._doubted:
             store_id = min(self._doubted)
             ours = [work for work, _ in self._at_work.values() if work.store_id == store_id]
@@ -238,11 +228,11 @@ class Indexing:
         with suppress(asyncio.QueueFull):
             self._removals.put_nowait((store_id, file_id))
 
-    async def _remove_on(self) -> None:
-        """Removes chunks, one file or store after the other. What fails is left to the sweep."""
+    async def _remove_queued(self) -> None:
+        """Removes chunks, one file or store after another, until cancelled. The sweep does what fails here."""
         while True:
             store_id, file_id = await self._removals.get()
             try:
                 await self._indexer.remove(store_id, None if file_id is None else [file_id])
             except Exception:
-                log.exception("chunks are left to the sweep", store_id=store_id)
+                log.exception("chunks_not_removed", store_id=store_id)

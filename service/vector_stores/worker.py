@@ -1,4 +1,4 @@
-"""Carries one file on, attempt by attempt, until it has an end in the log or is not this process's any more."""
+"""Works on one file, attempt after attempt, until its indexing has ended or another process has taken it over."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from events.vector_store.commands import FailIndexing, FinishIndexing
 from service.database import DATABASE_ERRORS
 from service.search.base import Indexer, IndexingFailure, RevokedJob
 from service.storage.base import Blobs, StorageError
-from service.vector_stores.jobs import Work, failing, finishing, open_job, starting
+from service.vector_stores.jobs import Work, fail_attempt, finish_attempt, open_job, start_attempt
 from service.writer import Ask, Writer
 
 log = structlog.get_logger()
 
-# Seconds between tries, where the database or the storage failed.
-RETRY_AFTER = 0.5
+# Seconds between attempts if the database or the storage fails.
+RETRY_AFTER_S = 0.5
 MAX_FILE = 512 * 1024**2
 TOO_LONG = "Indexing the file took longer than {} seconds."
-AWAY = (TimeoutError, *DATABASE_ERRORS)
 
 
 class Worker:
-    """`lifetime` bounds an attempt, in seconds."""
+    """The worker of one process, whose number is `process`. `lifetime` bounds an attempt, in seconds."""
 
-    def __init__(self, writer: Writer, indexer: Indexer, blobs: Blobs, process: int, lifetime: int) -> None:
+    def __init__(self, writer: Writer, indexer: Indexer, blobs: Blobs, *, process: int, lifetime: int) -> None:
         self._writer = writer
         self._indexer = indexer
         self._blobs = blobs
@@ -38,23 +37,29 @@ class Worker:
         self._lifetime = lifetime
 
     async def carry(self, work: Work) -> None:
-        """Raises nothing but what it did not foresee; the file is then taken on anew, or its deadline passes."""
+        """Works on the file until its indexing has ended, or the job number is not current any more.
+
+        Raises only errors of the worker itself. The file is then started again, or its deadline passes.
+        """
         while True:
             try:
                 await self._report(work, await self._attempt(work))
             except (RevokedJob, StaleJob):
                 return
             except Exception as error:
-                foreseen = isinstance(error, (StorageError, *AWAY))
+                is_expected = isinstance(error, (StorageError, *DATABASE_ERRORS))
                 why = str(error) or type(error).__name__
-                log.warning("indexing a file failed; trying again", error=why, exc_info=not foreseen)
-                if not await self._again(work):
+                log.warning("indexing_retried", error=why, exc_info=not is_expected)
+                if not await self._start_next(work):
                     return
             else:
                 return
 
     async def _attempt(self, work: Work) -> Ask[FinishIndexing] | Ask[FailIndexing]:
-        """How it ended. Raises RevokedJob, and what is worth another attempt."""
+        """Indexes the file and returns the command that ends the attempt.
+
+        Raises RevokedJob if the job number is not current any more, and errors that are worth another attempt.
+        """
         try:
             async with asyncio.timeout(self._lifetime) as patience:
                 async with self._writer.pool.acquire() as db:
@@ -63,48 +68,48 @@ class Worker:
                     raise RevokedJob
                 if job.size > MAX_FILE:
                     raise IndexingFailure("invalid_file", f"The file is larger than {MAX_FILE // 1024**2} MB.")
-                return finishing(work, await self._indexer.index(job))
+                return finish_attempt(work, await self._indexer.index(job))
         except TimeoutError:
             if not patience.expired():
                 raise
-            return self._failing(work, "server_error", TOO_LONG.format(self._lifetime))
+            return self._failure(work, "server_error", TOO_LONG.format(self._lifetime))
         except IndexingFailure as error:
-            return self._failing(work, error.code, error.message)
+            return self._failure(work, error.code, error.message)
 
     async def _report(self, work: Work, end: Ask[FinishIndexing] | Ask[FailIndexing]) -> None:
-        """Writes how it ended. A database that is away is waited for, as long as an attempt may take."""
+        """Appends the end of the attempt. Tries for `lifetime` seconds while the database fails."""
         until = monotonic() + self._lifetime
         while True:
             try:
                 await self._writer.vector_store(self._origin(work), work.store_id, end)
-            except AWAY:
+            except DATABASE_ERRORS:
                 if monotonic() >= until:
                     raise
-                await asyncio.sleep(RETRY_AFTER)
+                await asyncio.sleep(RETRY_AFTER_S)
             else:
                 return
 
-    async def _again(self, work: Work) -> bool:
-        """Begins the next attempt, after a while. False where there is none: it was the last, or the file is lost."""
+    async def _start_next(self, work: Work) -> bool:
+        """Starts the next attempt after a pause. Returns False if this was the last one or the file was taken over."""
         until = monotonic() + self._lifetime
         while monotonic() < until:
-            await asyncio.sleep(RETRY_AFTER)
-            start = starting(work.store_id, work.file_id, work.job, self._process, self._lifetime)
+            await asyncio.sleep(RETRY_AFTER_S)
+            start = start_attempt(work.store_id, work.file_id, work.job, self._process, self._lifetime)
             try:
-                written = await self._writer.vector_store(self._origin(work), work.store_id, start)
-            except AWAY:
+                result = await self._writer.vector_store(self._origin(work), work.store_id, start)
+            except DATABASE_ERRORS:
                 continue
             except StaleJob:
                 return False
-            [event] = (entry.event for entry in written.recorded)
+            [event] = (entry.event for entry in result.recorded)
             if not isinstance(event, e.IndexingStarted):
                 return False
             work.job = event.job
             return True
         return False
 
-    def _failing(self, work: Work, code: e.ErrorCode, message: str) -> Ask[FailIndexing]:
-        return failing(work.store_id, work.file_id, work.job, code, message)
+    def _failure(self, work: Work, code: e.ErrorCode, message: str) -> Ask[FailIndexing]:
+        return fail_attempt(work.store_id, work.file_id, work.job, code, message)
 
     def _origin(self, work: Work) -> Origin:
         return Origin(project_id=work.project_id, actor=ProcessActor(self._process))

@@ -1,4 +1,4 @@
-"""What people do with webhook endpoints, over HTTP and at the command line."""
+"""The operations on webhook endpoints, for HTTP and the command line."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from events.webhook_endpoint import WEBHOOK_EVENTS, CreateEndpoint, DeleteEndpoi
 from projections import webhooks
 from projections.webhooks import EndpointReport, Secrets
 from service.webhooks import message
-from service.webhooks.sender import Outcome, Sender, refused
+from service.webhooks.sender import Outcome, Sender, refusal
 from service.writer import Writer
 from sql.connection import Connection
 
-# Endpoints of one project: each event is told to each of them.
+# Endpoints of one project. Each event makes a message for each of them.
 MAX_ENDPOINTS = 20
-# Those that a list shows: more than may be made, for projects that older software let have more.
+# Endpoints in a list: more than may be created, since older software allowed a project more.
 MAX_LISTED = 1000
 _SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class NewEndpoint:
-    """`secret` is shown this once."""
+    """A new endpoint. `secret` is shown only in this answer."""
 
     standing: EndpointReport
     secret: str = field(repr=False)
 
 
 class Endpoints:
-    """The endpoints of all projects; each operation is one project's."""
+    """The endpoints of all projects. `origin` names the project of an operation."""
 
     def __init__(self, writer: Writer, sender: Sender) -> None:
         self._writer = writer
@@ -49,22 +49,25 @@ class Endpoints:
         events: list[str] | None = None,
         description: str | None = None,
     ) -> NewEndpoint:
-        """An endpoint that hears of `events` (of all, where None) from now on. Raises Rejection.
+        """Creates an endpoint that gets messages about `events`, or about all types if that is None. Raises Rejection.
 
-        A repeated request (service.idempotency) gets the endpoint that its first try made, with the secret of that.
+        A repeated request (service.idempotency) returns the endpoint of its first try, with the same secret.
         """
         self._check(url)
         endpoint_id = ids.new("we")
 
         async def room(db: Connection) -> None:
-            """Asked in the append's transaction: of those made at once, too, no more than fit."""
+            """Raises Rejection if the project has MAX_ENDPOINTS.
+
+            In the append's transaction it sees concurrent ones.
+            """
             if not await webhooks.has_room(db, origin.project_id, MAX_ENDPOINTS):
                 raise Rejection(f"This project has {MAX_ENDPOINTS} webhook endpoints already, the most it may have.")
 
         first = await self._writer.repeated(WEBHOOK_ENDPOINT, origin, endpoint_id) is None
         async with self._writer.pool.acquire() as db:
             if first:
-                await room(db)  # so that nothing is kept of what will be refused
+                await room(db)  # so that no secret is stored for an endpoint that is refused
             secret = await webhooks.prepare_secret(db, endpoint_id, new_secret())
         named = tuple(dict.fromkeys(events)) if events is not None else tuple(WEBHOOK_EVENTS.values())
         command = CreateEndpoint(url, description, named)
@@ -72,31 +75,33 @@ class Endpoints:
         return NewEndpoint(await self.get(origin, endpoint_id), secret)
 
     async def modify(self, origin: Origin, endpoint_id: str, changes: JsonObject) -> EndpointReport:
-        """`changes` as in WebhookEndpointModified. Raises NotFound, Rejection.
+        """Applies `changes`, whose fields are those of WebhookEndpointModified. Raises NotFound and Rejection.
 
-        Whoever enables it has mended it: failures before that count no more.
+        If it enables the endpoint, earlier failures do not count any more.
         """
         if "url" in changes:
             self._check(changes["url"])
 
-        async def afresh(db: Connection) -> None:
+        async def forget_failures(db: Connection) -> None:
             if changes.get("status") == "enabled":
                 await webhooks.forget_failures(db, endpoint_id)
 
-        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, ModifyEndpoint(changes), afresh)
+        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, ModifyEndpoint(changes), forget_failures)
         return await self.get(origin, endpoint_id)
 
     async def rotate(self, origin: Origin, endpoint_id: str, previous_expires_in: int) -> Secrets:
-        """A new secret; the old one stays good for so many seconds. Raises NotFound.
+        """Makes a new secret; the old one stays valid for `previous_expires_in` seconds. Raises NotFound.
 
-        A repeated request (service.idempotency) changes nothing, and gets the secret as it is.
+        A repeated request (service.idempotency) changes nothing and returns the current secrets.
         """
 
-        async def renewed(db: Connection) -> None:
-            """In the append's transaction, so that the log tells of every change and of none that was not made."""
+        async def rotate_secret(db: Connection) -> None:
+            """Runs in the append's transaction, so that the secret changes if and only if the event is appended."""
             await webhooks.rotate_secret(db, endpoint_id, new_secret(), previous_expires_in)
 
-        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, RotateSecret(previous_expires_in), renewed)
+        await self._writer.write(
+            WEBHOOK_ENDPOINT, origin, endpoint_id, RotateSecret(previous_expires_in), rotate_secret
+        )
         async with self._writer.pool.acquire() as db:
             found = await webhooks.load_secrets(db, endpoint_id)
         if found is None:
@@ -104,21 +109,21 @@ class Endpoints:
         return found
 
     async def delete(self, origin: Origin, endpoint_id: str) -> None:
-        """Raises NotFound."""
+        """Deletes the endpoint. Raises NotFound."""
         await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, DeleteEndpoint())
 
     async def get(self, origin: Origin, endpoint_id: str) -> EndpointReport:
-        """Raises NotFound."""
+        """Returns the endpoint. Raises NotFound."""
         async with self._writer.pool.acquire() as db:
             return await webhooks.get(db, origin.project_id, endpoint_id)
 
     async def every(self, origin: Origin) -> list[EndpointReport]:
-        """The project's endpoints, the oldest first."""
+        """Returns the project's endpoints, the oldest first."""
         async with self._writer.pool.acquire() as db:
             return await webhooks.list_endpoints(db, origin.project_id, MAX_LISTED)
 
     async def test(self, origin: Origin, endpoint_id: str, *, ids: IdSource) -> Outcome:
-        """Sends a message that tells of nothing, once and at once, disabled or not. Raises NotFound."""
+        """Sends a test message at once, even if the endpoint is disabled. Makes one attempt. Raises NotFound."""
         async with self._writer.pool.acquire() as db:
             endpoint = (await webhooks.get(db, origin.project_id, endpoint_id)).endpoint
             signing = await webhooks.load_secrets(db, endpoint_id)
@@ -129,11 +134,11 @@ class Endpoints:
         return await self._sender.send(endpoint.url, signing.all, id, body)
 
     def _check(self, url: str) -> None:
-        why_not = refused(url, allow_private=self._sender.allow_private)
+        why_not = refusal(url, allow_private=self._sender.allow_private)
         if why_not is not None:
             raise Rejection(f"Invalid 'url': {why_not}.", param="url", code="invalid_value")
 
 
 def new_secret() -> str:
-    """As Standard Webhooks writes them."""
+    """Returns a random secret in the format of Standard Webhooks."""
     return f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}"

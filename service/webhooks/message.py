@@ -1,4 +1,4 @@
-"""What is sent: an envelope around the run as it was, under an id that is the same however often it is sent. Pure."""
+"""Webhook messages: an envelope around a run, with an id that is the same at every attempt. Pure."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from service.wire import v2
 TEST = "webhook.test"
 
 
-def told(event: RecordedEvent[Any], run: Run) -> tuple[str, bytes]:
-    """(id, body) of the message that tells of an event of a run; the run is shown as v2 shows it."""
+def run_message(event: RecordedEvent[Any], run: Run) -> tuple[str, bytes]:
+    """Returns (id, body) of the message about an event of a run. `run` is the run after that event; v2 renders it."""
     id = hex_id_of("evt", f"{event.stream_id}:{event.version}")
     return id, _body(id, WEBHOOK_EVENTS[event.event.type], event.seconds, v2.WIRE.render_run(run))
 
 
 def test_message(id: str, endpoint_id: str, at: datetime) -> bytes:
-    """A message that tells of nothing, to see whether messages arrive."""
+    """Returns the body of a message about no event, with which a user tests an endpoint."""
     return _body(id, TEST, int(at.timestamp()), {"object": "webhook_endpoint", "id": endpoint_id})
 
 
 def headers(secrets: Sequence[str], id: str, body: bytes, at: datetime) -> dict[str, str]:
-    """The headers of Standard Webhooks: every attempt is signed anew, with its own time, by each of the secrets."""
+    """Returns the headers of Standard Webhooks. Each attempt is signed with its own time, by each of the secrets."""
     signed = [Webhook(secret).sign(id, at.astimezone(UTC), body.decode()) for secret in secrets]
     return {
         "webhook-id": id,

@@ -1,29 +1,29 @@
-"""When a message that was not taken is sent again, and when an endpoint is given up. Pure."""
+"""When a failed message is sent again, and when an endpoint is disabled. Pure."""
 
 from __future__ import annotations
 
 from random import Random
 
-# Seconds between attempts: the first is soon, for a restart; all take some 26 hours, for a bad night.
+# Seconds between attempts. The first is short, for a receiver that restarts; the sum is about 26 hours.
 PAUSES = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14_400.0, 28_800.0, 36_000.0)
-# How much each pause may be shorter or longer, so that what failed together does not come again together.
+# The part by which a pause may be shorter or longer, so that messages that failed together are not sent together.
 JITTER = 0.2
-# After a failure the whole endpoint is left alone as long as it has been failing, within these seconds: a struggling
-# receiver is not hammered with all that piled up.
+# After a failure no message is sent to the endpoint for as long as it has been failing already, within these bounds in
+# seconds, so that a struggling receiver does not get the whole backlog at once.
 REST = 1.0
 LONGEST_REST = 60.0
-# An endpoint that has taken nothing for this long (seconds), and refused so many attempts, is disabled.
+# An endpoint that has accepted no message for so many seconds and failed so many attempts is disabled.
 PATIENCE = 3 * 86_400.0
 MIN_FAILURES = 10
 
 
 def pause(failed: int, random: Random) -> float | None:
-    """Seconds until the next attempt after `failed` ones; None where that was the last."""
+    """Returns the seconds until the next attempt after `failed` ones; None if that was the last one."""
     if failed > len(PAUSES):
         return None
     return PAUSES[failed - 1] * random.uniform(1 - JITTER, 1 + JITTER)
 
 
-def hopeless(failures: int, seconds: float) -> bool:
-    """Whether an endpoint that failed so often in a row, over so many seconds, is to be disabled."""
+def is_hopeless(failures: int, seconds: float) -> bool:
+    """Returns whether to disable an endpoint with so many failures in a row, over so many seconds."""
     return failures >= MIN_FAILURES and seconds >= PATIENCE

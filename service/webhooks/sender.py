@@ -1,8 +1,8 @@
-"""Sends one message to one URL, wherever a client may have pointed it.
+"""Sends one message to a URL that a client has chosen.
 
-Where private addresses are not allowed, every address that the host's name stands for is looked at, and the connection
-goes to one of those that were: the name is not asked for a second time. Redirects are not followed, time and answer are
-bounded, and of the answer nothing but its status is told to anybody.
+If private addresses are not allowed, all addresses of the host's name are checked, and the connection goes to one of
+them: the name is not resolved a second time. Redirects are not followed, the time and the size of the answer are
+bounded, and nobody learns more of the answer than its status.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from service.webhooks.message import headers
 
 TIMEOUT = 15.0
 CONNECT_TIMEOUT = 5.0
-# Bytes of an answer that are read, so that the connection can serve again; longer ones are cut off.
+# Bytes of an answer that are read, so that the connection can be used again. The connection of a longer one is closed.
 MAX_ANSWER = 65_536
 MAX_REASON = 200
-# The receiver wants no more of it: Standard Webhooks.
-GONE = 410
+# The status by which a receiver unsubscribes (Standard Webhooks).
+UNSUBSCRIBED = 410
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`status` of the answer, if one came; `error` says why the message was not taken, in one line."""
+    """`status` is the answer's, if one came. `error` is one line, or None if the receiver accepted the message."""
 
     status: int | None
     error: str | None
     seconds: float
 
     @property
-    def taken(self) -> bool:
+    def is_accepted(self) -> bool:
         return self.error is None
 
     @property
-    def gone(self) -> bool:
-        return self.status == GONE
+    def is_unsubscription(self) -> bool:
+        return self.status == UNSUBSCRIBED
 
 
 class NotPublic(OSError):
-    """The host stands for no address that is the world's. Whether it stands for another is not a client's to know."""
+    """The host has no public address. The message does not say whether it has a private one."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
@@ -60,7 +60,7 @@ class NotPublic(OSError):
 
 
 class PublicResolver(AbstractResolver):
-    """The system's resolver, where all that it finds is public. aiohttp connects to what it is given here."""
+    """The system's resolver, which fails if it finds an address that is not public. aiohttp connects to its result."""
 
     def __init__(self, resolver: AbstractResolver) -> None:
         self._resolver = resolver
@@ -81,7 +81,7 @@ class PublicResolver(AbstractResolver):
 
 
 class Sender:
-    """Use as a context manager. `allow_private` also allows plain HTTP to anywhere: see `refused`."""
+    """An HTTP client, to be used as a context manager. `allow_private` also allows plain HTTP: see `refusal`."""
 
     def __init__(self, *, clock: Clock, allow_private: bool, resolver: AbstractResolver | None = None) -> None:
         self.allow_private = allow_private
@@ -94,8 +94,8 @@ class Sender:
         connector = aiohttp.TCPConnector(
             resolver=system if self.allow_private else PublicResolver(system),
             use_dns_cache=False,
-            # Who sends bounds how much is under way (service.webhooks.couriers): here a message would wait for others'
-            # receivers, in its own time.
+            # The couriers bound the messages under way. A limit here would make a message wait for other receivers,
+            # while its own time runs.
             limit=0,
             limit_per_host=0,
         )
@@ -114,14 +114,14 @@ class Sender:
             await self._session.close()
 
     async def send(self, url: str, secrets: Sequence[str], id: str, body: bytes) -> Outcome:
-        """One attempt. Raises nothing that the receiver could cause."""
+        """Makes one attempt. Raises no error that the receiver could cause."""
         started = time.monotonic()
         status, error = await self._attempt(url, headers(secrets, id, body, self._clock.now()), body)
         return Outcome(status, error, time.monotonic() - started)
 
     async def _attempt(self, url: str, signed: dict[str, str], body: bytes) -> tuple[int | None, str | None]:
         assert self._session is not None, "the sender is not open"
-        why_not = refused(url, allow_private=self.allow_private)
+        why_not = refusal(url, allow_private=self.allow_private)
         if why_not is not None:
             return None, why_not
         try:
@@ -139,8 +139,8 @@ class Sender:
             return None, f"failed: {_line(error)}"
 
 
-def refused(url: str, *, allow_private: bool) -> str | None:
-    """Why nothing is sent to this URL; None where it may be. Names of hosts are looked up only when it is."""
+def refusal(url: str, *, allow_private: bool) -> str | None:
+    """Returns why nothing is sent to this URL, or None. Does not resolve the name of the host."""
     try:
         parts = URL(url)
         port = parts.port

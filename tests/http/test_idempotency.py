@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from service import idempotency
 from service.database import Pool
-from service.idempotency import KEPT, Keeper
+from service.idempotency import keys as idempotency
+from service.idempotency.keys import KEPT, IdempotencyKeys
 from sql.connection import Connection
 from tests.client import V1, Answer, Client, Frame
 from tests.clock import CLOCK, IDS
@@ -154,7 +154,7 @@ async def test_duplicates_wait_for_the_first(start_server: StartServer, model: S
 async def test_a_first_of_a_process_that_was_not_seen_yet_is_not_taken_for_dead(
     start_server: StartServer, model: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.peers.LOOK_EVERY", 3600.0)
+    monkeypatch.setattr("service.processes.peers.LOOK_EVERY_S", 3600.0)
     model.script(says("Once").holds("gate"), says("Twice"))
     chat = {"model": "gpt-4o", "messages": [HI]}
     async with start_server() as one, start_server(data_dir=tmp_path / "two") as two:
@@ -278,7 +278,7 @@ async def test_keys_are_forgotten_after_a_day(client: Client, pool: Pool, model:
     other = await good(client, "/threads", {"metadata": {"k": "v"}})
     assert other["id"] != thread["id"]
     assert await good(client, "/threads", {"metadata": {"k": "v"}}) == other
-    keeper = Keeper(pool, _Alone(), clock=CLOCK, ids=IDS)
+    keeper = IdempotencyKeys(pool, _Alone(), clock=CLOCK, ids=IDS)
     await keeper.expire(CLOCK.now())
     assert await pool.fetchval("SELECT count(*) FROM idempotency_keys") == 1
     await keeper.expire(CLOCK.now() + KEPT)
@@ -298,12 +298,12 @@ async def test_those_who_wait_look_together_and_are_few(
     monkeypatch.setattr(idempotency, "LONGEST_PAUSE", 3600.0)
     looks, answers = [0], [0]
 
-    async def counted(self: Keeper, *args: Any) -> bool:
+    async def counted(self: IdempotencyKeys, *args: Any) -> bool:
         looks[0] += args[2].answer is None
         return await real(self, *args)
 
-    real = Keeper._look
-    monkeypatch.setattr(Keeper, "_look", counted)
+    real = IdempotencyKeys._try_to_claim
+    monkeypatch.setattr(IdempotencyKeys, "_try_to_claim", counted)
     model.script(says("Once").holds("gate"))
     chat = {"model": "gpt-4o", "messages": [HI]}
     first = asyncio.create_task(sent(client, "/chat/completions", chat))
@@ -385,26 +385,26 @@ class _Alone:
     process = 1
     live = frozenset({1})
 
-    async def look(self, db: Connection) -> frozenset[int]:
+    async def refresh(self, db: Connection) -> frozenset[int]:
         return self.live
 
 
 async def test_no_key_sticks(client: Client, pool: Pool) -> None:
     """Claims that nobody will release: of a process that died, and of this one, which forgot them."""
-    keeper, body = Keeper(pool, _Alone(), clock=CLOCK, ids=IDS), b"body"
+    keeper, body = IdempotencyKeys(pool, _Alone(), clock=CLOCK, ids=IDS), b"body"
     first = await keeper.begin(b"token", b"request", body)
-    assert first.ours
+    assert first.is_claimed
     second = await keeper.begin(b"token", b"request", body)
-    assert (second.ours, second.again, second.once.seed) == (False, True, first.once.seed)
+    assert (second.is_claimed, second.is_repeat, second.once.seed) == (False, True, first.once.seed)
     keeper._held.clear()
     await keeper.settle(second, body)
-    assert second.ours
+    assert second.is_claimed
     await pool.execute("UPDATE idempotency_keys SET process = 2")
     third = await keeper.begin(b"token", b"request", body)
     await keeper.settle(third, body)
-    assert third.ours
+    assert third.is_claimed
     await keeper.release(second, keep=True)
     await keeper.release(third, keep=False)
     other = await keeper.begin(b"token", b"another request", body)
     await keeper.settle(other, b"another body")
-    assert other.ours
+    assert other.is_claimed

@@ -10,7 +10,7 @@ from service.access.keys import digest_of
 from service.access.rate_limits import RateLimitExceeded, RateLimits
 from service.database import Pool
 from service.http.usage_meter import UsageMeter
-from service.idempotency import MAX_CONTENT
+from service.idempotency.keys import MAX_CONTENT
 from tests.client import Client
 from tests.http.helpers import assistant_with, run_of, thread_with
 from tests.http.keys import as_key

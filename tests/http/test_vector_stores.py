@@ -318,7 +318,7 @@ async def test_upkeep_takes_files_out_whose_file_is_gone(
     assert list(await files_of(client, store["id"])) == [second], "it is not there, whoever has noticed"
     answer = await client.call("GET", f"/vector_stores/{store['id']}/files/{first}")
     assert answer.status == 404
-    await Upkeep(write, search_engine).remove_gone(CLOCK.now())
+    await Upkeep(write, search_engine).remove_deleted_files(CLOCK.now())
     assert (await client.get(f"/vector_stores/{store['id']}"))["file_counts"]["total"] == 1
 
 

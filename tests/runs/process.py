@@ -21,7 +21,7 @@ from projections import messages, runs, steps, threads
 from projections.rows import Cursor
 from service.database import Pool, open_pool
 from service.feed import Feed
-from service.peers import Peers
+from service.processes.peers import Peers
 from service.runs.supervisor import Supervisor
 from service.tools.base import HostedTool
 from service.tools.registry import Tools
@@ -72,7 +72,8 @@ class Process:
     async def __aenter__(self) -> Self:
         self.pool = await open_pool(self.url)
         self.writer = self._make_writer(self.pool, self.feed)
-        self.peers = Peers(self.url, ids=IDS, woken=self.feed.wake, changed=self._peers_changed)
+        self.peers = Peers(self.url, ids=IDS, wake=self.feed.wake)
+        self.peers.listen(self)
         await self.peers.join()
         self.supervisor = Supervisor(
             self.writer, self.model, self.peers, ids=IDS, max_runs=self.max_runs, tools=self.tools
@@ -103,9 +104,9 @@ class Process:
             await asyncio.wait(self._tasks, timeout=WAIT_S)
         self._tasks = []
 
-    def _peers_changed(self) -> None:
+    def on_peers_change(self) -> None:
         if hasattr(self, "supervisor"):
-            self.supervisor.unsettled()
+            self.supervisor.on_peers_change()
         self._changed.set()
 
     async def sees(self, *processes: Process) -> None:

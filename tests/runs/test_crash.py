@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pytest
 
-import service.peers
+import service.processes.peers
 from events.envelope import RecordedEvent
 from events.thread import events as e
 from projections.rebuild import verify
@@ -81,7 +81,7 @@ async def queued_turn(process: Process, thread: str) -> None:
     room, process.supervisor._max_runs = process.supervisor._max_runs, 0
     await process.begin(thread)
     process.supervisor._max_runs = room
-    process.supervisor.unsettled()
+    process.supervisor.on_peers_change()
     await process.settled(thread)
 
 
@@ -109,7 +109,7 @@ async def queued_turns(process: Process, thread: str) -> None:
     await process.begin(thread, run_id=f"run_second_{thread}", queue=True)
     await process.add(thread, "Well?", f"msg_third_{thread}")
     process.supervisor._max_runs = room
-    process.supervisor.unsettled()
+    process.supervisor.on_peers_change()
     await process.over(thread, f"run_second_{thread}")
 
 
@@ -201,7 +201,7 @@ SCENARIOS = {
 async def test_a_crash_at_any_append_is_nothing(
     database_url: str, name: str, when: When, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
+    monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 0.05)
     for at in range(1, MAX_APPENDS):
         if not await crashed(database_url, SCENARIOS[name], f"t{at}", at, when):
             # It made fewer appends than that: every one of them was tried.
@@ -326,7 +326,8 @@ async def test_a_live_peers_runs_are_left_alone(database_url: str) -> None:
 async def test_a_peer_that_has_just_come_is_not_taken_for_dead(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.peers, "LOOK_EVERY", 3600.0)  # the first looks around once, before the second is there
+    # The first process looks at its peers once, before the second one starts.
+    monkeypatch.setattr(service.processes.peers, "LOOK_EVERY_S", 3600.0)
     hold = Hold()
     model = FakeModel(None, [hold, *says("Hello.")])
     async with Process(database_url, model) as first, Process(database_url, model) as second:

@@ -24,7 +24,7 @@ THREAD = "t1"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(supervisor, "RETRY_AFTER_S", 0.01)
 
 
 BREAKS: Script = [[TextDelta("Hel")], ModelError("server_error", "The connection broke.")]

@@ -27,7 +27,7 @@ from tests.runs.process import Process, texts
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(supervisor, "RETRY_AFTER_S", 0.01)
     monkeypatch.setattr(service.feed, "POLL", 0.02)
 
 
@@ -56,7 +56,7 @@ async def test_a_backlog_is_drained_as_soon_as_there_is_room(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not at the next scan: that is far away here."""
-    monkeypatch.setattr(supervisor, "SCAN_EVERY", 3600.0)
+    monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 3600.0)
     hold = Hold()
     async with Process(database_url, FakeModel(None, [hold, *says("One.")], says("Two.")), max_runs=1) as process:
         for thread in ("t1", "t2"):
@@ -148,20 +148,20 @@ async def test_a_claim_without_an_answer_is_not_lost(
     database_url: str, when: Literal["before", "after"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scan's own claim got into the log, or not, and nobody knows: the run is carried on all the same."""
-    monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
+    monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 0.05)
     make = hiccup("run.claimed", when)
     async with Process(database_url, FakeModel(lambda _: says("Hello.")), max_runs=0, make_writer=make) as process:
         await process.say("t1", "Hi")
         await process.begin("t1")
         process.supervisor._max_runs = 1
-        process.supervisor.unsettled()
+        process.supervisor.on_peers_change()
         await _settles(process, "completed")
         assert len(process.model.requests) == 1
 
 
 async def test_a_run_made_without_an_answer_is_not_lost(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client got an error, and its run is there: it must not lock its thread until it expires."""
-    monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
+    monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 0.05)
     make = hiccup("run.created", "after")
     async with Process(database_url, FakeModel(lambda _: says("Hello.")), make_writer=make) as process:
         await process.say("t1", "Hi")
@@ -180,7 +180,7 @@ async def test_a_thread_that_newer_software_wrote_is_left_alone(database_url: st
         async with process.pool.acquire() as db:
             await db.execute("UPDATE streams SET state_schema = 99 WHERE stream_id = 't_newer'")
         process.supervisor._max_runs = 10
-        process.supervisor.unsettled()
+        process.supervisor.on_peers_change()
         assert (await process.settled("t_ours")).status == "completed"
         assert (await process.run("t_newer")).status == "queued"
 

@@ -43,7 +43,7 @@ ONE = '{"code": "1 + 1"}'
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(supervisor, "RETRY_AFTER_S", 0.01)
 
 
 async def turn(process: Process, *tools: dict[str, Any], **settings: Any) -> Run:

@@ -18,7 +18,7 @@ from projections import vector_stores as stores
 from projections.rows import Cursor
 from service.database import Pool, open_pool
 from service.feed import Feed
-from service.peers import Peers
+from service.processes.peers import Peers
 from service.storage.folder import FolderBlobs
 from service.vector_stores.supervisor import Indexing
 from service.writer import Ask, Writer
@@ -62,9 +62,10 @@ class Process:
         self.vectors = FakeSearchEngine(self.pool)
         if self._chunks is not None:
             self.vectors.chunks = self._chunks
-        self.peers = Peers(self.url, ids=IDS, woken=self.feed.wake, changed=self._changed)
+        self.peers = Peers(self.url, ids=IDS, wake=self.feed.wake)
         await self.peers.join()
         self.indexing = Indexing(self.writer, self.vectors, self.blobs, self.peers, ids=IDS, **self._bounds)
+        self.peers.listen(self.indexing)
         self.feed.listen_to_stores(self.indexing)
         self.feed.listen_to_wakes(self.indexing)
         self.feed.listen_to_stores(self.peers)
@@ -88,10 +89,6 @@ class Process:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=WAIT_S)
         self._tasks = []
-
-    def _changed(self) -> None:
-        if hasattr(self, "indexing"):
-            self.indexing.unsettled()
 
     # What clients do.
 

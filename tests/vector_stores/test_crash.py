@@ -63,8 +63,8 @@ SCENARIOS: dict[str, tuple[Callable[[Process, str], Awaitable[None]], dict[str, 
 async def test_a_crash_at_any_append_is_nothing(
     database_url: str, tmp_path: Path, name: str, when: When, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
-    monkeypatch.setattr(worker, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 0.05)
+    monkeypatch.setattr(worker, "RETRY_AFTER_S", 0.01)
     for at in range(1, MAX_APPENDS):
         if not await crashed(database_url, tmp_path, name, at, when):
             # It made fewer appends than that: every one of them was tried.

@@ -20,8 +20,8 @@ from tests.vector_stores.process import AUTO, STORE, Process
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "RETRY_AFTER", 0.01)
-    monkeypatch.setattr(supervisor, "SCAN_EVERY", 0.05)
+    monkeypatch.setattr(worker, "RETRY_AFTER_S", 0.01)
+    monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 0.05)
 
 
 async def until_idle(process: Process) -> None:

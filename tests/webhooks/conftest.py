@@ -28,4 +28,4 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "PAUSES", (0.0,) * 4)
     monkeypatch.setattr(schedule, "REST", 0.0)
     monkeypatch.setattr(schedule, "LONGEST_REST", 0.0)
-    monkeypatch.setattr(couriers, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(couriers, "LOOK_EVERY_S", 0.05)

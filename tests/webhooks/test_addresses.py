@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.webhooks.addresses import is_public
-from service.webhooks.sender import refused
+from service.webhooks.sender import refusal
 
 PRIVATE = [
     *(
@@ -89,11 +89,11 @@ def test_public(address: str) -> None:
     ],
 )
 def test_urls(url: str, why: str | None) -> None:
-    found = refused(url, allow_private=False)
+    found = refusal(url, allow_private=False)
     assert found is None if why is None else found is not None and why in found
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://localhost/", "https://[::1]/hook"])
 def test_where_private_addresses_are_allowed_plain_http_is_too(url: str) -> None:
-    assert refused(url, allow_private=False) is not None or "localhost" in url
-    assert refused(url, allow_private=True) is None
+    assert refusal(url, allow_private=False) is not None or "localhost" in url
+    assert refusal(url, allow_private=True) is None

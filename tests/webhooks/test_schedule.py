@@ -29,6 +29,6 @@ def test_pauses_differ() -> None:
 
 
 def test_an_endpoint_is_given_up_after_long_failure_only() -> None:
-    assert not schedule.hopeless(10_000, schedule.PATIENCE - 1)
-    assert not schedule.hopeless(schedule.MIN_FAILURES - 1, 10 * schedule.PATIENCE)
-    assert schedule.hopeless(schedule.MIN_FAILURES, schedule.PATIENCE)
+    assert not schedule.is_hopeless(10_000, schedule.PATIENCE - 1)
+    assert not schedule.is_hopeless(schedule.MIN_FAILURES - 1, 10 * schedule.PATIENCE)
+    assert schedule.is_hopeless(schedule.MIN_FAILURES, schedule.PATIENCE)

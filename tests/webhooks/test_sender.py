@@ -63,7 +63,7 @@ async def test_names_at_private_addresses_are_not_connected_to(found: list[str])
     async with Sender(clock=CLOCK, allow_private=False, resolver=names) as send:
         outcome = await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)
     assert outcome.error == HIDDEN
-    assert (outcome.taken, outcome.status) == (False, None)
+    assert (outcome.is_accepted, outcome.status) == (False, None)
 
 
 async def test_which_names_there_are_in_our_network_is_not_told() -> None:
@@ -93,7 +93,7 @@ async def test_a_name_is_asked_for_once_and_what_was_found_is_connected_to(recei
             loop.sock_connect = real  # type: ignore[method-assign]
     assert names.asked == ["hooks.example.com"]
     assert connected == ["1.1.1.1"]
-    assert not outcome.taken
+    assert not outcome.is_accepted
     assert receiver.got == []
 
 
@@ -101,7 +101,7 @@ async def test_every_new_connection_looks_anew() -> None:
     names = Names(["127.0.0.1"])
     async with Sender(clock=CLOCK, allow_private=False, resolver=names) as send:
         for _ in range(2):
-            assert not (await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)).taken
+            assert not (await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)).is_accepted
     assert names.asked == ["hooks.example.com"] * 2
 
 
@@ -109,7 +109,7 @@ async def test_it_is_signed_as_the_spec_says(receiver: Receiver) -> None:
     receiver.secrets["/hook"] = SECRET
     async with Sender(clock=CLOCK, allow_private=True) as send:
         outcome = await send.send(receiver.url(), [SECRET], "evt_1", BODY)
-    assert (outcome.taken, outcome.status) == (True, 200)
+    assert (outcome.is_accepted, outcome.status) == (True, 200)
     [got] = receiver.got
     assert (got.verified, got.id, got.raw) == (True, "evt_1", BODY)
 
@@ -137,7 +137,11 @@ async def test_other_answers_are_failures_and_redirects_are_not_followed(receive
     receiver.answer = lambda event, path: status
     async with Sender(clock=CLOCK, allow_private=True) as send:
         outcome = await send.send(receiver.url(), [SECRET], "evt_1", BODY)
-    assert (outcome.status, outcome.error, outcome.gone) == (status, f"answered with status {status}", status == 410)
+    assert (outcome.status, outcome.error, outcome.is_unsubscription) == (
+        status,
+        f"answered with status {status}",
+        status == 410,
+    )
     assert [got.path for got in receiver.got] == ["/hook"]
 
 
@@ -171,7 +175,7 @@ async def test_an_answer_without_end_is_cut_off() -> None:
             raise
 
     async with serving(endless) as url, Sender(clock=CLOCK, allow_private=True) as send:
-        assert (await send.send(url, [SECRET], "evt_1", BODY)).taken, "its status has come"
+        assert (await send.send(url, [SECRET], "evt_1", BODY)).is_accepted, "its status has come"
         async with asyncio.timeout(WAIT_S):
             await ended.wait()
     assert sent < 50_000_000
@@ -239,6 +243,6 @@ async def test_slow_receivers_hold_up_no_other() -> None:
         tasks = [asyncio.create_task(send.send(f"{url}?slow=1", [SECRET], f"evt_{n}", BODY)) for n in range(slow)]
         async with asyncio.timeout(WAIT_S):
             await waiting.wait()
-            assert (await send.send(url, [SECRET], "evt_quick", BODY)).taken
+            assert (await send.send(url, [SECRET], "evt_quick", BODY)).is_accepted
         stay.set()
         await asyncio.gather(*tasks)

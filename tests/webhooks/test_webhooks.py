@@ -172,7 +172,7 @@ async def test_who_wants_no_more_is_disabled(client: Client, receiver: Receiver,
             while (shown := await client.get(path))["status"] == "enabled":
                 await asyncio.sleep(0.02)
     assert shown["disabled_reason"] == "It answered with status 410: it wants no more."
-    [line] = [entry for entry in logged if entry["event"] == "webhook endpoint disabled"]
+    [line] = [entry for entry in logged if entry["event"] == "webhook_endpoint_disabled"]
     assert (line["log_level"], line["endpoint_id"]) == ("error", made["id"])
     await client.settled(await run_of(client, "Hi"))
     receiver.answer = lambda event, path: 200
@@ -204,7 +204,7 @@ async def test_too_far_behind_disables_and_what_waited_goes(
     client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(couriers, "MAX_WAITING", 3)
-    monkeypatch.setattr(couriers, "TIDY_EVERY", 0.1)
+    monkeypatch.setattr(couriers, "TIDY_EVERY_S", 0.1)
     receiver.held = lambda event, path: True
     model.script(says("One."))
     made = await endpoint_at(client, receiver)

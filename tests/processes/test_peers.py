@@ -10,10 +10,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-import service.peers
+import service.processes.peers
 from events.thread.state import ThreadState
 from service.feed import tail
-from service.peers import IDS_PER_NOTIFY, Peers
+from service.processes.peers import IDS_PER_NOTIFY, Peers
 from sql.connection import Connection
 from tests.clock import IDS
 from tests.events.thread.story import CREATE, add
@@ -26,8 +26,8 @@ WAIT_S = 60.0
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.peers, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(service.peers, "RECONNECT_AFTER", 0.02)
+    monkeypatch.setattr(service.processes.peers, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(service.processes.peers, "RECONNECT_AFTER_S", 0.02)
 
 
 class CountedPeers(Peers):
@@ -56,7 +56,11 @@ class Member:
     def __init__(self, url: str) -> None:
         self.woken: asyncio.Queue[str] = asyncio.Queue()
         self._changed = asyncio.Event()
-        self.peers = CountedPeers(url, ids=IDS, woken=self.woken.put_nowait, changed=self._changed.set)
+        self.peers = CountedPeers(url, ids=IDS, wake=self.woken.put_nowait)
+        self.peers.listen(self)
+
+    def on_peers_change(self) -> None:
+        self._changed.set()
 
     async def sees(self, *others: Member) -> None:
         """Returns once exactly these and itself are alive."""
@@ -136,13 +140,13 @@ async def test_no_loss_of_the_connection_ends_a_process(
 ) -> None:
     """The last of these is what asyncpg raises, one time in ten, when a server closes an idle connection."""
     async with member(database_url) as one, member(database_url) as two:
-        look = two.peers.look
+        refresh = two.peers.refresh
 
         async def fail(db: Connection) -> frozenset[int]:
-            monkeypatch.setattr(two.peers, "look", look)
+            monkeypatch.setattr(two.peers, "refresh", refresh)
             raise error
 
-        monkeypatch.setattr(two.peers, "look", fail)
+        monkeypatch.setattr(two.peers, "refresh", fail)
         await two.peers.has_joined(2)
         await two.sees(one)
         await one.sees(two)
@@ -212,7 +216,7 @@ async def test_what_one_process_appends_the_other_streams(database_url: str) -> 
 
 
 async def test_what_is_appended_while_a_word_is_under_way_is_told_too() -> None:
-    peers = Peers("postgresql://nowhere", ids=IDS, woken=lambda _: None, changed=lambda: None)
+    peers = Peers("postgresql://nowhere", ids=IDS, wake=lambda _: None)
     peers.live = frozenset({peers.process, peers.process + 1})
     told: list[str] = []
 
@@ -223,6 +227,6 @@ async def test_what_is_appended_while_a_word_is_under_way_is_told_too() -> None:
                 peers.on_thread_append("thread_1", [], ThreadState("thread_1"))
 
     peers.on_thread_append("thread_1", [], ThreadState("thread_1"))
-    await peers._tell(Slow())  # type: ignore[arg-type]
-    await peers._tell(Slow())  # type: ignore[arg-type]
+    await peers._send(Slow())  # type: ignore[arg-type]
+    await peers._send(Slow())  # type: ignore[arg-type]
     assert told == [f"{peers.process} thread_1"] * 2
