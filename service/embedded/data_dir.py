@@ -1,8 +1,8 @@
-"""The data directory: where it is, who uses it, and the API key in it.
+"""The data directory: its location, the lock that a server holds on it, and the API key in it.
 
-A live server holds an flock on `lock`; the kernel drops it when the process ends, however it ends, so a directory is in
-use exactly as long as somebody uses it. A server with its own Postgres in the directory holds it alone; servers over a
-database elsewhere may share one. Folders that exist already keep their permissions.
+A live server holds an flock on the file `lock`. The kernel releases it when the process ends, for whatever reason, so
+the directory is in use exactly as long as a process uses it. A server with its own Postgres in the directory locks it
+exclusively; servers with a database elsewhere may share a directory. Existing folders keep their permissions.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _KEY_BYTES = 24
 
 
 def default_data_dir() -> Path:
-    """/var/lib/everthread for root, else the user's data folder."""
+    """Returns /var/lib/everthread for root, otherwise a folder in the user's data folder."""
     return ROOT_DATA_DIR if os.geteuid() == 0 else Path(platformdirs.user_data_path("everthread"))
 
 
 class DataDir:
-    """A data directory that this process holds. `acquire` makes it where missing; `release` lets it go."""
+    """A data directory that this process has locked, from `acquire` to `release`."""
 
     def __init__(self, path: Path, lock_fd: int) -> None:
         self.path = path
@@ -35,7 +35,10 @@ class DataDir:
 
     @classmethod
     def acquire(cls, path: Path | None = None, *, shared: bool = False) -> Self:
-        """Takes the directory, or raises StartupError where a live server has it or it cannot be written."""
+        """Locks the directory, and creates it if it is missing.
+
+        Raises StartupError if a live server has locked it or if it cannot be written.
+        """
         path = (path or default_data_dir()).expanduser().absolute()
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -48,17 +51,17 @@ class DataDir:
             holder = os.pread(lock_fd, 200, 0).decode(errors="replace").strip() or "another server"
             os.close(lock_fd)
             raise StartupError(f"The data directory {path} is in use by {holder}") from None
-        held = cls(path, lock_fd)
-        held.announce(f"process {os.getpid()}")
-        return held
+        data_dir = cls(path, lock_fd)
+        data_dir.announce(f"process {os.getpid()}")
+        return data_dir
 
     def announce(self, holder: str) -> None:
-        """Says in the lock file who holds the directory, for the error line of a second server."""
+        """Writes the holder of the directory into the lock file, for the error message of a second server."""
         os.ftruncate(self._lock_fd, 0)
         os.pwrite(self._lock_fd, holder.encode(), 0)
 
     def api_key(self) -> str:
-        """The key kept here, made at the first call with mode 0600."""
+        """Returns the API key in the directory. The first call creates it, in a file with mode 0600."""
         file = self.path / "api_key"
         try:
             return _read_key(file) or _write_key(file)
@@ -66,7 +69,7 @@ class DataDir:
             raise StartupError(f"Cannot use {file}: {error.strerror}") from None
 
     def release(self) -> None:
-        """Lets the directory go. Calling it again does nothing."""
+        """Unlocks the directory. Further calls do nothing."""
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -80,7 +83,7 @@ def _read_key(file: Path) -> str | None:
 
 
 def _write_key(file: Path) -> str:
-    """Makes the key, whole or not at all. Where another server was first, its key is the key."""
+    """Writes a new key atomically, and returns the key in the file. If another server wrote one first, that counts."""
     new = file.with_name(f"api_key.{os.getpid()}")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as out:
@@ -90,7 +93,7 @@ def _write_key(file: Path) -> str:
     try:
         os.link(new, file)
     except FileExistsError:
-        if _read_key(file) is None:  # somebody emptied it
+        if _read_key(file) is None:  # the file is empty
             new.replace(file)
     new.unlink(missing_ok=True)
     return _read_key(file) or ""

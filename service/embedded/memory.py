@@ -1,7 +1,7 @@
-"""How much memory the embedded Postgres may keep pages in.
+"""The size of the buffers of the embedded Postgres.
 
-An index of vectors is read at thousands of places a search: from Postgres' own buffers each costs a fraction of a
-microsecond, from the system's cache several. Buffers take memory only once they are used.
+A search reads a vector index at thousands of places. A read from Postgres' own buffers takes a fraction of a
+microsecond, and a read from the system's cache several. Buffers take memory only when they are used.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ import os
 from pathlib import Path
 
 MIB = 1 << 20
-# The share of this machine's memory, within bounds in MiB: little beside what a model takes.
+# The buffers get 1 / SHARE of the memory, within bounds in MiB. That is little compared with the memory of a model.
 SHARE = 8
-LEAST, MOST = 128, 1024
-# What a container may take, in version 2 and version 1 of Linux' control groups.
+MIN_MIB, MAX_MIB = 128, 1024
+# The memory limit of a container, in versions 2 and 1 of Linux' control groups.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-def buffers(total: int | None = None) -> int:
-    """MiB of buffers for a machine of `total` bytes; of this one, as far as its container may take it, by default."""
-    return min(MOST, max(LEAST, (_total() if total is None else total) // SHARE // MIB))
+def buffer_mib(total: int | None = None) -> int:
+    """Returns the size of the buffers in MiB for `total` bytes of memory; by default that of this machine or
+    container."""
+    return min(MAX_MIB, max(MIN_MIB, (_total_memory() if total is None else total) // SHARE // MIB))
 
 
-def _total() -> int:
+def _total_memory() -> int:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in _LIMITS:
         try:
             total = min(total, int(limit.read_text()))
-        except (OSError, ValueError):  # none here, or "max"
+        except (OSError, ValueError):  # the file is missing, or holds "max"
             continue
     return total

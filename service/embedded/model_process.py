@@ -1,8 +1,8 @@
 """The process that serves the embedded model: `python -m service.embedded.model_process`.
 
-Its settings come as one line of JSON at stdin, so that the key shows in no process list; one line of JSON at stdout
-says where it listens. It ends when stdin does, that is with its parent, however that ended. What llama.cpp writes goes
-to stderr.
+It reads its settings as one line of JSON from stdin, so that no process list shows the key, and writes its address as
+one line of JSON to stdout. It ends when stdin ends, which happens at the latest when its parent ends. The output of
+llama.cpp goes to stderr.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ def _parameters(settings: dict[str, Any]) -> Any:
     params.api_keys = [settings["key"]]
     params.n_ctx = settings["context"]
     params.n_parallel = settings["slots"]
-    params.kv_unified = True  # the slots share the context: one long thread may use what the others leave
-    params.cache_ram_mib = settings["cache_mib"]  # its default is 8 GiB
+    params.kv_unified = True  # the slots share the context, so a long thread can use the free context of other slots
+    params.cache_ram_mib = settings["cache_mib"]  # the default is 8 GiB
     params.cpuparams.n_threads = settings["threads"]
-    # So small a model, at the API's default temperature of 1, loops until its context is full in 1 answer of 16. With
-    # these it did not, and what rambles all the same ends in seconds.
+    # At the API's default temperature of 1, 1 answer of 16 by this small model loops until the context is full. With
+    # these settings none did, and an answer that rambles ends within seconds.
     params.n_predict = settings["longest_answer"]
     params.sampling.min_p = 0.1
     params.sampling.penalty_repeat = 1.1
     params.chat_template = settings["chat_template"]
-    # Else it goes on with a prompt's last message where that is the assistant's, instead of answering anew, and refuses
-    # a prompt that ends in two: runs in a row, with nothing said between them, ask so.
+    # If the last message of a prompt is the assistant's, llama.cpp would continue that message and not give a new
+    # answer, and it would reject a prompt that ends in two such messages. Consecutive runs without a message between
+    # them have such prompts.
     params.prefill_assistant = False
-    params.verbosity = 1  # errors: a line for every request would grow without bound
+    params.verbosity = 1  # errors only: with a line for every request the log would grow without bound
     params.ui = False
-    params.endpoint_slots = False  # it would show what others ask
+    params.endpoint_slots = False  # it would expose the prompts of other requests
     return params
 
 
@@ -52,14 +53,14 @@ def main() -> None:
 
     server = xllamacpp.Server(_parameters(settings))
     if settings["uid"] is not None:
-        # Everything is loaded; what reads the prompts of strangers needs no rights from here on.
-        with contextlib.suppress(OSError):  # a container may know no user but root
+        # Everything is loaded, and the code that reads strangers' prompts needs no privileges from here on.
+        with contextlib.suppress(OSError):  # the user may not exist in a container
             os.setgroups([])
             os.setgid(settings["uid"])
             os.setuid(settings["uid"])
     print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
     sys.stdin.read()
-    os._exit(0)  # the threads of the server would wait for their clients
+    os._exit(0)  # a normal exit would wait for the server's threads, which wait for clients
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The embedded Postgres: made at first start, a child of ours, stopped with us.
+"""The embedded Postgres: its database is created at the first start, and its process starts and stops with the server.
 
-It listens at a Unix socket in a folder that only its user may enter, at no TCP port. Whoever calls holds the data
-directory's lock, so a Postgres found running on the data is a left-over and is stopped (after a `kill -9` of ours the
-kernel has told it to stop already). A commit is on disk when it returns: fsync, full_page_writes and synchronous_commit
-are on.
+It listens at a Unix socket, in a folder that only its user may enter, and at no TCP port. The caller holds the lock of
+the data directory, so a Postgres that already runs on the data was left behind by a killed server and is stopped (on
+Linux the kernel has already signalled it). A transaction is on disk when its commit returns: fsync, full_page_writes
+and synchronous_commit are on.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import asyncpg
 import psutil
 
 from service.child_process import environment, last_line, spawn, stop, wait_for_exit
-from service.embedded.memory import buffers
-from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, find_runtime, give_to
+from service.embedded.memory import buffer_mib
+from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, change_owner, find_runtime
 from service.errors import StartupError
 
 _DATABASE = _USER = "everthread"
@@ -41,11 +41,11 @@ _SETTINGS = {
     "max_connections": "100",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
-    "jit": "off",  # our queries are small; compiling them costs more than running them
+    "jit": "off",  # the queries are small, and compiling them takes longer than running them
     "max_parallel_workers_per_gather": "0",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # A conflict on append is daily business and would be logged with its statement: content has no place in a log.
+    # Conflicts on append are normal. Postgres would log them with their statements, but a log must not hold content.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
@@ -61,10 +61,10 @@ _NOT_DURABLE = {
 
 
 class EmbeddedPostgres:
-    """One Postgres over `<data_dir>/postgres/<major version>`. `start`, then `stop`; both once.
+    """A Postgres on the data in `<data_dir>/postgres/<major version>`. Call `start` once, then `stop`.
 
-    The server always runs with `durable=True`. The tests use `durable=False` for databases that nobody keeps: Postgres
-    then waits for no disk.
+    The server always uses `durable=True`. The tests use `durable=False` for temporary databases, for which Postgres
+    does not wait for the disk.
     """
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
@@ -77,37 +77,37 @@ class EmbeddedPostgres:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a database already, so that a start is quick."""
+        """Whether the database exists already, so that a start is quick."""
         return self._cluster.is_dir()
 
     @property
     def url(self) -> str:
-        """Where the database is, once started."""
+        """The URL of the database, valid after `start`."""
         return _url(self._socket_dir)
 
     def running_url(self) -> str | None:
-        """Where the database is that a live server of ours runs on this data; None where none does."""
+        """Returns the URL of the database if a live server runs it on this data, otherwise None."""
         lock = self._cluster / "postmaster.pid"
         lines = lock.read_text().splitlines() if lock.exists() else []
-        # Seven lines there are, and the fifth is the socket's folder, once it is made.
-        if len(lines) < 5 or _postgres_in(self._cluster, lines[0]) is None:
+        # The fifth of the seven lines is the socket's folder. It is written when the socket exists.
+        if len(lines) < 5 or _find_postgres(self._cluster, lines[0]) is None:
             return None
         elsewhere = Path(lines[4])
         folder = elsewhere if elsewhere.name.startswith(_SOCKET_PREFIX) else self._cluster / "run"
         return _url(folder)
 
     async def start(self) -> str:
-        """Makes the database where there is none, starts it, returns its URL. Raises StartupError."""
+        """Starts Postgres, creating the database if there is none, and returns its URL. Raises StartupError."""
         try:
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._refuse_other_versions()
+            self._check_version()
             runtime = find_runtime(self._cluster)
             if not self.exists:
                 await self._initialise(runtime)
             await _stop_leftover(self._cluster)
             self._make_socket_dir(runtime)
             self._child = self._spawn(runtime)
-            await self._ready(runtime, self._child)
+            await self._wait_until_ready(runtime, self._child)
         except (OSError, subprocess.SubprocessError) as error:
             await self.stop()
             raise StartupError(f"The embedded Postgres cannot start: {error}") from None
@@ -117,24 +117,25 @@ class EmbeddedPostgres:
         return self.url
 
     async def wait(self) -> None:
-        """Returns when Postgres has ended, which it does of itself only by an accident."""
+        """Waits until Postgres has ended, which without `stop` happens only by an accident."""
         while self._child is not None and not await wait_for_exit(self._child, timeout_s=3600.0):
             pass
 
     async def stop(self) -> None:
-        """Stops Postgres cleanly: it ends its sessions and writes a checkpoint. Harmless when not started."""
+        """Stops Postgres, if it runs. Postgres ends its sessions and writes a checkpoint."""
         child, self._child = self._child, None
         if child is not None:
             await stop(child, _STOP)
         if self._socket_dir.name.startswith(_SOCKET_PREFIX):
             shutil.rmtree(self._socket_dir, ignore_errors=True)
 
-    def _refuse_other_versions(self) -> None:
+    def _check_version(self) -> None:
+        """Raises StartupError if the data was created by another major version."""
         others = [path.name for path in self._home.iterdir() if path.is_dir() and path.name.isdigit()]
         if others and not self.exists:
             raise StartupError(
-                f"{self._home} was made by Postgres {max(others, key=int)}, this release brings {MAJOR_VERSION}: "
-                "dump it with the release that made it, then restore"
+                f"{self._home} was created by Postgres {max(others, key=int)}, but this release contains Postgres "
+                f"{MAJOR_VERSION}: dump the database with the release that created it, then restore it"
             )
 
     async def _initialise(self, runtime: Runtime) -> None:
@@ -144,8 +145,9 @@ class EmbeddedPostgres:
         new.mkdir(mode=0o700)
         uid = None if runtime.uid is None else account_for_initdb()
         if uid is not None:
-            give_to(new, uid)
-        command: list[str | Path] = [runtime.bin / "initdb", "-D", runtime.seen_from(new), "-U", _USER, "--auth=trust"]
+            change_owner(new, uid)
+        command: list[str | Path] = [runtime.bin / "initdb", "-D", runtime.cluster_path(new), "-U", _USER]
+        command += ["--auth=trust"]
         command += ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         if not self._durable:
             command += ["--no-sync"]
@@ -153,28 +155,29 @@ class EmbeddedPostgres:
             child = spawn(command, cwd=new, env=environment(), log=log, uid=uid, death_signal=signal.SIGKILL)
         try:
             if not await wait_for_exit(child, _INIT_TIMEOUT_S) or child.returncode != 0:
-                raise StartupError(f"The embedded Postgres cannot make its database: {last_line(self._log)}")
+                raise StartupError(f"The embedded Postgres cannot create its database: {last_line(self._log)}")
         finally:
             await stop(child, ((signal.SIGKILL, 5.0),))
         if runtime.uid is not None:
-            give_to(new, runtime.uid)
+            change_owner(new, runtime.uid)
         new.rename(self._cluster)
 
     def _make_socket_dir(self, runtime: Runtime) -> None:
-        """In the cluster where the path is short enough for a socket, else a private folder in the temporary one."""
+        """Creates the socket's folder: in the cluster if the path is short enough, otherwise in the temporary
+        folder."""
         socket = self._socket_dir / f".s.PGSQL.{_PORT}"
         if len(os.fsencode(socket)) > _MAX_SOCKET_PATH:
             self._socket_dir = Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX))
         self._socket_dir.mkdir(mode=0o700, exist_ok=True)
         if runtime.uid is not None:
-            give_to(self._socket_dir, runtime.uid)
+            change_owner(self._socket_dir, runtime.uid)
 
     def _spawn(self, runtime: Runtime) -> subprocess.Popen[bytes]:
-        seen = runtime.seen_from(self._cluster)
-        inside = self._socket_dir.parent == self._cluster
-        command: list[str | Path] = [runtime.bin / "postgres", "-D", seen]
-        command += ["-k", seen / "run" if inside else self._socket_dir, "-p", str(_PORT)]
-        settings = {**_SETTINGS, "shared_buffers": f"{buffers()}MB", **({} if self._durable else _NOT_DURABLE)}
+        cluster = runtime.cluster_path(self._cluster)
+        is_inside = self._socket_dir.parent == self._cluster
+        command: list[str | Path] = [runtime.bin / "postgres", "-D", cluster]
+        command += ["-k", cluster / "run" if is_inside else self._socket_dir, "-p", str(_PORT)]
+        settings = {**_SETTINGS, "shared_buffers": f"{buffer_mib()}MB", **({} if self._durable else _NOT_DURABLE)}
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         with self._log.open("wb") as log:
@@ -187,8 +190,8 @@ class EmbeddedPostgres:
                 death_signal=signal.SIGINT,  # a fast, clean shutdown
             )
 
-    async def _ready(self, runtime: Runtime, child: subprocess.Popen[bytes]) -> None:
-        """Waits until our database answers. Makes it where the cluster is new."""
+    async def _wait_until_ready(self, runtime: Runtime, child: subprocess.Popen[bytes]) -> None:
+        """Waits until the database answers, and creates it if the cluster is new."""
         deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
         while asyncio.get_running_loop().time() < deadline:
             if child.poll() is not None:
@@ -208,11 +211,11 @@ class EmbeddedPostgres:
         command: list[str | Path] = [runtime.bin / "createdb", "-h", self._socket_dir, "-p", str(_PORT)]
         command += ["-U", _USER, _DATABASE]
         with self._log.open("ab") as log:
-            # As the user we are: root may enter the socket's folder, and the programs run for any user.
+            # Under our own user id: root may enter the socket's folder, and any user may run the programs.
             child = spawn(command, cwd=self._home, env=environment(), log=log, uid=None, death_signal=signal.SIGKILL)
         try:
             if not await wait_for_exit(child, _INIT_TIMEOUT_S) or child.returncode != 0:
-                raise StartupError(f"The embedded Postgres cannot make its database: {last_line(self._log)}")
+                raise StartupError(f"The embedded Postgres cannot create its database: {last_line(self._log)}")
         finally:
             await stop(child, ((signal.SIGKILL, 5.0),))
 
@@ -222,29 +225,30 @@ def _url(socket_dir: Path) -> str:
 
 
 async def _stop_leftover(cluster: Path) -> None:
-    """Stops a Postgres that a killed server of ours left on this data, and forgets its lock file."""
+    """Stops a Postgres that a killed server left running on this data, and deletes its lock file."""
     lock = cluster / "postmaster.pid"
     lines = lock.read_text().splitlines() if lock.exists() else []
-    process = _postgres_in(cluster, lines[0]) if lines else None
+    process = _find_postgres(cluster, lines[0]) if lines else None
     if process is not None:
-        await _end(process)
+        await _stop_process(process)
     if len(lines) > 4 and Path(lines[4]).name.startswith(_SOCKET_PREFIX):
         shutil.rmtree(lines[4], ignore_errors=True)
-    # We hold the data directory, so what runs under that number now is another program, perhaps of another container.
+    # We hold the data directory, so a process with that id is now another program, perhaps of another container.
     lock.unlink(missing_ok=True)
 
 
-def _postgres_in(cluster: Path, pid: str) -> psutil.Process | None:
-    """The process of that number, where it is a Postgres on this data."""
+def _find_postgres(cluster: Path, pid: str) -> psutil.Process | None:
+    """Returns the process with that id if it is a Postgres on this data."""
     try:
         process = psutil.Process(int(pid))
-        ours = process.name() == "postgres" and process.cwd() == os.path.realpath(cluster)
+        matches = process.name() == "postgres" and process.cwd() == os.path.realpath(cluster)
     except (ValueError, psutil.Error):
         return None
-    return process if ours else None
+    return process if matches else None
 
 
-async def _end(process: psutil.Process) -> None:
+async def _stop_process(process: psutil.Process) -> None:
+    """Sends stronger and stronger signals until the process has ended. Raises StartupError if it does not end."""
     deadline = asyncio.get_running_loop().time() + _LEFTOVER_TIMEOUT_S
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         try:
@@ -258,4 +262,4 @@ async def _end(process: psutil.Process) -> None:
         else:
             return
         deadline += _LEFTOVER_TIMEOUT_S
-    raise StartupError(f"A Postgres left behind (process {process.pid}) cannot be stopped")
+    raise StartupError(f"A Postgres of an earlier server (process {process.pid}) cannot be stopped")

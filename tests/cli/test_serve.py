@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from service.embedded.postgres import EmbeddedPostgres
-from tests.embedded.server_process import ROOT, Started, about
+from tests.embedded.server_process import ROOT, FakeServerProcess, fetch
 from tests.machine import unavailable
 
 pytestmark = pytest.mark.embedded
@@ -35,12 +35,12 @@ def test_first_and_second_start(tmp_path: Path, number: int) -> None:
     data = tmp_path / "data"
     keys = set()
     for starts in (1, 2):
-        with Started(["--port", "0", "--data-dir", str(data)]) as server:
-            base_url = server.ready()
+        with FakeServerProcess(["--port", "0", "--data-dir", str(data)]) as server:
+            base_url = server.wait_until_ready()
             assert ("Creating the database" in server.output) == (starts == 1)
-            told = about(base_url)
+            told = fetch(base_url)
             assert (told["starts"], told["embedded_model"], told["data_dir"]) == (starts, True, str(data))
-            assert about(base_url, "ask")["choices"][0]["message"]["content"]
+            assert fetch(base_url, "ask")["choices"][0]["message"]["content"]
             found = re.search(r"export OPENAI_API_KEY=(\S+)", server.output)
             assert found
             keys.add(found[1])
@@ -59,16 +59,16 @@ def test_first_and_second_start(tmp_path: Path, number: int) -> None:
 def test_what_is_set_up_in_the_background_is_said(tmp_path: Path) -> None:
     for wanted in ("true", "false"):
         env = {"EVERTHREAD_SANDBOX_DIR": str(tmp_path / "none"), "EVERTHREAD_SANDBOX_INSTALL": wanted}
-        with Started([*NO_MODEL, "--data-dir", str(tmp_path)], env) as server:
-            server.ready()
+        with FakeServerProcess([*NO_MODEL, "--data-dir", str(tmp_path)], env) as server:
+            server.wait_until_ready()
             assert ("code_interpreter is being set up in the background" in server.output) == (wanted == "true")
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        with Started(["--port", port, "--data-dir", str(tmp_path)]) as server:
-            assert server.fail() == 1
+        with FakeServerProcess(["--port", port, "--data-dir", str(tmp_path)]) as server:
+            assert server.wait_for_exit() == 1
     assert server.output.splitlines() == [
         f"everthread: 127.0.0.1:{port} is in use by another program: choose another port with --port"
     ]
@@ -77,17 +77,17 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
 
 def test_a_data_directory_in_use_is_one_line_and_kill_9_frees_it(tmp_path: Path) -> None:
     arguments = [*NO_MODEL, "--data-dir", str(tmp_path)]
-    with Started(arguments) as first:
-        base_url = first.ready()
-        assert about(base_url)["starts"] == 1
-        with Started(arguments) as second:
-            assert second.fail() == 1
+    with FakeServerProcess(arguments) as first:
+        base_url = first.wait_until_ready()
+        assert fetch(base_url)["starts"] == 1
+        with FakeServerProcess(arguments) as second:
+            assert second.wait_for_exit() == 1
         line = f"everthread: The data directory {tmp_path} is in use by the server at {base_url}"
         assert second.output.splitlines() == [line]
         children = first.children()
         assert first.end(signal.SIGKILL) == -signal.SIGKILL
-        with Started(arguments) as third:
-            assert about(third.ready())["starts"] == 2
+        with FakeServerProcess(arguments) as third:
+            assert fetch(third.wait_until_ready())["starts"] == 2
             assert gone(children)
             assert third.end() == 0
 
@@ -96,32 +96,32 @@ async def test_servers_over_a_database_elsewhere_share_a_data_directory(tmp_path
     postgres = EmbeddedPostgres(tmp_path / "elsewhere")
     env = {"EVERTHREAD_DATABASE_URL": await postgres.start()}
     arguments = [*NO_MODEL, "--data-dir", str(tmp_path / "data")]
-    with Started(arguments, env) as first, Started(arguments, env) as second:
-        assert about(first.ready())["starts"] == 1
-        assert about(second.ready())["starts"] == 2
+    with FakeServerProcess(arguments, env) as first, FakeServerProcess(arguments, env) as second:
+        assert fetch(first.wait_until_ready())["starts"] == 1
+        assert fetch(second.wait_until_ready())["starts"] == 2
         assert first.children() == second.children() == []
         assert first.end() == second.end() == 0
     await postgres.stop()
 
 
 def test_postgres_dying_ends_the_server_with_one_line(tmp_path: Path) -> None:
-    with Started([*NO_MODEL, "--data-dir", str(tmp_path)]) as server:
-        server.ready()
+    with FakeServerProcess([*NO_MODEL, "--data-dir", str(tmp_path)]) as server:
+        server.wait_until_ready()
         pid = int((tmp_path / "postgres" / "18" / "postmaster.pid").read_text().splitlines()[0])
         os.kill(pid, signal.SIGKILL)
-        assert server.fail() == 1
+        assert server.wait_for_exit() == 1
         assert server.output.splitlines()[-1].startswith("everthread: The embedded Postgres ended by itself")
 
 
 def test_stopping_while_starting(tmp_path: Path) -> None:
-    with Started(["--port", "0", "--data-dir", str(tmp_path)]) as server:
+    with FakeServerProcess(["--port", "0", "--data-dir", str(tmp_path)]) as server:
         while not (tmp_path / "postgres").exists():
             time.sleep(0.01)
         assert server.end() == 0
         assert "Traceback" not in server.output
         assert "ready" not in server.output
-    with Started([*NO_MODEL, "--data-dir", str(tmp_path)]) as server:
-        assert about(server.ready())["starts"] == 1
+    with FakeServerProcess([*NO_MODEL, "--data-dir", str(tmp_path)]) as server:
+        assert fetch(server.wait_until_ready())["starts"] == 1
         assert server.end() == 0
 
 
@@ -133,8 +133,8 @@ def test_stopping_while_starting(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_setting_is_one_line(arguments: list[str], env: dict[str, str], says: str) -> None:
-    with Started(arguments, env) as server:
-        assert server.fail() == 1
+    with FakeServerProcess(arguments, env) as server:
+        assert server.wait_for_exit() == 1
     assert server.output.splitlines() == [f"everthread: {says}"]
 
 
@@ -151,8 +151,8 @@ def test_an_ordinary_user(ordinary_home: Path) -> None:
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     env = {"HOME": str(ordinary_home), "XDG_DATA_HOME": "", "PYTHONPATH": f"{ROOT}:{packages}"}
     python = _python_of_everybody(env)
-    with Started(NO_MODEL, env, python, ORDINARY) as server:
-        assert about(server.ready())["starts"] == 1
+    with FakeServerProcess(NO_MODEL, env, python, ORDINARY) as server:
+        assert fetch(server.wait_until_ready())["starts"] == 1
         assert {child.uids().real for child in server.children()} == {ORDINARY}
         assert server.end() == 0
     data = ordinary_home / ".local" / "share" / "everthread"

@@ -1,6 +1,6 @@
-"""`python -m tests.embedded.fake_server …`: the real command line over a server that only says what it was given.
+"""`python -m tests.embedded.fake_server …`: the real command line with a server that only reports its arguments.
 
-What starts and stops around the server is under test here; the server itself has its own tests.
+The tests that use it check the start and the stop of everything around the server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def serve(
     embedded_model: bool,
     ready: Callable[[str], None],
 ) -> None:
-    """As `service.app.serve`, with /about and /ask for the tests."""
+    """Replaces `service.app.serve`; it has the routes /about and /ask for the tests."""
     import asyncio
 
     async def about(request: web.Request) -> web.Response:

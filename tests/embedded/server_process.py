@@ -1,4 +1,4 @@
-"""A real server process for the tests: started, awaited until ready, and never left behind."""
+"""A server process for the tests, which is always ended."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 120.0
 
 
-class Started:
-    """`with Started([...]) as server:` runs the command line over the fake server. Raises TimeoutError."""
+class FakeServerProcess:
+    """Runs the command line with the fake server: `with FakeServerProcess([...]) as server:`."""
 
     def __init__(
         self,
@@ -58,8 +58,8 @@ class Started:
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def ready(self) -> str:
-        """Waits for the base URL."""
+    def wait_until_ready(self) -> str:
+        """Waits for the base URL and returns it. Raises TimeoutError."""
         assert self.process.stdout is not None
         deadline = time.monotonic() + START_TIMEOUT_S
         with selectors.DefaultSelector() as selector:
@@ -70,25 +70,25 @@ class Started:
                 piece = os.read(self.process.stdout.fileno(), 65536).decode()
                 assert piece, self.output
                 self.output += piece
-        found = re.search(r"Base URL +(\S+)", self.output)
-        assert found, self.output
-        return found[1]
+        match = re.search(r"Base URL +(\S+)", self.output)
+        assert match, self.output
+        return match[1]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends the signal and returns the exit code."""
         self.process.send_signal(number)
-        return self.fail()
+        return self.wait_for_exit()
 
-    def fail(self) -> int:
-        """Waits for an end that comes by itself; returns the exit code."""
+    def wait_for_exit(self) -> int:
+        """Waits until the process ends without a signal, and returns the exit code."""
         rest, _ = self.process.communicate(timeout=120)
         self.output += rest.decode()
         return self.process.returncode
 
 
-def about(base_url: str, what: str = "about") -> dict[str, Any]:
-    """What the fake server was given, or what the model said to it."""
-    with urllib.request.urlopen(f"{base_url}/{what}", timeout=120) as answer:
-        told = json.load(answer)
-    assert isinstance(told, dict)
-    return told
+def fetch(base_url: str, path: str = "about") -> dict[str, Any]:
+    """Returns the arguments of the fake server ("about") or the answer of its model ("ask")."""
+    with urllib.request.urlopen(f"{base_url}/{path}", timeout=120) as answer:
+        body = json.load(answer)
+    assert isinstance(body, dict)
+    return body

@@ -1,4 +1,4 @@
-"""The embedded model with code_interpreter chosen, whole: it writes the code, a real sandbox runs it."""
+"""The embedded model with a required code_interpreter call: the model writes the code, and a real sandbox runs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.embedded
 async def server(
     jail: Jail, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Client]:
-    monkeypatch.setattr(client_module, "WAIT_S", 350.0)  # a loaded machine speaks slowly
+    monkeypatch.setattr(client_module, "WAIT_S", 350.0)  # a loaded machine answers slowly
     model = EmbeddedModel(tmp_path)
     address = await model.start()
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -52,7 +52,7 @@ async def server(
 
 
 @pytest.mark.timeout(400)
-async def test_a_chosen_code_interpreter_runs_the_models_code(server: Client) -> None:
+async def test_a_required_call_runs_the_code_of_the_model(server: Client) -> None:
     assistant = await assistant_with(server, tools=CODE, temperature=0.01)
     thread = await thread_with(server, "What is 1234*5678?")
     done = await run_on(server, thread, assistant, tool_choice=CODE[0], max_completion_tokens=300)
@@ -62,4 +62,4 @@ async def test_a_chosen_code_interpreter_runs_the_models_code(server: Client) ->
     assert call["code_interpreter"]["input"].strip()
     shown = await server.session.get(server.base_url.removesuffix("/v1") + "/metrics")
     assert 'everthread_sandboxes{state="session"} 1.0' in await shown.text()
-    assert call["code_interpreter"]["outputs"], "what it writes prints something"
+    assert call["code_interpreter"]["outputs"], "the code prints something"

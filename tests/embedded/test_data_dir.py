@@ -1,4 +1,4 @@
-"""The data directory: made for us alone, held by one, and home of the key."""
+"""The data directory: its permissions, its lock and its API key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_it_is_made_for_us_alone(tmp_path: Path) -> None:
+def test_a_new_directory_is_private(tmp_path: Path) -> None:
     held = DataDir.acquire(tmp_path / "a" / "b")
     assert mode(tmp_path / "a" / "b") == 0o700
     held.release()
 
 
 @pytest.mark.parametrize("permissions", [0o700, 0o750, 0o755])
-def test_what_exists_keeps_its_permissions(tmp_path: Path, permissions: int) -> None:
+def test_an_existing_directory_keeps_its_permissions(tmp_path: Path, permissions: int) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     folder.chmod(permissions)
@@ -30,7 +30,7 @@ def test_what_exists_keeps_its_permissions(tmp_path: Path, permissions: int) -> 
     assert mode(folder) == permissions
 
 
-def test_a_second_server_hears_who_has_it(tmp_path: Path) -> None:
+def test_a_second_server_is_refused_with_the_name_of_the_holder(tmp_path: Path) -> None:
     held = DataDir.acquire(tmp_path)
     held.announce("the server at http://here/v1")
     with pytest.raises(StartupError, match=r"in use by the server at http://here/v1"):
@@ -41,14 +41,14 @@ def test_a_second_server_hears_who_has_it(tmp_path: Path) -> None:
     DataDir.acquire(tmp_path).release()
 
 
-def test_servers_over_a_database_elsewhere_share_one(tmp_path: Path) -> None:
+def test_servers_with_a_database_elsewhere_share_a_directory(tmp_path: Path) -> None:
     one, other = DataDir.acquire(tmp_path, shared=True), DataDir.acquire(tmp_path, shared=True)
     assert one.api_key() == other.api_key()
     one.release()
     other.release()
 
 
-def test_the_key_is_made_once_and_ours_alone(tmp_path: Path) -> None:
+def test_the_key_is_created_once_and_private(tmp_path: Path) -> None:
     held = DataDir.acquire(tmp_path)
     key = held.api_key()
     assert len(key) > 30
@@ -65,7 +65,7 @@ def test_an_emptied_key_file_gets_a_new_key(tmp_path: Path) -> None:
     held.release()
 
 
-def test_a_place_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+def test_an_impossible_path_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupError, match=r"^Cannot use the data directory .*file/data"):
         DataDir.acquire(tmp_path / "file" / "data")

@@ -1,4 +1,4 @@
-"""The embedded model, for real: what its server does with the requests that we send."""
+"""The real embedded model: its answers to the requests of the service, its restarts and its end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def ask(address: ModelAddress, key: str | None = None, **more: Any) -> tup
         return answer.status, await answer.text()
 
 
-async def test_what_it_answers(model: tuple[EmbeddedModel, ModelAddress]) -> None:
+async def test_answers(model: tuple[EmbeddedModel, ModelAddress]) -> None:
     _, address = model
     assert (await ask(address, key="wrong"))[0] == 401
     status, text = await ask(address, stream=True, stream_options={"include_usage": True}, max_completion_tokens=4)
@@ -54,11 +54,11 @@ async def test_what_it_answers(model: tuple[EmbeddedModel, ModelAddress]) -> Non
     status, text = await ask(address, messages=[{"role": "user", "content": "word " * 9000}])
     assert (status, json.loads(text)["error"]["type"]) == (400, "exceed_context_size_error")
     answers = await asyncio.gather(*(ask(address, max_tokens=8) for _ in range(embedded.SLOTS + 2)))
-    assert {status for status, _ in answers} == {200}, "more requests than slots wait for their turn"
+    assert {status for status, _ in answers} == {200}, "if there are more requests than slots, they wait"
 
 
-async def test_runs_in_a_row_are_answered_each_anew(model: tuple[EmbeddedModel, ModelAddress]) -> None:
-    """Nothing is said between them: prompts end in one message of the assistant's, in two, in three."""
+async def test_consecutive_runs_get_new_answers(model: tuple[EmbeddedModel, ModelAddress]) -> None:
+    """Without user messages between the runs, the prompts end in one, two and three messages of the assistant."""
     _, address = model
     prompt = [{"role": "user", "content": "Name a colour."}]
     for _ in range(3):
@@ -68,7 +68,7 @@ async def test_runs_in_a_row_are_answered_each_anew(model: tuple[EmbeddedModel, 
         assert json.loads(text)["choices"][0]["message"]["role"] == "assistant"
 
 
-async def test_it_comes_back_at_the_same_address(
+async def test_it_is_restarted_at_the_same_address(
     model: tuple[EmbeddedModel, ModelAddress], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "_RESTART_PAUSE_S", 0.0)
@@ -77,7 +77,7 @@ async def test_it_comes_back_at_the_same_address(
     child = running._child
     assert child is not None
     if os.geteuid() == 0:
-        assert psutil.Process(child.pid).uids().real != 0, "what reads strangers' prompts is not root"
+        assert psutil.Process(child.pid).uids().real != 0, "the process that reads strangers' prompts is not root"
     child.kill()
     async with asyncio.timeout(120):
         while running._child is child or (await _status(address)) != 200:
@@ -102,11 +102,11 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path)]
     parent = subprocess.run(command, cwd=root, capture_output=True, timeout=60, check=False)
     pid = int(parent.stdout)
-    gone, _ = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
-    assert gone or not psutil.pid_exists(pid)
+    exited, _ = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
+    assert exited or not psutil.pid_exists(pid)
 
 
-async def test_weights_that_are_none_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_invalid_weights_are_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bad.gguf").write_text("no weights")
     monkeypatch.setattr(embedded, "find_weights", lambda: tmp_path / "bad.gguf")
     with pytest.raises(StartupError, match=r"^The embedded model cannot load: .+$"):

@@ -1,4 +1,4 @@
-"""The embedded Postgres, for real: made, started, killed, started again, and no permission touched on the way."""
+"""The real embedded Postgres: it is created, started, killed and started again, and no permissions change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.embedded
 
 
 def permissions(path: Path) -> dict[Path, tuple[int, int, int]]:
-    """Mode and owner of every folder above `path`, and of the programs."""
+    """Returns the mode and the owner of every folder above `path` and above the programs."""
     runtime = postgres_runtime.find_runtime(path / "none")
     folders = [path, *path.parents, runtime.bin, *runtime.bin.parents]
     return {folder: (stat.S_IMODE(s.st_mode), s.st_uid, s.st_gid) for folder in folders for s in [folder.stat()]}
@@ -64,7 +64,7 @@ async def test_first_and_second_start(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "postgres" / "18").stat().st_mode) == 0o700
 
 
-async def test_its_death_is_noticed_and_survived(tmp_path: Path) -> None:
+async def test_its_death_is_noticed_and_loses_no_data(tmp_path: Path) -> None:
     postgres = EmbeddedPostgres(tmp_path)
     url = await postgres.start()
     await query(url, "create table kept as select 1 as n")
@@ -88,9 +88,9 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("kind", ["orphan", "told by the kernel"])
-async def test_what_a_killed_server_left_is_stopped(tmp_path: Path, kind: str) -> None:
-    """Also where the kernel does not tell Postgres of our death, as on macOS."""
+@pytest.mark.parametrize("kind", ["orphan", "signalled by the kernel"])
+async def test_the_postgres_of_a_killed_server_is_stopped(tmp_path: Path, kind: str) -> None:
+    """This also holds if the kernel does not signal Postgres when the server dies, as on macOS."""
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", ORPHANING, str(tmp_path), kind]
     killed = subprocess.run(command, cwd=root, timeout=60, check=False)
@@ -102,23 +102,23 @@ async def test_what_a_killed_server_left_is_stopped(tmp_path: Path, kind: str) -
     await postgres.stop()
 
 
-async def test_a_lock_file_that_names_a_stranger_is_no_obstacle(tmp_path: Path) -> None:
-    """As in a container that starts again, where process numbers recur."""
+async def test_a_lock_file_with_the_id_of_another_program(tmp_path: Path) -> None:
+    """This happens in a container that is restarted, where process ids recur."""
     postgres = EmbeddedPostgres(tmp_path)
     await postgres.start()
     lock = tmp_path / "postgres" / "18" / "postmaster.pid"
     lines = lock.read_text()
     await postgres.stop()
-    stranger = subprocess.Popen(["sleep", "60"])
+    other_program = subprocess.Popen(["sleep", "60"])
     try:
-        lock.write_text(lines.replace(lines.splitlines()[0], str(stranger.pid), 1))
+        lock.write_text(lines.replace(lines.splitlines()[0], str(other_program.pid), 1))
         again = EmbeddedPostgres(tmp_path)
         assert await query(await again.start(), "select 1") == 1
         await again.stop()
-        assert stranger.poll() is None
+        assert other_program.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait(5)
+        other_program.kill()
+        other_program.wait(5)
 
 
 async def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
@@ -135,14 +135,14 @@ async def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
 
 async def test_data_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "postgres" / "17").mkdir(parents=True)
-    with pytest.raises(StartupError, match=r"made by Postgres 17"):
+    with pytest.raises(StartupError, match=r"created by Postgres 17"):
         await EmbeddedPostgres(tmp_path).start()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root copies")
-async def test_programs_that_others_cannot_reach_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_inaccessible_programs_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_runtime, "_CACHE", Path("/var/cache") / f"everthread-test-{os.getpid()}")
-    monkeypatch.setattr(postgres_runtime, "_open_to_all", lambda program: False)
+    monkeypatch.setattr(postgres_runtime, "_is_accessible_to_all", lambda program: False)
     try:
         postgres = EmbeddedPostgres(tmp_path)
         url = await postgres.start()

@@ -1,4 +1,4 @@
-"""The embedded model, for real, with tools: prompted as app.py has it, its calls carried out by a fake tool."""
+"""The real embedded model with tools: prompted as in app.py, with a fake tool that performs its calls."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ async def model(tmp_path: Path) -> AsyncIterator[Router]:
     await running.stop()
 
 
-async def test_a_chosen_code_interpreter_is_really_called(
+async def test_a_required_code_interpreter_is_called(
     model: Router, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for waiting in (process_module, fake_tool):
-        monkeypatch.setattr(waiting, "WAIT_S", 150.0)  # a loaded machine speaks slowly
+        monkeypatch.setattr(waiting, "WAIT_S", 150.0)  # a loaded machine answers slowly
     tool = FakeTool()
     async with Process(database_url, model, tools=[tool]) as process:  # type: ignore[arg-type]
         await process.say("t1", "What is 1234*5678?")
@@ -52,8 +52,8 @@ async def test_a_chosen_code_interpreter_is_really_called(
         assert step.results[tool.calls[0].id]["output"] == "2"
 
 
-async def test_offered_functions_are_answered_in_words_or_called(model: Router) -> None:
-    """It is small, and may choose either; whatever it chooses is no JSON of ours."""
+async def test_the_model_answers_in_words_or_calls_an_offered_function(model: Router) -> None:
+    """The model is small and may do either; in both cases the JSON of the schema does not reach the user."""
     hi = [{"role": "user", "content": "Say hello."}]
     request = ChatRequest("m", hi, tools=[WEATHER], tool_choice="auto", temperature=0.0, max_completion_tokens=60)
     events = [event async for batch in model.stream(request) for event in batch]
