@@ -8,8 +8,8 @@ from service.sandbox.base import Image, Limits, SandboxLost
 from service.sandbox.process import ConfinedProcess
 from service.sandbox.protocol import CHUNK, CallFinished, FromInside, ImagePart
 
-# Maximum number of frames of a call, and of bytes of all its images together. More is an attack.
-MOST_FRAMES = 2_000
+# Maximum number of packets of a call, and of bytes of all its images together. More is an attack.
+MOST_PACKETS = 2_000
 MOST_IMAGE_BYTES = 128 * 1024 * 1024
 # Output beyond the bound that is dropped before the call is interrupted.
 THROWN_AWAY = 16 * 1024 * 1024
@@ -29,7 +29,7 @@ class Call:
         self._process = process
         self._limits = limits
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._kept = self._thrown = self._images = self._frames = self._image_bytes = 0
+        self._kept = self._thrown = self._images = self._packets = self._image_bytes = 0
         self._part = bytearray()
         self._image: Image | None = None
         self._waits = False
@@ -82,16 +82,16 @@ class Call:
         self.interrupted = True
         self.notes.append(f"The call was interrupted: {why}.")
 
-    def take(self, frame: FromInside, payload: bytes) -> bool:
-        """Takes a frame. Returns whether it is the call's last. Raises SandboxLost for a frame that the runner never
+    def take(self, packet: FromInside, payload: bytes) -> bool:
+        """Takes a packet. Returns whether it is the call's last. Raises SandboxLost for a packet that the runner never
         sends.
         """
-        self._frames += 1
-        if self._frames > MOST_FRAMES:
+        self._packets += 1
+        if self._packets > MOST_PACKETS:
             raise SandboxLost("it sent frames without end")
-        match frame:
+        match packet:
             case CallFinished(call=number) if number == self.number:
-                self.finished = frame
+                self.finished = packet
                 return True
             case ImagePart(mime=mime, last=last) if payload and (last or len(payload) == CHUNK):
                 self._add(mime, payload, last)
@@ -100,7 +100,7 @@ class Call:
                 raise SandboxLost("it broke the protocol")
 
     def image(self) -> Image | None:
-        """Returns the image that the last frame completed."""
+        """Returns the image that the last packet completed."""
         image, self._image = self._image, None
         return image
 

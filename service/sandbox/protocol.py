@@ -1,7 +1,7 @@
-"""The frames between the server and a sandbox. Pure, and strict with frames from inside.
+"""The packets between the server and a sandbox. Pure, and strict with packets from inside.
 
-A frame is two big-endian 32-bit lengths, a JSON object, and bytes. Frames from inside may be forged: lengths are
-checked before anything is stored, and a frame that is not exactly one of those below ends the session.
+A packet is two big-endian 32-bit lengths, a JSON object, and bytes. Packets from inside may be forged: lengths are
+checked before anything is stored, and a packet that is not exactly one of those below ends the session.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 MAX_HEAD = 64 * 1024
 MAX_PAYLOAD = 1024 * 1024
-CHUNK = 256 * 1024  # size of one of the server's own frames
+CHUNK = 256 * 1024  # size of one of the server's own packets
 MOST_FILES = 100
 _LENGTHS = struct.Struct(">II")
 
 
-class BadFrame(Exception):
-    """The bytes are not a valid frame."""
+class BadPacket(Exception):
+    """The bytes are not a valid packet."""
 
 
-class _Frame(BaseModel):
+class _Packet(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Ready(_Frame):
+class Ready(_Packet):
     kind: Literal["ready"]
 
 
-class ImagePart(_Frame):
+class ImagePart(_Packet):
     """A piece of an image; `last` marks the last piece."""
 
     kind: Literal["image"]
@@ -39,12 +39,12 @@ class ImagePart(_Frame):
     last: bool
 
 
-class FileEntry(_Frame):
+class FileEntry(_Packet):
     path: str = Field(min_length=1, max_length=1024)
     size: int = Field(ge=0)
 
 
-class CallFinished(_Frame):
+class CallFinished(_Packet):
     """Call number `call` has ended. `untold` counts the changed files beyond the first MOST_FILES."""
 
     kind: Literal["done"]
@@ -54,15 +54,15 @@ class CallFinished(_Frame):
     untold: int = Field(ge=0)
 
 
-class Data(_Frame):
+class Data(_Packet):
     kind: Literal["data"]
 
 
-class End(_Frame):
+class End(_Packet):
     kind: Literal["end"]
 
 
-class Refusal(_Frame):
+class Refusal(_Packet):
     kind: Literal["refused"]
     why: str = Field(max_length=1024)
 
@@ -72,13 +72,13 @@ _ADAPTER: TypeAdapter[FromInside] = TypeAdapter(Annotated[FromInside, Field(disc
 
 
 def encode(head: dict[str, Any], payload: bytes = b"") -> bytes:
-    """Returns the bytes of a frame to the inside."""
+    """Returns the bytes of a packet to the inside."""
     text = json.dumps(head).encode()
     return _LENGTHS.pack(len(text), len(payload)) + text + payload
 
 
 class Reader:
-    """Takes bytes as they arrive, and returns whole frames. It holds at most one frame of the maximum size."""
+    """Takes bytes as they arrive, and returns whole packets. It holds at most one packet of the maximum size."""
 
     def __init__(self) -> None:
         self._held = bytearray()
@@ -92,20 +92,20 @@ class Reader:
         return _LENGTHS.size + MAX_HEAD + MAX_PAYLOAD - len(self._held)
 
     def next(self) -> tuple[FromInside, bytes] | None:
-        """Returns the next whole frame, or None. Raises BadFrame."""
+        """Returns the next whole packet, or None. Raises BadPacket."""
         if len(self._held) < _LENGTHS.size:
             return None
         head, payload = _LENGTHS.unpack_from(self._held)
         if head > MAX_HEAD or payload > MAX_PAYLOAD:
-            raise BadFrame("a frame is longer than any of ours")
+            raise BadPacket("a packet is longer than any of ours")
         end = _LENGTHS.size + head + payload
         if len(self._held) < end:
             return None
         start = _LENGTHS.size + head
         try:
-            frame = _ADAPTER.validate_json(bytes(self._held[_LENGTHS.size : start]))
+            packet = _ADAPTER.validate_json(bytes(self._held[_LENGTHS.size : start]))
         except ValidationError:
-            raise BadFrame("a frame is none of ours") from None
+            raise BadPacket("a packet is none of ours") from None
         data = bytes(self._held[start:end])
         del self._held[:end]
-        return frame, data
+        return packet, data

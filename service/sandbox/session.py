@@ -24,11 +24,11 @@ from service.sandbox.base import SandboxUnavailable as Unavailable
 from service.sandbox.execution import Call
 from service.sandbox.probe import missing_confinement
 from service.sandbox.process import ConfinedProcess
-from service.sandbox.protocol import CHUNK, BadFrame, Data, End, FromInside, Reader, Ready, Refusal, encode
+from service.sandbox.protocol import CHUNK, BadPacket, Data, End, FromInside, Reader, Ready, Refusal, encode
 
 START_S = 60.0
 GRACE_S = 5.0
-# Time for one frame in or out, and for the answer to a file.
+# Time for one packet in or out, and for the answer to a file.
 IO_S = 30.0
 # Time between two reads of output beyond its bound.
 FLOOD_PAUSE_S = 0.005
@@ -62,11 +62,11 @@ class Session:
     async def start(self) -> None:
         """Waits for the runner and checks its confinement. Raises SandboxUnavailable."""
         try:
-            frame, _ = await self._frame(START_S)
+            packet, _ = await self._packet(START_S)
         except SandboxLost as error:
             raise Unavailable(f"the sandbox did not start: {self._words or error}") from None
         found = await asyncio.to_thread(self._process.processes)
-        if not isinstance(frame, Ready) or len(found) != 3:
+        if not isinstance(packet, Ready) or len(found) != 3:
             raise Unavailable("the sandbox did not start as it should")
         self._known, self._runner = {process.pid for process in found}, found[-1]
         status = await asyncio.to_thread(_status, self._runner.pid)
@@ -109,19 +109,19 @@ class Session:
             await self._send({"do": "put", "path": path})
             broken = await self._pour(chunks)
             await self._send({"do": "end", "whole": broken is None})
-            frame, _ = await self._frame(IO_S)
-            if not isinstance(frame, End | Refusal):
+            packet, _ = await self._packet(IO_S)
+            if not isinstance(packet, End | Refusal):
                 raise await self._lose("it broke the protocol")
         if broken is not None:
             raise broken
-        if isinstance(frame, Refusal):
-            raise FileRefused(frame.why)
+        if isinstance(packet, Refusal):
+            raise FileRefused(packet.why)
 
     async def arrange(self, gone: Sequence[str], names: Sequence[tuple[str, str]]) -> None:
         async with self._exchange("its files were not arranged"):
             await self._send({"do": "arrange", "gone": list(gone), "names": list(names)})
-            frame, _ = await self._frame(IO_S)
-            if not isinstance(frame, End):
+            packet, _ = await self._packet(IO_S)
+            if not isinstance(packet, End):
                 raise await self._lose("it broke the protocol")
 
     async def _pour(self, chunks: AsyncIterator[bytes]) -> Exception | None:
@@ -143,10 +143,10 @@ class Session:
         async with self._exchange("a file was not read to its end"):
             await self._send({"do": "get", "path": path})
             while refused is None:
-                frame, payload = await self._frame(IO_S)
-                match frame:
+                packet, payload = await self._packet(IO_S)
+                match packet:
                     case Data() if payload and not short:
-                        short = len(payload) != CHUNK  # only the last frame is
+                        short = len(payload) != CHUNK  # only the last packet is
                         size += len(payload)
                         if size > at_most:
                             raise FileRefused(f"it is larger than {at_most} bytes")
@@ -161,7 +161,7 @@ class Session:
 
     @asynccontextmanager
     async def _exchange(self, broken: str) -> AsyncIterator[None]:
-        """Exchanges frames. A cancellation ends the session, since remaining frames would reach the next exchange."""
+        """Exchanges packets. A cancellation ends the session, since remaining packets would reach the next exchange."""
         self._open()
         try:
             yield
@@ -177,13 +177,13 @@ class Session:
         while True:
             if text := call.drain():
                 yield Text(text)
-            frame = await self._next()
-            if frame is None and call.deaf:
+            packet = await self._next()
+            if packet is None and call.deaf:
                 raise await self._lose(await self._cause())
-            if frame is not None:
-                if text := call.drain():  # output printed before the frame was sent
+            if packet is not None:
+                if text := call.drain():  # output printed before the packet was sent
                     yield Text(text)
-                if call.take(*frame):
+                if call.take(*packet):
                     return
                 if image := call.image():
                     yield image
@@ -196,7 +196,7 @@ class Session:
                 self._signal(signal.SIGINT)
                 deadline = loop.time() + GRACE_S
             await asyncio.sleep(FLOOD_PAUSE_S if call.cut else 0)
-            if frame is None:
+            if packet is None:
                 await self._process.readable(call.pipes, deadline - loop.time())
 
     async def _end(self, call: Call) -> CallEnd:
@@ -233,29 +233,29 @@ class Session:
         except TimeoutError:
             raise await self._lose("it does not read what it is sent") from None
 
-    async def _frame(self, timeout: float) -> tuple[FromInside, bytes]:
-        """Returns the next frame. Output that is printed in the meantime is dropped. Raises SandboxLost."""
+    async def _packet(self, timeout: float) -> tuple[FromInside, bytes]:
+        """Returns the next packet. Output that is printed in the meantime is dropped. Raises SandboxLost."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        while (frame := await self._next()) is None:
+        while (packet := await self._next()) is None:
             left = deadline - loop.time()
             if left <= 0 or not await self._process.readable([self._process.output], left):
                 raise await self._lose("it does not answer")
-        return frame
+        return packet
 
     async def _next(self) -> tuple[FromInside, bytes] | None:
-        """Returns a frame that is available now, or None. Raises SandboxLost."""
+        """Returns a packet that is available now, or None. Raises SandboxLost."""
         try:
-            while (frame := self._reader.next()) is None:
+            while (packet := self._reader.next()) is None:
                 data = self._process.read(self._process.output, self._reader.room)
                 if data is None:
                     return None
                 if data == b"":
                     raise await self._lose(await self._cause())
                 self._reader.feed(data)
-        except BadFrame:
+        except BadPacket:
             raise await self._lose("it broke the protocol") from None
-        return frame
+        return packet
 
     async def _cause(self) -> str:
         """Returns the reason why its pipes have ended."""

@@ -65,7 +65,7 @@ def changed_files(before: Seen, after: Seen, hidden: set[str]) -> list[dict[str,
 
 
 def tellable(files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the files that fit into a frame and whose names are text."""
+    """Returns the files that fit into a packet and whose names are text."""
     told: list[dict[str, Any]] = []
     room = MOST_TOLD
     for file in files:

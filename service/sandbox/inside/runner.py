@@ -1,7 +1,7 @@
-"""An IPython that answers frames: the main process of a session, alone with the code of the model.
+"""An IPython that answers packets: the main process of a session, alone with the code of the model.
 
-Frames arrive on stdin and leave on stdout; both are moved away before any code runs. Output of the code and of its
-children goes to the pipe of stderr, which the server reads unchanged. A frame is two big-endian 32-bit lengths, a JSON
+Packets arrive on stdin and leave on stdout; both are moved away before any code runs. Output of the code and of its
+children goes to the pipe of stderr, which the server reads unchanged. A packet is two big-endian 32-bit lengths, a JSON
 object and bytes. Nothing in here protects the server: code in this process can send anything. All it can achieve is a
 session that no longer works.
 """
@@ -46,8 +46,8 @@ else:
     disk = _beside("disk")
 
 
-class FramePipes:
-    """The two pipes of the frames."""
+class PacketPipes:
+    """The two pipes of the packets."""
 
     def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
         self._in = incoming
@@ -60,7 +60,7 @@ class FramePipes:
         self._out.flush()
 
     def send_image(self, mime: str, image: bytes) -> None:
-        """Sends a frame, and returns when the server has taken it: later output arrives behind it, although by another
+        """Sends a packet, and returns when the server has taken it: later output arrives behind it, although by another
         pipe.
         """
         with self._turn:
@@ -113,7 +113,7 @@ def usable(stream: TextIO) -> bool:
     return not stream.closed
 
 
-def show(wire: FramePipes, data: dict[str, Any]) -> None:
+def show(wire: PacketPipes, data: dict[str, Any]) -> None:
     """Sends one displayed object: as an image if it has one, else as text."""
     for mime in _KINDS:
         if mime in data:
@@ -126,7 +126,7 @@ def show(wire: FramePipes, data: dict[str, Any]) -> None:
         sys.stdout.write(f"{data['text/plain']}\n")
 
 
-def make_shell(wire: FramePipes) -> Any:
+def make_shell(wire: PacketPipes) -> Any:
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
@@ -187,7 +187,7 @@ def end_helpers() -> None:
 
 
 class Runner:
-    def __init__(self, wire: FramePipes) -> None:
+    def __init__(self, wire: PacketPipes) -> None:
         self._wire = wire
         self._pid = os.getpid()
         self._put_in = disk.PutIn()
@@ -197,20 +197,20 @@ class Runner:
     def serve(self) -> None:
         self._wire.send({"kind": "ready"})
         while True:
-            frame, payload = self._wire.receive()
-            match frame["do"]:
+            packet, payload = self._wire.receive()
+            match packet["do"]:
                 case "execute":
-                    self._execute(payload.decode("utf-8", "replace"), frame["call"])
+                    self._execute(payload.decode("utf-8", "replace"), packet["call"])
                 case "put":
-                    self._put(frame["path"])
+                    self._put(packet["path"])
                 case "arrange":
-                    for path in frame["gone"]:
+                    for path in packet["gone"]:
                         self._put_in.remove(path)
-                    for path, name in frame["names"]:
+                    for path, name in packet["names"]:
                         self._put_in.name(path, name)
                     self._wire.send({"kind": "end"})
                 case "get":
-                    self._get(frame["path"])
+                    self._get(packet["path"])
                 case "on":
                     continue  # the permission that an interrupted call did not wait for
                 case _:
@@ -247,9 +247,9 @@ class Runner:
         def pieces() -> Iterator[bytes]:
             nonlocal whole
             while True:
-                frame, payload = self._wire.receive()
-                if frame["do"] == "end":
-                    whole = frame["whole"]
+                packet, payload = self._wire.receive()
+                if packet["do"] == "end":
+                    whole = packet["whole"]
                     return
                 yield payload
 
@@ -271,7 +271,7 @@ class Runner:
 
 
 def main() -> None:
-    wire = FramePipes(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
+    wire = PacketPipes(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
