@@ -23,25 +23,25 @@ async def create(request: web.Request) -> web.Response:
     settings = wire(request).parse_new_assistant(await json_body(request))
     assistant_id = id_source(request).new("asst")
     if await done_before(request, ASSISTANT, assistant_id):
-        return await _shown(request, assistant_id)
+        return await _render(request, assistant_id)
     await files.check(request, files_named_in(settings))
     resources = await request.app[VECTOR_STORES].attachments.create_stores(
         origin(request), settings["tool_resources"], id_source(request), owner_id=assistant_id
     )
     settings = await add_retrieval_stores(request, assistant_id, None, {**settings, "tool_resources": resources})
     await writer(request).assistant(origin(request), assistant_id, CreateAssistant(settings))
-    return await _shown(request, assistant_id)
+    return await _render(request, assistant_id)
 
 
 async def get(request: web.Request) -> web.Response:
-    return await _shown(request, request.match_info["assistant_id"])
+    return await _render(request, request.match_info["assistant_id"])
 
 
 async def modify(request: web.Request) -> web.Response:
     changes = wire(request).parse_assistant_changes(await json_body(request))
     assistant_id = request.match_info["assistant_id"]
     if await done_before(request, ASSISTANT, assistant_id):
-        return await _shown(request, assistant_id)
+        return await _render(request, assistant_id)
     await files.check(request, files_named_in(changes))
     async with connection(request) as db:
         before = await assistants.get(db, origin(request).project_id, assistant_id)
@@ -53,7 +53,7 @@ async def modify(request: web.Request) -> web.Response:
     if "tool_resources" in changes:
         await remove_from_own_store(request, before, files_of(changes["tool_resources"]))
     await writer(request).assistant(origin(request), assistant_id, ModifyAssistant(changes))
-    return await _shown(request, assistant_id)
+    return await _render(request, assistant_id)
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -69,7 +69,7 @@ async def page(request: web.Request) -> web.Response:
     return listing(request, found, wire(request).render_assistant)
 
 
-async def _shown(request: web.Request, assistant_id: str) -> web.Response:
+async def _render(request: web.Request, assistant_id: str) -> web.Response:
     async with connection(request) as db:
         found = await present(request, db, await assistants.get(db, origin(request).project_id, assistant_id))
     return answer(wire(request).render_assistant(found))

@@ -45,7 +45,7 @@ _LINKED = {
 }
 
 
-def told_twice(handler: Handler) -> Handler:
+def add_detail_to_errors(handler: Handler) -> Handler:
     """Adds the key `detail`, in which the original reports refusals of files as well."""
 
     @wraps(handler)
@@ -62,7 +62,7 @@ def told_twice(handler: Handler) -> Handler:
     return handle
 
 
-@told_twice
+@add_detail_to_errors
 async def create(request: web.Request) -> web.Response:
     file_id = id_source(request).new_file()
     # A second try of the same request must not write over the first one's bytes.
@@ -84,12 +84,12 @@ async def create(request: web.Request) -> web.Response:
     return answer(wire(request).render_file(await find_file(request, file_id)))
 
 
-@told_twice
+@add_detail_to_errors
 async def get(request: web.Request) -> web.Response:
     return answer(wire(request).render_file(await find_file(request, request.match_info["file_id"])))
 
 
-@told_twice
+@add_detail_to_errors
 async def delete(request: web.Request) -> web.Response:
     file = await find_file(request, request.match_info["file_id"])
     await writer(request).file(origin(request), file.id, DeleteFile())
@@ -98,7 +98,7 @@ async def delete(request: web.Request) -> web.Response:
     return answer(wire(request).render_deleted_file(file.id))
 
 
-@told_twice
+@add_detail_to_errors
 async def page(request: web.Request) -> web.Response:
     asked = wire(request).parse_file_list_query(request.query)
     cursor = Cursor(asked.page.limit, asked.page.order, asked.page.after, asked.page.before)
@@ -107,7 +107,7 @@ async def page(request: web.Request) -> web.Response:
     return answer(wire(request).render_file_list([wire(request).render_file(file) for file in shown.items], shown.more))
 
 
-@told_twice
+@add_detail_to_errors
 async def content(request: web.Request) -> web.StreamResponse:
     started = time.perf_counter()
     file = await find_file(request, request.match_info["file_id"])

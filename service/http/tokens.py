@@ -29,7 +29,7 @@ async def stream_token(request: web.Request) -> web.Response:
     return answer(access.render_stream_token(thread_id, token, expires_at, url), cache_control=NO_STORE)
 
 
-@files.told_twice
+@files.add_detail_to_errors
 async def link(request: web.Request) -> web.Response:
     seconds = access.parse_file_link_seconds(await json_body(request))
     file = await files.find_file(request, request.match_info["file_id"])

@@ -1,4 +1,4 @@
-"""v1's files of assistants and messages: each is there as long as its File is, and taking it away keeps the File."""
+"""v1's files of assistants and messages. A file is listed while its File exists; detaching it keeps the File."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ async def detach(request: web.Request) -> web.Response:
 async def assistant_page(request: web.Request) -> web.Response:
     async with connection(request) as db:
         found = await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
-        there = await _there(request, db, files_of(found.tool_resources))
-    return _listed(request, there, lambda id: ATTACHED_FILES.render_assistant_file(id, found))
+        existing = await _find_existing(request, db, files_of(found.tool_resources))
+    return _answer_page(request, existing, lambda id: ATTACHED_FILES.render_assistant_file(id, found))
 
 
 async def message_file(request: web.Request) -> web.Response:
     file_id = request.match_info["file_id"]
     async with connection(request) as db:
         found = await _message(request, db)
-        there = await _there(request, db, referenced_files(found))
-    if file_id not in there:
+        existing = await _find_existing(request, db, referenced_files(found))
+    if file_id not in existing:
         raise FileNotFound(file_id)
     return answer(ATTACHED_FILES.render_message_file(file_id, found))
 
@@ -83,15 +83,15 @@ async def message_file(request: web.Request) -> web.Response:
 async def message_page(request: web.Request) -> web.Response:
     async with connection(request) as db:
         found = await _message(request, db)
-        there = await _there(request, db, referenced_files(found))
-    return _listed(request, there, lambda id: ATTACHED_FILES.render_message_file(id, found))
+        existing = await _find_existing(request, db, referenced_files(found))
+    return _answer_page(request, existing, lambda id: ATTACHED_FILES.render_message_file(id, found))
 
 
 async def _assistant_file(request: web.Request, file_id: str) -> web.Response:
     async with connection(request) as db:
         found = await assistants.get(db, origin(request).project_id, request.match_info["assistant_id"])
-        there = await _there(request, db, files_of(found.tool_resources))
-    if file_id not in there:
+        existing = await _find_existing(request, db, files_of(found.tool_resources))
+    if file_id not in existing:
         raise FileNotFound(file_id)
     return answer(ATTACHED_FILES.render_assistant_file(file_id, found))
 
@@ -107,19 +107,19 @@ async def _message(request: web.Request, db: Connection) -> Message:
     return await messages.get(db, project_id, info["thread_id"], info["message_id"])
 
 
-async def _there(request: web.Request, db: Connection, ids: Sequence[str]) -> list[str]:
-    """Those of the files that are still there, in order."""
+async def _find_existing(request: web.Request, db: Connection, ids: Sequence[str]) -> list[str]:
+    """Returns those of the files that still exist, in order."""
     found = await files.find(db, origin(request).project_id, ids, clock(request).now())
     return [id for id in ids if id in found]
 
 
-def _listed(request: web.Request, ids: Sequence[str], render: Callable[[str], dict[str, Any]]) -> web.Response:
+def _answer_page(request: web.Request, ids: Sequence[str], render: Callable[[str], dict[str, Any]]) -> web.Response:
     page = _page(cursor(request), ids)
     return answer(wire(request).render_list([render(id) for id in page.items], page.more))
 
 
 def _page(asked: Cursor, ids: Sequence[str]) -> Page[str]:
-    """A page of a short list that is all at hand, oldest first. Raises FileNotFound for a cursor that is not in it."""
+    """Returns a page of a whole list, oldest first. Raises FileNotFound if a cursor is not in the list."""
     for id in (asked.after, asked.before):
         if id is not None and id not in ids:
             raise FileNotFound(id)
