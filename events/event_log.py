@@ -91,6 +91,15 @@ async def read(
     return [_recorded(row) for row in await db.fetch(_SQL["read"], stream_id, after, limit)]
 
 
+async def read_range(db: Connection, stream_id: str, first: int, last: int) -> list[RecordedEvent[codec.AnyEvent]]:
+    """Returns the events of a stream from version `first` to version `last`."""
+    recorded: list[RecordedEvent[codec.AnyEvent]] = []
+    while len(recorded) <= last - first:
+        limit = min(READ_PAGE, last - first + 1 - len(recorded))
+        recorded += await read(db, stream_id, after=first - 1 + len(recorded), limit=limit)
+    return recorded
+
+
 async def versions(db: Connection, stream_ids: Sequence[str]) -> dict[str, int]:
     """The versions of those of the streams that there are."""
     return {row["stream_id"]: row["version"] for row in await db.fetch(_SQL["versions"], list(stream_ids))}

@@ -1,7 +1,7 @@
-"""The one way to change anything: load a stream's head, decide, append and project in one transaction, then tell.
+"""The only way to change anything: load the head of a stream, decide a command on it, append its events, publish them.
 
-Everybody who changes something comes through `Writer`: request handlers and executors alike. A conflict (another append
-came first) is retried a bounded number of times on the new state.
+Request handlers, executors, supervisors and the command line all use `Writer`. If another append to the stream comes
+first, the command is decided again on the new state, a bounded number of times.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from events import event_log
 from events.assistant import AssistantCommand, AssistantState
 from events.clock import Clock
-from events.envelope import EffectCounter, Origin, RecordedEvent
+from events.envelope import Origin, RecordedEvent
 from events.errors import Conflict, FileNotFound, NotFound
 from events.file import FileCommand, FileState
 from events.streams import ASSISTANT, FILE, THREAD, UPLOAD, VECTOR_STORE, C, S, StreamType
@@ -33,171 +33,245 @@ from service.idempotency.effects import find_effect, record_effect
 from sql.connection import Connection
 
 MAX_ATTEMPTS = 20
+# Seconds that a command waits for its turn on the stream and for a connection.
 TURN_TIMEOUT = 5.0
 
-Ask = Callable[[Connection], Awaitable[C]]
-# What must hold in the append's own transaction, where it concerns more than the stream. Raises what refuses it.
+F = TypeVar("F")
+# Reads facts about other streams, or about objects of the stream, that a command needs.
+FactReader = Callable[[Connection], Awaitable[F]]
+# Makes a command from facts that it reads.
+CommandFactory = Callable[[Connection], Awaitable[C]]
+# Checks or changes something in the transaction of the append. Raises an error to prevent the append.
 Guard = Callable[[Connection], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Written(Generic[S]):
-    """What an append brought: its events (none where there was nothing to do) and the state behind them.
+class AppendResult(Generic[S]):
+    """The events of an append, none if there was nothing to do, and the state after it.
 
-    `repeated`: they were appended by an earlier try of the same request, and everybody was told then.
+    `is_repeat` if an earlier try of the same request has appended them.
     """
 
     recorded: list[RecordedEvent[Any]]
     state: S
     version: int
-    repeated: bool = False
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision(Generic[F, C]):
+    """A command and the facts that it was made from."""
+
+    facts: F
+    command: C
+
+
+@dataclass(frozen=True, slots=True)
+class _Effect:
+    """The place of an append among those to its stream under the seed of an Idempotency-Key."""
+
+    seed: bytes
+    place: int
 
 
 class Writer:
-    """What is built over a writer shares its pool, its feed and its clock."""
+    """The writer of a process. Objects that are built over a writer share its pool, its feed and its clock."""
 
     def __init__(self, pool: Pool, feed: Feed, *, clock: Clock) -> None:
         self.pool = pool
         self.feed = feed
         self.clock = clock
-        # A process takes turns on a stream with itself; conflicts are left to others. No lock outlives its use.
+        # The appends of this process to a stream take turns, so that only other processes cause conflicts. A lock
+        # disappears with its last user.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def thread(
-        self, origin: Origin, thread_id: str, command: ThreadCommand | Ask[ThreadCommand]
-    ) -> Written[ThreadState]:
-        """Carries out a command on a thread; see `write`. Tells the feed what was appended."""
-        written = await self.write(THREAD, origin, thread_id, command)
-        if written.repeated:
-            self.feed.wake_watchers(thread_id)
-        elif written.recorded:
-            self.feed.publish_thread(thread_id, written.recorded, written.state)
-        return written
+        self, origin: Origin, thread_id: str, command: ThreadCommand | CommandFactory[ThreadCommand]
+    ) -> AppendResult[ThreadState]:
+        """Carries out a command on a thread and publishes its events; see `write`."""
+        return self._publish_thread(thread_id, await self.write(THREAD, origin, thread_id, command))
+
+    async def thread_on_facts(
+        self, origin: Origin, thread_id: str, read: FactReader[F], command: Callable[[F], ThreadCommand]
+    ) -> tuple[F, AppendResult[ThreadState]]:
+        """Carries out a command on a thread and returns the facts that it was decided on as well.
+
+        `read` is called again on every attempt. For a repeated request it reads the facts as they were before the first
+        try changed the thread. Otherwise as `thread`.
+        """
+
+        async def decide_on(db: Connection) -> _Decision[F, ThreadCommand]:
+            facts = await read(db)
+            return _Decision(facts, command(facts))
+
+        decision, result = await self._write(THREAD, origin, thread_id, decide_on, None)
+        self._publish_thread(thread_id, result)
+        if decision is not None:
+            return decision.facts, result
+        async with self.pool.acquire() as db, as_of(db, thread_id, result.recorded[0].version - 1):
+            return await read(db), result
 
     async def assistant(
-        self, origin: Origin, assistant_id: str, command: AssistantCommand | Ask[AssistantCommand]
-    ) -> Written[AssistantState]:
+        self, origin: Origin, assistant_id: str, command: AssistantCommand | CommandFactory[AssistantCommand]
+    ) -> AppendResult[AssistantState]:
         """Carries out a command on an assistant; see `write`."""
         return await self.write(ASSISTANT, origin, assistant_id, command)
 
-    async def file(self, origin: Origin, file_id: str, command: FileCommand) -> Written[FileState]:
+    async def file(self, origin: Origin, file_id: str, command: FileCommand) -> AppendResult[FileState]:
         """Carries out a command on a file; see `write`."""
         return await self.write(FILE, origin, file_id, command)
 
     async def upload(
-        self, origin: Origin, upload_id: str, command: UploadCommand | Ask[UploadCommand]
-    ) -> Written[UploadState]:
+        self, origin: Origin, upload_id: str, command: UploadCommand | CommandFactory[UploadCommand]
+    ) -> AppendResult[UploadState]:
         """Carries out a command on an upload; see `write`."""
         return await self.write(UPLOAD, origin, upload_id, command)
 
     async def vector_store(
-        self, origin: Origin, store_id: str, command: VectorStoreCommand | Ask[VectorStoreCommand]
-    ) -> Written[VectorStoreState]:
-        """Carries out a command on a vector store; see `write`. Tells the feed what was appended."""
-        written = await self.write(VECTOR_STORE, origin, store_id, command)
-        if written.repeated:
+        self, origin: Origin, store_id: str, command: VectorStoreCommand | CommandFactory[VectorStoreCommand]
+    ) -> AppendResult[VectorStoreState]:
+        """Carries out a command on a vector store and publishes its events; see `write`."""
+        result = await self.write(VECTOR_STORE, origin, store_id, command)
+        if result.is_repeat:
             self.feed.wake_watchers(store_id)
-        elif written.recorded:
-            self.feed.publish_store(store_id, written.recorded)
-        return written
+        elif result.recorded:
+            self.feed.publish_store(store_id, result.recorded)
+        return result
 
     async def write(
         self,
         stream_type: StreamType[S, C],
         origin: Origin,
         stream_id: str,
-        command: C | Ask[C],
+        command: C | CommandFactory[C],
         guard: Guard | None = None,
-    ) -> Written[S]:
-        """Decides `command` on the stream and appends what it brings, unless `guard` refuses it.
+    ) -> AppendResult[S]:
+        """Decides the command on the stream and appends its events.
 
-        `command` may be a function that makes it from facts it reads; it is asked anew on every attempt, so that the
-        facts hold at the version decided on. Raises what `decide` raises, NotFound for another project's stream, and
-        Conflict after MAX_ATTEMPTS.
+        A factory is called again on every attempt, so that its facts hold at the version that the command is decided
+        on. Raises the errors of `decide` and of `guard`, NotFound if the stream belongs to another project, Conflict
+        after MAX_ATTEMPTS attempts, and TimeoutError if there is no turn or connection within TURN_TIMEOUT seconds.
         """
-        place = origin.once.place(stream_id) if origin.once is not None else 0
-        async with self._turn(stream_id) as db:
-            for _ in range(MAX_ATTEMPTS):
-                state, head = await self._load(db, stream_type, origin, stream_id)
-                if origin.once is not None:
-                    done = await find_effect(db, origin.once.seed, stream_id, place)
-                    if done is not None:
-                        return await _again(db, stream_id, done, command, state, head.version)
-                asked = await command(db) if callable(command) else command
-                now = self.clock.now()
-                at = now if head.at is None else max(now, head.at)
-                events = stream_type.decide(state, asked, at)
-                if not events:
-                    return Written([], state, head.version)
-                recorded = event_log.number_events(stream_id, head.version, events, at, origin)
-                for entry in recorded:
-                    state = stream_type.evolve(state, entry)
-                try:
-                    await self._append(
-                        db, stream_type, stream_id, head.version, recorded, state, origin.once, place, guard
-                    )
-                except event_log.VersionConflict:
-                    continue
-                return Written(recorded, state, recorded[-1].version)
-        raise Conflict(stream_id)
 
-    async def repeated(self, stream_type: StreamType[S, C], origin: Origin, stream_id: str) -> Written[S] | None:
-        """What an earlier try of the request did to the stream; None where this one is the first to.
+        async def decide_on(db: Connection) -> _Decision[None, C]:
+            return _Decision(None, await command(db) if callable(command) else command)
+
+        return (await self._write(stream_type, origin, stream_id, decide_on, guard))[1]
+
+    async def find_repeat(
+        self, stream_type: StreamType[S, C], origin: Origin, stream_id: str
+    ) -> AppendResult[S] | None:
+        """Returns the result of the request's next append to the stream if an earlier try has made it, else None.
 
         For requests whose checks would refuse what is done already.
         """
         if origin.once is None:
             return None
         async with self.pool.acquire() as db:
-            done = await find_effect(db, origin.once.seed, stream_id, origin.once.places.get(stream_id, 0))
-            if done is None:
+            versions = await find_effect(db, origin.once.seed, stream_id, origin.once.places.get(stream_id, 0))
+            if versions is None:
                 return None
             state, head = await self._load(db, stream_type, origin, stream_id)
             self.feed.wake_watchers(stream_id)
-            return Written(await _between(db, stream_id, *done), state, head.version, repeated=True)
+            first, last = versions
+            return AppendResult(
+                await event_log.read_range(db, stream_id, first, last), state, head.version, is_repeat=True
+            )
 
     async def check(self, stream_type: StreamType[S, C], origin: Origin, stream_id: str, command: C) -> None:
-        """Raises what `decide` says against the command as of now; a repeated request is not asked again.
+        """Raises the error of `decide` if the command would be refused now; does nothing for a repeated request.
 
-        For acts that begin in another stream, so that nothing is left there of what is refused here.
+        For operations that change another stream first, so that nothing is left there if this stream refuses.
         """
-        if await self.repeated(stream_type, origin, stream_id) is None:
+        if await self.find_repeat(stream_type, origin, stream_id) is None:
             async with self.pool.acquire() as db:
                 state, _ = await self._load(db, stream_type, origin, stream_id)
             stream_type.decide(state, command, self.clock.now())
 
-    async def foreseen(
-        self, stream_type: StreamType[S, C], origin: Origin, stream_id: str, ask: Ask[C]
+    async def preview(
+        self, stream_type: StreamType[S, C], origin: Origin, stream_id: str, command: CommandFactory[C]
     ) -> Sequence[Any]:
-        """The events that the command would bring now, its facts and the state read as of one moment.
+        """Returns the events that the command would append now. Its facts and the state are of the same moment.
 
-        For requests with much to do before they append. Raises what `decide` raises.
+        For requests with much work before their append. Raises the errors of `decide`.
         """
         async with self.pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
             state, _ = await self._load(db, stream_type, origin, stream_id)
-            return stream_type.decide(state, await ask(db), self.clock.now())
+            return stream_type.decide(state, await command(db), self.clock.now())
 
     async def load_upload(self, origin: Origin, upload_id: str) -> UploadState:
-        """The upload's state as of now. Raises NotFound for another project's."""
+        """Returns the current state of the upload. Raises NotFound if it belongs to another project."""
         async with self.pool.acquire() as db:
             return (await self._load(db, UPLOAD, origin, upload_id))[0]
 
+    async def load_thread(self, thread_id: str) -> ThreadState:
+        """Returns the current state of the thread, of any project."""
+        async with self.pool.acquire() as db:
+            head = await event_log.head(db, thread_id, THREAD)
+            return await _state(db, THREAD, thread_id, head)
+
+    def _publish_thread(self, thread_id: str, result: AppendResult[ThreadState]) -> AppendResult[ThreadState]:
+        if result.is_repeat:
+            self.feed.wake_watchers(thread_id)
+        elif result.recorded:
+            self.feed.publish_thread(thread_id, result.recorded, result.state)
+        return result
+
+    async def _write(
+        self,
+        stream_type: StreamType[S, C],
+        origin: Origin,
+        stream_id: str,
+        decide_on: Callable[[Connection], Awaitable[_Decision[F, C]]],
+        guard: Guard | None,
+    ) -> tuple[_Decision[F, C] | None, AppendResult[S]]:
+        """Returns the decision and the result of its append; None and the first result for a repeated request."""
+        once = origin.once
+        effect = _Effect(once.seed, once.place(stream_id)) if once is not None else None
+        async with self._turn(stream_id) as db:
+            for _ in range(MAX_ATTEMPTS):
+                state, head = await self._load(db, stream_type, origin, stream_id)
+                if effect is not None:
+                    versions = await find_effect(db, effect.seed, stream_id, effect.place)
+                    if versions is not None:
+                        first, last = versions
+                        recorded = await event_log.read_range(db, stream_id, first, last)
+                        return None, AppendResult(recorded, state, head.version, is_repeat=True)
+                decision = await decide_on(db)
+                now = self.clock.now()
+                at = now if head.at is None else max(now, head.at)
+                events = stream_type.decide(state, decision.command, at)
+                if not events:
+                    return decision, AppendResult([], state, head.version)
+                recorded = event_log.number_events(stream_id, head.version, events, at, origin)
+                for entry in recorded:
+                    state = stream_type.evolve(state, entry)
+                try:
+                    await self._append(
+                        db,
+                        stream_type,
+                        stream_id,
+                        expected=head.version,
+                        recorded=recorded,
+                        state=state,
+                        effect=effect,
+                        guard=guard,
+                    )
+                except event_log.VersionConflict:
+                    continue
+                return decision, AppendResult(recorded, state, recorded[-1].version)
+        raise Conflict(stream_id)
+
     @asynccontextmanager
     async def _turn(self, stream_id: str) -> AsyncIterator[Connection]:
-        """This process's turn on a stream, and a connection for it. Raises TimeoutError after TURN_TIMEOUT for both.
+        """Waits for this command's turn on the stream and yields a connection. Raises TimeoutError after TURN_TIMEOUT.
 
-        Those who wait give up each in their own time: a database that hangs makes nobody wait for another's patience.
+        The time-out runs for each waiting command by itself: if the database hangs, they do not wait one after another.
         """
         async with asyncio.timeout(TURN_TIMEOUT) as patience:
             async with self._locks.setdefault(stream_id, asyncio.Lock()), self.pool.acquire() as db:
                 patience.reschedule(None)
                 yield db
-
-    async def load_thread(self, thread_id: str) -> ThreadState:
-        """The thread's state as of now, whatever its project: for supervisors and executors."""
-        async with self.pool.acquire() as db:
-            head = await event_log.head(db, thread_id, THREAD)
-            return await _state(db, THREAD, thread_id, head)
 
     async def _load(
         self, db: Connection, stream_type: StreamType[S, C], origin: Origin, stream_id: str
@@ -212,13 +286,17 @@ class Writer:
         db: Connection,
         stream_type: StreamType[S, C],
         stream_id: str,
+        *,
         expected: int,
         recorded: Sequence[RecordedEvent[Any]],
         state: S,
-        under: EffectCounter | None,
-        place: int,
+        effect: _Effect | None,
         guard: Guard | None,
     ) -> None:
+        """Appends the events with everything that follows from them, in one transaction.
+
+        Raises VersionConflict if the stream is not at version `expected`, or another try of the request was faster.
+        """
         async with db.transaction():
             if guard is not None:
                 await guard(db)
@@ -226,33 +304,14 @@ class Writer:
             await event_log.append(db, stream_id, stream_type, expected, recorded, folded)
             for project in VIEWS[stream_type]:
                 await project(db, recorded)
-            if under is not None and not await record_effect(db, under.seed, place, recorded):
+            if effect is not None and not await record_effect(db, effect.seed, effect.place, recorded):
                 raise event_log.VersionConflict(stream_id)
 
 
-async def _again(
-    db: Connection, stream_id: str, done: tuple[int, int], command: C | Ask[C], state: S, version: int
-) -> Written[S]:
-    """What an earlier try of the request appended; whoever reads facts with the command finds them as they were."""
-    if callable(command):
-        async with as_of(db, stream_id, done[0] - 1):
-            await command(db)
-    return Written(await _between(db, stream_id, *done), state, version, repeated=True)
-
-
-async def _between(db: Connection, stream_id: str, first: int, last: int) -> list[RecordedEvent[Any]]:
-    """The stream's events from the first version to the last."""
-    recorded: list[RecordedEvent[Any]] = []
-    while len(recorded) <= last - first:
-        left = min(event_log.READ_PAGE, last - first + 1 - len(recorded))
-        recorded += await event_log.read(db, stream_id, after=first - 1 + len(recorded), limit=left)
-    return recorded
-
-
 async def _state(db: Connection, stream_type: StreamType[S, C], stream_id: str, head: event_log.Head) -> S:
-    """The folded state: from the head where its schema is today's, else folded again from the events.
+    """Returns the folded state: that of the head if its schema is the current one, else one folded from the events.
 
-    Raises RuntimeError for a state that newer software wrote: this process must leave such streams alone.
+    Raises RuntimeError if newer software wrote the state, since this process must not touch such a stream.
     """
     if head.version == 0:
         return stream_type.initial(stream_id)
@@ -264,7 +323,7 @@ async def _state(db: Connection, stream_type: StreamType[S, C], stream_id: str, 
 
 
 async def fold(db: Connection, stream_type: StreamType[S, C], stream_id: str) -> S:
-    """The state of a stream from its events, all of them, page by page."""
+    """Returns the state of a stream, folded from all its events, page by page."""
     state, version = stream_type.initial(stream_id), 0
     while page := await event_log.read(db, stream_id, after=version):
         for recorded in page:

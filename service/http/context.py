@@ -60,7 +60,7 @@ async def done_before(request: web.Request, stream_type: StreamType[Any, Any], s
 
     Then what the request names is not looked up again: it existed at that attempt, and may be deleted by now.
     """
-    return await writer(request).repeated(stream_type, origin(request), stream_id) is not None
+    return await writer(request).find_repeat(stream_type, origin(request), stream_id) is not None
 
 
 def clock(request: web.Request) -> Clock:

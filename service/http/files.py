@@ -79,7 +79,7 @@ async def create(request: web.Request) -> web.Response:
             blob=blob,
         )
         written = await writer(request).file(origin(request), file_id, command)
-    if written.repeated:
+    if written.is_repeat:
         await let_go(request.app[BLOBS], [blob])
     return answer(wire(request).render_file(await find_file(request, file_id)))
 

@@ -17,7 +17,6 @@ from events.streams import THREAD
 from events.thread import events as e
 from events.thread.commands import (
     CancelRun,
-    Claim,
     CreateRun,
     ModifyRun,
     RunSettings,
@@ -40,7 +39,7 @@ from service.http.threads import prepare_thread
 from service.http.visibility import present
 from service.wire.files import files_named_in
 from service.wire.request_types import RunRequest, ThreadRequest
-from service.writer import Ask, Written
+from service.writer import AppendResult
 from sql.connection import Connection
 
 # Milliseconds that poll helpers wait between two reads (docs/behaviour.md, "Clients"). Reads here are cheap and
@@ -80,37 +79,31 @@ async def modify(request: web.Request) -> web.Response:
 async def cancel(request: web.Request) -> web.Response:
     """Answers with status cancelling, even if the run was cancelled at once."""
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
-    before: list[Run] = []
-
     with request.app[RUNS].claims.offer() as claim:
-
-        async def command(db: Connection) -> CancelRun:
-            before[:] = [await _read(request, db)]
-            return CancelRun(run_id, before[0].status, claim)
-
-        written = await writer(request).thread(origin(request), thread_id, command)
-    return _answer_run(request, _as_of(before[0], written.recorded, e.RunCancelling))
+        run, result = await writer(request).thread_on_facts(
+            origin(request),
+            thread_id,
+            read=lambda db: _read(request, db),
+            command=lambda run: CancelRun(run_id, run.status, claim),
+        )
+    return _answer_run(request, _as_of(run, result.recorded, e.RunCancelling))
 
 
 async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
     asked = wire(request).parse_tool_outputs(await json_body(request))
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
-    before: list[Run] = []
-
-    def command(claim: Claim | None) -> Ask[SubmitToolOutputs]:
-        async def ask(db: Connection) -> SubmitToolOutputs:
-            before[:] = [await _read(request, db)]
-            return SubmitToolOutputs(run_id, before[0].status, asked.outputs, claim)
-
-        return ask
-
     with reserve_stream(request, streams=asked.stream), request.app[LOG].feed.watch(thread_id) as watcher:
         with request.app[RUNS].claims.offer() as claim:
-            written = await writer(request).thread(origin(request), thread_id, command(claim))
+            run, result = await writer(request).thread_on_facts(
+                origin(request),
+                thread_id,
+                read=lambda db: _read(request, db),
+                command=lambda run: SubmitToolOutputs(run_id, run.status, asked.outputs, claim),
+            )
         if not asked.stream:
-            return _answer_run(request, _as_of(before[0], written.recorded, e.RunQueued))
-        opened = await _open_steps(request, written.recorded)
-        return await stream_run(request, watcher, written.recorded, run=before[0], steps=opened)
+            return _answer_run(request, _as_of(run, result.recorded, e.RunQueued))
+        open_steps = await _open_steps(request, result.recorded)
+        return await stream_run(request, watcher, result.recorded, run=run, steps=open_steps)
 
 
 async def page(request: web.Request) -> web.Response:
@@ -131,7 +124,7 @@ async def _create(
     include: frozenset[str] = frozenset(),
 ) -> web.StreamResponse:
     with reserve_stream(request, streams=asked.stream), request.app[LOG].feed.watch(thread_id) as watcher:
-        written = await writer(request).repeated(THREAD, origin(request), thread_id)
+        written = await writer(request).find_repeat(THREAD, origin(request), thread_id)
         if written is None:
             written = await _begin(request, thread_id, asked, thread, queue=queue)
         if asked.stream:
@@ -142,7 +135,7 @@ async def _create(
 
 async def _begin(
     request: web.Request, thread_id: str, asked: RunRequest, thread: ThreadRequest | None, *, queue: bool
-) -> Written[ThreadState]:
+) -> AppendResult[ThreadState]:
     await files.check(request, [*(files_named_in(thread) if thread is not None else ()), *files_named_in(asked)])
     settings = await _settings(request, asked)
     new_thread = await prepare_thread(request, thread_id, thread) if thread is not None else None

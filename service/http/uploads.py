@@ -24,7 +24,7 @@ from service.http.responses import answer
 from service.http.services import BLOBS, LOG
 from service.storage.base import BlobMissing, StorageError, let_go
 from service.wire.request_types import UploadCompletion
-from service.writer import Ask
+from service.writer import CommandFactory
 from sql.connection import Connection
 
 MAX_PART = 64 * 1024**2
@@ -52,7 +52,7 @@ async def add_part(request: web.Request) -> web.Response:
             raise Rejection(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
         command = AddPart(part_id, form.stored.bytes, form.stored.sha256)
         written = await writer(request).upload(origin(request), upload_id, command)
-    if written.repeated:
+    if written.is_repeat:
         await let_go(request.app[BLOBS], [part_id])
     return answer(wire(request).render_upload_part(initial_upload_part(written.recorded[0])))
 
@@ -66,7 +66,7 @@ async def complete(request: web.Request) -> web.Response:
     asked = wire(request).parse_upload_completion(await json_body(request))
     upload_id = request.match_info["upload_id"]
     blobs, who = request.app[BLOBS], origin(request)
-    if await writer(request).repeated(UPLOAD, who, upload_id) is not None:
+    if await writer(request).find_repeat(UPLOAD, who, upload_id) is not None:
         return await _render(request, upload_id)
 
     async def command(db: Connection) -> CompleteUpload:
@@ -106,9 +106,9 @@ async def cancel(request: web.Request) -> web.Response:
     return await _render(request, upload_id)
 
 
-async def _is_completed(request: web.Request, upload_id: str, command: Ask[UploadCommand]) -> bool:
+async def _is_completed(request: web.Request, upload_id: str, command: CommandFactory[UploadCommand]) -> bool:
     """Returns whether the upload is completed with the same parts. Raises the error that forbids completing it now."""
-    return not await writer(request).foreseen(UPLOAD, origin(request), upload_id, command)
+    return not await writer(request).preview(UPLOAD, origin(request), upload_id, command)
 
 
 async def _make_file(request: web.Request, upload_id: str, asked: UploadCompletion) -> None:
@@ -150,7 +150,7 @@ async def _make_file(request: web.Request, upload_id: str, asked: UploadCompleti
         await let_go(blobs, [blob])
         message = f"Upload {upload_id} is being completed by another request, with other parts or in another order."
         raise Rejection(message) from None
-    if written.repeated or not written.recorded:
+    if written.is_repeat or not written.recorded:
         # Another try at completing the upload has made the file already, of the same bytes.
         await let_go(blobs, [blob])
 

@@ -55,7 +55,7 @@ from service.runs.plan import (
 from service.runs.tool_calls import Hosted, Outcome, Working, lost
 from service.tools.base import ToolUnusable
 from service.tools.registry import Tools
-from service.writer import Writer, Written
+from service.writer import AppendResult, Writer
 
 log = structlog.get_logger()
 
@@ -139,7 +139,7 @@ class Executor:
                 # What was made is lost, and never made again under the same name.
                 self.forget_calls()
 
-    async def _append(self, command: ExecutorCommand) -> Written[ThreadState]:
+    async def _append(self, command: ExecutorCommand) -> AppendResult[ThreadState]:
         """Appends, again while the database is away: what a model call brought is not thrown away for a hiccup.
 
         An append whose answer was lost may have been made: the second try is then refused (StaleClaim) or starts a new

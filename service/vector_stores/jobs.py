@@ -13,7 +13,7 @@ from projections import files, vector_stores
 from projections import vector_store_files as view
 from service.search.base import IndexingJob, IndexingResult
 from service.storage.base import Blobs
-from service.writer import Ask
+from service.writer import CommandFactory
 from sql.connection import Connection
 
 
@@ -53,31 +53,35 @@ async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> In
     )
 
 
-def start_attempt(store_id: str, file_id: str, after: int | None, process: int, lifetime: int) -> Ask[StartIndexing]:
+def start_attempt(
+    store_id: str, file_id: str, after: int | None, process: int, lifetime: int
+) -> CommandFactory[StartIndexing]:
     """Returns the command that starts the next attempt, if the file's current job number is still `after`."""
 
-    async def ask(db: Connection) -> StartIndexing:
+    async def command(db: Connection) -> StartIndexing:
         return StartIndexing(file_id, await view.fact(db, store_id, file_id), process, after, lifetime)
 
-    return ask
+    return command
 
 
-def finish_attempt(work: Work, found: IndexingResult) -> Ask[FinishIndexing]:
+def finish_attempt(work: Work, found: IndexingResult) -> CommandFactory[FinishIndexing]:
     """Returns the command that ends the current attempt with success."""
     job = work.job
 
-    async def ask(db: Connection) -> FinishIndexing:
+    async def command(db: Connection) -> FinishIndexing:
         fact = await view.fact(db, work.store_id, work.file_id)
         return FinishIndexing(work.file_id, fact, job, found.usage_bytes, found.chunks)
 
-    return ask
+    return command
 
 
-def fail_attempt(store_id: str, file_id: str, job: int | None, code: e.ErrorCode, message: str) -> Ask[FailIndexing]:
+def fail_attempt(
+    store_id: str, file_id: str, job: int | None, code: e.ErrorCode, message: str
+) -> CommandFactory[FailIndexing]:
     """Returns the command that fails the file, if its current job number is still `job`."""
     error = e.IndexingError(code=code, message=message)
 
-    async def ask(db: Connection) -> FailIndexing:
+    async def command(db: Connection) -> FailIndexing:
         return FailIndexing(file_id, await view.fact(db, store_id, file_id), job, error)
 
-    return ask
+    return command

@@ -34,7 +34,7 @@ from service.search.base import Indexer
 from service.storage.base import Blobs
 from service.vector_stores.jobs import Work, fail_attempt, start_attempt
 from service.vector_stores.worker import TOO_LONG, Worker
-from service.writer import Ask, Writer
+from service.writer import CommandFactory, Writer
 
 log = structlog.get_logger()
 
@@ -177,7 +177,9 @@ class Indexing:
                 work = Work(file.store_id, file.file_id, file.project_id, entry.event.job)
                 self._at_work[key] = (work, self._tasks.create_task(self._work(key, work)))
 
-    async def _try(self, file: StoredFile, command: Ask[Any] | VectorStoreCommand) -> Sequence[RecordedEvent[Any]]:
+    async def _try(
+        self, file: StoredFile, command: CommandFactory[Any] | VectorStoreCommand
+    ) -> Sequence[RecordedEvent[Any]]:
         """Returns the appended events. Logs why it fails: one file that newer software wrote must not stop the scan."""
         origin = Origin(project_id=file.project_id, actor=ProcessActor(self._peers.process))
         try:

@@ -16,7 +16,7 @@ from service.database import DATABASE_ERRORS
 from service.search.base import Indexer, IndexingFailure, RevokedJob
 from service.storage.base import Blobs, StorageError
 from service.vector_stores.jobs import Work, fail_attempt, finish_attempt, open_job, start_attempt
-from service.writer import Ask, Writer
+from service.writer import CommandFactory, Writer
 
 log = structlog.get_logger()
 
@@ -55,7 +55,7 @@ class Worker:
             else:
                 return
 
-    async def _attempt(self, work: Work) -> Ask[FinishIndexing] | Ask[FailIndexing]:
+    async def _attempt(self, work: Work) -> CommandFactory[FinishIndexing] | CommandFactory[FailIndexing]:
         """Indexes the file and returns the command that ends the attempt.
 
         Raises RevokedJob if the job number is not current any more, and errors that are worth another attempt.
@@ -76,7 +76,7 @@ class Worker:
         except IndexingFailure as error:
             return self._failure(work, error.code, error.message)
 
-    async def _report(self, work: Work, end: Ask[FinishIndexing] | Ask[FailIndexing]) -> None:
+    async def _report(self, work: Work, end: CommandFactory[FinishIndexing] | CommandFactory[FailIndexing]) -> None:
         """Appends the end of the attempt. Tries for `lifetime` seconds while the database fails."""
         until = monotonic() + self._lifetime
         while True:
@@ -108,7 +108,7 @@ class Worker:
             return True
         return False
 
-    def _failure(self, work: Work, code: e.ErrorCode, message: str) -> Ask[FailIndexing]:
+    def _failure(self, work: Work, code: e.ErrorCode, message: str) -> CommandFactory[FailIndexing]:
         return fail_attempt(work.store_id, work.file_id, work.job, code, message)
 
     def _origin(self, work: Work) -> Origin:

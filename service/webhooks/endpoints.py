@@ -64,7 +64,7 @@ class Endpoints:
             if not await webhooks.has_room(db, origin.project_id, MAX_ENDPOINTS):
                 raise Rejection(f"This project has {MAX_ENDPOINTS} webhook endpoints already, the most it may have.")
 
-        first = await self._writer.repeated(WEBHOOK_ENDPOINT, origin, endpoint_id) is None
+        first = await self._writer.find_repeat(WEBHOOK_ENDPOINT, origin, endpoint_id) is None
         async with self._writer.pool.acquire() as db:
             if first:
                 await room(db)  # so that no secret is stored for an endpoint that is refused

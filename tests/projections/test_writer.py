@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import service.writer
 from events import event_log
 from events.clock import Clock
-from events.envelope import RecordedEvent
+from events.envelope import EffectCounter, RecordedEvent
 from events.errors import Conflict, DomainError, NotFound, Rejection
 from events.thread.commands import AddMessage, DeleteMessage, ModifyThread, ThreadCommand
 from events.thread.state import ThreadState
@@ -114,12 +115,12 @@ class Overtaken(Writer):
         self.times = times
         self.attempts = 0
 
-    async def _append(self, *args: Any) -> None:
+    async def _append(self, *args: Any, **more: Any) -> None:
         self.attempts += 1
         if self.attempts <= self.times:
             other = ModifyThread({"metadata": {"n": str(self.attempts)}})
             await writer(self.pool).thread(ORIGIN, "thread_1", other)
-        await super()._append(*args)
+        await super()._append(*args, **more)
 
 
 async def test_conflicts_are_tried_again_within_a_bound(pool: Pool, db: Connection) -> None:
@@ -139,11 +140,11 @@ async def test_facts_are_read_anew_on_every_attempt(pool: Pool) -> None:
     await make_thread(writer(pool), "thread_1", "Hi")
 
     class Raced(Overtaken):
-        async def _append(self, *args: Any) -> None:
+        async def _append(self, *args: Any, **more: Any) -> None:
             self.attempts += 1
             if self.attempts == 1:
                 await writer(self.pool).thread(ORIGIN, "thread_1", DeleteMessage("msg_1", "user"))
-            await super(Overtaken, self)._append(*args)
+            await super(Overtaken, self)._append(*args, **more)
 
     async def command(db: Connection) -> DeleteMessage:
         try:
@@ -165,6 +166,33 @@ class BackwardsClock(Clock):
     def now(self) -> datetime:
         self._at -= timedelta(seconds=1)
         return self._at
+
+
+async def test_the_facts_of_a_command_are_those_it_was_decided_on(pool: Pool) -> None:
+    """On a conflict they are read again; a repeated request gets them as they were before its first try."""
+    await make_thread(writer(pool), "thread_1", "Hi")
+
+    class Raced(Overtaken):
+        async def _append(self, *args: Any, **more: Any) -> None:
+            self.attempts += 1
+            if self.attempts == 1:
+                await writer(self.pool).thread(ORIGIN, "thread_1", ModifyThread({"metadata": {"n": "other"}}))
+            await super(Overtaken, self)._append(*args, **more)
+
+    async def read(db: Connection) -> str | None:
+        return (await threads.get(db, ORIGIN.project_id, "thread_1")).metadata.get("n")
+
+    def command(fact: str | None) -> ModifyThread:
+        return ModifyThread({"metadata": {"n": f"after {fact}"}})
+
+    origins = [replace(ORIGIN, once=EffectCounter(b"seed")) for _ in range(2)]
+    first = await Raced(pool, 0).thread_on_facts(origins[0], "thread_1", read, command)
+    repeat = await writer(pool).thread_on_facts(origins[1], "thread_1", read, command)
+    assert (first[0], repeat[0]) == ("other", "other")
+    assert (first[1].is_repeat, repeat[1].is_repeat) == (False, True)
+    assert repeat[1].recorded == first[1].recorded
+    async with pool.acquire() as db:
+        assert await read(db) == "after other"
 
 
 async def test_time_in_a_stream_never_goes_back(pool: Pool, db: Connection) -> None:

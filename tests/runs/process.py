@@ -42,9 +42,9 @@ class CountingWriter(Writer):
         super().__init__(pool, feed, clock=clock)
         self.appends: list[list[str]] = []
 
-    async def _append(self, *args: Any) -> None:
-        await super()._append(*args)
-        self.appends.append([entry.event.type for entry in args[4]])
+    async def _append(self, *args: Any, **more: Any) -> None:
+        await super()._append(*args, **more)
+        self.appends.append([entry.event.type for entry in more["recorded"]])
 
 
 class Process:

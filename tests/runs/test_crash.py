@@ -43,12 +43,12 @@ class DyingWriter(Writer):
         self._when = when
         self._count = 0
 
-    async def _append(self, *args: Any) -> None:
+    async def _append(self, *args: Any, **more: Any) -> None:
         self._count += 1
         last = self._count == self._at
         if self.dead.is_set() or (last and self._when == "before"):
             await self._die()
-        await super()._append(*args)
+        await super()._append(*args, **more)
         if self.dead.is_set() or last:
             await self._die()
 

@@ -77,12 +77,12 @@ class Hiccup(Writer):
         self._kind = kind
         self._when = when
 
-    async def _append(self, *args: Any) -> None:
-        hit = not self.happened and any(entry.event.type == self._kind for entry in args[4])
+    async def _append(self, *args: Any, **more: Any) -> None:
+        hit = not self.happened and any(entry.event.type == self._kind for entry in more["recorded"])
         self.happened += hit
         if hit and self._when == "before":
             raise asyncpg.InterfaceError("connection is closed")
-        await super()._append(*args)
+        await super()._append(*args, **more)
         if hit:
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 

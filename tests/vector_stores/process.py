@@ -21,7 +21,7 @@ from service.feed import Feed
 from service.processes.peers import Peers
 from service.storage.folder import FolderBlobs
 from service.vector_stores.supervisor import Indexing
-from service.writer import Ask, Writer
+from service.writer import CommandFactory, Writer
 from sql.connection import Connection
 from tests.clock import CLOCK, IDS
 from tests.fake_search_engine import WAIT_S, FakeSearchEngine
@@ -106,18 +106,18 @@ class Process:
         await self.do(CREATE, store)
         new = [NewFile(f"file-{name}", name, len(name), attributes, AUTO) for name in names]
 
-        async def ask(db: Connection) -> AddFiles:
+        async def command(db: Connection) -> AddFiles:
             return AddFiles(new, await files.facts(db, store, [file.file_id for file in new]), 10_000)
 
-        await self.do(ask, store)
+        await self.do(command, store)
 
     async def remove(self, name: str, store: str = STORE) -> None:
-        async def ask(db: Connection) -> RemoveFile:
+        async def command(db: Connection) -> RemoveFile:
             return RemoveFile(f"file-{name}", await files.fact(db, store, f"file-{name}"))
 
-        await self.do(ask, store)
+        await self.do(command, store)
 
-    async def do(self, command: VectorStoreCommand | Ask[Any], store: str = STORE) -> None:
+    async def do(self, command: VectorStoreCommand | CommandFactory[Any], store: str = STORE) -> None:
         await self.writer.vector_store(ORIGIN, store, command)
 
     # What clients see.
