@@ -19,7 +19,7 @@ async def running(**settings: str) -> AsyncIterator[tuple[str, ScriptedServer]]:
     """Starts a server process with these settings, and yields its base URL and the model server behind it."""
     async with ScriptedServer() as model:
         own = {key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")}
-        ours = {"API_KEY": KEY, "MODEL_BASE_URL": model.base_url, "LOG_LEVEL": "error"}
+        ours = {"API_KEY": KEY, "MODEL_BASE_URL": model.base_url, "LOG_LEVEL": "error", "CODE_INTERPRETER": "off"}
         environment = {**own, **{f"EVERTHREAD_{name}": value for name, value in ours.items()}, **settings}
         command = (sys.executable, "-m", "service.cli", "serve", "--port", "0")
         pipe = asyncio.subprocess.PIPE

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from service.access.keys import digest_of
-from tests.embedded.server_process import ROOT, FakeServerProcess
+from tests.embedded.server_process import FakeServerProcess
 from tests.fixtures.postgres import empty_database
+from tests.forked import run_command
 
 NO_MODEL = ["--port", "0", "--model-base-url", "http://127.0.0.1:9/v1"]
 
@@ -20,15 +19,7 @@ NO_MODEL = ["--port", "0", "--model-base-url", "http://127.0.0.1:9/v1"]
 def everthread(*arguments: str, **env: str) -> tuple[int, str, str]:
     """Runs the command, and returns (exit code, standard output, standard error)."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERTHREAD_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "service.cli", *arguments],
-        cwd=ROOT,
-        env={**clean, **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.returncode, done.stdout.strip(), done.stderr.strip()
+    return run_command(arguments, {**clean, **env}, timeout_s=60)
 
 
 async def test_a_new_database_is_migrated(postgres: str) -> None:

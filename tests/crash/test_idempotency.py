@@ -17,7 +17,7 @@ import pytest
 
 from service.database import Pool
 from tests.client import Answer, Client
-from tests.crash.test_kill import Server, Start, start
+from tests.crash.conftest import Server, Start
 from tests.http.files import form, send
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.stores import thread_without_its_store
@@ -25,8 +25,6 @@ from tests.http.test_idempotency import HI, sent
 from tests.scripted import ScriptedServer, says
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["start"]
 
 LOCK = 42
 # The places at which a server dies, and whether the request has taken effect by then.

@@ -5,73 +5,19 @@ Postgres and the model server keep running. Each moment is awaited at a gate of 
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from tests.client import KEY, Client
+from tests.client import Client
+from tests.crash.conftest import Start
 from tests.http.helpers import assistant_with, run_of, said_by
 from tests.scripted import ScriptedServer, calls, hangs, says
 from tests.webhooks.receiver import Receiver
 
 pytestmark = pytest.mark.slow
-START_S = 120.0
 WEATHER = {"type": "function", "function": {"name": "weather"}}
-
-Start = Callable[..., AbstractAsyncContextManager["Server"]]
-
-
-class Server:
-    """A server process of its own, and a client of it."""
-
-    def __init__(self, process: asyncio.subprocess.Process, client: Client) -> None:
-        self.process = process
-        self.client = client
-
-    async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        await asyncio.wait_for(self.process.wait(), START_S)
-
-
-@pytest.fixture
-def start(database_url: str, model: ScriptedServer, tmp_path: Path) -> Start:
-    @asynccontextmanager
-    async def started(**settings: Any) -> AsyncIterator[Server]:
-        environment = {
-            **os.environ,
-            "EVERTHREAD_DATABASE_URL": database_url,
-            "EVERTHREAD_DATA_DIR": str(tmp_path / "data"),
-            "EVERTHREAD_API_KEY": KEY,
-            "EVERTHREAD_MODEL_BASE_URL": model.base_url,
-            **{f"EVERTHREAD_{name.upper()}": str(value) for name, value in settings.items()},
-        }
-        command = (sys.executable, "-m", "service.cli", "serve", "--port", "0")
-        process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
-        try:
-            base_url = await asyncio.wait_for(_announced(process), START_S)
-            async with Client(base_url) as client:
-                yield Server(process, client)
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                await asyncio.wait_for(process.wait(), START_S)
-
-    return started
-
-
-async def _announced(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None
-    async for line in process.stdout:
-        if b"OPENAI_BASE_URL=" in line:
-            return line.decode().split("OPENAI_BASE_URL=", 1)[1].strip().strip("'\"")
-    raise AssertionError("the server ended before it was ready")
 
 
 async def _whole(client: Client, run: Any, *, texts: list[str], calls_made: int, model: ScriptedServer) -> None:

@@ -12,12 +12,15 @@ import pytest
 
 from service.database import Pool
 from service.model.tokens import Tokens
+from service.sandbox.bubblewrap import Jail
+from service.sandbox.probe import SandboxProbe
 from service.search.base import IndexingJob
 from service.search.embed.factory import Embedders
 from service.search.hybrid import PostgresSearcher
 from service.search.indexer import PostgresIndexer
 from service.search.parse.child_process import ChildProcessRunner
 from service.search.parse.parser import Parser
+from service.search.parse.sandbox_process import SandboxRunner
 from service.search.vector_tables import VectorTables
 from tests.clock import CLOCK
 
@@ -116,3 +119,9 @@ async def make_shelf(pool: Pool, tmp_path: Path) -> AsyncIterator[MakeShelf]:
 def shelf(make_shelf: MakeShelf) -> Shelf:
     """A shelf with the embedded model."""
     return make_shelf()
+
+
+@pytest.fixture(scope="module")
+def sandbox_runner(jail: Jail) -> SandboxRunner:
+    """Runs parsers in the sandbox. The first test of a module tries whether the sandbox holds, for all of them."""
+    return SandboxRunner(SandboxProbe())

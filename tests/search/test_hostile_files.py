@@ -8,7 +8,6 @@ import zlib
 
 import pytest
 
-from service.sandbox.probe import SandboxProbe
 from service.search.base import IndexingFailure
 from service.search.parse import parser as limits
 from service.search.parse.child_process import ChildProcessRunner
@@ -24,10 +23,10 @@ SHEET = (
 
 
 @pytest.fixture
-def parser(monkeypatch: pytest.MonkeyPatch) -> Parser:
+def parser(sandbox_runner: SandboxRunner, monkeypatch: pytest.MonkeyPatch) -> Parser:
     """A parser with five seconds of CPU time, more than any valid file of these sizes takes."""
     monkeypatch.setattr(limits, "CPU_S", 5)
-    return Parser(SandboxRunner(SandboxProbe()))
+    return Parser(sandbox_runner)
 
 
 async def outcome(parser: Parser, filename: str, data: bytes) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Documents of every format, parsed in the sandbox if this machine has one, and in a process that limits itself."""
+"""Documents of every format, parsed in the sandbox and in a process that limits itself."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.sandbox.probe import SandboxProbe
 from service.search.base import IndexingFailure
 from service.search.parse.child_process import ChildProcessRunner
-from service.search.parse.parser import EMPTY, ConfinedRunner, ParsedText, Parser
-from service.search.parse.sandbox_process import SandboxRunner
+from service.search.parse.parser import EMPTY, ParsedText, Parser
 from service.search.parse.types import FORMATS
 from tests.search import sample_documents
 from tests.search.conftest import reader
@@ -19,10 +17,11 @@ POEM = "Half past six the bridge goes up,\n\tslowly, naïvely – “creaking”
 TABLE = [["Spring tide", "4.2 m"], ["Neap tide", "2.9 m"]]
 
 
-@pytest.fixture(params=["sandbox", "child process"])
+@pytest.fixture(params=[pytest.param("sandbox", marks=pytest.mark.sandbox), "child process"])
 def parser(request: pytest.FixtureRequest) -> Parser:
-    runner: ConfinedRunner = SandboxRunner(SandboxProbe()) if request.param == "sandbox" else ChildProcessRunner()
-    return Parser(runner)
+    if request.param == "sandbox":
+        return Parser(request.getfixturevalue("sandbox_runner"))
+    return Parser(ChildProcessRunner())
 
 
 async def texts(parser: Parser, filename: str, data: bytes) -> list[ParsedText]:
