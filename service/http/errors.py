@@ -78,14 +78,14 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
     except SearchFailure as error:
         return response(503, body(error.message, kind="server_error"))
     except StorageError as error:
-        log.error("the storage failed a request", error=str(error))
+        log.error("request_failed_by_storage", error=str(error))
         return response(503, body("The server's storage is not available. Please try again.", kind="server_error"))
     except DATABASE_ERRORS as error:
-        log.warning("the database failed a request", error=str(error) or type(error).__name__)
+        log.warning("request_failed_by_database", error=str(error) or type(error).__name__)
         message = f"The server's database is not available: {type(error).__name__}. Please try again."
         return response(503, body(message, kind="server_error"))
     except Exception:
-        log.exception("a request broke")
+        log.exception("request_failed")
         return response(500, body("The server had an error while processing your request.", kind="server_error"))
 
 

@@ -115,7 +115,7 @@ async def content(request: web.Request) -> web.StreamResponse:
     try:
         first = await anext(pieces, b"")
     except BlobMissing:
-        log.error("a file has no bytes", file=file.id)
+        log.error("file_blob_missing", file=file.id)
         raise FileNotFound(file.id) from None
     elapsed = (time.perf_counter() - started) * 1000
     response = web.StreamResponse(
@@ -149,7 +149,7 @@ async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterato
                 await response.write(piece)
             await response.write_eof()
     except (ConnectionError, TimeoutError) as error:
-        log.info("a client left its download", error=type(error).__name__)
+        log.info("download_client_disconnected", error=type(error).__name__)
         response.force_close()
 
 

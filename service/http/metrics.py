@@ -68,5 +68,5 @@ async def _count_in_database(request: web.Request) -> tuple[dict[str, int] | Non
             waiting = await webhooks.count_pending(db, MAX_COUNTED)
             return await runs.count_active(db), await vector_stores.count_files_in_progress(db), waiting
     except (TimeoutError, *DATABASE_ERRORS) as error:
-        log.warning("no count of runs", error=type(error).__name__)
+        log.warning("metrics_query_failed", error=type(error).__name__)
         return None, None, None

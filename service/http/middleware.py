@@ -49,7 +49,9 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     if not response.prepared:
         response.headers.update(headers(request_id, elapsed * 1000))
     request.app[TELEMETRY].metrics.count_request(*route_of(request), response.status, elapsed)
-    log.debug("served", method=request.method, path=request.path, status=response.status, ms=round(elapsed * 1000, 1))
+    log.debug(
+        "request_served", method=request.method, path=request.path, status=response.status, ms=round(elapsed * 1000, 1)
+    )
     return response
 
 

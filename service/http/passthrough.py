@@ -61,7 +61,7 @@ async def _pass_on(request: web.Request, path: Path) -> web.StreamResponse:
         async with _while_connected(request), request.app[PASSTHROUGH].post(upstream_request) as upstream:
             return await _send_answer(request, upstream, len(raw))
     except (ClientDisconnected, ConnectionError):
-        log.info("a client left a call that was passed through", path=path)
+        log.info("passthrough_client_disconnected", path=path)
         return web.Response(status=499)
 
 
@@ -123,7 +123,7 @@ async def _write_answer(
         _break_off(request)
         return response
     except PassthroughError as error:
-        log.warning("a call that was passed through broke", error=error.error["message"])
+        log.warning("passthrough_failed", error=error.error["message"])
         if not (streams and last == b"\n\n" and upstream.content_length is None):
             _break_off(request)
             return response

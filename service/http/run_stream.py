@@ -54,7 +54,7 @@ async def stream_run(
     except ClientDisconnected:
         if request.transport is not None:
             request.transport.abort()
-        log.info("a client left its stream", seconds=round(time.perf_counter() - started, 3))
+        log.info("run_stream_client_disconnected", seconds=round(time.perf_counter() - started, 3))
     return response
 
 
@@ -82,7 +82,7 @@ async def _stream(
     except WatcherEnded as ended:
         await send(response, stream.error_frame(str(ended), "invalid_request_error", "invalid_api_key"))
     except (WatcherLagging, *DATABASE_ERRORS) as error:
-        log.warning("a stream broke", error=type(error).__name__)
+        log.warning("run_stream_failed", error=type(error).__name__)
         await send(response, stream.error_frame("The stream broke. Please retrieve the run.", "server_error", None))
 
 

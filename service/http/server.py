@@ -48,7 +48,7 @@ class _Connection(RequestHandler):
             why = exc.message if isinstance(exc, BadHttpMessage) else message or ""
             told = response(status, body(f"This is no valid HTTP request: {first_line(why)}"))
         else:
-            log.error("a request broke before its handler", request_id=request_id, exc_info=exc)
+            log.error("request_failed_before_handler", request_id=request_id, exc_info=exc)
             told = response(500, body("The server had an error while processing your request.", kind="server_error"))
         told.headers.update(headers(request_id, 1))
         told.force_close()

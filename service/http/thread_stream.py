@@ -101,10 +101,10 @@ async def _follow(
             if frames.is_over:
                 return
     except WatcherEnded as ended:
-        log.info("a thread's stream ended", why=str(ended))
+        log.info("thread_stream_ended", reason=str(ended))
     except (WatcherLagging, *DATABASE_ERRORS) as error:
         # The client reconnects by itself, and sends the id of its last event.
-        log.warning("a thread's stream broke", error=type(error).__name__)
+        log.warning("thread_stream_failed", error=type(error).__name__)
 
 
 @contextmanager

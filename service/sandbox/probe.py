@@ -97,14 +97,14 @@ class SandboxProbe:
             await _trial(jail)
         except SandboxUnavailable as error:
             self._why = self._not_made() or str(error)
-            log.warning("there is no sandbox here", why=self._why)
+            log.warning("sandbox_unavailable", reason=self._why)
         except OSError as error:
             self._why = f"the sandbox cannot be started: {error.strerror or error}"
-            log.warning("there is no sandbox here", why=self._why)
+            log.warning("sandbox_unavailable", reason=self._why)
         else:
             self._jail, self._why = jail, None
             bounds = sorted(jail.cgroups.controllers)
-            log.info("the sandbox works", python=str(jail.environment.folder), control_groups=bounds)
+            log.info("sandbox_available", python=str(jail.environment.folder), control_groups=bounds)
         finally:  # also if the caller was cancelled
             self._tried = time.monotonic()
 

@@ -60,7 +60,7 @@ class Provisioning:
         if self._over.is_set():
             return
         began = time.monotonic()
-        log.info("making the Python of the sandbox", folder=str(place(self._folder).folder))
+        log.info("sandbox_python_install_started", folder=str(place(self._folder).folder))
         try:
             self.failed = await self._child()
         except OSError as error:
@@ -68,9 +68,9 @@ class Provisioning:
         finally:
             self._over.set()
         if self.failed is not None:
-            log.warning("the Python of the sandbox could not be made", why=self.failed)
+            log.warning("sandbox_python_install_failed", reason=self.failed)
         else:
-            log.info("the Python of the sandbox is made", seconds=round(time.monotonic() - began, 1))
+            log.info("sandbox_python_installed", seconds=round(time.monotonic() - began, 1))
 
     async def _child(self) -> str | None:
         """Returns None, or the reason for failure."""

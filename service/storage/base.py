@@ -64,4 +64,4 @@ async def let_go(blobs: Blobs, keys: Collection[str]) -> None:
     try:
         await blobs.delete(keys)
     except StorageError as error:
-        log.warning("bytes that nobody owns are left to the sweep", keys=len(keys), error=str(error))
+        log.warning("blobs_left_to_sweep", keys=len(keys), error=str(error))

@@ -36,7 +36,7 @@ def test_tracebacks_show_no_local_variables(monkeypatch: pytest.MonkeyPatch, str
     try:
         raise ValueError("broken") from KeyError(len(key))
     except ValueError:
-        structlog.get_logger().exception("a request broke")
+        structlog.get_logger().exception("request_failed")
     said = stream.getvalue()
     assert "ValueError: broken" in said
     assert SECRET not in said

@@ -15,7 +15,7 @@ async def test_lines_carry_request_thread_and_run(client: Client, model: Scripte
     with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         run = await client.settled(await run_of(client, "Hi"))
         await thread_with(client, "Hi")
-    served = [line for line in lines if line["event"] == "served"]
+    served = [line for line in lines if line["event"] == "request_served"]
     created = next(line for line in served if line["path"].endswith("/runs") and line["method"] == "POST")
     ids = {"thread_id": run["thread_id"], "run_id": run["id"]}
     assert {name: created[name] for name in ids} == ids
@@ -36,5 +36,5 @@ async def test_a_streamed_runs_line(client: Client, model: ScriptedServer) -> No
         body = {"assistant_id": assistant["id"], "stream": True}
         frames = await client.frames(f"/threads/{thread['id']}/runs", body)
         await client.get("/assistants")
-    served = next(line for line in lines if line["event"] == "served")
+    served = next(line for line in lines if line["event"] == "request_served")
     assert (served["thread_id"], served["run_id"]) == (thread["id"], frames[0].data["id"])

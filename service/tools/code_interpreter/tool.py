@@ -236,7 +236,7 @@ class CodeInterpreter:
             result.notes.append(f"Note: {file.name} could not be put into {DATA}: {error}.")
             return False
         except FileGone:
-            log.error("a file has no bytes", file=file.id)
+            log.error("file_blob_missing", file=file.id)
             result.notes.append(f"Note: {file.name} could not be put into {DATA}: its bytes are gone.")
         return True
 
