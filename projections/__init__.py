@@ -1,5 +1,6 @@
-"""Read models: one a file, with how events change it and its queries. Written in the append's own transaction.
+"""Read models: each file has one, with the rows that events change and the queries. Written in the append's
+transaction.
 
-Each module has `project(db, batch)`, called with one append's events; readers take a connection and return the objects
-of `events.objects`. Every read names the project, so that another project's object is not there.
+Each module has `project(db, batch)`, which is called with the events of one append. Queries take a connection and
+return the objects of `events.objects`. Every query names the project, so objects of another project are not found.
 """

@@ -40,7 +40,7 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[AssistantEvent]]) 
 
 
 async def get(db: Connection, project_id: str, assistant_id: str) -> Assistant:
-    """Raises NotFound."""
+    """Returns the assistant. Raises NotFound."""
     body = await db.fetchval(_SQL["get"], assistant_id, project_id)
     if body is None:
         raise NotFound("assistant", assistant_id)
@@ -48,7 +48,9 @@ async def get(db: Connection, project_id: str, assistant_id: str) -> Assistant:
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = NO_FILTER) -> Page[Assistant]:
-    """Raises NotFound for a cursor that never was. Those of deleted assistants keep their place."""
+    """Returns a page of assistants. Raises NotFound if the cursor's id never existed. A deleted assistant keeps its
+    position.
+    """
     places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     if found.pairs:

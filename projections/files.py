@@ -1,4 +1,4 @@
-"""The files of a project. Every read is as of a moment: a file is gone when it expires, noticed or not."""
+"""The files of a project. Every query has a moment: a file is missing from its expiry on, even before the sweep."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[FileEvent]]) -> No
 
 
 async def get(db: Connection, project_id: str, file_id: str, at: datetime) -> File:
-    """Raises FileNotFound."""
+    """Returns the file. Raises FileNotFound."""
     body = await db.fetchval(_SQL["get"], file_id, project_id, int(at.timestamp()))
     if body is None:
         raise FileNotFound(file_id)
@@ -41,7 +41,7 @@ async def get(db: Connection, project_id: str, file_id: str, at: datetime) -> Fi
 
 
 async def find(db: Connection, project_id: str, file_ids: Collection[str], at: datetime) -> dict[str, File]:
-    """Those of the files that are there, by id."""
+    """Returns those of the files that exist, by id."""
     rows = await db.fetch(_SQL["some"], list(file_ids), project_id, int(at.timestamp()))
     found = [File(**load_fields(row["body"])) for row in rows]
     return {file.id: file for file in found}
@@ -50,7 +50,7 @@ async def find(db: Connection, project_id: str, file_ids: Collection[str], at: d
 async def keep_existing_files(
     db: Connection, project_id: str, shown: Sequence[Referrer], at: datetime
 ) -> list[Referrer]:
-    """The objects without the files that are gone. Asks nothing where they name none."""
+    """Returns the objects without the files that are deleted. Runs no query if the objects name no files."""
     ids = {id for one in shown for id in referenced_files(one)}
     if not ids:
         return list(shown)
@@ -59,7 +59,7 @@ async def keep_existing_files(
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, purpose: str | None, at: datetime) -> Page[File]:
-    """Files of one purpose, or of all. Raises FileNotFound for a cursor that never was."""
+    """Returns a page of files of one purpose, or of all. Raises FileNotFound if the cursor's id never existed."""
     places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     rows = await db.fetch(
@@ -75,19 +75,19 @@ async def page(db: Connection, project_id: str, cursor: Cursor, purpose: str | N
 
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
-    """Files of all projects whose time was up before this, the longest first."""
+    """Returns files of all projects that expired before that moment, the first to expire first."""
     rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
     return [OverdueStream(row["id"], row["project_id"]) for row in rows]
 
 
 async def blob_key(db: Connection, file_id: str) -> str | None:
-    """The key of the file's bytes; None where it is gone. Expired or not: for whoever deletes them."""
+    """Returns the key of the file's bytes, or None if the file is deleted. An expired file still has its key."""
     key: str | None = await db.fetchval(_SQL["blob"], file_id)
     return key
 
 
 async def find_unowned_blobs(db: Connection, keys: Collection[str]) -> list[str]:
-    """Those of the blobs' keys that no file and no part of a pending upload has."""
+    """Returns those of the blob keys that no file and no part of a pending upload has."""
     return [row["key"] for row in await db.fetch(_SQL["unowned"], list(keys))]
 
 

@@ -1,4 +1,4 @@
-"""API keys: found by their hash, listed for people, and when they were last used."""
+"""API keys: lookup by hash, lists for people, and the times of their last use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What a request needs to know of its key. A limit that is None is none."""
+    """The facts about a key that a request needs. A limit of None means that there is none."""
 
     id: str
     project_id: str
@@ -33,7 +33,7 @@ class ApiKey:
 
     @property
     def actor(self) -> KeyActor:
-        """How events name it."""
+        """The actor of events that the key caused."""
         return KeyActor(self.id)
 
 
@@ -76,24 +76,24 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[KeyEvent]]) -> Non
 
 
 async def find_by_hash(db: Connection, digest: bytes) -> ApiKey | None:
-    """The key of that sha256, unless it was revoked."""
+    """Returns the key with that SHA-256, unless it was revoked."""
     row = await db.fetchrow(_SQL["by_hash"], digest)
     return None if row is None else ApiKey(**row)
 
 
 async def find_by_id(db: Connection, key_id: str) -> ApiKey | None:
-    """The key of that id, unless it was revoked."""
+    """Returns the key with that id, unless it was revoked."""
     row = await db.fetchrow(_SQL["by_id"], key_id)
     return None if row is None else ApiKey(**row)
 
 
 async def find_valid(db: Connection, key_ids: Sequence[str]) -> set[str]:
-    """Those of the keys that were not revoked."""
+    """Returns those of the keys that were not revoked."""
     return {row["id"] for row in await db.fetch(_SQL["good"], list(key_ids))}
 
 
 async def project_of(db: Connection, key_id: str) -> str:
-    """Raises NotFound."""
+    """Returns the project of a key. Raises NotFound."""
     found: str | None = await db.fetchval(_SQL["get"], key_id)
     if found is None:
         raise NotFound("key", key_id)
@@ -101,7 +101,7 @@ async def project_of(db: Connection, key_id: str) -> str:
 
 
 async def list_keys(db: Connection, project_id: str | None = None) -> AsyncIterator[ListedKey]:
-    """All keys, or a project's, oldest first, revoked ones too."""
+    """Yields all keys, or those of a project, oldest first, revoked ones included."""
     last: tuple[datetime, str] = (_FIRST, "")
     while rows := await db.fetch(_SQL["list"], project_id, *last, _LIST_PAGE):
         for row in rows:
@@ -110,12 +110,12 @@ async def list_keys(db: Connection, project_id: str | None = None) -> AsyncItera
 
 
 async def record_last_uses(db: Connection, at: Mapping[str, datetime]) -> None:
-    """Keeps when keys were last used, all in one statement; in order of their ids, so that processes never deadlock."""
+    """Records the last use of keys in one statement, in the order of their ids, so that processes never deadlock."""
     ids = sorted(at)
     await db.execute(_SQL["used"], ids, [at[id] for id in ids])
 
 
 async def count_active_runs(db: Connection, key: ApiKey) -> int:
-    """How many of the runs that the key began have not ended."""
+    """Returns the number of runs that the key started and that have not ended."""
     found: int = await db.fetchval(_SQL["active_runs"], key.project_id, actor_text(key.actor))
     return found

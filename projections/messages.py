@@ -34,7 +34,7 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -
 
 
 async def get(db: Connection, project_id: str, thread_id: str, message_id: str) -> Message:
-    """Raises NotFound."""
+    """Returns the message. Raises NotFound."""
     body = await db.fetchval(_SQL["get"], thread_id, message_id, project_id)
     if body is None:
         raise NotFound("message", message_id)
@@ -44,7 +44,9 @@ async def get(db: Connection, project_id: str, thread_id: str, message_id: str) 
 async def page(
     db: Connection, project_id: str, thread_id: str, cursor: Cursor, run_id: str | None = None
 ) -> Page[Message]:
-    """Messages of a thread, those of one run where `run_id` is given. Raises NotFound for a cursor that never was."""
+    """Returns a page of a thread's messages, or of one run's if `run_id` is given. Raises NotFound if the cursor's id
+    never existed.
+    """
     places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, run_id, lower, upper, cursor.limit + 1)
@@ -54,16 +56,16 @@ async def page(
 async def newest_messages(
     db: Connection, thread_id: str, run_id: str, before: PromptPosition | None, limit: int
 ) -> list[tuple[PromptPosition, Message]]:
-    """The messages that the run may read, newest first: those in front of `before`, or the last ones.
+    """Returns the messages that the run may read, newest first: those in front of `before`, or the last ones.
 
-    What clients said after the run was created is not among them.
+    Messages that clients created after the run are left out.
     """
     rows = await db.fetch(_SQL["newest"], thread_id, run_id, *(before or (None, None)), limit)
     return [_placed(row) for row in rows]
 
 
 async def first_message(db: Connection, thread_id: str) -> tuple[PromptPosition, Message] | None:
-    """The message that every prompt begins with; None where there is none."""
+    """Returns the message that every prompt begins with, or None if there is none."""
     row = await db.fetchrow(_SQL["first"], thread_id)
     return None if row is None else _placed(row)
 

@@ -1,8 +1,8 @@
-"""Metadata of threads and assistants, as lists filter by it.
+"""Metadata of threads and assistants, for the filters of lists.
 
-Every pair of an object is a row, so that one index gives the objects with a pair in the order of their list: a page
-costs the same whether three of 100,000 match or all of them. A filter of several pairs walks the rarest one, whose rows
-say in the index which others the object has: 0.4 µs for each that it passes over.
+Every pair of an object is a row, so one index gives the objects with a pair in the order of their list: a page costs
+the same if three of 100,000 match or all of them. A filter of several pairs scans the rarest one, whose index entries
+hold the object's other pairs: 0.4 µs for each entry that it skips.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("metadata")
-# Objects with a pair are counted so far, to find the rarest.
+# Objects with a pair are counted up to this number, to find the rarest.
 COUNTED = 1000
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _LATEST = datetime.max.replace(tzinfo=UTC)
@@ -37,7 +37,7 @@ class Filter:
     until: datetime | None = None
 
     def bounds(self, lower: ListPosition | None, upper: ListPosition | None) -> tuple[datetime, str, datetime, str]:
-        """Of places, both excluded: the nearer of a cursor's and the filter's own."""
+        """Returns the nearer of two positions, a cursor's and the filter's own. Both are exclusive."""
         lowest = max(lower or (_EARLIEST, ""), (self.since or _EARLIEST, ""))
         highest = min(upper or (_LATEST, ""), (self.until or _LATEST, ""))
         return *lowest, *highest
@@ -50,17 +50,17 @@ NO_FILTER = Filter()
 
 
 def hash_pair(key: str, value: str) -> bytes:
-    """A pair as rows hold it; texts have no NUL (service.wire.storable_text)."""
+    """Returns a pair as rows hold it. Its texts contain no NUL (service.wire.storable_text)."""
     return sha256(key.encode() + b"\x00" + value.encode()).digest()
 
 
 def shorten_hash(pair: bytes) -> UUID:
-    """The half of a hashed pair by which an object's rows know the others."""
+    """Returns the half of a hashed pair that the rows of the object's other pairs hold."""
     return UUID(bytes=pair[:16])
 
 
 async def put(db: Connection, kind: FilteredType, stream_id: str, metadata: Mapping[str, str]) -> None:
-    """The object's metadata, instead of what it had; its own row must be there."""
+    """Replaces the object's metadata. Its own row must exist."""
     pairs = [hash_pair(*pair) for pair in metadata.items()]
     await db.execute(_SQL[f"replace_{kind}"], stream_id, pairs, sorted(map(shorten_hash, pairs)))
 
@@ -78,7 +78,7 @@ async def page(
     lower: ListPosition | None,
     upper: ListPosition | None,
 ) -> Sequence[str]:
-    """The bodies of one object more than asked for, in the order of the scan. `found` has at least one pair."""
+    """Returns the bodies of one object more than `limit`, in the order of the scan. `found` has at least one pair."""
     pairs = [hash_pair(*pair) for pair in found.pairs]
     first = pairs[0]
     if len(pairs) > 1:
@@ -90,7 +90,7 @@ async def page(
 
 
 async def count_threads(db: Connection, project_id: str, found: Filter) -> int:
-    """How many threads a filter finds, all of them counted."""
+    """Returns the number of threads that match the filter."""
     pairs = [hash_pair(*pair) for pair in found.pairs]
     if not pairs:
         return int(await db.fetchval(_SQL["count_between"], project_id, *found.bounds(None, None)))

@@ -1,7 +1,8 @@
-"""Messages and steps that streams showed by their ids, and that no event has told of: an id sent is never a 404.
+"""Placeholders: messages and steps whose ids streams have shown, before any event has created them.
 
-A model call mints the ids of what it may bring. While it is under way they stand for objects in progress; where its
-process died and nothing came under them, for objects that ended with their run.
+A model call mints the ids of the objects that it may create, and an id that a client has seen never answers 404. While
+the call is in progress, a placeholder is an object in progress; if the process died and the object was never created,
+it is an object that ended with its run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _SQL = queries("promised")
 
 
 async def message(db: Connection, project_id: str, thread_id: str, message_id: str) -> Message:
-    """Raises NotFound."""
+    """Returns the placeholder of a message. Raises NotFound."""
     call = await _call(db, thread_id, message_id)
     if call is None or call.event.message_id != message_id:
         raise NotFound("message", message_id)
@@ -45,7 +46,7 @@ async def message(db: Connection, project_id: str, thread_id: str, message_id: s
 
 
 async def step(db: Connection, project_id: str, thread_id: str, run_id: str, step_id: str) -> Step:
-    """Raises NotFound."""
+    """Returns the placeholder of a step. Raises NotFound."""
     call = await _call(db, thread_id, step_id)
     if call is None or call.event.run_id != run_id:
         raise NotFound("run step", step_id)

@@ -1,4 +1,4 @@
-"""Projects, for people at the command line."""
+"""Projects, for the command line."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[ProjectEvent]]) ->
 
 
 async def find(db: Connection, named: str) -> list[Project]:
-    """The project of that id or name; two where the name is not enough, none where there is none."""
+    """Returns the projects with that id or name: two if the name is ambiguous, none if there is none."""
     return [Project(**row) for row in await db.fetch(_SQL["find"], named)]
 
 
 async def list_projects(db: Connection) -> AsyncIterator[Project]:
-    """All projects but the default one, oldest first."""
+    """Yields all projects but the default one, oldest first."""
     last: tuple[datetime, str] = (_FIRST, "")
     while rows := await db.fetch(_SQL["list"], *last, _LIST_PAGE):
         for row in rows:

@@ -1,7 +1,8 @@
-"""Views are a cache: these functions make a stream's rows again from its events, or look whether they are right.
+"""Rebuilds the views of a stream from its events, or compares them.
 
-All hold the stream's head while they work, so that appends to this one stream wait and the views never differ from the
-log in between. A deleted thread's rows vanish with it; deleted messages and assistants keep a row, as cursors.
+Each function holds the stream's head while it works, so appends to this stream wait, and the views never differ from
+the log in between. The rows of a deleted thread are deleted with it; deleted messages and assistants keep a row, as
+cursors.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ STREAMS_PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that is not what the log says: its JSON as served and as rebuilt, None where there is no such row."""
+    """A row that differs from the log: its JSON as served and as rebuilt, or None if the row is
+    missing on that side.
+    """
 
     view: str
     id: str
@@ -32,7 +35,9 @@ class Difference:
 
 
 async def rebuild(db: Connection, stream_id: str) -> None:
-    """Drops the stream's rows and projects its events again, in one transaction. Nothing where there is no stream."""
+    """Deletes the stream's rows and projects its events again, in one transaction. Does nothing if
+    there is no stream.
+    """
     async with db.transaction():
         held = await db.fetchrow(_SQL["hold"], stream_id)
         if held is not None:
@@ -40,7 +45,7 @@ async def rebuild(db: Connection, stream_id: str) -> None:
 
 
 async def verify(db: Connection, stream_id: str) -> list[Difference]:
-    """Where the views served differ from those that the log gives; empty where all is well. Changes nothing."""
+    """Returns the rows that differ from the log; empty if there are none. Changes nothing."""
     async with _undone(db):
         held = await db.fetchrow(_SQL["hold"], stream_id)
         if held is None:
@@ -55,7 +60,7 @@ async def verify(db: Connection, stream_id: str) -> list[Difference]:
 
 @asynccontextmanager
 async def as_of(db: Connection, stream_id: str, version: int) -> AsyncIterator[None]:
-    """While it lasts, every reader that uses this connection sees the stream as it was at `version`."""
+    """Shows the stream as of `version` to every query on this connection while the context is open."""
     async with _undone(db):
         held = await db.fetchrow(_SQL["hold"], stream_id)
         if held is not None:
@@ -64,7 +69,7 @@ async def as_of(db: Connection, stream_id: str, version: int) -> AsyncIterator[N
 
 
 async def list_streams(db: Connection) -> AsyncIterator[str]:
-    """The ids of all streams, for whoever goes through them one by one."""
+    """Yields the ids of all streams, page by page."""
     last = ""
     while page := await db.fetch(_SQL["streams"], last, STREAMS_PAGE):
         for row in page:
@@ -74,7 +79,7 @@ async def list_streams(db: Connection) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _undone(db: Connection) -> AsyncIterator[None]:
-    """A transaction that is rolled back whatever happens."""
+    """Opens a transaction that is always rolled back."""
     transaction = db.transaction()
     await transaction.start()
     try:
@@ -84,7 +89,7 @@ async def _undone(db: Connection) -> AsyncIterator[None]:
 
 
 async def _again(db: Connection, stream_id: str, stream_type: StreamType[Any, Any], until: int) -> None:
-    """Rows of the stream from its events up to version `until`, page by page."""
+    """Projects the events of the stream up to version `until`, page by page."""
     await db.execute(_SQL[f"drop_{stream_type.name}"], stream_id)
     version = 0
     while version < until:

@@ -1,4 +1,4 @@
-"""Between the API's objects and their rows, and the cursors of lists."""
+"""Conversion between the API's objects and their rows, and the cursors of lists."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import orjson
 
 Order = Literal["asc", "desc"]
 T = TypeVar("T")
-# Where something stands in prompts: what a run wrote at the position of the run, what a client said at its own; then by
-# its own position.
+# The position of a message in prompts: a run's messages have the position of the run, a client's their own; then the
+# own position of each.
 PromptPosition = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list, in the order asked for; `more` says whether the list goes on in the direction of paging."""
+    """One page of a list, in the requested order. `more` says if the list continues in the direction of paging."""
 
     items: list[T]
     more: bool
@@ -25,7 +25,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class OverdueStream:
-    """A stream whose time is up."""
+    """A stream that has expired."""
 
     id: str
     project_id: str
@@ -33,7 +33,7 @@ class OverdueStream:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What part of a list is asked for: `limit` objects in `order`, behind the id `after` and in front of `before`."""
+    """The requested part of a list: `limit` objects in `order`, behind the id `after` and in front of `before`."""
 
     limit: int
     order: Order = "desc"
@@ -42,7 +42,7 @@ class Cursor:
 
     @property
     def backwards(self) -> bool:
-        """With `before` alone the page ends at that object: it is read from there, against the order."""
+        """Whether the page is read backwards: with `before` alone, it ends at that object."""
         return self.before is not None and self.after is None
 
     @property
@@ -53,22 +53,22 @@ class Cursor:
         return "asc" if self.order == "desc" else "desc"
 
     def bounds(self, after: T | None, before: T | None) -> tuple[T | None, T | None]:
-        """The places of `after` and `before` as (lower, upper) bounds, both excluded."""
+        """Returns the positions of `after` and `before` as (lower, upper) bounds, both exclusive."""
         return (after, before) if self.order == "asc" else (before, after)
 
     def page(self, found: Sequence[T]) -> Page[T]:
-        """The page in what was read with a limit one higher than asked."""
+        """Returns the page from rows that were read with a limit one higher than requested."""
         items = list(found[: self.limit])
         return Page(items[::-1] if self.backwards else items, more=len(found) > self.limit)
 
 
 def dump(value: object) -> str:
-    """JSON text of a dataclass or a plain value, its keys in their own order."""
+    """Returns the JSON text of a dataclass or a plain value, with its keys in their own order."""
     return orjson.dumps(value).decode()
 
 
 def load_fields(body: str, progress: str | None = None) -> dict[str, Any]:
-    """The fields of an object: those it was created with, under those that have changed."""
+    """Returns the fields of an object: its original fields, overridden by the changed ones."""
     fields: dict[str, Any] = orjson.loads(body)
     if progress is not None and progress != "{}":
         fields.update(orjson.loads(progress))
@@ -76,5 +76,5 @@ def load_fields(body: str, progress: str | None = None) -> dict[str, Any]:
 
 
 def replace_fields(body: str, changes: Mapping[str, Any]) -> str:
-    """A body with some fields replaced."""
+    """Returns a body with some fields replaced."""
     return dump(orjson.loads(body) | dict(changes))

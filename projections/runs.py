@@ -20,9 +20,9 @@ _SQL = queries("runs")
 
 @dataclass(slots=True)
 class RunChange:
-    """What one append does to one run. `process` counts only where `moved`: the run was claimed or let go.
+    """The change of one run by one append. `process` counts only if `moved` is set: the run was claimed or released.
 
-    `expires_at` where the run's time began: null leaves it as it was.
+    `expires_at` is set if the run's time began; null leaves it unchanged.
     """
 
     opened: tuple[int, Run] | None = None
@@ -33,7 +33,7 @@ class RunChange:
 
 
 def run_changes(batch: Sequence[RecordedEvent[Any]]) -> dict[str, RunChange]:
-    """One append's changes by run id, folded so that each run is written once."""
+    """Returns the changes of one append by run id, folded so that each run is written once."""
     found: dict[str, RunChange] = {}
     for recorded in batch:
         run_id = getattr(recorded.event, "run_id", None)
@@ -75,7 +75,7 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -
 
 
 async def get(db: Connection, project_id: str, thread_id: str, run_id: str) -> Run:
-    """Raises NotFound."""
+    """Returns the run. Raises NotFound."""
     row = await db.fetchrow(_SQL["get"], thread_id, run_id, project_id)
     if row is None:
         raise NotFound("run", run_id)
@@ -83,7 +83,7 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str) -> R
 
 
 async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) -> Page[Run]:
-    """Raises NotFound for a cursor that never was."""
+    """Returns a page of runs. Raises NotFound if the cursor's id never existed."""
     places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, lower, upper, cursor.limit + 1)
@@ -92,7 +92,7 @@ async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) 
 
 @dataclass(frozen=True, slots=True)
 class ActiveRun:
-    """A run that a supervisor may have to act on; `process` is the one that holds it, if any."""
+    """A run on which a supervisor may have to act. `process` is the one that holds its claim, if any."""
 
     thread_id: str
     run_id: str
@@ -101,43 +101,43 @@ class ActiveRun:
 
 
 async def active_since(db: Connection, project_id: str, thread_id: str) -> int | None:
-    """The version at which the first of the thread's runs was created that have not ended; None where all have."""
+    """Returns the version at which the first active run of the thread was created, or None if no run is active."""
     found: int | None = await db.fetchval(_SQL["active_since"], thread_id, project_id)
     return found
 
 
 async def created_before(db: Connection, project_id: str, thread_id: str, version: int, limit: int) -> list[int]:
-    """The versions at which the last runs up to `version` were created, the newest first."""
+    """Returns the versions at which the last runs up to `version` were created, the newest first."""
     rows = await db.fetch(_SQL["created_before"], thread_id, project_id, version, limit)
     return [row["position"] for row in rows]
 
 
 async def find_overdue(db: Connection, at: int, limit: int) -> list[ActiveRun]:
-    """Active runs whose expires_at is at or before `at` (seconds), the oldest first. Over all projects."""
+    """Returns active runs of all projects whose expires_at (Unix seconds) is at or before `at`, the oldest first."""
     return [ActiveRun(**row) for row in await db.fetch(_SQL["overdue"], at, limit)]
 
 
 async def next_expiry(db: Connection) -> int | None:
-    """The first expires_at (seconds) of all active runs."""
+    """Returns the first expires_at (Unix seconds) of all active runs."""
     found: int | None = await db.fetchval(_SQL["next_expiry"])
     return found
 
 
 async def find_held(db: Connection, process: int, known: Sequence[str], limit: int) -> list[ActiveRun]:
-    """Runs with work to do that `process` holds, other than those `known`. Over all projects."""
+    """Returns runs of all projects with work to do that `process` holds, except those in `known`."""
     return [ActiveRun(**row) for row in await db.fetch(_SQL["held"], process, list(known), limit)]
 
 
 async def find_unowned(db: Connection, live: Sequence[int], limit: int) -> list[ActiveRun]:
-    """Runs with work to do that no process of `live` holds, the first to expire first. Over all projects.
+    """Returns runs of all projects with work to do that no process of `live` holds, the first to expire first.
 
-    Not those that wait for others of their thread.
+    Runs that wait for others of their thread are left out.
     """
     return [ActiveRun(**row) for row in await db.fetch(_SQL["unowned"], list(live), limit)]
 
 
 async def count_active(db: Connection) -> dict[str, int]:
-    """How many runs have not ended, by status. Over all projects."""
+    """Returns the number of active runs of all projects, by status."""
     return {row["status"]: row["count"] for row in await db.fetch(_SQL["active"])}
 
 

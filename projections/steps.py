@@ -22,14 +22,14 @@ _SQL = queries("steps")
 
 @dataclass(slots=True)
 class StepChange:
-    """What one append does to one step."""
+    """The change of one step by one append."""
 
     opened: tuple[int, Step] | None = None
     patch: dict[str, Any] = field(default_factory=dict)
 
 
 def step_changes(batch: Sequence[RecordedEvent[Any]]) -> dict[str, StepChange]:
-    """One append's changes by step id, folded so that each step is written once."""
+    """Returns the changes of one append by step id, folded so that each step is written once."""
     found: dict[str, StepChange] = {}
     for recorded in batch:
         patch = step_patch(recorded.event)
@@ -65,7 +65,7 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -
 
 
 async def get(db: Connection, project_id: str, thread_id: str, run_id: str, step_id: str) -> Step:
-    """Raises NotFound."""
+    """Returns the step. Raises NotFound."""
     row = await db.fetchrow(_SQL["get"], thread_id, run_id, step_id, project_id)
     if row is None:
         raise NotFound("run step", step_id)
@@ -73,7 +73,7 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str, step
 
 
 async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cursor: Cursor) -> Page[Step]:
-    """Raises NotFound for a cursor that never was."""
+    """Returns a page of steps. Raises NotFound if the cursor's id never existed."""
     places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, run_id, project_id, lower, upper, cursor.limit + 1)
@@ -83,9 +83,10 @@ async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cur
 async def tool_call_steps(
     db: Connection, thread_id: str, since: PromptPosition, before: int | None, limit: int
 ) -> tuple[list[tuple[PromptPosition, Step]], int | None]:
-    """The thread's tool_calls steps at or behind `since`, newest first: runs work in the order of their creation.
+    """Returns the thread's tool_calls steps at or behind `since`, newest first: runs work in the order of their
+    creation.
 
-    `limit` of them at a time, those in front of position `before`; the second is the next page's, None at the end.
+    Returns (up to `limit` steps in front of position `before`, the position of the next page or None at the end).
     """
     rows = await db.fetch(_SQL["with_calls"], thread_id, since[1], before, limit)
     found = [((row["place"], row["position"]), Step(**load_fields(row["body"], row["progress"]))) for row in rows]
@@ -94,8 +95,9 @@ async def tool_call_steps(
 
 
 async def code_results(db: Connection, project_id: str, thread_id: str, limit: int) -> list[tuple[str, list[Json]]]:
-    """The thread's newest finished calls of code_interpreter that were carried out, oldest first: each one's id, and
-    {file_id, path} made."""
+    """Returns the thread's newest finished calls of code_interpreter that were carried out, oldest first: the id of
+    each, and {file_id, path} of the files it created.
+    """
     rows = await db.fetch(_SQL["code_results"], thread_id, project_id, limit)
     return [(row["call_id"], orjson.loads(row["files"] or "[]")) for row in reversed(rows)]
 

@@ -1,4 +1,4 @@
-"""Threads themselves: metadata and tool resources. What is in them has views of its own."""
+"""Threads: metadata and tool resources. Their contents have views of their own."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def _attach(db: Connection, recorded: RecordedEvent[Any]) -> None:
 
 
 async def get(db: Connection, project_id: str, thread_id: str) -> Thread:
-    """Raises NotFound."""
+    """Returns the thread. Raises NotFound."""
     body = await db.fetchval(_SQL["get"], thread_id, project_id)
     if body is None:
         raise NotFound("thread", thread_id)
@@ -57,7 +57,9 @@ async def get(db: Connection, project_id: str, thread_id: str) -> Thread:
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = NO_FILTER) -> Page[Thread]:
-    """Raises NotFound for a cursor that never was. Those of deleted threads keep their place."""
+    """Returns a page of threads. Raises NotFound if the cursor's id never existed. A deleted thread
+    keeps its position.
+    """
     places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     if found.pairs:

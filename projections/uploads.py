@@ -46,7 +46,7 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[UploadEvent]]) -> 
 
 
 async def get(db: Connection, project_id: str, upload_id: str) -> Upload:
-    """Raises NotFound."""
+    """Returns the upload. Raises NotFound."""
     row = await db.fetchrow(_SQL["get"], upload_id, project_id)
     if row is None:
         raise NotFound("upload", upload_id)
@@ -54,17 +54,19 @@ async def get(db: Connection, project_id: str, upload_id: str) -> Upload:
 
 
 async def parts(db: Connection, upload_id: str) -> dict[str, UploadPart]:
-    """The parts of a pending upload, by id; none of one that has ended."""
+    """Returns the parts of a pending upload by id. An upload that has ended has none."""
     found = [UploadPart(**load_fields(row["body"])) for row in await db.fetch(_SQL["parts"], upload_id)]
     return {part.id: part for part in found}
 
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
-    """Pending uploads of all projects whose time is up, the longest first."""
+    """Returns pending uploads of all projects that have expired, the first to expire first."""
     rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
     return [OverdueStream(row["id"], row["project_id"]) for row in rows]
 
 
 async def find_leftover_files(db: Connection, limit: int) -> list[OverdueStream]:
-    """Uploads of all projects that ended without a file while the file that they would have made is there."""
+    """Returns uploads of all projects that ended without a file although the file that they would have
+    created exists.
+    """
     return [OverdueStream(row["id"], row["project_id"]) for row in await db.fetch(_SQL["unannounced"], limit)]

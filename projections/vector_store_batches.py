@@ -1,4 +1,4 @@
-"""The file batches of vector stores, each with its files counted by status."""
+"""The file batches of vector stores, with the counts of their files by status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOUN = "vector store file batch"
 
 
 async def apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
-    """Before the event changes the files' own rows: it is there that a file's batch is found."""
+    """Must run before the event changes the rows of the files, in which the file's batch is found."""
     store_id = recorded.stream_id
     match recorded.event:
         case e.BatchCreated(batch_id=batch_id):
@@ -41,7 +41,7 @@ async def apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
 
 
 async def get(db: Connection, project_id: str, store_id: str, batch_id: str) -> VectorStoreBatch:
-    """Raises NotFound."""
+    """Returns the batch. Raises NotFound."""
     row = await db.fetchrow(_SQL["get"], store_id, batch_id, project_id)
     if row is None:
         raise NotFound(NOUN, batch_id)

@@ -1,6 +1,6 @@
 """The files of vector stores, and the scans by which indexing supervisors find those that need a process.
 
-Reads are as of a moment: a file whose File is gone is not in its stores either, removed from them or not yet.
+Every query has a moment: if a File is deleted, it is missing from its stores, even before it is removed from them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("vector_store_files")
-# Places that one event has for its files.
+# Positions that one event reserves for its files.
 _PLACES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a store, for whoever works on it: with its last attempt's job and process, null for none."""
+    """A file of a store, with the job and the process of its last attempt, or null if there was none."""
 
     store_id: str
     file_id: str
@@ -61,7 +61,7 @@ async def apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
 
 
 async def get(db: Connection, project_id: str, store_id: str, file_id: str, at: datetime) -> VectorStoreFile:
-    """Raises StoreFileNotFound."""
+    """Returns the file. Raises StoreFileNotFound."""
     row = await db.fetchrow(_SQL["get"], store_id, file_id, project_id, int(at.timestamp()))
     if row is None:
         raise StoreFileNotFound(store_id, file_id)
@@ -78,9 +78,9 @@ async def page(
     status: str | None = None,
     batch_id: str | None = None,
 ) -> Page[VectorStoreFile]:
-    """Files of a store, or of one batch, in the order they were added.
+    """Returns a page of a store's files, or of one batch's, in the order in which they were added.
 
-    Raises StoreFileNotFound for a cursor that never was. Those of files that were removed keep their place.
+    Raises StoreFileNotFound if the cursor's id never existed. A removed file keeps its position.
     """
     places = [await _place(db, project_id, store_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
@@ -93,7 +93,7 @@ async def page(
 
 
 async def facts(db: Connection, store_id: str, file_ids: Collection[str]) -> dict[str, FileFact]:
-    """Those of the files that the store has, by id; for deciding."""
+    """Returns those of the files that the store has, by id, as of the append."""
     rows = await db.fetch(_SQL["facts"], store_id, list(file_ids))
     return {row["file_id"]: _fact(row) for row in rows}
 
@@ -103,31 +103,31 @@ async def fact(db: Connection, store_id: str, file_id: str) -> FileFact | None:
 
 
 async def stores_with_file(db: Connection, project_id: str, file_id: str) -> list[str]:
-    """The stores that have the file."""
+    """Returns the stores that have the file."""
     return [row["store_id"] for row in await db.fetch(_SQL["holding"], file_id, project_id)]
 
 
 async def find_waiting(
     db: Connection, live: Collection[int], first: str, *, limit: int, stores: int
 ) -> list[StoredFile]:
-    """Files to index that no process of `live` works on. Stores take turns, those behind the id `first` come first."""
+    """Returns files to index that no process of `live` works on. Stores take turns, beginning behind the id `first`."""
     rows = await db.fetch(_SQL["waiting"], list(live), limit, first, stores)
     return [StoredFile(**row) for row in rows]
 
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[StoredFile]:
-    """Files whose attempt had to be over before this, the longest first."""
+    """Returns files whose attempt should have ended before that moment, the longest first."""
     rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
     return [StoredFile(**row) for row in rows]
 
 
 async def find_held(db: Connection, process: int, limit: int) -> list[StoredFile]:
-    """Files that the process works on, or is thought to."""
+    """Returns files whose attempt belongs to the process."""
     return [StoredFile(**row) for row in await db.fetch(_SQL["held"], process, limit)]
 
 
 async def find_orphans(db: Connection, at: datetime, limit: int) -> list[StoredFile]:
-    """Files that stores still have and whose File is gone."""
+    """Returns files that stores still have although their File is deleted."""
     rows = await db.fetch(_SQL["gone"], int(at.timestamp()), limit)
     return [StoredFile(**row) for row in rows]
 

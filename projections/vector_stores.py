@@ -1,7 +1,7 @@
-"""The vector stores of a project, with their files counted. Every read is as of a moment: a store expires on time.
+"""The vector stores of a project, with the counts of their files. Every query has a moment: a store expires on time.
 
-What an event does to a store's batches and files is said in `vector_store_batches` and `vector_store_files`, and done
-here, event by event: each finds the rows as the one before left them.
+`vector_store_batches` and `vector_store_files` define the changes to a store's batches and files. They are applied
+here, event by event, since each event needs the rows as the one before left them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[e.VectorStoreEvent
 
 
 async def get(db: Connection, project_id: str, store_id: str, at: datetime) -> VectorStore:
-    """Raises NotFound."""
+    """Returns the store. Raises NotFound."""
     row = await db.fetchrow(_SQL["get"], store_id, project_id)
     if row is None:
         raise NotFound(NOUN, store_id)
@@ -45,7 +45,7 @@ async def get(db: Connection, project_id: str, store_id: str, at: datetime) -> V
 
 
 async def find(db: Connection, project_id: str, store_ids: Collection[str], at: datetime) -> dict[str, VectorStore]:
-    """Those of the stores that are there, by id."""
+    """Returns those of the stores that exist, by id."""
     found = [_store(row, at) for row in await db.fetch(_SQL["some"], list(store_ids), project_id)]
     return {store.id: store for store in found}
 
@@ -53,7 +53,7 @@ async def find(db: Connection, project_id: str, store_ids: Collection[str], at: 
 async def keep_existing_stores(
     db: Connection, project_id: str, shown: Sequence[Referrer], at: datetime
 ) -> list[Referrer]:
-    """The objects without the stores that are gone. Asks nothing where they name none."""
+    """Returns the objects without the stores that are deleted. Runs no query if the objects name no stores."""
     ids = {id for one in shown for id in referenced_stores(one)}
     if not ids:
         return list(shown)
@@ -62,7 +62,9 @@ async def keep_existing_stores(
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) -> Page[VectorStore]:
-    """Raises NotFound for a cursor that never was. Those of deleted stores keep their place."""
+    """Returns a page of stores. Raises NotFound if the cursor's id never existed. A deleted store
+    keeps its position.
+    """
     places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
     lower, upper = cursor.bounds(*places)
     rows = await db.fetch(
@@ -72,13 +74,13 @@ async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) ->
 
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
-    """Stores of all projects whose time is up, the longest first."""
+    """Returns stores of all projects that have expired, the first to expire first."""
     rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
     return [OverdueStream(row["id"], row["project_id"]) for row in rows]
 
 
 async def count_files_in_progress(db: Connection) -> int:
-    """Files of all projects that are being indexed or wait for it."""
+    """Returns the number of files of all projects that are being indexed or wait for it."""
     found: int = await db.fetchval(_SQL["in_progress"])
     return found
 
@@ -118,7 +120,7 @@ async def _change(db: Connection, id: str, changes: dict[str, Any]) -> None:
 
 
 def expires_at(store: VectorStore) -> int | None:
-    """In seconds since the epoch."""
+    """Returns the moment in Unix seconds."""
     return None if store.expires_after is None else store.last_active_at + store.expires_after * DAY
 
 

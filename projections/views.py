@@ -1,4 +1,4 @@
-"""Which views follow each kind of stream: what an append projects, and what a rebuild makes again."""
+"""The views of each kind of stream: those that an append projects, and a rebuild makes again."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ VIEWS: Mapping[StreamType[Any, Any], tuple[Apply, ...]] = {
     PROJECT: (projects.apply,),
     VECTOR_STORE: (vector_stores.apply,),
     WEBHOOK_ENDPOINT: (webhooks.apply,),
-    # Runs first: what they write is shown in their place.
+    # Runs come first, since their messages have the position of the run.
     THREAD: (threads.apply, runs.apply, messages.apply, steps.apply),
 }

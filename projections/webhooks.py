@@ -1,7 +1,7 @@
-"""Webhook endpoints, and the outbox: which event is still to be told to whom.
+"""Webhook endpoints, and the outbox of events to deliver.
 
-Rows of the outbox come with the events (`store.append`); who delivers them and how it goes is no event's, and no
-rebuild touches it.
+Rows of the outbox are written with the events (`event_log.append`). Deliveries and their results are not events, and a
+rebuild does not change them.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("webhooks")
-# What changes a run's object.
+# Events that change a run's object.
 _RUN_TYPES = (*WEBHOOK_EVENTS, "run.admitted", "run.modified")
-# Deliveries looked at for the oldest of each thread.
+# Deliveries that are read to find the oldest of each thread.
 _WINDOW = 200
-# Replaced secrets of an endpoint that are good at once.
+# Maximum number of replaced secrets of an endpoint that are valid at the same time.
 MAX_REPLACED = 3
 
 
@@ -63,7 +63,7 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[WebhookEvent]]) ->
 
 @dataclass(frozen=True, slots=True)
 class EndpointReport:
-    """An endpoint and how its deliveries go. `failing_since`: the first failure since the last success."""
+    """An endpoint and the state of its deliveries. `failing_since` is the first failure since the last success."""
 
     endpoint: WebhookEndpoint
     delivered_at: datetime | None
@@ -72,7 +72,7 @@ class EndpointReport:
 
 
 async def get(db: Connection, project_id: str, endpoint_id: str) -> EndpointReport:
-    """Raises NotFound."""
+    """Returns the endpoint. Raises NotFound."""
     row = await db.fetchrow(_SQL["get"], endpoint_id, project_id)
     if row is None:
         raise NotFound("webhook_endpoint", endpoint_id)
@@ -80,12 +80,12 @@ async def get(db: Connection, project_id: str, endpoint_id: str) -> EndpointRepo
 
 
 async def list_endpoints(db: Connection, project_id: str, limit: int) -> list[EndpointReport]:
-    """The project's endpoints, the oldest first."""
+    """Returns the project's endpoints, the oldest first."""
     return [_standing(row) for row in await db.fetch(_SQL["list"], project_id, limit)]
 
 
 async def project_of(db: Connection, endpoint_id: str) -> str:
-    """Raises NotFound."""
+    """Returns the project of an endpoint. Raises NotFound."""
     found: str | None = await db.fetchval(_SQL["project_of"], endpoint_id)
     if found is None:
         raise NotFound("webhook_endpoint", endpoint_id)
@@ -93,26 +93,26 @@ async def project_of(db: Connection, endpoint_id: str) -> str:
 
 
 async def has_room(db: Connection, project_id: str, limit: int) -> bool:
-    """Whether the project has fewer endpoints than that; in a transaction, until its end."""
+    """Returns whether the project has fewer endpoints than that. Holds until the end of the transaction."""
     await db.execute(_SQL["one_by_one"], project_id)
     return bool(await db.fetchval(_SQL["count"], project_id, limit) < limit)
 
 
 async def prepare_secret(db: Connection, endpoint_id: str, secret: str) -> str:
-    """Keeps a secret for an endpoint that is about to be made; where there is one already, that is its secret."""
+    """Stores a secret for an endpoint that is about to be created. If it has one already, returns that one."""
     kept: str = await db.fetchval(_SQL["prepare"], endpoint_id, secret)
     return kept
 
 
 async def forget_failures(db: Connection, endpoint_id: str) -> None:
-    """The endpoint, which is being enabled, stands as if it had never failed; what it missed is not told any more."""
+    """Resets the failures of an endpoint that is enabled again. It does not receive the events that it missed."""
     await db.execute(_SQL["drop_missed"], endpoint_id)
     await db.execute(_SQL["forget_failures"], endpoint_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What an endpoint's messages are signed with: also those replaced lately, the last one first, each until then."""
+    """Returns the secrets that sign an endpoint's messages: the current one, and replaced ones that are still valid."""
 
     secret: str = field(repr=False)
     replaced: tuple[tuple[str, datetime], ...] = field(default=(), repr=False)
@@ -132,10 +132,10 @@ async def load_secrets(db: Connection, endpoint_id: str) -> Secrets | None:
 
 
 async def rotate_secret(db: Connection, endpoint_id: str, secret: str, seconds: int) -> None:
-    """A new secret, in the append's transaction; the one before stays good for so many seconds.
+    """Sets a new secret in the append's transaction. The previous one stays valid for that many seconds.
 
-    Those before it keep their times, so that a rotation whose answer was lost takes nothing from receivers, but of more
-    than MAX_REPLACED the oldest goes; where the last one ends at once, all do.
+    Older ones keep their times, so a rotation whose answer was lost takes no secret from receivers. Beyond MAX_REPLACED
+    the oldest is dropped. If the previous one ends at once, all older ones end too.
     """
     row = await db.fetchrow(_SQL["lock_secrets"], endpoint_id)
     if row is None:
@@ -151,12 +151,14 @@ def _secrets(row: Mapping[str, Any]) -> Secrets:
     return Secrets(row["secret"], tuple((secret, until) for secret, until in replaced if until > row["at"]))
 
 
-# The couriers' work.
+# Queries of the couriers.
 
 
 @dataclass(frozen=True, slots=True)
 class IdleEndpoint:
-    """An endpoint with something due, and the process that held it last, if any. `failing`: it took nothing lately."""
+    """An endpoint with a due delivery, and the process that held it last, if any. `failing`: its last
+    delivery failed.
+    """
 
     endpoint_id: str
     process: int | None
@@ -165,7 +167,7 @@ class IdleEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedEndpoint:
-    """An endpoint that a process delivers to. Not `ready` while it rests after a failure."""
+    """An endpoint that a process delivers to. It is not `ready` while it rests after a failure."""
 
     project_id: str
     endpoint: WebhookEndpoint
@@ -175,7 +177,7 @@ class ClaimedEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event that is to be told. `attempts` have failed."""
+    """An event to deliver, after `attempts` failed attempts."""
 
     endpoint_id: str
     stream_id: str
@@ -184,20 +186,20 @@ class Delivery:
 
 
 async def has_endpoints(db: Connection) -> bool:
-    """Whether there is any endpoint at all."""
+    """Returns whether there is any endpoint."""
     return bool(await db.fetchval(_SQL["anybody"]))
 
 
 async def find_idle(db: Connection, live: Collection[int], besides: Collection[str], limit: int) -> list[IdleEndpoint]:
-    """Endpoints with something due that no process of `live` holds; none of `besides`. Over all projects.
+    """Returns endpoints of all projects with a due delivery that no process of `live` holds, except `besides`.
 
-    Those that take what they are sent come first.
+    Those whose last delivery succeeded come first.
     """
     return [IdleEndpoint(**row) for row in await db.fetch(_SQL["idle"], list(live), list(besides), limit)]
 
 
 async def claim(db: Connection, found: IdleEndpoint, process: int) -> bool:
-    """Whether the process got it: another one may have been quicker."""
+    """Claims the endpoint. Returns False if another process was faster."""
     return bool(await db.fetchval(_SQL["claim"], found.endpoint_id, process, found.process))
 
 
@@ -206,7 +208,7 @@ async def release(db: Connection, endpoint_id: str, process: int) -> None:
 
 
 async def load_claimed(db: Connection, endpoint_id: str, process: int) -> ClaimedEndpoint | None:
-    """None where the endpoint is another process's, disabled or gone."""
+    """Returns the endpoint, or None if another process holds it, or it is disabled or deleted."""
     row = await db.fetchrow(_SQL["at_work"], endpoint_id, process)
     if row is None:
         return None
@@ -214,7 +216,7 @@ async def load_claimed(db: Connection, endpoint_id: str, process: int) -> Claime
 
 
 async def find_due(db: Connection, endpoint_id: str, besides: Collection[str], limit: int) -> list[Delivery]:
-    """What is due, the oldest first, of each thread its first; nothing of the threads `besides`."""
+    """Returns due deliveries, the oldest first, only the first of each thread, and none of the threads in `besides`."""
     rows = await db.fetch(_SQL["due"], endpoint_id, list(besides), _WINDOW, limit)
     return [Delivery(endpoint_id, **row) for row in rows]
 
@@ -226,9 +228,9 @@ async def record_delivery(db: Connection, one: Delivery) -> None:
 async def record_failure(
     db: Connection, one: Delivery, pause: float, error: str, *, rest: float, longest_rest: float
 ) -> tuple[int, float]:
-    """Puts the delivery off for `pause` seconds. (failures in a row, seconds since the first of them) of the endpoint.
+    """Postpones the delivery by `pause` seconds. Returns the endpoint's (failures in a row, seconds since the first).
 
-    The endpoint rests too: as long as it has failed, at least `rest` and at most `longest_rest` seconds.
+    The endpoint rests for as long as it has failed so far, but at least `rest` and at most `longest_rest` seconds.
     """
     place = (one.endpoint_id, one.stream_id, one.version)
     row = await db.fetchrow(_SQL["failed"], *place, pause, error, rest, longest_rest)
@@ -240,28 +242,29 @@ async def discard(db: Connection, one: Delivery) -> None:
 
 
 async def find_overloaded(db: Connection, limit: int) -> list[str]:
-    """Endpoints with as many deliveries as that, or more. Over all projects."""
+    """Returns endpoints of all projects with that many deliveries or more."""
     return [row["endpoint_id"] for row in await db.fetch(_SQL["behind"], limit)]
 
 
 async def drop_dead(db: Connection, limit: int) -> None:
-    """Lets go of what is to be told to endpoints that are disabled or gone, of what was kept of the latter, and of
-    secrets whose time is over."""
+    """Deletes deliveries to endpoints that are disabled or deleted, secrets of deleted endpoints, and
+    expired secrets.
+    """
     await db.execute(_SQL["forget_secrets"])
     await db.execute(_SQL["drop_deliveries"], limit)
     await db.execute(_SQL["drop_work"])
 
 
 async def count_pending(db: Connection, limit: int) -> int:
-    """How many deliveries there are; no more than `limit` are counted. Over all projects."""
+    """Returns the number of deliveries of all projects, counted up to `limit`."""
     found: int = await db.fetchval(_SQL["pending"], limit)
     return found
 
 
 async def load_event_and_run(db: Connection, stream_id: str, version: int) -> tuple[RecordedEvent[Any], Run] | None:
-    """The event at that place, and its run as it was then; None where the log has no such event of a run.
+    """Returns the event at that version and its run as of then, or None if there is no such event of a run.
 
-    Read from the log, so that it is the same whenever it is told, and when the thread is gone.
+    It is read from the log, so every delivery is the same, and it works after the thread is deleted.
     """
     found = await event_log.read(db, stream_id, after=version - 1, limit=1)
     event: Any = found[0].event if found else None
@@ -280,14 +283,14 @@ async def load_event_and_run(db: Connection, stream_id: str, version: int) -> tu
 
 
 def _after(run: Run | None, recorded: RecordedEvent[Any]) -> Run | None:
-    """The run behind one event of its own."""
+    """Returns the run as of one of its events."""
     if isinstance(recorded.event, e.RunCreated):
         return initial_run(recorded)
     return None if run is None else replace(run, **(run_patch(recorded) or {}))
 
 
 def _types(names: Collection[str]) -> list[str]:
-    """The events' own types, by the names that users give them."""
+    """Returns the types of events by the names that users give them."""
     return [kind for kind, name in WEBHOOK_EVENTS.items() if name in names]
 
 

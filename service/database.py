@@ -20,17 +20,17 @@ QUERIES_PER_CONNECTION = 50_000
 IDLE_LIFETIME = 300.0
 COMMAND_TIMEOUT = 10.0
 
-# What says that the database is away or overloaded for now, not that a query is wrong: worth another try.
+# Errors that mean that the database is away or overloaded for now, not that a query is wrong. Worth another try.
 DATABASE_ERRORS = (
     OSError,
     asyncpg.InterfaceError,
-    # What asyncpg raises where it uses a connection that the server is just closing.
+    # asyncpg raises it if it uses a connection that the server is just closing.
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
-    # A role, a database or a primary that is being changed under us: also worth waiting for.
+    # A role, a database or a primary that is being changed: also worth waiting for.
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.ReadOnlySQLTransactionError,
@@ -41,14 +41,14 @@ _NAMED = {"application_name": "everthread"}
 
 
 class TimedPool(asyncpg.Pool):
-    """A pool that nobody waits for longer than ACQUIRE_TIMEOUT: a request then fails with 503 rather than hang."""
+    """A pool whose callers wait at most ACQUIRE_TIMEOUT seconds: a request then fails with 503 instead of hanging."""
 
     def acquire(self, *, timeout: float | None = None) -> asyncpg.pool.PoolAcquireContext[Any]:
         return super().acquire(timeout=ACQUIRE_TIMEOUT if timeout is None else timeout)
 
 
 async def connect(url: str) -> asyncpg.Connection[Any]:
-    """One connection outside the pool. Raises StartupError where there is no database to reach."""
+    """Opens one connection outside the pool. Raises StartupError if the database cannot be reached."""
     try:
         return await asyncpg.connect(
             url, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=_NAMED
@@ -78,7 +78,7 @@ async def open_pool(url: str) -> Pool:
 
 
 async def healthy(pool: Pool) -> str | None:
-    """None where the database answers, else one line that says why not. `Health` bounds the wait."""
+    """Returns None if the database answers, else one line with the reason. `Health` bounds the wait."""
     try:
         await pool.fetchval(_SQL["ping"])
     except (*DATABASE_ERRORS, asyncpg.PostgresError) as error:
@@ -87,4 +87,6 @@ async def healthy(pool: Pool) -> str | None:
 
 
 async def _leave_as_it_is(_: Connection) -> None:
-    """Nothing here changes a session's state: the query by which the pool would reset it (1 in 5 of all) is saved."""
+    """Does nothing, since no query here changes a session's state. The pool's own reset would be 1 in
+    5 of all queries.
+    """

@@ -1,7 +1,7 @@
-"""Prepares a database for serving: checks what the server offers, and applies the migrations that it lacks.
+"""Prepares a database for serving: checks the server's features, and applies missing migrations.
 
-The migrations are in `sql/migrations/`, with their sha256 in `SHA256SUMS`. Their numbers have no gaps, and a file
-never changes after it has landed. The first is the baseline of version 0.2.0. A database of version 0.1.0 has other
+The migrations are in `sql/migrations/`, with their sha256 in `SHA256SUMS`. Their numbers have no gaps, and a file never
+changes after it has landed. The first is the baseline of version 0.2.0. A database of version 0.1.0 has other
 migrations (`legacy/`) and is brought to the baseline first.
 """
 
@@ -155,4 +155,4 @@ async def _prepare_vector(db: Connection) -> None:
                 " superuser."
             ) from None
         except asyncpg.UniqueViolationError:
-            return  # another process was faster
+            return  # another process created it first

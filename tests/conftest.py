@@ -1,4 +1,6 @@
-"""A whole server in the test's own loop, and what it talks to. The databases are in tests/fixtures/postgres.py."""
+"""A whole server in the test's own event loop, and its surroundings. The databases are in
+tests/fixtures/postgres.py.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ async def model() -> AsyncIterator[ScriptedServer]:
 
 @pytest.fixture
 def search_engine() -> FakeSearchEngine:
-    """What indexes and searches for the servers of the test."""
+    """The fake that indexes and searches for the servers of the test."""
     return FakeSearchEngine()
 
 
@@ -63,15 +65,15 @@ def search_engine() -> FakeSearchEngine:
 def start_server(
     database_url: str, model: ScriptedServer, search_engine: FakeSearchEngine, tmp_path: Path, wall: WallClock
 ) -> StartServer:
-    """Starts whole servers over the test's database and model; keyword arguments are settings.
+    """Starts whole servers over the test's database and model. Keyword arguments are settings.
 
-    With `indexing` as in production files are parsed and embedded for real.
+    With `indexing`, files are parsed and embedded for real, as in production.
     """
 
     @asynccontextmanager
     async def start(*, indexing: bool = False, **settings: object) -> AsyncIterator[Client]:
         listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        # A sandbox takes a second of CPU to make: tests that want one turn it on.
+        # A sandbox takes a second of CPU to make, so only tests that need one turn it on.
         defaults = {"port": 0, "models": None, "data_dir": tmp_path, "code_interpreter": "off"}
         made = Settings.load(**{**defaults, **settings})
         task = asyncio.create_task(
@@ -110,7 +112,7 @@ async def client(start_server: Callable[[], AbstractAsyncContextManager[Client]]
 
 @pytest.fixture(scope="session")
 def jail() -> Jail:
-    """What confines code here, tried. A test that uses it gets the marker `sandbox`."""
+    """The tried means of confinement here. A test that uses it gets the marker `sandbox`."""
     try:
         return asyncio.run(SandboxProbe().jail())
     except SandboxUnavailable as error:

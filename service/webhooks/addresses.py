@@ -1,7 +1,7 @@
-"""Which addresses are the world's, and which belong to this network: pure.
+"""Decides if an address is public, or belongs to this network or machine. Pure.
 
-A webhook's URL is a client's word. It must not make the server talk to its own machine, its neighbours, or a cloud's
-metadata service; nor by way of an IPv6 address that holds an IPv4 one.
+The URL of a webhook comes from a client. It must not make the server connect to its own machine, its neighbours, or a
+cloud's metadata service, nor do so through an IPv6 address that embeds an IPv4 address.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import ipaddress
 
 _V4 = ipaddress.IPv4Address
 _V6 = ipaddress.IPv6Address
-# What gateways translate into the IPv4 address of the last 32 bits (RFC 6052), and the old form of that.
+# Prefixes that gateways translate to the IPv4 address in the last 32 bits (RFC 6052), and the older form.
 _TRANSLATED = tuple(ipaddress.IPv6Network(net) for net in ("64:ff9b::/96", "::/96"))
-# What Python's tables of 3.11 still take for the world's: translation within a site, benchmarks, sites, discarded.
+# Ranges that Python 3.11 wrongly takes for public: translation within a site, benchmarks, site-local, discard.
 _ALSO_PRIVATE = tuple(
     ipaddress.ip_network(net)
     for net in ("64:ff9b:1::/48", "2001::/23", "fec0::/10", "100::/64", "192.88.99.0/24", "192.0.0.0/24")
@@ -20,7 +20,7 @@ _ALSO_PRIVATE = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Whether an address (as getaddrinfo writes it) is reachable from everywhere, and nothing but that."""
+    """Returns whether an address, in the form of getaddrinfo, is reachable from everywhere and is nothing else."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -35,7 +35,7 @@ def is_public(address: str) -> bool:
 
 
 def _inside(found: _V6) -> _V4 | None:
-    """The IPv4 address that packets to this one end up at."""
+    """Returns the IPv4 address at which packets to this IPv6 address arrive, or the address itself."""
     if found.ipv4_mapped is not None:
         return found.ipv4_mapped
     if found.sixtofour is not None:
