@@ -1,5 +1,5 @@
-# Sourced by the other scripts, not run: sets up .venv and .venvs through uv, from the locks, when a lock has changed.
-# Needs Python 3.11 or newer. Where uv is missing it is brought into .uv, with no change to the system's Python.
+# Other scripts source this file. It sets up .venv and .venvs with uv from the locks, if a lock has changed. It needs
+# Python 3.11 or newer. If uv is missing, it is installed into .uv, and the system's Python is not changed.
 
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 
@@ -10,19 +10,19 @@ fail() {
     exit 1
 }
 
-# lacks TEXT: something is not on this machine, so that tests are skipped; on CI nothing may be.
+# lacks TEXT: reports that this machine lacks something, so tests are skipped. On CI, that is a failure.
 lacks() {
     [ -z "${CI:-}" ] || fail "$1"
     say "$1: the tests that need it are skipped"
 }
 
-# apt_get COMMAND…: quietly, and one at a time, for two steps of the set-up may want it.
+# apt_get COMMAND…: runs apt-get quietly, and one at a time, since several steps of the set-up may use it.
 apt_get() {
     env DEBIAN_FRONTEND=noninteractive flock "$ROOT/.venv/.apt-lock" \
         timeout 600 apt-get -q -y -o Acquire::Retries=0 -o Acquire::http::Timeout=10 "$@"
 }
 
-# apt_install PACKAGE…: installs Debian's packages where we are root on a Debian; elsewhere it fails.
+# apt_install PACKAGE…: installs Debian's packages if this is root on Debian. Fails otherwise.
 apt_install() {
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || return 1
     say "Installing $* …"
@@ -41,7 +41,7 @@ find_python() {
     fail "Python 3.11 or newer is needed; EVERTHREAD_PYTHON may name one"
 }
 
-# uv knows nothing of pip's settings: a mirror or certificate that pip was given serves uv too.
+# uv does not read pip's settings, so a mirror or certificate of pip is passed on to uv.
 adopt_pip_settings() {
     if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then
         mirror=${PIP_INDEX_URL:-$("$PYTHON" -m pip config get global.index-url 2>/dev/null || true)}
@@ -62,9 +62,9 @@ find_uv() {
             return
         fi
     done
-    say "Bringing in uv …"
+    say "Installing uv …"
     rm -rf "$ROOT/.uv"
-    # pip refuses to touch a system's Python (PEP 668); a venv, or a folder of its own, is none.
+    # pip refuses to change a system's Python (PEP 668), so uv goes into a venv or a folder of its own.
     if "$PYTHON" -m venv "$ROOT/.uv" >/dev/null 2>&1; then
         "$ROOT/.uv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes \
             -r "$ROOT/requirements-uv.lock" >&2 || fail "pip could not install uv (see above)"
@@ -79,7 +79,7 @@ find_uv() {
     UV=$ROOT/.uv/lib/bin/uv
 }
 
-# have_uv: whether uv is there, so that prepare_uv changes nothing.
+# have_uv: succeeds if uv is installed, so that prepare_uv changes nothing.
 have_uv() { command -v uv >/dev/null 2>&1 || [ -x "$ROOT/.uv/bin/uv" ] || [ -x "$ROOT/.uv/lib/bin/uv" ]; }
 
 prepare_uv() {
@@ -91,19 +91,19 @@ prepare_uv() {
     [ -n "$UV_NO_PROGRESS" ] || unset UV_NO_PROGRESS
 }
 
-# Where the environment stands: the lock, the place, and what the project's file says.
+# state_of LOCK: a checksum of everything that an environment depends on: the lock, the folder, pyproject.toml.
 state_of() { { printf '%s\n' "$ROOT"; cat "$ROOT/pyproject.toml" "$1"; } | cksum; }
 
-# make_venv FOLDER: makes the virtual environment, unless a working one is there.
+# make_venv FOLDER: makes the virtual environment, unless it exists and works.
 make_venv() {
     if "$1/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
         return
     fi
-    rm -rf "$1" # a broken one: its Python is gone, or it was moved; an older uv has no --clear
+    rm -rf "$1" # it is broken: its Python is missing, or it was moved; an older uv has no --clear
     "$UV" venv --quiet --python "$PYTHON" "$1" >&2 || fail "cannot make $1"
 }
 
-# sync_venv FOLDER LOCK: installs what the lock says, only when something has changed.
+# sync_venv FOLDER LOCK: installs the lock's packages. Returns 1 if nothing has changed.
 sync_venv() {
     stamp=$1/.stamp-$(basename "$2" .lock)
     state=$(state_of "$2")
@@ -118,7 +118,7 @@ sync_venv() {
     printf '%s\n' "$state" >"$stamp.new"
 }
 
-# setup_project LOCK: .venv with the lock's packages and this project itself.
+# setup_project LOCK: sets up .venv with the lock's packages and this project itself.
 setup_project() {
     if sync_venv "$ROOT/.venv" "$1"; then
         "$UV" pip install --quiet --python "$ROOT/.venv/bin/python" --offline --no-deps --no-build-isolation \
@@ -127,7 +127,7 @@ setup_project() {
     fi
 }
 
-# setup_sdk VERSION: .venvs/openai-VERSION with that release of the official client.
+# setup_sdk VERSION: sets up .venvs/openai-VERSION with that release of the official client.
 setup_sdk() {
     mkdir -p "$ROOT/.venvs"
     if sync_venv "$ROOT/.venvs/openai-$1" "$ROOT/tests/sdks/openai-$1.lock"; then
@@ -135,7 +135,7 @@ setup_sdk() {
     fi
 }
 
-# setup_npm_sdk VERSION: .venvs/npm-VERSION with that release of the official client for JavaScript.
+# setup_npm_sdk VERSION: sets up .venvs/npm-VERSION with that release of the official client for JavaScript.
 setup_npm_sdk() {
     folder=$ROOT/.venvs/npm-$1 locked=$ROOT/tests/sdks/npm-$1
     state=$(cat "$locked/package.json" "$locked/package-lock.json" | cksum)
@@ -162,11 +162,11 @@ setup_npm_sdks() {
     for version in 4.36.0 7.57.0; do setup_npm_sdk "$version"; done
 }
 
-# What code_interpreter and the parsers of documents run in is bubblewrap, and a Python that any user can read. Where either
-# cannot be had the server runs without, and says so.
+# code_interpreter and the parsers of documents run in bubblewrap, with a Python that any user can read. If either is not
+# available, the server runs without a sandbox and reports it.
 
-# look_at_sandbox: brings in bubblewrap, and says where the Python belongs ($folder, empty where making it has failed) and
-# what is known of it ($known) of what there should be ($state).
+# look_at_sandbox: installs bubblewrap if possible, and sets $folder (of the sandbox's Python, empty if it could not be
+# made), $state (the state that it should have) and $known (the state that was set up last).
 look_at_sandbox() {
     stamp=$ROOT/.venv/.stamp-sandbox
     state=$(state_of "$ROOT/service/sandbox/packages.lock")
@@ -179,7 +179,7 @@ look_at_sandbox() {
         say "code_interpreter is off: bubblewrap is missing (on Debian and Ubuntu: sudo apt-get install bubblewrap)"
 }
 
-# setup_sandbox: waits until the Python is made; what failed is tried again when the lock changes, and on CI.
+# setup_sandbox: makes the sandbox's Python and waits for it. A failure is tried again if the lock changes, and on CI.
 setup_sandbox() {
     look_at_sandbox
     if [ "$known" != "$state" ] || { [ -n "$folder${CI:-}" ] && [ ! -e "$folder/complete" ]; }; then
@@ -191,7 +191,7 @@ setup_sandbox() {
     { [ -n "$folder" ] && command -v bwrap >/dev/null 2>&1; } || lacks "There is no sandbox here"
 }
 
-# let_server_setup_sandbox: the server makes the Python, once it serves.
+# let_server_setup_sandbox: lets the server make the sandbox's Python while it serves.
 let_server_setup_sandbox() {
     look_at_sandbox
     if [ "$known" != "$state" ]; then
@@ -205,7 +205,7 @@ let_server_setup_sandbox() {
     fi
 }
 
-# setup_browser: Chromium for the tests in a real browser.
+# setup_browser: installs Chromium for the tests in a real browser.
 setup_browser() {
     command -v chromium >/dev/null 2>&1 || apt_install chromium || lacks "There is no chromium here"
 }
