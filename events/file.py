@@ -16,6 +16,8 @@ from events.errors import FileNotFound, Rejection
 from events.objects import File
 
 STATE_SCHEMA = 1
+# Bytes of a file that a client uploads at once, and of a file that is indexed.
+MAX_FILE = 512 * 1024**2
 
 # Purposes of the files that tools may read, that a vector store may hold, and that a message may show as an image
 # (docs/behaviour.md, "Errors"). Runs write files of the purpose assistants_output.

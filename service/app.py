@@ -158,7 +158,7 @@ async def serve(
                 telemetry=Telemetry(
                     metrics=metrics,
                     health=_health(pool, model, code, confinement).parts,
-                    sandboxes=code.counts,
+                    sandboxes=code,
                 ),
                 idempotency=once,
                 passthrough=model.relay,

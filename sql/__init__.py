@@ -18,12 +18,6 @@ def queries(file: str) -> dict[str, str]:
     return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
 
 
-def query_files() -> list[str]:
-    """The names of all query files, for the test that prepares every block."""
-    found = (files(__name__) / "queries").iterdir()
-    return sorted(entry.name.removesuffix(".sql") for entry in found if entry.name.endswith(".sql"))
-
-
 @dataclass(frozen=True, slots=True)
 class Migration:
     """A migration file: its name, its text and the sha256 of its bytes, in hex."""

@@ -7,7 +7,7 @@ the epoch. JSON shapes (content, tools, tool_calls, tool_resources) are the API'
 from __future__ import annotations
 
 from operator import not_
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -330,5 +330,3 @@ ModelCallEvent = ModelCallStarted | ModelCallFinished | ModelCallFailed | ModelC
 MessageEvent = MessageAdded | MessageWritten | MessageModified | MessageDeleted
 LifeEvent = ThreadCreated | ThreadModified | ThreadDeleted
 ThreadEvent = LifeEvent | MessageEvent | RunEvent | StepEvent | ModelCallEvent | ToolCallEvent
-
-AnyThreadEvent = Annotated[ThreadEvent, Field(discriminator="type")]

@@ -6,9 +6,7 @@ who reports about an attempt names it, and an attempt that was taken over, cance
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from events.envelope import Event, JsonObject
 
@@ -164,5 +162,3 @@ StoreLifeEvent = (
 StoreFileEvent = FilesAdded | FileAttributesChanged | FileRemoved | IndexingStarted | IndexingFinished | IndexingFailed
 StoreBatchEvent = BatchCreated | BatchCancelled
 VectorStoreEvent = StoreLifeEvent | StoreFileEvent | StoreBatchEvent
-
-AnyVectorStoreEvent = Annotated[VectorStoreEvent, Field(discriminator="type")]

@@ -12,7 +12,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from events.errors import FileNotFound, NotFound, Rejection
-from events.file import CreateFile, DeleteFile
+from events.file import MAX_FILE, CreateFile, DeleteFile
 from events.objects import File
 from projections import files
 from projections.rows import Cursor
@@ -28,7 +28,6 @@ from service.wire.request_types import FileUse
 
 log = structlog.get_logger()
 
-MAX_FILE = 512 * 1024**2
 # Time that a client may take to read one piece.
 WRITE_TIMEOUT = 60.0
 _PICTURES = (

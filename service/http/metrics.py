@@ -30,7 +30,7 @@ async def metrics(request: web.Request) -> web.Response:
     sizes = (pool.get_size(), pool.get_idle_size(), pool.get_max_size())
     active, indexing, waiting = await _count_in_database(request)
     streams = request.app[ACCESS].streams.count
-    gauges = prometheus.Gauges(active, indexing, *sizes, request.app[TELEMETRY].sandboxes(), waiting, streams)
+    gauges = prometheus.Gauges(active, indexing, *sizes, request.app[TELEMETRY].sandboxes, waiting, streams)
     body = prometheus.render(request.app[TELEMETRY].metrics, gauges)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: prometheus.CONTENT_TYPE})
 

@@ -88,11 +88,11 @@ class VectorStoreServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """`health` reports the state of each part; `sandboxes` returns None if this process runs no code."""
+    """`health` reports the state of each part."""
 
     metrics: Metrics
     health: Callable[[], Awaitable[Mapping[str, PartHealth]]]
-    sandboxes: Callable[[], SandboxCounts | None]
+    sandboxes: SandboxCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

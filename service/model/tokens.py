@@ -14,13 +14,12 @@ import base64
 import gzip
 import threading
 from importlib import resources
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import tiktoken
 
 EncodingName = Literal["cl100k_base", "o200k_base"]
-ENCODINGS: tuple[EncodingName, ...] = get_args(EncodingName)
 SLICE = 50_000  # characters passed to tiktoken at once; its time is not linear in text without word borders
 
 # The patterns of tiktoken_ext.openai_public, which cannot be read from there without a download; a test compares them.

@@ -1,7 +1,7 @@
 """The last trusted steps before bubblewrap, run as a script: `python -I -S bootstrap.py FD`.
 
 The file descriptor holds a JSON object that bubblewrap.py writes: the control groups to enter, the user to become, the
-limits of each process and, for a sandbox, a disk. The disk is a tmpfs with a bound on bytes and on files, which
+limits of each process, and the disk. The disk is a tmpfs with a bound on bytes and on files, which
 bubblewrap itself cannot set. It is mounted in a user and a mount namespace that this script creates, so it needs no
 rights and is visible nowhere else; read-only files of the sandbox are written to it. Then the command replaces this
 process.
@@ -34,19 +34,16 @@ def main() -> None:
         os.setuid(given["uid"])
     for name, value in given["limits"].items():
         _limit(name, value)
-    if given["disk"] is not None:
-        _mount_disk(given["disk"])
+    _mount_disk(given["disk"])
     # The change of the user clears this setting, so it comes after. If the parent has died before, no signal arrives.
     _check(_LIBC.prctl(_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "prctl")
     if os.getppid() != given["parent"]:
         sys.exit(1)
     _limit("NPROC", given["processes"])
-    command = given["command"]
-    if given["filter"] is not None:
-        filter_fd = os.memfd_create("filter", 0)
-        os.write(filter_fd, bytes.fromhex(given["filter"]))
-        os.lseek(filter_fd, 0, os.SEEK_SET)
-        command = [argument if argument != "FILTER" else str(filter_fd) for argument in command]
+    filter_fd = os.memfd_create("filter", 0)
+    os.write(filter_fd, bytes.fromhex(given["filter"]))
+    os.lseek(filter_fd, 0, os.SEEK_SET)
+    command = [argument if argument != "FILTER" else str(filter_fd) for argument in given["command"]]
     os.execve(command[0], command, given["environment"])
 
 

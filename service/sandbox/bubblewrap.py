@@ -64,10 +64,13 @@ class Jail:
         """
         assert self.bwrap is not None
         assert self.system_calls is not None
-        disk = self.environment.disk
+        group = self.cgroups.make(limits.memory + limits.disk, limits.processes + _OWN_PROCESSES)
+        sizes = {"DATA": limits.memory, "FSIZE": limits.disk, "NOFILE": _OPEN_FILES, "CORE": 0, "MEMLOCK": 0}
+        if group is None or "memory" not in self.cgroups.controllers:
+            sizes["AS"] = limits.memory + _MAPPED
         spec = {
             "disk": {
-                "at": str(disk),
+                "at": str(self.environment.disk),
                 "bytes": limits.disk,
                 "inodes": limits.inodes,
                 "folders": _FOLDERS,
@@ -75,28 +78,12 @@ class Jail:
             },
             "filter": self.system_calls.hex(),
             "command": [self.bwrap, *_arguments(self.environment), *command],
-        }
-        return self._start(spec, limits, limits.memory + limits.disk)
-
-    def start_plain(self, command: Sequence[str], limits: Limits) -> ConfinedProcess:
-        """Starts `command` with limits alone: no namespaces. For our own code over hostile bytes, never for theirs.
-
-        Raises OSError.
-        """
-        return self._start({"disk": None, "filter": None, "command": list(command)}, limits, limits.memory)
-
-    def _start(self, spec: dict[str, Any], limits: Limits, memory: int) -> ConfinedProcess:
-        group = self.cgroups.make(memory, limits.processes + _OWN_PROCESSES)
-        sizes = {"DATA": limits.memory, "FSIZE": limits.disk, "NOFILE": _OPEN_FILES, "CORE": 0, "MEMLOCK": 0}
-        if group is None or "memory" not in self.cgroups.controllers:
-            sizes["AS"] = limits.memory + _MAPPED
-        spec |= {
             "doors": group.doors if group else [],
             "uid": _FIRST_ID + random.randrange(_IDS) if os.geteuid() == 0 else None,
             "limits": sizes,
             "processes": limits.processes + _OWN_PROCESSES,
             "parent": os.getpid(),
-            "environment": _variables(self.environment, confined=spec["disk"] is not None),
+            "environment": _variables(),
         }
         try:
             return ConfinedProcess(_launch(spec), group)
@@ -143,15 +130,12 @@ def _arguments(environment: Environment) -> list[str]:
     return [*found, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", DATA, "--seccomp", "FILTER", "--"]
 
 
-def _variables(environment: Environment, *, confined: bool) -> dict[str, str]:
-    python, packages = environment.python, environment.packages
-    if confined:
-        python, packages = Path("/opt/python"), Path("/opt/packages")
+def _variables() -> dict[str, str]:
     threads = str(min(4, os.cpu_count() or 1))
     return {
-        "PATH": f"{python}/bin:/usr/bin:/bin",
-        "PYTHONPATH": str(packages),
-        "LD_LIBRARY_PATH": f"{python}/lib",
+        "PATH": "/opt/python/bin:/usr/bin:/bin",
+        "PYTHONPATH": "/opt/packages",
+        "LD_LIBRARY_PATH": "/opt/python/lib",
         "HOME": "/tmp",
         "USER": "sandbox",
         "LANG": "C.UTF-8",

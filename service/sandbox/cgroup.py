@@ -120,10 +120,6 @@ class Cgroups:
             return None
         return made if made.folders else None
 
-    def current(self) -> list[Path]:
-        """Returns the groups that this server has at present."""
-        return [folder for folder in self._all() if folder.name.startswith(self._owner)]
-
     def sweep(self) -> int:
         """Removes the groups of dead servers, with every process in them. Returns their number."""
         gone = [folder for folder in self._all() if not _owner_lives(folder.name)]

@@ -68,13 +68,6 @@ class SandboxProbe:
                 raise SandboxUnavailable(self._why or "not tried")
             return self._jail
 
-    async def either(self) -> tuple[Jail, bool]:
-        """A jail that confines, or one for plain children; and whether it confines. Raises SandboxUnavailable."""
-        try:
-            return await self.jail(), True
-        except SandboxUnavailable:
-            return await asyncio.to_thread(find_jail, self._folder), False
-
     @property
     def is_tried(self) -> bool:
         """Whether the trial has ended."""

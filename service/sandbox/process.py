@@ -155,12 +155,6 @@ class ConfinedProcess:
         return text[-_TAIL:].decode(errors="replace").strip().replace("\n", " ")
 
 
-def signal_process(process: psutil.Process, number: signal.Signals) -> None:
-    """Sends a signal. psutil checks that the id still belongs to the same process."""
-    with contextlib.suppress(psutil.Error):
-        process.send_signal(number)
-
-
 async def _within(event: asyncio.Event, timeout: float) -> bool:
     try:
         async with asyncio.timeout(max(0.0, timeout)):

@@ -44,16 +44,16 @@ _OUTCOMES: dict[type, str] = {
 
 
 class SandboxCounts(Protocol):
-    """The numbers of open sessions of code_interpreter, of warm sandboxes, and of sessions lost since the start."""
+    """The sandboxes of code_interpreter here: open sessions, warm sandboxes, and sessions lost since the start."""
 
     @property
-    def open(self) -> int: ...
+    def open_sessions(self) -> int: ...
 
     @property
-    def warm(self) -> int: ...
+    def warm_sandboxes(self) -> int: ...
 
     @property
-    def lost(self) -> int: ...
+    def lost_sessions(self) -> int: ...
 
 
 class Histogram:

@@ -29,9 +29,9 @@ class Gauges:
     pool_size: int
     pool_idle: int
     pool_max: int
-    sandboxes: SandboxCounts | None = None
-    webhooks_waiting: int | None = None
-    streams: int = 0
+    sandboxes: SandboxCounts
+    webhooks_waiting: int | None
+    streams: int
 
 
 class _Collector:
@@ -46,8 +46,7 @@ class _Collector:
         yield from self._files()
         yield from self._webhooks()
         yield from self._database()
-        if self._gauges.sandboxes is not None:
-            yield from _sandboxes(self._gauges.sandboxes)
+        yield from _sandboxes(self._gauges.sandboxes)
 
     def _http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily("everthread_requests", "Requests answered", labels=("method", "route", "status"))
@@ -135,10 +134,10 @@ class _Collector:
 
 def _sandboxes(counts: SandboxCounts) -> Iterator[Metric]:
     sandboxes = GaugeMetricFamily("everthread_sandboxes", "Sandboxes of code_interpreter", labels=("state",))
-    sandboxes.add_metric(("session",), counts.open)
-    sandboxes.add_metric(("warm",), counts.warm)
+    sandboxes.add_metric(("session",), counts.open_sessions)
+    sandboxes.add_metric(("warm",), counts.warm_sandboxes)
     yield sandboxes
-    yield CounterMetricFamily("everthread_sandboxes_lost", "Sessions of code_interpreter lost", counts.lost)
+    yield CounterMetricFamily("everthread_sandboxes_lost", "Sessions of code_interpreter lost", counts.lost_sessions)
 
 
 def render(metrics: Metrics, gauges: Gauges) -> bytes:

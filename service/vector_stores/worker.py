@@ -10,6 +10,7 @@ import structlog
 from events.actors import ProcessActor
 from events.envelope import Origin
 from events.errors import StaleJob
+from events.file import MAX_FILE
 from events.vector_store import events as e
 from events.vector_store.commands import FailIndexing, FinishIndexing
 from service.database import DATABASE_ERRORS
@@ -22,7 +23,6 @@ log = structlog.get_logger()
 
 # Seconds between attempts if the database or the storage fails.
 RETRY_AFTER_S = 0.5
-MAX_FILE = 512 * 1024**2
 TOO_LONG = "Indexing the file took longer than {} seconds."
 
 

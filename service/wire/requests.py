@@ -9,13 +9,13 @@ from pydantic import Field, Strict, ValidationError
 from events.errors import Rejection
 from events.ids import IdSource
 from events.thread.events import ToolOutput
+from events.thread.run_settings import MAX_RUN_TOOLS
 from service.wire import storable_text
 from service.wire.fields import (
     MAX_ASSISTANT_TOOLS,
     MAX_MESSAGES,
     MAX_OUTPUT,
     MAX_OUTPUTS,
-    MAX_RUN_TOOLS,
     MAX_V1_ASSISTANT_FILES,
     Description,
     Flag,

@@ -13,6 +13,7 @@ from tests.client import KEY, Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.test_code_interpreter import CODE, code_steps, run_on, runs, told
+from tests.sandbox.calls import control_groups
 from tests.scripted import ScriptedServer, says
 
 DENIED = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(*a):\n  ctypes.set_errno(0)\n  libc.syscall(*a)\n  return ctypes.get_errno()\n"
@@ -202,7 +203,7 @@ async def test_attacks_come_to_nothing(
     async with start_server(code_interpreter="on", code_disk_mb=64, code_wall_s=120) as server:
         assert await attacked(server, model, attacks) == {}
     assert left_over() == []
-    assert jail.cgroups.current() == []
+    assert control_groups(jail) == []
     assert psutil.Process().memory_info().rss - before < 200 * 1024 * 1024
 
 
@@ -210,7 +211,7 @@ async def test_what_does_not_end_is_ended(jail: Jail, start_server: StartServer,
     async with start_server(code_interpreter="on", code_memory_mb=256, code_wall_s=3) as server:
         assert await attacked(server, model, ENDLESS) == {}
     assert left_over() == []
-    assert jail.cgroups.current() == []
+    assert control_groups(jail) == []
 
 
 async def test_sparse_files_bring_no_more_than_the_disk_would_hold(

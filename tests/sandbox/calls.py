@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from service.sandbox.base import CallEnd, Image, Sandbox, Text
+from service.sandbox.bubblewrap import Jail
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +39,8 @@ async def once(data: bytes) -> AsyncIterator[bytes]:
 
 async def fetched(sandbox: Sandbox, path: str, at_most: int = 1_000_000) -> bytes:
     return b"".join([piece async for piece in sandbox.get(path, at_most)])
+
+
+def control_groups(jail: Jail) -> list[Path]:
+    """Returns the folders of the control groups that this process has created and not removed."""
+    return [folder for folder in jail.cgroups._all() if folder.name.startswith(jail.cgroups._owner)]

@@ -20,7 +20,7 @@ from service.sandbox.factory import LocalSandboxes
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.session import Session
 from tests.clock import LoopClock
-from tests.sandbox.calls import fetched, once, say
+from tests.sandbox.calls import control_groups, fetched, once, say
 
 # A busy machine may take long over what is quick.
 LIMITS = Limits(wall_s=120.0)
@@ -224,7 +224,7 @@ async def test_a_call_over_its_time_is_interrupted_and_variables_stay(sandbox: S
     ],
 )
 async def test_a_session_that_is_lost_says_why_and_leaves_nothing(jail: Jail, code: str, why: str) -> None:
-    before = jail.cgroups.current()
+    before = control_groups(jail)
     sandbox = await opened()
     said = await say(sandbox, code)
     assert said.done.lost == why
@@ -232,7 +232,7 @@ async def test_a_session_that_is_lost_says_why_and_leaves_nothing(jail: Jail, co
     with pytest.raises(SandboxLost):
         await sandbox.put("a", once(b""))
     assert (await say(sandbox, "1")).done.lost is not None
-    assert jail.cgroups.current() == before
+    assert control_groups(jail) == before
 
 
 async def test_a_child_that_was_killed_for_its_memory_is_not_why_the_session_is_lost_later(jail: Jail) -> None:
@@ -253,13 +253,13 @@ async def test_a_child_that_was_killed_for_its_memory_is_not_why_the_session_is_
 
 
 async def test_who_gives_up_on_a_call_ends_it(jail: Jail) -> None:
-    before = jail.cgroups.current()
+    before = control_groups(jail)
     sandbox = await opened()
     calling = sandbox.execute("print('here', flush=True)\nwhile True: pass")
     assert (await anext(calling)) is not None
     await calling.aclose()
     assert sandbox.is_lost
-    assert jail.cgroups.current() == before
+    assert control_groups(jail) == before
 
 
 async def test_nothing_runs_between_calls(sandbox: Sandbox) -> None:

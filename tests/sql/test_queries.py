@@ -11,7 +11,8 @@ import sql
 from sql.connection import Connection
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = [(file, name) for file in sql.query_files() for name in sql.queries(file)]
+FILES = sorted(path.stem for path in (ROOT / "sql" / "queries").glob("*.sql"))
+BLOCKS = [(file, name) for file in FILES for name in sql.queries(file)]
 
 
 async def test_every_block_prepares(db: Connection) -> None:
@@ -25,12 +26,12 @@ async def test_every_block_prepares(db: Connection) -> None:
 
 
 def test_block_names_are_unique_in_their_file() -> None:
-    for file in sql.query_files():
+    for file in FILES:
         text = (ROOT / "sql" / "queries" / f"{file}.sql").read_text()
         assert len(re.findall(r"^-- name: ", text, re.MULTILINE)) == len(sql.queries(file))
 
 
-@pytest.mark.parametrize("file", sql.query_files())
+@pytest.mark.parametrize("file", FILES)
 def test_no_block_is_forgotten(file: str) -> None:
     code = "\n".join(
         path.read_text() for folder in ("events", "projections", "service") for path in (ROOT / folder).rglob("*.py")

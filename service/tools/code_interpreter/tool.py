@@ -85,15 +85,6 @@ class Files(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The numbers of open sessions, of warm sandboxes, and of sessions lost since the server started."""
-
-    open: int
-    warm: int
-    lost: int
-
-
 class FileGone(Exception):
     """The bytes of the file are deleted."""
 
@@ -156,9 +147,18 @@ class CodeInterpreter:
             return f"starting: {BEING_MADE}"
         return None if self._confinement.is_tried else "starting"
 
-    def counts(self) -> Counts:
-        """Returns the numbers of sessions, for /metrics."""
-        return Counts(self._sessions.open if self._sessions else 0, self._warm.count if self._warm else 0, self._lost)
+    @property
+    def open_sessions(self) -> int:
+        return self._sessions.open if self._sessions else 0
+
+    @property
+    def warm_sandboxes(self) -> int:
+        return self._warm.count if self._warm else 0
+
+    @property
+    def lost_sessions(self) -> int:
+        """The number of sessions that were lost since the server started."""
+        return self._lost
 
     async def brief(self, run: HostedRun) -> str:
         known = await self._files.find(run.project_id, inputs(run))
