@@ -1,1 +1,1 @@
-"""The core: event types, states, commands, `decide` and `evolve`, all pure; only `store` does I/O."""
+"""The core: event types, states, commands, `decide` and `evolve`. All of it is pure, except `event_log`."""

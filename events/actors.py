@@ -22,7 +22,7 @@ class ProcessActor:
 
 @dataclass(frozen=True, slots=True)
 class SweepActor:
-    """The periodic sweep of a server, which expires objects and removes what crashes left."""
+    """The periodic sweep of a server, which expires objects and removes the leftovers of crashes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""The API key stream: created, revoked. A small decider, whole in one file.
+"""The stream of an API key: created, revoked.
 
-The log never sees a key, only the sha256 of it. A key is 256 random bits, so nobody finds it by trying keys, whatever
-the hash: slow hashes protect what people think up, and would only make every request slow.
+The log holds the sha256 of a key, never the key. A key has 256 random bits, so it cannot be found by trying keys. A
+slow hash protects passwords that people think up; here it would only make each request slower.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Scope = Literal["full", "read", "audit"]
 
 
 class KeyCreated(Event):
-    """`hash` is the sha256 of the key in hex, `ending` its last characters, for people. A limit that is null is none.
+    """`hash` is the sha256 of the key in hexadecimal, `ending` its last characters, which people recognise it by.
 
-    Its project is the event's own.
+    A limit that is null does not apply. The key's project is that of the event.
     """
 
     type: Literal["key.created"] = "key.created"
@@ -68,7 +68,10 @@ KeyCommand = CreateKey | RevokeKey
 
 
 def decide(state: KeyState, command: KeyCommand, at: datetime) -> list[KeyEvent]:
-    """Raises NotFound where there is no such key, Rejection where it would be made twice. Revoking twice is fine."""
+    """Returns the events of a command; none if the key is revoked already.
+
+    Raises NotFound if the key does not exist, and Rejection if a key with this id exists already.
+    """
     match command:
         case CreateKey():
             if state.exists:

@@ -1,4 +1,4 @@
-"""The assistant stream: created, modified, deleted. A small decider, whole in one file."""
+"""The stream of an assistant: created, modified, deleted."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ STATE_SCHEMA = 1
 
 
 class AssistantCreated(Event):
-    """`settings` holds every field of the assistant but its id and times, in the superset of v1 and v2."""
+    """`settings` holds every field of the assistant except its id and times, in the superset of v1 and v2."""
 
     type: Literal["assistant.created"] = "assistant.created"
     settings: JsonObject
 
 
 class AssistantModified(Event):
-    """`changes` holds the fields that the request named: null clears, lists and objects replace."""
+    """`changes` holds the fields that the request named. A null clears a field; lists and objects replace it."""
 
     type: Literal["assistant.modified"] = "assistant.modified"
     changes: JsonObject
@@ -59,7 +59,7 @@ AssistantCommand = CreateAssistant | ModifyAssistant | DeleteAssistant
 
 
 def decide(state: AssistantState, command: AssistantCommand, at: datetime) -> list[AssistantEvent]:
-    """Raises NotFound where the assistant does not exist (or no longer), Rejection where it would be made twice."""
+    """Raises NotFound if the assistant does not exist, and Rejection if one with this id exists already."""
     match command:
         case CreateAssistant():
             if state.exists:

@@ -1,4 +1,4 @@
-"""Between event contents and their stored bytes: the registry of types, and upcasters for shapes that have changed."""
+"""Converts event contents to and from their stored bytes; upcasters convert the shapes of older software."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ _ANY: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminato
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-# (type, schema version it was written with) → the content one schema version later. Nothing has changed shape yet.
+# By (type, schema version): converts the content to the next schema version. No shape has changed yet.
 UPCASTERS: dict[tuple[str, int], Upcaster] = {}
 
 
 def dump(event: Event) -> bytes:
-    """The exact bytes to store: compact JSON, UTF-8."""
+    """Returns the exact bytes to store: compact JSON in UTF-8."""
     return event.model_dump_json().encode()
 
 
 def load(content: bytes, schema_version: int) -> AnyEvent:
-    """The event in those bytes, brought up to today's shape.
+    """Returns the event of the stored bytes, in the shape of the current schema version.
 
-    Raises ValueError for a newer schema than this software knows, pydantic.ValidationError for bytes that fit no type.
+    Raises ValueError if the schema version is newer than this software, and pydantic.ValidationError if the bytes are
+    not those of a known type.
     """
     if schema_version > SCHEMA_VERSION:
         raise ValueError(f"event schema {schema_version} is newer than this software's {SCHEMA_VERSION}")

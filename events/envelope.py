@@ -1,7 +1,7 @@
-"""The envelope that every event travels in, and the base of event contents.
+"""The envelope of events, and the base of event contents.
 
-A content is a frozen pydantic model with a literal `type`; its exact JSON bytes are what the store keeps. `Recorded`
-is a content with its place: which stream, which version, when, by whom and why.
+A content is a frozen pydantic model with a literal `type`; its exact JSON bytes are stored. `RecordedEvent` is a
+content with its position in the log, and the facts about its append: its time, its actor and its cause.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from events.actors import Actor
 JsonObject = dict[str, Any]
 
 SCHEMA_VERSION = 1
-# The place of an append that is not counted with its try's others: theirs begin at 0.
-SEPARATE_EFFECT = -1
+# The number of an effect that is not counted with the other effects of its request: those begin at 0.
+UNCOUNTED = -1
 
 
 class Event(BaseModel):
@@ -29,41 +29,45 @@ class Event(BaseModel):
 
 @dataclass(slots=True)
 class EffectCounter:
-    """What is done once however often it is asked for: the nth append to a stream under a `seed` is made once.
+    """Numbers the effects of a request that carries an Idempotency-Key: its appends to each stream, from 0 up.
 
-    `places` counts this try's appends by stream.
+    An effect is identified by `seed`, which follows from the key, its stream and its number. A second try of the
+    request numbers its effects in the same way, so each effect happens once. `counts` holds the next number by stream
+    id.
     """
 
     seed: bytes
-    places: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
-    def place(self, stream_id: str) -> int:
-        """The place of the next append to this stream."""
-        found = self.places.get(stream_id, 0)
-        self.places[stream_id] = found + 1
-        return found
+    def next_number(self, stream_id: str) -> int:
+        """Returns the number of the next append to the stream, and counts it."""
+        number = self.counts.get(stream_id, 0)
+        self.counts[stream_id] = number + 1
+        return number
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who caused an append: `actor` (a key's or a process's name), the request's id, and what led to it.
+    """The cause of an append: its project, its actor, the id of the request if there is one, and the id of a cause.
 
-    With `once` the append is made unless it was made before.
+    If `effects` is given, an append that an earlier try of the same request has made is not made again.
     """
 
     project_id: str
     actor: Actor
     request_id: str | None = None
     cause: str | None = None
-    once: EffectCounter | None = field(default=None, compare=False, repr=False)
+    effects: EffectCounter | None = field(default=None, compare=False, repr=False)
 
-    def aside(self, stream_id: str) -> Origin:
-        """For a request's one append to the stream that other tries may find needless: the rest keep their places."""
-        return (
-            self
-            if self.once is None
-            else replace(self, once=EffectCounter(self.once.seed, {stream_id: SEPARATE_EFFECT}))
-        )
+    def for_uncounted_append(self, stream_id: str) -> Origin:
+        """Returns an origin for an append that another try of the request may find unnecessary.
+
+        The append is not counted, so the other appends to the stream keep their numbers. A request may have one such
+        append for each stream.
+        """
+        if self.effects is None:
+            return self
+        return replace(self, effects=EffectCounter(self.effects.seed, {stream_id: UNCOUNTED}))
 
 
 E = TypeVar("E", bound=Event, covariant=True)
@@ -71,7 +75,7 @@ E = TypeVar("E", bound=Event, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent(Generic[E]):
-    """An event at its place. Versions of a stream are 1, 2, 3, … without gaps; `at` never goes back within it."""
+    """An event of the log. The versions of a stream are 1, 2, 3, … without gaps; `at` never decreases within it."""
 
     stream_id: str
     version: int
@@ -84,5 +88,5 @@ class RecordedEvent(Generic[E]):
 
     @property
     def seconds(self) -> int:
-        """`at` as the API shows times: whole seconds since the epoch."""
+        """The time as the API shows it: whole seconds since the epoch."""
         return int(self.at.timestamp())

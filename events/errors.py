@@ -1,10 +1,10 @@
-"""Why a command is refused. The domain knows no HTTP: the service maps these to statuses in one place."""
+"""The reasons for which a command is refused. `service.http.errors` maps them to HTTP statuses."""
 
 from __future__ import annotations
 
 
 class DomainError(Exception):
-    """Base of all refusals; `message` is in the API's own words."""
+    """Base of all refusals. `message` is sent to the client."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -21,7 +21,7 @@ class NotFound(DomainError):
 
 
 class FileNotFound(NotFound):
-    """No such file; worded by the API's own rule (docs/behaviour.md, "Errors")."""
+    """The file does not exist. The API words this in a way of its own (docs/behaviour.md, "Errors")."""
 
     param = "id"
 
@@ -37,7 +37,7 @@ class StoreFileNotFound(NotFound):
 
 
 class Rejection(DomainError):
-    """The command breaks a rule. `param` names the offending parameter, `code` is the API's machine-readable word."""
+    """The command breaks a rule. `param` names the parameter at fault; `code` is the API's machine-readable reason."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -46,21 +46,21 @@ class Rejection(DomainError):
 
 
 class StaleClaim(DomainError):
-    """An executor acted on a run that another one has claimed since, or that has ended. It must stop at once."""
+    """An executor acted on a run that another one has claimed meanwhile, or that has ended. It must stop."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"The claim on run '{run_id}' is no longer held.")
 
 
 class StaleJob(DomainError):
-    """A process reported about a file that it no longer indexes: removed, cancelled, or taken over by another."""
+    """A process reported on a file that it no longer indexes: the file was removed, cancelled or taken over."""
 
     def __init__(self, store_id: str, file_id: str) -> None:
         super().__init__(f"The file '{file_id}' of '{store_id}' is not being indexed by this job any more.")
 
 
 class Conflict(DomainError):
-    """The stream moved under every one of a bounded number of attempts."""
+    """Other appends to the stream were faster in every one of a bounded number of attempts."""
 
     def __init__(self, stream_id: str) -> None:
         super().__init__(f"'{stream_id}' is being changed by too many requests at once. Please try again.")

@@ -1,8 +1,8 @@
-"""The log in Postgres: heads and events, appended under an expected version. The only module here that does I/O.
+"""The log in Postgres: the heads of streams and their events. This is the only module of `events` that does I/O.
 
-An append moves the stream's head from the version it expects and adds the events behind it, inside the transaction of
-the caller, who projects in the same one. Where the head has moved, the append raises `VersionConflict` and the caller's
-transaction rolls back.
+An append expects the stream to be at a version. It moves the head from there and adds the events, in the caller's
+transaction, which also updates the views. If the head is at another version, the append raises `VersionConflict`, and
+the caller's transaction must be rolled back.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class VersionConflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A stream's head. `state` is its folded state as JSON, of schema `state_schema`; version 0 is no stream yet."""
+    """The head of a stream. `state` is its state as JSON, in the schema `state_schema`. Version 0 means: no stream."""
 
     version: int
     at: datetime | None
@@ -43,7 +43,7 @@ NO_STREAM = Head(version=0, at=None, state_schema=0, state=b"", project_id=None)
 
 
 async def head(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]) -> Head:
-    """The head of a stream, or NO_STREAM."""
+    """Returns the head of a stream, or NO_STREAM if the stream does not exist."""
     row = await db.fetchrow(_SQL["head"], stream_id, stream_type.name)
     return NO_STREAM if row is None else Head(**row)
 
@@ -56,9 +56,9 @@ async def append(
     recorded: Sequence[RecordedEvent[Event]],
     state: bytes,
 ) -> None:
-    """Adds `recorded` (versions expected + 1, …) and moves the head. Needs an open transaction.
+    """Adds `recorded` (versions expected + 1, …) and moves the head. The caller must have opened a transaction.
 
-    Raises VersionConflict where the stream is not at `expected`.
+    `state` is the JSON of the state after the last event. Raises VersionConflict if the stream is not at `expected`.
     """
     last, schema = recorded[-1], stream_type.state_schema
     if expected == 0:
@@ -87,8 +87,8 @@ async def append(
 async def read(
     db: Connection, stream_id: str, after: int = 0, limit: int = READ_PAGE
 ) -> list[RecordedEvent[codec.AnyEvent]]:
-    """Up to `limit` events of a stream behind version `after`, in order."""
-    return [_recorded(row) for row in await db.fetch(_SQL["read"], stream_id, after, limit)]
+    """Returns up to `limit` events of a stream with versions above `after`, in order."""
+    return [_load_event(row) for row in await db.fetch(_SQL["read"], stream_id, after, limit)]
 
 
 async def read_range(db: Connection, stream_id: str, first: int, last: int) -> list[RecordedEvent[codec.AnyEvent]]:
@@ -101,19 +101,19 @@ async def read_range(db: Connection, stream_id: str, first: int, last: int) -> l
 
 
 async def versions(db: Connection, stream_ids: Sequence[str]) -> dict[str, int]:
-    """The versions of those of the streams that there are."""
+    """Returns the versions of those streams that exist, by stream id."""
     return {row["stream_id"]: row["version"] for row in await db.fetch(_SQL["versions"], list(stream_ids))}
 
 
 async def read_types(
     db: Connection, stream_id: str, types: Sequence[str], *, after: int, until: int, limit: int = READ_PAGE
 ) -> list[RecordedEvent[codec.AnyEvent]]:
-    """Up to `limit` events of these types behind version `after` and up to version `until`, in order."""
+    """Returns up to `limit` events of these types with versions above `after` and up to `until`, in order."""
     rows = await db.fetch(_SQL["read_types"], stream_id, after, until, list(types), limit)
-    return [_recorded(row) for row in rows]
+    return [_load_event(row) for row in rows]
 
 
-def _recorded(row: Mapping[str, Any]) -> RecordedEvent[codec.AnyEvent]:
+def _load_event(row: Mapping[str, Any]) -> RecordedEvent[codec.AnyEvent]:
     return RecordedEvent(
         stream_id=row["stream_id"],
         version=row["version"],
@@ -129,10 +129,10 @@ def _recorded(row: Mapping[str, Any]) -> RecordedEvent[codec.AnyEvent]:
 def number_events(
     stream_id: str, after: int, events: Sequence[Event], at: datetime, origin: Origin
 ) -> list[RecordedEvent[Any]]:
-    """Gives events their places behind version `after`."""
+    """Returns the events with the versions that follow `after`, all with the same time and origin."""
     return [
         RecordedEvent(
-            stream_id, after + place, at, event, origin.project_id, origin.actor, origin.request_id, origin.cause
+            stream_id, after + offset, at, event, origin.project_id, origin.actor, origin.request_id, origin.cause
         )
-        for place, event in enumerate(events, start=1)
+        for offset, event in enumerate(events, start=1)
     ]

@@ -1,7 +1,8 @@
-"""The file stream: created, deleted or expired. A small decider, whole in one file.
+"""The stream of a file: created, then deleted or expired.
 
-The bytes lie outside, under the key `blob`, and are there before the event is: a file object without bytes never was.
-Whoever reads or uses a file asks `usable` first, since a file is gone the second it expires, whenever that is noticed.
+The bytes are in the blob storage under the key `blob`. They are written before the event is appended, so every file of
+the log has had its bytes. A file does not exist from the second of its `expires_at` on, even if no process has appended
+`file.expired` yet: `check_use` and `has_expired` compare the times.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ IMAGE_PURPOSES = ("vision", "assistants", "assistants_output")
 
 
 class FileCreated(Event):
-    """`expires_at` in seconds since the epoch; null for a file that stays."""
+    """`expires_at` in seconds since the epoch; null if the file does not expire."""
 
     type: Literal["file.created"] = "file.created"
     filename: str
@@ -44,7 +45,7 @@ class FileDeleted(Event):
 
 
 class FileExpired(Event):
-    """The file was gone at its expires_at; this event is when its bytes were let go."""
+    """The file expired at its expires_at. This event is appended when its bytes are deleted."""
 
     type: Literal["file.expired"] = "file.expired"
 
@@ -62,7 +63,7 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class CreateFile:
-    """`expires_after` in seconds from now; null for never."""
+    """`expires_after` in seconds from now; null if the file does not expire."""
 
     filename: str
     purpose: str
@@ -80,27 +81,30 @@ class DeleteFile:
 
 @dataclass(frozen=True, slots=True)
 class ExpireFile:
-    """Nothing happens where the file is gone already or its time is not up."""
+    """Does nothing if the file does not exist or has not expired."""
 
 
 FileCommand = CreateFile | DeleteFile | ExpireFile
 
 
 def decide(state: FileState, command: FileCommand, at: datetime) -> list[FileEvent]:
-    """Raises FileNotFound for a file that is not there, Rejection where it would be made of other bytes."""
+    """Returns the events of a command; none if the same file was created already.
+
+    Raises FileNotFound if the file does not exist, and Rejection if a file with this id and other bytes exists already.
+    """
     match command:
         case CreateFile():
             if state.exists:
                 if state.sha256 != command.sha256:
                     raise Rejection(f"File {state.id} already exists.")
                 return []
-            return [_created(command, at)]
+            return [_file_created(command, at)]
         case DeleteFile():
-            if not state.exists or _overdue(state, at):
+            if not state.exists or _is_overdue(state, at):
                 raise FileNotFound(state.id)
             return [FileDeleted()]
         case ExpireFile():
-            return [FileExpired()] if state.exists and _overdue(state, at) else []
+            return [FileExpired()] if state.exists and _is_overdue(state, at) else []
         case _:
             assert_never(command)
 
@@ -116,7 +120,10 @@ def evolve(state: FileState, recorded: RecordedEvent[FileEvent]) -> FileState:
 
 
 def check_use(file: File | None, id: str, purposes: Collection[str], at: datetime) -> None:
-    """Raises FileNotFound for a file that is not there (`file` is a fact of the view), Rejection for its purpose."""
+    """Raises FileNotFound if the file does not exist at time `at`, and Rejection if it has none of the purposes.
+
+    `file` is the file as the view has it, or None.
+    """
     if file is None or has_expired(file, at):
         raise FileNotFound(id)
     if file.purpose not in purposes:
@@ -126,14 +133,15 @@ def check_use(file: File | None, id: str, purposes: Collection[str], at: datetim
 
 
 def has_expired(file: File, at: datetime) -> bool:
+    """Returns whether the file has expired at time `at`, appended or not."""
     return file.expires_at is not None and at.timestamp() >= file.expires_at
 
 
-def _overdue(state: FileState, at: datetime) -> bool:
+def _is_overdue(state: FileState, at: datetime) -> bool:
     return state.expires_at is not None and at.timestamp() >= state.expires_at
 
 
-def _created(command: CreateFile, at: datetime) -> FileCreated:
+def _file_created(command: CreateFile, at: datetime) -> FileCreated:
     expires_at = None if command.expires_after is None else int(at.timestamp()) + command.expires_after
     return FileCreated(
         filename=command.filename,

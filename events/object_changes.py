@@ -1,7 +1,7 @@
-"""How events change the API's objects. Projections persist what these functions say; streams show it as it happens.
+"""How events change the API's objects. Projections store what these functions return, and streams send it.
 
-An event either opens an object (`opened_*`) or replaces fields of one (`*_patch`, keys are the object's field names).
-One place for both, so that a view served and a frame streamed cannot differ.
+An event either creates an object (`initial_*`, `client_message`, `run_message`) or replaces fields of one (`*_patch`:
+the keys are names of the object's fields). Views and streams both call these functions, so they cannot differ.
 """
 
 from __future__ import annotations
@@ -20,8 +20,14 @@ from events.vector_store import events as v
 
 Patch = dict[str, Any]
 
-# A thread's files are those attached last: a bound for threads whose every message brings files.
+# Files that a thread lists for code_interpreter: those attached last.
 MAX_THREAD_FILES = 1000
+
+# Events that replace no field of a run, and of a step.
+_NoRunPatch = (
+    e.LifeEvent | e.MessageEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent | e.RunCreated | e.RunClaimed
+)
+_NoStepPatch = e.LifeEvent | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.StepCreated | e.ToolCallStarted
 
 
 def initial_assistant(recorded: RecordedEvent[a.AssistantCreated]) -> Assistant:
@@ -29,11 +35,11 @@ def initial_assistant(recorded: RecordedEvent[a.AssistantCreated]) -> Assistant:
 
 
 def initial_file(recorded: RecordedEvent[f.FileCreated]) -> File:
-    return File(id=recorded.stream_id, created_at=recorded.seconds, **_content(recorded))
+    return File(id=recorded.stream_id, created_at=recorded.seconds, **_event_fields(recorded.event))
 
 
 def initial_upload(recorded: RecordedEvent[u.UploadCreated]) -> Upload:
-    return Upload(id=recorded.stream_id, created_at=recorded.seconds, **_content(recorded))
+    return Upload(id=recorded.stream_id, created_at=recorded.seconds, **_event_fields(recorded.event))
 
 
 def initial_upload_part(recorded: RecordedEvent[u.UploadPartAdded]) -> UploadPart:
@@ -43,7 +49,7 @@ def initial_upload_part(recorded: RecordedEvent[u.UploadPartAdded]) -> UploadPar
 
 def initial_vector_store(recorded: RecordedEvent[v.VectorStoreCreated]) -> VectorStore:
     at = recorded.seconds
-    return VectorStore(id=recorded.stream_id, created_at=at, last_active_at=at, **_content(recorded))
+    return VectorStore(id=recorded.stream_id, created_at=at, last_active_at=at, **_event_fields(recorded.event))
 
 
 def initial_thread(recorded: RecordedEvent[e.ThreadCreated]) -> Thread:
@@ -52,6 +58,7 @@ def initial_thread(recorded: RecordedEvent[e.ThreadCreated]) -> Thread:
 
 
 def client_message(recorded: RecordedEvent[e.MessageAdded]) -> Message:
+    """Returns the message that a client wrote."""
     event = recorded.event
     return Message(
         id=event.message_id,
@@ -66,31 +73,32 @@ def client_message(recorded: RecordedEvent[e.MessageAdded]) -> Message:
 
 
 def attach_files(tool_resources: Mapping[str, Any], recorded: RecordedEvent[e.MessageAdded]) -> Patch | None:
-    """The thread's tool_resources with the files that a message brings; None where it changes nothing.
+    """Returns the thread's tool_resources with the files that are attached to a message, or None if nothing changes.
 
-    Files for code_interpreter are named there. Those for file_search are in the thread's vector store, where whoever
-    added the message has put them: a thread that names none now names its own.
+    Files for code_interpreter are listed there. Files for file_search are in the thread's own vector store, where the
+    request that added the message has put them: a thread without a vector store now refers to its own.
     """
-    found = dict(tool_resources)
-    for_code = _brought(recorded.event, "code_interpreter")
+    resources = dict(tool_resources)
+    for_code = _attached_files(recorded.event, "code_interpreter")
     if for_code:
         before = tool_resources.get("code_interpreter", {}).get("file_ids", [])
         file_ids = list(dict.fromkeys([*before, *for_code]))[-MAX_THREAD_FILES:]
-        found["code_interpreter"] = {"file_ids": file_ids}
-    if _brought(recorded.event, "file_search") and not stores_of(tool_resources):
-        found = with_stores(found, [own_store_id(recorded.stream_id)])
-    return found if found != tool_resources else None
+        resources["code_interpreter"] = {"file_ids": file_ids}
+    if _attached_files(recorded.event, "file_search") and not stores_of(tool_resources):
+        resources = with_stores(resources, [own_store_id(recorded.stream_id)])
+    return resources if resources != tool_resources else None
 
 
-def _brought(event: e.MessageAdded, tool: str) -> list[str]:
+def _attached_files(event: e.MessageAdded, tool: str) -> list[str]:
     return [
         attachment["file_id"]
         for attachment in event.attachments
-        if any(one["type"] == tool for one in attachment.get("tools", ()))
+        if any(each["type"] == tool for each in attachment.get("tools", ()))
     ]
 
 
 def run_message(recorded: RecordedEvent[e.MessageWritten]) -> Message:
+    """Returns the message that a run wrote."""
     event = recorded.event
     return Message(
         id=event.message_id,
@@ -109,7 +117,7 @@ def run_message(recorded: RecordedEvent[e.MessageWritten]) -> Message:
 
 
 def initial_run(recorded: RecordedEvent[e.RunCreated]) -> Run:
-    settings = _content(recorded)
+    settings = _event_fields(recorded.event)
     settings.pop("lifetime")
     return Run(id=settings.pop("run_id"), thread_id=recorded.stream_id, created_at=recorded.seconds, **settings)
 
@@ -130,7 +138,7 @@ def initial_step(recorded: RecordedEvent[e.StepCreated]) -> Step:
 
 
 def run_patch(recorded: RecordedEvent[e.ThreadEvent]) -> Patch | None:
-    """The fields of its run that an event replaces; None where it changes no run."""
+    """Returns the fields of its run that an event replaces, or None if it changes no field of a run."""
     event, at = recorded.event, recorded.seconds
     match event:
         case e.RunStarted():
@@ -142,27 +150,28 @@ def run_patch(recorded: RecordedEvent[e.ThreadEvent]) -> Patch | None:
         case e.RunCancelling():
             return {"status": "cancelling", "required_calls": None}
         case e.RunCancelled(usage=usage):
-            return _ended("cancelled", usage) | {"cancelled_at": at}
+            return _end_patch("cancelled", usage) | {"cancelled_at": at}
         case e.RunCompleted(usage=usage):
-            return _ended("completed", usage) | {"completed_at": at}
+            return _end_patch("completed", usage) | {"completed_at": at}
         case e.RunIncomplete(reason=reason, usage=usage):
-            return _ended("incomplete", usage) | {"completed_at": at, "incomplete_reason": reason}
+            return _end_patch("incomplete", usage) | {"completed_at": at, "incomplete_reason": reason}
         case e.RunFailed(error=error, usage=usage):
-            return _ended("failed", usage) | {"failed_at": at, "last_error": error.model_dump()}
+            return _end_patch("failed", usage) | {"failed_at": at, "last_error": error.model_dump()}
         case e.RunExpired(usage=usage):
-            return _ended("expired", usage)
+            return _end_patch("expired", usage)
         case e.RunModified(metadata=metadata):
             return {"metadata": metadata}
         case e.RunAdmitted(expires_at=expires_at):
             return {"expires_at": expires_at}
         case _:
+            _ignored: _NoRunPatch = event
             return None
 
 
 def step_patch(event: e.ThreadEvent) -> Patch | None:
-    """The fields of its step that an event replaces, but that `results` come on top of those there are (`patched`).
+    """Returns the fields of its step that an event replaces, or None if it changes no step.
 
-    None where it changes no step.
+    `results` are merged into those of the step (`merge_step_fields`); every other field is replaced as a whole.
     """
     match event:
         case e.ToolOutputsSubmitted(outputs=outputs):
@@ -182,21 +191,22 @@ def step_patch(event: e.ThreadEvent) -> Patch | None:
                 "usage": ended.usage.model_dump(),
             }
         case _:
+            _ignored: _NoStepPatch = event
             return None
 
 
 def merge_step_fields(fields: Patch, patch: Patch) -> Patch:
-    """A step's fields, or an earlier patch of them, under a later patch."""
+    """Returns the fields of a step, or those of an earlier patch, with a later patch applied."""
     both = {**fields, **patch}
     if "results" in fields and "results" in patch:
         both["results"] = {**fields["results"], **patch["results"]}
     return both
 
 
-def _content(recorded: RecordedEvent[Event]) -> Patch:
-    """The fields of an event, but its type."""
-    return {name: getattr(recorded.event, name) for name in type(recorded.event).model_fields if name != "type"}
+def _event_fields(event: Event) -> Patch:
+    """Returns the fields of an event except its type."""
+    return {name: getattr(event, name) for name in type(event).model_fields if name != "type"}
 
 
-def _ended(status: str, usage: e.Usage) -> Patch:
+def _end_patch(status: str, usage: e.Usage) -> Patch:
     return {"status": status, "expires_at": None, "required_calls": None, "usage": usage.model_dump()}

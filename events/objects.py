@@ -1,7 +1,7 @@
-"""The API's objects in one superset of v1 and v2: what projections keep and the wire renders.
+"""The API's objects, in one superset of v1 and v2. Projections store them, and `service.wire` renders them.
 
 Times are whole seconds since the epoch. Nested JSON (tools, content, tool_resources, …) has the API's v2 shapes. Every
-object has an initial form, made by the event that creates it, and later events replace fields of it.
+object has an initial form, which the event that creates it holds; later events replace fields of it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`ended_at` is when it was completed or became incomplete; null while a run still writes it."""
+    """`ended_at` is the time when it was completed or became incomplete; null while a run still writes it."""
 
     id: str
     thread_id: str
@@ -103,10 +103,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`message_id` for message_creation; `tool_calls` for tool_calls, whose functions' outputs come in `outputs` by id.
+    """A step of type message_creation has `message_id`; a step of type tool_calls has `tool_calls`.
 
-    Hosted calls' results come in `results` by id: {shown, output, files, citations}; {shown} of one that was stopped.
-    `ended_at` belongs to `status`: completed_at, cancelled_at, failed_at or expired_at.
+    `outputs` are the outputs of functions by call id. `results` are the results of hosted calls by call id: {shown,
+    output, files, citations}, or {shown} of a call that was stopped. `ended_at` is the time of the final `status`: the
+    API's completed_at, cancelled_at, failed_at or expired_at.
     """
 
     id: str
@@ -128,7 +129,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """`blob` is the key of its bytes; `created_at` and `expires_at` as everywhere in seconds."""
+    """`blob` is the key of its bytes in the blob storage."""
 
     id: str
     created_at: int
@@ -143,7 +144,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """`file_id` once it is completed."""
+    """`expires_after` is for the file, in seconds. `file_id` is null until the upload is completed."""
 
     id: str
     created_at: int
@@ -168,7 +169,7 @@ class UploadPart:
 
 @dataclass(frozen=True, slots=True)
 class VectorStore:
-    """`expires_after` in days after `last_active_at`. `expired`: its files were let go (it may be overdue before)."""
+    """`expires_after` in days after `last_active_at`. `expired` says that its chunks were deleted."""
 
     id: str
     created_at: int
@@ -188,7 +189,7 @@ class VectorStore:
 
 @dataclass(frozen=True, slots=True)
 class VectorStoreFile:
-    """`id` is the File's. `chunking` has max_chunk_size_tokens and chunk_overlap_tokens, null where it is unknown."""
+    """`id` is that of the File. `chunking` is {max_chunk_size_tokens, chunk_overlap_tokens}, or null if unknown."""
 
     id: str
     vector_store_id: str

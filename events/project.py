@@ -1,6 +1,6 @@
-"""The project stream: created. A small decider, whole in one file.
+"""The stream of a project: created.
 
-A project is its own: its stream's project_id is its id. The default project is there without a stream.
+The project_id of its stream is the project's own id. The default project exists without a stream.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ProjectCommand = CreateProject
 
 
 def decide(state: ProjectState, command: ProjectCommand, at: datetime) -> list[ProjectEvent]:
-    """Raises Rejection where the project would be made twice."""
+    """Raises Rejection if a project with this id exists already."""
     match command:
         case CreateProject(name=name):
             if state.exists:

@@ -1,7 +1,7 @@
-"""The files and vector stores that objects name: in tool_resources (v1's files of an assistant), or attached.
+"""The files and vector stores that assistants, threads and messages refer to, by tool_resources or as attachments.
 
-No event says that a file or store which is gone leaves the objects that name it: whoever shows them leaves it out
-(`keeping`, `keeping_stores`).
+If a file or a vector store is deleted, no event changes the objects that refer to it. Readers leave the reference out
+(`keep_files`, `keep_stores`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ MAX_FILES = 20
 
 
 def files_of(tool_resources: Mapping[str, Any]) -> list[str]:
+    """Returns the ids of the files for code_interpreter; for v1 these are all files of an assistant."""
     return list(tool_resources.get("code_interpreter", {}).get("file_ids", ()))
 
 
 def with_file(tool_resources: Mapping[str, Any], file_id: str) -> dict[str, Any]:
-    """With one more file, if it is not there yet. Raises Rejection for the 21st."""
+    """Returns the resources with the file added. Raises Rejection if they have MAX_FILES files already."""
     before = files_of(tool_resources)
     if file_id in before:
         return dict(tool_resources)
@@ -35,55 +36,59 @@ def with_file(tool_resources: Mapping[str, Any], file_id: str) -> dict[str, Any]
 
 
 def without_file(tool_resources: Mapping[str, Any], file_id: str) -> dict[str, Any]:
-    """Raises FileNotFound where it does not have the file."""
+    """Returns the resources without the file. Raises FileNotFound if they do not have it."""
     before = files_of(tool_resources)
     if file_id not in before:
         raise FileNotFound(file_id)
     return {**tool_resources, "code_interpreter": {"file_ids": [id for id in before if id != file_id]}}
 
 
-def referenced_files(shown: Assistant | Thread | Message) -> list[str]:
-    """The files that an object names, each once."""
-    if isinstance(shown, Message):
-        return list(dict.fromkeys(attachment["file_id"] for attachment in shown.attachments))
-    return files_of(shown.tool_resources)
+def referenced_files(referrer: Assistant | Thread | Message) -> list[str]:
+    """Returns the ids of the files that an object refers to, each once."""
+    if isinstance(referrer, Message):
+        return list(dict.fromkeys(attachment["file_id"] for attachment in referrer.attachments))
+    return files_of(referrer.tool_resources)
 
 
-def keep_files(shown: Referrer, there: Container[str]) -> Referrer:
-    """The object without those files that are not `there`."""
-    if isinstance(shown, Message):
-        return replace(shown, attachments=[one for one in shown.attachments if one["file_id"] in there])
-    left = [id for id in files_of(shown.tool_resources) if id in there]
-    return replace(shown, tool_resources={**shown.tool_resources, "code_interpreter": {"file_ids": left}})
+def keep_files(referrer: Referrer, existing: Container[str]) -> Referrer:
+    """Returns the object with only those references to files that are in `existing`."""
+    if isinstance(referrer, Message):
+        return replace(referrer, attachments=[one for one in referrer.attachments if one["file_id"] in existing])
+    left = [id for id in files_of(referrer.tool_resources) if id in existing]
+    return replace(referrer, tool_resources={**referrer.tool_resources, "code_interpreter": {"file_ids": left}})
 
 
 def own_store_id(owner_id: str) -> str:
-    """The id of the vector store that is made for an assistant or a thread."""
+    """Returns the id of the vector store that the server creates for an assistant or a thread."""
     return hex_id_of("vs", owner_id)
 
 
 def files_store_id(assistant_id: str) -> str:
-    """The id of the store that v1's files of an assistant are in: never one that a client made or fills itself."""
+    """Returns the id of the vector store for v1's files of an assistant. Clients cannot create or name this store."""
     return hex_id_of("vs", f"{assistant_id}/files")
 
 
 def stores_of(tool_resources: Mapping[str, Any]) -> list[str]:
+    """Returns the ids of the vector stores for file_search."""
     return list(tool_resources.get("file_search", {}).get("vector_store_ids", ()))
 
 
 def with_stores(tool_resources: Mapping[str, Any], store_ids: Sequence[str]) -> dict[str, Any]:
+    """Returns the resources with these vector stores for file_search, instead of those they had."""
     return {**tool_resources, "file_search": {"vector_store_ids": list(store_ids)}}
 
 
-def referenced_stores(shown: Assistant | Thread | Message) -> list[str]:
-    return [] if isinstance(shown, Message) else stores_of(shown.tool_resources)
+def referenced_stores(referrer: Assistant | Thread | Message) -> list[str]:
+    """Returns the ids of the vector stores that an object refers to."""
+    return [] if isinstance(referrer, Message) else stores_of(referrer.tool_resources)
 
 
-def keep_stores(shown: Referrer, there: Container[str]) -> Referrer:
-    """The object without those stores that are not `there`."""
-    named = referenced_stores(shown)
-    if all(id in there for id in named):
-        return shown
-    one: Any = shown
-    found: Referrer = replace(one, tool_resources=with_stores(one.tool_resources, [id for id in named if id in there]))
-    return found
+def keep_stores(referrer: Referrer, existing: Container[str]) -> Referrer:
+    """Returns the object with only those references to vector stores that are in `existing`."""
+    if isinstance(referrer, Message):
+        return referrer
+    store_ids = stores_of(referrer.tool_resources)
+    kept = [id for id in store_ids if id in existing]
+    if kept == store_ids:
+        return referrer
+    return replace(referrer, tool_resources=with_stores(referrer.tool_resources, kept))

@@ -1,8 +1,9 @@
-"""The upload stream: created, parts added, then completed, cancelled or expired. A small decider, whole in one file.
+"""The stream of an upload: created, parts added, then completed, cancelled or expired.
 
-The parts themselves are facts of the view: the state only counts them, so that it does not grow with their number.
-Completing makes a file, in that file's own stream and before the upload says so, under an id that follows from the
-upload's: where a crash comes between, completing again finds it, and any other end of the upload takes it away.
+The state only counts the parts, so that its size does not grow with their number; the parts themselves are in the view.
+An upload is completed in two appends: first the file is created, in its own stream and under an id that follows from
+the upload's id, then `upload.completed` is appended. If the process dies in between, a second request to complete the
+upload finds the file; if the upload ends otherwise, the file is deleted.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ STATE_SCHEMA = 1
 LIFETIME = 3600
 MAX_BYTES = 8 * 1024**3
 MAX_PARTS = 10_000
-# How often each of an upload's bytes may come: SDKs try twice more when an answer is lost, and only one part is used.
+# Times that each byte of an upload may be sent: SDKs send a part up to three times if answers are lost.
 MAX_TRANSFERS = 3
 
 UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
 
 
 class UploadCreated(Event):
-    """`bytes` and `content_type` are what the client announced; `expires_after` is for the file, in seconds."""
+    """`bytes` and `content_type` are those that the client announced. `expires_after` is for the file, in seconds."""
 
     type: Literal["upload.created"] = "upload.created"
     filename: str
@@ -40,7 +41,7 @@ class UploadCreated(Event):
 
 
 class UploadPartAdded(Event):
-    """The part's bytes lie under its own id."""
+    """The part's bytes are in the blob storage under its id."""
 
     type: Literal["upload.part_added"] = "upload.part_added"
     part_id: str
@@ -49,7 +50,7 @@ class UploadPartAdded(Event):
 
 
 class UploadCompleted(Event):
-    """`md5`: of the file, where the client asked for it to be checked."""
+    """`md5` is that of the file, if the client sent one to compare."""
 
     type: Literal["upload.completed"] = "upload.completed"
     part_ids: list[str]
@@ -70,7 +71,7 @@ UploadEvent = UploadCreated | UploadPartAdded | UploadCompleted | UploadCancelle
 
 @dataclass(frozen=True, slots=True)
 class UploadState:
-    """`parts` and `received` (bytes) count what was added, used in the end or not."""
+    """`parts` and `received` (bytes) count all added parts, whether the completion uses them or not."""
 
     id: str
     status: UploadStatus | None = None
@@ -99,9 +100,9 @@ class AddPart:
 
 @dataclass(frozen=True, slots=True)
 class CompleteUpload:
-    """`sizes` are facts of the view: the bytes of each of `part_ids`, null where the upload has no such part.
+    """`sizes` are the bytes of each of `part_ids` as the view has them, null if the upload has no such part.
 
-    `before`: how the upload was completed already. The same again does nothing.
+    `before` is the event of an earlier completion, if there is one. A completion with the same parts does nothing.
     """
 
     part_ids: Sequence[str]
@@ -118,19 +119,22 @@ class CancelUpload:
 
 @dataclass(frozen=True, slots=True)
 class ExpireUpload:
-    """Nothing happens where the upload has ended or its time is not up."""
+    """Does nothing if the upload has ended or has not expired."""
 
 
 UploadCommand = CreateUpload | AddPart | CompleteUpload | CancelUpload | ExpireUpload
 
 
 def decide(state: UploadState, command: UploadCommand, at: datetime) -> list[UploadEvent]:
-    """Raises NotFound where there is no such upload, Rejection where it has ended or the parts are not right."""
+    """Returns the events of a command; none if the upload has already ended in the way that the command asks for.
+
+    Raises NotFound if the upload does not exist, and Rejection if it has ended or its parts do not fit.
+    """
     match command:
         case CreateUpload():
             if state.status is not None:
                 raise Rejection(f"Upload {state.id} already exists.")
-            return [_created(command, at)]
+            return [_upload_created(command, at)]
         case AddPart():
             _require_open(state, at)
             if state.parts >= MAX_PARTS:
@@ -141,7 +145,7 @@ def decide(state: UploadState, command: UploadCommand, at: datetime) -> list[Upl
                 raise Rejection(f"The parts of upload {state.id} would exceed the limit of {most} bytes in total.")
             return [UploadPartAdded(part_id=command.part_id, bytes=command.bytes, sha256=command.sha256)]
         case CompleteUpload():
-            if state.status == "completed" and _again(command):
+            if state.status == "completed" and _is_same_completion(command):
                 return []
             _require_open(state, at)
             _check_parts(state, command)
@@ -151,7 +155,7 @@ def decide(state: UploadState, command: UploadCommand, at: datetime) -> list[Upl
             _require_open(state, at)
             return [UploadCancelled()]
         case ExpireUpload():
-            return [UploadExpired()] if state.status == "pending" and _overdue(state, at) else []
+            return [UploadExpired()] if state.status == "pending" and _is_overdue(state, at) else []
         case _:
             assert_never(command)
 
@@ -173,24 +177,24 @@ def evolve(state: UploadState, recorded: RecordedEvent[UploadEvent]) -> UploadSt
 
 
 def too_large_message(state: UploadState) -> str:
-    """What is said of a part that no completion could use."""
+    """Returns the message for a part that is larger than the whole upload."""
     return f"The part is larger than the {state.bytes} bytes that upload {state.id} was created for."
 
 
-def _again(command: CompleteUpload) -> bool:
-    """Whether the upload was completed just so."""
+def _is_same_completion(command: CompleteUpload) -> bool:
+    """Returns whether the upload was completed earlier with the same parts."""
     before = command.before
     return before is not None and before.part_ids == list(command.part_ids) and command.md5 in (None, before.md5)
 
 
-def _overdue(state: UploadState, at: datetime) -> bool:
+def _is_overdue(state: UploadState, at: datetime) -> bool:
     return at.timestamp() >= state.expires_at
 
 
 def _require_open(state: UploadState, at: datetime) -> None:
     if state.status is None:
         raise NotFound("upload", state.id)
-    status = "expired" if state.status == "pending" and _overdue(state, at) else state.status
+    status = "expired" if state.status == "pending" and _is_overdue(state, at) else state.status
     if status != "pending":
         raise Rejection(f"Upload {state.id} is {status}: it takes no more parts and cannot be completed or cancelled.")
 
@@ -208,7 +212,7 @@ def _check_parts(state: UploadState, command: CompleteUpload) -> None:
         raise Rejection(message, param="part_ids")
 
 
-def _created(command: CreateUpload, at: datetime) -> UploadCreated:
+def _upload_created(command: CreateUpload, at: datetime) -> UploadCreated:
     return UploadCreated(
         filename=command.filename,
         purpose=command.purpose,

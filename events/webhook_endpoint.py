@@ -1,6 +1,6 @@
-"""The webhook endpoint stream: created, modified, disabled, deleted. A small decider, whole in one file.
+"""The stream of a webhook endpoint: created, modified, disabled, deleted.
 
-The log never sees an endpoint's secret: who reads the log could forge what receivers trust.
+The log never holds an endpoint's secret: a reader of the log could forge messages that receivers trust.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STATE_SCHEMA = 1
 
 Status = Literal["enabled", "disabled"]
 
-# What can be heard of, by the type of the event in a thread that brings it.
+# The names of the events that endpoints subscribe to, by the type of the event in the log.
 WEBHOOK_EVENTS = {
     "run.created": "thread.run.created",
     "run.queued": "thread.run.queued",
@@ -32,7 +32,7 @@ WEBHOOK_EVENTS = {
 
 
 class WebhookEndpointCreated(Event):
-    """`events` are names of NAMES. Its project is the event's own."""
+    """`events` are names of WEBHOOK_EVENTS. The endpoint's project is that of the event."""
 
     type: Literal["webhook_endpoint.created"] = "webhook_endpoint.created"
     url: str
@@ -41,21 +41,21 @@ class WebhookEndpointCreated(Event):
 
 
 class WebhookEndpointModified(Event):
-    """`changes` holds those of `url`, `description`, `events` and `status` that the request named."""
+    """`changes` holds the fields that the request named: `url`, `description`, `events`, `status`."""
 
     type: Literal["webhook_endpoint.modified"] = "webhook_endpoint.modified"
     changes: JsonObject
 
 
 class WebhookSecretRotated(Event):
-    """It has a new secret, and its messages are signed with the old one too for `previous_expires_in` seconds."""
+    """The endpoint has a new secret. Messages are also signed with the old one for `previous_expires_in` seconds."""
 
     type: Literal["webhook_endpoint.secret_rotated"] = "webhook_endpoint.secret_rotated"
     previous_expires_in: int
 
 
 class WebhookEndpointDisabled(Event):
-    """The server gave it up; `reason` is for people."""
+    """The server disabled the endpoint; `reason` is a sentence for people."""
 
     type: Literal["webhook_endpoint.disabled"] = "webhook_endpoint.disabled"
     reason: str
@@ -76,7 +76,7 @@ WebhookEvent = (
 
 @dataclass(frozen=True, slots=True)
 class WebhookEndpoint:
-    """As the API shows it, but for how its deliveries go. `disabled_reason` where the server disabled it."""
+    """An endpoint without the state of its deliveries. `disabled_reason` is null unless the server disabled it."""
 
     id: str
     created_at: int
@@ -93,7 +93,7 @@ def initial_endpoint(recorded: RecordedEvent[WebhookEndpointCreated]) -> Webhook
 
 
 def endpoint_patch(event: WebhookEndpointModified | WebhookEndpointDisabled) -> dict[str, Any]:
-    """The fields of the endpoint that the event replaces. Whoever enables it again forgets why it was disabled."""
+    """Returns the fields of the endpoint that the event replaces. A new `status` clears `disabled_reason`."""
     match event:
         case WebhookEndpointModified(changes=changes):
             return {**changes, **({"disabled_reason": None} if "status" in changes else {})}
@@ -129,7 +129,7 @@ class RotateSecret:
 
 @dataclass(frozen=True, slots=True)
 class DisableEndpoint:
-    """Nothing happens where it is disabled or gone."""
+    """Does nothing if the endpoint is disabled or does not exist."""
 
     reason: str
 
@@ -143,7 +143,7 @@ WebhookCommand = CreateEndpoint | ModifyEndpoint | RotateSecret | DisableEndpoin
 
 
 def decide(state: WebhookState, command: WebhookCommand, at: datetime) -> list[WebhookEvent]:
-    """Raises NotFound where there is no such endpoint, Rejection where it would be made twice."""
+    """Raises NotFound if the endpoint does not exist, and Rejection if one with this id exists already."""
     if isinstance(command, ModifyEndpoint | RotateSecret | DeleteEndpoint) and not state.exists:
         raise NotFound("webhook_endpoint", state.id)
     match command:
@@ -156,8 +156,8 @@ def decide(state: WebhookState, command: WebhookCommand, at: datetime) -> list[W
         case RotateSecret(previous_expires_in=seconds):
             return [WebhookSecretRotated(previous_expires_in=seconds)]
         case DisableEndpoint(reason=reason):
-            on = state.exists and state.status == "enabled"
-            return [WebhookEndpointDisabled(reason=reason)] if on else []
+            is_enabled = state.exists and state.status == "enabled"
+            return [WebhookEndpointDisabled(reason=reason)] if is_enabled else []
         case DeleteEndpoint():
             return [WebhookEndpointDeleted()]
         case _:

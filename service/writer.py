@@ -165,10 +165,10 @@ class Writer:
 
         For requests whose checks would refuse what is done already.
         """
-        if origin.once is None:
+        if origin.effects is None:
             return None
         async with self.pool.acquire() as db:
-            versions = await find_effect(db, origin.once.seed, stream_id, origin.once.places.get(stream_id, 0))
+            versions = await find_effect(db, origin.effects.seed, stream_id, origin.effects.counts.get(stream_id, 0))
             if versions is None:
                 return None
             state, head = await self._load(db, stream_type, origin, stream_id)
@@ -226,8 +226,8 @@ class Writer:
         guard: Guard | None,
     ) -> tuple[_Decision[F, C] | None, AppendResult[S]]:
         """Returns the decision and the result of its append; None and the first result for a repeated request."""
-        once = origin.once
-        effect = _Effect(once.seed, once.place(stream_id)) if once is not None else None
+        effects = origin.effects
+        effect = _Effect(effects.seed, effects.next_number(stream_id)) if effects is not None else None
         async with self._turn(stream_id) as db:
             for _ in range(MAX_ATTEMPTS):
                 state, head = await self._load(db, stream_type, origin, stream_id)

@@ -1,7 +1,7 @@
-"""What can be asked of a thread. Ids come in with the command, so that deciding is pure and a retry asks for the same.
+"""The commands of a thread. They contain the ids of the objects they create, so that deciding is pure.
 
-Commands of executors carry the `epoch` of the claim they act under. Facts that the state does not hold (an older
-message's role, a past run's status) are read from views by the caller, at the version the command is decided on.
+Commands of executors carry the `epoch` of their claim. A fact that the state does not hold (an older message's role, a
+past run's status) is read from a view by the caller, at the version of the stream that the command is decided on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class CallIds:
-    """The ids that a model call may bring into being."""
+    """The ids of the objects that a model call may create."""
 
     message_id: str
     message_step_id: str
@@ -34,7 +34,7 @@ class CallIds:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A process's readiness to work on a run at once. With `first_call` the work starts in the same append."""
+    """A process that can work on a run at once. With `first_call` the first model call starts in the same append."""
 
     process: int
     first_call: CallIds | None
@@ -59,7 +59,7 @@ class DeleteThread:
 
 @dataclass(frozen=True, slots=True)
 class AddMessage:
-    """`queue`: taken while a run is active too; that run's prompt leaves it out."""
+    """With `queue` the message is accepted while a run is active, and left out of that run's prompt."""
 
     message: NewMessage
     queue: bool = False
@@ -76,7 +76,7 @@ class ModifyMessage:
 
 @dataclass(frozen=True, slots=True)
 class DeleteMessage:
-    """`role` is a fact of the messages view: null where there is no such message."""
+    """`role` is a fact of the messages view, null if the message does not exist."""
 
     message_id: str
     role: e.Role | None
@@ -84,7 +84,7 @@ class DeleteMessage:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """A run's settings, whole: the assistant's, with what the request overrides."""
+    """All settings of a run: those of the assistant, and those that the request overrides."""
 
     assistant_id: str
     model: str
@@ -105,10 +105,10 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True)
 class CreateRun:
-    """A run and the messages that come before it: one append, so that a refused run leaves nothing.
+    """Creates a run, and the messages before it in the same append, so that a refused run leaves no messages behind.
 
-    `lifetime` in seconds. `thread` makes the thread first, in the same append (POST /threads/runs). `queue`: where
-    another run is active, this one waits for its turn.
+    `lifetime` is in seconds. `thread` creates the thread in the same append too (POST /threads/runs). With `queue` the
+    run waits for its turn if another run is active.
     """
 
     run_id: str
@@ -122,7 +122,7 @@ class CreateRun:
 
 @dataclass(frozen=True, slots=True)
 class ModifyRun:
-    """`status` is a fact of the runs view: null where there is no such run."""
+    """`status` is a fact of the runs view, null if the run does not exist."""
 
     run_id: str
     status: RunStatus | None
@@ -131,7 +131,7 @@ class ModifyRun:
 
 @dataclass(frozen=True, slots=True)
 class SubmitToolOutputs:
-    """`status` as in ModifyRun. `outputs` in the order given."""
+    """`status` as in ModifyRun."""
 
     run_id: str
     status: RunStatus | None
@@ -141,7 +141,7 @@ class SubmitToolOutputs:
 
 @dataclass(frozen=True, slots=True)
 class CancelRun:
-    """`status` as in ModifyRun. `claim` is for the run that waits behind it, if this one ends at once."""
+    """`status` as in ModifyRun. `claim` is for the run that waits behind this one, if this one ends at once."""
 
     run_id: str
     status: RunStatus | None
@@ -150,7 +150,7 @@ class CancelRun:
 
 @dataclass(frozen=True, slots=True)
 class ExpireRun:
-    """Nothing happens where the run has ended or is not overdue. `claim` is for the run that waits behind it."""
+    """Does nothing if the run has ended or is not overdue. `claim` is for the run that waits behind it."""
 
     run_id: str
     claim: Claim | None = None
@@ -158,7 +158,10 @@ class ExpireRun:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRun:
-    """A process takes a run that has none, or whose process died: `dead` names the process the taker saw gone."""
+    """Claims a run that no living process holds.
+
+    `dead` is the process that held the run, or null if none did; if another process holds it now, nothing happens.
+    """
 
     run_id: str
     process: int
@@ -167,10 +170,11 @@ class ClaimRun:
 
 @dataclass(frozen=True, slots=True)
 class PartialReply:
-    """What a model call had said when it ended: whole tool calls are [{id, name, arguments}] in order.
+    """The part of a model's reply that was received when its call ended. Only whole tool calls are in it.
 
-    A hosted tool's call has its `type` besides, and a file_search {ranking_options} under its name. `annotations` are
-    the text's; `images` (file ids) and `attachments` are what the run's tools made for this message.
+    `tool_calls` are [{id, name, arguments}] in order; a hosted tool's call also has its `type`, and a file_search call
+    the {ranking_options} under `file_search`. `annotations` are those of the text. `images` (file ids) and
+    `attachments` are files that the run's tools made for this message.
     """
 
     text: str = ""
@@ -181,7 +185,8 @@ class PartialReply:
     attachments: Sequence[Mapping[str, Any]] = ()
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
+        """Whether the reply has neither text nor a refusal nor a tool call."""
         return not (self.text or self.refusal or self.tool_calls)
 
 
@@ -196,7 +201,7 @@ class StartModelCall:
 class FinishModelCall:
     run_id: str
     epoch: int
-    said: PartialReply
+    reply: PartialReply
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter"]
     model: str
     usage: e.Usage
@@ -204,18 +209,18 @@ class FinishModelCall:
 
 @dataclass(frozen=True, slots=True)
 class BreakModelCall:
-    """The call failed. What clients saw of it (`said`) becomes an incomplete message."""
+    """The call failed. If clients saw a part of the reply, it becomes an incomplete message."""
 
     run_id: str
     epoch: int
-    said: PartialReply
+    reply: PartialReply
     error: e.LastError
     usage: e.Usage
 
 
 @dataclass(frozen=True, slots=True)
 class StartToolCall:
-    """The next hosted call of the open step, or the next attempt at the open one."""
+    """Starts the next hosted call of the open step, or the next attempt at the open call."""
 
     run_id: str
     epoch: int
@@ -223,8 +228,10 @@ class StartToolCall:
 
 @dataclass(frozen=True, slots=True)
 class FinishToolCall:
-    """What came of the open hosted call. `functions` are the step's calls that the client must carry out, as
-    required_action shows them: a fact of the steps view.
+    """The result of the open hosted call.
+
+    `functions` are the step's calls that the client must carry out, as required_action shows them: a fact of the steps
+    view.
     """
 
     run_id: str
@@ -241,7 +248,7 @@ class FinishToolCall:
 
 @dataclass(frozen=True, slots=True)
 class FailRun:
-    """`shown` is what watchers had seen of the open hosted call."""
+    """`shown` is the part of the open hosted call that clients had seen."""
 
     run_id: str
     epoch: int
@@ -251,14 +258,15 @@ class FailRun:
 
 @dataclass(frozen=True, slots=True)
 class StopRun:
-    """The executor stopped: the run is cancelling, or its time is up.
+    """The executor stopped because the run is cancelling or its time is up.
 
-    `said` and `usage` are of the open model call, `shown` is what watchers had seen of the open hosted call.
+    `reply` and `usage` are those of the open model call; `shown` is the part of the open hosted call that clients had
+    seen.
     """
 
     run_id: str
     epoch: int
-    said: PartialReply
+    reply: PartialReply
     usage: e.Usage
     shown: Mapping[str, Any] | None = None
 

@@ -1,7 +1,7 @@
-"""Deciding in a thread: which events a command brings, or why it is refused.
+"""Decides the commands of a thread.
 
-`decide` dispatches; the rules of runs are in `run_decide` (what clients and supervisors ask), `call_decide` and
-`tool_decide` (what executors report), and `ending` (how things end).
+`decide` dispatches. The rules of runs are in `runs` (commands of clients and supervisors), `model_calls` and
+`tool_calls` (reports of executors), `queue` (waiting runs) and `endings` (the ends of replies and runs).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from events.thread.state import ThreadState
 
 
 def decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.ThreadEvent]:
-    """The events that `command` brings at time `at`; none where nothing needs to happen.
+    """Returns the events that `command` leads to at time `at`, or none if nothing has to happen.
 
-    Raises NotFound, Rejection (with the API's messages), or StaleClaim for an executor that lost its run.
+    Raises NotFound, Rejection (with the API's messages), or StaleClaim if an executor has lost its run.
     """
     events = _decide(state, command, at)
     return [*events, *admit_next_run(state, events, command, at)]
@@ -72,9 +72,9 @@ def _decide_life(state: ThreadState, command: LifeCommand, at: datetime) -> list
             return [e.ThreadModified(changes=dict(changes))]
         case DeleteThread():
             _require(state)
-            ended = end_early(state.run, "cancelled", at) if state.run else []
-            waited = [event for one in state.waiting for event in cancel_waiting(one, at)]
-            return [*ended, *waited, e.ThreadDeleted()]
+            active = end_early(state.run, "cancelled", at) if state.run else []
+            waiting = [event for run in state.waiting for event in cancel_waiting(run, at)]
+            return [*active, *waiting, e.ThreadDeleted()]
         case _:
             assert_never(command)
 

@@ -1,7 +1,8 @@
-"""Everything that can happen in a thread: one stream holds its messages, runs, steps and tool calls.
+"""The events of a thread: one stream holds its messages, runs, steps and tool calls.
 
-Names are `object.verb`. Times are the envelope's unless a field says otherwise; `*_at` fields are whole seconds since
-the epoch. JSON shapes (content, tools, tool_calls, tool_resources) are the API's own, in the superset of v1 and v2.
+Types are named `object.verb`. Times are those of the envelope unless a field says otherwise; `*_at` fields are whole
+seconds since the epoch. JSON shapes (content, tools, tool_calls, tool_resources) are those of the API, in the superset
+of v1 and v2.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ RunIncompleteReason = Literal["max_completion_tokens", "max_prompt_tokens", "con
 
 
 class Usage(Event):
-    """Tokens, as counted by the upstream, or by tiktoken where it gives no usage."""
+    """Tokens as the model server counted them, or as tiktoken counts them if the server reports no usage."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -60,7 +61,7 @@ class ThreadCreated(Event):
 
 
 class ThreadModified(Event):
-    """`changes` holds `metadata` and `tool_resources`, those that the request named."""
+    """`changes` holds the fields that the request named: `metadata`, `tool_resources`."""
 
     type: Literal["thread.modified"] = "thread.modified"
     changes: JsonObject
@@ -71,7 +72,7 @@ class ThreadDeleted(Event):
 
 
 class MessageAdded(Event):
-    """A client wrote a message. `run_id` is null: runs write theirs with `MessageWritten`."""
+    """A client wrote a message. Runs write theirs with `message.written`."""
 
     type: Literal["message.added"] = "message.added"
     message_id: str
@@ -82,9 +83,9 @@ class MessageAdded(Event):
 
 
 class MessageWritten(Event):
-    """A run wrote a message; `content` is whole, or what there was when it ended early.
+    """A run wrote a message. `content` is the whole text, or the text so far if the message ended early.
 
-    `created_at` is when the model call started that brought it: frames showed the message before this event was there.
+    `created_at` is the time when its model call started, since streams showed the message from then on.
     """
 
     type: Literal["message.written"] = "message.written"
@@ -95,7 +96,7 @@ class MessageWritten(Event):
     status: MessageStatus
     incomplete_reason: IncompleteReason | None
     created_at: int
-    # Files that the run's tools made. Left out where there are none: it is younger than the event.
+    # Files that the run's tools made. Absent if there are none, since older events lack the field.
     attachments: list[JsonObject] = Field(default=[], exclude_if=not_)
 
 
@@ -111,14 +112,15 @@ class MessageDeleted(Event):
     role: Role
 
 
-def _absent(value: object) -> bool:
+def _is_none(value: object) -> bool:
     return value is None
 
 
 class RunCreated(Event):
-    """A run with its settings, copied from the assistant and the request: nothing later changes them.
+    """A run was created, with its settings from the assistant and the request. Later events do not change the settings.
 
-    `expires_at` is null for a run that waits for others of its thread: RunAdmitted tells it, `lifetime` seconds on.
+    `expires_at` is null if the run waits for other runs of its thread. Then `run.admitted` sets it, from `lifetime` in
+    seconds.
     """
 
     type: Literal["run.created"] = "run.created"
@@ -139,11 +141,11 @@ class RunCreated(Event):
     max_prompt_tokens: int | None
     max_completion_tokens: int | None
     expires_at: int | None
-    lifetime: int | None = Field(None, exclude_if=_absent)
+    lifetime: int | None = Field(None, exclude_if=_is_none)
 
 
 class RunAdmitted(Event):
-    """The run waited for others of its thread, and is the first now: its time runs."""
+    """The run waited for other runs of its thread and is now the active one. Its time begins."""
 
     type: Literal["run.admitted"] = "run.admitted"
     run_id: str
@@ -157,7 +159,7 @@ class RunModified(Event):
 
 
 class RunClaimed(Event):
-    """A process took the run. `epoch` counts claims; commands of older epochs are refused."""
+    """A process claimed the run. `epoch` counts the claims; commands of earlier epochs are refused."""
 
     type: Literal["run.claimed"] = "run.claimed"
     run_id: str
@@ -166,7 +168,7 @@ class RunClaimed(Event):
 
 
 class RunQueued(Event):
-    """The run waits for a process again: its tool outputs arrived."""
+    """The run waits for a process again, since its tool outputs were submitted."""
 
     type: Literal["run.queued"] = "run.queued"
     run_id: str
@@ -178,7 +180,10 @@ class RunStarted(Event):
 
 
 class ModelCallStarted(Event):
-    """Call number `call` of the run, attempt number `attempt`. The ids are those of the objects that it may bring."""
+    """Call number `call` of the run started, as attempt number `attempt`.
+
+    The ids are those of the message and the steps that the call may create.
+    """
 
     type: Literal["model_call.started"] = "model_call.started"
     run_id: str
@@ -200,9 +205,9 @@ class ModelCallFinished(Event):
 
 
 class ModelCallFailed(Event):
-    """The call broke. `shown`: clients had already seen a part of its answer, so its message never goes on.
+    """The call failed. `shown` says that clients had seen a part of its answer, so the next attempt gets new ids.
 
-    `usage` counts what had come.
+    `usage` counts the tokens received until then.
     """
 
     type: Literal["model_call.failed"] = "model_call.failed"
@@ -215,7 +220,10 @@ class ModelCallFailed(Event):
 
 
 class ModelCallStopped(Event):
-    """We stopped the call: the run was cancelled, expired, or its thread deleted. `usage` counts what had come."""
+    """The server stopped the call, since the run was cancelled or expired, or its thread was deleted.
+
+    `usage` counts the tokens received until then.
+    """
 
     type: Literal["model_call.stopped"] = "model_call.stopped"
     run_id: str
@@ -225,10 +233,12 @@ class ModelCallStopped(Event):
 
 
 class StepCreated(Event):
-    """`message_id` for message_creation; `tool_calls` ([{id, type, function}], outputs absent) for tool_calls.
+    """A step was created: with `message_id` for a message_creation, with `tool_calls` ([{id, type, function}]) for
+    tool_calls.
 
-    `function` is what the model called, for hosted tools too; a file_search has its {ranking_options} besides.
-    `usage` is what the step will end with: that of the model call that brought it, unless an earlier step has it.
+    `function` is the function that the model called, for hosted tools too; a file_search call also has its
+    {ranking_options}. `usage` is that of the model call that created the step, unless an earlier step of the call has
+    it.
     """
 
     type: Literal["step.created"] = "step.created"
@@ -261,7 +271,7 @@ class ToolOutputsSubmitted(Event):
 
 
 class RunRequiresAction(Event):
-    """`tool_calls` are the functions whose outputs the client must submit, as required_action shows them."""
+    """`tool_calls` are the functions whose outputs the client must submit, in the shape of required_action."""
 
     type: Literal["run.requires_action"] = "run.requires_action"
     run_id: str
@@ -300,7 +310,7 @@ class RunFailed(Event):
 
 
 class RunExpired(Event):
-    """`expired_at` equals the run's expires_at, however late a process noticed."""
+    """`expired_at` is the run's expires_at, however late a process appended this event."""
 
     type: Literal["run.expired"] = "run.expired"
     run_id: str

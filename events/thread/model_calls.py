@@ -1,4 +1,4 @@
-"""What executors report about a run's model calls, and what comes of them."""
+"""The rules for the reports of executors about a run: its model calls, their failures, and the run's end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from events.thread.tool_calls import finish_tool_call, first_tool_call, start_to
 
 
 def decide_executor(state: ThreadState, command: ExecutorCommand, at: datetime) -> list[e.ThreadEvent]:
-    """Raises StaleClaim where the run has ended, waits for its client, or another epoch holds it."""
+    """Raises StaleClaim if the run has ended, waits for its client, or is claimed under another epoch."""
     run = state.run
     if run is None or run.id != command.run_id or run.epoch != command.epoch or run.process is None:
         raise StaleClaim(command.run_id)
@@ -44,11 +44,11 @@ def decide_executor(state: ThreadState, command: ExecutorCommand, at: datetime) 
             if run.status == "cancelling":
                 return end_early(run, "cancelled", at, shown=shown)
             return end_early(run, "failed", at, error=error, shown=shown)
-        case StopRun(said=said, usage=usage, shown=shown):
+        case StopRun(reply=reply, usage=usage, shown=shown):
             if run.status == "cancelling":
-                return end_early(run, "cancelled", at, said=said, usage=usage, shown=shown)
+                return end_early(run, "cancelled", at, reply=reply, usage=usage, shown=shown)
             overdue = at.timestamp() >= run.expires_at
-            return end_early(run, "expired", at, said=said, usage=usage, shown=shown) if overdue else []
+            return end_early(run, "expired", at, reply=reply, usage=usage, shown=shown) if overdue else []
         case ExhaustRun(reason=reason):
             return _exhaust(run, reason)
         case _:
@@ -56,6 +56,7 @@ def decide_executor(state: ThreadState, command: ExecutorCommand, at: datetime) 
 
 
 def start_model_call(run_id: str, *, number: int, attempt: int, ids: CallIds) -> e.ModelCallStarted:
+    """Returns the event that starts a model call."""
     return e.ModelCallStarted(
         run_id=run_id,
         call=number,
@@ -67,7 +68,10 @@ def start_model_call(run_id: str, *, number: int, attempt: int, ids: CallIds) ->
 
 
 def _start(run: RunState, ids: CallIds) -> list[e.ThreadEvent]:
-    """The next call, or the next attempt at the open one. Nothing where a cancel came first, or tools are at work."""
+    """Starts the next call, or the next attempt at the open call.
+
+    Returns no events if the run was cancelled meanwhile, or if tool calls are under way.
+    """
     if run.status not in ("queued", "in_progress") or run.step is not None:
         return []
     started: list[e.ThreadEvent] = [e.RunStarted(run_id=run.id)] if run.status == "queued" else []
@@ -86,8 +90,8 @@ def _finish(run: RunState, command: FinishModelCall, at: datetime) -> list[e.Thr
     if call is None or call.broken is not None:
         raise StaleClaim(run.id)
     if run.status == "cancelling":
-        return end_early(run, "cancelled", at, said=command.said, usage=command.usage)
-    said, reason, total = command.said, command.finish_reason, run.usage + command.usage
+        return end_early(run, "cancelled", at, reply=command.reply, usage=command.usage)
+    reply, reason, total = command.reply, command.finish_reason, run.usage + command.usage
     finished = e.ModelCallFinished(
         run_id=run.id,
         call=call.number,
@@ -99,12 +103,12 @@ def _finish(run: RunState, command: FinishModelCall, at: datetime) -> list[e.Thr
     cut: e.IncompleteReason | None = (
         "max_tokens" if reason == "length" else "content_filter" if reason == "content_filter" else None
     )
-    events: list[e.ThreadEvent] = [finished, *reply_events(run, call, said, at, cut=cut, usage=command.usage)]
+    events: list[e.ThreadEvent] = [finished, *reply_events(run, call, reply, at, cut=cut, usage=command.usage)]
     if cut is not None:
         why: e.RunIncompleteReason = "content_filter" if cut == "content_filter" else "max_completion_tokens"
         return [*events, e.RunIncomplete(run_id=run.id, reason=why, usage=total)]
-    if said.tool_calls:
-        kept = step_tool_calls(said.tool_calls)
+    if reply.tool_calls:
+        kept = step_tool_calls(reply.tool_calls)
         hosted = next((call["id"] for call in kept if call["type"] != "function"), None)
         if hosted is not None:
             return [*events, first_tool_call(run.id, call.tool_step_id, hosted)]
@@ -117,8 +121,8 @@ def _break(run: RunState, command: BreakModelCall, at: datetime) -> list[e.Threa
     if call is None or call.broken is not None:
         raise StaleClaim(run.id)
     if run.status == "cancelling":
-        return end_early(run, "cancelled", at, said=command.said, usage=command.usage)
-    shown = not command.said.empty
+        return end_early(run, "cancelled", at, reply=command.reply, usage=command.usage)
+    shown = not command.reply.is_empty
     failed = e.ModelCallFailed(
         run_id=run.id,
         call=call.number,
@@ -130,13 +134,16 @@ def _break(run: RunState, command: BreakModelCall, at: datetime) -> list[e.Threa
     if not shown:
         return [failed]
     ended = reply_events(
-        run, call, command.said, at, cut="run_failed", usage=command.usage, step_end="failed", error=command.error
+        run, call, command.reply, at, cut="run_failed", usage=command.usage, step_end="failed", error=command.error
     )
     return [failed, *ended]
 
 
 def _exhaust(run: RunState, reason: e.RunIncompleteReason) -> list[e.ThreadEvent]:
-    """Nothing where a cancel came first, or tools are at work: plan anew."""
+    """Ends the run because a token budget is used up.
+
+    Returns no events if the run was cancelled meanwhile, or if tool calls are under way: the executor plans again.
+    """
     if run.status not in ("queued", "in_progress") or run.step is not None:
         return []
     events: list[e.ThreadEvent] = [e.RunStarted(run_id=run.id)] if run.status == "queued" else []

@@ -1,8 +1,8 @@
-"""The runs that wait for others of their thread: how many there may be, how they end, and who comes next.
+"""The runs that wait for other runs of their thread: their number, their end, and whose turn is next.
 
-A thread's order is its stream's: runs work one after the other as they were created. A run reads what clients had said
-before it was created, and what runs before it answered; what is said later is for later runs. So messages need no queue
-of their own: their versions say all (`projections.messages.newest`).
+Runs work one after the other, in the order in which they were created. A run reads what clients had said before it was
+created, and what earlier runs answered; later messages are for later runs. So messages need no queue of their own:
+their versions determine which run reads them (`projections.messages.newest_messages`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from events.thread.commands import CancelRun, ExpireRun, ThreadCommand
 from events.thread.endings import end_early
 from events.thread.state import ThreadState, WaitingRun
 
-# Runs that may wait in one thread: a bound on its folded state, which every append writes.
+# Runs that may wait in one thread: a bound on the size of the state, which every append writes.
 MAX_WAITING_RUNS = 10
 
 
 def require_room(state: ThreadState) -> None:
-    """Raises Rejection where as many runs wait as may."""
+    """Raises Rejection if as many runs wait as may."""
     if len(state.waiting) >= MAX_WAITING_RUNS:
         raise Rejection(
             f"Thread {state.id} has {MAX_WAITING_RUNS} runs waiting behind its active run already, and may not have"
@@ -31,17 +31,18 @@ def require_room(state: ThreadState) -> None:
 
 
 def cancel_waiting(waiting: WaitingRun, at: datetime) -> list[e.ThreadEvent]:
-    """Ends a run that never began: there is nothing to stop."""
+    """Ends a run that waits; it has no calls to stop."""
     return end_early(waiting.run, "cancelled", at)
 
 
 def admit_next_run(
     state: ThreadState, events: Sequence[e.ThreadEvent], command: ThreadCommand, at: datetime
 ) -> list[e.ThreadEvent]:
-    """The next run's turn, where `events` end the active one: it comes in the same append, so that no crash loses it.
+    """Returns the events that admit the next waiting run, if `events` end the active run; else none.
 
-    The process that ended its predecessor goes on with it. Where that was none, `command` may bring a process's claim;
-    else the run waits for a scan, as any run does.
+    They are part of the same append, so that no crash loses the turn. The process that held the ended run claims the
+    next one. If no process held it, `command` may contain a claim; otherwise the run waits for a supervisor's scan, as
+    any run does.
     """
     if state.run is None or not state.waiting or isinstance(events[-1] if events else None, e.ThreadDeleted):
         return []

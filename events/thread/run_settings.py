@@ -1,4 +1,4 @@
-"""A run's settings: its assistant's, under what the request overrides (docs/behaviour.md, "Semantics")."""
+"""The settings of a run: its assistant's, and those that the request overrides (docs/behaviour.md, "Semantics")."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _HOSTED = {"retrieval": "file_search"}
 def run_settings(
     assistant: Assistant, overrides: Mapping[str, Any], additional_instructions: str | None
 ) -> RunSettings:
-    """`overrides` by the names of RunSettings; what is absent is the assistant's, or the API's default.
+    """Returns the settings of a run. `overrides` has names of RunSettings; an absent one is the assistant's, or the
+    API's default.
 
-    Additional instructions follow the others after a line break. Raises Rejection for too many tools, or a choice that
-    names a tool the run lacks.
+    Additional instructions follow the other instructions after a line break. Raises Rejection if there are too many
+    tools, or if the tool choice names a tool that the run does not have.
     """
     instructions = overrides.get("instructions", assistant.instructions)
     if additional_instructions:
@@ -56,7 +57,7 @@ def _check_count(tools: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _choice(choice: str | Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> str | Mapping[str, Any]:
-    """The choice as it is kept. Raises Rejection where the run lacks the tool it names."""
+    """Returns the tool choice as it is stored. Raises Rejection if the run does not have the tool that it names."""
     if isinstance(choice, str):
         if choice == "required" and not tools:
             raise Rejection("'tool_choice' is 'required', but the run has no tools.", param="tool_choice")

@@ -1,10 +1,10 @@
-"""The legal transitions of a run, as data. `evolve` refuses any other, so no log can hold one.
+"""The legal transitions of a run's status, as a table. `evolve` refuses any other, so no log can hold one.
 
-queued          created, or its tool outputs have arrived; waits for a process
-in_progress     a process works on it
-requires_action waits for the client's tool outputs
-cancelling      cancelled by a client; a process stops its work
-the rest        terminal: the thread is free again
+queued           created, or its tool outputs were submitted; waits for a process
+in_progress      a process works on it
+requires_action  waits for the client's tool outputs
+cancelling       a client cancelled it; a process stops its work
+the others       terminal: the thread is unlocked
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ACTIVE: frozenset[RunStatus] = frozenset(TRANSITIONS) - TERMINAL
 
 
 class IllegalTransition(Exception):
-    """A bug, or a tampered log: no command can lead here."""
+    """No command can lead to this transition: the software has a bug, or the log was changed."""
 
     def __init__(self, run_id: str, old: RunStatus, new: RunStatus) -> None:
         super().__init__(f"run {run_id}: {old} → {new}")
 
 
 def transition(run_id: str, old: RunStatus, new: RunStatus) -> RunStatus:
-    """`new`, where the table allows it from `old`. Raises IllegalTransition."""
+    """Returns `new` if the table allows it from `old`. Raises IllegalTransition otherwise."""
     if new not in TRANSITIONS[old]:
         raise IllegalTransition(run_id, old, new)
     return new

@@ -1,4 +1,4 @@
-"""The rules of runs that clients and supervisors meet: the thread's lock, tool outputs, cancelling, expiry, claims."""
+"""The rules of runs for clients and supervisors: the thread's lock, tool outputs, cancelling, expiry, claims."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from events.thread.model_calls import start_model_call
 from events.thread.queue import cancel_waiting, require_room
 from events.thread.state import RunState, ThreadState
 
-# A run at work is not modified under the model's hands (docs/behaviour.md, "Errors").
+# A run cannot be modified while a process works on it (docs/behaviour.md, "Errors").
 _UNMODIFIABLE: frozenset[RunStatus] = frozenset({"in_progress", "cancelling"})
 _CANCELLABLE: frozenset[RunStatus] = frozenset({"queued", "in_progress", "requires_action"})
 
 
 def add_message(message: NewMessage) -> e.MessageAdded:
-    """A client's message as an event."""
+    """Returns the event that adds a client's message."""
     return e.MessageAdded(
         message_id=message.id,
         role=message.role,
@@ -93,23 +93,23 @@ def _create(state: ThreadState, command: CreateRun, at: datetime) -> list[e.Thre
         raise Rejection(f"Thread {state.id} already has an active run {state.run.id}.")
     require_room(state)
     messages = [*(thread.messages if thread else ()), *command.messages]
-    heard = state.user_messages or any(message.role == "user" for message in messages)
-    if not heard and not settings.instructions:
+    has_user_message = state.user_messages or any(message.role == "user" for message in messages)
+    if not has_user_message and not settings.instructions:
         raise Rejection(
             "Run creation requires a Thread with a user message or an assistant with instructions.",
             code="invalid_thread",
         )
     events: list[e.ThreadEvent] = [add_message(message) for message in messages]
     if thread is not None:
-        made = e.ThreadCreated(metadata=dict(thread.metadata), tool_resources=dict(thread.tool_resources))
-        events.insert(0, made)
+        created = e.ThreadCreated(metadata=dict(thread.metadata), tool_resources=dict(thread.tool_resources))
+        events.insert(0, created)
     if state.run is not None:
-        return [*events, _created(command.run_id, settings, None, command.lifetime)]
-    events.append(_created(command.run_id, settings, int(at.timestamp()) + command.lifetime, None))
-    return [*events, *_claimed(command.run_id, command.claim, epoch=1, calls=0)]
+        return [*events, _create_run(command.run_id, settings, None, command.lifetime)]
+    events.append(_create_run(command.run_id, settings, int(at.timestamp()) + command.lifetime, None))
+    return [*events, *_claim_events(command.run_id, command.claim, epoch=1, calls=0)]
 
 
-def _created(run_id: str, settings: RunSettings, expires_at: int | None, lifetime: int | None) -> e.RunCreated:
+def _create_run(run_id: str, settings: RunSettings, expires_at: int | None, lifetime: int | None) -> e.RunCreated:
     return e.RunCreated(
         run_id=run_id,
         assistant_id=settings.assistant_id,
@@ -136,8 +136,8 @@ def _plain(option: str | Mapping[str, Any]) -> str | dict[str, Any]:
     return option if isinstance(option, str) else dict(option)
 
 
-def _claimed(run_id: str, claim: Claim | None, *, epoch: int, calls: int) -> list[e.ThreadEvent]:
-    """The claim that goes with the event that creates or wakes a run, and its first model call where it can begin."""
+def _claim_events(run_id: str, claim: Claim | None, *, epoch: int, calls: int) -> list[e.ThreadEvent]:
+    """Returns the claim that goes with the event that creates or wakes a run, and its first model call."""
     if claim is None:
         return []
     events: list[e.ThreadEvent] = [e.RunClaimed(run_id=run_id, epoch=epoch, process=claim.process)]
@@ -165,25 +165,31 @@ def _submit(state: ThreadState, command: SubmitToolOutputs, at: datetime) -> lis
         e.ToolOutputsSubmitted(run_id=run.id, step_id=run.step.step_id, outputs=list(command.outputs)),
         step,
         e.RunQueued(run_id=run.id),
-        *_claimed(run.id, _affordable(run, command.claim), epoch=run.epoch + 1, calls=run.calls),
+        *_claim_events(run.id, _within_budget(run, command.claim), epoch=run.epoch + 1, calls=run.calls),
     ]
 
 
-def _affordable(run: RunState, claim: Claim | None) -> Claim | None:
-    """The claim without its first call where a budget may be used up: `plan` decides that, not this append."""
+def _within_budget(run: RunState, claim: Claim | None) -> Claim | None:
+    """Returns the claim without its first call if the run has a token budget.
+
+    The budget may be used up; `plan` decides that later.
+    """
     budgeted = run.max_prompt_tokens is not None or run.max_completion_tokens is not None
     return Claim(claim.process, None) if claim is not None and budgeted else claim
 
 
 def _check_outputs(expected: Sequence[str], outputs: Sequence[e.ToolOutput]) -> None:
-    """Every call once, in any order; anything else is refused and changes nothing."""
-    got = [output.tool_call_id for output in outputs]
-    if sorted(got) != sorted(expected):
-        raise Rejection(f"Expected tool outputs for call_ids {list(expected)}, got {got}")
+    """Raises Rejection unless each call has exactly one output, in any order."""
+    call_ids = [output.tool_call_id for output in outputs]
+    if sorted(call_ids) != sorted(expected):
+        raise Rejection(f"Expected tool outputs for call_ids {list(expected)}, got {call_ids}")
 
 
 def _status(state: ThreadState, run_id: str, past: RunStatus | None) -> RunStatus:
-    """The run's status: from the state where it is the active one, else the fact that came in. Raises NotFound."""
+    """Returns the run's status: from the state if the run is active or waits, else `past`, the fact of the view.
+
+    Raises NotFound if the thread or the run does not exist.
+    """
     if not state.exists:
         raise NotFound("thread", state.id)
     waiting = (one.run for one in state.waiting)

@@ -1,7 +1,7 @@
-"""The folded state of a thread: what `decide` and `plan` need, and nothing that grows with the thread.
+"""The state of a thread: the facts that `decide` and `plan` need. Its size does not grow with the thread.
 
-It lies in the stream's head row, so that a command loads one row. No text, no finished run, no old message: facts about
-those are read from views and come in with the command.
+It is stored in the head of the stream, so that a command loads one row. It contains no text, no finished run and no old
+message: facts about those are read from views and come with the command.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ STATE_SCHEMA = 4
 
 @dataclass(frozen=True, slots=True)
 class OpenModelCall:
-    """A model call that started and has no end yet; after `ModelCallFailed` it is `broken` and waits for a verdict.
+    """A model call that has started and not ended.
 
-    `shown`: clients saw a part of the broken attempt, so the next one must not reuse the ids.
+    After `model_call.failed`, `broken` is its error, and the executor plans the next attempt or the run's end. `shown`
+    says that clients saw a part of the failed attempt, so the next attempt must not reuse the ids.
     """
 
     number: int
@@ -36,7 +37,7 @@ class OpenModelCall:
 
 @dataclass(frozen=True, slots=True)
 class HostedToolCall:
-    """A hosted tool's call that has no result yet; `attempt` is 0 until it starts."""
+    """A call of a hosted tool that has no result yet. `attempt` is 0 until it starts."""
 
     id: str
     type: str
@@ -45,9 +46,10 @@ class HostedToolCall:
 
 @dataclass(frozen=True, slots=True)
 class OpenToolStep:
-    """A tool_calls step: `hosted` calls are carried out first, in order; then the client owes outputs for `call_ids`.
+    """A tool_calls step that has not ended.
 
-    `usage` is what the step will end with.
+    Its `hosted` calls are carried out first, in order; then the client owes outputs for `call_ids`. `usage` is that of
+    the ended step.
     """
 
     step_id: str
@@ -57,15 +59,16 @@ class OpenToolStep:
 
     @property
     def open(self) -> HostedToolCall | None:
-        """The hosted call that has started, if one has."""
+        """The hosted call that has started, or None."""
         return self.hosted[0] if self.hosted and self.hosted[0].attempt else None
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """The active run. `calls` counts model calls begun, `usage` sums those ended; expires_at in seconds.
+    """The active run. `calls` counts the model calls started, `usage` sums those ended; `expires_at` in seconds.
 
-    `tool_calls` counts calls of hosted tools begun, `earlier_tool_calls` those that the thread's earlier runs began.
+    `tool_calls` counts the calls of hosted tools started, `earlier_tool_calls` those that earlier runs of the thread
+    started.
     """
 
     id: str
@@ -86,7 +89,7 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class WaitingRun:
-    """A run that waits for others of its thread. It gets its expires_at, `lifetime` seconds on, when it is admitted."""
+    """A run that waits for other runs of its thread. When it is admitted, it expires `lifetime` seconds later."""
 
     run: RunState
     lifetime: int
@@ -94,10 +97,10 @@ class WaitingRun:
 
 @dataclass(frozen=True, slots=True)
 class ThreadState:
-    """`user_messages` counts messages of role user that are there; `run` is the active run, which locks the thread.
+    """`run` is the active run, which locks the thread; `user_messages` counts its messages of role user.
 
-    `waiting` are the runs behind it, in the order in which they were created: none where no run is active. `tool_calls`
-    counts calls of hosted tools that runs of the thread began.
+    `waiting` are the runs behind the active one, in the order in which they were created. `tool_calls` counts the calls
+    of hosted tools that runs of the thread started.
     """
 
     id: str
@@ -109,7 +112,7 @@ class ThreadState:
 
 
 def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> ThreadState:
-    """Folds one event. Raises IllegalTransition where a log breaks the table."""
+    """Returns the state after an event. Raises IllegalTransition if the log breaks the table of statuses."""
     match recorded.event:
         case e.ThreadCreated():
             return replace(state, exists=True)
@@ -122,9 +125,9 @@ def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> Thread
         case e.MessageDeleted(role=role):
             return replace(state, user_messages=max(0, state.user_messages - (role == "user")))
         case e.RunCreated(lifetime=None) as created:
-            return replace(state, run=replace(_created(created), earlier_tool_calls=state.tool_calls))
+            return replace(state, run=replace(_initial_run(created), earlier_tool_calls=state.tool_calls))
         case e.RunCreated(lifetime=int(lifetime)) as created:
-            return replace(state, waiting=(*state.waiting, WaitingRun(_created(created), lifetime)))
+            return replace(state, waiting=(*state.waiting, WaitingRun(_initial_run(created), lifetime)))
         case e.RunAdmitted(run_id=run_id, expires_at=expires_at):
             first, *rest = state.waiting
             assert (first.run.id, state.run) == (run_id, None), f"{run_id} was admitted out of turn"
@@ -135,42 +138,42 @@ def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> Thread
         case _:
             assert state.run is not None, f"{recorded.event.type} without an active run"
             run = evolve_run(state.run, recorded)
-            begun = run.earlier_tool_calls + run.tool_calls
-            return replace(state, run=None if run.status in TERMINAL else run, tool_calls=begun)
+            tool_calls = run.earlier_tool_calls + run.tool_calls
+            return replace(state, run=None if run.status in TERMINAL else run, tool_calls=tool_calls)
 
 
 def _evolve_waiting(waiting: tuple[WaitingRun, ...], recorded: RecordedEvent[e.ThreadEvent]) -> tuple[WaitingRun, ...]:
-    """Folds one event into the waiting run that it names; a run that ends there never gets its turn."""
+    """Applies an event to the waiting run that it names. A waiting run that ends is removed."""
     run_id = getattr(recorded.event, "run_id", None)
-    moved_on = (replace(one, run=evolve_run(one.run, recorded)) if one.run.id == run_id else one for one in waiting)
-    return tuple(one for one in moved_on if one.run.status not in TERMINAL)
+    evolved = (replace(one, run=evolve_run(one.run, recorded)) if one.run.id == run_id else one for one in waiting)
+    return tuple(one for one in evolved if one.run.status not in TERMINAL)
 
 
 def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunState:
-    """Folds one event into the active run."""
+    """Returns the state of a run after an event."""
     match recorded.event:
         case e.RunClaimed(epoch=epoch, process=process):
             return replace(run, epoch=epoch, process=process)
         case e.RunStarted():
-            return _to(run, "in_progress")
+            return _with_status(run, "in_progress")
         case e.RunQueued():
-            return replace(_to(run, "queued"), process=None)
+            return replace(_with_status(run, "queued"), process=None)
         case e.RunRequiresAction():
-            return replace(_to(run, "requires_action"), process=None)
+            return replace(_with_status(run, "requires_action"), process=None)
         case e.RunCancelling():
-            return _to(run, "cancelling")
+            return _with_status(run, "cancelling")
         case e.RunCancelled():
-            return _to(run, "cancelled")
+            return _with_status(run, "cancelled")
         case e.RunCompleted():
-            return _to(run, "completed")
+            return _with_status(run, "completed")
         case e.RunIncomplete():
-            return _to(run, "incomplete")
+            return _with_status(run, "incomplete")
         case e.RunFailed():
-            return _to(run, "failed")
+            return _with_status(run, "failed")
         case e.RunExpired():
-            return _to(run, "expired")
+            return _with_status(run, "expired")
         case e.ModelCallStarted() as started:
-            return replace(run, calls=started.call, call=_call(run, started, recorded.seconds))
+            return replace(run, calls=started.call, call=_open_call(run, started, recorded.seconds))
         case e.ModelCallFinished(usage=usage) | e.ModelCallStopped(usage=usage):
             return replace(run, call=None, usage=run.usage + usage)
         case e.ModelCallFailed(error=error, shown=shown, usage=usage):
@@ -181,9 +184,9 @@ def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunStat
         case e.StepCreated():
             return run
         case e.ToolCallStarted(attempt=attempt):
-            return replace(_hosted(run, attempt), tool_calls=run.tool_calls + (attempt == 1))
+            return replace(_with_hosted_attempt(run, attempt), tool_calls=run.tool_calls + (attempt == 1))
         case e.ToolCallFinished() | e.ToolCallStopped():
-            return _hosted(run, None)
+            return _with_hosted_attempt(run, None)
         case e.StepEnded(step_id=step_id):
             return replace(run, step=None) if run.step is not None and run.step.step_id == step_id else run
         case e.ToolOutputsSubmitted():
@@ -205,7 +208,7 @@ def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunStat
             assert_never(recorded.event)
 
 
-def _created(event: e.RunCreated) -> RunState:
+def _initial_run(event: e.RunCreated) -> RunState:
     return RunState(
         id=event.run_id,
         assistant_id=event.assistant_id,
@@ -216,7 +219,7 @@ def _created(event: e.RunCreated) -> RunState:
     )
 
 
-def _to(run: RunState, status: RunStatus) -> RunState:
+def _with_status(run: RunState, status: RunStatus) -> RunState:
     return replace(run, status=transition(run.id, run.status, status))
 
 
@@ -226,16 +229,19 @@ def _tool_step(event: e.StepCreated) -> OpenToolStep:
     return OpenToolStep(event.step_id, functions, event.usage, hosted)
 
 
-def _hosted(run: RunState, attempt: int | None) -> RunState:
-    """The step's first hosted call at this attempt, or, with None, done with."""
+def _with_hosted_attempt(run: RunState, attempt: int | None) -> RunState:
+    """Returns the run with its first hosted call at this attempt, or without that call if `attempt` is None."""
     assert run.step is not None, "a hosted call without a step"
     first, *others = run.step.hosted
     left = others if attempt is None else [replace(first, attempt=attempt), *others]
     return replace(run, step=replace(run.step, hosted=tuple(left)))
 
 
-def _call(run: RunState, event: e.ModelCallStarted, at: int) -> OpenModelCall:
-    """A repeated attempt with the same ids keeps its first time: clients may have been sent it."""
+def _open_call(run: RunState, event: e.ModelCallStarted, at: int) -> OpenModelCall:
+    """Returns the open call after an attempt has started.
+
+    A further attempt with the same ids keeps the first start time, since clients may have received it.
+    """
     same = run.call is not None and run.call.message_id == event.message_id
     return OpenModelCall(
         number=event.call,

@@ -1,8 +1,8 @@
-"""What executors report about calls of hosted tools.
+"""The rules for the reports of executors about calls of hosted tools.
 
-The hosted calls of a step are carried out one after the other, in the model's order. Behind the last one the run waits
-for the client where the step has functions too, else the step ends and the next model call follows. The first call
-starts in the append that brings the step, each next one in the append that brings the result before it.
+The hosted calls of a step are carried out one after the other, in the model's order. After the last one the run waits
+for the client if the step has functions too; otherwise the step ends and the next model call follows. The first call
+starts in the append that creates the step, each later one in the append of the result before it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from events.thread.state import OpenToolStep, RunState
 
 
 def first_tool_call(run_id: str, step_id: str, call_id: str) -> e.ToolCallStarted:
+    """Returns the event that starts the first attempt at a hosted call."""
     return e.ToolCallStarted(run_id=run_id, step_id=step_id, call_id=call_id, attempt=1)
 
 
 def start_tool_call(run: RunState) -> list[e.ThreadEvent]:
-    """The next attempt at the open call, or the first at the next one. Nothing where a cancel came first: plan anew."""
+    """Starts the next attempt at the open call, or the first attempt at the next one.
+
+    Returns no events if the run was cancelled meanwhile: the executor plans again.
+    """
     if run.status != "in_progress" or run.step is None or not run.step.hosted:
         return []
     call = run.step.hosted[0]
@@ -31,7 +35,10 @@ def start_tool_call(run: RunState) -> list[e.ThreadEvent]:
 
 
 def finish_tool_call(run: RunState, command: FinishToolCall, at: datetime) -> list[e.ThreadEvent]:
-    """The call's result, and what follows from it. Raises StaleClaim where another call or attempt is open."""
+    """Returns the result of the call, and the events that follow from it.
+
+    Raises StaleClaim if another call or another attempt is open.
+    """
     step = run.step
     if step is None or step.open is None or (step.open.id, step.open.attempt) != (command.call_id, command.attempt):
         raise StaleClaim(run.id)
@@ -47,13 +54,13 @@ def finish_tool_call(run: RunState, command: FinishToolCall, at: datetime) -> li
         citations=list(command.citations),
     )
     if run.status == "cancelling":
-        # What the tool did is done, and told; nothing more is begun.
+        # The result is kept, since the tool has had its effects; no further call starts.
         left = replace(run, step=replace(step, hosted=step.hosted[1:]))
         return [finished, *end_early(left, "cancelled", at)]
-    return [finished, _next(run, step, command, at)]
+    return [finished, _after_call(run, step, command, at)]
 
 
-def _next(run: RunState, step: OpenToolStep, command: FinishToolCall, at: datetime) -> e.ThreadEvent:
+def _after_call(run: RunState, step: OpenToolStep, command: FinishToolCall, at: datetime) -> e.ThreadEvent:
     others = step.hosted[1:]
     if others:
         return first_tool_call(run.id, step.step_id, others[0].id)

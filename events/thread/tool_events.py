@@ -1,6 +1,7 @@
-"""Events of the calls of hosted tools: those that this server carries out. Part of a thread's events (`thread_events`).
+"""The events of calls of hosted tools, which the server carries out. They are part of a thread's events.
 
-A call that has started ends in one of two ways: it has its result, which it keeps for good, or its run ended early.
+A call that has started ends in one of two ways: with a result, which never changes, or stopped because its run ended
+early.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from events.envelope import Event, JsonObject
 
 
 class ToolFile(Event):
-    """A file that a hosted tool made or changed; `path` as the model names it."""
+    """A file that a hosted tool wrote. `path` is its path in the sandbox."""
 
     file_id: str
     path: str
 
 
 class ToolCitation(Event):
-    """`marker` is what the model cites with, `quote` the text it stands for."""
+    """`marker` is the text by which the model cites; `quote` is the cited text."""
 
     marker: str
     file_id: str
@@ -26,7 +27,7 @@ class ToolCitation(Event):
 
 
 class ToolCallStarted(Event):
-    """Attempt number `attempt` at a call of a hosted tool."""
+    """Attempt number `attempt` at a call of a hosted tool started."""
 
     type: Literal["tool_call.started"] = "tool_call.started"
     run_id: str
@@ -36,10 +37,11 @@ class ToolCallStarted(Event):
 
 
 class ToolCallFinished(Event):
-    """A hosted call has its result, for good: what the step shows ({outputs} or {results}), and what the model is told.
+    """A hosted call has its result.
 
-    `failed`: the tool broke, and the model is told so. `lost`: its process died, and it is not made again. `refused`:
-    it was not carried out, and changed nothing; before there was that word such calls were `failed`.
+    `shown` is what the step shows ({outputs} or {results}), `output` is what the model reads. `outcome` is `failed` if
+    the tool failed, `lost` if its process died and the call is not repeated, and `refused` if the call was not carried
+    out and changed nothing. Older software stored refused calls as `failed`.
     """
 
     type: Literal["tool_call.finished"] = "tool_call.finished"
@@ -55,7 +57,7 @@ class ToolCallFinished(Event):
 
 
 class ToolCallStopped(Event):
-    """We stopped a hosted call, since its run ended early. `shown` is what watchers had seen of it."""
+    """The server stopped a hosted call, since its run ended early. `shown` is the part of it that clients had seen."""
 
     type: Literal["tool_call.stopped"] = "tool_call.stopped"
     run_id: str

@@ -1,7 +1,7 @@
-"""What can be asked of a vector store.
+"""The commands of a vector store.
 
-Facts about its files and batches are the view's and come in with the command: `FileFact`, `BatchFact`, null where there
-is none.
+The facts about its files and batches are read from views by the caller (`FileFact`, `BatchFact`), null if there is no
+such file or batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class NewFile:
 
 @dataclass(frozen=True, slots=True)
 class FileFact:
-    """A file as the view has it. `job`, `process` and `attempt` are those of its last attempt."""
+    """A file as the view has it. `job`, `process` and `attempt` are those of its last attempt at indexing."""
 
     status: e.FileStatus
     usage_bytes: int
@@ -43,7 +43,7 @@ class BatchFact:
 
 @dataclass(frozen=True, slots=True)
 class CreateStore:
-    """With files. `if_missing`: nothing happens where the store is there already."""
+    """Creates a vector store with files. With `if_missing` nothing happens if it exists already."""
 
     name: str | None
     description: str | None
@@ -61,12 +61,12 @@ class ModifyStore:
 
 @dataclass(frozen=True, slots=True)
 class UseStore:
-    """Nothing happens where it was used just now, has expired, or is not there."""
+    """Does nothing if the vector store was used a moment ago, has expired, or does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpireStore:
-    """Nothing happens where its time is not up."""
+    """Does nothing if the vector store has not expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +81,23 @@ class ChangeModel:
 
 @dataclass(frozen=True, slots=True)
 class AddFiles:
-    """`there` holds the facts of those that the store has. At most `limit` files fit into the store.
+    """Adds files. `existing` holds the facts of those that the vector store has; it can have at most `limit` files.
 
-    A file that is there with the same settings, indexed or being so, stays as it is; otherwise it is indexed anew.
+    A file that it has with the same settings, indexed or in progress, stays as it is. Any other file is indexed again.
     """
 
     files: Sequence[NewFile]
-    there: Mapping[str, FileFact]
+    existing: Mapping[str, FileFact]
     limit: int
 
 
 @dataclass(frozen=True, slots=True)
 class CreateBatch:
-    """As AddFiles, but that every file is indexed anew."""
+    """As AddFiles, except that every file is indexed again."""
 
     batch_id: str
     files: Sequence[NewFile]
-    there: Mapping[str, FileFact]
+    existing: Mapping[str, FileFact]
     limit: int
 
 
@@ -122,8 +122,11 @@ class ChangeAttributes:
 
 @dataclass(frozen=True, slots=True)
 class StartIndexing:
-    """A process takes a file on, `lifetime` in seconds. `after` is the job whose end it knows (its process died, or it
-    was given up), null where none had started."""
+    """A process starts an attempt of at most `lifetime` seconds.
+
+    `after` is the job of the last attempt, whose end the process knows: its process died, or it was given up. It is
+    null if no attempt had started.
+    """
 
     file_id: str
     fact: FileFact | None

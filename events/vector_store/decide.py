@@ -1,4 +1,4 @@
-"""Deciding in a vector store: which events a command brings, or why it is refused."""
+"""Decides the commands of a vector store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from events.vector_store.commands import (
 )
 from events.vector_store.state import VectorStoreState, is_use_worth_recording
 
-# Attempts at a file whose processes died or whose database went away; then it has failed.
+# Attempts at indexing a file before it fails, if each one ends with its process or with the database connection.
 MAX_ATTEMPTS = 5
 # Files in one event.
 FILES_PER_EVENT = 500
@@ -40,7 +40,7 @@ NOUN = "vector store"
 
 
 def decide(state: VectorStoreState, command: VectorStoreCommand, at: datetime) -> list[e.VectorStoreEvent]:
-    """Raises NotFound, Rejection, and StaleJob for a process that lost its file."""
+    """Raises NotFound, Rejection, or StaleJob if a process has lost its file."""
     match command:
         case CreateStore() | ModifyStore() | UseStore() | ExpireStore() | DeleteStore() | ChangeModel():
             return _decide_life(state, command, at)
@@ -54,7 +54,7 @@ def decide(state: VectorStoreState, command: VectorStoreCommand, at: datetime) -
 
 
 def is_expired(state: VectorStoreState, at: datetime) -> bool:
-    """Whether it is, noticed or not."""
+    """Returns whether the vector store has expired at time `at`, even if no event says so yet."""
     return state.expired or (state.expires_at is not None and at.timestamp() >= state.expires_at)
 
 
@@ -65,14 +65,14 @@ def _decide_life(state: VectorStoreState, command: LifeCommand, at: datetime) ->
                 return []
             if state.exists:
                 raise Rejection(f"Vector store {state.id} already exists.")
-            return [_created(command), *_added(command.files, {}, None)]
+            return [_create(command), *_add_files(command.files, {}, None)]
         case ModifyStore(changes=changes):
             _require(state)
             if "expires_after" in changes:
                 _require_unexpired(state, at)
             return [e.VectorStoreModified(changes=dict(changes))] if changes else []
         case UseStore():
-            return _used(state, at) if state.exists and not is_expired(state, at) else []
+            return _use(state, at) if state.exists and not is_expired(state, at) else []
         case ExpireStore():
             return [e.VectorStoreExpired()] if state.exists and not state.expired and is_expired(state, at) else []
         case DeleteStore():
@@ -87,25 +87,25 @@ def _decide_life(state: VectorStoreState, command: LifeCommand, at: datetime) ->
 
 def _decide_files(state: VectorStoreState, command: FileCommand, at: datetime) -> list[e.VectorStoreEvent]:
     match command:
-        case AddFiles(files=files, there=there, limit=limit):
+        case AddFiles(files=files, existing=existing, limit=limit):
             _require_unexpired(state, at)
-            new = [file for file in files if not _as_it_is(file, there.get(file.file_id))]
-            _check_room(state, new, there, limit)
-            return [*_added(new, there, None), *_used(state, at)]
-        case CreateBatch(batch_id=batch_id, files=files, there=there, limit=limit):
+            new = [file for file in files if not _is_unchanged(file, existing.get(file.file_id))]
+            _check_room(state, new, existing, limit)
+            return [*_add_files(new, existing, None), *_use(state, at)]
+        case CreateBatch(batch_id=batch_id, files=files, existing=existing, limit=limit):
             _require_unexpired(state, at)
-            _check_room(state, files, there, limit)
-            return [e.BatchCreated(batch_id=batch_id), *_added(files, there, batch_id), *_used(state, at)]
+            _check_room(state, files, existing, limit)
+            return [e.BatchCreated(batch_id=batch_id), *_add_files(files, existing, batch_id), *_use(state, at)]
         case CancelBatch(batch_id=batch_id, fact=batch):
             if batch is None:
                 raise NotFound("vector store file batch", batch_id)
-            over = batch.cancelled or batch.in_progress == 0
-            return [] if over else [e.BatchCancelled(batch_id=batch_id, cancelled=batch.in_progress)]
+            has_ended = batch.cancelled or batch.in_progress == 0
+            return [] if has_ended else [e.BatchCancelled(batch_id=batch_id, cancelled=batch.in_progress)]
         case RemoveFile(file_id=file_id, fact=fact):
-            known = _known(state, file_id, fact)
-            return [e.FileRemoved(file_id=file_id, status=known.status, usage_bytes=known.usage_bytes)]
+            file = _require_file(state, file_id, fact)
+            return [e.FileRemoved(file_id=file_id, status=file.status, usage_bytes=file.usage_bytes)]
         case ChangeAttributes(file_id=file_id, fact=fact, attributes=attributes):
-            _known(state, file_id, fact)
+            _require_file(state, file_id, fact)
             return [e.FileAttributesChanged(file_id=file_id, attributes=dict(attributes))]
         case _:
             assert_never(command)
@@ -121,7 +121,7 @@ def _decide_indexing(state: VectorStoreState, command: IndexingCommand, at: date
                 raise StaleJob(state.id, file_id)
             if fact.attempt >= MAX_ATTEMPTS:
                 message = f"Indexing was begun {fact.attempt} times, and the server stopped or failed each time."
-                return [_failed(file_id, fact.job, e.IndexingError(code="server_error", message=message))]
+                return [_fail(file_id, fact.job, e.IndexingError(code="server_error", message=message))]
             return [
                 e.IndexingStarted(
                     file_id=file_id,
@@ -139,12 +139,12 @@ def _decide_indexing(state: VectorStoreState, command: IndexingCommand, at: date
         case FailIndexing(file_id=file_id, job=job, error=error):
             if fact.job != job:
                 raise StaleJob(state.id, file_id)
-            return [_failed(file_id, job, error)]
+            return [_fail(file_id, job, error)]
         case _:
             assert_never(command)
 
 
-def _created(command: CreateStore) -> e.VectorStoreCreated:
+def _create(command: CreateStore) -> e.VectorStoreCreated:
     return e.VectorStoreCreated(
         name=command.name,
         description=command.description,
@@ -154,47 +154,51 @@ def _created(command: CreateStore) -> e.VectorStoreCreated:
     )
 
 
-def _added(files: Sequence[NewFile], there: Mapping[str, FileFact], batch_id: str | None) -> list[e.VectorStoreEvent]:
-    added = [_added_file(file, there.get(file.file_id)) for file in files]
+def _add_files(
+    files: Sequence[NewFile], existing: Mapping[str, FileFact], batch_id: str | None
+) -> list[e.VectorStoreEvent]:
+    added = [_add_file(file, existing.get(file.file_id)) for file in files]
     pages = [added[start : start + FILES_PER_EVENT] for start in range(0, len(added), FILES_PER_EVENT)]
     return [e.FilesAdded(files=page, batch_id=batch_id) for page in pages]
 
 
-def _added_file(file: NewFile, there: FileFact | None) -> e.AddedFile:
+def _add_file(file: NewFile, existing: FileFact | None) -> e.AddedFile:
     return e.AddedFile(
         file_id=file.file_id,
         filename=file.filename,
         bytes=file.bytes,
         attributes=dict(file.attributes),
         chunking=file.chunking,
-        replaced=e.ReplacedFile(status=there.status, usage_bytes=there.usage_bytes) if there else None,
+        replaced=e.ReplacedFile(status=existing.status, usage_bytes=existing.usage_bytes) if existing else None,
     )
 
 
-def _as_it_is(file: NewFile, there: FileFact | None) -> bool:
+def _is_unchanged(file: NewFile, existing: FileFact | None) -> bool:
     return (
-        there is not None
-        and there.status in ("in_progress", "completed")
-        and there.chunking == file.chunking
-        and there.attributes == file.attributes
+        existing is not None
+        and existing.status in ("in_progress", "completed")
+        and existing.chunking == file.chunking
+        and existing.attributes == file.attributes
     )
 
 
-def _check_room(state: VectorStoreState, files: Sequence[NewFile], there: Mapping[str, FileFact], limit: int) -> None:
-    more = sum(file.file_id not in there for file in files)
+def _check_room(
+    state: VectorStoreState, files: Sequence[NewFile], existing: Mapping[str, FileFact], limit: int
+) -> None:
+    more = sum(file.file_id not in existing for file in files)
     if state.counts.total + more > limit:
         raise Rejection(f"A vector store can have at most {limit} files; {state.id} has {state.counts.total}.")
 
 
-def _used(state: VectorStoreState, at: datetime) -> list[e.VectorStoreEvent]:
+def _use(state: VectorStoreState, at: datetime) -> list[e.VectorStoreEvent]:
     return [e.VectorStoreUsed()] if is_use_worth_recording(state.created_at, state.last_active_at, at) else []
 
 
-def _failed(file_id: str, job: int | None, error: e.IndexingError) -> e.IndexingFailed:
+def _fail(file_id: str, job: int | None, error: e.IndexingError) -> e.IndexingFailed:
     return e.IndexingFailed(file_id=file_id, job=job, error=error)
 
 
-def _known(state: VectorStoreState, file_id: str, fact: FileFact | None) -> FileFact:
+def _require_file(state: VectorStoreState, file_id: str, fact: FileFact | None) -> FileFact:
     if fact is None:
         raise StoreFileNotFound(state.id, file_id)
     return fact

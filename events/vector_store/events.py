@@ -1,7 +1,8 @@
-"""Everything that can happen in a vector store: one stream holds the store, its files and its file batches.
+"""The events of a vector store: one stream holds the vector store, its files and its file batches.
 
-A file is in a store at most once. Every attempt at indexing one has a *job*, a number that the stream gives out once:
-who reports about an attempt names it, and an attempt that was taken over, cancelled or removed has another or none.
+A vector store has a file at most once. Each attempt at indexing a file has a *job*, a number that the stream assigns
+once. Reports on an attempt name its job. If the attempt was taken over, cancelled or removed, the file has another job
+or none.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ ErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
 
 
 class Chunking(Event):
-    """In tokens, as the API's static strategy."""
+    """In tokens, as in the API's static strategy."""
 
     max_chunk_size_tokens: int
     chunk_overlap_tokens: int
 
 
 class ReplacedFile(Event):
-    """What a file was in the store before it was added again."""
+    """The facts about a file in the vector store before it was added again."""
 
     status: FileStatus
     usage_bytes: int
 
 
 class AddedFile(Event):
-    """`chunking` is null where it is not known (it shows as `other`). `filename` and `bytes` are the File's."""
+    """`chunking` is null if it is unknown (the API shows `other`). `filename` and `bytes` are those of the File."""
 
     file_id: str
     filename: str
@@ -45,7 +46,7 @@ class IndexingError(Event):
 
 
 class VectorStoreCreated(Event):
-    """`expires_after` in days after the last use; `embedding_model` is what its vectors are of."""
+    """`expires_after` in days after the last use. `embedding_model` is the model of its vectors."""
 
     type: Literal["vector_store.created"] = "vector_store.created"
     name: str | None
@@ -56,27 +57,27 @@ class VectorStoreCreated(Event):
 
 
 class VectorStoreModified(Event):
-    """`changes` holds name, metadata and expires_after, those that the request named: null clears."""
+    """`changes` holds the fields that the request named: name, metadata, expires_after. A null clears a field."""
 
     type: Literal["vector_store.modified"] = "vector_store.modified"
     changes: JsonObject
 
 
 class VectorStoreUsed(Event):
-    """A search, or files added. Uses that follow closely share one."""
+    """A search, or files were added. Uses in close succession are recorded once."""
 
     type: Literal["vector_store.used"] = "vector_store.used"
 
 
 class EmbeddingModelChanged(Event):
-    """All vectors were made anew by this model."""
+    """All vectors were computed again with this model."""
 
     type: Literal["vector_store.embedding_model_changed"] = "vector_store.embedding_model_changed"
     embedding_model: str
 
 
 class VectorStoreExpired(Event):
-    """The store was expired at its expires_at; this event is when its chunks were let go."""
+    """The vector store expired at its expires_at. This event is appended when its chunks are deleted."""
 
     type: Literal["vector_store.expired"] = "vector_store.expired"
 
@@ -86,7 +87,7 @@ class VectorStoreDeleted(Event):
 
 
 class FilesAdded(Event):
-    """`batch_id` where they came with a file batch."""
+    """`batch_id` is set if the files were added by a file batch."""
 
     type: Literal["vector_store.files_added"] = "vector_store.files_added"
     files: list[AddedFile]
@@ -100,7 +101,7 @@ class FileAttributesChanged(Event):
 
 
 class FileRemoved(Event):
-    """`status` and `usage_bytes` are what the file was."""
+    """`status` and `usage_bytes` are those that the file had."""
 
     type: Literal["vector_store.file_removed"] = "vector_store.file_removed"
     file_id: str
@@ -109,7 +110,10 @@ class FileRemoved(Event):
 
 
 class IndexingStarted(Event):
-    """`process` works on it, and is given up on at `deadline`. `attempt` counts from 1 each time a file is added."""
+    """A process started an attempt; other processes end it after `deadline` (seconds since the epoch).
+
+    `attempt` counts from 1 each time the file is added.
+    """
 
     type: Literal["vector_store.indexing_started"] = "vector_store.indexing_started"
     file_id: str
@@ -128,7 +132,7 @@ class IndexingFinished(Event):
 
 
 class IndexingFailed(Event):
-    """`job` is null where no attempt had started."""
+    """`job` is null if no attempt had started."""
 
     type: Literal["vector_store.indexing_failed"] = "vector_store.indexing_failed"
     file_id: str
@@ -137,14 +141,14 @@ class IndexingFailed(Event):
 
 
 class BatchCreated(Event):
-    """Its files follow in the same append."""
+    """The files of the batch are added in the same append."""
 
     type: Literal["vector_store.batch_created"] = "vector_store.batch_created"
     batch_id: str
 
 
 class BatchCancelled(Event):
-    """Those of its files that were in progress, `cancelled` of them, are cancelled."""
+    """Those files of the batch that were in progress, `cancelled` of them, are cancelled."""
 
     type: Literal["vector_store.batch_cancelled"] = "vector_store.batch_cancelled"
     batch_id: str

@@ -1,6 +1,6 @@
-"""The folded state of a vector store: counters and times, the same size for one file and for ten thousand.
+"""The state of a vector store: counters and times, of the same size for one file and for ten thousand.
 
-What its files are is known from the view and comes in with the command, at the version that is decided on.
+The facts about its files are read from the view, and come with the command at the version that it is decided on.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from events.vector_store import events as e
 
 STATE_SCHEMA = 2
 DAY = 86_400
-# Days after its last use that a store made for a thread expires (docs/behaviour.md, "Semantics").
+# Days after the last use after which a vector store that was created for a thread expires (docs/behaviour.md,
+# "Semantics").
 THREAD_DAYS = 7
-# In tokens: how a file is chunked where nothing is said.
+# In tokens: the chunking of a file if the request does not give one.
 DEFAULT_SIZE = 800
 DEFAULT_OVERLAP = 400
-# Uses within so many seconds of the last one are not worth an event: a store expires after days.
+# Seconds after a recorded use during which further uses are not recorded, since vector stores expire after days.
 USE_EVERY = 60
 
 
 @dataclass(frozen=True, slots=True)
 class FileCounts:
-    """Files by status, and the bytes of all of them."""
+    """The number of files by status, and the bytes of all of them."""
 
     in_progress: int = 0
     completed: int = 0
@@ -37,10 +38,13 @@ class FileCounts:
     def total(self) -> int:
         return self.in_progress + self.completed + self.failed + self.cancelled
 
-    def moved(
+    def move(
         self, old: e.FileStatus | None, new: e.FileStatus | None, usage_bytes: int = 0, files: int = 1
     ) -> FileCounts:
-        """With `files` files in another status (None: not there), and so many bytes more."""
+        """Returns the counts after `files` files changed from status `old` to `new`, and the bytes by `usage_bytes`.
+
+        A status of None means that the file is not in the vector store.
+        """
         changes = {"usage_bytes": self.usage_bytes + usage_bytes}
         for status, step in ((old, -files), (new, files)):
             if status is not None:
@@ -50,7 +54,7 @@ class FileCounts:
 
 @dataclass(frozen=True, slots=True)
 class VectorStoreState:
-    """`expires_after` in days; `jobs` is the last number given out."""
+    """`expires_after` in days; `jobs` is the last job number that was assigned."""
 
     id: str
     exists: bool = False
@@ -70,7 +74,8 @@ def evolve(state: VectorStoreState, recorded: RecordedEvent[e.VectorStoreEvent])
     event = recorded.event
     match event:
         case e.VectorStoreCreated(expires_after=days):
-            # The jobs of a store that had this id before count on: its leftovers must not pass for this one's.
+            # If a deleted vector store had this id, its job numbers continue, so that its leftovers are never taken for
+            # those of this one.
             active = recorded.seconds
             return VectorStoreState(state.id, True, False, days, active, active, state.jobs)
         case e.VectorStoreModified(changes=changes):
@@ -78,7 +83,7 @@ def evolve(state: VectorStoreState, recorded: RecordedEvent[e.VectorStoreEvent])
         case e.VectorStoreUsed():
             return replace(state, last_active_at=recorded.seconds)
         case e.VectorStoreExpired():
-            counts = replace(_cancelled(state.counts, state.counts.in_progress), usage_bytes=0)
+            counts = replace(_cancel_files(state.counts, state.counts.in_progress), usage_bytes=0)
             return replace(state, expired=True, counts=counts)
         case e.VectorStoreDeleted():
             return VectorStoreState(state.id, jobs=state.jobs)
@@ -93,7 +98,10 @@ def evolve(state: VectorStoreState, recorded: RecordedEvent[e.VectorStoreEvent])
 
 
 def is_use_worth_recording(created_at: int, last_active_at: int, at: datetime) -> bool:
-    """Whether a use at that moment is to be remembered: a store's first always is, for to be made is no use."""
+    """Returns whether a use at time `at` is recorded as an event.
+
+    The first use after the creation always is, since a creation is no use; later ones if USE_EVERY seconds have passed.
+    """
     seconds = int(at.timestamp())
     return seconds >= last_active_at + USE_EVERY or created_at == last_active_at < seconds
 
@@ -102,24 +110,27 @@ def count_files(
     counts: FileCounts,
     event: e.FilesAdded | e.FileRemoved | e.IndexingFinished | e.IndexingFailed | e.BatchCancelled,
 ) -> FileCounts:
-    """`counts` behind an event. From none it is what the event changes, which may be below zero."""
+    """Returns `counts` after an event.
+
+    If `counts` is all zero, the result is the change by the event, whose numbers may be negative.
+    """
     match event:
         case e.FilesAdded(files=files):
             for file in files:
                 old = file.replaced
-                counts = counts.moved(old.status if old else None, "in_progress", -old.usage_bytes if old else 0)
+                counts = counts.move(old.status if old else None, "in_progress", -old.usage_bytes if old else 0)
             return counts
         case e.FileRemoved(status=status, usage_bytes=usage_bytes):
-            return counts.moved(status, None, -usage_bytes)
+            return counts.move(status, None, -usage_bytes)
         case e.IndexingFinished(usage_bytes=usage_bytes):
-            return counts.moved("in_progress", "completed", usage_bytes)
+            return counts.move("in_progress", "completed", usage_bytes)
         case e.IndexingFailed():
-            return counts.moved("in_progress", "failed")
+            return counts.move("in_progress", "failed")
         case e.BatchCancelled(cancelled=cancelled):
-            return _cancelled(counts, cancelled)
+            return _cancel_files(counts, cancelled)
         case _:
             assert_never(event)
 
 
-def _cancelled(counts: FileCounts, files: int) -> FileCounts:
-    return counts.moved("in_progress", "cancelled", files=files)
+def _cancel_files(counts: FileCounts, files: int) -> FileCounts:
+    return counts.move("in_progress", "cancelled", files=files)

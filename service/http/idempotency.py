@@ -77,8 +77,8 @@ async def _try(request: web.Request, handler: Handler, attempt: Attempt, body: b
     if body is not None and not (attempt.is_claimed and not attempt.is_repeat):
         await once.settle(attempt, body)
     request[ATTEMPT] = attempt
-    request[ORIGIN] = replace(origin(request), once=attempt.once)
-    request[IDS] = SeededIds(attempt.once.seed)
+    request[ORIGIN] = replace(origin(request), effects=attempt.effects)
+    request[IDS] = SeededIds(attempt.effects.seed)
     response = await handler(request)
     kept = attempt.answer or _storable_answer(response)
     secret = response.headers.get("Cache-Control") == NO_STORE

@@ -80,7 +80,7 @@ class Attempt:
 
     token: bytes
     request: bytes
-    once: EffectCounter
+    effects: EffectCounter
     claimed_at: datetime
     is_claimed: bool
     is_repeat: bool
@@ -139,7 +139,7 @@ class IdempotencyKeys:
         """
         if attempt.is_claimed:
             async with self._pool.acquire() as db:
-                await db.execute(_SQL["tell_body"], attempt.token, attempt.once.seed, body)
+                await db.execute(_SQL["tell_body"], attempt.token, attempt.effects.seed, body)
             return
         loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
         until = loop.time() + PATIENCE
@@ -160,7 +160,7 @@ class IdempotencyKeys:
         if not attempt.is_claimed or len(answer.content) > MAX_CONTENT:
             await self.release(attempt, keep=True)
             return
-        query, seed, claimed_at = _SQL["finish"], attempt.once.seed, attempt.claimed_at
+        query, seed, claimed_at = _SQL["finish"], attempt.effects.seed, attempt.claimed_at
         status, content = answer.status, answer.content
         headers = orjson.dumps(dict(answer.headers)).decode()
         await self._end_claim(
@@ -173,7 +173,7 @@ class IdempotencyKeys:
         The key then stands for this request with `keep`, or if the request had an effect; else for any.
         """
         if attempt.is_claimed:
-            query, seed, claimed_at = _SQL["release"], attempt.once.seed, attempt.claimed_at
+            query, seed, claimed_at = _SQL["release"], attempt.effects.seed, attempt.claimed_at
             await self._end_claim(attempt, lambda db: db.execute(query, attempt.token, seed, claimed_at, keep))
 
     async def run(self) -> None:
@@ -224,7 +224,7 @@ class IdempotencyKeys:
             if row["status"] is None:
                 holder = _Holder(row["process"], row["claimed_at"])
                 return await self._is_free(db, attempt.token, holder) and await self._take(db, attempt, body, holder)
-            found = await db.fetchrow(_SQL["answer"], attempt.token, attempt.once.seed)
+            found = await db.fetchrow(_SQL["answer"], attempt.token, attempt.effects.seed)
         if found is None:
             raise KeyInUse
         answer = StoredAnswer(row["status"], orjson.loads(found["headers"]), found["content"])
@@ -257,7 +257,7 @@ class IdempotencyKeys:
             row = await db.fetchval(
                 _SQL["take"],
                 attempt.token,
-                attempt.once.seed,
+                attempt.effects.seed,
                 holder.process,
                 self._processes.process,
                 attempt.claimed_at,
@@ -308,7 +308,7 @@ class _Holder:
 
 def _check_same(row: Mapping[str, Any] | None, attempt: Attempt, body: bytes) -> Mapping[str, Any]:
     """Returns the key's row if it stands for this request. Raises KeyReused, or KeyInUse if the key just expired."""
-    if row is None or row["seed"] != attempt.once.seed:
+    if row is None or row["seed"] != attempt.effects.seed:
         raise KeyInUse
     if row["request"] not in (None, attempt.request) or row["body"] not in (None, body):
         raise KeyReused

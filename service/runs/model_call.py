@@ -99,7 +99,7 @@ class Asking:
                 cached_tokens=given.cached_tokens,
                 reasoning_tokens=given.reasoning_tokens,
             )
-        if said.empty and finished is None:
+        if said.is_empty and finished is None:
             return NOTHING
         await self._model.prepare(request.model)
         return await asyncio.to_thread(self._count, request, said)

@@ -81,7 +81,7 @@ class Attachments:
         named = await self._add_attachments(origin, thread_id, messages, before)
         if before and named != before:
             change = ModifyThread({"tool_resources": with_stores(resources, named)})
-            await self._writer.thread(origin.aside(thread_id), thread_id, change)
+            await self._writer.thread(origin.for_uncounted_append(thread_id), thread_id, change)
 
     async def fill_own_store(self, origin: Origin, own_store: str, file_ids: Sequence[str]) -> None:
         """Adds an assistant's files to the store of its own, which is created if it is missing."""

@@ -395,7 +395,7 @@ async def test_no_key_sticks(client: Client, pool: Pool) -> None:
     first = await keeper.begin(b"token", b"request", body)
     assert first.is_claimed
     second = await keeper.begin(b"token", b"request", body)
-    assert (second.is_claimed, second.is_repeat, second.once.seed) == (False, True, first.once.seed)
+    assert (second.is_claimed, second.is_repeat, second.effects.seed) == (False, True, first.effects.seed)
     keeper._held.clear()
     await keeper.settle(second, body)
     assert second.is_claimed

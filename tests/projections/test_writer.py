@@ -185,7 +185,7 @@ async def test_the_facts_of_a_command_are_those_it_was_decided_on(pool: Pool) ->
     def command(fact: str | None) -> ModifyThread:
         return ModifyThread({"metadata": {"n": f"after {fact}"}})
 
-    origins = [replace(ORIGIN, once=EffectCounter(b"seed")) for _ in range(2)]
+    origins = [replace(ORIGIN, effects=EffectCounter(b"seed")) for _ in range(2)]
     first = await Raced(pool, 0).thread_on_facts(origins[0], "thread_1", read, command)
     repeat = await writer(pool).thread_on_facts(origins[1], "thread_1", read, command)
     assert (first[0], repeat[0]) == ("other", "other")

@@ -111,7 +111,7 @@ def test_words_behind_calls_are_held_back(first: list[ModelEvent], then: list[Mo
 def test_nothing_said() -> None:
     made = reply()
     assert made.take([TextDelta(""), DONE]) == []
-    assert made.said.empty
+    assert made.said.is_empty
 
 
 HOSTED: dict[str, dict[str, Any]] = {

@@ -155,12 +155,12 @@ def finish(
 
 def broke(text: str = "", *call_ids: str, epoch: int = 1, error: e.LastError = ERROR) -> BreakModelCall:
     said = PartialReply(text=text, tool_calls=calls(*call_ids))
-    return BreakModelCall("run_1", epoch, said, error, NOTHING if said.empty else USAGE)
+    return BreakModelCall("run_1", epoch, said, error, NOTHING if said.is_empty else USAGE)
 
 
 def stop(text: str = "", *call_ids: str, epoch: int = 1) -> StopRun:
     said = PartialReply(text=text, tool_calls=calls(*call_ids))
-    return StopRun("run_1", epoch, said, NOTHING if said.empty else USAGE)
+    return StopRun("run_1", epoch, said, NOTHING if said.is_empty else USAGE)
 
 
 def fail(epoch: int = 1, error: e.LastError = ERROR) -> FailRun:

@@ -90,7 +90,7 @@ class Audience:
                 )
             )
         elif isinstance(command, FinishModelCall | BreakModelCall | StopRun) and command.epoch == run.epoch:
-            pieces = list(_deltas_of(run, command.said))
+            pieces = list(_deltas_of(run, command.reply))
             yield from pieces[: self.random.randint(0, len(pieces))]
 
     def _outputs(self, command: Any, run_id: str, step_id: str, call: HostedToolCall) -> Iterator[Delta]:
