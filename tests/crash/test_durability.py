@@ -1,4 +1,4 @@
-"""An append that returned is on disk. The other tests run over a Postgres that does not wait for one; these do not."""
+"""An acknowledged append is on disk. The other tests use a Postgres that does not sync; these use one that does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ APPENDS = 20
 
 
 async def wal_syncs(db: Connection) -> int:
-    """Returns how often this connection, and others that are idle, waited until the log was on disk."""
+    """Returns how often this connection, and other idle ones, waited until the log was on disk."""
     await db.execute("SELECT pg_stat_force_next_flush()")
     found: int = await db.fetchval("SELECT sum(fsyncs)::bigint FROM pg_stat_io WHERE object = 'wal'")
     return found
@@ -32,7 +32,7 @@ def kill_postgres(data_dir: Path) -> None:
     [lock] = (data_dir / "postgres").glob("*/postmaster.pid")
     postmaster = psutil.Process(int(lock.read_text().splitlines()[0]))
     processes = [postmaster, *postmaster.children(recursive=True)]
-    postmaster.suspend()  # it starts no other process and tells none to stop
+    postmaster.suspend()  # stopped processes can neither start others nor report
     for process in reversed(processes):
         process.kill()
 
@@ -41,7 +41,7 @@ async def test_acknowledged_appends_are_synced_and_survive_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for bound in ("POOL_MIN", "POOL_MAX"):
-        monkeypatch.setattr(database, bound, 1)  # Postgres counts for each connection
+        monkeypatch.setattr(database, bound, 1)  # Postgres counts waits for each connection
     postgres = EmbeddedPostgres(tmp_path)
     url = await postgres.start()
     await prepare_database(url)

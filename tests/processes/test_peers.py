@@ -31,7 +31,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class CountedPeers(Peers):
-    """Tells how often it has joined: once, and once more behind each connection that was lost."""
+    """Returns how often it has joined: once at first, and once after each lost connection."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -51,7 +51,7 @@ class CountedPeers(Peers):
 
 
 class Member:
-    """A process of which there is nothing but its place among its peers."""
+    """A process that consists only of its membership among its peers."""
 
     def __init__(self, url: str) -> None:
         self.woken: asyncio.Queue[str] = asyncio.Queue()
@@ -63,7 +63,7 @@ class Member:
         self._changed.set()
 
     async def sees(self, *others: Member) -> None:
-        """Returns once exactly these and itself are alive."""
+        """Waits until exactly these peers and the process itself are alive."""
         expected = {self.peers.process, *(other.peers.process for other in others)}
         async with asyncio.timeout(WAIT_S):
             while self.peers.live != expected:
@@ -138,7 +138,7 @@ async def test_a_lost_connection_is_made_again_under_the_same_number(database_ur
 async def test_no_loss_of_the_connection_ends_a_process(
     database_url: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last of these is what asyncpg raises, one time in ten, when a server closes an idle connection."""
+    """The last of these is an error that asyncpg raises, one time in ten, if a server closes an idle connection."""
     async with member(database_url) as one, member(database_url) as two:
         refresh = two.peers.refresh
 
@@ -155,7 +155,7 @@ async def test_no_loss_of_the_connection_ends_a_process(
 
 
 async def test_a_join_that_fails_half_way_leaves_no_lock(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the process itself would stand in its own way."""
+    """Otherwise the process would block itself."""
 
     async def refuse(*_: Any) -> None:
         raise OSError("gone")

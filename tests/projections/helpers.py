@@ -1,4 +1,4 @@
-"""A writer over the test's database, and short ways to fill it."""
+"""A writer over the test's database, and helpers that fill it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def make_assistant(write: Writer, id: str, origin: Origin = ORIGIN, **chan
 
 
 async def make_thread(write: Writer, id: str = "thread_1", *texts: str, origin: Origin = ORIGIN) -> None:
-    """A thread whose messages are msg_1, msg_2, …"""
+    """Creates a thread whose messages are msg_1, msg_2, …"""
     await write.thread(origin, id, CREATE)
     for number, text in enumerate(texts, start=1):
         await write.thread(origin, id, add(text, f"msg_{number}"))

@@ -1,4 +1,4 @@
-"""Views of files and uploads: rebuilt as served, and another project's are not there."""
+"""The views of files and uploads: a rebuild equals the served rows, and another project's files are not found."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_another_projects_are_not_there(pool: Pool, db: Connection) -> Non
 
 
 async def test_a_deleted_file_can_be_made_anew(pool: Pool, db: Connection) -> None:
-    """By whoever tries again what makes it: its id follows from its cause."""
+    """A retried request creates the same file: the file's id follows from its cause."""
     write = writer(pool)
     for command in (CREATE, DeleteFile(), replace(CREATE, blob="file-1-anew")):
         await write.file(ORIGIN, "file-1", command)

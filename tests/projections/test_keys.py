@@ -1,4 +1,4 @@
-"""Keys and projects as they are looked up and listed, and rebuilt from the log."""
+"""Keys and projects: lookup, lists, and their rebuild from the log."""
 
 from __future__ import annotations
 

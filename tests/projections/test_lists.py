@@ -24,7 +24,7 @@ Read = Callable[[Cursor], Awaitable[Page[Any]]]
 
 @dataclass(frozen=True)
 class Listed:
-    """A list to page through: its ids in ascending order, those of them that are deleted, and its reader."""
+    """A list to page through: its ids in ascending order, the deleted ones among them, and its reader."""
 
     ids: Sequence[str]
     deleted: frozenset[str]
@@ -32,7 +32,7 @@ class Listed:
 
 
 def expected(listed: Listed, cursor: Cursor) -> tuple[list[str], bool]:
-    """(ids, has more) by the plainest means."""
+    """Returns (ids, has more), computed from a plain list."""
     ids = list(listed.ids if cursor.order == "asc" else reversed(listed.ids))
     low = ids.index(cursor.after) + 1 if cursor.after else 0
     high = ids.index(cursor.before) if cursor.before else len(ids)
@@ -74,7 +74,7 @@ async def test_assistants(pool: Pool, db: Connection) -> None:
     write = writer(pool)
     for number in range(6):
         await make_assistant(write, f"asst_{number}")
-    # Many are made in one instant: then the id decides.
+    # Many are created at the same instant; then the id decides.
     await db.execute("UPDATE assistants SET created_at = '2026-01-01' WHERE assistant_id IN ('asst_2', 'asst_3')")
     await db.execute("UPDATE assistants SET created_at = '2025-01-01' WHERE assistant_id = 'asst_0'")
     for id in ("asst_3", "asst_5"):

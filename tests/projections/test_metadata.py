@@ -1,4 +1,4 @@
-"""Filters on many threads: the indexes serve them, whatever they find; and the view follows the log."""
+"""Filters over many threads: the indexes serve them for any number of matches, and the view follows the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sql.connection import Connection
 from tests.projections.helpers import ORIGIN, make_assistant, writer
 
 MANY = 20_000
-# n is each one's own, half and all are what they say; ids begin with their number.
+# The pair n differs for each thread; half and all are shared as their names say. Ids begin with the thread's number.
 _FILL = """
 INSERT INTO threads (thread_id, project_id, created_at, body)
 SELECT 'thread_' || lpad(n::text, 6, '0'), 'proj_1', timestamptz '2026-01-01' + n * interval '1 second',
@@ -38,7 +38,7 @@ FROM found
 
 
 async def _plan(db: Connection, query: str, *args: Any, options: str = "") -> str:
-    """The plan as a prepared statement has it that has run often: for no values in particular."""
+    """Returns the plan of a prepared statement that has run often, which is the generic one."""
     await db.execute("SET plan_cache_mode = force_generic_plan")
     try:
         return "\n".join(row[0] for row in await db.fetch(f"EXPLAIN {options} {query}", *args))

@@ -1,4 +1,6 @@
-"""Views rebuilt equal views served (docs/architecture.md, "Rules"), and what the rebuild's own functions promise."""
+"""Rebuilt views equal served views (docs/architecture.md, "Rules"), and the rebuild's own functions keep their
+promises.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def test_every_stream_type_has_views_and_is_rebuilt() -> None:
 async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:
     write = writer(pool)
     for seed in range(HISTORIES):
-        # Lifetimes of real seconds: nothing expires here but runs that are born overdue.
+        # Lifetimes are real seconds, so nothing expires here but runs that are created overdue.
         world = World(Random(seed), f"thread_{seed}", lifetimes=(0, 600, 600, 600))
         for _ in range(COMMANDS):
             try:
@@ -57,7 +59,7 @@ async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:
 
 
 async def _views_agree(db: Connection, world: World) -> None:
-    """Each object by itself, in the list, and as the history knows it."""
+    """Compares each object by itself, in its list, and in the history."""
     thread_id = world.state.id
     listed = await messages.page(db, "proj_1", thread_id, Cursor(limit=1000))
     assert {message.id: message.role for message in listed.items} == world.messages
@@ -89,14 +91,16 @@ async def test_a_rebuild_restores_what_was_lost(pool: Pool, db: Connection) -> N
     by_id = {found.id: found for found in broken}
     assert by_id["step_forged"].rebuilt is None
     assert by_id["step_t1"].served is None
-    # Looking changed nothing.
+    # The comparison changed nothing.
     assert await verify(db, "thread_1") == broken
     await rebuild.rebuild(db, "thread_1")
     assert await rebuild._rows(db, "thread_1", THREAD) == before
 
 
 async def _history(write: Any) -> None:
-    """Version 1–3: a thread and two messages; 4–7: a run; 8–10: its tool calls; then outputs, changes, an end."""
+    """Versions 1–3 are a thread and two messages, 4–7 a run, 8–10 its tool calls; then outputs,
+    changes, an end follow.
+    """
     await make_thread(write, "thread_1", "one", "two")
     await write.thread(ORIGIN, "thread_1", run(claim=claim()))
     await write.thread(ORIGIN, "thread_1", finish("", "call_1"))

@@ -1,4 +1,4 @@
-"""The views of vector stores: after any history they are what the log says, and count what the state counts."""
+"""The views of vector stores: after any history they agree with the log, and their counts with the state."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def some_files(random: Random) -> list[NewFile]:
 
 
 def asked(random: Random, store: str) -> Any:
-    """A command made of the facts, as handlers and supervisors make it."""
+    """A command that is made of facts, as handlers and supervisors make it."""
     id, batch = random.choice(FILES), random.choice(BATCHES)
     kind = random.choice(KINDS)
 
@@ -111,7 +111,7 @@ def asked(random: Random, store: str) -> Any:
 
 
 class ErraticClock(Clock):
-    """Writers' time, which goes on by itself: minutes, now and then a day."""
+    """A clock that advances by itself: by minutes, and sometimes by a day."""
 
     def __init__(self, random: Random) -> None:
         self.at = CLOCK.now()

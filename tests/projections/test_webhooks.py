@@ -1,4 +1,4 @@
-"""The outbox holds exactly what the log does, and every message shows its run as it was."""
+"""The outbox holds exactly the events of the log, and every message shows its run as of its event."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_the_outbox_is_the_log(pool: Pool, db: Connection, seed: int) -> N
     assert await outbox(db, "we_all") == expected
     assert await outbox(db, "we_some") == ends
     assert await outbox(db, "we_theirs") == []
-    # Views are made again, not what was told.
+    # A rebuild restores views, not deliveries.
     await rebuild(db, world.state.id)
     assert await verify(db, world.state.id) == []
     assert await outbox(db, "we_all") == expected
@@ -82,7 +82,7 @@ async def test_a_run_in_a_log_longer_than_a_page(pool: Pool, db: Connection, mon
         await write.thread(ORIGIN, "thread_1", finish("Hello.", run_id=f"run_{number}"))
     last = await db.fetchval("SELECT max(version) FROM events WHERE stream_id = 'thread_1'")
     whole = await webhooks.load_event_and_run(db, "thread_1", last)
-    # Without its view, as after the thread's deletion, the whole log is gone through.
+    # Without the view, as after the thread's deletion, the event is found by reading the whole log.
     await db.execute("DELETE FROM runs")
     assert await webhooks.load_event_and_run(db, "thread_1", last) == whole
     assert whole is not None
@@ -114,7 +114,7 @@ async def test_disabled_and_deleted_endpoints_get_nothing_more(pool: Pool, db: C
 
 
 async def test_claims_and_what_is_due(pool: Pool, db: Connection) -> None:
-    """Of each thread the first, the oldest threads first; nothing while the endpoint rests."""
+    """Only the first delivery of each thread is due, the oldest threads first, and none while the endpoint rests."""
     write = writer(pool)
     await make_endpoint(write, db, "we_1")
     for thread in ("thread_b", "thread_a"):
@@ -137,7 +137,7 @@ async def test_claims_and_what_is_due(pool: Pool, db: Connection) -> None:
     assert await webhooks.find_due(db, "we_1", [], 1) == [first]
     failures, seconds = await webhooks.record_failure(db, first, 600, "it broke", rest=600, longest_rest=3600)
     assert (failures, seconds) == (1, 0.0)
-    # What was put off lets the next one of its thread pass, when the endpoint has rested.
+    # A postponed delivery lets the next one of its thread pass after the endpoint's rest.
     assert replace(first, version=4) in await webhooks.find_due(db, "we_1", [], 10)
     resting = await webhooks.load_claimed(db, "we_1", 7)
     assert resting is not None

@@ -1,4 +1,4 @@
-"""The Writer against a real Postgres: read what you wrote, versions without gaps, writers that meet."""
+"""The Writer against a real Postgres: reads after writes, versions without gaps, concurrent writers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_a_refused_command_leaves_nothing(pool: Pool, db: Connection) -> N
 
 
 async def test_clients_that_meet_lose_nothing(pool: Pool, db: Connection) -> None:
-    """Everyone either succeeds or is told why not; nothing that succeeded is missing, nothing refused is there."""
+    """Every writer either succeeds or gets an error. All successful appends are there, and no refused one is."""
     write = writer(pool)
     await make_thread(write)
     await write.thread(ORIGIN, "thread_1", add("Hi", "msg_first"))
@@ -77,7 +77,7 @@ async def test_clients_that_meet_lose_nothing(pool: Pool, db: Connection) -> Non
     added = {f"msg_{n}" for n, done in zip(numbers, changed[:CLIENTS], strict=True) if done}
     assert {message.id for message in found.items} == added | {"msg_first"}
     assert await versions(db, "thread_1") == list(range(1, 3 + sum(changed)))
-    # Someone always wins, so a bound that is never reached by so few would be luck; but most must come through.
+    # One of the writers always wins, so a bound that few writers never reach would be luck; but most must succeed.
     assert sum(changed) >= len(changed) // 2
     assert await verify(db, "thread_1") == []
 
@@ -108,7 +108,7 @@ async def test_of_many_creators_one_makes_the_stream(pool: Pool, db: Connection)
 
 
 class Overtaken(Writer):
-    """Somebody else appends just before each of our first `times` appends."""
+    """Makes another writer append just before each of the first `times` appends."""
 
     def __init__(self, pool: Pool, times: int) -> None:
         super().__init__(pool, Feed(), clock=CLOCK)
@@ -136,7 +136,7 @@ async def test_conflicts_are_tried_again_within_a_bound(pool: Pool, db: Connecti
 
 
 async def test_facts_are_read_anew_on_every_attempt(pool: Pool) -> None:
-    """A message deleted by somebody who came first is not deleted twice."""
+    """A message that another client deleted first is not deleted twice."""
     await make_thread(writer(pool), "thread_1", "Hi")
 
     class Raced(Overtaken):
@@ -158,7 +158,7 @@ async def test_facts_are_read_anew_on_every_attempt(pool: Pool) -> None:
 
 
 class BackwardsClock(Clock):
-    """Goes one second back at each look."""
+    """A clock that goes back one second at each call."""
 
     def __init__(self) -> None:
         self._at = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -169,7 +169,7 @@ class BackwardsClock(Clock):
 
 
 async def test_the_facts_of_a_command_are_those_it_was_decided_on(pool: Pool) -> None:
-    """On a conflict they are read again; a repeated request gets them as they were before its first try."""
+    """After a conflict the facts are read again; a repeated request gets them as they were before its first try."""
     await make_thread(writer(pool), "thread_1", "Hi")
 
     class Raced(Overtaken):
@@ -240,7 +240,7 @@ async def test_a_project_is_in_every_row(pool: Pool, db: Connection) -> None:
 
 
 async def test_text_that_postgres_refuses_never_gets_half_way(pool: Pool, db: Connection) -> None:
-    """The edges clean it; if some slips through, the whole append is refused."""
+    """Handlers remove invalid characters; if one slips through, the whole append is refused."""
     write = writer(pool)
     await make_thread(write)
     bad = AddMessage(add("a\x00b").message)
@@ -250,7 +250,7 @@ async def test_text_that_postgres_refuses_never_gets_half_way(pool: Pool, db: Co
 
 
 async def test_nobody_waits_for_a_turn_longer_than_its_time(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that hangs under one append must not make those behind it wait for the sum of all patience."""
+    """A database that hangs under one append must not make the waiting ones wait for the sum of all time-outs."""
     monkeypatch.setattr(service.writer, "TURN_TIMEOUT", 0.05)
     made, hanging = Writer(pool, Feed(), clock=CLOCK), asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""A call as a test wants it: all pieces, added up."""
+"""Runs a call and adds up its pieces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.sandbox.bubblewrap import Jail
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """`shown` has every image as its kind in angle brackets, where it came."""
+    """The result of a call. `shown` holds the kind of each image in angle brackets at its position."""
 
     shown: str
     images: list[bytes]

@@ -10,5 +10,5 @@ from service.sandbox.probe import SandboxProbe
 
 @pytest.fixture
 def confinement(jail: Jail) -> SandboxProbe:
-    """A confinement of the test's own loop."""
+    """The means of confinement, in the test's own event loop."""
     return SandboxProbe()

@@ -1,4 +1,4 @@
-"""Many sessions in few places: who is closed, who waits, what is warm."""
+"""Many sessions in few places: closing, waiting, and warm sandboxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sandbox's Python made in the background: who waits for it, who does not, and how making it ends."""
+"""The sandbox's Python made in the background: waiting for it, and the ways in which making it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.clock import LoopClock
 from tests.sandbox.calls import say
 
 LIMITS = Limits(wall_s=120.0)
-# Works in a folder of its own and removes it at its end, as an install does.
+# Works in a folder of its own and removes it at the end, as an install does.
 WORKS = """
 import os, shutil, sys, time
 try:
@@ -38,7 +38,7 @@ def command(code: str, *arguments: str) -> list[str]:
 
 async def test_a_session_waits_for_it_and_nobody_else_does(jail: Jail, tmp_path: Path) -> None:
     making = Provisioning(tmp_path, command("pass"))
-    confinement = SandboxProbe(None, making)  # where it is when it is made
+    confinement = SandboxProbe(None, making)  # the folder that it will have
     opening = asyncio.create_task(LocalSandboxes(confinement, LIMITS).open())
     with pytest.raises(SandboxUnavailable, match="is being made"):
         await confinement.jail()

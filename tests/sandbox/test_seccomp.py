@@ -1,4 +1,4 @@
-"""The system-call filter, run by an interpreter of its instructions: what passes, on both kinds of processor."""
+"""The system-call filter, run by an interpreter of its instructions: the allowed calls, for both processors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ X86 = MACHINES["x86_64"].audit
 
 
 def run(code: bytes, number: int, *arguments: int, arch: int = X86) -> int:
-    """What the filter answers: classic BPF, with the five instructions that it uses."""
+    """Returns the answer of the filter: classic BPF, with the five instructions that it uses."""
     data = struct.pack("<iIQ6Q", number, arch, 0, *(list(arguments) + [0] * 6)[:6])
     at, word = 0, 0
     for _ in range(len(code)):
@@ -60,7 +60,7 @@ def test_arguments_decide(name: str, clone: int, socketpair: int, ioctl: int) ->
     assert run(code, clone, 0x3D0F00, arch=arch) == ALLOW  # what a thread takes
     for namespace in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
         assert run(code, clone, namespace | 0x11, arch=arch) == DENIED
-    assert run(code, 435, arch=arch) == MISSING  # clone3: the C library takes clone then
+    assert run(code, 435, arch=arch) == MISSING  # clone3: the C library then falls back to clone
     assert run(code, socketpair, 1, arch=arch) == ALLOW
     assert [run(code, socketpair, family, arch=arch) for family in (2, 10, 16, 17)] == [DENIED] * 4
     assert run(code, ioctl, 1, 0x5401, arch=arch) == ALLOW

@@ -1,4 +1,4 @@
-"""A session as the tool sees it: state, what is printed and shown, files in and out, and every way to its end."""
+"""A session as the tool sees it: state, printed and displayed output, files in and out, and every way to its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from service.sandbox.session import Session
 from tests.clock import LoopClock
 from tests.sandbox.calls import control_groups, fetched, once, say
 
-# A busy machine may take long over what is quick.
+# A busy machine may take long for quick work.
 LIMITS = Limits(wall_s=120.0)
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,7 @@ async def opened(limits: Limits = LIMITS) -> Sandbox:
 
 @pytest.fixture(scope="module")
 def sandbox(jail: Jail) -> Iterator[Sandbox]:
-    """One session for all that leaves it as it was."""
+    """One session for all tests that leave it unchanged."""
     made = asyncio.run(opened())
     yield made
     asyncio.run(made.close())
@@ -292,7 +292,7 @@ async def test_sandboxes_do_not_outlive_a_killed_server(jail: Jail) -> None:
     server = subprocess.Popen([sys.executable, "-c", SERVER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     line = await asyncio.to_thread(server.stdout.readline)
-    while "[" in line:  # what it logs comes first
+    while "[" in line:  # the record of its start comes first
         line = await asyncio.to_thread(server.stdout.readline)
     inside = [int(pid) for pid in line.split()]
     assert len(inside) == 3
@@ -301,5 +301,5 @@ async def test_sandboxes_do_not_outlive_a_killed_server(jail: Jail) -> None:
     while any(psutil.pid_exists(pid) for pid in inside):
         await asyncio.sleep(0.01)
     ours = f"everthread-{server.pid}-"
-    jail.cgroups.sweep()  # what the next start does; another server on this machine may have done it already
+    jail.cgroups.sweep()  # the next start does the same; another server on this machine may have done it already
     assert not [folder for parent in jail.cgroups.parents for folder in parent.folder.glob(f"{ours}*")]

@@ -1,4 +1,4 @@
-"""Every named block is good SQL against the real schema, and every one is used."""
+"""Every named block is valid SQL for the real schema, and every block is used."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def test_no_block_is_forgotten(file: str) -> None:
         path.read_text() for folder in ("events", "projections", "service") for path in (ROOT / folder).rglob("*.py")
     )
     for name in sql.queries(file):
-        computed = re.sub(r"_[a-z_]+$", "_{", name)  # list_asc is asked for as f"list_{...}"
+        computed = re.sub(r"_[a-z_]+$", "_{", name)  # list_asc is used as f"list_{...}"
         assert f'["{name}"]' in code or f'[f"{computed}' in code, name

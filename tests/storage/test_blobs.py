@@ -1,4 +1,4 @@
-"""What every store of bytes keeps to: a folder, and an S3-compatible server (moto's, in a process of its own)."""
+"""The guarantees of every blob store: a folder, and an S3-compatible server (moto's, in a process of its own)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ async def test_what_cannot_be_used_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_listing_that_is_given_up_while_it_is_read(tmp_path: Path) -> None:
-    """Stopping a server in mid-sweep closed the folder's listing under the thread that read it, and crashed Python."""
+    """Stopping a server during a sweep once closed the folder's listing under the thread that read it, and crashed
+    Python.
+    """
     for number in range(3000):
         (tmp_path / f"file-{number:022}").touch()
     blobs = FolderBlobs(tmp_path)

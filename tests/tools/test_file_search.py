@@ -1,4 +1,4 @@
-"""What a search tells the model, and what its step shows: the same passages, as many as there is room for."""
+"""The result of a search for the model and for the step: the same passages, as many as fit."""
 
 from __future__ import annotations
 
