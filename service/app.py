@@ -66,7 +66,7 @@ from service.tools.file_search import FileSearch
 from service.tools.registry import Tools
 from service.vector_stores.attachments import Attachments
 from service.vector_stores.builder import StoreBuilder
-from service.vector_stores.supervisor import Indexing
+from service.vector_stores.supervisor import IndexingSupervisor
 from service.vector_stores.upkeep import Upkeep
 from service.webhooks.couriers import Couriers
 from service.webhooks.endpoints import Endpoints
@@ -239,7 +239,7 @@ async def _supervised(
     images = Images(writer.pool, blobs, clock=writer.clock)
     supervisor = Supervisor(writer, model, peers, ids=ids, max_runs=settings.max_runs, images=images, tools=tools)
     bounds = {"max_jobs": settings.indexing_jobs, "lifetime": settings.indexing_timeout_s}
-    indexing = Indexing(writer, indexer, blobs, peers, ids=ids, **bounds)
+    indexing = IndexingSupervisor(writer, indexer, blobs, peers, ids=ids, **bounds)
     sweep, upkeep = Sweep(writer, blobs), Upkeep(writer, indexer)
     for listener in (supervisor, indexing, upkeep):
         peers.listen(listener)

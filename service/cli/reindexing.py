@@ -19,7 +19,7 @@ from service.cli.admin import ACTOR
 from service.errors import CommandError
 from service.search.embed.base import Embedder, EmbeddingError
 from service.search.factory import PostgresSearchEngine
-from service.search.reembed import Reembedder
+from service.search.reembedder import Reembedder
 from service.writer import Writer
 
 # Stores read by one query.

@@ -50,7 +50,7 @@ def create(
     async def work() -> None:
         async with _open_endpoints(data_dir, project) as (endpoints, origin):
             made = await endpoints.create(origin, url, ids=RandomIds(), events=event or None, description=description)
-            say(f"Webhook endpoint {made.standing.endpoint.id}. Save its secret now: it is not shown again.")
+            say(f"Webhook endpoint {made.report.endpoint.id}. Save its secret now: it is not shown again.")
             typer.echo(made.secret)
 
     run(work())
@@ -62,7 +62,7 @@ def list_endpoints(project: _Project = "default", data_dir: DataDirOption = None
 
     async def work() -> None:
         async with _open_endpoints(data_dir, project) as (endpoints, origin):
-            rows = [_row(one) for one in await endpoints.every(origin)]
+            rows = [_row(one) for one in await endpoints.list_all(origin)]
         print_table(("id", "url", "events", "status", "created", "last delivered", "failing since", "why"), rows)
 
     run(work())

@@ -1,6 +1,6 @@
 """The data directory: its location, the lock that a server holds on it, and the API key in it.
 
-A live server holds an flock on the file `lock`. The kernel releases it when the process ends, for whatever reason, so
+A live server holds an flock on the file `lock`. The kernel releases it when the process ends, however it ends, so
 the directory is in use exactly as long as a process uses it. A server with its own Postgres in the directory locks it
 exclusively; servers with a database elsewhere may share a directory. Existing folders keep their permissions.
 """

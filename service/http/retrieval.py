@@ -22,7 +22,7 @@ async def add_retrieval_stores(
     """
     plan = wire(request).retrieval_plan(assistant_id, before, settings)
     attachments = request.app[VECTOR_STORES].attachments
-    existing = await attachments.existing(origin(request), plan.named)
+    existing = await attachments.find_existing(origin(request), plan.named)
     await attachments.fill_own_store(origin(request), plan.own_store, plan.files)
     return plan.settings_with(existing)
 

@@ -16,7 +16,7 @@ from service.http.responses import answer
 from service.http.services import SEARCH, VECTOR_STORES
 from service.search.base import StoreRef
 from service.search.filters import jsonpath
-from service.vector_stores.operations import use
+from service.vector_stores.operations import record_use
 from service.wire.vector_stores import STORES
 
 
@@ -65,7 +65,7 @@ async def search(request: web.Request) -> web.Response:
         where=jsonpath(asked.filter) if asked.filter is not None else None,
         ranker=asked.ranker,
     )
-    await use(writer(request), origin(request), [store])
+    await record_use(writer(request), origin(request), [store])
     return answer(STORES.render_search_results(found))
 
 

@@ -22,7 +22,7 @@ async def create(request: web.Request) -> web.Response:
         events=list(asked.events) if asked.events else None,
         description=asked.description,
     )
-    return answer(webhooks.render_new_endpoint(_render(made.standing), made.secret), cache_control=NO_STORE)
+    return answer(webhooks.render_new_endpoint(_render(made.report), made.secret), cache_control=NO_STORE)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -47,7 +47,7 @@ async def delete(request: web.Request) -> web.Response:
 
 async def page(request: web.Request) -> web.Response:
     """Lists all endpoints without pages, since a project has few."""
-    found = await request.app[WEBHOOKS].every(origin(request))
+    found = await request.app[WEBHOOKS].list_all(origin(request))
     return answer(wire(request).render_list([_render(one) for one in found], more=False))
 
 

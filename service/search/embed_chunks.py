@@ -50,10 +50,10 @@ class EmbeddingProgress:
     dimensions: int = 0
     pending: OrderedDict[tuple[int, int], _PendingWindow] = field(default_factory=OrderedDict)
 
-    def add(self, row: asyncpg.Record, *, windowed: bool) -> None:
+    def add(self, row: asyncpg.Record, *, needs_windows: bool) -> None:
         """Adds the windows of a chunk to `pending`. Blank windows are left out, because no query can match them."""
         text: str = row["text"]
-        cuts = row["cuts"] if windowed else [0]
+        cuts = row["cuts"] if needs_windows else [0]
         for begin, end in zip(cuts, [*cuts[1:], len(text)], strict=True):
             part = text[begin:end]
             span = (row["start"] + begin, row["start"] + end)
@@ -88,7 +88,7 @@ async def embed_chunks(
         async with pool.acquire() as db:
             rows = await db.fetch(_SQL["page"], *key, after, PAGE)
         for row in rows:
-            progress.add(row, windowed=embedder.windowed)
+            progress.add(row, needs_windows=embedder.needs_windows)
         last = rows[-1]["chunk"] if len(rows) == PAGE else None
         while windows := progress.pop_ready(last, embedder.batch):
             vectors = await embedder.embed([window.text for window in windows])

@@ -30,9 +30,9 @@ class OurStores:
         ]
 
     async def wait_until_indexed(self, project_id: str, store_ids: Sequence[str], patience_s: float) -> None:
-        await operations.settled(self._writer, project_id, store_ids, patience_s)
+        await operations.wait_until_indexed(self._writer, project_id, store_ids, patience_s)
 
     async def use(self, project_id: str, store_ids: Sequence[str]) -> None:
         async with self._writer.pool.acquire() as db:
             there = await vector_stores.find(db, project_id, store_ids, self._writer.clock.now())
-        await operations.use(self._writer, Origin(project_id, RunActor()), list(there.values()))
+        await operations.record_use(self._writer, Origin(project_id, RunActor()), list(there.values()))

@@ -1,1 +1,1 @@
-"""Indexing as background work: who takes which file on, what becomes of it, and what is left behind."""
+"""Indexing as background work: assigning files to processes, attempts, upkeep, and the stores of attachments."""

@@ -44,7 +44,7 @@ class Attachments:
         named = stores_of(resources)
         if named:
             async with self._writer.pool.acquire() as db:
-                await operations.found(db, origin.project_id, named, self._writer.clock.now())
+                await operations.get_stores(db, origin.project_id, named, self._writer.clock.now())
         requests = resources.get("file_search", {}).get("vector_stores", ())
         if not requests:
             return resources
@@ -93,7 +93,7 @@ class Attachments:
         for file_id in file_ids:
             await operations.remove_file(self._writer, origin, own_store, file_id)
 
-    async def existing(self, origin: Origin, named: Sequence[str]) -> list[str]:
+    async def find_existing(self, origin: Origin, named: Sequence[str]) -> list[str]:
         """Returns those of the stores that exist, in order."""
         if not named:
             return []
@@ -108,7 +108,7 @@ class Attachments:
         file_ids = list(dict.fromkeys(_searched_files(messages)))
         if not file_ids:
             return named
-        existing = await self.existing(origin, named)
+        existing = await self.find_existing(origin, named)
         store_id = existing[0] if existing else own_store_id(thread_id)
         await self._add(origin, store_id, file_ids, THREAD_DAYS)
         return [store_id]

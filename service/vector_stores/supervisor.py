@@ -1,4 +1,4 @@
-"""Gives every file that is to be indexed a process, and ends attempts that take too long.
+"""Assigns a process to every file that is to be indexed, and ends attempts that take too long.
 
 The stream of a vector store is the journal of its files. An attempt starts with an event that holds a job number, the
 process and a deadline, and ends with another event. The scan starts attempts for the files that no living process works
@@ -45,12 +45,13 @@ STORES = 200
 LIMIT = 200
 # After a deadline and so much more time, other processes end an attempt. Its own process does so at the deadline.
 GRACE = timedelta(seconds=5)
-# Removals of chunks that may wait; the hourly sweep (`upkeep`) does the rest.
+# Removals of chunks that may wait; the hourly sweep (`upkeep`) removes further chunks.
 MAX_REMOVALS = 1_000
-Key = tuple[str, str]
+# The ids of a store and a file.
+FileKey = tuple[str, str]
 
 
-class Indexing:
+class IndexingSupervisor:
     """The indexing of files in this process: `max_jobs` files at once, `lifetime` seconds at most for an attempt."""
 
     def __init__(
@@ -73,12 +74,12 @@ class Indexing:
         self._worker = Worker(writer, indexer, blobs, process=peers.process, lifetime=lifetime)
         self._loop = ScanLoop("files_to_index", every_s=SCAN_EVERY_S, retry_s=RETRY_AFTER_S)
         self._tasks: asyncio.TaskGroup | None = None
-        self._at_work: dict[Key, tuple[Work, asyncio.Task[None]]] = {}
+        self._at_work: dict[FileKey, tuple[Work, asyncio.Task[None]]] = {}
         self._lost_starts: SecondSighting[tuple[str, str, int | None], StoredFile] = SecondSighting()
         self._last_recovery = 0.0
         self._removals: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue(MAX_REMOVALS)
         # Stores whose files may have changed while this process works on them.
-        self._doubted: set[str] = set()
+        self._stores_to_check: set[str] = set()
 
     @property
     def active(self) -> int:
@@ -100,7 +101,7 @@ class Indexing:
                     self._stop(store_id)
                     self._remove(store_id, None)
                 case e.BatchCancelled():
-                    self._doubt(store_id)
+                    self._recheck(store_id)
                     self._remove(store_id, None)
                 case _:
                     pass
@@ -108,7 +109,7 @@ class Indexing:
     def on_wake(self, stream_id: str) -> None:
         """Looks at the vector store, if it is one: another process may have changed it."""
         if stream_id.startswith("vs_"):
-            self._doubt(stream_id)
+            self._recheck(stream_id)
 
     def on_peers_change(self) -> None:
         """Scans at once for the files of a process that died."""
@@ -122,10 +123,10 @@ class Indexing:
             await self._loop.run(self._scan)
 
     async def _scan(self) -> float:
-        """Stops work that is in vain and starts work that no process does. Returns the seconds until the next scan."""
-        await self._judge()
+        """Stops revoked work and starts work that no process does. Returns the seconds until the next scan."""
+        await self._stop_revoked_work()
         if not self._peers.has_lock:
-            # The peers take this process for dead, and would take over at once what it starts.
+            # The peers consider this process dead, and would take over its new work at once.
             return RETRY_AFTER_S
         if monotonic() - self._last_recovery >= SCAN_EVERY_S:
             self._last_recovery = monotonic()
@@ -138,7 +139,7 @@ class Indexing:
         return SCAN_EVERY_S
 
     async def _find_orphans(self, room: int) -> list[StoredFile]:
-        # The first store is drawn by lot, so that each of very many busy stores has its turn.
+        # The first store is random, so that each of very many busy stores has its turn.
         first = self._ids.new_hex("vs")
         async with self._writer.pool.acquire() as db:
             return await find_orphans(
@@ -152,7 +153,7 @@ class Indexing:
         for file in found:
             if file.process in self._peers.live and (file.store_id, file.file_id) not in self._at_work:
                 why = TOO_LONG.format(self._lifetime)
-                await self._try(file, fail_attempt(file.store_id, file.file_id, file.job, "server_error", why))
+                await self._append(file, fail_attempt(file.store_id, file.file_id, file.job, "server_error", why))
 
     async def _recover(self) -> None:
         """Starts the files again that this process holds in the log but does not work on.
@@ -172,32 +173,33 @@ class Indexing:
             # If it is at work, it was added again while its last attempt is being stopped.
             return
         start = start_attempt(file.store_id, file.file_id, file.job, self._peers.process, self._lifetime)
-        for entry in await self._try(file, start):
+        for entry in await self._append(file, start):
             if isinstance(entry.event, e.IndexingStarted):
                 work = Work(file.store_id, file.file_id, file.project_id, entry.event.job)
-                self._at_work[key] = (work, self._tasks.create_task(self._work(key, work)))
+                self._at_work[key] = (work, self._tasks.create_task(self._run_worker(key, work)))
 
-    async def _try(
+    async def _append(
         self, file: StoredFile, command: CommandFactory[Any] | VectorStoreCommand
     ) -> Sequence[RecordedEvent[Any]]:
-        """Returns the appended events. Logs why it fails: one file that newer software wrote must not stop the scan."""
+        """Returns the appended events. If it fails it logs the reason: a file that newer software wrote must not stop
+        the scan."""
         origin = Origin(project_id=file.project_id, actor=ProcessActor(self._peers.process))
         try:
             return (await self._writer.vector_store(origin, file.store_id, command)).recorded
         except DATABASE_ERRORS:
             raise
         except DomainError as error:
-            log.debug("file_skipped", store_id=file.store_id, file_id=file.file_id, reason=error.message)
+            log.debug("indexing_skipped", store_id=file.store_id, file_id=file.file_id, reason=error.message)
         except Exception:
-            log.exception("file_skipped", store_id=file.store_id, file_id=file.file_id)
+            log.exception("indexing_skipped", store_id=file.store_id, file_id=file.file_id)
         return []
 
-    async def _work(self, key: Key, work: Work) -> None:
+    async def _run_worker(self, key: FileKey, work: Work) -> None:
         structlog.contextvars.bind_contextvars(store_id=work.store_id, file_id=work.file_id)
         try:
-            await self._worker.carry(work)
+            await self._worker.run(work)
         except Exception:
-            log.exception("indexing_broken")
+            log.exception("indexing_crashed")
         finally:
             del self._at_work[key]
             self._loop.nudge()
@@ -207,20 +209,20 @@ class Indexing:
             if store == store_id and file_id in (None, file):
                 task.cancel()
 
-    def _doubt(self, store_id: str) -> None:
-        """Scans at once: work for this store may be in vain, or the store may have new files."""
+    def _recheck(self, store_id: str) -> None:
+        """Scans at once: work for this store may have been revoked, or the store may have new files."""
         if any(store == store_id for store, _ in self._at_work):
-            self._doubted.add(store_id)
+            self._stores_to_check.add(store_id)
         self._loop.nudge()
 
-    async def _judge(self) -> None:
-        """Stops work in doubted stores whose job number is not the file's current one."""
-        while self._doubted:
-            store_id = min(self._doubted)
+    async def _stop_revoked_work(self) -> None:
+        """Stops work in `_stores_to_check` with a job number that is not the file's current one."""
+        while self._stores_to_check:
+            store_id = min(self._stores_to_check)
             ours = [work for work, _ in self._at_work.values() if work.store_id == store_id]
             async with self._writer.pool.acquire() as db:
                 facts = await files.facts(db, store_id, [work.file_id for work in ours])
-            self._doubted.discard(store_id)
+            self._stores_to_check.discard(store_id)
             for work in ours:
                 fact = facts.get(work.file_id)
                 if fact is None or fact.status != "in_progress" or fact.job != work.job:
@@ -231,10 +233,10 @@ class Indexing:
             self._removals.put_nowait((store_id, file_id))
 
     async def _remove_queued(self) -> None:
-        """Removes chunks, one file or store after another, until cancelled. The sweep does what fails here."""
+        """Removes chunks, one file or store after another, until cancelled. The sweep removes those that fail here."""
         while True:
             store_id, file_id = await self._removals.get()
             try:
                 await self._indexer.remove(store_id, None if file_id is None else [file_id])
             except Exception:
-                log.exception("chunks_not_removed", store_id=store_id)
+                log.exception("chunk_removal_failed", store_id=store_id)

@@ -1,4 +1,4 @@
-"""Removes what is left of vector stores and files: expired stores, files whose File is deleted, chunks of neither.
+"""Expires vector stores, removes files whose File is deleted from them, and deletes chunks that belong to no file.
 
 Clients notice none of it, since reads check the clock and the Files themselves, with one exception: the file_counts of
 a store. If a process dies between the deletion of a File and its removal from the stores, the other processes remove it
@@ -78,7 +78,7 @@ class Upkeep:
                 try:
                     await self._writer.vector_store(Origin(store.project_id, SweepActor()), store.id, ExpireStore())
                 except DomainError as error:
-                    log.warning("vector_store_not_expired", store_id=store.id, error=error.message)
+                    log.warning("vector_store_expiry_failed", store_id=store.id, error=error.message)
             if len(overdue) < LIMIT:
                 return
 

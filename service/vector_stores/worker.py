@@ -36,7 +36,7 @@ class Worker:
         self._process = process
         self._lifetime = lifetime
 
-    async def carry(self, work: Work) -> None:
+    async def run(self, work: Work) -> None:
         """Works on the file until its indexing has ended, or the job number is not current any more.
 
         Raises only errors of the worker itself. The file is then started again, or its deadline passes.

@@ -1,5 +1,5 @@
-"""Webhooks: telling other programs of what happens to runs, signed, at least once (docs/webhooks.md).
+"""Webhooks: signed messages to other programs about events of runs, at least once each (docs/webhooks.md).
 
-The outbox is written by the statement that appends an event, so that nothing is told that did not happen, and nothing
-that happened is forgotten. Couriers of any process empty it.
+The statement that appends an event also writes the outbox, so there is a message for an event if and only if the event
+was appended. The couriers of all processes deliver the messages of the outbox.
 """

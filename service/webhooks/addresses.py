@@ -1,7 +1,7 @@
-"""Decides if an address is public, or belongs to this network or machine. Pure.
+"""Distinguishing public addresses from those of private networks: pure.
 
-The URL of a webhook comes from a client. It must not make the server connect to its own machine, its neighbours, or a
-cloud's metadata service, nor do so through an IPv6 address that embeds an IPv4 address.
+Clients choose the URLs of webhooks. Such a URL must not make the server connect to its own machine, to machines in its
+network, or to a cloud's metadata service, not even through an IPv6 address that contains an IPv4 address.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import ipaddress
 
 _V4 = ipaddress.IPv4Address
 _V6 = ipaddress.IPv6Address
-# Prefixes that gateways translate to the IPv4 address in the last 32 bits (RFC 6052), and the older form.
+# Addresses that gateways translate into the IPv4 address in their last 32 bits (RFC 6052), and the deprecated form.
 _TRANSLATED = tuple(ipaddress.IPv6Network(net) for net in ("64:ff9b::/96", "::/96"))
-# Ranges that Python 3.11 wrongly takes for public: translation within a site, benchmarks, site-local, discard.
+# Networks that Python 3.11 still considers global: local translation, benchmarks, site-local, discarded packets.
 _ALSO_PRIVATE = tuple(
     ipaddress.ip_network(net)
     for net in ("64:ff9b:1::/48", "2001::/23", "fec0::/10", "100::/64", "192.88.99.0/24", "192.0.0.0/24")
@@ -20,26 +20,26 @@ _ALSO_PRIVATE = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Returns whether an address, in the form of getaddrinfo, is reachable from everywhere and is nothing else."""
+    """Whether an address, in the form of getaddrinfo, is globally reachable. An invalid address is not public."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(found, _V6):
-        inner = _inside(found)
-        if inner is not None:
-            return is_public(str(inner))
-    if found.is_multicast or found.is_reserved or found.is_unspecified or not found.is_global:
+    if isinstance(ip, _V6):
+        embedded = _embedded_v4(ip)
+        if embedded is not None:
+            return is_public(str(embedded))
+    if ip.is_multicast or ip.is_reserved or ip.is_unspecified or not ip.is_global:
         return False
-    return not any(found in net for net in _ALSO_PRIVATE if net.version == found.version)
+    return not any(ip in net for net in _ALSO_PRIVATE if net.version == ip.version)
 
 
-def _inside(found: _V6) -> _V4 | None:
-    """Returns the IPv4 address at which packets to this IPv6 address arrive, or the address itself."""
-    if found.ipv4_mapped is not None:
-        return found.ipv4_mapped
-    if found.sixtofour is not None:
-        return found.sixtofour
-    if any(found in net for net in _TRANSLATED):
-        return _V4(int(found) & 0xFFFF_FFFF)
+def _embedded_v4(ip: _V6) -> _V4 | None:
+    """Returns the IPv4 address to which packets for this address are delivered, if there is one."""
+    if ip.ipv4_mapped is not None:
+        return ip.ipv4_mapped
+    if ip.sixtofour is not None:
+        return ip.sixtofour
+    if any(ip in net for net in _TRANSLATED):
+        return _V4(int(ip) & 0xFFFF_FFFF)
     return None

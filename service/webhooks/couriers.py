@@ -31,7 +31,7 @@ from service.processes.peers import Peers
 from service.processes.scan_loop import ScanLoop
 from service.telemetry.metrics import Metrics
 from service.webhooks import message, schedule
-from service.webhooks.sender import Outcome, Sender
+from service.webhooks.sender import DeliveryOutcome, Sender
 from service.writer import Writer
 
 log = structlog.get_logger()
@@ -40,12 +40,12 @@ LOOK_EVERY_S = 1.0
 # New events within so many seconds share a scan.
 COALESCE_S = 0.02
 RETRY_AFTER_S = 0.5
-# Endpoints that a process works for at once, failing ones among them, and messages under way to each. A receiver that
-# lets every message time out occupies a courier most of the time, so failing ones cannot occupy all couriers.
+# Endpoints that a process works for at once, failing endpoints among them, and concurrent messages to each. A receiver
+# that lets every message time out occupies a courier most of the time, so failing endpoints cannot occupy all couriers.
 MAX_COURIERS = 50
 MAX_FAILING = 25
 CONCURRENCY = 8
-# Seconds that messages under way get when the server stops.
+# Seconds that active messages get when the server stops.
 STOP_GRACE = 1.0
 # Messages that may wait for one endpoint. An endpoint that falls further behind is disabled.
 MAX_WAITING = 100_000
@@ -84,7 +84,7 @@ class Couriers:
                 nudge.set()
 
     async def run(self) -> None:
-        """Delivers until cancelled. Messages under way then get STOP_GRACE; other processes deliver the rest."""
+        """Delivers until cancelled. Active messages then get STOP_GRACE; other processes deliver the rest."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             await self._loop.run(self._scan)
@@ -121,10 +121,10 @@ class Couriers:
         try:
             await Courier(self, endpoint_id, self._at_work[endpoint_id]).run()
         except DATABASE_ERRORS as error:
-            log.warning("courier_stopped", error=str(error) or type(error).__name__)
+            log.warning("webhook_courier_failed", error=str(error) or type(error).__name__)
             await asyncio.sleep(RETRY_AFTER_S)
         except Exception:
-            log.exception("courier_stopped")
+            log.exception("webhook_courier_failed")
             await asyncio.sleep(RETRY_AFTER_S)
         finally:
             del self._at_work[endpoint_id]
@@ -158,8 +158,8 @@ class Courier:
         self._all = couriers
         self._id = endpoint_id
         self._nudge = nudge
-        # The messages under way by thread, one for each.
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        # The active messages by thread, one for each.
+        self._active: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Delivers until no message is due. Raises errors of the database, and those of a message that was not sent."""
@@ -167,16 +167,16 @@ class Courier:
         try:
             while True:
                 self._nudge.clear()
-                room = CONCURRENCY - len(self._under_way)
+                room = CONCURRENCY - len(self._active)
                 async with self._all.pool.acquire() as db:
                     work = await webhooks.load_claimed(db, self._id, process)
                     ready = work is not None and work.ready and room > 0
-                    due = await webhooks.find_due(db, self._id, list(self._under_way), room) if ready else []
-                    if work is None or not (due or self._under_way):
+                    due = await webhooks.find_due(db, self._id, list(self._active), room) if ready else []
+                    if work is None or not (due or self._active):
                         await webhooks.release(db, self._id, process)
                         return
                 for delivery in due:
-                    self._under_way[delivery.stream_id] = asyncio.create_task(self._deliver(work, delivery))
+                    self._active[delivery.stream_id] = asyncio.create_task(self._deliver(work, delivery))
                 await self._wait_for_end()
         finally:
             await self._stop()
@@ -185,24 +185,24 @@ class Courier:
         """Waits until a message under way has ended, or there may be more to send. Raises the message's error."""
         nudged = asyncio.create_task(self._nudge.wait())
         try:
-            await asyncio.wait({nudged, *self._under_way.values()}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({nudged, *self._active.values()}, return_when=asyncio.FIRST_COMPLETED)
             if nudged.done():
                 await asyncio.sleep(COALESCE_S)
         finally:
             nudged.cancel()
-        ended = [(thread_id, task) for thread_id, task in self._under_way.items() if task.done()]
+        ended = [(thread_id, task) for thread_id, task in self._active.items() if task.done()]
         for thread_id, _ in ended:
-            del self._under_way[thread_id]
+            del self._active[thread_id]
         for _, task in ended:
             task.result()
 
     async def _stop(self) -> None:
-        """Waits STOP_GRACE for messages under way, then cancels them. They stay in the outbox."""
-        if self._under_way:
-            _, late = await asyncio.wait(self._under_way.values(), timeout=STOP_GRACE)
+        """Waits STOP_GRACE for active messages, then cancels them. They stay in the outbox."""
+        if self._active:
+            _, late = await asyncio.wait(self._active.values(), timeout=STOP_GRACE)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+            await asyncio.gather(*self._active.values(), return_exceptions=True)
 
     async def _deliver(self, work: ClaimedEndpoint, delivery: Delivery) -> None:
         """Makes one attempt and records its outcome."""
@@ -218,8 +218,8 @@ class Courier:
             raise
         except Exception as error:
             # For example if newer software wrote the event: the endpoint must still get all other messages.
-            log.exception("webhook_not_rendered", thread_id=delivery.stream_id, version=delivery.version)
-            outcome = Outcome(None, f"could not be told: {type(error).__name__}", 0.0)
+            log.exception("webhook_rendering_failed", thread_id=delivery.stream_id, version=delivery.version)
+            outcome = DeliveryOutcome(None, f"could not be told: {type(error).__name__}", 0.0)
             await self._record_failure(delivery, outcome, "")
             return
         outcome = await self._all.sender.send(work.endpoint.url, work.secrets.all, id, body)
@@ -232,7 +232,7 @@ class Courier:
         duration_ms = round(outcome.seconds * 1000)
         log.debug("webhook_delivered", webhook_id=id, attempt=delivery.attempts + 1, ms=duration_ms)
 
-    async def _record_failure(self, delivery: Delivery, outcome: Outcome, id: str) -> None:
+    async def _record_failure(self, delivery: Delivery, outcome: DeliveryOutcome, id: str) -> None:
         """Postpones or gives up the message, and disables an endpoint that is beyond hope."""
         pause = schedule.pause(delivery.attempts + 1, random.SystemRandom())
         error = outcome.error or ""

@@ -14,13 +14,13 @@ from events.webhook_endpoint import WEBHOOK_EVENTS, CreateEndpoint, DeleteEndpoi
 from projections import webhooks
 from projections.webhooks import EndpointReport, Secrets
 from service.webhooks import message
-from service.webhooks.sender import Outcome, Sender, refusal
+from service.webhooks.sender import DeliveryOutcome, Sender, url_problem
 from service.writer import Writer
 from sql.connection import Connection
 
 # Endpoints of one project. Each event makes a message for each of them.
 MAX_ENDPOINTS = 20
-# Endpoints in a list: more than may be created, since older software allowed a project more.
+# Endpoints in a list: more than may be created, because older software allowed a project more.
 MAX_LISTED = 1000
 _SECRET_BYTES = 32
 
@@ -29,7 +29,7 @@ _SECRET_BYTES = 32
 class NewEndpoint:
     """A new endpoint. `secret` is shown only in this answer."""
 
-    standing: EndpointReport
+    report: EndpointReport
     secret: str = field(repr=False)
 
 
@@ -56,22 +56,19 @@ class Endpoints:
         self._check(url)
         endpoint_id = ids.new("we")
 
-        async def room(db: Connection) -> None:
-            """Raises Rejection if the project has MAX_ENDPOINTS.
-
-            In the append's transaction it sees concurrent ones.
-            """
+        async def check_room(db: Connection) -> None:
+            """Raises Rejection if the project has MAX_ENDPOINTS. In the append's transaction, concurrent ones count."""
             if not await webhooks.has_room(db, origin.project_id, MAX_ENDPOINTS):
                 raise Rejection(f"This project has {MAX_ENDPOINTS} webhook endpoints already, the most it may have.")
 
         first = await self._writer.find_repeat(WEBHOOK_ENDPOINT, origin, endpoint_id) is None
         async with self._writer.pool.acquire() as db:
             if first:
-                await room(db)  # so that no secret is stored for an endpoint that is refused
+                await check_room(db)  # so that no secret is stored for an endpoint that is refused
             secret = await webhooks.prepare_secret(db, endpoint_id, new_secret())
-        named = tuple(dict.fromkeys(events)) if events is not None else tuple(WEBHOOK_EVENTS.values())
-        command = CreateEndpoint(url, description, named)
-        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, command, room)
+        names = tuple(dict.fromkeys(events)) if events is not None else tuple(WEBHOOK_EVENTS.values())
+        command = CreateEndpoint(url, description, names)
+        await self._writer.write(WEBHOOK_ENDPOINT, origin, endpoint_id, command, check_room)
         return NewEndpoint(await self.get(origin, endpoint_id), secret)
 
     async def modify(self, origin: Origin, endpoint_id: str, changes: JsonObject) -> EndpointReport:
@@ -90,7 +87,7 @@ class Endpoints:
         return await self.get(origin, endpoint_id)
 
     async def rotate(self, origin: Origin, endpoint_id: str, previous_expires_in: int) -> Secrets:
-        """Makes a new secret; the old one stays valid for `previous_expires_in` seconds. Raises NotFound.
+        """Stores a new secret; the old one stays valid for `previous_expires_in` seconds. Raises NotFound.
 
         A repeated request (service.idempotency) changes nothing and returns the current secrets.
         """
@@ -103,10 +100,10 @@ class Endpoints:
             WEBHOOK_ENDPOINT, origin, endpoint_id, RotateSecret(previous_expires_in), rotate_secret
         )
         async with self._writer.pool.acquire() as db:
-            found = await webhooks.load_secrets(db, endpoint_id)
-        if found is None:
+            stored = await webhooks.load_secrets(db, endpoint_id)
+        if stored is None:
             raise NotFound("webhook_endpoint", endpoint_id)
-        return found
+        return stored
 
     async def delete(self, origin: Origin, endpoint_id: str) -> None:
         """Deletes the endpoint. Raises NotFound."""
@@ -117,12 +114,12 @@ class Endpoints:
         async with self._writer.pool.acquire() as db:
             return await webhooks.get(db, origin.project_id, endpoint_id)
 
-    async def every(self, origin: Origin) -> list[EndpointReport]:
-        """Returns the project's endpoints, the oldest first."""
+    async def list_all(self, origin: Origin) -> list[EndpointReport]:
+        """Returns the project's endpoints, oldest first."""
         async with self._writer.pool.acquire() as db:
             return await webhooks.list_endpoints(db, origin.project_id, MAX_LISTED)
 
-    async def test(self, origin: Origin, endpoint_id: str, *, ids: IdSource) -> Outcome:
+    async def test(self, origin: Origin, endpoint_id: str, *, ids: IdSource) -> DeliveryOutcome:
         """Sends a test message at once, even if the endpoint is disabled. Makes one attempt. Raises NotFound."""
         async with self._writer.pool.acquire() as db:
             endpoint = (await webhooks.get(db, origin.project_id, endpoint_id)).endpoint
@@ -134,9 +131,9 @@ class Endpoints:
         return await self._sender.send(endpoint.url, signing.all, id, body)
 
     def _check(self, url: str) -> None:
-        why_not = refusal(url, allow_private=self._sender.allow_private)
-        if why_not is not None:
-            raise Rejection(f"Invalid 'url': {why_not}.", param="url", code="invalid_value")
+        problem = url_problem(url, allow_private=self._sender.allow_private)
+        if problem is not None:
+            raise Rejection(f"Invalid 'url': {problem}.", param="url", code="invalid_value")
 
 
 def new_secret() -> str:

@@ -2,7 +2,7 @@
 
 If private addresses are not allowed, all addresses of the host's name are checked, and the connection goes to one of
 them: the name is not resolved a second time. Redirects are not followed, the time and the size of the answer are
-bounded, and nobody learns more of the answer than its status.
+bounded, and only its status is recorded.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ UNSUBSCRIBED = 410
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """`status` is the answer's, if one came. `error` is one line, or None if the receiver accepted the message."""
+class DeliveryOutcome:
+    """The result of an attempt. `status` is the status of the answer, or None if there was no answer; `error` is one
+    line, or None if the receiver accepted the message."""
 
     status: int | None
     error: str | None
@@ -50,7 +51,7 @@ class Outcome:
         return self.status == UNSUBSCRIBED
 
 
-class NotPublic(OSError):
+class PrivateAddressError(OSError):
     """The host has no public address. The message does not say whether it has a private one."""
 
     def __init__(self, host: str) -> None:
@@ -69,19 +70,19 @@ class PublicResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         try:
-            found = await self._resolver.resolve(host, port, family)
+            results = await self._resolver.resolve(host, port, family)
         except OSError:
-            raise NotPublic(host) from None
-        if not all(is_public(one["host"]) for one in found):
-            raise NotPublic(host)
-        return found
+            raise PrivateAddressError(host) from None
+        if not all(is_public(result["host"]) for result in results):
+            raise PrivateAddressError(host)
+        return results
 
     async def close(self) -> None:
         await self._resolver.close()
 
 
 class Sender:
-    """An HTTP client, to be used as a context manager. `allow_private` also allows plain HTTP: see `refusal`."""
+    """An HTTP client, to be used as a context manager. `allow_private` also allows plain HTTP: see `url_problem`."""
 
     def __init__(self, *, clock: Clock, allow_private: bool, resolver: AbstractResolver | None = None) -> None:
         self.allow_private = allow_private
@@ -94,8 +95,8 @@ class Sender:
         connector = aiohttp.TCPConnector(
             resolver=system if self.allow_private else PublicResolver(system),
             use_dns_cache=False,
-            # The couriers bound the messages under way. A limit here would make a message wait for other receivers,
-            # while its own time runs.
+            # The couriers bound the concurrent messages. With a limit here a message would wait for other receivers
+            # while its own time-out runs.
             limit=0,
             limit_per_host=0,
         )
@@ -113,34 +114,34 @@ class Sender:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, url: str, secrets: Sequence[str], id: str, body: bytes) -> Outcome:
+    async def send(self, url: str, secrets: Sequence[str], id: str, body: bytes) -> DeliveryOutcome:
         """Makes one attempt. Raises no error that the receiver could cause."""
-        started = time.monotonic()
+        began = time.monotonic()
         status, error = await self._attempt(url, headers(secrets, id, body, self._clock.now()), body)
-        return Outcome(status, error, time.monotonic() - started)
+        return DeliveryOutcome(status, error, time.monotonic() - began)
 
     async def _attempt(self, url: str, signed: dict[str, str], body: bytes) -> tuple[int | None, str | None]:
         assert self._session is not None, "the sender is not open"
-        why_not = refusal(url, allow_private=self.allow_private)
-        if why_not is not None:
-            return None, why_not
+        problem = url_problem(url, allow_private=self.allow_private)
+        if problem is not None:
+            return None, problem
         try:
             async with self._session.post(url, data=body, headers=signed, allow_redirects=False) as answer:
                 with suppress(aiohttp.ClientError, TimeoutError):
                     await answer.content.read(MAX_ANSWER)
-                taken = 200 <= answer.status < 300
-                return answer.status, None if taken else f"answered with status {answer.status}"
+                is_success = 200 <= answer.status < 300
+                return answer.status, None if is_success else f"answered with status {answer.status}"
         except TimeoutError:
             return None, f"did not answer within {TIMEOUT:.0f} seconds"
         except aiohttp.ClientConnectorError as error:
             inner = error.os_error
-            return None, str(inner) if isinstance(inner, NotPublic) else f"cannot be reached: {_line(inner)}"
+            return None, str(inner) if isinstance(inner, PrivateAddressError) else f"cannot be reached: {_line(inner)}"
         except (aiohttp.ClientError, OSError, ssl.SSLError, asyncio.IncompleteReadError, ValueError) as error:
             return None, f"failed: {_line(error)}"
 
 
-def refusal(url: str, *, allow_private: bool) -> str | None:
-    """Returns why nothing is sent to this URL, or None. Does not resolve the name of the host."""
+def url_problem(url: str, *, allow_private: bool) -> str | None:
+    """Returns the reason not to send to this URL, or None. Does not resolve the name of the host."""
     try:
         parts = URL(url)
         port = parts.port
@@ -153,8 +154,8 @@ def refusal(url: str, *, allow_private: bool) -> str | None:
         return None
     if parts.scheme != "https":
         return "must be an https:// URL; EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow http:// too"
-    literal = ":" in host or all(part.isdigit() for part in host.split("."))
-    if literal and not is_public(host):
+    is_literal = ":" in host or all(part.isdigit() for part in host.split("."))
+    if is_literal and not is_public(host):
         return f"{host} is at a private address, which EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow"
     return None
 

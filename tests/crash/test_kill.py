@@ -166,21 +166,21 @@ async def test_killed_in_the_middle_of_a_webhook(start: Start, model: ScriptedSe
     """
     model.script(says("Whole"))
     async with Receiver() as receiver:
-        receiver.held = lambda event, path: event["type"] == "thread.run.in_progress"
+        receiver.must_wait = lambda event, path: event["type"] == "thread.run.in_progress"
         async with start(webhooks_allow_private=True) as server:
             made = await server.client.post("/webhook_endpoints", {"url": receiver.url()})
             receiver.secrets["/hook"] = made["secret"]
             run = await server.client.settled(await run_of(server.client, "Hi"))
-            await receiver.stand()
+            await receiver.wait_for_message()
             await server.kill()
-        receiver.opened.set()
+        receiver.may_answer.set()
         async with start(webhooks_allow_private=True) as server:
             done = await server.client.get(f"/threads/{run['thread_id']}/runs/{run['id']}")
             got = await receiver.until(lambda got: got[-1:] != [] and got[-1].type == "thread.run.completed")
     kinds = [one.type.removeprefix("thread.run.") for one in got]
     assert kinds == ["created", "in_progress", "in_progress", "completed"]
     assert len({one.id for one in got}) == 3
-    assert all(one.verified for one in got)
+    assert all(one.is_verified for one in got)
     assert got[-1].event["data"] == done
 
 

@@ -1,4 +1,4 @@
-"""A process that indexes: pool, writer, peers and supervisor over a fake indexer, which can be killed at any moment."""
+"""A process that indexes files with a fake indexer, and that can be killed at any moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.database import Pool, open_pool
 from service.feed import Feed
 from service.processes.peers import Peers
 from service.storage.folder import FolderBlobs
-from service.vector_stores.supervisor import Indexing
+from service.vector_stores.supervisor import IndexingSupervisor
 from service.writer import CommandFactory, Writer
 from sql.connection import Connection
 from tests.clock import CLOCK, IDS
@@ -33,9 +33,9 @@ AUTO = Chunking(max_chunk_size_tokens=800, chunk_overlap_tokens=400)
 
 
 class Process:
-    """Use as a context manager; `kill` ends it as kill -9 would, without a word to the database.
+    """A context manager. `kill` ends the process as kill -9 would, without a change in the database.
 
-    `vectors` makes the indexer: those of several processes may share their chunks.
+    Several processes may share the dictionary `chunks` of their fake search engines.
     """
 
     def __init__(
@@ -59,12 +59,14 @@ class Process:
     async def __aenter__(self) -> Self:
         self.pool = await open_pool(self.url)
         self.writer = self._make_writer(self.pool, self.feed)
-        self.vectors = FakeSearchEngine(self.pool)
+        self.search_engine = FakeSearchEngine(self.pool)
         if self._chunks is not None:
-            self.vectors.chunks = self._chunks
+            self.search_engine.chunks = self._chunks
         self.peers = Peers(self.url, ids=IDS, wake=self.feed.wake)
         await self.peers.join()
-        self.indexing = Indexing(self.writer, self.vectors, self.blobs, self.peers, ids=IDS, **self._bounds)
+        self.indexing = IndexingSupervisor(
+            self.writer, self.search_engine, self.blobs, self.peers, ids=IDS, **self._bounds
+        )
         self.peers.listen(self.indexing)
         self.feed.listen_to_stores(self.indexing)
         self.feed.listen_to_wakes(self.indexing)
@@ -77,7 +79,7 @@ class Process:
     ) -> None:
         for task in self._tasks:
             if task.done() and not task.cancelled():
-                await task  # what broke it
+                await task  # raises the error that ended it
         await self.kill()
 
     async def kill(self) -> None:
@@ -90,10 +92,10 @@ class Process:
             await asyncio.wait(self._tasks, timeout=WAIT_S)
         self._tasks = []
 
-    # What clients do.
+    # The actions of clients.
 
-    async def have(self, *names: str) -> None:
-        """Files named so, whose ids are file-{name}, each with its name as its text."""
+    async def create_files(self, *names: str) -> None:
+        """Creates files with these names, the ids file-{name}, and their names as their texts, unless they exist."""
         for name in names:
             if not (Path(self.blobs._path) / f"file-{name}").exists():
                 await self.blobs.write(f"file-{name}", _pieces(name.encode()))
@@ -101,8 +103,8 @@ class Process:
             await self.writer.file(ORIGIN, f"file-{name}", made)
 
     async def add(self, *names: str, store: str = STORE, **attributes: Any) -> None:
-        """These files in the store, which is made where it is missing."""
-        await self.have(*names)
+        """Adds these files to the store, which is created if it is missing."""
+        await self.create_files(*names)
         await self.do(CREATE, store)
         new = [NewFile(f"file-{name}", name, len(name), attributes, AUTO) for name in names]
 
@@ -120,14 +122,14 @@ class Process:
     async def do(self, command: VectorStoreCommand | CommandFactory[Any], store: str = STORE) -> None:
         await self.writer.vector_store(ORIGIN, store, command)
 
-    # What clients see.
+    # The answers to clients.
 
     async def store(self, store: str = STORE) -> VectorStore:
         async with self.pool.acquire() as db:
             return await stores.get(db, ORIGIN.project_id, store, CLOCK.now())
 
     async def files(self, store: str = STORE) -> dict[str, VectorStoreFile]:
-        """By name."""
+        """Returns the files of the store by name."""
         async with self.pool.acquire() as db:
             page = await files.page(db, ORIGIN.project_id, store, Cursor(limit=1000), CLOCK.now())
         return {file.filename: file for file in page.items}
@@ -135,8 +137,8 @@ class Process:
     async def statuses(self, store: str = STORE) -> dict[str, str]:
         return {name: file.status for name, file in (await self.files(store)).items()}
 
-    async def settled(self, store: str = STORE, left: int = 0) -> VectorStore:
-        """The store once nothing of it is in progress, or no more than `left` files."""
+    async def wait_until_indexed(self, store: str = STORE, left: int = 0) -> VectorStore:
+        """Waits until at most `left` files of the store are in progress, and returns the store."""
         async with asyncio.timeout(WAIT_S):
             with self.feed.watch(store) as watcher:
                 while (found := await self.store(store)).in_progress > left:

@@ -1,7 +1,7 @@
 """The crash law of indexing: a crash at any append, then resume, ends as if there had been no crash.
 
-A process dies right before or right after its n-th append, for every n; another one, which finds its chunks, takes its
-place, and the client goes on with what it was about.
+A process dies right before or right after its n-th append, for every n. Another process, which finds its chunks,
+replaces it, and the client continues its scenario.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ ENDED = {"good": "completed", "bad": "failed", "flaky": "completed"}
 async def index_some(process: Process, store: str) -> None:
     await process.add("good", store=store)
     await process.add("bad", "flaky", store=store)
-    await process.settled(store)
+    await process.wait_until_indexed(store)
 
 
 async def index_and_remove(process: Process, store: str) -> None:
-    """The client takes one out while it is at work."""
+    """The client removes a file while it is being indexed."""
     if "good" not in await _statuses(process, store):
         await process.add("slow", "good", store=store)
     if "slow" in await _statuses(process, store):
-        await process.vectors.until_started(1)
+        await process.search_engine.until_started(1)
         await process.remove("slow", store)
-    await process.settled(store)
+    await process.wait_until_indexed(store)
 
 
 async def _statuses(process: Process, store: str) -> dict[str, str]:
@@ -60,21 +60,21 @@ SCENARIOS: dict[str, tuple[Callable[[Process, str], Awaitable[None]], dict[str, 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_a_crash_at_any_append_is_nothing(
+async def test_a_crash_at_any_append_changes_nothing(
     database_url: str, tmp_path: Path, name: str, when: When, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 0.05)
     monkeypatch.setattr(worker, "RETRY_AFTER_S", 0.01)
     for at in range(1, MAX_APPENDS):
-        if not await crashed(database_url, tmp_path, name, at, when):
-            # It made fewer appends than that: every one of them was tried.
+        if not await play_with_crash(database_url, tmp_path, name, at, when):
+            # The scenario has fewer appends than that, so each of them was tried.
             assert at > 6
             return
     raise AssertionError(f"{name} makes more than {MAX_APPENDS} appends")
 
 
-async def crashed(url: str, folder: Path, name: str, at: int, when: When) -> bool:
-    """Plays the scenario with a crash at that append, and resumes. False where it never got there."""
+async def play_with_crash(url: str, folder: Path, name: str, at: int, when: When) -> bool:
+    """Plays the scenario with a crash at that append, and resumes. Returns False if there are fewer appends."""
     client, statuses = SCENARIOS[name]
     store = f"vs_{at}"
     chunks: dict[Any, Any] = {}
@@ -97,18 +97,18 @@ async def crashed(url: str, folder: Path, name: str, at: int, when: When) -> boo
     async with Process(url, folder, chunks=chunks) as second:
         async with asyncio.timeout(WAIT_S):
             await client(second, store)
-        await _ended_well(second, store, statuses)
+        await _check_end(second, store, statuses)
     return dead
 
 
-async def _ended_well(process: Process, store: str, statuses: dict[str, str]) -> None:
+async def _check_end(process: Process, store: str, statuses: dict[str, str]) -> None:
     assert await process.statuses(store) == statuses
     made = await process.store(store)
     good = [name for name, status in statuses.items() if status == "completed"]
     assert (made.completed, made.usage_bytes) == (len(good), sum(map(len, good)))
-    await process.vectors.sweep()
-    found = {file: [*jobs.values()] for (_, file), jobs in process.vectors.chunks.items()}
-    assert found == {f"file-{name}": [[name]] for name in good}, "each once, and nothing else"
+    await process.search_engine.sweep()
+    found = {file: [*jobs.values()] for (_, file), jobs in process.search_engine.chunks.items()}
+    assert found == {f"file-{name}": [[name]] for name in good}, "each exactly once"
     async with process.pool.acquire() as db:
         assert await verify(db, store) == []
         assert (await fold(db, VECTOR_STORE, store)).counts.in_progress == 0

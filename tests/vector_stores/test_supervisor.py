@@ -1,4 +1,4 @@
-"""Indexing as background work: ends, failures, removals, deadlines, bounds and takeovers."""
+"""Indexing as background work: results, failures, removals, deadlines, limits and takeovers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ async def until_idle(process: Process) -> None:
             await asyncio.sleep(0)
 
 
-async def test_files_come_to_their_ends(database_url: str, tmp_path: Path) -> None:
+async def test_files_are_completed_or_fail(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path) as process:
         await process.add("good", "bad", "odd", "flaky")
-        store = await process.settled()
+        store = await process.wait_until_indexed()
         assert (store.completed, store.failed, store.usage_bytes) == (2, 2, len("good") + len("flaky"))
         found = await process.files()
         assert {name: file.status for name, file in found.items()} == {
@@ -49,89 +49,89 @@ async def test_files_come_to_their_ends(database_url: str, tmp_path: Path) -> No
             assert await verify(db, STORE) == []
 
 
-async def test_what_breaks_every_time_has_failed(database_url: str, tmp_path: Path) -> None:
+async def test_a_file_fails_after_the_last_attempt(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path) as process:
         await process.add("crash")
-        store = await process.settled()
+        store = await process.wait_until_indexed()
         assert store.failed == 1
-        assert len(process.vectors.started) == MAX_ATTEMPTS
+        assert len(process.search_engine.started) == MAX_ATTEMPTS
         error = (await process.files())["crash"].last_error
         assert error is not None
         assert error["code"] == "server_error"
 
 
-async def test_so_many_at_once(database_url: str, tmp_path: Path) -> None:
+async def test_the_number_of_files_at_once_is_limited(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path, max_jobs=2) as process:
         await process.add(*(f"slow-{n}" for n in range(5)))
-        await process.vectors.until_started(2)
+        await process.search_engine.until_started(2)
         assert (await process.store()).in_progress == 5
-        process.vectors.release()
-        assert (await process.settled()).completed == 5
-        assert process.vectors.most == 2
+        process.search_engine.release()
+        assert (await process.wait_until_indexed()).completed == 5
+        assert process.search_engine.most == 2
 
 
 async def test_stores_take_turns(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path, max_jobs=2) as process:
         await process.add(*(f"slow-{n}" for n in range(10)), store="vs_big")
-        await process.vectors.until_started(2)
+        await process.search_engine.until_started(2)
         await process.add("slow-small", store="vs_small")
-        process.vectors.release()
-        await process.settled("vs_small")
-        order = [name for name, _ in process.vectors.started]
-        assert order.index("slow-small") < 6, "not behind all of the bigger store"
+        process.search_engine.release()
+        await process.wait_until_indexed("vs_small")
+        order = [name for name, _ in process.search_engine.started]
+        assert order.index("slow-small") < 6, "it does not wait for the whole bigger store"
 
 
-async def test_a_removed_file_is_not_indexed_on(database_url: str, tmp_path: Path) -> None:
+async def test_removing_a_file_stops_its_indexing(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path) as process:
         await process.add("slow", "good")
-        await process.vectors.until_started(2)
+        await process.search_engine.until_started(2)
         await process.remove("slow")
         await until_idle(process)
         assert await process.statuses() == {"good": "completed"}
-        assert set(process.vectors.chunks) == {(STORE, "file-good")}
+        assert set(process.search_engine.chunks) == {(STORE, "file-good")}
         await process.remove("good")
         async with asyncio.timeout(WAIT_S):
-            while process.vectors.chunks:
+            while process.search_engine.chunks:
                 await asyncio.sleep(0)
 
 
-async def test_a_deleted_store_takes_its_work_and_chunks_along(database_url: str, tmp_path: Path) -> None:
+async def test_deleting_a_store_stops_its_work_and_removes_its_chunks(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path) as process:
         await process.add("slow", "good")
-        await process.vectors.until_started(2)
+        await process.search_engine.until_started(2)
         async with asyncio.timeout(WAIT_S):
-            while "good" not in dict(process.vectors.ended):
+            while "good" not in dict(process.search_engine.ended):
                 await asyncio.sleep(0)
         await process.do(DeleteStore())
         await until_idle(process)
         async with asyncio.timeout(WAIT_S):
-            while process.vectors.chunks:
+            while process.search_engine.chunks:
                 await asyncio.sleep(0)
 
 
-async def test_a_file_that_goes_while_it_is_being_indexed(database_url: str, tmp_path: Path) -> None:
-    """Its File is gone before anybody took it out of the store: it is not there, and the work comes to nothing."""
+async def test_deleting_a_file_before_it_is_indexed(database_url: str, tmp_path: Path) -> None:
+    """The File is deleted before it is removed from the store, so it is never indexed."""
     async with Process(database_url, tmp_path, max_jobs=1) as process:
         await process.add("slow-1", "slow-2")
-        await process.vectors.until_started(1)
+        await process.search_engine.until_started(1)
         await process.writer.file(ORIGIN, "file-slow-2", DeleteFile())
-        process.vectors.release()
+        process.search_engine.release()
         async with asyncio.timeout(WAIT_S):
-            while "slow-1" not in dict(process.vectors.ended):
+            while "slow-1" not in dict(process.search_engine.ended):
                 await asyncio.sleep(0)
         await process.remove("slow-2")
-        assert (await process.settled()).completed == 1
-        assert "slow-2" not in dict(process.vectors.started)
+        assert (await process.wait_until_indexed()).completed == 1
+        assert "slow-2" not in dict(process.search_engine.started)
 
 
 async def test_a_batch_is_cancelled(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path, max_jobs=1) as process:
         await process.add("good")
-        await process.settled()
-        await process.have("slow-1", "slow-2")
+        await process.wait_until_indexed()
+        await process.create_files("slow-1", "slow-2")
         new = [NewFile(f"file-{name}", name, 1, {}, AUTO) for name in ("slow-1", "slow-2")]
         await process.do(CreateBatch("vsfb_1", new, {}, 10))
-        await process.vectors.until_started(2)
+        await process.search_engine.until_started(2)
         await process.do(CancelBatch("vsfb_1", BatchFact(2, cancelled=False)))
         await until_idle(process)
         assert await process.statuses() == {
@@ -141,60 +141,60 @@ async def test_a_batch_is_cancelled(database_url: str, tmp_path: Path) -> None:
         }
 
 
-async def test_a_file_added_again_is_indexed_anew(database_url: str, tmp_path: Path) -> None:
+async def test_a_file_that_is_added_again_is_indexed_again(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path) as process:
         await process.add("slow")
-        await process.vectors.until_started(1)
+        await process.search_engine.until_started(1)
         await process.add("slow", author="me")
-        await process.vectors.until_started(2)
-        process.vectors.release()
-        assert (await process.settled()).completed == 1
-        [jobs] = process.vectors.chunks.values()
-        assert list(jobs) == [2], "what the first attempt had was not kept"
+        await process.search_engine.until_started(2)
+        process.search_engine.release()
+        assert (await process.wait_until_indexed()).completed == 1
+        [jobs] = process.search_engine.chunks.values()
+        assert list(jobs) == [2], "the chunks of the first attempt are deleted"
 
 
-async def test_a_deadline_ends_what_hangs(database_url: str, tmp_path: Path) -> None:
+async def test_a_deadline_ends_an_attempt_that_hangs(database_url: str, tmp_path: Path) -> None:
     clock = LoopClock(asyncio.get_running_loop())
     async with Process(database_url, tmp_path, lifetime=600) as process:
         await process.add("slow")
-        await process.vectors.until_started(1)
+        await process.search_engine.until_started(1)
         clock.skip(601)
-        assert (await process.settled()).failed == 1
+        assert (await process.wait_until_indexed()).failed == 1
         error = (await process.files())["slow"].last_error
         assert error == {"code": "server_error", "message": "Indexing the file took longer than 600 seconds."}
 
 
-async def test_another_process_goes_on_where_one_died(database_url: str, tmp_path: Path) -> None:
+async def test_another_process_continues_after_a_death(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path, max_jobs=1) as first:
         await first.add("slow", "good")
-        await first.vectors.until_started(1)
+        await first.search_engine.until_started(1)
         async with Process(database_url, tmp_path) as second:
-            await second.settled(left=1)
+            await second.wait_until_indexed(left=1)
             await first.kill()
-            second.vectors.release()
-            assert (await second.settled()).completed == 2
-            assert dict(second.vectors.started)["slow"] == 3
+            second.search_engine.release()
+            assert (await second.wait_until_indexed()).completed == 2
+            assert dict(second.search_engine.started)["slow"] == 3
 
 
 async def test_a_removal_stops_the_work_of_another_process(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path, max_jobs=1) as first, Process(database_url, tmp_path) as second:
         second.indexing._max_jobs = 0
         await first.add("slow")
-        await first.vectors.until_started(1)
+        await first.search_engine.until_started(1)
         await second.remove("slow")
         await until_idle(first)
         assert (await second.store()).in_progress == 0
 
 
-async def test_a_process_that_hangs_is_overruled(
+async def test_the_attempt_of_a_process_that_hangs_is_ended(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It lives, holds its lock and does nothing: others end the attempt some time after its deadline."""
+    """The process lives and holds its lock, but does nothing: others end its attempt some time after the deadline."""
     monkeypatch.setattr(supervisor, "GRACE", -supervisor.GRACE * 1000)
     async with Process(database_url, tmp_path) as first:
         await first.add("slow")
-        await first.vectors.until_started(1)
+        await first.search_engine.until_started(1)
         first._tasks.pop().cancel()
         async with Process(database_url, tmp_path) as second:
             second.indexing._max_jobs = 0
-            assert (await second.settled()).failed == 1
+            assert (await second.wait_until_indexed()).failed == 1

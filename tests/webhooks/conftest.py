@@ -1,3 +1,5 @@
+"""Fixtures: a receiver of webhooks, a server that may send to it, and retries without pauses."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
@@ -12,19 +14,19 @@ from tests.webhooks.receiver import Receiver
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    async with Receiver() as one:
-        yield one
+    async with Receiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture
 async def client(start_server: StartServer) -> AsyncIterator[Client]:
-    async with start_server(webhooks_allow_private=True) as one:
-        yield one
+    async with start_server(webhooks_allow_private=True) as client:
+        yield client
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was not taken comes again at once, four times."""
+    """Makes the couriers retry a refused message at once, four times."""
     monkeypatch.setattr(schedule, "PAUSES", (0.0,) * 4)
     monkeypatch.setattr(schedule, "REST", 0.0)
     monkeypatch.setattr(schedule, "LONGEST_REST", 0.0)

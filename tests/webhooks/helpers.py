@@ -1,4 +1,4 @@
-"""An endpoint at a receiver, and the moment when all is told."""
+"""Creates endpoints at a receiver, and waits until the outbox is empty."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.client import WAIT_S, Client
 from tests.webhooks.receiver import Receiver
 
 
-async def endpoint_at(client: Client, receiver: Receiver, path: str = "/hook", **more: Any) -> Any:
-    made = await client.post("/webhook_endpoints", {"url": receiver.url(path), **more})
-    receiver.secrets[path] = made["secret"]
-    return made
+async def create_endpoint(client: Client, receiver: Receiver, path: str = "/hook", **more: Any) -> Any:
+    endpoint = await client.post("/webhook_endpoints", {"url": receiver.url(path), **more})
+    receiver.secrets[path] = endpoint["secret"]
+    return endpoint
 
 
-async def emptied(pool: Pool) -> None:
-    """Returns once nothing is left to be told."""
+async def wait_until_delivered(pool: Pool) -> None:
+    """Waits until the outbox holds no messages."""
     async with asyncio.timeout(WAIT_S):
         while await pool.fetchval("SELECT count(*) FROM webhook_deliveries"):
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real server, which checks every message with the spec's own library."""
+"""A receiver of webhooks: a real server, which verifies every message with the library of the specification."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ WAIT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Got:
-    """A message, and the status that it was answered with."""
+class ReceivedMessage:
+    """A message, and the status of the answer."""
 
     id: str
     path: str
     raw: bytes
     event: Any
     status: int
-    verified: bool
+    is_verified: bool
 
     @property
     def type(self) -> str:
-        found: str = self.event["type"]
-        return found
+        event_type: str = self.event["type"]
+        return event_type
 
 
 class Receiver:
-    """`answer` gives the status for a message; one that is `held` waits for `opened` first. `secrets` are by path."""
+    """`answer` returns the status for a message. A message for which `must_wait` is true first waits for `may_answer`.
+    `secrets` are by path."""
 
     def __init__(self) -> None:
-        self.got: list[Got] = []
+        self.messages: list[ReceivedMessage] = []
         self.secrets: dict[str, str] = {}
         self.answer: Callable[[Any, str], int] = lambda event, path: 200
-        self.held: Callable[[Any, str], bool] = lambda event, path: False
-        self.standing = asyncio.Event()
-        self.opened = asyncio.Event()
+        self.must_wait: Callable[[Any, str], bool] = lambda event, path: False
+        self.has_waiting = asyncio.Event()
+        self.may_answer = asyncio.Event()
         self._changed = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
@@ -56,7 +57,7 @@ class Receiver:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.opened.set()
+        self.may_answer.set()
         assert self._runner is not None
         await self._runner.cleanup()
 
@@ -69,40 +70,43 @@ class Receiver:
     def url(self, path: str = "/hook") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
-    async def until(self, enough: Callable[[list[Got]], bool]) -> list[Got]:
-        """All messages once there are enough."""
+    async def until(self, enough: Callable[[list[ReceivedMessage]], bool]) -> list[ReceivedMessage]:
+        """Waits until `enough` is true, and returns all messages."""
         async with asyncio.timeout(WAIT_S):
-            while not enough(self.got):
+            while not enough(self.messages):
                 self._changed.clear()
                 await self._changed.wait()
-        return self.got
+        return self.messages
 
-    async def types(self, *expected: str, path: str = "/hook") -> list[Got]:
-        """The messages taken at a path, once they are of these types, in this order."""
+    async def types(self, *expected: str, path: str = "/hook") -> list[ReceivedMessage]:
+        """Waits for messages that were accepted at the path; they must have these types, in this order. Returns
+        them."""
 
-        def taken(got: list[Got]) -> list[Got]:
-            return [one for one in got if one.path == path and one.status == 200]
+        def accepted(messages: list[ReceivedMessage]) -> list[ReceivedMessage]:
+            return [message for message in messages if message.path == path and message.status == 200]
 
         try:
-            await self.until(lambda got: len(taken(got)) >= len(expected))
+            await self.until(lambda messages: len(accepted(messages)) >= len(expected))
         finally:
-            assert [one.type for one in taken(self.got)] == list(expected)
-        return taken(self.got)
+            assert [message.type for message in accepted(self.messages)] == list(expected)
+        return accepted(self.messages)
 
-    async def stand(self) -> None:
-        """Returns once a held message is here."""
+    async def wait_for_message(self) -> None:
+        """Waits until a message waits for `may_answer`."""
         async with asyncio.timeout(WAIT_S):
-            await self.standing.wait()
+            await self.has_waiting.wait()
 
     async def _take(self, request: web.Request) -> web.Response:
         raw = await request.read()
         event = orjson.loads(raw)
-        if self.held(event, request.path):
-            self.standing.set()
-            await self.opened.wait()
+        if self.must_wait(event, request.path):
+            self.has_waiting.set()
+            await self.may_answer.wait()
         status = self.answer(event, request.path)
         secret = self.secrets.get(request.path)
-        verified = secret is not None and Webhook(secret).verify(raw, dict(request.headers)) == event
-        self.got.append(Got(request.headers["webhook-id"], request.path, raw, event, status, verified))
+        is_verified = secret is not None and Webhook(secret).verify(raw, dict(request.headers)) == event
+        self.messages.append(
+            ReceivedMessage(request.headers["webhook-id"], request.path, raw, event, status, is_verified)
+        )
         self._changed.set()
         return web.Response(status=status, headers={"Location": "/elsewhere"} if 300 <= status < 400 else None)

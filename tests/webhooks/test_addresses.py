@@ -1,11 +1,11 @@
-"""What is the world's and what is this network's."""
+"""Public and private addresses, and the URLs that are refused."""
 
 from __future__ import annotations
 
 import pytest
 
 from service.webhooks.addresses import is_public
-from service.webhooks.sender import refusal
+from service.webhooks.sender import url_problem
 
 PRIVATE = [
     *(
@@ -31,7 +31,7 @@ PRIVATE = [
         "fec0::1",
         "ff02::1",
     ),
-    # IPv4 addresses in IPv6 ones: mapped, 6to4, compatible, behind NAT64; Teredo; documentation.
+    # IPv4 addresses in IPv6 addresses: mapped, 6to4, compatible, NAT64; then Teredo and documentation.
     *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "2002:a9fe:a9fe::", "::7f00:1", "64:ff9b::a00:1"),
     *(
         "64:ff9b:1::1",
@@ -89,11 +89,11 @@ def test_public(address: str) -> None:
     ],
 )
 def test_urls(url: str, why: str | None) -> None:
-    found = refusal(url, allow_private=False)
-    assert found is None if why is None else found is not None and why in found
+    problem = url_problem(url, allow_private=False)
+    assert problem is None if why is None else problem is not None and why in problem
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://localhost/", "https://[::1]/hook"])
-def test_where_private_addresses_are_allowed_plain_http_is_too(url: str) -> None:
-    assert refusal(url, allow_private=False) is not None or "localhost" in url
-    assert refusal(url, allow_private=True) is None
+def test_if_private_addresses_are_allowed_so_is_plain_http(url: str) -> None:
+    assert url_problem(url, allow_private=False) is not None or "localhost" in url
+    assert url_problem(url, allow_private=True) is None

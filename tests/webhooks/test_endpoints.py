@@ -1,4 +1,4 @@
-"""The endpoints themselves: made, listed, changed, tried and deleted by people."""
+"""Endpoints through the API: users create, list, modify, test and delete them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.http.keys import as_key
 from tests.webhooks.receiver import Receiver
 
 
-async def test_endpoints_are_made_listed_changed_and_deleted(client: Client, receiver: Receiver, pool: Pool) -> None:
+async def test_the_life_of_an_endpoint(client: Client, receiver: Receiver, pool: Pool) -> None:
     made = await client.post("/webhook_endpoints", {"url": receiver.url(), "description": "Ops"})
     secret = made.pop("secret")
     assert secret.startswith("whsec_")
@@ -35,8 +35,8 @@ async def test_endpoints_are_made_listed_changed_and_deleted(client: Client, rec
     receiver.secrets["/new"] = secret
     tested = await client.post(path + "/test")
     assert (tested["delivered"], tested["status"], tested["error"]) == (True, 200, None)
-    [got] = receiver.got
-    assert (got.path, got.type, got.verified) == ("/new", "webhook.test", True)
+    [got] = receiver.messages
+    assert (got.path, got.type, got.is_verified) == ("/new", "webhook.test", True)
     assert got.event["data"] == {"object": "webhook_endpoint", "id": made["id"]}
     assert await client.delete(path) == {"id": made["id"], "object": "webhook_endpoint.deleted", "deleted": True}
     for method, at in (("GET", path), ("POST", path), ("DELETE", path), ("POST", path + "/test")):
@@ -44,7 +44,7 @@ async def test_endpoints_are_made_listed_changed_and_deleted(client: Client, rec
         assert gone.error == (404, f"No webhook_endpoint found with id '{made['id']}'.", None, None)
     told = await pool.fetch("SELECT type, actor, content FROM events_readable WHERE stream_id = $1", made["id"])
     assert [row["type"].partition(".")[2] for row in told] == ["created", "modified", "modified", "deleted"]
-    assert secret not in str(told), "the log never sees a secret"
+    assert secret not in str(told), "the log never contains a secret"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_bad_endpoints(client: Client, body: Any, param: str) -> None:
     assert (await client.get("/webhook_endpoints"))["data"] == []
 
 
-async def test_a_project_has_few(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_endpoints_of_a_project_are_limited(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoints, "MAX_ENDPOINTS", 2)
     for _ in range(2):
         await client.post("/webhook_endpoints", {"url": "https://example.com/"})
@@ -76,7 +76,7 @@ async def test_a_project_has_few(client: Client, monkeypatch: pytest.MonkeyPatch
     assert MAX_ENDPOINTS <= 100
 
 
-async def test_a_reading_key_only_reads(client: Client, pool: Pool) -> None:
+async def test_a_read_only_key_cannot_write(client: Client, pool: Pool) -> None:
     made = await client.post("/webhook_endpoints", {"url": "https://example.com/"})
     async with await as_key(client, pool, scope="read") as reader:
         assert [one["id"] for one in (await reader.get("/webhook_endpoints"))["data"]] == [made["id"]]
@@ -89,7 +89,7 @@ async def test_no_beta_header_is_needed(client: Client) -> None:
     assert (await client.post("/webhook_endpoints", {"url": "https://example.com/"}))["status"] == "enabled"
 
 
-async def test_of_those_made_at_once_no_more_than_fit(client: Client, pool: Pool) -> None:
+async def test_concurrent_creations_stay_within_the_limit(client: Client, pool: Pool) -> None:
     body = {"url": "https://example.com/"}
     answers = await asyncio.gather(*(client.call("POST", "/webhook_endpoints", body) for _ in range(2 * MAX_ENDPOINTS)))
     made = {answer.body["id"] for answer in answers if answer.status == 200}
@@ -98,16 +98,16 @@ async def test_of_those_made_at_once_no_more_than_fit(client: Client, pool: Pool
     assert {one["id"] for one in (await client.get("/webhook_endpoints"))["data"]} == made
 
 
-async def test_all_are_listed_also_more_than_may_be_made(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_endpoints_are_listed_even_above_the_limit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [(await client.post("/webhook_endpoints", {"url": "https://example.com/"}))["id"] for _ in range(3)]
     monkeypatch.setattr(endpoints, "MAX_ENDPOINTS", 2)
     assert [one["id"] for one in (await client.get("/webhook_endpoints"))["data"]] == made
 
 
-async def test_a_second_try_answers_with_the_endpoint_and_its_secret(
+async def test_a_repeated_request_returns_the_endpoint_and_its_secret(
     client: Client, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a crash at any moment: nothing is known of the first but what the database holds."""
+    """The state after a crash: of the first request there is only the content of the database."""
     monkeypatch.setattr(endpoints, "MAX_ENDPOINTS", 1)
     body, key = {"url": "https://example.com/"}, {"Idempotency-Key": "k1"}
     first = await client.call("POST", "/webhook_endpoints", body, headers=key)
@@ -117,9 +117,7 @@ async def test_a_second_try_answers_with_the_endpoint_and_its_secret(
     assert await pool.fetchval("SELECT count(*) FROM webhook_work") == 1
 
 
-async def test_a_secret_is_replaced_and_the_old_one_stays_good_for_a_while(
-    client: Client, receiver: Receiver, pool: Pool
-) -> None:
+async def test_a_replaced_secret_stays_valid_for_a_while(client: Client, receiver: Receiver, pool: Pool) -> None:
     made = await client.post("/webhook_endpoints", {"url": receiver.url()})
     path, old = f"/webhook_endpoints/{made['id']}", made["secret"]
 
@@ -133,10 +131,12 @@ async def test_a_secret_is_replaced_and_the_old_one_stays_good_for_a_while(
     assert (rotated["object"], rotated["endpoint_id"], new != old) == ("webhook_endpoint.secret", made["id"], True)
     assert 590 <= rotated["previous_expires_at"] - CLOCK.now().timestamp() <= 601
     again = await client.call("POST", path + "/rotate_secret", {"previous_expires_in": 600}, headers=key)
-    assert again.body == rotated, "a second try has no second effect"
+    assert again.body == rotated, "a repeated request has no further effect"
     assert [await verified(one) for one in (new, old)] == [True, True]
     newer = (await client.post(path + "/rotate_secret", {"previous_expires_in": 900}))["secret"]
-    assert [await verified(one) for one in (newer, new, old)] == [True, True, True], "an answer may have been lost"
+    assert [await verified(one) for one in (newer, new, old)] == [True, True, True], (
+        "the client may not have received the second secret"
+    )
     await pool.execute("UPDATE webhook_work SET replaced_until[2] = now()")
     assert [await verified(one) for one in (newer, new, old)] == [True, True, False]
     at_once = await client.post(path + "/rotate_secret", {"previous_expires_in": 0})

@@ -1,4 +1,4 @@
-"""When messages come again, and when an endpoint is given up."""
+"""The pauses between attempts, and the conditions to disable an endpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_pauses_differ() -> None:
     assert len(set(same)) > 150
 
 
-def test_an_endpoint_is_given_up_after_long_failure_only() -> None:
+def test_an_endpoint_is_disabled_only_after_a_long_failure() -> None:
     assert not schedule.is_hopeless(10_000, schedule.PATIENCE - 1)
     assert not schedule.is_hopeless(schedule.MIN_FAILURES - 1, 10 * schedule.PATIENCE)
     assert schedule.is_hopeless(schedule.MIN_FAILURES, schedule.PATIENCE)

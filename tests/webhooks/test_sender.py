@@ -1,4 +1,4 @@
-"""One attempt: where it may go, what it carries, what it bears."""
+"""One attempt: the addresses that it may reach, its content and signature, and its limits."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ HIDDEN = "hooks.example.com has no address, or a private one, which EVERTHREAD_W
 BODY = b'{"type":"webhook.test"}'
 
 
-class Names(AbstractResolver):
-    """Every name stands for the next of these lists of addresses, and for the last from then on."""
+class FakeResolver(AbstractResolver):
+    """Resolves any name to the next of these lists of addresses, and to the last list after that."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)
-        self.asked: list[str] = []
+        self.names: list[str] = []
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        self.asked.append(host)
+        self.names.append(host)
         found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return [
             ResolveResult(hostname=host, host=one, port=port, family=socket.AF_INET, proto=0, flags=0) for one in found
@@ -45,8 +45,8 @@ class Names(AbstractResolver):
         pass
 
 
-class Nobody(AbstractResolver):
-    """No name stands for anything."""
+class EmptyResolver(AbstractResolver):
+    """Resolves no name."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -59,26 +59,26 @@ class Nobody(AbstractResolver):
 
 @pytest.mark.parametrize("found", [["127.0.0.1"], ["1.1.1.1", "10.0.0.1"], ["169.254.169.254"], ["::1"]])
 async def test_names_at_private_addresses_are_not_connected_to(found: list[str]) -> None:
-    names = Names(found)
-    async with Sender(clock=CLOCK, allow_private=False, resolver=names) as send:
+    resolver = FakeResolver(found)
+    async with Sender(clock=CLOCK, allow_private=False, resolver=resolver) as send:
         outcome = await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)
     assert outcome.error == HIDDEN
     assert (outcome.is_accepted, outcome.status) == (False, None)
 
 
-async def test_which_names_there_are_in_our_network_is_not_told() -> None:
-    """A name that stands for nothing, and one that stands for a private address, fail alike."""
-    async with Sender(clock=CLOCK, allow_private=False, resolver=Nobody()) as send:
+async def test_errors_do_not_reveal_names_of_the_private_network() -> None:
+    """A name without an address and a name with a private address fail with the same error."""
+    async with Sender(clock=CLOCK, allow_private=False, resolver=EmptyResolver()) as send:
         outcome = await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)
     assert outcome.error == HIDDEN
 
 
-async def test_a_name_is_asked_for_once_and_what_was_found_is_connected_to(receiver: Receiver) -> None:
-    """A name that is public when it is looked at and private when it is connected to (DNS rebinding) gains nothing."""
-    names = Names(["1.1.1.1"], ["127.0.0.1"])
+async def test_the_connection_goes_to_the_address_that_was_checked(receiver: Receiver) -> None:
+    """A name may be public when it is resolved and private afterwards (DNS rebinding)."""
+    resolver = FakeResolver(["1.1.1.1"], ["127.0.0.1"])
     connected: list[str] = []
 
-    async with Sender(clock=CLOCK, allow_private=False, resolver=names) as send:
+    async with Sender(clock=CLOCK, allow_private=False, resolver=resolver) as send:
         loop = asyncio.get_running_loop()
         real = loop.sock_connect
 
@@ -91,31 +91,31 @@ async def test_a_name_is_asked_for_once_and_what_was_found_is_connected_to(recei
             outcome = await send.send(f"https://hooks.example.com:{receiver.port}/", [SECRET], "evt_1", BODY)
         finally:
             loop.sock_connect = real  # type: ignore[method-assign]
-    assert names.asked == ["hooks.example.com"]
+    assert resolver.names == ["hooks.example.com"]
     assert connected == ["1.1.1.1"]
     assert not outcome.is_accepted
-    assert receiver.got == []
+    assert receiver.messages == []
 
 
-async def test_every_new_connection_looks_anew() -> None:
-    names = Names(["127.0.0.1"])
-    async with Sender(clock=CLOCK, allow_private=False, resolver=names) as send:
+async def test_every_new_connection_resolves_the_name() -> None:
+    resolver = FakeResolver(["127.0.0.1"])
+    async with Sender(clock=CLOCK, allow_private=False, resolver=resolver) as send:
         for _ in range(2):
             assert not (await send.send("https://hooks.example.com/", [SECRET], "evt_1", BODY)).is_accepted
-    assert names.asked == ["hooks.example.com"] * 2
+    assert resolver.names == ["hooks.example.com"] * 2
 
 
-async def test_it_is_signed_as_the_spec_says(receiver: Receiver) -> None:
+async def test_messages_are_signed(receiver: Receiver) -> None:
     receiver.secrets["/hook"] = SECRET
     async with Sender(clock=CLOCK, allow_private=True) as send:
         outcome = await send.send(receiver.url(), [SECRET], "evt_1", BODY)
     assert (outcome.is_accepted, outcome.status) == (True, 200)
-    [got] = receiver.got
-    assert (got.verified, got.id, got.raw) == (True, "evt_1", BODY)
+    [got] = receiver.messages
+    assert (got.is_verified, got.id, got.raw) == (True, "evt_1", BODY)
 
 
-def test_the_official_client_verifies_it() -> None:
-    """Its own words for it, beside the spec's library, with which every other test here verifies."""
+def test_the_official_client_accepts_the_signature() -> None:
+    """The other tests verify messages with the library of the specification."""
     signed = headers([SECRET], "evt_1", BODY, CLOCK.now())
     client = OpenAI(api_key="unused", base_url="http://localhost")
     client.webhooks.verify_signature(BODY, signed, secret=SECRET)
@@ -123,8 +123,8 @@ def test_the_official_client_verifies_it() -> None:
         client.webhooks.verify_signature(BODY + b" ", signed, secret=SECRET)
 
 
-def test_the_signature_of_the_specs_own_example() -> None:
-    """From the spec's reference implementations."""
+def test_the_signature_of_the_example_in_the_specification() -> None:
+    """The example is from the reference implementations."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     at = datetime.fromtimestamp(1614265330, UTC)
     signed = headers([secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', at)
@@ -142,7 +142,7 @@ async def test_other_answers_are_failures_and_redirects_are_not_followed(receive
         f"answered with status {status}",
         status == 410,
     )
-    assert [got.path for got in receiver.got] == ["/hook"]
+    assert [got.path for got in receiver.messages] == ["/hook"]
 
 
 @asynccontextmanager
@@ -175,7 +175,7 @@ async def test_an_answer_without_end_is_cut_off() -> None:
             raise
 
     async with serving(endless) as url, Sender(clock=CLOCK, allow_private=True) as send:
-        assert (await send.send(url, [SECRET], "evt_1", BODY)).is_accepted, "its status has come"
+        assert (await send.send(url, [SECRET], "evt_1", BODY)).is_accepted, "the status has arrived"
         async with asyncio.timeout(WAIT_S):
             await ended.wait()
     assert sent < 50_000_000
@@ -199,7 +199,7 @@ async def test_a_receiver_that_does_not_answer() -> None:
     assert (outcome.status, outcome.error) == (None, "did not answer within 15 seconds")
 
 
-async def test_nobody_listens() -> None:
+async def test_a_receiver_that_does_not_listen() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -225,8 +225,8 @@ async def test_bytes_that_are_no_http() -> None:
     assert outcome.error.startswith("failed: ")
 
 
-async def test_slow_receivers_hold_up_no_other() -> None:
-    """However many messages wait for their answers, at the same host too."""
+async def test_slow_receivers_delay_no_others() -> None:
+    """This holds for any number of messages that wait for answers, and for receivers on the same host."""
     slow, stay, waiting = 8 * 20, asyncio.Event(), asyncio.Event()
     standing = 0
 

@@ -19,14 +19,15 @@ class EmbeddingError(Exception):
 class Embedder(Protocol):
     """An embedding model.
 
-    `windowed` is true if the model's context is shorter than a chunk, so that chunks are embedded window by window.
+    `needs_windows` is true if the model's context is shorter than a chunk, so that chunks are embedded window by
+    window.
     """
 
     @property
     def name(self) -> str: ...
 
     @property
-    def windowed(self) -> bool: ...
+    def needs_windows(self) -> bool: ...
 
     @property
     def batch(self) -> int:

@@ -45,7 +45,7 @@ class MiniLM:
     """An Embedder. If its process dies, the next request starts another."""
 
     name = NAME
-    windowed = True
+    needs_windows = True
     batch = BATCH
 
     def __init__(self, log: Path, *, idle_s: float = IDLE_S) -> None:

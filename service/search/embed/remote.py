@@ -34,7 +34,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 class RemoteEmbedder:
     """An Embedder that connects to its server with the first text."""
 
-    windowed = False
+    needs_windows = False
     batch = BATCH
 
     def __init__(

@@ -58,7 +58,7 @@ class ConfinedRunner(Protocol):
     ) -> AsyncGenerator[bytes, None]:
         """Runs `python -m module argument` in isolation; feeds it `stdin` and yields its stdout piece by piece.
 
-        The generator ends when the process ends, for whatever reason; closing it kills the process. It raises the
+        The generator ends when the process ends, in any way; closing it kills the process. It raises the
         errors of `stdin`.
         """
         ...
