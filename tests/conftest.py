@@ -1,31 +1,30 @@
-"""A whole server in the test's own event loop, and its surroundings. The databases are in
-tests/fixtures/postgres.py.
-"""
+"""What many tests use. Databases and servers are in tests/fixtures/."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from service.app import serve
 from service.runs import claim, supervisor
 from service.sandbox.base import SandboxUnavailable
 from service.sandbox.bubblewrap import Jail
 from service.sandbox.probe import SandboxProbe
-from service.settings import Settings
-from tests.client import KEY, Client
+from tests.client import Client
 from tests.clock import WallClock
 from tests.fake_search_engine import FakeSearchEngine
 from tests.machine import ON_CI, unavailable
 from tests.scripted import ScriptedServer
 
-pytest_plugins = ["tests.fixtures.groups", "tests.fixtures.postgres", "tests.fixtures.setup_steps"]
+pytest_plugins = [
+    "tests.fixtures.groups",
+    "tests.fixtures.postgres",
+    "tests.fixtures.server",
+    "tests.fixtures.setup_steps",
+]
 
 StartServer = Callable[..., AbstractAsyncContextManager[Client]]
 
@@ -59,55 +58,6 @@ async def model() -> AsyncIterator[ScriptedServer]:
 def search_engine() -> FakeSearchEngine:
     """The fake that indexes and searches for the servers of the test."""
     return FakeSearchEngine()
-
-
-@pytest.fixture
-def start_server(
-    database_url: str, model: ScriptedServer, search_engine: FakeSearchEngine, tmp_path: Path, wall: WallClock
-) -> StartServer:
-    """Starts whole servers over the test's database and model. Keyword arguments are settings.
-
-    With `indexing`, files are parsed and embedded for real, as in production.
-    """
-
-    @asynccontextmanager
-    async def start(*, indexing: bool = False, **settings: object) -> AsyncIterator[Client]:
-        listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        # A sandbox takes a second of CPU to make, so only tests that need one turn it on.
-        defaults = {"port": 0, "models": None, "data_dir": tmp_path, "code_interpreter": "off"}
-        made = Settings.load(**{**defaults, **settings})
-        task = asyncio.create_task(
-            serve(
-                made,
-                database_url=database_url,
-                api_key=KEY,
-                model_base_url=model.base_url,
-                model_api_key="model-key",
-                embedded_model=False,
-                ready=listening.set_result,
-                search_engine=None if indexing else search_engine,
-                clock=wall,
-            )
-        )
-        either: set[asyncio.Future[Any]] = {task, listening}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
-        try:
-            async with Client(await listening) as client:
-                yield client
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-
-    return start
-
-
-@pytest.fixture
-async def client(start_server: Callable[[], AbstractAsyncContextManager[Client]]) -> AsyncIterator[Client]:
-    """A client of a whole server."""
-    async with start_server() as one:
-        yield one
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
+import pytest_asyncio
 
 from service.cli import admin
 from service.database import Pool
@@ -25,6 +26,7 @@ from tests.http.keys import as_key, writer
 from tests.http.stores import settled
 from tests.scripted import ScriptedServer, calls
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 WEATHER = {"type": "function", "function": {"name": "weather"}}
 IDS = {
     "assistant_id",
@@ -118,11 +120,13 @@ async def raw_answer(
         return response.status, await response.text()
 
 
-@pytest.fixture
-async def both(client: Client, pool: Pool, model: ScriptedServer) -> AsyncIterator[Both]:
-    await admin.create_project(writer(pool), "Theirs", ids=clock.IDS)
-    async with await as_key(client, pool, "Theirs") as theirs:
-        yield Both(client, theirs, await everything(client, model), await everything(theirs, model))
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def both(shared_client: Client, shared_pool: Pool, shared_model: ScriptedServer) -> AsyncIterator[Both]:
+    """One for all tests: what they ask for is refused."""
+    await admin.create_project(writer(shared_pool), "Theirs", ids=clock.IDS)
+    async with await as_key(shared_client, shared_pool, "Theirs") as theirs:
+        our_ids, their_ids = await everything(shared_client, shared_model), await everything(theirs, shared_model)
+        yield Both(shared_client, theirs, our_ids, their_ids)
 
 
 async def asked(client: Client, route: Route, path_ids: dict[str, str], ids: dict[str, str]) -> tuple[int, str]:
@@ -146,9 +150,9 @@ async def log_of(pool: Pool, project: str) -> int:
     return int(await pool.fetchval("SELECT count(*) FROM events WHERE project_id = $1", project))
 
 
-async def test_ids_of_another_project_are_not_found(both: Both, pool: Pool) -> None:
+async def test_ids_of_another_project_are_not_found(both: Both, shared_pool: Pool) -> None:
     """Ids in the path: all of them belong to the other project, or only the last one."""
-    before = await log_of(pool, "proj_default")
+    before = await log_of(shared_pool, "proj_default")
     for route in ADDRESSED:
         names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
         assert set(names) <= IDS, f"say in this file what {names} are"
@@ -160,7 +164,7 @@ async def test_ids_of_another_project_are_not_found(both: Both, pool: Pool) -> N
         if route.method == "GET" and not route.path.endswith("/stream"):  # which has no end
             status, text = await asked(both.ours, route, both.our_ids, both.our_ids)
             assert status == 200, f"{route.name}, for its own project: {text}"
-    assert await log_of(pool, "proj_default") == before, "nothing of it was touched"
+    assert await log_of(shared_pool, "proj_default") == before, "nothing of it was touched"
 
 
 async def test_lists_hold_only_ones_own(both: Both) -> None:
