@@ -21,7 +21,7 @@ from sql import queries
 from sql.connection import Connection
 
 READ_PAGE = 1000
-_SQL = queries("store")
+_SQL = queries("event_log")
 
 
 class VersionConflict(Exception):

@@ -1,6 +1,5 @@
-"""Read models: each file has one, with the rows that events change and the queries. Written in the append's
-transaction.
+"""Read models, one a file: how events change it, and its queries. They are updated in the transaction of the append.
 
-Each module has `project(db, batch)`, which is called with the events of one append. Queries take a connection and
-return the objects of `events.objects`. Every query names the project, so objects of another project are not found.
+Each module has `apply(db, batch)`, which is called with the events of one append. Readers take a connection and return
+the objects of `events.objects`. Every read names the project, so that objects of other projects do not exist for it.
 """

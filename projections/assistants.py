@@ -40,31 +40,32 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[AssistantEvent]]) 
 
 
 async def get(db: Connection, project_id: str, assistant_id: str) -> Assistant:
-    """Returns the assistant. Raises NotFound."""
+    """Raises NotFound if the assistant does not exist."""
     body = await db.fetchval(_SQL["get"], assistant_id, project_id)
     if body is None:
         raise NotFound("assistant", assistant_id)
     return Assistant(**load_fields(body))
 
 
-async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = NO_FILTER) -> Page[Assistant]:
-    """Returns a page of assistants. Raises NotFound if the cursor's id never existed. A deleted assistant keeps its
-    position.
+async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = NO_FILTER) -> Page[Assistant]:
+    """Returns a page of the project's assistants that the filter matches.
+
+    Raises NotFound if the cursor names an id that never existed. The id of a deleted assistant is a valid cursor.
     """
-    places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*places)
-    if found.pairs:
-        bodies = await metadata.page(db, "assistant", project_id, cursor, found, lower, upper)
+    positions = [await _list_position(db, project_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*positions)
+    if only.pairs:
+        bodies = await metadata.page(db, "assistant", project_id, cursor, only, lower, upper)
     else:
-        args = (*found.bounds(lower, upper), cursor.limit + 1)
+        args = (*only.bounds(lower, upper), cursor.limit + 1)
         bodies = [row["body"] for row in await db.fetch(_SQL[f"list_{cursor.scan}"], project_id, *args)]
     return cursor.page([Assistant(**load_fields(body)) for body in bodies])
 
 
-async def _place(db: Connection, project_id: str, assistant_id: str | None) -> tuple[Any, str] | None:
+async def _list_position(db: Connection, project_id: str, assistant_id: str | None) -> tuple[Any, str] | None:
     if assistant_id is None:
         return None
-    row = await db.fetchrow(_SQL["place"], assistant_id, project_id)
+    row = await db.fetchrow(_SQL["list_position"], assistant_id, project_id)
     if row is None:
         raise NotFound("assistant", assistant_id)
     return row["created_at"], row["id"]

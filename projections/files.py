@@ -1,4 +1,4 @@
-"""The files of a project. Every query has a moment: a file is missing from its expiry on, even before the sweep."""
+"""The files of a project. Every read is as of a time: from its expires_at on, a file does not exist."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[FileEvent]]) -> No
     for recorded in batch:
         match recorded.event:
             case FileCreated():
-                made = initial_file(recorded)  # type: ignore[arg-type]
-                place = (made.id, recorded.project_id, recorded.at)
-                await db.execute(_SQL["insert"], *place, made.purpose, made.expires_at, made.blob, dump(made))
+                file = initial_file(recorded)  # type: ignore[arg-type]
+                key = (file.id, recorded.project_id, recorded.at)
+                await db.execute(_SQL["insert"], *key, file.purpose, file.expires_at, file.blob, dump(file))
             case FileDeleted() | FileExpired():
                 await db.execute(_SQL["delete"], recorded.stream_id)
             case _:
@@ -33,7 +33,7 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[FileEvent]]) -> No
 
 
 async def get(db: Connection, project_id: str, file_id: str, at: datetime) -> File:
-    """Returns the file. Raises FileNotFound."""
+    """Raises FileNotFound if the file does not exist at time `at`."""
     body = await db.fetchval(_SQL["get"], file_id, project_id, int(at.timestamp()))
     if body is None:
         raise FileNotFound(file_id)
@@ -41,27 +41,34 @@ async def get(db: Connection, project_id: str, file_id: str, at: datetime) -> Fi
 
 
 async def find(db: Connection, project_id: str, file_ids: Collection[str], at: datetime) -> dict[str, File]:
-    """Returns those of the files that exist, by id."""
-    rows = await db.fetch(_SQL["some"], list(file_ids), project_id, int(at.timestamp()))
-    found = [File(**load_fields(row["body"])) for row in rows]
-    return {file.id: file for file in found}
+    """Returns those of the files that exist at time `at`, by id."""
+    rows = await db.fetch(_SQL["find"], list(file_ids), project_id, int(at.timestamp()))
+    existing = [File(**load_fields(row["body"])) for row in rows]
+    return {file.id: file for file in existing}
 
 
 async def keep_existing_files(
-    db: Connection, project_id: str, shown: Sequence[Referrer], at: datetime
+    db: Connection, project_id: str, referrers: Sequence[Referrer], at: datetime
 ) -> list[Referrer]:
-    """Returns the objects without the files that are deleted. Runs no query if the objects name no files."""
-    ids = {id for one in shown for id in referenced_files(one)}
+    """Returns the objects without references to files that do not exist.
+
+    Does not query the database if the objects refer to no files.
+    """
+    ids = {id for each in referrers for id in referenced_files(each)}
     if not ids:
-        return list(shown)
-    there = await find(db, project_id, ids, at)
-    return [one if there.keys() >= set(referenced_files(one)) else keep_files(one, there) for one in shown]
+        return list(referrers)
+    existing = await find(db, project_id, ids, at)
+    return [
+        each if existing.keys() >= set(referenced_files(each)) else keep_files(each, existing) for each in referrers
+    ]
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, purpose: str | None, at: datetime) -> Page[File]:
-    """Returns a page of files of one purpose, or of all. Raises FileNotFound if the cursor's id never existed."""
-    places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*places)
+    """Returns a page of files, of one purpose or of all. Raises FileNotFound if the cursor names an id that never
+    existed.
+    """
+    positions = [await _list_position(db, project_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*positions)
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"],
         project_id,
@@ -75,26 +82,26 @@ async def page(db: Connection, project_id: str, cursor: Cursor, purpose: str | N
 
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
-    """Returns files of all projects that expired before that moment, the first to expire first."""
-    rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
+    """Returns files of all projects that expired at or before `at`, longest ago first."""
+    rows = await db.fetch(_SQL["find_overdue"], int(at.timestamp()), limit)
     return [OverdueStream(row["id"], row["project_id"]) for row in rows]
 
 
 async def blob_key(db: Connection, file_id: str) -> str | None:
-    """Returns the key of the file's bytes, or None if the file is deleted. An expired file still has its key."""
-    key: str | None = await db.fetchval(_SQL["blob"], file_id)
+    """Returns the key of the file's bytes, or None if the file was deleted. An expired file still has its key."""
+    key: str | None = await db.fetchval(_SQL["blob_key"], file_id)
     return key
 
 
 async def find_unowned_blobs(db: Connection, keys: Collection[str]) -> list[str]:
-    """Returns those of the blob keys that no file and no part of a pending upload has."""
-    return [row["key"] for row in await db.fetch(_SQL["unowned"], list(keys))]
+    """Returns those of the blob keys that belong to no file and to no part of a pending upload."""
+    return [row["key"] for row in await db.fetch(_SQL["unowned_blobs"], list(keys))]
 
 
-async def _place(db: Connection, project_id: str, file_id: str | None) -> tuple[Any, str] | None:
+async def _list_position(db: Connection, project_id: str, file_id: str | None) -> tuple[Any, str] | None:
     if file_id is None:
         return None
-    row = await db.fetchrow(_SQL["place"], file_id, project_id)
+    row = await db.fetchrow(_SQL["list_position"], file_id, project_id)
     if row is None:
         raise FileNotFound(file_id)
     return row["created_at"], row["id"]

@@ -1,4 +1,4 @@
-"""API keys: lookup by hash, lists for people, and the times of their last use."""
+"""API keys: found by their hash, listed for people, with the time of their last use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """The facts about a key that a request needs. A limit of None means that there is none."""
+    """The facts about a key that a request needs. A limit that is None does not apply."""
 
     id: str
     project_id: str
@@ -55,19 +55,19 @@ class ListedKey:
 async def apply(db: Connection, batch: Sequence[RecordedEvent[KeyEvent]]) -> None:
     for recorded in batch:
         match recorded.event:
-            case KeyCreated() as made:
+            case KeyCreated() as created:
                 await db.execute(
                     _SQL["insert"],
                     recorded.stream_id,
                     recorded.project_id,
                     recorded.at,
-                    made.name,
-                    made.scope,
-                    bytes.fromhex(made.hash),
-                    made.ending,
-                    made.requests_per_minute,
-                    made.tokens_per_minute,
-                    made.max_runs,
+                    created.name,
+                    created.scope,
+                    bytes.fromhex(created.hash),
+                    created.ending,
+                    created.requests_per_minute,
+                    created.tokens_per_minute,
+                    created.max_runs,
                 )
             case KeyRevoked():
                 await db.execute(_SQL["revoke"], recorded.stream_id, recorded.at)
@@ -76,25 +76,25 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[KeyEvent]]) -> Non
 
 
 async def find_by_hash(db: Connection, digest: bytes) -> ApiKey | None:
-    """Returns the key with that SHA-256, unless it was revoked."""
-    row = await db.fetchrow(_SQL["by_hash"], digest)
+    """Returns the key with this sha256, or None if there is none or it was revoked."""
+    row = await db.fetchrow(_SQL["find_by_hash"], digest)
     return None if row is None else ApiKey(**row)
 
 
 async def find_by_id(db: Connection, key_id: str) -> ApiKey | None:
-    """Returns the key with that id, unless it was revoked."""
-    row = await db.fetchrow(_SQL["by_id"], key_id)
+    """Returns the key with this id, or None if there is none or it was revoked."""
+    row = await db.fetchrow(_SQL["find_by_id"], key_id)
     return None if row is None else ApiKey(**row)
 
 
 async def find_valid(db: Connection, key_ids: Sequence[str]) -> set[str]:
-    """Returns those of the keys that were not revoked."""
-    return {row["id"] for row in await db.fetch(_SQL["good"], list(key_ids))}
+    """Returns those of the keys that exist and were not revoked."""
+    return {row["id"] for row in await db.fetch(_SQL["find_valid"], list(key_ids))}
 
 
 async def project_of(db: Connection, key_id: str) -> str:
-    """Returns the project of a key. Raises NotFound."""
-    found: str | None = await db.fetchval(_SQL["get"], key_id)
+    """Returns the key's project. Raises NotFound if the key does not exist."""
+    found: str | None = await db.fetchval(_SQL["project_of"], key_id)
     if found is None:
         raise NotFound("key", key_id)
     return found
@@ -110,12 +110,14 @@ async def list_keys(db: Connection, project_id: str | None = None) -> AsyncItera
 
 
 async def record_last_uses(db: Connection, at: Mapping[str, datetime]) -> None:
-    """Records the last use of keys in one statement, in the order of their ids, so that processes never deadlock."""
+    """Stores when keys were last used, in one statement. It updates rows in order of their ids, so that processes never
+    deadlock.
+    """
     ids = sorted(at)
-    await db.execute(_SQL["used"], ids, [at[id] for id in ids])
+    await db.execute(_SQL["record_last_uses"], ids, [at[id] for id in ids])
 
 
 async def count_active_runs(db: Connection, key: ApiKey) -> int:
-    """Returns the number of runs that the key started and that have not ended."""
-    found: int = await db.fetchval(_SQL["active_runs"], key.project_id, actor_text(key.actor))
+    """Returns the number of runs that were created with the key and have not ended."""
+    found: int = await db.fetchval(_SQL["count_active_runs"], key.project_id, actor_text(key.actor))
     return found

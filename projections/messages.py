@@ -16,6 +16,10 @@ from sql.connection import Connection
 
 _SQL = queries("messages")
 
+# Events that insert a message, and events that change no row of a message.
+_Inserted = e.MessageAdded | e.MessageWritten
+_Ignored = e.ThreadCreated | e.ThreadModified | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+
 
 async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
     await _insert(db, batch)
@@ -30,11 +34,11 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -
             case e.ThreadDeleted():
                 await db.execute(_SQL["delete_all"], thread_id)
             case _:
-                pass
+                _ignored: _Inserted | _Ignored = recorded.event
 
 
 async def get(db: Connection, project_id: str, thread_id: str, message_id: str) -> Message:
-    """Returns the message. Raises NotFound."""
+    """Raises NotFound if the message does not exist."""
     body = await db.fetchval(_SQL["get"], thread_id, message_id, project_id)
     if body is None:
         raise NotFound("message", message_id)
@@ -44,11 +48,12 @@ async def get(db: Connection, project_id: str, thread_id: str, message_id: str) 
 async def page(
     db: Connection, project_id: str, thread_id: str, cursor: Cursor, run_id: str | None = None
 ) -> Page[Message]:
-    """Returns a page of a thread's messages, or of one run's if `run_id` is given. Raises NotFound if the cursor's id
-    never existed.
+    """Returns a page of a thread's messages, or of those of one run.
+
+    Raises NotFound if the cursor names an id that never existed.
     """
-    places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*places)
+    positions = [await _list_position(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*positions)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, run_id, lower, upper, cursor.limit + 1)
     return cursor.page([Message(**load_fields(row["body"])) for row in rows])
 
@@ -56,26 +61,27 @@ async def page(
 async def newest_messages(
     db: Connection, thread_id: str, run_id: str, before: PromptPosition | None, limit: int
 ) -> list[tuple[PromptPosition, Message]]:
-    """Returns the messages that the run may read, newest first: those in front of `before`, or the last ones.
+    """Returns up to `limit` messages that the run may read, newest first, from before the position `before` or from the
+    end.
 
-    Messages that clients created after the run are left out.
+    Messages that clients added after the run was created are left out.
     """
     rows = await db.fetch(_SQL["newest"], thread_id, run_id, *(before or (None, None)), limit)
-    return [_placed(row) for row in rows]
+    return [_with_position(row) for row in rows]
 
 
 async def first_message(db: Connection, thread_id: str) -> tuple[PromptPosition, Message] | None:
-    """Returns the message that every prompt begins with, or None if there is none."""
+    """Returns the thread's first message, with which every prompt begins, or None if there is none."""
     row = await db.fetchrow(_SQL["first"], thread_id)
-    return None if row is None else _placed(row)
+    return None if row is None else _with_position(row)
 
 
-def _placed(row: Mapping[str, Any]) -> tuple[PromptPosition, Message]:
+def _with_position(row: Mapping[str, Any]) -> tuple[PromptPosition, Message]:
     return (row["place"], row["position"]), Message(**load_fields(row["body"]))
 
 
 async def _insert(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
-    new = [(recorded.version, message) for recorded in batch if (message := _opened(recorded)) is not None]
+    new = [(recorded.version, message) for recorded in batch if (message := _new_message(recorded)) is not None]
     if new:
         await db.execute(
             _SQL["insert"],
@@ -88,20 +94,23 @@ async def _insert(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]])
         )
 
 
-def _opened(recorded: RecordedEvent[Any]) -> Message | None:
+def _new_message(recorded: RecordedEvent[e.ThreadEvent]) -> Message | None:
     match recorded.event:
         case e.MessageAdded():
-            return client_message(recorded)
+            return client_message(recorded)  # type: ignore[arg-type]
         case e.MessageWritten():
-            return run_message(recorded)
+            return run_message(recorded)  # type: ignore[arg-type]
+        case e.MessageModified() | e.MessageDeleted() | e.ThreadDeleted():
+            return None
         case _:
+            _ignored: _Ignored = recorded.event
             return None
 
 
-async def _place(db: Connection, project_id: str, thread_id: str, message_id: str | None) -> int | None:
+async def _list_position(db: Connection, project_id: str, thread_id: str, message_id: str | None) -> int | None:
     if message_id is None:
         return None
-    position: int | None = await db.fetchval(_SQL["place"], thread_id, message_id, project_id)
+    position: int | None = await db.fetchval(_SQL["list_position"], thread_id, message_id, project_id)
     if position is None:
         raise NotFound("message", message_id)
     return position

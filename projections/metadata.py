@@ -1,8 +1,8 @@
-"""Metadata of threads and assistants, for the filters of lists.
+"""The metadata of threads and assistants, by which lists are filtered.
 
-Every pair of an object is a row, so one index gives the objects with a pair in the order of their list: a page costs
-the same if three of 100,000 match or all of them. A filter of several pairs scans the rarest one, whose index entries
-hold the object's other pairs: 0.4 µs for each entry that it skips.
+Every pair of an object is a row, so that one index gives the objects with a pair in the order of their list: a page
+costs the same if three of 100,000 objects match and if all of them do. A filter of several pairs scans the rarest pair;
+its rows hold the other pairs of the object, also in the index, so that an object that does not match costs 0.4 µs.
 """
 
 from __future__ import annotations
@@ -30,70 +30,75 @@ ListPosition = tuple[datetime, str]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Objects that have all these pairs, created at or after `since` and before `until`."""
+    """Matches objects that have all these pairs and were created at or after `since` and before `until`."""
 
     pairs: tuple[tuple[str, str], ...] = ()
     since: datetime | None = None
     until: datetime | None = None
 
     def bounds(self, lower: ListPosition | None, upper: ListPosition | None) -> tuple[datetime, str, datetime, str]:
-        """Returns the nearer of two positions, a cursor's and the filter's own. Both are exclusive."""
+        """Returns the narrower of the cursor's bounds and the filter's own, both excluded."""
         lowest = max(lower or (_EARLIEST, ""), (self.since or _EARLIEST, ""))
         highest = min(upper or (_LATEST, ""), (self.until or _LATEST, ""))
         return *lowest, *highest
 
-    def pairs_in(self, held: Mapping[str, str]) -> bool:
-        return all(held.get(key) == value for key, value in self.pairs)
+    def pairs_in(self, metadata: Mapping[str, str]) -> bool:
+        """Returns whether this metadata has all pairs of the filter."""
+        return all(metadata.get(key) == value for key, value in self.pairs)
 
 
 NO_FILTER = Filter()
 
 
 def hash_pair(key: str, value: str) -> bytes:
-    """Returns a pair as rows hold it. Its texts contain no NUL (service.wire.storable_text)."""
+    """Returns the hash under which a pair is stored. The texts have no NUL (service.wire.storable_text)."""
     return sha256(key.encode() + b"\x00" + value.encode()).digest()
 
 
 def shorten_hash(pair: bytes) -> UUID:
-    """Returns the half of a hashed pair that the rows of the object's other pairs hold."""
+    """Returns the first half of a pair's hash, by which the rows of an object hold its other pairs."""
     return UUID(bytes=pair[:16])
 
 
-async def put(db: Connection, kind: FilteredType, stream_id: str, metadata: Mapping[str, str]) -> None:
-    """Replaces the object's metadata. Its own row must exist."""
+async def put(db: Connection, object_type: FilteredType, stream_id: str, metadata: Mapping[str, str]) -> None:
+    """Replaces the object's metadata. The object's own row must exist."""
     pairs = [hash_pair(*pair) for pair in metadata.items()]
-    await db.execute(_SQL[f"replace_{kind}"], stream_id, pairs, sorted(map(shorten_hash, pairs)))
+    await db.execute(_SQL[f"replace_{object_type}"], stream_id, pairs, sorted(map(shorten_hash, pairs)))
 
 
 async def drop(db: Connection, stream_id: str) -> None:
+    """Deletes the object's metadata."""
     await db.execute(_SQL["delete"], stream_id)
 
 
 async def page(
     db: Connection,
-    kind: FilteredType,
+    object_type: FilteredType,
     project_id: str,
     cursor: Cursor,
-    found: Filter,
+    only: Filter,
     lower: ListPosition | None,
     upper: ListPosition | None,
 ) -> Sequence[str]:
-    """Returns the bodies of one object more than `limit`, in the order of the scan. `found` has at least one pair."""
-    pairs = [hash_pair(*pair) for pair in found.pairs]
+    """Returns the bodies of up to `limit` + 1 objects in the order of the scan.
+
+    The filter must have at least one pair.
+    """
+    pairs = [hash_pair(*pair) for pair in only.pairs]
     first = pairs[0]
     if len(pairs) > 1:
-        first = await db.fetchval(_SQL["common"], project_id, kind, pairs, COUNTED)
-    lists = _SQL[f"list_thread_{cursor.scan}"] if kind == "thread" else _SQL[f"list_assistant_{cursor.scan}"]
-    args = (project_id, first, [*map(shorten_hash, pairs)], *found.bounds(lower, upper), cursor.limit + 1)
+        first = await db.fetchval(_SQL["rarest_pair"], project_id, object_type, pairs, COUNTED)
+    lists = _SQL[f"list_thread_{cursor.scan}"] if object_type == "thread" else _SQL[f"list_assistant_{cursor.scan}"]
+    args = (project_id, first, [*map(shorten_hash, pairs)], *only.bounds(lower, upper), cursor.limit + 1)
     rows = await db.fetch(lists, *args)
     return [row["body"] for row in rows]
 
 
-async def count_threads(db: Connection, project_id: str, found: Filter) -> int:
-    """Returns the number of threads that match the filter."""
-    pairs = [hash_pair(*pair) for pair in found.pairs]
+async def count_threads(db: Connection, project_id: str, only: Filter) -> int:
+    """Returns the number of threads that the filter matches."""
+    pairs = [hash_pair(*pair) for pair in only.pairs]
     if not pairs:
-        return int(await db.fetchval(_SQL["count_between"], project_id, *found.bounds(None, None)))
-    first = await db.fetchval(_SQL["common"], project_id, "thread", pairs, COUNTED)
-    args = (project_id, first, [*map(shorten_hash, pairs)], *found.bounds(None, None))
-    return int(await db.fetchval(_SQL["count_found"], *args))
+        return int(await db.fetchval(_SQL["count_between"], project_id, *only.bounds(None, None)))
+    first = await db.fetchval(_SQL["rarest_pair"], project_id, "thread", pairs, COUNTED)
+    args = (project_id, first, [*map(shorten_hash, pairs)], *only.bounds(None, None))
+    return int(await db.fetchval(_SQL["count_matching"], *args))

@@ -1,8 +1,8 @@
-"""Placeholders: messages and steps whose ids streams have shown, before any event has created them.
+"""Placeholders of messages and steps: a stream has shown their ids, but no event has created them. Such an id is never
+a 404.
 
-A model call mints the ids of the objects that it may create, and an id that a client has seen never answers 404. While
-the call is in progress, a placeholder is an object in progress; if the process died and the object was never created,
-it is an object that ended with its run.
+A model call creates the ids of the objects that it may create. While it is under way, a placeholder is an object in
+progress; if its process died and no event created the object, it is an object that ended with its run.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from projections import runs
 from sql import queries
 from sql.connection import Connection
 
-_SQL = queries("promised")
+_SQL = queries("placeholders")
 
 
 async def message(db: Connection, project_id: str, thread_id: str, message_id: str) -> Message:
-    """Returns the placeholder of a message. Raises NotFound."""
+    """Returns a placeholder of the message. Raises NotFound if no model call has this id."""
     call = await _call(db, thread_id, message_id)
     if call is None or call.event.message_id != message_id:
         raise NotFound("message", message_id)
     run = await runs.get(db, project_id, thread_id, call.event.run_id)
-    over = run.status in TERMINAL
+    has_ended = run.status in TERMINAL
     return Message(
         id=message_id,
         thread_id=thread_id,
@@ -39,21 +39,21 @@ async def message(db: Connection, project_id: str, thread_id: str, message_id: s
         metadata={},
         assistant_id=run.assistant_id,
         run_id=run.id,
-        status="incomplete" if over else "in_progress",
-        incomplete_reason=_reason(run) if over else None,
+        status="incomplete" if has_ended else "in_progress",
+        incomplete_reason=_reason(run) if has_ended else None,
         ended_at=_ended_at(run),
     )
 
 
 async def step(db: Connection, project_id: str, thread_id: str, run_id: str, step_id: str) -> Step:
-    """Returns the placeholder of a step. Raises NotFound."""
+    """Returns a placeholder of the step. Raises NotFound if no model call of the run has this id."""
     call = await _call(db, thread_id, step_id)
     if call is None or call.event.run_id != run_id:
         raise NotFound("run step", step_id)
     if step_id not in (call.event.message_step_id, call.event.tool_step_id):
         raise NotFound("run step", step_id)
     run = await runs.get(db, project_id, thread_id, run_id)
-    writes = step_id == call.event.message_step_id
+    is_message_step = step_id == call.event.message_step_id
     return Step(
         id=step_id,
         thread_id=thread_id,
@@ -61,8 +61,8 @@ async def step(db: Connection, project_id: str, thread_id: str, run_id: str, ste
         assistant_id=run.assistant_id,
         created_at=call.seconds,
         expires_at=run.expires_at or call.seconds,
-        type="message_creation" if writes else "tool_calls",
-        message_id=call.event.message_id if writes else None,
+        type="message_creation" if is_message_step else "tool_calls",
+        message_id=call.event.message_id if is_message_step else None,
         tool_calls=[],
         status=_status(run),
         ended_at=_ended_at(run),
@@ -73,9 +73,9 @@ async def _call(db: Connection, thread_id: str, id: str) -> RecordedEvent[ModelC
     version = await db.fetchval(_SQL["call"], thread_id, id)
     if version is None:
         return None
-    (found,) = await event_log.read(db, thread_id, after=version - 1, limit=1)
-    assert isinstance(found.event, ModelCallStarted)
-    return found  # type: ignore[return-value]
+    (recorded,) = await event_log.read(db, thread_id, after=version - 1, limit=1)
+    assert isinstance(recorded.event, ModelCallStarted)
+    return recorded  # type: ignore[return-value]
 
 
 def _ended_at(run: Run) -> int | None:

@@ -33,13 +33,13 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[ProjectEvent]]) ->
                 assert_never(recorded.event)
 
 
-async def find(db: Connection, named: str) -> list[Project]:
-    """Returns the projects with that id or name: two if the name is ambiguous, none if there is none."""
-    return [Project(**row) for row in await db.fetch(_SQL["find"], named)]
+async def find(db: Connection, id_or_name: str) -> list[Project]:
+    """Returns the projects with this id or name: none, one, or two if the name is ambiguous."""
+    return [Project(**row) for row in await db.fetch(_SQL["find"], id_or_name)]
 
 
 async def list_projects(db: Connection) -> AsyncIterator[Project]:
-    """Yields all projects but the default one, oldest first."""
+    """Yields all projects except the default one, oldest first."""
     last: tuple[datetime, str] = (_FIRST, "")
     while rows := await db.fetch(_SQL["list"], *last, _LIST_PAGE):
         for row in rows:

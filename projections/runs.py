@@ -17,59 +17,73 @@ from sql.connection import Connection
 
 _SQL = queries("runs")
 
+# Events that neither create a run, nor change the process that works on it or its expiry. Those that end a run leave
+# its process as it is; `run_patch` decides which of them change other fields.
+_UnclaimedEvent = (
+    e.LifeEvent
+    | e.MessageEvent
+    | e.StepEvent
+    | e.ModelCallEvent
+    | e.ToolCallEvent
+    | e.RunEnd
+    | e.RunModified
+    | e.RunStarted
+    | e.RunCancelling
+)
+
 
 @dataclass(slots=True)
 class RunChange:
-    """The change of one run by one append. `process` counts only if `moved` is set: the run was claimed or released.
+    """The change of one run by one append. `process` counts only if `is_moved` is set: the run was claimed or released.
 
     `expires_at` is set if the run's time began; null leaves it unchanged.
     """
 
-    opened: tuple[int, Run] | None = None
+    created: tuple[int, Run] | None = None
     patch: dict[str, Any] = field(default_factory=dict)
     process: int | None = None
-    moved: bool = False
+    is_moved: bool = False
     expires_at: int | None = None
 
 
-def run_changes(batch: Sequence[RecordedEvent[Any]]) -> dict[str, RunChange]:
+def run_changes(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> dict[str, RunChange]:
     """Returns the changes of one append by run id, folded so that each run is written once."""
-    found: dict[str, RunChange] = {}
+    changes: dict[str, RunChange] = {}
     for recorded in batch:
         run_id = getattr(recorded.event, "run_id", None)
         if run_id is None:
             continue
-        change = found.setdefault(run_id, RunChange())
+        change = changes.setdefault(run_id, RunChange())
         match recorded.event:
             case e.RunCreated():
-                change.opened = (recorded.version, initial_run(recorded))
+                change.created = (recorded.version, initial_run(recorded))  # type: ignore[arg-type]
                 change.expires_at = recorded.event.expires_at
             case e.RunAdmitted(expires_at=expires_at):
                 change.expires_at = expires_at
             case e.RunClaimed(process=process):
-                change.process, change.moved = process, True
+                change.process, change.is_moved = process, True
             case e.RunQueued() | e.RunRequiresAction():
-                change.process, change.moved = None, True
+                change.process, change.is_moved = None, True
             case _:
-                pass
+                _ignored: _UnclaimedEvent = recorded.event
         change.patch |= run_patch(recorded) or {}
-    return {run_id: change for run_id, change in found.items() if change.opened or change.patch or change.moved}
+    return {run_id: change for run_id, change in changes.items() if change.created or change.patch or change.is_moved}
 
 
 async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
     thread_id, project_id = batch[0].stream_id, batch[0].project_id
     for run_id, change in run_changes(batch).items():
         patch = dump(change.patch)
-        if change.opened is not None:
-            position, run = change.opened
+        if change.created is not None:
+            position, run = change.created
             status = change.patch.get("status", run.status)
             at = change.expires_at
             args = (thread_id, run_id, project_id, position, status, at, change.process, dump(run), patch)
             await db.execute(_SQL["insert"], *args)
         else:
             status = change.patch.get("status")
-            moved = (change.moved, change.process)
-            await db.execute(_SQL["patch"], thread_id, run_id, patch, status, *moved, change.expires_at)
+            process = (change.is_moved, change.process)
+            await db.execute(_SQL["patch"], thread_id, run_id, patch, status, *process, change.expires_at)
     if any(isinstance(recorded.event, e.ThreadDeleted) for recorded in batch):
         await db.execute(_SQL["delete_all"], thread_id)
 
@@ -84,8 +98,8 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str) -> R
 
 async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) -> Page[Run]:
     """Returns a page of runs. Raises NotFound if the cursor's id never existed."""
-    places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*places)
+    positions = [await _list_position(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*positions)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, lower, upper, cursor.limit + 1)
     return cursor.page([Run(**load_fields(row["body"], row["progress"])) for row in rows])
 
@@ -114,7 +128,7 @@ async def created_before(db: Connection, project_id: str, thread_id: str, versio
 
 async def find_overdue(db: Connection, at: int, limit: int) -> list[ActiveRun]:
     """Returns active runs of all projects whose expires_at (Unix seconds) is at or before `at`, the oldest first."""
-    return [ActiveRun(**row) for row in await db.fetch(_SQL["overdue"], at, limit)]
+    return [ActiveRun(**row) for row in await db.fetch(_SQL["find_overdue"], at, limit)]
 
 
 async def next_expiry(db: Connection) -> int | None:
@@ -125,7 +139,7 @@ async def next_expiry(db: Connection) -> int | None:
 
 async def find_held(db: Connection, process: int, known: Sequence[str], limit: int) -> list[ActiveRun]:
     """Returns runs of all projects with work to do that `process` holds, except those in `known`."""
-    return [ActiveRun(**row) for row in await db.fetch(_SQL["held"], process, list(known), limit)]
+    return [ActiveRun(**row) for row in await db.fetch(_SQL["find_held"], process, list(known), limit)]
 
 
 async def find_unowned(db: Connection, live: Sequence[int], limit: int) -> list[ActiveRun]:
@@ -133,18 +147,18 @@ async def find_unowned(db: Connection, live: Sequence[int], limit: int) -> list[
 
     Runs that wait for others of their thread are left out.
     """
-    return [ActiveRun(**row) for row in await db.fetch(_SQL["unowned"], list(live), limit)]
+    return [ActiveRun(**row) for row in await db.fetch(_SQL["find_unowned"], list(live), limit)]
 
 
 async def count_active(db: Connection) -> dict[str, int]:
     """Returns the number of active runs of all projects, by status."""
-    return {row["status"]: row["count"] for row in await db.fetch(_SQL["active"])}
+    return {row["status"]: row["count"] for row in await db.fetch(_SQL["count_active"])}
 
 
-async def _place(db: Connection, project_id: str, thread_id: str, run_id: str | None) -> int | None:
+async def _list_position(db: Connection, project_id: str, thread_id: str, run_id: str | None) -> int | None:
     if run_id is None:
         return None
-    position: int | None = await db.fetchval(_SQL["place"], thread_id, run_id, project_id)
+    position: int | None = await db.fetchval(_SQL["list_position"], thread_id, run_id, project_id)
     if position is None:
         raise NotFound("run", run_id)
     return position

@@ -19,46 +19,53 @@ from sql.connection import Connection
 
 _SQL = queries("steps")
 
+# Events that change no step.
+_Ignored = e.LifeEvent | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.ToolCallStarted
+
 
 @dataclass(slots=True)
 class StepChange:
     """The change of one step by one append."""
 
-    opened: tuple[int, Step] | None = None
+    created: tuple[int, Step] | None = None
     patch: dict[str, Any] = field(default_factory=dict)
 
 
-def step_changes(batch: Sequence[RecordedEvent[Any]]) -> dict[str, StepChange]:
+def step_changes(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> dict[str, StepChange]:
     """Returns the changes of one append by step id, folded so that each step is written once."""
-    found: dict[str, StepChange] = {}
+    changes: dict[str, StepChange] = {}
     for recorded in batch:
-        patch = step_patch(recorded.event)
-        if isinstance(recorded.event, e.StepCreated):
-            found.setdefault(recorded.event.step_id, StepChange()).opened = (recorded.version, initial_step(recorded))
-        elif patch is not None:
-            change = found.setdefault(recorded.event.step_id, StepChange())
-            change.patch = merge_step_fields(change.patch, patch)
-    return found
+        event = recorded.event
+        match event:
+            case e.StepCreated(step_id=step_id):
+                created = (recorded.version, initial_step(recorded))  # type: ignore[arg-type]
+                changes.setdefault(step_id, StepChange()).created = created
+            case e.StepEnded() | e.ToolOutputsSubmitted() | e.ToolCallFinished() | e.ToolCallStopped():
+                change = changes.setdefault(event.step_id, StepChange())
+                change.patch = merge_step_fields(change.patch, step_patch(event) or {})
+            case _:
+                _ignored: _Ignored = event
+    return changes
 
 
 async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
     thread_id, project_id = batch[0].stream_id, batch[0].project_id
-    opened = []
+    created = []
     for step_id, change in step_changes(batch).items():
-        if change.opened is not None:
-            opened.append((*change.opened, dump(change.patch)))
+        if change.created is not None:
+            created.append((*change.created, dump(change.patch)))
         else:
             await db.execute(_SQL["patch"], thread_id, step_id, dump(change.patch))
-    if opened:
+    if created:
         await db.execute(
             _SQL["insert"],
             thread_id,
             project_id,
-            [step.id for _, step, _ in opened],
-            [position for position, _, _ in opened],
-            [step.run_id for _, step, _ in opened],
-            [dump(step) for _, step, _ in opened],
-            [patch for _, _, patch in opened],
+            [step.id for _, step, _ in created],
+            [position for position, _, _ in created],
+            [step.run_id for _, step, _ in created],
+            [dump(step) for _, step, _ in created],
+            [patch for _, _, patch in created],
         )
     if any(isinstance(recorded.event, e.ThreadDeleted) for recorded in batch):
         await db.execute(_SQL["delete_all"], thread_id)
@@ -74,8 +81,8 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str, step
 
 async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cursor: Cursor) -> Page[Step]:
     """Returns a page of steps. Raises NotFound if the cursor's id never existed."""
-    places = [await _place(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*places)
+    positions = [await _list_position(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*positions)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, run_id, project_id, lower, upper, cursor.limit + 1)
     return cursor.page([Step(**load_fields(row["body"], row["progress"])) for row in rows])
 
@@ -88,7 +95,7 @@ async def tool_call_steps(
 
     Returns (up to `limit` steps in front of position `before`, the position of the next page or None at the end).
     """
-    rows = await db.fetch(_SQL["with_calls"], thread_id, since[1], before, limit)
+    rows = await db.fetch(_SQL["tool_call_steps"], thread_id, since[1], before, limit)
     found = [((row["place"], row["position"]), Step(**load_fields(row["body"], row["progress"]))) for row in rows]
     more = rows[-1]["position"] if len(rows) == limit else None
     return [(place, step) for place, step in found if place >= since], more
@@ -102,10 +109,10 @@ async def code_results(db: Connection, project_id: str, thread_id: str, limit: i
     return [(row["call_id"], orjson.loads(row["files"] or "[]")) for row in reversed(rows)]
 
 
-async def _place(db: Connection, project_id: str, thread_id: str, step_id: str | None) -> int | None:
+async def _list_position(db: Connection, project_id: str, thread_id: str, step_id: str | None) -> int | None:
     if step_id is None:
         return None
-    position: int | None = await db.fetchval(_SQL["place"], thread_id, step_id, project_id)
+    position: int | None = await db.fetchval(_SQL["list_position"], thread_id, step_id, project_id)
     if position is None:
         raise NotFound("run step", step_id)
     return position

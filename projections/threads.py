@@ -1,4 +1,4 @@
-"""Threads: metadata and tool resources. Their contents have views of their own."""
+"""Threads: their metadata and tool resources. Their messages, runs and steps have views of their own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from sql.connection import Connection
 
 _SQL = queries("threads")
 
+# Events that change no row of a thread; a message only does if it has attachments.
+_Ignored = e.MessageEvent | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+
 
 async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
     for recorded in batch:
@@ -33,15 +36,15 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -
                 if "metadata" in changes:
                     await metadata.put(db, "thread", id, changes["metadata"])
             case e.MessageAdded(attachments=[_, *_]):
-                await _attach(db, recorded)
+                await _attach(db, recorded)  # type: ignore[arg-type]
             case e.ThreadDeleted():
                 await db.execute(_SQL["delete"], id)
                 await metadata.drop(db, id)
             case _:
-                pass
+                _ignored: _Ignored = recorded.event
 
 
-async def _attach(db: Connection, recorded: RecordedEvent[Any]) -> None:
+async def _attach(db: Connection, recorded: RecordedEvent[e.MessageAdded]) -> None:
     body = await db.fetchval(_SQL["lock"], recorded.stream_id)
     resources = attach_files(load_fields(body)["tool_resources"], recorded)
     if resources is not None:
@@ -49,31 +52,32 @@ async def _attach(db: Connection, recorded: RecordedEvent[Any]) -> None:
 
 
 async def get(db: Connection, project_id: str, thread_id: str) -> Thread:
-    """Returns the thread. Raises NotFound."""
+    """Raises NotFound if the thread does not exist."""
     body = await db.fetchval(_SQL["get"], thread_id, project_id)
     if body is None:
         raise NotFound("thread", thread_id)
     return Thread(**load_fields(body))
 
 
-async def page(db: Connection, project_id: str, cursor: Cursor, found: Filter = NO_FILTER) -> Page[Thread]:
-    """Returns a page of threads. Raises NotFound if the cursor's id never existed. A deleted thread
-    keeps its position.
+async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = NO_FILTER) -> Page[Thread]:
+    """Returns a page of the project's threads that the filter matches.
+
+    Raises NotFound if the cursor names an id that never existed. The id of a deleted thread is a valid cursor.
     """
-    places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*places)
-    if found.pairs:
-        bodies = await metadata.page(db, "thread", project_id, cursor, found, lower, upper)
+    positions = [await _list_position(db, project_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*positions)
+    if only.pairs:
+        bodies = await metadata.page(db, "thread", project_id, cursor, only, lower, upper)
     else:
-        args = (*found.bounds(lower, upper), cursor.limit + 1)
+        args = (*only.bounds(lower, upper), cursor.limit + 1)
         bodies = [row["body"] for row in await db.fetch(_SQL[f"list_{cursor.scan}"], project_id, *args)]
     return cursor.page([Thread(**load_fields(body)) for body in bodies])
 
 
-async def _place(db: Connection, project_id: str, thread_id: str | None) -> tuple[Any, str] | None:
+async def _list_position(db: Connection, project_id: str, thread_id: str | None) -> tuple[Any, str] | None:
     if thread_id is None:
         return None
-    row = await db.fetchrow(_SQL["place"], thread_id, project_id)
+    row = await db.fetchrow(_SQL["list_position"], thread_id, project_id)
     if row is None:
         raise NotFound("thread", thread_id)
     return row["created_at"], row["id"]

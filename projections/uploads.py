@@ -61,7 +61,7 @@ async def parts(db: Connection, upload_id: str) -> dict[str, UploadPart]:
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
     """Returns pending uploads of all projects that have expired, the first to expire first."""
-    rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
+    rows = await db.fetch(_SQL["find_overdue"], int(at.timestamp()), limit)
     return [OverdueStream(row["id"], row["project_id"]) for row in rows]
 
 
@@ -69,4 +69,4 @@ async def find_leftover_files(db: Connection, limit: int) -> list[OverdueStream]
     """Returns uploads of all projects that ended without a file although the file that they would have
     created exists.
     """
-    return [OverdueStream(row["id"], row["project_id"]) for row in await db.fetch(_SQL["unannounced"], limit)]
+    return [OverdueStream(row["id"], row["project_id"]) for row in await db.fetch(_SQL["find_leftover_files"], limit)]

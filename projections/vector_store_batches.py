@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.objects import VectorStoreBatch
@@ -15,17 +13,21 @@ from sql.connection import Connection
 _SQL = queries("vector_store_batches")
 NOUN = "vector store file batch"
 
+# Events that change no batch: `vector_stores` deletes and expires batches with their vector store, and a file that is
+# removed changes its batch only if it was in progress.
+_Ignored = e.StoreLifeEvent | e.FileAttributesChanged | e.IndexingStarted | e.FileRemoved
 
-async def apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
+
+async def apply(db: Connection, recorded: RecordedEvent[e.VectorStoreEvent]) -> None:
     """Must run before the event changes the rows of the files, in which the file's batch is found."""
     store_id = recorded.stream_id
     match recorded.event:
         case e.BatchCreated(batch_id=batch_id):
             await db.execute(_SQL["insert"], store_id, batch_id, recorded.project_id, recorded.seconds)
         case e.FilesAdded(files=files, batch_id=batch_id):
-            again = [file.file_id for file in files if file.replaced is not None]
-            if again:
-                await db.execute(_SQL["leave"], store_id, again)
+            replaced = [file.file_id for file in files if file.replaced is not None]
+            if replaced:
+                await db.execute(_SQL["leave"], store_id, replaced)
             if batch_id is not None:
                 await db.execute(_SQL["grow"], store_id, batch_id, len(files))
         case e.FileRemoved(file_id=file_id, status="in_progress"):
@@ -37,7 +39,7 @@ async def apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
         case e.BatchCancelled(batch_id=batch_id):
             await db.execute(_SQL["cancel"], store_id, batch_id)
         case _:
-            pass
+            _ignored: _Ignored = recorded.event
 
 
 async def get(db: Connection, project_id: str, store_id: str, batch_id: str) -> VectorStoreBatch:

@@ -23,8 +23,10 @@ from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("vector_store_files")
+# Events that change no file: `vector_stores` deletes and expires files with their vector store.
+_Ignored = e.StoreLifeEvent | e.BatchCreated
 # Positions that one event reserves for its files.
-_PLACES = 65_536
+_POSITIONS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class StoredFile:
     process: int | None
 
 
-async def apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
+async def apply(db: Connection, recorded: RecordedEvent[e.VectorStoreEvent]) -> None:
     id = recorded.stream_id
     match recorded.event:
         case e.FilesAdded() as added:
@@ -57,7 +59,7 @@ async def apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
         case e.FileRemoved(file_id=file_id):
             await db.execute(_SQL["remove"], id, file_id)
         case _:
-            pass
+            _ignored: _Ignored = recorded.event
 
 
 async def get(db: Connection, project_id: str, store_id: str, file_id: str, at: datetime) -> VectorStoreFile:
@@ -82,8 +84,8 @@ async def page(
 
     Raises StoreFileNotFound if the cursor's id never existed. A removed file keeps its position.
     """
-    places = [await _place(db, project_id, store_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*places)
+    positions = [await _list_position(db, project_id, store_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*positions)
     args = (store_id, project_id, status, int(at.timestamp()), lower, upper, cursor.limit + 1)
     if batch_id is None:
         rows = await db.fetch(_SQL[f"list_{cursor.scan}"], *args)
@@ -104,31 +106,31 @@ async def fact(db: Connection, store_id: str, file_id: str) -> FileFact | None:
 
 async def stores_with_file(db: Connection, project_id: str, file_id: str) -> list[str]:
     """Returns the stores that have the file."""
-    return [row["store_id"] for row in await db.fetch(_SQL["holding"], file_id, project_id)]
+    return [row["store_id"] for row in await db.fetch(_SQL["stores_with_file"], file_id, project_id)]
 
 
 async def find_waiting(
     db: Connection, live: Collection[int], first: str, *, limit: int, stores: int
 ) -> list[StoredFile]:
     """Returns files to index that no process of `live` works on. Stores take turns, beginning behind the id `first`."""
-    rows = await db.fetch(_SQL["waiting"], list(live), limit, first, stores)
+    rows = await db.fetch(_SQL["find_waiting"], list(live), limit, first, stores)
     return [StoredFile(**row) for row in rows]
 
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[StoredFile]:
     """Returns files whose attempt should have ended before that moment, the longest first."""
-    rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
+    rows = await db.fetch(_SQL["find_overdue"], int(at.timestamp()), limit)
     return [StoredFile(**row) for row in rows]
 
 
 async def find_held(db: Connection, process: int, limit: int) -> list[StoredFile]:
     """Returns files whose attempt belongs to the process."""
-    return [StoredFile(**row) for row in await db.fetch(_SQL["held"], process, limit)]
+    return [StoredFile(**row) for row in await db.fetch(_SQL["find_held"], process, limit)]
 
 
 async def find_orphans(db: Connection, at: datetime, limit: int) -> list[StoredFile]:
     """Returns files that stores still have although their File is deleted."""
-    rows = await db.fetch(_SQL["gone"], int(at.timestamp()), limit)
+    rows = await db.fetch(_SQL["find_orphans"], int(at.timestamp()), limit)
     return [StoredFile(**row) for row in rows]
 
 
@@ -148,7 +150,7 @@ async def _add(db: Connection, recorded: RecordedEvent[Any], added: e.FilesAdded
         _SQL["add"],
         store_id,
         recorded.project_id,
-        recorded.version * _PLACES,
+        recorded.version * _POSITIONS,
         added.batch_id,
         [file.file_id for file in files],
         [file.filename for file in files],
@@ -157,13 +159,13 @@ async def _add(db: Connection, recorded: RecordedEvent[Any], added: e.FilesAdded
     )
 
 
-async def _place(db: Connection, project_id: str, store_id: str, file_id: str | None) -> int | None:
+async def _list_position(db: Connection, project_id: str, store_id: str, file_id: str | None) -> int | None:
     if file_id is None:
         return None
-    place: int | None = await db.fetchval(_SQL["place"], store_id, file_id, project_id)
-    if place is None:
+    position: int | None = await db.fetchval(_SQL["list_position"], store_id, file_id, project_id)
+    if position is None:
         raise StoreFileNotFound(store_id, file_id)
-    return place
+    return position
 
 
 def _file(row: asyncpg.Record) -> VectorStoreFile:

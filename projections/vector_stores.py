@@ -27,13 +27,15 @@ from sql import queries
 from sql.connection import Connection
 
 _SQL = queries("vector_stores")
+# Events that change only the files or batches of a vector store.
+_Ignored = e.FileAttributesChanged | e.IndexingStarted | e.BatchCreated
 
 
 async def apply(db: Connection, batch: Sequence[RecordedEvent[e.VectorStoreEvent]]) -> None:
     for recorded in batch:
         await vector_store_batches.apply(db, recorded)
         await vector_store_files.apply(db, recorded)
-        await _apply(db, recorded)
+        await _apply_to_store(db, recorded)
 
 
 async def get(db: Connection, project_id: str, store_id: str, at: datetime) -> VectorStore:
@@ -46,27 +48,27 @@ async def get(db: Connection, project_id: str, store_id: str, at: datetime) -> V
 
 async def find(db: Connection, project_id: str, store_ids: Collection[str], at: datetime) -> dict[str, VectorStore]:
     """Returns those of the stores that exist, by id."""
-    found = [_store(row, at) for row in await db.fetch(_SQL["some"], list(store_ids), project_id)]
+    found = [_store(row, at) for row in await db.fetch(_SQL["find"], list(store_ids), project_id)]
     return {store.id: store for store in found}
 
 
 async def keep_existing_stores(
-    db: Connection, project_id: str, shown: Sequence[Referrer], at: datetime
+    db: Connection, project_id: str, referrers: Sequence[Referrer], at: datetime
 ) -> list[Referrer]:
     """Returns the objects without the stores that are deleted. Runs no query if the objects name no stores."""
-    ids = {id for one in shown for id in referenced_stores(one)}
+    ids = {id for each in referrers for id in referenced_stores(each)}
     if not ids:
-        return list(shown)
-    there = await find(db, project_id, ids, at)
-    return [keep_stores(one, there) for one in shown]
+        return list(referrers)
+    existing = await find(db, project_id, ids, at)
+    return [keep_stores(each, existing) for each in referrers]
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) -> Page[VectorStore]:
     """Returns a page of stores. Raises NotFound if the cursor's id never existed. A deleted store
     keeps its position.
     """
-    places = [await _place(db, project_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*places)
+    positions = [await _list_position(db, project_id, id) for id in (cursor.after, cursor.before)]
+    lower, upper = cursor.bounds(*positions)
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], project_id, *(lower or (None, None)), *(upper or (None, None)), cursor.limit + 1
     )
@@ -75,23 +77,23 @@ async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) ->
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
     """Returns stores of all projects that have expired, the first to expire first."""
-    rows = await db.fetch(_SQL["overdue"], int(at.timestamp()), limit)
+    rows = await db.fetch(_SQL["find_overdue"], int(at.timestamp()), limit)
     return [OverdueStream(row["id"], row["project_id"]) for row in rows]
 
 
 async def count_files_in_progress(db: Connection) -> int:
     """Returns the number of files of all projects that are being indexed or wait for it."""
-    found: int = await db.fetchval(_SQL["in_progress"])
+    found: int = await db.fetchval(_SQL["count_files_in_progress"])
     return found
 
 
-async def _apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
+async def _apply_to_store(db: Connection, recorded: RecordedEvent[e.VectorStoreEvent]) -> None:
     id = recorded.stream_id
     match recorded.event:
         case e.VectorStoreCreated():
-            made = initial_vector_store(recorded)
-            place = (id, recorded.project_id, recorded.at)
-            await db.execute(_SQL["insert"], *place, expires_at(made), made.embedding_model, dump(made))
+            store = initial_vector_store(recorded)  # type: ignore[arg-type]
+            key = (id, recorded.project_id, recorded.at)
+            await db.execute(_SQL["insert"], *key, expires_at(store), store.embedding_model, dump(store))
         case e.VectorStoreModified(changes=changes):
             await _change(db, id, changes)
         case e.VectorStoreUsed():
@@ -109,7 +111,7 @@ async def _apply(db: Connection, recorded: RecordedEvent[Any]) -> None:
             numbers = (more.in_progress, more.completed, more.failed, more.cancelled, more.usage_bytes)
             await db.execute(_SQL["count"], id, *numbers)
         case _:
-            pass
+            _ignored: _Ignored = recorded.event
 
 
 async def _change(db: Connection, id: str, changes: dict[str, Any]) -> None:
@@ -132,10 +134,10 @@ def _store(row: asyncpg.Record, at: datetime) -> VectorStore:
     return replace(found, expired=found.expired or (end is not None and at.timestamp() >= end))
 
 
-async def _place(db: Connection, project_id: str, store_id: str | None) -> tuple[Any, str] | None:
+async def _list_position(db: Connection, project_id: str, store_id: str | None) -> tuple[Any, str] | None:
     if store_id is None:
         return None
-    row = await db.fetchrow(_SQL["place"], store_id, project_id)
+    row = await db.fetchrow(_SQL["list_position"], store_id, project_id)
     if row is None:
         raise NotFound(NOUN, store_id)
     return row["created_at"], row["id"]

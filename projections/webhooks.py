@@ -51,8 +51,8 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[WebhookEvent]]) ->
                 await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, _types(events), body)
             case WebhookEndpointModified() | WebhookEndpointDisabled() as event:
                 body = replace_fields(await db.fetchval(_SQL["lock"], id), endpoint_patch(event))
-                made = WebhookEndpoint(**load_fields(body))
-                await db.execute(_SQL["replace"], id, made.status == "enabled", _types(made.events), body)
+                endpoint = WebhookEndpoint(**load_fields(body))
+                await db.execute(_SQL["replace"], id, endpoint.status == "enabled", _types(endpoint.events), body)
             case WebhookSecretRotated():
                 pass  # no view holds a secret
             case WebhookEndpointDeleted():
@@ -76,12 +76,12 @@ async def get(db: Connection, project_id: str, endpoint_id: str) -> EndpointRepo
     row = await db.fetchrow(_SQL["get"], endpoint_id, project_id)
     if row is None:
         raise NotFound("webhook_endpoint", endpoint_id)
-    return _standing(row)
+    return _report(row)
 
 
 async def list_endpoints(db: Connection, project_id: str, limit: int) -> list[EndpointReport]:
     """Returns the project's endpoints, the oldest first."""
-    return [_standing(row) for row in await db.fetch(_SQL["list"], project_id, limit)]
+    return [_report(row) for row in await db.fetch(_SQL["list"], project_id, limit)]
 
 
 async def project_of(db: Connection, endpoint_id: str) -> str:
@@ -94,7 +94,7 @@ async def project_of(db: Connection, endpoint_id: str) -> str:
 
 async def has_room(db: Connection, project_id: str, limit: int) -> bool:
     """Returns whether the project has fewer endpoints than that. Holds until the end of the transaction."""
-    await db.execute(_SQL["one_by_one"], project_id)
+    await db.execute(_SQL["lock_project"], project_id)
     return bool(await db.fetchval(_SQL["count"], project_id, limit) < limit)
 
 
@@ -112,7 +112,7 @@ async def forget_failures(db: Connection, endpoint_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Returns the secrets that sign an endpoint's messages: the current one, and replaced ones that are still valid."""
+    """The secrets that sign an endpoint's messages: the current one, and replaced ones that are still valid."""
 
     secret: str = field(repr=False)
     replaced: tuple[tuple[str, datetime], ...] = field(default=(), repr=False)
@@ -143,7 +143,9 @@ async def rotate_secret(db: Connection, endpoint_id: str, secret: str, seconds: 
     until = row["at"] + timedelta(seconds=seconds)
     before = _secrets(row)
     kept = [(before.secret, until), *before.replaced][:MAX_REPLACED] if seconds else []
-    await db.execute(_SQL["rotate"], endpoint_id, secret, [one for one, _ in kept], [until for _, until in kept])
+    await db.execute(
+        _SQL["rotate"], endpoint_id, secret, [old_secret for old_secret, _ in kept], [until for _, until in kept]
+    )
 
 
 def _secrets(row: Mapping[str, Any]) -> Secrets:
@@ -156,8 +158,9 @@ def _secrets(row: Mapping[str, Any]) -> Secrets:
 
 @dataclass(frozen=True, slots=True)
 class IdleEndpoint:
-    """An endpoint with a due delivery, and the process that held it last, if any. `failing`: its last
-    delivery failed.
+    """An endpoint with a due delivery, and the process that held it last, if any.
+
+    `failing` says that its last delivery failed.
     """
 
     endpoint_id: str
@@ -187,15 +190,17 @@ class Delivery:
 
 async def has_endpoints(db: Connection) -> bool:
     """Returns whether there is any endpoint."""
-    return bool(await db.fetchval(_SQL["anybody"]))
+    return bool(await db.fetchval(_SQL["has_endpoints"]))
 
 
-async def find_idle(db: Connection, live: Collection[int], besides: Collection[str], limit: int) -> list[IdleEndpoint]:
-    """Returns endpoints of all projects with a due delivery that no process of `live` holds, except `besides`.
+async def find_idle(
+    db: Connection, live: Collection[int], except_for: Collection[str], limit: int
+) -> list[IdleEndpoint]:
+    """Returns endpoints of all projects that have a due delivery and that no process of `live` holds.
 
-    Those whose last delivery succeeded come first.
+    Those in `except_for` are left out. Those whose last delivery succeeded come first.
     """
-    return [IdleEndpoint(**row) for row in await db.fetch(_SQL["idle"], list(live), list(besides), limit)]
+    return [IdleEndpoint(**row) for row in await db.fetch(_SQL["find_idle"], list(live), list(except_for), limit)]
 
 
 async def claim(db: Connection, found: IdleEndpoint, process: int) -> bool:
@@ -209,47 +214,45 @@ async def release(db: Connection, endpoint_id: str, process: int) -> None:
 
 async def load_claimed(db: Connection, endpoint_id: str, process: int) -> ClaimedEndpoint | None:
     """Returns the endpoint, or None if another process holds it, or it is disabled or deleted."""
-    row = await db.fetchrow(_SQL["at_work"], endpoint_id, process)
+    row = await db.fetchrow(_SQL["load_claimed"], endpoint_id, process)
     if row is None:
         return None
     return ClaimedEndpoint(row["project_id"], WebhookEndpoint(**load_fields(row["body"])), row["ready"], _secrets(row))
 
 
-async def find_due(db: Connection, endpoint_id: str, besides: Collection[str], limit: int) -> list[Delivery]:
-    """Returns due deliveries, the oldest first, only the first of each thread, and none of the threads in `besides`."""
-    rows = await db.fetch(_SQL["due"], endpoint_id, list(besides), _WINDOW, limit)
+async def find_due(db: Connection, endpoint_id: str, except_for: Collection[str], limit: int) -> list[Delivery]:
+    """Returns the first due delivery of each thread, the oldest first, without the threads in `except_for`."""
+    rows = await db.fetch(_SQL["find_due"], endpoint_id, list(except_for), _WINDOW, limit)
     return [Delivery(endpoint_id, **row) for row in rows]
 
 
-async def record_delivery(db: Connection, one: Delivery) -> None:
-    await db.execute(_SQL["delivered"], one.endpoint_id, one.stream_id, one.version)
+async def record_delivery(db: Connection, delivery: Delivery) -> None:
+    await db.execute(_SQL["record_delivery"], delivery.endpoint_id, delivery.stream_id, delivery.version)
 
 
 async def record_failure(
-    db: Connection, one: Delivery, pause: float, error: str, *, rest: float, longest_rest: float
+    db: Connection, delivery: Delivery, pause: float, error: str, *, rest: float, longest_rest: float
 ) -> tuple[int, float]:
     """Postpones the delivery by `pause` seconds. Returns the endpoint's (failures in a row, seconds since the first).
 
     The endpoint rests for as long as it has failed so far, but at least `rest` and at most `longest_rest` seconds.
     """
-    place = (one.endpoint_id, one.stream_id, one.version)
-    row = await db.fetchrow(_SQL["failed"], *place, pause, error, rest, longest_rest)
+    key = (delivery.endpoint_id, delivery.stream_id, delivery.version)
+    row = await db.fetchrow(_SQL["record_failure"], *key, pause, error, rest, longest_rest)
     return (0, 0.0) if row is None else (row["failures"], row["seconds"])
 
 
-async def discard(db: Connection, one: Delivery) -> None:
-    await db.execute(_SQL["give_up"], one.endpoint_id, one.stream_id, one.version)
+async def discard(db: Connection, delivery: Delivery) -> None:
+    await db.execute(_SQL["discard"], delivery.endpoint_id, delivery.stream_id, delivery.version)
 
 
 async def find_overloaded(db: Connection, limit: int) -> list[str]:
     """Returns endpoints of all projects with that many deliveries or more."""
-    return [row["endpoint_id"] for row in await db.fetch(_SQL["behind"], limit)]
+    return [row["endpoint_id"] for row in await db.fetch(_SQL["find_overloaded"], limit)]
 
 
 async def drop_dead(db: Connection, limit: int) -> None:
-    """Deletes deliveries to endpoints that are disabled or deleted, secrets of deleted endpoints, and
-    expired secrets.
-    """
+    """Deletes deliveries to disabled or deleted endpoints, secrets of deleted endpoints, and expired secrets."""
     await db.execute(_SQL["forget_secrets"])
     await db.execute(_SQL["drop_deliveries"], limit)
     await db.execute(_SQL["drop_work"])
@@ -257,7 +260,7 @@ async def drop_dead(db: Connection, limit: int) -> None:
 
 async def count_pending(db: Connection, limit: int) -> int:
     """Returns the number of deliveries of all projects, counted up to `limit`."""
-    found: int = await db.fetchval(_SQL["pending"], limit)
+    found: int = await db.fetchval(_SQL["count_pending"], limit)
     return found
 
 
@@ -294,6 +297,6 @@ def _types(names: Collection[str]) -> list[str]:
     return [kind for kind, name in WEBHOOK_EVENTS.items() if name in names]
 
 
-def _standing(row: Mapping[str, Any]) -> EndpointReport:
+def _report(row: Mapping[str, Any]) -> EndpointReport:
     endpoint = WebhookEndpoint(**load_fields(row["body"]))
     return EndpointReport(endpoint, row["delivered_at"], row["failing_since"], row["last_error"])

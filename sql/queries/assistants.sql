@@ -13,7 +13,7 @@ UPDATE assistants SET deleted = true, body = '{}' WHERE assistant_id = $1;
 -- name: get
 SELECT body FROM assistants WHERE assistant_id = $1 AND project_id = $2 AND NOT deleted;
 
--- name: place
+-- name: list_position
 SELECT created_at, assistant_id AS id FROM assistants WHERE assistant_id = $1 AND project_id = $2;
 
 -- name: list_asc

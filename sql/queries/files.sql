@@ -1,7 +1,7 @@
 -- name: insert
 INSERT INTO files (file_id, project_id, created_at, purpose, expires_at, blob, body)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
--- Whoever tries again what makes a file may find it deleted, and make it anew.
+-- A repeated request that creates a file may find it deleted; then it creates it again.
 ON CONFLICT (file_id) DO UPDATE
 SET created_at = excluded.created_at, purpose = excluded.purpose, expires_at = excluded.expires_at,
     blob = excluded.blob, body = excluded.body;
@@ -13,12 +13,12 @@ UPDATE files SET blob = NULL, body = '{}' WHERE file_id = $1;
 SELECT body FROM files
 WHERE file_id = $1 AND project_id = $2 AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $3);
 
--- name: some
+-- name: find
 SELECT body FROM files
 WHERE file_id = ANY ($1::text[]) AND project_id = $2
   AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $3);
 
--- name: place
+-- name: list_position
 SELECT created_at, file_id AS id FROM files WHERE file_id = $1 AND project_id = $2;
 
 -- name: list_asc
@@ -39,16 +39,16 @@ WHERE project_id = $1 AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at
 ORDER BY created_at DESC, file_id DESC
 LIMIT $8;
 
--- name: overdue (a declared fan-out: the sweep's)
+-- name: find_overdue (a declared fan-out, of the sweep)
 SELECT file_id AS id, project_id FROM files
 WHERE blob IS NOT NULL AND expires_at <= $1
 ORDER BY expires_at
 LIMIT $2;
 
--- name: blob
+-- name: blob_key
 SELECT blob FROM files WHERE file_id = $1;
 
--- name: unowned (a declared fan-out: the sweep's)
+-- name: unowned_blobs (a declared fan-out, of the sweep)
 SELECT key FROM unnest($1::text[]) AS found (key)
 WHERE NOT EXISTS (SELECT FROM files WHERE blob = key)
   AND NOT EXISTS (SELECT FROM upload_parts WHERE part_id = key);

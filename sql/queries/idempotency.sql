@@ -1,5 +1,5 @@
 -- name: claim
--- A key that is new, or older than is kept.
+-- Claims a key that is new, or so old that it would have been deleted.
 INSERT INTO idempotency_keys (token, seed, created_at, request, body, process, claimed_at)
 VALUES ($1, $2, $3, $4, $5, $6, $3)
 ON CONFLICT (token) DO UPDATE
@@ -15,7 +15,7 @@ SELECT seed, request, body, process, claimed_at, status FROM idempotency_keys WH
 SELECT headers, content FROM idempotency_keys WHERE token = $1 AND seed = $2 AND status IS NOT NULL;
 
 -- name: take
--- A key that nobody is at work on: what it was found as must still hold.
+-- Claims a key that no request works on, if its row is still as it was read.
 UPDATE idempotency_keys
 SET process = $4, claimed_at = $5, request = $6, body = $7
 WHERE token = $1 AND seed = $2 AND status IS NULL AND process IS NOT DISTINCT FROM $3 AND claimed_at = $8
@@ -29,7 +29,7 @@ UPDATE idempotency_keys SET process = NULL, status = $4, headers = $5, content =
 WHERE token = $1 AND seed = $2 AND claimed_at = $3 AND status IS NULL;
 
 -- name: release
--- Where something was done the key stays bound to its request, else any request may use it.
+-- If the request had an effect, the key stays bound to it; otherwise any request may use the key.
 UPDATE idempotency_keys
 SET process = NULL,
     request = CASE WHEN $4 OR EXISTS (SELECT FROM idempotency_effects AS done WHERE done.seed = $2) THEN request END,
@@ -45,12 +45,12 @@ VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT DO NOTHING
 RETURNING place;
 
--- name: expire_keys (a declared fan-out: the sweep's)
+-- name: expire_keys (a declared fan-out, of the sweep)
 DELETE FROM idempotency_keys
 WHERE token IN (SELECT token FROM idempotency_keys WHERE created_at <= $1 ORDER BY created_at LIMIT $2)
 RETURNING token;
 
--- name: expire_effects (a declared fan-out: the sweep's)
+-- name: expire_effects (a declared fan-out, of the sweep)
 DELETE FROM idempotency_effects
 WHERE (stream_id, seed, place) IN (
     SELECT stream_id, seed, place FROM idempotency_effects WHERE at <= $1 ORDER BY at LIMIT $2

@@ -1,5 +1,5 @@
 -- name: insert
--- What a run wrote has its run's place.
+-- A message that a run wrote stands in prompts at the position of its run.
 INSERT INTO messages (thread_id, message_id, project_id, position, run_id, place, body)
 SELECT $1, message_id, $2, position, run_id,
     (SELECT runs.position FROM runs WHERE thread_id = $1 AND runs.run_id = new.run_id),
@@ -21,7 +21,7 @@ DELETE FROM messages WHERE thread_id = $1;
 -- name: get
 SELECT body FROM messages WHERE thread_id = $1 AND message_id = $2 AND project_id = $3 AND NOT deleted;
 
--- name: place
+-- name: list_position
 SELECT position FROM messages WHERE thread_id = $1 AND message_id = $2 AND project_id = $3;
 
 -- name: list_asc

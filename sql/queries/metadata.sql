@@ -1,5 +1,5 @@
 -- name: replace_thread
-WITH gone AS (
+WITH deleted AS (
     DELETE FROM metadata_pairs WHERE stream_id = $1 AND NOT pair = ANY ($2::bytea[])
 )
 INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at, together)
@@ -10,7 +10,7 @@ ON CONFLICT (stream_id, pair) DO UPDATE SET together = excluded.together
 WHERE metadata_pairs.together IS DISTINCT FROM excluded.together;
 
 -- name: replace_assistant
-WITH gone AS (
+WITH deleted AS (
     DELETE FROM metadata_pairs WHERE stream_id = $1 AND NOT pair = ANY ($2::bytea[])
 )
 INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at, together)
@@ -23,8 +23,8 @@ WHERE metadata_pairs.together IS DISTINCT FROM excluded.together;
 -- name: delete
 DELETE FROM metadata_pairs WHERE stream_id = $1;
 
--- name: common
--- How many objects have a pair, up to a number: a filter of several pairs begins at the rarest.
+-- name: rarest_pair
+-- Counts the objects that have each pair, up to a number, and returns the pair that the fewest have.
 SELECT wanted.pair, count(found.stream_id) AS count
 FROM unnest($3::bytea[]) AS wanted (pair) LEFT JOIN LATERAL (
     SELECT stream_id FROM metadata_pairs
@@ -71,7 +71,7 @@ LIMIT $8;
 SELECT count(*) FROM threads
 WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5);
 
--- name: count_found
+-- name: count_matching
 SELECT count(*) FROM metadata_pairs AS first
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)

@@ -1,5 +1,5 @@
 -- name: keepalive
--- A machine that vanished is noticed within some 11 s, and its lock falls; the operating system's default is two hours.
+-- Postgres notices within 11 s that a client's machine is unreachable, and releases its lock. The default is two hours.
 SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
     set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '11000', false);
 

@@ -16,7 +16,7 @@ DELETE FROM runs WHERE thread_id = $1;
 -- name: get
 SELECT body, progress FROM runs WHERE thread_id = $1 AND run_id = $2 AND project_id = $3;
 
--- name: place
+-- name: list_position
 SELECT position FROM runs WHERE thread_id = $1 AND run_id = $2 AND project_id = $3;
 
 -- name: list_asc
@@ -46,7 +46,7 @@ WHERE thread_id = $1 AND project_id = $2 AND position <= $3
 ORDER BY position DESC
 LIMIT $4;
 
--- name: overdue (a declared fan-out: the supervisor's)
+-- name: find_overdue (a declared fan-out, of the supervisor)
 SELECT thread_id, run_id, project_id, process FROM runs
 WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling') AND expires_at <= $1
 ORDER BY expires_at
@@ -55,18 +55,18 @@ LIMIT $2;
 -- name: next_expiry
 SELECT min(expires_at) FROM runs WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling');
 
--- name: active (a declared fan-out: the counts for Prometheus)
+-- name: count_active (a declared fan-out, of the metrics)
 SELECT status, count(*) FROM runs
 WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling')
 GROUP BY status;
 
--- name: held (a declared fan-out: the supervisor's)
+-- name: find_held (a declared fan-out, of the supervisor)
 SELECT thread_id, run_id, project_id, process FROM runs
 WHERE status IN ('queued', 'in_progress', 'cancelling') AND process = $1 AND NOT run_id = ANY ($2::text[])
 ORDER BY expires_at
 LIMIT $3;
 
--- name: unowned (a declared fan-out: the supervisor's)
+-- name: find_unowned (a declared fan-out, of the supervisor)
 SELECT thread_id, run_id, project_id, process FROM runs
 WHERE status IN ('queued', 'in_progress', 'cancelling') AND (process IS NULL OR NOT process = ANY ($1::integer[]))
   AND expires_at IS NOT NULL

@@ -5,7 +5,7 @@ FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[])
     AS new (step_id, position, run_id, body, progress);
 
 -- name: patch
--- Results of hosted calls come one by one, each on top of those before it.
+-- Results of hosted calls arrive one by one, and are merged into the earlier ones.
 UPDATE steps
 SET progress = progress || $3::jsonb || CASE
     WHEN progress ? 'results' AND $3::jsonb ? 'results'
@@ -20,7 +20,7 @@ DELETE FROM steps WHERE thread_id = $1;
 -- name: get
 SELECT body, progress FROM steps WHERE thread_id = $1 AND run_id = $2 AND step_id = $3 AND project_id = $4;
 
--- name: place
+-- name: list_position
 SELECT position FROM steps WHERE thread_id = $1 AND step_id = $2 AND project_id = $3;
 
 -- name: list_asc
@@ -39,7 +39,7 @@ WHERE thread_id = $1 AND run_id = $2 AND project_id = $3
 ORDER BY position DESC
 LIMIT $6;
 
--- name: with_calls
+-- name: tool_call_steps
 SELECT runs.position AS place, steps.position, steps.body, steps.progress
 FROM steps JOIN runs USING (thread_id, run_id)
 WHERE thread_id = $1 AND steps.position >= $2 AND ($3::bigint IS NULL OR steps.position < $3)

@@ -13,8 +13,8 @@ DELETE FROM threads WHERE thread_id = $1;
 -- name: get
 SELECT body FROM threads WHERE thread_id = $1 AND project_id = $2;
 
--- name: place
--- Of a deleted thread too, whose rows are gone: the log keeps when each began.
+-- name: list_position
+-- A deleted thread has no row; its first event holds its time.
 SELECT at AS created_at, stream_id AS id FROM events
 WHERE stream_id = $1 AND version = 1 AND type = 'thread.created' AND project_id = $2;
 

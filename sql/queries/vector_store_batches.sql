@@ -5,7 +5,7 @@ INSERT INTO vector_store_batches (store_id, batch_id, project_id, created_at, in
 UPDATE vector_store_batches SET in_progress = in_progress + $3 WHERE store_id = $1 AND batch_id = $2;
 
 -- name: leave
--- Files that are added again, or removed, leave the batch they were in; what was in progress there is cancelled.
+-- Files that are added again or removed leave their batch, which counts those in progress as cancelled.
 UPDATE vector_store_batches AS batch
 SET in_progress = batch.in_progress - leaving.files, cancelled = batch.cancelled + leaving.files
 FROM (

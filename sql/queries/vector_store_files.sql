@@ -39,23 +39,23 @@ WHERE store_id = $1 AND file_id = ANY ($2::text[]) AND status <> 'removed';
 
 -- name: get
 SELECT body, attributes, status, usage_bytes, last_error
-FROM vector_store_files AS held
+FROM vector_store_files AS stored
 WHERE store_id = $1 AND file_id = $2 AND project_id = $3 AND status <> 'removed'
   AND EXISTS (
       SELECT FROM files
-      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
+      WHERE files.file_id = stored.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
   );
 
--- name: place
+-- name: list_position
 SELECT position FROM vector_store_files WHERE store_id = $1 AND file_id = $2 AND project_id = $3;
 
 -- name: list_asc
 SELECT body, attributes, status, usage_bytes, last_error
-FROM vector_store_files AS held
+FROM vector_store_files AS stored
 WHERE store_id = $1 AND project_id = $2 AND status <> 'removed' AND ($3::text IS NULL OR status = $3)
   AND EXISTS (
       SELECT FROM files
-      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
+      WHERE files.file_id = stored.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
   )
   AND ($5::bigint IS NULL OR position > $5) AND ($6::bigint IS NULL OR position < $6)
 ORDER BY position
@@ -63,11 +63,11 @@ LIMIT $7;
 
 -- name: list_desc
 SELECT body, attributes, status, usage_bytes, last_error
-FROM vector_store_files AS held
+FROM vector_store_files AS stored
 WHERE store_id = $1 AND project_id = $2 AND status <> 'removed' AND ($3::text IS NULL OR status = $3)
   AND EXISTS (
       SELECT FROM files
-      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
+      WHERE files.file_id = stored.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
   )
   AND ($5::bigint IS NULL OR position > $5) AND ($6::bigint IS NULL OR position < $6)
 ORDER BY position DESC
@@ -75,11 +75,11 @@ LIMIT $7;
 
 -- name: batch_asc
 SELECT body, attributes, status, usage_bytes, last_error
-FROM vector_store_files AS held
+FROM vector_store_files AS stored
 WHERE store_id = $1 AND project_id = $2 AND ($3::text IS NULL OR status = $3)
   AND EXISTS (
       SELECT FROM files
-      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
+      WHERE files.file_id = stored.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
   )
   AND ($5::bigint IS NULL OR position > $5) AND ($6::bigint IS NULL OR position < $6)
   AND batch_id = $8
@@ -88,22 +88,22 @@ LIMIT $7;
 
 -- name: batch_desc
 SELECT body, attributes, status, usage_bytes, last_error
-FROM vector_store_files AS held
+FROM vector_store_files AS stored
 WHERE store_id = $1 AND project_id = $2 AND ($3::text IS NULL OR status = $3)
   AND EXISTS (
       SELECT FROM files
-      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
+      WHERE files.file_id = stored.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $4)
   )
   AND ($5::bigint IS NULL OR position > $5) AND ($6::bigint IS NULL OR position < $6)
   AND batch_id = $8
 ORDER BY position DESC
 LIMIT $7;
 
--- name: holding
+-- name: stores_with_file
 SELECT store_id FROM vector_store_files WHERE file_id = $1 AND project_id = $2 AND status <> 'removed';
 
--- name: waiting (a declared fan-out: the indexing supervisors')
--- Stores take turns: one with fewer files at work comes first, else one that is drawn by lot.
+-- name: find_waiting (a declared fan-out, of the indexing supervisor)
+-- Vector stores take turns: those with fewer files in work come first, and $3 is a random id to begin at.
 SELECT work.store_id, work.file_id, work.project_id, work.job, work.process
 FROM (
     SELECT store_id FROM vector_stores WHERE in_progress > 0 ORDER BY store_id < $3, store_id LIMIT $4
@@ -121,22 +121,22 @@ ORDER BY work.turn + (
 )
 LIMIT $2;
 
--- name: overdue (a declared fan-out: the indexing supervisors')
+-- name: find_overdue (a declared fan-out, of the indexing supervisor)
 SELECT store_id, file_id, project_id, job, process FROM vector_store_files
 WHERE status = 'in_progress' AND process IS NOT NULL AND deadline <= $1
 ORDER BY deadline
 LIMIT $2;
 
--- name: held (a declared fan-out: the indexing supervisors')
+-- name: find_held (a declared fan-out, of the indexing supervisor)
 SELECT store_id, file_id, project_id, job, process FROM vector_store_files
 WHERE status = 'in_progress' AND process = $1
 LIMIT $2;
 
--- name: gone (a declared fan-out: the sweep's)
-SELECT store_id, file_id, project_id, job, process FROM vector_store_files AS held
+-- name: find_orphans (a declared fan-out, of the sweep)
+SELECT store_id, file_id, project_id, job, process FROM vector_store_files AS stored
 WHERE status <> 'removed'
   AND NOT EXISTS (
       SELECT FROM files
-      WHERE files.file_id = held.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $1)
+      WHERE files.file_id = stored.file_id AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $1)
   )
 LIMIT $2;

@@ -1,4 +1,4 @@
--- name: insert (again, where a deleted store had the id)
+-- name: insert (replaces the row of a deleted vector store with this id)
 INSERT INTO vector_stores (store_id, project_id, created_at, expires_at, embedding_model, body)
 VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (store_id) DO UPDATE SET
@@ -48,12 +48,12 @@ SELECT body, progress, embedding_model, in_progress, completed, failed, cancelle
 FROM vector_stores
 WHERE store_id = $1 AND project_id = $2 AND NOT deleted;
 
--- name: some
+-- name: find
 SELECT body, progress, embedding_model, in_progress, completed, failed, cancelled, usage_bytes
 FROM vector_stores
 WHERE store_id = ANY ($1::text[]) AND project_id = $2 AND NOT deleted;
 
--- name: place
+-- name: list_position
 SELECT created_at, store_id AS id FROM vector_stores WHERE store_id = $1 AND project_id = $2;
 
 -- name: list_asc
@@ -74,11 +74,11 @@ WHERE project_id = $1 AND NOT deleted
 ORDER BY created_at DESC, store_id DESC
 LIMIT $6;
 
--- name: overdue (a declared fan-out: the sweep's)
+-- name: find_overdue (a declared fan-out, of the sweep)
 SELECT store_id AS id, project_id FROM vector_stores
 WHERE NOT deleted AND expires_at <= $1
 ORDER BY expires_at
 LIMIT $2;
 
--- name: in_progress (a declared fan-out: the counts for Prometheus)
+-- name: count_files_in_progress (a declared fan-out, of the metrics)
 SELECT coalesce(sum(in_progress), 0)::bigint FROM vector_stores WHERE in_progress > 0;

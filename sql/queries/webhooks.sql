@@ -26,19 +26,19 @@ LIMIT $2;
 -- name: project_of
 SELECT project_id FROM webhook_endpoints WHERE endpoint_id = $1;
 
--- name: one_by_one (until the transaction ends, nobody else of the project is past here)
+-- name: lock_project (other transactions for the project wait here until this one ends)
 SELECT pg_advisory_xact_lock(hashtextextended('webhook_endpoints:' || $1, 0));
 
 -- name: count
 SELECT count(*) FROM (SELECT FROM webhook_endpoints WHERE project_id = $1 LIMIT $2) AS found;
 
 -- name: prepare
--- A second try of the same request keeps the first one's.
+-- A repeated request keeps the secret of the first try.
 INSERT INTO webhook_work (endpoint_id, secret) VALUES ($1, $2)
 ON CONFLICT (endpoint_id) DO UPDATE SET secret = webhook_work.secret
 RETURNING secret;
 
--- name: drop_missed (what an endpoint that is disabled has not been told yet)
+-- name: drop_missed (pending deliveries to an endpoint that is disabled)
 DELETE FROM webhook_deliveries WHERE endpoint_id = $1
   AND EXISTS (SELECT FROM webhook_endpoints WHERE endpoint_id = $1 AND NOT enabled);
 
@@ -55,15 +55,15 @@ SELECT secret, replaced_secrets, replaced_until, now() AS at FROM webhook_work W
 -- name: rotate
 UPDATE webhook_work SET secret = $2, replaced_secrets = $3, replaced_until = $4 WHERE endpoint_id = $1;
 
--- name: forget_secrets (a declared fan-out: the couriers'; all of an endpoint's once the last one's time is over)
+-- name: forget_secrets (a declared fan-out, of the couriers; all replaced secrets of an endpoint once the last of them expired)
 UPDATE webhook_work SET replaced_secrets = '{}', replaced_until = '{}'
 WHERE replaced_secrets <> '{}' AND now() >= ALL (replaced_until);
 
--- name: anybody
+-- name: has_endpoints
 SELECT EXISTS (SELECT FROM webhook_work);
 
--- name: idle (a declared fan-out: the couriers')
--- Those that take what they are sent come first, whoever has been left alone for longest before others.
+-- name: find_idle (a declared fan-out, of the couriers)
+-- Endpoints whose last delivery succeeded come first, and among them those that were idle for longest.
 SELECT endpoint_id, process, failures > 0 AS failing FROM webhook_work
 WHERE (process IS NULL OR NOT process = ANY ($1::integer[])) AND rests_until <= now()
   AND NOT endpoint_id = ANY ($2::text[])
@@ -80,12 +80,12 @@ UPDATE webhook_work SET process = $2 WHERE endpoint_id = $1 AND process IS NOT D
 -- name: release
 UPDATE webhook_work SET process = NULL WHERE endpoint_id = $1 AND process = $2;
 
--- name: at_work
+-- name: load_claimed
 SELECT project_id, body, secret, replaced_secrets, replaced_until, now() AS at, rests_until <= now() AS ready
 FROM webhook_work JOIN webhook_endpoints USING (endpoint_id)
 WHERE endpoint_id = $1 AND process = $2 AND enabled;
 
--- name: due
+-- name: find_due
 SELECT stream_id, version, attempts
 FROM (
     SELECT DISTINCT ON (stream_id) stream_id, version, attempts, due_at
@@ -100,12 +100,12 @@ FROM (
 ORDER BY due_at
 LIMIT $4;
 
--- name: delivered
-WITH gone AS (DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3)
+-- name: record_delivery
+WITH delivered AS (DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3)
 UPDATE webhook_work SET failures = 0, failing_since = NULL, delivered_at = now(), last_error = NULL, rests_until = now()
 WHERE endpoint_id = $1 AND (failures > 0 OR delivered_at IS NULL OR delivered_at < now() - interval '5 s');
 
--- name: failed
+-- name: record_failure
 WITH later AS (
     UPDATE webhook_deliveries SET attempts = attempts + 1, due_at = now() + $4 * interval '1 s'
     WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3
@@ -116,13 +116,13 @@ SET failures = failures + 1, failing_since = COALESCE(failing_since, now()), las
 WHERE endpoint_id = $1
 RETURNING failures, extract(epoch FROM now() - failing_since)::float AS seconds;
 
--- name: give_up
+-- name: discard
 DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3;
 
 -- name: run_position
 SELECT position FROM runs WHERE thread_id = $1 AND run_id = $2;
 
--- name: behind (a declared fan-out: the couriers')
+-- name: find_overloaded (a declared fan-out, of the couriers)
 SELECT endpoint_id FROM webhook_work
 WHERE (
     SELECT count(*) FROM (
@@ -130,20 +130,20 @@ WHERE (
     ) AS found
 ) >= $1;
 
--- name: drop_deliveries (of endpoints that are disabled or gone)
+-- name: drop_deliveries (to endpoints that are disabled or deleted)
 DELETE FROM webhook_deliveries USING (
     SELECT endpoint_id, stream_id, version
     FROM webhook_work LEFT JOIN webhook_endpoints USING (endpoint_id) JOIN webhook_deliveries USING (endpoint_id)
     WHERE enabled IS NOT TRUE
     LIMIT $1
-) AS gone
-WHERE webhook_deliveries.endpoint_id = gone.endpoint_id AND webhook_deliveries.stream_id = gone.stream_id
-  AND webhook_deliveries.version = gone.version;
+) AS dropped
+WHERE webhook_deliveries.endpoint_id = dropped.endpoint_id AND webhook_deliveries.stream_id = dropped.stream_id
+  AND webhook_deliveries.version = dropped.version;
 
--- name: drop_work (of endpoints that are gone, or never came to be)
+-- name: drop_work (of endpoints that were deleted, or never created)
 DELETE FROM webhook_work
 WHERE made_at < now() - interval '1 hour'
   AND NOT EXISTS (SELECT FROM webhook_endpoints WHERE webhook_endpoints.endpoint_id = webhook_work.endpoint_id);
 
--- name: pending (a declared fan-out: the count for Prometheus)
+-- name: count_pending (a declared fan-out, of the metrics)
 SELECT count(*) FROM (SELECT FROM webhook_deliveries LIMIT $1) AS found;

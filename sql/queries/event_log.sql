@@ -1,7 +1,7 @@
 -- name: head
 SELECT version, at, state_schema, state, project_id FROM streams WHERE stream_id = $1 AND kind = $2;
 
--- name: versions (a declared fan-out: the feed's)
+-- name: versions (a declared fan-out, of the feed)
 SELECT stream_id, version FROM streams WHERE stream_id = ANY ($1::text[]);
 
 -- name: open_stream
@@ -16,7 +16,7 @@ WHERE stream_id = $1 AND version = $2
 RETURNING version;
 
 -- name: append
--- With the events the outbox: what a webhook endpoint is to hear of is in it exactly if the event is in the log.
+-- Adds the events and the rows of the outbox, so that a delivery is due exactly if its event is in the log.
 WITH added AS (
     INSERT INTO events
         (stream_id, version, type, at, project_id, actor, request_id, cause, schema_version, software_version, content)
