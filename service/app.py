@@ -43,7 +43,7 @@ from service.model.base import ModelInfo
 from service.model.catalog import CatalogError
 from service.model.router import Router, open_model
 from service.processes.peers import Peers
-from service.runs.images import Images
+from service.runs.images import PromptImages
 from service.runs.supervisor import Supervisor
 from service.sandbox.factory import LocalSandboxes
 from service.sandbox.pool import Sessions, Warm
@@ -236,7 +236,7 @@ async def _supervised(
     """The supervisors, the couriers and this process's place among its peers, at work while the context lasts."""
     peers = Peers(direct_url, ids=ids, wake=writer.feed.wake)
     await peers.join()
-    images = Images(writer.pool, blobs, clock=writer.clock)
+    images = PromptImages(writer.pool, blobs, clock=writer.clock)
     supervisor = Supervisor(writer, model, peers, ids=ids, max_runs=settings.max_runs, images=images, tools=tools)
     bounds = {"max_jobs": settings.indexing_jobs, "lifetime": settings.indexing_timeout_s}
     indexing = IndexingSupervisor(writer, indexer, blobs, peers, ids=ids, **bounds)

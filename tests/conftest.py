@@ -44,7 +44,7 @@ def wall() -> WallClock:
 @pytest.fixture
 def frequent_scans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes supervisors and executors compare the clock with deadlines every 50 ms, since no timer follows `wall`."""
-    monkeypatch.setattr(claim, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(claim, "CHECK_EVERY_S", 0.05)
     monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 0.05)
 
 

@@ -1,155 +1,153 @@
-"""Annotations of a model's text: citations of what was found, and paths of files that code made. Pure and incremental.
+"""Annotates a model's text: citations of search results, and paths of files that code produced. Pure and incremental.
 
-The run knows what may stand in the text: the markers that its searches gave out (`service.tools.citation_markers`), and
-the paths of produced files (sandbox:/mnt/data/report.csv). Whatever else looks like one was invented, and stays plain
-text. A mark that is still being written is held back, no longer than the longest known one; each whole mark comes
-alone, with its annotation. Indices count Unicode code points in the text so far.
+The run knows every string that may be annotated, called a mark: the markers of its search results
+(`service.tools.citation_markers`), and the paths of produced files (sandbox:/mnt/data/report.csv). A string of the same
+form that is not known was invented by the model, and stays plain text. While a mark is incomplete, the annotator holds
+it back, at most for the length of the longest known mark. Each complete mark is emitted alone, with its annotation.
+Indices count Unicode code points from the beginning of the text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote
 
+from events.objects import Json
 from service.tools.citation_markers import OPENING, is_citation_marker, without_name
 
-Json = dict[str, Any]
-
-# Characters of a mark; a longer one, of a file name that is no name, is never annotated. It bounds what is held back.
+# Maximum length of a mark in characters. Longer ones, of absurd file names, are never annotated.
 MAX_MARK = 1024
-# Annotations of one message; marks beyond stay plain text.
+# Maximum number of annotations of a message. Further marks stay plain text.
 MAX_ANNOTATIONS = 1000
 
-_PATH = "sandbox:"
+_PATH_SCHEME = "sandbox:"
+# A piece of the text, and its annotation if the piece is a mark.
+AnnotatedPiece = tuple[str, Json | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Cited:
+class CitedPassage:
     file_id: str
     quote: str
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
-    """What may stand in the text: citations by marker, and file ids by path (/mnt/data/…)."""
+class KnownMarks:
+    """The passages that may be cited, by marker, and the ids of produced files, by path (/mnt/data/…)."""
 
-    citations: Mapping[str, Cited] = field(default_factory=dict)
+    citations: Mapping[str, CitedPassage] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
 
 
-Said = tuple[str, Json | None]
-
-
 class Annotator:
-    """Feed it with pieces of a text; it gives (text, annotation or None) in order, and the texts add up to it."""
+    """Takes the pieces of a text, and returns pieces that add up to the same text, those of marks with annotations."""
 
-    def __init__(self, marks: Marks) -> None:
+    def __init__(self, marks: KnownMarks) -> None:
         self.annotations: list[Json] = []
-        self._made = _table(marks)
-        # The longest first: of two marks that begin alike the longer one stands there.
-        self._longest = sorted(self._made, key=len, reverse=True)
-        self._held = ""
-        self._at = 0
+        self._annotation_by_mark = _annotation_by_mark(marks)
+        # Longest first: if two marks begin alike, the longer one matches.
+        self._longest_first = sorted(self._annotation_by_mark, key=len, reverse=True)
+        self._held_back = ""
+        self._length = 0
 
-    def feed(self, text: str) -> list[Said]:
-        if not self._made:
+    def feed(self, text: str) -> list[AnnotatedPiece]:
+        if not self._annotation_by_mark:
             return [(text, None)] if text else []
-        return self._read(self._held + text, last=False)
+        return self._scan(self._held_back + text, is_last=False)
 
-    def end(self) -> list[Said]:
-        """What was held back: the text is over."""
-        return self._read(self._held, last=True)
+    def end(self) -> list[AnnotatedPiece]:
+        """Returns the text that was held back, when no more text follows."""
+        return self._scan(self._held_back, is_last=True)
 
-    def _read(self, given: str, *, last: bool) -> list[Said]:
-        found: list[Said] = []
+    def _scan(self, text: str, *, is_last: bool) -> list[AnnotatedPiece]:
+        pieces: list[AnnotatedPiece] = []
         plain, at = 0, 0
-        self._held = ""
-        while (at := _start(given, at, last)) < len(given):
-            mark = self._mark(given, at, last)
+        self._held_back = ""
+        while (at := _next_start(text, at, is_last)) < len(text):
+            mark = self._mark_at(text, at, is_last)
             if mark is None:
-                self._held = given[at:]
+                self._held_back = text[at:]
                 break
             if not mark:
                 at += 1
                 continue
-            self._say(found, given[plain:at], None)
-            kind, what = self._made[mark]
-            place = {"start_index": self._at, "end_index": self._at + len(mark)}
-            self.annotations.append({"type": kind, "text": mark, **place, kind: what})
-            self._say(found, mark, self.annotations[-1])
+            self._emit(pieces, text[plain:at], None)
+            type, fields = self._annotation_by_mark[mark]
+            span = {"start_index": self._length, "end_index": self._length + len(mark)}
+            self.annotations.append({"type": type, "text": mark, **span, type: fields})
+            self._emit(pieces, mark, self.annotations[-1])
             plain = at = at + len(mark)
-        self._say(found, given[plain : len(given) - len(self._held)], None)
-        return found
+        self._emit(pieces, text[plain : len(text) - len(self._held_back)], None)
+        return pieces
 
-    def _say(self, found: list[Said], text: str, annotation: Json | None) -> None:
+    def _emit(self, pieces: list[AnnotatedPiece], text: str, annotation: Json | None) -> None:
         if text:
-            found.append((text, annotation))
-            self._at += len(text)
+            pieces.append((text, annotation))
+            self._length += len(text)
 
-    def _mark(self, given: str, at: int, last: bool) -> str | None:
-        """The mark that stands at `at`, "" for none, None where that cannot be told yet."""
+    def _mark_at(self, text: str, at: int, is_last: bool) -> str | None:
+        """Returns the mark that begins at `at`, "" if none does, or None if more text is needed to decide."""
         if len(self.annotations) >= MAX_ANNOTATIONS:
             return ""
-        rest = given[at : at + MAX_MARK + 2]
-        for mark in self._longest:
-            if not last and len(rest) < len(mark) and mark.startswith(rest):
+        rest = text[at : at + MAX_MARK + 2]
+        for mark in self._longest_first:
+            if not is_last and len(rest) < len(mark) and mark.startswith(rest):
                 return None
             if rest.startswith(mark):
                 if is_citation_marker(mark):
                     return mark
-                ends = _ends(rest[len(mark) :], last)
-                if ends is None:
+                is_end = _is_path_end(rest[len(mark) :], is_last)
+                if is_end is None:
                     return None
-                if ends:
+                if is_end:
                     return mark
         return ""
 
 
-def annotate(text: str, marks: Marks) -> list[Json]:
-    """The annotations of a whole text."""
+def annotate(text: str, marks: KnownMarks) -> list[Json]:
+    """Returns the annotations of a complete text."""
     annotator = Annotator(marks)
     annotator.feed(text)
     annotator.end()
     return annotator.annotations
 
 
-def _start(given: str, at: int, last: bool) -> int:
-    """Where the next mark may begin, at `at` or behind it; the end where none does."""
-    places = [place for place in (given.find(OPENING, at), given.find(_PATH, at)) if place >= 0]
-    if places:
-        return min(places)
-    if not last:
-        for length in range(min(len(_PATH) - 1, len(given) - at), 0, -1):
-            if given.endswith(_PATH[:length]):
-                return len(given) - length
-    return len(given)
+def _next_start(text: str, at: int, is_last: bool) -> int:
+    """Returns the first index from `at` on at which a mark may begin, or the length of the text."""
+    starts = [start for start in (text.find(OPENING, at), text.find(_PATH_SCHEME, at)) if start >= 0]
+    if starts:
+        return min(starts)
+    if not is_last:
+        for length in range(min(len(_PATH_SCHEME) - 1, len(text) - at), 0, -1):
+            if text.endswith(_PATH_SCHEME[:length]):
+                return len(text) - length
+    return len(text)
 
 
-def _ends(behind: str, last: bool) -> bool | None:
-    """Whether a path ends where `behind` begins; None where that is open still. In a.csv2 and a.csv.gz it goes on."""
-    if not behind:
-        return True if last else None
-    if behind[0] == ".":
-        if len(behind) == 1:
-            return True if last else None
-        return not behind[1].isalnum()
-    return not (behind[0].isalnum() or behind[0] in "_-")
+def _is_path_end(rest: str, is_last: bool) -> bool | None:
+    """Whether a path ends before `rest`; None if more text is needed. The path a.csv goes on in a.csv2 and a.csv.gz."""
+    if not rest:
+        return True if is_last else None
+    if rest[0] == ".":
+        if len(rest) == 1:
+            return True if is_last else None
+        return not rest[1].isalnum()
+    return not (rest[0].isalnum() or rest[0] in "_-")
 
 
-def _table(marks: Marks) -> dict[str, tuple[str, Json]]:
-    """What each mark is: its annotation's type, and what that holds."""
-    made: dict[str, tuple[str, Json]] = {}
-    cites = [(marker, cited) for marker, cited in marks.citations.items() if is_citation_marker(marker)]
-    for marker, cited in [*((without_name(marker), cited) for marker, cited in cites), *cites]:
-        made[marker] = ("file_citation", {"file_id": cited.file_id, "quote": cited.quote})
+def _annotation_by_mark(marks: KnownMarks) -> dict[str, tuple[str, Json]]:
+    """Returns the type of each mark's annotation, and the fields under that type."""
+    annotations: dict[str, tuple[str, Json]] = {}
+    citations = [(marker, passage) for marker, passage in marks.citations.items() if is_citation_marker(marker)]
+    for marker, passage in [*((without_name(marker), passage) for marker, passage in citations), *citations]:
+        annotations[marker] = ("file_citation", {"file_id": passage.file_id, "quote": passage.quote})
     for path, file_id in marks.paths.items():
-        for written in _spellings(path):
-            made[_PATH + written] = ("file_path", {"file_id": file_id})
-    return {mark: one for mark, one in made.items() if len(mark) <= MAX_MARK}
+        for spelling in _spellings(path):
+            annotations[_PATH_SCHEME + spelling] = ("file_path", {"file_id": file_id})
+    return {mark: annotation for mark, annotation in annotations.items() if len(mark) <= MAX_MARK}
 
 
 def _spellings(path: str) -> Iterable[str]:
-    """As it is, and as a link in Markdown has it."""
+    """Returns the path as it is, and percent-encoded as in a Markdown link."""
     return dict.fromkeys((path, quote(path)))

@@ -1,36 +1,36 @@
-"""What a run's hosted tools have brought so far, for the next message: a pure function of the thread's history.
+"""Collects the artifacts of hosted tools that the next message of a run shows. A function of the thread's history.
 
-The log holds it with the steps, so that a resumed run gathers the same. Citations and paths of the thread's earlier
-runs count too, since the model still sees their outputs; images and attachments go to the next message of their run.
+The log holds the artifacts in the steps, so a resumed run collects the same. Citations and paths of earlier runs in the
+thread count too, because the model still sees the outputs of their calls. Images and attachments belong to the next
+message of their own run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from events.objects import Message, Step
-from service.runs.annotations import Cited, Marks
+from events.objects import Json, Message, Step
+from service.runs.annotations import CitedPassage, KnownMarks
 from service.runs.prompt import Entry
 
-# Images and attachments of one message; the oldest are left out, and can be found in the steps.
+# Maximum numbers of images and attachments of one message. The oldest are left out; the steps show them.
 MAX_IMAGES = 50
 MAX_ATTACHMENTS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
-    """`images` are file ids, `attachments` as messages keep them."""
+class RunArtifacts:
+    """The marks that the run's text may hold, and for its next message the file ids of images, and the attachments."""
 
-    marks: Marks = field(default_factory=Marks)
+    marks: KnownMarks = field(default_factory=KnownMarks)
     images: Sequence[str] = ()
-    attachments: Sequence[dict[str, Any]] = ()
+    attachments: Sequence[Json] = ()
 
 
-def gathered(entries: Iterable[Entry], run_id: str) -> Gathered:
-    """What waits for the next message of this run, and what may stand in its text."""
-    citations: dict[str, Cited] = {}
+def collect_artifacts(entries: Iterable[Entry], run_id: str) -> RunArtifacts:
+    """Returns the artifacts in the history that no message of the run has shown yet, and the marks of all its calls."""
+    citations: dict[str, CitedPassage] = {}
     paths: dict[str, str] = {}
     images: dict[str, None] = {}
     files: dict[str, str] = {}
@@ -40,23 +40,23 @@ def gathered(entries: Iterable[Entry], run_id: str) -> Gathered:
                 images, files = {}, {}
             continue
         for result in _results(entry):
-            citations |= {one["marker"]: Cited(one["file_id"], one["quote"]) for one in result["citations"]}
+            citations |= {one["marker"]: CitedPassage(one["file_id"], one["quote"]) for one in result["citations"]}
             paths |= {one["path"]: one["file_id"] for one in result["files"]}
             if entry.run_id == run_id:
-                images |= dict.fromkeys(images_in(result["shown"]))
+                images |= dict.fromkeys(image_ids(result["shown"]))
                 files |= {one["path"]: one["file_id"] for one in result["files"]}
     attachments = [
         {"file_id": file_id, "tools": [{"type": "code_interpreter"}]} for file_id in dict.fromkeys(files.values())
     ]
-    return Gathered(Marks(citations, paths), list(images)[-MAX_IMAGES:], attachments[-MAX_ATTACHMENTS:])
+    return RunArtifacts(KnownMarks(citations, paths), list(images)[-MAX_IMAGES:], attachments[-MAX_ATTACHMENTS:])
 
 
-def images_in(shown: dict[str, Any]) -> list[str]:
-    """File ids of the images among a call's outputs."""
+def image_ids(shown: Json) -> list[str]:
+    """Returns the file ids of the images in a step's fields of a call."""
     return [one["image"]["file_id"] for one in shown.get("outputs", ()) if one["type"] == "image"]
 
 
-def _results(step: Step) -> Iterable[dict[str, Any]]:
-    """The results of a step's hosted calls, but of those that were stopped."""
+def _results(step: Step) -> Iterable[Json]:
+    """Returns the results of a step's hosted calls, except those of calls that were stopped."""
     known = (step.results.get(call["id"]) for call in step.tool_calls)
     return (result for result in known if result is not None and "output" in result)

@@ -1,4 +1,7 @@
-"""A claim on a run, and work that lasts no longer than it may: until the run is cancelled, overdue or not ours."""
+"""A claim on a run, and the supervision of work that is done under it.
+
+Work under a claim is stopped if the run is cancelled, if its time is up, or if another process has taken over the run.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Literal
 
 import structlog
 
@@ -15,83 +19,83 @@ from service.writer import Writer
 
 log = structlog.get_logger()
 
-# Timers may fire a little early; an expiry must not be asked for before its time.
-TIMER_SLACK = 0.01
-RETRY_AFTER = 0.5
-# Seconds between looks at the log while work goes on: a wake-up may be lost.
-LOOK_EVERY = 2.0
-# Seconds for stopped work to let go of what it holds. Work that does not is left to itself: the run ends without it.
-STOPS_WITHIN = 20.0
+# Added to the time until a run expires, because timers may fire a little early.
+TIMER_SLACK_S = 0.01
+RETRY_AFTER_S = 0.5
+# Seconds between two reads of the log during work, because a wake-up may be lost.
+CHECK_EVERY_S = 2.0
+# Seconds in which stopped work must end. After that it is abandoned, and the run ends without it.
+STOP_TIMEOUT_S = 20.0
+
+WorkEnd = Literal["finished", "stopped", "claim_lost"]
 
 
-class Claimed:
-    """`interrupted` is set by whoever knows that the run may have changed."""
+class HeldClaim:
+    """A claim of this process on a run. Set `changed` if the run may have changed in the log."""
 
     def __init__(self, writer: Writer, thread_id: str, run_id: str, epoch: int) -> None:
         self.thread_id = thread_id
         self.run_id = run_id
         self.epoch = epoch
-        self.interrupted = asyncio.Event()
+        self.changed = asyncio.Event()
         self._writer = writer
 
-    def holds(self, state: ThreadState) -> bool:
-        """Whether this claim still stands."""
+    def is_valid(self, state: ThreadState) -> bool:
+        """Whether this claim is the latest one on the thread's run."""
         run = state.run
         return run is not None and run.id == self.run_id and run.epoch == self.epoch and run.process is not None
 
     async def pause(self, seconds: float) -> None:
-        """Waits before another attempt, with jitter; any change of the run ends the wait."""
+        """Waits at most so many seconds, with jitter. A change of the run ends the wait."""
         if seconds:
-            self.interrupted.clear()
+            self.changed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds * random.uniform(0.5, 1.0)):
-                    await self.interrupted.wait()
+                    await self.changed.wait()
 
-    async def work(self, doing: Coroutine[None, None, None], expires_at: int) -> bool | None:
-        """Lets it work. True where it came to its end, False where it was stopped since the run ends early.
+    async def supervise(self, work: Coroutine[None, None, None], expires_at: int) -> WorkEnd:
+        """Awaits the work, and cancels it if the run is cancelled, expires, or is taken over.
 
-        None where the run was taken from us meanwhile. Raises what the work raises.
+        Returns "stopped" if the run must end early. Raises what the work raises, unless the claim is lost.
         """
-        working = asyncio.create_task(doing)
+        task = asyncio.create_task(work)
         try:
-            held = await self._watch_over(working, expires_at)
+            is_valid = await self._wait(task, expires_at)
         finally:
-            # Not `await working`: its cancellation could not be told from ours, and ours must not be swallowed.
-            working.cancel()
-            _, hanging = await asyncio.wait({working}, timeout=STOPS_WITHIN)
+            # Does not await the task: a cancellation of the task could not be told from a cancellation of this method.
+            task.cancel()
+            _, hanging = await asyncio.wait({task}, timeout=STOP_TIMEOUT_S)
         if hanging:
-            log.error("stopped work hangs, and is left to itself", thread_id=self.thread_id, run_id=self.run_id)
-            return False if held else None
-        error = None if working.cancelled() else working.exception()
-        if not held:
-            return None
+            log.error("run_work_abandoned", thread_id=self.thread_id, run_id=self.run_id)
+            return "stopped" if is_valid else "claim_lost"
+        error = None if task.cancelled() else task.exception()
+        if not is_valid:
+            return "claim_lost"
         if error is not None:
             raise error
-        return not working.cancelled()
+        return "stopped" if task.cancelled() else "finished"
 
-    async def _watch_over(self, working: asyncio.Task[None], expires_at: int) -> bool:
-        """Waits until the work ended, or must be stopped: the run was cancelled, or its time is up.
-
-        False where the claim is no longer ours.
-        """
-        while not working.done():
-            interruption = asyncio.create_task(self.interrupted.wait())
-            left = max(0, expires_at - self._writer.clock.now().timestamp()) + TIMER_SLACK
-            waited = {working, interruption}
+    async def _wait(self, task: asyncio.Task[None], expires_at: int) -> bool:
+        """Waits until the task is done or must be stopped. Returns False if the claim is lost."""
+        while not task.done():
+            change = asyncio.create_task(self.changed.wait())
+            left = max(0, expires_at - self._writer.clock.now().timestamp()) + TIMER_SLACK_S
             try:
-                await asyncio.wait(waited, timeout=min(left, LOOK_EVERY), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {task, change}, timeout=min(left, CHECK_EVERY_S), return_when=asyncio.FIRST_COMPLETED
+                )
             finally:
-                interruption.cancel()
-            if working.done() or self._writer.clock.now().timestamp() >= expires_at:
+                change.cancel()
+            if task.done() or self._writer.clock.now().timestamp() >= expires_at:
                 return True
-            self.interrupted.clear()
+            self.changed.clear()
             try:
                 state = await self._writer.load_thread(self.thread_id)
             except DATABASE_ERRORS:
-                # The model speaks on meanwhile; the next look will tell.
-                await asyncio.sleep(RETRY_AFTER)
+                # The work continues. The next check decides.
+                await asyncio.sleep(RETRY_AFTER_S)
                 continue
-            if not self.holds(state):
+            if not self.is_valid(state):
                 return False
             if state.run is not None and state.run.status == "cancelling":
                 return True

@@ -1,45 +1,64 @@
-"""What one model call asks, and what it cost: between the run's settings, the thread's history and the model."""
+"""Makes a model call: builds its request from the run and the thread's history, reads the reply, and counts tokens."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 
 from events.ids import IdSource
-from events.objects import Run
+from events.objects import Json, Run
 from events.thread.commands import PartialReply
 from events.thread.events import Usage
 from events.thread.state import OpenModelCall, RunState
 from service.database import Pool
+from service.deltas import Delta
 from service.model.base import ChatRequest, Model
 from service.runs import history, prompt
-from service.runs.artifacts import gathered
-from service.runs.images import Images
+from service.runs.artifacts import collect_artifacts
+from service.runs.images import PromptImages
 from service.runs.reply import Reply
-from service.runs.tool_calls import Hosted
+from service.runs.tool_calls import HostedTools
 
 NOTHING = Usage()
 
 
-class OutOfPrompt(Exception):
-    """Not even the newest message fits into what the run may still send."""
+class PromptTooLong(Exception):
+    """Not even the newest message fits into the tokens that the run may still send."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A model call's request, and the reply that will be collected."""
+@dataclass(slots=True)
+class ModelCall:
+    """An attempt at a model call of a run. `request` and `reply` are set when the request has been built."""
 
-    request: ChatRequest
-    reply: Reply
+    run: Run
+    state: RunState
+    call: OpenModelCall
+    request: ChatRequest | None = None
+    reply: Reply | None = None
+
+    @property
+    def so_far(self) -> PartialReply:
+        """The reply as far as it has arrived."""
+        return PartialReply() if self.reply is None else self.reply.so_far
 
 
-class Asking:
+class ModelCaller:
+    """Makes the model calls of one run."""
+
     def __init__(
-        self, pool: Pool, model: Model, project_id: str, images: Images | None, hosted: Hosted, *, ids: IdSource
+        self,
+        pool: Pool,
+        model: Model,
+        *,
+        project_id: str,
+        images: PromptImages | None,
+        hosted: HostedTools,
+        ids: IdSource,
     ) -> None:
         self._pool = pool
         self._model = model
@@ -48,30 +67,55 @@ class Asking:
         self._hosted = hosted
         self._ids = ids
 
-    async def ask(self, run: Run, state: RunState, call: OpenModelCall) -> Asked:
-        """What `call` asks, and an empty reply that knows the run's tools and what they have brought.
+    async def perform(self, model_call: ModelCall, publish: Callable[[Sequence[Delta]], None]) -> None:
+        """Makes the call, and collects the reply in `model_call`. Watchers get the deltas that are passed to `publish`.
 
-        Raises OutOfPrompt, ToolUnusable, what a tool raises, and what the database raises.
+        Raises PromptTooLong, ModelError, ToolUnusable, what a tool raises, and what the database raises.
         """
-        info = self._model.info(run.model)
-        entries = await history.load(self._pool, run, info.context_window)
-        names = prompt.hosted_names(run.tools)
-        tools = {name: _first(run.tools, kind) for kind, name in names.items()}
-        reply = Reply(run.id, call, ids=self._ids, hosted=tools, brought=gathered(entries, run.id))
-        return Asked(await self._request(run, state, call, entries), reply)
+        run = model_call.run
+        entries = await history.load_history(self._pool, run, self._model.info(run.model).context_window)
+        tools = {name: _tool(run.tools, type) for type, name in prompt.hosted_function_names(run.tools).items()}
+        artifacts = collect_artifacts(entries, run.id)
+        request = await self._request(model_call, entries)
+        reply = Reply(run.id, model_call.call, ids=self._ids, hosted=tools, artifacts=artifacts)
+        model_call.request, model_call.reply = request, reply
+        stream = self._model.stream(request)
+        try:
+            async for events in stream:
+                deltas = reply.add_events(events)
+                if deltas:
+                    publish(deltas)
+        finally:
+            await stream.aclose()
 
-    async def _request(
-        self, run: Run, state: RunState, call: OpenModelCall, entries: list[prompt.Entry]
-    ) -> ChatRequest:
-        """The chat completion: within the model's window and what is left of the run's budgets."""
+    async def count_usage(self, model_call: ModelCall) -> Usage:
+        """Returns the tokens of the call: those that the upstream reported, or else our count."""
+        request, reply = model_call.request, model_call.reply
+        if request is None or reply is None:
+            return NOTHING
+        end, so_far = reply.end, reply.so_far
+        if end is not None and end.usage is not None:
+            return Usage(
+                prompt_tokens=end.usage.prompt_tokens,
+                completion_tokens=end.usage.completion_tokens,
+                cached_tokens=end.usage.cached_tokens,
+                reasoning_tokens=end.usage.reasoning_tokens,
+            )
+        if so_far.is_empty and end is None:
+            return NOTHING
+        await self._model.prepare(request.model)
+        return await asyncio.to_thread(self._count, request, so_far)
+
+    async def _request(self, model_call: ModelCall, entries: list[prompt.Entry]) -> ChatRequest:
+        """Returns the request, within the model's window and the rest of the run's token budgets."""
+        run, spent = model_call.run, model_call.state.usage
         info = self._model.info(run.model)
         if info.vision and self._images is not None:
-            entries = await self._images.shown(self._project_id, entries)
-        spent = state.usage
-        allowed = prompt.budget(info.context_window, run, spent.prompt_tokens, spent.completion_tokens)
+            entries = await self._images.with_image_urls(self._project_id, entries)
+        allowed = prompt.prompt_budget(info.context_window, run, spent.prompt_tokens, spent.completion_tokens)
         briefs = await self._hosted.briefs(run, info.context_window)
-        head, tools = prompt.system(run, briefs), prompt.chat_tools(run, self._hosted.functions(run.tools))
-        units = await self._fitting(run, entries, head, tools, allowed)
+        head, tools = prompt.system_message(run, briefs), prompt.chat_tools(run, self._hosted.functions(run.tools))
+        units = await self._fit_history(run, entries, head, tools, allowed)
         left = None
         if run.max_completion_tokens is not None:
             left = run.max_completion_tokens - spent.completion_tokens
@@ -79,7 +123,7 @@ class Asking:
             model=run.model,
             messages=[*head, *(message for unit in units for message in unit)],
             tools=tools,
-            tool_choice=prompt.tool_choice(run, call.number) if tools else None,
+            tool_choice=prompt.tool_choice(run, model_call.call.number) if tools else None,
             parallel_tool_calls=run.parallel_tool_calls if tools else None,
             temperature=run.temperature,
             top_p=run.top_p,
@@ -88,62 +132,47 @@ class Asking:
             max_completion_tokens=left,
         )
 
-    async def usage(self, asked: Asked) -> Usage:
-        """The call's tokens: as the upstream said, else counted, off the event loop."""
-        request, said, finished = asked.request, asked.reply.said, asked.reply.finished
-        if finished is not None and finished.usage is not None:
-            given = finished.usage
-            return Usage(
-                prompt_tokens=given.prompt_tokens,
-                completion_tokens=given.completion_tokens,
-                cached_tokens=given.cached_tokens,
-                reasoning_tokens=given.reasoning_tokens,
-            )
-        if said.is_empty and finished is None:
-            return NOTHING
-        await self._model.prepare(request.model)
-        return await asyncio.to_thread(self._count, request, said)
-
-    async def _fitting(
+    async def _fit_history(
         self, run: Run, entries: list[prompt.Entry], head: prompt.Unit, tools: list[prompt.ChatMessage], allowed: int
     ) -> list[prompt.Unit]:
-        """The history that fits into `allowed` tokens; counted only where a crude bound leaves it open.
+        """Returns the units of the history that fit into `allowed` tokens. Raises PromptTooLong.
 
-        Where the newest tool outputs do not fit, they are cut shorter. Raises OutOfPrompt.
+        Tokens are counted only if a rough bound does not decide. If the newest tool outputs do not fit, they are
+        shortened.
         """
-        info, text = self._model.info(run.model), _text(tools)
+        info, tools_text = self._model.info(run.model), _tools_text(tools)
         tried: list[prompt.Unit] | None = None
         for room in prompt.output_rooms(info.context_window):
-            units = prompt.units(entries, vision=info.vision, room=room)
+            units = prompt.history_units(entries, vision=info.vision, room=room)
             if units == tried:
                 continue
             tried = units
-            if prompt.surely_fits(units, head, text, allowed, lambda part: self._model.token_bound(run.model, part)):
+            bound = partial(self._model.token_bound, run.model)
+            if prompt.surely_fits(units, head, tools_text, allowed, bound):
                 return units
             await self._model.prepare(run.model)
-            fitting = await asyncio.to_thread(
-                prompt.truncate, units, head, text, allowed, lambda part: self._model.count_tokens(run.model, part)
-            )
+            count = partial(self._model.count_tokens, run.model)
+            fitting = await asyncio.to_thread(prompt.truncate, units, head, tools_text, allowed, count)
             if fitting is not None:
                 return fitting
-        raise OutOfPrompt
+        raise PromptTooLong
 
-    def _count(self, request: ChatRequest, said: PartialReply) -> Usage:
+    def _count(self, request: ChatRequest, reply: PartialReply) -> Usage:
         def count(text: str) -> int:
             return self._model.count_tokens(request.model, text) if text else 0
 
-        calls = "".join(call["name"] + call["arguments"] for call in said.tool_calls)
-        asked = prompt.measure([dict(message) for message in request.messages], count)
+        calls = "".join(call["name"] + call["arguments"] for call in reply.tool_calls)
+        messages = prompt.count_unit_tokens([dict(message) for message in request.messages], count)
         return Usage(
-            prompt_tokens=asked + count(_text([dict(tool) for tool in request.tools])),
-            completion_tokens=count(said.text) + count(said.refusal) + count(calls),
+            prompt_tokens=messages + count(_tools_text([dict(tool) for tool in request.tools])),
+            completion_tokens=count(reply.text) + count(reply.refusal) + count(calls),
         )
 
 
-def _first(tools: list[dict[str, Any]], kind: str) -> Mapping[str, Any]:
-    return next(tool for tool in tools if tool["type"] == kind)
+def _tool(tools: list[Json], type: str) -> Mapping[str, Any]:
+    return next(tool for tool in tools if tool["type"] == type)
 
 
-def _text(tools: list[prompt.ChatMessage]) -> str:
-    """Tools as they count in a prompt."""
+def _tools_text(tools: list[prompt.ChatMessage]) -> str:
+    """Returns the tools as the text that counts in a prompt."""
     return orjson.dumps(tools).decode() if tools else ""

@@ -1,4 +1,4 @@
-"""What to do next with a run: a pure function of its state. A resumed run asks the same question as a new one."""
+"""Plans the next action for a run from its state. Pure, so a resumed run continues as a new one does."""
 
 from __future__ import annotations
 
@@ -9,90 +9,94 @@ from events.thread.events import LastError, RunIncompleteReason
 from events.thread.state import HostedToolCall, OpenToolStep, RunState
 from service.tools.base import CrashPolicy
 
-# Attempts at one model call whose process died: a bound for a call that kills.
+# Maximum of attempts at one model call whose process died, in case the call itself kills the process.
 MAX_CALL_ATTEMPTS = 5
-# Attempts where clients saw a part of the answer before it broke: each leaves an incomplete message. While nothing was
-# seen, the model's client retries by itself, inside an attempt.
+# Maximum of attempts after clients saw a part of the answer. Each such attempt leaves an incomplete message. If nothing
+# was seen, the model's client retries inside the attempt.
 MAX_SHOWN_ATTEMPTS = 3
-# Seconds before the second of those; doubled before each next one.
-FIRST_PAUSE = 0.5
-# Model calls of one run: a bound on loops of tool calls that never end.
+# Seconds before the second of these attempts, doubled before each further one.
+FIRST_PAUSE_S = 0.5
+# Maximum of model calls of one run, which ends endless loops of tool calls.
 MAX_CALLS = 200
-# Attempts at one call of a hosted tool whose process died; then the model is told that it was lost.
+# Maximum of attempts at one hosted call whose process died. After that the call is reported to the model as lost.
 MAX_TOOL_ATTEMPTS = 3
-# Calls of hosted tools of one run: a reply may ask for many.
+# Maximum of hosted calls of one run. A reply may hold many calls.
 MAX_TOOL_CALLS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class StartCall:
-    """Journal the next attempt at a model call, after `pause` seconds, then ask again."""
+    """Journal the next attempt at a model call, after `pause` seconds."""
 
     pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class PerformCall:
-    """Make the model call that is journaled as ours."""
+    """Make the model call that this executor has journaled."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartTool:
-    """Journal the next attempt at a hosted call, then ask again."""
+    """Journal the next attempt at a hosted call."""
 
 
 @dataclass(frozen=True, slots=True)
 class PerformTool:
-    """Carry out the hosted call that is journaled as ours."""
+    """Execute the hosted call that this executor has journaled."""
 
     call: HostedToolCall
 
 
 @dataclass(frozen=True, slots=True)
 class LoseTool:
-    """The process that carried out a hosted call died, and it is not made again: report it as lost."""
+    """Report a hosted call as lost. Its process died, and the call is not repeated."""
 
     call: HostedToolCall
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The run is cancelled or overdue: end it."""
+    """End the run, which is cancelled or overdue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
+    """End the run as failed."""
+
     error: LastError
 
 
 @dataclass(frozen=True, slots=True)
 class Exhaust:
-    """A token budget is used up."""
+    """End the run as incomplete, because a token budget is spent."""
 
     reason: RunIncompleteReason
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Nothing for a process to do: the client's outputs are awaited."""
+    """Do nothing. The run waits for outputs of the client."""
 
 
 Action = StartCall | PerformCall | StartTool | PerformTool | LoseTool | Stop | Fail | Exhaust | Rest
-# A call and its attempt: a model call by its number, a hosted one by its id.
-Journaled = tuple[int | str, int]
+# A call and its attempt. A model call is named by its number, a hosted call by its id.
+JournaledCall = tuple[int | str, int]
 
 
 def plan(
     run: RunState,
     *,
-    ours: Journaled | None,
+    own_call: JournaledCall | None,
     missing: list[str],
     at: float,
-    after_crash: Callable[[str], CrashPolicy] = lambda kind: "report",
+    after_crash: Callable[[str], CrashPolicy] = lambda type: "report",
 ) -> Action:
-    """The next action. `ours` is what this executor journaled; `missing` says of tools why they cannot be had.
+    """Returns the next action.
 
-    `at` is now, in seconds since the epoch; `after_crash` the policy of a type of hosted tool.
+    `own_call` is the call that this executor has journaled last. `missing` has a sentence for each tool of the run that
+    is unavailable. `at` is the time in seconds since the epoch. `after_crash` returns the policy of a type of hosted
+    tool.
     """
     if run.status == "cancelling" or at >= run.expires_at:
         return Stop()
@@ -101,24 +105,24 @@ def plan(
     if missing:
         return Fail(LastError(code="server_error", message=" ".join(missing)))
     if run.step is not None:
-        return _tool(run, run.step, ours, after_crash)
+        return _next_tool_action(run, run.step, own_call, after_crash)
     call = run.call
     if call is None:
-        return _next_call(run)
+        return _next_model_action(run)
     if call.broken is not None and not (call.shown and call.broken.code == "server_error"):
-        # Whatever could be tried again unseen, the model client has tried.
+        # The model client has retried all errors that can be retried unseen.
         return Fail(call.broken)
-    if call.broken is None and ours == (call.number, call.attempt):
+    if call.broken is None and own_call == (call.number, call.attempt):
         return PerformCall()
     if call.attempt >= (MAX_CALL_ATTEMPTS if call.broken is None else MAX_SHOWN_ATTEMPTS):
         given_up = LastError(code="server_error", message=f"The model call was broken off {call.attempt} times.")
         return Fail(call.broken or given_up)
-    pause = 0.0 if call.broken is None else FIRST_PAUSE * 2 ** (call.attempt - 1)
-    return _exhausted(run) or StartCall(pause)
+    pause = 0.0 if call.broken is None else FIRST_PAUSE_S * 2 ** (call.attempt - 1)
+    return _exhausted_budget(run) or StartCall(pause)
 
 
-def _tool(
-    run: RunState, step: OpenToolStep, ours: Journaled | None, after_crash: Callable[[str], CrashPolicy]
+def _next_tool_action(
+    run: RunState, step: OpenToolStep, own_call: JournaledCall | None, after_crash: Callable[[str], CrashPolicy]
 ) -> Action:
     call = step.open
     if call is None:
@@ -126,20 +130,20 @@ def _tool(
     if run.tool_calls > MAX_TOOL_CALLS:
         message = f"The run made more than {MAX_TOOL_CALLS} calls of tools without an end."
         return Fail(LastError(code="server_error", message=message))
-    if ours == (call.id, call.attempt):
+    if own_call == (call.id, call.attempt):
         return PerformTool(call)
     again = after_crash(call.type) == "again" and call.attempt < MAX_TOOL_ATTEMPTS
     return StartTool() if again else LoseTool(call)
 
 
-def _next_call(run: RunState) -> Action:
+def _next_model_action(run: RunState) -> Action:
     if run.calls >= MAX_CALLS:
         return Fail(LastError(code="server_error", message=f"The run made {MAX_CALLS} model calls without an end."))
-    return _exhausted(run) or StartCall()
+    return _exhausted_budget(run) or StartCall()
 
 
-def _exhausted(run: RunState) -> Exhaust | None:
-    """A budget that the calls so far have used up; broken ones count, they were paid for."""
+def _exhausted_budget(run: RunState) -> Exhaust | None:
+    """Returns Exhaust if the calls so far have spent a budget. Broken calls count, since they were paid for."""
     if run.max_completion_tokens is not None and run.usage.completion_tokens >= run.max_completion_tokens:
         return Exhaust("max_completion_tokens")
     if run.max_prompt_tokens is not None and run.usage.prompt_tokens >= run.max_prompt_tokens:

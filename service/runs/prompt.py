@@ -1,7 +1,7 @@
-"""The prompt of a model call: a pure function of a run's settings and the thread's history.
+"""Builds the prompt of a model call from a run's settings and the thread's history. Pure.
 
-The history is a list of units in thread order: a message, or a tool_calls step with its outputs. Truncation drops whole
-units, so that a tool call is never parted from its output.
+The history is a list of units in the order of the conversation. A unit is a message, or a tool_calls step with its
+outputs. Truncation drops whole units, so that a tool call is never separated from its output.
 """
 
 from __future__ import annotations
@@ -16,33 +16,36 @@ ChatMessage = dict[str, Any]
 Unit = list[ChatMessage]
 Entry = tuple[int, Message | Step]
 
-# Tokens that chat formats put around each message, and what one image is taken for where nothing is known of it.
+# Tokens that chat formats add to each message, and an estimate of the tokens of an image.
 PER_MESSAGE = 4
 IMAGE_TOKENS = 765
-# Tokens left free for the answer where the run sets no limit, unless that is over a quarter of the window.
+# Tokens that are reserved for the answer if the run sets no limit, but at most a quarter of the window.
 ANSWER_ROOM = 4096
-# Characters of one hosted call's output in a prompt: as many as the window has tokens, about a quarter of it.
+# Minimum of the characters that a prompt holds of one hosted call's output (see `output_room`).
 MIN_OUTPUT = 2_000
 
 
-def system(run: Run, briefs: Sequence[str] = ()) -> Unit:
-    """The instructions, and what hosted tools say besides, as the prompt's first message; empty for nothing."""
-    said = [text for text in (run.instructions, *briefs) if text]
-    return [{"role": "system", "content": "\n\n".join(said)}] if said else []
+def system_message(run: Run, briefs: Sequence[str] = ()) -> Unit:
+    """Returns the first message of the prompt, with the instructions and the briefs of hosted tools, or no message."""
+    texts = [text for text in (run.instructions, *briefs) if text]
+    return [{"role": "system", "content": "\n\n".join(texts)}] if texts else []
 
 
 def output_room(window: int) -> int:
-    """Characters of one hosted call's output that a model with this window (in tokens) is shown."""
+    """Returns the characters that a prompt holds of one hosted call's output: as many as the window has tokens.
+
+    That is about a quarter of the window.
+    """
     return min(MAX_SEEN, max(MIN_OUTPUT, window))
 
 
 def output_rooms(window: int) -> list[int]:
-    """The same, and smaller ones where that does not fit: many calls in one step, or a token a character."""
+    """Returns the room of an output, and smaller ones to try if that does not fit, as with many calls in one step."""
     return [output_room(window) // 4**tries for tries in range(4)]
 
 
-def cut(text: str, room: int) -> str:
-    """`text`, or `room` characters of its beginning and its end, with a note of what was cut between them."""
+def shorten(text: str, room: int) -> str:
+    """Returns the text, or `room` characters of its beginning and end with a note between them."""
     if len(text) <= room:
         return text
     head, tail = room - room // 2, room // 2
@@ -51,11 +54,11 @@ def cut(text: str, room: int) -> str:
     )
 
 
-def units(entries: Sequence[Entry], *, vision: bool, room: int = MAX_SEEN) -> list[Unit]:
-    """The history as chat messages, in order; outputs of hosted calls within `room` characters each.
+def history_units(entries: Sequence[Entry], *, vision: bool, room: int = MAX_SEEN) -> list[Unit]:
+    """Returns the history as chat messages in order. Each output of a hosted call has at most `room` characters.
 
-    Left out: what a broken model call left incomplete, and steps whose outputs never came. What a cancelled or an
-    expired run had said stays: clients saw it end there.
+    Messages of failed model calls are left out, and so are steps without outputs. Messages of cancelled and expired
+    runs stay, because clients saw them end.
     """
     found: list[Unit] = []
     for _, entry in sorted(entries, key=lambda pair: pair[0]):
@@ -67,8 +70,8 @@ def units(entries: Sequence[Entry], *, vision: bool, room: int = MAX_SEEN) -> li
     return found
 
 
-def budget(window: int, run: Run, spent_prompt: int, spent_completion: int) -> int:
-    """Tokens that the next prompt may have: the model's window less the answer's room, and the run's own limit."""
+def prompt_budget(window: int, run: Run, spent_prompt: int, spent_completion: int) -> int:
+    """Returns the tokens that the next prompt may have: the window less the answer's room, within the run's limit."""
     room = min(ANSWER_ROOM, window // 4)
     if run.max_completion_tokens is not None:
         room = min(window // 2, max(1, run.max_completion_tokens - spent_completion))
@@ -79,10 +82,10 @@ def budget(window: int, run: Run, spent_prompt: int, spent_completion: int) -> i
 
 
 def surely_fits(history: Sequence[Unit], head: Unit, tools: str, allowed: int, at_most: Callable[[str], int]) -> bool:
-    """Whether it fits by a crude bound (`at_most`, from above): saves loading a tokenizer."""
-    total = at_most(tools) + measure(head, at_most)
+    """Whether the prompt fits by an upper bound of its tokens (`at_most`), which needs no tokenizer."""
+    total = at_most(tools) + count_unit_tokens(head, at_most)
     for unit in history:
-        total += measure(unit, at_most)
+        total += count_unit_tokens(unit, at_most)
         if total > allowed:
             return False
     return total <= allowed
@@ -91,30 +94,30 @@ def surely_fits(history: Sequence[Unit], head: Unit, tools: str, allowed: int, a
 def truncate(
     history: Sequence[Unit], head: Unit, tools: str, allowed: int, count: Callable[[str], int]
 ) -> list[Unit] | None:
-    """The units that fit: the first and the newest ones; those in the middle go first (docs/behaviour.md, "Semantics").
+    """Returns the units that fit: the first one and the newest ones (docs/behaviour.md, "Semantics").
 
-    None where not even the newest unit fits.
+    Returns None if not even the newest unit fits.
     """
-    left = allowed - measure(head, count) - (count(tools) if tools else 0)
+    left = allowed - count_unit_tokens(head, count) - (count(tools) if tools else 0)
     if not history:
         return [] if left >= 0 else None
-    left -= measure(history[-1], count)
+    left -= count_unit_tokens(history[-1], count)
     if left < 0:
         return None
-    first = measure(history[0], count) if len(history) > 1 else 0
+    first = count_unit_tokens(history[0], count) if len(history) > 1 else 0
     keeps_first = len(history) > 1 and first <= left
     left -= first if keeps_first else 0
     kept: list[Unit] = [history[-1]]
     for unit in reversed(history[1:-1]):
-        left -= measure(unit, count)
+        left -= count_unit_tokens(unit, count)
         if left < 0:
             break
         kept.append(unit)
     return [*([history[0]] if keeps_first else []), *reversed(kept)]
 
 
-def measure(unit: Unit, count: Callable[[str], int]) -> int:
-    """Tokens of a unit, as `count` counts text."""
+def count_unit_tokens(unit: Unit, count: Callable[[str], int]) -> int:
+    """Returns the tokens of a unit. `count` counts those of a text."""
     total = 0
     for message in unit:
         total += PER_MESSAGE
@@ -128,24 +131,24 @@ def measure(unit: Unit, count: Callable[[str], int]) -> int:
     return total
 
 
-def hosted_names(tools: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The function name of each hosted tool, by its type: the same word, unless a function of the user's has it."""
+def hosted_function_names(tools: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Returns the function name of each hosted tool: its type, with a number if the user has a function of the name."""
     asked = list(tools)
     taken = {tool["function"]["name"] for tool in asked if tool["type"] == "function"}
     names: dict[str, str] = {}
-    for kind in dict.fromkeys(tool["type"] for tool in asked if tool["type"] != "function"):
-        tries = (kind, *(f"{kind}_{number}" for number in range(2, len(taken) + 3)))
-        names[kind] = next(name for name in tries if name not in taken)
-        taken.add(names[kind])
+    for type in dict.fromkeys(tool["type"] for tool in asked if tool["type"] != "function"):
+        tries = (type, *(f"{type}_{number}" for number in range(2, len(taken) + 3)))
+        names[type] = next(name for name in tries if name not in taken)
+        taken.add(names[type])
     return names
 
 
 def chat_tools(run: Run, hosted: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The run's tools in the shape of chat completions; `strict` only where asked, for upstreams without it.
+    """Returns the run's tools in the shape of chat completions. `strict` is left out if it is false, for old upstreams.
 
-    `hosted` are the functions ({description, parameters}) that hosted tools are to the model, by type.
+    `hosted` are the functions {description, parameters} of hosted tools, by type.
     """
-    tools, names = [], hosted_names(run.tools)
+    tools, names = [], hosted_function_names(run.tools)
     for tool in run.tools:
         if tool["type"] == "function":
             function = {key: value for key, value in tool["function"].items() if key != "strict" or value}
@@ -156,7 +159,10 @@ def chat_tools(run: Run, hosted: Mapping[str, Mapping[str, Any]]) -> list[dict[s
 
 
 def tool_choice(run: Run, call: int) -> str | dict[str, Any] | None:
-    """The run's choice for model call number `call`: a forced one holds for the first only, else it never ends."""
+    """Returns the tool choice for model call number `call`. A forced choice holds for the first call only.
+
+    Otherwise the run would never end.
+    """
     if not run.tools:
         return None
     if run.tool_choice in ("auto", "none"):
@@ -164,7 +170,7 @@ def tool_choice(run: Run, call: int) -> str | dict[str, Any] | None:
     if call > 1:
         return "auto"
     if isinstance(run.tool_choice, dict) and run.tool_choice["type"] != "function":
-        return {"type": "function", "function": {"name": hosted_names(run.tools)[run.tool_choice["type"]]}}
+        return {"type": "function", "function": {"name": hosted_function_names(run.tools)[run.tool_choice["type"]]}}
     return run.tool_choice
 
 
@@ -173,7 +179,7 @@ def response_format(run: Run) -> dict[str, Any] | None:
 
 
 def _message(message: Message, vision: bool) -> ChatMessage:
-    # An assistant's images can only be told of: chat formats let it send none.
+    # Chat formats have no images in messages of assistants, so the prompt only mentions them.
     shown = [part for part in message.content if message.role == "user" or not part["type"].startswith("image_")]
     images = len(message.content) - len(shown)
     parts = [_part(part, vision) for part in shown]
@@ -192,26 +198,26 @@ def _part(part: dict[str, Any], vision: bool) -> dict[str, Any]:
             return {"type": "text", "text": part["refusal"]}
         case "image_url" if vision:
             return {"type": "image_url", "image_url": part["image_url"]}
-        case kind:
-            # A model that cannot see is told so, rather than left to answer as if nothing were there.
-            return {"type": "text", "text": f"[{kind}: not shown, this model cannot see images]"}
+        case type:
+            # The text keeps a model that cannot see from answering as if there were no image.
+            return {"type": "text", "text": f"[{type}: not shown, this model cannot see images]"}
 
 
 def _outputs(step: Step, room: int) -> dict[str, str] | None:
-    """What the model is told of each call of a step, by id; None where something never came."""
+    """Returns the output of each call of a step by id, or None if an output is missing."""
     outputs = dict(step.outputs)
     for id, result in step.results.items():
         if "output" in result:
-            outputs[id] = cut(result["output"], room)
+            outputs[id] = shorten(result["output"], room)
     return outputs if all(call["id"] in outputs for call in step.tool_calls) else None
 
 
-def _add_step(found: list[Unit], step: Step, told: Mapping[str, str]) -> None:
-    """A step's calls and outputs. Calls that came with text belong to the assistant message just before."""
+def _add_step(found: list[Unit], step: Step, outputs: Mapping[str, str]) -> None:
+    """Adds a step's calls and outputs. If an assistant message is just before them, the calls become a part of it."""
     calls = [{"id": call["id"], "type": "function", "function": dict(call["function"])} for call in step.tool_calls]
-    outputs = [{"role": "tool", "tool_call_id": call["id"], "content": told[call["id"]]} for call in step.tool_calls]
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": outputs[call["id"]]} for call in step.tool_calls]
     last = found[-1] if found else []
     if len(last) == 1 and last[0]["role"] == "assistant":
-        found[-1] = [{**last[0], "tool_calls": calls}, *outputs]
+        found[-1] = [{**last[0], "tool_calls": calls}, *results]
     else:
-        found.append([{"role": "assistant", "content": None, "tool_calls": calls}, *outputs])
+        found.append([{"role": "assistant", "content": None, "tool_calls": calls}, *results])

@@ -1,24 +1,25 @@
-"""A model call's reply as it grows: the whole of it for the log, and pieces for those who watch."""
+"""Collects the reply of a model call: complete for the log, and in deltas for watchers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 from events.ids import IdSource
+from events.objects import Json
 from events.thread.commands import PartialReply
 from events.thread.state import OpenModelCall
 from service.deltas import Delta, MessageTextDelta, StepCallDelta
 from service.model.base import ModelEvent, ModelStreamEnd, RefusalDelta, TextDelta, ToolCallDelta
 from service.partial_json import CodeInput
-from service.runs.annotations import Annotator, Said, annotate
-from service.runs.artifacts import Gathered
+from service.runs.annotations import AnnotatedPiece, Annotator, annotate
+from service.runs.artifacts import RunArtifacts
 
 
 @dataclass(slots=True)
-class _Call:
-    """`hosted` is the run's tool that is called, for example {"type": "code_interpreter"}; None for a function."""
+class _GrowingCall:
+    """A tool call in progress. `hosted` is the run's tool, such as {"type": "code_interpreter"}; None for functions."""
 
     id: str
     name: str
@@ -27,27 +28,28 @@ class _Call:
     code: CodeInput = field(default_factory=CodeInput)
 
     @property
-    def kind(self) -> str:
+    def type(self) -> str:
         return "function" if self.hosted is None else str(self.hosted["type"])
 
-    def whole(self) -> dict[str, Any]:
-        """The call as commands have it."""
-        call = {"id": self.id, "name": self.name, "arguments": "".join(self.arguments)}
-        if self.kind == "function":
-            return call
-        search = self.search()
-        return {**call, "type": self.kind, **({"file_search": search} if search is not None else {})}
-
-    def search(self) -> dict[str, Any] | None:
-        """What a step shows of a file_search from its beginning."""
-        if self.hosted is None or self.kind != "file_search":
+    @property
+    def search(self) -> Json | None:
+        """The {ranking_options} of a file_search, as its step shows them."""
+        if self.hosted is None or self.type != "file_search":
             return None
         ranking = self.hosted.get("file_search", {}).get("ranking_options", {})
         return {"ranking_options": {name: ranking[name] for name in ("ranker", "score_threshold") if name in ranking}}
 
-    def shown(self, arguments: str) -> str:
-        """What watchers see of a piece of the arguments."""
-        match self.kind:
+    def to_json(self) -> Json:
+        """Returns the call in the form that commands have."""
+        call = {"id": self.id, "name": self.name, "arguments": "".join(self.arguments)}
+        if self.type == "function":
+            return call
+        search = self.search
+        return {**call, "type": self.type, **({"file_search": search} if search is not None else {})}
+
+    def visible_piece(self, arguments: str) -> str:
+        """Returns the text that watchers see of a piece of the arguments."""
+        match self.type:
             case "function":
                 return arguments
             case "code_interpreter":
@@ -57,13 +59,15 @@ class _Call:
 
 
 class Reply:
-    """Collects one model call. Tool calls get ids and places of ours, in the order of their first pieces: some
-    upstreams repeat ids, or give none, and some do not number their calls from 0 up.
+    """The reply of one model call, as far as it has arrived.
 
-    Once there is text, tool calls are held back from watchers until the reply is whole: a stream may show only one open
-    step at a time, and the message's ends first (docs/behaviour.md, "Order of events").
+    Tool calls get new ids, and are numbered in the order of their first pieces, because some upstreams repeat ids or
+    give none, and some do not number their calls from 0 up.
 
-    `hosted` are the run's hosted tools by the names of their functions; `brought` is what they made for this message.
+    If there is text, watchers see no tool calls before the reply is complete. A stream may show only one open step at a
+    time, and the message's step ends first (docs/behaviour.md, "Order of events").
+
+    `hosted` are the run's hosted tools by the names of their functions. `artifacts` go into this call's message.
     """
 
     def __init__(
@@ -73,75 +77,98 @@ class Reply:
         *,
         ids: IdSource,
         hosted: Mapping[str, Mapping[str, Any]] | None = None,
-        brought: Gathered | None = None,
+        artifacts: RunArtifacts | None = None,
     ) -> None:
-        self.finished: ModelStreamEnd | None = None
+        self.end: ModelStreamEnd | None = None
         self._run_id = run_id
         self._call = call
         self._ids = ids
         self._hosted = hosted or {}
-        self._brought = brought or Gathered()
-        self._annotator = Annotator(self._brought.marks)
+        self._artifacts = artifacts or RunArtifacts()
+        self._annotator = Annotator(self._artifacts.marks)
         self._text: list[str] = []
         self._refusal: list[str] = []
-        self._calls: dict[int, _Call] = {}
-        self._begun = False
+        self._calls: dict[int, _GrowingCall] = {}
+        self._has_sent_images = False
 
-    def take(self, events: Iterable[ModelEvent]) -> list[Delta]:
-        """Adds what the model said; returns what watchers may see of it at once."""
-        live: list[Delta] = []
+    def add_events(self, events: Iterable[ModelEvent]) -> list[Delta]:
+        """Adds events of the model's stream. Returns the deltas that watchers may see."""
+        deltas: list[Delta] = []
         for event in events:
             match event:
                 case TextDelta(text="") | RefusalDelta(text=""):
-                    pass  # nothing said: calls that follow need not wait for it
+                    pass  # is not text that would hold back tool calls
                 case TextDelta(text=text):
                     self._text.append(text)
-                    live += self._shown(self._annotator.feed(text))
+                    deltas += self._text_deltas(self._annotator.feed(text))
                 case RefusalDelta(text=text):
                     self._refusal.append(text)
-                    live += self._shown([(text, None)], refusal=True)
+                    deltas += self._text_deltas([(text, None)], refusal=True)
                 case ToolCallDelta():
-                    live += self._called(event)
+                    deltas += self._call_deltas(event)
                 case ModelStreamEnd():
-                    self.finished = event
-                    live += self._shown(self._annotator.end())
-        return live
+                    self.end = event
+                    deltas += self._text_deltas(self._annotator.end())
+                case _:
+                    assert_never(event)
+        return deltas
 
     @property
-    def said(self) -> PartialReply:
-        """All that was said so far."""
-        text, calls = "".join(self._text), [call.whole() for call in self._calls.values()]
-        refusal, brought = "".join(self._refusal), self._brought
-        annotations = annotate(text, brought.marks)
-        return PartialReply(text, refusal, calls, annotations, brought.images, brought.attachments)
+    def so_far(self) -> PartialReply:
+        """The reply as far as it has arrived."""
+        text = "".join(self._text)
+        return PartialReply(
+            text=text,
+            refusal="".join(self._refusal),
+            tool_calls=[call.to_json() for call in self._calls.values()],
+            annotations=annotate(text, self._artifacts.marks),
+            images=self._artifacts.images,
+            attachments=self._artifacts.attachments,
+        )
 
-    def _shown(self, said: Iterable[Said], *, refusal: bool = False) -> list[Delta]:
+    def _text_deltas(self, pieces: Iterable[AnnotatedPiece], *, refusal: bool = False) -> list[Delta]:
         if self._calls:
             return []
-        live: list[Delta] = []
-        call = self._call
-        for text, annotation in said:
-            images = () if self._begun else tuple(self._brought.images)
-            self._begun = True
-            ids = (self._run_id, call.message_id, call.message_step_id, call.started_at)
-            live.append(MessageTextDelta(*ids, text, refusal, annotation, images))
-        return live
+        deltas: list[Delta] = []
+        for text, annotation in pieces:
+            images = () if self._has_sent_images else tuple(self._artifacts.images)
+            self._has_sent_images = True
+            deltas.append(
+                MessageTextDelta(
+                    run_id=self._run_id,
+                    message_id=self._call.message_id,
+                    step_id=self._call.message_step_id,
+                    created_at=self._call.started_at,
+                    text=text,
+                    refusal=refusal,
+                    annotation=annotation,
+                    images=images,
+                )
+            )
+        return deltas
 
-    def _called(self, delta: ToolCallDelta) -> list[Delta]:
-        known = self._calls.get(delta.index)
-        first = known is None
-        if known is None:
-            name = delta.name or ""
-            known = self._calls[delta.index] = _Call(self._ids.new("call"), name, self._hosted.get(name))
-        known.arguments.append(delta.arguments)
-        shown = known.shown(delta.arguments)
+    def _call_deltas(self, piece: ToolCallDelta) -> list[Delta]:
+        call = self._calls.get(piece.index)
+        is_first = call is None
+        if call is None:
+            name = piece.name or ""
+            call = self._calls[piece.index] = _GrowingCall(self._ids.new("call"), name, self._hosted.get(name))
+        call.arguments.append(piece.arguments)
+        visible = call.visible_piece(piece.arguments)
         if self._text or self._refusal:
             return []
-        if not (first or shown) and known.hosted is not None:
+        if not (is_first or visible) and call.hosted is not None:
             return []
-        index = list(self._calls).index(delta.index)
-        step, at = self._call.tool_step_id, self._call.started_at
-        if not first:
-            return [StepCallDelta(self._run_id, step, at, index, None, None, shown, known.kind)]
-        began = (known.id, known.name, shown, known.kind, known.search())
-        return [StepCallDelta(self._run_id, step, at, index, *began)]
+        return [
+            StepCallDelta(
+                run_id=self._run_id,
+                step_id=self._call.tool_step_id,
+                created_at=self._call.started_at,
+                index=list(self._calls).index(piece.index),
+                id=call.id if is_first else None,
+                name=call.name if is_first else None,
+                arguments=visible,
+                kind=call.type,
+                search=call.search if is_first else None,
+            )
+        ]

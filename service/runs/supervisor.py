@@ -29,8 +29,8 @@ from service.model.base import Model
 from service.processes.orphans import SecondSighting, find_orphans
 from service.processes.peers import Peers
 from service.processes.scan_loop import ScanLoop
-from service.runs.executor import Executor, call_ids, journaled
-from service.runs.images import Images
+from service.runs.executor import Executor, last_journaled_call, new_call_ids
+from service.runs.images import PromptImages
 from service.tools.registry import Tools
 from service.writer import Writer
 
@@ -57,7 +57,7 @@ class Supervisor:
         *,
         ids: IdSource,
         max_runs: int,
-        images: Images | None = None,
+        images: PromptImages | None = None,
         tools: Tools | None = None,
     ) -> None:
         self._writer = writer
@@ -95,7 +95,7 @@ class Supervisor:
             return
         self._offers += 1
         try:
-            yield Claim(self._peers.process, None if self._tools.unavailable(tools) else call_ids(self._ids))
+            yield Claim(self._peers.process, None if self._tools.unavailable(tools) else new_call_ids(self._ids))
         finally:
             self._offers -= 1
 
@@ -200,11 +200,19 @@ class Supervisor:
         for entry in recorded:
             if isinstance(entry.event, e.RunCreated) and entry.event.run_id == state.run.id:
                 run = initial_run(entry)
-        ours = journaled(entry.event for entry in recorded)
         origin = self._origin(recorded[0].project_id, cause=state.run.id)
-        claimed = (state.run.id, state.run.epoch, ours, run)
         executor = Executor(
-            self._writer, self._model, origin, thread_id, *claimed, self._images, self._tools, ids=self._ids
+            self._writer,
+            self._model,
+            origin,
+            thread_id=thread_id,
+            run_id=state.run.id,
+            epoch=state.run.epoch,
+            own_call=last_journaled_call(entry.event for entry in recorded),
+            ids=self._ids,
+            run=run,
+            images=self._images,
+            tools=self._tools,
         )
         self._executors[thread_id] = executor
         self._tasks.create_task(self._execute(executor, state))
@@ -215,7 +223,7 @@ class Supervisor:
         try:
             while True:
                 try:
-                    return await executor.carry(state)
+                    return await executor.execute(state)
                 except StaleClaim:
                     return None
                 except DATABASE_ERRORS as error:

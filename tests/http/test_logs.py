@@ -19,7 +19,7 @@ async def test_lines_carry_request_thread_and_run(client: Client, model: Scripte
     created = next(line for line in served if line["path"].endswith("/runs") and line["method"] == "POST")
     ids = {"thread_id": run["thread_id"], "run_id": run["id"]}
     assert {name: created[name] for name in ids} == ids
-    failed = next(line for line in lines if line["event"] == "model call failed")
+    failed = next(line for line in lines if line["event"] == "model_call_failed")
     assert {name: failed[name] for name in ids} == ids
     assert failed["request_id"] == created["request_id"]
     polled = next(line for line in served if line["path"].endswith(run["id"]))

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.runs.annotations import MAX_MARK, Annotator, Cited, Marks, annotate
+from service.runs.annotations import MAX_MARK, Annotator, CitedPassage, KnownMarks, annotate
 
-MARKS = Marks(
+MARKS = KnownMarks(
     {
-        "【4:0†notes.txt】": Cited("file-n", "the quote"),
-        "【4:1†Über Käse 🧀.md】": Cited("file-u", ""),
-        "【5:0†notes.txt】": Cited("file-5", "another"),
+        "【4:0†notes.txt】": CitedPassage("file-n", "the quote"),
+        "【4:1†Über Käse 🧀.md】": CitedPassage("file-u", ""),
+        "【5:0†notes.txt】": CitedPassage("file-5", "another"),
     },
     {
         "/mnt/data/a.csv": "file-a",
@@ -80,10 +80,10 @@ def test_cutting_means_nothing_and_nothing_is_lost(text: str, places: list[int])
 
 @given(st.text(), CUTS)
 def test_without_marks_everything_passes_at_once(text: str, places: list[int]) -> None:
-    annotator = Annotator(Marks())
+    annotator = Annotator(KnownMarks())
     assert "".join(piece for piece, _ in fed(annotator, text, places)) == text
     assert annotator.annotations == []
-    assert Annotator(Marks()).feed("【4:0†") == [("【4:0†", None)]
+    assert Annotator(KnownMarks()).feed("【4:0†") == [("【4:0†", None)]
 
 
 @pytest.mark.parametrize(
@@ -134,5 +134,7 @@ def test_the_shapes() -> None:
 
 def test_a_mark_longer_than_the_bound_is_text() -> None:
     long = f"【4:0†{'x' * MAX_MARK}】"
-    assert annotate(long, Marks({long: Cited("file-1", "")})) == []
-    assert Annotator(Marks({"【4:0†a】": Cited("file-1", "")})).feed("【4:0†x" * 5) == [("【4:0†x" * 5, None)]
+    assert annotate(long, KnownMarks({long: CitedPassage("file-1", "")})) == []
+    assert Annotator(KnownMarks({"【4:0†a】": CitedPassage("file-1", "")})).feed("【4:0†x" * 5) == [
+        ("【4:0†x" * 5, None)
+    ]

@@ -30,7 +30,7 @@ async def load(pool: Pool, write: Writer, window: int = 8192, **settings: Any) -
     await write.thread(ORIGIN, "thread_1", run("run_new", claim(first="new"), **settings))
     async with pool.acquire() as db:
         made = await runs.get(db, "proj_1", "thread_1", "run_new")
-    entries = await history.load(pool, made, window)
+    entries = await history.load_history(pool, made, window)
     assert all(isinstance(entry, Message | Step) for _, entry in entries)
     return names(entries)
 

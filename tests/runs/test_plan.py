@@ -82,12 +82,12 @@ TABLE: list[tuple[str, RunState, tuple[int, int] | None, Action]] = [
 
 @pytest.mark.parametrize(("state", "ours", "action"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_plan(state: RunState, ours: tuple[int, int] | None, action: Action) -> None:
-    assert plan(state, ours=ours, missing=[], at=999.9) == action
+    assert plan(state, own_call=ours, missing=[], at=999.9) == action
 
 
 @pytest.mark.parametrize("status", sorted(ACTIVE))
 def test_time_that_is_up_comes_before_everything(status: str) -> None:
-    assert plan(run(status, call=call()), ours=(1, 1), missing=["x"], at=1000) == Stop()
+    assert plan(run(status, call=call()), own_call=(1, 1), missing=["x"], at=1000) == Stop()
 
 
 def at_work(attempt: int, calls: int = 1) -> RunState:
@@ -111,9 +111,9 @@ HOSTED: list[tuple[str, RunState, Any, str, Any]] = [
 
 @pytest.mark.parametrize(("state", "ours", "policy", "action"), [row[1:] for row in HOSTED], ids=[r[0] for r in HOSTED])
 def test_hosted_calls(state: RunState, ours: Any, policy: Any, action: Action) -> None:
-    assert plan(state, ours=ours, missing=[], at=0, after_crash=lambda kind: policy) == action
+    assert plan(state, own_call=ours, missing=[], at=0, after_crash=lambda kind: policy) == action
     cancelled = replace(state, status="cancelling")
-    assert plan(cancelled, ours=ours, missing=[], at=0, after_crash=lambda kind: policy) == Stop()
+    assert plan(cancelled, own_call=ours, missing=[], at=0, after_crash=lambda kind: policy) == Stop()
 
 
 def test_missing_machinery() -> None:
@@ -123,9 +123,9 @@ def test_missing_machinery() -> None:
     assert Tools([FakeTool("file_search"), FakeTool("code_interpreter")]).unavailable(tools) == []
     off = FakeTool("code_interpreter", off="No namespaces here.")
     assert Tools([FakeTool("file_search"), off]).unavailable(tools) == ["No namespaces here."]
-    action = plan(run("queued"), ours=None, missing=missing, at=0)
+    action = plan(run("queued"), own_call=None, missing=missing, at=0)
     assert isinstance(action, Fail)
     assert action.error.message == " ".join(missing)
     # A client that has its outputs to give is not stopped, nor is a cancel turned into a failure.
-    assert plan(run("requires_action"), ours=None, missing=missing, at=0) == Rest()
-    assert plan(run("cancelling"), ours=None, missing=missing, at=0) == Stop()
+    assert plan(run("requires_action"), own_call=None, missing=missing, at=0) == Rest()
+    assert plan(run("cancelling"), own_call=None, missing=missing, at=0) == Stop()

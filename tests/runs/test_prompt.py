@@ -63,37 +63,39 @@ def test_history_comes_in_its_own_order() -> None:
         (9, message("two", "assistant")),
         (7, message("three")),
     ]
-    units = prompt.units(entries, vision=False)
+    units = prompt.history_units(entries, vision=False)
     assert roles(units) == [["user"], ["assistant", "tool"], ["user"], ["assistant"]]
 
 
 def test_calls_belong_to_the_message_they_came_with() -> None:
     entries: list[Entry] = [(1, message()), (2, message("Let me look.", "assistant")), (3, step("call_1", "call_2"))]
-    _, unit = prompt.units(entries, vision=False)
+    _, unit = prompt.history_units(entries, vision=False)
     assert [chat["role"] for chat in unit] == ["assistant", "tool", "tool"]
     assert unit[0]["content"] == "Let me look."
     assert [call["id"] for call in unit[0]["tool_calls"]] == [chat["tool_call_id"] for chat in unit[1:]]
 
 
 def test_two_steps_in_a_row_stay_apart() -> None:
-    units = prompt.units([(1, message()), (2, step("call_1")), (3, step("call_2"))], vision=False)
+    units = prompt.history_units([(1, message()), (2, step("call_1")), (3, step("call_2"))], vision=False)
     assert roles(units) == [["user"], ["assistant", "tool"], ["assistant", "tool"]]
 
 
 @pytest.mark.parametrize("left_out", [step("call_1", answered=False), step("call_1", status="cancelled")])
 def test_calls_without_outputs_are_left_out(left_out: Step) -> None:
-    assert roles(prompt.units([(1, message()), (2, left_out)], vision=False)) == [["user"]]
+    assert roles(prompt.history_units([(1, message()), (2, left_out)], vision=False)) == [["user"]]
 
 
 def test_what_a_broken_call_left_is_left_out_and_what_a_cancelled_run_said_is_not() -> None:
     broken = replace(message("Hel", "assistant", status="incomplete"), incomplete_reason="run_failed")
     cancelled = replace(message("Hello", "assistant", status="incomplete"), incomplete_reason="run_cancelled")
-    assert prompt.units([(1, broken), (2, cancelled)], vision=False) == [[{"role": "assistant", "content": "Hello"}]]
+    assert prompt.history_units([(1, broken), (2, cancelled)], vision=False) == [
+        [{"role": "assistant", "content": "Hello"}]
+    ]
 
 
 def test_several_parts_of_text_are_one_content() -> None:
     text = {"type": "text", "text": {"value": "a", "annotations": []}}
-    (unit,) = prompt.units(
+    (unit,) = prompt.history_units(
         [(1, message(content=[text, {"type": "refusal", "refusal": "No."}], role="assistant"))], vision=True
     )
     assert unit == [{"role": "assistant", "content": "a\nNo."}]
@@ -102,9 +104,9 @@ def test_several_parts_of_text_are_one_content() -> None:
 def test_images_for_models_that_see_and_a_note_for_those_that_do_not() -> None:
     image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "detail": "low"}}
     entries = [(1, message(content=[{"type": "text", "text": {"value": "What?", "annotations": []}}, image]))]
-    ((seen,),) = prompt.units(entries, vision=True)
+    ((seen,),) = prompt.history_units(entries, vision=True)
     assert seen["content"] == [{"type": "text", "text": "What?"}, image]
-    ((blind,),) = prompt.units(entries, vision=False)
+    ((blind,),) = prompt.history_units(entries, vision=False)
     assert blind["content"] == "What?\n[image_url: not shown, this model cannot see images]"
 
 
@@ -148,7 +150,7 @@ def hosted_step(output: str, *, run_id: str = "run_1", **more: Any) -> Step:
 
 
 def test_hosted_calls_and_what_the_model_was_told_are_history() -> None:
-    (unit,) = prompt.units([(1, hosted_step("x" * 3000))], vision=False, room=2000)
+    (unit,) = prompt.history_units([(1, hosted_step("x" * 3000))], vision=False, room=2000)
     function = {"name": "code_interpreter", "arguments": '{"code": "1"}'}
     asked = {
         "role": "assistant",
@@ -164,12 +166,12 @@ def test_hosted_calls_and_what_the_model_was_told_are_history() -> None:
 
 def test_a_stopped_call_is_no_history() -> None:
     step = hosted_step("")
-    assert prompt.units([(1, replace(step, results={"call_c": {"shown": {}}}))], vision=False) == []
+    assert prompt.history_units([(1, replace(step, results={"call_c": {"shown": {}}}))], vision=False) == []
 
 
 @given(st.text(max_size=300), st.integers(0, 100))
 def test_cutting_keeps_the_beginning_and_the_end(text: str, room: int) -> None:
-    shown = prompt.cut(text, room)
+    shown = prompt.shorten(text, room)
     if len(text) <= room:
         assert shown == text
     else:
@@ -181,7 +183,7 @@ def test_cutting_keeps_the_beginning_and_the_end(text: str, room: int) -> None:
 def test_an_assistants_images_are_told_of_in_words() -> None:
     image = {"type": "image_file", "image_file": {"file_id": "file-1"}}
     text = {"type": "text", "text": {"value": "See.", "annotations": []}}
-    (unit,) = prompt.units([(1, message(role="assistant", content=[image, text]))], vision=True)
+    (unit,) = prompt.history_units([(1, message(role="assistant", content=[image, text]))], vision=True)
     assert unit == [{"role": "assistant", "content": "[1 images, shown to the user]\nSee."}]
 
 
@@ -201,7 +203,7 @@ def test_an_assistants_images_are_told_of_in_words() -> None:
     ],
 )
 def test_budget(window: int, limits: dict[str, int], spent: tuple[int, int], allowed: int) -> None:
-    assert prompt.budget(window, replace(RUN, **limits), *spent) == allowed  # type: ignore[arg-type]
+    assert prompt.prompt_budget(window, replace(RUN, **limits), *spent) == allowed  # type: ignore[arg-type]
 
 
 texts = st.text(max_size=12)
@@ -225,13 +227,13 @@ histories = st.lists(messages | steps, max_size=8)
 def test_truncation(history: list[Unit], allowed: int, instructions: str, tools: str) -> None:
     head: Unit = [{"role": "system", "content": instructions}]
     kept = prompt.truncate(history, head, tools, allowed, len)
-    fixed = prompt.measure(head, len) + len(tools)
-    newest = prompt.measure(history[-1], len) if history else 0
+    fixed = prompt.count_unit_tokens(head, len) + len(tools)
+    newest = prompt.count_unit_tokens(history[-1], len) if history else 0
     if kept is None:
         assert fixed + newest > allowed
         return
-    sizes = [prompt.measure(unit, len) for unit in history]
-    assert fixed + sum(prompt.measure(unit, len) for unit in kept) <= allowed  # never over budget
+    sizes = [prompt.count_unit_tokens(unit, len) for unit in history]
+    assert fixed + sum(prompt.count_unit_tokens(unit, len) for unit in kept) <= allowed  # never over budget
     places = [next(at for at, unit in enumerate(history) if unit is one) for one in kept]
     assert places == sorted(set(places))  # whole units, in order: no call parted from its output
     if history:

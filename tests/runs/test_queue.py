@@ -153,7 +153,7 @@ async def test_a_conversation_longer_than_any_window_keeps_its_first_message(
         await process.begin(T, run_id="run_3", queue=True)
         hold.opened.set()
         run = await process.over(T, "run_3")
-        entries = await history.load(process.pool, run, window=0)
+        entries = await history.load_history(process.pool, run, window=0)
         assert [entry.content[0]["text"]["value"] for _, entry in entries] == ["One.", "Three."]  # type: ignore[union-attr]
 
 

@@ -14,8 +14,8 @@ from events.thread.state import OpenModelCall
 from service.deltas import Delta, MessageTextDelta, StepCallDelta
 from service.model.base import ModelEvent, ModelStreamEnd, RefusalDelta, TextDelta, ToolCallDelta
 from service.model.errors import to_storable
-from service.runs.annotations import Marks
-from service.runs.artifacts import Gathered
+from service.runs.annotations import KnownMarks
+from service.runs.artifacts import RunArtifacts
 from service.runs.reply import Reply
 from tests.clock import IDS
 
@@ -67,20 +67,20 @@ def collected(live: list[Delta]) -> tuple[str, str, dict[int, tuple[str, str, st
 @given(st.lists(words), st.lists(st.integers(0, 3), max_size=5))
 def test_words(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
-    live = [item for batch in split([*events, DONE], sizes) for item in made.take(batch)]
-    assert collected(live) == (made.said.text, made.said.refusal, {})
+    live = [item for batch in split([*events, DONE], sizes) for item in made.add_events(batch)]
+    assert collected(live) == (made.so_far.text, made.so_far.refusal, {})
     texts = [item for item in live if isinstance(item, MessageTextDelta)]
     assert {(item.run_id, item.step_id, item.created_at) for item in texts} <= {("run_1", "step_m", 1234)}
     assert all(item.text for item in live if isinstance(item, MessageTextDelta))
-    assert made.finished == DONE
+    assert made.end == DONE
 
 
 @settings(deadline=None)
 @given(calls(), st.lists(st.integers(0, 3), max_size=5))
 def test_tool_calls(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
-    live = [item for batch in split(events, sizes) for item in made.take(batch)]
-    said = {index: (call["id"], call["name"], call["arguments"]) for index, call in enumerate(made.said.tool_calls)}
+    live = [item for batch in split(events, sizes) for item in made.add_events(batch)]
+    said = {index: (call["id"], call["name"], call["arguments"]) for index, call in enumerate(made.so_far.tool_calls)}
     assert collected(live) == ("", "", said)
     assert {item.step_id for item in live} == {"step_t"}
     # Ids are ours: upstreams repeat theirs.
@@ -93,25 +93,25 @@ def test_tool_calls(events: list[ModelEvent], sizes: list[int]) -> None:
 def test_calls_behind_words_are_held_back(first: list[ModelEvent], then: list[ModelEvent]) -> None:
     """The message's step is open; another one may be shown only once it has ended."""
     made = reply()
-    live = [*made.take(first), *made.take(then)]
-    spoke = bool(made.said.text or made.said.refusal)
+    live = [*made.add_events(first), *made.add_events(then)]
+    spoke = bool(made.so_far.text or made.so_far.refusal)
     assert any(isinstance(item, StepCallDelta) for item in live) != spoke
-    assert len(made.said.tool_calls) >= 1
+    assert len(made.so_far.tool_calls) >= 1
 
 
 @settings(deadline=None)
 @given(calls(), st.lists(words))
 def test_words_behind_calls_are_held_back(first: list[ModelEvent], then: list[ModelEvent]) -> None:
     made = reply()
-    live = [*made.take(first), *made.take(then)]
+    live = [*made.add_events(first), *made.add_events(then)]
     assert not any(isinstance(item, MessageTextDelta) for item in live)
-    assert made.said.text == "".join(event.text for event in then if isinstance(event, TextDelta))
+    assert made.so_far.text == "".join(event.text for event in then if isinstance(event, TextDelta))
 
 
 def test_nothing_said() -> None:
     made = reply()
-    assert made.take([TextDelta(""), DONE]) == []
-    assert made.said.is_empty
+    assert made.add_events([TextDelta(""), DONE]) == []
+    assert made.so_far.is_empty
 
 
 HOSTED: dict[str, dict[str, Any]] = {
@@ -135,23 +135,23 @@ def test_watchers_read_the_code_and_the_log_keeps_what_was_called(code: str, pla
     bounds = sorted({0, len(arguments), *(place % len(arguments) for place in places)})
     pieces = [arguments[start:end] for start, end in pairwise(bounds)]
     events: list[ModelEvent] = [called(0, "code_interpreter", ""), *(called(0, None, piece) for piece in pieces)]
-    live = made.take(events)
+    live = made.add_events(events)
     assert all(isinstance(item, StepCallDelta) and item.kind == "code_interpreter" for item in live)
     assert collected(live)[2][0][2] == to_storable(code)
-    (said,) = made.said.tool_calls
+    (said,) = made.so_far.tool_calls
     assert said == {"id": said["id"], "name": "code_interpreter", "arguments": arguments, "type": "code_interpreter"}
 
 
 def test_a_search_shows_its_ranking_once_and_never_its_arguments() -> None:
     made = Reply("run_1", CALL, ids=IDS, hosted=HOSTED)
-    live = made.take([called(0, "file_search", '{"que'), called(0, None, 'ries": ["q"]}'), called(1, "f", "{}")])
+    live = made.add_events([called(0, "file_search", '{"que'), called(0, None, 'ries": ["q"]}'), called(1, "f", "{}")])
     ranking = {"ranking_options": {"ranker": "r", "score_threshold": 0.0}}
     first, second = live
     assert isinstance(first, StepCallDelta)
     assert (first.kind, first.search, first.arguments) == ("file_search", ranking, "")
     assert isinstance(second, StepCallDelta)
     assert (second.kind, second.index, second.name) == ("function", 1, "f")
-    search, function = made.said.tool_calls
+    search, function = made.so_far.tool_calls
     assert (search["type"], search["file_search"], search["arguments"]) == (
         "file_search",
         ranking,
@@ -162,20 +162,20 @@ def test_a_search_shows_its_ranking_once_and_never_its_arguments() -> None:
 
 def test_annotations_images_and_files_come_with_the_words() -> None:
     attachments = [{"file_id": "file-2", "tools": [{"type": "code_interpreter"}]}]
-    brought = Gathered(Marks(paths={"/mnt/data/a.csv": "file-2"}), ["file-1"], attachments)
-    made = Reply("run_1", CALL, ids=IDS, brought=brought)
-    live = made.take([TextDelta("See "), TextDelta("sandbox:/mnt/"), TextDelta("data/a.csv"), DONE])
+    brought = RunArtifacts(KnownMarks(paths={"/mnt/data/a.csv": "file-2"}), ["file-1"], attachments)
+    made = Reply("run_1", CALL, ids=IDS, artifacts=brought)
+    live = made.add_events([TextDelta("See "), TextDelta("sandbox:/mnt/"), TextDelta("data/a.csv"), DONE])
     assert all(isinstance(item, MessageTextDelta) for item in live)
     assert [(item.text, item.annotation is not None, item.images) for item in live] == [  # type: ignore[union-attr]
         ("See ", False, ("file-1",)),
         ("sandbox:/mnt/data/a.csv", True, ()),
     ]
-    said = made.said
+    said = made.so_far
     assert [one["text"] for one in said.annotations] == ["sandbox:/mnt/data/a.csv"]
     assert (said.images, said.attachments) == (["file-1"], attachments)
 
 
 def test_what_is_held_back_is_said_all_the_same() -> None:
-    made = Reply("run_1", CALL, ids=IDS, brought=Gathered(Marks(paths={"/mnt/data/a.csv": "file-2"})))
-    assert [item.text for item in made.take([TextDelta("See sandbox:/m")])] == ["See "]  # type: ignore[union-attr]
-    assert (made.said.text, made.said.annotations) == ("See sandbox:/m", [])
+    made = Reply("run_1", CALL, ids=IDS, artifacts=RunArtifacts(KnownMarks(paths={"/mnt/data/a.csv": "file-2"})))
+    assert [item.text for item in made.add_events([TextDelta("See sandbox:/m")])] == ["See "]  # type: ignore[union-attr]
+    assert (made.so_far.text, made.so_far.annotations) == ("See sandbox:/m", [])

@@ -367,7 +367,7 @@ async def test_a_deleted_thread_stops_the_tool(database_url: str) -> None:
 async def test_a_tool_that_hangs_on_to_itself_does_not_hold_the_run(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claim, "STOPS_WITHIN", 0.01)
+    monkeypatch.setattr(claim, "STOP_TIMEOUT_S", 0.01)
     hold, forever = Hold(), asyncio.Event()
 
     class Stubborn(FakeTool):

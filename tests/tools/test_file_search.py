@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.runs.annotations import Cited, Marks, annotate
+from service.runs.annotations import CitedPassage, KnownMarks, annotate
 from service.search.base import Hit
 from service.tools.base import HostedCall, HostedRun
 from service.tools.file_search import MAX_INJECTED_SMALL, MIN_PASSAGE, build_result
@@ -37,7 +37,7 @@ def test_passages_come_with_markers_and_are_shown_as_they_were_told() -> None:
         ("【6:0†tides.txt】", "file-1", "High at six."),
         ("【6:1†b.pdf】", "file-1", "Low at noon."),
     ]
-    marks = Marks({one.marker: Cited(one.file_id, one.quote) for one in result.citations})
+    marks = KnownMarks({one.marker: CitedPassage(one.file_id, one.quote) for one in result.citations})
     assert [one["file_citation"]["file_id"] for one in annotate("At six【6:0†tides.txt】【6:9†x】.", marks)] == [
         "file-1"
     ]
