@@ -62,7 +62,7 @@ class HeldClaim:
         try:
             is_valid = await self._wait(task, expires_at)
         finally:
-            # Does not await the task: a cancellation of the task could not be told from a cancellation of this method.
+            # Does not await the task: its cancellation could not be distinguished from a cancellation of this method.
             task.cancel()
             _, hanging = await asyncio.wait({task}, timeout=STOP_TIMEOUT_S)
         if hanging:

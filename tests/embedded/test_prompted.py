@@ -43,9 +43,9 @@ async def test_a_required_code_interpreter_is_called(
         await process.say("t1", "What is 1234*5678?")
         chosen: Any = {"type": "code_interpreter"}
         await process.begin("t1", tools=(chosen,), tool_choice=chosen, temperature=0.0, max_completion_tokens=300)
-        await tool.called(1)
+        await tool.wait_for_calls(1)
         assert tool.calls[0].arguments["code"].strip()
-        made = await process.settled("t1")
+        made = await process.wait_until_settled("t1")
         assert made.status in ("completed", "incomplete"), made.last_error
         step = (await process.steps("t1"))[0]
         assert (step.type, step.status) == ("tool_calls", "completed")

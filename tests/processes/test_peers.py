@@ -202,7 +202,7 @@ async def test_who_is_alone_tells_nobody(database_url: str) -> None:
 
 async def test_what_one_process_appends_the_other_streams(database_url: str) -> None:
     async with Process(database_url, FakeModel()) as one, Process(database_url, FakeModel()) as two:
-        await one.sees(two)
+        await one.wait_for_peers(two)
         with two.feed.watch("thread_1") as watcher:
             await one.writer.thread(ORIGIN, "thread_1", CREATE)
             await one.writer.thread(ORIGIN, "thread_1", add())

@@ -1,4 +1,4 @@
-"""A model in the test's own hands: each call plays a script of batches, holds and errors."""
+"""A fake model that tests control: each call plays a script of batches, holds and errors."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ USAGE = ModelUsage(prompt_tokens=10, completion_tokens=5)
 
 
 class Hold:
-    """A place where a reply stops until the test lets it go on."""
+    """A point in a script at which the reply waits until the test sets `opened`."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
 
-    async def stand(self) -> None:
-        """Returns once a reply stands here."""
+    async def wait(self) -> None:
+        """Waits until a reply has reached this point."""
         async with asyncio.timeout(WAIT_S):
             await self.reached.wait()
 
@@ -39,12 +39,12 @@ Answer = Callable[[ChatRequest], Script]
 
 
 def says(*pieces: str, reason: FinishReason = "stop", usage: ModelUsage | None = USAGE) -> Script:
-    """A text in pieces, one batch each."""
+    """Returns a script that writes a text in pieces, one batch for each."""
     return [*([TextDelta(piece)] for piece in pieces), [ModelStreamEnd(reason, usage, "m-1")]]
 
 
 def asks(*names: str) -> Script:
-    """Calls of these functions, in pieces."""
+    """Returns a script that calls these functions, in pieces."""
     batches: list[Move] = []
     for index, name in enumerate(names):
         batches.append([ToolCallDelta(index, f"upstream_{index}", name, "")])
@@ -53,13 +53,13 @@ def asks(*names: str) -> Script:
 
 
 def uses(name: str, *arguments: str) -> Script:
-    """A call of each of these arguments to one function."""
+    """Returns a script that calls a function once for each of these arguments."""
     pieces = [[ToolCallDelta(index, f"up_{index}", name, one)] for index, one in enumerate(arguments)]
     return [*pieces, [ModelStreamEnd("tool_calls", USAGE, "m-1")]]
 
 
 class FakeModel:
-    """`answer` gives the script of each call; `requests` holds all calls, `closed` counts those ended early."""
+    """`answer` returns the script of a call. `requests` holds all requests; `closed` counts those that ended early."""
 
     def __init__(self, answer: Answer | None = None, *scripts: Script) -> None:
         self.requests: list[ChatRequest] = []
@@ -92,15 +92,15 @@ class FakeModel:
                 self.closed += 1
                 self._closing.set()
 
-    async def asked(self, times: int) -> None:
-        """Returns once there were so many calls."""
+    async def wait_for_requests(self, times: int) -> None:
+        """Waits until so many requests have arrived."""
         async with asyncio.timeout(WAIT_S):
             while len(self.requests) < times:
                 self._asking.clear()
                 await self._asking.wait()
 
-    async def stopped(self) -> None:
-        """Returns once a call was ended early."""
+    async def wait_for_stop(self) -> None:
+        """Waits until a call has ended early."""
         async with asyncio.timeout(WAIT_S):
             await self._closing.wait()
 
@@ -108,7 +108,7 @@ class FakeModel:
         return ModelInfo("fake", self.window, "cl100k_base", 1.0, vision=self.vision, tools=True)
 
     async def prepare(self, model: str) -> None:
-        """Nothing to load: a token is a character here."""
+        """Does nothing: a token of this model is a character."""
 
     def count_tokens(self, model: str, text: str) -> int:
         return len(text)

@@ -1,4 +1,4 @@
-"""A hosted tool in the test's own hands: each call plays a script of pieces, holds and errors."""
+"""A fake hosted tool that tests control: each call plays a script of pieces, holds and errors."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PARAMETERS: dict[str, Json] = {
 
 
 def logs(text: str) -> ToolResult:
-    """Code that printed this."""
+    """Returns the script of code that prints this text."""
     return ToolResult(text, outputs=[{"type": "logs", "logs": text}])
 
 
 class FakeTool:
-    """`calls` holds all calls, `closed` counts those ended early."""
+    """`calls` holds all calls; `closed` counts those that ended early."""
 
     def __init__(
         self,
@@ -87,13 +87,13 @@ class FakeTool:
                 self.closed += 1
                 self._closing.set()
 
-    async def stopped(self) -> None:
-        """Returns once a call was ended early."""
+    async def wait_for_stop(self) -> None:
+        """Waits until a call has ended early."""
         async with asyncio.timeout(WAIT_S):
             await self._closing.wait()
 
-    async def called(self, times: int) -> None:
-        """Returns once there were so many calls."""
+    async def wait_for_calls(self, times: int) -> None:
+        """Waits until so many calls have been made."""
         async with asyncio.timeout(WAIT_S):
             while len(self.calls) < times:
                 self._asking.clear()

@@ -36,7 +36,7 @@ EVERYTHING = Cursor(limit=1000, order="asc")
 
 
 class CountingWriter(Writer):
-    """`appends` holds the types of the events of each append that was made."""
+    """Records in `appends` the types of the events of each append."""
 
     def __init__(self, pool: Pool, feed: Feed, *, clock: Clock = CLOCK) -> None:
         super().__init__(pool, feed, clock=clock)
@@ -48,7 +48,7 @@ class CountingWriter(Writer):
 
 
 class Process:
-    """Use as a context manager; `kill` ends it as kill -9 would, without a word to the database."""
+    """A context manager. `kill` ends the process as kill -9 does, without a message to the database."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Process:
         self.feed.listen_to_threads(self.peers)
         work = (self.peers.run(), self.feed.run(self.pool), self.supervisor.run())
         self._tasks = [asyncio.create_task(one) for one in work]
-        await asyncio.sleep(0)  # the supervisor takes offers once it runs
+        await asyncio.sleep(0)  # the supervisor makes offers only while it runs
         return self
 
     async def __aexit__(
@@ -91,7 +91,7 @@ class Process:
     ) -> None:
         for task in self._tasks:
             if task.done() and not task.cancelled():
-                await task  # what broke it
+                await task  # the error that broke the process
         await self.kill()
 
     async def kill(self) -> None:
@@ -109,18 +109,18 @@ class Process:
             self.supervisor.on_peers_change()
         self._changed.set()
 
-    async def sees(self, *processes: Process) -> None:
-        """Returns once exactly these are seen alive."""
+    async def wait_for_peers(self, *processes: Process) -> None:
+        """Waits until this process sees exactly these other processes alive."""
         expected = {process.peers.process for process in (self, *processes)}
         async with asyncio.timeout(WAIT_S):
             while self.peers.live != expected:
                 self._changed.clear()
                 await self._changed.wait()
 
-    # What a client does. Each does nothing where it is done already, so that a client can try again after a crash.
+    # Actions of a client. An action that is done already does nothing, so that a client can try again after a crash.
 
     async def say(self, thread_id: str, text: str) -> None:
-        """A thread with one message of the user."""
+        """Creates a thread with one message of the user."""
         async with self.pool.acquire() as db:
             there = await _found(threads.get(db, "proj_1", thread_id))
             said = await _found(messages.get(db, "proj_1", thread_id, f"msg_{thread_id}"))
@@ -130,7 +130,7 @@ class Process:
             await self.writer.thread(ORIGIN, thread_id, add(text, f"msg_{thread_id}"))
 
     async def add(self, thread_id: str, text: str, message_id: str) -> None:
-        """One more message of the user, also while a run is active."""
+        """Adds a message of the user, even if a run is active."""
         async with self.pool.acquire() as db:
             said = await _found(messages.get(db, "proj_1", thread_id, message_id))
         if said is None:
@@ -139,7 +139,7 @@ class Process:
     async def begin(
         self, thread_id: str, *, lifetime: int = 600, run_id: str = "", queue: bool = False, **settings: Any
     ) -> Run:
-        """A run, claimed with its creation where there is room."""
+        """Creates a run, which is claimed at once if there is room."""
         run_id = run_id or f"run_{thread_id}"
         async with self.pool.acquire() as db:
             made = await _found(runs.get(db, "proj_1", thread_id, run_id))
@@ -151,7 +151,7 @@ class Process:
         return made or await self.run(thread_id, run_id)
 
     async def answer(self, run: Run) -> None:
-        """Submits the outputs that a run waits for."""
+        """Submits the outputs that the run requires."""
         if run.status == "requires_action":
             ids = [call["id"] for call in run.required_calls or ()]
             with self.supervisor.offer() as claim:
@@ -165,7 +165,7 @@ class Process:
     async def do(self, thread_id: str, command: ThreadCommand) -> None:
         await self.writer.thread(ORIGIN, thread_id, command)
 
-    # What a client sees.
+    # Reads of a client.
 
     async def run(self, thread_id: str, run_id: str = "") -> Run:
         async with self.pool.acquire() as db:
@@ -180,32 +180,32 @@ class Process:
             return (await steps.page(db, "proj_1", thread_id, run_id or f"run_{thread_id}", EVERYTHING)).items
 
     async def log(self, thread_id: str) -> list[RecordedEvent[Any]]:
-        """The thread's events, found to be orderly."""
+        """Returns the thread's events, and checks that they have no problems."""
         async with self.pool.acquire() as db:
             found: list[RecordedEvent[Any]] = await event_log.read(db, thread_id)
         assert list(problems(found)) == []
         return found
 
-    async def until(self, thread_id: str, holds: Callable[[ThreadState], bool]) -> ThreadState:
-        """The thread's state once it is so."""
+    async def wait_for(self, thread_id: str, holds: Callable[[ThreadState], bool]) -> ThreadState:
+        """Waits for a state of the thread, and returns it."""
         async with asyncio.timeout(WAIT_S):
             with self.feed.watch(thread_id) as watcher:
                 while not holds(state := await self.writer.load_thread(thread_id)):
                     await watcher.take()
                 return state
 
-    async def settled(self, thread_id: str, run_id: str = "") -> Run:
-        """The run once it has ended or waits for its client."""
-        await self.until(thread_id, lambda state: state.run is None or state.run.status == "requires_action")
+    async def wait_until_settled(self, thread_id: str, run_id: str = "") -> Run:
+        """Waits until the run has ended or requires outputs of the client, and returns it."""
+        await self.wait_for(thread_id, lambda state: state.run is None or state.run.status == "requires_action")
         return await self.run(thread_id, run_id)
 
-    async def over(self, thread_id: str, run_id: str) -> Run:
-        """The run once it has ended, whoever waits behind it."""
+    async def wait_for_end(self, thread_id: str, run_id: str) -> Run:
+        """Waits until the run has ended, and returns it. Other runs may wait behind it."""
 
         def ended(state: ThreadState) -> bool:
             return run_id not in {run.id for run in (state.run, *(one.run for one in state.waiting)) if run}
 
-        await self.until(thread_id, ended)
+        await self.wait_for(thread_id, ended)
         return await self.run(thread_id, run_id)
 
 
@@ -217,5 +217,5 @@ async def _found(reading: Any) -> Any:
 
 
 def texts(found: list[Message]) -> list[tuple[str, str]]:
-    """(role, text) of messages."""
+    """Returns the role and text of each message."""
     return [(message.role, message.content[0]["text"]["value"]) for message in found]

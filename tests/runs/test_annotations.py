@@ -1,4 +1,4 @@
-"""Annotations: however a text is cut, its annotations are those of the whole, and nothing of it is lost."""
+"""Annotations do not depend on how a text is cut into pieces, and no text is lost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TEXTS = st.lists(PIECES, max_size=8).map("".join)
 CUTS = st.lists(st.integers(0, 10_000), max_size=10)
 
 
-def fed(annotator: Annotator, text: str, places: list[int]) -> list[tuple[str, Any]]:
+def feed_in_parts(annotator: Annotator, text: str, places: list[int]) -> list[tuple[str, Any]]:
     bounds = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
     said: list[tuple[str, Any]] = []
     given_out = 0
@@ -66,7 +66,7 @@ def fed(annotator: Annotator, text: str, places: list[int]) -> list[tuple[str, A
 def test_cutting_means_nothing_and_nothing_is_lost(text: str, places: list[int]) -> None:
     whole = annotate(text, MARKS)
     annotator = Annotator(MARKS)
-    said = fed(annotator, text, places)
+    said = feed_in_parts(annotator, text, places)
     assert "".join(piece for piece, _ in said) == text
     assert annotator.annotations == whole == [one for _, one in said if one is not None]
     for one in whole:
@@ -74,14 +74,17 @@ def test_cutting_means_nothing_and_nothing_is_lost(text: str, places: list[int])
     at = 0
     for piece, one in said:
         if one is not None:
-            assert (piece, at) == (one["text"], one["start_index"])  # a mark comes alone, with its annotation
+            assert (piece, at) == (
+                one["text"],
+                one["start_index"],
+            )  # each mark is a piece of its own, with its annotation
         at += len(piece)
 
 
 @given(st.text(), CUTS)
 def test_without_marks_everything_passes_at_once(text: str, places: list[int]) -> None:
     annotator = Annotator(KnownMarks())
-    assert "".join(piece for piece, _ in fed(annotator, text, places)) == text
+    assert "".join(piece for piece, _ in feed_in_parts(annotator, text, places)) == text
     assert annotator.annotations == []
     assert Annotator(KnownMarks()).feed("【4:0†") == [("【4:0†", None)]
 

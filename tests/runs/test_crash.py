@@ -1,7 +1,7 @@
-"""The crash law (docs/architecture.md, "Rules"): a crash at any append, then resume, ends as if there had been none.
+"""The crash law (docs/architecture.md, "Rules"): after a crash at any append, a run ends as if there had been none.
 
-A process dies right before or right after its n-th append, for every n; another one takes its place, and the client
-goes on with what it was about: it looks, and asks again for what is not there.
+A process dies right before or right after its n-th append, for every n, and another process takes its place. The client
+continues its scenario: it reads the objects, and repeats the requests whose effects are missing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ When = Literal["before", "after"]
 
 
 class DyingWriter(Writer):
-    """Stops for ever at its `at`-th append, right before or right after it, and with it everything else it does."""
+    """Hangs at its `at`-th append, right before or right after it, and at everything that it does afterwards."""
 
     def __init__(self, pool: Pool, feed: Feed, at: int, when: When) -> None:
         super().__init__(pool, feed, clock=CLOCK)
@@ -59,7 +59,7 @@ class DyingWriter(Writer):
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a client does, and what must come of it; `answer` is the model's part."""
+    """The actions of a client and their expected results. `answer` returns the scripts of the model."""
 
     client: Callable[[Process, str], Awaitable[None]]
     answer: Callable[[ChatRequest], Script]
@@ -72,36 +72,36 @@ class Scenario:
 async def text_turn(process: Process, thread: str) -> None:
     await process.say(thread, "Hi")
     await process.begin(thread)
-    await process.settled(thread)
+    await process.wait_until_settled(thread)
 
 
 async def queued_turn(process: Process, thread: str) -> None:
-    """The run is made where there is no room and found by a scan."""
+    """The run is created in a process without room, and claimed by a scan."""
     await process.say(thread, "Hi")
     room, process.supervisor._max_runs = process.supervisor._max_runs, 0
     await process.begin(thread)
     process.supervisor._max_runs = room
     process.supervisor.on_peers_change()
-    await process.settled(thread)
+    await process.wait_until_settled(thread)
 
 
 async def tool_turn(process: Process, thread: str) -> None:
     await process.say(thread, "Hi")
     await process.begin(thread, tools=(FUNCTION,))
-    await process.answer(await process.settled(thread))
-    await process.settled(thread)
+    await process.answer(await process.wait_until_settled(thread))
+    await process.wait_until_settled(thread)
 
 
 async def cancelled_turn(process: Process, thread: str) -> None:
     await process.say(thread, "Hi")
     await process.begin(thread)
-    await process.until(thread, lambda state: state.run is None or state.run.call is not None)
+    await process.wait_for(thread, lambda state: state.run is None or state.run.call is not None)
     await process.cancel(await process.run(thread))
-    await process.settled(thread)
+    await process.wait_until_settled(thread)
 
 
 async def queued_turns(process: Process, thread: str) -> None:
-    """All is said and asked before the first run begins to work; the second one's turn comes by itself."""
+    """Adds all messages and runs before the first run starts. The second run starts without another request."""
     await process.say(thread, "Hi")
     room, process.supervisor._max_runs = process.supervisor._max_runs, 0
     await process.begin(thread)
@@ -110,7 +110,7 @@ async def queued_turns(process: Process, thread: str) -> None:
     await process.add(thread, "Well?", f"msg_third_{thread}")
     process.supervisor._max_runs = room
     process.supervisor.on_peers_change()
-    await process.over(thread, f"run_second_{thread}")
+    await process.wait_for_end(thread, f"run_second_{thread}")
 
 
 def _says_hello(_: ChatRequest) -> Script:
@@ -122,25 +122,25 @@ def _uses_tools(request: ChatRequest) -> Script:
 
 
 def _counts(request: ChatRequest) -> Script:
-    """Says what it heard, so that a prompt with too much or too little is a wrong answer."""
+    """Answers with the prompt, so that a prompt with wrong messages leads to a wrong answer."""
     return says(" | ".join(str(message["content"]) for message in request.messages[1:]))
 
 
 async def code_turn(process: Process, thread: str) -> None:
     await process.say(thread, "Hi")
     await process.begin(thread, tools=({"type": "code_interpreter"},))
-    await process.settled(thread)
+    await process.wait_until_settled(thread)
 
 
 async def mixed_turn(process: Process, thread: str) -> None:
     await process.say(thread, "Hi")
     await process.begin(thread, tools=({"type": "code_interpreter"}, FUNCTION))
-    await process.answer(await process.settled(thread))
-    await process.settled(thread)
+    await process.answer(await process.wait_until_settled(thread))
+    await process.wait_until_settled(thread)
 
 
 def _runs_code(request: ChatRequest) -> Script:
-    """Two calls in its first reply, one in its second."""
+    """Makes two calls in its first reply, and one in its second."""
     told = sum(message["role"] == "tool" for message in request.messages)
     wanted = {0: ('{"code": "a"}', '{"code": "b"}'), 2: ('{"code": "c"}',)}
     return uses("code_interpreter", *wanted[told]) if told in wanted else says("Done.")
@@ -159,7 +159,7 @@ def _hangs(_: ChatRequest) -> Script:
 
 HI = ("user", "Hi")
 MESSAGE = ("message_creation", "completed")
-# In the order of the list: that of the stream, in which some of this comes before or behind the first answer.
+# In the order of the list, which is that of the log. Some messages may come before or after the first answer.
 LINE = (
     HI,
     ("user", "And now?"),
@@ -203,15 +203,15 @@ async def test_a_crash_at_any_append_is_nothing(
 ) -> None:
     monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 0.05)
     for at in range(1, MAX_APPENDS):
-        if not await crashed(database_url, SCENARIOS[name], f"t{at}", at, when):
-            # It made fewer appends than that: every one of them was tried.
+        if not await play_with_crash(database_url, SCENARIOS[name], f"t{at}", at, when):
+            # The scenario made fewer appends than that, so all of them have been tried.
             assert at > 3
             return
     raise AssertionError(f"{name} makes more than {MAX_APPENDS} appends")
 
 
-async def crashed(url: str, scenario: Scenario, thread: str, at: int, when: When) -> bool:
-    """Plays the scenario with a crash at that append, and resumes. False where it never got there."""
+async def play_with_crash(url: str, scenario: Scenario, thread: str, at: int, when: When) -> bool:
+    """Plays the scenario with a crash at that append, and resumes. Returns False if the append was never reached."""
     model = FakeModel(scenario.answer)
     tool = FakeTool(after_crash=scenario.after_crash)
 
@@ -225,7 +225,7 @@ async def crashed(url: str, scenario: Scenario, thread: str, at: int, when: When
         await asyncio.wait({playing, dying_wait}, timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
         dead = first.writer.dead.is_set()
         await first.kill()
-        asked_before = len(model.requests)  # until it is dead, it may ask
+        asked_before = len(model.requests)  # it may make requests until it is dead
         playing.cancel()
         dying_wait.cancel()
         await asyncio.wait({playing, dying_wait})
@@ -236,26 +236,24 @@ async def crashed(url: str, scenario: Scenario, thread: str, at: int, when: When
         before = await second.log(thread)
         async with asyncio.timeout(WAIT_S):
             await scenario.client(second, thread)
-        await _ended_well(second, scenario, thread)
+        await _check_end(second, scenario, thread)
         after = await second.log(thread)
-        _asked_only_for_what_was_open(before, after, len(model.requests) - asked_before)
-        _performed_only_what_was_open(before, after, tool.calls[performed:], scenario)
+        _check_model_calls(before, after, len(model.requests) - asked_before)
+        _check_hosted_calls(before, after, tool.calls[performed:], scenario)
     return dead
 
 
-async def _ended_well(process: Process, scenario: Scenario, thread: str) -> None:
+async def _check_end(process: Process, scenario: Scenario, thread: str) -> None:
     assert (await process.run(thread)).status == scenario.status
-    # What came while a run worked may stand before or behind its answer: who crashed asked late.
+    # A message may come before or after the answer of the run at that time, since a client that crashed sends it late.
     assert sorted(texts(await process.messages(thread))) == sorted(scenario.messages)
     assert tuple((step.type, step.status) for step in await process.steps(thread)) == scenario.steps
     async with process.pool.acquire() as db:
         assert await verify(db, thread) == []
 
 
-def _asked_only_for_what_was_open(
-    before: list[RecordedEvent[Any]], after: list[RecordedEvent[Any]], asked: int
-) -> None:
-    """The new process made each model call that it journaled once, and none whose end was in the log."""
+def _check_model_calls(before: list[RecordedEvent[Any]], after: list[RecordedEvent[Any]], asked: int) -> None:
+    """Checks that the new process made each journaled model call once, and none whose end is in the log."""
 
     def calls(log: list[RecordedEvent[Any]], kind: type[Any]) -> list[tuple[str, int]]:
         return [(entry.event.run_id, entry.event.call) for entry in log if isinstance(entry.event, kind)]
@@ -263,22 +261,22 @@ def _asked_only_for_what_was_open(
     finished = set(calls(before, e.ModelCallFinished))
     started = calls(after[len(before) :], e.ModelCallStarted)
     assert not finished & set(started)
-    # A call that a cancel overtook is journaled and never made.
+    # If a cancellation follows at once, a call is journaled and never made.
     stopped = sum(isinstance(entry.event, e.ModelCallStopped) for entry in after)
     assert len(started) - stopped <= asked <= len(started)
 
 
-def _performed_only_what_was_open(
+def _check_hosted_calls(
     before: list[RecordedEvent[Any]], after: list[RecordedEvent[Any]], performed: list[HostedCall], scenario: Scenario
 ) -> None:
-    """No finished hosted call is performed again; a lost one follows its policy."""
+    """Checks that no finished hosted call is performed again, and that a lost one follows its policy."""
     finished = {entry.event.call_id for entry in before if isinstance(entry.event, e.ToolCallFinished)}
     started = {entry.event.call_id for entry in before if isinstance(entry.event, e.ToolCallStarted)}
     again = [call.id for call in performed]
     assert not finished & set(again)
     open_then = started - finished
     ends = {entry.event.call_id: entry.event for entry in after if isinstance(entry.event, e.ToolCallFinished)}
-    # What was journaled and perhaps performed is made again as the second attempt, or is lost.
+    # A call that was journaled, and perhaps performed, is repeated as the second attempt, or reported as lost.
     for call_id in open_then:
         lost = scenario.after_crash == "report"
         assert (call_id in again) != lost
@@ -289,18 +287,18 @@ def _performed_only_what_was_open(
 
 
 async def test_a_process_killed_in_mid_sentence(database_url: str) -> None:
-    """The answer begun is lost, the call is made again as the next attempt, under the ids that clients were sent."""
+    """The partial answer is lost. The call is made again as the next attempt, under the ids that clients have."""
     hold = Hold()
     begun: Script = [[TextDelta("Hel")], hold]
     model = FakeModel(None, begun, says("Hello."))
     async with Process(database_url, model) as first, Process(database_url, model) as second:
-        await second.sees(first)
+        await second.wait_for_peers(first)
         await first.say("t1", "Hi")
         await first.begin("t1")
-        await hold.stand()
+        await hold.wait()
         promised = next(entry.event for entry in await first.log("t1") if isinstance(entry.event, e.ModelCallStarted))
         await first.kill()
-        made = await second.settled("t1")
+        made = await second.wait_until_settled("t1")
         assert made.status == "completed"
         assert texts(await second.messages("t1")) == [HI, ("assistant", "Hello.")]
         assert (await second.messages("t1"))[-1].id == promised.message_id
@@ -312,47 +310,47 @@ async def test_a_live_peers_runs_are_left_alone(database_url: str) -> None:
     hold = Hold()
     model = FakeModel(None, [hold, *says("Hello.")])
     async with Process(database_url, model) as first, Process(database_url, model) as second:
-        await second.sees(first)
+        await second.wait_for_peers(first)
         await first.say("t1", "Hi")
         await first.begin("t1")
-        await hold.stand()
+        await hold.wait()
         await second.supervisor._scan()
         assert second.supervisor.active == 0
         hold.opened.set()
-        assert (await first.settled("t1")).status == "completed"
+        assert (await first.wait_until_settled("t1")).status == "completed"
         assert len(model.requests) == 1
 
 
 async def test_a_peer_that_has_just_come_is_not_taken_for_dead(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The first process looks at its peers once, before the second one starts.
+    # The first process reads the list of its peers once, before the second one starts.
     monkeypatch.setattr(service.processes.peers, "LOOK_EVERY_S", 3600.0)
     hold = Hold()
     model = FakeModel(None, [hold, *says("Hello.")])
     async with Process(database_url, model) as first, Process(database_url, model) as second:
         await second.say("t1", "Hi")
         await second.begin("t1")
-        await hold.stand()
+        await hold.wait()
         assert second.peers.process not in first.peers.live
         await first.supervisor._scan()
         assert first.supervisor.active == 0
         hold.opened.set()
-        assert (await second.settled("t1")).status == "completed"
+        assert (await second.wait_until_settled("t1")).status == "completed"
         assert len(model.requests) == 1
 
 
 async def test_a_run_that_kills_its_processes_is_given_up(database_url: str) -> None:
-    """Five attempts, then it fails: a poisonous run must not take one process after the other with it."""
+    """The run fails after five attempts, so that it does not kill one process after the other."""
     model = FakeModel(lambda _: [Hold()])
     async with Process(database_url, model) as process:
         await process.say("t1", "Hi")
         await process.begin("t1")
-        await model.asked(1)
+        await model.wait_for_requests(1)
     for attempt in range(2, 6):
         async with Process(database_url, model):
-            await model.asked(attempt)
+            await model.wait_for_requests(attempt)
     async with Process(database_url, model) as process:
-        made = await process.settled("t1")
+        made = await process.wait_until_settled("t1")
         assert made.last_error is not None
         assert (made.status, made.last_error["message"]) == ("failed", "The model call was broken off 5 times.")

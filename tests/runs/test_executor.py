@@ -1,4 +1,4 @@
-"""Runs from end to end below HTTP: executor and supervisor over a real Postgres, with a model in the test's hands."""
+"""Runs from end to end below HTTP: executor and supervisor over a real Postgres, with a fake model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BREAKS: Script = [[TextDelta("Hel")], ModelError("server_error", "The connection
 async def turn(process: Process, **settings: Any) -> Any:
     await process.say(THREAD, "Hi")
     await process.begin(THREAD, **settings)
-    return await process.settled(THREAD)
+    return await process.wait_until_settled(THREAD)
 
 
 async def test_a_plain_turn_is_two_appends(database_url: str) -> None:
@@ -58,7 +58,7 @@ async def test_watchers_see_the_text_as_it_comes_and_then_its_events(database_ur
         await process.say(THREAD, "Hi")
         with process.feed.watch(THREAD) as watcher:
             await process.begin(THREAD)
-            await hold.stand()
+            await hold.wait()
             items: list[Any] = []
             async with asyncio.timeout(WAIT_S):
                 async for found in tail(watcher, process.pool, after=2):
@@ -71,7 +71,7 @@ async def test_watchers_see_the_text_as_it_comes_and_then_its_events(database_ur
         assert [item.text for item in live] == ["Hel", "lo."]
         written = next(entry.event for entry in await process.log(THREAD) if entry.event.type == "message.written")
         assert {item.message_id for item in live} == {written.message_id}
-        assert items.index(live[0]) == 4  # behind created, claimed, started, model_call.started
+        assert items.index(live[0]) == 4  # after created, claimed, started, model_call.started
 
 
 async def test_a_tool_turn(database_url: str) -> None:
@@ -82,7 +82,7 @@ async def test_a_tool_turn(database_url: str) -> None:
         assert [call["function"]["name"] for call in made.required_calls] == ["weather", "time"]
         assert process.supervisor.active == 0
         await process.answer(made)
-        made = await process.settled(THREAD)
+        made = await process.wait_until_settled(THREAD)
         assert (made.status, made.required_calls) == ("completed", None)
         assert made.usage is not None
         assert made.usage["prompt_tokens"] == 20
@@ -104,10 +104,10 @@ async def test_cancelling_stops_the_model_call(database_url: str) -> None:
     async with Process(database_url, FakeModel(None, [[TextDelta("Hel")], hold])) as process:
         await process.say(THREAD, "Hi")
         await process.begin(THREAD)
-        await hold.stand()
+        await hold.wait()
         await process.cancel(await process.run(THREAD))
-        await process.model.stopped()
-        made = await process.settled(THREAD)
+        await process.model.wait_for_stop()
+        made = await process.wait_until_settled(THREAD)
         assert made.status == "cancelled"
         last = (await process.messages(THREAD))[-1]
         assert (last.status, last.incomplete_reason, last.content[0]["text"]["value"]) == (
@@ -124,14 +124,14 @@ async def test_a_cancel_through_another_process_stops_it_too(database_url: str) 
         Process(database_url, FakeModel(None, [[TextDelta("Hel")], hold])) as one,
         Process(database_url, FakeModel(None)) as two,
     ):
-        await one.sees(two)
-        await two.sees(one)
+        await one.wait_for_peers(two)
+        await two.wait_for_peers(one)
         await one.say(THREAD, "Hi")
         await one.begin(THREAD)
-        await hold.stand()
+        await hold.wait()
         await two.cancel(await two.run(THREAD))
-        await one.model.stopped()
-        assert (await two.settled(THREAD)).status == "cancelled"
+        await one.model.wait_for_stop()
+        assert (await two.wait_until_settled(THREAD)).status == "cancelled"
 
 
 async def test_deleting_the_thread_stops_the_model_call(database_url: str) -> None:
@@ -139,9 +139,9 @@ async def test_deleting_the_thread_stops_the_model_call(database_url: str) -> No
     async with Process(database_url, FakeModel(None, [[TextDelta("Hel")], hold])) as process:
         await process.say(THREAD, "Hi")
         await process.begin(THREAD)
-        await hold.stand()
+        await hold.wait()
         await process.do(THREAD, DeleteThread())
-        await process.model.stopped()
+        await process.model.wait_for_stop()
         with pytest.raises(NotFound):
             await process.run(THREAD)
         assert (await process.log(THREAD))[-1].event.type == "thread.deleted"
@@ -155,9 +155,9 @@ async def test_a_run_expires_in_the_middle_of_its_call(database_url: str, said: 
     async with Process(database_url, FakeModel(None, script), clock=wall) as process:
         await process.say(THREAD, "Hi")
         await process.begin(THREAD, lifetime=300)
-        await hold.stand()
+        await hold.wait()
         wall.skip(300)
-        made = await process.settled(THREAD)
+        made = await process.wait_until_settled(THREAD)
         assert (made.status, process.model.closed) == ("expired", 1)
         if said:
             last = (await process.messages(THREAD))[-1]
@@ -170,9 +170,9 @@ async def test_a_run_expires_while_it_waits_for_its_client(database_url: str, wa
     async with Process(database_url, FakeModel(None, asks("weather")), clock=wall) as process:
         await process.say(THREAD, "Hi")
         await process.begin(THREAD, lifetime=300, tools=(FUNCTION,))
-        assert (await process.settled(THREAD)).status == "requires_action"
+        assert (await process.wait_until_settled(THREAD)).status == "requires_action"
         wall.skip(300)
-        await process.until(THREAD, lambda state: state.run is None)
+        await process.wait_for(THREAD, lambda state: state.run is None)
         made = await process.run(THREAD)
         assert (made.status, made.required_calls) == ("expired", None)
         assert [step.status for step in await process.steps(THREAD)] == ["expired"]
@@ -183,7 +183,7 @@ async def test_overdue_runs_expire_first_when_a_process_starts(database_url: str
         await process.say(THREAD, "Hi")
         await process.begin(THREAD, lifetime=0)
     async with Process(database_url, FakeModel(None)) as process:
-        made = await process.settled(THREAD)
+        made = await process.wait_until_settled(THREAD)
         assert (made.status, process.model.requests) == ("expired", [])
 
 
@@ -208,7 +208,7 @@ async def test_a_break_in_mid_message_goes_on_in_a_new_one(database_url: str) ->
         assert (whole.status, whole.content[0]["text"]["value"]) == ("completed", "Hello.")
         assert lost.id != whole.id
         assert [step.status for step in await process.steps(THREAD)] == ["failed", "completed"]
-        # What had broken off is not shown to the model again.
+        # The prompt does not hold the text of the broken call.
         assert process.model.requests[0].messages == process.model.requests[1].messages
         await process.log(THREAD)
 
@@ -231,7 +231,7 @@ async def test_a_tool_without_machinery_fails_the_run(database_url: str) -> None
 async def test_a_completion_budget_goes_down_from_call_to_call(database_url: str) -> None:
     async with Process(database_url, FakeModel(None, asks("weather"), says("Sun", reason="length"))) as process:
         await process.answer(await turn(process, tools=(FUNCTION,), max_completion_tokens=300))
-        made = await process.settled(THREAD)
+        made = await process.wait_until_settled(THREAD)
         assert (made.status, made.incomplete_reason) == ("incomplete", "max_completion_tokens")
         assert [request.max_completion_tokens for request in process.model.requests] == [300, 295]
         assert [m.status for m in await process.messages(THREAD)] == ["completed", "incomplete"]
@@ -241,11 +241,11 @@ async def test_a_completion_budget_goes_down_from_call_to_call(database_url: str
 async def test_a_used_up_budget_ends_the_run_before_its_next_call(database_url: str, budget: str, value: int) -> None:
     model = FakeModel(None, asks("weather"))
     async with Process(database_url, model) as process:
-        # Instructions would not fit into so small a budget.
+        # The instructions would exceed so small a budget.
         small: dict[str, Any] = {budget: value, "instructions": None}
         made = await turn(process, tools=(FUNCTION,) if budget == "max_completion_tokens" else (), **small)
         await process.answer(made)
-        made = await process.settled(THREAD)
+        made = await process.wait_until_settled(THREAD)
         assert (made.status, made.incomplete_reason, len(model.requests)) == ("incomplete", budget, 1)
         await process.log(THREAD)
 
@@ -257,7 +257,7 @@ async def test_a_prompt_that_does_not_fit(database_url: str) -> None:
         assert (made.status, made.last_error["code"]) == ("failed", "invalid_prompt")
         made = None
         await process.begin(THREAD, run_id="run_2", max_prompt_tokens=5)
-        made = await process.settled(THREAD, "run_2")
+        made = await process.wait_until_settled(THREAD, "run_2")
         assert (made.status, made.incomplete_reason) == ("incomplete", "max_prompt_tokens")
         assert process.model.requests == []
         await process.log(THREAD)
@@ -266,7 +266,7 @@ async def test_a_prompt_that_does_not_fit(database_url: str) -> None:
 async def test_usage_is_counted_where_the_upstream_gives_none(database_url: str) -> None:
     async with Process(database_url, FakeModel(None, says("Hello.", usage=None))) as process:
         made = await turn(process)
-        # A character is a token here, and each message has 4 more.
+        # A token is a character, and each message has 4 more tokens.
         assert made.usage["completion_tokens"] == len("Hello.")
         assert made.usage["prompt_tokens"] == len("Be brief.") + len("Hi") + 8
 
@@ -277,7 +277,7 @@ async def test_what_is_unforeseen_fails_the_run_and_nothing_else(database_url: s
         assert (made.status, made.last_error["code"]) == ("failed", "server_error")
         assert "ValueError: What?" in made.last_error["message"]
         await process.begin(THREAD, run_id="run_2")
-        assert (await process.settled(THREAD, "run_2")).status == "completed"
+        assert (await process.wait_until_settled(THREAD, "run_2")).status == "completed"
 
 
 async def test_text_and_calls_in_one_reply(database_url: str) -> None:
@@ -287,8 +287,8 @@ async def test_text_and_calls_in_one_reply(database_url: str) -> None:
     ]
     async with Process(database_url, FakeModel(None, script, says("Sunny."))) as process:
         await process.answer(await turn(process, tools=(FUNCTION,)))
-        assert (await process.settled(THREAD)).status == "completed"
-        # The calls belong to the message they came with.
+        assert (await process.wait_until_settled(THREAD)).status == "completed"
+        # The calls belong to the message that they arrived with.
         assert [m["role"] for m in process.model.requests[1].messages] == ["system", "user", "assistant", "tool"]
         async with process.pool.acquire() as db:
             assert await verify(db, THREAD) == []
@@ -296,7 +296,7 @@ async def test_text_and_calls_in_one_reply(database_url: str) -> None:
 
 
 async def test_a_budget_that_a_broken_attempt_used_up_ends_the_run(database_url: str) -> None:
-    """No negative budget goes upstream: what clients were shown was paid for."""
+    """The upstream gets no negative budget: tokens that clients saw count."""
     long: Script = [[TextDelta("word " * 400)], ModelError("server_error", "The connection broke.")]
     async with Process(database_url, FakeModel(lambda _: long)) as process:
         made = await turn(process, max_completion_tokens=256)

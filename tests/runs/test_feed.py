@@ -1,4 +1,4 @@
-"""The feed: every event once and in order, whatever way it came."""
+"""The feed gives every event once and in order, whether it was published or read from the log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WAIT_S = 60.0
 
 @pytest.fixture
 async def log(pool: Pool) -> list[RecordedEvent[Any]]:
-    """A thread's events, committed where no watcher heard of them."""
+    """The events of a thread, committed without a notification of watchers."""
     write, found = Writer(pool, Feed(), clock=CLOCK), []
     found += (await write.thread(ORIGIN, "thread_1", CREATE)).recorded
     for number in range(1, EVENTS):
@@ -34,12 +34,12 @@ async def log(pool: Pool) -> list[RecordedEvent[Any]]:
     return found
 
 
-def live(text: str) -> MessageTextDelta:
+def delta(text: str) -> MessageTextDelta:
     return MessageTextDelta("run_1", "msg_x", "step_x", 0, text)
 
 
 async def until(items: AsyncIterator[list[Any]], enough: Callable[[list[Any]], bool]) -> list[Any]:
-    """Everything a tail gives until there is enough of it."""
+    """Returns the items of a tail until `enough` holds."""
     found: list[Any] = []
     async with asyncio.timeout(WAIT_S):
         async for some in items:
@@ -55,14 +55,14 @@ def versions(found: list[Any]) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_every_event_once_and_in_order(pool: Pool, log: list[RecordedEvent[Any]], seed: int) -> None:
-    """Published out of order, twice, or not at all, in bursts, with wake-ups between."""
+    """Publishes events out of order, twice or not at all, in bursts, with wake-ups between."""
     random = Random(seed)
     heard: list[Any] = [entry for entry in log for _ in range(random.choice((0, 1, 1, 2)))]
     heard += [WAKE] * random.randrange(4)
     for at in range(len(heard) - 1):
         other = min(len(heard) - 1, at + random.randrange(6))
         heard[at], heard[other] = heard[other], heard[at]
-    heard.append(WAKE)  # the last word of a feed: whatever was missed is there
+    heard.append(WAKE)  # makes the tail read everything that was missed
     after = random.choice((0, 0, 7))
     watcher = Watcher("thread_1")
 
@@ -81,9 +81,9 @@ async def test_every_event_once_and_in_order(pool: Pool, log: list[RecordedEvent
 
 async def test_live_pieces_keep_their_place(pool: Pool, log: list[RecordedEvent[Any]]) -> None:
     watcher = Watcher("thread_1")
-    for item in (log[0], live("a"), log[1], live("b"), live("c"), log[3], live("d")):
+    for item in (log[0], delta("a"), log[1], delta("b"), delta("c"), log[3], delta("d")):
         watcher.put(item)
-    found = await until(tail(watcher, pool, 0), lambda some: some[-1] == live("d"))
+    found = await until(tail(watcher, pool, 0), lambda some: some[-1] == delta("d"))
     assert [item.text if isinstance(item, MessageTextDelta) else item.version for item in found] == [
         *(1, "a", 2, "b", "c"),
         *range(3, EVENTS + 1),
@@ -104,8 +104,8 @@ async def test_a_lost_wake_up_costs_only_time(
     looking.cancel()
 
 
-class Counting:
-    """A pool that counts who asks it."""
+class CountingPool:
+    """A pool that counts its uses."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -120,7 +120,7 @@ async def test_however_many_watch_what_is_idle_there_is_one_look(
     pool: Pool, log: list[RecordedEvent[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service.feed, "POLL", 0.01)
-    feed, counting = Feed(), Counting(pool)
+    feed, counting = Feed(), CountingPool(pool)
     with ExitStack() as stack:
         watchers = [stack.enter_context(feed.watch("thread_1")) for _ in range(20)]
         tails = [tail(watcher, counting, EVENTS) for watcher in watchers]  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ async def test_a_watcher_that_does_not_read_is_cut_off(pool: Pool, monkeypatch: 
     feed = Feed()
     with feed.watch("thread_1") as slow, feed.watch("thread_1") as quick:
         for _ in range(3):
-            feed.publish_deltas("thread_1", [live("a")] * 5)
+            feed.publish_deltas("thread_1", [delta("a")] * 5)
             assert len(await quick.take()) == 5
         assert len(slow._items) == 10
         with pytest.raises(WatcherLagging):
@@ -151,7 +151,7 @@ async def test_watchers_go_with_their_context() -> None:
     feed = Feed()
     with feed.watch("thread_1") as one, feed.watch("thread_1") as two:
         feed.wake("thread_1")
-        feed.publish_deltas("thread_2", [live("nobody's")])
+        feed.publish_deltas("thread_2", [delta("nobody's")])
         assert await one.take() == await two.take() == [WAKE]
     assert feed._watchers == {}
     feed.wake("thread_1")

@@ -1,4 +1,4 @@
-"""What of a thread is read for a prompt: no more than a window could hold, and what truncation_strategy says."""
+"""The part of a thread that a prompt reads: at most what the window could hold, within truncation_strategy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.runs.process import Process
 
 
 def names(entries: list[Entry]) -> list[str]:
-    """The entries' ids in their order: positions grow, but for a first message that stands before all."""
+    """Returns the ids of the entries in order, and checks that their numbers grow."""
     return [entry.id for _, entry in sorted(entries, key=lambda pair: pair[0])]
 
 
@@ -37,7 +37,7 @@ async def load(pool: Pool, write: Writer, window: int = 8192, **settings: Any) -
 
 @pytest.fixture
 async def write(pool: Pool) -> Writer:
-    """A thread: msg_1 … msg_5, and then a run that called a tool and answered."""
+    """Writes a thread with msg_1 to msg_5, and a run that calls a tool and answers."""
     made = writer(pool)
     await make_thread(made, "thread_1", *("x" * 100 for _ in range(5)))
     await made.thread(ORIGIN, "thread_1", run(claim=claim(first="a")))
@@ -67,7 +67,7 @@ async def test_the_newest_messages(
 
 
 async def test_a_thread_longer_than_any_window(pool: Pool, write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of its middle nothing is read; its very first message is."""
+    """Reads the first message of the thread and the newest ones, and nothing between."""
     monkeypatch.setattr(history, "PAGE", 2)
     assert await load(pool, write, window=1) == ["msg_1", "msg_5", "step_ta", "msg_b"]
 
@@ -86,8 +86,8 @@ async def test_what_the_run_itself_says_does_not_push_the_question_out(database_
         await process.say("t1", "How is it?")
         strategy = {"type": "last_messages", "last_messages": 1}
         await process.begin("t1", tools=(FUNCTION,), truncation_strategy=strategy)
-        await process.answer(await process.settled("t1"))
-        assert (await process.settled("t1")).status == "completed"
+        await process.answer(await process.wait_until_settled("t1"))
+        assert (await process.wait_until_settled("t1")).status == "completed"
         asked = [[chat["content"] for chat in request.messages[1:]] for request in process.model.requests]
         assert asked[0] == ["How is it?"]
         assert asked[1][:2] == ["How is it?", "Let me look."]

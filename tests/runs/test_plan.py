@@ -1,4 +1,4 @@
-"""What comes next with a run: the plan as a table."""
+"""The next action of a run, as a table."""
 
 from __future__ import annotations
 
@@ -126,6 +126,6 @@ def test_missing_machinery() -> None:
     action = plan(run("queued"), own_call=None, missing=missing, at=0)
     assert isinstance(action, Fail)
     assert action.error.message == " ".join(missing)
-    # A client that has its outputs to give is not stopped, nor is a cancel turned into a failure.
+    # A missing tool neither fails a run that waits for outputs of the client, nor one that is being cancelled.
     assert plan(run("requires_action"), own_call=None, missing=missing, at=0) == Rest()
     assert plan(run("cancelling"), own_call=None, missing=missing, at=0) == Stop()

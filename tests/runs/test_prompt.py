@@ -1,4 +1,4 @@
-"""Prompts: what is in them, and what is left out where they would not fit."""
+"""The contents of prompts, and the parts that are left out if a prompt does not fit."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def roles(units: list[Unit]) -> list[list[str]]:
     return [[chat["role"] for chat in unit] for unit in units]
 
 
-# What is in it
+# Contents.
 
 
 def test_history_comes_in_its_own_order() -> None:
@@ -187,7 +187,7 @@ def test_an_assistants_images_are_told_of_in_words() -> None:
     assert unit == [{"role": "assistant", "content": "[1 images, shown to the user]\nSee."}]
 
 
-# What fits
+# Budget and truncation.
 
 
 @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ messages = st.builds(
 )
 
 
-def _called(text: str | None, outputs: list[str]) -> Unit:
+def _called_ids(text: str | None, outputs: list[str]) -> Unit:
     calls = [{"id": f"c{n}", "function": {"name": "f", "arguments": "{}"}} for n in range(len(outputs))]
     answers = [{"role": "tool", "tool_call_id": f"c{n}", "content": output} for n, output in enumerate(outputs)]
     return [{"role": "assistant", "content": text, "tool_calls": calls}, *answers]
 
 
-steps = st.builds(_called, st.none() | texts, st.lists(texts, min_size=1, max_size=3))
+steps = st.builds(_called_ids, st.none() | texts, st.lists(texts, min_size=1, max_size=3))
 histories = st.lists(messages | steps, max_size=8)
 
 
@@ -235,13 +235,13 @@ def test_truncation(history: list[Unit], allowed: int, instructions: str, tools:
     sizes = [prompt.count_unit_tokens(unit, len) for unit in history]
     assert fixed + sum(prompt.count_unit_tokens(unit, len) for unit in kept) <= allowed  # never over budget
     places = [next(at for at, unit in enumerate(history) if unit is one) for one in kept]
-    assert places == sorted(set(places))  # whole units, in order: no call parted from its output
+    assert places == sorted(set(places))  # whole units in order, with no call separated from its output
     if history:
         assert places[-1] == len(history) - 1  # the newest is kept
         if len(history) > 1 and fixed + newest + sizes[0] <= allowed:
             assert places[0] == 0  # the first is kept if it fits
         gaps = [(low, high) for low, high in pairwise(places) if high != low + 1]
-        assert len(gaps) <= 1  # what is dropped lies together, in the middle
+        assert len(gaps) <= 1  # the dropped units are contiguous, in the middle
         if fixed + sum(sizes) <= allowed:
             assert kept == history
 
@@ -249,7 +249,7 @@ def test_truncation(history: list[Unit], allowed: int, instructions: str, tools:
 @settings(deadline=None)
 @given(histories, st.integers(0, 300), texts, texts)
 def test_what_surely_fits_does_fit(history: list[Unit], allowed: int, instructions: str, tools: str) -> None:
-    """The quick look never says yes where counting says no, as a token is at least a byte."""
+    """A prompt that fits by the upper bound also fits by the count, since a token has at least one byte."""
     head: Unit = [{"role": "system", "content": instructions}]
     if prompt.surely_fits(history, head, tools, allowed, lambda text: len(text.encode())):
         assert prompt.truncate(history, head, tools, allowed, lambda text: len(text.encode())) == history

@@ -1,4 +1,4 @@
-"""A reply as it grows: what watchers see at once, concatenated, is what the log gets whole."""
+"""The deltas of a reply add up to the reply in the log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ words = st.builds(TextDelta, pieces) | st.builds(RefusalDelta, pieces)
 
 @st.composite
 def calls(draw: st.DrawFn) -> list[ModelEvent]:
-    """Some tool calls, numbered as upstreams like; pieces of those begun come in any order."""
+    """Draws tool calls with arbitrary numbers, whose pieces are in any order."""
     indexes = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3, unique=True))
     events: list[ModelEvent] = []
     for place, index in enumerate(indexes):
@@ -43,7 +43,7 @@ def reply() -> Reply:
 
 
 def split(events: list[ModelEvent], sizes: list[int]) -> list[list[ModelEvent]]:
-    """The events in batches, as network reads bring them."""
+    """Returns the events in batches, like those of network reads."""
     batches, rest = [], events
     for size in sizes:
         batches.append(rest[:size])
@@ -51,8 +51,8 @@ def split(events: list[ModelEvent], sizes: list[int]) -> list[list[ModelEvent]]:
     return [*batches, rest]
 
 
-def collected(live: list[Delta]) -> tuple[str, str, dict[int, tuple[str, str, str]]]:
-    """(text, refusal, calls as (id, name, arguments)) by concatenation, as SDKs do it."""
+def concatenate(live: list[Delta]) -> tuple[str, str, dict[int, tuple[str, str, str]]]:
+    """Concatenates deltas as SDKs do. Returns the text, the refusal, and the calls (id, name, arguments)."""
     text = "".join(item.text for item in live if isinstance(item, MessageTextDelta) and not item.refusal)
     refusal = "".join(item.text for item in live if isinstance(item, MessageTextDelta) and item.refusal)
     found: dict[int, list[str]] = defaultdict(lambda: ["", "", ""])
@@ -68,7 +68,7 @@ def collected(live: list[Delta]) -> tuple[str, str, dict[int, tuple[str, str, st
 def test_words(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
     live = [item for batch in split([*events, DONE], sizes) for item in made.add_events(batch)]
-    assert collected(live) == (made.so_far.text, made.so_far.refusal, {})
+    assert concatenate(live) == (made.so_far.text, made.so_far.refusal, {})
     texts = [item for item in live if isinstance(item, MessageTextDelta)]
     assert {(item.run_id, item.step_id, item.created_at) for item in texts} <= {("run_1", "step_m", 1234)}
     assert all(item.text for item in live if isinstance(item, MessageTextDelta))
@@ -81,9 +81,9 @@ def test_tool_calls(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
     live = [item for batch in split(events, sizes) for item in made.add_events(batch)]
     said = {index: (call["id"], call["name"], call["arguments"]) for index, call in enumerate(made.so_far.tool_calls)}
-    assert collected(live) == ("", "", said)
+    assert concatenate(live) == ("", "", said)
     assert {item.step_id for item in live} == {"step_t"}
-    # Ids are ours: upstreams repeat theirs.
+    # The reply has ids of its own, because upstreams repeat theirs.
     assert all(id.startswith("call_") and len(id) == 29 for id, _, _ in said.values())
     assert len({id for id, _, _ in said.values()}) == len(said)
 
@@ -91,7 +91,7 @@ def test_tool_calls(events: list[ModelEvent], sizes: list[int]) -> None:
 @settings(deadline=None)
 @given(st.lists(words, min_size=1), calls())
 def test_calls_behind_words_are_held_back(first: list[ModelEvent], then: list[ModelEvent]) -> None:
-    """The message's step is open; another one may be shown only once it has ended."""
+    """While the message's step is open, no other step may be shown."""
     made = reply()
     live = [*made.add_events(first), *made.add_events(then)]
     spoke = bool(made.so_far.text or made.so_far.refusal)
@@ -123,7 +123,7 @@ HOSTED: dict[str, dict[str, Any]] = {
 }
 
 
-def called(index: int, name: str | None, arguments: str) -> ToolCallDelta:
+def calls_in(index: int, name: str | None, arguments: str) -> ToolCallDelta:
     return ToolCallDelta(index, name and "up", name, arguments)
 
 
@@ -134,17 +134,19 @@ def test_watchers_read_the_code_and_the_log_keeps_what_was_called(code: str, pla
     made = Reply("run_1", CALL, ids=IDS, hosted=HOSTED)
     bounds = sorted({0, len(arguments), *(place % len(arguments) for place in places)})
     pieces = [arguments[start:end] for start, end in pairwise(bounds)]
-    events: list[ModelEvent] = [called(0, "code_interpreter", ""), *(called(0, None, piece) for piece in pieces)]
+    events: list[ModelEvent] = [calls_in(0, "code_interpreter", ""), *(calls_in(0, None, piece) for piece in pieces)]
     live = made.add_events(events)
     assert all(isinstance(item, StepCallDelta) and item.kind == "code_interpreter" for item in live)
-    assert collected(live)[2][0][2] == to_storable(code)
+    assert concatenate(live)[2][0][2] == to_storable(code)
     (said,) = made.so_far.tool_calls
     assert said == {"id": said["id"], "name": "code_interpreter", "arguments": arguments, "type": "code_interpreter"}
 
 
 def test_a_search_shows_its_ranking_once_and_never_its_arguments() -> None:
     made = Reply("run_1", CALL, ids=IDS, hosted=HOSTED)
-    live = made.add_events([called(0, "file_search", '{"que'), called(0, None, 'ries": ["q"]}'), called(1, "f", "{}")])
+    live = made.add_events(
+        [calls_in(0, "file_search", '{"que'), calls_in(0, None, 'ries": ["q"]}'), calls_in(1, "f", "{}")]
+    )
     ranking = {"ranking_options": {"ranker": "r", "score_threshold": 0.0}}
     first, second = live
     assert isinstance(first, StepCallDelta)

@@ -1,4 +1,4 @@
-"""What the supervisor promises: room is kept to, nothing is forgotten, one bad run hurts no other."""
+"""The supervisor keeps to its room, forgets no run, and isolates runs that fail."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_no_more_runs_at_once_than_allowed_and_none_forgotten(database_url
         threads = [f"t{n}" for n in range(count)]
         await asyncio.gather(*(process.say(thread, "Hi") for thread in threads))
         await asyncio.gather(*(process.begin(thread) for thread in threads))
-        found = await asyncio.gather(*(process.settled(thread) for thread in threads))
+        found = await asyncio.gather(*(process.wait_until_settled(thread) for thread in threads))
         assert [made.status for made in found] == ["completed"] * count
         assert 1 <= most <= room
         assert process.supervisor.active == 0
@@ -55,21 +55,21 @@ async def test_no_more_runs_at_once_than_allowed_and_none_forgotten(database_url
 async def test_a_backlog_is_drained_as_soon_as_there_is_room(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not at the next scan: that is far away here."""
+    """The runs start before the next scan, which is an hour away."""
     monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 3600.0)
     hold = Hold()
     async with Process(database_url, FakeModel(None, [hold, *says("One.")], says("Two.")), max_runs=1) as process:
         for thread in ("t1", "t2"):
             await process.say(thread, "Hi")
             await process.begin(thread)
-        await hold.stand()
+        await hold.wait()
         assert (await process.run("t2")).status == "queued"
         hold.opened.set()
-        assert (await process.settled("t2")).status == "completed"
+        assert (await process.wait_until_settled("t2")).status == "completed"
 
 
-class Hiccup(Writer):
-    """Loses the connection at the `at`-th append of events of this type: before it, or before its answer came."""
+class FlakyWriter(Writer):
+    """Loses the connection at the first append of events of a type, before the append or before its answer."""
 
     def __init__(self, pool: Pool, feed: Feed, kind: str, when: Literal["before", "after"]) -> None:
         super().__init__(pool, feed, clock=CLOCK)
@@ -87,8 +87,8 @@ class Hiccup(Writer):
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 
 
-def hiccup(kind: str, when: Literal["before", "after"]) -> Callable[[Pool, Feed], Hiccup]:
-    return lambda pool, feed: Hiccup(pool, feed, kind, when)
+def flaky_process(kind: str, when: Literal["before", "after"]) -> Callable[[Pool, Feed], FlakyWriter]:
+    return lambda pool, feed: FlakyWriter(pool, feed, kind, when)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -99,27 +99,27 @@ async def test_a_hiccup_of_the_database_does_not_hurt_a_run(
     def answer(request: Any) -> Any:
         return says("Sunny.") if request.messages[-1]["role"] == "tool" else asks("weather")
 
-    async with Process(database_url, FakeModel(answer), make_writer=hiccup(kind, when)) as process:
+    async with Process(database_url, FakeModel(answer), make_writer=flaky_process(kind, when)) as process:
         await process.say("t1", "Hi")
         await process.begin("t1", tools=(FUNCTION,))
-        await _settles(process, "requires_action")
+        await _wait_for_status(process, "requires_action")
         await process.answer(await process.run("t1"))
-        await _settles(process, "completed")
+        await _wait_for_status(process, "completed")
         assert texts(await process.messages("t1")) == [("user", "Hi"), ("assistant", "Sunny.")]
-        assert isinstance(process.writer, Hiccup)
+        assert isinstance(process.writer, FlakyWriter)
         assert process.writer.happened == 1
-        # What a call brought is not thrown away for a hiccup: none is made again.
+        # The result of a call survives the failure, so no call is made again.
         assert len(process.model.requests) == 2
         async with process.pool.acquire() as db:
             assert await verify(db, "t1") == []
-        # And each one made is in the log as an attempt of its own.
+        # Each call is in the log as one attempt.
         types = [entry.event.type for entry in await process.log("t1")]
         assert types.count("model_call.started") == len(process.model.requests)
 
 
-async def _settles(process: Process, status: str) -> None:
-    """Waits for a status by looking: what was committed without an answer was not published."""
-    await process.until("t1", lambda state: state.run is None or state.run.status == status)
+async def _wait_for_status(process: Process, status: str) -> None:
+    """Waits for a status in the log, since an append without an answer is not published."""
+    await process.wait_for("t1", lambda state: state.run is None or state.run.status == status)
     assert (await process.run("t1")).status == status
 
 
@@ -128,7 +128,7 @@ async def test_a_server_that_closes_every_connection_does_not_hurt_a_run(databas
     async with Process(database_url, FakeModel(lambda _: [hold, *says("Hello.")])) as process:
         await process.say("t1", "Hi")
         await process.begin("t1")
-        await hold.stand()
+        await hold.wait()
         taken: list[Any] = []
         admin = await connect(database_url)
         others = "datname = current_database() AND pid <> pg_backend_pid()"
@@ -147,32 +147,32 @@ async def test_a_server_that_closes_every_connection_does_not_hurt_a_run(databas
 async def test_a_claim_without_an_answer_is_not_lost(
     database_url: str, when: Literal["before", "after"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scan's own claim got into the log, or not, and nobody knows: the run is carried on all the same."""
+    """The run continues whether or not the scan's claim has reached the log."""
     monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 0.05)
-    make = hiccup("run.claimed", when)
+    make = flaky_process("run.claimed", when)
     async with Process(database_url, FakeModel(lambda _: says("Hello.")), max_runs=0, make_writer=make) as process:
         await process.say("t1", "Hi")
         await process.begin("t1")
         process.supervisor._max_runs = 1
         process.supervisor.on_peers_change()
-        await _settles(process, "completed")
+        await _wait_for_status(process, "completed")
         assert len(process.model.requests) == 1
 
 
 async def test_a_run_made_without_an_answer_is_not_lost(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client got an error, and its run is there: it must not lock its thread until it expires."""
+    """The client got an error though its run exists. The run must not block its thread until it expires."""
     monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 0.05)
-    make = hiccup("run.created", "after")
+    make = flaky_process("run.created", "after")
     async with Process(database_url, FakeModel(lambda _: says("Hello.")), make_writer=make) as process:
         await process.say("t1", "Hi")
         with pytest.raises(asyncpg.ConnectionDoesNotExistError):
             await process.begin("t1")
-        await _settles(process, "completed")
+        await _wait_for_status(process, "completed")
         await process.log("t1")
 
 
 async def test_a_thread_that_newer_software_wrote_is_left_alone(database_url: str) -> None:
-    """A rolling upgrade: this process must neither touch that run nor fall over it."""
+    """During a rolling upgrade, this process must neither change the run nor fail on it."""
     async with Process(database_url, FakeModel(lambda _: says("Hello.")), max_runs=0) as process:
         for thread in ("t_newer", "t_ours"):
             await process.say(thread, "Hi")
@@ -181,12 +181,12 @@ async def test_a_thread_that_newer_software_wrote_is_left_alone(database_url: st
             await db.execute("UPDATE streams SET state_schema = 99 WHERE stream_id = 't_newer'")
         process.supervisor._max_runs = 10
         process.supervisor.on_peers_change()
-        assert (await process.settled("t_ours")).status == "completed"
+        assert (await process.wait_until_settled("t_ours")).status == "completed"
         assert (await process.run("t_newer")).status == "queued"
 
 
 async def test_a_supervisor_that_stops_takes_nothing_on(database_url: str) -> None:
-    """Requests still end while the server stops: their runs are made, for whoever comes next."""
+    """Requests end while the server stops. Their runs are created without a claim, for another process."""
     async with Process(database_url, FakeModel()) as process:
         await process.say("t1", "Hi")
         supervising = process._tasks[-1]
@@ -198,7 +198,7 @@ async def test_a_supervisor_that_stops_takes_nothing_on(database_url: str) -> No
         with process.supervisor.offer() as late:
             assert late is None
     async with Process(database_url, FakeModel(None, says("Hello."))) as process:
-        assert (await process.settled("t1")).status == "completed"
+        assert (await process.wait_until_settled("t1")).status == "completed"
 
 
 async def test_a_claim_that_was_overtaken_stops_its_work(database_url: str) -> None:
@@ -206,16 +206,16 @@ async def test_a_claim_that_was_overtaken_stops_its_work(database_url: str) -> N
     async with Process(database_url, FakeModel(None, [hold])) as process:
         await process.say("t1", "Hi")
         made = await process.begin("t1")
-        await hold.stand()
+        await hold.wait()
         await process.writer.thread(ORIGIN, "t1", ClaimRun(made.id, 12345, process.peers.process))
-        await process.model.stopped()
+        await process.model.wait_for_stop()
         state = await process.writer.load_thread("t1")
         assert state.run is not None
         assert (state.run.process, state.run.epoch) == (12345, 2)
 
 
-class SlowToClose(FakeModel):
-    """Its stream says a word, then holds; told to stop, it takes its time."""
+class SlowModel(FakeModel):
+    """A model whose stream yields a word, then waits, and is slow to stop."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -233,12 +233,12 @@ class SlowToClose(FakeModel):
 
 
 async def test_stopping_while_a_model_call_is_being_stopped(database_url: str) -> None:
-    """The executor's own cancellation is not taken for the model call's: it ends, and appends nothing more."""
-    model = SlowToClose()
+    """An executor that is cancelled while it stops a model call ends, and appends nothing more."""
+    model = SlowModel()
     async with Process(database_url, model) as process:
         await process.say("t1", "Hi")
         await process.begin("t1")
-        await model.asked(1)
+        await model.wait_for_requests(1)
         await process.cancel(await process.run("t1"))
         async with asyncio.timeout(10):
             await model.closing.wait()

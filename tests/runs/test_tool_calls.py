@@ -1,4 +1,4 @@
-"""Hosted tools in runs, below HTTP: executor and supervisor over a real Postgres, model and tool in our hands."""
+"""Hosted tools in runs below HTTP: executor and supervisor over a real Postgres, with a fake model and tool."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def turn(process: Process, *tools: dict[str, Any], **settings: Any) -> Run:
     await process.say(THREAD, "Hi")
     await process.begin(THREAD, tools=tools or (CODE,), **settings)
-    return await process.settled(THREAD)
+    return await process.wait_until_settled(THREAD)
 
 
 async def calls_of(process: Process) -> list[Step]:
@@ -111,7 +111,7 @@ async def test_history_holds_it_for_the_next_run(database_url: str) -> None:
     async with Process(database_url, model, tools=[FakeTool()]) as process:
         await turn(process)
         await process.begin(THREAD, run_id="run_next", tools=(CODE,))
-        assert (await process.settled(THREAD, "run_next")).status == "completed"
+        assert (await process.wait_until_settled(THREAD, "run_next")).status == "completed"
         roles = [message["role"] for message in model.requests[-1].messages]
         assert roles == ["system", "user", "assistant", "tool", "assistant"]
 
@@ -134,7 +134,7 @@ async def test_calls_of_one_reply_run_in_order_and_functions_wait(database_url: 
         (step,) = await calls_of(process)
         assert [step.results[call["id"]]["output"] for call in step.tool_calls[1:]] == ["aa", "bb"]
         await process.answer(made)
-        assert (await process.settled(THREAD)).status == "completed"
+        assert (await process.wait_until_settled(THREAD)).status == "completed"
         assert [m["content"] for m in process.model.requests[-1].messages if m["role"] == "tool"][1:] == ["aa", "bb"]
         assert len(tool.calls) == 2
 
@@ -156,9 +156,9 @@ async def test_images_files_and_annotations_reach_the_message(database_url: str)
         (annotation,) = text["text"]["annotations"]
         assert (annotation["text"], annotation["file_path"]) == ("sandbox:/mnt/data/a.csv", {"file_id": "file-c"})
         assert message.attachments == [{"file_id": "file-c", "tools": [{"type": "code_interpreter"}]}]
-        # A later run's text is annotated too, and brings neither the image nor the file again.
+        # The text of a later run is annotated too, but its message has neither the image nor the file.
         await process.begin(THREAD, run_id="run_next", tools=(CODE,))
-        await process.settled(THREAD, "run_next")
+        await process.wait_until_settled(THREAD, "run_next")
         message = (await process.messages(THREAD))[-1]
         assert [len(part["text"]["annotations"]) for part in message.content] == [1]
         assert message.attachments == []
@@ -200,7 +200,7 @@ async def test_watchers_see_outputs_as_they_come(database_url: str) -> None:
         await process.say(THREAD, "Hi")
         with process.feed.watch(THREAD) as watcher:
             await process.begin(THREAD, tools=(CODE,))
-            await hold.stand()
+            await hold.wait()
             live = [item for item in await watcher.take() if isinstance(item, StepOutputDelta)]
         assert [(item.index, item.logs, item.image) for item in live] == [
             (0, "a", None),
@@ -208,7 +208,7 @@ async def test_watchers_see_outputs_as_they_come(database_url: str) -> None:
             (1, None, "file-i"),
         ]
         hold.opened.set()
-        assert (await process.settled(THREAD)).status == "completed"
+        assert (await process.wait_until_settled(THREAD)).status == "completed"
 
 
 BROKEN: list[tuple[Sequence[Any], str]] = [
@@ -280,7 +280,7 @@ async def test_what_the_log_keeps_is_clean_and_bounded(database_url: str) -> Non
         assert (await turn(process)).status == "completed"
         (end,) = await ends(process)
         assert len(end.output) < MAX_SEEN + 100
-        # The fake's tokens are characters: what would fill its window is cut shorter.
+        # Tokens of the fake model are characters, so long outputs are shortened.
         assert len(model.requests[-1].messages[-1]["content"]) < 2048 + 100
         (logs_,) = end.shown["outputs"]
         assert len(logs_["logs"].encode()) < 1024 * 1024 + 100
@@ -296,7 +296,7 @@ async def test_a_tool_that_is_unusable_fails_the_run_and_says_why(database_url: 
             thread = f"t_{number}"
             await process.say(thread, "Hi")
             await process.begin(thread, tools=(CODE,))
-            made = await process.settled(thread)
+            made = await process.wait_until_settled(thread)
             assert (made.status, (made.last_error or {})["message"]) == ("failed", stale.message)
             await process.log(thread)
 
@@ -315,10 +315,10 @@ async def test_a_cancel_stops_the_tool_and_keeps_what_was_seen(database_url: str
     async with Process(database_url, FakeModel(None, uses("code_interpreter", ONE)), tools=[tool]) as process:
         await process.say(THREAD, "Hi")
         run = await process.begin(THREAD, tools=(CODE,))
-        await hold.stand()
+        await hold.wait()
         await process.cancel(run)
-        made = await process.settled(THREAD)
-        await tool.stopped()
+        made = await process.wait_until_settled(THREAD)
+        await tool.wait_for_stop()
         assert (made.status, tool.closed) == ("cancelled", 1)
         (step,) = await calls_of(process)
         assert step.status == "cancelled"
@@ -332,9 +332,9 @@ async def test_a_cancel_while_a_tool_briefs(database_url: str) -> None:
     async with Process(database_url, model, tools=[FakeTool(brief=hold)]) as process:
         await process.say(THREAD, "Hi")
         run = await process.begin(THREAD, tools=(CODE,))
-        await hold.stand()
+        await hold.wait()
         await process.cancel(run)
-        assert (await process.settled(THREAD)).status == "cancelled"
+        assert (await process.wait_until_settled(THREAD)).status == "cancelled"
         assert model.requests == []
 
 
@@ -344,10 +344,10 @@ async def test_expiry_stops_the_tool(database_url: str) -> None:
     async with Process(database_url, FakeModel(None, uses("code_interpreter", ONE)), tools=[tool]) as process:
         await process.say(THREAD, "Hi")
         run = await process.begin(THREAD, tools=(CODE,), lifetime=2)
-        made = await process.settled(THREAD)
+        made = await process.wait_until_settled(THREAD)
         assert (made.status, made.id) == ("expired", run.id)
-        if tool.calls:  # a machine so slow that the run expires before the call has nothing to stop
-            await tool.stopped()
+        if tool.calls:  # on a slow machine the run may expire before the call begins
+            await tool.wait_for_stop()
         await process.log(THREAD)
 
 
@@ -357,9 +357,9 @@ async def test_a_deleted_thread_stops_the_tool(database_url: str) -> None:
     async with Process(database_url, FakeModel(None, uses("code_interpreter", ONE)), tools=[tool]) as process:
         await process.say(THREAD, "Hi")
         await process.begin(THREAD, tools=(CODE,))
-        await hold.stand()
+        await hold.wait()
         await process.do(THREAD, DeleteThread())
-        await tool.stopped()
+        await tool.wait_for_stop()
         kinds = [type(entry.event) for entry in await process.log(THREAD)]
         assert ToolCallStopped in kinds
 
@@ -382,25 +382,25 @@ async def test_a_tool_that_hangs_on_to_itself_does_not_hold_the_run(
     async with Process(database_url, FakeModel(None, uses("code_interpreter", ONE)), tools=[Stubborn()]) as process:
         await process.say(THREAD, "Hi")
         run = await process.begin(THREAD, tools=(CODE,))
-        await hold.stand()
+        await hold.wait()
         await process.cancel(run)
-        assert (await process.settled(THREAD)).status == "cancelled"
+        assert (await process.wait_until_settled(THREAD)).status == "cancelled"
         forever.set()
 
 
 async def test_a_tool_that_kills_its_processes_is_given_up(database_url: str) -> None:
-    """Three attempts, then the model is told that the call was lost, and the run goes on."""
+    """After three attempts the call is reported to the model as lost, and the run continues."""
     tool = FakeTool(answer=lambda _: [Hold()])
     model = FakeModel(None, uses("code_interpreter", ONE), says("Lost."))
     async with Process(database_url, model, tools=[tool]) as process:
         await process.say(THREAD, "Hi")
         await process.begin(THREAD, tools=(CODE,))
-        await tool.called(1)
+        await tool.wait_for_calls(1)
     for attempt in (2, 3):
         async with Process(database_url, model, tools=[tool]):
-            await tool.called(attempt)
+            await tool.wait_for_calls(attempt)
     async with Process(database_url, model, tools=[tool]) as process:
-        assert (await process.settled(THREAD)).status in TERMINAL
+        assert (await process.wait_until_settled(THREAD)).status in TERMINAL
         starts = [entry.event for entry in await process.log(THREAD) if isinstance(entry.event, ToolCallStarted)]
         assert [start.attempt for start in starts] == [1, 2, 3]
         assert [(end.outcome, end.output) for end in await ends(process)] == [("lost", tool_calls.LOST)]
