@@ -81,11 +81,7 @@ Predicate = Callable[[Json], bool]
 T = TypeVar("T")
 
 
-def _always(_: Json) -> bool:
-    return True
-
-
-def _containing(text: str) -> Predicate:
+def _has_text(text: str) -> Predicate:
     return lambda request: text.encode() in orjson.dumps(request)
 
 
@@ -121,7 +117,7 @@ class ScriptedServer:
 
     def script(self, *replies: Reply, when: Predicate | None = None) -> None:
         """Queues replies, each for one request. With `when`, they are for requests whose JSON it accepts."""
-        self._queue.extend((reply, when or _always) for reply in replies)
+        self._queue.extend((reply, when or (lambda _: True)) for reply in replies)
 
     @property
     def connections(self) -> int:
@@ -265,7 +261,7 @@ class ScriptedServer:
         if "default" in order:
             self.default = reply_from_json(order["default"])
         for description in order.get("script", ()):
-            self.script(reply_from_json(description), when=_containing(description.get("when", "")))
+            self.script(reply_from_json(description), when=_has_text(description.get("when", "")))
         for gate in order.get("open", ()):
             self.open_gate(gate)
         if "reached" in order:

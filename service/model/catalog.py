@@ -108,7 +108,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ModelRoute:
     """The endpoint of a call, and the facts about the model there."""
 
     endpoint: Endpoint
@@ -192,16 +192,16 @@ class Catalog:
         """Whether the embedded model serves this name."""
         return self._embedded is not None and self.route(model).endpoint == self.default
 
-    def route(self, model: str) -> Route:
+    def route(self, model: str) -> ModelRoute:
         """Returns the route of calls for this name. Every name has a route."""
         for table, endpoint in self._tables:
             if any(fnmatchcase(model, pattern) for pattern in table.match):
                 return self._route(table, endpoint, model)
         if self._embedded is not None:
-            return Route(self.default, self._embedded, _limit_field(self.default))
-        return Route(self.default, _info(model, facts_of(model)), _limit_field(self.default))
+            return ModelRoute(self.default, self._embedded, _limit_field(self.default))
+        return ModelRoute(self.default, _info(model, facts_of(model)), _limit_field(self.default))
 
-    def _route(self, table: _Table, endpoint: Endpoint, model: str) -> Route:
+    def _route(self, table: _Table, endpoint: Endpoint, model: str) -> ModelRoute:
         embedded = self._embedded
         if embedded is not None and endpoint == self.default and table.name in (None, embedded.upstream_name):
             base = embedded
@@ -215,7 +215,7 @@ class Catalog:
             vision=base.vision if table.vision is None else table.vision,
             tools=base.tools if table.tools is None else table.tools,
         )
-        return Route(endpoint, info, table.max_tokens_field or _limit_field(endpoint))
+        return ModelRoute(endpoint, info, table.max_tokens_field or _limit_field(endpoint))
 
 
 def facts_of(model: str) -> ModelFacts:

@@ -9,13 +9,13 @@ from typing import Any
 import orjson
 
 from service.model.base import ChatRequest
-from service.model.catalog import LimitField, Route
+from service.model.catalog import LimitField, ModelRoute
 
 USAGE_FIELD = "stream_options"
 _REASONING = ("o[134]*", "gpt-5*")  # reject temperature and top_p, some of them even with the default values
 
 
-def build_body(route: Route, request: ChatRequest, refused: Collection[str] = ()) -> bytes:
+def build_body(route: ModelRoute, request: ChatRequest, refused: Collection[str] = ()) -> bytes:
     """Returns the body of the request. `refused` holds the fields that this upstream has rejected before."""
     name = route.info.upstream_name
     body: dict[str, Any] = {"model": name, "messages": list(request.messages), "stream": True}
@@ -42,7 +42,7 @@ def build_body(route: Route, request: ChatRequest, refused: Collection[str] = ()
     return orjson.dumps(body)
 
 
-def limit_field(route: Route, refused: Collection[str]) -> LimitField | None:
+def limit_field(route: ModelRoute, refused: Collection[str]) -> LimitField | None:
     """Returns this upstream's name for the limit of tokens, or None if it rejects both names."""
     names: tuple[LimitField, ...] = (route.limit_field, "max_completion_tokens", "max_tokens")
     return next((name for name in names if name not in refused), None)

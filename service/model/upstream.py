@@ -26,7 +26,7 @@ import openai
 import structlog
 
 from service.model.base import ChatRequest, ModelError, ModelEvent
-from service.model.catalog import Endpoint, Route
+from service.model.catalog import Endpoint, ModelRoute
 from service.model.errors import ModelStreamError, cause_of, hide_keys, is_retryable, response_error
 from service.model.request import USAGE_FIELD, build_body, limit_field
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, AttemptFailure, backoff, retry_after
@@ -115,7 +115,7 @@ class Upstream:
             return self._unreachable(error).message
         return None
 
-    async def stream(self, route: Route, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
+    async def stream(self, route: ModelRoute, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
         """Streams one call, with a batch of events for each network read. Raises ModelError."""
         attempt = 1
         has_events = False
@@ -149,7 +149,7 @@ class Upstream:
             await self._sleep(wait)
             attempt += 1
 
-    async def _attempt(self, body: bytes, route: Route) -> AsyncGenerator[Sequence[ModelEvent], None]:
+    async def _attempt(self, body: bytes, route: ModelRoute) -> AsyncGenerator[Sequence[ModelEvent], None]:
         """Sends one request and yields its events. Raises AttemptFailure."""
         deadline = asyncio.get_running_loop().time() + self._timeouts.first_token
         try:
@@ -185,7 +185,7 @@ class Upstream:
         return response
 
     async def _read(
-        self, response: httpx2.Response, deadline: float, route: Route
+        self, response: httpx2.Response, deadline: float, route: ModelRoute
     ) -> AsyncGenerator[Sequence[ModelEvent], None]:
         """Yields the answer's events. The time-outs cover only waiting for the server, so the consumer may be slow."""
         is_document = response.headers.get("content-type", "").startswith("application/json")
@@ -241,7 +241,7 @@ class Upstream:
         return ModelError("server_error", f"The model server cannot be reached: {words}")
 
 
-def _learn_refused_field(error: ModelError, route: Route, refused: set[str]) -> bool:
+def _learn_refused_field(error: ModelError, route: ModelRoute, refused: set[str]) -> bool:
     """Returns True if the server rejected a field that can be left out or renamed, and adds the field to `refused`."""
     if error.code != "invalid_prompt":
         return False

@@ -40,22 +40,24 @@ class StoreBuilder:
         )
         await self.writer.vector_store(origin, store_id, command)
 
-    async def add_files(self, origin: Origin, store_id: str, asked: Sequence[FileToIndex]) -> None:
+    async def add_files(self, origin: Origin, store_id: str, files_to_index: Sequence[FileToIndex]) -> None:
         """Adds files to a store. Raises NotFound if the store does not exist."""
-        await self._add(origin, store_id, await self._find_files(origin, asked))
+        await self._add(origin, store_id, await self._find_files(origin, files_to_index))
 
     async def add_files_or_create(
-        self, origin: Origin, store_id: str, asked: Sequence[FileToIndex], *, days: int | None
+        self, origin: Origin, store_id: str, files_to_index: Sequence[FileToIndex], *, days: int | None
     ) -> None:
         """Adds files to a store. If it does not exist it is created, to expire `days` after its last use."""
-        new = await self._find_files(origin, asked)
+        new = await self._find_files(origin, files_to_index)
         command = CreateStore(None, None, {}, days, self._embedding_model, if_missing=True)
         await self.writer.vector_store(origin, store_id, command)
         await self._add(origin, store_id, new)
 
-    async def create_batch(self, origin: Origin, store_id: str, batch_id: str, asked: Sequence[FileToIndex]) -> None:
+    async def create_batch(
+        self, origin: Origin, store_id: str, batch_id: str, files_to_index: Sequence[FileToIndex]
+    ) -> None:
         """Adds files to a store as a batch. Raises NotFound if the store does not exist."""
-        new = await self._find_files(origin, asked)
+        new = await self._find_files(origin, files_to_index)
 
         async def command(db: Connection) -> CreateBatch:
             existing = await store_files.facts(db, store_id, _ids(new))
@@ -69,17 +71,17 @@ class StoreBuilder:
 
         await self.writer.vector_store(origin, store_id, command)
 
-    async def _find_files(self, origin: Origin, asked: Sequence[FileToIndex]) -> list[NewFile]:
-        if not asked:
+    async def _find_files(self, origin: Origin, files_to_index: Sequence[FileToIndex]) -> list[NewFile]:
+        if not files_to_index:
             return []
         at = self.writer.clock.now()
         async with self.writer.pool.acquire() as db:
-            found = await files.find(db, origin.project_id, {file.id for file in asked}, at)
-        for file in asked:
+            found = await files.find(db, origin.project_id, {file.id for file in files_to_index}, at)
+        for file in files_to_index:
             check_use(found.get(file.id), file.id, VECTOR_STORE_PURPOSES, at)
         return [
             NewFile(file.id, found[file.id].filename, found[file.id].bytes, file.attributes, file.chunking)
-            for file in asked
+            for file in files_to_index
         ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.model.base import ChatRequest, ModelError, ModelEvent, ModelInfo
-from service.model.catalog import Endpoint, LimitField, Route
+from service.model.catalog import Endpoint, LimitField, ModelRoute
 from service.model.router import Router, open_model
 from service.model.upstream import Timeouts, Upstream
 from tests.clock import CLOCK, IDS, LoopClock
@@ -34,7 +34,7 @@ class Caller:
     def __init__(self, base_url: str, timeouts: Timeouts | None = None, limit_field: LimitField = "max_tokens") -> None:
         self.slept: list[float] = []
         endpoint = Endpoint(base_url, KEY)
-        self.route = Route(endpoint, ModelInfo("upstream-name", 8192, "o200k_base", 1.0, True, True), limit_field)
+        self.route = ModelRoute(endpoint, ModelInfo("upstream-name", 8192, "o200k_base", 1.0, True, True), limit_field)
         self.upstream = Upstream(endpoint, timeouts, self._sleep, now=CLOCK.now, new_call_id=new_call_id)
 
     async def _sleep(self, seconds: float) -> None:

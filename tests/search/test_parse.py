@@ -153,12 +153,12 @@ async def test_other_formats_are_rejected_unread(filename: str) -> None:
 
 
 async def test_an_error_of_the_reader_is_raised(parser: Parser) -> None:
-    async def broken() -> AsyncIterator[bytes]:
+    async def failing_read() -> AsyncIterator[bytes]:
         yield b"half a "
         raise OSError("the disk failed")
 
     with pytest.raises(OSError, match="the disk failed"):
-        [piece async for piece in parser.parse("a.txt", 100, broken)]
+        [piece async for piece in parser.parse("a.txt", 100, failing_read)]
 
 
 async def test_closing_the_generator_ends_the_process(parser: Parser) -> None:

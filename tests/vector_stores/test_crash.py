@@ -79,10 +79,10 @@ async def play_with_crash(url: str, folder: Path, name: str, at: int, when: When
     store = f"vs_{at}"
     chunks: dict[Any, Any] = {}
 
-    def dying(pool: Pool, feed: Feed) -> DyingWriter:
+    def make_writer(pool: Pool, feed: Feed) -> DyingWriter:
         return DyingWriter(pool, feed, at, when)
 
-    async with Process(url, folder, chunks=chunks, make_writer=dying) as first:
+    async with Process(url, folder, chunks=chunks, make_writer=make_writer) as first:
         assert isinstance(first.writer, DyingWriter)
         playing = asyncio.ensure_future(client(first, store))
         death = asyncio.create_task(first.writer.dead.wait())

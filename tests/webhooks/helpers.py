@@ -9,6 +9,9 @@ from service.database import Pool
 from tests.client import WAIT_S, Client
 from tests.webhooks.receiver import Receiver
 
+# The types of the messages of a run that completes without tool calls.
+PLAIN = ("thread.run.created", "thread.run.in_progress", "thread.run.completed")
+
 
 async def create_endpoint(client: Client, receiver: Receiver, path: str = "/hook", **more: Any) -> Any:
     endpoint = await client.post("/webhook_endpoints", {"url": receiver.url(path), **more})

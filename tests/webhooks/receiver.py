@@ -82,14 +82,14 @@ class Receiver:
         """Waits for messages that were accepted at the path; they must have these types, in this order. Returns
         them."""
 
-        def accepted(messages: list[ReceivedMessage]) -> list[ReceivedMessage]:
+        def find_accepted(messages: list[ReceivedMessage]) -> list[ReceivedMessage]:
             return [message for message in messages if message.path == path and message.status == 200]
 
         try:
-            await self.until(lambda messages: len(accepted(messages)) >= len(expected))
+            await self.until(lambda messages: len(find_accepted(messages)) >= len(expected))
         finally:
-            assert [message.type for message in accepted(self.messages)] == list(expected)
-        return accepted(self.messages)
+            assert [message.type for message in find_accepted(self.messages)] == list(expected)
+        return find_accepted(self.messages)
 
     async def wait_for_message(self) -> None:
         """Waits until a message waits for `may_answer`."""

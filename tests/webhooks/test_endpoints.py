@@ -121,7 +121,7 @@ async def test_a_replaced_secret_stays_valid_for_a_while(client: Client, receive
     made = await client.post("/webhook_endpoints", {"url": receiver.url()})
     path, old = f"/webhook_endpoints/{made['id']}", made["secret"]
 
-    async def verified(secret: str) -> bool:
+    async def is_accepted(secret: str) -> bool:
         receiver.secrets["/hook"] = secret
         return (await client.post(path + "/test"))["delivered"] is True
 
@@ -132,16 +132,16 @@ async def test_a_replaced_secret_stays_valid_for_a_while(client: Client, receive
     assert 590 <= rotated["previous_expires_at"] - CLOCK.now().timestamp() <= 601
     again = await client.call("POST", path + "/rotate_secret", {"previous_expires_in": 600}, headers=key)
     assert again.body == rotated, "a repeated request has no further effect"
-    assert [await verified(one) for one in (new, old)] == [True, True]
+    assert [await is_accepted(one) for one in (new, old)] == [True, True]
     newer = (await client.post(path + "/rotate_secret", {"previous_expires_in": 900}))["secret"]
-    assert [await verified(one) for one in (newer, new, old)] == [True, True, True], (
+    assert [await is_accepted(one) for one in (newer, new, old)] == [True, True, True], (
         "the client may not have received the second secret"
     )
     await pool.execute("UPDATE webhook_work SET replaced_until[2] = now()")
-    assert [await verified(one) for one in (newer, new, old)] == [True, True, False]
+    assert [await is_accepted(one) for one in (newer, new, old)] == [True, True, False]
     at_once = await client.post(path + "/rotate_secret", {"previous_expires_in": 0})
     assert at_once["previous_expires_at"] is None
-    assert [await verified(one) for one in (at_once["secret"], newer, new)] == [True, False, False]
+    assert [await is_accepted(one) for one in (at_once["secret"], newer, new)] == [True, False, False]
     await client.post(path + "/rotate_secret")
     await pool.execute("UPDATE webhook_work SET replaced_until[1] = now()")
     async with pool.acquire() as db:

@@ -82,11 +82,11 @@ async def test_the_connection_goes_to_the_address_that_was_checked(receiver: Rec
         loop = asyncio.get_running_loop()
         real = loop.sock_connect
 
-        async def seen(sock: socket.socket, address: tuple[str, int]) -> None:
+        async def connect(sock: socket.socket, address: tuple[str, int]) -> None:
             connected.append(address[0])
             raise ConnectionRefusedError
 
-        loop.sock_connect = seen  # type: ignore[method-assign, assignment]
+        loop.sock_connect = connect  # type: ignore[method-assign, assignment]
         try:
             outcome = await send.send(f"https://hooks.example.com:{receiver.port}/", [SECRET], "evt_1", BODY)
         finally:
@@ -146,7 +146,7 @@ async def test_other_answers_are_failures_and_redirects_are_not_followed(receive
 
 
 @asynccontextmanager
-async def serving(handler: Callable[[web.Request], object]) -> AsyncIterator[str]:
+async def serve(handler: Callable[[web.Request], object]) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_post("/", handler)  # type: ignore[arg-type]
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -174,7 +174,7 @@ async def test_an_answer_without_end_is_cut_off() -> None:
             ended.set()
             raise
 
-    async with serving(endless) as url, Sender(clock=CLOCK, allow_private=True) as send:
+    async with serve(endless) as url, Sender(clock=CLOCK, allow_private=True) as send:
         assert (await send.send(url, [SECRET], "evt_1", BODY)).is_accepted, "the status has arrived"
         async with asyncio.timeout(WAIT_S):
             await ended.wait()
@@ -190,7 +190,7 @@ async def test_a_receiver_that_does_not_answer() -> None:
         await stay.wait()
         return web.Response()
 
-    async with serving(silent) as url, Sender(clock=CLOCK, allow_private=True) as send:
+    async with serve(silent) as url, Sender(clock=CLOCK, allow_private=True) as send:
         sending = asyncio.create_task(send.send(url, [SECRET], "evt_1", BODY))
         await reached.wait()
         clock.skip(sender.TIMEOUT + 2)
@@ -230,7 +230,7 @@ async def test_slow_receivers_delay_no_others() -> None:
     slow, stay, waiting = 8 * 20, asyncio.Event(), asyncio.Event()
     standing = 0
 
-    async def answered(request: web.Request) -> web.Response:
+    async def answer_quickly(request: web.Request) -> web.Response:
         nonlocal standing
         if "slow" in request.query:
             standing += 1
@@ -239,7 +239,7 @@ async def test_slow_receivers_delay_no_others() -> None:
             await stay.wait()
         return web.Response()
 
-    async with serving(answered) as url, Sender(clock=CLOCK, allow_private=True) as send:
+    async with serve(answer_quickly) as url, Sender(clock=CLOCK, allow_private=True) as send:
         tasks = [asyncio.create_task(send.send(f"{url}?slow=1", [SECRET], f"evt_{n}", BODY)) for n in range(slow)]
         async with asyncio.timeout(WAIT_S):
             await waiting.wait()

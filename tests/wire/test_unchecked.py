@@ -40,7 +40,7 @@ DECLARED: dict[str, str] = {
     "sdks/test_azure.py": "Azure's paths",
     "search/test_vector_store_api.py": "health",
     "storage/moto.py": "an object store's answers",
-    "webhooks/test_webhooks.py": "metrics",
+    "webhooks/test_failures.py": "metrics",
     "wire/fuzz.py": "what schemathesis asks, checked there",
     "wire/test_raw.py": "what is hardly HTTP",
     "wire/test_semantics.py": "headers of a stream, whose frames are checked",
