@@ -39,6 +39,8 @@ DECLARED: dict[str, str] = {
     "model/test_scripted.py": "the scripted model's answers",
     "sdks/test_azure.py": "Azure's paths",
     "search/test_vector_store_api.py": "health",
+    "sql/sample_data.py": "all answers of a server, to compare them after an upgrade",
+    "sql/test_upgrade.py": "the OpenAPI document",
     "storage/moto.py": "an object store's answers",
     "webhooks/test_failures.py": "metrics",
     "wire/fuzz.py": "what schemathesis asks, checked there",
