@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -16,6 +17,7 @@ POOL_MIN = 2
 POOL_MAX = 10
 CONNECT_TIMEOUT = 10.0
 ACQUIRE_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 2.0
 QUERIES_PER_CONNECTION = 50_000
 IDLE_LIFETIME = 300.0
 COMMAND_TIMEOUT = 10.0
@@ -75,6 +77,15 @@ async def open_pool(url: str) -> Pool:
         command_timeout=COMMAND_TIMEOUT,
         server_settings=_NAMED,
     )
+
+
+async def close_pool(pool: Pool) -> None:
+    """Closes the pool. Breaks off queries that take longer than CLOSE_TIMEOUT."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 async def healthy(pool: Pool) -> str | None:

@@ -40,7 +40,8 @@ def test_it_holds_every_file_of_the_packages(wheel: Path) -> None:
 def test_the_command_runs_from_it(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
-        "import service.app, service.cli.main, sys; print(service.cli.__file__); sys.argv[1:] = ['serve', '--help']; "
+        "import service.app.server, service.cli.main, sys; print(service.cli.__file__);"
+        " sys.argv[1:] = ['serve', '--help']; "
     )
     command = [sys.executable, "-P", "-c", code + "service.cli.main.main()"]
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}

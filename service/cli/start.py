@@ -93,7 +93,7 @@ def _will_provision_sandbox(settings: Settings) -> bool:
 
 
 def _import_serve() -> Callable[..., Awaitable[None]]:
-    from service.app import serve
+    from service.app.server import serve
 
     return serve
 

@@ -12,10 +12,7 @@ from aiohttp import web
 from events.clock import Clock
 from events.ids import IdSource
 from events.thread.commands import Claim
-from service.access.keys import Keys
-from service.access.rate_limits import RateLimits
-from service.access.signed_tokens import Signer
-from service.access.stream_limits import StreamLimits
+from service.access.control import AccessControl
 from service.database import Pool
 from service.feed import Feed
 from service.idempotency.keys import IdempotencyKeys
@@ -24,8 +21,7 @@ from service.search.base import Searcher
 from service.storage.base import Blobs
 from service.telemetry.health import PartHealth
 from service.telemetry.metrics import Metrics, SandboxCounts
-from service.vector_stores.attachments import Attachments
-from service.vector_stores.builder import StoreBuilder
+from service.vector_stores.services import VectorStoreServices
 from service.webhooks.endpoints import Endpoints
 from service.writer import Writer
 
@@ -39,16 +35,6 @@ class EventLog:
     feed: Feed
     clock: Clock
     ids: IdSource
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessControl:
-    """Decides which requests may go on; the signer makes and checks tokens for clients without a key."""
-
-    keys: Keys
-    limits: RateLimits
-    streams: StreamLimits
-    signer: Signer
 
 
 class ClaimOffers(Protocol):
@@ -76,14 +62,6 @@ class Search:
 
     searcher: Searcher
     rewrite_queries: Callable[[Sequence[str]], Awaitable[Sequence[str]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorStoreServices:
-    """Creates and fills vector stores: by themselves, and for the assistants and threads that name them."""
-
-    builder: StoreBuilder
-    attachments: Attachments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -209,3 +209,11 @@ class Sessions:
         """Returns the key of the least recently used session that nobody uses."""
         idle = [(entry.used, key) for key, entry in self._entries.items() if not entry.busy]
         return min(idle)[1] if idle else None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPool:
+    """The sessions of this process, and the warm sandboxes that they are made from."""
+
+    sessions: Sessions
+    warm: Warm

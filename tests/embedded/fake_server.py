@@ -27,7 +27,7 @@ async def serve(
     embedded_model: bool,
     ready: Callable[[str], None],
 ) -> None:
-    """Replaces `service.app.serve`; it has the routes /about and /ask for the tests."""
+    """Replaces `service.app.server.serve`; it has the routes /about and /ask for the tests."""
     import asyncio
 
     async def about(request: web.Request) -> web.Response:
@@ -65,9 +65,9 @@ async def serve(
 
 
 if __name__ == "__main__":
-    fake = types.ModuleType("service.app")
+    fake = types.ModuleType("service.app.server")
     fake.serve = serve  # type: ignore[attr-defined]
-    sys.modules["service.app"] = fake
+    sys.modules["service.app.server"] = fake
     from service.cli.main import main
 
     main()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.app import serve
+from service.app.server import serve
 from service.embedded.model import EmbeddedModel
 from service.sandbox.bubblewrap import Jail
 from service.settings import Settings

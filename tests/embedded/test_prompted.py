@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.app import EMBEDDED
 from service.embedded.model import EmbeddedModel
 from service.model.base import ChatRequest, ModelStreamEnd, TextDelta, ToolCallDelta
+from service.model.lifespan import EMBEDDED_MODEL
 from service.model.router import Router
 from tests.model.conftest import open_test_model
 from tests.runs import fake_tool
@@ -27,7 +27,7 @@ WEATHER = {"type": "function", "function": {"name": "weather", "description": "W
 async def model(tmp_path: Path) -> AsyncIterator[Router]:
     running = EmbeddedModel(tmp_path)
     address = await running.start()
-    router = open_test_model(address.base_url, address.key, embedded=EMBEDDED)
+    router = open_test_model(address.base_url, address.key, embedded=EMBEDDED_MODEL)
     yield router
     await router.close()
     await running.stop()

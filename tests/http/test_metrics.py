@@ -121,7 +121,7 @@ def test_a_histogram_is_cumulative_only_when_told() -> None:
 
 def test_nothing_is_loaded_until_it_is_asked_for() -> None:
     program = (
-        "import sys, service.app; print([name for name in sys.modules"
+        "import sys, service.app.server; print([name for name in sys.modules"
         " if name.partition('.')[0] in ('prometheus_client', 'opentelemetry')])"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -29,7 +29,7 @@ from service.sandbox.base import (
     SandboxUnavailable,
     Text,
 )
-from service.sandbox.pool import NoPlace, PooledSession, Sessions, Warm
+from service.sandbox.pool import NoPlace, PooledSession, SessionPool
 from service.sandbox.provisioning import BEING_MADE
 from service.tools.base import (
     CrashPolicy,
@@ -103,7 +103,9 @@ class SandboxAvailability(Protocol):
 
 
 class CodeInterpreter:
-    """The HostedTool; base.py documents its methods. `handed_on` bounds the bytes of all files that one call returns,
+    """The HostedTool; base.py documents its methods.
+
+    It is off without a `pool` of sessions. `max_output_bytes` bounds the bytes of all files that one call returns,
     since a sparse file takes no room on the sandbox's disk but its full size outside.
     """
 
@@ -113,33 +115,32 @@ class CodeInterpreter:
     after_crash: CrashPolicy = "again"
 
     def __init__(
-        self, files: Files, confinement: SandboxAvailability, *, on: bool = True, handed_on: int = Limits().disk
+        self,
+        files: Files,
+        confinement: SandboxAvailability,
+        pool: SessionPool | None,
+        *,
+        max_output_bytes: int = Limits().disk,
     ) -> None:
-        self.on = on
-        self._handed_on = handed_on
+        self._pool = pool
+        self._max_output_bytes = max_output_bytes
         self._files = files
         self._confinement = confinement
-        self._sessions: Sessions | None = None
-        self._warm: Warm | None = None
         self._lost = 0
-
-    def use(self, sessions: Sessions, warm: Warm) -> None:
-        """Sets the source of sessions. Must be called before the first call."""
-        self._sessions, self._warm = sessions, warm
 
     def thread_gone(self, thread_id: str) -> None:
         """Ends the session of a thread that was deleted."""
-        if self._sessions is not None:
-            self._sessions.discard(thread_id)
+        if self._pool is not None:
+            self._pool.sessions.discard(thread_id)
 
     @property
     def off(self) -> str | None:
-        why = TURNED_OFF if not self.on else self._confinement.why_not
+        why = TURNED_OFF if self._pool is None else self._confinement.why_not
         return _off(why) if why is not None else None
 
     async def state(self) -> str | None:
         """Returns None if code can be run, else the reason, for /healthz."""
-        if not self.on:
+        if self._pool is None:
             return f"off: {TURNED_OFF}"
         if self._confinement.why_not is not None:
             return f"off: {self._confinement.why_not}"
@@ -149,11 +150,11 @@ class CodeInterpreter:
 
     @property
     def open_sessions(self) -> int:
-        return self._sessions.open if self._sessions else 0
+        return self._pool.sessions.open if self._pool is not None else 0
 
     @property
     def warm_sandboxes(self) -> int:
-        return self._warm.count if self._warm else 0
+        return self._pool.warm.count if self._pool is not None else 0
 
     @property
     def lost_sessions(self) -> int:
@@ -166,14 +167,14 @@ class CodeInterpreter:
         return texts.brief(texts.listing(listed, len(known) - len(listed)), run.window)
 
     async def perform(self, call: HostedCall) -> AsyncGenerator[Piece | ToolResult, None]:
-        if self._sessions is None:
+        if self._pool is None:
             raise ToolUnusable(_off(TURNED_OFF))
         past = await self._files.past(call.run)
         try:
             # The session is out of date if its last call is not the thread's last: another process continued the
             # thread.
             async with (
-                self._sessions.hold(call.run.thread_id, past.last_call) as held,
+                self._pool.sessions.hold(call.run.thread_id, past.last_call) as held,
                 aclosing(self._run(held, call, past)) as pieces,
             ):
                 async for piece in pieces:
@@ -184,7 +185,7 @@ class CodeInterpreter:
             yield ToolResult(text=f"The code was not run: {error}. Try again later.", refused=True)
 
     async def _run(self, held: PooledSession, call: HostedCall, past: Past) -> AsyncGenerator[Piece | ToolResult, None]:
-        result = CallResult(self._handed_on)
+        result = CallResult(self._max_output_bytes)
         try:
             await self._prepare(held, call, past, result)
             async with aclosing(held.sandbox.execute(str(call.arguments["code"]))) as pieces:
@@ -247,7 +248,7 @@ class CodeInterpreter:
         for changed in result.changed:
             path = f"{DATA}/{changed.path}"
             if changed.size > result.room:  # asking for them would end the session
-                most = self._handed_on
+                most = self._max_output_bytes
                 result.notes.append(f"Note: {path} could not be kept: a call's files may have {most} bytes together.")
                 continue
             try:

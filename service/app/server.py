@@ -1,0 +1,263 @@
+"""The server: which parts it has, and the order in which they start. They stop in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from events.clock import Clock
+from events.ids import IdSource
+from service import database
+from service.access.control import AccessControl
+from service.access.lifespan import access_lifespan
+from service.background import background
+from service.database import Pool, close_pool, open_pool
+from service.embedded.data_dir import default_data_dir
+from service.errors import StartupError
+from service.feed import Feed
+from service.files.lifespan import files_lifespan
+from service.http.lifespan import http_lifespan
+from service.http.services import EventLog, HttpSettings, RunControl, Search, Services, Telemetry
+from service.idempotency.lifespan import idempotency_lifespan
+from service.migrations import prepare_database
+from service.model.catalog import CatalogError
+from service.model.lifespan import model_lifespan
+from service.model.router import Router
+from service.processes.lifespan import peers_lifespan
+from service.processes.peers import Peers
+from service.runs.lifespan import runs_lifespan
+from service.sandbox.lifespan import sandbox_lifespan, sessions_lifespan
+from service.sandbox.pool import SessionPool
+from service.sandbox.probe import SandboxProbe
+from service.search.base import SearchEngine
+from service.search.factory import open_search_engine
+from service.search.parse.sandbox_process import describe_fallback
+from service.search.query_rewrite import QueryRewriter
+from service.settings import Settings
+from service.storage.base import Blobs, StorageError
+from service.storage.factory import open_blobs
+from service.system import RandomIds, SystemClock
+from service.telemetry.health import Health
+from service.telemetry.lifespan import Instruments, telemetry_lifespan
+from service.tool_adapters.factory import ToolServices, open_tools
+from service.vector_stores.lifespan import vector_stores_lifespan
+from service.webhooks.lifespan import webhooks_lifespan
+from service.writer import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Upstreams:
+    """The addresses of the processes that the server needs, and the keys for them.
+
+    `model_base_url` ends in /v1. `is_model_embedded` if it leads to the embedded model.
+    """
+
+    database_url: str
+    model_base_url: str
+    model_api_key: str | None
+    is_model_embedded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Core:
+    """The parts that all others share."""
+
+    clock: Clock
+    ids: IdSource
+    blobs: Blobs
+    model: Router
+    pool: Pool
+    feed: Feed
+    writer: Writer
+    instruments: Instruments
+    access: AccessControl
+    peers: Peers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tooling:
+    """Search, the sandbox, and the hosted tools that use them."""
+
+    probe: SandboxProbe
+    engine: SearchEngine
+    hosted: ToolServices
+
+
+async def serve(
+    settings: Settings,
+    *,
+    database_url: str,
+    api_key: str,
+    model_base_url: str,
+    model_api_key: str | None,
+    embedded_model: bool,
+    ready: Callable[[str], None],
+    search_engine: Callable[[Pool], SearchEngine] | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Runs the server until cancelled. Calls `ready` with the base URL after it listens. Raises StartupError.
+
+    `api_key` is the key of the default project. `model_base_url` ends in /v1; `embedded_model` if it leads to the
+    embedded model. Tests replace the clock, and the search engine of the settings.
+    """
+    serving = asyncio.Event()
+    upstreams = _Upstreams(
+        database_url=database_url,
+        model_base_url=model_base_url,
+        model_api_key=model_api_key,
+        is_model_embedded=embedded_model,
+    )
+    async with AsyncExitStack() as stack:
+        core = await _open_core(stack, settings, upstreams, api_key=api_key, clock=clock or SystemClock())
+        tooling = await _open_tooling(stack, settings, core, search_engine=search_engine, serving=serving)
+        services = await _open_services(stack, settings, core, tooling)
+        base_url = await stack.enter_async_context(
+            http_lifespan(services, core.instruments.tracing, host=settings.host, port=settings.port)
+        )
+        ready(base_url)
+        serving.set()
+        await asyncio.Event().wait()
+
+
+async def _open_core(
+    stack: AsyncExitStack, settings: Settings, upstreams: _Upstreams, *, api_key: str, clock: Clock
+) -> _Core:
+    enter, ids = stack.enter_async_context, RandomIds()
+    try:
+        blobs = open_blobs(settings.blobs, (settings.data_dir or default_data_dir()) / "blobs")
+        model = await enter(
+            model_lifespan(
+                upstreams.model_base_url,
+                upstreams.model_api_key,
+                models_file=settings.models,
+                is_embedded=upstreams.is_model_embedded,
+                now=clock.now,
+                new_call_id=partial(ids.new, "call"),
+            )
+        )
+    except (StorageError, CatalogError) as error:
+        raise StartupError(str(error)) from None
+    await prepare_database(upstreams.database_url)
+    pool = await open_pool(upstreams.database_url)
+    stack.push_async_callback(close_pool, pool)
+    feed = Feed()
+    await enter(background(feed.run(pool)))
+    direct_url = settings.database_direct_url
+    return _Core(
+        clock=clock,
+        ids=ids,
+        blobs=blobs,
+        model=model,
+        pool=pool,
+        feed=feed,
+        writer=Writer(pool, feed, clock=clock),
+        instruments=await enter(telemetry_lifespan(feed)),
+        access=await enter(access_lifespan(pool, feed, api_key=api_key, clock=clock, ids=ids)),
+        peers=await enter(
+            peers_lifespan(direct_url.get_secret_value() if direct_url else upstreams.database_url, feed, ids=ids)
+        ),
+    )
+
+
+async def _open_tooling(
+    stack: AsyncExitStack,
+    settings: Settings,
+    core: _Core,
+    *,
+    search_engine: Callable[[Pool], SearchEngine] | None,
+    serving: asyncio.Event,
+) -> _Tooling:
+    enter, limits = stack.enter_async_context, settings.code_limits
+    probe = await enter(sandbox_lifespan(settings.sandbox_dir, installs=settings.sandbox_install, serving=serving))
+    sandboxes: SessionPool | None = None
+    if settings.code_interpreter == "on":
+        warm, at_once, idle_s = settings.code_warm, settings.code_sessions, settings.code_idle_s
+        sandboxes = await enter(
+            sessions_lifespan(probe, limits, warm=warm, at_once=at_once, idle_s=idle_s, serving=serving)
+        )
+    engine = search_engine(core.pool) if search_engine is not None else _open_search_engine(settings, core, probe)
+    stack.push_async_callback(engine.close)
+    hosted = open_tools(
+        core.writer,
+        blobs=core.blobs,
+        searcher=engine.searcher,
+        probe=probe,
+        sandboxes=sandboxes,
+        max_output_bytes=limits.disk,
+        ids=core.ids,
+    )
+    return _Tooling(probe=probe, engine=engine, hosted=hosted)
+
+
+async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core, tooling: _Tooling) -> Services:
+    """Opens the parts that HTTP needs. The execution of runs starts last, and so stops first."""
+    enter, clock, ids = stack.enter_async_context, core.clock, core.ids
+    pool, writer, peers, indexer = core.pool, core.writer, core.peers, tooling.engine.indexer
+    idempotency = await enter(idempotency_lifespan(pool, peers, clock=clock, ids=ids))
+    await enter(files_lifespan(writer, core.blobs))
+    vector_stores = await enter(
+        vector_stores_lifespan(
+            writer,
+            indexer,
+            core.blobs,
+            peers,
+            ids=ids,
+            max_jobs=settings.indexing_jobs,
+            job_timeout_s=settings.indexing_timeout_s,
+            max_files=settings.max_store_files,
+        )
+    )
+    metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
+    webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
+    tools, max_runs = tooling.hosted.tools, settings.max_runs
+    supervisor = await enter(
+        runs_lifespan(writer, core.model, peers, blobs=core.blobs, tools=tools, ids=ids, max_runs=max_runs)
+    )
+    rewriter = QueryRewriter(core.model, settings.rewrite_model)
+    return Services(
+        log=EventLog(writer=writer, pool=pool, feed=core.feed, clock=clock, ids=ids),
+        access=core.access,
+        blobs=core.blobs,
+        runs=RunControl(claims=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
+        search=Search(searcher=tooling.engine.searcher, rewrite_queries=rewriter.rewrite),
+        vector_stores=vector_stores,
+        telemetry=Telemetry(metrics=metrics, health=_health(core, tooling).parts, sandboxes=tooling.hosted.code),
+        idempotency=idempotency,
+        passthrough=core.model.relay,
+        webhooks=webhooks,
+        settings=_http_settings(settings),
+    )
+
+
+def _open_search_engine(settings: Settings, core: _Core, probe: SandboxProbe) -> SearchEngine:
+    key = settings.embedding_api_key
+    return open_search_engine(
+        core.pool,
+        probe,
+        (settings.data_dir or default_data_dir()) / "embeddings.log",
+        now=core.clock.now,
+        base_url=settings.embedding_base_url,
+        model=settings.embedding_model,
+        api_key=key.get_secret_value() if key is not None else None,
+    )
+
+
+def _health(core: _Core, tooling: _Tooling) -> Health:
+    required = {"database": lambda: database.healthy(core.pool), "model": core.model.check_health}
+    optional = {
+        "code_interpreter": tooling.hosted.code.state,
+        "file_parsing": lambda: describe_fallback(tooling.probe),
+    }
+    return Health(required, optional=optional)
+
+
+def _http_settings(settings: Settings) -> HttpSettings:
+    return HttpSettings(
+        cors_origins=settings.allowed_origins,
+        public_url=settings.public_url,
+        is_beta_strict=settings.beta == "strict",
+        is_metrics_open=settings.metrics == "open",
+    )

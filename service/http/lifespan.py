@@ -1,0 +1,43 @@
+"""Starts and stops the HTTP server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from service.errors import StartupError
+from service.http.application import make_app
+from service.http.server import ApiRunner
+from service.http.services import Services
+from service.http.tracing import Traces
+
+# Seconds for requests in progress when the server stops. Streams are ended; their runs go on when a server starts.
+SHUTDOWN_TIMEOUT_S = 2.0
+BACKLOG = 1024
+
+
+@asynccontextmanager
+async def http_lifespan(services: Services, traces: Traces | None, *, host: str, port: int) -> AsyncIterator[str]:
+    """Listens while the context lasts. Yields the base URL, which ends in /v1. Raises StartupError."""
+    runner = ApiRunner(make_app(services, traces), ids=services.log.ids, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
+        try:
+            await site.start()
+        except OSError as error:
+            why = error.strerror or error
+            raise StartupError(f"Cannot listen at {host}:{port}: {why}. Choose another --port.") from None
+        bound_host, bound_port = runner.addresses[0][:2]
+        yield f"http://{_reachable_host(bound_host)}:{bound_port}/v1"
+    finally:
+        await runner.cleanup()
+
+
+def _reachable_host(host: str) -> str:
+    """Returns a host that clients on this machine can use."""
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,28 @@
+"""Joins the peers on the database, and leaves them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from events.ids import IdSource
+from service.background import background
+from service.feed import Feed
+from service.processes.peers import Peers
+
+
+@asynccontextmanager
+async def peers_lifespan(url: str, feed: Feed, *, ids: IdSource) -> AsyncIterator[Peers]:
+    """Yields this process among its peers: it holds its lock, notifies them of appends, and wakes the feed.
+
+    `url` must lead to Postgres itself, not to a pooler. Raises StartupError.
+    """
+    peers = Peers(url, ids=ids, wake=feed.wake)
+    await peers.join()
+    feed.listen_to_threads(peers)
+    feed.listen_to_stores(peers)
+    try:
+        async with background(peers.run()):
+            yield peers
+    finally:
+        await peers.leave()

@@ -1,0 +1,50 @@
+"""Starts and stops the sandbox: the check of this machine, the sandbox's Python, and the sessions for code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from service.background import background
+from service.sandbox.base import Limits
+from service.sandbox.factory import LocalSandboxes
+from service.sandbox.pool import SessionPool, Sessions, Warm
+from service.sandbox.probe import SandboxProbe
+from service.sandbox.provisioning import Provisioning
+
+
+@asynccontextmanager
+async def sandbox_lifespan(
+    folder: Path | None, *, installs: bool, serving: asyncio.Event
+) -> AsyncIterator[SandboxProbe]:
+    """Yields the probe of this machine. `folder` is that of the sandbox's Python.
+
+    If it `installs`, a missing Python is made in the background after `serving` is set.
+    """
+    if not installs:
+        yield SandboxProbe(folder)
+        return
+    provisioning = Provisioning(folder)
+    async with background(_run_after(serving, provisioning)):
+        yield SandboxProbe(folder, provisioning)
+
+
+@asynccontextmanager
+async def sessions_lifespan(
+    probe: SandboxProbe, limits: Limits, *, warm: int, at_once: int, idle_s: float, serving: asyncio.Event
+) -> AsyncIterator[SessionPool]:
+    """Yields a pool of sessions, `at_once` of them at most, with `warm` sandboxes that are ready to be used.
+
+    The sandboxes are started after `serving` is set. This finds out whether the machine allows sandboxes.
+    """
+    ready = Warm(LocalSandboxes(probe, limits), count=warm)
+    sessions = Sessions(ready, at_once=at_once, idle_s=idle_s)
+    async with background(_run_after(serving, ready), sessions.run()):
+        yield SessionPool(sessions, ready)
+
+
+async def _run_after(serving: asyncio.Event, work: Provisioning | Warm) -> None:
+    await serving.wait()
+    await work.run()
