@@ -11,41 +11,41 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 # Names of functions that send requests without a check. The files of the client are exempt, since they hold the checks.
 CLIENTS, OTHERS = {"session", "_session"}, {"ClientSession", "urlopen", "open_connection"}
-CHECKED_WITHIN = {"client.py", "http/files.py"}
+CHECKED_WITHIN = {"tests/client.py", "tests/http/files.py"}
 DECLARED: dict[str, str] = {
-    "browser/test_event_source.py": "a proxy between a browser and the server",
-    "crash/test_idempotency.py": "a file's bytes",
-    "embedded/fake_server.py": "a model server's answers",
-    "embedded/server_process.py": "health",
-    "embedded/test_code.py": "metrics",
-    "embedded/test_model.py": "a model server's answers",
-    "http/test_code_interpreter.py": "metrics and health",
-    "http/test_code_troubles.py": "health",
-    "http/test_cors.py": "preflights; headers of a stream, whose frames are checked",
-    "http/test_deletes.py": "a file's bytes",
-    "http/test_file_streaming.py": "a file's bytes; a client that leaves",
-    "http/test_file_uses.py": "shares the session with a checked client of v1",
-    "http/test_filters.py": "Azure's path, checked there",
-    "http/test_idempotency.py": "what passes through",
-    "http/test_keys.py": "headers of a stream, whose frames are checked; what passes through",
-    "http/test_links.py": "files' bytes, by link",
-    "http/test_metrics.py": "metrics",
-    "http/test_openapi.py": "our own document, and its page",
-    "http/test_passthrough.py": "what passes through",
-    "http/test_projects.py": "every operation as text, which must not name another project's ids",
-    "http/test_queueing.py": "a stream's comments, whose frames are checked; metrics",
-    "http/test_rate_limits.py": "what passes through",
-    "http/test_thread_stream.py": "streams that go on from run to run, checked there; refusals",
-    "model/test_scripted.py": "the scripted model's answers",
-    "sdks/test_azure.py": "Azure's paths",
-    "search/test_vector_store_api.py": "health",
-    "sql/sample_data.py": "all answers of a server, to compare them after an upgrade",
-    "sql/test_upgrade.py": "the OpenAPI document",
-    "storage/moto.py": "an object store's answers",
-    "webhooks/test_failures.py": "metrics",
-    "wire/fuzz.py": "what schemathesis asks, checked there",
-    "wire/test_raw.py": "what is hardly HTTP",
-    "wire/test_semantics.py": "headers of a stream, whose frames are checked",
+    "tests/browser/test_event_source.py": "a proxy between a browser and the server",
+    "tests/crash/test_idempotency.py": "a file's bytes",
+    "tests/embedded/fake_server.py": "a model server's answers",
+    "tests/embedded/server_process.py": "health",
+    "tests/embedded/test_code.py": "metrics",
+    "tests/embedded/test_model.py": "a model server's answers",
+    "tests/http/test_code_interpreter.py": "metrics and health",
+    "tests/http/test_code_troubles.py": "health",
+    "tests/http/test_cors.py": "preflights; headers of a stream, whose frames are checked",
+    "tests/http/test_deletes.py": "a file's bytes",
+    "tests/http/test_file_streaming.py": "a file's bytes; a client that leaves",
+    "tests/http/test_file_uses.py": "shares the session with a checked client of v1",
+    "tests/http/test_filters.py": "Azure's path, checked there",
+    "tests/http/test_idempotency.py": "what passes through",
+    "tests/http/test_keys.py": "headers of a stream, whose frames are checked; what passes through",
+    "tests/http/test_links.py": "files' bytes, by link",
+    "tests/http/test_metrics.py": "metrics",
+    "tests/http/test_openapi.py": "our own document, and its page",
+    "tests/http/test_passthrough.py": "what passes through",
+    "tests/http/test_projects.py": "every operation as text, which must not name another project's ids",
+    "tests/http/test_queueing.py": "a stream's comments, whose frames are checked; metrics",
+    "tests/http/test_rate_limits.py": "what passes through",
+    "tests/http/test_thread_stream.py": "streams that go on from run to run, checked there; refusals",
+    "tests/model/test_scripted.py": "the scripted model's answers",
+    "tests/sdks/test_azure.py": "Azure's paths",
+    "tests/search/test_vector_store_api.py": "health",
+    "tests/sql/sample_data.py": "all answers of a server, to compare them after an upgrade",
+    "tests/sql/test_upgrade.py": "the OpenAPI document",
+    "tests/storage/moto.py": "an object store's answers",
+    "tests/webhooks/test_failures.py": "metrics",
+    "tests/wire/fuzz.py": "what schemathesis asks, checked there",
+    "tests/wire/test_raw.py": "what is hardly HTTP",
+    "tests/wire/test_semantics.py": "headers of a stream, whose frames are checked",
 }
 
 
@@ -58,7 +58,9 @@ def unchecked_requests(source: str) -> int:
 
 
 def test_whoever_goes_around_the_client_says_why() -> None:
-    around = {str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py") if unchecked_requests(path.read_text())}
+    around = {
+        str(path.relative_to(TESTS.parent)) for path in TESTS.rglob("*.py") if unchecked_requests(path.read_text())
+    }
     assert around - CHECKED_WITHIN == DECLARED.keys()
 
 
