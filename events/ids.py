@@ -71,5 +71,10 @@ def hex_id_of(prefix: str, cause: str) -> str:
     return f"{prefix}_{hashlib.sha256(cause.encode()).hexdigest()[:32]}"
 
 
+def is_vector_store_id(id: str) -> bool:
+    """Returns whether an id is that of a vector store. The server gives all of them, so the prefix is certain."""
+    return id.startswith("vs_")
+
+
 def _base62(drawn: bytes, length: int) -> str:
     return drawn.translate(_CHARACTERS, _SKIPPED)[:length].decode()

@@ -111,6 +111,10 @@ class ThreadState:
     tool_calls: int = 0
 
 
+# Events that concern the active run, if they concern no run that waits.
+_OfActiveRun = e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+
+
 def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> ThreadState:
     """Returns the state after an event. Raises IllegalTransition if the log breaks the table of statuses."""
     match recorded.event:
@@ -136,6 +140,7 @@ def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> Thread
         case _ if any(one.run.id == recorded.event.run_id for one in state.waiting):
             return replace(state, waiting=_evolve_waiting(state.waiting, recorded))
         case _:
+            _others: _OfActiveRun = recorded.event
             assert state.run is not None, f"{recorded.event.type} without an active run"
             run = evolve_run(state.run, recorded)
             tool_calls = run.earlier_tool_calls + run.tool_calls

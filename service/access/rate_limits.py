@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from events.actors import KeyActor
 from events.envelope import RecordedEvent
@@ -34,6 +34,21 @@ MAX_RUNS = 100_000
 RUNS_WAIT_S = 1.0
 
 Measure = Literal["requests", "tokens", "runs"]
+# Events that neither use tokens nor create or end a run.
+_Ignored = (
+    e.LifeEvent
+    | e.MessageEvent
+    | e.StepEvent
+    | e.ToolCallEvent
+    | e.ModelCallStarted
+    | e.RunAdmitted
+    | e.RunModified
+    | e.RunClaimed
+    | e.RunQueued
+    | e.RunStarted
+    | e.RunRequiresAction
+    | e.RunCancelling
+)
 
 
 class RateLimitExceeded(Exception):
@@ -142,7 +157,9 @@ class RateLimits:
                 raise RateLimitExceeded("runs", key.max_runs, active, RUNS_WAIT_S)
             yield
 
-    def on_thread_append(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
+    def on_thread_append(
+        self, thread_id: str, recorded: Sequence[RecordedEvent[e.ThreadEvent]], state: ThreadState
+    ) -> None:
         """Remembers the key of each new run, and charges the tokens of each model call that ended."""
         if not self._accounts:
             return
@@ -160,7 +177,7 @@ class RateLimits:
                 case e.RunCompleted() | e.RunFailed() | e.RunCancelled() | e.RunExpired() | e.RunIncomplete() as ended:
                     self._runs.pop(ended.run_id, None)
                 case _:
-                    pass
+                    _ignored: _Ignored = entry.event
 
     def _remember(self, run_id: str, key_id: str) -> None:
         account = self._accounts.get(key_id)

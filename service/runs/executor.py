@@ -15,6 +15,7 @@ import structlog
 from events.envelope import Origin
 from events.ids import IdSource
 from events.objects import Run
+from events.thread import events as e
 from events.thread.commands import (
     BreakModelCall,
     CallIds,
@@ -60,6 +61,18 @@ from service.writer import AppendResult, Writer
 log = structlog.get_logger()
 
 RETRY_AFTER_S = 0.5
+# Events that journal no call of the run.
+_JournalsNothing = (
+    e.LifeEvent
+    | e.MessageEvent
+    | e.RunEvent
+    | e.StepEvent
+    | e.ModelCallFinished
+    | e.ModelCallFailed
+    | e.ModelCallStopped
+    | e.ToolCallFinished
+    | e.ToolCallStopped
+)
 
 
 def new_call_ids(ids: IdSource) -> CallIds:
@@ -67,14 +80,17 @@ def new_call_ids(ids: IdSource) -> CallIds:
     return CallIds(ids.new("msg"), ids.new("step"), ids.new("step"))
 
 
-def last_journaled_call(events: Iterable[object]) -> JournaledCall | None:
+def last_journaled_call(events: Iterable[e.ThreadEvent]) -> JournaledCall | None:
     """Returns the call and attempt, of a model or a hosted tool, that the events journal last."""
     last: JournaledCall | None = None
     for event in events:
-        if isinstance(event, ModelCallStarted):
-            last = (event.call, event.attempt)
-        elif isinstance(event, ToolCallStarted):
-            last = (event.call_id, event.attempt)
+        match event:
+            case ModelCallStarted(call=call, attempt=attempt):
+                last = (call, attempt)
+            case ToolCallStarted(call_id=call_id, attempt=attempt):
+                last = (call_id, attempt)
+            case _:
+                _ignored: _JournalsNothing = event
     return last
 
 

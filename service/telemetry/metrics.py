@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 from events.envelope import RecordedEvent
 from events.objects import RunStatus
@@ -41,6 +41,20 @@ _OUTCOMES: dict[type, str] = {
     e.ModelCallFailed: "failed",
     e.ModelCallStopped: "stopped",
 }
+_TOOL_CALLS: frozenset[type] = frozenset({e.ToolCallStarted, e.ToolCallFinished, e.ToolCallStopped})
+# Events that are not counted. Each type of event of a thread is in exactly one of these tables (tests/test_readers.py).
+_IGNORED: frozenset[type] = frozenset(
+    {
+        *(e.ThreadCreated, e.ThreadModified, e.ThreadDeleted),
+        *(e.MessageAdded, e.MessageWritten, e.MessageModified, e.MessageDeleted),
+        *(e.RunAdmitted, e.RunModified, e.RunClaimed),
+        *(e.StepCreated, e.StepEnded, e.ToolOutputsSubmitted),
+    }
+)
+# Events of a vector store that are not counted.
+_IgnoredOfStore = (
+    v.StoreLifeEvent | v.FilesAdded | v.FileAttributesChanged | v.FileRemoved | v.BatchCreated | v.BatchCancelled
+)
 
 
 class SandboxCounts(Protocol):
@@ -121,21 +135,19 @@ class Metrics:
 
     def on_thread_append(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
         for entry in recorded:
-            kind = type(entry.event)
-            if kind in _STATUS:
-                self._count_transition(entry.event.run_id, _STATUS[kind], entry.at)
-            elif kind in _OUTCOMES:
-                self._count_model_call(entry.event, _OUTCOMES[kind], entry.at)
-            elif kind is e.ModelCallStarted:
+            event_type = type(entry.event)
+            if event_type in _IGNORED:
+                continue
+            if event_type in _STATUS:
+                self._count_transition(entry.event.run_id, _STATUS[event_type], entry.at)
+            elif event_type in _OUTCOMES:
+                self._count_model_call(entry.event, _OUTCOMES[event_type], entry.at)
+            elif event_type is e.ModelCallStarted:
                 self._calls.start(entry.event.run_id, "in_progress", entry.at)
-            elif kind is e.ToolCallStarted:
-                self._tool_calls.start(entry.event.run_id, "in_progress", entry.at)
-            elif kind is e.ToolCallFinished:
-                self._count_tool_call(entry.event.run_id, entry.event.outcome, entry.at)
-            elif kind is e.ToolCallStopped:
-                self._count_tool_call(entry.event.run_id, "stopped", entry.at)
+            elif event_type in _TOOL_CALLS:
+                self._follow_tool_call(entry.event, entry.at)
 
-    def on_store_append(self, store_id: str, recorded: Sequence[RecordedEvent[Any]]) -> None:
+    def on_store_append(self, store_id: str, recorded: Sequence[RecordedEvent[v.VectorStoreEvent]]) -> None:
         """Counts attempts at indexing that ended, by outcome, and their time."""
         for entry in recorded:
             match entry.event:
@@ -147,7 +159,7 @@ class Metrics:
                 case v.IndexingFailed(job=job):
                     self._count_indexing(f"{store_id} {job}", "failed", entry.at)
                 case _:
-                    pass
+                    _ignored: _IgnoredOfStore = entry.event
 
     def _count_indexing(self, key: str, outcome: str, at: datetime) -> None:
         self.indexed[outcome] += 1
@@ -162,6 +174,17 @@ class Metrics:
             self.in_status[before[0]].observe((at - before[1]).total_seconds())
         if status not in TERMINAL:
             self._statuses.start(run_id, status, at)
+
+    def _follow_tool_call(self, event: e.ToolCallEvent, at: datetime) -> None:
+        match event:
+            case e.ToolCallStarted(run_id=run_id):
+                self._tool_calls.start(run_id, "in_progress", at)
+            case e.ToolCallFinished(run_id=run_id, outcome=outcome):
+                self._count_tool_call(run_id, outcome, at)
+            case e.ToolCallStopped(run_id=run_id):
+                self._count_tool_call(run_id, "stopped", at)
+            case _:
+                assert_never(event)
 
     def _count_tool_call(self, run_id: str, outcome: str, at: datetime) -> None:
         self.tool_calls[outcome] += 1

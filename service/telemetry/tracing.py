@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
 
 import structlog
 from opentelemetry import trace
@@ -37,6 +36,20 @@ MAX_OPEN = 10_000
 CLOSE_S = 3.0  # time to send the remaining spans when the server stops
 
 log = structlog.get_logger()
+
+# Events that change no span.
+_Ignored = (
+    e.LifeEvent
+    | e.MessageEvent
+    | e.StepEvent
+    | e.ToolCallEvent
+    | e.RunAdmitted
+    | e.RunModified
+    | e.RunQueued
+    | e.RunStarted
+    | e.RunRequiresAction
+    | e.RunCancelling
+)
 
 
 class Tracing:
@@ -70,7 +83,9 @@ class Tracing:
 
             yield set_status
 
-    def on_thread_append(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
+    def on_thread_append(
+        self, thread_id: str, recorded: Sequence[RecordedEvent[e.ThreadEvent]], state: ThreadState
+    ) -> None:
         for entry in recorded:
             event, at = entry.event, _nanoseconds(entry.at)
             match event:
@@ -84,7 +99,7 @@ class Tracing:
                 case e.RunCompleted() | e.RunIncomplete() | e.RunFailed() | e.RunCancelled() | e.RunExpired():
                     self._close_run(event, at)
                 case _:
-                    pass
+                    _ignored: _Ignored = event
 
     async def close(self) -> None:
         """Sends the remaining spans within CLOSE_S seconds, in a thread of its own that nothing waits for longer."""

@@ -8,7 +8,7 @@ from events.actors import ToolActor
 from events.envelope import Origin, RecordedEvent
 from events.file import CreateFile
 from events.ids import IdSource, file_id_of
-from events.thread.events import ThreadDeleted, ThreadEvent
+from events.thread import events as e
 from events.thread.state import ThreadState
 from projections import files, steps
 from service.sandbox.base import DATA
@@ -22,6 +22,10 @@ from service.writer import Writer
 MOST_CALLS = 500
 # Bounds the files of earlier calls that a new session gets; the newest count.
 MOST_RESTORED = 200
+# Events that end no session.
+_Ignored = (
+    e.ThreadCreated | e.ThreadModified | e.MessageEvent | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+)
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "csv": "text/csv", "txt": "text/plain", "json": "application/json"}
 
 
@@ -32,10 +36,14 @@ class ThreadsGone:
         self._code = code
 
     def on_thread_append(
-        self, thread_id: str, recorded: Sequence[RecordedEvent[ThreadEvent]], state: ThreadState
+        self, thread_id: str, recorded: Sequence[RecordedEvent[e.ThreadEvent]], state: ThreadState
     ) -> None:
-        if any(isinstance(entry.event, ThreadDeleted) for entry in recorded):
-            self._code.thread_gone(thread_id)
+        for entry in recorded:
+            match entry.event:
+                case e.ThreadDeleted():
+                    self._code.thread_gone(thread_id)
+                case _:
+                    _ignored: _Ignored = entry.event
 
 
 class CodeFiles:

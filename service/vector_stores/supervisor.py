@@ -21,7 +21,7 @@ import structlog
 from events.actors import ProcessActor
 from events.envelope import Origin, RecordedEvent
 from events.errors import DomainError
-from events.ids import IdSource
+from events.ids import IdSource, is_vector_store_id
 from events.vector_store import events as e
 from events.vector_store.commands import VectorStoreCommand
 from projections import vector_store_files as files
@@ -47,6 +47,18 @@ LIMIT = 200
 GRACE = timedelta(seconds=5)
 # Removals of chunks that may wait; the hourly sweep (`upkeep`) removes further chunks.
 MAX_REMOVALS = 1_000
+# Events that start and stop no work. A vector store that is created gets its files by events of their own.
+_Ignored = (
+    e.VectorStoreCreated
+    | e.VectorStoreModified
+    | e.VectorStoreUsed
+    | e.EmbeddingModelChanged
+    | e.FileAttributesChanged
+    | e.IndexingStarted
+    | e.IndexingFinished
+    | e.IndexingFailed
+    | e.BatchCreated
+)
 # The ids of a store and a file.
 FileKey = tuple[str, str]
 
@@ -86,7 +98,7 @@ class IndexingSupervisor:
         """The number of files at work in this process."""
         return len(self._at_work)
 
-    def on_store_append(self, store_id: str, recorded: Sequence[RecordedEvent[Any]]) -> None:
+    def on_store_append(self, store_id: str, recorded: Sequence[RecordedEvent[e.VectorStoreEvent]]) -> None:
         """Scans for new files at once, and stops the work on files that were removed."""
         for entry in recorded:
             match entry.event:
@@ -104,11 +116,11 @@ class IndexingSupervisor:
                     self._recheck(store_id)
                     self._remove(store_id, None)
                 case _:
-                    pass
+                    _ignored: _Ignored = entry.event
 
     def on_wake(self, stream_id: str) -> None:
         """Looks at the vector store, if it is one: another process may have changed it."""
-        if stream_id.startswith("vs_"):
+        if is_vector_store_id(stream_id):
             self._recheck(stream_id)
 
     def on_peers_change(self) -> None:

@@ -39,6 +39,16 @@ from service.wire.sse.tool_calls import StreamedCalls
 _PAUSES_OR_ENDS = (e.RunRequiresAction, e.RunCancelled, e.RunCompleted, e.RunIncomplete, e.RunFailed, e.RunExpired)
 _RETRIED = {"code": "server_error", "message": "The model call broke off and was made anew."}
 _EarlyEnd = Literal["cancelled", "expired", "failed"]
+# Events without frames in the stream of a run. Those of threads and messages concern no run.
+_Ignored = (
+    e.LifeEvent
+    | e.MessageAdded
+    | e.MessageModified
+    | e.MessageDeleted
+    | e.ModelCallFinished
+    | e.ModelCallFailed
+    | e.ModelCallStopped
+)
 
 
 class RunStream:
@@ -101,7 +111,7 @@ class RunStream:
     # Events.
 
     def _event_frames(self, item: RecordedEvent[Any]) -> list[bytes]:
-        event = item.event
+        event: e.ThreadEvent = item.event
         if isinstance(event, e.ThreadCreated):
             return [frames.sse_frame("thread.created", self._wire.render_thread(initial_thread(item), resources=True))]
         if isinstance(event, e.RunCreated) and self._run is None:
@@ -125,6 +135,7 @@ class RunStream:
             case e.StepEnded() | e.ToolOutputsSubmitted() | e.ToolCallFinished() | e.ToolCallStopped():
                 return self._step_change_frames(event)
             case _:
+                _others: e.RunEvent | _Ignored = event
                 return self._run_change_frames(item)
 
     def _run_change_frames(self, item: RecordedEvent[Any]) -> list[bytes]:
@@ -192,6 +203,7 @@ class RunStream:
             case e.ToolCallFinished() | e.ToolCallStopped() if event.step_id not in self._repeated_ids:
                 return self._calls.remaining_output_frames(event.call_id, event.shown.get("outputs", ()))
             case _:
+                _ignored: e.ToolOutputsSubmitted | e.ToolCallFinished | e.ToolCallStopped = event
                 return []
 
     def _step_end_frame(self, step: Step) -> bytes:

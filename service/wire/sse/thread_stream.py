@@ -23,6 +23,9 @@ from service.wire.sse.run_stream import RunStream
 
 _ID = re.compile(r"(\d{1,15})\.(\d{1,9})\.(\d{1,9})(?:\.(event|message|call))?", re.ASCII)
 _ENDS_CALL = (e.ModelCallFinished, e.ModelCallFailed, e.ModelCallStopped)
+# Events without frames, and events that only the stream of their run reads.
+_Ignored = e.ThreadCreated | e.ThreadModified | e.MessageAdded | e.MessageModified | e.MessageDeleted
+_OnlyForRuns = e.MessageWritten | e.RunEvent | e.StepEvent | e.ToolCallEvent
 SeenPiece = Literal["message", "call"]
 _SEEN_PIECES: dict[str | None, SeenPiece] = {"message": "message", "call": "call"}
 
@@ -90,21 +93,23 @@ class ThreadStream:
         return _with_last_id(run_frames, b"%d.%d.0.event" % (self._version, self._attempt))
 
     def _event_frames(self, item: RecordedEvent[Any]) -> list[bytes]:
-        event = item.event
-        if isinstance(event, e.ThreadDeleted):
-            self.is_over = True
+        event: e.ThreadEvent = item.event
+        match event:
+            case e.ThreadDeleted():
+                self.is_over = True
+            case e.RunCreated():
+                self._runs[event.run_id] = RunStream(self._wire)
+            case ModelCallStarted():
+                if event.run_id in self._runs:
+                    self._open_calls[event.run_id], self._attempt = item, event.attempt
+            case e.ModelCallFinished() | e.ModelCallFailed() | e.ModelCallStopped():
+                self._open_calls.pop(event.run_id, None)
+            case _:
+                _others: _Ignored | _OnlyForRuns = event
         run_id: str | None = getattr(event, "run_id", None)
-        if run_id is None:
+        stream = self._runs.get(run_id) if run_id is not None else None
+        if run_id is None or stream is None:
             return []
-        if isinstance(event, e.RunCreated):
-            self._runs[run_id] = RunStream(self._wire)
-        stream = self._runs.get(run_id)
-        if stream is None:
-            return []
-        if isinstance(event, ModelCallStarted):
-            self._open_calls[run_id], self._attempt = item, event.attempt
-        elif isinstance(event, _ENDS_CALL):
-            self._open_calls.pop(run_id, None)
         run_frames = stream.feed(item)
         if stream.is_finished and isinstance(event, e.RunRequiresAction):
             stream.is_finished = False  # the run continues in this stream, though its own stream ends
