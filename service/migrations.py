@@ -2,7 +2,7 @@
 
 The migrations are in `sql/migrations/`, with their sha256 in `SHA256SUMS`. Their numbers have no gaps, and a file never
 changes after it has landed. The first is the baseline of version 0.2.0. A database of version 0.1.0 has other
-migrations (`legacy/`) and is brought to the baseline first.
+migrations (`legacy/`) and is migrated to the baseline first.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ async def _plan(db: Connection) -> MigrationPlan:
 
 
 async def _upgrade_legacy(db: Connection, missing: Sequence[Migration]) -> None:
-    """Brings a database of version 0.1.0 to the baseline. After a crash, the next call does the rest."""
+    """Migrates a database of version 0.1.0 to the baseline. After a crash, the next call completes it."""
     for migration in missing:
         await _apply(db, migration)
     streams = await db.fetch(_SQL["outdated_streams"], timeout=MIGRATION_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""What many tests use. Databases and servers are in tests/fixtures/."""
+"""Fixtures of many tests. Databases and servers are in tests/fixtures/."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Events and their bytes. The golden file holds every type of event ever written, in every shape it was written in:
+"""Events and their bytes. The golden file holds every type of event ever written, in every shape.
 
-add lines to it when events are added or change; never change or remove one.
+Add lines to it if events are added or changed. Never change or remove a line.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def test_every_event_ever_written_loads(version: int) -> None:
         event = codec.load(line, version)
         assert event.type == orjson.loads(line)["type"]
         if version == SCHEMA_VERSION:
-            # Byte for byte: what is written today is what was written then.
+            # Byte for byte: an event is written today as it was written then.
             assert codec.dump(event) == line
 
 

@@ -117,7 +117,7 @@ def test_completing_an_upload_just_so_again_does_nothing() -> None:
     state = an_upload(*PARTS, first)
     [before] = upload.decide(an_upload(*PARTS), first, T0)
     assert isinstance(before, upload.UploadCompleted)
-    # The parts went with the upload's end, and with them their sizes.
+    # The end of the upload removed the parts, and with them their sizes.
     again = replace(complete(None, None), before=before)
     assert upload.decide(state, again, LATER) == []
     assert upload.decide(state, replace(again, md5="ab"), T0) == []

@@ -1,4 +1,4 @@
-"""DELETE succeeds in every state of an object, whoever uses it, and exactly once if several requests race."""
+"""DELETE succeeds in every state of an object, for any client, and exactly once if several requests race."""
 
 from __future__ import annotations
 

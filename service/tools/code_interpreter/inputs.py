@@ -1,4 +1,4 @@
-"""The input files of a run's code, and their names in the sandbox besides their ids. Pure."""
+"""The input files of a run's code, and their names in the sandbox in addition to their ids. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Random histories of one thread, in which every command of every actor comes, sane or not.
+"""Random histories of one thread, with every command of every actor, valid or not.
 
-A `World` keeps what its actors would know: the state, and the facts that callers read from views. Histories come from a
-`random.Random`, so that Hypothesis can shrink them and a seed can repeat them against Postgres.
+A `World` holds the facts that its actors know: the state, and the facts that callers read from views. Histories come
+from a `random.Random`, so that Hypothesis can shrink them and a seed can repeat them against Postgres.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ PROCESSES = (1, 2, 3)
 
 
 class World:
-    """One thread and what is known of it. `lifetimes` are those that runs get, in seconds."""
+    """One thread and the known facts about it. `lifetimes` are the lifetimes that runs get, in seconds."""
 
     def __init__(self, random: Random, thread_id: str = "thread_1", lifetimes: tuple[int, ...] = (5, 600)) -> None:
         self.random = random
@@ -65,7 +65,7 @@ class World:
         self._made = 0
 
     def do(self, command: ThreadCommand) -> list[RecordedEvent[e.ThreadEvent]]:
-        """Decides and folds, in memory. Raises as `decide` does."""
+        """Decides and folds in memory. Raises the errors of `decide`."""
         self.at += timedelta(seconds=self.random.choice((0, 0, 0.3, 1, 2)))
         events = decide(self.state, command, self.at)
         recorded = number_events(self.state.id, len(self.log), events, self.at, ORIGIN)
@@ -73,7 +73,7 @@ class World:
         return recorded
 
     def absorb(self, recorded: list[RecordedEvent[Any]]) -> None:
-        """Takes in what was appended, wherever it was."""
+        """Takes in appended events, from any process."""
         for entry in recorded:
             self.log.append(entry)
             self.state = evolve(self.state, entry)
@@ -92,7 +92,7 @@ class World:
                         self.runs[entry.event.run_id] = status
 
     def next_command(self) -> ThreadCommand:
-        """What somebody asks next: mostly what makes sense, sometimes what does not."""
+        """Returns the next command of some actor: mostly a valid one, sometimes an invalid one."""
         if not self.state.exists and not self.log:
             return self._thread()
         if self.state.run is None:
@@ -123,7 +123,7 @@ class World:
             return [lambda: ClaimRun(run.id, self._process(), None)]
         return [self._executor, self._executor, lambda: ClaimRun(run.id, self._process(), run.process)]
 
-    # Each command, with facts as views would give them.
+    # Each command, with facts as views would return them.
 
     def _id(self, prefix: str) -> str:
         self._made += 1

@@ -1,4 +1,4 @@
-"""What any log of a thread must keep to, whoever made it."""
+"""Rules that every log of a thread must obey."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from events.thread import events as e
 
 
 def problems(log: Iterable[RecordedEvent[e.ThreadEvent]]) -> Iterable[str]:
-    """What is wrong in a log: objects made twice, more than one open at once, ends that leave something open."""
+    """Returns the violations in a log: objects created twice, more than one open at once, ends that leave something
+    open.
+    """
     made: Counter[str] = Counter()
     ended: Counter[tuple[str, int, int]] = Counter()
     step: e.StepCreated | None = None
@@ -83,7 +85,9 @@ def problems(log: Iterable[RecordedEvent[e.ThreadEvent]]) -> Iterable[str]:
 
 
 class Line:
-    """The runs of a thread, one behind the other: who is active, who waits. `unbegun` waited and ended there."""
+    """The runs of a thread in order: the active one and the queued ones. `unbegun` are those that ended while they were
+    queued.
+    """
 
     def __init__(self) -> None:
         self.active: str | None = None
@@ -92,7 +96,7 @@ class Line:
         self._free = False
 
     def problems(self, event: e.ThreadEvent) -> Iterable[str]:
-        # Who waits comes next, at once: only a thread that is deleted ends them all.
+        # The next queued run starts at once; only the deletion of the thread ends all of them.
         if self._free and not isinstance(event, e.RunAdmitted | e.RunCancelling | e.RunCancelled | e.ThreadDeleted):
             yield f"{event.type} while {self.waiting} wait and nobody is active"
         match event:

@@ -70,14 +70,14 @@ FUNCTION = {"type": "function", "function": {"name": "weather", "parameters": {"
 
 
 class Story:
-    """A thread as it goes: its log so far, and its state."""
+    """A thread in progress: its log so far, and its state."""
 
     def __init__(self, thread_id: str = "thread_1") -> None:
         self.state = ThreadState(thread_id)
         self.log: list[RecordedEvent[e.ThreadEvent]] = []
 
     def do(self, command: ThreadCommand, after: float = 0.0) -> list[e.ThreadEvent]:
-        """Decides at T0 and `after` seconds, and folds what comes of it. Raises as `decide` does."""
+        """Decides at T0 plus `after` seconds, and folds the events. Raises the errors of `decide`."""
         at = T0 + timedelta(seconds=after)
         events = decide(self.state, command, at)
         for entry in number_events(self.state.id, len(self.log), events, at, ORIGIN):
@@ -103,7 +103,7 @@ def kinds(events: Sequence[Event]) -> list[str]:
 
 
 def only(events: Sequence[Event], kind: type[Any]) -> Any:
-    """The one event of this type."""
+    """Returns the only event of this type."""
     (found,) = (event for event in events if isinstance(event, kind))
     return found
 
@@ -183,30 +183,30 @@ def expire(run_id: str = "run_1", claim: Claim | None = None) -> ExpireRun:
 
 
 def queued() -> Story:
-    """A run that waits for a process."""
+    """A story with a run that waits for a process."""
     return given(CREATE, run())
 
 
 def working() -> Story:
-    """A run whose first model call is open."""
+    """A story with a run whose first model call is open."""
     return given(CREATE, run(claim=claim()))
 
 
 def waiting(*call_ids: str) -> Story:
-    """A run that waits for the outputs of these calls."""
+    """A story with a run that waits for the outputs of these calls."""
     return given(CREATE, run(claim=claim()), finish("", *(call_ids or ("call_1",))))
 
 
 def cancelling() -> Story:
-    """A run cancelled while its model call is open."""
+    """A story with a run that was cancelled while its model call was open."""
     return given(CREATE, run(claim=claim()), cancel())
 
 
 def crowded() -> Story:
-    """A run whose first model call is open, and run_2 and run_3 that wait behind it."""
+    """A story with a run whose first model call is open, and run_2 and run_3 queued behind it."""
     return given(CREATE, run(claim=claim()), run("run_2", queue=True), run("run_3", queue=True))
 
 
 def done() -> Story:
-    """A thread whose run has completed."""
+    """A story whose run has completed."""
     return given(CREATE, run(claim=claim()), finish("Hello."))

@@ -1,4 +1,4 @@
-"""What holds for every history of a thread (docs/architecture.md, "Rules")."""
+"""Laws of every history of a thread (docs/architecture.md, "Rules")."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.events.thread.log_rules import problems
 from tests.events.thread.story import CREATE, Story, add, claim, finish, run
 
 STATE = TypeAdapter(ThreadState)
-# A state is a run with its ids and the open call's, and those that wait; whatever has happened, it stays within this.
+# The maximum size of a state: a run with its ids and those of the open call, and the queued runs.
 MAX_STATE = 1500
 MAX_WAITING = 500
 
@@ -30,7 +30,9 @@ histories = st.builds(Random, st.integers(0, 2**32)), st.integers(1, 60)
 
 
 def played(random: Random, length: int) -> tuple[World, list[ThreadState]]:
-    """A world after `length` commands, and its state behind each event. Commands raise nothing but DomainError."""
+    """Returns a world after `length` commands, and its state after each event. Commands raise nothing
+    but DomainError.
+    """
     world = World(random)
     for _ in range(length):
         try:
@@ -103,7 +105,7 @@ def test_the_state_does_not_grow_with_the_thread() -> None:
 
 
 def test_histories_are_worth_their_name() -> None:
-    """The generator reaches every event type and every end of a run; else the laws above say little."""
+    """The generator reaches every event type and every end of a run; otherwise the laws above would prove little."""
     seen: Counter[str] = Counter()
     ends: Counter[str] = Counter()
     for seed in range(150):

@@ -1,4 +1,4 @@
-"""The thread itself and its messages: what is refused, what the lock keeps out."""
+"""The thread itself and its messages: refusals, and the lock of an active run."""
 
 from __future__ import annotations
 

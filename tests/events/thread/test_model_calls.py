@@ -1,4 +1,4 @@
-"""Model calls as executors report them: ends of every kind, broken attempts, takeovers, budgets."""
+"""Model calls as executors report them: all kinds of ends, broken attempts, takeovers, budgets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MESSAGE = ["step.created", "message.written", "step.ended"]
 
 
 def steps(events: list[e.ThreadEvent]) -> list[tuple[str, str]]:
-    """(kind, status) of the steps in these events."""
+    """Returns (kind, status) of the steps in these events."""
     ended = {event.step_id: event.status for event in events if isinstance(event, e.StepEnded)}
     created = [event for event in events if isinstance(event, e.StepCreated)]
     return [(step.kind, ended.get(step.step_id, "in_progress")) for step in created]
@@ -52,7 +52,7 @@ def test_a_plain_turn_is_two_appends() -> None:
     written = only(second, e.MessageWritten)
     assert (written.message_id, written.status, written.incomplete_reason) == ("msg_1", "completed", None)
     assert written.content == [{"type": "text", "text": {"value": "Hello.", "annotations": []}}]
-    # The message is as old as its call: frames showed it since.
+    # The message is as old as its call, since frames have shown it from then on.
     assert written.created_at == story.log[0].seconds
     assert only(second, e.StepEnded).usage == only(second, e.RunCompleted).usage == USAGE
 
@@ -166,7 +166,7 @@ def test_a_step_knows_fewer_error_codes_than_a_run() -> None:
 
 @pytest.mark.parametrize("command", [broke(), broke("x"), finish("x")], ids=["unseen", "seen", "finish"])
 def test_a_call_ends_once(command: ThreadCommand) -> None:
-    """Broken means ended: what its reader reports after that is nobody's."""
+    """A broken attempt has ended: a later report of its reader is refused."""
     story = working()
     story.do(broke("Hel"))
     with pytest.raises(StaleClaim):
@@ -226,7 +226,7 @@ def test_a_run_fails_with_its_cause(claimed: str) -> None:
 
 @pytest.mark.parametrize("reason", ["max_prompt_tokens", "max_completion_tokens"])
 def test_a_used_up_budget_between_calls(reason: e.RunIncompleteReason) -> None:
-    """The run is queued then: its outputs have just come."""
+    """The run is queued at that moment, since its outputs have just arrived."""
     story = given(
         CREATE,
         run(claim=claim(), **dict[str, Any]({reason: 12})),

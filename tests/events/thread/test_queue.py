@@ -1,4 +1,4 @@
-"""Runs that wait for others of their thread: who may, how they end, and who comes next."""
+"""Runs that wait for others of their thread: admission, ends, and the order of turns."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ACTIVE: dict[RunStatus, Callable[[], Story]] = {
 
 
 def line(state: ThreadState) -> list[str]:
-    """The ids of the active run and of those behind it."""
+    """Returns the ids of the active run and of those behind it."""
     return [*([state.run.id] if state.run else []), *(one.run.id for one in state.waiting)]
 
 
@@ -145,7 +145,7 @@ def test_however_a_process_ends_the_first(story: Callable[[], Story], end: Threa
 def test_where_no_process_held_the_first(
     story: Callable[[], Story], end: ThreadCommand, after: int, with_claim: bool
 ) -> None:
-    """Who ends it may bring a process; else a scan finds the run."""
+    """The command that ends a run may claim the next one; otherwise a scan finds it."""
     one = story()
     one.do(run("run_2", queue=True))
     ended = cancel if "Cancel" in type(end).__name__ else expire

@@ -1,4 +1,4 @@
-"""The table of a run's transitions, as data: each legal one has a way there, each other one is refused."""
+"""The table of a run's transitions as data: a history reaches each legal one, and every other one is refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CLAIMED: list[ThreadCommand] = [CREATE, run(claim=claim(first=None))]
 WORKING: list[ThreadCommand] = [CREATE, run(claim=claim())]
 WAITING: list[ThreadCommand] = [*WORKING, finish("", "call_1")]
 
-# One way to each legal transition: the commands, and seconds after T0 for the last of them.
+# One history for each legal transition: its commands, and the seconds after T0 of the last one.
 WAYS: dict[tuple[RunStatus, RunStatus], tuple[list[ThreadCommand], float]] = {
     ("queued", "in_progress"): ([CREATE, run(), take(), start()], 0),
     ("queued", "cancelling"): ([*CLAIMED, cancel()], 0),

@@ -1,4 +1,4 @@
-"""Runs as clients and supervisors meet them: tool outputs, cancelling, expiry, claims."""
+"""Runs from the view of clients and supervisors: tool outputs, cancelling, expiry, claims."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_a_run_expires_in_each_state_and_not_before_its_time(status: RunStatus, 
     assert story.do(expire(), after=LIFETIME - 0.001) == []
     found = story.do(expire(), after=LIFETIME + 5000)
     assert kinds(found) == events
-    # However late somebody noticed.
+    # The time of the expiry counts, not the time at which it is noticed.
     assert only(found, e.RunExpired).expired_at == SECONDS + LIFETIME
     assert story.state.run is None
     for event in found:
@@ -240,7 +240,7 @@ def test_only_runs_without_a_live_process_are_claimed() -> None:
     story = queued()
     assert kinds(story.do(take(1))) == ["run.claimed"]
     assert (story.run.epoch, story.run.process) == (1, 1)
-    assert story.do(take(2)) == []  # it has a process by now
+    assert story.do(take(2)) == []  # a process holds it now
     assert kinds(story.do(take(2, dead=1))) == ["run.claimed"]
     assert (story.run.epoch, story.run.process) == (2, 2)
     assert story.do(take(3, dead=1)) == []
@@ -274,7 +274,7 @@ def test_a_stale_epoch_is_refused(command: ThreadCommand) -> None:
 )
 @pytest.mark.parametrize("resumed", [False, True])
 def test_a_claim_ends_where_the_client_is_awaited(command: ThreadCommand, resumed: bool) -> None:
-    """Also where the outputs came and no process has taken the run since: the epoch is still the same then."""
+    """This also holds if the outputs have arrived and no process has taken the run since: the epoch is unchanged."""
     story = waiting()
     if resumed:
         story.do(submit("call_1"))

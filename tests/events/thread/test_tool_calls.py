@@ -1,4 +1,6 @@
-"""Calls of hosted tools: they run at once, one after the other; then the client is asked, or the model goes on."""
+"""Calls of hosted tools: they run one after another; then the client's outputs are requested, or the
+model continues.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def reply(*tool_calls: dict[str, Any], text: str = "") -> FinishModelCall:
 
 
 def at_work(*tool_calls: dict[str, Any], text: str = "") -> Story:
-    """A run whose first hosted call is open."""
+    """A story with a run whose first hosted call is open."""
     return given(CREATE, run(claim=claim()), reply(*tool_calls, text=text))
 
 

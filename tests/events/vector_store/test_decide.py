@@ -129,7 +129,7 @@ def test_an_attempt_is_known_by_its_job() -> None:
 
 
 def test_jobs_of_a_store_go_on_under_its_id() -> None:
-    """A process that still indexes for the deleted store must not be taken for one of the new store's."""
+    """A process that still indexes for the deleted store must not write into the new store of the same id."""
     state = a_store(CREATE, add("file-1"), start(fact()), DeleteStore(), CREATE, add("file-1"), start(fact()))
     assert state.jobs == 2
 
@@ -175,7 +175,7 @@ def used_at(state: VectorStoreState, at: datetime) -> VectorStoreState:
 
 
 def test_use_moves_the_end() -> None:
-    """The first use always does: to be made is none. Those that follow within a minute share one."""
+    """The first use is always recorded, since the creation is not a use. Uses within a minute share one record."""
     state = a_store(SHORT)
     assert state.expires_at == SECONDS + DAY
     assert decide(state, UseStore(), T0) == []
