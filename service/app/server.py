@@ -78,7 +78,7 @@ class _Core:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Tooling:
+class _ToolServices:
     """Search, the sandbox, and the hosted tools that use them."""
 
     probe: SandboxProbe
@@ -169,7 +169,7 @@ async def _open_tooling(
     *,
     search_engine: Callable[[Pool], SearchEngine] | None,
     serving: asyncio.Event,
-) -> _Tooling:
+) -> _ToolServices:
     enter, limits = stack.enter_async_context, settings.code_limits
     probe = await enter(sandbox_lifespan(settings.sandbox_dir, installs=settings.sandbox_install, serving=serving))
     sandboxes: SessionPool | None = None
@@ -189,10 +189,10 @@ async def _open_tooling(
         max_output_bytes=limits.disk,
         ids=core.ids,
     )
-    return _Tooling(probe=probe, engine=engine, hosted=hosted)
+    return _ToolServices(probe=probe, engine=engine, hosted=hosted)
 
 
-async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core, tooling: _Tooling) -> Services:
+async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core, tooling: _ToolServices) -> Services:
     """Opens the parts that HTTP needs. The execution of runs starts last, and so stops first."""
     enter, clock, ids = stack.enter_async_context, core.clock, core.ids
     pool, writer, peers, indexer = core.pool, core.writer, core.peers, tooling.engine.indexer
@@ -245,7 +245,7 @@ def _open_search_engine(settings: Settings, core: _Core, probe: SandboxProbe) ->
     )
 
 
-def _health(core: _Core, tooling: _Tooling) -> Health:
+def _health(core: _Core, tooling: _ToolServices) -> Health:
     required = {"database": lambda: database.healthy(core.pool), "model": core.model.check_health}
     optional = {
         "code_interpreter": tooling.hosted.code.state,
