@@ -136,8 +136,10 @@ def test_plans_are_not_built() -> None:
 
 
 def test_files_that_code_names_exist() -> None:
+    """Code names files by their path in the repository, or in tests/."""
     named = {(name, source) for source in SOURCES for name in FILE_IN_CODE.findall(source.read_text())}
-    assert not [f"{source.name} names {name}" for name, source in named if not (ROOT / name).exists()]
+    missing = [pair for pair in named if not any((folder / pair[0]).exists() for folder in (ROOT, ROOT / "tests"))]
+    assert not missing, "\n".join(f"{source.name} names {name}" for name, source in missing)
 
 
 @pytest.mark.parametrize("name", ["docs/events.md", "docs/log-events.md"])
@@ -156,6 +158,11 @@ def test_the_models_file_of_the_document_loads(tmp_path: Path) -> None:
     (example,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs/models.md").read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "models.toml").write_text(example)
     load_catalog(tmp_path / "models.toml", Endpoint("http://default/v1", None), environ={"GPU_KEY": "key"})
+
+
+def test_names_of_log_events_are_snake_case() -> None:
+    wrong = [name for name in generator().log_events() if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", name)]
+    assert not wrong, "a log event is named object first, in snake_case, such as webhook_failed"
 
 
 def rows_of_settings() -> dict[str, tuple[str, str]]:
