@@ -9,7 +9,7 @@ from events.api_key import CreateKey, KeyCommand, KeyState, RevokeKey
 from events.errors import NotFound, Rejection
 from events.event_log import number_events
 from events.project import CreateProject, ProjectState
-from tests.events.thread.story import ORIGIN, T0, kinds
+from tests.events.thread.story import ORIGIN, T0, types_of
 
 CREATE = CreateKey("ci", "read", "ab" * 32, "wxyz", max_runs=2)
 
@@ -33,7 +33,7 @@ def test_the_life_of_a_key() -> None:
         "tokens_per_minute": None,
         "max_runs": 2,
     }
-    assert kinds(api_key.decide(after(CREATE), RevokeKey(), T0)) == ["key.revoked"]
+    assert types_of(api_key.decide(after(CREATE), RevokeKey(), T0)) == ["key.revoked"]
     assert api_key.decide(after(CREATE, RevokeKey()), RevokeKey(), T0) == []
     assert after(CREATE, RevokeKey()).revoked
 
@@ -49,7 +49,7 @@ def test_what_is_refused() -> None:
 def test_a_project_is_made_once() -> None:
     state = ProjectState("proj_1")
     made = project.decide(state, CreateProject("Research"), T0)
-    assert kinds(made) == ["project.created"]
+    assert types_of(made) == ["project.created"]
     for entry in number_events("proj_1", 0, made, T0, ORIGIN):
         state = project.evolve(state, entry)
     with pytest.raises(Rejection, match="already exists"):

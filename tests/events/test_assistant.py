@@ -15,7 +15,7 @@ from events.assistant import (
 )
 from events.errors import NotFound, Rejection
 from events.event_log import number_events
-from tests.events.thread.story import ORIGIN, T0, kinds
+from tests.events.thread.story import ORIGIN, T0, types_of
 
 SETTINGS = {"model": "gpt-test", "name": "Tutor"}
 
@@ -29,11 +29,11 @@ def after(*commands: AssistantCommand) -> AssistantState:
 
 
 def test_the_life_of_an_assistant() -> None:
-    assert kinds(decide(after(), CreateAssistant(SETTINGS), T0)) == ["assistant.created"]
+    assert types_of(decide(after(), CreateAssistant(SETTINGS), T0)) == ["assistant.created"]
     alive = after(CreateAssistant(SETTINGS), ModifyAssistant({"name": None}))
     assert alive.exists
-    assert kinds(decide(alive, ModifyAssistant({"name": "x"}), T0)) == ["assistant.modified"]
-    assert kinds(decide(alive, DeleteAssistant(), T0)) == ["assistant.deleted"]
+    assert types_of(decide(alive, ModifyAssistant({"name": "x"}), T0)) == ["assistant.modified"]
+    assert types_of(decide(alive, DeleteAssistant(), T0)) == ["assistant.deleted"]
     assert not after(CreateAssistant(SETTINGS), DeleteAssistant()).exists
     with pytest.raises(Rejection, match="already exists"):
         decide(alive, CreateAssistant(SETTINGS), T0)

@@ -17,7 +17,7 @@ from events.ids import file_id_of
 from events.objects import File
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, ExpireUpload, UploadState
 from tests.clock import IDS
-from tests.events.thread.story import ORIGIN, SECONDS, T0, kinds
+from tests.events.thread.story import ORIGIN, SECONDS, T0, types_of
 
 CREATE = CreateFile("a.txt", "assistants", 50, "ab", "text/plain", None, "file-1")
 SHORT = replace(CREATE, expires_after=3600)
@@ -52,7 +52,7 @@ def test_the_life_of_a_file() -> None:
     [created] = file.decide(a_file(), SHORT, T0)
     assert isinstance(created, file.FileCreated)
     assert created.expires_at == SECONDS + 3600
-    assert kinds(file.decide(a_file(CREATE), DeleteFile(), T0)) == ["file.deleted"]
+    assert types_of(file.decide(a_file(CREATE), DeleteFile(), T0)) == ["file.deleted"]
     assert not a_file(CREATE, DeleteFile()).exists
     with pytest.raises(FileNotFound, match="No such File object: file-1"):
         file.decide(a_file(CREATE, DeleteFile()), DeleteFile(), T0)
@@ -67,7 +67,7 @@ def test_making_it_again_of_the_same_bytes_does_nothing() -> None:
 def test_expiry_holds_before_it_is_noticed() -> None:
     state = a_file(SHORT)
     assert file.decide(state, ExpireFile(), LATER - timedelta(seconds=1)) == []
-    assert kinds(file.decide(state, ExpireFile(), LATER)) == ["file.expired"]
+    assert types_of(file.decide(state, ExpireFile(), LATER)) == ["file.expired"]
     with pytest.raises(FileNotFound):
         file.decide(state, DeleteFile(), LATER)
     assert file.decide(a_file(CREATE), ExpireFile(), LATER) == []
@@ -87,7 +87,7 @@ def test_what_a_file_may_be_used_for() -> None:
 def test_an_upload_is_completed_by_its_parts_in_any_order() -> None:
     state = an_upload(*PARTS)
     assert (state.parts, state.received) == (2, 8)
-    assert kinds(upload.decide(state, complete(5, 3, ids=("part_2", "part_1")), T0)) == ["upload.completed"]
+    assert types_of(upload.decide(state, complete(5, 3, ids=("part_2", "part_1")), T0)) == ["upload.completed"]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_completing_an_upload_just_so_again_does_nothing() -> None:
 def test_an_upload_expires_by_itself() -> None:
     state = an_upload(*PARTS)
     assert upload.decide(state, ExpireUpload(), LATER - timedelta(seconds=1)) == []
-    assert kinds(upload.decide(state, ExpireUpload(), LATER)) == ["upload.expired"]
+    assert types_of(upload.decide(state, ExpireUpload(), LATER)) == ["upload.expired"]
     assert upload.decide(an_upload(*PARTS, CancelUpload()), ExpireUpload(), LATER) == []
 
 
@@ -142,11 +142,11 @@ def test_parts_have_bounds() -> None:
     with pytest.raises(Rejection, match="exceed the limit"):
         upload.decide(replace(state, received=upload.MAX_BYTES), AddPart("p", 1, ""), T0)
     again = replace(state, received=upload.MAX_TRANSFERS * 8 - 1)
-    assert kinds(upload.decide(again, AddPart("p", 1, ""), T0)) == ["upload.part_added"]
+    assert types_of(upload.decide(again, AddPart("p", 1, ""), T0)) == ["upload.part_added"]
     with pytest.raises(Rejection, match="exceed the limit of 24 bytes in total"):
         upload.decide(again, AddPart("p", 2, ""), T0)
     largest = replace(state, bytes=upload.MAX_BYTES, received=upload.MAX_BYTES)
-    assert kinds(upload.decide(largest, AddPart("p", 1, ""), T0)) == ["upload.part_added"], "a part may come again"
+    assert types_of(upload.decide(largest, AddPart("p", 1, ""), T0)) == ["upload.part_added"], "a part may come again"
     with pytest.raises(Rejection, match="larger than the 8 bytes that upload upload_1 was created for"):
         upload.decide(state, AddPart("p", 9, ""), T0)
     with pytest.raises(Rejection, match="which is the limit"):

@@ -66,7 +66,7 @@ def some_files(random: Random) -> list[NewFile]:
     return [NewFile(id, f"{id}.txt", 7, {"n": random.randint(1, 2)}, AUTO) for id in chosen]
 
 
-def asked(random: Random, store: str) -> Any:
+def random_command(random: Random, store: str) -> Any:
     """A command that is made of facts, as handlers and supervisors make it."""
     id, batch = random.choice(FILES), random.choice(BATCHES)
     kind = random.choice(KINDS)
@@ -132,7 +132,7 @@ async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:
         await write.vector_store(ORIGIN, store, CREATE)
         for _ in range(COMMANDS):
             try:
-                written = await write.vector_store(ORIGIN, store, asked(random, store))
+                written = await write.vector_store(ORIGIN, store, random_command(random, store))
             except DomainError:
                 continue
             seen |= {entry.event.type for entry in written.recorded}

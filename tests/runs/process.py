@@ -27,7 +27,7 @@ from service.tools.base import HostedTool
 from service.tools.registry import Tools
 from service.writer import Writer
 from tests.clock import CLOCK, IDS
-from tests.events.thread.log_rules import problems
+from tests.events.thread.log_rules import find_problems
 from tests.events.thread.story import CREATE, SETTINGS, add, submit
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import WAIT_S, FakeModel
@@ -183,7 +183,7 @@ class Process:
         """Returns the thread's events, and checks that they have no problems."""
         async with self.pool.acquire() as db:
             found: list[RecordedEvent[Any]] = await event_log.read(db, thread_id)
-        assert list(problems(found)) == []
+        assert list(find_problems(found)) == []
         return found
 
     async def wait_for(self, thread_id: str, holds: Callable[[ThreadState], bool]) -> ThreadState:

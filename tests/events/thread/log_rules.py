@@ -9,7 +9,7 @@ from events.envelope import RecordedEvent
 from events.thread import events as e
 
 
-def problems(log: Iterable[RecordedEvent[e.ThreadEvent]]) -> Iterable[str]:
+def find_problems(log: Iterable[RecordedEvent[e.ThreadEvent]]) -> Iterable[str]:
     """Returns the violations in a log: objects created twice, more than one open at once, ends that leave something
     open.
     """
@@ -20,7 +20,7 @@ def problems(log: Iterable[RecordedEvent[e.ThreadEvent]]) -> Iterable[str]:
     hosted: list[str] = []
     tool: tuple[str, int] | None = None
     usage = e.Usage()
-    line = Line()
+    line = RunQueue()
     for entry in log:
         yield from (f"{entry.version}: {problem}" for problem in line.problems(entry.event))
         match entry.event:
@@ -84,7 +84,7 @@ def problems(log: Iterable[RecordedEvent[e.ThreadEvent]]) -> Iterable[str]:
     yield from (f"call {key} ended {count} times" for key, count in ended.items() if count > 1)
 
 
-class Line:
+class RunQueue:
     """The runs of a thread in order: the active one and the queued ones. `unbegun` are those that ended while they were
     queued.
     """

@@ -98,11 +98,11 @@ def given(*commands: ThreadCommand) -> Story:
     return story
 
 
-def kinds(events: Sequence[Event]) -> list[str]:
+def types_of(events: Sequence[Event]) -> list[str]:
     return [event.type for event in events]  # type: ignore[attr-defined]
 
 
-def only(events: Sequence[Event], kind: type[Any]) -> Any:
+def single_event(events: Sequence[Event], kind: type[Any]) -> Any:
     """Returns the only event of this type."""
     (found,) = (event for event in events if isinstance(event, kind))
     return found
@@ -153,7 +153,7 @@ def finish(
     return FinishModelCall(run_id, epoch, said, reason or ("tool_calls" if call_ids else "stop"), "m-1", usage)
 
 
-def broke(text: str = "", *call_ids: str, epoch: int = 1, error: e.LastError = ERROR) -> BreakModelCall:
+def break_call(text: str = "", *call_ids: str, epoch: int = 1, error: e.LastError = ERROR) -> BreakModelCall:
     said = PartialReply(text=text, tool_calls=calls(*call_ids))
     return BreakModelCall("run_1", epoch, said, error, NOTHING if said.is_empty else USAGE)
 
@@ -182,31 +182,31 @@ def expire(run_id: str = "run_1", claim: Claim | None = None) -> ExpireRun:
     return ExpireRun(run_id, claim)
 
 
-def queued() -> Story:
+def queued_run() -> Story:
     """A story with a run that waits for a process."""
     return given(CREATE, run())
 
 
-def working() -> Story:
+def working_run() -> Story:
     """A story with a run whose first model call is open."""
     return given(CREATE, run(claim=claim()))
 
 
-def waiting(*call_ids: str) -> Story:
+def run_awaiting_outputs(*call_ids: str) -> Story:
     """A story with a run that waits for the outputs of these calls."""
     return given(CREATE, run(claim=claim()), finish("", *(call_ids or ("call_1",))))
 
 
-def cancelling() -> Story:
+def cancelling_run() -> Story:
     """A story with a run that was cancelled while its model call was open."""
     return given(CREATE, run(claim=claim()), cancel())
 
 
-def crowded() -> Story:
+def run_with_queue() -> Story:
     """A story with a run whose first model call is open, and run_2 and run_3 queued behind it."""
     return given(CREATE, run(claim=claim()), run("run_2", queue=True), run("run_3", queue=True))
 
 
-def done() -> Story:
+def completed_run() -> Story:
     """A story whose run has completed."""
     return given(CREATE, run(claim=claim()), finish("Hello."))

@@ -18,7 +18,7 @@ from events.thread.queue import MAX_WAITING_RUNS
 from events.thread.run_status import TERMINAL
 from events.thread.state import ThreadState, evolve
 from tests.events.thread.histories import World
-from tests.events.thread.log_rules import problems
+from tests.events.thread.log_rules import find_problems
 from tests.events.thread.story import CREATE, Story, add, claim, finish, run
 
 STATE = TypeAdapter(ThreadState)
@@ -29,7 +29,7 @@ MAX_WAITING = 500
 histories = st.builds(Random, st.integers(0, 2**32)), st.integers(1, 60)
 
 
-def played(random: Random, length: int) -> tuple[World, list[ThreadState]]:
+def play_history(random: Random, length: int) -> tuple[World, list[ThreadState]]:
     """Returns a world after `length` commands, and its state after each event. Commands raise nothing
     but DomainError.
     """
@@ -71,7 +71,7 @@ def test_any_prefix_replayed_equals_the_live_state(random: Random, length: int) 
 @settings(max_examples=100, deadline=None)
 @given(*histories)
 def test_the_state_round_trips_and_stays_small(random: Random, length: int) -> None:
-    _, states = played(random, length)
+    _, states = play_history(random, length)
     for state in states:
         stored = STATE.dump_json(state)
         assert STATE.validate_json(stored) == state
@@ -82,8 +82,8 @@ def test_the_state_round_trips_and_stays_small(random: Random, length: int) -> N
 @settings(max_examples=200, deadline=None)
 @given(*histories)
 def test_the_log_is_orderly(random: Random, length: int) -> None:
-    world, states = played(random, length)
-    for problem in problems(world.log):
+    world, states = play_history(random, length)
+    for problem in find_problems(world.log):
         raise AssertionError(problem)
     for entry, state in zip(world.log, states, strict=True):
         if isinstance(entry.event, e.RunEnd):
@@ -109,7 +109,7 @@ def test_histories_are_worth_their_name() -> None:
     seen: Counter[str] = Counter()
     ends: Counter[str] = Counter()
     for seed in range(150):
-        world, _ = played(Random(seed), 60)
+        world, _ = play_history(Random(seed), 60)
         seen.update(entry.event.type for entry in world.log)
         ends.update(world.runs.values())
     from tests.events.test_codec import THREAD_TYPES

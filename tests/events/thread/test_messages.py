@@ -22,34 +22,39 @@ from tests.events.thread.story import (
     SETTINGS,
     Story,
     add,
-    broke,
+    break_call,
     cancel,
-    cancelling,
+    cancelling_run,
     claim,
-    done,
+    completed_run,
     expire,
     fail,
     finish,
     given,
-    kinds,
     message,
-    queued,
+    queued_run,
     run,
+    run_awaiting_outputs,
     start,
     stop,
     submit,
     take,
-    waiting,
-    working,
+    types_of,
+    working_run,
 )
 
-LOCKED = {"queued": queued, "in_progress": working, "requires_action": waiting, "cancelling": cancelling}
+LOCKED = {
+    "queued": queued_run,
+    "in_progress": working_run,
+    "requires_action": run_awaiting_outputs,
+    "cancelling": cancelling_run,
+}
 
 
 def test_a_thread_comes_with_its_messages() -> None:
     story = Story()
     events = story.do(CreateThread({"a": "b"}, {}, (message("one", "msg_1"), message("two", "msg_2", "assistant"))))
-    assert kinds(events) == ["thread.created", "message.added", "message.added"]
+    assert types_of(events) == ["thread.created", "message.added", "message.added"]
     assert story.state.user_messages == 1
 
 
@@ -86,17 +91,17 @@ def test_an_active_run_locks_its_thread(status: str) -> None:
 
 
 def test_the_end_of_the_run_unlocks_the_thread() -> None:
-    story = done()
+    story = completed_run()
     story.do(add())
     story.do(run("run_2"))
     assert story.run.id == "run_2"
 
 
 def test_modifying_and_deleting_are_not_locked() -> None:
-    story = working()
-    assert kinds(story.do(ModifyThread({"metadata": {"a": "b"}}))) == ["thread.modified"]
-    assert kinds(story.do(ModifyMessage("msg_1", True, {"a": "b"}))) == ["message.modified"]
-    assert kinds(story.do(DeleteMessage("msg_1", "user"))) == ["message.deleted"]
+    story = working_run()
+    assert types_of(story.do(ModifyThread({"metadata": {"a": "b"}}))) == ["thread.modified"]
+    assert types_of(story.do(ModifyMessage("msg_1", True, {"a": "b"}))) == ["message.modified"]
+    assert types_of(story.do(DeleteMessage("msg_1", "user"))) == ["message.deleted"]
 
 
 def test_messages_that_are_not_there() -> None:
@@ -125,7 +130,7 @@ def test_a_run_can_bring_its_thread_and_messages_in_one_append() -> None:
     story = Story()
     thread = CreateThread({}, {}, (message("one", "msg_1"),))
     events = story.do(CreateRun("run_1", SETTINGS, (message("two", "msg_2"),), LIFETIME, claim(), thread))
-    assert kinds(events) == [
+    assert types_of(events) == [
         "thread.created",
         "message.added",
         "message.added",
@@ -137,7 +142,7 @@ def test_a_run_can_bring_its_thread_and_messages_in_one_append() -> None:
 
 
 def test_nothing_is_made_twice() -> None:
-    story = done()
+    story = completed_run()
     twice = CreateRun("run_2", SETTINGS, (), LIFETIME, None, CreateThread({}, {}, ()))
     for command in (CreateThread({}, {}, ()), twice):
         with pytest.raises(Rejection, match="already exists"):
@@ -145,7 +150,7 @@ def test_nothing_is_made_twice() -> None:
 
 
 def test_a_refused_run_leaves_nothing() -> None:
-    story = working()
+    story = working_run()
     before = (story.state, len(story.log))
     with pytest.raises(Rejection):
         story.do(run("run_2", messages=(message(),)))
@@ -163,14 +168,16 @@ def test_a_refused_run_leaves_nothing() -> None:
 )
 def test_deleting_a_thread_ends_its_run_first(status: str, events: list[str]) -> None:
     story = LOCKED[status]()
-    assert kinds(story.do(DeleteThread())) == events
+    assert types_of(story.do(DeleteThread())) == events
     assert not story.state.exists
     assert story.state.run is None
 
 
-@pytest.mark.parametrize("command", [start(), finish("x"), broke(), fail(), stop()], ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize(
+    "command", [start(), finish("x"), break_call(), fail(), stop()], ids=lambda c: type(c).__name__
+)
 def test_an_executor_of_a_deleted_thread_is_told_to_stop(command: ThreadCommand) -> None:
-    story = working()
+    story = working_run()
     story.do(DeleteThread())
     with pytest.raises(DomainError):
         story.do(command)

@@ -30,11 +30,11 @@ from tests.events.thread.story import (
     claim,
     expire,
     given,
-    kinds,
-    only,
     run,
+    single_event,
     start,
     take,
+    types_of,
 )
 
 CODE = {"id": "call_c", "type": "code_interpreter", "name": "code_interpreter", "arguments": '{"code": "1"}'}
@@ -49,7 +49,7 @@ def reply(*tool_calls: dict[str, Any], text: str = "") -> FinishModelCall:
     return FinishModelCall("run_1", 1, PartialReply(text, tool_calls=tool_calls), "tool_calls", "m-1", USAGE)
 
 
-def at_work(*tool_calls: dict[str, Any], text: str = "") -> Story:
+def run_with_hosted_call(*tool_calls: dict[str, Any], text: str = "") -> Story:
     """A story with a run whose first hosted call is open."""
     return given(CREATE, run(claim=claim()), reply(*tool_calls, text=text))
 
@@ -62,8 +62,8 @@ def result(call_id: str = "call_c", attempt: int = 1, epoch: int = 1, **more: An
 def test_a_hosted_call_starts_with_its_step() -> None:
     story = given(CREATE, run(claim=claim()))
     events = story.do(reply(CODE))
-    assert kinds(events) == ["model_call.finished", "step.created", "tool_call.started"]
-    assert only(events, e.StepCreated).tool_calls == [
+    assert types_of(events) == ["model_call.finished", "step.created", "tool_call.started"]
+    assert single_event(events, e.StepCreated).tool_calls == [
         {
             "id": "call_c",
             "type": "code_interpreter",
@@ -76,103 +76,108 @@ def test_a_hosted_call_starts_with_its_step() -> None:
 
 
 def test_behind_its_result_the_step_ends_and_the_next_model_call_follows() -> None:
-    story = at_work(CODE)
-    assert kinds(story.do(result())) == ["tool_call.finished", "step.ended"]
+    story = run_with_hosted_call(CODE)
+    assert types_of(story.do(result())) == ["tool_call.finished", "step.ended"]
     assert story.run.step is None
-    assert kinds(story.do(start("2"))) == ["model_call.started"]
+    assert types_of(story.do(start("2"))) == ["model_call.started"]
     assert (story.run.calls, story.run.tool_calls) == (2, 1)
 
 
 def test_several_run_one_after_the_other() -> None:
-    story = at_work(CODE, SEARCH)
+    story = run_with_hosted_call(CODE, SEARCH)
     events = story.do(result())
-    assert kinds(events) == ["tool_call.finished", "tool_call.started"]
-    assert only(events, e.ToolCallStarted).call_id == "call_s"
-    assert kinds(story.do(result("call_s", shown={"results": []}))) == ["tool_call.finished", "step.ended"]
+    assert types_of(events) == ["tool_call.finished", "tool_call.started"]
+    assert single_event(events, e.ToolCallStarted).call_id == "call_s"
+    assert types_of(story.do(result("call_s", shown={"results": []}))) == ["tool_call.finished", "step.ended"]
     assert story.run.tool_calls == 2
 
 
 def test_in_a_mixed_reply_the_client_is_asked_behind_them_for_its_functions_only() -> None:
-    story = at_work(FUNCTION, CODE)
+    story = run_with_hosted_call(FUNCTION, CODE)
     assert story.run.status == "in_progress"
     events = story.do(result(functions=[ASKED]))
-    assert kinds(events) == ["tool_call.finished", "run.requires_action"]
-    assert only(events, e.RunRequiresAction).tool_calls == [ASKED]
+    assert types_of(events) == ["tool_call.finished", "run.requires_action"]
+    assert single_event(events, e.RunRequiresAction).tool_calls == [ASKED]
     assert story.run.step is not None
     assert story.run.step.call_ids == ("call_f",)
 
 
 def test_no_model_call_starts_while_a_hosted_call_is_open() -> None:
-    story = at_work(CODE)
+    story = run_with_hosted_call(CODE)
     assert story.do(start("2")) == []
 
 
 @pytest.mark.parametrize("command", [result("call_x"), result(attempt=2), result(epoch=2)])
 def test_a_result_of_what_is_not_open_is_stale(command: FinishToolCall) -> None:
     with pytest.raises(StaleClaim):
-        at_work(CODE).do(command)
+        run_with_hosted_call(CODE).do(command)
 
 
 def test_a_result_comes_once() -> None:
-    story = at_work(CODE)
+    story = run_with_hosted_call(CODE)
     story.do(result())
     with pytest.raises(StaleClaim):
         story.do(result())
 
 
 def test_a_call_whose_process_died_starts_again_as_the_next_attempt() -> None:
-    story = at_work(CODE)
+    story = run_with_hosted_call(CODE)
     story.do(take(2, dead=1))
-    assert only(story.do(StartToolCall("run_1", 2)), e.ToolCallStarted).attempt == 2
+    assert single_event(story.do(StartToolCall("run_1", 2)), e.ToolCallStarted).attempt == 2
     assert story.run.tool_calls == 1
     with pytest.raises(StaleClaim):
         story.do(result())
-    assert kinds(story.do(result(attempt=2, epoch=2, outcome="lost"))) == ["tool_call.finished", "step.ended"]
+    assert types_of(story.do(result(attempt=2, epoch=2, outcome="lost"))) == ["tool_call.finished", "step.ended"]
 
 
 STOPPED = ["tool_call.stopped", "step.ended"]
 
 
 def test_a_cancel_stops_the_open_call_and_keeps_what_was_seen() -> None:
-    story = at_work(CODE, SEARCH)
-    assert kinds(story.do(cancel())) == ["run.cancelling"]
+    story = run_with_hosted_call(CODE, SEARCH)
+    assert types_of(story.do(cancel())) == ["run.cancelling"]
     events = story.do(StopRun("run_1", 1, PartialReply(), e.Usage(), LOGS))
-    assert kinds(events) == [*STOPPED, "run.cancelled"]
-    assert only(events, e.ToolCallStopped).shown == LOGS
-    assert only(events, e.StepEnded).status == "cancelled"
-    assert only(events, e.RunCancelled).usage == USAGE
+    assert types_of(events) == [*STOPPED, "run.cancelled"]
+    assert single_event(events, e.ToolCallStopped).shown == LOGS
+    assert single_event(events, e.StepEnded).status == "cancelled"
+    assert single_event(events, e.RunCancelled).usage == USAGE
 
 
 def test_a_result_that_a_cancel_overtook_is_kept_and_nothing_more_begun() -> None:
-    story = at_work(CODE, SEARCH)
+    story = run_with_hosted_call(CODE, SEARCH)
     story.do(cancel())
     events = story.do(result())
-    assert kinds(events) == ["tool_call.finished", "step.ended", "run.cancelled"]
+    assert types_of(events) == ["tool_call.finished", "step.ended", "run.cancelled"]
 
 
 def test_a_start_that_a_cancel_overtook_is_nothing() -> None:
-    story = at_work(CODE)
+    story = run_with_hosted_call(CODE)
     story.do(cancel())
     assert story.do(StartToolCall("run_1", 1)) == []
 
 
 def test_expiry_failure_and_the_threads_end_stop_it_too() -> None:
-    assert kinds(at_work(CODE).do(expire(), after=601)) == [*STOPPED, "run.expired"]
-    events = at_work(CODE).do(FailRun("run_1", 1, ERROR, LOGS))
-    assert kinds(events) == [*STOPPED, "run.failed"]
-    assert only(events, e.ToolCallStopped).shown == LOGS
-    assert kinds(at_work(CODE).do(DeleteThread())) == ["run.cancelling", *STOPPED, "run.cancelled", "thread.deleted"]
+    assert types_of(run_with_hosted_call(CODE).do(expire(), after=601)) == [*STOPPED, "run.expired"]
+    events = run_with_hosted_call(CODE).do(FailRun("run_1", 1, ERROR, LOGS))
+    assert types_of(events) == [*STOPPED, "run.failed"]
+    assert single_event(events, e.ToolCallStopped).shown == LOGS
+    assert types_of(run_with_hosted_call(CODE).do(DeleteThread())) == [
+        "run.cancelling",
+        *STOPPED,
+        "run.cancelled",
+        "thread.deleted",
+    ]
 
 
 def test_a_reply_cut_off_in_a_hosted_call_runs_nothing() -> None:
     story = given(CREATE, run(claim=claim()))
     said = PartialReply(tool_calls=[CODE])
     events = story.do(FinishModelCall("run_1", 1, said, "length", "m-1", USAGE))
-    assert kinds(events) == ["model_call.finished", "step.created", "step.ended", "run.incomplete"]
+    assert types_of(events) == ["model_call.finished", "step.created", "step.ended", "run.incomplete"]
 
 
 def test_a_step_shows_results_as_they_come() -> None:
-    story = at_work(CODE, SEARCH)
+    story = run_with_hosted_call(CODE, SEARCH)
     story.do(result())
     found = {"results": [{"file_id": "file-1", "score": 0.5}]}
     story.do(result("call_s", shown=found))
@@ -193,15 +198,15 @@ def test_images_and_files_come_with_the_next_message() -> None:
         "end_index": 1,
         "file_path": {"file_id": "file-2"},
     }
-    story = at_work(CODE)
+    story = run_with_hosted_call(CODE)
     story.do(result())
     story.do(start("2"))
     said = PartialReply("x", annotations=[annotation], images=["file-1"], attachments=[attachment])
     events = story.do(FinishModelCall("run_1", 1, said, "stop", "m-1", USAGE))
-    written = only(events, e.MessageWritten)
+    written = single_event(events, e.MessageWritten)
     assert written.content == [
         {"type": "image_file", "image_file": {"file_id": "file-1"}},
         {"type": "text", "text": {"value": "x", "annotations": [annotation]}},
     ]
     assert written.attachments == [attachment]
-    assert only(events, e.RunCompleted).usage == USAGE + USAGE
+    assert single_event(events, e.RunCompleted).usage == USAGE + USAGE

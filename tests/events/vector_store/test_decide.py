@@ -35,7 +35,7 @@ from events.vector_store.commands import (
 from events.vector_store.decide import FILES_PER_EVENT, MAX_ATTEMPTS, decide, is_expired
 from events.vector_store.state import DAY, USE_EVERY, FileCounts, VectorStoreState, evolve
 from tests.clock import IDS
-from tests.events.thread.story import ORIGIN, SECONDS, T0, kinds
+from tests.events.thread.story import ORIGIN, SECONDS, T0, types_of
 
 ID = "vs_1"
 AUTO = e.Chunking(max_chunk_size_tokens=800, chunk_overlap_tokens=400)
@@ -73,7 +73,7 @@ def a_store(*commands: Any, at: datetime = T0) -> VectorStoreState:
 def test_a_store_with_files_is_one_append() -> None:
     files = [new_file(f"file-{n}") for n in range(FILES_PER_EVENT + 1)]
     events = decide(a_store(), replace(CREATE, files=files), T0)
-    assert kinds(events) == ["vector_store.created", "vector_store.files_added", "vector_store.files_added"]
+    assert types_of(events) == ["vector_store.created", "vector_store.files_added", "vector_store.files_added"]
     state = a_store(replace(CREATE, files=files))
     assert state.counts == FileCounts(in_progress=FILES_PER_EVENT + 1)
     assert len(TypeAdapter(VectorStoreState).dump_json(state)) < 300, "the state does not grow with the files"
@@ -83,7 +83,7 @@ def test_making_it_twice() -> None:
     with pytest.raises(Rejection, match="already exists"):
         decide(a_store(CREATE), CREATE, T0)
     assert decide(a_store(CREATE), replace(CREATE, if_missing=True), T0) == []
-    assert kinds(decide(a_store(CREATE, DeleteStore()), CREATE, T0)) == ["vector_store.created"]
+    assert types_of(decide(a_store(CREATE, DeleteStore()), CREATE, T0)) == ["vector_store.created"]
 
 
 def test_what_is_not_there_is_not_found() -> None:
@@ -158,12 +158,12 @@ def test_a_store_has_so_many_files() -> None:
     with pytest.raises(Rejection, match="at most 2 files"):
         decide(state, replace(add("file-3"), limit=2), T0)
     again = AddFiles([new_file("file-1", a=1)], {"file-1": fact()}, 2)
-    assert kinds(decide(state, again, T0)) == ["vector_store.files_added"], "one that is there takes no room"
+    assert types_of(decide(state, again, T0)) == ["vector_store.files_added"], "one that is there takes no room"
 
 
 def test_batches() -> None:
     batch = CreateBatch("vsfb_1", [new_file("file-1"), new_file("file-2")], {}, LIMIT)
-    assert kinds(decide(a_store(CREATE), batch, T0)) == ["vector_store.batch_created", "vector_store.files_added"]
+    assert types_of(decide(a_store(CREATE), batch, T0)) == ["vector_store.batch_created", "vector_store.files_added"]
     state = a_store(CREATE, batch, CancelBatch("vsfb_1", BatchFact(2, cancelled=False)))
     assert state.counts == FileCounts(cancelled=2)
     assert decide(state, CancelBatch("vsfb_1", BatchFact(0, cancelled=True)), T0) == []
@@ -185,7 +185,7 @@ def test_use_moves_the_end() -> None:
     assert decide(state, UseStore(), first + timedelta(seconds=USE_EVERY - 1)) == []
     later = first + timedelta(seconds=USE_EVERY)
     assert used_at(state, later).expires_at == SECONDS + 2 + USE_EVERY + DAY
-    assert kinds(decide(state, add("file-1"), later)) == ["vector_store.files_added", "vector_store.used"]
+    assert types_of(decide(state, add("file-1"), later)) == ["vector_store.files_added", "vector_store.used"]
 
 
 def test_expiry() -> None:
@@ -202,7 +202,7 @@ def test_expiry() -> None:
     over = evolve(state, number_events(ID, 2, [event], end, ORIGIN)[0])
     assert over.counts == FileCounts(cancelled=1)
     assert decide(over, ExpireStore(), end) == []
-    assert kinds(decide(over, ModifyStore({"name": "x"}), end)) == ["vector_store.modified"]
+    assert types_of(decide(over, ModifyStore({"name": "x"}), end)) == ["vector_store.modified"]
     with pytest.raises(StaleJob):
         decide(over, start(fact()), end)
 

@@ -27,9 +27,9 @@ from tests.events.thread.story import (
     finish,
     given,
     run,
+    run_awaiting_outputs,
     submit,
-    waiting,
-    working,
+    working_run,
 )
 from tests.wire.sse.shorthand import (
     BEGIN,
@@ -49,7 +49,7 @@ from tests.wire.sse.stream_rules import Watcher
 
 
 def test_text_live() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     assert watcher.names == BEGIN
     assert watcher.see([text("Hel")]) == [*MESSAGE, DELTA]
@@ -61,14 +61,14 @@ def test_text_live() -> None:
 
 
 def test_text_of_events_alone_is_one_delta() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     assert apply(watcher, story, finish("Hello.")) == [*MESSAGE, DELTA, *COMPLETED]
     assert message_texts(watcher) == ["Hello."]
 
 
 def test_the_end_of_a_text_that_was_shown_in_part() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     watcher.see([text("Hel")])
     assert apply(watcher, story, finish("Hello.")) == [DELTA, *COMPLETED]
@@ -76,7 +76,7 @@ def test_the_end_of_a_text_that_was_shown_in_part() -> None:
 
 
 def test_pieces_behind_their_event_are_stale() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     known = len(story.log)
     story.do(finish("Hello.", "call_1"))
@@ -86,7 +86,7 @@ def test_pieces_behind_their_event_are_stale() -> None:
 
 
 def test_frames_carry_their_place() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     version = len(story.log)
     watcher.see([text("Hel"), text("lo")])
@@ -95,7 +95,7 @@ def test_frames_carry_their_place() -> None:
 
 
 def test_function_calls_live() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     live = [call(0, "", "call_1"), call(0, "{"), call(0, "}"), call(1, "{}", "call_2")]
     assert watcher.see(live) == [*STEP, *[CALL] * 5]
@@ -110,7 +110,7 @@ def test_function_calls_live() -> None:
 
 
 def test_function_calls_of_events_alone() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     found = apply(watcher, story, finish("", "call_1", "call_2"))
     assert found == [*STEP, *[CALL] * 4, "thread.run.requires_action", "done"]
@@ -118,7 +118,7 @@ def test_function_calls_of_events_alone() -> None:
 
 
 def test_text_then_function_calls() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     watcher.see([text("Let me look.")])
     assert apply(watcher, story, finish("Let me look.", "call_1")) == [
@@ -129,7 +129,7 @@ def test_text_then_function_calls() -> None:
 
 
 def test_text_behind_live_function_calls_opens_no_second_step() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     watcher.see([call(0, "{}", "call_1")])
     assert apply(watcher, story, finish("By the way.", "call_1")) == ["thread.run.requires_action", "done"]
@@ -145,7 +145,7 @@ def _before_outputs(story: Story) -> tuple[Run, Step]:
 
 @pytest.mark.parametrize("wire", [v1.WIRE, v2.WIRE])
 def test_tool_outputs(wire: Wire) -> None:
-    story = waiting("call_1", "call_2")
+    story = run_awaiting_outputs("call_1", "call_2")
     run_, step = _before_outputs(story)
     watcher = Watcher(RunStream(wire, run=run_, steps=[step]))
     found = apply(watcher, story, submit("call_2", "call_1", claim=claim(first="2")), after=3)
@@ -174,7 +174,7 @@ def _refusal_story(said: PartialReply) -> FinishModelCall:
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("before", ["", "Well. "])
 def test_refusals(live: bool, before: str) -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     pieces = [text(before)] * bool(before) + [text("I ", refusal=True), text("won't.", refusal=True)]
     watcher.see(pieces if live else [])
@@ -185,7 +185,7 @@ def test_refusals(live: bool, before: str) -> None:
 
 @pytest.mark.parametrize("live", [True, False])
 def test_v1_tells_a_refusal_as_text(live: bool) -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story, v1.WIRE)
     watcher.see([text("I ", refusal=True), text("won't.", refusal=True)] if live else [])
     apply(watcher, story, _refusal_story(PartialReply(refusal="I won't.")))
@@ -193,7 +193,7 @@ def test_v1_tells_a_refusal_as_text(live: bool) -> None:
 
 
 def test_v1_knows_no_incomplete_run() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story, v1.WIRE)
     apply(watcher, story, finish("Hello", reason="length"))
     assert watcher.names[-2:] == ["thread.run.completed", "done"]
@@ -215,7 +215,7 @@ def test_other_runs_are_not_shown() -> None:
 
 
 def test_an_error_ends_the_stream() -> None:
-    watcher = watch(working())
+    watcher = watch(working_run())
     frame = watcher.stream.error_frame("It broke.", "server_error", None)
     assert frame == (
         b'event: error\ndata: {"error":{"message":"It broke.","type":"server_error","param":null,"code":null}}\n\n'
@@ -225,7 +225,7 @@ def test_an_error_ends_the_stream() -> None:
 
 
 def test_text_of_any_kind_is_whole() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     pieces = ['"', "\\", "\n\n", "event: done", "\x7f\u2028", "🎉", "ü", "\r\n"]
     watcher.see(text(piece) for piece in pieces)
@@ -234,7 +234,7 @@ def test_text_of_any_kind_is_whole() -> None:
 
 
 def test_nothingsaid() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     assert apply(watcher, story, StopRun("run_1", 1, PartialReply(), NOTHING)) == []
     assert apply(watcher, story, finish("")) == [*MESSAGE, *COMPLETED]

@@ -8,7 +8,7 @@ import pytest
 
 from service.deltas import MessageTextDelta
 from tests.events.thread.story import (
-    broke,
+    break_call,
     cancel,
     expire,
     fail,
@@ -16,14 +16,14 @@ from tests.events.thread.story import (
     start,
     stop,
     take,
-    working,
+    working_run,
 )
 from tests.wire.sse.shorthand import CALL, COMPLETED, DELTA, MESSAGE, STEP, apply, call, reply_with, text, watch
 
 
 @pytest.mark.parametrize("live", [[], ["He"], ["He", "llo"]])
 def test_cancelled_in_mid_text(live: list[str]) -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     watcher.see(text(piece) for piece in live)
     assert apply(watcher, story, cancel("in_progress")) == ["thread.run.cancelling"]
@@ -50,7 +50,7 @@ ENDS: dict[str, tuple[str, list[Any], float]] = {
 def test_what_was_shown_ends_though_its_process_died(how: str, live: Any) -> None:
     """The process that made the call has died, and no event has the text of its deltas."""
     reason, commands, after = ENDS[how]
-    story = working()
+    story = working_run()
     watcher = watch(story)
     watcher.see([live])
     for command in commands:
@@ -70,11 +70,11 @@ def test_what_was_shown_ends_though_its_process_died(how: str, live: Any) -> Non
     [
         (finish("Hello", reason="length"), "max_tokens", ["thread.run.step.completed", "thread.run.incomplete"]),
         (finish("Hello", reason="content_filter"), "content_filter", ["thread.run.step.completed"]),
-        (broke("Hello"), "run_failed", ["thread.run.step.failed"]),
+        (break_call("Hello"), "run_failed", ["thread.run.step.failed"]),
     ],
 )
 def test_cut_text(command: Any, reason: str, ending: list[str]) -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     watcher.see([text("Hello")])
     found = apply(watcher, story, command)
@@ -83,10 +83,10 @@ def test_cut_text(command: Any, reason: str, ending: list[str]) -> None:
 
 
 def test_a_broken_call_goes_on_in_a_new_message() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     watcher.see([text("Hel")])
-    apply(watcher, story, broke("Hel"))
+    apply(watcher, story, break_call("Hel"))
     apply(watcher, story, start("2"))
     watcher.see([text("Hello.", suffix="2")])
     assert apply(watcher, story, finish("Hello.")) == COMPLETED
@@ -94,7 +94,7 @@ def test_a_broken_call_goes_on_in_a_new_message() -> None:
 
 
 def test_after_a_takeover_those_who_saw_a_part_get_the_completed_message_only() -> None:
-    story = working()
+    story = working_run()
     seen, unseen = watch(story), watch(story)
     seen.see([text("Hello, I wa")])
     for command in (take(2, dead=1), start("other", epoch=2)):
@@ -110,7 +110,7 @@ def test_after_a_takeover_those_who_saw_a_part_get_the_completed_message_only() 
 
 @pytest.mark.parametrize("live", [True, False])
 def test_after_a_takeover_that_says_otherwise_the_old_message_ends(live: bool) -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     watcher.see([text("Hello, I wa")])
     apply(watcher, story, take(2, dead=1))
@@ -123,7 +123,7 @@ def test_after_a_takeover_that_says_otherwise_the_old_message_ends(live: bool) -
 
 
 def test_after_a_takeover_those_who_saw_a_part_of_a_call_get_the_required_action_only() -> None:
-    story = working()
+    story = working_run()
     watcher = watch(story)
     watcher.see([call(0, '{"city', "call_1")])
     apply(watcher, story, take(2, dead=1))
