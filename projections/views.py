@@ -1,4 +1,4 @@
-"""The views of each kind of stream: those that an append projects, and a rebuild makes again."""
+"""The views of each stream type: those that an append projects, and a rebuild makes again."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ def _after(run: Run | None, recorded: RecordedEvent[Any]) -> Run | None:
 
 def _types(names: Collection[str]) -> list[str]:
     """Returns the types of events by the names that users give them."""
-    return [kind for kind, name in WEBHOOK_EVENTS.items() if name in names]
+    return [event_type for event_type, name in WEBHOOK_EVENTS.items() if name in names]
 
 
 def _report(row: Mapping[str, Any]) -> EndpointReport:
