@@ -20,7 +20,7 @@ from service.errors import StartupError
 from service.feed import Feed
 from service.files.lifespan import files_lifespan
 from service.http.lifespan import http_lifespan
-from service.http.services import EventLog, HttpSettings, RunControl, Search, Services, Telemetry
+from service.http.services import EventLog, HttpSettings, RunControl, SearchServices, Services, Telemetry
 from service.idempotency.lifespan import idempotency_lifespan
 from service.migrations import prepare_database
 from service.model.catalog import CatalogError
@@ -222,7 +222,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         access=core.access,
         blobs=core.blobs,
         runs=RunControl(claims=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
-        search=Search(searcher=tooling.engine.searcher, rewrite_queries=rewriter.rewrite),
+        search=SearchServices(searcher=tooling.engine.searcher, rewrite_queries=rewriter.rewrite),
         vector_stores=vector_stores,
         telemetry=Telemetry(metrics=metrics, health=_health(core, tooling).parts, sandboxes=tooling.hosted.code),
         idempotency=idempotency,

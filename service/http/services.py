@@ -57,7 +57,7 @@ class RunControl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
+class SearchServices:
     """Searches vector stores."""
 
     searcher: Searcher
@@ -95,7 +95,7 @@ class Services:
     access: AccessControl
     blobs: Blobs
     runs: RunControl
-    search: Search
+    search: SearchServices
     vector_stores: VectorStoreServices
     telemetry: Telemetry
     idempotency: IdempotencyKeys
@@ -121,7 +121,7 @@ LOG: web.AppKey[EventLog] = web.AppKey("log", EventLog)
 ACCESS: web.AppKey[AccessControl] = web.AppKey("access", AccessControl)
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 RUNS: web.AppKey[RunControl] = web.AppKey("runs", RunControl)
-SEARCH: web.AppKey[Search] = web.AppKey("search", Search)
+SEARCH: web.AppKey[SearchServices] = web.AppKey("search", SearchServices)
 VECTOR_STORES: web.AppKey[VectorStoreServices] = web.AppKey("vector_stores", VectorStoreServices)
 TELEMETRY: web.AppKey[Telemetry] = web.AppKey("telemetry", Telemetry)
 IDEMPOTENCY: web.AppKey[IdempotencyKeys] = web.AppKey("idempotency", IdempotencyKeys)

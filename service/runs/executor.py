@@ -237,7 +237,9 @@ class Executor:
             log.warning("model_call_failed", code=error.code, error=error.message, attempt=attempt)
             last_error = LastError(code=error.code, message=error.message)
             usage = await self._caller.count_usage(model_call)
-            return BreakModelCall(self.run_id, self.epoch, model_call.so_far, last_error, usage)
+            return BreakModelCall(
+                run_id=self.run_id, epoch=self.epoch, reply=model_call.so_far, error=last_error, usage=usage
+            )
         if end == "claim_lost":
             return None
         usage = await self._caller.count_usage(model_call)
@@ -246,8 +248,14 @@ class Executor:
         assert model_call.reply is not None
         assert model_call.reply.end is not None
         stream_end = model_call.reply.end
-        reply = model_call.so_far
-        return FinishModelCall(self.run_id, self.epoch, reply, stream_end.reason, stream_end.model, usage)
+        return FinishModelCall(
+            run_id=self.run_id,
+            epoch=self.epoch,
+            reply=model_call.so_far,
+            finish_reason=stream_end.reason,
+            model=stream_end.model,
+            usage=usage,
+        )
 
     async def _perform_tool_call(self, run: Run, state: RunState, call: HostedToolCall) -> ExecutorCommand | None:
         """Executes a hosted call. Returns the command that ends it, or None if the run was taken over."""
@@ -268,7 +276,13 @@ class Executor:
         if end == "claim_lost":
             return None
         if end == "stopped" or execution.outcome is None:
-            return StopRun(self.run_id, self.epoch, PartialReply(), NOTHING, execution.step_fields)
+            return StopRun(
+                run_id=self.run_id,
+                epoch=self.epoch,
+                reply=PartialReply(),
+                usage=NOTHING,
+                shown=execution.step_fields,
+            )
         return self._finish_tool_call(execution, execution.outcome)
 
     async def _lose_tool_call(self, run: Run, state: RunState, call: HostedToolCall) -> ExecutorCommand:

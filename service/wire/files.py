@@ -65,19 +65,24 @@ def parse_file_form(fields: Mapping[str, str]) -> FileRequest:
         body["expires_after"] = nested
     if "purpose" not in body:
         raise Rejection("'purpose' is a required property", param="purpose")
-    asked = parse_body(FileForm, body)
-    return FileRequest(_check_purpose(asked.purpose), _expiry_seconds(asked.expires_after))
+    request = parse_body(FileForm, body)
+    return FileRequest(_check_purpose(request.purpose), _expiry_seconds(request.expires_after))
 
 
 def parse_new_upload(body: Any) -> UploadRequest:
-    asked = parse_body(NewUpload, body)
-    purpose = _check_purpose(asked.purpose)
-    return UploadRequest(asked.filename, purpose, asked.bytes, asked.mime_type, _expiry_seconds(asked.expires_after))
+    request = parse_body(NewUpload, body)
+    return UploadRequest(
+        filename=request.filename,
+        purpose=_check_purpose(request.purpose),
+        bytes=request.bytes,
+        content_type=request.mime_type,
+        expires_after=_expiry_seconds(request.expires_after),
+    )
 
 
 def parse_upload_completion(body: Any) -> UploadCompletion:
-    asked = parse_body(Completion, body)
-    return UploadCompletion(tuple(asked.part_ids), asked.md5.lower() if asked.md5 else None)
+    request = parse_body(Completion, body)
+    return UploadCompletion(tuple(request.part_ids), request.md5.lower() if request.md5 else None)
 
 
 def render_file(file: File) -> Json:
@@ -183,5 +188,5 @@ def _check_purpose(given: str) -> str:
     return given
 
 
-def _expiry_seconds(asked: FileExpiry | None) -> int | None:
-    return asked.seconds if asked is not None else None
+def _expiry_seconds(expiry: FileExpiry | None) -> int | None:
+    return expiry.seconds if expiry is not None else None

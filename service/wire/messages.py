@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, Strict, Tag
 
 from events.ids import IdSource
+from events.objects import Json
 from events.thread.commands import NewMessage
 from service.wire.fields import (
     MAX_ATTACHMENTS,
@@ -91,7 +92,7 @@ class Message(RequestBody):
         """Returns the message with a new id."""
         parts = [_text(self.content)] if isinstance(self.content, str) else [_part(part) for part in self.content]
         attachments = [attachment.model_dump() for attachment in self.attachments or ()]
-        return NewMessage(ids.new("msg"), self.role, parts, attachments, self.metadata or {})
+        return _new_message(self, parts, attachments, ids)
 
 
 class MessageV1(RequestBody):
@@ -107,7 +108,19 @@ class MessageV1(RequestBody):
         attachments = [
             {"file_id": id, "tools": [dict(tool) for tool in _TOOLS]} for id in dict.fromkeys(self.file_ids or ())
         ]
-        return NewMessage(ids.new("msg"), self.role, [_text(self.content)], attachments, self.metadata or {})
+        return _new_message(self, [_text(self.content)], attachments, ids)
+
+
+def _new_message(
+    message: Message | MessageV1, content: list[Json], attachments: list[Json], ids: IdSource
+) -> NewMessage:
+    return NewMessage(
+        id=ids.new("msg"),
+        role=message.role,
+        content=content,
+        attachments=attachments,
+        metadata=message.metadata or {},
+    )
 
 
 def _text(text: str) -> dict[str, Any]:

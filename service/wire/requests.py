@@ -180,21 +180,21 @@ def given_fields(request: RequestBody, *leave_out: str) -> dict[str, Any]:
     }
 
 
-def thread_request(asked: Thread | ThreadV1 | None, resources: dict[str, Any], ids: IdSource) -> ThreadRequest:
-    if asked is None:
+def thread_request(request: Thread | ThreadV1 | None, resources: dict[str, Any], ids: IdSource) -> ThreadRequest:
+    if request is None:
         return ThreadRequest({}, resources, ())
     return ThreadRequest(
-        asked.metadata or {}, resources, tuple(message.to_new_message(ids) for message in asked.messages or ())
+        request.metadata or {}, resources, tuple(message.to_new_message(ids) for message in request.messages or ())
     )
 
 
 def run_request(
-    asked: Run | RunV1 | ThreadAndRun | ThreadAndRunV1, overrides: dict[str, Any], ids: IdSource
+    request: Run | RunV1 | ThreadAndRun | ThreadAndRunV1, overrides: dict[str, Any], ids: IdSource
 ) -> RunRequest:
     """`overrides` are the fields whose shapes differ between the versions."""
-    extra = asked.additional_messages if isinstance(asked, Run | RunV1) else None
+    extra = request.additional_messages if isinstance(request, Run | RunV1) else None
     shared = given_fields(
-        asked,
+        request,
         "assistant_id",
         "stream",
         "tools",
@@ -203,17 +203,17 @@ def run_request(
         "additional_instructions",
         "additional_messages",
     )
-    if asked.truncation_strategy is not None:
-        shared["truncation_strategy"] = asked.truncation_strategy.model_dump()
+    if request.truncation_strategy is not None:
+        shared["truncation_strategy"] = request.truncation_strategy.model_dump()
     return RunRequest(
-        assistant_id=asked.assistant_id,
+        assistant_id=request.assistant_id,
         overrides=shared | overrides,
-        additional_instructions=asked.additional_instructions if isinstance(asked, Run | RunV1) else None,
+        additional_instructions=request.additional_instructions if isinstance(request, Run | RunV1) else None,
         additional_messages=tuple(message.to_new_message(ids) for message in extra or ()),
-        stream=bool(asked.stream),
+        stream=bool(request.stream),
     )
 
 
-def tool_outputs_request(asked: Outputs) -> ToolOutputsRequest:
-    outputs = [ToolOutput(tool_call_id=one.tool_call_id, output=one.output or "") for one in asked.tool_outputs]
-    return ToolOutputsRequest(tuple(outputs), bool(asked.stream))
+def tool_outputs_request(request: Outputs) -> ToolOutputsRequest:
+    outputs = [ToolOutput(tool_call_id=one.tool_call_id, output=one.output or "") for one in request.tool_outputs]
+    return ToolOutputsRequest(tuple(outputs), bool(request.stream))

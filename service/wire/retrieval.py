@@ -48,7 +48,13 @@ def v1_plan(assistant_id: str, before: Assistant | None, settings: Json) -> Retr
     tools = settings.get("tools", before.tools if before is not None else ())
     searches = any(tool["type"] == "file_search" for tool in tools)
     files = files_of(settings.get("tool_resources", old)) if searches else []
-    return RetrievalPlan(settings, own_store, resources, tuple(files), tuple(stores_of(old)))
+    return RetrievalPlan(
+        settings=settings,
+        own_store=own_store,
+        resources=resources,
+        files=tuple(files),
+        named=tuple(stores_of(old)),
+    )
 
 
 def v2_plan(assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:

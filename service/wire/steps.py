@@ -67,8 +67,8 @@ def render_output(output: Json) -> Json:
 def render_file_search(search: Json | None) -> Json:
     """A file_search without results."""
     ranking = (search or {}).get("ranking_options", {})
-    shown = {name: ranking[name] for name in ("ranker", "score_threshold") if name in ranking}
-    return {"ranking_options": shown, "results": []}
+    options = {name: ranking[name] for name in ("ranker", "score_threshold") if name in ranking}
+    return {"ranking_options": options, "results": []}
 
 
 def render_new_call(id: str, type: str, name: str, search: Json | None) -> Json:
@@ -84,6 +84,6 @@ def render_new_call(id: str, type: str, name: str, search: Json | None) -> Json:
 
 
 def _render_result(found: Json, content: bool) -> Json:
-    shown = {name: found[name] for name in ("file_id", "file_name", "score", "attributes")}
+    rendered = {name: found[name] for name in ("file_id", "file_name", "score", "attributes")}
     texts = [{"type": one["type"], "text": one["text"]} for one in found["content"]] if content else []
-    return {**shown, "content": texts} if content else shown
+    return {**rendered, "content": texts} if content else rendered

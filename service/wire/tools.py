@@ -100,9 +100,9 @@ class ToolResources(NestedObject):
     file_search: SearchResources | None = None
 
 
-def to_tool(asked: AnyTool) -> dict[str, Any]:
+def to_tool(given: AnyTool) -> dict[str, Any]:
     """Returns the tool in the shape of v2. The retrieval of v1 becomes file_search."""
-    match asked:
+    match given:
         case CodeTool():
             return {"type": "code_interpreter"}
         case FunctionTool(function=function):
@@ -113,27 +113,27 @@ def to_tool(asked: AnyTool) -> dict[str, Any]:
             return _to_file_search(search or Search())
 
 
-def to_tools(asked: Iterable[AnyTool] | None) -> list[dict[str, Any]]:
-    return [to_tool(one) for one in asked or ()]
+def to_tools(given: Iterable[AnyTool] | None) -> list[dict[str, Any]]:
+    return [to_tool(one) for one in given or ()]
 
 
-def to_tool_resources(asked: ToolResources | None) -> dict[str, Any]:
+def to_tool_resources(given: ToolResources | None) -> dict[str, Any]:
     """Returns the resources in the shape of v2, except `vector_stores` of file_search, which are VectorStoreRequests.
 
     Raises Rejection if the request names stores by id and also asks for new ones.
     """
     kept: dict[str, Any] = {}
-    if asked is None:
+    if given is None:
         return kept
-    if asked.code_interpreter is not None:
-        kept |= to_code_resources(asked.code_interpreter.file_ids)
-    if asked.file_search is not None:
-        kept["file_search"] = _to_search_resources(asked.file_search)
+    if given.code_interpreter is not None:
+        kept |= to_code_resources(given.code_interpreter.file_ids)
+    if given.file_search is not None:
+        kept["file_search"] = _to_search_resources(given.file_search)
     return kept
 
 
-def _to_search_resources(asked: SearchResources) -> dict[str, Any]:
-    ids, helpers = asked.vector_store_ids or [], asked.vector_stores or []
+def _to_search_resources(given: SearchResources) -> dict[str, Any]:
+    ids, helpers = given.vector_store_ids or [], given.vector_stores or []
     if ids and helpers:
         message = "Only one of 'vector_store_ids' and 'vector_stores' can be given."
         raise Rejection(message, param="tool_resources.file_search")
@@ -142,10 +142,12 @@ def _to_search_resources(asked: SearchResources) -> dict[str, Any]:
     return {"vector_stores": [_to_store_request(helper) for helper in helpers]}
 
 
-def _to_store_request(asked: StoreHelper) -> VectorStoreRequest:
-    chunks = to_chunking(asked.chunking_strategy)
-    files = tuple(FileToIndex(id, chunks, {}) for id in dict.fromkeys(asked.file_ids))
-    return VectorStoreRequest(None, None, asked.metadata or {}, None, files)
+def _to_store_request(given: StoreHelper) -> VectorStoreRequest:
+    chunks = to_chunking(given.chunking_strategy)
+    files = tuple(FileToIndex(id, chunks, {}) for id in dict.fromkeys(given.file_ids))
+    return VectorStoreRequest(
+        name=None, description=None, metadata=given.metadata or {}, expires_after=None, files=files
+    )
 
 
 def to_code_resources(file_ids: Iterable[str]) -> dict[str, Any]:
@@ -153,18 +155,18 @@ def to_code_resources(file_ids: Iterable[str]) -> dict[str, Any]:
     return {"code_interpreter": {"file_ids": list(dict.fromkeys(file_ids))}}
 
 
-def _to_function(asked: Function) -> dict[str, Any]:
-    described = {"description": asked.description} if asked.description is not None else {}
-    parameters = NO_PARAMETERS if asked.parameters is None else asked.parameters
-    return {"name": asked.name, **described, "parameters": parameters, "strict": bool(asked.strict)}
+def _to_function(given: Function) -> dict[str, Any]:
+    described = {"description": given.description} if given.description is not None else {}
+    parameters = NO_PARAMETERS if given.parameters is None else given.parameters
+    return {"name": given.name, **described, "parameters": parameters, "strict": bool(given.strict)}
 
 
-def _to_file_search(asked: Search) -> dict[str, Any]:
-    ranking = asked.ranking_options
+def _to_file_search(given: Search) -> dict[str, Any]:
+    ranking = given.ranking_options
     shown = {
         "ranker": DEFAULT_RANKER if ranking is None or ranking.ranker == "auto" else ranking.ranker,
         "score_threshold": DEFAULT_THRESHOLD if ranking is None else ranking.score_threshold,
         "hybrid_search": None,
     }
-    limit = {"max_num_results": asked.max_num_results} if asked.max_num_results is not None else {}
+    limit = {"max_num_results": given.max_num_results} if given.max_num_results is not None else {}
     return {"type": "file_search", "file_search": {**limit, "ranking_options": shown}}

@@ -47,11 +47,11 @@ class V1(V2):
         return _to_settings(parse_body(requests.AssistantV1, body))
 
     def parse_assistant_changes(self, body: Any) -> Json:
-        asked = parse_body(requests.AssistantChangeV1, body)
+        request = parse_body(requests.AssistantChangeV1, body)
         # An empty list of files is named too, or the change would keep the files.
-        settings = _to_settings(asked) | {"tool_resources": to_code_resources(asked.file_ids or ())}
-        named = {"tool_resources" if name == "file_ids" else name for name in asked.model_fields_set}
-        return {name: settings[name] for name in named if not (name == "model" and not asked.model)}
+        settings = _to_settings(request) | {"tool_resources": to_code_resources(request.file_ids or ())}
+        named = {"tool_resources" if name == "file_ids" else name for name in request.model_fields_set}
+        return {name: settings[name] for name in named if not (name == "model" and not request.model)}
 
     def retrieval_plan(self, assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:
         return v1_plan(assistant_id, before, settings)
@@ -70,12 +70,14 @@ class V1(V2):
         return parse_body(messages.MessageV1, body).to_new_message(ids)
 
     def parse_new_run(self, body: Any, ids: IdSource) -> RunRequest:
-        asked = parse_body(requests.RunV1, body)
-        return requests.run_request(asked, _own_overrides(asked), ids)
+        request = parse_body(requests.RunV1, body)
+        return requests.run_request(request, _own_overrides(request), ids)
 
     def parse_new_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]:
-        asked = parse_body(requests.ThreadAndRunV1, body)
-        return requests.thread_request(asked.thread, {}, ids), requests.run_request(asked, _own_overrides(asked), ids)
+        request = parse_body(requests.ThreadAndRunV1, body)
+        return requests.thread_request(request.thread, {}, ids), requests.run_request(
+            request, _own_overrides(request), ids
+        )
 
     def parse_file_list_query(self, query_: Mapping[str, str]) -> FileListQuery:
         """v1 lists files without pages: all of them, up to the longest page."""
@@ -87,22 +89,22 @@ class V1(V2):
         return frozenset()
 
     def render_assistant(self, assistant: Assistant) -> Json:
-        shown = _without_v2_fields(render.render_assistant(assistant))
-        shown["tools"] = _render_tools(assistant.tools)
-        shown["file_ids"] = _render_file_ids(assistant.tool_resources)
-        shown["response_format"] = _render_format(assistant.response_format)
-        return shown
+        rendered = _without_v2_fields(render.render_assistant(assistant))
+        rendered["tools"] = _render_tools(assistant.tools)
+        rendered["file_ids"] = _render_file_ids(assistant.tool_resources)
+        rendered["response_format"] = _render_format(assistant.response_format)
+        return rendered
 
     def render_thread(self, thread: Thread, *, resources: bool = False) -> Json:
         return _without_v2_fields(render.render_thread(thread))
 
     def render_message(self, message: Message, *, streamed: bool = False) -> Json:
         """v1 shows the status over REST too."""
-        shown = render.render_message(message, streamed=True)
-        attachments = shown.pop("attachments")
-        shown["content"] = [_render_part(part) for part in message.content]
-        shown["file_ids"] = list(dict.fromkeys(attachment["file_id"] for attachment in attachments))
-        return shown
+        rendered = render.render_message(message, streamed=True)
+        attachments = rendered.pop("attachments")
+        rendered["content"] = [_render_part(part) for part in message.content]
+        rendered["file_ids"] = list(dict.fromkeys(attachment["file_id"] for attachment in attachments))
+        return rendered
 
     def render_modified_message(self, message: Message) -> Json:
         return self.render_message(message)
@@ -114,59 +116,59 @@ class V1(V2):
         return _render_call(steps.render_new_call(id, type, name, search))
 
     def render_run(self, run: Run, *, streamed: bool = False) -> Json:
-        shown = _without_v2_fields(render.render_run(run, streamed=streamed))
-        shown["status"] = "completed" if run.status == "incomplete" else run.status
-        shown["tools"] = _render_tools(run.tools)
-        shown["file_ids"] = _render_file_ids(run.tool_resources)
-        shown["usage"] = _render_usage(shown["usage"])
-        shown["response_format"] = _render_format(run.response_format)
-        shown["tool_choice"] = _render_tool_choice(run.tool_choice)
-        return shown
+        rendered = _without_v2_fields(render.render_run(run, streamed=streamed))
+        rendered["status"] = "completed" if run.status == "incomplete" else run.status
+        rendered["tools"] = _render_tools(run.tools)
+        rendered["file_ids"] = _render_file_ids(run.tool_resources)
+        rendered["usage"] = _render_usage(rendered["usage"])
+        rendered["response_format"] = _render_format(run.response_format)
+        rendered["tool_choice"] = _render_tool_choice(run.tool_choice)
+        return rendered
 
     def render_file(self, file: File) -> Json:
-        shown = super().render_file(file)
-        del shown["expires_at"], shown["status_details"]
-        return shown
+        rendered = super().render_file(file)
+        del rendered["expires_at"], rendered["status_details"]
+        return rendered
 
     def render_file_list(self, items: list[Json], more: bool) -> Json:
         return {"object": "list", "data": items}
 
     def render_step(self, step: Step, *, streamed: bool = False, include: frozenset[str] = frozenset()) -> Json:
-        shown = steps.render_step(step, streamed=streamed, include=include)
-        details = shown["step_details"]
+        rendered = steps.render_step(step, streamed=streamed, include=include)
+        details = rendered["step_details"]
         if details["type"] == "tool_calls":
-            shown["step_details"] = {**details, "tool_calls": [_render_call(call) for call in details["tool_calls"]]}
-        shown["usage"] = _render_usage(shown["usage"])
-        return shown
+            rendered["step_details"] = {**details, "tool_calls": [_render_call(call) for call in details["tool_calls"]]}
+        rendered["usage"] = _render_usage(rendered["usage"])
+        return rendered
 
 
-def _to_settings(asked: requests.AssistantV1) -> Json:
+def _to_settings(request: requests.AssistantV1) -> Json:
     """Returns all settings of an assistant, in the shapes of v2."""
-    given = requests.given_fields(asked, "tools", "file_ids")
+    given = requests.given_fields(request, "tools", "file_ids")
     return {
-        "model": asked.model,
-        "name": asked.name,
-        "description": asked.description,
-        "instructions": asked.instructions,
-        "tools": to_tools(asked.tools),
-        "tool_resources": to_code_resources(asked.file_ids) if asked.file_ids else {},
-        "metadata": asked.metadata or {},
+        "model": request.model,
+        "name": request.name,
+        "description": request.description,
+        "instructions": request.instructions,
+        "tools": to_tools(request.tools),
+        "tool_resources": to_code_resources(request.file_ids) if request.file_ids else {},
+        "metadata": request.metadata or {},
         "reasoning_effort": None,
         **DEFAULTS,
         **{name: given[name] for name in DEFAULTS if name in given},
     }
 
 
-def _own_overrides(asked: requests.RunV1 | requests.ThreadAndRunV1) -> Json:
-    return {} if asked.tools is None else {"tools": to_tools(asked.tools)}
+def _own_overrides(request: requests.RunV1 | requests.ThreadAndRunV1) -> Json:
+    return {} if request.tools is None else {"tools": to_tools(request.tools)}
 
 
-def _without_v2_fields(shown: Json) -> Json:
-    return {key: value for key, value in shown.items() if key not in _NOT_IN_V1}
+def _without_v2_fields(rendered: Json) -> Json:
+    return {key: value for key, value in rendered.items() if key not in _NOT_IN_V1}
 
 
-def _render_tools(shown: Sequence[Json]) -> list[Json]:
-    return [_render_tool(tool) for tool in shown]
+def _render_tools(tools: Sequence[Json]) -> list[Json]:
+    return [_render_tool(tool) for tool in tools]
 
 
 def _render_tool(tool: Json) -> Json:
@@ -188,20 +190,22 @@ def _render_file_ids(resources: Json) -> list[str]:
     return list(found)
 
 
-def _render_usage(shown: Json | None) -> Json | None:
-    if shown is None:
+def _render_usage(usage: Json | None) -> Json | None:
+    if usage is None:
         return None
-    return {name: shown[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    return {name: usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
 
 
-def _render_format(shown: str | Json) -> str | Json:
-    return {"type": "json_object"} if isinstance(shown, dict) and shown["type"] == "json_schema" else shown
+def _render_format(response_format: str | Json) -> str | Json:
+    if isinstance(response_format, dict) and response_format["type"] == "json_schema":
+        return {"type": "json_object"}
+    return response_format
 
 
-def _render_tool_choice(shown: str | Json) -> str | Json:
-    if isinstance(shown, dict):
-        return {"type": "retrieval"} if shown["type"] == "file_search" else shown
-    return "auto" if shown == "required" else shown
+def _render_tool_choice(tool_choice: str | Json) -> str | Json:
+    if isinstance(tool_choice, dict):
+        return {"type": "retrieval"} if tool_choice["type"] == "file_search" else tool_choice
+    return "auto" if tool_choice == "required" else tool_choice
 
 
 def _render_part(part: Json) -> Json:

@@ -36,9 +36,11 @@ class V2:
         return _to_settings(parse_body(requests.Assistant, body))
 
     def parse_assistant_changes(self, body: Any) -> Json:
-        asked = parse_body(requests.AssistantChange, body)
-        settings = _to_settings(asked)
-        return {name: settings[name] for name in asked.model_fields_set if not (name == "model" and not asked.model)}
+        request = parse_body(requests.AssistantChange, body)
+        settings = _to_settings(request)
+        return {
+            name: settings[name] for name in request.model_fields_set if not (name == "model" and not request.model)
+        }
 
     def retrieval_plan(self, assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:
         return v2_plan(assistant_id, before, settings)
@@ -47,32 +49,32 @@ class V2:
         return frozenset()
 
     def parse_new_thread(self, body: Any, ids: IdSource) -> ThreadRequest:
-        asked = parse_body(requests.Thread, body)
-        return requests.thread_request(asked, to_tool_resources(asked.tool_resources), ids)
+        request = parse_body(requests.Thread, body)
+        return requests.thread_request(request, to_tool_resources(request.tool_resources), ids)
 
     def parse_thread_changes(self, body: Any) -> Json:
-        asked = parse_body(requests.ThreadChange, body)
-        values: Json = {"metadata": asked.metadata or {}, "tool_resources": to_tool_resources(asked.tool_resources)}
-        return {name: values[name] for name in asked.model_fields_set}
+        request = parse_body(requests.ThreadChange, body)
+        values: Json = {"metadata": request.metadata or {}, "tool_resources": to_tool_resources(request.tool_resources)}
+        return {name: values[name] for name in request.model_fields_set}
 
     def parse_new_message(self, body: Any, ids: IdSource) -> NewMessage:
         return parse_body(messages.Message, body).to_new_message(ids)
 
     def parse_metadata_change(self, body: Any) -> dict[str, str] | None:
-        asked = parse_body(requests.MetadataChange, body)
-        return (asked.metadata or {}) if "metadata" in asked.model_fields_set else None
+        request = parse_body(requests.MetadataChange, body)
+        return (request.metadata or {}) if "metadata" in request.model_fields_set else None
 
     def parse_new_run(self, body: Any, ids: IdSource) -> RunRequest:
-        asked = parse_body(requests.Run, body)
-        return requests.run_request(asked, _own_overrides(asked), ids)
+        request = parse_body(requests.Run, body)
+        return requests.run_request(request, _own_overrides(request), ids)
 
     def parse_new_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]:
-        asked = parse_body(requests.ThreadAndRun, body)
-        resources = to_tool_resources(asked.thread.tool_resources if asked.thread else None)
-        overrides = _own_overrides(asked)
-        if asked.tool_resources is not None:
-            overrides["tool_resources"] = to_tool_resources(asked.tool_resources)
-        return requests.thread_request(asked.thread, resources, ids), requests.run_request(asked, overrides, ids)
+        request = parse_body(requests.ThreadAndRun, body)
+        resources = to_tool_resources(request.thread.tool_resources if request.thread else None)
+        overrides = _own_overrides(request)
+        if request.tool_resources is not None:
+            overrides["tool_resources"] = to_tool_resources(request.tool_resources)
+        return requests.thread_request(request.thread, resources, ids), requests.run_request(request, overrides, ids)
 
     def parse_tool_outputs(self, body: Any) -> ToolOutputsRequest:
         return requests.tool_outputs_request(parse_body(requests.Outputs, body))
@@ -142,25 +144,25 @@ class V2:
         return render.render_deleted(object, id)
 
 
-def _to_settings(asked: requests.Assistant) -> Json:
+def _to_settings(request: requests.Assistant) -> Json:
     """Returns all settings of an assistant, with the defaults for those that are absent or null."""
-    given = requests.given_fields(asked, "tools", "tool_resources")
+    given = requests.given_fields(request, "tools", "tool_resources")
     return {
-        "model": asked.model,
-        "name": asked.name,
-        "description": asked.description,
-        "instructions": asked.instructions,
-        "tools": to_tools(asked.tools),
-        "tool_resources": to_tool_resources(asked.tool_resources),
-        "metadata": asked.metadata or {},
-        "reasoning_effort": asked.reasoning_effort,
+        "model": request.model,
+        "name": request.name,
+        "description": request.description,
+        "instructions": request.instructions,
+        "tools": to_tools(request.tools),
+        "tool_resources": to_tool_resources(request.tool_resources),
+        "metadata": request.metadata or {},
+        "reasoning_effort": request.reasoning_effort,
         **DEFAULTS,
         **{name: given[name] for name in DEFAULTS if name in given},
     }
 
 
-def _own_overrides(asked: requests.Run | requests.ThreadAndRun) -> Json:
-    return {} if asked.tools is None else {"tools": to_tools(asked.tools)}
+def _own_overrides(request: requests.Run | requests.ThreadAndRun) -> Json:
+    return {} if request.tools is None else {"tools": to_tools(request.tools)}
 
 
 WIRE: Wire = V2()

@@ -105,20 +105,20 @@ class VectorStores:
     """Parses and renders vector stores, which v2 alone has. Parsing raises Rejection."""
 
     def parse_new_store(self, body: Any) -> VectorStoreRequest:
-        asked = parse_body(NewStore, body)
+        request = parse_body(NewStore, body)
         return VectorStoreRequest(
-            name=asked.name,
-            description=asked.description,
-            metadata=asked.metadata or {},
-            expires_after=asked.expires_after.days if asked.expires_after else None,
-            files=_to_files(asked.file_ids or (), to_chunking(asked.chunking_strategy), {}),
+            name=request.name,
+            description=request.description,
+            metadata=request.metadata or {},
+            expires_after=request.expires_after.days if request.expires_after else None,
+            files=_to_files(request.file_ids or (), to_chunking(request.chunking_strategy), {}),
         )
 
     def parse_store_changes(self, body: Any) -> Json:
-        asked = parse_body(StoreChange, body)
-        days = asked.expires_after.days if asked.expires_after else None
-        values: Json = {"name": asked.name, "expires_after": days, "metadata": asked.metadata or {}}
-        return {name: values[name] for name in asked.model_fields_set}
+        request = parse_body(StoreChange, body)
+        days = request.expires_after.days if request.expires_after else None
+        values: Json = {"name": request.name, "expires_after": days, "metadata": request.metadata or {}}
+        return {name: values[name] for name in request.model_fields_set}
 
     def parse_new_file(self, body: Any) -> FileToIndex:
         return _to_file(parse_body(NewStoreFile, body))
@@ -127,26 +127,26 @@ class VectorStores:
         return dict(parse_body(AttributesChange, body).attributes or {})
 
     def parse_new_batch(self, body: Any) -> FileBatchRequest:
-        asked = parse_body(NewBatch, body)
-        if (asked.file_ids is None) == (asked.files is None):
+        request = parse_body(NewBatch, body)
+        if (request.file_ids is None) == (request.files is None):
             message = "Exactly one of 'file_ids' and 'files' is needed."
-            raise Rejection(message, param="file_ids" if asked.files is None else "files")
-        if asked.files is not None:
-            found = {file.file_id: _to_file(file) for file in reversed(asked.files)}
-            ids = dict.fromkeys(file.file_id for file in asked.files)
+            raise Rejection(message, param="file_ids" if request.files is None else "files")
+        if request.files is not None:
+            found = {file.file_id: _to_file(file) for file in reversed(request.files)}
+            ids = dict.fromkeys(file.file_id for file in request.files)
             return FileBatchRequest(tuple(found[id] for id in ids))
         return FileBatchRequest(
-            _to_files(asked.file_ids or (), to_chunking(asked.chunking_strategy), asked.attributes or {})
+            _to_files(request.file_ids or (), to_chunking(request.chunking_strategy), request.attributes or {})
         )
 
     def parse_search(self, body: Any) -> SearchRequest:
-        asked = parse_body(NewSearch, body)
-        ranking = asked.ranking_options or SearchRanking()
+        request = parse_body(NewSearch, body)
+        ranking = request.ranking_options or SearchRanking()
         return SearchRequest(
-            queries=(asked.query,) if isinstance(asked.query, str) else tuple(asked.query),
-            rewrite=bool(asked.rewrite_query),
-            limit=DEFAULT_RESULTS if asked.max_num_results is None else asked.max_num_results,
-            filter=filter_json(asked.filters) if asked.filters is not None else None,
+            queries=(request.query,) if isinstance(request.query, str) else tuple(request.query),
+            rewrite=bool(request.rewrite_query),
+            limit=DEFAULT_RESULTS if request.max_num_results is None else request.max_num_results,
+            filter=filter_json(request.filters) if request.filters is not None else None,
             ranker=ranking.ranker,
             threshold=ranking.score_threshold,
         )
@@ -240,8 +240,8 @@ class VectorStores:
         return {"id": id, "object": "vector_store.file.deleted", "deleted": True}
 
 
-def _to_file(asked: NewStoreFile) -> FileToIndex:
-    return FileToIndex(asked.file_id, to_chunking(asked.chunking_strategy), dict(asked.attributes or {}))
+def _to_file(request: NewStoreFile) -> FileToIndex:
+    return FileToIndex(request.file_id, to_chunking(request.chunking_strategy), dict(request.attributes or {}))
 
 
 def _to_files(file_ids: Sequence[str], chunks: Chunking, attributes: Mapping[str, Any]) -> tuple[FileToIndex, ...]:

@@ -63,8 +63,8 @@ def parse_new_endpoint(body: Any) -> NewWebhookEndpoint:
 
 def parse_endpoint_changes(body: Any) -> Json:
     """Returns the fields to change. Raises Rejection if the body is invalid."""
-    asked = parse_body(WebhookEndpointChange, body)
-    named = {name: getattr(asked, name) for name in asked.model_fields_set}
+    request = parse_body(WebhookEndpointChange, body)
+    named = {name: getattr(request, name) for name in request.model_fields_set}
     return {name: value for name, value in named.items() if value is not None or name == "description"}
 
 

@@ -124,9 +124,14 @@ class ThreadStream:
         It gets there with a delta of the call's attempt, and the start of a next attempt.
         """
         call, at = started.event, started.seconds
-        delta: Delta = MessageTextDelta(call.run_id, call.message_id, call.message_step_id, at, "")
         if seen == "call":
-            delta = StepCallDelta(call.run_id, call.tool_step_id, at, 0, "", "", "")
+            delta: Delta = StepCallDelta(
+                run_id=call.run_id, step_id=call.tool_step_id, created_at=at, index=0, id="", name="", arguments=""
+            )
+        else:
+            delta = MessageTextDelta(
+                run_id=call.run_id, message_id=call.message_id, step_id=call.message_step_id, created_at=at, text=""
+            )
         stream.feed(delta)
         stream.feed(replace(started, event=call.model_copy(update={"attempt": call.attempt + 1})))
 
