@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import assert_never
 
 
@@ -77,6 +78,7 @@ def actor_text(actor: Actor) -> str:
             assert_never(actor)
 
 
+@lru_cache(maxsize=1024)  # a thread's events have few actors
 def parse_actor(text: str) -> Actor:
     """Returns the actor of a stored text; `actor_text` returns the same text for it again."""
     prefix, _, rest = text.partition(":")

@@ -32,7 +32,7 @@ from scripts import bench_synthetic as synthetic
 from service.database import Pool, open_pool
 from service.embedded.postgres import EmbeddedPostgres
 from service.migrations import prepare_database
-from service.sandbox.probe import Confinement
+from service.sandbox.probe import SandboxProbe
 from service.search import hybrid
 from service.search.base import IndexingJob
 from service.search.embed import minilm
@@ -90,7 +90,7 @@ async def main() -> None:
         url = await postgres.start()
         await prepare_database(url)
         pool = await open_pool(url)
-        search_engine = open_search_engine(pool, Confinement(), home / "embedder.log", now=SystemClock().now)
+        search_engine = open_search_engine(pool, SandboxProbe(), home / "embedder.log", now=SystemClock().now)
         try:
             pages = sorted(page for page in given.docs.glob("*.html") if not page.name.startswith(SKIPPED))
             await _index(pool, search_engine, pages)
