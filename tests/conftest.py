@@ -11,7 +11,7 @@ import pytest
 
 from service.runs import claim, supervisor
 from service.sandbox.base import SandboxUnavailable
-from service.sandbox.bubblewrap import Jail
+from service.sandbox.bubblewrap import SandboxLauncher
 from service.sandbox.probe import SandboxProbe
 from tests.client import Client
 from tests.clock import WallClock
@@ -61,10 +61,10 @@ def search_engine() -> FakeSearchEngine:
 
 
 @pytest.fixture(scope="session")
-def jail() -> Jail:
+def launcher() -> SandboxLauncher:
     """The tried means of confinement here. A test that uses it gets the marker `sandbox`."""
     try:
-        return asyncio.run(SandboxProbe().jail())
+        return asyncio.run(SandboxProbe().launcher())
     except SandboxUnavailable as error:
         unavailable(f"there is no sandbox here: {error}")
 

@@ -34,10 +34,10 @@ def check() -> None:
     from service.sandbox.probe import SandboxProbe
 
     logs.configure("error")
-    confinement = SandboxProbe(Settings.load().sandbox_dir)
+    probe = SandboxProbe(Settings.load().sandbox_dir)
     try:
-        jail = asyncio.run(confinement.jail())
+        launcher = asyncio.run(probe.launcher())
     except SandboxUnavailable as error:
         raise CommandError(f"there is no sandbox here: {error}") from None
-    bounds = ", ".join(sorted(jail.cgroups.controllers)) or "none; limits apply to each process alone"
+    bounds = ", ".join(sorted(launcher.cgroups.controllers)) or "none; limits apply to each process alone"
     Console().print(f"The sandbox works. Control groups: {bounds}", highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from service.embedded.data_dir import DataDir
 from service.embedded.model import MODEL_NAME, EmbeddedModel, ModelAddress
 from service.embedded.postgres import EmbeddedPostgres
 from service.errors import StartupError
-from service.sandbox.environment import place
+from service.sandbox.environment import environment_in
 from service.settings import Settings
 
 
@@ -89,7 +89,7 @@ async def _run(
 
 def _will_provision_sandbox(settings: Settings) -> bool:
     wanted = settings.sandbox_install and settings.code_interpreter == "on"
-    return wanted and not place(settings.sandbox_dir).complete.exists()
+    return wanted and not environment_in(settings.sandbox_dir).complete.exists()
 
 
 def _import_serve() -> Callable[..., Awaitable[None]]:

@@ -18,9 +18,9 @@ from events.file import ExpireFile
 from events.upload import ExpireUpload
 from projections import files, uploads
 from projections.rows import OverdueStream
-from service.files.uploads import unmake
+from service.files.uploads import delete_leftover_file
 from service.processes.scan_loop import ScanLoop
-from service.storage.base import Blobs, StorageError, let_go
+from service.storage.base import Blobs, StorageError, delete_unowned
 from service.vector_stores.operations import remove_everywhere
 from service.writer import Writer
 
@@ -74,7 +74,7 @@ class Sweep:
 
     async def remove_unowned(self, before: datetime) -> None:
         """Deletes bytes that were written before that moment and belong to no file and no part: remains of crashes."""
-        async for keys in self._blobs.older(before):
+        async for keys in self._blobs.list_older(before):
             async with self._writer.pool.acquire() as db:
                 orphans = await files.find_unowned_blobs(db, keys)
             if orphans:
@@ -87,7 +87,7 @@ class Sweep:
             left = await uploads.find_leftover_files(db, LIMIT)
         for found in left:
             log.info("unannounced_file_removed", upload=found.id)
-            await unmake(self._writer, self._blobs, _origin(found), found.id)
+            await delete_leftover_file(self._writer, self._blobs, _origin(found), found.id)
 
     async def _expire_file(self, found: OverdueStream) -> None:
         async with self._writer.pool.acquire() as db:
@@ -100,7 +100,7 @@ class Sweep:
         if written.recorded:
             await remove_everywhere(self._writer, _origin(found), found.id)
         if written.recorded and blob is not None:
-            await let_go(self._blobs, [blob])
+            await delete_unowned(self._blobs, [blob])
 
     async def _expire_upload(self, found: OverdueStream) -> None:
         async with self._writer.pool.acquire() as db:
@@ -111,8 +111,8 @@ class Sweep:
             log.warning("upload_not_expired", upload=found.id, error=error.message)
             return
         if written.recorded:
-            await let_go(self._blobs, list(parts))
-            await unmake(self._writer, self._blobs, _origin(found), found.id)
+            await delete_unowned(self._blobs, list(parts))
+            await delete_leftover_file(self._writer, self._blobs, _origin(found), found.id)
 
 
 def _origin(found: OverdueStream) -> Origin:

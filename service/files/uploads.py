@@ -15,7 +15,7 @@ from events.ids import file_id_of
 from events.streams import UPLOAD
 from events.upload import UploadCompleted
 from projections import files
-from service.storage.base import Blobs, let_go
+from service.storage.base import Blobs, delete_unowned
 from service.vector_stores.operations import remove_everywhere
 from service.writer import Writer
 from sql.connection import Connection
@@ -28,7 +28,7 @@ async def completion(db: Connection, upload_id: str) -> UploadCompleted | None:
     return last[0].event if last and isinstance(last[0].event, UploadCompleted) else None
 
 
-async def unmake(writer: Writer, blobs: Blobs, origin: Origin, upload_id: str) -> None:
+async def delete_leftover_file(writer: Writer, blobs: Blobs, origin: Origin, upload_id: str) -> None:
     """Deletes the file of an upload that ended without one. Does nothing if there is no such file or no such end."""
     if (await writer.load_upload(origin, upload_id)).status not in ("cancelled", "expired"):
         return
@@ -42,4 +42,4 @@ async def unmake(writer: Writer, blobs: Blobs, origin: Origin, upload_id: str) -
     except FileNotFound:  # another request was faster, or the file has expired
         return
     await remove_everywhere(writer, origin, file_id)
-    await let_go(blobs, [blob])
+    await delete_unowned(blobs, [blob])

@@ -22,7 +22,7 @@ from service.http.errors import ApiError, Handler
 from service.http.forms import megabytes, receive_form
 from service.http.responses import answer, headers
 from service.http.services import BLOBS, LOG
-from service.storage.base import BlobMissing, let_go
+from service.storage.base import BlobMissing, delete_unowned
 from service.vector_stores.operations import remove_everywhere
 from service.wire.request_types import FileUse
 
@@ -79,7 +79,7 @@ async def create(request: web.Request) -> web.Response:
         )
         written = await writer(request).file(origin(request), file_id, command)
     if written.is_repeat:
-        await let_go(request.app[BLOBS], [blob])
+        await delete_unowned(request.app[BLOBS], [blob])
     return answer(wire(request).render_file(await find_file(request, file_id)))
 
 
@@ -93,7 +93,7 @@ async def delete(request: web.Request) -> web.Response:
     file = await find_file(request, request.match_info["file_id"])
     await writer(request).file(origin(request), file.id, DeleteFile())
     await remove_everywhere(writer(request), origin(request), file.id)
-    await let_go(request.app[BLOBS], [file.blob])
+    await delete_unowned(request.app[BLOBS], [file.blob])
     return answer(wire(request).render_deleted_file(file.id))
 
 

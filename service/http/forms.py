@@ -26,7 +26,7 @@ from service.http.errors import ApiError
 from service.http.idempotency import settle_form
 from service.http.services import BLOBS
 from service.idempotency.keys import AlreadyAnswered
-from service.storage.base import StoredBlob, let_go
+from service.storage.base import StoredBlob, delete_unowned
 from service.wire import storable_text
 from service.wire.validation_errors import MAX_ECHO
 
@@ -90,7 +90,7 @@ async def receive_form(request: web.Request, name: str, key: str, limit: Limit) 
         await settle_form(request, [*chain(*sorted(form.fields.items())), form.filename, form.stored.sha256])
         yield form
     except (DomainError, ApiError, AlreadyAnswered):
-        await let_go(request.app[BLOBS], [key])
+        await delete_unowned(request.app[BLOBS], [key])
         raise
 
 

@@ -16,13 +16,13 @@ from events.objects import File
 from events.streams import UPLOAD
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, UploadCommand
 from projections import files, uploads
-from service.files.uploads import completion, unmake
+from service.files.uploads import completion, delete_leftover_file
 from service.http.bodies import json_body
 from service.http.context import clock, connection, id_source, origin, wire, writer
 from service.http.forms import Limit, megabytes, receive_form
 from service.http.responses import answer
 from service.http.services import BLOBS, LOG
-from service.storage.base import BlobMissing, StorageError, let_go
+from service.storage.base import BlobMissing, StorageError, delete_unowned
 from service.wire.request_types import UploadCompletion
 from service.writer import CommandFactory
 from sql.connection import Connection
@@ -53,7 +53,7 @@ async def add_part(request: web.Request) -> web.Response:
         command = AddPart(part_id, form.stored.bytes, form.stored.sha256)
         written = await writer(request).upload(origin(request), upload_id, command)
     if written.is_repeat:
-        await let_go(request.app[BLOBS], [part_id])
+        await delete_unowned(request.app[BLOBS], [part_id])
     return answer(wire(request).render_upload_part(initial_upload_part(written.recorded[0])))
 
 
@@ -89,9 +89,9 @@ async def complete(request: web.Request) -> web.Response:
     try:
         await writer(request).upload(who, upload_id, command)
     except DomainError:
-        await unmake(writer(request), blobs, who, upload_id)
+        await delete_leftover_file(writer(request), blobs, who, upload_id)
         raise
-    await let_go(blobs, list(parts))
+    await delete_unowned(blobs, list(parts))
     return await _render(request, upload_id)
 
 
@@ -101,8 +101,8 @@ async def cancel(request: web.Request) -> web.Response:
     async with connection(request) as db:
         parts = await uploads.parts(db, upload_id)
     await writer(request).upload(origin(request), upload_id, CancelUpload())
-    await let_go(blobs, list(parts))
-    await unmake(writer(request), blobs, origin(request), upload_id)
+    await delete_unowned(blobs, list(parts))
+    await delete_leftover_file(writer(request), blobs, origin(request), upload_id)
     return await _render(request, upload_id)
 
 
@@ -142,17 +142,17 @@ async def _make_file(request: web.Request, upload_id: str, asked: UploadCompleti
         blob=blob,
     )
     if asked.md5 and digest.hexdigest() != asked.md5:
-        await let_go(blobs, [blob])
+        await delete_unowned(blobs, [blob])
         raise Rejection(f"The file's md5 is {digest.hexdigest()}, but {asked.md5} was expected.", param="md5")
     try:
         written = await writer(request).file(origin(request), file_id, command)
     except Rejection:
-        await let_go(blobs, [blob])
+        await delete_unowned(blobs, [blob])
         message = f"Upload {upload_id} is being completed by another request, with other parts or in another order."
         raise Rejection(message) from None
     if written.is_repeat or not written.recorded:
         # Another try at completing the upload has made the file already, of the same bytes.
-        await let_go(blobs, [blob])
+        await delete_unowned(blobs, [blob])
 
 
 async def _render(request: web.Request, upload_id: str) -> web.Response:

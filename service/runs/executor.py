@@ -188,7 +188,7 @@ class Executor:
         """Plans and performs the next action. Returns the command to append, or None if there is none."""
         run = self._run or await self._load_run()
         tools = self._hosted.tools
-        missing, at = tools.unavailable(run.tools), self._writer.clock.now().timestamp()
+        missing, at = tools.unavailable_reasons(run.tools), self._writer.clock.now().timestamp()
         action = plan(state, own_call=self._own_call, missing=missing, at=at, after_crash=tools.after_crash)
         match action:
             case Rest():

@@ -95,7 +95,9 @@ class Supervisor:
             return
         self._offers += 1
         try:
-            yield Claim(self._peers.process, None if self._tools.unavailable(tools) else new_call_ids(self._ids))
+            yield Claim(
+                self._peers.process, None if self._tools.unavailable_reasons(tools) else new_call_ids(self._ids)
+            )
         finally:
             self._offers -= 1
 

@@ -115,7 +115,7 @@ class Sandbox(Protocol):
         ...
 
 
-class Sandboxes(Protocol):
+class SandboxSource(Protocol):
     """Opens sessions."""
 
     async def open(self) -> Sandbox:

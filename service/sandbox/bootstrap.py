@@ -25,8 +25,8 @@ def main() -> None:
     """Carries out the object's steps, or ends with one line on stderr."""
     with os.fdopen(int(sys.argv[1]), "rb") as source:
         given = json.loads(source.read())
-    for door in given["doors"]:
-        with open(door, "w") as file:
+    for path in given["cgroups"]:
+        with open(path, "w") as file:
             file.write(str(os.getpid()))
     if given["uid"] is not None:
         os.setgroups([])

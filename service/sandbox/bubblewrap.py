@@ -49,7 +49,7 @@ _MAPPED = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
-class Jail:
+class SandboxLauncher:
     """The means to confine a process here."""
 
     environment: Environment
@@ -78,7 +78,7 @@ class Jail:
             },
             "filter": self.system_calls.hex(),
             "command": [self.bwrap, *_arguments(self.environment), *command],
-            "doors": group.doors if group else [],
+            "cgroups": group.join_files if group else [],
             "uid": _FIRST_ID + random.randrange(_IDS) if os.geteuid() == 0 else None,
             "limits": sizes,
             "processes": limits.processes + _OWN_PROCESSES,
@@ -93,12 +93,12 @@ class Jail:
             raise
 
 
-def find_jail(folder: Path | None = None) -> Jail:
+def find_launcher(folder: Path | None = None) -> SandboxLauncher:
     """Finds the means to confine a process here. Raises SandboxUnavailable."""
     try:
-        return Jail(env.find(folder), find_cgroups(), shutil.which("bwrap"), program())
+        return SandboxLauncher(env.find_environment(folder), find_cgroups(), shutil.which("bwrap"), program())
     except UnknownMachine:
-        return Jail(env.find(folder), find_cgroups(), None, None)
+        return SandboxLauncher(env.find_environment(folder), find_cgroups(), None, None)
     except NoEnvironment as error:
         raise SandboxUnavailable(str(error)) from None
 

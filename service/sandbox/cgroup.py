@@ -27,7 +27,7 @@ _FILES = {"memory": ("memory.max", "memory.limit_in_bytes"), "pids": ("pids.max"
 
 
 @dataclass(frozen=True, slots=True)
-class Parent:
+class CgroupParent:
     """A folder in which groups can be created, and the resources that they limit."""
 
     folder: Path
@@ -42,7 +42,7 @@ class Cgroup:
     folders: list[Path] = field(default_factory=list)
 
     @property
-    def doors(self) -> list[str]:
+    def join_files(self) -> list[str]:
         """Returns the files to which a process writes its id in order to join."""
         return [str(folder / "cgroup.procs") for folder in self.folders]
 
@@ -91,9 +91,9 @@ class Cgroup:
 class Cgroups:
     """Creates groups under `parents`, or none if there are no parents."""
 
-    def __init__(self, parents: list[Parent]) -> None:
+    def __init__(self, parents: list[CgroupParent]) -> None:
         self.parents = parents
-        self._owner = f"{PREFIX}{os.getpid()}-{_born(os.getpid())}-"
+        self._owner = f"{PREFIX}{os.getpid()}-{_start_time(os.getpid())}-"
 
     @property
     def controllers(self) -> frozenset[str]:
@@ -142,7 +142,7 @@ def find_cgroups(proc: Path = Path("/proc/self")) -> Cgroups:
     for line in ours.splitlines():
         _, names, path = line.split(":", 2)
         within.update(dict.fromkeys(names.split(","), path))
-    found: list[Parent] = []
+    found: list[CgroupParent] = []
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
@@ -155,7 +155,7 @@ def find_cgroups(proc: Path = Path("/proc/self")) -> Cgroups:
     return Cgroups(found)
 
 
-def _usable(mount: Path, path: str, version: int, controllers: tuple[str, ...]) -> list[Parent]:
+def _usable(mount: Path, path: str, version: int, controllers: tuple[str, ...]) -> list[CgroupParent]:
     """Returns the nearest folder to this process's own group in which groups with these controllers can be created, or
     None.
     """
@@ -164,7 +164,7 @@ def _usable(mount: Path, path: str, version: int, controllers: tuple[str, ...]) 
         if not folder.is_relative_to(mount):
             break
         if folder.is_dir() and _can_create(folder, version, controllers):
-            return [Parent(folder, version, controllers)]
+            return [CgroupParent(folder, version, controllers)]
     return []
 
 
@@ -209,7 +209,7 @@ def _remove(folder: Path) -> bool:
     return True
 
 
-def _born(pid: int) -> int:
+def _start_time(pid: int) -> int:
     """Returns the start time of a process in kernel ticks since boot, which clock changes do not affect, or 0."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -223,4 +223,4 @@ def _owner_lives(name: str) -> bool:
     parts = name.removeprefix(PREFIX).split("-")
     if len(parts) != 3 or not all(part.isdigit() for part in parts):
         return True
-    return _born(int(parts[0])) == int(parts[1])
+    return _start_time(int(parts[0])) == int(parts[1])

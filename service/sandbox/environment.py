@@ -69,7 +69,7 @@ def lock_text() -> str:
     return files("service.sandbox").joinpath(LOCK).read_text()
 
 
-def place(folder: Path | None = None) -> Environment:
+def environment_in(folder: Path | None = None) -> Environment:
     """Returns the environment of this version in `folder`, by default the cache folder of the machine or the user."""
     if folder is None:
         folder = _ROOT_CACHE if os.geteuid() == 0 else platformdirs.user_cache_path("everthread")
@@ -78,9 +78,9 @@ def place(folder: Path | None = None) -> Environment:
     return Environment(folder / f"sandbox-{key}")
 
 
-def find(folder: Path | None = None) -> Environment:
+def find_environment(folder: Path | None = None) -> Environment:
     """Returns the environment if it is complete. Raises NoEnvironment."""
-    environment = place(folder)
+    environment = environment_in(folder)
     if not environment.complete.exists():
         raise NoEnvironment(f"the Python for the sandbox is not at {environment.folder}: run {INSTALL}")
     if environment.folder.stat().st_uid not in (0, os.geteuid()):

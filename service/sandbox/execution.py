@@ -9,19 +9,19 @@ from service.sandbox.process import ConfinedProcess
 from service.sandbox.protocol import CHUNK, CallFinished, FromInside, ImagePart
 
 # Maximum number of packets of a call, and of bytes of all its images together. More is an attack.
-MOST_PACKETS = 2_000
-MOST_IMAGE_BYTES = 128 * 1024 * 1024
+MAX_PACKETS = 2_000
+MAX_IMAGE_BYTES = 128 * 1024 * 1024
 # Output beyond the bound that is dropped before the call is interrupted.
-THROWN_AWAY = 16 * 1024 * 1024
+MAX_DROPPED = 16 * 1024 * 1024
 _BEGINNINGS = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 # Maximum pipes' worth of output that is read when the call has ended.
 _DRAINS = 32
 
 
-class Call:
+class CodeExecution:
     """`number` is the one that the runner must name at the end: an end that is forged or late has another number.
 
-    `deaf` says that the pipe of printed output has ended, which never happens while the session is well.
+    `is_deaf` says that the pipe of printed output has ended, which never happens while the session is well.
     """
 
     def __init__(self, process: ConfinedProcess, limits: Limits, number: int) -> None:
@@ -29,14 +29,14 @@ class Call:
         self._process = process
         self._limits = limits
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._kept = self._thrown = self._images = self._packets = self._image_bytes = 0
+        self._kept = self._dropped = self._images = self._packets = self._image_bytes = 0
         self._part = bytearray()
         self._image: Image | None = None
-        self._waits = False
-        self.deaf = False
+        self._is_paused = False
+        self.is_deaf = False
         self.finished: CallFinished | None = None
-        self.interrupted = False
-        self.cut = False
+        self.is_interrupted = False
+        self.is_cut = False
         self.notes: list[str] = []
 
     @property
@@ -48,38 +48,38 @@ class Call:
         """Returns the output printed since the last call, one read at most, and nothing beyond the bound."""
         data = self._process.read(self._process.errors)
         if data == b"":
-            self.deaf = True
+            self.is_deaf = True
         if not data:
             return ""
         room = self._limits.output - self._kept
         if len(data) > room:
-            if not self.cut:
+            if not self.is_cut:
                 self.notes.append(f"The output was cut after {self._limits.output} bytes.")
-                self.cut = True
-            self._thrown += len(data) - room
+                self.is_cut = True
+            self._dropped += len(data) - room
             data = data[:room]
         self._kept += len(data)
         return self._decoder.decode(data)
 
-    def rest(self) -> str:
+    def drain_rest(self) -> str:
         """Returns the remaining output when the call has ended."""
         tail = []
         for _ in range(_DRAINS):
-            before = self._kept + self._thrown
+            before = self._kept + self._dropped
             tail.append(self.drain())
-            if self._kept + self._thrown == before:
+            if self._kept + self._dropped == before:
                 break
         return "".join(tail) + self._decoder.decode(b"", final=True)
 
-    def flood(self) -> bool:
+    def take_flood(self) -> bool:
         """Returns whether so much output was dropped that the call must stop. The count restarts after True."""
-        flooded = self._thrown > THROWN_AWAY
+        flooded = self._dropped > MAX_DROPPED
         if flooded:
-            self._thrown = 0
+            self._dropped = 0
         return flooded
 
     def interrupt(self, why: str) -> None:
-        self.interrupted = True
+        self.is_interrupted = True
         self.notes.append(f"The call was interrupted: {why}.")
 
     def take(self, packet: FromInside, payload: bytes) -> bool:
@@ -87,7 +87,7 @@ class Call:
         sends.
         """
         self._packets += 1
-        if self._packets > MOST_PACKETS:
+        if self._packets > MAX_PACKETS:
             raise SandboxLost("it sent frames without end")
         match packet:
             case CallFinished(call=number) if number == self.number:
@@ -99,19 +99,19 @@ class Call:
             case _:
                 raise SandboxLost("it broke the protocol")
 
-    def image(self) -> Image | None:
+    def take_image(self) -> Image | None:
         """Returns the image that the last packet completed."""
         image, self._image = self._image, None
         return image
 
-    def waits(self) -> bool:
+    def take_pause(self) -> bool:
         """Returns once whether the runner waits after an image, so that later output comes behind the image."""
-        waits, self._waits = self._waits, False
-        return waits
+        is_paused, self._is_paused = self._is_paused, False
+        return is_paused
 
     def _add(self, mime: str, payload: bytes, last: bool) -> None:
         self._image_bytes += len(payload)
-        if self._image_bytes > MOST_IMAGE_BYTES:
+        if self._image_bytes > MAX_IMAGE_BYTES:
             raise SandboxLost("it sent images without end")
         if len(self._part) <= self._limits.image:
             self._part += payload
@@ -119,7 +119,7 @@ class Call:
             return
         if not self._part.startswith(_BEGINNINGS[mime]):
             raise SandboxLost("it broke the protocol")
-        self._images, self._waits = self._images + 1, True
+        self._images, self._is_paused = self._images + 1, True
         if self._images <= self._limits.images and len(self._part) <= self._limits.image:
             self._image = Image(mime, bytes(self._part))
         else:

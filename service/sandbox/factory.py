@@ -19,18 +19,18 @@ def _inside() -> dict[str, str]:
     return {name: files("service.sandbox.inside").joinpath(name).read_text() for name in _INSIDE}
 
 
-class LocalSandboxes:
-    def __init__(self, confinement: SandboxProbe, limits: Limits) -> None:
-        self._confinement = confinement
+class LocalSandboxSource:
+    def __init__(self, probe: SandboxProbe, limits: Limits) -> None:
+        self._probe = probe
         self._limits = limits
 
     async def open(self) -> Session:
         """Returns a new session, ready and frozen. If the sandbox's Python is being made, waits for that. Raises
         SandboxUnavailable.
         """
-        jail = await self._confinement.wait_for_jail()
+        launcher = await self._probe.wait_for_launcher()
         try:
-            process = jail.start([PYTHON, "-s", "-P", f"{CODE}/{_INSIDE[0]}"], _inside(), self._limits)
+            process = launcher.start([PYTHON, "-s", "-P", f"{CODE}/{_INSIDE[0]}"], _inside(), self._limits)
         except OSError as error:
             raise SandboxUnavailable(f"the sandbox cannot be started: {error.strerror or error}") from None
         session = Session(process, self._limits)

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from service.sandbox.environment import INSTALL, Environment, NoEnvironment, lock_text, place
+from service.sandbox.environment import INSTALL, Environment, NoEnvironment, environment_in, lock_text
 
 # Parts of Python's library that need a screen, are for building, or are tests.
 LEFT_OUT = (
@@ -40,7 +40,7 @@ _STALE_S = 24 * 3600.0
 
 def install(folder: Path | None = None, uv: str | None = None) -> Environment:
     """Returns the environment, and makes it if it is missing. Raises NoEnvironment with the reason in one line."""
-    made = place(folder)
+    made = environment_in(folder)
     if made.complete.exists():
         return made
     if sys.platform != "linux":
@@ -160,7 +160,7 @@ def main() -> None:
     folder = Path(named) if named else None
     try:
         made_here = sys.argv[1:] != ["--where"]
-        environment = install(folder, os.environ.get("UV") or None) if made_here else place(folder)
+        environment = install(folder, os.environ.get("UV") or None) if made_here else environment_in(folder)
     except NoEnvironment as error:
         sys.stderr.write(f"everthread: {error}\nWithout it code_interpreter is off. Again with {INSTALL}\n")
         sys.exit(1)

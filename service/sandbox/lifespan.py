@@ -9,8 +9,8 @@ from pathlib import Path
 
 from service.background import background
 from service.sandbox.base import Limits
-from service.sandbox.factory import LocalSandboxes
-from service.sandbox.pool import SessionPool, Sessions, Warm
+from service.sandbox.factory import LocalSandboxSource
+from service.sandbox.pool import SessionPool, SessionRegistry, WarmSandboxes
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.provisioning import Provisioning
 
@@ -39,12 +39,12 @@ async def sessions_lifespan(
 
     The sandboxes are started after `serving` is set. This finds out whether the machine allows sandboxes.
     """
-    ready = Warm(LocalSandboxes(probe, limits), count=warm)
-    sessions = Sessions(ready, at_once=at_once, idle_s=idle_s)
+    ready = WarmSandboxes(LocalSandboxSource(probe, limits), count=warm)
+    sessions = SessionRegistry(ready, at_once=at_once, idle_s=idle_s)
     async with background(_run_after(serving, ready), sessions.run()):
         yield SessionPool(sessions, ready)
 
 
-async def _run_after(serving: asyncio.Event, work: Provisioning | Warm) -> None:
+async def _run_after(serving: asyncio.Event, work: Provisioning | WarmSandboxes) -> None:
     await serving.wait()
     await work.run()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from service.sandbox.base import Sandbox, Sandboxes, SandboxUnavailable
+from service.sandbox.base import Sandbox, SandboxSource, SandboxUnavailable
 
 log = structlog.get_logger()
 
@@ -25,20 +25,20 @@ log = structlog.get_logger()
 LOOK_S, AGAIN_S, PLACE_S = 15.0, 30.0, 120.0
 
 
-class NoPlace(Exception):
+class NoFreeSandbox(Exception):
     """Every session is in use, and none became free in time."""
 
 
 @dataclass(slots=True)
 class PooledSession:
-    """A session in use. `new` says that it was just created, without variables and files.
+    """A session in use. `is_new` says that it was just created, without variables and files.
 
     `mark` names its last use; a caller with another mark gets a new session. Its user sets the mark at the end of each
     use. `present` and `names` belong to its user: the files that were put in, and their names.
     """
 
     sandbox: Sandbox
-    new: bool
+    is_new: bool
     mark: str | None = None
     present: set[str] = field(default_factory=set)
     names: list[tuple[str, str]] = field(default_factory=list)
@@ -48,17 +48,17 @@ class PooledSession:
 class _Entry:
     held: PooledSession
     used: float
-    busy: bool = True
+    is_busy: bool = True
     is_obsolete: bool = False
 
 
-class Warm:
+class WarmSandboxes:
     """Sandboxes that are created in advance by `run`. Without `run` each sandbox is created when it is taken.
 
     With a count of 0 `run` creates one sandbox once, to find out if one can be created.
     """
 
-    def __init__(self, source: Sandboxes, *, count: int) -> None:
+    def __init__(self, source: SandboxSource, *, count: int) -> None:
         self._source = source
         self._count = count
         self._ready: deque[Sandbox] = deque()
@@ -99,9 +99,9 @@ class Warm:
                 await self._ready.pop().close()
 
 
-class Sessions:
+class SessionRegistry:
     def __init__(
-        self, source: Sandboxes, *, at_once: int, idle_s: float, clock: Callable[[], float] = time.monotonic
+        self, source: SandboxSource, *, at_once: int, idle_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._source = source
         self._at_once = at_once
@@ -121,13 +121,13 @@ class Sessions:
     async def hold(self, key: str, mark: str | None = None) -> AsyncIterator[PooledSession]:
         """Yields the session of `key` if it has that mark, else a new one, to one user at a time.
 
-        Raises SandboxUnavailable, NoPlace.
+        Raises SandboxUnavailable, NoFreeSandbox.
         """
         entry = await self._take(key, mark)
         try:
             yield entry.held
         finally:
-            entry.busy, entry.used, entry.held.new = False, self._clock(), False
+            entry.is_busy, entry.used, entry.held.is_new = False, self._clock(), False
             if entry.held.sandbox.is_lost:
                 self._entries.pop(key, None)
             async with self._freed:
@@ -136,7 +136,7 @@ class Sessions:
     async def forget(self, key: str) -> None:
         """Closes the session of `key` if there is one and nobody uses it."""
         entry = self._entries.get(key)
-        if entry is not None and not entry.busy:
+        if entry is not None and not entry.is_busy:
             await self._end([self._entries.pop(key)])
 
     def discard(self, key: str) -> None:
@@ -169,10 +169,10 @@ class Sessions:
                     while not self._may_take(key):
                         await self._freed.wait()
             except TimeoutError:
-                raise NoPlace(f"all {self._at_once} sandboxes are in use") from None
+                raise NoFreeSandbox(f"all {self._at_once} sandboxes are in use") from None
             entry = self._entries.get(key)
             if entry is not None and not entry.held.sandbox.is_lost and entry.held.mark == mark:
-                entry.busy = True
+                entry.is_busy = True
                 return entry
             gone = [entry] if self._entries.pop(key, None) is not None and entry is not None else []
             self._opening += 1
@@ -180,7 +180,7 @@ class Sessions:
             gone += [self._entries.pop(oldest)] if oldest is not None else []
         try:
             await self._end(gone)
-            entry = _Entry(PooledSession(await self._source.open(), new=True), self._clock())
+            entry = _Entry(PooledSession(await self._source.open(), is_new=True), self._clock())
             self._entries[key] = entry
             return entry
         finally:
@@ -202,12 +202,12 @@ class Sessions:
     def _may_take(self, key: str) -> bool:
         entry = self._entries.get(key)
         if entry is not None:
-            return not entry.busy
+            return not entry.is_busy
         return len(self._entries) + self._opening < self._at_once or self._idle() is not None
 
     def _idle(self) -> str | None:
         """Returns the key of the least recently used session that nobody uses."""
-        idle = [(entry.used, key) for key, entry in self._entries.items() if not entry.busy]
+        idle = [(entry.used, key) for key, entry in self._entries.items() if not entry.is_busy]
         return min(idle)[1] if idle else None
 
 
@@ -215,5 +215,5 @@ class Sessions:
 class SessionPool:
     """The sessions of this process, and the warm sandboxes that they are made from."""
 
-    sessions: Sessions
-    warm: Warm
+    sessions: SessionRegistry
+    warm: WarmSandboxes

@@ -13,8 +13,8 @@ from pathlib import Path
 import structlog
 
 from service.sandbox.base import MIB, Limits, SandboxUnavailable
-from service.sandbox.bubblewrap import PYTHON, Jail, find_jail
-from service.sandbox.environment import place
+from service.sandbox.bubblewrap import PYTHON, SandboxLauncher, find_launcher
+from service.sandbox.environment import environment_in
 from service.sandbox.process import ConfinedProcess
 from service.sandbox.provisioning import BEING_MADE, Provisioning
 
@@ -40,75 +40,75 @@ class SandboxProbe:
 
     def __init__(self, folder: Path | None = None, making: Provisioning | None = None) -> None:
         self._folder = folder
-        self._making = making
+        self._provisioning = making
         self._turn = asyncio.Lock()
-        self._jail: Jail | None = None
-        self._why: str | None = None
+        self._launcher: SandboxLauncher | None = None
+        self._reason: str | None = None
         self._tried = float("-inf")
 
     @property
     def is_provisioning(self) -> bool:
         """Whether the sandbox's Python is being made."""
-        return self._making is not None and self._making.under_way
+        return self._provisioning is not None and self._provisioning.is_running
 
-    async def wait_for_jail(self) -> Jail:
-        """Waits up to MADE_WITHIN_S until the sandbox's Python is made, then does the same as `confined`."""
-        if self._making is not None:
-            await self._making.over(MADE_WITHIN_S)
-        return await self.jail()
+    async def wait_for_launcher(self) -> SandboxLauncher:
+        """Waits up to MADE_WITHIN_S until the sandbox's Python is made, then does the same as `launcher`."""
+        if self._provisioning is not None:
+            await self._provisioning.wait_until_finished(MADE_WITHIN_S)
+        return await self.launcher()
 
-    async def jail(self) -> Jail:
-        """Returns the tried means of confinement. Raises SandboxUnavailable with the reason if there are none."""
+    async def launcher(self) -> SandboxLauncher:
+        """Returns the launcher if the trial succeeded. Raises SandboxUnavailable with the reason if it failed."""
         if self.is_provisioning:
             raise SandboxUnavailable(BEING_MADE)
         async with self._turn:
-            if self._jail is None and time.monotonic() - self._tried > AGAIN_S:
+            if self._launcher is None and time.monotonic() - self._tried > AGAIN_S:
                 await self._try()
-            if self._jail is None:
-                raise SandboxUnavailable(self._why or "not tried")
-            return self._jail
+            if self._launcher is None:
+                raise SandboxUnavailable(self._reason or "not tried")
+            return self._launcher
 
     @property
     def is_tried(self) -> bool:
         """Whether the trial has ended."""
-        return self._jail is not None or self._why is not None
+        return self._launcher is not None or self._reason is not None
 
     @property
-    def why_not(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """The reason why there is no sandbox here, or None if there is one or the trial has not ended."""
-        return self._why
+        return self._reason
 
     def _not_made(self) -> str | None:
         """The reason why the sandbox's Python could not be made, if that failed."""
-        failed = self._making.failed if self._making is not None else None
-        return failed if failed is not None and not place(self._folder).complete.exists() else None
+        failed = self._provisioning.failure if self._provisioning is not None else None
+        return failed if failed is not None and not environment_in(self._folder).complete.exists() else None
 
     async def _try(self) -> None:
         try:
-            jail = await asyncio.to_thread(find_jail, self._folder)
-            await asyncio.to_thread(jail.cgroups.sweep)
-            await _trial(jail)
+            launcher = await asyncio.to_thread(find_launcher, self._folder)
+            await asyncio.to_thread(launcher.cgroups.sweep)
+            await _trial(launcher)
         except SandboxUnavailable as error:
-            self._why = self._not_made() or str(error)
-            log.warning("sandbox_unavailable", reason=self._why)
+            self._reason = self._not_made() or str(error)
+            log.warning("sandbox_unavailable", reason=self._reason)
         except OSError as error:
-            self._why = f"the sandbox cannot be started: {error.strerror or error}"
-            log.warning("sandbox_unavailable", reason=self._why)
+            self._reason = f"the sandbox cannot be started: {error.strerror or error}"
+            log.warning("sandbox_unavailable", reason=self._reason)
         else:
-            self._jail, self._why = jail, None
-            bounds = sorted(jail.cgroups.controllers)
-            log.info("sandbox_available", python=str(jail.environment.folder), control_groups=bounds)
+            self._launcher, self._reason = launcher, None
+            bounds = sorted(launcher.cgroups.controllers)
+            log.info("sandbox_available", python=str(launcher.environment.folder), control_groups=bounds)
         finally:  # also if the caller was cancelled
             self._tried = time.monotonic()
 
 
-async def _trial(jail: Jail) -> None:
+async def _trial(launcher: SandboxLauncher) -> None:
     """Raises SandboxUnavailable unless a process is confined as required."""
-    if jail.bwrap is None:
+    if launcher.bwrap is None:
         raise SandboxUnavailable("bubblewrap is not installed: install the package bubblewrap, which brings `bwrap`")
-    if jail.system_calls is None:
+    if launcher.system_calls is None:
         raise SandboxUnavailable("no system-call filter is written for this processor")
-    process = jail.start(_COMMAND, {}, _LIMITS)
+    process = launcher.start(_COMMAND, {}, _LIMITS)
     try:
         said = await _all(process)
         if "CapEff" not in said:

@@ -45,13 +45,13 @@ class FileEntry(_Packet):
 
 
 class CallFinished(_Packet):
-    """Call number `call` has ended. `untold` counts the changed files beyond the first MOST_FILES."""
+    """Call number `call` has ended. `unlisted` counts the changed files beyond the first MOST_FILES."""
 
     kind: Literal["done"]
     call: int
     failed: bool
     files: list[FileEntry] = Field(max_length=MOST_FILES)
-    untold: int = Field(ge=0)
+    unlisted: int = Field(ge=0)
 
 
 class Data(_Packet):

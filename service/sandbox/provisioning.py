@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from service.sandbox.environment import place
+from service.sandbox.environment import environment_in
 
 log = structlog.get_logger()
 
@@ -30,45 +30,45 @@ _LONGEST_REASON = 1000
 
 
 class Provisioning:
-    """`run` makes the environment once, and `under_way` is True until it has ended. `failed` is the reason if it
+    """`run` makes the environment once, and `is_running` is True until it has ended. `failure` is the reason if it
     failed.
     """
 
     def __init__(self, folder: Path | None = None, command: Sequence[str] | None = None) -> None:
         self._folder = folder
         self._command = command or COMMAND
-        self._over = asyncio.Event()
-        self.failed: str | None = None
-        if place(folder).complete.exists():
-            self._over.set()
+        self._finished = asyncio.Event()
+        self.failure: str | None = None
+        if environment_in(folder).complete.exists():
+            self._finished.set()
 
     @property
-    def under_way(self) -> bool:
-        return not self._over.is_set()
+    def is_running(self) -> bool:
+        return not self._finished.is_set()
 
-    async def over(self, within_s: float) -> bool:
+    async def wait_until_finished(self, within_s: float) -> bool:
         """Waits until the work has ended. Returns False after that many seconds."""
         try:
             async with asyncio.timeout(within_s):
-                await self._over.wait()
+                await self._finished.wait()
         except TimeoutError:
             return False
         return True
 
     async def run(self) -> None:
         """Makes the environment if it is missing. A cancellation ends the child."""
-        if self._over.is_set():
+        if self._finished.is_set():
             return
         began = time.monotonic()
-        log.info("sandbox_python_install_started", folder=str(place(self._folder).folder))
+        log.info("sandbox_python_install_started", folder=str(environment_in(self._folder).folder))
         try:
-            self.failed = await self._child()
+            self.failure = await self._child()
         except OSError as error:
-            self.failed = f"the Python for the sandbox cannot be made: {error.strerror or error}"
+            self.failure = f"the Python for the sandbox cannot be made: {error.strerror or error}"
         finally:
-            self._over.set()
-        if self.failed is not None:
-            log.warning("sandbox_python_install_failed", reason=self.failed)
+            self._finished.set()
+        if self.failure is not None:
+            log.warning("sandbox_python_install_failed", reason=self.failure)
         else:
             log.info("sandbox_python_installed", seconds=round(time.monotonic() - began, 1))
 

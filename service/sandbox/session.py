@@ -21,7 +21,7 @@ import psutil
 
 from service.sandbox.base import CallEnd, ChangedFile, FileRefused, Limits, Piece, SandboxLost, Text
 from service.sandbox.base import SandboxUnavailable as Unavailable
-from service.sandbox.execution import Call
+from service.sandbox.execution import CodeExecution
 from service.sandbox.probe import missing_confinement
 from service.sandbox.process import ConfinedProcess
 from service.sandbox.protocol import CHUNK, BadPacket, Data, End, FromInside, Reader, Ready, Refusal, encode
@@ -79,22 +79,22 @@ class Session:
         await self._process.close()
 
     async def execute(self, code: str) -> AsyncGenerator[Piece, None]:
-        call = Call(self._process, self._limits, secrets.randbelow(2**53))
+        execution = CodeExecution(self._process, self._limits, secrets.randbelow(2**53))
         over = False
         try:
             try:
                 self._open()
                 await self._send(
-                    {"do": "execute", "call": call.number}, code.encode("utf-8", "replace")[:_LONGEST_CODE]
+                    {"do": "execute", "call": execution.number}, code.encode("utf-8", "replace")[:_LONGEST_CODE]
                 )
-                async for piece in self._follow(call):
+                async for piece in self._follow(execution):
                     yield piece
-                done = await self._end(call)
-                if rest := call.rest():  # includes the output of its last processes
+                done = await self._end(execution)
+                if rest := execution.drain_rest():  # includes the output of its last processes
                     yield Text(rest)
             except SandboxLost as error:
                 await self._lose(str(error))
-                done = CallEnd(failed=True, notes=tuple(call.notes), lost=str(error))
+                done = CallEnd(failed=True, notes=tuple(execution.notes), lost=str(error))
             over = True
             yield done
         finally:
@@ -103,7 +103,7 @@ class Session:
                 await self._lose("the call was stopped")
 
     async def put(self, path: str, chunks: AsyncIterator[bytes]) -> None:
-        if not below(path):
+        if not is_below_data(path):
             raise FileRefused("it has no name that a file can have")
         async with self._exchange("a file was not written to its end"):
             await self._send({"do": "put", "path": path})
@@ -137,7 +137,7 @@ class Session:
         return None
 
     async def get(self, path: str, at_most: int) -> AsyncGenerator[bytes, None]:
-        if not below(path):
+        if not is_below_data(path):
             raise FileRefused("no such file")
         size, short, refused = 0, False, None
         async with self._exchange("a file was not read to its end"):
@@ -170,38 +170,40 @@ class Session:
             raise
         self._signal(signal.SIGSTOP)
 
-    async def _follow(self, call: Call) -> AsyncGenerator[Piece, None]:
+    async def _follow(self, execution: CodeExecution) -> AsyncGenerator[Piece, None]:
         """Yields the pieces of a call until the runner reports its end. Raises SandboxLost."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.wall_s
         while True:
-            if text := call.drain():
+            if text := execution.drain():
                 yield Text(text)
             packet = await self._next()
-            if packet is None and call.deaf:
+            if packet is None and execution.is_deaf:
                 raise await self._lose(await self._cause())
             if packet is not None:
-                if text := call.drain():  # output printed before the packet was sent
+                if text := execution.drain():  # output printed before the packet was sent
                     yield Text(text)
-                if call.take(*packet):
+                if execution.take(*packet):
                     return
-                if image := call.image():
+                if image := execution.take_image():
                     yield image
-                if call.waits():
+                if execution.take_pause():
                     await self._send({"do": "on"})
-            if (flood := call.flood()) or loop.time() >= deadline:
-                if call.interrupted:
+            if (flood := execution.take_flood()) or loop.time() >= deadline:
+                if execution.is_interrupted:
                     raise await self._lose(f"it did not stop {GRACE_S:.0f} s after an interrupt")
-                call.interrupt("its output went far past the bound" if flood else f"it ran {self._limits.wall_s:.0f} s")
+                execution.interrupt(
+                    "its output went far past the bound" if flood else f"it ran {self._limits.wall_s:.0f} s"
+                )
                 self._signal(signal.SIGINT)
                 deadline = loop.time() + GRACE_S
-            await asyncio.sleep(FLOOD_PAUSE_S if call.cut else 0)
+            await asyncio.sleep(FLOOD_PAUSE_S if execution.is_cut else 0)
             if packet is None:
-                await self._process.readable(call.pipes, deadline - loop.time())
+                await self._process.readable(execution.pipes, deadline - loop.time())
 
-    async def _end(self, call: Call) -> CallEnd:
+    async def _end(self, execution: CodeExecution) -> CallEnd:
         """Checks the end that the runner reported. Raises SandboxLost."""
-        assert call.finished is not None
+        assert execution.finished is not None
         for _ in range(_LOOKS):
             if not self._process.strangers(self._known):
                 break
@@ -209,15 +211,17 @@ class Session:
         else:
             raise await self._lose("it left processes running")
         self._signal(signal.SIGSTOP)
-        if call.interrupted:
-            call.notes.append("Variables are kept.")
-        changed = {file.path: ChangedFile(file.path, file.size) for file in call.finished.files if below(file.path)}
-        if call.finished.untold:
-            call.notes.append(
-                f"{call.finished.untold} more files were changed; they are not handed on: "
+        if execution.is_interrupted:
+            execution.notes.append("Variables are kept.")
+        finished = execution.finished
+        below = [file for file in finished.files if is_below_data(file.path)]
+        changed = {file.path: ChangedFile(file.path, file.size) for file in below}
+        if finished.unlisted:
+            execution.notes.append(
+                f"{finished.unlisted} more files were changed; they are not handed on: "
                 "there are too many, or their names are too long or no UTF-8."
             )
-        return CallEnd(failed=call.finished.failed, changed=tuple(changed.values()), notes=tuple(call.notes))
+        return CallEnd(failed=finished.failed, changed=tuple(changed.values()), notes=tuple(execution.notes))
 
     def _open(self) -> None:
         if self._lost is not None:
@@ -286,7 +290,7 @@ class Session:
                 return  # the process has ended, and the next read of its pipes shows that
 
 
-def below(path: str) -> bool:
+def is_below_data(path: str) -> bool:
     """Returns whether a path from inside leads below DATA."""
     return "\x00" not in path and all(part not in ("", ".", "..") for part in path.split("/"))
 

@@ -32,7 +32,7 @@ class PostgresSearchEngine:
 
 def open_search_engine(
     pool: Pool,
-    confinement: SandboxProbe,
+    probe: SandboxProbe,
     log: Path,
     *,
     now: Callable[[], datetime],
@@ -47,6 +47,6 @@ def open_search_engine(
     """
     embedders, tables = Embedders(log, base_url, model, api_key, now=now), VectorTables(pool)
     indexer = PostgresIndexer(
-        pool=pool, parser=Parser(SandboxRunner(confinement)), embedders=embedders, tables=tables, tokens=Tokens()
+        pool=pool, parser=Parser(SandboxRunner(probe)), embedders=embedders, tables=tables, tokens=Tokens()
     )
     return PostgresSearchEngine(indexer, PostgresSearcher(pool, embedders, tables, now=now), embedders)

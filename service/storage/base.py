@@ -49,15 +49,15 @@ class Blobs(Protocol):
         ...
 
     async def delete(self, keys: Collection[str]) -> None:
-        """Returns those of the keys that have bytes. Raises StorageError."""
+        """Deletes those of the keys that have bytes. Raises StorageError."""
         ...
 
-    def older(self, than: datetime) -> AsyncIterator[list[str]]:
+    def list_older(self, than: datetime) -> AsyncIterator[list[str]]:
         """Yields the keys last written before that moment, page by page. Raises StorageError."""
         ...
 
 
-async def let_go(blobs: Blobs, keys: Collection[str]) -> None:
+async def delete_unowned(blobs: Blobs, keys: Collection[str]) -> None:
     """Deletes keys that no event owns any more. If the store fails, some keys may remain, and the sweep deletes them
     later.
     """

@@ -68,7 +68,7 @@ class FolderBlobs:
         except OSError as error:
             raise StorageError(f"Cannot delete: {error.strerror}") from error
 
-    async def older(self, than: datetime) -> AsyncIterator[list[str]]:
+    async def list_older(self, than: datetime) -> AsyncIterator[list[str]]:
         found = _older(self._path, than.timestamp())
         try:
             while page := await asyncio.to_thread(lambda: list(islice(found, PAGE))):

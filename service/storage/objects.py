@@ -72,7 +72,7 @@ class ObjectBlobs:
             except (BaseError, OSError) as error:
                 raise StorageError(f"Cannot delete {key}: {error}") from error
 
-    async def older(self, than: datetime) -> AsyncIterator[list[str]]:
+    async def list_older(self, than: datetime) -> AsyncIterator[list[str]]:
         try:
             async for page in obstore.list(self._store, chunk_size=PAGE):
                 yield [found["path"] for found in page if found["last_modified"] < than]

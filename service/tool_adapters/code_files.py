@@ -15,7 +15,7 @@ from service.sandbox.base import DATA
 from service.storage.base import BlobMissing, Blobs
 from service.tools.base import HostedRun
 from service.tools.code_interpreter.inputs import KnownFile
-from service.tools.code_interpreter.tool import CodeInterpreter, FileGone, Past
+from service.tools.code_interpreter.tool import CodeInterpreter, FileMissing, PriorCalls
 from service.writer import Writer
 
 # Bounds the earlier calls whose files are restored; the newest count.
@@ -29,7 +29,7 @@ _Ignored = (
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "csv": "text/csv", "txt": "text/plain", "json": "application/json"}
 
 
-class ThreadsGone:
+class DeletedThreadListener:
     """Ends the session of a thread that is deleted. A session in another process ends after its idle time."""
 
     def __init__(self, code: CodeInterpreter) -> None:
@@ -41,7 +41,7 @@ class ThreadsGone:
         for entry in recorded:
             match entry.event:
                 case e.ThreadDeleted():
-                    self._code.thread_gone(thread_id)
+                    self._code.end_session(thread_id)
                 case _:
                     _ignored: _Ignored = entry.event
 
@@ -65,7 +65,7 @@ class CodeFiles:
             async for chunk in self._blobs.read(file.blob):
                 yield chunk
         except BlobMissing:
-            raise FileGone(file.id) from None
+            raise FileMissing(file.id) from None
 
     async def keep(self, run: HostedRun, cause: str, name: str, chunks: AsyncIterator[bytes]) -> str:
         # The bytes are written first, under a key that is new: the id of the file is known only when they have been
@@ -88,7 +88,7 @@ class CodeFiles:
             await self._blobs.delete([blob])
         return file_id
 
-    async def past(self, run: HostedRun) -> Past:
+    async def prior_calls(self, run: HostedRun) -> PriorCalls:
         async with self._writer.pool.acquire() as db:
             results = await steps.code_results(db, run.project_id, run.thread_id, MOST_CALLS)
         left = dict[str, str]()
@@ -96,4 +96,4 @@ class CodeFiles:
             path = file["path"].removeprefix(f"{DATA}/")
             left.pop(path, None)  # moved to the end of the order
             left[path] = file["file_id"]
-        return Past(results[-1][0] if results else None, list(left.items())[-MOST_RESTORED:])
+        return PriorCalls(results[-1][0] if results else None, list(left.items())[-MOST_RESTORED:])

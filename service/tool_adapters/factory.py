@@ -9,8 +9,8 @@ from service.sandbox.pool import SessionPool
 from service.sandbox.probe import SandboxProbe
 from service.search.base import Searcher
 from service.storage.base import Blobs
-from service.tool_adapters.code_files import CodeFiles, ThreadsGone
-from service.tool_adapters.searched_stores import OurStores
+from service.tool_adapters.code_files import CodeFiles, DeletedThreadListener
+from service.tool_adapters.searched_stores import VectorStoreLookup
 from service.tools.code_interpreter.tool import CodeInterpreter
 from service.tools.file_search import FileSearch
 from service.tools.registry import Tools
@@ -40,5 +40,5 @@ def open_tools(
     `max_output_bytes` bounds the bytes of all files that one call of code_interpreter returns.
     """
     code = CodeInterpreter(CodeFiles(writer, blobs, ids=ids), probe, sandboxes, max_output_bytes=max_output_bytes)
-    writer.feed.listen_to_threads(ThreadsGone(code))
-    return ToolServices(Tools([code, FileSearch(searcher, OurStores(writer))]), code)
+    writer.feed.listen_to_threads(DeletedThreadListener(code))
+    return ToolServices(Tools([code, FileSearch(searcher, VectorStoreLookup(writer))]), code)

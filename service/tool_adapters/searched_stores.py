@@ -12,13 +12,13 @@ from service.vector_stores import operations
 from service.writer import Writer
 
 
-class OurStores:
+class VectorStoreLookup:
     """Implements `SearchedStores`."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    async def look(self, project_id: str, store_ids: Sequence[str]) -> list[SearchedStore]:
+    async def find(self, project_id: str, store_ids: Sequence[str]) -> list[SearchedStore]:
         if not store_ids:
             return []
         async with self._writer.pool.acquire() as db:
@@ -32,7 +32,7 @@ class OurStores:
     async def wait_until_indexed(self, project_id: str, store_ids: Sequence[str], patience_s: float) -> None:
         await operations.wait_until_indexed(self._writer, project_id, store_ids, patience_s)
 
-    async def use(self, project_id: str, store_ids: Sequence[str]) -> None:
+    async def record_use(self, project_id: str, store_ids: Sequence[str]) -> None:
         async with self._writer.pool.acquire() as db:
             there = await vector_stores.find(db, project_id, store_ids, self._writer.clock.now())
         await operations.record_use(self._writer, Origin(project_id, RunActor()), list(there.values()))

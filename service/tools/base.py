@@ -163,7 +163,7 @@ class HostedTool(Protocol):
     def after_crash(self) -> CrashPolicy: ...
 
     @property
-    def off(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Returns the reason why the tool cannot be used now, as a sentence for the run's last_error, or None if it
         can.
         """

@@ -56,17 +56,20 @@ PARAMETERS = {
 
 @dataclass(frozen=True, slots=True)
 class SearchedStore:
-    """A store as the tool sees it. `indexing`: some of its files cannot be searched yet. `empty`: none of them can."""
+    """A store as the tool sees it.
+
+    `is_indexing` says that some of its files cannot be searched yet, `is_empty` that none of them can.
+    """
 
     id: str
     model: str
-    expired: bool
-    indexing: bool
-    empty: bool
+    is_expired: bool
+    is_indexing: bool
+    is_empty: bool
 
 
 class SearchedStores(Protocol):
-    async def look(self, project_id: str, store_ids: Sequence[str]) -> Sequence[SearchedStore]:
+    async def find(self, project_id: str, store_ids: Sequence[str]) -> Sequence[SearchedStore]:
         """Returns those of the stores that exist."""
         ...
 
@@ -74,7 +77,7 @@ class SearchedStores(Protocol):
         """Waits until all files of the stores are indexed or have failed, but at most that long."""
         ...
 
-    async def use(self, project_id: str, store_ids: Sequence[str]) -> None:
+    async def record_use(self, project_id: str, store_ids: Sequence[str]) -> None:
         """Records a use of the stores, which postpones their expiry."""
         ...
 
@@ -84,7 +87,7 @@ class FileSearch:
 
     type: ToolType = "file_search"
     after_crash: CrashPolicy = "again"
-    off: str | None = None
+    unavailable_reason: str | None = None
     description = (
         "Searches the files that were given to this conversation, by meaning and by words. Write each query as a whole"
         " question or phrase in the language of the files; give several for several topics."
@@ -97,7 +100,7 @@ class FileSearch:
 
     async def brief(self, run: HostedRun) -> str:
         """Returns the rules for citations. Raises ToolUnusable if a store of the thread has expired."""
-        there = await self._stores.look(run.project_id, _store_ids(run))
+        there = await self._stores.find(run.project_id, _store_ids(run))
         _check(run, there)
         return CITE if there else NO_STORES
 
@@ -107,9 +110,9 @@ class FileSearch:
             yield ToolResult('The search was not made: {"queries": ["…"]} is expected.', failed=True)
             return
         await self._wait(run)
-        there = await self._stores.look(run.project_id, _store_ids(run))
+        there = await self._stores.find(run.project_id, _store_ids(run))
         _check(run, there)
-        usable = [store for store in there if not store.expired]
+        usable = [store for store in there if not store.is_expired]
         options = run.settings.get("file_search") or {}
         ranking = options.get("ranking_options") or {}
         limit = options.get("max_num_results") or (RESULTS_SMALL if _small(run) else RESULTS)
@@ -124,15 +127,15 @@ class FileSearch:
         except SearchFailure as error:
             yield ToolResult(f"The search failed: {error.message}", failed=True)
             return
-        await self._stores.use(run.project_id, [store.id for store in usable])
-        late = [store.id for store in usable if store.indexing]
+        await self._stores.record_use(run.project_id, [store.id for store in usable])
+        late = [store.id for store in usable if store.is_indexing]
         yield build_result(call, queries, new_first(found.hits)[:limit], late=bool(late))
 
     async def _wait(self, run: HostedRun) -> None:
         """Waits for the thread's stores, and for stores in which nothing can be found yet, such as a new one of v1."""
         mine = set(_of_thread(run))
-        there = await self._stores.look(run.project_id, _store_ids(run))
-        late = [store.id for store in there if store.indexing and (store.id in mine or store.empty)]
+        there = await self._stores.find(run.project_id, _store_ids(run))
+        late = [store.id for store in there if store.is_indexing and (store.id in mine or store.is_empty)]
         await self._stores.wait_until_indexed(run.project_id, late, PATIENCE_S)
 
 
@@ -202,7 +205,7 @@ def _store_ids(run: HostedRun) -> list[str]:
 def _check(run: HostedRun, there: Sequence[SearchedStore]) -> None:
     mine = set(_of_thread(run))
     for store in there:
-        if store.expired and store.id in mine:
+        if store.is_expired and store.id in mine:
             raise ToolUnusable(EXPIRED.format(id=store.id))
 
 

@@ -15,13 +15,14 @@ class Tools:
         self._tools: dict[str, HostedTool] = {tool.type: tool for tool in tools}
 
     def __getitem__(self, kind: str) -> HostedTool:
-        """Returns the tool. Raises KeyError for a type that `unavailable` names."""
+        """Returns the tool. Raises KeyError for a type that `unavailable_reasons` names."""
         return self._tools[kind]
 
-    def unavailable(self, asked: Iterable[Json]) -> list[str]:
+    def unavailable_reasons(self, asked: Iterable[Json]) -> list[str]:
         """Returns a sentence for each type among `asked` that is not available, in order."""
         kinds = dict.fromkeys(str(tool["type"]) for tool in asked)
-        return [why for kind in kinds if kind not in CLIENT_TOOLS and (why := self._why_not(kind)) is not None]
+        reasons = (self._unavailable_reason(kind) for kind in kinds if kind not in CLIENT_TOOLS)
+        return [reason for reason in reasons if reason is not None]
 
     def after_crash(self, kind: str) -> CrashPolicy:
         """Returns the treatment of a call of this type whose process died. A type without a tool cannot be performed
@@ -29,11 +30,11 @@ class Tools:
         """
         return self._tools[kind].after_crash if kind in self._tools else "report"
 
-    def _why_not(self, kind: str) -> str | None:
+    def _unavailable_reason(self, kind: str) -> str | None:
         tool = self._tools.get(kind)
         if tool is None:
             return (
                 f"This Everthread server has no machinery for tools of type '{kind}' yet, so it cannot carry out this"
                 " run."
             )
-        return tool.off
+        return tool.unavailable_reason

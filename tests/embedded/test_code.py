@@ -11,7 +11,7 @@ import pytest
 
 from service.app.server import serve
 from service.embedded.model import EmbeddedModel
-from service.sandbox.bubblewrap import Jail
+from service.sandbox.bubblewrap import SandboxLauncher
 from service.settings import Settings
 from tests import client as client_module
 from tests.client import KEY, Client
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.embedded
 
 @pytest.fixture
 async def server(
-    jail: Jail, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launcher: SandboxLauncher, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Client]:
     monkeypatch.setattr(client_module, "WAIT_S", 350.0)  # a loaded machine answers slowly
     model = EmbeddedModel(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from service.sandbox.bubblewrap import Jail
+from service.sandbox.bubblewrap import SandboxLauncher
 from tests.client import KEY, Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with
@@ -19,7 +19,7 @@ from tests.scripted import ScriptedServer, says
 DENIED = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(*a):\n  ctypes.set_errno(0)\n  libc.syscall(*a)\n  return ctypes.get_errno()\n"
 FRAME = "import json, os, struct\ndef frame(head, data=b''):\n  h = json.dumps(head).encode(); return struct.pack('>II', len(h), len(data)) + h + data\ndef send(raw):\n  for fd in range(3, 16):\n    try: os.write(fd, raw)\n    except OSError: pass\n"
 TRY = "def said(act):\n  try: act()\n  except OSError as e: return type(e).__name__\n  return 'done'\n"
-DONE = "{'kind': 'done', 'call': 1, 'failed': False, 'files': [{'path': '../../etc/passwd', 'size': 1}], 'untold': 0}"
+DONE = "{'kind': 'done', 'call': 1, 'failed': False, 'files': [{'path': '../../etc/passwd', 'size': 1}], 'unlisted': 0}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def left_over() -> list[str]:
 
 
 async def test_attacks_come_to_nothing(
-    jail: Jail, start_server: StartServer, model: ScriptedServer, tmp_path: Path
+    launcher: SandboxLauncher, start_server: StartServer, model: ScriptedServer, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("the host's secret")
@@ -203,19 +203,21 @@ async def test_attacks_come_to_nothing(
     async with start_server(code_interpreter="on", code_disk_mb=64, code_wall_s=120) as server:
         assert await attacked(server, model, attacks) == {}
     assert left_over() == []
-    assert control_groups(jail) == []
+    assert control_groups(launcher) == []
     assert psutil.Process().memory_info().rss - before < 200 * 1024 * 1024
 
 
-async def test_what_does_not_end_is_ended(jail: Jail, start_server: StartServer, model: ScriptedServer) -> None:
+async def test_what_does_not_end_is_ended(
+    launcher: SandboxLauncher, start_server: StartServer, model: ScriptedServer
+) -> None:
     async with start_server(code_interpreter="on", code_memory_mb=256, code_wall_s=3) as server:
         assert await attacked(server, model, ENDLESS) == {}
     assert left_over() == []
-    assert control_groups(jail) == []
+    assert control_groups(launcher) == []
 
 
 async def test_sparse_files_bring_no_more_than_the_disk_would_hold(
-    jail: Jail, start_server: StartServer, model: ScriptedServer, tmp_path: Path
+    launcher: SandboxLauncher, start_server: StartServer, model: ScriptedServer, tmp_path: Path
 ) -> None:
     code = "for n in range(20):\n  with open(f'/mnt/data/s{n:02}.bin', 'wb') as file: file.truncate(12 << 20)"
     async with start_server(code_interpreter="on", code_disk_mb=32, code_wall_s=120) as server:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from service.http.forms import OCTETS
-from service.sandbox.bubblewrap import Jail
-from service.tools.code_interpreter.texts import ANEW
+from service.sandbox.bubblewrap import SandboxLauncher
+from service.tools.code_interpreter.texts import NEW_SESSION
 from tests.client import V1, Client
 from tests.conftest import StartServer
 from tests.http import files
@@ -23,7 +23,7 @@ PLOT = "import matplotlib.pyplot as plt\nprint('before')\nplt.plot([1, 2])\nplt.
 
 
 @pytest.fixture
-async def server(jail: Jail, start_server: StartServer) -> AsyncIterator[Client]:
+async def server(launcher: SandboxLauncher, start_server: StartServer) -> AsyncIterator[Client]:
     """Starts a server that runs code. It keeps no warm sandbox, so each call that needs one makes it."""
     async with start_server(code_interpreter="on", code_warm=0, code_wall_s=60.0) as client:
         yield client
@@ -79,7 +79,7 @@ async def test_code_runs_and_the_session_keeps_its_state(server: Client, model: 
     await server.post(f"/threads/{thread['id']}/messages", {"role": "user", "content": "And then?"})
     [third] = await code_steps(server, await run_on(server, thread, assistant))
     assert third["code_interpreter"]["outputs"] == [{"type": "logs", "logs": "7006654\n"}]
-    assert ANEW not in told(model.requests[-1])
+    assert NEW_SESSION not in told(model.requests[-1])
 
 
 async def test_files_go_in_and_what_code_made_comes_out(server: Client, model: ScriptedServer) -> None:
@@ -181,7 +181,7 @@ async def test_what_goes_wrong_goes_back_to_the_model(server: Client, model: Scr
     assert "characters of the output are left out here" in heard[1]
     assert " 5 end" in heard[1]
     assert "the Python session was lost: Python ended (exit 1)" in heard[2]
-    assert ANEW in heard[3]
+    assert NEW_SESSION in heard[3]
     counted = await server.session.get(server.base_url.removesuffix("/v1") + "/metrics")
     text = await counted.text()
     assert 'everthread_sandboxes{state="session"} 1.0' in text
@@ -189,7 +189,7 @@ async def test_what_goes_wrong_goes_back_to_the_model(server: Client, model: Scr
 
 
 async def test_after_a_restart_files_are_back_and_the_model_is_told(
-    jail: Jail, start_server: StartServer, model: ScriptedServer
+    launcher: SandboxLauncher, start_server: StartServer, model: ScriptedServer
 ) -> None:
     async with start_server(code_interpreter="on", code_warm=0) as server:
         given = await upload(server, "given.txt", b"given")
@@ -204,7 +204,7 @@ async def test_after_a_restart_files_are_back_and_the_model_is_told(
         model.script(runs("print('x' in dir(), open('out/made.txt').read(), open('given.txt').read())"), says("Two."))
         [call] = await code_steps(server, await run_on(server, thread, assistant))
         assert call["code_interpreter"]["outputs"] == [{"type": "logs", "logs": "False new given\n"}]
-        assert ANEW in told(model.requests[-1])
+        assert NEW_SESSION in told(model.requests[-1])
 
 
 async def test_without_a_sandbox_no_code_runs_and_everybody_is_told_why(

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from service.sandbox.bubblewrap import Jail
+from service.sandbox.bubblewrap import SandboxLauncher
 from service.sandbox.provisioning import BEING_MADE
-from service.tools.code_interpreter.texts import ANEW
+from service.tools.code_interpreter.texts import NEW_SESSION
 from tests.client import Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with
@@ -22,7 +22,7 @@ from tests.scripted import ScriptedServer, calls, says
 
 
 @pytest.fixture
-async def server(jail: Jail, start_server: StartServer) -> AsyncIterator[Client]:
+async def server(launcher: SandboxLauncher, start_server: StartServer) -> AsyncIterator[Client]:
     async with start_server(code_interpreter="on", code_warm=0, code_wall_s=120.0, code_disk_mb=32) as client:
         yield client
 
@@ -40,7 +40,7 @@ async def test_a_call_without_code_leaves_the_session_as_it_was(server: Client, 
     bad = [calls(("code_interpreter", arguments)) for arguments in ({"foo": 1}, {})]
     model.script(runs("x = 41"), *bad, runs("x + 1"), says("42."))
     assert await logs_of(server, await run_on(server, thread, assistant)) == ["", "", "", "42\n"]
-    assert ANEW not in told(model.requests[-1])
+    assert NEW_SESSION not in told(model.requests[-1])
 
 
 async def test_a_deleted_file_is_gone_from_the_session_and_its_name_is_anothers(

@@ -153,5 +153,5 @@ async def test_files_in_an_object_store(start_server: Any, monkeypatch: pytest.M
         status, got, _ = await downloaded(client, made["id"])
         assert (status, got) == (200, content)
         await client.delete(f"/files/{made['id']}")
-        assert [page async for page in ObjectBlobs(url).older(CLOCK.now() + timedelta(hours=1)) if page] == []
+        assert [page async for page in ObjectBlobs(url).list_older(CLOCK.now() + timedelta(hours=1)) if page] == []
     assert not (tmp_path / "blobs").exists()

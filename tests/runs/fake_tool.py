@@ -40,14 +40,14 @@ class FakeTool:
         answer: Answer = lambda call: [logs("2")],
         *,
         after_crash: CrashPolicy = "again",
-        off: str | None = None,
+        unavailable_reason: str | None = None,
         brief: str | BaseException | Hold = "",
     ) -> None:
         self.type: ToolType = kind
         self.description = f"What {kind} does."
         self.parameters = PARAMETERS[kind]
         self.after_crash: CrashPolicy = after_crash
-        self.off = off
+        self.unavailable_reason = unavailable_reason
         self.calls: list[HostedCall] = []
         self.closed = 0
         self.runs: list[HostedRun] = []

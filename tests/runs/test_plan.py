@@ -118,11 +118,11 @@ def test_hosted_calls(state: RunState, ours: Any, policy: Any, action: Action) -
 
 def test_missing_machinery() -> None:
     tools = [{"type": "function"}, {"type": "file_search"}, {"type": "code_interpreter"}, {"type": "file_search"}]
-    missing = Tools().unavailable(tools)
+    missing = Tools().unavailable_reasons(tools)
     assert ["'file_search'" in missing[0], "'code_interpreter'" in missing[1], len(missing)] == [True, True, 2]
-    assert Tools([FakeTool("file_search"), FakeTool("code_interpreter")]).unavailable(tools) == []
-    off = FakeTool("code_interpreter", off="No namespaces here.")
-    assert Tools([FakeTool("file_search"), off]).unavailable(tools) == ["No namespaces here."]
+    assert Tools([FakeTool("file_search"), FakeTool("code_interpreter")]).unavailable_reasons(tools) == []
+    off = FakeTool("code_interpreter", unavailable_reason="No namespaces here.")
+    assert Tools([FakeTool("file_search"), off]).unavailable_reasons(tools) == ["No namespaces here."]
     action = plan(run("queued"), own_call=None, missing=missing, at=0)
     assert isinstance(action, Fail)
     assert action.error.message == " ".join(missing)

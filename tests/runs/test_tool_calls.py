@@ -303,7 +303,7 @@ async def test_a_tool_that_is_unusable_fails_the_run_and_says_why(database_url: 
 
 async def test_a_tool_that_is_off_fails_the_run_with_its_reason(database_url: str) -> None:
     model = FakeModel(None, says("never"))
-    async with Process(database_url, model, tools=[FakeTool(off="No namespaces here.")]) as process:
+    async with Process(database_url, model, tools=[FakeTool(unavailable_reason="No namespaces here.")]) as process:
         made = await turn(process)
         assert (made.status, (made.last_error or {})["message"]) == ("failed", "No namespaces here.")
         assert model.requests == []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.sandbox.base import CallEnd, Image, Sandbox, Text
-from service.sandbox.bubblewrap import Jail
+from service.sandbox.bubblewrap import SandboxLauncher
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,6 @@ async def fetched(sandbox: Sandbox, path: str, at_most: int = 1_000_000) -> byte
     return b"".join([piece async for piece in sandbox.get(path, at_most)])
 
 
-def control_groups(jail: Jail) -> list[Path]:
+def control_groups(launcher: SandboxLauncher) -> list[Path]:
     """Returns the folders of the control groups that this process has created and not removed."""
-    return [folder for folder in jail.cgroups._all() if folder.name.startswith(jail.cgroups._owner)]
+    return [folder for folder in launcher.cgroups._all() if folder.name.startswith(launcher.cgroups._owner)]

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 import pytest
 
 from service.sandbox.base import Piece, Sandbox, SandboxUnavailable
-from service.sandbox.pool import NoPlace, Sessions, Warm
+from service.sandbox.pool import NoFreeSandbox, SessionRegistry, WarmSandboxes
 from tests.clock import LoopClock
 
 
@@ -63,25 +63,25 @@ class Time:
 
 async def test_a_key_keeps_its_session() -> None:
     boxes = Boxes()
-    sessions = Sessions(boxes, at_once=2, idle_s=10)
+    sessions = SessionRegistry(boxes, at_once=2, idle_s=10)
     async with sessions.hold("a") as first:
-        assert first.new
+        assert first.is_new
     async with sessions.hold("a") as again:
         assert again is first
-        assert not again.new
+        assert not again.is_new
     assert len(boxes.made) == 1
 
 
 async def test_a_session_that_was_used_for_something_else_meanwhile_is_made_anew() -> None:
     boxes = Boxes()
-    sessions = Sessions(boxes, at_once=2, idle_s=10)
+    sessions = SessionRegistry(boxes, at_once=2, idle_s=10)
     async with sessions.hold("a") as held:
         held.mark = "first call"
     async with sessions.hold("a", "first call") as held:
-        assert not held.new
+        assert not held.is_new
         held.mark = "second call"
     async with sessions.hold("a", "a call of another process") as held:
-        assert held.new
+        assert held.is_new
     assert [box.closed for box in boxes.made] == [True, False]
     assert sessions.open == 1
 
@@ -96,7 +96,7 @@ async def test_a_session_that_makes_room_is_closed_though_who_waits_for_it_gives
             await super().close()
 
     boxes = Boxes(Slow)
-    sessions = Sessions(boxes, at_once=1, idle_s=10)
+    sessions = SessionRegistry(boxes, at_once=1, idle_s=10)
     async with sessions.hold("a"):
         pass
     waiting = asyncio.create_task(_use(sessions, "b"))
@@ -105,7 +105,7 @@ async def test_a_session_that_makes_room_is_closed_though_who_waits_for_it_gives
     await asyncio.wait({waiting})
     going_on.set()
     async with sessions.hold("c") as held:
-        assert held.new
+        assert held.is_new
         await sessions.close_idle()
     working = asyncio.create_task(sessions.run())
     await asyncio.sleep(0)
@@ -116,7 +116,7 @@ async def test_a_session_that_makes_room_is_closed_though_who_waits_for_it_gives
 
 async def test_the_least_recently_used_makes_room() -> None:
     boxes, clock = Boxes(), Time()
-    sessions = Sessions(boxes, at_once=2, idle_s=1000, clock=clock)
+    sessions = SessionRegistry(boxes, at_once=2, idle_s=1000, clock=clock)
     for key in ("a", "b", "a", "c"):
         clock.now += 1
         async with sessions.hold(key):
@@ -124,12 +124,12 @@ async def test_the_least_recently_used_makes_room() -> None:
     a, b, c = boxes.made
     assert (a.closed, b.closed, c.closed) == (False, True, False)
     async with sessions.hold("b") as anew:
-        assert anew.new
+        assert anew.is_new
 
 
 async def test_who_finds_all_at_work_waits_and_not_for_ever() -> None:
     boxes, loop_clock = Boxes(), LoopClock(asyncio.get_running_loop())
-    sessions = Sessions(boxes, at_once=1, idle_s=1000)
+    sessions = SessionRegistry(boxes, at_once=1, idle_s=1000)
     async with sessions.hold("a"):
         waiting = asyncio.create_task(_use(sessions, "b"))
         same = asyncio.create_task(_use(sessions, "a"))
@@ -142,13 +142,13 @@ async def test_who_finds_all_at_work_waits_and_not_for_ever() -> None:
         waiting = asyncio.create_task(_use(sessions, "b"))
         await asyncio.sleep(0)
         loop_clock.skip(1000)
-        with pytest.raises(NoPlace, match="all 1 sandboxes are in use"):
+        with pytest.raises(NoFreeSandbox, match="all 1 sandboxes are in use"):
             await waiting
 
 
 async def test_never_more_than_there_may_be() -> None:
     boxes = Boxes()
-    sessions = Sessions(boxes, at_once=3, idle_s=1000)
+    sessions = SessionRegistry(boxes, at_once=3, idle_s=1000)
 
     async def use(key: str) -> None:
         async with sessions.hold(key):
@@ -161,7 +161,7 @@ async def test_never_more_than_there_may_be() -> None:
 
 async def test_an_idle_hour_ends_a_session_and_a_lost_one_is_made_anew() -> None:
     boxes, clock = Boxes(), Time()
-    sessions = Sessions(boxes, at_once=5, idle_s=10, clock=clock)
+    sessions = SessionRegistry(boxes, at_once=5, idle_s=10, clock=clock)
     async with sessions.hold("old"):
         pass
     clock.now = 5
@@ -175,14 +175,14 @@ async def test_an_idle_hour_ends_a_session_and_a_lost_one_is_made_anew() -> None
     async with sessions.hold("busy") as held:
         await held.sandbox.close()
     async with sessions.hold("busy") as held:
-        assert held.new
+        assert held.is_new
     await sessions.forget("busy")
     assert sessions.open == 0
 
 
 async def test_a_session_of_something_gone_ends_once_nobody_uses_it() -> None:
     boxes = Boxes()
-    sessions = Sessions(boxes, at_once=5, idle_s=1000, clock=Time())
+    sessions = SessionRegistry(boxes, at_once=5, idle_s=1000, clock=Time())
     sessions.discard("unknown")
     async with sessions.hold("gone"):
         sessions.discard("gone")
@@ -196,7 +196,7 @@ async def test_a_session_of_something_gone_ends_once_nobody_uses_it() -> None:
 
 async def test_one_is_warm_and_the_next_is_made_when_it_is_taken() -> None:
     boxes, loop_clock = Boxes(), LoopClock(asyncio.get_running_loop())
-    warm = Warm(boxes, count=1)
+    warm = WarmSandboxes(boxes, count=1)
     working = asyncio.create_task(warm.run())
     await boxes.opened.wait()
     boxes.opened.clear()
@@ -221,6 +221,6 @@ async def test_one_is_warm_and_the_next_is_made_when_it_is_taken() -> None:
     assert [box.closed for box in boxes.made] == [False, False, True]
 
 
-async def _use(sessions: Sessions, key: str) -> None:
+async def _use(sessions: SessionRegistry, key: str) -> None:
     async with sessions.hold(key):
         pass

@@ -12,9 +12,9 @@ import pytest
 
 from service.sandbox import install
 from service.sandbox.base import Limits, SandboxUnavailable
-from service.sandbox.bubblewrap import Jail
+from service.sandbox.bubblewrap import SandboxLauncher
 from service.sandbox.environment import NoEnvironment
-from service.sandbox.factory import LocalSandboxes
+from service.sandbox.factory import LocalSandboxSource
 from service.sandbox.probe import MADE_WITHIN_S, SandboxProbe
 from service.sandbox.provisioning import BEING_MADE, Provisioning
 from tests.clock import LoopClock
@@ -36,31 +36,31 @@ def command(code: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", code, *arguments]
 
 
-async def test_a_session_waits_for_it_and_nobody_else_does(jail: Jail, tmp_path: Path) -> None:
+async def test_a_session_waits_for_it_and_nobody_else_does(launcher: SandboxLauncher, tmp_path: Path) -> None:
     making = Provisioning(tmp_path, command("pass"))
-    confinement = SandboxProbe(None, making)  # the folder that it will have
-    opening = asyncio.create_task(LocalSandboxes(confinement, LIMITS).open())
+    probe = SandboxProbe(None, making)  # the folder that it will have
+    opening = asyncio.create_task(LocalSandboxSource(probe, LIMITS).open())
     with pytest.raises(SandboxUnavailable, match="is being made"):
-        await confinement.jail()
-    assert (confinement.is_provisioning, confinement.is_tried, confinement.why_not) == (True, False, None)
+        await probe.launcher()
+    assert (probe.is_provisioning, probe.is_tried, probe.unavailable_reason) == (True, False, None)
     assert not opening.done()
     await making.run()
     session = await opening
     assert (await say(session, "6 * 7")).shown == "42\n"
-    assert (confinement.is_provisioning, confinement.is_tried) == (False, True)
+    assert (probe.is_provisioning, probe.is_tried) == (False, True)
     await session.close()
 
 
 async def test_nobody_waits_for_ever(tmp_path: Path) -> None:
-    confinement = SandboxProbe(tmp_path, Provisioning(tmp_path, command("pass")))
+    probe = SandboxProbe(tmp_path, Provisioning(tmp_path, command("pass")))
     clock = LoopClock(asyncio.get_running_loop())
-    opening = asyncio.create_task(LocalSandboxes(confinement, LIMITS).open())
+    opening = asyncio.create_task(LocalSandboxSource(probe, LIMITS).open())
     await asyncio.sleep(0)
     clock.skip(MADE_WITHIN_S)
     with pytest.raises(SandboxUnavailable) as raised:
         await opening
     assert str(raised.value) == BEING_MADE
-    assert confinement.why_not is None
+    assert probe.unavailable_reason is None
 
 
 async def test_what_came_to_nothing_says_why(tmp_path: Path) -> None:
@@ -69,10 +69,10 @@ async def test_what_came_to_nothing_says_why(tmp_path: Path) -> None:
         making = Provisioning(tmp_path, command(told))
         await making.run()
         with pytest.raises(SandboxUnavailable, match=why):
-            await SandboxProbe(tmp_path, making).jail()
+            await SandboxProbe(tmp_path, making).launcher()
     making = Provisioning(tmp_path, [str(tmp_path / "none")])
     await making.run()
-    assert making.failed == "the Python for the sandbox cannot be made: No such file or directory"
+    assert making.failure == "the Python for the sandbox cannot be made: No such file or directory"
 
 
 async def test_a_server_that_stops_ends_it_and_nothing_half_made_stays(tmp_path: Path) -> None:
@@ -85,14 +85,14 @@ async def test_a_server_that_stops_ends_it_and_nothing_half_made_stays(tmp_path:
     await asyncio.wait({working})
     assert working.cancelled()
     assert not begun.exists()
-    assert not making.under_way
+    assert not making.is_running
 
 
-async def test_what_is_there_is_not_made_again(jail: Jail) -> None:
+async def test_what_is_there_is_not_made_again(launcher: SandboxLauncher) -> None:
     making = Provisioning(None, ["/nonexistent"])
-    assert not making.under_way
+    assert not making.is_running
     await making.run()
-    assert making.failed is None
+    assert making.failure is None
 
 
 def test_what_killed_installs_left_is_removed_when_it_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

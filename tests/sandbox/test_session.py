@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from service.sandbox.base import MIB, CallEnd, FileRefused, Image, Limits, Sandbox, SandboxLost, Text
-from service.sandbox.bubblewrap import PYTHON, Jail
-from service.sandbox.factory import LocalSandboxes
+from service.sandbox.bubblewrap import PYTHON, SandboxLauncher
+from service.sandbox.factory import LocalSandboxSource
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.session import Session
 from tests.clock import LoopClock
@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 async def opened(limits: Limits = LIMITS) -> Sandbox:
-    return await LocalSandboxes(SandboxProbe(), limits).open()
+    return await LocalSandboxSource(SandboxProbe(), limits).open()
 
 
 @pytest.fixture(scope="module")
-def sandbox(jail: Jail) -> Iterator[Sandbox]:
+def sandbox(launcher: SandboxLauncher) -> Iterator[Sandbox]:
     """One session for all tests that leave it unchanged."""
     made = asyncio.run(opened())
     yield made
@@ -115,7 +115,7 @@ async def test_many_files_with_long_names_fit_into_the_end_of_a_call(sandbox: Sa
     assert (await say(sandbox, "kept")).shown == "8\n"
 
 
-async def test_a_file_for_which_there_is_no_space_is_refused_and_the_session_goes_on(jail: Jail) -> None:
+async def test_a_file_for_which_there_is_no_space_is_refused_and_the_session_goes_on(launcher: SandboxLauncher) -> None:
     sandbox = await opened(replace(LIMITS, disk=16 * MIB))
     fill = (
         "try:\n  with open('/tmp/fill', 'wb', 0) as f:\n    while True: f.write(bytes(4096))\nexcept OSError: kept = 9"
@@ -223,8 +223,10 @@ async def test_a_call_over_its_time_is_interrupted_and_variables_stay(sandbox: S
         ("import subprocess; subprocess.Popen(['sleep', '1000'])", "it left processes running"),
     ],
 )
-async def test_a_session_that_is_lost_says_why_and_leaves_nothing(jail: Jail, code: str, why: str) -> None:
-    before = control_groups(jail)
+async def test_a_session_that_is_lost_says_why_and_leaves_nothing(
+    launcher: SandboxLauncher, code: str, why: str
+) -> None:
+    before = control_groups(launcher)
     sandbox = await opened()
     said = await say(sandbox, code)
     assert said.done.lost == why
@@ -232,11 +234,13 @@ async def test_a_session_that_is_lost_says_why_and_leaves_nothing(jail: Jail, co
     with pytest.raises(SandboxLost):
         await sandbox.put("a", once(b""))
     assert (await say(sandbox, "1")).done.lost is not None
-    assert control_groups(jail) == before
+    assert control_groups(launcher) == before
 
 
-async def test_a_child_that_was_killed_for_its_memory_is_not_why_the_session_is_lost_later(jail: Jail) -> None:
-    if {parent.version for parent in jail.cgroups.parents if "memory" in parent.controllers} != {1}:
+async def test_a_child_killed_for_its_memory_is_not_the_reason_of_a_later_loss(
+    launcher: SandboxLauncher,
+) -> None:
+    if {parent.version for parent in launcher.cgroups.parents if "memory" in parent.controllers} != {1}:
         pytest.skip("nothing counts memory here, or all are killed together")
     sandbox = await opened(replace(LIMITS, memory=256 * MIB, disk=16 * MIB))
     takes = "import mmap, time; x = mmap.mmap(-1, 150 << 20); x.write(bytes(150 << 20)); print(1, flush=True); input()"
@@ -252,14 +256,14 @@ async def test_a_child_that_was_killed_for_its_memory_is_not_why_the_session_is_
     assert (await say(sandbox, "import os; os._exit(3)")).done.lost == "Python ended (exit 3)"
 
 
-async def test_who_gives_up_on_a_call_ends_it(jail: Jail) -> None:
-    before = control_groups(jail)
+async def test_who_gives_up_on_a_call_ends_it(launcher: SandboxLauncher) -> None:
+    before = control_groups(launcher)
     sandbox = await opened()
     calling = sandbox.execute("print('here', flush=True)\nwhile True: pass")
     assert (await anext(calling)) is not None
     await calling.aclose()
     assert sandbox.is_lost
-    assert control_groups(jail) == before
+    assert control_groups(launcher) == before
 
 
 async def test_nothing_runs_between_calls(sandbox: Sandbox) -> None:
@@ -274,11 +278,11 @@ SERVER = """
 import asyncio
 from service.sandbox.base import Limits
 from service.sandbox.probe import SandboxProbe
-from service.sandbox.factory import LocalSandboxes
+from service.sandbox.factory import LocalSandboxSource
 
 async def main():
-    confinement = SandboxProbe()
-    sandbox = await LocalSandboxes(confinement, Limits()).open()
+    probe = SandboxProbe()
+    sandbox = await LocalSandboxSource(probe, Limits()).open()
     pids = sandbox._process.processes()
     print(*(process.pid for process in pids), flush=True)
     async for piece in sandbox.execute("import signal; signal.signal(2, signal.SIG_IGN)\\nwhile True: pass"):
@@ -288,7 +292,7 @@ asyncio.run(main())
 """
 
 
-async def test_sandboxes_do_not_outlive_a_killed_server(jail: Jail) -> None:
+async def test_sandboxes_do_not_outlive_a_killed_server(launcher: SandboxLauncher) -> None:
     server = subprocess.Popen([sys.executable, "-c", SERVER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     line = await asyncio.to_thread(server.stdout.readline)
@@ -301,5 +305,5 @@ async def test_sandboxes_do_not_outlive_a_killed_server(jail: Jail) -> None:
     while any(psutil.pid_exists(pid) for pid in inside):
         await asyncio.sleep(0.01)
     ours = f"everthread-{server.pid}-"
-    jail.cgroups.sweep()  # the next start does the same; another server on this machine may have done it already
-    assert not [folder for parent in jail.cgroups.parents for folder in parent.folder.glob(f"{ours}*")]
+    launcher.cgroups.sweep()  # the next start does the same; another server on this machine may have done it already
+    assert not [folder for parent in launcher.cgroups.parents for folder in parent.folder.glob(f"{ours}*")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.sandbox.bubblewrap import Jail
+from service.sandbox.bubblewrap import SandboxLauncher
 from tests.conftest import StartServer
 from tests.http.test_code_interpreter import runs
 from tests.scripted import ScriptedServer, says
@@ -21,7 +21,7 @@ ANALYSE = (
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_the_programs_run_unchanged(
-    jail: Jail, start_server: StartServer, model: ScriptedServer, version: str
+    launcher: SandboxLauncher, start_server: StartServer, model: ScriptedServer, version: str
 ) -> None:
     model.script(runs(SOLVE), says("x is 1."))
     model.script(runs(ANALYSE), says("Here: [total](sandbox:/mnt/data/total.txt).", pieces=7))

@@ -12,7 +12,7 @@ import pytest
 
 from service.database import Pool
 from service.model.tokens import Tokens
-from service.sandbox.bubblewrap import Jail
+from service.sandbox.bubblewrap import SandboxLauncher
 from service.sandbox.probe import SandboxProbe
 from service.search.base import IndexingJob
 from service.search.embed.factory import Embedders
@@ -122,6 +122,6 @@ def shelf(make_shelf: MakeShelf) -> Shelf:
 
 
 @pytest.fixture(scope="module")
-def sandbox_runner(jail: Jail) -> SandboxRunner:
+def sandbox_runner(launcher: SandboxLauncher) -> SandboxRunner:
     """Runs parsers in the sandbox. The first test of a module tries whether the sandbox holds, for all of them."""
     return SandboxRunner(SandboxProbe())

@@ -30,7 +30,7 @@ async def whole(blobs: Blobs, key: str) -> bytes:
 
 
 async def keys(blobs: Blobs, age: timedelta = timedelta(0)) -> list[str]:
-    return sorted([key async for page in blobs.older(CLOCK.now() - age + timedelta(seconds=2)) for key in page])
+    return sorted([key async for page in blobs.list_older(CLOCK.now() - age + timedelta(seconds=2)) for key in page])
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -102,7 +102,7 @@ async def test_a_listing_that_is_given_up_while_it_is_read(tmp_path: Path) -> No
         (tmp_path / f"file-{number:022}").touch()
     blobs = FolderBlobs(tmp_path)
     for _ in range(50):
-        listing = asyncio.ensure_future(_first(blobs.older(CLOCK.now() + timedelta(days=1))))
+        listing = asyncio.ensure_future(_first(blobs.list_older(CLOCK.now() + timedelta(days=1))))
         await asyncio.sleep(0)
         listing.cancel()
         with suppress(asyncio.CancelledError):

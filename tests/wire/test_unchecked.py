@@ -67,5 +67,5 @@ def test_whoever_goes_around_the_client_says_why() -> None:
 def test_the_ways_are_seen() -> None:
     assert unchecked_requests("async with client.session.get(url) as a: pass") == 1
     assert unchecked_requests("async with aiohttp.ClientSession() as session, session.get(url) as a: pass") == 1
-    assert unchecked_requests("from service.sandbox.session import LocalSandboxes") == 0
+    assert unchecked_requests("from service.sandbox.session import LocalSandboxSource") == 0
     assert unchecked_requests("await client.call('GET', '/assistants')") == 0

@@ -217,14 +217,14 @@ class Runner:
                     os._exit(1)
 
     def _execute(self, code: str, call: int) -> None:
-        before, failed, untold = disk.look(), True, ""
+        before, failed, error_text = disk.look(), True, ""
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             failed = not self._shell.run_cell(code, store_history=True).success
         except KeyboardInterrupt:
-            untold = "KeyboardInterrupt\n"
+            error_text = "KeyboardInterrupt\n"
         except BaseException as error:  # noqa: BLE001  # IPython could not tell of it: its streams were taken away
-            untold = "".join(traceback.format_exception_only(error))
+            error_text = "".join(traceback.format_exception_only(error))
         finally:
             with contextlib.suppress(KeyboardInterrupt):
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -234,11 +234,11 @@ class Runner:
         with contextlib.suppress(OSError):
             os.chdir(disk.DATA)
         self._streams.restore()
-        sys.stdout.write(untold)
+        sys.stdout.write(error_text)
         flush()
         files = disk.changed_files(before, disk.look(), self._put_in.paths)
         told = disk.tellable(files)
-        end = {"kind": "done", "call": call, "failed": failed, "files": told, "untold": len(files) - len(told)}
+        end = {"kind": "done", "call": call, "failed": failed, "files": told, "unlisted": len(files) - len(told)}
         self._wire.send(end)
 
     def _put(self, path: str) -> None:

@@ -31,8 +31,8 @@ PASSED_PACKAGES = ("service.search.parse", "legacy_doc")
 class SandboxRunner:
     """See `parser.ConfinedRunner`."""
 
-    def __init__(self, confinement: SandboxProbe) -> None:
-        self._confinement = confinement
+    def __init__(self, probe: SandboxProbe) -> None:
+        self._probe = probe
         self._fallback = ChildProcessRunner()
         self._code: dict[str, str] | None = None
 
@@ -40,7 +40,7 @@ class SandboxRunner:
         self, module: str, argument: str, stdin: Callable[[], AsyncIterator[bytes]], limits: ProcessLimits
     ) -> AsyncGenerator[bytes, None]:
         try:
-            jail = await self._confinement.jail()
+            launcher = await self._probe.launcher()
         except SandboxUnavailable:
             outside = self._fallback.run(module, argument, stdin, limits)
             async with contextlib.aclosing(outside):
@@ -51,7 +51,7 @@ class SandboxRunner:
             self._code = await asyncio.to_thread(_read_code)
         code = {**self._code, MAIN: f"from {module} import main\nmain()\n"}
         inside = base.Limits(memory=limits.memory, processes=4, disk=limits.file + MIB, inodes=256)
-        process = jail.start([PYTHON, "-s", f"{CODE}/{MAIN}", argument], code, inside)
+        process = launcher.start([PYTHON, "-s", f"{CODE}/{MAIN}", argument], code, inside)
         feeding = asyncio.create_task(_feed(process, stdin))
         try:
             async for piece in _output(process):
@@ -65,10 +65,10 @@ class SandboxRunner:
             await process.close()
 
 
-async def describe_fallback(confinement: SandboxProbe) -> str | None:
+async def describe_fallback(probe: SandboxProbe) -> str | None:
     """Returns None if files are parsed in the sandbox; otherwise where they are parsed, and why, for /healthz."""
     try:
-        await confinement.jail()
+        await probe.launcher()
     except SandboxUnavailable as error:
         return f"outside the sandbox, in a process that limits itself: {error}"
     return None

@@ -28,7 +28,7 @@ PARAMETERS = {
     "examples": [{"code": "print(2 + 3)"}],
 }
 # Added to the first call of a session if it is not the thread's first session.
-ANEW = "Note: this is a new Python session. Variables and imports of earlier calls are gone; files are back."
+NEW_SESSION = "Note: this is a new Python session. Variables and imports of earlier calls are gone; files are back."
 # Bounds the files that are listed before each turn of the model.
 MOST_LISTED = 40
 # The share of a cut text that is kept of its beginning. The rest is kept of its end, where errors are.

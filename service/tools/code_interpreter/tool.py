@@ -29,7 +29,7 @@ from service.sandbox.base import (
     SandboxUnavailable,
     Text,
 )
-from service.sandbox.pool import NoPlace, PooledSession, SessionPool
+from service.sandbox.pool import NoFreeSandbox, PooledSession, SessionPool
 from service.sandbox.provisioning import BEING_MADE
 from service.tools.base import (
     CrashPolicy,
@@ -53,7 +53,7 @@ _ENDINGS = {"image/png": "png", "image/jpeg": "jpg"}
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PriorCalls:
     """The state that a thread's earlier calls left: the id of the newest call that was carried out, and (path below
     DATA, file id) in order.
     """
@@ -70,7 +70,7 @@ class Files(Protocol):
         ...
 
     def read(self, file: KnownFile) -> AsyncIterator[bytes]:
-        """Yields the bytes of a file. Raises FileGone, and errors of the blob store."""
+        """Yields the bytes of a file. Raises FileMissing, and errors of the blob store."""
         ...
 
     async def keep(self, run: HostedRun, cause: str, name: str, chunks: AsyncIterator[bytes]) -> str:
@@ -80,12 +80,12 @@ class Files(Protocol):
         """
         ...
 
-    async def past(self, run: HostedRun) -> Past:
+    async def prior_calls(self, run: HostedRun) -> PriorCalls:
         """Returns the state that the thread's finished calls of code_interpreter left."""
         ...
 
 
-class FileGone(Exception):
+class FileMissing(Exception):
     """The bytes of the file are deleted."""
 
 
@@ -99,7 +99,7 @@ class SandboxAvailability(Protocol):
     def is_provisioning(self) -> bool: ...
 
     @property
-    def why_not(self) -> str | None: ...
+    def unavailable_reason(self) -> str | None: ...
 
 
 class CodeInterpreter:
@@ -117,7 +117,7 @@ class CodeInterpreter:
     def __init__(
         self,
         files: Files,
-        confinement: SandboxAvailability,
+        probe: SandboxAvailability,
         pool: SessionPool | None,
         *,
         max_output_bytes: int = Limits().disk,
@@ -125,28 +125,28 @@ class CodeInterpreter:
         self._pool = pool
         self._max_output_bytes = max_output_bytes
         self._files = files
-        self._confinement = confinement
+        self._probe = probe
         self._lost = 0
 
-    def thread_gone(self, thread_id: str) -> None:
+    def end_session(self, thread_id: str) -> None:
         """Ends the session of a thread that was deleted."""
         if self._pool is not None:
             self._pool.sessions.discard(thread_id)
 
     @property
-    def off(self) -> str | None:
-        why = TURNED_OFF if self._pool is None else self._confinement.why_not
+    def unavailable_reason(self) -> str | None:
+        why = TURNED_OFF if self._pool is None else self._probe.unavailable_reason
         return _off(why) if why is not None else None
 
     async def state(self) -> str | None:
         """Returns None if code can be run, else the reason, for /healthz."""
         if self._pool is None:
             return f"off: {TURNED_OFF}"
-        if self._confinement.why_not is not None:
-            return f"off: {self._confinement.why_not}"
-        if self._confinement.is_provisioning:
+        if self._probe.unavailable_reason is not None:
+            return f"off: {self._probe.unavailable_reason}"
+        if self._probe.is_provisioning:
             return f"starting: {BEING_MADE}"
-        return None if self._confinement.is_tried else "starting"
+        return None if self._probe.is_tried else "starting"
 
     @property
     def open_sessions(self) -> int:
@@ -169,25 +169,27 @@ class CodeInterpreter:
     async def perform(self, call: HostedCall) -> AsyncGenerator[Piece | ToolResult, None]:
         if self._pool is None:
             raise ToolUnusable(_off(TURNED_OFF))
-        past = await self._files.past(call.run)
+        prior = await self._files.prior_calls(call.run)
         try:
             # The session is out of date if its last call is not the thread's last: another process continued the
             # thread.
             async with (
-                self._pool.sessions.hold(call.run.thread_id, past.last_call) as held,
-                aclosing(self._run(held, call, past)) as pieces,
+                self._pool.sessions.hold(call.run.thread_id, prior.last_call) as held,
+                aclosing(self._run(held, call, prior)) as pieces,
             ):
                 async for piece in pieces:
                     yield piece
         except SandboxUnavailable as error:
             raise ToolUnusable(_off(str(error))) from None
-        except NoPlace as error:
+        except NoFreeSandbox as error:
             yield ToolResult(text=f"The code was not run: {error}. Try again later.", refused=True)
 
-    async def _run(self, held: PooledSession, call: HostedCall, past: Past) -> AsyncGenerator[Piece | ToolResult, None]:
+    async def _run(
+        self, held: PooledSession, call: HostedCall, prior: PriorCalls
+    ) -> AsyncGenerator[Piece | ToolResult, None]:
         result = CallResult(self._max_output_bytes)
         try:
-            await self._prepare(held, call, past, result)
+            await self._prepare(held, call, prior, result)
             async with aclosing(held.sandbox.execute(str(call.arguments["code"]))) as pieces:
                 async for piece in pieces:
                     match piece:
@@ -203,12 +205,12 @@ class CodeInterpreter:
         self._lost += held.sandbox.is_lost
         yield result.result(call.room)
 
-    async def _prepare(self, held: PooledSession, call: HostedCall, past: Past, result: CallResult) -> None:
+    async def _prepare(self, held: PooledSession, call: HostedCall, prior: PriorCalls, result: CallResult) -> None:
         """Copies the session's missing files into it, and removes those that are deleted. Raises SandboxLost, and
         errors of the stores.
         """
-        if held.new:
-            await self._restore(held, call.run, past, result)
+        if held.is_new:
+            await self._restore(held, call.run, prior, result)
         known = await self._files.find(call.run.project_id, [*inputs(call.run), *held.present])
         gone = held.present - {file.id for file in known}
         held.present -= gone
@@ -221,11 +223,11 @@ class CodeInterpreter:
             held.names = names
         held.mark = call.id
 
-    async def _restore(self, held: PooledSession, run: HostedRun, past: Past, result: CallResult) -> None:
-        if past.last_call is not None:
-            result.notes.append(texts.ANEW)
-        there = {file.id: file for file in await self._files.find(run.project_id, [id for _, id in past.files])}
-        for path, file_id in past.files:
+    async def _restore(self, held: PooledSession, run: HostedRun, prior: PriorCalls, result: CallResult) -> None:
+        if prior.last_call is not None:
+            result.notes.append(texts.NEW_SESSION)
+        there = {file.id: file for file in await self._files.find(run.project_id, [id for _, id in prior.files])}
+        for path, file_id in prior.files:
             if file_id in there:
                 await self._put(held, there[file_id], path, result)
 
@@ -236,7 +238,7 @@ class CodeInterpreter:
         except FileRefused as error:
             result.notes.append(f"Note: {file.name} could not be put into {DATA}: {error}.")
             return False
-        except FileGone:
+        except FileMissing:
             log.error("file_blob_missing", file=file.id)
             result.notes.append(f"Note: {file.name} could not be put into {DATA}: its bytes are gone.")
         return True
