@@ -1,4 +1,4 @@
-"""The root of service/ is short, and holds only what several packages share. The import contracts hold the rest."""
+"""The root of service/ is short and holds only shared modules. The import contracts in pyproject.toml hold the rest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import service
 
 ROOT = Path(next(iter(service.__path__)))
 MAX_ROOT_FILES = 15
-# The composition root: it builds everything, and only the command line starts it.
-BUILDS_THE_REST = "app"
+OURS = ("events", "projections", "service", "sql")
+# All that these packages import of ours. A contract can only list what they must not import, and new modules with it.
+ALLOWED = {
+    "service.embedded": ("service.child_process", "service.errors"),
+    "service.wire": ("events", "service.deltas", "service.partial_json", "service.search.base"),
+}
 
 
 def _root_modules() -> list[str]:
@@ -21,16 +25,26 @@ def _root_modules() -> list[str]:
 
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
-    return grimp.build_graph("service", cache_dir=None)
+    return grimp.build_graph(*OURS, cache_dir=None)
 
 
 def test_the_root_of_service_is_short() -> None:
     assert len(list(ROOT.glob("*.py"))) <= MAX_ROOT_FILES
 
 
-@pytest.mark.parametrize("module", [name for name in _root_modules() if name != BUILDS_THE_REST])
-def test_a_root_module_has_at_least_two_users(module: str, imports: grimp.ImportGraph) -> None:
-    """A module that one package alone uses belongs into that package."""
+@pytest.mark.parametrize("module", _root_modules())
+def test_two_packages_use_a_root_module(module: str, imports: grimp.ImportGraph) -> None:
+    """A module that only one package uses belongs into that package."""
     importers = imports.find_modules_that_directly_import(f"service.{module}")
-    users = {importer.split(".")[1] for importer in importers}
-    assert len(users) >= 2, f"only {users} uses service/{module}.py: move it there"
+    users = {importer.split(".")[1] for importer in importers} - set(_root_modules())
+    assert len(users) >= 2, f"service/{module}.py is used by {users or 'no package'}"
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_imports_nothing_else_of_ours(package: str, imports: grimp.ImportGraph) -> None:
+    inside = {package} | imports.find_descendants(package)
+    imported = {name for module in inside for name in imports.find_modules_directly_imported_by(module)} - inside
+    others = {
+        name for name in imported if not f"{name}.".startswith(tuple(f"{prefix}." for prefix in ALLOWED[package]))
+    }
+    assert not others
