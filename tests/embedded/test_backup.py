@@ -20,6 +20,7 @@ from service.database import Pool, open_pool
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.postgres_runtime import find_runtime
 from service.feed import Feed
+from service.migrations import prepare_database
 from service.system import RandomIds, SystemClock
 from service.writer import Writer
 
@@ -49,7 +50,9 @@ def run_recipe(text: str, folder: Path, **variables: Path) -> None:
 async def embedded_database(data_dir: Path, *, durable: bool = False) -> AsyncIterator[Pool]:
     """A migrated embedded database over a data directory; with `durable` as a live server runs it."""
     postgres = EmbeddedPostgres(data_dir, durable=durable)
-    pool = await open_pool(await postgres.start())
+    url = await postgres.start()
+    await prepare_database(url)
+    pool = await open_pool(url)
     try:
         yield pool
     finally:
