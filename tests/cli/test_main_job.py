@@ -24,6 +24,7 @@ async def _line(process: asyncio.subprocess.Process, mark: str) -> str:
     raise AssertionError(f"the server ended without saying {mark}")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.slow
 @pytest.mark.embedded
 @pytest.mark.sdk

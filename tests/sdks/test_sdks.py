@@ -17,7 +17,7 @@ pytestmark = pytest.mark.sdk
 HERE = Path(__file__).parent
 VENVS = HERE.parent.parent / ".venvs"
 VERSIONS = ["1.20.0", "3.54.0"]
-PROGRAM_S = 150.0
+PROGRAM_S = 400.0
 ANSWER = "Hello Jane Doe! x is 1."
 
 

@@ -20,7 +20,7 @@ from service.database import connect
 from service.migrations import migrate
 from service.writer import fold
 from sql.connection import Connection
-from tests.client import Client
+from tests.client import V1, Client
 from tests.conftest import StartServer
 from tests.fixtures.postgres import empty_database
 from tests.sql.sample_data import RecordedAnswer, get
@@ -95,13 +95,20 @@ async def test_every_get_answers_as_before(dump: Path, start_server: StartServer
         for key in {answer.key for answer in recorded}:
             async with Client(server.base_url, key=key) as client:
                 for answer in recorded:
-                    if answer.key == key and (found := await get(client, answer.beta, answer.path)) != answer:
-                        different.append((answer, found))
+                    if answer.key == key and not _is_v1_of_v2_path(answer):
+                        found = await get(client, answer.beta, answer.path)
+                        if found != answer:
+                            different.append((answer, found))
         async with server.session.get(server.base_url.removesuffix("/v1") + "/openapi.json") as response:
             operations = (await response.json())["paths"]
     assert different == []
     paths = {path for path, operation in operations.items() if "get" in operation} - NOT_RECORDED
     assert [path for path in sorted(paths) if not any(_matches(path, answer) for answer in recorded)] == []
+
+
+def _is_v1_of_v2_path(answer: RecordedAnswer) -> bool:
+    """Version 0.1.0 said "No vector store found" to v1; all other paths of vector stores are unknown URLs there."""
+    return answer.beta == V1 and answer.path.startswith("/vector_stores/") and answer.status == 404
 
 
 def _matches(path: str, answer: RecordedAnswer) -> bool:

@@ -20,7 +20,7 @@ CREATE INDEX vector_stores_expiring ON vector_stores (expires_at) WHERE NOT dele
 -- What the indexing supervisors scan.
 CREATE INDEX vector_stores_at_work ON vector_stores (store_id) WHERE in_progress > 0;
 
--- `job` numbers the attempt that is at work on the file, or whose chunks are the file's (service/search/base.py);
+-- `job` numbers the attempt that is at work on the file, or whose chunks are the file's (service/vectors/base.py);
 -- `position` is the file's place in its store. Status: in_progress, completed, failed, cancelled; removed is gone.
 CREATE TABLE vector_store_files (
     store_id    text    NOT NULL,
