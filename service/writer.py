@@ -1,4 +1,4 @@
-"""The only way to change anything: load the head of a stream, decide a command on it, append its events, publish them.
+"""Changes streams: loads the head, decides a command on it, appends its events, publishes them. Nothing else appends.
 
 Request handlers, executors, supervisors and the command line all use `Writer`. If another append to the stream comes
 first, the command is decided again on the new state, a bounded number of times.

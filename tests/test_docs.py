@@ -137,7 +137,8 @@ def test_plans_are_not_built() -> None:
 
 def test_files_that_code_names_exist() -> None:
     """Code names files by their path in the repository, or in tests/."""
-    named = {(name, source) for source in SOURCES for name in FILE_IN_CODE.findall(source.read_text())}
+    sources = [source for source in SOURCES if "legacy" not in source.parts]  # migrations that landed never change
+    named = {(name, source) for source in sources for name in FILE_IN_CODE.findall(source.read_text())}
     missing = [pair for pair in named if not any((folder / pair[0]).exists() for folder in (ROOT, ROOT / "tests"))]
     assert not missing, "\n".join(f"{source.name} names {name}" for name, source in missing)
 

@@ -39,7 +39,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     route = request.app[ROUTE_TABLE].find(request)
     if route is not None:
         request[ROUTE] = route
-    structlog.contextvars.clear_contextvars()  # of the connection's last request
+    structlog.contextvars.clear_contextvars()  # removes the variables of the connection's previous request
     named = request.match_info
     structlog.contextvars.bind_contextvars(
         request_id=request_id, **{name: named[name] for name in _LOGGED if name in named}
@@ -75,7 +75,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 async def check_version(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuses a request in a version of the API that does not have the operation.
 
-    Raises HTTPNotFound in v1, whose clients know no such path, and Rejection in v2, which has other means.
+    Raises HTTPNotFound in v1, which has no such path, and Rejection in v2, which has other operations for the purpose.
     """
     if WIRE in request and request[WIRE].version not in request[ROUTE].versions:
         if request[WIRE].version == "v1":

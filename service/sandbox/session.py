@@ -1,6 +1,6 @@
 """A session: the runner in a sandbox, and the server's control over it.
 
-The runner reports the end of a call, but nothing depends on its honesty. The server measures the time, counts the
+The runner reports the end of a call, but the server does not trust it. The server measures the time, counts the
 bytes, checks for leftover processes itself, and stops the session's processes between calls, so that a thread left
 running costs nothing. Anything that breaks the protocol ends the session.
 
@@ -146,7 +146,7 @@ class Session:
                 packet, payload = await self._packet(IO_S)
                 match packet:
                     case Data() if payload and not short:
-                        short = len(payload) != CHUNK  # only the last packet is
+                        short = len(payload) != CHUNK  # only the last packet may be shorter than CHUNK
                         size += len(payload)
                         if size > at_most:
                             raise FileRefused(f"it is larger than {at_most} bytes")

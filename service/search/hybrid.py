@@ -28,7 +28,7 @@ from service.search.keywords import LOOKUP_BUDGET, MAX_WORDS, QueryWords, Weight
 from service.search.vector_tables import VectorTable, VectorTables
 from sql.connection import Connection
 
-# Characters of a query that count.
+# Maximum length of a query in characters. The rest is ignored.
 MAX_QUERY = 8_000
 # Numbers of windows, and of chunks found by their words, that become candidates.
 NEAREST = 50

@@ -1,6 +1,6 @@
-"""The one table of routes: every operation of the API, as an entry that says all that the server needs to know of it.
+"""The table of routes: every operation of the API is one entry.
 
-An operation is added by one entry here and one handler in `service.http`.
+Add an operation as one entry in the module of its object in this package, and one handler in `service.http`.
 """
 
 from __future__ import annotations
