@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -72,6 +73,14 @@ async def project_names(pool: Pool) -> set[str]:
             assert await rebuild.verify(db, stream_id) == []
         found = [await projects.find(db, name) for name in (*NAMES, "after")]
     return {project.name for group in found for project in group if project.id != DEFAULT_PROJECT}
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short path: if it is longer, the embedded Postgres has its socket elsewhere (limit 107 bytes)."""
+    with tempfile.TemporaryDirectory(prefix="backup-") as folder:
+        Path(folder).chmod(0o711)  # Postgres has an account of its own if we are root
+        yield Path(folder)
 
 
 @pytest.fixture
