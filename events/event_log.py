@@ -62,8 +62,9 @@ async def append(
     """
     last, schema = recorded[-1], stream_type.state_schema
     if expected == 0:
-        args = (stream_id, stream_type.name, last.project_id, last.version, last.at, schema, state)
-        moved = await db.fetchval(_SQL["open_stream"], *args)
+        moved = await db.fetchval(
+            _SQL["open_stream"], stream_id, stream_type.name, last.project_id, last.version, last.at, schema, state
+        )
     else:
         moved = await db.fetchval(_SQL["move_head"], stream_id, expected, last.version, last.at, schema, state)
     if moved is None:
@@ -132,7 +133,14 @@ def number_events(
     """Returns the events with the versions that follow `after`, all with the same time and origin."""
     return [
         RecordedEvent(
-            stream_id, after + offset, at, event, origin.project_id, origin.actor, origin.request_id, origin.cause
+            stream_id=stream_id,
+            version=after + offset,
+            at=at,
+            event=event,
+            project_id=origin.project_id,
+            actor=origin.actor,
+            request_id=origin.request_id,
+            cause=origin.cause,
         )
         for offset, event in enumerate(events, start=1)
     ]

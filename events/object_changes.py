@@ -44,7 +44,13 @@ def initial_upload(recorded: RecordedEvent[u.UploadCreated]) -> Upload:
 
 def initial_upload_part(recorded: RecordedEvent[u.UploadPartAdded]) -> UploadPart:
     event = recorded.event
-    return UploadPart(event.part_id, recorded.stream_id, recorded.seconds, event.bytes, event.sha256)
+    return UploadPart(
+        id=event.part_id,
+        upload_id=recorded.stream_id,
+        created_at=recorded.seconds,
+        bytes=event.bytes,
+        sha256=event.sha256,
+    )
 
 
 def initial_vector_store(recorded: RecordedEvent[v.VectorStoreCreated]) -> VectorStore:

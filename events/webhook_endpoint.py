@@ -89,7 +89,13 @@ class WebhookEndpoint:
 
 def initial_endpoint(recorded: RecordedEvent[WebhookEndpointCreated]) -> WebhookEndpoint:
     event = recorded.event
-    return WebhookEndpoint(recorded.stream_id, recorded.seconds, event.url, event.description, event.events)
+    return WebhookEndpoint(
+        id=recorded.stream_id,
+        created_at=recorded.seconds,
+        url=event.url,
+        description=event.description,
+        events=event.events,
+    )
 
 
 def endpoint_patch(event: WebhookEndpointModified | WebhookEndpointDisabled) -> dict[str, Any]:

@@ -52,13 +52,23 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
 
     Raises NotFound if the cursor names an id that never existed. The id of a deleted assistant is a valid cursor.
     """
-    positions = [await _list_position(db, project_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*positions)
+    after = await _list_position(db, project_id, cursor.after)
+    before = await _list_position(db, project_id, cursor.before)
+    lower, upper = cursor.bounds(after, before)
     if only.pairs:
         bodies = await metadata.page(db, "assistant", project_id, cursor, only, lower, upper)
     else:
-        args = (*only.bounds(lower, upper), cursor.limit + 1)
-        bodies = [row["body"] for row in await db.fetch(_SQL[f"list_{cursor.scan}"], project_id, *args)]
+        bounds = only.bounds(lower, upper)
+        rows = await db.fetch(
+            _SQL[f"list_{cursor.scan}"],
+            project_id,
+            bounds.lower_time,
+            bounds.lower_id,
+            bounds.upper_time,
+            bounds.upper_id,
+            cursor.limit + 1,
+        )
+        bodies = [row["body"] for row in rows]
     return cursor.page([Assistant(**load_fields(body)) for body in bodies])
 
 

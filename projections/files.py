@@ -24,8 +24,16 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[FileEvent]]) -> No
         match recorded.event:
             case FileCreated():
                 file = initial_file(recorded)  # type: ignore[arg-type]
-                key = (file.id, recorded.project_id, recorded.at)
-                await db.execute(_SQL["insert"], *key, file.purpose, file.expires_at, file.blob, dump(file))
+                await db.execute(
+                    _SQL["insert"],
+                    file.id,
+                    recorded.project_id,
+                    recorded.at,
+                    file.purpose,
+                    file.expires_at,
+                    file.blob,
+                    dump(file),
+                )
             case FileDeleted() | FileExpired():
                 await db.execute(_SQL["delete"], recorded.stream_id)
             case _:
@@ -67,15 +75,20 @@ async def page(db: Connection, project_id: str, cursor: Cursor, purpose: str | N
     """Returns a page of files, of one purpose or of all. Raises FileNotFound if the cursor names an id that never
     existed.
     """
-    positions = [await _list_position(db, project_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*positions)
+    after = await _list_position(db, project_id, cursor.after)
+    before = await _list_position(db, project_id, cursor.before)
+    lower, upper = cursor.bounds(after, before)
+    lower_time, lower_id = lower or (None, None)
+    upper_time, upper_id = upper or (None, None)
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"],
         project_id,
         int(at.timestamp()),
         purpose,
-        *(lower or (None, None)),
-        *(upper or (None, None)),
+        lower_time,
+        lower_id,
+        upper_time,
+        upper_id,
         cursor.limit + 1,
     )
     return cursor.page([File(**load_fields(row["body"])) for row in rows])

@@ -102,11 +102,11 @@ async def project_of(db: Connection, key_id: str) -> str:
 
 async def list_keys(db: Connection, project_id: str | None = None) -> AsyncIterator[ListedKey]:
     """Yields all keys, or those of a project, oldest first, revoked ones included."""
-    last: tuple[datetime, str] = (_FIRST, "")
-    while rows := await db.fetch(_SQL["list"], project_id, *last, _LIST_PAGE):
+    last_time, last_id = _FIRST, ""
+    while rows := await db.fetch(_SQL["list"], project_id, last_time, last_id, _LIST_PAGE):
         for row in rows:
             yield ListedKey(**row)
-        last = (rows[-1]["created_at"], rows[-1]["id"])
+        last_time, last_id = rows[-1]["created_at"], rows[-1]["id"]
 
 
 async def record_last_uses(db: Connection, at: Mapping[str, datetime]) -> None:

@@ -52,8 +52,9 @@ async def page(
 
     Raises NotFound if the cursor names an id that never existed.
     """
-    positions = [await _list_position(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*positions)
+    after = await _list_position(db, project_id, thread_id, cursor.after)
+    before = await _list_position(db, project_id, thread_id, cursor.before)
+    lower, upper = cursor.bounds(after, before)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, run_id, lower, upper, cursor.limit + 1)
     return cursor.page([Message(**load_fields(row["body"])) for row in rows])
 
@@ -66,7 +67,8 @@ async def newest_messages(
 
     Messages that clients added after the run was created are left out.
     """
-    rows = await db.fetch(_SQL["newest"], thread_id, run_id, *(before or (None, None)), limit)
+    run_position, position = before or (None, None)
+    rows = await db.fetch(_SQL["newest"], thread_id, run_id, run_position, position, limit)
     return [_with_position(row) for row in rows]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from projections.rows import Cursor
@@ -28,6 +28,15 @@ FilteredType = Literal["thread", "assistant"]
 ListPosition = tuple[datetime, str]
 
 
+class ListBounds(NamedTuple):
+    """The bounds of a list, both excluded: an object's time of creation, then its id."""
+
+    lower_time: datetime
+    lower_id: str
+    upper_time: datetime
+    upper_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Matches objects that have all these pairs and were created at or after `since` and before `until`."""
@@ -36,11 +45,11 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def bounds(self, lower: ListPosition | None, upper: ListPosition | None) -> tuple[datetime, str, datetime, str]:
-        """Returns the narrower of the cursor's bounds and the filter's own, both excluded."""
-        lowest = max(lower or (_EARLIEST, ""), (self.since or _EARLIEST, ""))
-        highest = min(upper or (_LATEST, ""), (self.until or _LATEST, ""))
-        return *lowest, *highest
+    def bounds(self, lower: ListPosition | None, upper: ListPosition | None) -> ListBounds:
+        """Returns the narrower of the cursor's bounds and the filter's own."""
+        lower_time, lower_id = max(lower or (_EARLIEST, ""), (self.since or _EARLIEST, ""))
+        upper_time, upper_id = min(upper or (_LATEST, ""), (self.until or _LATEST, ""))
+        return ListBounds(lower_time, lower_id, upper_time, upper_id)
 
     def pairs_in(self, metadata: Mapping[str, str]) -> bool:
         """Returns whether this metadata has all pairs of the filter."""
@@ -62,7 +71,7 @@ def shorten_hash(pair: bytes) -> UUID:
 
 async def put(db: Connection, object_type: FilteredType, stream_id: str, metadata: Mapping[str, str]) -> None:
     """Replaces the object's metadata. The object's own row must exist."""
-    pairs = [hash_pair(*pair) for pair in metadata.items()]
+    pairs = [hash_pair(key, value) for key, value in metadata.items()]
     await db.execute(_SQL[f"replace_{object_type}"], stream_id, pairs, sorted(map(shorten_hash, pairs)))
 
 
@@ -84,21 +93,49 @@ async def page(
 
     The filter must have at least one pair.
     """
-    pairs = [hash_pair(*pair) for pair in only.pairs]
+    pairs = [hash_pair(key, value) for key, value in only.pairs]
     first = pairs[0]
     if len(pairs) > 1:
         first = await db.fetchval(_SQL["rarest_pair"], project_id, object_type, pairs, COUNTED)
     lists = _SQL[f"list_thread_{cursor.scan}"] if object_type == "thread" else _SQL[f"list_assistant_{cursor.scan}"]
-    args = (project_id, first, [*map(shorten_hash, pairs)], *only.bounds(lower, upper), cursor.limit + 1)
-    rows = await db.fetch(lists, *args)
+    bounds = only.bounds(lower, upper)
+    rows = await db.fetch(
+        lists,
+        project_id,
+        first,
+        [*map(shorten_hash, pairs)],
+        bounds.lower_time,
+        bounds.lower_id,
+        bounds.upper_time,
+        bounds.upper_id,
+        cursor.limit + 1,
+    )
     return [row["body"] for row in rows]
 
 
 async def count_threads(db: Connection, project_id: str, only: Filter) -> int:
     """Returns the number of threads that the filter matches."""
-    pairs = [hash_pair(*pair) for pair in only.pairs]
+    pairs = [hash_pair(key, value) for key, value in only.pairs]
+    within = only.bounds(None, None)
     if not pairs:
-        return int(await db.fetchval(_SQL["count_between"], project_id, *only.bounds(None, None)))
+        count = await db.fetchval(
+            _SQL["count_between"],
+            project_id,
+            within.lower_time,
+            within.lower_id,
+            within.upper_time,
+            within.upper_id,
+        )
+        return int(count)
     first = await db.fetchval(_SQL["rarest_pair"], project_id, "thread", pairs, COUNTED)
-    args = (project_id, first, [*map(shorten_hash, pairs)], *only.bounds(None, None))
-    return int(await db.fetchval(_SQL["count_matching"], *args))
+    count = await db.fetchval(
+        _SQL["count_matching"],
+        project_id,
+        first,
+        [*map(shorten_hash, pairs)],
+        within.lower_time,
+        within.lower_id,
+        within.upper_time,
+        within.upper_id,
+    )
+    return int(count)

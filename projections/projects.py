@@ -40,8 +40,8 @@ async def find(db: Connection, id_or_name: str) -> list[Project]:
 
 async def list_projects(db: Connection) -> AsyncIterator[Project]:
     """Yields all projects except the default one, oldest first."""
-    last: tuple[datetime, str] = (_FIRST, "")
-    while rows := await db.fetch(_SQL["list"], *last, _LIST_PAGE):
+    last_time, last_id = _FIRST, ""
+    while rows := await db.fetch(_SQL["list"], last_time, last_id, _LIST_PAGE):
         for row in rows:
             yield Project(**row)
-        last = (rows[-1]["created_at"], rows[-1]["id"])
+        last_time, last_id = rows[-1]["created_at"], rows[-1]["id"]

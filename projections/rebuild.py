@@ -55,7 +55,11 @@ async def verify(db: Connection, stream_id: str) -> list[Difference]:
         await _again(db, stream_id, stream_type_named(held["kind"]), held["version"])
         rebuilt = await _rows(db, stream_id, stream_type)
     keys = sorted(served.keys() | rebuilt.keys())
-    return [Difference(*key, served.get(key), rebuilt.get(key)) for key in keys if served.get(key) != rebuilt.get(key)]
+    return [
+        Difference(view, id, served.get((view, id)), rebuilt.get((view, id)))
+        for view, id in keys
+        if served.get((view, id)) != rebuilt.get((view, id))
+    ]
 
 
 @asynccontextmanager

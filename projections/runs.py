@@ -76,14 +76,29 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -
         patch = dump(change.patch)
         if change.created is not None:
             position, run = change.created
-            status = change.patch.get("status", run.status)
-            at = change.expires_at
-            args = (thread_id, run_id, project_id, position, status, at, change.process, dump(run), patch)
-            await db.execute(_SQL["insert"], *args)
+            await db.execute(
+                _SQL["insert"],
+                thread_id,
+                run_id,
+                project_id,
+                position,
+                change.patch.get("status", run.status),
+                change.expires_at,
+                change.process,
+                dump(run),
+                patch,
+            )
         else:
-            status = change.patch.get("status")
-            process = (change.is_moved, change.process)
-            await db.execute(_SQL["patch"], thread_id, run_id, patch, status, *process, change.expires_at)
+            await db.execute(
+                _SQL["patch"],
+                thread_id,
+                run_id,
+                patch,
+                change.patch.get("status"),
+                change.is_moved,
+                change.process,
+                change.expires_at,
+            )
     if any(isinstance(recorded.event, e.ThreadDeleted) for recorded in batch):
         await db.execute(_SQL["delete_all"], thread_id)
 
@@ -98,8 +113,9 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str) -> R
 
 async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) -> Page[Run]:
     """Returns a page of runs. Raises NotFound if the cursor's id never existed."""
-    positions = [await _list_position(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*positions)
+    after = await _list_position(db, project_id, thread_id, cursor.after)
+    before = await _list_position(db, project_id, thread_id, cursor.before)
+    lower, upper = cursor.bounds(after, before)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, lower, upper, cursor.limit + 1)
     return cursor.page([Run(**load_fields(row["body"], row["progress"])) for row in rows])
 

@@ -81,8 +81,9 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str, step
 
 async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cursor: Cursor) -> Page[Step]:
     """Returns a page of steps. Raises NotFound if the cursor's id never existed."""
-    positions = [await _list_position(db, project_id, thread_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*positions)
+    after = await _list_position(db, project_id, thread_id, cursor.after)
+    before = await _list_position(db, project_id, thread_id, cursor.before)
+    lower, upper = cursor.bounds(after, before)
     rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, run_id, project_id, lower, upper, cursor.limit + 1)
     return cursor.page([Step(**load_fields(row["body"], row["progress"])) for row in rows])
 

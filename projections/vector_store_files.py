@@ -46,8 +46,15 @@ async def apply(db: Connection, recorded: RecordedEvent[e.VectorStoreEvent]) -> 
         case e.FilesAdded() as added:
             await _add(db, recorded, added)
         case e.IndexingStarted(file_id=file_id) as started:
-            attempt = (started.job, started.attempt, started.process, started.deadline)
-            await db.execute(_SQL["start"], id, file_id, *attempt)
+            await db.execute(
+                _SQL["start"],
+                id,
+                file_id,
+                started.job,
+                started.attempt,
+                started.process,
+                started.deadline,
+            )
         case e.IndexingFinished(file_id=file_id, usage_bytes=usage):
             await db.execute(_SQL["finish"], id, file_id, usage)
         case e.IndexingFailed(file_id=file_id, error=error):
@@ -84,13 +91,16 @@ async def page(
 
     Raises StoreFileNotFound if the cursor's id never existed. A removed file keeps its position.
     """
-    positions = [await _list_position(db, project_id, store_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*positions)
-    args = (store_id, project_id, status, int(at.timestamp()), lower, upper, cursor.limit + 1)
+    after = await _list_position(db, project_id, store_id, cursor.after)
+    before = await _list_position(db, project_id, store_id, cursor.before)
+    lower, upper = cursor.bounds(after, before)
+    seconds, limit = int(at.timestamp()), cursor.limit + 1
     if batch_id is None:
-        rows = await db.fetch(_SQL[f"list_{cursor.scan}"], *args)
+        query = _SQL[f"list_{cursor.scan}"]
+        rows = await db.fetch(query, store_id, project_id, status, seconds, lower, upper, limit)
     else:
-        rows = await db.fetch(_SQL[f"batch_{cursor.scan}"], *args, batch_id)
+        query = _SQL[f"batch_{cursor.scan}"]
+        rows = await db.fetch(query, store_id, project_id, status, seconds, lower, upper, limit, batch_id)
     return cursor.page([_file(row) for row in rows])
 
 

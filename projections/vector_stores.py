@@ -67,10 +67,13 @@ async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) ->
     """Returns a page of stores. Raises NotFound if the cursor's id never existed. A deleted store
     keeps its position.
     """
-    positions = [await _list_position(db, project_id, id) for id in (cursor.after, cursor.before)]
-    lower, upper = cursor.bounds(*positions)
+    after = await _list_position(db, project_id, cursor.after)
+    before = await _list_position(db, project_id, cursor.before)
+    lower, upper = cursor.bounds(after, before)
+    lower_time, lower_id = lower or (None, None)
+    upper_time, upper_id = upper or (None, None)
     rows = await db.fetch(
-        _SQL[f"list_{cursor.scan}"], project_id, *(lower or (None, None)), *(upper or (None, None)), cursor.limit + 1
+        _SQL[f"list_{cursor.scan}"], project_id, lower_time, lower_id, upper_time, upper_id, cursor.limit + 1
     )
     return cursor.page([_store(row, at) for row in rows])
 
@@ -92,8 +95,15 @@ async def _apply_to_store(db: Connection, recorded: RecordedEvent[e.VectorStoreE
     match recorded.event:
         case e.VectorStoreCreated():
             store = initial_vector_store(recorded)  # type: ignore[arg-type]
-            key = (id, recorded.project_id, recorded.at)
-            await db.execute(_SQL["insert"], *key, expires_at(store), store.embedding_model, dump(store))
+            await db.execute(
+                _SQL["insert"],
+                id,
+                recorded.project_id,
+                recorded.at,
+                expires_at(store),
+                store.embedding_model,
+                dump(store),
+            )
         case e.VectorStoreModified(changes=changes):
             await _change(db, id, changes)
         case e.VectorStoreUsed():
@@ -108,8 +118,15 @@ async def _apply_to_store(db: Connection, recorded: RecordedEvent[e.VectorStoreE
             e.FilesAdded() | e.FileRemoved() | e.IndexingFinished() | e.IndexingFailed() | e.BatchCancelled()
         ) as event:
             more = count_files(FileCounts(), event)
-            numbers = (more.in_progress, more.completed, more.failed, more.cancelled, more.usage_bytes)
-            await db.execute(_SQL["count"], id, *numbers)
+            await db.execute(
+                _SQL["count"],
+                id,
+                more.in_progress,
+                more.completed,
+                more.failed,
+                more.cancelled,
+                more.usage_bytes,
+            )
         case _:
             _ignored: _Ignored = recorded.event
 

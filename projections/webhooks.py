@@ -237,8 +237,16 @@ async def record_failure(
 
     The endpoint rests for as long as it has failed so far, but at least `rest` and at most `longest_rest` seconds.
     """
-    key = (delivery.endpoint_id, delivery.stream_id, delivery.version)
-    row = await db.fetchrow(_SQL["record_failure"], *key, pause, error, rest, longest_rest)
+    row = await db.fetchrow(
+        _SQL["record_failure"],
+        delivery.endpoint_id,
+        delivery.stream_id,
+        delivery.version,
+        pause,
+        error,
+        rest,
+        longest_rest,
+    )
     return (0, 0.0) if row is None else (row["failures"], row["seconds"])
 
 

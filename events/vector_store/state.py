@@ -77,7 +77,15 @@ def evolve(state: VectorStoreState, recorded: RecordedEvent[e.VectorStoreEvent])
             # If a deleted vector store had this id, its job numbers continue, so that its leftovers are never taken for
             # those of this one.
             active = recorded.seconds
-            return VectorStoreState(state.id, True, False, days, active, active, state.jobs)
+            return VectorStoreState(
+                id=state.id,
+                exists=True,
+                expired=False,
+                expires_after=days,
+                created_at=active,
+                last_active_at=active,
+                jobs=state.jobs,
+            )
         case e.VectorStoreModified(changes=changes):
             return replace(state, expires_after=changes["expires_after"]) if "expires_after" in changes else state
         case e.VectorStoreUsed():

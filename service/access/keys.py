@@ -163,6 +163,12 @@ def make_key(
     """Returns a new key of 256 random bits, and the command that creates it. The key itself is stored nowhere."""
     key = f"et-{secrets.token_urlsafe(_KEY_BYTES)}"
     command = CreateKey(
-        name, scope, digest_of(key).hex(), key[-_ENDING:], requests_per_minute, tokens_per_minute, max_runs
+        name=name,
+        scope=scope,
+        hash=digest_of(key).hex(),
+        ending=key[-_ENDING:],
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        max_runs=max_runs,
     )
     return key, command

@@ -27,10 +27,17 @@ async def metrics(request: web.Request) -> web.Response:
     from service.telemetry import prometheus
 
     pool = request.app[LOG].pool
-    sizes = (pool.get_size(), pool.get_idle_size(), pool.get_max_size())
     active, indexing, waiting = await _count_in_database(request)
-    streams = request.app[ACCESS].streams.count
-    gauges = prometheus.Gauges(active, indexing, *sizes, request.app[TELEMETRY].sandboxes, waiting, streams)
+    gauges = prometheus.Gauges(
+        active=active,
+        indexing=indexing,
+        pool_size=pool.get_size(),
+        pool_idle=pool.get_idle_size(),
+        pool_max=pool.get_max_size(),
+        sandboxes=request.app[TELEMETRY].sandboxes,
+        webhooks_waiting=waiting,
+        streams=request.app[ACCESS].streams.count,
+    )
     body = prometheus.render(request.app[TELEMETRY].metrics, gauges)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: prometheus.CONTENT_TYPE})
 

@@ -48,7 +48,8 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     elapsed = time.perf_counter() - started
     if not response.prepared:
         response.headers.update(headers(request_id, elapsed * 1000))
-    request.app[TELEMETRY].metrics.count_request(*route_of(request), response.status, elapsed)
+    method, pattern = route_of(request)
+    request.app[TELEMETRY].metrics.count_request(method, pattern, response.status, elapsed)
     log.debug(
         "request_served", method=request.method, path=request.path, status=response.status, ms=round(elapsed * 1000, 1)
     )

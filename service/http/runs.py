@@ -141,7 +141,15 @@ async def _begin(
     new_thread = await prepare_thread(request, thread_id, thread) if thread is not None else None
     run_id, messages = id_source(request).new("run"), asked.additional_messages
     bind_contextvars(thread_id=thread_id, run_id=run_id)
-    command = CreateRun(run_id, settings, messages, request.app[RUNS].lifetime, None, new_thread, queue)
+    command = CreateRun(
+        run_id=run_id,
+        settings=settings,
+        messages=messages,
+        lifetime=request.app[RUNS].lifetime,
+        claim=None,
+        thread=new_thread,
+        queue=queue,
+    )
     await request.app[VECTOR_STORES].attachments.attach(origin(request), thread_id, messages, command)
     with request.app[RUNS].claims.offer(settings.tools) as claim:
         async with reserve_run(request):

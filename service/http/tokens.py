@@ -23,8 +23,9 @@ async def stream_token(request: web.Request) -> web.Response:
     thread_id = request.match_info["thread_id"]
     async with connection(request) as db:
         await threads.get(db, origin(request).project_id, thread_id)
-    args = (thread_id, request[KEY], wire(request).version, seconds)
-    token, expires_at = await request.app[ACCESS].signer.sign("stream", *args)
+    token, expires_at = await request.app[ACCESS].signer.sign(
+        "stream", thread_id, request[KEY], wire(request).version, seconds
+    )
     url = f"{_base(request)}/v1/threads/{quote(thread_id)}/stream?token={token}"
     return answer(access.render_stream_token(thread_id, token, expires_at, url), cache_control=NO_STORE)
 
@@ -33,8 +34,9 @@ async def stream_token(request: web.Request) -> web.Response:
 async def link(request: web.Request) -> web.Response:
     seconds = access.parse_file_link_seconds(await json_body(request))
     file = await files.find_file(request, request.match_info["file_id"])
-    args = (file.id, request[KEY], wire(request).version, seconds)
-    token, expires_at = await request.app[ACCESS].signer.sign("file", *args)
+    token, expires_at = await request.app[ACCESS].signer.sign(
+        "file", file.id, request[KEY], wire(request).version, seconds
+    )
     url = f"{_base(request)}/v1/files/{quote(file.id)}/content?token={token}"
     return answer(access.render_file_link(file.id, expires_at, url), cache_control=NO_STORE)
 

@@ -27,7 +27,8 @@ def tracing_middleware(traces: Traces) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        with traces.request(*route_of(request), request.headers, request[REQUEST_ID]) as answered:
+        method, pattern = route_of(request)
+        with traces.request(method, pattern, request.headers, request[REQUEST_ID]) as answered:
             response = await handler(request)
             answered(response.status)
             return response

@@ -33,7 +33,13 @@ MAX_PART = 64 * 1024**2
 async def create(request: web.Request) -> web.Response:
     asked = wire(request).parse_new_upload(await json_body(request))
     upload_id = id_source(request).new_hex("upload")
-    command = CreateUpload(asked.filename, asked.purpose, asked.bytes, asked.content_type, asked.expires_after)
+    command = CreateUpload(
+        filename=asked.filename,
+        purpose=asked.purpose,
+        bytes=asked.bytes,
+        content_type=asked.content_type,
+        expires_after=asked.expires_after,
+    )
     await writer(request).upload(origin(request), upload_id, command)
     return await _render(request, upload_id)
 
@@ -73,7 +79,9 @@ async def complete(request: web.Request) -> web.Response:
         parts = await uploads.parts(db, upload_id)
         sizes = [parts[id].bytes if id in parts else None for id in asked.part_ids]
         before = await completion(db, upload_id)
-        return CompleteUpload(asked.part_ids, sizes, file_id_of(upload_id), asked.md5, before)
+        return CompleteUpload(
+            part_ids=asked.part_ids, sizes=sizes, file_id=file_id_of(upload_id), md5=asked.md5, before=before
+        )
 
     if await _is_completed(request, upload_id, command):
         return await _render(request, upload_id)

@@ -274,7 +274,14 @@ def _describe_first(error: ValidationError) -> str:
 
 
 def _info(name: str, facts: ModelFacts) -> ModelInfo:
-    return ModelInfo(name, facts.window, facts.encoding, facts.margin, facts.vision, facts.tools)
+    return ModelInfo(
+        upstream_name=name,
+        context_window=facts.window,
+        encoding=facts.encoding,
+        margin=facts.margin,
+        vision=facts.vision,
+        tools=facts.tools,
+    )
 
 
 def _limit_field(endpoint: Endpoint) -> LimitField:

@@ -183,7 +183,8 @@ class Session:
             if packet is not None:
                 if text := execution.drain():  # output printed before the packet was sent
                     yield Text(text)
-                if execution.take(*packet):
+                content, payload = packet
+                if execution.take(content, payload):
                     return
                 if image := execution.take_image():
                     yield image

@@ -115,7 +115,9 @@ class Chunker:
         while len(self._pages) > 1 and self._pages[1][0] <= self._start:
             del self._pages[0]
         page = self._pages[0][1] if self._pages else None
-        chunk = Chunk(self._number, self._start, text, end - begin, tuple(cuts), page)
+        chunk = Chunk(
+            number=self._number, start=self._start, text=text, tokens=end - begin, cuts=tuple(cuts), page=page
+        )
         self._number += 1
         return chunk
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import asyncpg
 import orjson
@@ -24,7 +25,16 @@ PAGE = 64
 WRITE_TIMEOUT = 60.0
 
 # The ids of a store and a file, and the number of the job that wrote the chunks.
-JobKey = tuple[str, str, int]
+
+
+class JobKey(NamedTuple):
+    """Names the chunks and vectors of one job. `job` is its number among the jobs of the file in that store."""
+
+    store_id: str
+    file_id: str
+    job: int
+
+
 _SQL = sql.queries("chunks")
 
 
@@ -86,7 +96,7 @@ async def embed_chunks(
     progress, after = EmbeddingProgress(), -1
     while True:
         async with pool.acquire() as db:
-            rows = await db.fetch(_SQL["page"], *key, after, PAGE)
+            rows = await db.fetch(_SQL["page"], key.store_id, key.file_id, key.job, after, PAGE)
         for row in rows:
             progress.add(row, needs_windows=embedder.needs_windows)
         last = rows[-1]["chunk"] if len(rows) == PAGE else None
@@ -105,10 +115,15 @@ async def embed_chunks(
 async def _insert(
     db: Connection, key: JobKey, table: VectorTable, windows: Sequence[_PendingWindow], vectors: Sequence[Vector]
 ) -> None:
-    columns = (
+    await db.execute(
+        _SQL["insert_vectors"],
+        key.store_id,
+        key.file_id,
+        key.job,
+        table.model_id,
         [window.first for window in windows],
         [window.last for window in windows],
         [window.number for window in windows],
         [orjson.dumps(list(vector)).decode() for vector in vectors],
+        timeout=WRITE_TIMEOUT,
     )
-    await db.execute(_SQL["insert_vectors"], *key, table.model_id, *columns, timeout=WRITE_TIMEOUT)

@@ -175,8 +175,15 @@ class PostgresSearcher:
 
 async def _fetch_hits(db: Connection, ranked: Sequence[RankedCandidate], at: datetime) -> list[Hit]:
     """Returns the candidates that still exist, with text and names."""
-    columns = [list(column) for column in zip(*(each.candidate.key for each in ranked), strict=True)]
-    rows = await db.fetch(_SQL["hits"], *columns, int(at.timestamp()), timeout=SEARCH_TIMEOUT)
+    rows = await db.fetch(
+        _SQL["hits"],
+        [each.candidate.store_id for each in ranked],
+        [each.candidate.file_id for each in ranked],
+        [each.candidate.job for each in ranked],
+        [each.candidate.chunk for each in ranked],
+        int(at.timestamp()),
+        timeout=SEARCH_TIMEOUT,
+    )
     existing = {(row["store_id"], row["file_id"], row["chunk"]): row for row in rows}
     hits: list[Hit] = []
     for each in ranked:
@@ -215,9 +222,8 @@ async def nearest_windows(
         if by_index:
             await db.execute(_SQL["settings"], str(EF_SEARCH), str(MAX_SCANNED))
         block = _SQL["nearest"] if by_index else _SQL["exact"]
-        args = (vector_json, query.stores, query.where, limit)
-        rows = await db.fetch(table.adapt(block), *args, timeout=SEARCH_TIMEOUT)
-    return sorted((NearWindow(*row) for row in rows), key=lambda window: -window.similarity)
+        rows = await db.fetch(table.adapt(block), vector_json, query.stores, query.where, limit, timeout=SEARCH_TIMEOUT)
+    return sorted((NearWindow(**row) for row in rows), key=lambda window: -window.similarity)
 
 
 async def should_use_index(db: Connection, table: VectorTable, query: StoreQuery, chunks: int) -> bool:
@@ -244,9 +250,15 @@ async def _has_few_matches(db: Connection, table: VectorTable, query: StoreQuery
 async def _find_by_words(db: Connection, lookups: Sequence[WeightedWord], query: StoreQuery) -> list[ChunkKey]:
     if not lookups:
         return []
-    columns = [word.query for word in lookups], [word.weight for word in lookups]
-    args = (*columns, LOOKUP_BUDGET, query.where, WITH_WORDS)
-    rows = await db.fetch(_SQL["with_words"], *args, timeout=SEARCH_TIMEOUT)
+    rows = await db.fetch(
+        _SQL["with_words"],
+        [word.query for word in lookups],
+        [word.weight for word in lookups],
+        LOOKUP_BUDGET,
+        query.where,
+        WITH_WORDS,
+        timeout=SEARCH_TIMEOUT,
+    )
     return [(row["store_id"], row["file_id"], row["job"], row["chunk"]) for row in rows]
 
 
@@ -260,8 +272,16 @@ async def _measure(
     """Returns the chunks with both measures; the database computes the similarities that are None."""
     if not similarities:
         return []
-    rows = ((*key, similarity) for key, similarity in similarities.items())
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    weights = [word.query for word in words], [word.weight for word in words]
-    records = await db.fetch(table.adapt(_SQL["measure"]), vector_json, *weights, *columns, timeout=SEARCH_TIMEOUT)
-    return [Candidate(*record) for record in records]
+    rows = await db.fetch(
+        table.adapt(_SQL["measure"]),
+        vector_json,
+        [word.query for word in words],
+        [word.weight for word in words],
+        [store_id for store_id, _, _, _ in similarities],
+        [file_id for _, file_id, _, _ in similarities],
+        [job for _, _, job, _ in similarities],
+        [chunk for _, _, _, chunk in similarities],
+        list(similarities.values()),
+        timeout=SEARCH_TIMEOUT,
+    )
+    return [Candidate(**row) for row in rows]

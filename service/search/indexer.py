@@ -62,7 +62,7 @@ class PostgresIndexer:
 
     async def index(self, job: IndexingJob) -> IndexingResult:
         """See `Indexer.index`. Also raises StoreModelChanged."""
-        key = _key(job)
+        key = JobKey(job.store_id, job.file_id, job.number)
         try:
             embedder = self._embedders.get(job.embedding_model)
             await self._begin(job)
@@ -74,8 +74,10 @@ class PostgresIndexer:
             await _check_job(db, job)
             if await db.fetchval(_SQL["model_of_store"], job.store_id) not in (job.embedding_model, None):
                 raise StoreModelChanged
-            await db.execute(_SQL["count_words"], *key, 1, timeout=WRITE_TIMEOUT)
-            await db.execute(_SQL["finish_file"], *key, progress.chunks, progress.windows)
+            await db.execute(_SQL["count_words"], job.store_id, job.file_id, job.number, 1, timeout=WRITE_TIMEOUT)
+            await db.execute(
+                _SQL["finish_file"], job.store_id, job.file_id, job.number, progress.chunks, progress.windows
+            )
         return IndexingResult(text_bytes + 4 * progress.dimensions * progress.windows, progress.chunks)
 
     async def _begin(self, job: IndexingJob) -> None:
@@ -86,7 +88,7 @@ class PostgresIndexer:
                     await self._delete(job.store_id, row["file_id"], row["job"])
             async with db.transaction():
                 await _check_job(db, job)
-                await db.execute(_SQL["claim_file"], *_key(job))
+                await db.execute(_SQL["claim_file"], job.store_id, job.file_id, job.number)
 
     async def _write_chunks(self, job: IndexingJob) -> int:
         """Writes the chunks of the file; returns the size of its text in bytes."""
@@ -110,17 +112,21 @@ class PostgresIndexer:
         return text_bytes
 
     async def _write_page(self, job: IndexingJob, chunks: Sequence[Chunk]) -> None:
-        columns = (
-            [chunk.number for chunk in chunks],
-            [chunk.start for chunk in chunks],
-            [chunk.page for chunk in chunks],
-            [chunk.tokens for chunk in chunks],
-            ["{" + ",".join(map(str, chunk.cuts)) + "}" for chunk in chunks],
-            [chunk.text for chunk in chunks],
-        )
         async with self._pool.acquire() as db, db.transaction():
             await _check_job(db, job)
-            await db.execute(_SQL["insert"], *_key(job), *columns, timeout=WRITE_TIMEOUT)
+            await db.execute(
+                _SQL["insert"],
+                job.store_id,
+                job.file_id,
+                job.number,
+                [chunk.number for chunk in chunks],
+                [chunk.start for chunk in chunks],
+                [chunk.page for chunk in chunks],
+                [chunk.tokens for chunk in chunks],
+                ["{" + ",".join(map(str, chunk.cuts)) + "}" for chunk in chunks],
+                [chunk.text for chunk in chunks],
+                timeout=WRITE_TIMEOUT,
+            )
 
     def _tokenize(self, text: str) -> list[bytes]:
         return self._tokens.token_bytes(ENCODING, text)
@@ -150,27 +156,27 @@ class PostgresIndexer:
 
     async def _delete(self, store_id: str, file_id: str, job: int) -> None:
         """Deletes all rows of a job. The row in `chunk_files` is last, so that the job is found again after a crash."""
-        key = (store_id, file_id, job)
         async with self._pool.acquire() as db:
             async with db.transaction():
-                if await db.fetchval(_SQL["uncount_file"], *key):
-                    await db.execute(_SQL["count_words"], *key, -1, timeout=WRITE_TIMEOUT)
-            vectors, chunks = (*key, None, DELETE_BATCH), (*key, DELETE_BATCH)
-            while _row_count(await db.execute(_SQL["delete_vectors"], *vectors, timeout=WRITE_TIMEOUT)) == DELETE_BATCH:
-                pass
-            while _row_count(await db.execute(_SQL["delete_chunks"], *chunks, timeout=WRITE_TIMEOUT)) == DELETE_BATCH:
-                pass
-            await db.execute(_SQL["delete_file"], *key)
+                if await db.fetchval(_SQL["uncount_file"], store_id, file_id, job):
+                    await db.execute(_SQL["count_words"], store_id, file_id, job, -1, timeout=WRITE_TIMEOUT)
+            count = DELETE_BATCH
+            while count == DELETE_BATCH:
+                query, any_model = _SQL["delete_vectors"], None
+                count = _row_count(
+                    await db.execute(query, store_id, file_id, job, any_model, DELETE_BATCH, timeout=WRITE_TIMEOUT)
+                )
+            count = DELETE_BATCH
+            while count == DELETE_BATCH:
+                query = _SQL["delete_chunks"]
+                count = _row_count(await db.execute(query, store_id, file_id, job, DELETE_BATCH, timeout=WRITE_TIMEOUT))
+            await db.execute(_SQL["delete_file"], store_id, file_id, job)
 
 
 async def _check_job(db: Connection, job: IndexingJob) -> None:
     """Raises RevokedJob unless the file belongs to the job; if it does, that holds until the transaction ends."""
-    if not await db.fetchval(_SQL["lock_file_of_job"], *_key(job)):
+    if not await db.fetchval(_SQL["lock_file_of_job"], job.store_id, job.file_id, job.number):
         raise RevokedJob
-
-
-def _key(job: IndexingJob) -> JobKey:
-    return job.store_id, job.file_id, job.number
 
 
 def _row_count(status: str) -> int:

@@ -33,24 +33,27 @@ class Reembedder:
 
     async def indexed_files(self, store_id: str) -> AsyncIterator[tuple[JobKey, int]]:
         """Yields every indexed file of the store, with its number of chunks."""
-        at = ("", 0)
+        after_file, after_job = "", 0
         while True:
             async with self._pool.acquire() as db:
-                rows = await db.fetch(_SQL["files_of_store"], store_id, *at, PAGE)
+                rows = await db.fetch(_SQL["files_of_store"], store_id, after_file, after_job, PAGE)
             for row in rows:
-                yield (store_id, row["file_id"], row["job"]), row["chunks"]
+                yield JobKey(store_id, row["file_id"], row["job"]), row["chunks"]
             if len(rows) < PAGE:
                 return
-            at = (rows[-1]["file_id"], rows[-1]["job"])
+            after_file, after_job = rows[-1]["file_id"], rows[-1]["job"]
 
     async def embed(self, key: JobKey, chunks: int, embedder: Embedder) -> None:
         """Writes the file's vectors of the embedder's model, unless they are complete. Raises EmbeddingError."""
         async with self._pool.acquire() as db:
             table = await self._tables.find(db, embedder.name)
             if table is not None:
-                if await db.fetchval(_SQL["is_embedded"], *key, table.model_id, chunks):
+                model_id = table.model_id
+                if await db.fetchval(_SQL["is_embedded"], key.store_id, key.file_id, key.job, model_id, chunks):
                     return
-                await db.execute(_SQL["delete_unfinished"], *key, table.model_id, timeout=WRITE_TIMEOUT)
+                await db.execute(
+                    _SQL["delete_unfinished"], key.store_id, key.file_id, key.job, model_id, timeout=WRITE_TIMEOUT
+                )
         try:
             await embed_chunks(self._pool, self._tables, embedder, key, lambda db: _check_chunks(db, key))
         except RevokedJob:
@@ -62,12 +65,20 @@ class Reembedder:
             table = await self._tables.find(db, name)
             if table is None:
                 return
-            args = (*key, table.model_id, DELETE_BATCH)
-            while (await db.execute(_SQL["delete_vectors"], *args, timeout=WRITE_TIMEOUT)).endswith(f" {DELETE_BATCH}"):
-                pass
+            status = f" {DELETE_BATCH}"
+            while status.endswith(f" {DELETE_BATCH}"):
+                status = await db.execute(
+                    _SQL["delete_vectors"],
+                    key.store_id,
+                    key.file_id,
+                    key.job,
+                    table.model_id,
+                    DELETE_BATCH,
+                    timeout=WRITE_TIMEOUT,
+                )
 
 
 async def _check_chunks(db: Connection, key: JobKey) -> None:
     """Raises RevokedJob if the job's chunks have been deleted."""
-    if not await db.fetchval(_SQL["lock_chunk_file"], *key):
+    if not await db.fetchval(_SQL["lock_chunk_file"], key.store_id, key.file_id, key.job):
         raise RevokedJob

@@ -57,7 +57,8 @@ class _Collector:
             "everthread_request_seconds", "Time to the end of the answer", labels=("method", "route")
         )
         for labels, histogram in self._metrics.seconds.items():
-            seconds.add_metric(labels, *_buckets(histogram))
+            buckets, total = _buckets(histogram)
+            seconds.add_metric(labels, buckets, total)
         yield seconds
         yield GaugeMetricFamily("everthread_streams_open", "Runs being streamed to clients", self._gauges.streams)
 
@@ -70,7 +71,8 @@ class _Collector:
             "everthread_run_status_seconds", "Time that runs spent in a status before they left it", labels=("status",)
         )
         for status, histogram in self._metrics.in_status.items():
-            spent.add_metric((status,), *_buckets(histogram))
+            buckets, total = _buckets(histogram)
+            spent.add_metric((status,), buckets, total)
         yield spent
         if self._gauges.active is not None:
             active = GaugeMetricFamily(

@@ -25,7 +25,13 @@ class VectorStoreLookup:
             there = await vector_stores.find(db, project_id, store_ids, self._writer.clock.now())
         found = [there[id] for id in store_ids if id in there]
         return [
-            SearchedStore(one.id, one.embedding_model, one.expired, one.in_progress > 0, one.completed == 0)
+            SearchedStore(
+                id=one.id,
+                model=one.embedding_model,
+                is_expired=one.expired,
+                is_indexing=one.in_progress > 0,
+                is_empty=one.completed == 0,
+            )
             for one in found
         ]
 

@@ -49,7 +49,14 @@ class StoreBuilder:
     ) -> None:
         """Adds files to a store. If it does not exist it is created, to expire `days` after its last use."""
         new = await self._find_files(origin, files_to_index)
-        command = CreateStore(None, None, {}, days, self._embedding_model, if_missing=True)
+        command = CreateStore(
+            name=None,
+            description=None,
+            metadata={},
+            expires_after=days,
+            embedding_model=self._embedding_model,
+            if_missing=True,
+        )
         await self.writer.vector_store(origin, store_id, command)
         await self._add(origin, store_id, new)
 
@@ -80,7 +87,13 @@ class StoreBuilder:
         for file in files_to_index:
             check_use(found.get(file.id), file.id, VECTOR_STORE_PURPOSES, at)
         return [
-            NewFile(file.id, found[file.id].filename, found[file.id].bytes, file.attributes, file.chunking)
+            NewFile(
+                file_id=file.id,
+                filename=found[file.id].filename,
+                bytes=found[file.id].bytes,
+                attributes=file.attributes,
+                chunking=file.chunking,
+            )
             for file in files_to_index
         ]
 

@@ -59,7 +59,13 @@ def start_attempt(
     """Returns the command that starts the next attempt, if the file's current job number is still `after`."""
 
     async def command(db: Connection) -> StartIndexing:
-        return StartIndexing(file_id, await view.fact(db, store_id, file_id), process, after, lifetime)
+        return StartIndexing(
+            file_id=file_id,
+            fact=await view.fact(db, store_id, file_id),
+            process=process,
+            after=after,
+            lifetime=lifetime,
+        )
 
     return command
 
@@ -70,7 +76,9 @@ def finish_attempt(work: Work, found: IndexingResult) -> CommandFactory[FinishIn
 
     async def command(db: Connection) -> FinishIndexing:
         fact = await view.fact(db, work.store_id, work.file_id)
-        return FinishIndexing(work.file_id, fact, job, found.usage_bytes, found.chunks)
+        return FinishIndexing(
+            file_id=work.file_id, fact=fact, job=job, usage_bytes=found.usage_bytes, chunks=found.chunks
+        )
 
     return command
 

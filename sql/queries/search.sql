@@ -82,7 +82,7 @@ SELECT c.store_id, c.file_id, c.job, c.chunk,
         WHERE v.store_id = c.store_id AND v.file_id = c.file_id AND v.job = c.job
           AND v.first_chunk BETWEEN c.chunk - 1 AND c.chunk AND v.last_chunk >= c.chunk
     )) AS similarity,
-    measured.share
+    measured.share AS word_share
 FROM unnest($4::text[], $5::text[], $6::bigint[], $7::integer[], $8::float8[])
     AS k (store_id, file_id, job, chunk, similarity)
 JOIN chunks c ON c.store_id = k.store_id AND c.file_id = k.file_id AND c.job = k.job AND c.chunk = k.chunk

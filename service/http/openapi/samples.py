@@ -68,11 +68,29 @@ _FORMATS: tuple[str | Json, ...] = ("auto", {"type": "text"}, {"type": "json_sch
 _CHOICES: tuple[str | Json, ...] = ("auto", {"type": "function", "function": {"name": "f"}}, {"type": "file_search"})
 
 _ASSISTANT = Assistant(
-    "asst_1", _AT, "gpt-4o", "n", "d", "i", _TOOLS, _FILES, Free(key="value"), 1.0, 1.0, "auto", "low"
+    id="asst_1",
+    created_at=_AT,
+    model="gpt-4o",
+    name="n",
+    description="d",
+    instructions="i",
+    tools=_TOOLS,
+    tool_resources=_FILES,
+    metadata=Free(key="value"),
+    temperature=1.0,
+    top_p=1.0,
+    response_format="auto",
+    reasoning_effort="low",
 )
 _THREAD = Thread("thread_1", _AT, Free(key="value"), _FILES)
 _MESSAGE = Message(
-    "msg_1", "thread_1", _AT, "user", _PARTS, [{"file_id": "file-1", "tools": [{"type": "file_search"}]}], Free(k="v")
+    id="msg_1",
+    thread_id="thread_1",
+    created_at=_AT,
+    role="user",
+    content=_PARTS,
+    attachments=[{"file_id": "file-1", "tools": [{"type": "file_search"}]}],
+    metadata=Free(k="v"),
 )
 _RUN = Run(
     id="run_1",
@@ -104,20 +122,72 @@ _RUN = Run(
     usage=_USAGE,
 )
 _STEP = Step(
-    "step_1", "thread_1", "run_1", "asst_1", _AT, _AT, "message_creation", "msg_1", [], ended_at=_AT,
-    last_error=_ERROR, usage=_USAGE,
-)  # fmt: skip
-_FILE = File("file-1", _AT, "a.txt", "assistants", 1, "sha", "text/plain", _AT, "blob")
-_UPLOAD = Upload("upload_1", _AT, "a.txt", "assistants", 1, "text/plain", None, _AT)
+    id="step_1",
+    thread_id="thread_1",
+    run_id="run_1",
+    assistant_id="asst_1",
+    created_at=_AT,
+    expires_at=_AT,
+    type="message_creation",
+    message_id="msg_1",
+    tool_calls=[],
+    ended_at=_AT,
+    last_error=_ERROR,
+    usage=_USAGE,
+)
+_FILE = File(
+    id="file-1",
+    created_at=_AT,
+    filename="a.txt",
+    purpose="assistants",
+    bytes=1,
+    sha256="sha",
+    content_type="text/plain",
+    expires_at=_AT,
+    blob="blob",
+)
+_UPLOAD = Upload(
+    id="upload_1",
+    created_at=_AT,
+    filename="a.txt",
+    purpose="assistants",
+    bytes=1,
+    content_type="text/plain",
+    expires_after=None,
+    expires_at=_AT,
+)
 
 _ATTRIBUTES: Json = Free(text="v", number=1.5, whole=1, flag=True)
 _CODES = get_args(ErrorCode)
-_STORE = VectorStore("vs_1", _AT, "n", "d", Free(key="value"), 7, "m", _AT)
-_STORED = VectorStoreFile(
-    "file-1", "vs_1", _AT, "a.txt", _ATTRIBUTES, {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}
+_STORE = VectorStore(
+    id="vs_1",
+    created_at=_AT,
+    name="n",
+    description="d",
+    metadata=Free(key="value"),
+    expires_after=7,
+    embedding_model="m",
+    last_active_at=_AT,
 )
-_BATCH = VectorStoreBatch("vsfb_1", "vs_1", _AT, False, 0, 0, 0, 0)
-_HIT = Hit("vs_1", "file-1", "a.txt", 0.5, _ATTRIBUTES, "t", 0)
+_STORED = VectorStoreFile(
+    id="file-1",
+    vector_store_id="vs_1",
+    created_at=_AT,
+    filename="a.txt",
+    attributes=_ATTRIBUTES,
+    chunking={"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400},
+)
+_BATCH = VectorStoreBatch(
+    id="vsfb_1",
+    vector_store_id="vs_1",
+    created_at=_AT,
+    is_cancelled=False,
+    in_progress=0,
+    completed=0,
+    failed=0,
+    cancelled=0,
+)
+_HIT = Hit(store_id="vs_1", file_id="file-1", filename="a.txt", score=0.5, attributes=_ATTRIBUTES, text="t", position=0)
 
 
 def _assistants() -> Iterator[Assistant]:
@@ -165,7 +235,15 @@ def _uploads(wire: Wire) -> Iterator[Json]:
 
 
 def _endpoints() -> Iterator[Json]:
-    shown = WebhookEndpoint("we_1", _AT, "u", "d", ["thread.run.completed"], "disabled", "r")
+    shown = WebhookEndpoint(
+        id="we_1",
+        created_at=_AT,
+        url="u",
+        description="d",
+        events=["thread.run.completed"],
+        status="disabled",
+        disabled_reason="r",
+    )
     yield webhooks.render_endpoint(shown, delivered_at=_MOMENT, failing_since=_MOMENT, last_error="e")
     plain = replace(shown, description=None, status="enabled", disabled_reason=None)
     yield webhooks.render_endpoint(plain, delivered_at=None, failing_since=None, last_error=None)
@@ -181,7 +259,11 @@ def _of(wire: Wire) -> dict[str, list[Json]]:
         "RunStep": [wire.render_step(one) for one in _steps()],
         "File": [wire.render_file(_FILE), wire.render_file(replace(_FILE, expires_at=None))],
         "Upload": list(_uploads(wire)),
-        "UploadPart": [wire.render_upload_part(UploadPart("part_1", "upload_1", _AT, 1, "sha"))],
+        "UploadPart": [
+            wire.render_upload_part(
+                UploadPart(id="part_1", upload_id="upload_1", created_at=_AT, bytes=1, sha256="sha")
+            )
+        ],
         "DeletedFile": [wire.render_deleted_file("file-1")],
         "StreamToken": [access.render_stream_token("thread_1", "t", _AT, "u")],
         "FileLink": [access.render_file_link("file-1", _AT, "u")],

@@ -30,7 +30,11 @@ class ChildProcessRunner:
         # The child imports from the same path as this process.
         path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", module, argument),
+            sys.executable,
+            "-P",
+            "-m",
+            module,
+            argument,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

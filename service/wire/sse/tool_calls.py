@@ -46,8 +46,8 @@ class StreamedCalls:
     def delta_frames(self, delta: StepCallDelta) -> list[bytes]:
         first: list[bytes] = []
         if delta.id is not None:
-            head = (delta.id, delta.kind, delta.name or "", delta.search)
-            first = [self._first_frame(delta.step_id, delta.index, *head)]
+            name, search = delta.name or "", delta.search
+            first = [self._first_frame(delta.step_id, delta.index, delta.id, delta.kind, name, search)]
         return first + self._text_frames(self._calls[delta.step_id, delta.index], delta.arguments)
 
     def remaining_frames(self, step_id: str, index: int, call: Json) -> list[bytes]:
