@@ -17,8 +17,8 @@ from sql.connection import Connection
 
 _SQL = queries("runs")
 
-# Events that neither create a run, nor change the process that works on it or its expiry. Those that end a run leave
-# its process as it is; `run_patch` decides which of them change other fields.
+# Events that neither create a run nor change its process or its expiry. `run_patch` decides which of them change other
+# fields of the run. An event that ends a run leaves its process unchanged.
 _UnclaimedEvent = (
     e.LifeEvent
     | e.MessageEvent

@@ -223,9 +223,9 @@ async def _timed(
         chunks = await db.fetchval("SELECT sum(chunks) FROM chunk_files WHERE store_id = ANY ($1)", asked.stores)
         index = await hybrid.should_use_index(db, model, asked, chunks)
         for _, vector in queries[:RECALLS] if index else ():
-            told = orjson.dumps(list(vector)).decode()
-            exact = await hybrid.nearest_windows(db, model, told, asked, by_index=False, limit=TOP)
-            got = await hybrid.nearest_windows(db, model, told, asked, by_index=True)
+            vector_json = orjson.dumps(list(vector)).decode()
+            exact = await hybrid.nearest_windows(db, model, vector_json, asked, by_index=False, limit=TOP)
+            got = await hybrid.nearest_windows(db, model, vector_json, asked, by_index=True)
             recalls.append(len(set(got[:TOP]) & set(exact)) / len(exact))
     times.sort()
     how = f"by the index, recall@{TOP} {statistics.mean(recalls):.3f}" if index else "exact"
@@ -235,7 +235,7 @@ async def _timed(
 
 async def _explained(pool: Pool, search_engine: PostgresSearchEngine, vector: Vector) -> None:
     """Returns the indexes that the queries use."""
-    told = orjson.dumps(list(vector)).decode()
+    vector_json = orjson.dumps(list(vector)).decode()
     blocks = sql.queries("search")
     async with pool.acquire() as db:
         model = await search_engine.searcher.tables.find(db, minilm.NAME)
@@ -247,8 +247,10 @@ async def _explained(pool: Pool, search_engine: PostgresSearchEngine, vector: Ve
             async with db.transaction(readonly=True):
                 if block == "nearest":
                     await db.execute(blocks["settings"], str(hybrid.EF_SEARCH), str(hybrid.MAX_SCANNED))
-                told_plan = await db.fetch("EXPLAIN " + model.adapt(blocks[block]), told, [store], None, hybrid.NEAREST)
-            print(f"  {name}: " + "; ".join(_scans(row[0] for row in told_plan)))
+                plan_rows = await db.fetch(
+                    "EXPLAIN " + model.adapt(blocks[block]), vector_json, [store], None, hybrid.NEAREST
+                )
+            print(f"  {name}: " + "; ".join(_scans(row[0] for row in plan_rows)))
         query = f"'{synthetic.small(7)}' & 'index'"
         plan = await db.fetch("EXPLAIN " + blocks["with_words"], [query], [1.0], 1000, None, 40)
         print("  words: " + "; ".join(_scans(row[0] for row in plan)))

@@ -54,12 +54,12 @@ async def held(pool: Pool) -> int:
 async def some(db: Connection, stores: Sequence[str], count: int) -> list[list[float]]:
     """Returns vectors from the whole of the source store."""
     rows = await db.fetch(
-        "SELECT embedding::real[] AS told FROM vectors WHERE store_id = ANY ($1) ORDER BY hashint8(job * 1000 + number)"
-        " LIMIT $2",
+        "SELECT embedding::real[] AS vector FROM vectors WHERE store_id = ANY ($1)"
+        " ORDER BY hashint8(job * 1000 + number) LIMIT $2",
         *(stores, count),
         timeout=TIMEOUT,
     )
-    return [row["told"] for row in rows]
+    return [row["vector"] for row in rows]
 
 
 async def make(pool: Pool, size: int, *, source: str) -> bool:
@@ -73,8 +73,8 @@ async def make(pool: Pool, size: int, *, source: str) -> bool:
     noise = np.random.default_rng(size)
     async with pool.acquire() as db:
         model = await db.fetchval("SELECT model_id FROM embedding_models WHERE name = $1", minilm.NAME)
-        rows = await db.fetch("SELECT embedding::real[]::text AS told FROM vectors WHERE store_id = $1", source)
-        base = np.array([orjson.loads("[" + row["told"][1:-1] + "]") for row in rows], dtype=np.float32)
+        rows = await db.fetch("SELECT embedding::real[]::text AS vector_text FROM vectors WHERE store_id = $1", source)
+        base = np.array([orjson.loads("[" + row["vector_text"][1:-1] + "]") for row in rows], dtype=np.float32)
         words = await db.fetch("SELECT word, chunks FROM chunk_words WHERE store_id = $1 AND word <> $1", source)
         names = np.array([row["word"] for row in words])
         often = np.array([row["chunks"] for row in words], dtype=np.float64)
@@ -123,13 +123,13 @@ async def _fill(
     await db.execute(
         "INSERT INTO vector_store_files"
         " (store_id, file_id, project_id, position, filename, status, job, attributes, body)"
-        " SELECT $1, id, 'bench', job, id, 'completed', job, told::jsonb, '{}'"
-        " FROM unnest($2::text[], $3::bigint[], $4::text[]) AS made (id, job, told) ON CONFLICT DO NOTHING",
+        " SELECT $1, id, 'bench', job, id, 'completed', job, rows.attributes::jsonb, '{}'"
+        " FROM unnest($2::text[], $3::bigint[], $4::text[]) AS rows (id, job, attributes) ON CONFLICT DO NOTHING",
         *(store, ids, files, attributes),
     )
     await db.execute(
         "INSERT INTO chunk_files SELECT $1, id, job, $4, $4, true"
-        " FROM unnest($2::text[], $3::bigint[]) AS made (id, job) ON CONFLICT DO NOTHING",
+        " FROM unnest($2::text[], $3::bigint[]) AS rows (id, job) ON CONFLICT DO NOTHING",
         *(store, ids, files, CHUNKS_PER_FILE),
     )
     chosen = base[noise.integers(0, len(base), count)]
@@ -141,18 +141,18 @@ async def _fill(
     await db.execute(
         "INSERT INTO chunks (store_id, file_id, job, chunk, start, tokens, cuts, text)"
         " SELECT $1, 'file-' || job, job, number, 0, 400, '{0}', text"
-        " FROM unnest($2::bigint[], $3::integer[], $4::text[]) AS made (job, number, text)",
+        " FROM unnest($2::bigint[], $3::integer[], $4::text[]) AS rows (job, number, text)",
         *(store, jobs, numbers, texts),
         timeout=TIMEOUT,
     )
     await db.execute(
         "INSERT INTO vectors (store_id, file_id, job, number, first_chunk, last_chunk, model_id, embedding)"
-        " SELECT $1, 'file-' || job, job, number, number, number, $2, told::vector"
-        " FROM unnest($3::bigint[], $4::integer[], $5::text[]) AS made (job, number, told)",
-        *(store, model, jobs, numbers, _told(moved)),
+        " SELECT $1, 'file-' || job, job, number, number, number, $2, rows.embedding::vector"
+        " FROM unnest($3::bigint[], $4::integer[], $5::text[]) AS rows (job, number, embedding)",
+        *(store, model, jobs, numbers, _vector_texts(moved)),
         timeout=TIMEOUT,
     )
 
 
-def _told(vectors: NDArray[np.float32]) -> Sequence[str]:
+def _vector_texts(vectors: NDArray[np.float32]) -> Sequence[str]:
     return [orjson.dumps(vector.round(6).tolist()).decode() for vector in vectors]

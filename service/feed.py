@@ -39,7 +39,7 @@ Item = RecordedEvent[ThreadEvent] | Delta
 
 
 class Wake:
-    """Says that the log may hold events that were not published in this process: read it."""
+    """Asks the watcher to read the log, which may hold events that were not published in this process."""
 
 
 WAKE = Wake()
@@ -220,9 +220,9 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
     """Yields the items of the thread after version `after`: every event once and in order, live items between them.
 
     Several writers may publish their commits out of order, and other processes only send wake-ups. So the log is read
-    if the next version is not at hand; `Feed.run` makes up for lost wake-ups. A yielded list is empty if nothing
-    arrived for POLL seconds. The iterator never ends. Raises WatcherEnded, WatcherLagging, and errors of the database
-    if it does not answer for PATIENCE seconds.
+    if the next version is missing from the items; `Feed.run` finds events whose wake-up was lost. A yielded list is
+    empty if nothing arrived for POLL seconds. The iterator never ends. Raises WatcherEnded, WatcherLagging, and errors
+    of the database if it does not answer for PATIENCE seconds.
     """
     seen = after
     while True:

@@ -161,9 +161,9 @@ class Writer:
     async def find_repeat(
         self, stream_type: StreamType[S, C], origin: Origin, stream_id: str
     ) -> AppendResult[S] | None:
-        """Returns the result of the request's next append to the stream if an earlier try has made it, else None.
+        """Returns the result of the request's next append to the stream if an earlier try of it succeeded, else None.
 
-        For requests whose checks would refuse what is done already.
+        Requests use it before checks that would refuse a change which their earlier try has already made.
         """
         if origin.effects is None:
             return None
@@ -181,7 +181,7 @@ class Writer:
     async def check(self, stream_type: StreamType[S, C], origin: Origin, stream_id: str, command: C) -> None:
         """Raises the error of `decide` if the command would be refused now; does nothing for a repeated request.
 
-        For operations that change another stream first, so that nothing is left there if this stream refuses.
+        Operations that change another stream first call it, so that they leave nothing there if this stream refuses.
         """
         if await self.find_repeat(stream_type, origin, stream_id) is None:
             async with self.pool.acquire() as db:
@@ -225,7 +225,7 @@ class Writer:
         decide_on: Callable[[Connection], Awaitable[_Decision[F, C]]],
         guard: Guard | None,
     ) -> tuple[_Decision[F, C] | None, AppendResult[S]]:
-        """Returns the decision and the result of its append; None and the first result for a repeated request."""
+        """Returns the decision and its append's result; for a repeated request, None and the first try's result."""
         effects = origin.effects
         effect = _Effect(effects.seed, effects.next_number(stream_id)) if effects is not None else None
         async with self._turn(stream_id) as db:
@@ -266,7 +266,7 @@ class Writer:
     async def _turn(self, stream_id: str) -> AsyncIterator[Connection]:
         """Waits for this command's turn on the stream and yields a connection. Raises TimeoutError after TURN_TIMEOUT.
 
-        The time-out runs for each waiting command by itself: if the database hangs, they do not wait one after another.
+        Each waiting command has its own time-out: if the database hangs, they do not wait one after another.
         """
         async with asyncio.timeout(TURN_TIMEOUT) as patience:
             async with self._locks.setdefault(stream_id, asyncio.Lock()), self.pool.acquire() as db:

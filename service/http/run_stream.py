@@ -65,7 +65,7 @@ async def _stream(
     watcher: Watcher,
     first: Sequence[RecordedEvent[Any]],
 ) -> None:
-    """Writes frames until the run's end. If the stream cannot go on, its last frame is an error.
+    """Writes frames until the run ends. If the stream has to stop before, its last frame is an error.
 
     Raises ClientDisconnected.
     """

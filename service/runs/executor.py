@@ -161,7 +161,7 @@ class Executor:
         """Appends the command's events. Retries while the database fails, so that a reply of the model is not lost.
 
         If an append succeeded but its answer was lost, the retry is refused (StaleClaim) or starts a new attempt, and
-        watchers are woken to read the log. Raises what the database raises after the run has expired.
+        watchers are woken to read the log. Once the run has expired, it raises the database's error instead.
         """
         while True:
             try:

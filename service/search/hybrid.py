@@ -1,4 +1,4 @@
-"""Hybrid search over our own tables: the Searcher of `base`.
+"""Implements the Searcher of `base` by hybrid search: nearest vectors and matching words in the same database.
 
     query ─┬─ vector ── nearest windows, exactly or by the index ─┐
            └─ words ─── chunks that hold the rarest of them ──────┴─ both measures of each ─ fused ─ ranked ─ threshold
@@ -33,8 +33,8 @@ MAX_QUERY = 8_000
 # Numbers of windows, and of chunks found by their words, that become candidates.
 NEAREST = 50
 WITH_WORDS = 30
-# All vectors are compared if the stores have at most so many chunks, or the matching files so many windows, each with
-# EXACT_DIMENSIONS numbers. With larger vectors the limits shrink in proportion.
+# All vectors are compared if the stores have at most EXACT_CHUNKS chunks, or the matching files EXACT_WINDOWS windows,
+# each with EXACT_DIMENSIONS numbers. With larger vectors the limits shrink in proportion.
 EXACT_CHUNKS = 8_000
 EXACT_WINDOWS = 8_000
 EXACT_DIMENSIONS = 384

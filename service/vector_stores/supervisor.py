@@ -40,10 +40,10 @@ log = structlog.get_logger()
 
 SCAN_EVERY_S = 1.0
 RETRY_AFTER_S = 0.5
-# Busy stores that one scan looks into, and started files that it looks at.
+# Maximum numbers of busy stores and of started files that one scan reads.
 STORES = 200
 LIMIT = 200
-# After a deadline and so much more time, other processes end an attempt. Its own process does so at the deadline.
+# Other processes end an attempt this long after its deadline. Its own process ends it at the deadline.
 GRACE = timedelta(seconds=5)
 # Removals of chunks that may wait; the hourly sweep (`upkeep`) removes further chunks.
 MAX_REMOVALS = 1_000
@@ -119,7 +119,7 @@ class IndexingSupervisor:
                     _ignored: _Ignored = entry.event
 
     def on_wake(self, stream_id: str) -> None:
-        """Looks at the vector store, if it is one: another process may have changed it."""
+        """Checks the stream again if it is a vector store, since another process may have changed it."""
         if is_vector_store_id(stream_id):
             self._recheck(stream_id)
 
@@ -168,9 +168,9 @@ class IndexingSupervisor:
                 await self._append(file, fail_attempt(file.store_id, file.file_id, file.job, "server_error", why))
 
     async def _recover(self) -> None:
-        """Starts the files again that this process holds in the log but does not work on.
+        """Restarts the files that the log assigns to this process but that it does not work on.
 
-        The answer to the append of such a start was lost. See `SecondSighting`.
+        That happens if the answer to the append of a start was lost. See `SecondSighting`.
         """
         async with self._writer.pool.acquire() as db:
             held = await files.find_held(db, self._peers.process, LIMIT)

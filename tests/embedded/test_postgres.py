@@ -16,6 +16,7 @@ import pytest
 from service.embedded import postgres_runtime
 from service.embedded.postgres import EmbeddedPostgres
 from service.errors import StartupError
+from tests.machine import unavailable
 
 pytestmark = pytest.mark.embedded
 
@@ -139,8 +140,9 @@ async def test_data_of_another_version_is_refused(tmp_path: Path) -> None:
         await EmbeddedPostgres(tmp_path).start()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root copies")
 async def test_inaccessible_programs_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        unavailable("only root copies the programs")
     monkeypatch.setattr(postgres_runtime, "_CACHE", Path("/var/cache") / f"everthread-test-{os.getpid()}")
     monkeypatch.setattr(postgres_runtime, "_is_accessible_to_all", lambda program: False)
     try:

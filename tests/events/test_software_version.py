@@ -8,6 +8,7 @@ import pytest
 
 from events.software_version import RELEASE, SHORT_HASH, describe_software, read_commit
 from service.database import Pool
+from tests.machine import unavailable
 from tests.projections.helpers import make_thread, writer
 
 FIRST, SECOND = "1" * 40, "2" * 40
@@ -76,8 +77,10 @@ def test_outside_a_checkout_the_release_stands_alone(tmp_path: Path) -> None:
     assert describe_software("1.2.3", tmp_path) == "1.2.3"
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_git_itself_says_the_same(tmp_path: Path) -> None:
+    if shutil.which("git") is None:
+        unavailable("git is not installed")
+
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
         done = subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)

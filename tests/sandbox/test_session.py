@@ -20,6 +20,7 @@ from service.sandbox.factory import LocalSandboxSource
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.session import Session
 from tests.clock import LoopClock
+from tests.machine import unavailable
 from tests.sandbox.calls import control_groups, fetched, once, say
 
 # A busy machine may take long for quick work.
@@ -241,7 +242,7 @@ async def test_a_child_killed_for_its_memory_is_not_the_reason_of_a_later_loss(
     launcher: SandboxLauncher,
 ) -> None:
     if {parent.version for parent in launcher.cgroups.parents if "memory" in parent.controllers} != {1}:
-        pytest.skip("nothing counts memory here, or all are killed together")
+        unavailable("no control group of version 1 counts memory; version 2 kills all processes of a session together")
     sandbox = await opened(replace(LIMITS, memory=256 * MIB, disk=16 * MIB))
     takes = "import mmap, time; x = mmap.mmap(-1, 150 << 20); x.write(bytes(150 << 20)); print(1, flush=True); input()"
     code = (
