@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
+import hypothesis
 import pytest
 
 from service.runs import claim, supervisor
@@ -25,6 +26,10 @@ pytest_plugins = [
     "tests.fixtures.server",
     "tests.fixtures.setup_steps",
 ]
+
+# A busy machine may take long for an example, and no test here is about its own time.
+hypothesis.settings.register_profile("everthread", deadline=None)
+hypothesis.settings.load_profile("everthread")
 
 StartServer = Callable[..., AbstractAsyncContextManager[Client]]
 

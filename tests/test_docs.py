@@ -143,6 +143,7 @@ def test_files_that_code_names_exist() -> None:
     assert not missing, "\n".join(f"{source.name} names {name}" for name, source in missing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["docs/events.md", "docs/log-events.md"])
 def test_generated_pages_are_current(name: str) -> None:
     written = generator().PAGES[name]()
@@ -161,6 +162,7 @@ def test_the_models_file_of_the_document_loads(tmp_path: Path) -> None:
     load_catalog(tmp_path / "models.toml", Endpoint("http://default/v1", None), environ={"GPU_KEY": "key"})
 
 
+@pytest.mark.slow
 def test_names_of_log_events_are_snake_case() -> None:
     wrong = [name for name in generator().log_events() if not re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", name)]
     assert not wrong, "a log event is named object first, in snake_case, such as webhook_failed"
@@ -219,6 +221,7 @@ def commands(document: Path) -> Iterator[list[str]]:
             yield shlex.split(found[1], comments=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=ids(DOCUMENTS))
 def test_commands_exist_with_their_options(document: Path) -> None:
     for arguments in commands(document):

@@ -30,6 +30,7 @@ def cut(text: str, places: list[int]) -> list[str]:
 CUTS = st.lists(st.integers(0, 10_000), max_size=12)
 
 
+@pytest.mark.slow
 @given(HARD, OTHERS, OTHERS, st.booleans(), st.sampled_from([None, 2]), CUTS)
 def test_the_pieces_of_code_joined_are_the_code(
     code: str, before: dict[str, Any], after: dict[str, Any], ascii_only: bool, indent: int | None, places: list[int]
@@ -103,6 +104,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES, st.sampled_from(["", "}", ', "x"', "]", " ,"]), CUTS)
 def test_a_value_ends_where_it_ends(value: Any, behind: str, places: list[int]) -> None:
     reader, taken, left = RawValue(), "", ""

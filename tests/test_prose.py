@@ -23,6 +23,7 @@ def lines(found: Iterable[object]) -> str:
     return "\n".join(map(str, found))
 
 
+@pytest.mark.slow
 def test_no_name_is_a_bare_participle(checkout: Checkout) -> None:
     assert not checkout.participles(), lines(checkout.participles())
 
@@ -33,14 +34,17 @@ def test_few_public_types_share_a_name(checkout: Checkout) -> None:
     assert len(shared) <= MAX_SHARED_TYPES, lines(shared.items())
 
 
+@pytest.mark.slow
 def test_no_text_begins_with_a_banned_opener(checkout: Checkout) -> None:
     assert not checkout.banned_openers(), lines(checkout.banned_openers())
 
 
+@pytest.mark.slow
 def test_no_text_holds_a_banned_word(checkout: Checkout) -> None:
     assert not checkout.banned_words(), lines(checkout.banned_words())
 
 
+@pytest.mark.slow
 def test_docstrings_state_conditions_with_if(checkout: Checkout) -> None:
     words = checkout.docstring_words()
     assert per_thousand(words, "if") >= MIN_IF

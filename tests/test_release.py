@@ -95,6 +95,7 @@ def test_a_dry_run_changes_nothing(repository: Path) -> None:
     assert git(repository, "tag") == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "reason"),
     [
@@ -108,6 +109,7 @@ def test_a_wrong_version_is_refused(repository: Path, version: str, reason: str)
     assert release(repository, version) == (1, f"release: {reason}\n")
 
 
+@pytest.mark.slow
 def test_a_repository_that_is_not_ready_is_refused(repository: Path) -> None:
     git(repository, "switch", "--quiet", "--create", "other")
     assert release(repository, "0.2.0") == (1, "release: the branch is 'other', not main\n")

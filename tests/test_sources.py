@@ -52,6 +52,7 @@ def calls(tree: ast.Module) -> Iterator[str]:
             yield origins[node.id]
 
 
+@pytest.mark.slow
 def test_only_the_system_module_tells_the_time_and_makes_ids() -> None:
     found = {
         (path, name) for path, tree in modules() for name in calls(tree) if name in TIMES | RANDOM_BYTES | RANDOM_VALUES

@@ -37,6 +37,7 @@ def test_it_holds_every_file_of_the_packages(wheel: Path) -> None:
     assert not any(name.startswith(("tests/", "scripts/")) for name in inside)
 
 
+@pytest.mark.slow
 def test_the_command_runs_from_it(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (

@@ -22,12 +22,14 @@ def everthread(*arguments: str, **env: str) -> tuple[int, str, str]:
     return run_command(arguments, {**clean, **env}, timeout_s=60)
 
 
+@pytest.mark.slow
 async def test_a_new_database_is_migrated(postgres: str) -> None:
     async with empty_database(postgres) as url:
         code, project, _ = everthread("projects", "create", "--name", "First", EVERTHREAD_DATABASE_URL=url)
         assert (code, project[:5]) == (0, "proj_")
 
 
+@pytest.mark.slow
 async def test_keys_and_projects(database_url: str) -> None:
     env = {"EVERTHREAD_DATABASE_URL": database_url}
     code, project, _ = everthread("projects", "create", "--name", "Research", **env)
@@ -61,6 +63,7 @@ async def test_keys_and_projects(database_url: str) -> None:
     assert key not in dumped + str(events)
 
 
+@pytest.mark.slow
 async def test_webhooks(database_url: str) -> None:
     env = {"EVERTHREAD_DATABASE_URL": database_url, "EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE": "true"}
     url = "http://127.0.0.1:9/hook"
@@ -88,6 +91,7 @@ async def test_webhooks(database_url: str) -> None:
     assert endpoint_id not in everthread("webhooks", "list", **env)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

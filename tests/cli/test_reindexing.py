@@ -75,6 +75,7 @@ async def models(db: Connection, store_id: str) -> set[str]:
     return {row["name"] for row in rows}
 
 
+@pytest.mark.slow
 async def test_a_moved_store_is_searched_as_before(
     pool: Pool,
     db: Connection,
@@ -100,6 +101,7 @@ async def test_a_moved_store_is_searched_as_before(
     assert [store async for store in reindexing.old_stores(writer, "new")] == []
 
 
+@pytest.mark.slow
 async def test_an_interrupted_move_continues(
     pool: Pool,
     db: Connection,
@@ -125,6 +127,7 @@ async def test_an_interrupted_move_continues(
     assert len(texts) == len(set(texts)) == chunks, "the first file was complete"
 
 
+@pytest.mark.slow
 async def test_a_file_that_is_indexed_during_the_move_needs_a_new_attempt(
     pool: Pool, writer: Writer, old: PostgresSearchEngine, new: PostgresSearchEngine, server: EmbeddingServer
 ) -> None:

@@ -24,6 +24,7 @@ async def command(database_url: str, *arguments: str) -> tuple[int, str, str]:
     return await asyncio.to_thread(everthread, "threads", *arguments, EVERTHREAD_DATABASE_URL=database_url)
 
 
+@pytest.mark.slow
 async def test_list_dry_run_and_delete(client: Client, database_url: str, pool: Pool, model: ScriptedServer) -> None:
     model.script(hangs())
     assistant = await assistant_with(client)
@@ -72,6 +73,7 @@ async def test_one_that_stops_half_way_goes_on_where_it_was(pool: Pool, monkeypa
     assert [gone async for gone in first] == [], "two at once do no harm"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

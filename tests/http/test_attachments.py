@@ -166,6 +166,7 @@ async def test_attachments_go_to_the_store_that_the_thread_names(client: Client)
     assert list(await files_of(client, own)) == [file_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [False, True])
 async def test_a_run_that_was_refused_once_its_thread_was_told_of_a_store(
     client: Client, pool: Pool, model: ScriptedServer, streams: bool
@@ -198,6 +199,7 @@ async def test_a_run_that_was_refused_once_its_thread_was_told_of_a_store(
         assert list(await files_of(limited, store_id(told))) == [message["attachments"][0]["file_id"]]
 
 
+@pytest.mark.slow
 async def test_retrieval_of_v1_searches_its_files(client: Client) -> None:
     ids = [await file_named(client, f"{name}.txt") for name in "abc"]
     async with Client(client.base_url, V1) as old:
@@ -248,6 +250,7 @@ async def test_files_of_v1s_messages_are_the_threads(client: Client) -> None:
     assert list(await files_of(client, store_id(await client.get(f"/threads/{thread['id']}")))) == [file_id]
 
 
+@pytest.mark.slow
 async def test_v2_may_send_back_what_it_was_shown(client: Client, model: ScriptedServer) -> None:
     """The assistant does not name the store of v1's files, and runs search it all the same."""
     file_id, store = (
@@ -263,6 +266,7 @@ async def test_v2_may_send_back_what_it_was_shown(client: Client, model: Scripte
     assert file_id in await found_in_run(client, model, made)
 
 
+@pytest.mark.slow
 async def test_v1_leaves_a_store_of_v2_in_its_place(client: Client, model: ScriptedServer) -> None:
     """v2 neither adds to that store nor removes from it. Its own files are in another store, which is searched too."""
     file_id = await file_named(client, "tides.txt", "High tide is at six.")

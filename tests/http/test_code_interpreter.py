@@ -207,6 +207,7 @@ async def test_after_a_restart_files_are_back_and_the_model_is_told(
         assert NEW_SESSION in told(model.requests[-1])
 
 
+@pytest.mark.slow
 async def test_without_a_sandbox_no_code_runs_and_everybody_is_told_why(
     start_server: StartServer, model: ScriptedServer, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ async def run_in(client: Client, model: ScriptedServer, state: str) -> Any:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 async def test_threads_in_any_state(client: Client, model: ScriptedServer, pool: Pool, state: str) -> None:
     run = await run_in(client, model, state)
@@ -88,6 +89,7 @@ async def test_a_stream_ends_with_its_thread(client: Client, model: ScriptedServ
     assert [frame.event for frame in frames[-2:]] == ["thread.run.cancelled", "done"]
 
 
+@pytest.mark.slow
 async def test_from_two_processes_while_the_run_ends(
     start_server: StartServer, model: ScriptedServer, tmp_path: Path
 ) -> None:

@@ -126,6 +126,7 @@ async def test_markers_are_never_given_out_twice_in_a_thread(client: Client, mod
     assert cited == [other, store["file"]]
 
 
+@pytest.mark.slow
 async def test_the_tools_settings_hold(client: Client, model: ScriptedServer, search_engine: FakeSearchEngine) -> None:
     store = await filed(client, "tides.txt", TIDES * 3)
     options = {"ranker": "default_2024_08_21", "score_threshold": 0.9}
@@ -185,6 +186,7 @@ async def test_patience_ends(
     search_engine.release()
 
 
+@pytest.mark.slow
 async def test_an_expired_store_of_the_thread_fails_the_run(client: Client, model: ScriptedServer, pool: Pool) -> None:
     week = {"anchor": "last_active_at", "days": 1}
     store = await filed(client, "tides.txt", TIDES, expires_after=week)
@@ -204,6 +206,7 @@ async def test_an_expired_store_of_the_thread_fails_the_run(client: Client, mode
     assert other["status"] == "completed", "the assistant's own may have expired: there is nothing to find in it"
 
 
+@pytest.mark.slow
 async def test_calls_that_ask_for_nothing(
     client: Client, model: ScriptedServer, search_engine: FakeSearchEngine
 ) -> None:

@@ -28,6 +28,7 @@ from tests.projections.helpers import writer
 from tests.storage.moto import s3
 
 
+@pytest.mark.slow
 async def test_the_limit_holds_while_streaming(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "MAX_FILE", 1024**2)
     assert (await send(client, form(b"x" * 1024**2))).status == 200
@@ -89,6 +90,7 @@ async def test_the_sweep_expires_and_removes_what_nobody_owns(
     assert [row["type"] for row in types] == ["file.created", "file.expired"]
 
 
+@pytest.mark.slow
 async def test_memory_stays_flat(client: Client) -> None:
     """Sends 128 MB in and out, with client and server in this one process."""
     here, size = psutil.Process(), 128 * 1024**2
@@ -146,6 +148,7 @@ async def test_a_client_that_leaves_in_mid_upload_leaves_nothing(
     assert reader.at_eof() or reader.exception() is not None
 
 
+@pytest.mark.slow
 async def test_files_in_an_object_store(start_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async with s3(monkeypatch) as url, start_server(blobs=url) as client:
         content = os.urandom(20 * 1024**2)

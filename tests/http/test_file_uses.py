@@ -49,6 +49,7 @@ async def test_tool_resources_name_files(client: Client) -> None:
     assert changed["tool_resources"] == code(two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -146,6 +147,7 @@ async def test_images_reach_models_that_see(client: Client, model: ScriptedServe
             assert url not in str(sent)
 
 
+@pytest.mark.slow
 async def test_v1_file_ids(client: Client, old: Client) -> None:
     ids = [(await upload(client))["id"] for _ in range(21)]
     assistant = await old.post("/assistants", {"model": "gpt-4o", "tools": [RETRIEVAL], "file_ids": ids[:2]})
@@ -183,6 +185,7 @@ async def test_each_version_refuses_what_is_the_others(client: Client, old: Clie
     assert refused.error[3] == "unknown_parameter"
 
 
+@pytest.mark.slow
 async def test_files_of_an_assistant(client: Client, old: Client) -> None:
     ids = [(await upload(client))["id"] for _ in range(21)]
     assistant = await old.post("/assistants", {"model": "gpt-4o", "file_ids": ids[:1]})

@@ -46,6 +46,7 @@ async def test_the_life_of_a_file(client: Client, tmp_path: Path) -> None:
         assert gone.body["detail"] == {"message": message, "code": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "name"),
     [
@@ -74,6 +75,7 @@ async def test_fields_may_come_after_the_file(client: Client) -> None:
         assert answer.body["expires_at"] == answer.body["created_at"] + 3600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(
     ("fields", "error"),
@@ -138,6 +140,7 @@ NO_END = f"{UNREAD}it ends early, or its parts are not divided by the boundary t
 BAD_LINE = f"{UNREAD}a line of it is too long, or the headers of a part are not well-formed."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "message"),
     [

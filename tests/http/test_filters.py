@@ -127,6 +127,7 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("query", "param", "says"), WRONG)
 async def test_wrong_filters(client: Client, query: dict[str, str], param: str, says: str) -> None:
     for path in ("/threads", "/assistants"):

@@ -44,6 +44,7 @@ async def streamed(client: Client, path: str, body: Any, key: str = "k1") -> lis
         return await keyed.frames(path, {**body, "stream": True})
 
 
+@pytest.mark.slow
 async def test_every_post_has_its_effect_once(client: Client, pool: Pool, model: ScriptedServer) -> None:
     model.script(calls(("weather", {})), says("Sunny"), says("Fine"), calls(("weather", {})))
     steps: list[tuple[str, Any]] = [
@@ -104,6 +105,7 @@ async def test_another_request_needs_another_key(client: Client, pool: Pool) -> 
     assert (await client.call("GET", "/threads", headers={"Idempotency-Key": "k1"})).status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["", "k" * 256, "ключ", "a\tb"])
 async def test_what_is_no_key(client: Client, pool: Pool, key: str) -> None:
     status, _, param, code = (await sent(client, "/threads", {}, key)).error
@@ -122,6 +124,7 @@ async def test_what_was_refused_may_be_put_right(client: Client, pool: Pool) -> 
     assert (await sent(client, "/assistants", {"model": 7})).error[3] == "idempotency_key_reused"
 
 
+@pytest.mark.slow
 async def test_at_once_on_two_processes(start_server: StartServer, pool: Pool, tmp_path: Path) -> None:
     async with start_server() as one, start_server(data_dir=tmp_path / "two") as two:
         assistant, thread = await assistant_with(one), await thread_with(one, "Hi")
@@ -324,6 +327,7 @@ async def test_those_who_wait_look_together_and_are_few(
     assert looks[0] == 2, "one that found it at work, and one when it had ended: nobody sat out the pause"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["webhook", "stream", "file"])
 async def test_secrets_are_not_kept(client: Client, pool: Pool, of: str) -> None:
     thread = await thread_with(client, "Hi")
@@ -342,6 +346,7 @@ async def test_secrets_are_not_kept(client: Client, pool: Pool, of: str) -> None
     assert (await sent(client, path, {**body, "expires_in": 61})).error[3] == "idempotency_key_reused"
 
 
+@pytest.mark.slow
 async def test_what_a_request_named_may_have_gone_since(client: Client, pool: Pool, model: ScriptedServer) -> None:
     """The answer of the first try was lost. The second gets the created object, even if the files it named were
     deleted.
@@ -389,6 +394,7 @@ class _Alone:
         return self.live
 
 
+@pytest.mark.slow
 async def test_no_key_sticks(client: Client, pool: Pool) -> None:
     """Claims that nobody will release: of a process that died, and of this one, which forgot them."""
     keeper, body = IdempotencyKeys(pool, _Alone(), clock=CLOCK, ids=IDS), b"body"

@@ -56,6 +56,7 @@ async def test_events_record_the_key_that_caused_them(client: Client, pool: Pool
     assert await actors(pool, assistant["id"]) == [("key:default", "proj_default")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["read", "audit"])
 async def test_some_keys_only_read(client: Client, pool: Pool, scope: str) -> None:
     assistant = await assistant_with(client)
@@ -69,6 +70,7 @@ async def test_some_keys_only_read(client: Client, pool: Pool, scope: str) -> No
     assert await client.get(path) == assistant
 
 
+@pytest.mark.slow
 async def test_a_revoked_key_is_refused_within_a_second_by_every_server(start_server: StartServer, pool: Pool) -> None:
     key_id, key = await make_key(pool)
     async with start_server() as first, start_server() as second:
@@ -187,6 +189,7 @@ async def test_organization_and_project_are_echoed(client: Client, pool: Pool) -
         assert client.checked_frames(await response.read())[-1].event == "done"
 
 
+@pytest.mark.slow
 async def test_open_streams_end_with_their_key(start_server: StartServer, pool: Pool, model: ScriptedServer) -> None:
     """Revocation takes effect on every server within a second. The run continues, and streams of other keys too."""
     model.script(says("one two", pieces=["one", " two"]).waits("run", before=2), says("x y").waits("chat", before=2))

@@ -39,6 +39,7 @@ async def link_to(client: Client, file_id: str, **body: int) -> str:
     return url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "kind", "shown"),
     [
@@ -99,6 +100,7 @@ async def test_where_others_reach_the_server(start_server: StartServer) -> None:
         assert url.startswith("https://ai.example.com/v1/files/file-")
 
 
+@pytest.mark.slow
 async def test_a_token_opens_that_one_thing(client: Client) -> None:
     """Over all routes that can be read, a token or a link opens only its own path and Azure's names for that path."""
     file, thread = await upload(client), await thread_with(client, "Hi")

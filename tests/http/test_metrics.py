@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.telemetry.metrics import BUCKETS, Histogram
@@ -119,6 +120,7 @@ def test_a_histogram_is_cumulative_only_when_told() -> None:
     assert histogram.counts == [2, 1, *[0] * (len(BUCKETS) - 2), 1]
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_until_it_is_asked_for() -> None:
     program = (
         "import sys, service.app.server; print([name for name in sys.modules"

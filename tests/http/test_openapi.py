@@ -45,6 +45,7 @@ def check(document: Any, operation: str, body: Any, value: Any) -> None:
     assert not problems, (operation, problems)
 
 
+@pytest.mark.slow
 async def test_it_is_valid_and_tells_every_route(document: Any) -> None:
     assert not list(OpenAPIV31SpecValidator(document).iter_errors())
     told = [told for methods in document["paths"].values() for told in methods.values()]
@@ -94,6 +95,7 @@ async def test_requests_are_what_the_models_take(document: Any) -> None:
             check(document, "POST /v1/assistants", True, body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_answers_are_what_it_says(document: Any, client: Client, model: ScriptedServer, beta: str) -> None:
     document = close_objects(document)

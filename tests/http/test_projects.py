@@ -150,6 +150,7 @@ async def log_of(pool: Pool, project: str) -> int:
     return int(await pool.fetchval("SELECT count(*) FROM events WHERE project_id = $1", project))
 
 
+@pytest.mark.slow
 async def test_ids_of_another_project_are_not_found(both: Both, shared_pool: Pool) -> None:
     """Ids in the path: all of them belong to the other project, or only the last one."""
     before = await log_of(shared_pool, "proj_default")
@@ -194,6 +195,7 @@ ATTACHED = {
 SEEN = {"role": "user", "content": [{"type": "image_file", "image_file": {"file_id": "{file_id}"}}]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -31,6 +31,7 @@ async def busy(client: Client, model: ScriptedServer) -> Any:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_a_whole_conversation_is_queued(client: Client, model: ScriptedServer, beta: str) -> None:
     model.script(says("One").waits("first"), says("Two"), says("Three"))

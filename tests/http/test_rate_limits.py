@@ -127,6 +127,7 @@ def test_whose_tokens(pool: Pool) -> None:
     assert limits._runs == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [False, True])
 async def test_what_passes_through_uses_tokens_too(
     client: Client, pool: Pool, model: ScriptedServer, streams: bool

@@ -83,6 +83,7 @@ def test_a_body_is_described(route: Route) -> None:
             assert schema["type"] == "object"
 
 
+@pytest.mark.slow
 def test_the_document_describes_every_entry() -> None:
     described = document(ROUTES)["paths"]
     assert {f"{method.upper()} {path}" for path, methods in described.items() for method in methods} == set(NAMES)

@@ -123,6 +123,7 @@ async def test_text_and_functions_in_one_reply(client: Client, model: ScriptedSe
     ]
 
 
+@pytest.mark.slow
 async def test_cancelled(client: Client, model: ScriptedServer) -> None:
     model.script(says("one two three four", pieces=4).waits("middle", before=3))
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
@@ -147,6 +148,7 @@ async def test_cancelled(client: Client, model: ScriptedServer) -> None:
     assert message["content"][0]["text"]["value"] == text_of(frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "end"),
     [
@@ -166,6 +168,7 @@ async def test_failed_before_a_word(client: Client, model: ScriptedServer) -> No
     assert names(await streamed(client)) == [*BEGIN, "thread.run.failed", *DONE]
 
 
+@pytest.mark.slow
 async def test_broken_then_whole(client: Client, model: ScriptedServer) -> None:
     model.script(says("half of", pieces=2).breaks_after(3), says("Whole"))
     frames = await streamed(client)
@@ -186,6 +189,7 @@ async def test_broken_then_whole(client: Client, model: ScriptedServer) -> None:
     assert len(set(created)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("frequent_scans")
 async def test_expired(client: Client, model: ScriptedServer, wall: WallClock) -> None:
     model.script(hangs(after=3, text="one two three"))
@@ -246,6 +250,7 @@ async def test_shown_ids_are_never_404(client: Client, model: ScriptedServer) ->
             model.open_gate("middle")
 
 
+@pytest.mark.slow
 async def test_many_watchers_at_once(client: Client, model: ScriptedServer) -> None:
     model.default = says("a b c d e f g h", pieces=8)
     found = await asyncio.gather(*(streamed(client) for _ in range(20)))

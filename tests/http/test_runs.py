@@ -126,6 +126,7 @@ async def test_the_thread_is_locked_while_a_run_is_active(client: Client, model:
     assert await said_by(client, run) == ["Later"]
 
 
+@pytest.mark.slow
 async def test_cancelling_stops_the_model_call(client: Client, model: ScriptedServer) -> None:
     model.script(says("one two three").waits("middle", before=3))
     run = await run_of(client, "Count")
@@ -164,6 +165,7 @@ async def test_deleting_the_thread_in_mid_run(client: Client, model: ScriptedSer
     assert gone.error == (404, f"No thread found with id '{run['thread_id']}'.", None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "status", "expected"),
     [
@@ -198,6 +200,7 @@ async def test_the_real_cause_is_in_last_error(client: Client, model: ScriptedSe
     assert "The prompt is bad." in done["last_error"]["message"]
 
 
+@pytest.mark.slow
 async def test_a_call_that_breaks_in_mid_answer_is_made_again(client: Client, model: ScriptedServer) -> None:
     model.script(breaks_after(4, "This is only half."), says("Whole."))
     run = await client.settled(await run_of(client, "Hi"))
@@ -231,6 +234,7 @@ async def test_a_rejected_run_leaves_nothing(client: Client) -> None:
     assert (await client.get(path + "/runs"))["data"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("frequent_scans")
 async def test_a_run_expires_on_time(start_server: Any, model: ScriptedServer, wall: WallClock) -> None:
     model.script(hangs(after=2, text="So far").waits("silent", before=2))

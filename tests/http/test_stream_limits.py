@@ -29,6 +29,7 @@ async def room(url: str, **headers: str) -> None:
                     await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_of_a_token(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_limits, "MAX_OF_TOKEN", 2)
     thread = await thread_with(client, "Hi")
@@ -43,6 +44,7 @@ async def test_of_a_token(client: Client, monkeypatch: pytest.MonkeyPatch) -> No
     await room(url)
 
 
+@pytest.mark.slow
 async def test_of_a_key(client: Client, pool: Pool, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound covers every kind of stream. A run is not created if its stream cannot be opened."""
     monkeypatch.setattr(stream_limits, "MAX_OF_KEY", 1)
@@ -63,6 +65,7 @@ async def test_of_a_key(client: Client, pool: Pool, model: ScriptedServer, monke
             pass
 
 
+@pytest.mark.slow
 async def test_of_the_server(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_limits, "MAX_OF_SERVER", 1)
     thread = await thread_with(client, "Hi")

@@ -128,6 +128,7 @@ async def test_it_shows_one_run_after_the_other(client: Client, model: ScriptedS
         assert await watched.rest() == []
 
 
+@pytest.mark.slow
 async def test_it_begins_with_the_active_run_and_goes_on_where_it_broke_off(
     start_server: StartServer, model: ScriptedServer, tmp_path: Any
 ) -> None:
@@ -161,6 +162,7 @@ async def test_it_begins_with_the_active_run_and_goes_on_where_it_broke_off(
         assert ids == sorted(ids, key=lambda id: [int(part) for part in id.split(".")[:3]])
 
 
+@pytest.mark.slow
 async def test_a_piece_that_was_seen_is_not_told_again(client: Client, model: ScriptedServer) -> None:
     model.script(says("one two", pieces=["one", " two"]).waits("middle", before=2))
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
@@ -178,6 +180,7 @@ async def test_a_piece_that_was_seen_is_not_told_again(client: Client, model: Sc
     assert (text_of(frames), frames[0][2]["content"][0]["text"]["value"]) == ("", "one two")
 
 
+@pytest.mark.slow
 async def test_an_id_of_a_runs_own_stream_will_do(client: Client, model: ScriptedServer) -> None:
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
     url = (await token_for(client, thread))["url"]
@@ -224,6 +227,7 @@ async def test_a_token_opens_nothing_else(client: Client, pool: Pool, model: Scr
     assert (await client.call("GET", f"/threads/thread_x/stream?token={token}")).status == 404, "a key goes before"
 
 
+@pytest.mark.slow
 async def test_its_time(client: Client, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     thread = await thread_with(client, "Hi")
     wrong: list[Any] = [{"expires_in": value} for value in (0, 3601, "5", 1.5)]
@@ -251,6 +255,7 @@ async def test_it_goes_with_its_key(client: Client, pool: Pool) -> None:
         assert (await reader.call("POST", f"/threads/{thread['id']}/stream_tokens", {})).status == 403
 
 
+@pytest.mark.slow
 async def test_it_speaks_the_version_in_which_it_was_made(client: Client, model: ScriptedServer) -> None:
     client.headers["OpenAI-Beta"] = V1
     assistant, thread = await assistant_with(client), await thread_with(client, "Hi")

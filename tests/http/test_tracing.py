@@ -54,6 +54,7 @@ def named(spans: Iterable[Any], name: str) -> list[Any]:
     return [span for span in spans if span.name == name]
 
 
+@pytest.mark.slow
 async def test_a_run_and_its_calls_belong_to_the_request(
     start_server: StartServer, model: ScriptedServer, collector: Collector
 ) -> None:

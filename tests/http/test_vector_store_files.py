@@ -107,6 +107,7 @@ def static(size: Any, overlap: Any) -> dict[str, Any]:
     return {"type": "static", "static": {"max_chunk_size_tokens": size, "chunk_overlap_tokens": overlap}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "param", "code"),
     [

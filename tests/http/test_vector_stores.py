@@ -173,6 +173,7 @@ def deep(levels: int) -> Any:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "param", "code"),
     [
@@ -250,6 +251,7 @@ async def test_a_deep_filter_is_fine_up_to_the_bound(client: Client) -> None:
     assert await searched(client, store["id"], "a", filters=deep(15)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "param", "code"),
     [
@@ -296,6 +298,7 @@ async def test_a_store_outlives_its_servers(start_server: StartServer, search_en
         assert (await settled(client, store["id"]))["file_counts"]["completed"] == 1
 
 
+@pytest.mark.slow
 async def test_a_gone_store_is_named_by_nobody(client: Client) -> None:
     store = await client.post("/vector_stores", {})
     resources = {"file_search": {"vector_store_ids": [store["id"]]}}
@@ -322,6 +325,7 @@ async def test_upkeep_takes_files_out_whose_file_is_gone(
     assert (await client.get(f"/vector_stores/{store['id']}"))["file_counts"]["total"] == 1
 
 
+@pytest.mark.slow
 async def test_files_are_counted_anew_when_a_process_goes(start_server: StartServer, pool: Pool) -> None:
     """The process may have died between the end of a File and its removal from stores."""
     async with start_server() as client:

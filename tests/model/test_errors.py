@@ -15,6 +15,7 @@ CONTEXT = {"error": {"message": "maximum context length is 8192 tokens", "code":
 UNKNOWN = {"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "code", "words"),
     [

@@ -59,12 +59,14 @@ def test_an_answer_in_words(text: str, ascii_only: bool, indent: int | None, pla
     assert concatenate(parse_all(AnswerParser(new_ids()), written, places)) == (text, [])
 
 
+@pytest.mark.slow
 @given(JSON, st.sampled_from([None, 1]), CUTS)
 def test_an_answer_in_json(value: Any, indent: int | None, places: list[int]) -> None:
     text, calls = concatenate(parse_all(AnswerParser(new_ids()), json.dumps({"json": value}, indent=indent), places))
     assert (json.loads(text), calls) == (value, [])
 
 
+@pytest.mark.slow
 @given(CALLS, st.sampled_from([None, 1]), CUTS)
 def test_calls(made: list[tuple[str, Any]], indent: int | None, places: list[int]) -> None:
     written = json.dumps({"calls": [{"name": name, "arguments": one} for name, one in made]}, indent=indent)
@@ -84,6 +86,7 @@ FORMS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @given(st.sampled_from(list(FORMS)), CALLS, st.sampled_from([None, 1]), CUTS)
 def test_calls_in_other_forms(form: str, made: list[tuple[str, Any]], indent: int | None, places: list[int]) -> None:
     written = json.dumps({"calls": [FORMS[form](name, one) for name, one in made]}, indent=indent)
@@ -146,6 +149,7 @@ def test_calls_that_break_off_are_an_error(written: str) -> None:
         parse_all(AnswerParser(new_ids()), written, [])
 
 
+@pytest.mark.slow
 @given(st.dictionaries(TEXT, JSON), CUTS)
 def test_arguments_alone(value: Any, places: list[int]) -> None:
     written = " " + json.dumps(value) + "\n"

@@ -37,6 +37,7 @@ async def test_a_wait_has_a_time_limit(server: ScriptedServer, monkeypatch: pyte
         await server.wait_for_gate("g")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(30)
 async def test_as_a_process() -> None:
     process = await asyncio.create_subprocess_exec(

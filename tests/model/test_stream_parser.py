@@ -267,6 +267,7 @@ def test_law_no_bytes_make_it_raise(data: bytes) -> None:
     parse(b"data: " + data + b"\n\n")
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

@@ -20,6 +20,7 @@ from service.model.tokens import PATTERNS, EncodingName, Tokens, token_bound, vo
 TOKENS = Tokens()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", PATTERNS)
 def test_data_and_pattern_are_tiktokens_own(
     encoding: EncodingName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -34,6 +35,7 @@ def test_data_and_pattern_are_tiktokens_own(
     assert theirs["pat_str"] == PATTERNS[encoding]
 
 
+@pytest.mark.slow
 def test_known_counts_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("counting needs no network"))
     fresh = Tokens()
@@ -59,6 +61,7 @@ async def test_prepare_loads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loads == ["cl100k_base"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", PATTERNS)
 def test_counting_in_slices_changes_the_count_by_little(
     encoding: EncodingName, monkeypatch: pytest.MonkeyPatch

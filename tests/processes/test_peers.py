@@ -123,6 +123,7 @@ async def test_a_lost_connection_is_made_again_under_the_same_number(database_ur
         assert await two.hears(1) == {"thread_1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

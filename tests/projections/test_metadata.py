@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from events.assistant import DeleteAssistant, ModifyAssistant
 from events.thread.commands import CreateThread, DeleteThread, ModifyThread
 from projections import metadata, threads
@@ -46,6 +48,7 @@ async def _plan(db: Connection, query: str, *args: Any, options: str = "") -> st
         await db.execute("RESET plan_cache_mode")
 
 
+@pytest.mark.slow
 async def test_filters_are_served_by_indexes(db: Connection) -> None:
     await db.execute(_FILL, MANY)
     await db.execute(_PAIRS)

@@ -37,6 +37,7 @@ def test_every_stream_type_has_views_and_is_rebuilt() -> None:
         assert {f"drop_{name}", f"rows_{name}"} <= blocks.keys()
 
 
+@pytest.mark.slow
 async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:
     write = writer(pool)
     for seed in range(HISTORIES):

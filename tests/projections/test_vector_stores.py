@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, get_args
 
+import pytest
+
 from events.clock import Clock
 from events.errors import DomainError
 from events.file import CreateFile
@@ -122,6 +124,7 @@ class ErraticClock(Clock):
         return self.at
 
 
+@pytest.mark.slow
 async def test_random_histories_are_served_as_rebuilt(pool: Pool) -> None:
     clock, seen = ErraticClock(Random(1)), set[str]()
     write = writer(pool, clock)

@@ -43,6 +43,7 @@ def test_the_names_of_requests_are_those_of_events() -> None:
     assert EventName.__args__ == ALL  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 async def test_the_outbox_is_the_log(pool: Pool, db: Connection, seed: int) -> None:
     write = writer(pool)

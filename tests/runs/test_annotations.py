@@ -61,6 +61,7 @@ def feed_in_parts(annotator: Annotator, text: str, places: list[int]) -> list[tu
     return said + annotator.end()
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(TEXTS, CUTS)
 def test_cutting_means_nothing_and_nothing_is_lost(text: str, places: list[int]) -> None:

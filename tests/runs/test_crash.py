@@ -196,6 +196,7 @@ SCENARIOS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_crash_at_any_append_is_nothing(
@@ -340,6 +341,7 @@ async def test_a_peer_that_has_just_come_is_not_taken_for_dead(
         assert len(model.requests) == 1
 
 
+@pytest.mark.slow
 async def test_a_run_that_kills_its_processes_is_given_up(database_url: str) -> None:
     """The run fails after five attempts, so that it does not kill one process after the other."""
     model = FakeModel(lambda _: [Hold()])

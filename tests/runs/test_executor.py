@@ -187,6 +187,7 @@ async def test_overdue_runs_expire_first_when_a_process_starts(database_url: str
         assert (made.status, process.model.requests) == ("expired", [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["rate_limit_exceeded", "server_error", "invalid_prompt"])
 async def test_an_error_of_the_model_fails_the_run(database_url: str, code: Any) -> None:
     async with Process(database_url, FakeModel(None, [ModelError(code, "The real cause.")])) as process:
@@ -213,6 +214,7 @@ async def test_a_break_in_mid_message_goes_on_in_a_new_one(database_url: str) ->
         await process.log(THREAD)
 
 
+@pytest.mark.slow
 async def test_a_model_that_always_breaks_ends_the_run(database_url: str) -> None:
     async with Process(database_url, FakeModel(lambda _: BREAKS)) as process:
         made = await turn(process)
@@ -271,6 +273,7 @@ async def test_usage_is_counted_where_the_upstream_gives_none(database_url: str)
         assert made.usage["prompt_tokens"] == len("Be brief.") + len("Hi") + 8
 
 
+@pytest.mark.slow
 async def test_what_is_unforeseen_fails_the_run_and_nothing_else(database_url: str) -> None:
     async with Process(database_url, FakeModel(None, [ValueError("What?")], says("Hello."))) as process:
         made = await turn(process)

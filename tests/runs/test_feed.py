@@ -53,6 +53,7 @@ def versions(found: list[Any]) -> list[int]:
     return [item.version for item in found if isinstance(item, RecordedEvent)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 async def test_every_event_once_and_in_order(pool: Pool, log: list[RecordedEvent[Any]], seed: int) -> None:
     """Publishes events out of order, twice or not at all, in bursts, with wake-ups between."""

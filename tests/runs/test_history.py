@@ -50,12 +50,14 @@ async def write(pool: Pool) -> Writer:
 ALL = ["msg_1", "msg_2", "msg_3", "msg_4", "msg_5", "step_ta", "msg_b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [1, 2, 3, 200])
 async def test_all_of_a_short_thread(pool: Pool, write: Writer, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "PAGE", page)
     assert await load(pool, write) == ALL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [1, 2, 200])
 @pytest.mark.parametrize(("newest", "expected"), [(1, ["msg_b"]), (2, ["msg_5", "step_ta", "msg_b"]), (99, ALL)])
 async def test_the_newest_messages(

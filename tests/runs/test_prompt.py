@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from events.objects import Message, Run, Step
@@ -222,7 +222,6 @@ steps = st.builds(_called_ids, st.none() | texts, st.lists(texts, min_size=1, ma
 histories = st.lists(messages | steps, max_size=8)
 
 
-@settings(deadline=None)
 @given(histories, st.integers(-5, 200), texts, texts)
 def test_truncation(history: list[Unit], allowed: int, instructions: str, tools: str) -> None:
     head: Unit = [{"role": "system", "content": instructions}]
@@ -246,7 +245,6 @@ def test_truncation(history: list[Unit], allowed: int, instructions: str, tools:
             assert kept == history
 
 
-@settings(deadline=None)
 @given(histories, st.integers(0, 300), texts, texts)
 def test_what_surely_fits_does_fit(history: list[Unit], allowed: int, instructions: str, tools: str) -> None:
     """A prompt that fits by the upper bound also fits by the count, since a token has at least one byte."""

@@ -60,6 +60,7 @@ async def test_each_run_reads_what_was_said_before_it_and_what_was_answered(data
         assert [append[-3:] for append in appends] == [["run.completed", "run.admitted", "run.claimed"]] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 async def test_queued_is_as_if_everybody_had_waited(database_url: str, seed: int) -> None:
     """The model gets the same prompts if all messages are sent at once as if the client waits for each answer."""
@@ -112,6 +113,7 @@ async def test_later_calls_of_a_run_leave_out_what_came_meanwhile(database_url: 
         assert prompt_texts(model.requests[2])[2:] == [prompt_texts(model.requests[1])[2], "Sunny.", "And the day?"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("newest", "expected"), [(1, ["So?"]), (2, ["Two.", "So?"]), (4, ["One.", "And?", "Two.", "So?"])]
 )

@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 import orjson
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from events.thread.state import OpenModelCall
@@ -63,7 +64,6 @@ def concatenate(live: list[Delta]) -> tuple[str, str, dict[int, tuple[str, str, 
     return text, refusal, {index: (id, name, arguments) for index, (id, name, arguments) in found.items()}
 
 
-@settings(deadline=None)
 @given(st.lists(words), st.lists(st.integers(0, 3), max_size=5))
 def test_words(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
@@ -75,7 +75,7 @@ def test_words(events: list[ModelEvent], sizes: list[int]) -> None:
     assert made.end == DONE
 
 
-@settings(deadline=None)
+@pytest.mark.slow
 @given(calls(), st.lists(st.integers(0, 3), max_size=5))
 def test_tool_calls(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
@@ -88,7 +88,7 @@ def test_tool_calls(events: list[ModelEvent], sizes: list[int]) -> None:
     assert len({id for id, _, _ in said.values()}) == len(said)
 
 
-@settings(deadline=None)
+@pytest.mark.slow
 @given(st.lists(words, min_size=1), calls())
 def test_calls_behind_words_are_held_back(first: list[ModelEvent], then: list[ModelEvent]) -> None:
     """While the message's step is open, no other step may be shown."""
@@ -99,7 +99,7 @@ def test_calls_behind_words_are_held_back(first: list[ModelEvent], then: list[Mo
     assert len(made.so_far.tool_calls) >= 1
 
 
-@settings(deadline=None)
+@pytest.mark.slow
 @given(calls(), st.lists(words))
 def test_words_behind_calls_are_held_back(first: list[ModelEvent], then: list[ModelEvent]) -> None:
     made = reply()
@@ -127,7 +127,7 @@ def calls_in(index: int, name: str | None, arguments: str) -> ToolCallDelta:
     return ToolCallDelta(index, name and "up", name, arguments)
 
 
-@settings(deadline=None)
+@pytest.mark.slow
 @given(st.text(max_size=20), st.lists(st.integers(0, 40), max_size=6))
 def test_watchers_read_the_code_and_the_log_keeps_what_was_called(code: str, places: list[int]) -> None:
     arguments = orjson.dumps({"code": to_storable(code)}).decode()

@@ -31,6 +31,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.feed, "POLL", 0.02)
 
 
+@pytest.mark.slow
 async def test_no_more_runs_at_once_than_allowed_and_none_forgotten(database_url: str) -> None:
     count, room = 12, 2
     most = 0
@@ -91,6 +92,7 @@ def flaky_process(kind: str, when: Literal["before", "after"]) -> Callable[[Pool
     return lambda pool, feed: FlakyWriter(pool, feed, kind, when)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("kind", ["model_call.finished", "run.requires_action", "run.completed"])
 async def test_a_hiccup_of_the_database_does_not_hurt_a_run(
@@ -143,6 +145,7 @@ async def test_a_server_that_closes_every_connection_does_not_hurt_a_run(databas
         assert len(process.model.requests) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_claim_without_an_answer_is_not_lost(
     database_url: str, when: Literal["before", "after"], monkeypatch: pytest.MonkeyPatch
@@ -171,6 +174,7 @@ async def test_a_run_made_without_an_answer_is_not_lost(database_url: str, monke
         await process.log("t1")
 
 
+@pytest.mark.slow
 async def test_a_thread_that_newer_software_wrote_is_left_alone(database_url: str) -> None:
     """During a rolling upgrade, this process must neither change the run nor fail on it."""
     async with Process(database_url, FakeModel(lambda _: says("Hello.")), max_runs=0) as process:

@@ -220,6 +220,7 @@ BROKEN: list[tuple[Sequence[Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("moves", "told"), BROKEN)
 async def test_whatever_a_tool_does_the_model_is_told(database_url: str, moves: Any, told: str) -> None:
     model = FakeModel(None, uses("code_interpreter", ONE), says("I am sorry."))
@@ -229,6 +230,7 @@ async def test_whatever_a_tool_does_the_model_is_told(database_url: str, moves: 
         assert model.requests[-1].messages[-1]["content"] == told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tool", "arguments", "told"),
     [
@@ -338,6 +340,7 @@ async def test_a_cancel_while_a_tool_briefs(database_url: str) -> None:
         assert model.requests == []
 
 
+@pytest.mark.slow
 async def test_expiry_stops_the_tool(database_url: str) -> None:
     hold = Hold()
     tool = FakeTool(answer=lambda _: [hold])
@@ -388,6 +391,7 @@ async def test_a_tool_that_hangs_on_to_itself_does_not_hold_the_run(
         forever.set()
 
 
+@pytest.mark.slow
 async def test_a_tool_that_kills_its_processes_is_given_up(database_url: str) -> None:
     """After three attempts the call is reported to the model as lost, and the run continues."""
     tool = FakeTool(answer=lambda _: [Hold()])

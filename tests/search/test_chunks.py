@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.model.tokens import Tokens
@@ -31,7 +31,7 @@ def cut(text: str, size: int, overlap: int, step: int = 700) -> list[Chunk]:
     return complete + chunker.end()
 
 
-@settings(deadline=None)
+@pytest.mark.slow
 @given(
     text=TEXTS,
     size=st.integers(100, 300),

@@ -7,6 +7,7 @@ import json
 import operator
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,11 +71,12 @@ def matches(filter: dict[str, Any], attributes: dict[str, Any]) -> bool:
             return bool(ORDER[operation](attributes[key], value))
 
 
+@pytest.mark.slow
 def test_python_and_postgres_agree(postgres: str) -> None:
     with asyncio.Runner() as runner:
         db = runner.run(connect(postgres))
 
-        @settings(max_examples=200, deadline=None)
+        @settings(max_examples=200)
         @given(FILTERS, ATTRIBUTES)
         def agree(filter: dict[str, Any], attributes: dict[str, Any]) -> None:
             by_postgres = db.fetchval(MATCH, json.dumps(attributes), jsonpath(filter))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ candidate_lists = st.lists(measures, max_size=80).map(
 )
 
 
+@pytest.mark.slow
 @given(candidate_lists, st.randoms())
 def test_the_order_of_the_input_does_not_matter(candidates: list[Candidate], random: object) -> None:
     shuffled = list(candidates)
@@ -22,6 +24,7 @@ def test_the_order_of_the_input_does_not_matter(candidates: list[Candidate], ran
     assert fuse(shuffled) == fuse(candidates)
 
 
+@pytest.mark.slow
 @given(candidate_lists)
 def test_scores_are_shares_best_first(candidates: list[Candidate]) -> None:
     for ranked in (fuse(candidates), rank(fuse(candidates))):
@@ -37,6 +40,7 @@ def test_ranking_drops_and_adds_nothing(candidates: list[Candidate]) -> None:
     assert {each.candidate for each in rank(fused)} == {each.candidate for each in fused}
 
 
+@pytest.mark.slow
 @given(candidate_lists)
 def test_a_candidate_that_is_better_by_both_measures_comes_first(candidates: list[Candidate]) -> None:
     order = [each.candidate for each in fuse(candidates)]

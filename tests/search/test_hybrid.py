@@ -24,6 +24,7 @@ async def fill(shelf: Shelf) -> StoreRef:
     return StoreRef("vs_a", shelf.indexer.embedding_model)
 
 
+@pytest.mark.slow
 async def test_the_best_chunks_are_found(shelf: Shelf) -> None:
     store = await fill(shelf)
     found = await shelf.searcher.search([store], ["What does Filip like to eat?"], limit=10)
@@ -47,6 +48,7 @@ async def test_the_best_chunks_are_found(shelf: Shelf) -> None:
     assert (await shelf.searcher.search([StoreRef("vs_none", store.embedding_model)], ["boat"], limit=5)).hits == []
 
 
+@pytest.mark.slow
 async def test_thresholds_limits_and_rankers(shelf: Shelf) -> None:
     store = await fill(shelf)
     found = await shelf.searcher.search([store], ["a boat with two masts"], limit=10)
@@ -60,6 +62,7 @@ async def test_thresholds_limits_and_rankers(shelf: Shelf) -> None:
     assert plain.hits[0].score == pytest.approx(1.0), "the hit is first in both orders"
 
 
+@pytest.mark.slow
 async def test_filters_apply_with_and_without_the_index(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await fill(shelf)
     where = jsonpath({"type": "eq", "key": "kind", "value": "things"})
@@ -76,6 +79,7 @@ async def test_filters_apply_with_and_without_the_index(shelf: Shelf, monkeypatc
     assert {hit.file_id for hit in found.hits} == {"file-taxes"}
 
 
+@pytest.mark.slow
 async def test_only_completed_files_are_found(shelf: Shelf) -> None:
     store = await fill(shelf)
     job = await shelf.start_job("vs_a", "file-new", "new.txt", b"A yawl has two masts as well.")
@@ -88,6 +92,7 @@ async def test_only_completed_files_are_found(shelf: Shelf) -> None:
     assert "file-new" not in {hit.file_id for hit in (await shelf.searcher.search([store], ["yawl"], limit=10)).hits}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("blob", "expires_at"), [(None, None), ("b", 1)], ids=["deleted", "expired"])
 async def test_chunks_of_deleted_and_expired_files_are_not_found(
     shelf: Shelf, blob: str | None, expires_at: int | None
@@ -109,6 +114,7 @@ async def test_chunks_of_deleted_and_expired_files_are_not_found(
     assert await search(1) == others[:1], "the missing file does not count towards the limit"
 
 
+@pytest.mark.slow
 async def test_a_search_that_takes_too_long_fails(make_shelf: MakeShelf, monkeypatch: pytest.MonkeyPatch) -> None:
     async with EmbeddingServer() as server:
         shelf = make_shelf(base_url=server.base_url, model="letters", key="k")
@@ -120,6 +126,7 @@ async def test_a_search_that_takes_too_long_fails(make_shelf: MakeShelf, monkeyp
         server.held.set()
 
 
+@pytest.mark.slow
 async def test_long_queries_keep_their_words(shelf: Shelf) -> None:
     """If a query has more than MAX_WORDS words, the store's id must stay among them, or no word would have a weight."""
     many = " ".join(f"word{number}" for number in range(2 * MAX_WORDS))
@@ -128,6 +135,7 @@ async def test_long_queries_keep_their_words(shelf: Shelf) -> None:
     assert hits[0].score > SIMILARITY_WEIGHT
 
 
+@pytest.mark.slow
 async def test_several_stores(shelf: Shelf) -> None:
     store = await fill(shelf)
     await shelf.index_file("vs_b", "file-foods", "foods.txt", FOODS)

@@ -56,6 +56,7 @@ async def test_chunks_are_parts_of_the_file_and_cover_it(shelf: Shelf, db: Conne
     assert await db.fetchval("SELECT chunks FROM chunk_words WHERE word = 'vs_a'") == len(rows)
 
 
+@pytest.mark.slow
 async def test_chunks_have_pages(shelf: Shelf) -> None:
     data = sample_documents.pdf(
         [f"Page {n} is about {word}. " * 40 for n, word in enumerate(["tides", "bridges", "ropes"], 1)]
@@ -68,6 +69,7 @@ async def test_chunks_have_pages(shelf: Shelf) -> None:
     assert set(pages) == {1, 2, 3}
 
 
+@pytest.mark.slow
 async def test_windows_are_shared_between_neighbours(make_shelf: MakeShelf, db: Connection) -> None:
     shelf = make_shelf()
     await shelf.index_file("vs_a", "file-1", "log.txt", WORDS[:9000].encode())
@@ -102,6 +104,7 @@ async def test_removing_a_file_during_indexing_stops_its_job(
     assert await counts(db) == NOTHING
 
 
+@pytest.mark.slow
 async def test_a_new_attempt_deletes_the_rows_of_old_attempts(shelf: Shelf, db: Connection) -> None:
     await shelf.index_file("vs_a", "file-1", "log.txt", WORDS.encode())
     before = await db.fetch("SELECT store_id, word, chunks FROM chunk_words ORDER BY word")
@@ -111,6 +114,7 @@ async def test_a_new_attempt_deletes_the_rows_of_old_attempts(shelf: Shelf, db: 
     assert await db.fetch("SELECT store_id, word, chunks FROM chunk_words ORDER BY word") == before
 
 
+@pytest.mark.slow
 async def test_removing_and_sweeping_keep_live_chunks(shelf: Shelf, db: Connection) -> None:
     kept = await shelf.index_file("vs_a", "file-1", "log.txt", WORDS.encode())
     removed = await shelf.index_file("vs_a", "file-2", "log.txt", WORDS.encode())
@@ -131,6 +135,7 @@ async def test_removing_and_sweeping_keep_live_chunks(shelf: Shelf, db: Connecti
     assert await counts(db) == NOTHING
 
 
+@pytest.mark.slow
 async def test_files_of_one_store_are_indexed_concurrently(shelf: Shelf, db: Connection) -> None:
     jobs = [await shelf.start_job("vs_a", f"file-{n}", "log.txt", WORDS[n * 700 :].encode()) for n in range(6)]
     async with asyncio.TaskGroup() as group:
@@ -148,6 +153,7 @@ async def test_too_many_tokens(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) ->
     assert caught.value.code == "invalid_file"
 
 
+@pytest.mark.slow
 async def test_errors_of_the_embedding_server(shelf: Shelf, server: EmbeddingServer) -> None:
     server.answers += [503, 429]
     await shelf.index_file("vs_a", "file-1", "log.txt", WORDS[:300].encode())
@@ -166,6 +172,7 @@ async def test_errors_of_the_embedding_server(shelf: Shelf, server: EmbeddingSer
         await shelf.searcher.search([StoreRef("vs_a", "small")], ["words"], limit=1)
 
 
+@pytest.mark.slow
 async def test_vectors_of_different_models_are_not_mixed(
     make_shelf: MakeShelf, server: EmbeddingServer, db: Connection
 ) -> None:

@@ -45,17 +45,20 @@ def test_all_formats_of_the_api_are_supported() -> None:
     assert set(documented.split()) <= set(FORMATS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", sorted(ending for ending, file_format in FORMATS.items() if file_format == "text"))
 async def test_text_is_unchanged(ending: str) -> None:
     assert await text(Parser(ChildProcessRunner()), f"Poem{ending.upper()}", POEM.encode()) == POEM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "cp1252"])
 async def test_other_encodings(parser: Parser, encoding: str) -> None:
     words = "Über die Brücke, die “knarzt”, fährt früh um sechs niemand außer dem Wärter. " * 5
     assert await text(parser, "words.txt", words.encode(encoding)) == words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "words"),
     [
@@ -94,6 +97,7 @@ async def test_slides_have_page_numbers(parser: Parser) -> None:
     ]
 
 
+@pytest.mark.slow
 async def test_sheets(parser: Parser) -> None:
     rows: list[list[object]] = [
         ["Tide", "Height", None, "Measured"],
@@ -120,12 +124,14 @@ async def test_html_yields_the_visible_text(parser: Parser) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_characters_that_postgres_rejects_are_replaced(parser: Parser) -> None:
     assert await text(parser, "a.txt", b"one and\0 a two") == "one and\ufffd a two"
     utf16 = "\ud800three".encode("utf-16-le", "surrogatepass")
     assert "three" in await text(parser, "b.txt", b"\xff\xfe" + utf16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("filename", "data"),
     [

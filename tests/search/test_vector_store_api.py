@@ -15,6 +15,7 @@ APPLES = "Apples keep for months in a cool cellar. " * 3
 ENGINES = "A four-stroke engine has intake, compression, power and exhaust. " * 3
 
 
+@pytest.mark.slow
 async def test_health_reports_where_files_are_parsed(start_server: StartServer, tmp_path: Path) -> None:
     async with start_server(sandbox_dir=tmp_path / "nowhere") as client:
         health = await client.session.get(client.base_url.removesuffix("/v1") + "/healthz")

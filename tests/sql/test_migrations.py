@@ -150,6 +150,7 @@ async def empty(postgres: str) -> AsyncIterator[Connection]:
         await db.close()
 
 
+@pytest.mark.slow
 async def test_every_legacy_schema_becomes_the_baseline(empty: Connection) -> None:
     """Starts from each set of migrations that main ever had, in both contents of those that were edited.
 

@@ -31,6 +31,7 @@ def test_block_names_are_unique_in_their_file() -> None:
         assert len(re.findall(r"^-- name: ", text, re.MULTILINE)) == len(sql.queries(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_no_block_is_forgotten(file: str) -> None:
     code = "\n".join(

@@ -69,6 +69,7 @@ async def test_every_row_stays(old: Connection) -> None:
     assert await _rows(old) == before
 
 
+@pytest.mark.slow
 async def test_views_and_states_are_those_of_the_log(old: Connection) -> None:
     await migrate(old)
     await _assert_views_follow_the_log(old)
@@ -87,6 +88,7 @@ async def test_views_that_early_commits_left_are_rebuilt(old: Connection) -> Non
     await _assert_views_follow_the_log(old)
 
 
+@pytest.mark.slow
 async def test_every_get_answers_as_before(dump: Path, start_server: StartServer, tmp_path: Path) -> None:
     shutil.copytree(dump / "blobs", tmp_path / "blobs")
     recorded = [RecordedAnswer(*one) for one in orjson.loads(gzip.decompress((dump / "answers.json.gz").read_bytes()))]

@@ -44,6 +44,7 @@ async def blobs(
         yield ObjectBlobs(url)
 
 
+@pytest.mark.slow
 async def test_a_blob_is_read_as_it_was_written(blobs: Blobs) -> None:
     pieces = [os.urandom(size) for size in (1, 100_000, 3 * CHUNK, 9 * CHUNK, 7)]
     content = b"".join(pieces)
@@ -54,6 +55,7 @@ async def test_a_blob_is_read_as_it_was_written(blobs: Blobs) -> None:
     assert (empty.bytes, await whole(blobs, "file-2")) == (0, b"")
 
 
+@pytest.mark.slow
 async def test_what_breaks_off_leaves_nothing(blobs: Blobs) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"x" * (2 * CHUNK)
@@ -66,6 +68,7 @@ async def test_what_breaks_off_leaves_nothing(blobs: Blobs) -> None:
     assert await keys(blobs) == []
 
 
+@pytest.mark.slow
 async def test_deleting_and_listing(blobs: Blobs) -> None:
     for key in ("file-1", "file-2", "part_3"):
         await blobs.write(key, chunks(b"x"))

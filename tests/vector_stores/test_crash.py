@@ -58,6 +58,7 @@ SCENARIOS: dict[str, tuple[Callable[[Process, str], Awaitable[None]], dict[str, 
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_crash_at_any_append_changes_nothing(

@@ -49,6 +49,7 @@ async def test_files_are_completed_or_fail(database_url: str, tmp_path: Path) ->
             assert await verify(db, STORE) == []
 
 
+@pytest.mark.slow
 async def test_a_file_fails_after_the_last_attempt(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path) as process:
         await process.add("crash")
@@ -70,6 +71,7 @@ async def test_the_number_of_files_at_once_is_limited(database_url: str, tmp_pat
         assert process.search_engine.most == 2
 
 
+@pytest.mark.slow
 async def test_stores_take_turns(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path, max_jobs=2) as process:
         await process.add(*(f"slow-{n}" for n in range(10)), store="vs_big")
@@ -164,6 +166,7 @@ async def test_a_deadline_ends_an_attempt_that_hangs(database_url: str, tmp_path
         assert error == {"code": "server_error", "message": "Indexing the file took longer than 600 seconds."}
 
 
+@pytest.mark.slow
 async def test_another_process_continues_after_a_death(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path, max_jobs=1) as first:
         await first.add("slow", "good")

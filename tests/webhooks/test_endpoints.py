@@ -47,6 +47,7 @@ async def test_the_life_of_an_endpoint(client: Client, receiver: Receiver, pool:
     assert secret not in str(told), "the log never contains a secret"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "param"),
     [

@@ -64,6 +64,7 @@ async def test_a_message_is_given_up_after_the_last_attempt(
     assert "everthread_webhooks_waiting 0.0" in counts
 
 
+@pytest.mark.slow
 async def test_a_slow_endpoint_delays_no_others(client: Client, receiver: Receiver, model: ScriptedServer) -> None:
     receiver.must_wait = lambda event, path: path == "/slow"
     model.script(says("One."), says("Two."))
@@ -81,6 +82,7 @@ async def test_a_slow_endpoint_delays_no_others(client: Client, receiver: Receiv
         assert [one.type for one in mine] == list(PLAIN), "in the order of the thread"
 
 
+@pytest.mark.slow
 async def test_private_addresses_are_refused(
     start_server: StartServer, receiver: Receiver, model: ScriptedServer
 ) -> None:
@@ -102,6 +104,7 @@ async def test_private_addresses_are_refused(
     assert receiver.messages == []
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_answers_410_is_disabled(
     client: Client, receiver: Receiver, model: ScriptedServer
 ) -> None:
@@ -126,6 +129,7 @@ async def test_an_endpoint_that_answers_410_is_disabled(
     assert len(receiver.messages) == 2, "the endpoint gets no messages for the time when it was disabled"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 async def test_an_endpoint_that_fails_for_long_is_disabled(
     client: Client, receiver: Receiver, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
@@ -143,6 +147,7 @@ async def test_an_endpoint_that_fails_for_long_is_disabled(
     assert len(receiver.messages) == 3
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_is_too_far_behind_is_disabled(
     client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +165,7 @@ async def test_an_endpoint_that_is_too_far_behind_is_disabled(
     await wait_until_delivered(pool)
 
 
+@pytest.mark.slow
 async def test_enabling_an_endpoint_resets_its_failures(
     client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool
 ) -> None:
@@ -197,6 +203,7 @@ async def test_messages_of_the_time_when_an_endpoint_was_disabled_are_not_delive
     receiver.may_answer.set()
 
 
+@pytest.mark.slow
 async def test_endpoints_that_fail_leave_couriers_to_others(
     client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

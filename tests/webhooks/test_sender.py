@@ -225,6 +225,7 @@ async def test_bytes_that_are_no_http() -> None:
     assert outcome.error.startswith("failed: ")
 
 
+@pytest.mark.slow
 async def test_slow_receivers_delay_no_others() -> None:
     """This holds for any number of messages that wait for answers, and for receivers on the same host."""
     slow, stay, waiting = 8 * 20, asyncio.Event(), asyncio.Event()

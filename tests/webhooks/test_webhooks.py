@@ -22,6 +22,7 @@ from tests.webhooks.receiver import ReceivedMessage, Receiver
 WEATHER = {"type": "function", "function": {"name": "weather"}}
 
 
+@pytest.mark.slow
 async def test_the_messages_of_a_run_are_signed_and_in_order(
     client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool
 ) -> None:
@@ -48,6 +49,7 @@ async def test_the_messages_of_a_run_are_signed_and_in_order(
     await wait_until_delivered(pool)
 
 
+@pytest.mark.slow
 async def test_an_endpoint_gets_the_types_that_it_asked_for(
     client: Client, receiver: Receiver, model: ScriptedServer
 ) -> None:
@@ -67,6 +69,7 @@ async def test_an_endpoint_gets_the_types_that_it_asked_for(
     assert asked.event["data"]["required_action"] == run["required_action"]
 
 
+@pytest.mark.slow
 async def test_messages_are_v2_for_clients_of_any_version(
     client: Client, receiver: Receiver, model: ScriptedServer
 ) -> None:
@@ -79,6 +82,7 @@ async def test_messages_are_v2_for_clients_of_any_version(
     assert "file_ids" not in got.event["data"]
 
 
+@pytest.mark.slow
 async def test_messages_of_a_deleted_thread_are_still_delivered(
     client: Client, receiver: Receiver, model: ScriptedServer
 ) -> None:
@@ -96,6 +100,7 @@ async def test_messages_of_a_deleted_thread_are_still_delivered(
     assert got[-1].event["data"]["id"] == run["id"]
 
 
+@pytest.mark.slow
 async def test_a_project_gets_only_its_own_messages(
     client: Client, receiver: Receiver, model: ScriptedServer, pool: Pool
 ) -> None:
@@ -112,6 +117,7 @@ async def test_a_project_gets_only_its_own_messages(
     assert {got.path for got in receiver.messages} == {"/ours"}
 
 
+@pytest.mark.slow
 async def test_two_servers_share_the_work(
     start_server: StartServer, receiver: Receiver, model: ScriptedServer, pool: Pool
 ) -> None:
@@ -129,6 +135,7 @@ async def test_two_servers_share_the_work(
         assert [got.type for got in receiver.messages if got.event["data"]["id"] == run["id"]] == list(PLAIN)
 
 
+@pytest.mark.slow
 async def test_a_server_that_stops_waits_for_active_messages(
     start_server: StartServer, receiver: Receiver, model: ScriptedServer, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +153,7 @@ async def test_a_server_that_stops_waits_for_active_messages(
     assert len(receiver.messages) == 1
 
 
+@pytest.mark.slow
 async def test_the_next_server_delivers_the_messages_of_a_stopped_server(
     start_server: StartServer, receiver: Receiver, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +171,7 @@ async def test_the_next_server_delivers_the_messages_of_a_stopped_server(
         await receiver.until(lambda got: {one.type for one in got[before:]} >= set(PLAIN))
 
 
+@pytest.mark.slow
 async def test_the_messages_of_a_queued_run(client: Client, receiver: Receiver, model: ScriptedServer) -> None:
     model.script(says("One").waits("first"), says("Two"))
     await create_endpoint(client, receiver)

@@ -142,7 +142,6 @@ def fuzz(target: Target, name: str, examples: int, *, random_seed: int | None = 
         @settings(
             max_examples=examples,
             derandomize=random_seed is None,
-            deadline=None,
             database=None,
             phases=[Phase.generate],  # reports each failure as it is, without shrinking or storing it
             suppress_health_check=list(HealthCheck),

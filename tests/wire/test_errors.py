@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
+import pytest
+
 from service.database import Pool
 from tests.client import KEY, V1, V2, Client
 from tests.http.files import BOUNDARY, form
@@ -251,6 +253,7 @@ async def test_what_files_are_not_for(client: Client, pool: Pool) -> None:
     assert await find_failures(client, pool, FILES, {}) == []
 
 
+@pytest.mark.slow
 async def test_what_is_not_there(client: Client, model: ScriptedServer, pool: Pool) -> None:
     ids = await make_world(client, model)
     assert await find_failures(client, pool, ABSENT, ids) == []

@@ -12,6 +12,7 @@ NAMES = sorted(path.stem for kind in ("files_", "uploads_") for path in RECORDIN
 PARTS = [b"abcd", b"efgh"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 async def test_recording(client: Client, name: str) -> None:
     mapping, parts = Mapping(), list(PARTS)

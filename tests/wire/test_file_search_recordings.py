@@ -26,6 +26,7 @@ def search_engine() -> None:
     """Makes the server use the search engine of its settings, with the embedded model."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 async def test_recording(client: Client, model: ScriptedServer, name: str) -> None:
     exchanges, mapping = load(name), Mapping()

@@ -32,6 +32,7 @@ def base_url(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "known"), [("v1", 33), ("v2", 48)])
 def test_documents_are_read_whole(version: str, known: int) -> None:
     assert len(operations(version)) == known

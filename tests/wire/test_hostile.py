@@ -113,6 +113,7 @@ BODIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_bodies(client: Client, pool: Pool, beta: str) -> None:
     ids = await ids_of(client)
@@ -203,6 +204,7 @@ QUERIES = [
 ]
 
 
+@pytest.mark.slow
 async def test_paths_and_queries(client: Client, model: ScriptedServer, pool: Pool) -> None:
     ids = await make_world(client, model)
     assert await find_failures(client, pool, PATHS + QUERIES, ids) == []
@@ -217,6 +219,7 @@ async def test_include_however_it_is_encoded(client: Client, model: ScriptedServ
             assert await client.get(f"{path}?{name}={value}") == plain
 
 
+@pytest.mark.slow
 async def test_a_body_over_the_limit(client: Client, pool: Pool) -> None:
     body = orjson.dumps({"model": "m", "name": "n" * MAX_BODY})
     said = f"Maximum request body size {MAX_BODY} exceeded…"

@@ -59,6 +59,7 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], int, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/files", "/v1/uploads/{upload}/parts"])
 @pytest.mark.parametrize("name", BODIES)
 async def test_a_form_without_end(client: Client, pool: Pool, tmp_path: Path, name: str, path: str) -> None:

@@ -210,6 +210,7 @@ async def ids_of(client: Client) -> dict[str, str]:
     return {"assistant": assistant["id"], "thread": thread["id"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("beta", "own"), [(V1, ONLY_V1), (V2, ONLY_V2)])
 async def test_what_is_refused(client: Client, pool: Pool, beta: str, own: list[Row]) -> None:
     found = await find_failures(client, pool, cases(BOTH_VERSIONS + own, beta), await ids_of(client))

@@ -36,6 +36,7 @@ async def runs(client: Client) -> tuple[str, list[str]]:
 Make = Callable[[Client], Awaitable[tuple[str, list[str]]]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [assistants, messages, runs])
 async def test_every_page(client: Client, make: Make) -> None:
     """Compares pages with slices of the whole list, in both orders, for each limit, after and before each object."""
@@ -75,6 +76,7 @@ async def test_defaults(client: Client) -> None:
     assert await client.get(path, surprise="x", limit="20") == page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [assistants, messages])
 async def test_cursors_of_what_was_deleted(client: Client, make: Make) -> None:
     path, ids = await make(client)
@@ -87,6 +89,7 @@ async def test_cursors_of_what_was_deleted(client: Client, make: Make) -> None:
     assert _ids(await client.get(path, order="asc", after=ids[1], before=ids[3])) == [ids[2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [assistants, messages, runs])
 async def test_cursors_that_nothing_has(client: Client, make: Make) -> None:
     """Ids of no object and of another list lead to a 404 or an empty page, never to the first page."""

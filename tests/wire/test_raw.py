@@ -85,6 +85,7 @@ def error_of(answer: Answer) -> tuple[int, str]:
 LONG = "A line or header of the request is too long, or there are too many."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "status", "message"),
     [
@@ -113,6 +114,7 @@ async def test_what_is_hardly_http(client: Client, pool: Pool, head: bytes, stat
     assert await client.get("/assistants")  # the server still serves other clients
 
 
+@pytest.mark.slow
 async def test_a_body_that_stops_coming(client: Client, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.http.bodies.BODY_TIMEOUT", 1.0)
     before = await count_events(pool)
@@ -150,6 +152,7 @@ def peak_of(process: psutil.Process) -> int:
     return int(line.split()[1]) * 1024
 
 
+@pytest.mark.slow
 async def test_memory_stays_flat_whatever_is_sent(database_url: str, pool: Pool, tmp_path: Path) -> None:
     async with running(EVERTHREAD_DATABASE_URL=database_url, EVERTHREAD_DATA_DIR=str(tmp_path)) as (base_url, _):
         [server] = [

@@ -40,6 +40,7 @@ def test_every_recording_is_replayed_or_has_its_reason() -> None:
     assert {path.stem for path in RECORDINGS.glob("*.json")} == {*REPLAYED, *NOT_HERE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REPLAYED)
 async def test_recording(client: Client, model: ScriptedServer, name: str) -> None:
     exchanges = load(name)

@@ -115,8 +115,9 @@ def keys(value: Any) -> Iterator[str]:
             yield from keys(item)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", WIRES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(random=st.builds(Random, st.integers(0, 2**32)), length=st.integers(1, 40))
 def test_every_form_of_every_object(version: str, random: Random, length: int) -> None:
     for found in objects(history(random, length)):
@@ -127,7 +128,7 @@ def test_every_form_of_every_object(version: str, random: Random, length: int) -
 
 
 @pytest.mark.parametrize("version", WIRES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(random=st.builds(Random, st.integers(0, 2**32)), length=st.integers(1, 40))
 def test_every_frame_of_every_stream(version: str, random: Random, length: int) -> None:
     log = history(random, length)

@@ -92,8 +92,9 @@ def _strict(body: Any) -> Any:
     return {key: value for key, value in body.items() if value is not None or key not in _LOOSER}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "schema"), ALL)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_what_the_document_allows_is_taken(version: str, schema: str, data: st.DataObject) -> None:
     body = data.draw(valid(version, schema))
@@ -143,8 +144,9 @@ def break_somewhere(data: st.DataObject, value: Any) -> Any:
     return data.draw(wild)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "schema"), ALL)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_body_is_taken_or_refused_in_the_apis_words(version: str, schema: str, data: st.DataObject) -> None:
     body = data.draw(wild | valid(version, schema).map(lambda found: break_somewhere(data, found)))
@@ -157,6 +159,7 @@ def test_any_body_is_taken_or_refused_in_the_apis_words(version: str, schema: st
     assert 0 < len(said.encode()) < 4_000
 
 
+@pytest.mark.slow
 @VERSIONS
 def test_depth_and_size_have_bounds(version: str) -> None:
     wire, deep = WIRES[version], "x"
@@ -171,8 +174,9 @@ def _assistant(settings: dict[str, Any]) -> Assistant:
     return Assistant(id="asst_1", created_at=1, **settings)
 
 
+@pytest.mark.slow
 @VERSIONS
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_an_assistant_is_shown_as_it_was_asked_for(version: str, data: st.DataObject) -> None:
     wire, body = WIRES[version], data.draw(bodies.assistants(version))
@@ -190,8 +194,9 @@ def test_an_assistant_is_shown_as_it_was_asked_for(version: str, data: st.DataOb
     assert shown["response_format"] == ("auto" if asked_format in (None, "none") else asked_format)
 
 
+@pytest.mark.slow
 @VERSIONS
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_what_was_shown_can_be_asked_for_again(version: str, data: st.DataObject) -> None:
     """An assistant that is created from the answer of another equals it, since clients copy assistants like this."""
@@ -201,8 +206,9 @@ def test_what_was_shown_can_be_asked_for_again(version: str, data: st.DataObject
     assert wire.render_assistant(_assistant(wire.parse_new_assistant(copied))) == first
 
 
+@pytest.mark.slow
 @VERSIONS
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_run_has_its_assistants_settings_under_its_own(version: str, data: st.DataObject) -> None:
     wire = WIRES[version]

@@ -68,6 +68,7 @@ async def follow_run(client: Client, frames: list[Frame]) -> Any:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [V1, V2])
 @pytest.mark.parametrize("streams", [True, False])
 async def test_every_way_a_run_can_go(start_server: Start, model: ScriptedServer, beta: str, streams: bool) -> None:
@@ -97,6 +98,7 @@ async def poll_run(client: Client, run: Any) -> Any:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_every_setting_and_every_operation(client: Client, model: ScriptedServer, beta: str) -> None:
     client.headers["OpenAI-Beta"] = beta

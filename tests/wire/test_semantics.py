@@ -52,6 +52,7 @@ async def test_defaults(client: Client) -> None:
         assert part(run, *RUN_DEFAULTS) == RUN_DEFAULTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [V1, V2])
 @pytest.mark.parametrize("body", [None, b"", b"{}", b"null", b" \n"])
 async def test_a_thread_needs_no_body(client: Client, beta: str, body: bytes | None) -> None:
@@ -59,6 +60,7 @@ async def test_a_thread_needs_no_body(client: Client, beta: str, body: bytes | N
     assert (await client.post("/threads", body))["metadata"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_the_assistants_role_wherever_messages_are_made(client: Client, beta: str) -> None:
     client.headers["OpenAI-Beta"] = beta
@@ -94,6 +96,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_an_assistant_is_modified(client: Client, beta: str) -> None:
     client.headers["OpenAI-Beta"] = beta
@@ -106,6 +109,7 @@ async def test_an_assistant_is_modified(client: Client, beta: str) -> None:
         assert await client.get(f"/assistants/{made['id']}") == changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_metadata_is_modified(client: Client, beta: str) -> None:
     """For threads, messages and runs: absent metadata keeps the old, null clears it, an object replaces it."""

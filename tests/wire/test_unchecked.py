@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 # Names of functions that send requests without a check. The files of the client are exempt, since they hold the checks.
 CLIENTS, OTHERS = {"session", "_session"}, {"ClientSession", "urlopen", "open_connection"}
@@ -57,6 +59,7 @@ def unchecked_requests(source: str) -> int:
     return sum(name in CLIENTS | OTHERS for name in inside) + sum(name in OTHERS for name in alone)
 
 
+@pytest.mark.slow
 def test_whoever_goes_around_the_client_says_why() -> None:
     around = {
         str(path.relative_to(TESTS.parent)) for path in TESTS.rglob("*.py") if unchecked_requests(path.read_text())

@@ -106,6 +106,7 @@ def _problems(version: str, path: str, body: Any) -> Any:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [V1, V2])
 async def test_whatever_is_changed_is_seen(client: Client, model: ScriptedServer, beta: str) -> None:
     client.headers["OpenAI-Beta"] = beta

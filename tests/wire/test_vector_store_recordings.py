@@ -22,6 +22,7 @@ from tests.wire.replay import RECORDINGS, Exchange, Mapping, load
 NAMES = sorted(path.stem for path in RECORDINGS.glob("vector_stores_*.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 async def test_recording(client: Client, name: str) -> None:
     exchanges, mapping = _in_order(load(name)), Mapping()

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -46,7 +47,8 @@ def play_history(random: Random, length: int) -> tuple[World, list[ThreadState]]
     return world, states
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=150)
 @given(*histories)
 def test_any_prefix_replayed_equals_the_live_state(random: Random, length: int) -> None:
     world = World(random)
@@ -68,7 +70,7 @@ def test_any_prefix_replayed_equals_the_live_state(random: Random, length: int) 
             assert folded == live[version]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(*histories)
 def test_the_state_round_trips_and_stays_small(random: Random, length: int) -> None:
     _, states = play_history(random, length)
@@ -79,7 +81,8 @@ def test_the_state_round_trips_and_stays_small(random: Random, length: int) -> N
         assert len(stored) <= MAX_STATE + MAX_WAITING * len(state.waiting)
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=200)
 @given(*histories)
 def test_the_log_is_orderly(random: Random, length: int) -> None:
     world, states = play_history(random, length)
@@ -104,6 +107,7 @@ def test_the_state_does_not_grow_with_the_thread() -> None:
     assert sizes[-1] - sizes[0] <= 2  # the digits of a counter
 
 
+@pytest.mark.slow
 def test_histories_are_worth_their_name() -> None:
     """The generator reaches every event type and every end of a run; otherwise the laws above would prove little."""
     seen: Counter[str] = Counter()

@@ -165,8 +165,9 @@ def _deltas_of(run: RunState, said: PartialReply) -> Iterator[Delta]:
             yield StepCallDelta(*at, None, None, character, kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", [v1.WIRE, v2.WIRE])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(random=st.builds(Random, st.integers(0, 2**32)), length=st.integers(1, 80))
 def test_every_stream_is_in_order_and_whole(wire: Wire, random: Random, length: int) -> None:
     audience = Audience(random, wire)

@@ -43,7 +43,8 @@ def last_id(frames: list[bytes]) -> str | None:
     return ids[-1] if ids else None
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=150)
 @given(random=st.builds(Random, st.integers(0, 2**32)), length=st.integers(1, 80))
 def test_a_stream_that_breaks_off_misses_nothing(random: Random, length: int) -> None:
     heard = RecordingAudience(random)
