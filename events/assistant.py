@@ -14,14 +14,20 @@ STATE_SCHEMA = 1
 
 
 class AssistantCreated(Event):
-    """`settings` holds every field of the assistant except its id and times, in the superset of v1 and v2."""
+    """`settings` holds every field of the assistant except its id and times, in the superset of v1 and v2.
+
+    `explicit_defaults` in it names the settings that the request set to their default value; absent if there are none.
+    """
 
     type: Literal["assistant.created"] = "assistant.created"
     settings: JsonObject
 
 
 class AssistantModified(Event):
-    """`changes` holds the fields that the request named. A null clears a field; lists and objects replace it."""
+    """`changes` holds the fields that the request named. A null clears a field; lists and objects replace it.
+
+    `explicit_defaults` in it names those of these fields that the request set to their default value.
+    """
 
     type: Literal["assistant.modified"] = "assistant.modified"
     changes: JsonObject

@@ -34,6 +34,17 @@ def initial_assistant(recorded: RecordedEvent[a.AssistantCreated]) -> Assistant:
     return Assistant(id=recorded.stream_id, created_at=recorded.seconds, **recorded.event.settings)
 
 
+def modified_assistant(before: Mapping[str, Any], event: a.AssistantModified) -> Patch:
+    """Returns the fields of an assistant after an event. `before` are its fields before the event.
+
+    A setting that the event changes was set to its default value only if the event says so.
+    """
+    kept = [name for name in before.get("explicit_defaults", ()) if name not in event.changes]
+    explicit = [*kept, *event.changes.get("explicit_defaults", ())]
+    after = {name: value for name, value in {**before, **event.changes}.items() if name != "explicit_defaults"}
+    return after | ({"explicit_defaults": explicit} if explicit else {})
+
+
 def initial_file(recorded: RecordedEvent[f.FileCreated]) -> File:
     return File(id=recorded.stream_id, created_at=recorded.seconds, **_event_fields(recorded.event))
 

@@ -6,6 +6,7 @@ object has an initial form, which the event that creates it holds; later events 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,8 +25,27 @@ RunStatus = Literal[
 ]
 
 
+# Settings that are shown with these values if nobody set them (docs/behaviour.md, "Defaults").
+SETTING_DEFAULTS: Mapping[str, Any] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "response_format": "auto",
+    "parallel_tool_calls": True,
+}
+
+
+def explicit_defaults(given: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the settings in `given` that a client set to the value that they have by default.
+
+    Events of earlier releases have no such list. A setting with its default value was not set there.
+    """
+    return [name for name, default in SETTING_DEFAULTS.items() if name in given and given[name] == default]
+
+
 @dataclass(frozen=True, slots=True)
 class Assistant:
+    """`explicit_defaults` names the settings that were set to their default value."""
+
     id: str
     created_at: int
     model: str
@@ -39,6 +59,7 @@ class Assistant:
     top_p: float | None
     response_format: str | Json
     reasoning_effort: str | None
+    explicit_defaults: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +90,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`required_calls` are the tool calls of required_action; `usage` is null until the run has ended."""
+    """`required_calls` are the tool calls of required_action; `usage` is null until the run has ended.
+
+    `explicit_defaults` names the settings that the assistant or the run's request set to their default value.
+    """
 
     id: str
     thread_id: str
@@ -99,6 +123,12 @@ class Run:
     required_calls: list[Json] | None = None
     last_error: Json | None = None
     usage: UsageJson | None = None
+    explicit_defaults: list[str] = field(default_factory=list)
+
+    def explicit_value(self, setting: str) -> Any:
+        """Returns the value of a setting that has a default, or None if neither the assistant nor the run set it."""
+        value = getattr(self, setting)
+        return value if value != SETTING_DEFAULTS[setting] or setting in self.explicit_defaults else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from typing import Any, assert_never
 from events.assistant import AssistantCreated, AssistantDeleted, AssistantEvent, AssistantModified
 from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import initial_assistant
+from events.object_changes import initial_assistant, modified_assistant
 from events.objects import Assistant
 from projections import metadata
 from projections.metadata import NO_FILTER, Filter
-from projections.rows import Cursor, Page, dump, load_fields, replace_fields
+from projections.rows import Cursor, Page, dump, dump_settings, load_fields
 from sql import queries
 from sql.connection import Connection
 
@@ -24,14 +24,15 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[AssistantEvent]]) 
         id = recorded.stream_id
         match recorded.event:
             case AssistantCreated():
-                body = dump(initial_assistant(recorded))  # type: ignore[arg-type]
+                body = dump_settings(initial_assistant(recorded))  # type: ignore[arg-type]
                 await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, body)
                 if recorded.event.settings["metadata"]:
                     await metadata.put(db, "assistant", id, recorded.event.settings["metadata"])
-            case AssistantModified(changes=changes):
-                await db.execute(_SQL["replace"], id, replace_fields(await db.fetchval(_SQL["lock"], id), changes))
-                if "metadata" in changes:
-                    await metadata.put(db, "assistant", id, changes["metadata"])
+            case AssistantModified() as modified:
+                before = load_fields(await db.fetchval(_SQL["lock"], id))
+                await db.execute(_SQL["replace"], id, dump(modified_assistant(before, modified)))
+                if "metadata" in modified.changes:
+                    await metadata.put(db, "assistant", id, modified.changes["metadata"])
             case AssistantDeleted():
                 await db.execute(_SQL["delete"], id)
                 await metadata.drop(db, id)

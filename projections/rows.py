@@ -8,6 +8,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 import orjson
 
+from events.objects import Assistant, Run
+
 Order = Literal["asc", "desc"]
 T = TypeVar("T")
 # The position of a message in prompts: a run's messages have the position of the run, a client's their own; then the
@@ -65,6 +67,12 @@ class Cursor:
 def dump(value: object) -> str:
     """Returns the JSON text of a dataclass or a plain value, with its keys in their own order."""
     return orjson.dumps(value).decode()
+
+
+def dump_settings(value: Assistant | Run) -> str:
+    """Returns the JSON text of an object with settings. An empty `explicit_defaults` is left out, as in older rows."""
+    names = (name for name in value.__slots__ if name != "explicit_defaults" or value.explicit_defaults)
+    return dump({name: getattr(value, name) for name in names})
 
 
 def load_fields(body: str, progress: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from events.errors import NotFound
 from events.object_changes import initial_run, run_patch
 from events.objects import Run
 from events.thread import events as e
-from projections.rows import Cursor, Page, dump, load_fields
+from projections.rows import Cursor, Page, dump, dump_settings, load_fields
 from sql import queries
 from sql.connection import Connection
 
@@ -85,7 +85,7 @@ async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -
                 change.patch.get("status", run.status),
                 change.expires_at,
                 change.process,
-                dump(run),
+                dump_settings(run),
                 patch,
             )
         else:

@@ -14,8 +14,9 @@ In a test, in the same event loop:
 As a process: `python -m tests.scripted --port N [--tokens 64] [--pace-ms 0]`, with POST /control and GET
 /control/requests (see `ScriptedServer._control`). It prints `listening on http://127.0.0.1:N/v1` when it listens.
 
-A request gets the first reply in the queue whose predicate accepts it, or else the default reply. Only paced replies
-sleep, and each wait ends with an error after WAIT_S.
+A request gets the reply of `check` if that returns one (a server that refuses some requests, see
+`tests/model_servers.py`), or else the first reply in the queue whose predicate accepts it, or else the default reply.
+Only paced replies sleep, and each wait ends with an error after WAIT_S.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ MAX_KEPT = 10_000  # requests that are kept; a benchmark sends many more
 
 Json = dict[str, Any]
 Predicate = Callable[[Json], bool]
+Check = Callable[[Json], Reply | None]
 T = TypeVar("T")
 
 
@@ -91,6 +93,7 @@ class ScriptedServer:
 
     def __init__(self, default: Reply | None = None, port: int = 0) -> None:
         self.default = default or says("Hello from the scripted model.")
+        self.check: Check = lambda request: None
         self.requests: deque[Json] = deque(maxlen=MAX_KEPT)
         self.headers: deque[Mapping[str, str]] = deque(maxlen=MAX_KEPT)
         self.bodies: deque[bytes] = deque(maxlen=MAX_KEPT)
@@ -199,7 +202,7 @@ class ScriptedServer:
         self.bodies.append(raw)
         assert http.transport is not None
         self._peers.add(http.transport.get_extra_info("peername"))
-        reply = self._next(request)
+        reply = self.check(request) or self._next(request)
         self.requests.append(request)
         self.headers.append(http.headers)
         if self._arrived.qsize() < MAX_KEPT:

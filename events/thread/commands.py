@@ -84,7 +84,10 @@ class DeleteMessage:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """All settings of a run: those of the assistant, and those that the request overrides."""
+    """All settings of a run: those of the assistant, and those that the request overrides.
+
+    `explicit_defaults` names the settings that were set to their default value.
+    """
 
     assistant_id: str
     model: str
@@ -101,6 +104,7 @@ class RunSettings:
     truncation_strategy: Mapping[str, Any]
     max_prompt_tokens: int | None
     max_completion_tokens: int | None
+    explicit_defaults: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +176,10 @@ class ClaimRun:
 class PartialReply:
     """The part of a model's reply that was received when its call ended. Only whole tool calls are in it.
 
-    `tool_calls` are [{id, name, arguments}] in order; a hosted tool's call also has its `type`, and a file_search call
-    the {ranking_options} under `file_search`. `annotations` are those of the text. `images` (file ids) and
-    `attachments` are files that the run's tools made for this message.
+    `tool_calls` are [{id, name, arguments}] in order; `upstream_id` is the model server's own id of a call, if it has
+    one. A hosted tool's call also has its `type`, and a file_search call the {ranking_options} under `file_search`.
+    `annotations` are those of the text. `images` (file ids) and `attachments` are files that the run's tools made for
+    this message.
     """
 
     text: str = ""

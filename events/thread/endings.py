@@ -198,4 +198,4 @@ def _step_tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
         "type": call.get("type", "function"),
         "function": {"name": call["name"], "arguments": call["arguments"]},
     }
-    return {**kept, "file_search": dict(call["file_search"])} if "file_search" in call else kept
+    return kept | {name: call[name] for name in ("upstream_id", "file_search") if name in call}

@@ -120,7 +120,8 @@ class RunCreated(Event):
     """A run was created, with its settings from the assistant and the request. Later events do not change the settings.
 
     `expires_at` is null if the run waits for other runs of its thread. Then `run.admitted` sets it, from `lifetime` in
-    seconds.
+    seconds. `explicit_defaults` names the settings that a client set to their default value; a setting with its default
+    value that is not among them was not set.
     """
 
     type: Literal["run.created"] = "run.created"
@@ -142,6 +143,7 @@ class RunCreated(Event):
     max_completion_tokens: int | None
     expires_at: int | None
     lifetime: int | None = Field(None, exclude_if=_is_none)
+    explicit_defaults: list[str] = Field(default=[], exclude_if=not_)
 
 
 class RunAdmitted(Event):
@@ -237,8 +239,8 @@ class StepCreated(Event):
     tool_calls.
 
     `function` is the function that the model called, for hosted tools too; a file_search call also has its
-    {ranking_options}. `usage` is that of the model call that created the step, unless an earlier step of the call has
-    it.
+    {ranking_options}. `upstream_id` of a call is the model server's own id of it, which later prompts contain. `usage`
+    is that of the model call that created the step, unless an earlier step of the call has it.
     """
 
     type: Literal["step.created"] = "step.created"

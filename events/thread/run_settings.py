@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from events.errors import Rejection
-from events.objects import Assistant
+from events.objects import SETTING_DEFAULTS, Assistant, explicit_defaults
 from events.thread.commands import RunSettings
 
 MAX_RUN_TOOLS = 20
@@ -39,10 +39,14 @@ def run_settings(
         reasoning_effort=overrides.get("reasoning_effort", assistant.reasoning_effort),
         response_format=overrides.get("response_format", assistant.response_format),
         tool_choice=_choice(overrides.get("tool_choice", "auto"), tools),
-        parallel_tool_calls=overrides.get("parallel_tool_calls", True),
+        parallel_tool_calls=overrides.get("parallel_tool_calls", SETTING_DEFAULTS["parallel_tool_calls"]),
         truncation_strategy=overrides.get("truncation_strategy", {"type": "auto", "last_messages": None}),
         max_prompt_tokens=overrides.get("max_prompt_tokens"),
         max_completion_tokens=overrides.get("max_completion_tokens"),
+        explicit_defaults=[
+            *(name for name in assistant.explicit_defaults if name not in overrides),
+            *explicit_defaults(overrides),
+        ],
     )
 
 

@@ -129,6 +129,7 @@ def _create_run(run_id: str, settings: RunSettings, expires_at: int | None, life
         max_completion_tokens=settings.max_completion_tokens,
         expires_at=expires_at,
         lifetime=lifetime,
+        explicit_defaults=list(settings.explicit_defaults),
     )
 
 

@@ -22,6 +22,8 @@ MIN_KEY = 4  # characters. Shorter "keys" such as x are placeholders, and hiding
 
 _KEYS = re.compile(r"(?i)\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{6,}|(?<=bearer )[^\s'\",;]+|(?<=[?&]key=)[^\s&'\"]+")
 _INVALID_STATUSES = frozenset({400, 413, 422})
+# Types of errors inside a stream that have no code; the second is vLLM's.
+_INVALID_TYPES = frozenset({"invalid_request_error", "BadRequestError"})
 _RETRYABLE_STATUSES = frozenset({408, 409, 429})
 _UNKNOWN_MODEL = "model_not_found"
 _QUOTA_EXCEEDED = "insufficient_quota"  # a 429 for which waiting does not help
@@ -62,9 +64,14 @@ class ModelStreamError(ModelError):
     """The upstream sent `error` inside a stream. `status` is the equivalent HTTP status, or None if unknown."""
 
     def __init__(self, error: object) -> None:
+        self.error = error
         code = error.get("code") if isinstance(error, Mapping) else None
+        if isinstance(code, str) and code.isascii() and code.isdigit():
+            code = int(code)
         error_type = error.get("type") if isinstance(error, Mapping) else None
-        is_rate_limit = code in (429, "429", "rate_limit_exceeded") or error_type in (
+        if code is None and error_type in _INVALID_TYPES:
+            code = 400
+        is_rate_limit = code in (429, "rate_limit_exceeded") or error_type in (
             "rate_limit_error",
             "rate_limit_exceeded",
         )

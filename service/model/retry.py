@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 
 from service.model.base import ModelError
+from service.model.refusals import NO_REFUSAL, Refusal
 
 MAX_ATTEMPTS = 4  # of one call, including the first
 BACKOFF_S = 0.5  # before the second attempt; doubles with each further attempt
@@ -22,17 +23,24 @@ class AttemptFailure(Exception):
 
     `can_retry` says whether another attempt may succeed, and `after` is the wait in seconds that the upstream asked
     for. `is_unanswered`: the connection broke before any answer, perhaps because the server had closed it while it was
-    idle.
+    idle. `refusal` names the fields that the upstream refused.
     """
 
     def __init__(
-        self, error: ModelError, *, can_retry: bool, after: float | None = None, is_unanswered: bool = False
+        self,
+        error: ModelError,
+        *,
+        can_retry: bool,
+        after: float | None = None,
+        is_unanswered: bool = False,
+        refusal: Refusal = NO_REFUSAL,
     ) -> None:
         super().__init__(error.message)
         self.error = error
         self.can_retry = can_retry
         self.after = after
         self.is_unanswered = is_unanswered
+        self.refusal = refusal
 
 
 def retry_after(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:

@@ -28,7 +28,8 @@ import structlog
 from service.model.base import ChatRequest, ModelError, ModelEvent
 from service.model.catalog import Endpoint, ModelRoute
 from service.model.errors import ModelStreamError, cause_of, hide_keys, is_retryable, response_error
-from service.model.request import USAGE_FIELD, build_body, limit_field
+from service.model.refusals import LearnedRefusals, Refusal, RefusalTrial, read_refusal
+from service.model.request import build_body, refusable_names
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, AttemptFailure, backoff, retry_after
 from service.model.stream_parser import StreamParser
 
@@ -78,7 +79,7 @@ class Upstream:
         self._is_local = urlsplit(endpoint.base_url).hostname in _LOOPBACK
         self._headers = _HEADERS
         self._openai: openai.AsyncOpenAI | None = None
-        self._refused: dict[str, set[str]] = {}  # by model: the fields that the server has rejected
+        self._learned = LearnedRefusals()
 
     def _client(self) -> openai.AsyncOpenAI:
         if self._openai is None:
@@ -119,18 +120,20 @@ class Upstream:
         """Streams one call, with a batch of events for each network read. Raises ModelError."""
         attempt = 1
         has_events = False
-        refused = self._refused.setdefault(route.info.upstream_name, set())
+        trial = RefusalTrial(set(self._learned.names(route.info.upstream_name)))
         while True:
             try:
-                async with aclosing(self._attempt(build_body(route, request, refused), route)) as batches:
+                async with aclosing(self._attempt(build_body(route, request, trial.names), route)) as batches:
                     async for batch in batches:
+                        if not has_events:
+                            self._learn(route, trial.confirm())
                         has_events = True
                         yield batch
                 return
             except AttemptFailure as failure:
                 error = self._without_key(failure.error)
-                if not has_events and _learn_refused_field(error, route, refused):
-                    continue  # at once, and only once for each field
+                if not has_events and self._try_without(route, request, trial, failure.refusal):
+                    continue  # at once, and only once for each name
                 if failure.is_unanswered and attempt == 1:
                     attempt += 1
                     self._stop_keeping_connections()
@@ -148,6 +151,19 @@ class Upstream:
                 log.warning("model_call_retried", code=error.code, error=error.message, attempt=attempt, wait_s=wait)
             await self._sleep(wait)
             attempt += 1
+
+    def _try_without(self, route: ModelRoute, request: ChatRequest, trial: RefusalTrial, refusal: Refusal) -> bool:
+        """Whether the call is worth repeating without a name of the refusal."""
+        if not refusal.names:
+            return False
+        can_repeat, learned = trial.start(refusal, refusable_names(route, request, trial.names))
+        self._learn(route, learned)
+        return can_repeat
+
+    def _learn(self, route: ModelRoute, names: Sequence[str]) -> None:
+        for name in names:
+            if self._learned.add(route.info.upstream_name, name):
+                log.info("model_server_field_unsupported", field=name, model=route.info.upstream_name)
 
     async def _attempt(self, body: bytes, route: ModelRoute) -> AsyncGenerator[Sequence[ModelEvent], None]:
         """Sends one request and yields its events. Raises AttemptFailure."""
@@ -241,22 +257,6 @@ class Upstream:
         return ModelError("server_error", f"The model server cannot be reached: {words}")
 
 
-def _learn_refused_field(error: ModelError, route: ModelRoute, refused: set[str]) -> bool:
-    """Returns True if the server rejected a field that can be left out or renamed, and adds the field to `refused`."""
-    if error.code != "invalid_prompt":
-        return False
-    limit = limit_field(route, refused)
-    if USAGE_FIELD in error.message and USAGE_FIELD not in refused:
-        field = USAGE_FIELD
-    elif limit is not None and f"unsupported parameter: '{limit}'" in error.message.lower():
-        field = limit
-    else:
-        return False
-    refused.add(field)
-    log.info("model_server_field_unsupported", field=field, model=route.info.upstream_name)
-    return True
-
-
 def raw_body(response: httpx2.Response) -> AsyncIterator[bytes]:
     """Yields the bytes of the body as they arrive, without the package's decoders unless a proxy compressed the
     body."""
@@ -283,9 +283,16 @@ def _timeout_failure(token: str, limit: float) -> AttemptFailure:
 def _status_failure(error: openai.APIStatusError, now: Callable[[], datetime]) -> AttemptFailure:
     headers = error.response.headers
     body = error.body if error.body is not None else error.response.text
-    can_retry = is_retryable(error.status_code, body, headers.get("x-should-retry"))
-    return AttemptFailure(response_error(error.status_code, body), can_retry=can_retry, after=retry_after(headers, now))
+    return AttemptFailure(
+        response_error(error.status_code, body),
+        can_retry=is_retryable(error.status_code, body, headers.get("x-should-retry")),
+        after=retry_after(headers, now),
+        refusal=read_refusal(error.status_code, body),
+    )
 
 
 def _stream_failure(error: ModelError) -> AttemptFailure:
-    return AttemptFailure(error, can_retry=not isinstance(error, ModelStreamError) or is_retryable(error.status))
+    if not isinstance(error, ModelStreamError):
+        return AttemptFailure(error, can_retry=True)
+    can_retry = is_retryable(error.status)
+    return AttemptFailure(error, can_retry=can_retry, refusal=read_refusal(error.status, error.error))

@@ -175,6 +175,7 @@ def tool_choice(run: Run, call: int) -> str | dict[str, Any] | None:
 
 
 def response_format(run: Run) -> dict[str, Any] | None:
+    """Returns the run's format. Chat completions have no "auto", which is the API's word for no format."""
     return run.response_format if isinstance(run.response_format, dict) else None
 
 
@@ -213,9 +214,14 @@ def _outputs(step: Step, room: int) -> dict[str, str] | None:
 
 
 def _add_step(found: list[Unit], step: Step, outputs: Mapping[str, str]) -> None:
-    """Adds a step's calls and outputs. If an assistant message is just before them, the calls become a part of it."""
-    calls = [{"id": call["id"], "type": "function", "function": dict(call["function"])} for call in step.tool_calls]
-    results = [{"role": "tool", "tool_call_id": call["id"], "content": outputs[call["id"]]} for call in step.tool_calls]
+    """Adds a step's calls and outputs. If an assistant message is just before them, the calls become a part of it.
+
+    A call has the id that its model server gave it, because some servers accept no other.
+    """
+    ids = [call.get("upstream_id", call["id"]) for call in step.tool_calls]
+    numbered = list(zip(ids, step.tool_calls, strict=True))
+    calls = [{"id": id, "type": "function", "function": dict(call["function"])} for id, call in numbered]
+    results = [{"role": "tool", "tool_call_id": id, "content": outputs[call["id"]]} for id, call in numbered]
     last = found[-1] if found else []
     if len(last) == 1 and last[0]["role"] == "assistant":
         found[-1] = [{**last[0], "tool_calls": calls}, *results]

@@ -16,14 +16,20 @@ from service.partial_json import CodeInput
 from service.runs.annotations import AnnotatedPiece, Annotator, annotate
 from service.runs.artifacts import RunArtifacts
 
+MAX_UPSTREAM_ID = 256  # characters
+
 
 @dataclass(slots=True)
 class _GrowingCall:
-    """A tool call in progress. `hosted` is the run's tool, such as {"type": "code_interpreter"}; None for functions."""
+    """A tool call in progress. `hosted` is the run's tool, such as {"type": "code_interpreter"}; None for functions.
+
+    `upstream_id` is the id that the model server gave the call; None if it cannot be sent back.
+    """
 
     id: str
     name: str
     hosted: Mapping[str, Any] | None
+    upstream_id: str | None = None
     arguments: list[str] = field(default_factory=list)
     code: CodeInput = field(default_factory=CodeInput)
 
@@ -42,6 +48,8 @@ class _GrowingCall:
     def to_json(self) -> Json:
         """Returns the call in the form that commands have."""
         call = {"id": self.id, "name": self.name, "arguments": "".join(self.arguments)}
+        if self.upstream_id is not None:
+            call["upstream_id"] = self.upstream_id
         if self.type == "function":
             return call
         search = self.search
@@ -62,7 +70,8 @@ class Reply:
     """The reply of one model call, as far as it has arrived.
 
     Tool calls get new ids, and are numbered in the order of their first pieces, because some upstreams repeat ids or
-    give none, and some do not number their calls from 0 up.
+    give none, and some do not number their calls from 0 up. The upstream's own ids are kept for later prompts, since
+    some upstreams refuse others.
 
     If there is text, watchers see no tool calls before the reply is complete. A stream may show only one open step at a
     time, and the message's step ends first (docs/behaviour.md, "Order of events").
@@ -147,12 +156,19 @@ class Reply:
             )
         return deltas
 
+    def _unique_id(self, upstream_id: str | None) -> str | None:
+        """Returns the model server's id of a new call, or None if it is too long or names another call already."""
+        others = {call.upstream_id for call in self._calls.values()}
+        is_usable = upstream_id and len(upstream_id) <= MAX_UPSTREAM_ID and upstream_id not in others
+        return upstream_id if is_usable else None
+
     def _call_deltas(self, piece: ToolCallDelta) -> list[Delta]:
         call = self._calls.get(piece.index)
         is_first = call is None
         if call is None:
             name = piece.name or ""
-            call = self._calls[piece.index] = _GrowingCall(self._ids.new("call"), name, self._hosted.get(name))
+            hosted, upstream_id = self._hosted.get(name), self._unique_id(piece.id)
+            call = self._calls[piece.index] = _GrowingCall(self._ids.new("call"), name, hosted, upstream_id)
         call.arguments.append(piece.arguments)
         visible = call.visible_piece(piece.arguments)
         if self._text or self._refusal:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, Strict, ValidationError
 
 from events.errors import Rejection
 from events.ids import IdSource
+from events.objects import explicit_defaults
 from events.thread.events import ToolOutput
 from events.thread.run_settings import MAX_RUN_TOOLS
 from service.wire import storable_text
@@ -178,6 +180,18 @@ def given_fields(request: RequestBody, *leave_out: str) -> dict[str, Any]:
         for key, value in request.model_dump(exclude_unset=True, by_alias=True, exclude=set(leave_out)).items()
         if value is not None
     }
+
+
+def explicit_defaults_field(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the field `explicit_defaults` of an assistant's settings, or no field if its list would be empty."""
+    names = explicit_defaults(given)
+    return {"explicit_defaults": names} if names else {}
+
+
+def assistant_changes(settings: Mapping[str, Any], named: Iterable[str]) -> dict[str, Any]:
+    """Returns the settings that a modification named. A null `model` keeps the model."""
+    changes = {name: settings[name] for name in named if not (name == "model" and not settings["model"])}
+    return changes | {name: settings[name] for name in ("explicit_defaults",) if name in settings}
 
 
 def thread_request(request: Thread | ThreadV1 | None, resources: dict[str, Any], ids: IdSource) -> ThreadRequest:

@@ -51,7 +51,7 @@ class V1(V2):
         # An empty list of files is named too, or the change would keep the files.
         settings = _to_settings(request) | {"tool_resources": to_code_resources(request.file_ids or ())}
         named = {"tool_resources" if name == "file_ids" else name for name in request.model_fields_set}
-        return {name: settings[name] for name in named if not (name == "model" and not request.model)}
+        return requests.assistant_changes(settings, named)
 
     def retrieval_plan(self, assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:
         return v1_plan(assistant_id, before, settings)
@@ -156,6 +156,7 @@ def _to_settings(request: requests.AssistantV1) -> Json:
         "reasoning_effort": None,
         **DEFAULTS,
         **{name: given[name] for name in DEFAULTS if name in given},
+        **requests.explicit_defaults_field(given),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from events.ids import IdSource
-from events.objects import Assistant, File, Json, Message, Run, Step, Thread, Upload, UploadPart
+from events.objects import SETTING_DEFAULTS, Assistant, File, Json, Message, Run, Step, Thread, Upload, UploadPart
 from events.thread.commands import NewMessage
 from service.wire import files, messages, query, render, requests, steps
 from service.wire.api import DeletedObject, Wire
@@ -26,7 +26,7 @@ from service.wire.retrieval import RetrievalPlan, v2_plan
 from service.wire.tools import to_tool_resources, to_tools
 
 # Settings of assistants and runs that a request leaves out (docs/behaviour.md, "Defaults").
-DEFAULTS: Json = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
+DEFAULTS: Json = {name: SETTING_DEFAULTS[name] for name in ("temperature", "top_p", "response_format")}
 
 
 class V2:
@@ -38,9 +38,7 @@ class V2:
     def parse_assistant_changes(self, body: Any) -> Json:
         request = parse_body(requests.AssistantChange, body)
         settings = _to_settings(request)
-        return {
-            name: settings[name] for name in request.model_fields_set if not (name == "model" and not request.model)
-        }
+        return requests.assistant_changes(settings, request.model_fields_set)
 
     def retrieval_plan(self, assistant_id: str, before: Assistant | None, settings: Json) -> RetrievalPlan:
         return v2_plan(assistant_id, before, settings)
@@ -158,6 +156,7 @@ def _to_settings(request: requests.Assistant) -> Json:
         "reasoning_effort": request.reasoning_effort,
         **DEFAULTS,
         **{name: given[name] for name in DEFAULTS if name in given},
+        **requests.explicit_defaults_field(given),
     }
 
 

@@ -40,6 +40,15 @@ def test_the_assistants_where_nothing_is_said() -> None:
     assert (found.max_prompt_tokens, found.max_completion_tokens) == (None, None)
 
 
+def test_a_default_value_counts_as_set_if_a_client_gave_it() -> None:
+    assert run_settings(ASSISTANT, {}, None).explicit_defaults == []
+    given = {"temperature": 1, "top_p": 0.5, "parallel_tool_calls": True}
+    assert run_settings(ASSISTANT, given, None).explicit_defaults == ["temperature", "parallel_tool_calls"]
+    explicit = replace(ASSISTANT, temperature=1.0, top_p=1.0, explicit_defaults=["temperature", "top_p"])
+    assert run_settings(explicit, {}, None).explicit_defaults == ["temperature", "top_p"]
+    assert run_settings(explicit, {"top_p": 0.5}, None).explicit_defaults == ["temperature"]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -1,0 +1,127 @@
+"""Other forms of the same messages, for servers that refuse the usual ones. Pure.
+
+Many chat templates demand that messages of the user and of the assistant alternate and that the user begins and ends.
+Some know no system role, and some accept only tool call ids that they could have made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from service.model.base import Json
+from service.model.refusals import FOREIGN_CALL_IDS, IMAGE_DETAIL, NULL_CONTENT, ROLES_IN_A_ROW, SYSTEM_ROLE
+
+# Messages that fill a gap in the alternation. Empty messages are refused too.
+BEGINNING = "[The conversation begins with a message of the assistant.]"
+NO_ANSWER = "[There was no answer.]"
+CONTINUATION = "[Please continue.]"
+CALL_ID_LENGTH = 9  # Mistral's ids: nine letters and digits
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SHORT_ID = re.compile(rf"[a-zA-Z0-9]{{{CALL_ID_LENGTH}}}")
+
+
+def adapt_messages(messages: Sequence[Json], refused: Collection[str]) -> list[Json]:
+    """Returns the messages in the form that a server accepts which has refused these names."""
+    adapted = list(messages)
+    if SYSTEM_ROLE in refused:
+        adapted = _without_system(adapted)
+    if ROLES_IN_A_ROW in refused:
+        adapted = _alternate(adapted)
+    if FOREIGN_CALL_IDS in refused:
+        adapted = [_with_short_ids(message) for message in adapted]
+    if NULL_CONTENT in refused:
+        adapted = [{**one, "content": ""} if one.get("content", "") is None else one for one in adapted]
+    if IMAGE_DETAIL in refused:
+        adapted = [_without_detail(message) for message in adapted]
+    return adapted
+
+
+def other_forms(messages: Sequence[Json]) -> list[str]:
+    """Returns the names of refusals that would change these messages."""
+    names = (ROLES_IN_A_ROW, SYSTEM_ROLE, FOREIGN_CALL_IDS, NULL_CONTENT, IMAGE_DETAIL)
+    return [name for name in names if adapt_messages(messages, {name}) != list(messages)]
+
+
+def _without_system(messages: Sequence[Json]) -> list[Json]:
+    """Returns the messages with the texts of the system as texts of the user, joined to the user's next message."""
+    return _merge([{**message, "role": "user"} if message["role"] == "system" else message for message in messages])
+
+
+def _alternate(messages: Sequence[Json]) -> list[Json]:
+    """Returns the messages with a user's and an assistant's message in turn, after the system's messages."""
+    leading = 0
+    while leading < len(messages) and messages[leading]["role"] == "system":
+        leading += 1
+    head = _merge(messages[:leading])
+    rest = [{**one, "role": "user"} if one["role"] == "system" else one for one in messages[leading:]]
+    found: list[Json] = []
+    for message in _merge(rest):
+        before = found[-1]["role"] if found else None
+        if before is None and message["role"] == "assistant":
+            found.append({"role": "user", "content": BEGINNING})
+        elif before == "tool" and message["role"] == "user":
+            found.append({"role": "assistant", "content": NO_ANSWER})
+        elif before == "assistant" and message["role"] == "assistant":
+            found.append({"role": "user", "content": CONTINUATION})
+        found.append(message)
+    if not found or found[-1]["role"] == "assistant":
+        found.append({"role": "user", "content": CONTINUATION})
+    return [*head, *found]
+
+
+def _merge(messages: Sequence[Json]) -> list[Json]:
+    """Returns the messages with neighbours of one role as one message. Messages of tools stay apart.
+
+    An assistant's calls stay behind its text, so nothing is joined to a message with calls.
+    """
+    merged: list[Json] = []
+    for message in messages:
+        last = merged[-1] if merged else None
+        joins = last is not None and last["role"] == message["role"] != "tool" and not last.get("tool_calls")
+        if last is not None and joins:
+            merged[-1] = {**last, **message, "content": _join(last.get("content"), message.get("content"))}
+        else:
+            merged.append(message)
+    return merged
+
+
+def _join(first: Any, second: Any) -> Any:
+    """Returns two contents as one: a text, or a list of parts if one of them is such a list."""
+    if not first or not second:
+        return first or second
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    return [*_parts(first), *_parts(second)]
+
+
+def _parts(content: Any) -> list[Json]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+
+
+def _with_short_ids(message: Json) -> Json:
+    if message["role"] == "tool":
+        return {**message, "tool_call_id": _short_id(message["tool_call_id"])}
+    if not message.get("tool_calls"):
+        return message
+    return {**message, "tool_calls": [{**call, "id": _short_id(call["id"])} for call in message["tool_calls"]]}
+
+
+def _short_id(call_id: str) -> str:
+    """Returns the id if it has nine letters and digits, otherwise such an id that follows from it."""
+    if _SHORT_ID.fullmatch(call_id):
+        return call_id
+    digest = hashlib.sha256(call_id.encode()).digest()
+    return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:CALL_ID_LENGTH])
+
+
+def _without_detail(message: Json) -> Json:
+    if not isinstance(message.get("content"), list):
+        return message
+    parts = [
+        {**part, "image_url": {"url": part["image_url"]["url"]}} if part["type"] == "image_url" else part
+        for part in message["content"]
+    ]
+    return {**message, "content": parts}
