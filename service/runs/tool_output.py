@@ -11,7 +11,6 @@ from service.tools.base import MAX_SHOWN, ToolResult
 
 # Maximum number of outputs of one call.
 MAX_OUTPUTS = 200
-CUT_NOTE = "\n[output cut here]"
 
 
 class OutputPieces:
@@ -62,20 +61,44 @@ def step_fields(type: str, result: ToolResult) -> Json:
     """Returns the step's fields of a finished call, of at most MAX_SHOWN bytes."""
     if type == "file_search":
         return {"results": list(_bounded_results(result.results))}
-    return {"outputs": list(_bounded_outputs(result.outputs))}
+    return {"outputs": _bounded_outputs(result.outputs)}
 
 
-def _bounded_outputs(outputs: Iterable[Mapping[str, Any]]) -> Iterable[Json]:
-    room = MAX_SHOWN
-    for output in list(outputs)[:MAX_OUTPUTS]:
+def cut_note(size: int, images: int) -> str:
+    """Returns the end of logs that were cut: the bytes and the images that were left out."""
+    return f"\n[output cut here: {size} bytes and {images} images are left out]"
+
+
+def _bounded_outputs(outputs: Iterable[Mapping[str, Any]]) -> list[Json]:
+    """Returns the outputs within MAX_SHOWN bytes and MAX_OUTPUTS. The last logs say how much is left out."""
+    kept, room, size, images = list[Json](), MAX_SHOWN, 0, 0
+    for output in outputs:
         if output["type"] == "image":
-            yield {"type": "image", "image": {"file_id": str(output["image"]["file_id"])}}
+            if len(kept) < MAX_OUTPUTS:
+                kept.append({"type": "image", "image": {"file_id": str(output["image"]["file_id"])}})
+            else:
+                images += 1
             continue
         whole = to_storable(str(output["logs"]))
-        logs = cut_to_bytes(whole, room)
+        logs = cut_to_bytes(whole, room if len(kept) < MAX_OUTPUTS else 0)
         room -= len(logs.encode())
-        if logs or not whole:
-            yield {"type": "logs", "logs": logs if logs == whole else logs + CUT_NOTE}
+        if logs != whole:
+            size += len(whole.encode()) - len(logs.encode())
+            room = 0  # later logs are left out too, so that there is one cut
+        if len(kept) < MAX_OUTPUTS and (logs or not whole):
+            kept.append({"type": "logs", "logs": logs})
+    if size or images:
+        _end_with(kept, cut_note(size, images))
+    return kept
+
+
+def _end_with(outputs: list[Json], note: str) -> None:
+    """Adds the note to the last logs, or as logs of its own if there are none."""
+    last = next((output for output in reversed(outputs) if output["type"] == "logs"), None)
+    if last is not None:
+        last["logs"] += note
+    else:
+        outputs.append({"type": "logs", "logs": note})
 
 
 def _bounded_results(results: Iterable[Mapping[str, Any]]) -> Iterable[Json]:

@@ -71,6 +71,8 @@ def _mount_disk(disk: dict[str, Any]) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
+        if text.startswith("#!"):
+            os.chmod(path, 0o755)
     for name in disk["folders"]:
         os.makedirs(os.path.join(disk["at"], name), exist_ok=True)
 

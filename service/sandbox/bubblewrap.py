@@ -24,6 +24,7 @@ from typing import Any
 from service.sandbox import environment as env
 from service.sandbox.base import DATA, MIB, Limits, SandboxUnavailable
 from service.sandbox.cgroup import Cgroups, find_cgroups
+from service.sandbox.contents import MODULES, PROGRAMS
 from service.sandbox.environment import Environment, NoEnvironment
 from service.sandbox.process import ConfinedProcess
 from service.sandbox.seccomp import UnknownMachine, program
@@ -133,8 +134,8 @@ def _arguments(environment: Environment) -> list[str]:
 def _variables() -> dict[str, str]:
     threads = str(min(4, os.cpu_count() or 1))
     return {
-        "PATH": "/opt/python/bin:/usr/bin:/bin",
-        "PYTHONPATH": "/opt/packages",
+        "PATH": f"{CODE}/{PROGRAMS}:/opt/python/bin:/usr/bin:/bin",
+        "PYTHONPATH": f"{CODE}/{MODULES}:/opt/packages",
         "LD_LIBRARY_PATH": "/opt/python/lib",
         "HOME": "/tmp",
         "USER": "sandbox",

@@ -69,6 +69,12 @@ def lock_text() -> str:
     return files("service.sandbox").joinpath(LOCK).read_text()
 
 
+def package_names() -> list[str]:
+    """Returns the names of the packages inside, without those that only others need."""
+    lines = files("service.sandbox").joinpath("packages.in").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def environment_in(folder: Path | None = None) -> Environment:
     """Returns the environment of this version in `folder`, by default the cache folder of the machine or the user."""
     if folder is None:

@@ -29,7 +29,8 @@ class CodeExecution:
         self._process = process
         self._limits = limits
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._kept = self._dropped = self._images = self._packets = self._image_bytes = 0
+        self._kept = self._dropped = self._flood_start = 0
+        self._images = self._left_out = self._packets = self._image_bytes = 0
         self._part = bytearray()
         self._image: Image | None = None
         self._is_paused = False
@@ -49,17 +50,7 @@ class CodeExecution:
         data = self._process.read(self._process.errors)
         if data == b"":
             self.is_deaf = True
-        if not data:
-            return ""
-        room = self._limits.output - self._kept
-        if len(data) > room:
-            if not self.is_cut:
-                self.notes.append(f"The output was cut after {self._limits.output} bytes.")
-                self.is_cut = True
-            self._dropped += len(data) - room
-            data = data[:room]
-        self._kept += len(data)
-        return self._decoder.decode(data)
+        return self._keep(self._decoder.decode(data)) if data else ""
 
     def drain_rest(self) -> str:
         """Returns the remaining output when the call has ended."""
@@ -69,14 +60,40 @@ class CodeExecution:
             tail.append(self.drain())
             if self._kept + self._dropped == before:
                 break
-        return "".join(tail) + self._decoder.decode(b"", final=True)
+        return "".join(tail) + self._keep(self._decoder.decode(b"", final=True))
+
+    def cut_notice(self) -> str:
+        """Returns the lines for the logs about output and images that were left out, or an empty text."""
+        lines = []
+        if self._dropped:
+            lines.append(f"[output cut here: {self._dropped} more bytes were printed]\n")
+        if self._left_out:
+            lines.append(
+                f"[images left out: {self._left_out}; a call may show {self._limits.images}, "
+                f"each of at most {self._limits.image} bytes]\n"
+            )
+        return "".join(["\n", *lines]) if lines else ""
 
     def take_flood(self) -> bool:
         """Returns whether so much output was dropped that the call must stop. The count restarts after True."""
-        flooded = self._dropped > MAX_DROPPED
+        flooded = self._dropped - self._flood_start > MAX_DROPPED
         if flooded:
-            self._dropped = 0
+            self._flood_start = self._dropped
         return flooded
+
+    def _keep(self, text: str) -> str:
+        """Counts the text in bytes of UTF-8, and returns its part within the bound."""
+        text = text.replace("\x00", "\ufffd")  # as the log stores it
+        encoded = text.encode()
+        room = self._limits.output - self._kept
+        if len(encoded) <= room and not self.is_cut:
+            self._kept += len(encoded)
+            return text
+        kept = "" if self.is_cut else encoded[:room].decode(errors="ignore")
+        self.is_cut = True
+        self._kept += len(kept.encode())
+        self._dropped += len(encoded) - len(kept.encode())
+        return kept
 
     def interrupt(self, why: str) -> None:
         self.is_interrupted = True
@@ -123,8 +140,5 @@ class CodeExecution:
         if self._images <= self._limits.images and len(self._part) <= self._limits.image:
             self._image = Image(mime, bytes(self._part))
         else:
-            note = (
-                f"Images past {self._limits.images}, and those larger than {self._limits.image} bytes, were left out."
-            )
-            self.notes += [note] if note not in self.notes else []
+            self._left_out += 1
         self._part.clear()

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
-
 from service.sandbox.base import Limits, SandboxUnavailable
 from service.sandbox.bubblewrap import CODE, PYTHON
+from service.sandbox.contents import RUNNER, session_files
+from service.sandbox.environment import package_names
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.session import Session
-
-# The runner comes first; it imports the others.
-_INSIDE = ("runner.py", "disk.py")
-
-
-@cache
-def _inside() -> dict[str, str]:
-    return {name: files("service.sandbox.inside").joinpath(name).read_text() for name in _INSIDE}
 
 
 class LocalSandboxSource:
@@ -30,7 +21,9 @@ class LocalSandboxSource:
         """
         launcher = await self._probe.wait_for_launcher()
         try:
-            process = launcher.start([PYTHON, "-s", "-P", f"{CODE}/{_INSIDE[0]}"], _inside(), self._limits)
+            process = launcher.start(
+                [PYTHON, "-s", "-P", f"{CODE}/{RUNNER}"], session_files(package_names()), self._limits
+            )
         except OSError as error:
             raise SandboxUnavailable(f"the sandbox cannot be started: {error.strerror or error}") from None
         session = Session(process, self._limits)

@@ -92,8 +92,12 @@ class Session:
                 done = await self._end(execution)
                 if rest := execution.drain_rest():  # includes the output of its last processes
                     yield Text(rest)
+                if notice := execution.cut_notice():
+                    yield Text(notice)
             except SandboxLost as error:
                 await self._lose(str(error))
+                if notice := execution.cut_notice():
+                    yield Text(notice)
                 done = CallEnd(failed=True, notes=tuple(execution.notes), lost=str(error))
             over = True
             yield done

@@ -33,7 +33,8 @@ MAX_SEEN = 100_000
 MAX_FILES = 100
 MAX_CITATIONS = 500
 # Maximum size in bytes of a call's outputs in its step. The loop cuts longer logs and drops the outputs behind them.
-MAX_SHOWN = 1_048_576
+# code_interpreter prints at most 1 MiB, and a notice about the rest.
+MAX_SHOWN = 1_048_576 + 4_096
 
 
 class ToolUnusable(Exception):

@@ -17,9 +17,11 @@ from projections.rebuild import verify
 from service.deltas import StepOutputDelta
 from service.model.base import ModelStreamEnd, ToolCallDelta
 from service.runs import claim, supervisor, tool_calls
+from service.runs.tool_output import MAX_OUTPUTS, cut_note, step_fields
 from service.telemetry.metrics import Metrics
 from service.tools.base import (
     MAX_SEEN,
+    MAX_SHOWN,
     Citation,
     HostedCall,
     ImagePiece,
@@ -285,9 +287,22 @@ async def test_what_the_log_keeps_is_clean_and_bounded(database_url: str) -> Non
         # Tokens of the fake model are characters, so long outputs are shortened.
         assert len(model.requests[-1].messages[-1]["content"]) < 2048 + 100
         (logs_,) = end.shown["outputs"]
-        assert len(logs_["logs"].encode()) < 1024 * 1024 + 100
+        assert len(logs_["logs"].encode()) < MAX_SHOWN + 100
         assert logs_["logs"].startswith("\ufffdx")
-        assert logs_["logs"].endswith("[output cut here]")
+        left_out = len(long) + 2 - MAX_SHOWN + len("more")  # NUL is stored as three bytes
+        assert logs_["logs"].endswith(f"[output cut here: {left_out} bytes and 0 images are left out]")
+
+
+def test_outputs_beyond_the_bound_are_counted_in_the_logs() -> None:
+    image = {"type": "image", "image": {"file_id": "file-1"}}
+    result = ToolResult(
+        "", outputs=[{"type": "logs", "logs": "é"}, *[image] * MAX_OUTPUTS, {"type": "logs", "logs": "é"}]
+    )
+    outputs = step_fields("code_interpreter", result)["outputs"]
+    assert outputs == [{"type": "logs", "logs": "é" + cut_note(2, 1)}, *[image] * (MAX_OUTPUTS - 1)]
+    result = ToolResult("", outputs=[image] * (MAX_OUTPUTS + 2))
+    outputs = step_fields("code_interpreter", result)["outputs"]
+    assert outputs == [*[image] * MAX_OUTPUTS, {"type": "logs", "logs": cut_note(0, 2)}]
 
 
 async def test_a_tool_that_is_unusable_fails_the_run_and_says_why(database_url: str) -> None:

@@ -16,6 +16,8 @@ import pytest
 
 from service.sandbox.base import MIB, CallEnd, FileRefused, Image, Limits, Sandbox, SandboxLost, Text
 from service.sandbox.bubblewrap import PYTHON, SandboxLauncher
+from service.sandbox.contents import notice
+from service.sandbox.environment import package_names
 from service.sandbox.factory import LocalSandboxSource
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.session import Session
@@ -308,3 +310,78 @@ async def test_sandboxes_do_not_outlive_a_killed_server(launcher: SandboxLaunche
     ours = f"everthread-{server.pid}-"
     launcher.cgroups.sweep()  # the next start does the same; another server on this machine may have done it already
     assert not [folder for parent in launcher.cgroups.parents for folder in parent.folder.glob(f"{ours}*")]
+
+
+# The programs and modules by which code tries to install packages or to use the network.
+ATTEMPTS = [
+    "!pip install nosuchpackage",
+    "%pip install nosuchpackage",
+    "pip install nosuchpackage",
+    "!pip3 install -q nosuchpackage",
+    "%conda install -y nosuchpackage",
+    "!uv pip install nosuchpackage",
+    "!apt-get install -y ffmpeg",
+    "!curl -s https://example.com/data.csv",
+    "!wget https://example.com/data.csv",
+    "import pip; pip.main(['install', 'nosuchpackage'])",
+    "from pip._internal import main; main(['install', 'nosuchpackage'])",
+    "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pip', 'install', 'nosuchpackage'])",
+    "import subprocess; subprocess.run(['/usr/bin/env', 'pip', 'download', 'numpy'])",
+    "import requests\nfor n in range(3):\n  try: requests.get('https://example.com')\n  except OSError: pass",
+    "import pandas; pandas.read_csv('https://example.com/data.csv')",
+    "import urllib.request; urllib.request.urlopen('http://192.0.2.1/')",
+    "import socket; socket.socket()",
+    "import asyncio; await asyncio.open_connection('192.0.2.1', 80)",
+    "import subprocess, sys; code = 'import socket; socket.gethostbyname(\"example.com\")'\n"
+    "subprocess.run([sys.executable, '-c', code])",
+]
+
+
+@pytest.mark.parametrize("code", ATTEMPTS)
+async def test_an_attempt_to_use_the_network_is_answered_in_one_line_at_once(sandbox: Sandbox, code: str) -> None:
+    began = asyncio.get_running_loop().time()
+    said = await say(sandbox, code)
+    lines = [line for line in said.shown.splitlines() if line == notice(package_names()).strip()]
+    assert len(lines) == 1, said.shown
+    assert "no network" in lines[0]
+    assert "pandas, " in lines[0]
+    assert said.done.lost is None
+    assert (
+        asyncio.get_running_loop().time() - began < 60
+    )  # even on a busy machine; pip alone waited 12 s on an idle one
+
+
+async def test_what_uses_no_network_gets_no_notice(sandbox: Sandbox) -> None:
+    code = (
+        "import requests, urllib3, asyncio, socket, multiprocessing\nawait asyncio.sleep(0)\n"
+        "import subprocess; subprocess.run(['true']); socket.gethostname(), socket.socketpair() is not None;"
+    )
+    said = await say(sandbox, code)
+    assert (said.shown, said.done.failed) == ("", False)
+
+
+async def test_pip_lists_the_packages_and_knows_what_is_installed(sandbox: Sandbox) -> None:
+    shown = (await say(sandbox, "!pip install pandas 'numpy>=1'")).shown
+    assert [line.split(" (")[0] for line in shown.splitlines()] == [
+        "Requirement already satisfied: pandas",
+        "Requirement already satisfied: numpy>=1",
+    ]
+    shown = (await say(sandbox, "!pip install pandas==0.1")).shown
+    assert shown.startswith("ERROR: pandas==0.1 is not installed.\nThere is no network")
+    assert "numpy==" in (await say(sandbox, "%pip freeze")).shown
+    assert "Name: pandas\nVersion: " in (await say(sandbox, "!pip show pandas")).shown
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pip', 'install', 'nosuch']).returncode"
+    assert (await say(sandbox, code)).shown.endswith("\n1\n")
+
+
+async def test_output_that_is_cut_says_how_much(launcher: SandboxLauncher) -> None:
+    sandbox = await opened(replace(LIMITS, output=1000, images=1))
+    said = await say(sandbox, "print('é' * 700)")
+    assert said.shown == "é" * 500 + "\n[output cut here: 401 more bytes were printed]\n"
+    said = await say(sandbox, "import os; os.write(1, bytes(334))")
+    assert said.shown == "\ufffd" * 333 + "\n[output cut here: 7 more bytes were printed]\n"
+    said = await say(sandbox, "from PIL import Image\nfor _ in range(3): display(Image.new('RGB', (9, 9)))")
+    assert said.shown.startswith("<image/png>\n[images left out: 2; a call may show 1")
+    said = await say(sandbox, "import os; os.write(1, b'x' * 2000); os._exit(3)")
+    assert said.done.lost is not None
+    assert said.shown == "x" * 1000 + "\n[output cut here: 1000 more bytes were printed]\n"

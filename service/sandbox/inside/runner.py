@@ -11,17 +11,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import importlib
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import signal
 import struct
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+
+# network.py, which every Python inside has imported under this name.
+network = importlib.import_module("sitecustomize")
 
 CHUNK = 256 * 1024
 # Far from the descriptors that code opens, closes and writes to.
@@ -158,7 +164,9 @@ def make_shell(wire: PacketPipes) -> Any:
 
         def system(self, command: str) -> None:
             flush()
-            self.system_raw(command)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "You executed the system command !(pip|conda)")
+                self.system_raw(command)
 
         def enable_gui(self, gui: str | None = None) -> None:
             pass
@@ -170,7 +178,14 @@ def make_shell(wire: PacketPipes) -> Any:
     config.InteractiveShell.xmode = "Context"
     shell = Shell.instance(config=config)
     shell.enable_matplotlib("inline")
+    for name in ("pip", "conda", "mamba", "micromamba", "uv"):
+        shell.register_magic_function(run_pip, "line", name)
     return shell
+
+
+def run_pip(line: str) -> None:
+    """Carries out the magics %pip and %conda, which IPython would pass on to a program."""
+    importlib.import_module("pip").main(shlex.split(line.removeprefix("pip ")))
 
 
 def end_helpers() -> None:
@@ -218,6 +233,7 @@ class Runner:
 
     def _execute(self, code: str, call: int) -> None:
         before, failed, error_text = disk.look(), True, ""
+        network.reset()
         try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             failed = not self._shell.run_cell(code, store_history=True).success

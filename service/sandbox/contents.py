@@ -1,0 +1,49 @@
+"""The files of ours that a session's sandbox has in its folder of code: the runner, and the answers to attempts to use
+the network or to install packages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+# The main script of a session. It imports disk.py, which lies beside it.
+RUNNER = "runner.py"
+# The folders that come first among the modules and programs of the sandbox.
+MODULES, PROGRAMS = "site", "bin"
+NOTICE = "notice.txt"
+# Programs that only report that there is no network. The sandbox may have some of them from the system.
+REFUSING_PROGRAMS = (
+    "apt", "apt-get", "conda", "curl", "mamba", "micromamba", "npm", "npx", "ping", "pipx", "poetry", "uv", "wget",
+)  # fmt: skip
+_PIP = "#!/opt/python/bin/python3\nimport sys\nfrom pip import main\nsys.exit(main())\n"
+_REFUSE = f"#!/bin/sh\ncat /opt/code/{NOTICE} >&2\nexit 1\n"
+_MODULE_FILES = {
+    "pip/__main__.py": "import sys\nfrom pip import main\nsys.exit(main())\n",
+    "pip/_internal/__init__.py": "from pip import main\n",
+    "pip/_internal/cli/__init__.py": "",
+    "pip/_internal/cli/main.py": "from pip import main\n",
+}
+
+
+def notice(packages: Sequence[str]) -> str:
+    """Returns the line that code gets if it tries to use the network or to install a package."""
+    return f"There is no network in this sandbox. Packages cannot be installed; these are: {', '.join(packages)}.\n"
+
+
+def session_files(packages: Sequence[str]) -> dict[str, str]:
+    """Returns the text of each file by its path below the folder of code. A text that begins with #! is a program."""
+    read = _inside()
+    found = {RUNNER: read["runner.py"], "disk.py": read["disk.py"], NOTICE: notice(packages)}
+    found[f"{MODULES}/sitecustomize.py"] = read["network.py"]
+    found[f"{MODULES}/pip/__init__.py"] = read["pip.py"]
+    found |= {f"{MODULES}/{path}": text for path, text in _MODULE_FILES.items()}
+    found |= {f"{PROGRAMS}/{name}": _PIP for name in ("pip", "pip3")}
+    return found | {f"{PROGRAMS}/{name}": _REFUSE for name in REFUSING_PROGRAMS}
+
+
+@cache
+def _inside() -> dict[str, str]:
+    names = ("runner.py", "disk.py", "network.py", "pip.py")
+    return {name: files("service.sandbox.inside").joinpath(name).read_text() for name in names}
