@@ -7,7 +7,7 @@ the log has had its bytes. A file does not exist from the second of its `expires
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, assert_never
@@ -132,9 +132,23 @@ def check_use(file: File | None, id: str, purposes: Collection[str], at: datetim
         raise Rejection(message, param="file_id", code="invalid_file_purpose")
 
 
+def check_searchable(filenames: Iterable[str], can_index: Callable[[str], bool]) -> None:
+    """Raises Rejection if the search cannot index the type of a file (docs/behaviour.md, "Errors")."""
+    unsupported = dict.fromkeys(_extension(filename) for filename in filenames if not can_index(filename))
+    if unsupported:
+        message = f"Files with extensions [{', '.join(unsupported)}] are not supported for retrieval."
+        raise Rejection(message, code="unsupported_file")
+
+
 def has_expired(file: File, at: datetime) -> bool:
     """Returns whether the file has expired at time `at`, appended or not."""
     return file.expires_at is not None and at.timestamp() >= file.expires_at
+
+
+def _extension(filename: str) -> str:
+    """Returns the ending of the name in lower case, from its last dot on; "none" if it has no ending."""
+    _, dot, ending = filename.rpartition(".")
+    return f".{ending.lower()}" if dot and ending else "none"
 
 
 def _is_overdue(state: FileState, at: datetime) -> bool:

@@ -24,6 +24,7 @@ from service.search.base import (
     SearchResult,
     StoreRef,
 )
+from service.search.parse.types import format_of
 
 WAIT_S = 20.0
 CHUNK_BYTES = 100
@@ -45,8 +46,9 @@ WHERE store_id = $1 AND file_id = $2 AND status IN ('in_progress', 'completed')
 class FakeSearchEngine:
     """A SearchEngine that is its own Indexer and Searcher.
 
-    File names: `bad…` is invalid, `odd…` is unsupported, `slow…` waits for `release`, the first attempt at `flaky…` and
-    every attempt at `crash…` raises RuntimeError, and any other file is chunked. `started` and `ended` hold pairs (file
+    File names: `bad…` is invalid, `odd…` turns out to be unsupported, `slow…` waits for `release`, the first attempt at
+    `flaky…` and every attempt at `crash…` raises RuntimeError, and any other file is chunked. The endings of names that
+    can be attached are those of the real parser. `started` and `ended` hold pairs (file
     name, job number); `most` is the greatest number of files that were indexed at the same time.
     """
 
@@ -79,6 +81,9 @@ class FakeSearchEngine:
     def _db(self) -> Pool:
         assert self.pool is not None, "no server has been started"
         return self.pool
+
+    def can_index(self, filename: str) -> bool:
+        return format_of(filename) is not None
 
     async def close(self) -> None:
         """Keeps the chunks, for the next server."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from functools import wraps
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, connection, 
 from service.http.errors import ApiError, Handler
 from service.http.forms import megabytes, receive_form
 from service.http.responses import answer, headers
-from service.http.services import BLOBS, LOG
+from service.http.services import BLOBS, LOG, VECTOR_STORES
 from service.storage.base import BlobMissing, delete_unowned
 from service.vector_stores.operations import remove_everywhere
 from service.wire.request_types import FileUse
@@ -134,8 +135,12 @@ async def find_file(request: web.Request, file_id: str) -> File:
 
 
 async def check(request: web.Request, uses: Iterable[FileUse]) -> None:
-    """Raises FileNotFound if a file that the request names does not exist, Rejection if its purpose does not fit."""
-    await check_file_uses(request.app[LOG].pool, origin(request).project_id, uses, clock(request).now())
+    """Raises FileNotFound if a file that the request names does not exist, and Rejection if it does not fit its use."""
+    can_index = request.app[VECTOR_STORES].builder.can_index
+    if not wire(request).names_tools_of_files:
+        uses = [replace(use, is_searched=False) for use in uses]
+    pool, project_id = request.app[LOG].pool, origin(request).project_id
+    await check_file_uses(pool, project_id, uses, clock(request).now(), can_index=can_index)
 
 
 async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterator[bytes]) -> None:

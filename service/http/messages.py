@@ -29,7 +29,9 @@ async def create(request: web.Request) -> web.Response:
         return await _render(request, message.id)
     await files.check(request, files_named_in(message))
     command = AddMessage(message, queues(request))
-    await request.app[VECTOR_STORES].attachments.attach(origin(request), thread_id, [message], command)
+    await request.app[VECTOR_STORES].attachments.attach(
+        origin(request), thread_id, [message], command, skip_unsupported=not wire(request).names_tools_of_files
+    )
     await writer(request).thread(origin(request), thread_id, command)
     return await _render(request, message.id)
 

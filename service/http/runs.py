@@ -150,7 +150,9 @@ async def _begin(
         thread=new_thread,
         queue=queue,
     )
-    await request.app[VECTOR_STORES].attachments.attach(origin(request), thread_id, messages, command)
+    await request.app[VECTOR_STORES].attachments.attach(
+        origin(request), thread_id, messages, command, skip_unsupported=not wire(request).names_tools_of_files
+    )
     with request.app[RUNS].claims.offer(settings.tools) as claim:
         async with reserve_run(request):
             return await writer(request).thread(origin(request), thread_id, replace(command, claim=claim))

@@ -70,7 +70,12 @@ async def prepare_thread(request: web.Request, thread_id: str, asked: ThreadRequ
     Raises NotFound, FileNotFound and Rejection.
     """
     resources = await request.app[VECTOR_STORES].attachments.prepare_thread(
-        origin(request), thread_id, asked.tool_resources, asked.messages, id_source(request)
+        origin(request),
+        thread_id,
+        asked.tool_resources,
+        asked.messages,
+        id_source(request),
+        skip_unsupported=not wire(request).names_tools_of_files,
     )
     return CreateThread(asked.metadata, resources, asked.messages)
 

@@ -122,6 +122,10 @@ class Indexer(Protocol):
         """The embedding model of new vector stores; each store keeps the model that it was created with."""
         ...
 
+    def can_index(self, filename: str) -> bool:
+        """Returns whether files with the ending of this name can be indexed."""
+        ...
+
     async def index(self, job: IndexingJob) -> IndexingResult:
         """Parses, chunks and embeds the file, and writes its chunks under the job. Returns after the last commit.
 

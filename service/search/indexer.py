@@ -21,6 +21,7 @@ from service.search.embed.base import EmbeddingError
 from service.search.embed.factory import Embedders
 from service.search.embed_chunks import JobKey, embed_chunks
 from service.search.parse.parser import Parser
+from service.search.parse.types import format_of
 from service.search.vector_tables import VectorTables
 from sql.connection import Connection
 
@@ -59,6 +60,9 @@ class PostgresIndexer:
     @property
     def embedding_model(self) -> str:
         return self._embedders.default_model
+
+    def can_index(self, filename: str) -> bool:
+        return format_of(filename) is not None
 
     async def index(self, job: IndexingJob) -> IndexingResult:
         """See `Indexer.index`. Also raises StoreModelChanged."""

@@ -26,7 +26,8 @@ class Attachments:
     """Prepares the stores that a command for an assistant, a thread or a run will name.
 
     Every method raises NotFound for a store that does not exist, FileNotFound for a file that does not exist, and
-    Rejection for a file whose purpose does not fit.
+    Rejection for a file whose purpose or type does not fit. `skip_unsupported` keeps files whose type cannot be indexed
+    out of the store, instead of refusing them.
     """
 
     def __init__(self, builder: StoreBuilder) -> None:
@@ -56,15 +57,29 @@ class Attachments:
         return with_stores(resources, created)
 
     async def prepare_thread(
-        self, origin: Origin, thread_id: str, resources: Json, messages: Sequence[NewMessage], ids: IdSource
+        self,
+        origin: Origin,
+        thread_id: str,
+        resources: Json,
+        messages: Sequence[NewMessage],
+        ids: IdSource,
+        *,
+        skip_unsupported: bool,
     ) -> Json:
         """Returns the tool_resources of a new thread, after creating its store and adding the messages' attachments."""
         resources = await self.create_stores(origin, resources, ids, owner_id=thread_id, days=THREAD_DAYS)
-        named = await self._add_attachments(origin, thread_id, messages, stores_of(resources))
+        before = stores_of(resources)
+        named = await self._add_attachments(origin, thread_id, messages, before, skip_unsupported)
         return with_stores(resources, named) if named else resources
 
     async def attach(
-        self, origin: Origin, thread_id: str, messages: Sequence[NewMessage], command: AddMessage | CreateRun
+        self,
+        origin: Origin,
+        thread_id: str,
+        messages: Sequence[NewMessage],
+        command: AddMessage | CreateRun,
+        *,
+        skip_unsupported: bool,
     ) -> None:
         """Adds the attachments of new messages of a thread to its store, which is created if it is missing.
 
@@ -78,7 +93,7 @@ class Attachments:
         async with self._writer.pool.acquire() as db:
             resources = (await threads.get(db, origin.project_id, thread_id)).tool_resources
         before = stores_of(resources)
-        named = await self._add_attachments(origin, thread_id, messages, before)
+        named = await self._add_attachments(origin, thread_id, messages, before, skip_unsupported)
         if before and named != before:
             change = ModifyThread({"tool_resources": with_stores(resources, named)})
             await self._writer.thread(origin.for_uncounted_append(thread_id), thread_id, change)
@@ -102,7 +117,12 @@ class Attachments:
         return [id for id in named if id in found]
 
     async def _add_attachments(
-        self, origin: Origin, thread_id: str, messages: Sequence[NewMessage], named: list[str]
+        self,
+        origin: Origin,
+        thread_id: str,
+        messages: Sequence[NewMessage],
+        named: list[str],
+        skip_unsupported: bool,
     ) -> list[str]:
         """Returns the stores of the thread, after adding the messages' attachments to its first store that exists."""
         file_ids = list(dict.fromkeys(_searched_files(messages)))
@@ -110,13 +130,21 @@ class Attachments:
             return named
         existing = await self.find_existing(origin, named)
         store_id = existing[0] if existing else own_store_id(thread_id)
-        await self._add(origin, store_id, file_ids, THREAD_DAYS)
+        await self._add(origin, store_id, file_ids, THREAD_DAYS, skip_unsupported=skip_unsupported)
         return [store_id]
 
-    async def _add(self, origin: Origin, store_id: str, file_ids: Sequence[str], days: int | None) -> None:
+    async def _add(
+        self,
+        origin: Origin,
+        store_id: str,
+        file_ids: Sequence[str],
+        days: int | None,
+        *,
+        skip_unsupported: bool = False,
+    ) -> None:
         chunking = Chunking(max_chunk_size_tokens=DEFAULT_SIZE, chunk_overlap_tokens=DEFAULT_OVERLAP)
         files = [FileToIndex(id, chunking, {}) for id in file_ids]
-        await self._builder.add_files_or_create(origin, store_id, files, days=days)
+        await self._builder.add_files_or_create(origin, store_id, files, days=days, skip_unsupported=skip_unsupported)
 
 
 def _searched_files(messages: Sequence[NewMessage]) -> Iterable[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from events.envelope import Origin
-from events.file import VECTOR_STORE_PURPOSES, check_use
+from events.file import VECTOR_STORE_PURPOSES, check_searchable, check_use
 from events.vector_store.commands import AddFiles, CreateBatch, CreateStore, NewFile
 from events.vector_store.requests import FileToIndex, VectorStoreRequest
 from projections import files
@@ -17,12 +17,15 @@ from sql.connection import Connection
 class StoreBuilder:
     """Creates stores with `embedding_model`, and puts at most `max_files` files into a store.
 
-    A file that does not exist raises FileNotFound, and one whose purpose does not fit raises Rejection. Then nothing is
-    written.
+    A file that does not exist raises FileNotFound, and one whose purpose does not fit, or whose name `can_index` says
+    is of a type that cannot be indexed, raises Rejection. Then nothing is written.
     """
 
-    def __init__(self, writer: Writer, *, embedding_model: str, max_files: int) -> None:
+    def __init__(
+        self, writer: Writer, *, embedding_model: str, can_index: Callable[[str], bool], max_files: int
+    ) -> None:
         self.writer = writer
+        self.can_index = can_index
         self._embedding_model = embedding_model
         self._max_files = max_files
 
@@ -45,10 +48,19 @@ class StoreBuilder:
         await self._add(origin, store_id, await self._find_files(origin, files_to_index))
 
     async def add_files_or_create(
-        self, origin: Origin, store_id: str, files_to_index: Sequence[FileToIndex], *, days: int | None
+        self,
+        origin: Origin,
+        store_id: str,
+        files_to_index: Sequence[FileToIndex],
+        *,
+        days: int | None,
+        skip_unsupported: bool = False,
     ) -> None:
-        """Adds files to a store. If it does not exist it is created, to expire `days` after its last use."""
-        new = await self._find_files(origin, files_to_index)
+        """Adds files to a store. If it does not exist it is created, to expire `days` after its last use.
+
+        `skip_unsupported` leaves out files whose type cannot be indexed, instead of refusing them.
+        """
+        new = await self._find_files(origin, files_to_index, skip_unsupported=skip_unsupported)
         command = CreateStore(
             name=None,
             description=None,
@@ -58,7 +70,8 @@ class StoreBuilder:
             if_missing=True,
         )
         await self.writer.vector_store(origin, store_id, command)
-        await self._add(origin, store_id, new)
+        if new:
+            await self._add(origin, store_id, new)
 
     async def create_batch(
         self, origin: Origin, store_id: str, batch_id: str, files_to_index: Sequence[FileToIndex]
@@ -78,7 +91,9 @@ class StoreBuilder:
 
         await self.writer.vector_store(origin, store_id, command)
 
-    async def _find_files(self, origin: Origin, files_to_index: Sequence[FileToIndex]) -> list[NewFile]:
+    async def _find_files(
+        self, origin: Origin, files_to_index: Sequence[FileToIndex], *, skip_unsupported: bool = False
+    ) -> list[NewFile]:
         if not files_to_index:
             return []
         at = self.writer.clock.now()
@@ -86,6 +101,8 @@ class StoreBuilder:
             found = await files.find(db, origin.project_id, {file.id for file in files_to_index}, at)
         for file in files_to_index:
             check_use(found.get(file.id), file.id, VECTOR_STORE_PURPOSES, at)
+        if not skip_unsupported:
+            check_searchable((found[file.id].filename for file in files_to_index), self.can_index)
         return [
             NewFile(
                 file_id=file.id,
@@ -95,6 +112,7 @@ class StoreBuilder:
                 chunking=file.chunking,
             )
             for file in files_to_index
+            if self.can_index(found[file.id].filename)
         ]
 
 

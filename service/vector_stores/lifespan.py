@@ -42,5 +42,7 @@ async def vector_stores_lifespan(
     peers.listen(indexing)
     peers.listen(upkeep)
     async with background(indexing.run(), upkeep.run()):
-        builder = StoreBuilder(writer, embedding_model=indexer.embedding_model, max_files=max_files)
+        builder = StoreBuilder(
+            writer, embedding_model=indexer.embedding_model, can_index=indexer.can_index, max_files=max_files
+        )
         yield VectorStoreServices(builder=builder, attachments=Attachments(builder))

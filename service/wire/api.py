@@ -45,6 +45,13 @@ class Wire(Protocol):
         """The version's name, which tokens and idempotency keys are bound to. Nothing branches on it."""
         ...
 
+    @property
+    def names_tools_of_files(self) -> bool:
+        """Whether a message names the tools that may use its files. If it does not, a file that the search cannot
+        index is for the other tools only.
+        """
+        ...
+
     def parse_new_assistant(self, body: Any) -> Json:
         """All settings of AssistantCreated. Vector stores that the request wants created are VectorStoreRequests."""
         ...

@@ -166,7 +166,8 @@ def files_named_in(request: Json | ThreadRequest | NewMessage | RunRequest) -> I
                 yield from files_named_in(message)
         case NewMessage():
             for attachment in request.attachments:
-                yield FileUse(attachment["file_id"], TOOL_PURPOSES)
+                is_searched = any(tool["type"] == "file_search" for tool in attachment.get("tools", ()))
+                yield FileUse(attachment["file_id"], TOOL_PURPOSES, is_searched)
             for content in request.content:
                 if content["type"] == "image_file":
                     yield FileUse(content["image_file"]["file_id"], IMAGE_PURPOSES)
@@ -179,7 +180,7 @@ def _files_of_resources(tool_resources: Mapping[str, Any]) -> Iterator[FileUse]:
         yield FileUse(file_id, TOOL_PURPOSES)
     for store in tool_resources.get("file_search", {}).get("vector_stores", ()):
         for file in store.files:
-            yield FileUse(file.id, VECTOR_STORE_PURPOSES)
+            yield FileUse(file.id, VECTOR_STORE_PURPOSES, is_searched=True)
 
 
 def _check_purpose(given: str) -> str:

@@ -88,10 +88,11 @@ class FileListQuery:
 
 @dataclass(frozen=True, slots=True)
 class FileUse:
-    """A file that a request names, and the purposes of files that may be used so."""
+    """A file that a request names, the purposes of files that may be used so, and whether the file will be indexed."""
 
     id: str
     purposes: tuple[str, ...]
+    is_searched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

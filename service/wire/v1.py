@@ -15,7 +15,7 @@ a file's expires_at         nothing
 
 For v2, the file_ids of an assistant are files of code_interpreter, and if the assistant has `retrieval`, they are also
 in a vector store of its own (`retrieval`). The file_ids of a message are attachments for code_interpreter and
-file_search, so they are also files of the thread, and in the thread's vector store.
+file_search, so they are also files of the thread, and in the thread's vector store if the search can index them.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class V1(V2):
     """Inherits from V2 the operations that are the same in both versions."""
 
     version = "v1"
+    names_tools_of_files = False
 
     def parse_new_assistant(self, body: Any) -> Json:
         return _to_settings(parse_body(requests.AssistantV1, body))

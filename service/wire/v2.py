@@ -31,6 +31,7 @@ DEFAULTS: Json = {name: SETTING_DEFAULTS[name] for name in ("temperature", "top_
 
 class V2:
     version = "v2"
+    names_tools_of_files = True
 
     def parse_new_assistant(self, body: Any) -> Json:
         return _to_settings(parse_body(requests.Assistant, body))

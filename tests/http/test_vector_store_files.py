@@ -63,7 +63,7 @@ async def test_the_life_of_a_file_in_a_store(client: Client, search_engine: Fake
 
 
 async def test_failures_say_why(client: Client) -> None:
-    store = await store_with(client, "bad.pdf", "odd.exe")
+    store = await store_with(client, "bad.pdf", "odd.txt")
     assert store["status"] == "completed"
     errors = {file["last_error"]["code"] for file in (await files_of(client, store["id"])).values()}
     assert errors == {"invalid_file", "unsupported_file"}
