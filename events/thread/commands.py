@@ -112,7 +112,8 @@ class CreateRun:
     """Creates a run, and the messages before it in the same append, so that a refused run leaves no messages behind.
 
     `lifetime` is in seconds. `thread` creates the thread in the same append too (POST /threads/runs). With `queue` the
-    run waits for its turn if another run is active.
+    run waits for its turn if another run is active. `allows_empty_prompt` accepts a run with neither a user message nor
+    instructions.
     """
 
     run_id: str
@@ -122,6 +123,7 @@ class CreateRun:
     claim: Claim | None
     thread: CreateThread | None = None
     queue: bool = False
+    allows_empty_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,14 +43,19 @@ def add_message(message: NewMessage) -> e.MessageAdded:
     )
 
 
+def require_modifiable(status: RunStatus) -> None:
+    """Raises Rejection if a run with this status cannot be modified."""
+    if status in _UNMODIFIABLE:
+        raise Rejection(f"Cannot update run with status '{status}'.")
+
+
 def decide_client_run(state: ThreadState, command: ClientRunCommand, at: datetime) -> list[e.ThreadEvent]:
     match command:
         case CreateRun():
             return _create(state, command, at)
         case ModifyRun(run_id=run_id, metadata=metadata):
             status = _status(state, run_id, command.status)
-            if status in _UNMODIFIABLE:
-                raise Rejection(f"Cannot update run with status '{status}'.")
+            require_modifiable(status)
             return [e.RunModified(run_id=run_id, metadata=dict(metadata))]
         case SubmitToolOutputs():
             return _submit(state, command, at)
@@ -94,7 +99,7 @@ def _create(state: ThreadState, command: CreateRun, at: datetime) -> list[e.Thre
     require_room(state)
     messages = [*(thread.messages if thread else ()), *command.messages]
     has_user_message = state.user_messages or any(message.role == "user" for message in messages)
-    if not has_user_message and not settings.instructions:
+    if not has_user_message and not settings.instructions and not command.allows_empty_prompt:
         raise Rejection(
             "Run creation requires a Thread with a user message or an assistant with instructions.",
             code="invalid_thread",

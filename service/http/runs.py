@@ -23,11 +23,12 @@ from events.thread.commands import (
     SubmitToolOutputs,
 )
 from events.thread.run_settings import run_settings
+from events.thread.runs import require_modifiable
 from events.thread.state import ThreadState
 from projections import assistants, runs, steps, threads
 from service.http import files
 from service.http.bodies import json_body
-from service.http.context import connection, id_source, origin, wire, writer
+from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
 from service.http.rate_limits import reserve_run, reserve_stream
@@ -65,8 +66,11 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    metadata = wire(request).parse_metadata_change(await json_body(request))
+    """Refuses to modify an active run before it reads the body (docs/behaviour.md, "Errors")."""
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
+    if not await done_before(request, THREAD, thread_id):
+        require_modifiable((await _find_run(request)).status)
+    metadata = wire(request).parse_metadata_change(await json_body(request))
     if metadata is not None:
 
         async def command(db: Connection) -> ModifyRun:
@@ -149,6 +153,7 @@ async def _begin(
         claim=None,
         thread=new_thread,
         queue=queue,
+        allows_empty_prompt=asked.allows_empty_prompt,
     )
     await request.app[VECTOR_STORES].attachments.attach(
         origin(request), thread_id, messages, command, skip_unsupported=not wire(request).names_tools_of_files

@@ -121,7 +121,7 @@ class ModelCaller:
             left = run.max_completion_tokens - spent.completion_tokens
         return ChatRequest(
             model=run.model,
-            messages=[*head, *(message for unit in units for message in unit)],
+            messages=[*head, *(message for unit in units for message in unit)] or prompt.EMPTY_PROMPT,
             tools=tools,
             tool_choice=prompt.tool_choice(run, model_call.call.number) if tools else None,
             parallel_tool_calls=run.explicit_value("parallel_tool_calls") if tools else None,

@@ -23,6 +23,9 @@ IMAGE_TOKENS = 765
 ANSWER_ROOM = 4096
 # Minimum of the characters that a prompt holds of one hosted call's output (see `output_room`).
 MIN_OUTPUT = 2_000
+# The prompt of a run with neither messages nor instructions, which v1 accepts, because model servers refuse an empty
+# list of messages.
+EMPTY_PROMPT: Unit = [{"role": "system", "content": "You are a helpful assistant."}]
 
 
 def system_message(run: Run, briefs: Sequence[str] = ()) -> Unit:

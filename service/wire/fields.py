@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Strict, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag
 from pydantic_core import PydanticCustomError
 
 from service.wire.integers import require_64_bits
+from service.wire.metadata_texts import to_metadata_texts
 
 MAX_NAME = 256
 MAX_DESCRIPTION = 512
 MAX_INSTRUCTIONS = 256_000
 MAX_CONTENT = 256_000
 MAX_ASSISTANT_TOOLS = 128
-MIN_TOKEN_BUDGET = 256
+# The document says 256, but the original accepted and echoed 16 (docs/behaviour.md, "Limits").
+MIN_TOKEN_BUDGET = 1
 MAX_METADATA_PAIRS = 16
 MAX_METADATA_KEY = 64
 MAX_METADATA_VALUE = 512
@@ -88,6 +90,7 @@ Metadata = Annotated[
     ],
     Field(max_length=MAX_METADATA_PAIRS),
 ]
+MetadataV1 = Annotated[Metadata, BeforeValidator(to_metadata_texts)]
 Temperature = Annotated[float, Strict(), Field(ge=0, le=2)]
 TopP = Annotated[float, Strict(), Field(ge=0, le=1)]
 TokenBudget = Annotated[int, Strict(), Field(ge=MIN_TOKEN_BUDGET, le=MAX_COUNT)]

@@ -16,6 +16,7 @@ from service.wire.fields import (
     MAX_V1_MESSAGE_FILES,
     Identifier,
     Metadata,
+    MetadataV1,
     NestedObject,
     RequestBody,
     union_by_json_type,
@@ -101,7 +102,7 @@ class MessageV1(RequestBody):
     role: Literal["user", "assistant"]
     content: Content
     file_ids: Annotated[list[Identifier], Field(max_length=MAX_V1_MESSAGE_FILES)] | None = None
-    metadata: Metadata | None = None
+    metadata: MetadataV1 | None = None
 
     def to_new_message(self, ids: IdSource) -> NewMessage:
         """Returns the message with a new id. v1 does not say which tools its files are for: they are for every tool."""

@@ -7,6 +7,8 @@ from service.wire.api import DeletedObject
 
 # The original shows this in some places as tool_resources of a thread or run that has none.
 NO_FILES: Json = {"code_interpreter": {"file_ids": []}}
+# The resources of an assistant's hosted tool that has none, by the type of the tool.
+_NO_RESOURCES: Json = {**NO_FILES, "file_search": {"vector_store_ids": []}}
 
 
 def render_usage(counts: dict[str, int] | None) -> Json | None:
@@ -35,10 +37,20 @@ def render_assistant(assistant: Assistant) -> Json:
         "top_p": assistant.top_p,
         "temperature": assistant.temperature,
         "reasoning_effort": assistant.reasoning_effort,
-        "tool_resources": _visible_resources(assistant.tool_resources),
+        "tool_resources": _assistant_resources(assistant),
         "metadata": assistant.metadata,
         "response_format": assistant.response_format,
     }
+
+
+def _assistant_resources(assistant: Assistant) -> Json:
+    """Returns the resources with an empty list for each hosted tool that has none, as recorded.
+
+    Runs and threads are not recorded so (docs/behaviour.md, "Object bodies").
+    """
+    visible = _visible_resources(assistant.tool_resources)
+    hosted = [tool["type"] for tool in assistant.tools if tool["type"] in _NO_RESOURCES]
+    return {**visible, **{type: _NO_RESOURCES[type] for type in hosted if type not in visible}}
 
 
 def _visible_resources(resources: Json) -> Json:

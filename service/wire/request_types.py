@@ -40,13 +40,17 @@ class ThreadRequest:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """`overrides` are the fields that the request gives a value, by the names of `RunSettings`."""
+    """`overrides` are the fields that the request gives a value, by the names of `RunSettings`.
+
+    `allows_empty_prompt`: the version of the API accepts runs with neither a user message nor instructions.
+    """
 
     assistant_id: str
     overrides: Json
     additional_instructions: str | None
     additional_messages: tuple[NewMessage, ...]
     stream: bool
+    allows_empty_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from service.wire.fields import (
     Identifier,
     Instructions,
     Metadata,
+    MetadataV1,
     ModelName,
     Name,
     NestedObject,
@@ -74,7 +75,7 @@ class AssistantV1(RequestBody):
     instructions: Instructions | None = None
     tools: Annotated[list[ToolV1], Field(max_length=MAX_ASSISTANT_TOOLS)] | None = None
     file_ids: _FileIds | None = None
-    metadata: Metadata | None = None
+    metadata: MetadataV1 | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     response_format: ResponseFormatV1 | None = None
@@ -92,7 +93,7 @@ class Thread(RequestBody):
 
 class ThreadV1(RequestBody):
     messages: Annotated[list[MessageV1], Field(max_length=MAX_MESSAGES)] | None = None
-    metadata: Metadata | None = None
+    metadata: MetadataV1 | None = None
 
 
 class ThreadChange(RequestBody):
@@ -104,13 +105,16 @@ class MetadataChange(RequestBody):
     metadata: Metadata | None = None
 
 
+class MetadataChangeV1(RequestBody):
+    metadata: MetadataV1 | None = None
+
+
 class _AnyRun(RequestBody):
     """The fields that runs of both versions have."""
 
     assistant_id: Identifier
     model: ModelName | None = None
     instructions: Instructions | None = None
-    metadata: Metadata | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     stream: Flag | None = None
@@ -120,6 +124,7 @@ class _AnyRun(RequestBody):
 
 
 class _RunV2(_AnyRun):
+    metadata: Metadata | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_RUN_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
@@ -127,6 +132,7 @@ class _RunV2(_AnyRun):
 
 
 class _RunV1(_AnyRun):
+    metadata: MetadataV1 | None = None
     tools: Annotated[list[ToolV1], Field(max_length=MAX_RUN_TOOLS)] | None = None
     tool_choice: ToolChoiceV1 | None = None
     response_format: ResponseFormatV1 | None = None
@@ -203,7 +209,11 @@ def thread_request(request: Thread | ThreadV1 | None, resources: dict[str, Any],
 
 
 def run_request(
-    request: Run | RunV1 | ThreadAndRun | ThreadAndRunV1, overrides: dict[str, Any], ids: IdSource
+    request: Run | RunV1 | ThreadAndRun | ThreadAndRunV1,
+    overrides: dict[str, Any],
+    ids: IdSource,
+    *,
+    allows_empty_prompt: bool = False,
 ) -> RunRequest:
     """`overrides` are the fields whose shapes differ between the versions."""
     extra = request.additional_messages if isinstance(request, Run | RunV1) else None
@@ -225,6 +235,7 @@ def run_request(
         additional_instructions=request.additional_instructions if isinstance(request, Run | RunV1) else None,
         additional_messages=tuple(message.to_new_message(ids) for message in extra or ()),
         stream=bool(request.stream),
+        allows_empty_prompt=allows_empty_prompt,
     )
 
 

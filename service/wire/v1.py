@@ -72,12 +72,16 @@ class V1(V2):
 
     def parse_new_run(self, body: Any, ids: IdSource) -> RunRequest:
         request = parse_body(requests.RunV1, body)
-        return requests.run_request(request, _own_overrides(request), ids)
+        return requests.run_request(request, _own_overrides(request), ids, allows_empty_prompt=True)
+
+    def parse_metadata_change(self, body: Any) -> dict[str, str] | None:
+        request = parse_body(requests.MetadataChangeV1, body)
+        return (request.metadata or {}) if "metadata" in request.model_fields_set else None
 
     def parse_new_thread_and_run(self, body: Any, ids: IdSource) -> tuple[ThreadRequest, RunRequest]:
         request = parse_body(requests.ThreadAndRunV1, body)
         return requests.thread_request(request.thread, {}, ids), requests.run_request(
-            request, _own_overrides(request), ids
+            request, _own_overrides(request), ids, allows_empty_prompt=True
         )
 
     def parse_file_list_query(self, query_: Mapping[str, str]) -> FileListQuery:

@@ -61,7 +61,7 @@ CHOICES = {
 efforts = st.sampled_from([None, "none", "minimal", "low", "medium", "high", "xhigh", "max"])
 temperatures = st.none() | st.floats(0, 2) | st.integers(0, 2)
 top_ps = st.none() | st.floats(0, 1) | st.integers(0, 1)
-budgets = st.none() | st.integers(256, 10**6)
+budgets = st.none() | st.integers(1, 10**6)
 truncations = st.none() | body(
     {"type": st.sampled_from(["auto", "last_messages"])}, last_messages=st.none() | st.integers(1, 50)
 )

@@ -46,6 +46,9 @@ SAID: list[tuple[str, str, tuple[str, ...], str]] = [
     ("v2", "OpenAIFile", _PURPOSE, "evals"),
     ("v2", "VectorStoreFileBatchObject", ("properties", "object", "enum"), "vector_store.file_batch"),  # recorded
 ]
+# Token budgets, for which both documents state a minimum of 256: the original accepted and echoed 16 (recorded).
+BUDGETS = ("max_prompt_tokens", "max_completion_tokens")
+WITH_BUDGETS = ("RunObject", "CreateRunRequest", "CreateThreadAndRunRequest")
 # Messages of v2 have no status over REST.
 OVER_REST = {"status", "incomplete_details", "completed_at", "incomplete_at"}
 
@@ -65,6 +68,9 @@ def document(version: str) -> dict[str, Any]:
     for of, name, path, value in SAID:
         if of == version:
             reduce(_inside, path, schemas[name]).append(value)
+    for name in WITH_BUDGETS:
+        for budget in BUDGETS:
+            schemas[name]["properties"][budget]["anyOf"][0]["minimum"] = 1
     return {"components": {"schemas": schemas}}
 
 

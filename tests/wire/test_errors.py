@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.client import KEY, V1, V2, Client
 from tests.http.files import BOUNDARY, form
 from tests.scripted import ScriptedServer
 from tests.wire.sample_objects import BadRequest, find_difference, find_failures, make_world, send_request
+
+INVALID_CHANGES: tuple[Any, ...] = (None, {}, {"metadata": {"modified": True}}, {"surprise": 1}, [], b"{")
 
 RUN = "/threads/{done}/runs/{done_run}"
 BETA = (
@@ -84,6 +87,10 @@ STATE = [
         "POST /threads/{busy}/runs/{busy_run}",
         {"metadata": {"a": "b"}},
         message="Cannot update run with status 'in_progress'.",
+    ),
+    *(
+        BadRequest("POST /threads/{busy}/runs/{busy_run}", body, message="Cannot update run with status 'in_progress'.")
+        for body in INVALID_CHANGES
     ),
     BadRequest(f"POST {RUN}/cancel", message="Cannot cancel run with status 'completed'."),
     BadRequest(

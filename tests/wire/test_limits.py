@@ -101,7 +101,6 @@ BOTH_VERSIONS: list[Row] = [
         {"param": f"metadata.{'k' * 65}", "code": "string_above_max_length"},
     ),
     (WITH_METADATA, {"metadata": {"k": "v" * 513}}, exceeds("metadata.k", 512, 513)),
-    (WITH_METADATA, {"metadata": {"k": None}}, wrong_type("metadata.k", "a string", "null")),
     (WITH_METADATA, {"metadata": []}, wrong_type("metadata", "an object", "an array")),
     (WITH_METADATA, {"surprise": 1}, unknown_parameter("surprise")),
     ((*A, *R), {"temperature": 2.01}, out_of_range("temperature", "decimal", 2.01, 2, above=True)),
@@ -113,8 +112,8 @@ BOTH_VERSIONS: list[Row] = [
     ((*A, *R), {"response_format": "json"}, unsupported_value("response_format", "json")),
     ((*A, *R), {"response_format": 5}, {"param": "response_format", "code": "invalid_type"}),
     ((*A, *R), {"response_format": {"type": "xml"}}, unsupported_value("response_format.type", "xml")),
-    (R, {"max_prompt_tokens": 255}, out_of_range("max_prompt_tokens", "integer", 255, 256, above=False)),
-    (R, {"max_completion_tokens": 255}, out_of_range("max_completion_tokens", "integer", 255, 256, above=False)),
+    (R, {"max_prompt_tokens": 0}, out_of_range("max_prompt_tokens", "integer", 0, 1, above=False)),
+    (R, {"max_completion_tokens": 0}, out_of_range("max_completion_tokens", "integer", 0, 1, above=False)),
     (R, {"max_completion_tokens": 300.5}, wrong_type("max_completion_tokens", "an integer", "a decimal")),
     (R, {"max_completion_tokens": 2**62}, {"param": "max_completion_tokens", "code": "integer_above_max_value"}),
     (R, {"tool_choice": "maybe"}, unsupported_value("tool_choice", "maybe")),
@@ -143,6 +142,8 @@ BOTH_VERSIONS: list[Row] = [
     ((THREADS,), {"messages": [{"role": "user", "content": "c", "x": 1}]}, unknown_parameter("messages[0].x")),
 ]
 ONLY_V1: list[Row] = [
+    (WITH_METADATA, {"metadata": {"k": [0] * 513}}, wrong_type("metadata.k", "a string", "an array")),
+    (WITH_METADATA, {"metadata": {"k": {"x": "x" * 508}}}, exceeds("metadata.k", 512, 517)),
     (M, {"attachments": []}, unknown_parameter("attachments")),
     (M, {"content": [{"type": "text", "text": "t"}]}, {"param": "content", "code": "invalid_type"}),
     (M, {"file_ids": ["f"] * 11}, exceeds("file_ids", 10, 11, "array")),
@@ -156,6 +157,10 @@ ONLY_V1: list[Row] = [
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "huge"}}
 TEXT = {"type": "text", "text": "t"}
 ONLY_V2: list[Row] = [
+    (WITH_METADATA, {"metadata": {"k": None}}, wrong_type("metadata.k", "a string", "null")),
+    (WITH_METADATA, {"metadata": {"k": True}}, wrong_type("metadata.k", "a string", "a boolean")),
+    (WITH_METADATA, {"metadata": {"k": 1}}, wrong_type("metadata.k", "a string", "an integer")),
+    (WITH_METADATA, {"metadata": {"k": {}}}, wrong_type("metadata.k", "a string", "an object")),
     ((*A, *M), {"file_ids": []}, unknown_parameter("file_ids")),
     ((*A, *R), {"tools": [{"type": "retrieval"}]}, unsupported_value("tools[0].type", "retrieval")),
     ((*A, RUNS), {"reasoning_effort": "huge"}, unsupported_value("reasoning_effort", "huge")),
