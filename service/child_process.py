@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,12 @@ from typing import IO
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.01
+# Bytes after which the log of a child is renamed at its next start, and the number of renamed logs that are kept.
+MAX_LOG = 10 * 1024 * 1024
+KEPT_LOGS = 2
+# Bytes at the end of a log in which the reason of a child's end is looked for.
+_TAIL = 64 * 1024
+_FATAL = re.compile(r"\b(FATAL|PANIC):")
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
 
@@ -85,10 +92,30 @@ async def stop(child: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Sign
             return
 
 
-def last_line(log: Path) -> str:
-    """Returns the last line of a child's log, for an error message."""
+def open_log(log: Path) -> IO[bytes]:
+    """Opens the log of a child to append to it, readable for this user only. Raises OSError.
+
+    A log that is larger than MAX_LOG bytes is renamed first; KEPT_LOGS renamed logs are kept, the newest as `<log>.1`.
+    """
+    if log.exists() and log.stat().st_size > MAX_LOG:
+        for number in range(KEPT_LOGS, 0, -1):
+            older = log if number == 1 else log.with_name(f"{log.name}.{number - 1}")
+            if older.exists():
+                older.replace(log.with_name(f"{log.name}.{number}"))
+    return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
+
+
+def log_reason(log: Path, start: int = 0) -> str:
+    """Returns the line of a child's log that says why the child ended, for an error message.
+
+    It is the last line of Postgres' level FATAL or PANIC, or else the last line. `start` is the size in bytes that the
+    log had when the child started, so that the lines of earlier children are left out.
+    """
     try:
-        lines = log.read_text(errors="replace").strip().splitlines()
+        with log.open("rb") as file:
+            file.seek(max(start, file.seek(0, os.SEEK_END) - _TAIL))
+            lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1].strip() if lines else "its log is empty"
+    fatal = [line for line in lines if _FATAL.search(line)]
+    return (fatal or lines or ["its log is empty"])[-1].strip()

@@ -33,7 +33,7 @@ from service.idempotency.effects import find_effect, record_effect
 from sql.connection import Connection
 
 MAX_ATTEMPTS = 20
-# Seconds that a command waits for its turn on the stream and for a connection.
+# Seconds that a command waits for its turn on the stream.
 TURN_TIMEOUT = 5.0
 
 F = TypeVar("F")
@@ -150,7 +150,8 @@ class Writer:
 
         A factory is called again on every attempt, so that its facts hold at the version that the command is decided
         on. Raises the errors of `decide` and of `guard`, NotFound if the stream belongs to another project, Conflict
-        after MAX_ATTEMPTS attempts, and TimeoutError if there is no turn or connection within TURN_TIMEOUT seconds.
+        after MAX_ATTEMPTS attempts, and TimeoutError if there is no turn within TURN_TIMEOUT seconds, or no connection
+        (`TimedPool`).
         """
 
         async def decide_on(db: Connection) -> _Decision[None, C]:
@@ -266,12 +267,14 @@ class Writer:
     async def _turn(self, stream_id: str) -> AsyncIterator[Connection]:
         """Waits for this command's turn on the stream and yields a connection. Raises TimeoutError after TURN_TIMEOUT.
 
-        Each waiting command has its own time-out: if the database hangs, they do not wait one after another.
+        Each waiting command has its own time-out: if the database hangs, they do not wait one after another. The wait
+        for a connection has the bounds of the pool.
         """
         async with asyncio.timeout(TURN_TIMEOUT) as patience:
-            async with self._locks.setdefault(stream_id, asyncio.Lock()), self.pool.acquire() as db:
+            async with self._locks.setdefault(stream_id, asyncio.Lock()):
                 patience.reschedule(None)
-                yield db
+                async with self.pool.acquire() as db:
+                    yield db
 
     async def _load(
         self, db: Connection, stream_type: StreamType[S, C], origin: Origin, stream_id: str

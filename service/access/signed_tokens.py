@@ -1,8 +1,9 @@
 """Signed tokens of limited life: for the streams of one thread, and for links to the content of one file.
 
-A token holds its object, the API key it was made under and its time of expiry; the server stores none of it. It is
-valid for one purpose and one object, and not longer than its API key. The signing secrets are in the database, so all
-processes accept each other's tokens. A new secret is made every ROTATE, and a token names the secret that signed it.
+A token holds its object, the API key it was made under, its time of expiry and a random number, so that no two are
+equal: each has its own limit of open streams. The server stores none of it. It is valid for one purpose and one
+object, and not longer than its API key. The signing secrets are in the database, so all processes accept each other's
+tokens. A new secret is made every ROTATE, and a token names the secret that signed it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ MAX_TOKEN = 1024
 MAX_SECRETS = 100
 _SECRET_BYTES = 32
 _HASH_BYTES = 8
+_NONCE_BYTES = 9
 
 Purpose = Literal["stream", "file"]
 
@@ -68,7 +70,8 @@ class Signer:
     async def sign(self, purpose: Purpose, object_id: str, key: ApiKey, version: str, seconds: int) -> tuple[str, int]:
         """Returns (token, expires_at in Unix seconds). The token is valid for `seconds`, for this object only."""
         expires_at = int(self._clock.now().timestamp()) + seconds
-        claims = [object_id, key.id, key.hash[:_HASH_BYTES].hex(), version, expires_at]
+        nonce = secrets.token_urlsafe(_NONCE_BYTES)
+        claims = [object_id, key.id, key.hash[:_HASH_BYTES].hex(), version, expires_at, nonce]
         payload = _text(orjson.dumps(claims))
         secret = await self._current()
         return f"{secret.id}.{payload}.{_mac(secret, purpose, payload)}", expires_at
@@ -82,7 +85,7 @@ class Signer:
         secret = await self._find(id)
         if secret is None or not hmac.compare_digest(mac, _mac(secret, purpose, payload)):
             return None
-        signed_for, key_id, key_hash, version, expires_at = orjson.loads(_bytes(payload))
+        signed_for, key_id, key_hash, version, expires_at, *_nonce = orjson.loads(_bytes(payload))
         if signed_for != object_id or expires_at <= self._clock.now().timestamp():
             return None
         key = await self._keys.by_id(key_id)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +30,10 @@ app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(threads.threads, name="threads")
 app.command()(reindex.reindex)
+
+# Seconds for an orderly stop: those of requests, of runs, and of the embedded Postgres' checkpoint.
+STOP_TIMEOUT_S = 25.0
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _EXAMPLE = (
     "from openai import OpenAI; c = OpenAI(); "
@@ -76,7 +82,11 @@ def serve(
 
 
 async def _serve(settings: Settings, console: Console) -> None:
-    """Serves until SIGINT or SIGTERM. The first signal stops everything in order; later ones change nothing."""
+    """Serves until SIGINT or SIGTERM. The first signal stops everything in order, within STOP_TIMEOUT_S seconds.
+
+    A second signal ends the process at once, by its default action, even if the event loop hangs. The kernel then
+    signals the child processes (`service.child_process`).
+    """
     with StartProgress(console) as progress:
 
         def announce(server: ServerInfo) -> None:
@@ -88,12 +98,15 @@ async def _serve(settings: Settings, console: Console) -> None:
 
         def stop() -> None:
             nonlocal stopping
-            if not stopping:
-                stopping = True
-                console.print("Stopping …")
-                task.cancel()
+            stopping = True
+            for number in _STOP_SIGNALS:
+                asyncio.get_running_loop().remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+            _end_after(STOP_TIMEOUT_S)
+            console.print("Stopping …")
+            task.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stop)
         try:
             await task
@@ -101,6 +114,21 @@ async def _serve(settings: Settings, console: Console) -> None:
             if not stopping:
                 raise
             console.print("Stopped.")
+
+
+def _end_after(seconds: float) -> None:
+    """Ends the process with exit code 1 if it has not ended by itself after so many seconds.
+
+    A thread does it, since the event loop may be what hangs.
+    """
+
+    def end() -> None:
+        os.write(2, f"everthread: Not stopped after {seconds:.0f} s, and so ended at once.\n".encode())
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _print_ready(console: Console, server: ServerInfo) -> None:

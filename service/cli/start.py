@@ -72,7 +72,7 @@ async def _run(
         on_ready(ServerInfo(base_url, api_key, served, _will_provision_sandbox(settings)))
 
     async with asyncio.TaskGroup() as group:
-        watchers = [group.create_task(_watch(postgres))] if postgres is not None else []
+        watchers = [group.create_task(postgres.keep_running())] if postgres is not None else []
         watchers += [group.create_task(model.keep_running())] if model is not None else []
         await serve(
             settings,
@@ -121,11 +121,6 @@ async def _start_model(
     stack.push_async_callback(model.stop)
     with progress.step(f"Loading the model {MODEL_NAME}", f"Model {MODEL_NAME}"):
         return await model.start()
-
-
-async def _watch(postgres: EmbeddedPostgres) -> None:
-    await postgres.wait()
-    raise StartupError("The embedded Postgres ended by itself; see postgres/postgres.log in the data directory")
 
 
 def _check_port(settings: Settings) -> None:

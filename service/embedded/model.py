@@ -20,7 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 from time import monotonic
 
-from service.child_process import environment, last_line, spawn, stop, wait_for_exit
+from service.child_process import environment, log_reason, open_log, spawn, stop, wait_for_exit
 from service.errors import StartupError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -53,6 +53,7 @@ class EmbeddedModel:
 
     def __init__(self, data_dir: Path) -> None:
         self._log = data_dir / "model.log"
+        self._log_start = 0  # the size of the log at the start of the process
         self._key = secrets.token_urlsafe(24)
         self._port = 0
         self._child: subprocess.Popen[bytes] | None = None
@@ -77,7 +78,7 @@ class EmbeddedModel:
             deaths = [*(at for at in deaths if monotonic() - at < _RESTARTS_WITHIN_S), monotonic()]
             await asyncio.sleep(_RESTART_PAUSE_S)
             await self.start()
-        raise StartupError(f"The embedded model died {_RESTARTS} times: {last_line(self._log)}")
+        raise StartupError(f"The embedded model died {_RESTARTS} times: {log_reason(self._log, self._log_start)}")
 
     async def stop(self) -> None:
         """Ends the process, if it runs."""
@@ -94,8 +95,8 @@ class EmbeddedModel:
         root = Path(__file__).resolve().parents[2]
         path = os.pathsep.join([str(root), *(entry for entry in sys.path if entry)])
         env = environment(PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1")
-        with self._log.open("wb") as log:
-            self._log.chmod(0o600)
+        with open_log(self._log) as log:
+            self._log_start = log.tell()
             return spawn(
                 command,
                 cwd=self._log.parent,
@@ -131,7 +132,7 @@ class EmbeddedModel:
                 line = await _read_line(child.stdout.fileno())
             return int(json.loads(line)["address"].rpartition(":")[2])
         except (OSError, ValueError, KeyError):
-            reason = last_line(self._log)
+            reason = log_reason(self._log, self._log_start)
             raise StartupError(f"The embedded model cannot load: {reason}") from None
 
 

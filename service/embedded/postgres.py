@@ -15,15 +15,19 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from time import monotonic
 from urllib.parse import quote
 
 import asyncpg
-import psutil
+import structlog
 
-from service.child_process import environment, last_line, spawn, stop, wait_for_exit
+from service.child_process import environment, log_reason, open_log, spawn, stop, wait_for_exit
+from service.embedded.leftovers import SOCKET_PREFIX, find_postmaster, read_lock, remove_leftovers
 from service.embedded.memory import buffer_mib
 from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, change_owner, find_runtime
 from service.errors import StartupError
+
+log = structlog.get_logger()
 
 _DATABASE = _USER = "everthread"
 _PORT = 5432  # part of the socket's name only
@@ -31,9 +35,10 @@ _INIT_TIMEOUT_S = 120.0
 _START_TIMEOUT_S = 120.0  # recovery after a crash replays at most max_wal_size
 _CONNECT_TIMEOUT_S = 5.0
 _POLL_S = 0.01
-_LEFTOVER_TIMEOUT_S = 20.0
+# Seconds before Postgres is started again after it ended by itself.
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
 _MAX_SOCKET_PATH = 100  # the kernel's limit is 107 bytes, 103 on macOS
-_SOCKET_PREFIX = "everthread-pg-"
 _STOP = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 _SETTINGS = {
     "listen_addresses": "",
@@ -61,10 +66,10 @@ _NOT_DURABLE = {
 
 
 class EmbeddedPostgres:
-    """A Postgres on the data in `<data_dir>/postgres/<major version>`. Call `start` once, then `stop`.
+    """A Postgres on the data in `<data_dir>/postgres/<major version>`. Call `start`, and finally `stop`.
 
-    The server always uses `durable=True`. The tests use `durable=False` for temporary databases, for which Postgres
-    does not wait for the disk.
+    `keep_running` starts it again whenever it has ended by itself. The server always uses `durable=True`. The tests
+    use `durable=False` for temporary databases, for which Postgres does not wait for the disk.
     """
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
@@ -72,6 +77,7 @@ class EmbeddedPostgres:
         self._home = data_dir / "postgres"
         self._cluster = self._home / str(MAJOR_VERSION)
         self._log = self._home / "postgres.log"
+        self._log_start = 0  # the size of the log at the last start
         self._socket_dir = self._cluster / "run"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -87,13 +93,12 @@ class EmbeddedPostgres:
 
     def running_url(self) -> str | None:
         """Returns the URL of the database if a live server runs it on this data, otherwise None."""
-        lock = self._cluster / "postmaster.pid"
-        lines = lock.read_text().splitlines() if lock.exists() else []
+        lines = read_lock(self._cluster)
         # The fifth of the seven lines is the socket's folder. It is written when the socket exists.
-        if len(lines) < 5 or _find_postgres(self._cluster, lines[0]) is None:
+        if len(lines) < 5 or find_postmaster(self._cluster, lines[0]) is None:
             return None
         elsewhere = Path(lines[4])
-        folder = elsewhere if elsewhere.name.startswith(_SOCKET_PREFIX) else self._cluster / "run"
+        folder = elsewhere if elsewhere.name.startswith(SOCKET_PREFIX) else self._cluster / "run"
         return _url(folder)
 
     async def start(self) -> str:
@@ -104,30 +109,55 @@ class EmbeddedPostgres:
             runtime = find_runtime(self._cluster)
             if not self.exists:
                 await self._initialise(runtime)
-            await _stop_leftover(self._cluster)
+            await remove_leftovers(self._cluster, self._socket_dir)
             self._make_socket_dir(runtime)
             self._child = self._spawn(runtime)
             await self._wait_until_ready(runtime, self._child)
         except (OSError, subprocess.SubprocessError) as error:
-            await self.stop()
+            await self._end_process()
             raise StartupError(f"The embedded Postgres cannot start: {error}") from None
         except BaseException:
-            await self.stop()
+            await self._end_process()
             raise
         return self.url
 
+    async def keep_running(self) -> None:
+        """Starts Postgres again, under the same URL, whenever it has ended by itself. Runs until cancelled.
+
+        The pauses between attempts are doubled up to _LONGEST_PAUSE_S, for example while the disk is full.
+        """
+        pause = _FIRST_PAUSE_S
+        while True:
+            since = monotonic()
+            await self.wait()
+            log.error("postgres_ended", reason=log_reason(self._log, self._log_start))
+            pause = _FIRST_PAUSE_S if monotonic() - since > _LONGEST_PAUSE_S else pause
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                try:
+                    await self.start()
+                except StartupError as error:
+                    log.error("postgres_restart_failed", error=str(error), again_in_s=pause)
+                else:
+                    break
+            log.info("postgres_restarted")
+
     async def wait(self) -> None:
-        """Waits until Postgres has ended, which without `stop` happens only by an accident."""
+        """Waits until Postgres has ended, which happens without `stop` if it was killed or could not write."""
         while self._child is not None and not await wait_for_exit(self._child, timeout_s=3600.0):
             pass
 
     async def stop(self) -> None:
         """Stops Postgres, if it runs. Postgres ends its sessions and writes a checkpoint."""
+        await self._end_process()
+        if self._socket_dir.name.startswith(SOCKET_PREFIX):
+            shutil.rmtree(self._socket_dir, ignore_errors=True)
+
+    async def _end_process(self) -> None:
         child, self._child = self._child, None
         if child is not None:
             await stop(child, _STOP)
-        if self._socket_dir.name.startswith(_SOCKET_PREFIX):
-            shutil.rmtree(self._socket_dir, ignore_errors=True)
 
     def _check_version(self) -> None:
         """Raises StartupError if the data was created by another major version."""
@@ -151,11 +181,14 @@ class EmbeddedPostgres:
         command += ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         if not self._durable:
             command += ["--no-sync"]
-        with self._log.open("wb") as log:
-            child = spawn(command, cwd=new, env=environment(), log=log, uid=uid, death_signal=signal.SIGKILL)
+        with open_log(self._log) as file:
+            self._log_start = file.tell()
+            child = spawn(command, cwd=new, env=environment(), log=file, uid=uid, death_signal=signal.SIGKILL)
         try:
             if not await wait_for_exit(child, _INIT_TIMEOUT_S) or child.returncode != 0:
-                raise StartupError(f"The embedded Postgres cannot create its database: {last_line(self._log)}")
+                raise StartupError(
+                    f"The embedded Postgres cannot create its database: {log_reason(self._log, self._log_start)}"
+                )
         finally:
             await stop(child, ((signal.SIGKILL, 5.0),))
         if runtime.uid is not None:
@@ -166,8 +199,9 @@ class EmbeddedPostgres:
         """Creates the socket's folder: in the cluster if the path is short enough, otherwise in the temporary
         folder."""
         socket = self._socket_dir / f".s.PGSQL.{_PORT}"
-        if len(os.fsencode(socket)) > _MAX_SOCKET_PATH:
-            self._socket_dir = Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX))
+        is_too_long = len(os.fsencode(socket)) > _MAX_SOCKET_PATH
+        if is_too_long and not self._socket_dir.name.startswith(SOCKET_PREFIX):
+            self._socket_dir = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX))
         self._socket_dir.mkdir(mode=0o700, exist_ok=True)
         if runtime.uid is not None:
             change_owner(self._socket_dir, runtime.uid)
@@ -180,12 +214,13 @@ class EmbeddedPostgres:
         settings = {**_SETTINGS, "shared_buffers": f"{buffer_mib()}MB", **({} if self._durable else _NOT_DURABLE)}
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        with self._log.open("wb") as log:
+        with open_log(self._log) as file:
+            self._log_start = file.tell()
             return spawn(
                 command,
                 cwd=self._cluster,
                 env=environment(),
-                log=log,
+                log=file,
                 uid=runtime.uid,
                 death_signal=signal.SIGINT,  # a fast, clean shutdown
             )
@@ -195,7 +230,7 @@ class EmbeddedPostgres:
         deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
         while asyncio.get_running_loop().time() < deadline:
             if child.poll() is not None:
-                raise StartupError(f"The embedded Postgres stopped at once: {last_line(self._log)}")
+                raise StartupError(f"The embedded Postgres stopped at once: {log_reason(self._log, self._log_start)}")
             try:
                 connection = await asyncpg.connect(self.url, timeout=_CONNECT_TIMEOUT_S)
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
@@ -210,56 +245,17 @@ class EmbeddedPostgres:
     async def _create_database(self, runtime: Runtime) -> None:
         command: list[str | Path] = [runtime.bin / "createdb", "-h", self._socket_dir, "-p", str(_PORT)]
         command += ["-U", _USER, _DATABASE]
-        with self._log.open("ab") as log:
+        with open_log(self._log) as file:
             # Under our own user id: root may enter the socket's folder, and any user may run the programs.
-            child = spawn(command, cwd=self._home, env=environment(), log=log, uid=None, death_signal=signal.SIGKILL)
+            child = spawn(command, cwd=self._home, env=environment(), log=file, uid=None, death_signal=signal.SIGKILL)
         try:
             if not await wait_for_exit(child, _INIT_TIMEOUT_S) or child.returncode != 0:
-                raise StartupError(f"The embedded Postgres cannot create its database: {last_line(self._log)}")
+                raise StartupError(
+                    f"The embedded Postgres cannot create its database: {log_reason(self._log, self._log_start)}"
+                )
         finally:
             await stop(child, ((signal.SIGKILL, 5.0),))
 
 
 def _url(socket_dir: Path) -> str:
     return f"postgresql://{_USER}@/{_DATABASE}?host={quote(str(socket_dir), safe='/')}"
-
-
-async def _stop_leftover(cluster: Path) -> None:
-    """Stops a Postgres that a killed server left running on this data, and deletes its lock file."""
-    lock = cluster / "postmaster.pid"
-    lines = lock.read_text().splitlines() if lock.exists() else []
-    process = _find_postgres(cluster, lines[0]) if lines else None
-    if process is not None:
-        await _stop_process(process)
-    if len(lines) > 4 and Path(lines[4]).name.startswith(_SOCKET_PREFIX):
-        shutil.rmtree(lines[4], ignore_errors=True)
-    # We hold the data directory, so a process with that id is now another program, perhaps of another container.
-    lock.unlink(missing_ok=True)
-
-
-def _find_postgres(cluster: Path, pid: str) -> psutil.Process | None:
-    """Returns the process with that id if it is a Postgres on this data."""
-    try:
-        process = psutil.Process(int(pid))
-        matches = process.name() == "postgres" and process.cwd() == os.path.realpath(cluster)
-    except (ValueError, psutil.Error):
-        return None
-    return process if matches else None
-
-
-async def _stop_process(process: psutil.Process) -> None:
-    """Sends stronger and stronger signals until the process has ended. Raises StartupError if it does not end."""
-    deadline = asyncio.get_running_loop().time() + _LEFTOVER_TIMEOUT_S
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        try:
-            process.send_signal(number)
-        except psutil.NoSuchProcess:
-            return
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            if asyncio.get_running_loop().time() > deadline:
-                break
-            await asyncio.sleep(_POLL_S)
-        else:
-            return
-        deadline += _LEFTOVER_TIMEOUT_S
-    raise StartupError(f"A Postgres of an earlier server (process {process.pid}) cannot be stopped")

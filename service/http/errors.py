@@ -10,12 +10,15 @@ import structlog
 from aiohttp import web
 
 from events.errors import Conflict, DomainError, NotFound, Rejection
-from service.database import DATABASE_ERRORS
+from service.database import DATABASE_ERRORS, DatabaseBusy
 from service.passthrough import PassthroughError
 from service.search.base import SearchFailure
 from service.storage.base import StorageError
 
 log = structlog.get_logger()
+
+# The value of Retry-After in answers with status 503, in seconds.
+RETRY_AFTER_S = "1"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,7 +46,16 @@ def first_line(why: str) -> str:
 
 
 def response(status: int, content: dict[str, Any]) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(content), content_type="application/json")
+    """Returns a JSON response. One with status 503 says when to try again (`suggest_retry`)."""
+    made = web.Response(status=status, body=orjson.dumps(content), content_type="application/json")
+    suggest_retry(made)
+    return made
+
+
+def suggest_retry(response: web.StreamResponse) -> None:
+    """Adds the header Retry-After to a response with status 503, unless it has one."""
+    if response.status == 503:
+        response.headers.setdefault("Retry-After", RETRY_AFTER_S)
 
 
 @web.middleware
@@ -80,6 +92,9 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
     except StorageError as error:
         log.error("request_failed_by_storage", error=str(error))
         return response(503, body("The server's storage is not available. Please try again.", kind="server_error"))
+    except DatabaseBusy as error:
+        log.warning("request_refused", reason=str(error))
+        return response(503, body(f"The server is busy: {error}. Please try again.", kind="server_error"))
     except DATABASE_ERRORS as error:
         log.warning("request_failed_by_database", error=str(error) or type(error).__name__)
         message = f"The server's database is not available: {type(error).__name__}. Please try again."

@@ -9,9 +9,10 @@ from aiohttp import web
 
 from events.envelope import Origin
 from events.errors import FileNotFound, NotFound, Rejection
+from service.database import mark_request
 from service.http import auth, azure
 from service.http.context import GRANT, KEY, ORIGIN, REQUEST_ID, ROUTE, ROUTE_TABLE, WIRE
-from service.http.errors import ApiError, Handler
+from service.http.errors import ApiError, Handler, suggest_retry
 from service.http.metrics import is_open, route_of
 from service.http.responses import headers
 from service.http.services import LOG, SETTINGS, TELEMETRY
@@ -35,6 +36,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     """Gives the request its id and its route, logs it, and adds the headers that every response carries."""
     request_id = request.app[LOG].ids.new("req")
     request[REQUEST_ID] = request_id
+    mark_request()
     started = time.perf_counter()
     route = request.app[ROUTE_TABLE].find(request)
     if route is not None:
@@ -48,6 +50,7 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     elapsed = time.perf_counter() - started
     if not response.prepared:
         response.headers.update(headers(request_id, elapsed * 1000))
+        suggest_retry(response)
     method, pattern = route_of(request)
     request.app[TELEMETRY].metrics.count_request(method, pattern, response.status, elapsed)
     log.debug(

@@ -23,7 +23,7 @@ from events.ids import IdSource
 from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
 from events.vector_store.events import IndexingStarted, VectorStoreEvent
-from service.database import CONNECT_TIMEOUT, DATABASE_ERRORS, connect
+from service.database import CLOSE_TIMEOUT, DATABASE_ERRORS, connect
 from service.errors import StartupError
 from sql import queries
 from sql.connection import Connection
@@ -139,7 +139,7 @@ class Peers:
         if db is not None:
             self._announce_change()
             try:
-                await db.close(timeout=CONNECT_TIMEOUT)
+                await db.close(timeout=CLOSE_TIMEOUT)
             except (*DATABASE_ERRORS, asyncpg.PostgresError):
                 db.terminate()
 

@@ -24,7 +24,7 @@ from events.thread import events as e
 from events.thread.commands import Claim, ClaimRun, ExpireRun
 from events.thread.state import ThreadState
 from projections import runs
-from service.database import DATABASE_ERRORS
+from service.database import DATABASE_ERRORS, mark_background_work
 from service.model.base import Model
 from service.processes.orphans import SecondSighting, find_orphans
 from service.processes.peers import Peers
@@ -222,6 +222,7 @@ class Supervisor:
     async def _execute(self, executor: Executor, state: ThreadState) -> None:
         """Executes the run. Waits while the database fails; any other error fails the run."""
         structlog.contextvars.bind_contextvars(thread_id=executor.thread_id, run_id=executor.run_id)
+        mark_background_work()  # the task may have been created by a request
         try:
             while True:
                 try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import signal
@@ -11,12 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from service.cli.main import STOP_TIMEOUT_S
 from service.embedded.postgres import EmbeddedPostgres
 from tests.embedded.server_process import ROOT, FakeServerProcess, fetch
 from tests.machine import unavailable
@@ -104,13 +109,68 @@ async def test_servers_over_a_database_elsewhere_share_a_data_directory(tmp_path
     await postgres.stop()
 
 
-def test_postgres_dying_ends_the_server_with_one_line(tmp_path: Path) -> None:
-    with FakeServerProcess([*NO_MODEL, "--data-dir", str(tmp_path)]) as server:
-        server.wait_until_ready()
-        pid = int((tmp_path / "postgres" / "18" / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(pid, signal.SIGKILL)
-        assert server.wait_for_exit() == 1
-        assert server.output.splitlines()[-1].startswith("everthread: The embedded Postgres ended by itself")
+def test_postgres_is_started_again_and_requests_are_told_to_wait(tmp_path: Path) -> None:
+    arguments = [*NO_MODEL, "--data-dir", str(tmp_path)]
+    env = {"EVERTHREAD_API_KEY": "k", "EVERTHREAD_LOG_LEVEL": "error"}  # a pipe full of warnings would block it
+    with FakeServerProcess(arguments, env, module="service.cli") as server:
+        base_url = server.wait_until_ready()
+        lock = tmp_path / "postgres" / "18" / "postmaster.pid"
+        os.kill(int(lock.read_text().splitlines()[0]), signal.SIGKILL)
+        refused = answered = 0
+        while not (refused and answered):
+            status, retry_after = _create_thread(base_url)
+            assert (status, retry_after) in ((200, None), (503, "1")), (status, retry_after)
+            refused, answered = refused + (status == 503), answered + (status == 200 and refused)
+        assert server.end() == 0
+        assert "postgres_ended" in server.output
+
+
+def _create_thread(base_url: str) -> tuple[int, str | None]:
+    """Returns the status, and the header Retry-After."""
+    headers = {"Authorization": "Bearer k", "OpenAI-Beta": "assistants=v2", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{base_url}/threads", b"{}", headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, None
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_server_stops_while_postgres_hangs(tmp_path: Path, signals: int) -> None:
+    """A second signal ends it at once."""
+    postgres = EmbeddedPostgres(tmp_path / "elsewhere", durable=False)
+    env = {"EVERTHREAD_DATABASE_URL": await postgres.start()}
+    arguments = [*NO_MODEL, "--data-dir", str(tmp_path / "data")]
+    [lock] = (tmp_path / "elsewhere" / "postgres").glob("*/postmaster.pid")
+    main = psutil.Process(int(lock.read_text().splitlines()[0]))
+    with FakeServerProcess(arguments, env, module="service.cli") as server:
+        base_url = server.wait_until_ready()
+        frozen = [main, *main.children(recursive=True)]
+        for process in frozen:
+            process.suspend()
+        try:
+            while "does not answer" not in (await asyncio.to_thread(_health, base_url))["database"]:
+                pass
+            began = time.monotonic()
+            if signals == 2:
+                server.process.send_signal(signal.SIGTERM)
+                while "Stopping" not in server.output:
+                    server.read()
+            status = await asyncio.to_thread(server.end)
+            assert status == (0 if signals == 1 else -signal.SIGTERM)
+            assert time.monotonic() - began < STOP_TIMEOUT_S
+        finally:
+            for process in frozen:
+                process.resume()
+    await postgres.stop()
+
+
+def _health(base_url: str) -> dict[str, str]:
+    try:
+        return fetch(base_url.removesuffix("/v1"), "healthz")
+    except urllib.error.HTTPError as error:
+        return json.load(error)  # type: ignore[no-any-return]
 
 
 def test_stopping_while_starting(tmp_path: Path) -> None:

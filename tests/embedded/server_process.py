@@ -30,10 +30,12 @@ class FakeServerProcess:
         env: dict[str, str] | None = None,
         python: str = sys.executable,
         uid: int | None = None,
+        module: str = "tests.embedded.fake_server",
     ) -> None:
+        """With the module `service.cli` it is the real server."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERTHREAD_")}
         self.process = subprocess.Popen(
-            [python, "-m", "tests.embedded.fake_server", "serve", *arguments],
+            [python, "-m", module, "serve", *arguments],
             cwd=ROOT,
             env={**clean, **(env or {})},
             stdout=subprocess.PIPE,
@@ -60,19 +62,23 @@ class FakeServerProcess:
 
     def wait_until_ready(self) -> str:
         """Waits for the base URL and returns it. Raises TimeoutError."""
-        assert self.process.stdout is not None
         deadline = time.monotonic() + START_TIMEOUT_S
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            while "Ctrl-C" not in self.output:
-                if not selector.select(timeout=deadline - time.monotonic()):
-                    raise TimeoutError(self.output)
-                piece = os.read(self.process.stdout.fileno(), 65536).decode()
-                assert piece, self.output
-                self.output += piece
+        while "Ctrl-C" not in self.output:
+            self.read(deadline - time.monotonic())
         match = re.search(r"Base URL +(\S+)", self.output)
         assert match, self.output
         return match[1]
+
+    def read(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Waits for more output, and adds it to `output`. Raises TimeoutError."""
+        assert self.process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout=timeout_s):
+                raise TimeoutError(self.output)
+        piece = os.read(self.process.stdout.fileno(), 65536).decode()
+        assert piece, self.output
+        self.output += piece
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends the signal and returns the exit code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import stat
@@ -12,7 +13,9 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
+import structlog
 
+from service.embedded import postgres as postgres_module
 from service.embedded import postgres_runtime
 from service.embedded.postgres import EmbeddedPostgres
 from service.errors import StartupError
@@ -100,6 +103,100 @@ async def test_the_postgres_of_a_killed_server_is_stopped(tmp_path: Path, kind: 
     postgres = EmbeddedPostgres(tmp_path)
     assert await query(await postgres.start(), "select 1") == 1
     assert left is None or not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+    await postgres.stop()
+
+
+async def test_the_files_of_a_zombie_do_not_stop_a_start(tmp_path: Path) -> None:
+    """The killed postmaster answers to signals until its parent, here this process, reaps it."""
+    first = EmbeddedPostgres(tmp_path)
+    await first.start()
+    killed = postmaster(tmp_path)
+    killed.kill()
+    await asyncio.to_thread(os.waitid, os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+    assert killed.status() == psutil.STATUS_ZOMBIE
+    again = EmbeddedPostgres(tmp_path)
+    assert await query(await again.start(), "select 1") == 1
+    await again.stop()
+    await first.stop()  # reaps it
+
+
+async def test_the_error_is_the_fatal_line_of_this_start(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path)
+    await postgres.start()
+    await postgres.stop()
+    log = tmp_path / "postgres" / "postgres.log"
+    log.write_text("FATAL:  of another start\n")
+    config = tmp_path / "postgres" / "18" / "postgresql.conf"
+    good = config.read_text()
+    config.write_text("max_connections = none\n")
+    with pytest.raises(StartupError, match=r"FATAL:  configuration file .* contains errors"):
+        await EmbeddedPostgres(tmp_path).start()
+    config.write_text(good)
+    again = EmbeddedPostgres(tmp_path)
+    await again.start()
+    await again.stop()
+    assert "of another start" in log.read_text(), "logs are appended"
+
+
+class CountedPostgres(EmbeddedPostgres):
+    """Sets `started` after each start."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir, durable=False)
+        self.started = asyncio.Event()
+
+    async def start(self) -> str:
+        url = await super().start()
+        self.started.set()
+        return url
+
+
+@pytest.mark.parametrize("is_deep", [False, True])
+async def test_it_is_started_again_under_the_same_url(
+    tmp_path: Path, is_deep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the socket is in a temporary folder."""
+    monkeypatch.setattr(postgres_module, "_FIRST_PAUSE_S", 0.01)
+    home = tmp_path / ("d" * 60) / ("e" * 60) if is_deep else tmp_path
+    home.mkdir(parents=True, exist_ok=True)
+    postgres = CountedPostgres(home)
+    url = await postgres.start()
+    keeping = asyncio.create_task(postgres.keep_running())
+    try:
+        for _ in range(2):
+            postgres.started.clear()
+            postmaster(home).kill()
+            async with asyncio.timeout(60):
+                await postgres.started.wait()
+            assert postgres.url == url
+            assert await query(url, "select 1") == 1
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        await postgres.stop()
+
+
+async def test_a_start_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk, where Postgres ends with a PANIC at each start."""
+    monkeypatch.setattr(postgres_module, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(postgres_module, "_LONGEST_PAUSE_S", 0.02)
+    postgres = CountedPostgres(tmp_path)
+    url = await postgres.start()
+    control = tmp_path / "postgres" / "18" / "global" / "pg_control"
+    postmaster(tmp_path).kill()
+    await postgres.wait()
+    control.rename(control.with_name("away"))
+    postgres.started.clear()
+    with structlog.testing.capture_logs() as logs:
+        keeping = asyncio.create_task(postgres.keep_running())
+        while not any(entry["event"] == "postgres_restart_failed" for entry in logs):
+            await asyncio.sleep(0)
+        control.with_name("away").rename(control)
+        async with asyncio.timeout(60):
+            await postgres.started.wait()
+    assert await query(url, "select 1") == 1
+    keeping.cancel()
+    await asyncio.wait({keeping})
     await postgres.stop()
 
 

@@ -29,6 +29,12 @@ async def room(url: str, **headers: str) -> None:
                     await asyncio.sleep(0.02)
 
 
+async def test_tokens_of_the_same_second_differ(client: Client) -> None:
+    """Each viewer has a limit of its own."""
+    thread = await thread_with(client, "Hi")
+    assert len({(await token_for(client, thread))["token"] for _ in range(5)}) == 5
+
+
 @pytest.mark.slow
 async def test_of_a_token(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_limits, "MAX_OF_TOKEN", 2)
@@ -39,7 +45,7 @@ async def test_of_a_token(client: Client, monkeypatch: pytest.MonkeyPatch) -> No
         assert answer.error[0::3] == (429, "too_many_streams")
         assert answer.error[1].startswith("This token has 2 streams open, the most it may have.")
         assert answer.headers["Retry-After"] == "5"
-        async with source((await token_for(client, thread, expires_in=60))["url"]):
+        async with source((await token_for(client, thread))["url"]):
             pass
     await room(url)
 
@@ -72,6 +78,7 @@ async def test_of_the_server(client: Client, monkeypatch: pytest.MonkeyPatch) ->
     async with source((await token_for(client, thread))["url"]):
         answer = await refused((await token_for(client, thread, expires_in=60))["url"])
         assert answer.error[0::3] == (503, "too_many_streams")
+        assert int(answer.headers["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize(

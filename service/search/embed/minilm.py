@@ -23,7 +23,7 @@ from pathlib import Path
 
 import orjson
 
-from service.child_process import environment, last_line, spawn, stop
+from service.child_process import environment, log_reason, open_log, spawn, stop
 from service.search.embed.base import EmbeddingError, Vector
 
 NAME = "all-MiniLM-L6-v2"
@@ -77,7 +77,9 @@ class MiniLM:
             except (OSError, asyncio.IncompleteReadError) as error:
                 # The process died, or it was idle and ended just when this request arrived.
                 if is_last:
-                    raise EmbeddingError(f"The embedding model died: {last_line(self._log)}") from error
+                    raise EmbeddingError(
+                        f"The embedding model died: {log_reason(self._log, self._log_start)}"
+                    ) from error
                 await self._end()
             except TimeoutError:
                 raise EmbeddingError(f"The embedding model gave no answer in {ANSWER_TIMEOUT_S:.0f} s.") from None
@@ -113,8 +115,8 @@ class MiniLM:
         # -P keeps the working directory off the child's path; the child imports from the same path as this process.
         command = [sys.executable, "-P", "-m", "service.search.embed.minilm_process"]
         path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
-        with self._log.open("wb") as log:
-            self._log.chmod(0o600)
+        with open_log(self._log) as log:
+            self._log_start = log.tell()
             self._child = spawn(
                 command,
                 cwd=self._log.parent,
@@ -137,7 +139,7 @@ class MiniLM:
             line = b""
         if line != b"ready\n":
             await self._end()
-            raise EmbeddingError(f"The embedding model cannot start: {last_line(self._log)}")
+            raise EmbeddingError(f"The embedding model cannot start: {log_reason(self._log, self._log_start)}")
 
     async def _end(self) -> None:
         child, self._child = self._child, None
