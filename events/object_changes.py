@@ -25,7 +25,14 @@ MAX_THREAD_FILES = 1000
 
 # Events that replace no field of a run, and of a step.
 _NoRunPatch = (
-    e.LifeEvent | e.MessageEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent | e.RunCreated | e.RunClaimed
+    e.LifeEvent
+    | e.MessageEvent
+    | e.StepEvent
+    | e.ModelCallEvent
+    | e.ToolCallEvent
+    | e.RunCreated
+    | e.RunClaimed
+    | e.RunReleased
 )
 _NoStepPatch = e.LifeEvent | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.StepCreated | e.ToolCallStarted
 

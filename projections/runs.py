@@ -62,7 +62,7 @@ def run_changes(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> dict[str, RunC
                 change.expires_at = expires_at
             case e.RunClaimed(process=process):
                 change.process, change.is_moved = process, True
-            case e.RunQueued() | e.RunRequiresAction():
+            case e.RunReleased() | e.RunQueued() | e.RunRequiresAction():
                 change.process, change.is_moved = None, True
             case _:
                 _ignored: _UnclaimedEvent = recorded.event

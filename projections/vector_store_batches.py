@@ -15,7 +15,7 @@ NOUN = "vector store file batch"
 
 # Events that change no batch: `vector_stores` deletes and expires batches with their vector store, and a file that is
 # removed changes its batch only if it was in progress.
-_Ignored = e.StoreLifeEvent | e.FileAttributesChanged | e.IndexingStarted | e.FileRemoved
+_Ignored = e.StoreLifeEvent | e.FileAttributesChanged | e.IndexingStarted | e.IndexingReleased | e.FileRemoved
 
 
 async def apply(db: Connection, recorded: RecordedEvent[e.VectorStoreEvent]) -> None:

@@ -59,6 +59,8 @@ async def apply(db: Connection, recorded: RecordedEvent[e.VectorStoreEvent]) -> 
             await db.execute(_SQL["finish"], id, file_id, usage)
         case e.IndexingFailed(file_id=file_id, error=error):
             await db.execute(_SQL["fail"], id, file_id, dump(error.model_dump()))
+        case e.IndexingReleased(file_id=file_id, job=job):
+            await db.execute(_SQL["release"], id, file_id, job)
         case e.BatchCancelled(batch_id=batch_id):
             await db.execute(_SQL["cancel"], id, batch_id)
         case e.FileAttributesChanged(file_id=file_id, attributes=attributes):

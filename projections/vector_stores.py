@@ -28,7 +28,7 @@ from sql.connection import Connection
 
 _SQL = queries("vector_stores")
 # Events that change only the files or batches of a vector store.
-_Ignored = e.FileAttributesChanged | e.IndexingStarted | e.BatchCreated
+_Ignored = e.FileAttributesChanged | e.IndexingStarted | e.IndexingReleased | e.BatchCreated
 
 
 async def apply(db: Connection, batch: Sequence[RecordedEvent[e.VectorStoreEvent]]) -> None:

@@ -287,10 +287,18 @@ class ExhaustRun:
     reason: e.RunIncompleteReason
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseRun:
+    """The executor stops in order, because its process stops."""
+
+    run_id: str
+    epoch: int
+
+
 LifeCommand = CreateThread | ModifyThread | DeleteThread
 MessageCommand = AddMessage | ModifyMessage | DeleteMessage
 ClientRunCommand = CreateRun | ModifyRun | SubmitToolOutputs | CancelRun
 ModelCallCommand = StartModelCall | FinishModelCall | BreakModelCall
-ExecutorCommand = ModelCallCommand | StartToolCall | FinishToolCall | FailRun | StopRun | ExhaustRun
+ExecutorCommand = ModelCallCommand | StartToolCall | FinishToolCall | FailRun | StopRun | ExhaustRun | ReleaseRun
 SupervisorCommand = ExpireRun | ClaimRun
 ThreadCommand = LifeCommand | MessageCommand | ClientRunCommand | ExecutorCommand | SupervisorCommand

@@ -169,6 +169,17 @@ class RunClaimed(Event):
     process: int
 
 
+class RunReleased(Event):
+    """The process of the run stopped in order and gave the run back, so that another process claims it at once.
+
+    An attempt at a call that was open then does not count as one whose process died.
+    """
+
+    type: Literal["run.released"] = "run.released"
+    run_id: str
+    epoch: int
+
+
 class RunQueued(Event):
     """The run waits for a process again, since its tool outputs were submitted."""
 
@@ -325,6 +336,7 @@ RunEvent = (
     | RunAdmitted
     | RunModified
     | RunClaimed
+    | RunReleased
     | RunQueued
     | RunStarted
     | RunRequiresAction

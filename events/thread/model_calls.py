@@ -15,6 +15,7 @@ from events.thread.commands import (
     FailRun,
     FinishModelCall,
     FinishToolCall,
+    ReleaseRun,
     StartModelCall,
     StartToolCall,
     StopRun,
@@ -51,6 +52,8 @@ def decide_executor(state: ThreadState, command: ExecutorCommand, at: datetime) 
             return end_early(run, "expired", at, reply=reply, usage=usage, shown=shown) if overdue else []
         case ExhaustRun(reason=reason):
             return _exhaust(run, reason)
+        case ReleaseRun():
+            return [e.RunReleased(run_id=run.id, epoch=run.epoch)]
         case _:
             assert_never(command)
 

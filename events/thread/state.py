@@ -14,7 +14,7 @@ from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.run_status import TERMINAL, transition
 
-STATE_SCHEMA = 4
+STATE_SCHEMA = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class OpenModelCall:
     """A model call that has started and not ended.
 
     After `model_call.failed`, `broken` is its error, and the executor plans the next attempt or the run's end. `shown`
-    says that clients saw a part of the failed attempt, so the next attempt must not reuse the ids.
+    says that clients saw a part of the failed attempt, so the next attempt must not reuse the ids. `failures` counts
+    the attempts that failed, and `deaths` those whose process died.
     """
 
     number: int
@@ -33,15 +34,21 @@ class OpenModelCall:
     started_at: int
     broken: e.LastError | None = None
     shown: bool = False
+    failures: int = 0
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class HostedToolCall:
-    """A call of a hosted tool that has no result yet. `attempt` is 0 until it starts."""
+    """A call of a hosted tool that has no result yet. `attempt` is 0 until it starts.
+
+    `deaths` counts the attempts whose process died.
+    """
 
     id: str
     type: str
     attempt: int = 0
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +165,10 @@ def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunStat
     """Returns the state of a run after an event."""
     match recorded.event:
         case e.RunClaimed(epoch=epoch, process=process):
-            return replace(run, epoch=epoch, process=process)
+            has_died = run.process not in (None, process)
+            return replace(_with_death(run) if has_died else run, epoch=epoch, process=process)
+        case e.RunReleased():
+            return replace(run, process=None)
         case e.RunStarted():
             return _with_status(run, "in_progress")
         case e.RunQueued():
@@ -183,7 +193,11 @@ def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunStat
             return replace(run, call=None, usage=run.usage + usage)
         case e.ModelCallFailed(error=error, shown=shown, usage=usage):
             assert run.call is not None
-            return replace(run, call=replace(run.call, broken=error, shown=shown), usage=run.usage + usage)
+            return replace(
+                run,
+                call=replace(run.call, broken=error, shown=shown, failures=run.call.failures + 1),
+                usage=run.usage + usage,
+            )
         case e.StepCreated(kind="tool_calls") as step:
             return replace(run, step=_tool_step(step))
         case e.StepCreated():
@@ -242,17 +256,31 @@ def _with_hosted_attempt(run: RunState, attempt: int | None) -> RunState:
     return replace(run, step=replace(run.step, hosted=tuple(left)))
 
 
+def _with_death(run: RunState) -> RunState:
+    """Returns the run after the death of its process, which counts against the call that was open."""
+    call, step = run.call, run.step
+    if call is not None and call.broken is None:
+        run = replace(run, call=replace(call, deaths=call.deaths + 1))
+    if step is not None and step.open is not None:
+        first, *others = step.hosted
+        run = replace(run, step=replace(step, hosted=(replace(first, deaths=first.deaths + 1), *others)))
+    return run
+
+
 def _open_call(run: RunState, event: e.ModelCallStarted, at: int) -> OpenModelCall:
     """Returns the open call after an attempt has started.
 
     A further attempt with the same ids keeps the first start time, since clients may have received it.
     """
-    same = run.call is not None and run.call.message_id == event.message_id
+    last = run.call if run.call is not None and run.call.number == event.call else None
+    same = last is not None and last.message_id == event.message_id
     return OpenModelCall(
         number=event.call,
         attempt=event.attempt,
         message_id=event.message_id,
         message_step_id=event.message_step_id,
         tool_step_id=event.tool_step_id,
-        started_at=run.call.started_at if same and run.call is not None else at,
+        started_at=last.started_at if same and last is not None else at,
+        failures=last.failures if last is not None else 0,
+        deaths=last.deaths if last is not None else 0,
     )

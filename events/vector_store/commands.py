@@ -152,7 +152,16 @@ class FailIndexing:
     error: e.IndexingError
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseIndexing:
+    """The worker stops in order, because its process stops."""
+
+    file_id: str
+    fact: FileFact | None
+    job: int
+
+
 LifeCommand = CreateStore | ModifyStore | UseStore | ExpireStore | DeleteStore | ChangeModel
 FileCommand = AddFiles | RemoveFile | ChangeAttributes | CreateBatch | CancelBatch
-IndexingCommand = StartIndexing | FinishIndexing | FailIndexing
+IndexingCommand = StartIndexing | FinishIndexing | FailIndexing | ReleaseIndexing
 VectorStoreCommand = LifeCommand | FileCommand | IndexingCommand

@@ -25,6 +25,7 @@ from events.vector_store.commands import (
     LifeCommand,
     ModifyStore,
     NewFile,
+    ReleaseIndexing,
     RemoveFile,
     StartIndexing,
     UseStore,
@@ -32,7 +33,8 @@ from events.vector_store.commands import (
 )
 from events.vector_store.state import VectorStoreState, is_use_worth_recording
 
-# Attempts at indexing a file before it fails, if each one ends with its process or with the database connection.
+# Attempts at indexing a file before it fails, if each one ends with the death of its process or with the database
+# connection. Attempts that an orderly stop of the process broke off do not count.
 MAX_ATTEMPTS = 5
 # Files in one event.
 FILES_PER_EVENT = 500
@@ -47,7 +49,7 @@ def decide(state: VectorStoreState, command: VectorStoreCommand, at: datetime) -
         case AddFiles() | RemoveFile() | ChangeAttributes() | CreateBatch() | CancelBatch():
             _require(state)
             return _decide_files(state, command, at)
-        case StartIndexing() | FinishIndexing() | FailIndexing():
+        case StartIndexing() | FinishIndexing() | FailIndexing() | ReleaseIndexing():
             return _decide_indexing(state, command, at)
         case _:
             assert_never(command)
@@ -140,6 +142,10 @@ def _decide_indexing(state: VectorStoreState, command: IndexingCommand, at: date
             if fact.job != job:
                 raise StaleJob(state.id, file_id)
             return [_fail(file_id, job, error)]
+        case ReleaseIndexing(file_id=file_id, job=job):
+            if fact.job != job:
+                raise StaleJob(state.id, file_id)
+            return [e.IndexingReleased(file_id=file_id, job=job)]
         case _:
             assert_never(command)
 

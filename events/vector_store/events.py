@@ -140,6 +140,17 @@ class IndexingFailed(Event):
     error: IndexingError
 
 
+class IndexingReleased(Event):
+    """The process stopped in order and gave the file back, so that another process starts the next attempt at once.
+
+    The attempt does not count: the next one has its number.
+    """
+
+    type: Literal["vector_store.indexing_released"] = "vector_store.indexing_released"
+    file_id: str
+    job: int
+
+
 class BatchCreated(Event):
     """The files of the batch are added in the same append."""
 
@@ -163,6 +174,7 @@ StoreLifeEvent = (
     | VectorStoreExpired
     | VectorStoreDeleted
 )
-StoreFileEvent = FilesAdded | FileAttributesChanged | FileRemoved | IndexingStarted | IndexingFinished | IndexingFailed
+IndexingEvent = IndexingStarted | IndexingFinished | IndexingFailed | IndexingReleased
+StoreFileEvent = FilesAdded | FileAttributesChanged | FileRemoved | IndexingEvent
 StoreBatchEvent = BatchCreated | BatchCancelled
 VectorStoreEvent = StoreLifeEvent | StoreFileEvent | StoreBatchEvent

@@ -97,7 +97,7 @@ def evolve(state: VectorStoreState, recorded: RecordedEvent[e.VectorStoreEvent])
             return VectorStoreState(state.id, jobs=state.jobs)
         case e.IndexingStarted(job=job):
             return replace(state, jobs=job)
-        case e.EmbeddingModelChanged() | e.FileAttributesChanged() | e.BatchCreated():
+        case e.EmbeddingModelChanged() | e.FileAttributesChanged() | e.IndexingReleased() | e.BatchCreated():
             return state
         case e.FilesAdded() | e.FileRemoved() | e.IndexingFinished() | e.IndexingFailed() | e.BatchCancelled():
             return replace(state, counts=count_files(state.counts, event))

@@ -44,6 +44,7 @@ _Ignored = (
     | e.RunAdmitted
     | e.RunModified
     | e.RunClaimed
+    | e.RunReleased
     | e.RunQueued
     | e.RunStarted
     | e.RunRequiresAction

@@ -25,6 +25,7 @@ from events.thread.commands import (
     FinishModelCall,
     FinishToolCall,
     PartialReply,
+    ReleaseRun,
     StartModelCall,
     StartToolCall,
     StopRun,
@@ -183,6 +184,10 @@ class Executor:
         """Ends the run as failed. Raises as `execute` does."""
         error = LastError(code="server_error", message=message)
         await self._writer.thread(self._origin, self.thread_id, FailRun(self.run_id, self.epoch, error))
+
+    async def release(self) -> None:
+        """Gives the run back. Raises as `execute` does."""
+        await self._writer.thread(self._origin, self.thread_id, ReleaseRun(self.run_id, self.epoch))
 
     async def _next_command(self, state: RunState) -> ExecutorCommand | None:
         """Plans and performs the next action. Returns the command to append, or None if there is none."""

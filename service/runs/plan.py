@@ -9,8 +9,11 @@ from events.thread.events import LastError, RunIncompleteReason
 from events.thread.state import HostedToolCall, OpenToolStep, RunState
 from service.tools.base import CrashPolicy
 
-# Maximum of attempts at one model call whose process died, in case the call itself kills the process.
-MAX_CALL_ATTEMPTS = 5
+# Maximum of attempts at one model call whose process died, in case the call itself kills the process. Attempts that an
+# orderly stop of the process broke off do not count.
+MAX_CALL_DEATHS = 5
+# Maximum of all attempts at one model call, whatever ended them.
+MAX_CALL_ATTEMPTS = 100
 # Maximum of attempts after clients saw a part of the answer. Each such attempt leaves an incomplete message. If nothing
 # was seen, the model's client retries inside the attempt.
 MAX_SHOWN_ATTEMPTS = 3
@@ -18,8 +21,10 @@ MAX_SHOWN_ATTEMPTS = 3
 FIRST_PAUSE_S = 0.5
 # Maximum of model calls of one run, which ends endless loops of tool calls.
 MAX_CALLS = 200
-# Maximum of attempts at one hosted call whose process died. After that the call is reported to the model as lost.
-MAX_TOOL_ATTEMPTS = 3
+# Maximum of attempts at one hosted call whose process died, and of all its attempts. After that the call is reported to
+# the model as lost.
+MAX_TOOL_DEATHS = 3
+MAX_TOOL_ATTEMPTS = 100
 # Maximum of hosted calls of one run. A reply may hold many calls.
 MAX_TOOL_CALLS = 500
 
@@ -114,10 +119,12 @@ def plan(
         return Fail(call.broken)
     if call.broken is None and own_call == (call.number, call.attempt):
         return PerformCall()
-    if call.attempt >= (MAX_CALL_ATTEMPTS if call.broken is None else MAX_SHOWN_ATTEMPTS):
-        given_up = LastError(code="server_error", message=f"The model call was broken off {call.attempt} times.")
-        return Fail(call.broken or given_up)
-    pause = 0.0 if call.broken is None else FIRST_PAUSE_S * 2 ** (call.attempt - 1)
+    if call.broken is not None and call.failures >= MAX_SHOWN_ATTEMPTS:
+        return Fail(call.broken)
+    if call.deaths >= MAX_CALL_DEATHS or call.attempt >= MAX_CALL_ATTEMPTS:
+        times = call.deaths if call.deaths >= MAX_CALL_DEATHS else call.attempt
+        return Fail(LastError(code="server_error", message=f"The model call was broken off {times} times."))
+    pause = 0.0 if call.broken is None else FIRST_PAUSE_S * 2 ** (call.failures - 1)
     return _exhausted_budget(run) or StartCall(pause)
 
 
@@ -132,8 +139,8 @@ def _next_tool_action(
         return Fail(LastError(code="server_error", message=message))
     if own_call == (call.id, call.attempt):
         return PerformTool(call)
-    again = after_crash(call.type) == "again" and call.attempt < MAX_TOOL_ATTEMPTS
-    return StartTool() if again else LoseTool(call)
+    is_hopeless = call.deaths >= MAX_TOOL_DEATHS or call.attempt >= MAX_TOOL_ATTEMPTS
+    return StartTool() if after_crash(call.type) == "again" and not is_hopeless else LoseTool(call)
 
 
 def _next_model_action(run: RunState) -> Action:

@@ -42,6 +42,8 @@ SHORTEST_PAUSE_S = 0.05
 EXPIRY_GRACE_S = 3
 SCAN_LIMIT = 200
 RETRY_AFTER_S = 0.5
+# Seconds for the release of the runs of a process that stops.
+RELEASE_TIMEOUT_S = 2.0
 # Runs that a scan claims at the same time.
 CLAIMS_AT_ONCE = 16
 
@@ -127,7 +129,7 @@ class Supervisor:
             self._writer.feed.wake_watchers(thread_id)
 
     async def run(self) -> None:
-        """Supervises until cancelled. The executors stop then; another process claims their runs."""
+        """Supervises until cancelled. The executors stop then and release their runs; other processes claim them."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             try:
@@ -235,6 +237,9 @@ class Supervisor:
                 except Exception as error:
                     log.exception("run_broken")
                     return await self._give_up(executor, error)
+        except asyncio.CancelledError:
+            await self._release(executor)
+            raise
         except Exception:
             # The run could not even be failed. A later scan claims it again, or it expires; other runs are not
             # affected.
@@ -244,6 +249,17 @@ class Supervisor:
                 del self._executors[executor.thread_id]
             if self._has_backlog:
                 self._loop.nudge()
+
+    async def _release(self, executor: Executor) -> None:
+        """Releases the claim, so that the attempt does not count and a peer claims the run at once.
+
+        The server stops: if the database does not answer within RELEASE_TIMEOUT_S, the claim falls with the process.
+        """
+        try:
+            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                await executor.release()
+        except (StaleClaim, *DATABASE_ERRORS) as error:
+            log.info("run_not_released", error=str(error) or type(error).__name__)
 
     async def _reload(self, executor: Executor) -> ThreadState:
         while True:

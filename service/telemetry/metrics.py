@@ -47,13 +47,19 @@ _IGNORED: frozenset[type] = frozenset(
     {
         *(e.ThreadCreated, e.ThreadModified, e.ThreadDeleted),
         *(e.MessageAdded, e.MessageWritten, e.MessageModified, e.MessageDeleted),
-        *(e.RunAdmitted, e.RunModified, e.RunClaimed),
+        *(e.RunAdmitted, e.RunModified, e.RunClaimed, e.RunReleased),
         *(e.StepCreated, e.StepEnded, e.ToolOutputsSubmitted),
     }
 )
 # Events of a vector store that are not counted.
 _IgnoredOfStore = (
-    v.StoreLifeEvent | v.FilesAdded | v.FileAttributesChanged | v.FileRemoved | v.BatchCreated | v.BatchCancelled
+    v.StoreLifeEvent
+    | v.FilesAdded
+    | v.FileAttributesChanged
+    | v.FileRemoved
+    | v.IndexingReleased
+    | v.BatchCreated
+    | v.BatchCancelled
 )
 
 

@@ -45,6 +45,7 @@ _Ignored = (
     | e.ToolCallEvent
     | e.RunAdmitted
     | e.RunModified
+    | e.RunReleased
     | e.RunQueued
     | e.RunStarted
     | e.RunRequiresAction

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from events.errors import DomainError
 from events.vector_store import events as e
-from events.vector_store.commands import FailIndexing, FinishIndexing, StartIndexing
+from events.vector_store.commands import FailIndexing, FinishIndexing, ReleaseIndexing, StartIndexing
 from events.vector_store.state import DEFAULT_OVERLAP, DEFAULT_SIZE
 from projections import files, vector_stores
 from projections import vector_store_files as view
@@ -79,6 +79,16 @@ def finish_attempt(work: Work, found: IndexingResult) -> CommandFactory[FinishIn
         return FinishIndexing(
             file_id=work.file_id, fact=fact, job=job, usage_bytes=found.usage_bytes, chunks=found.chunks
         )
+
+    return command
+
+
+def release_attempt(work: Work) -> CommandFactory[ReleaseIndexing]:
+    """Returns the command that gives the file back without an end of its indexing."""
+    job = work.job
+
+    async def command(db: Connection) -> ReleaseIndexing:
+        return ReleaseIndexing(work.file_id, await view.fact(db, work.store_id, work.file_id), job)
 
     return command
 

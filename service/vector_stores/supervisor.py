@@ -57,6 +57,7 @@ _Ignored = (
     | e.IndexingStarted
     | e.IndexingFinished
     | e.IndexingFailed
+    | e.IndexingReleased
     | e.BatchCreated
 )
 # The ids of a store and a file.
@@ -128,7 +129,7 @@ class IndexingSupervisor:
         self._loop.nudge()
 
     async def run(self) -> None:
-        """Indexes until cancelled. Another process starts new attempts for the files at work then."""
+        """Indexes until cancelled. The files at work are then released; other processes start new attempts."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self._remove_queued())
@@ -210,6 +211,9 @@ class IndexingSupervisor:
         structlog.contextvars.bind_contextvars(store_id=work.store_id, file_id=work.file_id)
         try:
             await self._worker.run(work)
+        except asyncio.CancelledError:
+            await self._worker.release(work)
+            raise
         except Exception:
             log.exception("indexing_crashed")
         finally:

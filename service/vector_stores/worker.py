@@ -9,20 +9,22 @@ import structlog
 
 from events.actors import ProcessActor
 from events.envelope import Origin
-from events.errors import StaleJob
+from events.errors import DomainError, StaleJob
 from events.file import MAX_FILE
 from events.vector_store import events as e
 from events.vector_store.commands import FailIndexing, FinishIndexing
 from service.database import DATABASE_ERRORS
 from service.search.base import Indexer, IndexingFailure, RevokedJob
 from service.storage.base import Blobs, StorageError
-from service.vector_stores.jobs import Work, fail_attempt, finish_attempt, open_job, start_attempt
+from service.vector_stores.jobs import Work, fail_attempt, finish_attempt, open_job, release_attempt, start_attempt
 from service.writer import CommandFactory, Writer
 
 log = structlog.get_logger()
 
 # Seconds between attempts if the database or the storage fails.
 RETRY_AFTER_S = 0.5
+# Seconds for the release of the files of a process that stops.
+RELEASE_TIMEOUT_S = 2.0
 TOO_LONG = "Indexing the file took longer than {} seconds."
 
 
@@ -54,6 +56,17 @@ class Worker:
                     return
             else:
                 return
+
+    async def release(self, work: Work) -> None:
+        """Gives the file back, so that the attempt does not count. Does nothing if it has another job number.
+
+        The server stops: if the database does not answer within RELEASE_TIMEOUT_S, the file falls with the process.
+        """
+        try:
+            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                await self._writer.vector_store(self._origin(work), work.store_id, release_attempt(work))
+        except (DomainError, *DATABASE_ERRORS) as error:
+            log.info("indexing_not_released", error=str(error) or type(error).__name__)
 
     async def _attempt(self, work: Work) -> CommandFactory[FinishIndexing] | CommandFactory[FailIndexing]:
         """Indexes the file and returns the command that ends the attempt.

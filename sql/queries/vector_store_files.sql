@@ -11,6 +11,10 @@ ON CONFLICT (store_id, file_id) DO UPDATE SET
 -- name: start
 UPDATE vector_store_files SET job = $3, attempt = $4, process = $5, deadline = $6 WHERE store_id = $1 AND file_id = $2;
 
+-- name: release
+UPDATE vector_store_files SET attempt = attempt - 1, process = NULL, deadline = NULL
+WHERE store_id = $1 AND file_id = $2 AND job = $3;
+
 -- name: finish
 UPDATE vector_store_files SET status = 'completed', process = NULL, deadline = NULL, usage_bytes = $3
 WHERE store_id = $1 AND file_id = $2;

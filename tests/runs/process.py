@@ -94,6 +94,13 @@ class Process:
                 await task  # the error that broke the process
         await self.kill()
 
+    async def stop(self) -> None:
+        """Ends the process in order, as SIGTERM does."""
+        for task in reversed(self._tasks):
+            task.cancel()
+            await asyncio.wait({task}, timeout=WAIT_S)
+        await self.peers.leave()
+
     async def kill(self) -> None:
         if self.peers._db is not None:
             self.peers._db.terminate()

@@ -17,6 +17,7 @@ from service.database import Pool, connect
 from service.feed import Feed
 from service.model.base import ChatRequest, ModelEvent, TextDelta
 from service.runs import supervisor
+from service.runs.plan import MAX_CALL_DEATHS
 from service.writer import Writer
 from tests.clock import CLOCK
 from tests.events.thread.story import FUNCTION, run
@@ -251,3 +252,40 @@ async def test_stopping_while_a_model_call_is_being_stopped(database_url: str) -
             await asyncio.wait({supervising})
         assert supervising.cancelled()
         assert (await process.run("t1")).status == "cancelling"
+
+
+@pytest.mark.slow
+async def test_orderly_stops_use_up_no_attempts(database_url: str) -> None:
+    for number in range(MAX_CALL_DEATHS + 2):
+        hold = Hold()
+        async with Process(database_url, FakeModel(None, [[TextDelta("Hel")], hold])) as process:
+            if number == 0:
+                await process.say("t1", "Hi")
+                await process.begin("t1")
+            await hold.wait()
+            await process.stop()
+            state = await process.writer.load_thread("t1")
+            assert state.run is not None
+            assert state.run.process is None, "the claim is released"
+    async with Process(database_url, FakeModel(None, says("Hello."))) as process:
+        assert (await process.wait_until_settled("t1")).status == "completed"
+        assert texts(await process.messages("t1")) == [("user", "Hi"), ("assistant", "Hello.")]
+        await process.log("t1")
+
+
+@pytest.mark.slow
+async def test_a_call_that_kills_its_process_is_given_up(database_url: str) -> None:
+    for number in range(MAX_CALL_DEATHS):
+        hold = Hold()
+        async with Process(database_url, FakeModel(None, [hold])) as process:
+            if number == 0:
+                await process.say("t1", "Hi")
+                await process.begin("t1")
+            await hold.wait()
+            await process.kill()
+    async with Process(database_url, FakeModel()) as process:
+        ended = await process.wait_until_settled("t1")
+        assert (ended.status, ended.last_error) == (
+            "failed",
+            {"code": "server_error", "message": "The model call was broken off 5 times."},
+        )

@@ -92,6 +92,13 @@ class Process:
             await asyncio.wait(self._tasks, timeout=WAIT_S)
         self._tasks = []
 
+    async def stop(self) -> None:
+        """Ends the process in order, as SIGTERM does."""
+        for task in reversed(self._tasks):
+            task.cancel()
+            await asyncio.wait({task}, timeout=WAIT_S)
+        await self.peers.leave()
+
     # The actions of clients.
 
     async def create_files(self, *names: str) -> None:

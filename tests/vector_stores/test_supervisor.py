@@ -10,6 +10,7 @@ import pytest
 from events.file import DeleteFile
 from events.vector_store.commands import BatchFact, CancelBatch, CreateBatch, DeleteStore, NewFile
 from events.vector_store.decide import MAX_ATTEMPTS
+from projections import vector_store_files as files
 from projections.rebuild import verify
 from service.vector_stores import supervisor, worker
 from tests.clock import LoopClock
@@ -197,7 +198,27 @@ async def test_the_attempt_of_a_process_that_hangs_is_ended(
     async with Process(database_url, tmp_path) as first:
         await first.add("slow")
         await first.search_engine.until_started(1)
+        first.pool.terminate()  # or it would release the file
         first._tasks.pop().cancel()
         async with Process(database_url, tmp_path) as second:
             second.indexing._max_jobs = 0
             assert (await second.wait_until_indexed()).failed == 1
+
+
+@pytest.mark.slow
+async def test_orderly_stops_use_up_no_attempts(database_url: str, tmp_path: Path) -> None:
+    for number in range(MAX_ATTEMPTS + 2):
+        async with Process(database_url, tmp_path) as process:
+            if number == 0:
+                await process.add("slow")
+            await process.search_engine.until_started(1)
+            await process.stop()
+            async with process.pool.acquire() as db:
+                fact = await files.fact(db, STORE, "file-slow")
+                assert fact is not None
+                assert (fact.process, fact.attempt) == (None, 0), "the file is released"
+                assert await verify(db, STORE) == []
+    async with Process(database_url, tmp_path) as process:
+        process.search_engine.release()
+        await process.wait_until_indexed()
+        assert await process.statuses() == {"slow": "completed"}

@@ -38,6 +38,7 @@ from events.thread.commands import (
     ModifyThread,
     NewMessage,
     PartialReply,
+    ReleaseRun,
     StartModelCall,
     StartToolCall,
     StopRun,
@@ -251,6 +252,7 @@ class World:
             FailRun(id, epoch, error),
             StopRun(id, epoch, self._said(), self._usage()),
             ExhaustRun(id, epoch, "max_prompt_tokens"),
+            ReleaseRun(id, epoch),
         ]
         if run and run.step and run.step.hosted:
             tools: list[ThreadCommand] = [self._tool_finish(run, epoch), StartToolCall(id, epoch)]

@@ -28,6 +28,7 @@ from events.vector_store.commands import (
     FinishIndexing,
     ModifyStore,
     NewFile,
+    ReleaseIndexing,
     RemoveFile,
     StartIndexing,
     UseStore,
@@ -122,6 +123,7 @@ def test_an_attempt_is_known_by_its_job() -> None:
         start(fact("cancelled")),
         FinishIndexing("file-1", fact(job=2, attempt=2), 1, 1, 1),
         FailIndexing("file-1", fact(), 1, OOPS),
+        ReleaseIndexing("file-1", fact(job=2, attempt=2), 1),
         FinishIndexing("file-1", fact("failed", job=1), 1, 1, 1),
     ):
         with pytest.raises(StaleJob):
