@@ -142,5 +142,8 @@ async def _assert_views_follow_the_log(db: Connection) -> None:
         assert await rebuild.verify(db, stream_id) == [], stream_id
     for row in await db.fetch("SELECT stream_id, kind, state_schema, state FROM streams"):
         stream_type = STREAM_TYPES[row["kind"]]
-        assert row["state_schema"] == stream_type.state_schema
-        assert stream_type.adapter.validate_json(row["state"]) == await fold(db, stream_type, row["stream_id"])
+        state = await fold(db, stream_type, row["stream_id"])
+        if row["state_schema"] == stream_type.state_schema:
+            assert stream_type.adapter.validate_json(row["state"]) == state
+        else:
+            assert row["state_schema"] < stream_type.state_schema, "it is folded again when it is read"
