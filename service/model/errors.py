@@ -17,10 +17,14 @@ from collections.abc import Iterable, Mapping
 from service.model.base import ModelError
 
 MAX_CAUSE = 500  # characters of an upstream's own text in a ModelError
+MAX_HEAD = 20_000  # characters of a page that are searched for its title
 HIDDEN = "***"
 MIN_KEY = 4  # characters. Shorter "keys" such as x are placeholders, and hiding them would hide ordinary words
 
 _KEYS = re.compile(r"(?i)\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{6,}|(?<=bearer )[^\s'\",;]+|(?<=[?&]key=)[^\s&'\"]+")
+_PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body|title)\b", re.IGNORECASE)
+_TAG = re.compile(r"<[^>]*>")
+_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _INVALID_STATUSES = frozenset({400, 413, 422})
 # Types of errors inside a stream that have no code; the second is vLLM's.
 _INVALID_TYPES = frozenset({"invalid_request_error", "BadRequestError"})
@@ -57,7 +61,30 @@ def cause_of(error: object) -> str:
         )
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
         return cause_of(value[0])
-    return to_storable(" ".join(str(value).split()))[:MAX_CAUSE]
+    text = value if isinstance(value, str) else str(value)
+    return page_title(text) or to_storable(" ".join(text.split()))[:MAX_CAUSE]
+
+
+def excerpt(data: bytes) -> str:
+    """Returns the beginning of an answer that is no chat completion, for an error: of a page, its title."""
+    return page_title(data.decode(errors="replace")) or to_storable(data[:MAX_CAUSE].decode(errors="replace"))
+
+
+def page_title(text: str) -> str | None:
+    """Returns a phrase for an HTML page, with its title or else its first words, or None if the text is no page."""
+    beginning = text.lstrip()[:MAX_HEAD]
+    if not _PAGE.match(beginning):
+        return None
+    title = _TITLE.search(beginning)
+    words = " ".join((title.group(1) if title else _TAG.sub(" ", beginning)).split())
+    return to_storable(f"an HTML page: {words}")[:MAX_CAUSE]
+
+
+class AnswerTooLarge(ModelError):
+    """The upstream sent more bytes than any answer has. Another attempt would not help."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("server_error", message)
 
 
 class ModelStreamError(ModelError):
@@ -68,6 +95,8 @@ class ModelStreamError(ModelError):
         code = error.get("code") if isinstance(error, Mapping) else None
         if isinstance(code, str) and code.isascii() and code.isdigit():
             code = int(code)
+        if isinstance(code, int) and not 400 <= code < 600:
+            code = None  # a number of the server's own
         error_type = error.get("type") if isinstance(error, Mapping) else None
         if code is None and error_type in _INVALID_TYPES:
             code = 400

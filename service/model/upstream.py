@@ -25,12 +25,13 @@ import httpx2
 import openai
 import structlog
 
+from service.model.attempt_failures import check_redirect, status_failure, stream_failure, timeout_failure
 from service.model.base import ChatRequest, ModelError, ModelEvent
 from service.model.catalog import Endpoint, ModelRoute
-from service.model.errors import ModelStreamError, cause_of, hide_keys, is_retryable, response_error
-from service.model.refusals import LearnedRefusals, Refusal, RefusalTrial, read_refusal
+from service.model.errors import cause_of, hide_keys, response_error
+from service.model.refusals import LearnedRefusals, Refusal, RefusalTrial
 from service.model.request import build_body, refusable_names
-from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, AttemptFailure, backoff, retry_after
+from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, AttemptFailure, backoff
 from service.model.stream_parser import StreamParser
 
 CONNECT_S = 10.0
@@ -171,10 +172,12 @@ class Upstream:
         try:
             async with asyncio.timeout_at(deadline):
                 response = await self.open("/chat/completions", body)
+            check_redirect(response)
         except TimeoutError:
-            raise _timeout_failure("first token", self._timeouts.first_token) from None
+            raise timeout_failure("first token", self._timeouts.first_token) from None
         except openai.APIStatusError as error:
-            raise _status_failure(error, self._now) from None
+            check_redirect(error.response)
+            raise status_failure(error, self._now) from None
         except (openai.APIError, *CONNECTION_ERRORS) as error:
             raise AttemptFailure(self._unreachable(error), can_retry=True, is_unanswered=True) from None
         try:
@@ -224,14 +227,14 @@ class Upstream:
                 if events:
                     yield events
                 if parser.failure is not None:
-                    raise _stream_failure(parser.failure)
+                    raise stream_failure(parser.failure)
                 if parser.done:
                     return
                 if parser.chunk_count != chunks_before:
                     limit, name = self._timeouts.between, "next token"
                     deadline = clock() + limit
         except TimeoutError:
-            raise _timeout_failure(name, limit) from None
+            raise timeout_failure(name, limit) from None
         except CONNECTION_ERRORS as error:
             raise AttemptFailure(
                 ModelError("server_error", f"The connection to the model server broke: {cause_of(str(error))}"),
@@ -272,27 +275,3 @@ async def _drain(reads: AsyncIterator[bytes]) -> None:
                 pass
     except (TimeoutError, *CONNECTION_ERRORS):
         return  # the connection is closed and not kept
-
-
-def _timeout_failure(token: str, limit: float) -> AttemptFailure:
-    """Returns a failure without retry: a server that is too slow is overloaded, and the time of the run passes."""
-    error = ModelError("server_error", f"The model server gave no {token} within {limit:g} s.")
-    return AttemptFailure(error, can_retry=False)
-
-
-def _status_failure(error: openai.APIStatusError, now: Callable[[], datetime]) -> AttemptFailure:
-    headers = error.response.headers
-    body = error.body if error.body is not None else error.response.text
-    return AttemptFailure(
-        response_error(error.status_code, body),
-        can_retry=is_retryable(error.status_code, body, headers.get("x-should-retry")),
-        after=retry_after(headers, now),
-        refusal=read_refusal(error.status_code, body),
-    )
-
-
-def _stream_failure(error: ModelError) -> AttemptFailure:
-    if not isinstance(error, ModelStreamError):
-        return AttemptFailure(error, can_retry=True)
-    can_retry = is_retryable(error.status)
-    return AttemptFailure(error, can_retry=can_retry, refusal=read_refusal(error.status, error.error))

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from events.objects import Message, Run, Step
+from service.runs.call_arguments import object_text
 from service.tools.base import MAX_SEEN
 
 ChatMessage = dict[str, Any]
@@ -216,6 +219,14 @@ def _outputs(step: Step, room: int) -> dict[str, str] | None:
     return outputs if all(call["id"] in outputs for call in step.tool_calls) else None
 
 
+def _function(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the function of a call. Its arguments are a JSON object, because chat templates parse them."""
+    arguments = call["function"]["arguments"]
+    if call["type"] == "code_interpreter" and not arguments.lstrip().startswith("{"):
+        arguments = orjson.dumps({"code": arguments}).decode()  # the model wrote code instead of JSON
+    return {**call["function"], "arguments": object_text(arguments)}
+
+
 def _add_step(found: list[Unit], step: Step, outputs: Mapping[str, str]) -> None:
     """Adds a step's calls and outputs. If an assistant message is just before them, the calls become a part of it.
 
@@ -223,7 +234,7 @@ def _add_step(found: list[Unit], step: Step, outputs: Mapping[str, str]) -> None
     """
     ids = [call.get("upstream_id", call["id"]) for call in step.tool_calls]
     numbered = list(zip(ids, step.tool_calls, strict=True))
-    calls = [{"id": id, "type": "function", "function": dict(call["function"])} for id, call in numbered]
+    calls = [{"id": id, "type": "function", "function": _function(call)} for id, call in numbered]
     results = [{"role": "tool", "tool_call_id": id, "content": outputs[call["id"]]} for id, call in numbered]
     last = found[-1] if found else []
     if len(last) == 1 and last[0]["role"] == "assistant":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any, assert_never
 
 from events.ids import IdSource
@@ -15,6 +16,7 @@ from service.model.base import ModelEvent, ModelStreamEnd, RefusalDelta, TextDel
 from service.partial_json import CodeInput
 from service.runs.annotations import AnnotatedPiece, Annotator, annotate
 from service.runs.artifacts import RunArtifacts
+from service.runs.call_arguments import ArgumentPieces, object_text
 
 MAX_UPSTREAM_ID = 256  # characters
 
@@ -30,8 +32,9 @@ class _GrowingCall:
     name: str
     hosted: Mapping[str, Any] | None
     upstream_id: str | None = None
-    arguments: list[str] = field(default_factory=list)
+    arguments: StringIO = field(default_factory=StringIO)
     code: CodeInput = field(default_factory=CodeInput)
+    pieces: ArgumentPieces = field(default_factory=ArgumentPieces)
 
     @property
     def type(self) -> str:
@@ -47,7 +50,10 @@ class _GrowingCall:
 
     def to_json(self) -> Json:
         """Returns the call in the form that commands have."""
-        call = {"id": self.id, "name": self.name, "arguments": "".join(self.arguments)}
+        arguments = self.arguments.getvalue()
+        if self.type == "function":
+            arguments = object_text(arguments)
+        call = {"id": self.id, "name": self.name, "arguments": arguments}
         if self.upstream_id is not None:
             call["upstream_id"] = self.upstream_id
         if self.type == "function":
@@ -59,7 +65,7 @@ class _GrowingCall:
         """Returns the text that watchers see of a piece of the arguments."""
         match self.type:
             case "function":
-                return arguments
+                return self.pieces.feed(arguments)
             case "code_interpreter":
                 return self.code.feed(arguments)
             case _:
@@ -95,8 +101,8 @@ class Reply:
         self._hosted = hosted or {}
         self._artifacts = artifacts or RunArtifacts()
         self._annotator = Annotator(self._artifacts.marks)
-        self._text: list[str] = []
-        self._refusal: list[str] = []
+        self._text = StringIO()
+        self._refusal = StringIO()
         self._calls: dict[int, _GrowingCall] = {}
         self._has_sent_images = False
 
@@ -108,10 +114,10 @@ class Reply:
                 case TextDelta(text="") | RefusalDelta(text=""):
                     pass  # is not text that would hold back tool calls
                 case TextDelta(text=text):
-                    self._text.append(text)
+                    self._text.write(text)
                     deltas += self._text_deltas(self._annotator.feed(text))
                 case RefusalDelta(text=text):
-                    self._refusal.append(text)
+                    self._refusal.write(text)
                     deltas += self._text_deltas([(text, None)], refusal=True)
                 case ToolCallDelta():
                     deltas += self._call_deltas(event)
@@ -125,10 +131,10 @@ class Reply:
     @property
     def so_far(self) -> PartialReply:
         """The reply as far as it has arrived."""
-        text = "".join(self._text)
+        text = self._text.getvalue()
         return PartialReply(
             text=text,
-            refusal="".join(self._refusal),
+            refusal=self._refusal.getvalue(),
             tool_calls=[call.to_json() for call in self._calls.values()],
             annotations=annotate(text, self._artifacts.marks),
             images=self._artifacts.images,
@@ -169,9 +175,9 @@ class Reply:
             name = piece.name or ""
             hosted, upstream_id = self._hosted.get(name), self._unique_id(piece.id)
             call = self._calls[piece.index] = _GrowingCall(self._ids.new("call"), name, hosted, upstream_id)
-        call.arguments.append(piece.arguments)
+        call.arguments.write(piece.arguments)
         visible = call.visible_piece(piece.arguments)
-        if self._text or self._refusal:
+        if self._text.tell() or self._refusal.tell():
             return []
         if not (is_first or visible) and call.hosted is not None:
             return []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
+from service.model import stream_parser
 from tests import model_servers
 from tests.client import V1, Client
 from tests.http.helpers import assistant_with, run_of, said_by, thread_with
-from tests.scripted import ScriptedServer, calls, says
+from tests.scripted import ScriptedServer, calls, chunk, says
 
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 SAMPLING = ("temperature", "top_p", "parallel_tool_calls", "response_format")
@@ -131,3 +133,46 @@ async def test_two_messages_of_the_user_in_a_row(client: Client, model: Scripted
     assert (await client.settled(run))["status"] == "completed"
     assert await said_by(client, run) == ["Both."]
     assert model.requests[-1]["messages"][1:] == [{"role": "user", "content": "One\n\nTwo"}]
+
+
+@pytest.mark.parametrize("arguments", ["", "null", "[]", '"{\\"a\\": 1}"', '{"a": 1}', "{'a': 1}", '{"a": 1', None])
+async def test_arguments_are_always_an_object(client: Client, model: ScriptedServer, arguments: str | None) -> None:
+    function = {"name": "weather", **({} if arguments is None else {"arguments": arguments})}
+    piece = {"tool_calls": [{"index": 0, "id": "D681PevKs", "type": "function", "function": function}]}
+    model.script(calls(("weather", {})).with_frames(chunk(piece), chunk({}, "tool_calls"), b"data: [DONE]\n\n"))
+    assistant = await assistant_with(client, tools=[WEATHER])
+    thread = await thread_with(client, "Hi")
+    frames = await client.frames(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"], "stream": True})
+    run = next(frame.data for frame in frames if frame.event == "thread.run.requires_action")
+    [call] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    meant = {} if arguments in (None, "", "null", "[]") else {"a": 1}
+    assert orjson.loads(call["function"]["arguments"]) == meant
+    deltas = [
+        piece["function"]["arguments"]
+        for frame in frames
+        if frame.event == "thread.run.step.delta"
+        for piece in frame.data["delta"]["step_details"]["tool_calls"]
+    ]
+    assert "".join(deltas) == call["function"]["arguments"]
+    output = {"tool_outputs": [{"tool_call_id": call["id"], "output": "sun"}]}
+    await client.post(f"/threads/{thread['id']}/runs/{run['id']}/submit_tool_outputs", output)
+    assert (await client.settled(run))["status"] == "completed"
+    assert orjson.loads(model.requests[-1]["messages"][1]["tool_calls"][0]["function"]["arguments"]) == meant
+
+
+async def test_an_answer_without_a_finish_reason_is_one_message(client: Client, model: ScriptedServer) -> None:
+    model.script(says("All of it.").with_frames(chunk({"content": "All of it."}), b"data: [DONE]\n\n"))
+    run = await client.settled(await run_of(client, "Hi"))
+    assert (run["status"], await said_by(client, run)) == ("completed", ["All of it."])
+    assert len(model.requests) == 1
+
+
+async def test_a_model_that_never_stops(client: Client, model: ScriptedServer) -> None:
+    piece = "x" * 10_000
+    endless = says("", pieces=[piece] * (stream_parser.MAX_REPLY // len(piece) + 1))
+    model.default = endless.hangs_after(len(endless.frames) - 3)
+    run = await client.settled(await run_of(client, "Go on"))
+    assert (run["status"], run["incomplete_details"]) == ("incomplete", {"reason": "max_completion_tokens"})
+    assert [len(text) for text in await said_by(client, run)] == [stream_parser.MAX_REPLY]
+    await model.wait_for_disconnect()
+    assert len(model.requests) == 1

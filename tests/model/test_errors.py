@@ -15,13 +15,18 @@ CONTEXT = {"error": {"message": "maximum context length is 8192 tokens", "code":
 UNKNOWN = {"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}
 
 
+HTML = {"content-type": "text/html; charset=utf-8"}
+EVENTS = {"content-type": "text/event-stream"}
+PAGE = "<!DOCTYPE html><html><head><title>Log in</title></head></html>"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "code", "words"),
     [
         (errors(400, CONTEXT), "invalid_prompt", "(400): maximum context length is 8192 tokens"),
         (errors(422, {"detail": [{"loc": ["body"], "msg": "bad schema"}]}), "invalid_prompt", "(422): bad schema"),
-        (errors(413, "<html>too large</html>"), "invalid_prompt", "(413): <html>too large</html>"),
+        (errors(413, "<html>too large</html>"), "invalid_prompt", "(413): an HTML page: too large"),
         (errors(400, UNKNOWN), "server_error", "(400): The model `x` does not exist"),
         (errors(404, UNKNOWN), "server_error", "(404): The model `x` does not exist"),
         (errors(401, {"error": {"message": f"Incorrect API key: {KEY}"}}), "server_error", "Incorrect API key: ***"),
@@ -54,3 +59,25 @@ async def test_an_error_inside_the_stream(server: ScriptedServer, caller: Caller
     assert (await caller.call())[0] == TextDelta("a")
     server.script(said.with_frames(b'data: {"error":{"message":"context","code":400}}\n\n'))
     assert (await failure(caller)).code == "invalid_prompt"
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (errors(200, PAGE, HTML), "no chat completion: an HTML page: Log in"),
+        (errors(200, "<html><body>Wait</body></html>"), "no chat completion: an HTML page: Wait"),
+        (errors(200, {"models": []}), 'JSON that is no chat completion: {"models":[]}'),
+        (errors(200, '{\n  "models": []\n}', EVENTS), 'JSON that is no chat completion: {\n  "models": []'),
+        (errors(200, "Ollama is running", EVENTS), "no chat completion: Ollama is running"),
+        (errors(200, "", EVENTS), "The model server sent an empty answer."),
+        (errors(200, {"detail": "Not authenticated"}), "broke off its answer: Not authenticated"),
+        (errors(302, "", {"location": "/v1/models"}), "redirects to /v1/models (302)"),
+        (errors(301, "", {"location": "/nowhere"}), "redirects to /nowhere (301)"),
+    ],
+)
+async def test_an_answer_of_another_kind_says_what_came(
+    server: ScriptedServer, caller: Caller, reply: Any, words: str
+) -> None:
+    server.default = reply
+    error = await failure(caller)
+    assert (error.code, words in error.message) == ("server_error", True), error.message

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.model import errors, stream_parser
+from service.model import call_parser, errors, split_characters, sse_lines, stream_parser
 from service.model.base import (
     ModelEvent,
     ModelStreamEnd,
@@ -58,6 +58,11 @@ def bytes_of(reply: Any) -> bytes:
 
 def tool(**piece: Any) -> bytes:
     return chunk({"tool_calls": [piece]})
+
+
+def escaped(text: str) -> bytes:
+    """Returns a chunk whose content holds this text as it is written in JSON."""
+    return b'data: {"choices":[{"delta":{"content":"' + text.encode("utf-8", "surrogateescape") + b'"}}]}\n\n'
 
 
 def test_text_usage_and_model() -> None:
@@ -168,7 +173,10 @@ def test_one_json_document_instead_of_a_stream() -> None:
         ToolCallDelta(0, "call_scripted_0", "f", '{"a":1}'),
         ModelStreamEnd("tool_calls", ModelUsage(1, 2), "scripted"),
     ]
-    assert parse(b"<html>", is_document=True)[1] == "The model server sent malformed JSON: <html>"
+    assert parse(b"<html>", is_document=True)[1] == "The model server sent no chat completion: an HTML page: "
+    assert parse(sse_lines.MARK + body, is_document=True) == (events, None)
+    pretty = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2)
+    assert parse(pretty) == parse(body) == (events, None)
 
 
 def test_characters_that_postgres_rejects_are_replaced() -> None:
@@ -188,8 +196,11 @@ def test_storable_text_is_utf8_without_nul(text: str) -> None:
 def test_messages_of_failures() -> None:
     said = chunk({"content": "a"})
     assert failure_of(said) == "The model server ended its answer without a finish_reason."
-    assert failure_of(said + DONE) == "The model server ended its answer without a finish_reason."
-    assert failure_of(b"") == "The model server ended its answer without a finish_reason."
+    assert failure_of(chunk({}) + DONE) == "The model server ended its answer without a finish_reason."
+    assert failure_of(b"") == failure_of(DONE) == "The model server sent an empty answer."
+    assert failure_of(b'data: {"a": 1}\n\n' + DONE) == (
+        'The model server sent JSON that is no chat completion: {"a": 1}'
+    )
     assert failure_of(said + b"data: {oops\n\n") == "The model server sent malformed JSON: {oops"
     assert failure_of(b"data: [1]\n\n") == "The model server sent a chunk that is no object: [1]"
     assert failure_of(b'data: {"choices":[7]}\n\n') == 'The model server sent a chunk of a wrong shape: {"choices":[7]}'
@@ -206,6 +217,13 @@ def test_messages_of_failures() -> None:
     assert failure_of(said + b'event: error\ndata: {"message": "gone"}\n\n') == broke + "gone"
     assert failure_of(b"event: error\ndata: plain words\n\n") == broke + "plain words"
     assert failure_of(b'data: {"error": "text"}\n\n') == broke + "text"
+    assert failure_of(said + b'error: {"code": 500, "message": "context shift"}\n\n') == broke + "context shift"
+    assert failure_of(said + b'{"error": {"message": "bare"}}\n') == broke + "bare"
+    assert failure_of(said + b'data: {"object": "error", "message": "vllm", "code": 400}\n\n') == broke + "vllm"
+    assert failure_of(said + b'data: {"detail": "Internal Server Error"}\n\n') == broke + "Internal Server Error"
+    assert failure_of(b'data: {"choices": [{"error": {"message": "router"}, "finish_reason": "error"}]}\n\n') == (
+        broke + "router"
+    )
 
 
 def test_events_before_a_failure_are_returned() -> None:
@@ -231,19 +249,93 @@ def test_errors_in_a_stream_have_a_code(error: Any, code: str, status: int | Non
 
 
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_parser, "MAX_EVENT_BYTES", 200)
+    monkeypatch.setattr(sse_lines, "MAX_EVENT_BYTES", 200)
     long_line = b'data: "' + b"x" * 200
     assert "an event of more than 200 bytes" in failure_of(long_line)
     assert "an event of more than 200 bytes" in failure_of(b"data: xxxx\n" * 30)
+    assert "an event of more than 200 bytes" in failure_of(b"unknown\n" * 30)
     assert "an event of more than 200 bytes" in (parse(b"x" * 201, is_document=True)[1] or "")
     monkeypatch.undo()
     monkeypatch.setattr(stream_parser, "MAX_STREAM_BYTES", 100)
     assert "more than 100 bytes in one answer" in failure_of(b": x\n" * 20, b": x\n" * 20)
     monkeypatch.undo()
-    monkeypatch.setattr(stream_parser, "MAX_TOOL_CALLS", 2)
+    monkeypatch.setattr(call_parser, "MAX_TOOL_CALLS", 2)
     assert "more than 2 tool calls" in failure_of(bytes_of(calls(*[("f", {})] * 3)))
     monkeypatch.undo()
     assert len(failure_of(b"data: " + b"x" * 10_000 + b"\n\n")) < errors.MAX_CAUSE + 100
+
+
+def test_a_reply_that_does_not_stop_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = ModelStreamEnd("length", None, "scripted")
+    monkeypatch.setattr(stream_parser, "MAX_REPLY", 10)
+    endless = chunk({"content": "abcd"}) * 100
+    assert events_of(endless) == [TextDelta("abcd"), TextDelta("abcd"), TextDelta("ab"), end]
+    assert events_of(chunk({"reasoning_content": "abcd"}) * 100) == [end]
+    assert events_of(chunk({"refusal": "abcd"}) * 3)[-1] == end
+    arguments = tool(index=0, id="a", function={"name": "f", "arguments": '{"a": "'}) + tool(
+        index=0, function={"arguments": "bcdefgh"}
+    )
+    assert events_of(arguments) == [ToolCallDelta(0, "a", "f", '{"a": "'), ToolCallDelta(0, None, None, "bcd"), end]
+    monkeypatch.undo()
+    monkeypatch.setattr(stream_parser, "MAX_STREAM_BYTES", 1000)
+    assert events_of(chunk({"content": "a"}) + b": x\n" * 100, b": x\n" * 900)[-1] == end
+
+
+def test_an_answer_without_a_finish_reason() -> None:
+    end = ModelStreamEnd("stop", None, "scripted")
+    assert events_of(chunk({"content": "a"}) + DONE) == [TextDelta("a"), end]
+    assert events_of(chunk({"refusal": "a"}) + b"data: [DONE]") == [RefusalDelta("a"), end]
+    call = tool(index=0, id="a", function={"name": "f", "arguments": "{}"})
+    assert events_of(call + DONE)[-1] == ModelStreamEnd("tool_calls", None, "scripted")
+
+
+def test_reasons_of_real_servers() -> None:
+    meanings = {"MAX_TOKENS": "length", "model_length": "length", "STOP": "stop", "SAFETY": "content_filter"}
+    for said, meant in meanings.items():
+        assert events_of(chunk({"content": "a"}, said) + DONE)[-1].reason == meant  # type: ignore[union-attr]
+    assert "finish_reason abort" in failure_of(chunk({"content": "a"}, "abort") + DONE)
+
+
+def test_lines_of_real_servers() -> None:
+    said = bytes_of(says("a b", usage=False))
+    expected = events_of(said)
+    mark = sse_lines.MARK
+    assert events_of(mark + said) == events_of(b": comment\n\n" + mark + said) == expected
+    for newline in (b"\r", b"\r\n"):
+        assert events_of(said.replace(b"\n", newline)) == expected
+    assert events_of(said.replace(b"\n\n", b"\n")) == expected, "no blank lines between events"
+    assert events_of(said.replace(b"data: ", b"")) == expected, "lines of JSON"
+    assert events_of(said.replace(b"data: ", b"event: message\ndata:").replace(b"\n\n", b"\n")) == expected
+    usage_in_choice = b'data: {"choices":[{"delta":{},"finish_reason":"stop","usage":{"prompt_tokens":3}}]}\n\n'
+    assert events_of(usage_in_choice + DONE)[-1].usage == ModelUsage(3, 0)  # type: ignore[union-attr]
+
+
+def test_characters_that_are_divided_over_chunks() -> None:
+    def text_of(*pieces: bytes) -> str:
+        return "".join(event.text for event in events_of(*pieces, END) if isinstance(event, TextDelta))
+
+    assert text_of(escaped("a\\ud83d"), escaped("\\ude00b")) == "a\U0001f600b"
+    halves = "\U0001f600".encode()
+    raw = [half.decode("utf-8", "surrogateescape") for half in (halves[:2], halves[2:3], halves[3:])]
+    assert text_of(*map(escaped, raw)) == "\U0001f600"
+    assert text_of(escaped("\\ud83d"), escaped("x")) == "\ufffdx"
+    assert text_of(escaped("x\\ud83d")) == "x\ufffd"
+    refused = b'data: {"choices":[{"delta":{"refusal":"\\ud83d"}}]}\n\n'
+    assert events_of(refused + refused.replace(b"d83d", b"de00") + END)[0] == RefusalDelta("\U0001f600")
+    call = (
+        b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"\\ud83d"}}]}}]}\n\n'
+    )
+    pieces = events_of(call + call.replace(b"d83d", b"de00") + END)
+    assert "".join(piece.arguments for piece in pieces if isinstance(piece, ToolCallDelta)) == "\U0001f600"
+
+
+@given(st.text(), st.lists(st.integers(0, 200)))
+def test_law_characters_survive_any_division_of_their_bytes(text: str, cuts: list[int]) -> None:
+    data = text.encode("utf-16-le", "surrogatepass")
+    at = sorted({0, len(data), *(2 * (cut % (len(data) // 2 + 1)) for cut in cuts)})
+    joiner = split_characters.CharacterJoiner()
+    units = (data[a:b].decode("utf-16-le", "surrogatepass") for a, b in itertools.pairwise(at))
+    assert "".join(map(joiner.feed, units)) + joiner.end() == to_storable(text)
 
 
 STREAMS = [
@@ -252,6 +344,12 @@ STREAMS = [
     b": c\n\n" + bytes_of(refuses("Not this")) + b"data: {late\n\n",
     chunk({"content": "a"}) + b"event: error\ndata: {}\n\n",
     b'data: {"choices":[{"delta":\ndata: {"content":"\\ud800"}}]}\n\n' + END.rstrip(),
+    sse_lines.MARK + bytes_of(says("a b")).replace(b"\n", b"\r"),
+    bytes_of(says("a b")).replace(b"\n\n", b"\n"),
+    bytes_of(says("a b")).replace(b"data: ", b""),
+    b'{\n "choices": [{"message": {"content": "a"},\r\n "finish_reason": "stop"}]\n}',
+    b"<html>\n<title>No</title>",
+    escaped("\\ud83d") + escaped("\\ude00") + b"error: {}\n",
 ]
 
 

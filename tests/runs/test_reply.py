@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from itertools import pairwise
 from typing import Any
@@ -81,11 +82,29 @@ def test_tool_calls(events: list[ModelEvent], sizes: list[int]) -> None:
     made = reply()
     live = [item for batch in split(events, sizes) for item in made.add_events(batch)]
     said = {index: (call["id"], call["name"], call["arguments"]) for index, call in enumerate(made.so_far.tool_calls)}
-    assert concatenate(live) == ("", "", said)
+    text, refusal, seen = concatenate(live)
+    assert (text, refusal) == ("", "")
+    assert {index: call[:2] for index, call in seen.items()} == {index: call[:2] for index, call in said.items()}
+    assert all(isinstance(orjson.loads(arguments), dict) for _, _, arguments in said.values())
     assert {item.step_id for item in live} == {"step_t"}
     # The reply has ids of its own, because upstreams repeat theirs.
     assert all(id.startswith("call_") and len(id) == 29 for id, _, _ in said.values())
     assert len({id for id, _, _ in said.values()}) == len(said)
+
+
+@pytest.mark.slow
+@given(
+    st.dictionaries(st.text(max_size=3), st.text(max_size=9) | st.integers()), st.lists(st.integers(0, 60), max_size=6)
+)
+def test_watchers_see_the_arguments_of_functions(value: dict[str, Any], places: list[int]) -> None:
+    arguments = json.dumps(value)
+    bounds = sorted({0, len(arguments), *(place % (len(arguments) + 1) for place in places)})
+    cut = [arguments[start:end] for start, end in pairwise(bounds)]
+    made = reply()
+    live = made.add_events([calls_in(0, "f", ""), *(calls_in(0, None, piece) for piece in cut)])
+    (call,) = made.so_far.tool_calls
+    assert call["arguments"] == arguments
+    assert concatenate(live)[2][0][2] == (arguments if value else "")
 
 
 @pytest.mark.slow

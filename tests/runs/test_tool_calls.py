@@ -104,7 +104,7 @@ async def test_the_model_sees_a_function_and_then_its_output(database_url: str) 
         assert first.messages[0] == {"role": "system", "content": "Be brief.\n\nFiles: a.csv"}
         asked, told = second.messages[-2:]
         assert asked["tool_calls"][0]["function"] == {"name": "code_interpreter", "arguments": ONE}
-        assert told == {"role": "tool", "tool_call_id": tool.calls[0].id, "content": "2"}
+        assert told == {"role": "tool", "tool_call_id": asked["tool_calls"][0]["id"], "content": "2"}
         assert [run.thread_resources for run in tool.runs] == [{}, {}]
 
 

@@ -1,0 +1,139 @@
+"""The arguments of function calls as clients get them: always the text of a JSON object. Pure.
+
+The original never gave anything else. Other model servers leave the arguments out, send null or an empty text, encode
+the object twice, write Python instead of JSON, or stop within the object.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.partial_json import RawValue
+
+EMPTY = "{}"
+MAX_REPAIR = 100_000  # characters of arguments that are no object; longer ones become an empty object
+MAX_LITERAL = 20_000  # characters of arguments that are tried as Python
+MAX_DEPTH = 3  # of objects encoded as texts
+_BEGINNING = re.compile(r'\s*\{\s*"')
+_FENCE = re.compile(r"^```\w*\s*|\s*```$")
+_TRAILING_COMMA = re.compile(r",\s*([}\]])")
+# Texts that may complete a value that was cut off, before the brackets that are open.
+_ENDS = ("", '"', "null", ":null", '":null', "0", "e", "ue", "rue", "se", "lse", "alse", "l", "ll", "ull")
+_CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
+
+
+@dataclass(slots=True)
+class ArgumentPieces:
+    """Returns the pieces of a function's arguments that watchers may see while they are being written.
+
+    Arguments that do not begin as an object with a field are held back: the step's end shows what became of them.
+    """
+
+    _held: str = ""
+    _is_object: bool = False
+    _value: RawValue = field(default_factory=RawValue)
+
+    def feed(self, piece: str) -> str:
+        """Returns the part of the object that this piece shows."""
+        if not self._is_object:
+            self._held += piece
+            if _BEGINNING.match(self._held) is None:
+                return ""
+            self._is_object, piece, self._held = True, self._held.lstrip(), ""
+        if self._value.done:
+            return ""
+        text, _ = self._value.feed(piece)
+        return text
+
+
+def object_text(arguments: str, depth: int = 0) -> str:
+    """Returns the arguments if they are a JSON object, otherwise the object that they mean, or an empty object."""
+    text = _FENCE.sub("", arguments.strip())
+    for candidate in _candidates(text):
+        try:
+            value = json.loads(candidate, strict=False, parse_constant=lambda _: None)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, str) and depth < MAX_DEPTH:
+            return object_text(value, depth + 1)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if not isinstance(value, dict):
+            return EMPTY
+        return candidate if _is_strict(candidate) else json.dumps(value, ensure_ascii=False)
+    return _python_object(text)
+
+
+def _candidates(text: str) -> Iterator[str]:
+    """Yields texts that may be the JSON that the arguments mean."""
+    yield text
+    if len(text) > MAX_REPAIR:
+        return
+    yield from _objects(text)
+    brackets = _open_brackets(text)
+    yield from (text + end + brackets for end in _ENDS)
+    yield _CUT_ESCAPE.sub("", text) + '"' + brackets
+    yield _TRAILING_COMMA.sub(r"\1", text + brackets)
+
+
+def _objects(text: str) -> list[str]:
+    """Returns the objects that the text consists of, if it is more than one, with empty ones last."""
+    found: list[str] = []
+    rest = text[text.find("{") :] if "{" in text else ""
+    while rest.startswith("{") and len(found) < MAX_DEPTH:
+        value = RawValue()
+        taken, rest = value.feed(rest)
+        if not value.done:
+            break
+        found.append(taken)
+        rest = rest.lstrip()
+    return sorted(found, key=lambda each: each.strip("{} \n\t\r") == "")
+
+
+def _open_brackets(text: str) -> str:
+    """Returns the brackets that close those that are open at the end of the text."""
+    brackets: list[str] = []
+    in_string = is_escape = False
+    for character in text:
+        if in_string:
+            if is_escape:
+                is_escape = False
+            elif character == "\\":
+                is_escape = True
+            elif character == '"':
+                in_string = False
+        elif character == '"':
+            in_string = True
+        elif character in "{[":
+            brackets.append("}" if character == "{" else "]")
+        elif character in "}]" and brackets:
+            brackets.pop()
+    return "".join(reversed(brackets))
+
+
+def _is_strict(text: str) -> bool:
+    """Whether every JSON parser accepts the text as an object."""
+    try:
+        return isinstance(json.loads(text, parse_constant=_refuse), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _python_object(text: str) -> str:
+    """Returns the object that a Python literal means, or an empty object."""
+    if not text.startswith("{") or len(text) > MAX_LITERAL:
+        return EMPTY
+    try:
+        value = ast.literal_eval(text)
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else EMPTY
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return EMPTY
