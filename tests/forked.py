@@ -92,6 +92,9 @@ class ForkedServer:
     ) -> None:
         await self.end(signal.SIGTERM)
 
+    def send_signal(self, number: int) -> None:
+        self._command.send_signal(number)
+
     async def end(self, number: int) -> None:
         """Sends the signal, and waits until the process has ended."""
         self._command.send_signal(number)

@@ -1,7 +1,10 @@
 """The processes on this database: which of them are alive, and notifications between them.
 
-A process is alive while Postgres holds its session-level advisory lock. Postgres releases the lock when the connection
-ends (3 ms after a `kill -9`). Peers read pg_locks every LOOK_EVERY_S and never wait for a lock.
+A process is alive while Postgres holds its session-level advisory lock and its heartbeat goes on (`heartbeats`).
+Postgres releases the lock when the connection ends (3 ms after a `kill -9`). Peers read pg_locks every LOOK_EVERY_S and
+never wait for a lock. If Postgres itself restarts, all locks fall at once. The peers of a process then count as alive
+for GRACE_S seconds after it has its own lock again, so that the first one to return does not take over the work of the
+others.
 
 A notification says that streams have new events. It is sent outside the append's transaction, in batches, and only
 wakes: it may be lost, so readers also poll.
@@ -25,6 +28,7 @@ from events.thread.state import ThreadState
 from events.vector_store.events import IndexingStarted, VectorStoreEvent
 from service.database import CLOSE_TIMEOUT, DATABASE_ERRORS, connect
 from service.errors import StartupError
+from service.processes.heartbeats import Heartbeats
 from sql import queries
 from sql.connection import Connection
 
@@ -37,6 +41,8 @@ LOOK_EVERY_S = 0.2
 # Appends within so many seconds share a NOTIFY.
 COALESCE_S = 0.005
 RECONNECT_AFTER_S = 0.5
+# Seconds in which peers can take their locks again after all locks were lost.
+GRACE_S = 5.0
 # Postgres takes payloads below 8,000 bytes; the id of a thread has about 31.
 IDS_PER_NOTIFY = 200
 # Stands for the number of a process in notifications of programs that are no servers.
@@ -74,6 +80,12 @@ class Peers:
         self._outbox: set[str] = set()
         self._has_mail = asyncio.Event()
         self._db: asyncpg.Connection[Any] | None = None
+        self._heartbeats = Heartbeats()
+        self._frozen: frozenset[int] = frozenset()
+        # Peers that count as alive without a lock until that time.
+        self._spared: frozenset[int] = frozenset()
+        self._spared_until = 0.0
+        self._has_joined = False
 
     @property
     def has_lock(self) -> bool:
@@ -106,12 +118,14 @@ class Peers:
                 raise StartupError("The database's direct connection cannot hold an advisory lock.")
             await db.execute(_SQL["keepalive"])
             await db.add_listener(CHANNEL, self._receive)
+            if self._has_joined:
+                self._spared, self._spared_until = self.live, monotonic() + GRACE_S
             await self.refresh(db)
         except BaseException:
             # Closed here, not by the garbage collector: it may hold our lock.
             db.terminate()
             raise
-        self._db = db
+        self._db, self._has_joined = db, True
 
     async def run(self) -> None:
         """Checks the peers and notifies them until cancelled. If the connection is lost, it is opened again."""
@@ -144,12 +158,30 @@ class Peers:
                 db.terminate()
 
     async def refresh(self, db: Connection) -> frozenset[int]:
-        """Reads which processes are alive now, updates `live` and returns it. Any connection serves."""
-        live = frozenset(row["process"] for row in await db.fetch(_SQL["live"], NAMESPACE)) | {self.process}
+        """Reads which processes are alive now, updates `live` and returns it. Any connection serves.
+
+        Only reads on the direct connection count as checks of heartbeats.
+        """
+        beats = {row["process"]: row["last_query"] for row in await db.fetch(_SQL["live"], NAMESPACE)}
+        if db is self._db:
+            frozen = self._heartbeats.check(beats) - {self.process}
+            for process in frozen - self._frozen:
+                log.warning("process_frozen", process=process)
+            self._frozen = frozen
+        self._update(frozenset(beats))
+        return self.live
+
+    def _update(self, holders: frozenset[int]) -> None:
+        """Sets `live`, given the processes that hold their locks."""
+        if self.process in holders:
+            self._spared = self._spared - holders if monotonic() < self._spared_until else frozenset()
+            live = (holders - self._frozen) | self._spared | {self.process}
+        else:
+            # This process has lost its lock without knowing it. Peers have probably lost theirs too.
+            live = self.live | holders | {self.process}
         if live != self.live:
             self.live = live
             self._announce_change()
-        return live
 
     def _announce_change(self) -> None:
         for listener in self._listeners:

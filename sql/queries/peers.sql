@@ -7,9 +7,11 @@ SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives
 SELECT pg_try_advisory_lock($1, $2);
 
 -- name: live
-SELECT objid::bigint AS process FROM pg_locks
+-- The time of the last query is unknown if the session belongs to a role of which this one may not see the activity.
+SELECT objid::bigint AS process, query_start AS last_query
+FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND classid = $1::integer::oid AND objsubid = 2 AND granted
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
 -- name: notify
 SELECT pg_notify($1, $2);

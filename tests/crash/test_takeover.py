@@ -4,6 +4,8 @@ cross.
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.crash.conftest import Start
@@ -51,3 +53,33 @@ async def test_a_stream_survives_as_far_as_the_other_process_sees_the_log(start:
         assert [frame.event for frame in frames][-2:] == ["thread.run.completed", "done"]
         model.open_gate("busy")
         assert other.process.is_running
+
+
+async def test_the_run_of_a_frozen_process_goes_on_in_another(start: Start, model: ScriptedServer) -> None:
+    """The connections of a stopped process stay open. When it goes on, it finds its claim lost."""
+    model.script(says("Never read").waits("first"), says("Whole"))
+    async with start() as one, start() as other:
+        run = await run_of(one.client, "Hi")
+        await model.wait_for_gate("first")
+        one.process.send_signal(signal.SIGSTOP)
+        try:
+            done = await other.client.settled(run)
+        finally:
+            one.process.send_signal(signal.SIGCONT)
+        assert (done["status"], await said_by(other.client, run)) == ("completed", ["Whole"])
+        model.open_gate("first")
+        assert await said_by(one.client, run) == ["Whole"]
+
+
+async def test_a_run_of_a_frozen_process_can_be_cancelled(start: Start, model: ScriptedServer) -> None:
+    model.script(says("Never read").waits("first"))
+    async with start() as one, start() as other:
+        run = await run_of(one.client, "Hi")
+        await model.wait_for_gate("first")
+        one.process.send_signal(signal.SIGSTOP)
+        try:
+            path = f"/threads/{run['thread_id']}/runs/{run['id']}"
+            assert (await other.client.post(path + "/cancel"))["status"] == "cancelling"
+            assert (await other.client.settled(run))["status"] == "cancelled"
+        finally:
+            one.process.send_signal(signal.SIGCONT)
