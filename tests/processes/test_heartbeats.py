@@ -17,13 +17,15 @@ class Watch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
+        self._beat = T0
         self._heartbeats = Heartbeats()
         monkeypatch.setattr(heartbeats, "monotonic", lambda: self.now)
 
     def check(self, after_s: float, *, is_beating: bool) -> bool:
         """Returns whether process 1 is frozen, with a heartbeat that is new or the one of the last check."""
         self.now += after_s
-        self._beat = T0 + timedelta(seconds=self.now) if is_beating else self._beat
+        if is_beating:
+            self._beat = T0 + timedelta(seconds=self.now)
         return self._heartbeats.check({1: self._beat, 2: None}) == {1}
 
 
