@@ -75,7 +75,10 @@ async def make(pool: Pool, size: int, *, source: str) -> bool:
         model = await db.fetchval("SELECT model_id FROM embedding_models WHERE name = $1", minilm.NAME)
         rows = await db.fetch("SELECT embedding::real[]::text AS vector_text FROM vectors WHERE store_id = $1", source)
         base = np.array([orjson.loads("[" + row["vector_text"][1:-1] + "]") for row in rows], dtype=np.float32)
-        words = await db.fetch("SELECT word, chunks FROM chunk_words WHERE store_id = $1 AND word <> $1", source)
+        words = await db.fetch(
+            "SELECT word, chunks FROM chunk_words WHERE store_id = $1 AND word <> $1 AND position(' ' IN word) = 0",
+            source,
+        )
         names = np.array([row["word"] for row in words])
         often = np.array([row["chunks"] for row in words], dtype=np.float64)
         index = await db.fetchval(
@@ -139,8 +142,9 @@ async def _fill(
     jobs = [(first + at) // CHUNKS_PER_FILE for at in range(count)]
     numbers = [(first + at) % CHUNKS_PER_FILE for at in range(count)]
     await db.execute(
-        "INSERT INTO chunks (store_id, file_id, job, chunk, start, tokens, cuts, text)"
-        " SELECT $1, 'file-' || job, job, number, 0, 400, '{0}', text"
+        "INSERT INTO chunks (store_id, file_id, job, chunk, start, tokens, cuts, text, words)"
+        " SELECT $1, 'file-' || job, job, number, 0, 400, '{0}', text,"
+        " array_to_tsvector(ARRAY [$1, 'language english']) || to_tsvector('english', text)"
         " FROM unnest($2::bigint[], $3::integer[], $4::text[]) AS rows (job, number, text)",
         *(store, jobs, numbers, texts),
         timeout=TIMEOUT,

@@ -138,6 +138,9 @@ class FakeSearchEngine:
         for store, file in list(self.chunks):
             await self._clear(store, file)
 
+    async def renew_words(self) -> int:
+        return 0
+
     async def _clear(self, store: str, file: str) -> None:
         job = await self._db.fetchval(JOB, store, file)
         jobs = self.chunks.pop((store, file))

@@ -145,6 +145,13 @@ class Indexer(Protocol):
         hour."""
         ...
 
+    async def renew_words(self) -> int:
+        """Gives the chunks that an older version wrote the words of this version, in transactions of bounded size.
+
+        Returns the number of files whose words were older. Two processes may do it at the same time.
+        """
+        ...
+
 
 class Searcher(Protocol):
     async def search(

@@ -24,8 +24,9 @@ from service.search.base import Hit, Ranker, SearchFailure, SearchResult, StoreR
 from service.search.embed.base import EmbeddingError, Vector
 from service.search.embed.factory import Embedders
 from service.search.fusion import Candidate, ChunkKey, RankedCandidate, fuse, rank
-from service.search.keywords import LOOKUP_BUDGET, MAX_WORDS, QueryWords, WeightedWord, weigh_words
+from service.search.keywords import LOOKUP_BUDGET, MAX_WORDS, QueryWords, WeightedWord, WordLookup, weigh_words
 from service.search.vector_tables import VectorTable, VectorTables
+from service.search.words import LANGUAGE_WORDS, divide_query
 from sql.connection import Connection
 
 # Maximum length of a query in characters. The rest is ignored.
@@ -172,6 +173,12 @@ class PostgresSearcher:
             similarities.setdefault(key, None)
         return await _measure(db, table, vector_json, words.words, similarities)
 
+    async def find_by_words(self, db: Connection, stores: Sequence[str], query: str) -> list[ChunkKey]:
+        """Returns the chunks of the stores that have the rarest words of the query, best first."""
+        store_query = StoreQuery(stores, query, None)
+        words, _ = await _fetch_words(db, store_query)
+        return await _find_by_words(db, words.lookups, store_query)
+
 
 async def _fetch_hits(db: Connection, ranked: Sequence[RankedCandidate], at: datetime) -> list[Hit]:
     """Returns the candidates that still exist, with text and names."""
@@ -207,11 +214,19 @@ async def _fetch_hits(db: Connection, ranked: Sequence[RankedCandidate], at: dat
 
 async def _fetch_words(db: Connection, query: StoreQuery) -> tuple[QueryWords, int]:
     """Returns the query's words with their weights, and the number of chunks in the stores."""
-    rows = await db.fetch(_SQL["words"], query.stores, query.query, MAX_WORDS + len(query.stores))
-    chunks = sum(row["chunks"] for row in rows if row["is_store"])
-    known = [(row["word"], row["chunks"]) for row in rows if not row["is_store"]]
-    unknown = rows[0]["query_words"] - len(known) if rows else 0
-    return weigh_words(query.stores, known, chunks, min(unknown, MAX_WORDS)), chunks
+    spaced, pairs = divide_query(query.query)
+    rows = await db.fetch(
+        _SQL["words"],
+        query.stores,
+        spaced,
+        pairs,
+        LANGUAGE_WORDS,
+        MAX_WORDS,
+        timeout=SEARCH_TIMEOUT,
+    )
+    known = [(row["lexemes"], row["chunks"]) for row in rows if row["lexemes"] is not None]
+    chunks, unknown = rows[0]["store_chunks"], min(rows[0]["unknown"], MAX_WORDS)
+    return weigh_words(query.stores, known, chunks, unknown), chunks
 
 
 async def nearest_windows(
@@ -247,7 +262,7 @@ async def _has_few_matches(db: Connection, table: VectorTable, query: StoreQuery
     return row is not None and row["files"] < FILES_COUNTED and _is_exact_cheap(table, row["windows"], EXACT_WINDOWS)
 
 
-async def _find_by_words(db: Connection, lookups: Sequence[WeightedWord], query: StoreQuery) -> list[ChunkKey]:
+async def _find_by_words(db: Connection, lookups: Sequence[WordLookup], query: StoreQuery) -> list[ChunkKey]:
     if not lookups:
         return []
     rows = await db.fetch(
@@ -275,13 +290,14 @@ async def _measure(
     rows = await db.fetch(
         table.adapt(_SQL["measure"]),
         vector_json,
-        [word.query for word in words],
-        [word.weight for word in words],
+        [stem for word in words for stem in word.stems],
+        [word.weight for word in words for _ in word.stems],
         [store_id for store_id, _, _, _ in similarities],
         [file_id for _, file_id, _, _ in similarities],
         [job for _, _, job, _ in similarities],
         [chunk for _, _, _, chunk in similarities],
         list(similarities.values()),
+        [number for number, word in enumerate(words) for _ in word.stems],
         timeout=SEARCH_TIMEOUT,
     )
     return [Candidate(**row) for row in rows]

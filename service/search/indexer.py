@@ -23,6 +23,8 @@ from service.search.embed_chunks import JobKey, embed_chunks
 from service.search.parse.parser import Parser
 from service.search.parse.types import format_of
 from service.search.vector_tables import VectorTables
+from service.search.word_renewal import WordRenewal
+from service.search.words import WORD_RULES, divide_text
 from sql.connection import Connection
 
 ENCODING: EncodingName = "cl100k_base"
@@ -80,7 +82,13 @@ class PostgresIndexer:
                 raise StoreModelChanged
             await db.execute(_SQL["count_words"], job.store_id, job.file_id, job.number, 1, timeout=WRITE_TIMEOUT)
             await db.execute(
-                _SQL["finish_file"], job.store_id, job.file_id, job.number, progress.chunks, progress.windows
+                _SQL["finish_file"],
+                job.store_id,
+                job.file_id,
+                job.number,
+                progress.chunks,
+                progress.windows,
+                WORD_RULES,
             )
         return IndexingResult(text_bytes + 4 * progress.dimensions * progress.windows, progress.chunks)
 
@@ -116,6 +124,7 @@ class PostgresIndexer:
         return text_bytes
 
     async def _write_page(self, job: IndexingJob, chunks: Sequence[Chunk]) -> None:
+        words = await asyncio.to_thread(lambda: [divide_text(chunk.text) for chunk in chunks])
         async with self._pool.acquire() as db, db.transaction():
             await _check_job(db, job)
             await db.execute(
@@ -129,6 +138,9 @@ class PostgresIndexer:
                 [chunk.tokens for chunk in chunks],
                 ["{" + ",".join(map(str, chunk.cuts)) + "}" for chunk in chunks],
                 [chunk.text for chunk in chunks],
+                [each.language for each in words],
+                [None if each.spaced == chunk.text else each.spaced for each, chunk in zip(words, chunks, strict=True)],
+                [each.pairs for each in words],
                 timeout=WRITE_TIMEOUT,
             )
 
@@ -157,6 +169,10 @@ class PostgresIndexer:
         async with self._pool.acquire() as db:
             for store_id in dict.fromkeys(row["store_id"] for row in rows):
                 await db.execute(_SQL["delete_words"], store_id, timeout=WRITE_TIMEOUT)
+
+    async def renew_words(self) -> int:
+        """See `Indexer.renew_words`."""
+        return await WordRenewal(self._pool).run()
 
     async def _delete(self, store_id: str, file_id: str, job: int) -> None:
         """Deletes all rows of a job. The row in `chunk_files` is last, so that the job is found again after a crash."""

@@ -1,4 +1,5 @@
-"""Expires vector stores, removes files whose File is deleted from them, and deletes chunks that belong to no file.
+"""Expires vector stores, removes files whose File is deleted from them, deletes chunks that belong to no file, and
+renews the words of chunks that an older version indexed.
 
 Clients notice none of it, since reads check the clock and the Files themselves, with one exception: the file_counts of
 a store. If a process dies between the deletion of a File and its removal from the stores, the other processes remove it
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 # Seconds between scans for expired stores. Every LOOKS_PER_SWEEP-th scan goes through all files and chunks.
 LOOK_EVERY_S = 60.0
 LOOKS_PER_SWEEP = 60
+# Seconds between searches for files whose words are older.
+RENEW_EVERY_S = 3_600.0
 LIMIT = 200
 MAX_PAGES = 50
 # A scan that takes longer is cancelled; the next one goes on from there.
@@ -41,6 +44,7 @@ class Upkeep:
         self._writer = writer
         self._indexer = indexer
         self._loop = ScanLoop("vector_store_upkeep", every_s=LOOK_EVERY_S, retry_s=LOOK_EVERY_S)
+        self._renewal = ScanLoop("words_to_renew", every_s=RENEW_EVERY_S, retry_s=LOOK_EVERY_S)
         self._scans = 0
         # Whether deleted files may be left in stores.
         self._has_leftovers = True
@@ -52,7 +56,16 @@ class Upkeep:
 
     async def run(self) -> None:
         """Scans until cancelled."""
-        await self._loop.run(self._scan)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._loop.run(self._scan))
+            tasks.create_task(self._renewal.run(self.renew_words))
+
+    async def renew_words(self) -> None:
+        """Renews the words of all files that an older version indexed: first those that exist at the start, then those
+        that a server of that version has indexed meanwhile."""
+        count = await self._indexer.renew_words()
+        if count:
+            log.info("words_renewed", files=count)
 
     async def _scan(self) -> None:
         is_sweep = self._scans % LOOKS_PER_SWEEP == 0

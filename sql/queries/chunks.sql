@@ -3,11 +3,60 @@ SELECT true FROM vector_store_files
 WHERE store_id = $1 AND file_id = $2 AND job = $3 AND status = 'in_progress'
 FOR SHARE;
 
--- name: insert
-INSERT INTO chunks (store_id, file_id, job, chunk, start, page, tokens, cuts, text)
-SELECT $1, $2, $3, chunk, start, page, tokens, cuts::integer[], text
-FROM unnest($4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::text[], $9::text[])
-    AS new (chunk, start, page, tokens, cuts, text);
+-- name: insert (`spaced` is null if it equals the text; see service/search/words.py)
+INSERT INTO chunks (store_id, file_id, job, chunk, start, page, tokens, cuts, text, words)
+SELECT $1, $2, $3, chunk, start, page, tokens, cuts::integer[], text,
+    array_to_tsvector(ARRAY [$1, 'language ' || language])
+        || to_tsvector(language::regconfig, coalesce(spaced, text)) || pairs::tsvector
+FROM unnest(
+    $4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::text[], $9::text[], $10::text[], $11::text[],
+    $12::text[]
+) AS new (chunk, start, page, tokens, cuts, text, language, spaced, pairs);
+
+-- name: files_with_older_words (a declared fan-out, of upkeep)
+SELECT store_id, file_id, job FROM chunk_files
+WHERE word_rules < $1 AND words_counted AND (store_id, file_id, job) > ($2, $3, $4::bigint)
+ORDER BY store_id, file_id, job
+LIMIT $5;
+
+-- name: texts
+SELECT chunk, text FROM chunks
+WHERE store_id = $1 AND file_id = $2 AND job = $3 AND chunk > $4
+ORDER BY chunk
+LIMIT $5;
+
+-- name: lock_counted_file (FOR SHARE: the file's words stay counted until the transaction ends)
+SELECT true FROM chunk_files WHERE store_id = $1 AND file_id = $2 AND job = $3 AND words_counted FOR SHARE;
+
+-- name: replace_words (of some chunks whose words are counted; the counts change by the difference, in the order of the
+-- words, so that two of these statements never deadlock)
+WITH new AS (
+    SELECT given.chunk, array_to_tsvector(ARRAY [$1, 'language ' || given.language])
+        || to_tsvector(given.language::regconfig, given.spaced) || given.pairs::tsvector AS words
+    FROM unnest($4::integer[], $5::text[], $6::text[], $7::text[]) AS given (chunk, language, spaced, pairs)
+), old AS (
+    SELECT c.chunk, c.words FROM chunks c JOIN new USING (chunk)
+    WHERE c.store_id = $1 AND c.file_id = $2 AND c.job = $3
+    FOR UPDATE OF c
+), replaced AS (
+    UPDATE chunks c SET words = new.words FROM new JOIN old USING (chunk)
+    WHERE c.store_id = $1 AND c.file_id = $2 AND c.job = $3 AND c.chunk = new.chunk
+    RETURNING new.chunk, new.words
+), change AS (
+    SELECT lexeme, sum(change) AS change FROM (
+        SELECT lexeme, -1 AS change FROM old CROSS JOIN LATERAL unnest(old.words)
+        UNION ALL
+        SELECT lexeme, 1 FROM replaced CROSS JOIN LATERAL unnest(replaced.words)
+    ) AS changes
+    GROUP BY lexeme HAVING sum(change) <> 0
+)
+INSERT INTO chunk_words (store_id, word, chunks)
+SELECT $1, lexeme, change FROM change
+ORDER BY lexeme
+ON CONFLICT (store_id, word) DO UPDATE SET chunks = chunk_words.chunks + excluded.chunks;
+
+-- name: set_word_rules
+UPDATE chunk_files SET word_rules = $4 WHERE store_id = $1 AND file_id = $2 AND job = $3;
 
 -- name: page
 SELECT chunk, start, cuts, text FROM chunks
@@ -24,7 +73,7 @@ FROM unnest($5::integer[], $6::integer[], $7::integer[], $8::text[]) AS new (fir
 INSERT INTO chunk_files (store_id, file_id, job) VALUES ($1, $2, $3);
 
 -- name: finish_file
-UPDATE chunk_files SET chunks = $4, windows = $5, words_counted = true
+UPDATE chunk_files SET chunks = $4, windows = $5, word_rules = $6, words_counted = true
 WHERE store_id = $1 AND file_id = $2 AND job = $3;
 
 -- name: model_of_store (FOR SHARE: the store keeps this model until the transaction ends)

@@ -7,18 +7,43 @@ SELECT set_config('hnsw.ef_search', $1, true), set_config('hnsw.iterative_scan',
     set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
     set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
 
--- name: words (the rarest of the text's words that the stores have, with the number of chunks that have them. The ids of
--- the stores are words too, and come first)
-SELECT word, sum(chunks)::bigint AS chunks, word = ANY ($1::text[]) AS is_store,
-    length(to_tsvector('english', $2)) AS query_words
-FROM chunk_words
-WHERE store_id = ANY ($1) AND word = ANY (
-    tsvector_to_array(to_tsvector('english', $2)) || $1::text[]
+-- name: words (the rarest words of a query, with the number of chunks that have them, and how many of its words no chunk
+-- has; of the pairs it counts half, since about that many lie across the border of two words. $2 is the part of the query with spaces, $3 the pairs of characters of the rest, $4 the words that name
+-- languages. A word with spaces is stemmed in each language of the stores; a position of the tsvectors names the same
+-- word in all of them. English is always among the languages, for chunks whose words are older than these rules)
+WITH language AS (
+    SELECT substr(word, 10) AS name FROM chunk_words
+    WHERE store_id = ANY ($1) AND word = ANY ($4::text[]) AND chunks > 0
+    UNION
+    SELECT 'english'
+), term AS (
+    SELECT lexemes, bool_or(is_stop_word) AS is_stop_word, false AS is_pair FROM (
+        SELECT array_agg(DISTINCT lexeme ORDER BY lexeme) AS lexemes,
+            count(DISTINCT name) < (SELECT count(*) FROM language) AS is_stop_word
+        FROM language
+        CROSS JOIN LATERAL unnest(to_tsvector(language.name::regconfig, $2)) AS stem (lexeme, positions, weights)
+        CROSS JOIN LATERAL unnest(stem.positions) AS position
+        GROUP BY position
+    ) AS stems
+    GROUP BY lexemes
+    UNION ALL
+    SELECT ARRAY [pair], false, true FROM unnest($3::text[]) AS pair
+), counted AS (
+    SELECT lexemes, is_stop_word, is_pair, coalesce((
+        SELECT sum(chunks) FROM chunk_words WHERE store_id = ANY ($1) AND word = ANY (lexemes)
+    ), 0)::bigint AS chunks
+    FROM term
 )
-GROUP BY word
-HAVING sum(chunks) > 0
-ORDER BY word = ANY ($1::text[]) DESC, sum(chunks), word
-LIMIT $3;
+SELECT total.chunks AS store_chunks, total.unknown, known.lexemes, known.chunks
+FROM (
+    SELECT coalesce((SELECT sum(chunks) FROM chunk_words WHERE store_id = ANY ($1) AND word = ANY ($1)), 0)::bigint
+        AS chunks, count(*) FILTER (WHERE NOT is_pair) + count(*) FILTER (WHERE is_pair) / 2 AS unknown
+    FROM counted WHERE chunks = 0 AND NOT is_stop_word
+) AS total
+LEFT JOIN (
+    SELECT lexemes, chunks FROM counted WHERE chunks > 0 ORDER BY chunks, lexemes LIMIT $5
+) AS known ON true
+ORDER BY known.chunks, known.lexemes;
 
 -- name: matching_windows (windows of the files that match the filter; at most $3 files are counted)
 SELECT coalesce(sum(windows), 0)::bigint AS windows, count(*) AS files
@@ -75,7 +100,7 @@ LIMIT $5;
 
 -- name: measure (both measures of each candidate; a known similarity is kept. A word's rank goes from 0.61 for one
 -- occurrence to 1 for many. setweight has no effect on the ranks; with OFFSET 0 it makes Postgres unpack a chunk's words
--- once and not once for each word)
+-- once and not once for each word. The stems of a word have the same number, and the best of them counts)
 SELECT c.store_id, c.file_id, c.job, c.chunk,
     coalesce(k.similarity, (
         SELECT 1 - min(v.embedding::vector(384) <=> (SELECT $1::text::vector(384))) FROM vectors v
@@ -88,8 +113,11 @@ FROM unnest($4::text[], $5::text[], $6::bigint[], $7::integer[], $8::float8[])
 JOIN chunks c ON c.store_id = k.store_id AND c.file_id = k.file_id AND c.job = k.job AND c.chunk = k.chunk
 CROSS JOIN LATERAL (SELECT setweight(c.words, 'D') AS words OFFSET 0) AS unpacked
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(word.weight * ts_rank('{1,1,1,1}', unpacked.words, word.query::tsquery)), 0)::float8 AS share
-    FROM unnest($2::text[], $3::float8[]) AS word (query, weight)
+    SELECT coalesce(sum(word.share), 0)::float8 AS share FROM (
+        SELECT max(stem.weight * ts_rank('{1,1,1,1}', unpacked.words, stem.query::tsquery)) AS share
+        FROM unnest($2::text[], $3::float8[], $9::integer[]) AS stem (query, weight, word)
+        GROUP BY stem.word
+    ) AS word
 ) AS measured;
 
 -- name: hits (the texts and names of the chunks that a search found, if the chunks and their Files still exist)

@@ -13,8 +13,8 @@ STORE = "vs_a"
 count_lists = st.lists(st.integers(1, 20_000), max_size=MAX_WORDS).map(sorted)
 
 
-def with_names(counts: list[int]) -> list[tuple[str, int]]:
-    return [(f"w{at}", count) for at, count in enumerate(counts)]
+def with_names(counts: list[int]) -> list[tuple[list[str], int]]:
+    return [([f"w{at}"], count) for at, count in enumerate(counts)]
 
 
 @given(count_lists, st.integers(0, 5))
@@ -38,22 +38,30 @@ def test_looked_up_words_are_in_few_chunks(counts: list[int]) -> None:
 
 
 def test_as_many_words_are_looked_up_as_fit_the_budget() -> None:
-    lookups = weigh_words([STORE, "vs_b"], [("a", 400), ("b", 600), ("c", 601)], 10_000).lookups
+    lookups = weigh_words([STORE, "vs_b"], [(["a"], 400), (["b"], 600), (["c"], 601)], 10_000).lookups
     assert [each.query for each in lookups] == ["('vs_a' | 'vs_b') & 'a'", "('vs_a' | 'vs_b') & 'b'"]
 
 
 def test_the_two_rarest_words_are_combined_if_neither_fits() -> None:
-    words = weigh_words([STORE], [("a", LOOKUP_BUDGET + 1), ("b", MAX_WORD_CHUNKS), ("c", MAX_WORD_CHUNKS)], 10_000)
+    words = weigh_words(
+        [STORE], [(["a"], LOOKUP_BUDGET + 1), (["b"], MAX_WORD_CHUNKS), (["c"], MAX_WORD_CHUNKS)], 10_000
+    )
     assert [each.query for each in words.lookups] == [f"('{STORE}') & 'a' & 'b'"]
     assert words.lookups[0].weight == words.words[0].weight + words.words[1].weight
 
 
 def test_a_single_word_that_exceeds_the_budget() -> None:
-    assert [each.query for each in weigh_words([STORE], [("a", MAX_WORD_CHUNKS)], 10_000).lookups] == [
+    assert [each.query for each in weigh_words([STORE], [(["a"], MAX_WORD_CHUNKS)], 10_000).lookups] == [
         f"('{STORE}') & 'a'"
     ]
-    assert weigh_words([STORE], [("a", MAX_WORD_CHUNKS + 1)], 10_000).lookups == []
+    assert weigh_words([STORE], [(["a"], MAX_WORD_CHUNKS + 1)], 10_000).lookups == []
 
 
 def test_quotes_and_backslashes_are_escaped() -> None:
-    assert weigh_words([STORE], [("o'n\\e", 1)], 10).words[0].query == "'o''n\\\\e'"
+    assert weigh_words([STORE], [(["o'n\\e"], 1)], 10).words[0].query == "'o''n\\\\e'"
+
+
+def test_the_stems_of_a_word_are_looked_up_together_and_measured_apart() -> None:
+    words = weigh_words([STORE], [(["vill", "ville"], 3), (["mer"], 5)], 100)
+    assert [each.query for each in words.lookups] == [f"('{STORE}') & ('vill' | 'ville')", f"('{STORE}') & 'mer'"]
+    assert [each.stems for each in words.words] == [["'vill'", "'ville'"], ["'mer'"]]

@@ -66,7 +66,11 @@ async def test_every_row_stays(old: Connection) -> None:
     before = await _rows(old)
     assert min(len(rows) for table, rows in before.items() if table not in EMPTY) > 0, "the dump has every kind of row"
     await migrate(old)
-    assert await _rows(old) == before
+    after = await _rows(old)
+    for table, rows in before.items():
+        columns = set(rows[0]) if rows else set()
+        kept = [{name: value for name, value in row.items() if name in columns} for row in after[table]]
+        assert sorted(kept, key=orjson.dumps) == sorted(rows, key=orjson.dumps), table
 
 
 @pytest.mark.slow
@@ -75,6 +79,7 @@ async def test_views_and_states_are_those_of_the_log(old: Connection) -> None:
     await _assert_views_follow_the_log(old)
 
 
+@pytest.mark.parametrize("dump", [path for path in DUMPS if path.name == "0.1.0"], indirect=True, ids=["0.1.0"])
 async def test_views_that_early_commits_left_are_rebuilt(old: Connection) -> None:
     """Before 0d6b085 steps had no `results`, before 80877ed uploads no `makes`, before bdc7764 attachments no store."""
     await old.execute("UPDATE steps SET body = (body::jsonb - 'results')::json")
@@ -127,14 +132,20 @@ def _matches(path: str, answer: RecordedAnswer) -> bool:
 EMPTY = {"upload_parts", "webhook_deliveries"}
 
 
-async def _rows(db: Connection) -> dict[str, list[Any]]:
-    """All rows of all tables but the list of migrations, as JSON."""
+async def _rows(db: Connection) -> dict[str, list[dict[str, Any]]]:
+    """All rows of all tables but the list of migrations."""
     tables = await db.fetch(
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
         " AND relname <> 'migrations' ORDER BY relname"
     )
     names = [row["relname"] for row in tables]
-    return {name: await db.fetch(f"SELECT to_jsonb(t)::text FROM public.{name} t ORDER BY 1") for name in names}
+    return {
+        name: [
+            dict(sorted(orjson.loads(row["row"]).items()))
+            for row in await db.fetch(f"SELECT to_jsonb(t)::text AS row FROM public.{name} t")
+        ]
+        for name in names
+    }
 
 
 async def _assert_views_follow_the_log(db: Connection) -> None:
