@@ -7,6 +7,7 @@ from aiohttp import web
 from service.http import cors
 from service.http.bodies import MAX_BODY
 from service.http.context import ROUTE_TABLE
+from service.http.draining import DRAINING, Draining, close_while_draining
 from service.http.errors import map_errors
 from service.http.idempotency import idempotent
 from service.http.middleware import authenticate, check_version, identify
@@ -26,7 +27,9 @@ def make_app(services: Services, traces: Traces | None) -> web.Application:
         app.middlewares.insert(1, tracing_middleware(traces))
     cors.install(app, services.settings.cors_origins)
     services.install(app)
+    app[DRAINING] = Draining()
     app.on_response_prepare.append(send_added_headers)
+    app.on_response_prepare.append(close_while_draining)
     app[ROUTE_TABLE] = RouteTable(ROUTES)
     app[ROUTE_TABLE].register(app.router)
     return app

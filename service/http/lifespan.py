@@ -9,11 +9,12 @@ from aiohttp import web
 
 from service.errors import StartupError
 from service.http.application import make_app
+from service.http.draining import DRAINING, wait_for_connections
 from service.http.server import ApiRunner
 from service.http.services import Services
 from service.http.tracing import Traces
 
-# Seconds for requests in progress when the server stops. Streams are ended; their runs go on when a server starts.
+# Seconds for requests that are still in progress after `draining`.
 SHUTDOWN_TIMEOUT_S = 2.0
 BACKLOG = 1024
 
@@ -21,7 +22,8 @@ BACKLOG = 1024
 @asynccontextmanager
 async def http_lifespan(services: Services, traces: Traces | None, *, host: str, port: int) -> AsyncIterator[str]:
     """Listens while the context lasts. Yields the base URL, which ends in /v1. Raises StartupError."""
-    runner = ApiRunner(make_app(services, traces), ids=services.log.ids, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+    app = make_app(services, traces)
+    runner = ApiRunner(app, ids=services.log.ids, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, backlog=BACKLOG)
@@ -33,6 +35,11 @@ async def http_lifespan(services: Services, traces: Traces | None, *, host: str,
         bound_host, bound_port = runner.addresses[0][:2]
         yield f"http://{_reachable_host(bound_host)}:{bound_port}/v1"
     finally:
+        app[DRAINING].begin()
+        for listening in tuple(runner.sites):
+            await listening.stop()
+        if runner.server is not None:
+            await wait_for_connections(runner.server)
         await runner.cleanup()
 
 

@@ -15,6 +15,7 @@ from events.objects import Run, Step
 from service.database import DATABASE_ERRORS, Pool
 from service.feed import Item, Watcher, WatcherEnded, WatcherLagging, tail
 from service.http.context import KEY, REQUEST_ID, wire
+from service.http.draining import DRAINING, STOPPING
 from service.http.idempotency import let_others_in
 from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, headers
 from service.http.services import ACCESS, LOG
@@ -48,8 +49,12 @@ async def stream_run(
     await response.prepare(request)
     await let_others_in(request)
     try:
-        with request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: watcher.end(REVOKED)):
+        with (
+            request.app[DRAINING].end_at_stop(watcher),
+            request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: watcher.end(REVOKED)),
+        ):
             await _stream(request, response, stream, watcher, first)
+        request.app[DRAINING].close_connection(response)
         await response.write_eof()
     except ClientDisconnected:
         if request.transport is not None:
@@ -80,7 +85,9 @@ async def _stream(
             if stream.is_finished:
                 return
     except WatcherEnded as ended:
-        await send(response, stream.error_frame(str(ended), "invalid_request_error", "invalid_api_key"))
+        is_stopping = str(ended) == STOPPING
+        kind, code = ("server_error", None) if is_stopping else ("invalid_request_error", "invalid_api_key")
+        await send(response, stream.error_frame(str(ended), kind, code))
     except (WatcherLagging, *DATABASE_ERRORS) as error:
         log.warning("run_stream_failed", error=type(error).__name__)
         await send(response, stream.error_frame("The stream broke. Please retrieve the run.", "server_error", None))

@@ -22,6 +22,7 @@ from projections import runs, threads
 from service.database import DATABASE_ERRORS
 from service.feed import WAKE, Watcher, WatcherEnded, WatcherLagging, tail
 from service.http.context import GRANT, KEY, REQUEST_ID, clock, connection, origin, wire
+from service.http.draining import DRAINING
 from service.http.errors import ApiError
 from service.http.rate_limits import reserve_stream
 from service.http.responses import ClientDisconnected, headers
@@ -53,8 +54,9 @@ async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
         await response.prepare(request)
         try:
-            with _ending_with_access(request, watcher):
+            with request.app[DRAINING].end_at_stop(watcher), _ending_with_access(request, watcher):
                 await _follow(request, response, frames, watcher, begin)
+            request.app[DRAINING].close_connection(response)
             await response.write_eof()
         except ClientDisconnected:
             if request.transport is not None:
