@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from service.wire import json_schemas
 from service.wire.integers import require_64_bits
 from service.wire.metadata_texts import to_metadata_texts
 
@@ -122,11 +133,25 @@ def union_by_json_type(tags: dict[type, str], expected: str) -> Discriminator:
     return Discriminator(tag, "bad_tag", f"{expected};")
 
 
+def raise_schema_problem(subject: str, problem: str | None, *, param: str | None) -> None:
+    """Raises PydanticCustomError if there is a problem. `validation_errors` takes its text and `param` as they are."""
+    if problem is not None:
+        text = f"{subject}: {problem}"
+        raise PydanticCustomError("invalid_schema", "{text}", {"text": text, "param": param})
+
+
 class JsonSchema(NestedObject):
     name: FunctionName
     description: StrictText | None = None
     schema_: Annotated[FreeObject | None, Field(alias="schema")] = None
     strict: Flag | None = None
+
+    @model_validator(mode="after")
+    def _check_schema(self) -> Self:
+        if self.schema_ is not None:
+            problem = json_schemas.format_problem(self.schema_, strict=bool(self.strict))
+            raise_schema_problem(f"Invalid schema for response_format '{self.name}'", problem, param="response_format")
+        return self
 
 
 class FormatText(NestedObject):

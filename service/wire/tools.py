@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Strict, Tag
+from pydantic import Field, Strict, Tag, model_validator
 
 from events.errors import Rejection
 from events.vector_store.requests import FileToIndex, VectorStoreRequest
+from service.wire import json_schemas
 from service.wire.chunking_strategy import Strategy, to_chunking
 from service.wire.fields import (
     MAX_CODE_FILES,
@@ -21,6 +22,7 @@ from service.wire.fields import (
     Metadata,
     NestedObject,
     StrictText,
+    raise_schema_problem,
     union_by_type,
 )
 
@@ -35,6 +37,13 @@ class Function(NestedObject):
     description: StrictText | None = None
     parameters: FreeObject | None = None
     strict: Flag | None = None
+
+    @model_validator(mode="after")
+    def _check_parameters(self) -> Self:
+        if self.parameters is not None:
+            problem = json_schemas.function_problem(self.parameters, strict=bool(self.strict))
+            raise_schema_problem(f"Invalid schema for function '{self.name}'", problem, param=None)
+        return self
 
 
 class FunctionTool(NestedObject):

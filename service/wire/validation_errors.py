@@ -98,6 +98,8 @@ def _translate(detail: ErrorDetails) -> Rejection:
     match kind:
         case "missing":
             return missing_parameter(param)
+        case "invalid_schema":
+            return Rejection(context["text"], param=context["param"])
         case "extra_forbidden":
             return Rejection(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
         case "literal_error":

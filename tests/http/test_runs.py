@@ -37,7 +37,11 @@ async def test_a_plain_run(client: Client, model: ScriptedServer) -> None:
 
 
 async def test_the_settings_reach_the_model(client: Client, model: ScriptedServer) -> None:
-    schema = {"name": "answer", "schema": {"type": "object", "properties": {}}, "strict": True}
+    schema = {
+        "name": "answer",
+        "schema": {"type": "object", "properties": {}, "additionalProperties": False},
+        "strict": True,
+    }
     assistant = await assistant_with(client, instructions="Old.", tools=[WEATHER], temperature=0.3)
     thread = await thread_with(client, "Hi", "There")
     run = await client.post(

@@ -17,7 +17,20 @@ free = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
-schemas = st.dictionaries(texts, free, max_size=3)
+# Valid JSON schemas of objects. The names of keywords, which `texts` seldom draws, would need values of their types.
+schemas = st.dictionaries(
+    texts, st.sampled_from([{}, True, {"type": "string"}, {"x-free": [1, None]}]), max_size=3
+).map(lambda properties: {"type": "object", "properties": properties})
+strict_schemas = st.dictionaries(
+    texts, st.sampled_from([{"type": "string"}, {"type": ["null", "number"]}]), max_size=3
+).map(
+    lambda properties: {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+)
 metadata = st.none() | st.dictionaries(texts, texts, max_size=3)
 
 
@@ -30,7 +43,8 @@ function_tools = body({"type": st.just("function"), "function": functions})
 strict_tools = body(
     {
         "type": st.just("function"),
-        "function": body({"name": names}, parameters=schemas, strict=st.none() | st.booleans()),
+        "function": body({"name": names}, parameters=schemas, strict=st.sampled_from([None, False]))
+        | body({"name": names, "strict": st.booleans()}, parameters=strict_schemas),
     }
 )
 code_tools = st.just({"type": "code_interpreter"})
@@ -48,7 +62,9 @@ no_files: Bodies = body(
     code_interpreter=st.sampled_from([{}, {"file_ids": []}]),
     file_search=st.sampled_from([{"vector_store_ids": []}, {"vector_stores": []}]),
 )
-json_schemas = body({"name": names}, description=texts, schema=schemas, strict=st.none() | st.booleans())
+json_schemas = body({"name": names}, description=texts, schema=schemas, strict=st.sampled_from([None, False])) | body(
+    {"name": names, "strict": st.booleans()}, schema=strict_schemas
+)
 FORMATS = {
     "v1": st.sampled_from([None, "none", "auto", {"type": "text"}, {"type": "json_object"}]),
     "v2": st.sampled_from([None, "auto", {"type": "text"}, {"type": "json_object"}])

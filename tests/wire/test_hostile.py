@@ -129,7 +129,7 @@ def _with_ids(bad: BadRequest, ids: dict[str, str], beta: str) -> BadRequest:
 async def test_integers_are_kept_as_they_are(client: Client) -> None:
     """Integers of up to 64 bits, both those that orjson parses exactly and those that need the second parser."""
     numbers = [2**64 - 1, -(2**63), 2**53 + 1, 10**18, 1e300, 0.1]
-    parameters = {"type": "object", "numbers": numbers, "text": "12345678901234567890123"}
+    parameters = {"type": "object", "properties": {}, "numbers": numbers, "text": "12345678901234567890123"}
     tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
     made = await client.post("/assistants", {"model": "m", "tools": [tool]})
     assert made["tools"][0]["function"]["parameters"] == parameters

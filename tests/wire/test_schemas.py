@@ -129,7 +129,8 @@ async def test_every_setting_and_every_operation(client: Client, model: Scripted
 
 async def test_v1_is_shown_what_it_cannot_say(client: Client, model: ScriptedServer) -> None:
     """Reads a thread of v2 in v1: images by URL, required tool choices, schemas."""
-    schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}, "strict": True}}
+    strict = {"type": "object", "properties": {}, "additionalProperties": False}
+    schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": strict, "strict": True}}
     settings = {"reasoning_effort": "low", "response_format": schema, "tools": [WEATHER, {"type": "file_search"}]}
     assistant = await client.post("/assistants", {"model": "gpt-4o", **settings})
     image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}}
