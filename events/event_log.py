@@ -1,8 +1,8 @@
 """The log in Postgres: the heads of streams and their events. This is the only module of `events` that does I/O.
 
-An append expects the stream to be at a version. It moves the head from there and adds the events, in the caller's
-transaction, which also updates the views. If the head is at another version, the append raises `VersionConflict`, and
-the caller's transaction must be rolled back.
+An append expects the head as it was read: its version, its last leaf and its fence. It moves the head from there and
+adds the events, in the caller's transaction, which also updates the views. If the head has changed, the append raises
+`VersionConflict`, and the caller's transaction must be rolled back.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from events import codec
+from events import codec, leaves
 from events.actors import actor_text, parse_actor
 from events.envelope import SCHEMA_VERSION, Event, Origin, RecordedEvent
+from events.ids import IdSource
+from events.leaves import Envelope
 from events.software_version import SOFTWARE_VERSION
 from events.streams import StreamType
 from sql import queries
@@ -25,21 +27,26 @@ _SQL = queries("event_log")
 
 
 class VersionConflict(Exception):
-    """The stream is not at the version that the append expected."""
+    """The head of the stream is not as the append expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of a stream. `state` is its state as JSON, in the schema `state_schema`. Version 0 means: no stream."""
+    """The head of a stream. `state` is its state as JSON, in the schema `state_schema`. Version 0 means: no stream.
+
+    `leaf` is the leaf of the last event. `fence` changes if the stream's views are rewritten under the same version.
+    """
 
     version: int
     at: datetime | None
     state_schema: int
     state: bytes
     project_id: str | None
+    leaf: bytes
+    fence: int
 
 
-NO_STREAM = Head(version=0, at=None, state_schema=0, state=b"", project_id=None)
+NO_STREAM = Head(version=0, at=None, state_schema=0, state=b"", project_id=None, leaf=leaves.NO_LEAF, fence=0)
 
 
 async def head(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]) -> Head:
@@ -52,29 +59,55 @@ async def append(
     db: Connection,
     stream_id: str,
     stream_type: StreamType[Any, Any],
-    expected: int,
+    expected: Head,
     recorded: Sequence[RecordedEvent[Event]],
     state: bytes,
+    *,
+    ids: IdSource,
 ) -> None:
-    """Adds `recorded` (versions expected + 1, …) and moves the head. The caller must have opened a transaction.
+    """Adds `recorded` (versions expected.version + 1, …) and moves the head. The caller must have opened a transaction.
 
-    `state` is the JSON of the state after the last event. Raises VersionConflict if the stream is not at `expected`.
+    `state` is the JSON of the state after the last event; `ids` is the source of the salts. Raises VersionConflict if
+    the head is not `expected`.
     """
     last, schema = recorded[-1], stream_type.state_schema
-    if expected == 0:
+    sealed = _seal(recorded, expected.leaf, ids)
+    leaf = sealed[-1].leaf
+    if expected.version == 0:
         moved = await db.fetchval(
-            _SQL["open_stream"], stream_id, stream_type.name, last.project_id, last.version, last.at, schema, state
+            _SQL["open_stream"],
+            stream_id,
+            stream_type.name,
+            last.project_id,
+            last.version,
+            last.at,
+            schema,
+            state,
+            leaf,
         )
     else:
-        moved = await db.fetchval(_SQL["move_head"], stream_id, expected, last.version, last.at, schema, state)
+        moved = await db.fetchval(
+            _SQL["move_head"],
+            stream_id,
+            expected.version,
+            expected.leaf,
+            expected.fence,
+            last.version,
+            last.at,
+            schema,
+            state,
+            leaf,
+        )
     if moved is None:
         raise VersionConflict(stream_id)
     await db.execute(
         _SQL["append"],
         stream_id,
-        expected,
+        expected.version,
         [entry.event.type for entry in recorded],  # type: ignore[attr-defined]
-        [codec.dump(entry.event) for entry in recorded],
+        [entry.content for entry in sealed],
+        [entry.commitment for entry in sealed],
+        [entry.leaf for entry in sealed],
         last.at,
         last.project_id,
         actor_text(last.actor),
@@ -82,6 +115,42 @@ async def append(
         last.cause,
         SCHEMA_VERSION,
         SOFTWARE_VERSION,
+        leaves.ALGORITHM,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _SealedEvent:
+    """The columns of an event that are computed when it is appended."""
+
+    content: bytes
+    commitment: bytes
+    leaf: bytes
+
+
+def _seal(recorded: Sequence[RecordedEvent[Event]], previous: bytes, ids: IdSource) -> list[_SealedEvent]:
+    """Returns the contents, commitments and leaves of the events, which follow the event with the leaf `previous`."""
+    sealed: list[_SealedEvent] = []
+    for entry in recorded:
+        content = leaves.salt_content(codec.dump(entry.event), ids.new_salt())
+        commitment = leaves.commit(content)
+        previous = leaves.hash_leaf(_envelope(entry), commitment, previous)
+        sealed.append(_SealedEvent(content, commitment, previous))
+    return sealed
+
+
+def _envelope(entry: RecordedEvent[Event]) -> Envelope:
+    return Envelope(
+        stream_id=entry.stream_id,
+        version=entry.version,
+        type=entry.event.type,  # type: ignore[attr-defined]
+        at=entry.at,
+        project_id=entry.project_id,
+        actor=actor_text(entry.actor),
+        request_id=entry.request_id,
+        cause=entry.cause,
+        schema_version=SCHEMA_VERSION,
+        software_version=SOFTWARE_VERSION,
     )
 
 
@@ -119,7 +188,7 @@ def _load_event(row: Mapping[str, Any]) -> RecordedEvent[codec.AnyEvent]:
         stream_id=row["stream_id"],
         version=row["version"],
         at=row["at"],
-        event=codec.load(row["content"], row["schema_version"]),
+        event=codec.load(leaves.content_json(row["content"]), row["schema_version"]),
         project_id=row["project_id"],
         actor=parse_actor(row["actor"]),
         request_id=row["request_id"],

@@ -41,6 +41,10 @@ class IdSource(ABC):
         """Returns a new id such as `upload_` and 32 hexadecimal digits for the prefix `upload`."""
         return f"{prefix}_{self.draw(prefix)[:16].hex()}"
 
+    def new_salt(self) -> bytes:
+        """Returns 32 bytes for the salt of an event's content. A guessable salt would reveal short contents."""
+        return self.draw("salt")[:32]
+
     def new_process(self) -> int:
         """Returns a number for a process of the server: 1 to 2**31 - 1, since Postgres' locks take 32-bit integers."""
         return int.from_bytes(self.draw("process")[:8]) % (2**31 - 1) + 1

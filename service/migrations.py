@@ -2,7 +2,8 @@
 
 The migrations are in `sql/migrations/`, with their sha256 in `SHA256SUMS`. Their numbers have no gaps, and a file never
 changes after it has landed. The first is the baseline of version 0.2.0. A database of version 0.1.0 has other
-migrations (`legacy/`) and is migrated to the baseline first.
+migrations (`legacy/`) and is migrated to the baseline first. The table `pending_rebuilds` lists the streams whose views
+must be rebuilt after a migration; they are rebuilt once all migrations are applied.
 """
 
 from __future__ import annotations
@@ -53,17 +54,19 @@ async def migrate(db: Connection) -> None:
     If none is lacking, the role needs no right to create anything. Raises StartupError if the database is newer than
     this program, and the errors of the database.
     """
-    if (await _plan(db)).is_empty:
+    if (await _plan(db)).is_empty and not await _has_pending_rebuilds(db):
         return
     await db.execute(_SQL["lock"], MIGRATION_LOCK, timeout=MIGRATION_TIMEOUT_S)
     try:
         await db.execute(_SQL["create"])
         await db.execute(_SQL["add_sha256"])
+        await db.execute(_SQL["create_pending_rebuilds"])
         plan = await _plan(db)
         if plan.legacy is not None:
             await _upgrade_legacy(db, plan.legacy)
         for migration in plan.numbered:
             await _apply(db, migration)
+        await _rebuild_pending(db)
     finally:
         await db.execute(_SQL["unlock"], MIGRATION_LOCK)
 
@@ -117,11 +120,26 @@ async def _upgrade_legacy(db: Connection, missing: Sequence[Migration]) -> None:
     """Migrates a database of version 0.1.0 to the baseline. After a crash, the next call completes it."""
     for migration in missing:
         await _apply(db, migration)
-    streams = await db.fetch(_SQL["outdated_streams"], timeout=MIGRATION_TIMEOUT_S)
+    async with db.transaction():
+        await db.execute(_SQL["add_outdated_streams"], timeout=MIGRATION_TIMEOUT_S)
+        await _apply(db, replace(sql.migrations()[0], text=sql.legacy_migrations()[-1].text))
+
+
+async def _has_pending_rebuilds(db: Connection) -> bool:
+    if await db.fetchval(_SQL["pending_rebuilds_exist"]):
+        return bool(await db.fetchval(_SQL["has_pending_rebuilds"]))
+    return False
+
+
+async def _rebuild_pending(db: Connection) -> None:
+    """Rebuilds the views of the listed streams, each in a transaction. After a crash, the next call completes it."""
+    streams = await db.fetch(_SQL["pending_rebuilds"], timeout=MIGRATION_TIMEOUT_S)
     for row in streams:
-        await rebuild(db, row["stream_id"])
-    log.info("views_rebuilt", streams=len(streams))
-    await _apply(db, replace(sql.migrations()[0], text=sql.legacy_migrations()[-1].text))
+        async with db.transaction():
+            await rebuild(db, row["stream_id"])
+            await db.execute(_SQL["delete_pending_rebuild"], row["stream_id"])
+    if streams:
+        log.info("views_rebuilt", streams=len(streams))
 
 
 async def _apply(db: Connection, migration: Migration) -> None:

@@ -19,6 +19,7 @@ from events.clock import Clock
 from events.envelope import Origin, RecordedEvent
 from events.errors import Conflict, FileNotFound, NotFound
 from events.file import FileCommand, FileState
+from events.ids import IdSource
 from events.streams import ASSISTANT, FILE, THREAD, UPLOAD, VECTOR_STORE, C, S, StreamType
 from events.thread.commands import ThreadCommand
 from events.thread.state import ThreadState
@@ -77,10 +78,11 @@ class _Effect:
 class Writer:
     """The writer of a process. Objects that are built over a writer share its pool, its feed and its clock."""
 
-    def __init__(self, pool: Pool, feed: Feed, *, clock: Clock) -> None:
+    def __init__(self, pool: Pool, feed: Feed, *, clock: Clock, ids: IdSource) -> None:
         self.pool = pool
         self.feed = feed
         self.clock = clock
+        self._ids = ids
         # The appends of this process to a stream take turns, so that only other processes cause conflicts. A lock
         # disappears with its last user.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -252,7 +254,7 @@ class Writer:
                         db,
                         stream_type,
                         stream_id,
-                        expected=head.version,
+                        expected=head,
                         recorded=recorded,
                         state=state,
                         effect=effect,
@@ -290,7 +292,7 @@ class Writer:
         stream_type: StreamType[S, C],
         stream_id: str,
         *,
-        expected: int,
+        expected: event_log.Head,
         recorded: Sequence[RecordedEvent[Any]],
         state: S,
         effect: _Effect | None,
@@ -298,13 +300,13 @@ class Writer:
     ) -> None:
         """Appends the events with everything that follows from them, in one transaction.
 
-        Raises VersionConflict if the stream is not at version `expected`, or another try of the request was faster.
+        Raises VersionConflict if the head is not `expected`, or if another try of the request was faster.
         """
         async with db.transaction():
             if guard is not None:
                 await guard(db)
             folded = stream_type.adapter.dump_json(state)
-            await event_log.append(db, stream_id, stream_type, expected, recorded, folded)
+            await event_log.append(db, stream_id, stream_type, expected, recorded, folded, ids=self._ids)
             for project in VIEWS[stream_type]:
                 await project(db, recorded)
             if effect is not None and not await record_effect(db, effect.seed, effect.place, recorded):

@@ -153,7 +153,7 @@ async def _open_core(
         model=model,
         pool=pool,
         feed=feed,
-        writer=Writer(pool, feed, clock=clock),
+        writer=Writer(pool, feed, clock=clock, ids=ids),
         instruments=await enter(telemetry_lifespan(feed)),
         access=await enter(access_lifespan(pool, feed, api_key=api_key, clock=clock, ids=ids)),
         peers=await enter(

@@ -26,7 +26,7 @@ from service.errors import CommandError, StartupError
 from service.feed import Feed
 from service.migrations import prepare_database
 from service.settings import Settings
-from service.system import SystemClock
+from service.system import RandomIds, SystemClock
 from service.writer import Writer
 
 ACTOR = CommandLineActor()
@@ -43,7 +43,7 @@ async def open_writer(settings: Settings) -> AsyncIterator[Writer]:
         await prepare_database(url)
         pool = await open_pool(url)
         stack.callback(pool.terminate)
-        yield Writer(pool, Feed(), clock=SystemClock())
+        yield Writer(pool, Feed(), clock=SystemClock(), ids=RandomIds())
 
 
 async def create_project(writer: Writer, name: str, *, ids: IdSource) -> str:

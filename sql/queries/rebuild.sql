@@ -1,5 +1,6 @@
 -- name: hold
-SELECT kind, version FROM streams WHERE stream_id = $1 FOR UPDATE;
+-- Locks the head and moves its fence, so that no append that waited for the head uses facts from before.
+UPDATE streams SET fence = fence + 1 WHERE stream_id = $1 RETURNING kind, version;
 
 -- name: drop_assistant
 WITH no_metadata AS (DELETE FROM metadata_pairs WHERE stream_id = $1)

@@ -22,7 +22,7 @@ from service.search.factory import PostgresSearchEngine, open_search_engine
 from service.search.indexer import StoreModelChanged
 from service.writer import Writer
 from sql.connection import Connection
-from tests.clock import CLOCK
+from tests.clock import CLOCK, IDS
 from tests.search.conftest import Shelf
 from tests.search.embedding_server import EmbeddingServer
 
@@ -38,7 +38,7 @@ async def server() -> AsyncIterator[EmbeddingServer]:
 
 @pytest.fixture
 def writer(pool: Pool) -> Writer:
-    return Writer(pool, Feed(), clock=CLOCK)
+    return Writer(pool, Feed(), clock=CLOCK, ids=IDS)
 
 
 @pytest.fixture

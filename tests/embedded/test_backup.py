@@ -62,7 +62,7 @@ async def embedded_database(data_dir: Path, *, durable: bool = False) -> AsyncIt
 
 
 async def create_project(pool: Pool, name: str) -> None:
-    project_id, writer = RandomIds().new("proj"), Writer(pool, Feed(), clock=SystemClock())
+    project_id, writer = RandomIds().new("proj"), Writer(pool, Feed(), clock=SystemClock(), ids=RandomIds())
     await writer.write(PROJECT, Origin(project_id, CommandLineActor()), project_id, CreateProject(name))
 
 

@@ -14,7 +14,7 @@ from tests.clock import CLOCK, IDS
 
 
 def writer(pool: Pool, clock: Clock = CLOCK) -> Writer:
-    return Writer(pool, Feed(), clock=clock)
+    return Writer(pool, Feed(), clock=clock, ids=IDS)
 
 
 async def make_key(pool: Pool, project: str = "default", scope: Any = "full", **limits: int) -> tuple[str, str]:

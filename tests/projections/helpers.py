@@ -13,7 +13,7 @@ from events.objects import Assistant
 from service.database import Pool
 from service.feed import Feed
 from service.writer import Writer
-from tests.clock import CLOCK
+from tests.clock import CLOCK, IDS
 from tests.events.thread.story import CREATE, add
 
 ORIGIN = Origin(project_id="proj_1", actor=CommandLineActor(), request_id="req_1")
@@ -21,7 +21,7 @@ OTHER = Origin(project_id="proj_2", actor=CommandLineActor(), request_id="req_2"
 
 
 def writer(pool: Pool, clock: Clock = CLOCK) -> Writer:
-    return Writer(pool, Feed(), clock=clock)
+    return Writer(pool, Feed(), clock=clock, ids=IDS)
 
 
 def assistant_settings(**changes: Any) -> dict[str, Any]:

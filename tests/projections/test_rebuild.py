@@ -4,6 +4,7 @@ promises.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -24,6 +25,7 @@ from sql import queries
 from sql.connection import Connection
 from tests.events.thread.histories import World
 from tests.events.thread.story import cancel, claim, finish, run, submit
+from tests.leaf_check import check_leaves
 from tests.projections.helpers import ORIGIN, make_assistant, make_thread, writer
 
 HISTORIES = 12
@@ -156,6 +158,15 @@ async def test_a_log_with_a_hole_is_not_rebuilt(pool: Pool, db: Connection) -> N
     with pytest.raises(RuntimeError, match="no event 3"):
         await rebuild.rebuild(db, "thread_1")
     assert await rebuild._rows(db, "thread_1", THREAD) == before
+
+
+async def test_a_rebuild_moves_the_fence_and_no_leaf(pool: Pool, db: Connection) -> None:
+    await make_thread(writer(pool), "thread_1", "one")
+    before = await event_log.head(db, "thread_1", THREAD)
+    await rebuild.rebuild(db, "thread_1")
+    assert await event_log.head(db, "thread_1", THREAD) == replace(before, fence=before.fence + 1)
+    assert await verify(db, "thread_1") == []
+    assert await check_leaves(db) == 2
 
 
 async def test_the_log_as_people_read_it(pool: Pool, db: Connection) -> None:

@@ -27,6 +27,7 @@ from events.vector_store.commands import (
     FinishIndexing,
     ModifyStore,
     NewFile,
+    ReleaseIndexing,
     RemoveFile,
     StartIndexing,
     UseStore,
@@ -52,7 +53,7 @@ CREATE = CreateStore("n", None, {"k": "v"}, 1, "minilm")
 AUTO = e.Chunking(max_chunk_size_tokens=800, chunk_overlap_tokens=400)
 ERROR = e.IndexingError(code="invalid_file", message="m")
 STATUSES = ("in_progress", "completed", "failed", "cancelled")
-ONCE = ("create", "modify", "use", "delete", "expire", "model", "cancel", "remove", "attributes", "fail")
+ONCE = ("create", "modify", "use", "delete", "expire", "model", "cancel", "remove", "attributes", "fail", "release")
 KINDS = (*ONCE, *("add", "batch") * 2, *("start",) * 6, *("finish",) * 5)
 TYPES = {kind.model_fields["type"].default for kind in get_args(e.VectorStoreEvent)}
 ALL = Cursor(limit=1000)
@@ -104,6 +105,8 @@ def random_command(random: Random, store: str) -> Any:
                 return ChangeAttributes(id, fact, {"x": 1.5})
             case "start":
                 return StartIndexing(id, fact, 7, job, 60)
+            case "release":
+                return ReleaseIndexing(id, fact, job or 0)
             case "finish":
                 return FinishIndexing(id, fact, job or 0, 100, 2)
             case _:

@@ -14,17 +14,19 @@ from events import event_log
 from events.clock import Clock
 from events.envelope import EffectCounter, RecordedEvent
 from events.errors import Conflict, DomainError, NotFound, Rejection
+from events.streams import THREAD
 from events.thread.commands import AddMessage, DeleteMessage, ModifyThread, ThreadCommand
 from events.thread.state import ThreadState
-from projections import messages, runs, threads
+from projections import messages, rebuild, runs, threads
 from projections.rebuild import verify
 from projections.rows import Cursor
 from service.database import Pool
 from service.feed import Feed
 from service.writer import MAX_ATTEMPTS, Writer
 from sql.connection import Connection
-from tests.clock import CLOCK
+from tests.clock import CLOCK, IDS
 from tests.events.thread.story import CREATE, add, claim, finish, run
+from tests.leaf_check import check_leaves
 from tests.projections.helpers import ORIGIN, OTHER, make_thread, writer
 
 CLIENTS = 30
@@ -111,7 +113,7 @@ class Overtaken(Writer):
     """Makes another writer append just before each of the first `times` appends."""
 
     def __init__(self, pool: Pool, times: int) -> None:
-        super().__init__(pool, Feed(), clock=CLOCK)
+        super().__init__(pool, Feed(), clock=CLOCK, ids=IDS)
         self.times = times
         self.attempts = 0
 
@@ -121,6 +123,41 @@ class Overtaken(Writer):
             other = ModifyThread({"metadata": {"n": str(self.attempts)}})
             await writer(self.pool).thread(ORIGIN, "thread_1", other)
         await super()._append(*args, **more)
+
+
+class Rebuilt(Overtaken):
+    """Makes a rebuild rewrite the views just before each of the first `times` appends."""
+
+    async def _append(self, *args: Any, **more: Any) -> None:
+        self.attempts += 1
+        if self.attempts <= self.times:
+            async with self.pool.acquire() as db:
+                await rebuild.rebuild(db, "thread_1")
+        await Writer._append(self, *args, **more)
+
+
+async def test_an_append_after_a_rebuild_loads_the_head_again(pool: Pool, db: Connection) -> None:
+    await make_thread(writer(pool))
+    rebuilt = Rebuilt(pool, 2)
+    await rebuilt.thread(ORIGIN, "thread_1", add())
+    assert rebuilt.attempts == 3
+    assert await versions(db, "thread_1") == [1, 2]
+    assert await verify(db, "thread_1") == []
+
+
+async def test_an_append_expects_the_last_leaf(pool: Pool, db: Connection) -> None:
+    """After a restore, a version can come again with another event."""
+    write = writer(pool)
+    await make_thread(write, "thread_1", "one")
+    head = await event_log.head(db, "thread_1", THREAD)
+    state = await write.load_thread("thread_1")
+    events = THREAD.decide(state, add("two", "msg_2"), CLOCK.now())
+    recorded = event_log.number_events("thread_1", 2, events, CLOCK.now(), ORIGIN)
+    for stale in (replace(head, leaf=bytes(32)), replace(head, fence=head.fence + 1), replace(head, version=1)):
+        with pytest.raises(event_log.VersionConflict):
+            async with db.transaction():
+                await event_log.append(db, "thread_1", THREAD, stale, recorded, head.state, ids=IDS)
+    assert await check_leaves(db) == 2
 
 
 async def test_conflicts_are_tried_again_within_a_bound(pool: Pool, db: Connection) -> None:
@@ -252,7 +289,7 @@ async def test_text_that_postgres_refuses_never_gets_half_way(pool: Pool, db: Co
 async def test_nobody_waits_for_a_turn_longer_than_its_time(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that hangs under one append must not make the waiting ones wait for the sum of all time-outs."""
     monkeypatch.setattr(service.writer, "TURN_TIMEOUT", 0.05)
-    made, hanging = Writer(pool, Feed(), clock=CLOCK), asyncio.Event()
+    made, hanging = Writer(pool, Feed(), clock=CLOCK, ids=IDS), asyncio.Event()
 
     async def hangs(_db: Connection) -> ThreadCommand:
         await hanging.wait()

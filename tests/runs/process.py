@@ -39,7 +39,7 @@ class CountingWriter(Writer):
     """Records in `appends` the types of the events of each append."""
 
     def __init__(self, pool: Pool, feed: Feed, *, clock: Clock = CLOCK) -> None:
-        super().__init__(pool, feed, clock=clock)
+        super().__init__(pool, feed, clock=clock, ids=IDS)
         self.appends: list[list[str]] = []
 
     async def _append(self, *args: Any, **more: Any) -> None:

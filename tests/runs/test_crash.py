@@ -23,8 +23,9 @@ from service.model.base import ChatRequest, ModelStreamEnd, TextDelta, ToolCallD
 from service.runs import supervisor
 from service.tools.base import CrashPolicy, HostedCall
 from service.writer import Writer
-from tests.clock import CLOCK
+from tests.clock import CLOCK, IDS
 from tests.events.thread.story import FUNCTION
+from tests.leaf_check import check_leaves
 from tests.runs.fake_model import USAGE, WAIT_S, FakeModel, Hold, Script, asks, says, uses
 from tests.runs.fake_tool import FakeTool
 from tests.runs.process import Process, texts
@@ -37,7 +38,7 @@ class DyingWriter(Writer):
     """Hangs at its `at`-th append, right before or right after it, and at everything that it does afterwards."""
 
     def __init__(self, pool: Pool, feed: Feed, at: int, when: When) -> None:
-        super().__init__(pool, feed, clock=CLOCK)
+        super().__init__(pool, feed, clock=CLOCK, ids=IDS)
         self.dead = asyncio.Event()
         self._at = at
         self._when = when
@@ -251,6 +252,7 @@ async def _check_end(process: Process, scenario: Scenario, thread: str) -> None:
     assert tuple((step.type, step.status) for step in await process.steps(thread)) == scenario.steps
     async with process.pool.acquire() as db:
         assert await verify(db, thread) == []
+        await check_leaves(db)
 
 
 def _check_model_calls(before: list[RecordedEvent[Any]], after: list[RecordedEvent[Any]], asked: int) -> None:

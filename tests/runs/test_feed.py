@@ -16,7 +16,7 @@ from service.database import Pool
 from service.deltas import MessageTextDelta
 from service.feed import WAKE, Feed, Watcher, WatcherLagging, tail
 from service.writer import Writer
-from tests.clock import CLOCK
+from tests.clock import CLOCK, IDS
 from tests.events.thread.story import CREATE, add
 from tests.projections.helpers import ORIGIN
 
@@ -27,7 +27,7 @@ WAIT_S = 60.0
 @pytest.fixture
 async def log(pool: Pool) -> list[RecordedEvent[Any]]:
     """The events of a thread, committed without a notification of watchers."""
-    write, found = Writer(pool, Feed(), clock=CLOCK), []
+    write, found = Writer(pool, Feed(), clock=CLOCK, ids=IDS), []
     found += (await write.thread(ORIGIN, "thread_1", CREATE)).recorded
     for number in range(1, EVENTS):
         found += (await write.thread(ORIGIN, "thread_1", add("Hi", f"msg_{number}"))).recorded
@@ -131,7 +131,9 @@ async def test_however_many_watch_what_is_idle_there_is_one_look(
         await feed._wake_behind(counting)  # type: ignore[arg-type]
         assert counting.asked == 1
         assert not any(watcher._some.is_set() for watcher in watchers), "nobody has missed anything"
-        recorded = (await Writer(pool, Feed(), clock=CLOCK).thread(ORIGIN, "thread_1", add("Hi", "msg_x"))).recorded
+        recorded = (
+            await Writer(pool, Feed(), clock=CLOCK, ids=IDS).thread(ORIGIN, "thread_1", add("Hi", "msg_x"))
+        ).recorded
         await feed._wake_behind(counting)  # type: ignore[arg-type]
         assert await asyncio.gather(*(anext(items) for items in tails)) == [recorded] * len(tails)
 

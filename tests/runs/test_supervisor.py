@@ -19,7 +19,7 @@ from service.model.base import ChatRequest, ModelEvent, TextDelta
 from service.runs import supervisor
 from service.runs.plan import MAX_CALL_DEATHS
 from service.writer import Writer
-from tests.clock import CLOCK
+from tests.clock import CLOCK, IDS
 from tests.events.thread.story import FUNCTION, run
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import FakeModel, Hold, asks, says
@@ -74,7 +74,7 @@ class FlakyWriter(Writer):
     """Loses the connection at the first append of events of a type, before the append or before its answer."""
 
     def __init__(self, pool: Pool, feed: Feed, kind: str, when: Literal["before", "after"]) -> None:
-        super().__init__(pool, feed, clock=CLOCK)
+        super().__init__(pool, feed, clock=CLOCK, ids=IDS)
         self.happened = 0
         self._kind = kind
         self._when = when

@@ -132,7 +132,7 @@ async def test_migrating_again_changes_nothing(db: Connection) -> None:
 
 
 async def test_a_role_without_rights_serves_a_migrated_database(database_url: str, db: Connection) -> None:
-    await db.execute("CREATE ROLE reader; GRANT SELECT ON migrations TO reader")
+    await db.execute("CREATE ROLE reader; GRANT SELECT ON migrations, pending_rebuilds TO reader")
     try:
         parts = urlsplit(database_url)
         await prepare_database(urlunsplit(parts._replace(query=parts.query + "&role=reader")))

@@ -23,6 +23,7 @@ from sql.connection import Connection
 from tests.client import V1, Client
 from tests.conftest import StartServer
 from tests.fixtures.postgres import empty_database
+from tests.leaf_check import check_leaves
 from tests.sql.sample_data import RecordedAnswer, get
 
 DUMPS = sorted((Path(__file__).parent / "dumps").iterdir())
@@ -63,14 +64,18 @@ async def old(database_url: str) -> AsyncIterator[Connection]:
 
 
 async def test_every_row_stays(old: Connection) -> None:
-    before = await _rows(old)
+    columns = await _columns(old)
+    before = await _rows(old, columns)
     assert min(len(rows) for table, rows in before.items() if table not in EMPTY) > 0, "the dump has every kind of row"
     await migrate(old)
-    after = await _rows(old)
-    for table, rows in before.items():
-        columns = set(rows[0]) if rows else set()
-        kept = [{name: value for name, value in row.items() if name in columns} for row in after[table]]
-        assert sorted(kept, key=orjson.dumps) == sorted(rows, key=orjson.dumps), table
+    after = await _rows(old, columns | {"events": columns["events"] - {"content"} | {SALTED}})
+    assert after == before
+
+
+async def test_every_event_has_its_leaf(old: Connection) -> None:
+    events = await old.fetchval("SELECT count(*) FROM events")
+    await migrate(old)
+    assert await check_leaves(old) == events > 0
 
 
 @pytest.mark.slow
@@ -93,6 +98,16 @@ async def test_views_that_early_commits_left_are_rebuilt(old: Connection) -> Non
     await _assert_views_follow_the_log(old)
 
 
+async def test_an_interrupted_rebuild_is_completed(old: Connection) -> None:
+    """The last process migrated the schema and died before it rebuilt the listed streams."""
+    await migrate(old)
+    await old.execute("INSERT INTO pending_rebuilds SELECT stream_id FROM streams")
+    await old.execute("DELETE FROM messages")
+    await migrate(old)
+    assert await old.fetchval("SELECT count(*) FROM pending_rebuilds") == 0
+    await _assert_views_follow_the_log(old)
+
+
 @pytest.mark.slow
 async def test_every_get_answers_as_before(dump: Path, start_server: StartServer, tmp_path: Path) -> None:
     shutil.copytree(dump / "blobs", tmp_path / "blobs")
@@ -107,13 +122,31 @@ async def test_every_get_answers_as_before(dump: Path, start_server: StartServer
                     found = await get(client, answer.beta, answer.path)
                     if _is_v1_of_v2_path(answer):
                         assert (found.status, found.body["error"]["code"]) == (404, "unknown_url")
-                    elif found != answer:
+                    elif found != _with_empty_resources(answer):
                         different.append((answer, found))
         async with server.session.get(server.base_url.removesuffix("/v1") + "/openapi.json") as response:
             operations = (await response.json())["paths"]
     assert different == []
     paths = {path for path, operation in operations.items() if "get" in operation} - NOT_RECORDED
     assert [path for path in sorted(paths) if not any(_matches(path, answer) for answer in recorded)] == []
+
+
+def _with_empty_resources(answer: RecordedAnswer) -> RecordedAnswer:
+    """Returns the answer as it is since 0.3.0: the tool_resources of an assistant list what each tool lacks, too."""
+    return answer._replace(body=_fill(answer.body))
+
+
+def _fill(body: Any) -> Any:
+    if isinstance(body, list):
+        return [_fill(part) for part in body]
+    if not isinstance(body, dict):
+        return body
+    filled = {key: _fill(value) for key, value in body.items()}
+    if filled.get("object") == "assistant" and "tool_resources" in filled:
+        types = [tool["type"] for tool in filled["tools"]]
+        empty = {"code_interpreter": {"file_ids": []}, "file_search": {"vector_store_ids": []}}
+        filled["tool_resources"] = {tool: empty[tool] for tool in empty if tool in types} | filled["tool_resources"]
+    return filled
 
 
 def _is_v1_of_v2_path(answer: RecordedAnswer) -> bool:
@@ -132,19 +165,25 @@ def _matches(path: str, answer: RecordedAnswer) -> bool:
 EMPTY = {"upload_parts", "webhook_deliveries"}
 
 
-async def _rows(db: Connection) -> dict[str, list[dict[str, Any]]]:
-    """All rows of all tables but the list of migrations."""
+# Migration 0003 puts a salt in front of contents.
+SALTED = "substr(content, 33) AS content"
+
+
+async def _columns(db: Connection) -> dict[str, set[str]]:
+    """Returns the columns of all tables but the list of migrations."""
     tables = await db.fetch(
-        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
-        " AND relname <> 'migrations' ORDER BY relname"
+        "SELECT relname, array_agg(attname::text) AS columns FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped"
+        " AND relname <> 'migrations' GROUP BY relname"
     )
-    names = [row["relname"] for row in tables]
+    return {row["relname"]: set(row["columns"]) for row in tables}
+
+
+async def _rows(db: Connection, columns: dict[str, set[str]]) -> dict[str, list[Any]]:
+    """Returns these columns of all rows, as JSON."""
+    tables = {name: f"SELECT {', '.join(chosen)} FROM public.{name}" for name, chosen in columns.items()}
     return {
-        name: [
-            dict(sorted(orjson.loads(row["row"]).items()))
-            for row in await db.fetch(f"SELECT to_jsonb(t)::text AS row FROM public.{name} t")
-        ]
-        for name in names
+        name: await db.fetch(f"SELECT to_jsonb(t)::text FROM ({rows}) t ORDER BY 1") for name, rows in tables.items()
     }
 
 

@@ -53,7 +53,7 @@ class Process:
         self._bounds = {"max_jobs": max_jobs, "lifetime": lifetime}
         self._chunks = chunks
         self.feed = Feed()
-        self._make_writer = make_writer or partial(Writer, clock=CLOCK)
+        self._make_writer = make_writer or partial(Writer, clock=CLOCK, ids=IDS)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:

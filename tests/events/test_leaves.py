@@ -1,0 +1,122 @@
+"""Commitments and leaves: the vectors of docs/log-format.md, and a second implementation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events import leaves
+from events.leaves import Envelope
+from tests.leaf_reference import commitment_of, leaf_of
+
+FORMAT = Path(__file__).parents[2] / "docs" / "log-format.md"
+
+TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
+ENVELOPES = st.builds(
+    Envelope,
+    stream_id=TEXTS,
+    version=st.integers(1, 2**63 - 1),
+    type=TEXTS,
+    at=st.datetimes(timezones=st.just(UTC)),
+    project_id=TEXTS,
+    actor=TEXTS,
+    request_id=st.none() | TEXTS,
+    cause=st.none() | TEXTS,
+    schema_version=st.integers(0, 2**31 - 1),
+    software_version=TEXTS,
+)
+ENVELOPE = Envelope(
+    stream_id="thread_1",
+    version=2,
+    type="message.added",
+    at=datetime(2026, 11, 28, tzinfo=UTC),
+    project_id="proj_1",
+    actor="cli",
+    request_id=None,
+    cause=None,
+    schema_version=1,
+    software_version="1.0.0",
+)
+COMMITMENT, PREVIOUS = b"c" * 32, b"p" * 32
+
+
+def vectors() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        orjson.loads(text) for text in re.findall(r"```json\n(.*?)```", FORMAT.read_text(), re.DOTALL)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("vector", vectors(), ids=lambda vector: vector["type"])
+def test_the_vectors_of_the_document(vector: dict[str, Any]) -> None:
+    content = bytes.fromhex(vector["salt"]) + vector["json"].encode()
+    assert leaves.salt_content(vector["json"].encode(), bytes.fromhex(vector["salt"])) == content
+    assert leaves.content_json(content) == vector["json"].encode()
+    assert leaves.commit(content).hex() == commitment_of(content).hex() == vector["commitment"]
+    columns = {field.name: vector[field.name] for field in fields(Envelope)}
+    envelope = Envelope(**columns | {"at": datetime.fromisoformat(vector["at"])})
+    leaf = leaves.hash_leaf(envelope, bytes.fromhex(vector["commitment"]), bytes.fromhex(vector["previous"]))
+    assert leaf.hex() == vector["leaf"]
+
+
+def test_the_document_has_vectors() -> None:
+    first, second = vectors()
+    assert (first["previous"], second["previous"]) == ("", first["leaf"])
+
+
+@given(ENVELOPES, st.binary(min_size=32, max_size=32), st.binary(), st.sampled_from([b"", b"p" * 32]))
+def test_law_both_implementations_agree(envelope: Envelope, salt: bytes, json: bytes, previous: bytes) -> None:
+    content = leaves.salt_content(json, salt)
+    commitment = leaves.commit(content)
+    assert commitment == commitment_of(content)
+    row = asdict(envelope) | {"algorithm": leaves.ALGORITHM, "commitment": commitment}
+    assert leaves.hash_leaf(envelope, commitment, previous) == leaf_of(row, previous)
+
+
+@given(ENVELOPES, ENVELOPES)
+def test_law_other_columns_give_another_leaf(one: Envelope, other: Envelope) -> None:
+    same = leaves.hash_leaf(one, COMMITMENT, PREVIOUS) == leaves.hash_leaf(other, COMMITMENT, PREVIOUS)
+    assert same == (one == other)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stream_id": "thread_2"},
+        {"version": 3},
+        {"type": "message.modified"},
+        {"at": datetime(2026, 11, 28, microsecond=1, tzinfo=UTC)},
+        {"project_id": "proj_2"},
+        {"actor": "key:1"},
+        {"request_id": ""},
+        {"cause": ""},
+        {"schema_version": 2},
+        {"software_version": "1.0.1"},
+        # The same bytes, divided in another way.
+        {"project_id": "proj_", "actor": "1cli"},
+    ],
+)
+def test_every_column_counts(changes: dict[str, Any]) -> None:
+    changed = replace(ENVELOPE, **changes)
+    assert leaves.hash_leaf(changed, COMMITMENT, PREVIOUS) != leaves.hash_leaf(ENVELOPE, COMMITMENT, PREVIOUS)
+
+
+def test_commitment_and_previous_count() -> None:
+    leaf = leaves.hash_leaf(ENVELOPE, COMMITMENT, PREVIOUS)
+    assert leaf != leaves.hash_leaf(ENVELOPE, PREVIOUS, PREVIOUS)
+    assert leaf != leaves.hash_leaf(ENVELOPE, COMMITMENT, COMMITMENT)
+    assert leaf != leaves.hash_leaf(ENVELOPE, COMMITMENT, leaves.NO_LEAF)
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_salt_of_another_size_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=f"{size} bytes, not 32"):
+        leaves.salt_content(b"{}", bytes(size))
