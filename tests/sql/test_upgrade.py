@@ -24,7 +24,7 @@ from tests.client import V1, Client
 from tests.conftest import StartServer
 from tests.fixtures.postgres import empty_database
 from tests.leaf_check import check_leaves
-from tests.sql.sample_data import RecordedAnswer, get
+from tests.sql.sample_data import Json, RecordedAnswer, get
 
 DUMPS = sorted((Path(__file__).parent / "dumps").iterdir())
 # GET operations whose answers are not about stored objects, or have no end.
@@ -144,7 +144,7 @@ def _fill(body: Any) -> Any:
     filled = {key: _fill(value) for key, value in body.items()}
     if filled.get("object") == "assistant" and "tool_resources" in filled:
         types = [tool["type"] for tool in filled["tools"]]
-        empty = {"code_interpreter": {"file_ids": []}, "file_search": {"vector_store_ids": []}}
+        empty: Json = {"code_interpreter": {"file_ids": []}, "file_search": {"vector_store_ids": []}}
         filled["tool_resources"] = {tool: empty[tool] for tool in empty if tool in types} | filled["tool_resources"]
     return filled
 
