@@ -62,22 +62,32 @@ def sheet(rows: Iterable[Iterable[object]], title: str = "Tides") -> bytes:
     return _save(document)
 
 
-def pdf(pages: Iterable[str], *, stream: bytes | None = None, count: int | None = None) -> bytes:
+def pdf(
+    pages: Iterable[str],
+    *,
+    stream: bytes | None = None,
+    count: int | None = None,
+    annotations: Iterable[str] = (),
+    form: bool = False,
+) -> bytes:
     """Returns a PDF with one line on each page.
 
     `stream`, deflated, replaces the drawing commands of every page; `count` replaces the declared number of pages.
+    `annotations` are the dictionaries of every page's annotations; `form` makes them the fields of a form.
     """
+    fields = " ".join(f"<< /Type /Annot /P 4 0 R {each} >>" for each in annotations)
+    catalog = f" /AcroForm << /Fields [{fields}] /DA (/F1 0 Tf 0 g) >>" if form else ""
     texts = list(pages)
     kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(len(texts)))
     objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Catalog /Pages 2 0 R{catalog} >>".encode(),
         f"<< /Type /Pages /Kids [{kids}] /Count {len(texts) if count is None else count} >>".encode(),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     for n, text in enumerate(texts):
         commands = stream or zlib.compress(f"BT /F1 18 Tf 72 700 Td ({text}) Tj ET".encode("latin-1"))
         objects.append(
-            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * n} 0 R"
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * n} 0 R /Annots [{fields}]"
             " /Resources << /Font << /F1 3 0 R >> >> >>".encode()
         )
         header = f"<< /Length {len(commands)} /Filter /FlateDecode >>\nstream\n".encode()
