@@ -8,10 +8,13 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import asyncpg
+import structlog
 
 import sql
 from service.errors import StartupError
 from sql.connection import Connection
+
+log = structlog.get_logger()
 
 Pool: TypeAlias = "asyncpg.Pool[Any]"
 
@@ -32,6 +35,8 @@ CLOSE_TIMEOUT = 2.0
 QUERIES_PER_CONNECTION = 50_000
 IDLE_LIFETIME = 300.0
 COMMAND_TIMEOUT = 10.0
+# Seconds between two attempts to reach a database that is being started.
+REACHABLE_EVERY_S = 0.25
 
 # Errors that mean that the database is away or overloaded for now, not that a query is wrong. Worth another try.
 DATABASE_ERRORS = (
@@ -191,6 +196,31 @@ class TimedPool(asyncpg.Pool):
 
     def acquire(self, *, timeout: float | None = None) -> asyncpg.pool.PoolAcquireContext[Any]:
         return _Acquisition(self, ACQUIRE_TIMEOUT if timeout is None else timeout)
+
+
+async def wait_until_reachable(url: str, timeout_s: float) -> None:
+    """Waits until the database accepts connections: it may be started at the same moment.
+
+    Raises StartupError if it cannot be reached for `timeout_s` seconds. Other errors, such as a wrong password, are
+    left to the caller's own connection.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    is_announced = False
+    while True:
+        try:
+            await (await asyncpg.connect(url, timeout=CONNECT_TIMEOUT)).close(timeout=CONNECT_TIMEOUT)
+        except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError) as error:
+            reason = str(error) or type(error).__name__
+            if asyncio.get_running_loop().time() >= deadline:
+                raise StartupError(f"The database cannot be reached: {reason}") from error
+            if not is_announced:
+                is_announced = True
+                log.warning("database_awaited", error=reason, at_most_s=timeout_s)
+            await asyncio.sleep(REACHABLE_EVERY_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError):
+            return
+        else:
+            return
 
 
 async def connect(url: str) -> asyncpg.Connection[Any]:

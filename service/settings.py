@@ -27,6 +27,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL 15+ with pgvector ≥ 0.8; default: embedded")
     database_direct_url: SecretStr | None = Field(None, description="The same database past a pooler")
+    database_wait_s: float = Field(60.0, ge=0, le=3600, description="Seconds that a start waits for the database")
     data_dir: Path | None = Field(None, description="Default: /var/lib/everthread as root, else the user's data folder")
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen at")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one")

@@ -14,7 +14,7 @@ from service import database
 from service.access.control import AccessControl
 from service.access.lifespan import access_lifespan
 from service.background import background
-from service.database import Pool, close_pool, open_pool
+from service.database import Pool, close_pool, open_pool, wait_until_reachable
 from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
 from service.feed import Feed
@@ -140,6 +140,7 @@ async def _open_core(
         )
     except (StorageError, CatalogError) as error:
         raise StartupError(str(error)) from None
+    await wait_until_reachable(upstreams.database_url, settings.database_wait_s)
     await prepare_database(upstreams.database_url)
     pool = await open_pool(upstreams.database_url)
     stack.push_async_callback(close_pool, pool)

@@ -136,6 +136,24 @@ def _create_thread(base_url: str) -> tuple[int, str | None]:
         return error.code, error.headers["Retry-After"]
 
 
+async def test_a_start_waits_for_its_database(tmp_path: Path) -> None:
+    """Both may be started at once, as by a compose file."""
+    postgres = EmbeddedPostgres(tmp_path / "elsewhere", durable=False)
+    env = {"EVERTHREAD_DATABASE_URL": await postgres.start()}
+    await postgres.stop()
+    arguments = [*NO_MODEL, "--data-dir", str(tmp_path / "data")]
+    with FakeServerProcess(arguments, env, module="service.cli") as server:
+        while "database_awaited" not in server.output:
+            server.read()
+        await postgres.start()
+        server.wait_until_ready()
+        assert await asyncio.to_thread(server.end) == 0
+    await postgres.stop()
+    with FakeServerProcess(arguments, {**env, "EVERTHREAD_DATABASE_WAIT_S": "0"}, module="service.cli") as server:
+        assert server.wait_for_exit() == 1
+    assert server.output.splitlines()[-1].startswith("everthread: The database cannot be reached: ")
+
+
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_a_server_stops_while_postgres_hangs(tmp_path: Path, signals: int) -> None:
     """A second signal ends it at once."""
