@@ -7,7 +7,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import orjson
+
 Path = Literal["/chat/completions", "/completions", "/embeddings"]
+# Bytes after the opening bracket of an object within which an empty one is closed.
+_LOOKAHEAD = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +39,38 @@ class PassthroughError(Exception):
         self.headers = headers or {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PassthroughRequest:
-    """A request to pass on. `model` is the name that the client sent, `raw` the body, and `body` the decoded body."""
+    """A request to pass on. `model` is the name that the client asked for, and `raw` the body, a JSON object.
+
+    `model_values` are the values of the object's fields "model", as (start, end) in `raw`; a body may have several. The
+    names in them are `names_sent`.
+    """
 
     path: Path
     model: str
-    body: Mapping[str, Any]
     raw: bytes = field(repr=False)
+    model_values: tuple[tuple[int, int], ...]
+    names_sent: tuple[str, ...]
+
+    def body_for(self, name: str) -> bytes:
+        """Returns the body with `name` in every field "model", and otherwise unchanged.
+
+        Of two such fields some servers read the first, others the last.
+        """
+        if self.names_sent == (name,):
+            return self.raw
+        quoted = orjson.dumps(name)
+        if not self.model_values:
+            start = self.raw.index(b"{") + 1
+            comma = b"" if self.raw[start : start + _LOOKAHEAD].strip().startswith(b"}") else b","
+            return b"".join((self.raw[:start], b'"model":', quoted, comma, memoryview(self.raw)[start:]))
+        parts: list[bytes | memoryview] = []
+        at, raw = 0, memoryview(self.raw)
+        for start, end in self.model_values:
+            parts += (raw[at:start], quoted)
+            at = end
+        return b"".join((*parts, raw[at:]))
 
 
 class Passthrough(Protocol):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from aiohttp import web
 
 from service.http import cors
-from service.http.bodies import MAX_BODY
-from service.http.context import ROUTE_TABLE
+from service.http.body_budget import BodyReader
+from service.http.context import BODIES, ROUTE_TABLE
 from service.http.draining import DRAINING, Draining, close_while_draining
 from service.http.errors import map_errors
 from service.http.idempotency import idempotent
 from service.http.middleware import authenticate, check_version, identify
 from service.http.responses import send_added_headers
+from service.http.route import LARGE_BODY
 from service.http.routes import ROUTES
 from service.http.routing import RouteTable
 from service.http.services import Services
@@ -21,13 +22,14 @@ from service.http.tracing import Traces, tracing_middleware
 def make_app(services: Services, traces: Traces | None) -> web.Application:
     """Returns the application. Requests have spans if there are `traces`."""
     app = web.Application(
-        middlewares=[identify, map_errors, authenticate, idempotent, check_version], client_max_size=MAX_BODY
+        middlewares=[identify, map_errors, authenticate, idempotent, check_version], client_max_size=LARGE_BODY.bytes
     )
     if traces is not None:
         app.middlewares.insert(1, tracing_middleware(traces))
     cors.install(app, services.settings.cors_origins)
     services.install(app)
     app[DRAINING] = Draining()
+    app[BODIES] = BodyReader()
     app.on_response_prepare.append(send_added_headers)
     app.on_response_prepare.append(close_while_draining)
     app[ROUTE_TABLE] = RouteTable(ROUTES)

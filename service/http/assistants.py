@@ -9,7 +9,7 @@ from events.references import files_of
 from events.streams import ASSISTANT
 from projections import assistants
 from service.http import files
-from service.http.bodies import json_body
+from service.http.bodies import parse_request
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
@@ -20,7 +20,7 @@ from service.wire.files import files_named_in
 
 
 async def create(request: web.Request) -> web.Response:
-    settings = wire(request).parse_new_assistant(await json_body(request))
+    settings = await parse_request(request, wire(request).parse_new_assistant)
     assistant_id = id_source(request).new("asst")
     if await done_before(request, ASSISTANT, assistant_id):
         return await _render(request, assistant_id)
@@ -38,7 +38,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    changes = wire(request).parse_assistant_changes(await json_body(request))
+    changes = await parse_request(request, wire(request).parse_assistant_changes)
     assistant_id = request.match_info["assistant_id"]
     if await done_before(request, ASSISTANT, assistant_id):
         return await _render(request, assistant_id)

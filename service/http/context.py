@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -13,14 +14,26 @@ from events.ids import IdSource
 from events.streams import StreamType
 from projections.keys import ApiKey
 from service.access.signed_tokens import Grant
+from service.http.body_budget import BodyReader, HeldBytes
 from service.http.route import Route
 from service.http.routing import RouteTable
 from service.http.services import LOG
 from service.idempotency.keys import Attempt
 from service.wire.api import Wire
+from service.wire.json_meter import JsonMeter
 from service.writer import Writer
 from sql.connection import Connection
 
+
+@dataclass(frozen=True, slots=True)
+class ReceivedBody:
+    """The bytes of a body, and the measures of its JSON."""
+
+    raw: bytes = field(repr=False)
+    meter: JsonMeter
+
+
+BODIES: web.AppKey[BodyReader] = web.AppKey("bodies", BodyReader)
 ROUTE_TABLE: web.AppKey[RouteTable] = web.AppKey("route_table", RouteTable)
 # The entry of the table that the request matched; absent if it matched none.
 ROUTE: web.RequestKey[Route] = web.RequestKey("route", Route)
@@ -32,8 +45,9 @@ KEY: web.RequestKey[ApiKey] = web.RequestKey("key", ApiKey)
 ATTEMPT: web.RequestKey[Attempt] = web.RequestKey("attempt", Attempt)
 # The ids of a request with an Idempotency-Key: they follow from the key.
 IDS: web.RequestKey[IdSource] = web.RequestKey("ids", IdSource)
-# The body, after it has been read.
-RAW: web.RequestKey[bytes] = web.RequestKey("raw", bytes)
+# The body, after it has been read, and its place in the budget of bodies in flight.
+BODY: web.RequestKey[ReceivedBody] = web.RequestKey("body", ReceivedBody)
+HELD_BYTES: web.RequestKey[HeldBytes] = web.RequestKey("held_bytes", HeldBytes)
 # The permission of a token, if the request came with a token instead of a key.
 GRANT: web.RequestKey[Grant] = web.RequestKey("grant", Grant)
 # Headers that the response will carry, whether it is an answer or an error.

@@ -1,9 +1,9 @@
 """Idempotency-Key on POSTs: recognises a repeated request, and answers duplicates.
 
 A key belongs to the API key that sent it. A request is the same if method, path, version and body are equal: JSON in
-any order of its keys, a form with any boundary. A duplicate of a request for a run's stream gets the stream of that run
-from its beginning. A request that was refused, or failed without effect, may be repeated under the same key. An answer
-that holds a secret is not stored: the duplicate gets a new secret.
+any order of its keys, a form with any boundary, a body that is passed to a model byte by byte. A duplicate of a request
+for a run's stream gets the stream of that run from its beginning. A request that was refused, or failed without effect,
+may be repeated under the same key. An answer that holds a secret is not stored: the duplicate gets a new secret.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import orjson
 from aiohttp import hdrs, web
 
 from events.ids import SeededIds
-from service.http.bodies import json_body, raw_body
-from service.http.context import ATTEMPT, IDS, KEY, ORIGIN, WIRE, origin
+from service.http.bodies import decode, is_large, receive_body
+from service.http.context import ATTEMPT, BODIES, IDS, KEY, ORIGIN, ROUTE, WIRE, ReceivedBody, origin
 from service.http.errors import ApiError, Handler
 from service.http.responses import NO_STORE, add_headers
+from service.http.route import PassedBody
 from service.http.services import IDEMPOTENCY
 from service.idempotency.keys import AlreadyAnswered, Attempt, KeyInUse, KeyReused, StoredAnswer
 
@@ -113,12 +114,24 @@ def _request_hash(request: web.Request) -> bytes:
 
 
 async def _body(request: web.Request) -> bytes:
-    """Returns the hash of the decoded body. Raises ApiError as `json_body` does."""
-    decoded = await json_body(request)
+    """Returns the hash of the body: of its bytes if it is passed to a model, otherwise of its JSON.
+
+    Raises ApiError as `parse_request` does.
+    """
+    body = await receive_body(request)
+    digest = _digest_bytes if isinstance(request[ROUTE].body, PassedBody) else _digest_json
+    return await request.app[BODIES].run(lambda: digest(body)) if is_large(body) else digest(body)
+
+
+def _digest_bytes(body: ReceivedBody) -> bytes:
+    return _digest(body.raw)
+
+
+def _digest_json(body: ReceivedBody) -> bytes:
     try:
-        return _digest(orjson.dumps(decoded, option=orjson.OPT_SORT_KEYS))
+        return _digest(orjson.dumps(decode(body), option=orjson.OPT_SORT_KEYS))
     except TypeError:  # nested too deeply to be encoded again
-        return _digest(await raw_body(request))
+        return _digest_bytes(body)
 
 
 def _digest(*parts: bytes) -> bytes:

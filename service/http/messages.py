@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from events.errors import NotFound
@@ -10,7 +12,7 @@ from events.streams import THREAD
 from events.thread.commands import AddMessage, DeleteMessage, ModifyMessage
 from projections import messages, placeholders, threads
 from service.http import files
-from service.http.bodies import json_body
+from service.http.bodies import parse_request
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
@@ -23,7 +25,7 @@ from sql.connection import Connection
 
 
 async def create(request: web.Request) -> web.Response:
-    message = wire(request).parse_new_message(await json_body(request), id_source(request))
+    message = await parse_request(request, partial(wire(request).parse_new_message, ids=id_source(request)))
     thread_id = request.match_info["thread_id"]
     if await done_before(request, THREAD, thread_id):
         return await _render(request, message.id)
@@ -41,7 +43,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    metadata = wire(request).parse_metadata_change(await json_body(request))
+    metadata = await parse_request(request, wire(request).parse_metadata_change)
     message_id = request.match_info["message_id"]
     if metadata is not None:
 

@@ -11,6 +11,7 @@ from events.envelope import Origin
 from events.errors import FileNotFound, NotFound, Rejection
 from service.database import mark_request
 from service.http import auth, azure
+from service.http.bodies import release_body
 from service.http.context import GRANT, KEY, ORIGIN, REQUEST_ID, ROUTE, ROUTE_TABLE, WIRE
 from service.http.errors import ApiError, Handler, suggest_retry
 from service.http.metrics import is_open, route_of
@@ -46,7 +47,10 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     structlog.contextvars.bind_contextvars(
         request_id=request_id, **{name: named[name] for name in _LOGGED if name in named}
     )
-    response = await handler(request)
+    try:
+        response = await handler(request)
+    finally:
+        release_body(request)
     elapsed = time.perf_counter() - started
     if not response.prepared:
         response.headers.update(headers(request_id, elapsed * 1000))

@@ -9,26 +9,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import orjson
 import structlog
 from aiohttp import web
 
-from service.http.bodies import decode, raw_body
-from service.http.context import ATTEMPT, KEY, REQUEST_ID
+from service.http.bodies import not_json, receive_body
+from service.http.context import ATTEMPT, KEY, REQUEST_ID, ReceivedBody
 from service.http.errors import ApiError
 from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, answer, headers
 from service.http.services import ACCESS, PASSTHROUGH
 from service.http.usage_meter import UsageMeter
 from service.idempotency.keys import StoredAnswer
 from service.passthrough import PassthroughAnswer, PassthroughError, PassthroughRequest, Path
+from service.wire.json_meter import FieldFinder, Span
 
 log = structlog.get_logger()
 
 # Seconds between two checks for a client that disconnected, while the upstream is silent.
 CHECK_S = 0.2
 MAX_MODEL_NAME = 256
+# Bytes of its JSON, with every character escaped, and of the JSON of the key "model".
+MAX_MODEL_BYTES = 12 * MAX_MODEL_NAME + 2
+MAX_KEY = 6 * len("model") + 2
+# Bytes and tokens of a body that is checked to be JSON.
+MAX_CHECKED = 64 * 1024
+MAX_CHECKED_TOKENS = 4_000
 _STREAM = "text/event-stream"
 
 
@@ -54,28 +60,60 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
 
 async def _pass_on(request: web.Request, path: Path) -> web.StreamResponse:
     """Passes a POST on to `path` of the upstream that serves the model. Raises ApiError and PassthroughError."""
-    raw = await raw_body(request)
-    # orjson alone: the body is not stored, so numbers that Postgres would not take are allowed.
-    upstream_request = _upstream_request(path, request, decode(raw, orjson.loads), raw)
+    upstream_request = _upstream_request(path, request, await receive_body(request))
     try:
         async with _while_connected(request), request.app[PASSTHROUGH].post(upstream_request) as upstream:
-            return await _send_answer(request, upstream, len(raw))
+            return await _send_answer(request, upstream, len(upstream_request.raw))
     except (ClientDisconnected, ConnectionError):
         log.info("passthrough_client_disconnected", path=path)
         return web.Response(status=499)
 
 
-def _upstream_request(path: Path, request: web.Request, body: Any, raw: bytes) -> PassthroughRequest:
+def _upstream_request(path: Path, request: web.Request, body: ReceivedBody) -> PassthroughRequest:
     """Returns the request for the upstream. If the path names a deployment (Azure), that is the model.
 
+    The body is not parsed, since it may be large and the upstream parses it; only a small one is checked to be JSON.
     Raises ApiError if the body is no object or names no model.
     """
-    if not isinstance(body, dict):
-        raise ApiError(400, "The request body must be a JSON object.")
-    name = request.match_info.get("deployment") or body.get("model")
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_MODEL_NAME:
+    finder = body.meter
+    assert isinstance(finder, FieldFinder)
+    finder.finish()
+    _check_object(body, finder)
+    values = [field.value for field in finder.fields if _is_model(body.raw, field.key)]
+    names = [_read_string(body.raw, value) for value in values if value is not None]
+    name = request.match_info.get("deployment") or (names[-1] if names else None)
+    if finder.has_more_fields or len(names) < len(values) or not name or len(name) > MAX_MODEL_NAME:
         raise ApiError(400, "you must provide a model parameter", param="model")
-    return PassthroughRequest(path, name, body, raw)
+    spans = tuple((value.start, value.end) for value in values if value is not None)
+    return PassthroughRequest(path=path, model=name, raw=body.raw, model_values=spans, names_sent=tuple(names))
+
+
+def _check_object(body: ReceivedBody, finder: FieldFinder) -> None:
+    """Raises ApiError if the body is certainly no JSON object."""
+    if len(body.raw) <= MAX_CHECKED and finder.tokens <= MAX_CHECKED_TOKENS:
+        try:
+            orjson.loads(body.raw or b"null")
+        except orjson.JSONDecodeError as error:
+            raise not_json(error) from error
+    if finder.opening != b"{":
+        raise ApiError(400, "The request body must be a JSON object.")
+    if not finder.is_complete:
+        raise not_json("it ends early")
+
+
+def _is_model(raw: bytes, key: Span) -> bool:
+    """Whether the key is "model". Its characters may be written with escapes of six bytes."""
+    return key.end - key.start <= MAX_KEY and _read_string(raw, key) == "model"
+
+
+def _read_string(raw: bytes, span: Span) -> str:
+    """Returns the text of a string of the body; "" if it is longer than the name of a model, or no JSON."""
+    if span.end - span.start > MAX_MODEL_BYTES:
+        return ""
+    try:
+        return str(orjson.loads(raw[span.start : span.end]))
+    except orjson.JSONDecodeError:
+        return ""
 
 
 async def _send_answer(request: web.Request, upstream: PassthroughAnswer, length: int) -> web.StreamResponse:

@@ -84,6 +84,29 @@ class PassedBody:
 Body = JsonBody | FormBody | PassedBody
 
 
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """The most bytes and tokens of a body of JSON.
+
+    Tokens are commas, colons and opening brackets outside strings: about one for each value and each key.
+    """
+
+    bytes: int
+    tokens: int
+
+
+# Each is above the longest body that the limits of the fields allow, with every character escaped (12 bytes);
+# docs/behaviour.md lists those limits. Parsing takes orjson 0.15 µs a token, so no limit allows a parse of 50 ms.
+# 16 pairs of metadata are 111 KB and 33 tokens, the 500 ids of a new vector store's files 162 KB and 502 tokens.
+SMALL_BODY = BodyLimit(512 * 1024, 5_000)
+# 10,000 ids of files are 3.2 MB.
+MEDIUM_BODY = BodyLimit(8 * 1024**2, 30_000)
+# Lists of messages, tools, outputs and files.
+LARGE_BODY = BodyLimit(16 * 1024**2, 200_000)
+# A body that is passed to a model is not parsed here. It may contain images.
+PASSED_BODY = BodyLimit(64 * 1024**2, 1_000_000)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """An entry of the table. `path` is a pattern of aiohttp's, as under /v1 (Azure's paths follow from it).
@@ -93,7 +116,7 @@ class Route:
 
     `answer` names a schema of `service.http.openapi.samples`; None stands for any object, or for text if `media` is
     not JSON. `can_stream`: the answer may be a stream of server-sent events instead. `can_queue`: the request may carry
-    the header Everthread-Busy.
+    the header Everthread-Busy. `limit` bounds a body of JSON.
     """
 
     method: Method
@@ -107,6 +130,7 @@ class Route:
     access: Access = "key"
     cost: Cost = "request"
     body: Body | None = None
+    limit: BodyLimit = LARGE_BODY
     query: tuple[Query, ...] = ()
     answer: str | None = None
     media: str = "application/json"

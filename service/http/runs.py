@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -27,7 +28,7 @@ from events.thread.runs import require_modifiable
 from events.thread.state import ThreadState
 from projections import assistants, runs, steps, threads
 from service.http import files
-from service.http.bodies import json_body
+from service.http.bodies import parse_request
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
 from service.http.queueing import queues
@@ -50,14 +51,16 @@ POLL_AFTER_MS = 100
 
 async def create(request: web.Request) -> web.StreamResponse:
     include = includes(request)
-    asked = wire(request).parse_new_run(await json_body(request), id_source(request))
+    asked = await parse_request(request, partial(wire(request).parse_new_run, ids=id_source(request)))
     return await _create(
         request, request.match_info["thread_id"], asked, thread=None, queue=queues(request), include=include
     )
 
 
 async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
-    thread, asked = wire(request).parse_new_thread_and_run(await json_body(request), id_source(request))
+    thread, asked = await parse_request(
+        request, partial(wire(request).parse_new_thread_and_run, ids=id_source(request))
+    )
     return await _create(request, id_source(request).new("thread"), asked, thread)
 
 
@@ -70,7 +73,7 @@ async def modify(request: web.Request) -> web.Response:
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
     if not await done_before(request, THREAD, thread_id):
         require_modifiable((await _find_run(request)).status)
-    metadata = wire(request).parse_metadata_change(await json_body(request))
+    metadata = await parse_request(request, wire(request).parse_metadata_change)
     if metadata is not None:
 
         async def command(db: Connection) -> ModifyRun:
@@ -94,7 +97,7 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
-    asked = wire(request).parse_tool_outputs(await json_body(request))
+    asked = await parse_request(request, wire(request).parse_tool_outputs)
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
     with reserve_stream(request, streams=asked.stream), request.app[LOG].feed.watch(thread_id) as watcher:
         with request.app[RUNS].claims.offer() as claim:

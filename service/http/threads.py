@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from events.streams import THREAD
@@ -9,7 +11,7 @@ from events.thread.commands import CreateThread, DeleteThread, ModifyThread
 from events.vector_store.state import THREAD_DAYS
 from projections import threads
 from service.http import files
-from service.http.bodies import json_body
+from service.http.bodies import parse_request
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
@@ -20,7 +22,7 @@ from service.wire.request_types import ThreadRequest
 
 
 async def create(request: web.Request) -> web.Response:
-    asked = wire(request).parse_new_thread(await json_body(request), id_source(request))
+    asked = await parse_request(request, partial(wire(request).parse_new_thread, ids=id_source(request)))
     thread_id = id_source(request).new("thread")
     if not await done_before(request, THREAD, thread_id):
         await files.check(request, files_named_in(asked))
@@ -34,7 +36,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    changes = wire(request).parse_thread_changes(await json_body(request))
+    changes = await parse_request(request, wire(request).parse_thread_changes)
     thread_id = request.match_info["thread_id"]
     if await done_before(request, THREAD, thread_id):
         return await _render(request, thread_id)

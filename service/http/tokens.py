@@ -10,7 +10,7 @@ from aiohttp import web
 
 from projections import threads
 from service.http import files
-from service.http.bodies import json_body
+from service.http.bodies import parse_request
 from service.http.context import KEY, connection, origin, wire
 from service.http.responses import NO_STORE, answer
 from service.http.services import ACCESS, SETTINGS
@@ -19,7 +19,7 @@ from service.wire import access
 
 async def stream_token(request: web.Request) -> web.Response:
     """Creates a token for the API version of the request; the stream speaks that version."""
-    seconds = access.parse_stream_token_seconds(await json_body(request))
+    seconds = await parse_request(request, access.parse_stream_token_seconds)
     thread_id = request.match_info["thread_id"]
     async with connection(request) as db:
         await threads.get(db, origin(request).project_id, thread_id)
@@ -32,7 +32,7 @@ async def stream_token(request: web.Request) -> web.Response:
 
 @files.add_detail_to_errors
 async def link(request: web.Request) -> web.Response:
-    seconds = access.parse_file_link_seconds(await json_body(request))
+    seconds = await parse_request(request, access.parse_file_link_seconds)
     file = await files.find_file(request, request.match_info["file_id"])
     token, expires_at = await request.app[ACCESS].signer.sign(
         "file", file.id, request[KEY], wire(request).version, seconds

@@ -17,7 +17,7 @@ from events.streams import UPLOAD
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, UploadCommand
 from projections import files, uploads
 from service.files.uploads import completion, delete_leftover_file
-from service.http.bodies import json_body
+from service.http.bodies import parse_request
 from service.http.context import clock, connection, id_source, origin, wire, writer
 from service.http.forms import Limit, megabytes, receive_form
 from service.http.responses import answer
@@ -31,7 +31,7 @@ MAX_PART = 64 * 1024**2
 
 
 async def create(request: web.Request) -> web.Response:
-    asked = wire(request).parse_new_upload(await json_body(request))
+    asked = await parse_request(request, wire(request).parse_new_upload)
     upload_id = id_source(request).new_hex("upload")
     command = CreateUpload(
         filename=asked.filename,
@@ -69,7 +69,7 @@ async def complete(request: web.Request) -> web.Response:
 
     If the upload was completed with the same parts before, it is returned again, for clients that lost the answer.
     """
-    asked = wire(request).parse_upload_completion(await json_body(request))
+    asked = await parse_request(request, wire(request).parse_upload_completion)
     upload_id = request.match_info["upload_id"]
     blobs, who = request.app[BLOBS], origin(request)
     if await writer(request).find_repeat(UPLOAD, who, upload_id) is not None:

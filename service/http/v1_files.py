@@ -15,7 +15,7 @@ from events.references import files_of, referenced_files, stores_of, with_file, 
 from events.streams import ASSISTANT
 from projections import assistants, files, messages, threads
 from projections.rows import Cursor, Page
-from service.http.bodies import json_body
+from service.http.bodies import parse_request
 from service.http.context import clock, connection, done_before, origin, wire, writer
 from service.http.files import check
 from service.http.paging import cursor
@@ -28,7 +28,7 @@ from sql.connection import Connection
 
 async def attach(request: web.Request) -> web.Response:
     assistant_id = request.match_info["assistant_id"]
-    file_id = ATTACHED_FILES.parse_attachment(await json_body(request))
+    file_id = await parse_request(request, ATTACHED_FILES.parse_attachment)
     if await done_before(request, ASSISTANT, assistant_id):
         return await _assistant_file(request, file_id)
     await check(request, [FileUse(file_id, TOOL_PURPOSES)])

@@ -10,7 +10,7 @@ from events.streams import VECTOR_STORE
 from events.vector_store.commands import CancelBatch, ChangeAttributes, RemoveFile
 from projections import vector_store_batches as batches
 from projections import vector_store_files as files
-from service.http.bodies import json_body
+from service.http.bodies import parse_request
 from service.http.context import clock, connection, done_before, id_source, origin, writer
 from service.http.paging import cursor, listing
 from service.http.responses import answer
@@ -24,7 +24,7 @@ CONTENT_PAGE = 5_000
 
 
 async def add(request: web.Request) -> web.Response:
-    asked = STORES.parse_new_file(await json_body(request))
+    asked = await parse_request(request, STORES.parse_new_file)
     await find_store(request)
     if not await done_before(request, VECTOR_STORE, _store_id(request)):
         await request.app[VECTOR_STORES].builder.add_files(origin(request), _store_id(request), [asked])
@@ -36,7 +36,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def change_attributes(request: web.Request) -> web.Response:
-    attributes = STORES.parse_attributes(await json_body(request))
+    attributes = await parse_request(request, STORES.parse_attributes)
     store_id, file_id = _store_id(request), (await _find_file(request)).id
 
     async def command(db: Connection) -> ChangeAttributes:
@@ -74,7 +74,7 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def create_batch(request: web.Request) -> web.Response:
-    asked = STORES.parse_new_batch(await json_body(request))
+    asked = await parse_request(request, STORES.parse_new_batch)
     await find_store(request)
     store_id, batch_id = _store_id(request), id_source(request).new_hex("vsfb")
     if not await done_before(request, VECTOR_STORE, store_id):

@@ -9,7 +9,7 @@ from events.objects import VectorStore
 from events.streams import VECTOR_STORE
 from events.vector_store.commands import DeleteStore, ModifyStore
 from projections import vector_stores as stores
-from service.http.bodies import json_body
+from service.http.bodies import parse_request
 from service.http.context import clock, connection, done_before, id_source, origin, writer
 from service.http.paging import cursor, listing
 from service.http.responses import answer
@@ -21,7 +21,7 @@ from service.wire.vector_stores import STORES
 
 
 async def create(request: web.Request) -> web.Response:
-    asked = STORES.parse_new_store(await json_body(request))
+    asked = await parse_request(request, STORES.parse_new_store)
     store_id = id_source(request).new_hex("vs")
     if not await done_before(request, VECTOR_STORE, store_id):
         await request.app[VECTOR_STORES].builder.create(origin(request), store_id, asked)
@@ -33,7 +33,7 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    changes = STORES.parse_store_changes(await json_body(request))
+    changes = await parse_request(request, STORES.parse_store_changes)
     store_id = request.match_info["vector_store_id"]
     await writer(request).vector_store(origin(request), store_id, ModifyStore(changes))
     return await _render(request, store_id)
@@ -52,7 +52,7 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def search(request: web.Request) -> web.Response:
-    asked = STORES.parse_search(await json_body(request))
+    asked = await parse_request(request, STORES.parse_search)
     store = await find_store(request)
     if store.expired:
         raise Rejection(f"Vector store {store.id} is expired.")

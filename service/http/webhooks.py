@@ -6,7 +6,7 @@ from aiohttp import web
 
 from events.objects import Json
 from projections.webhooks import EndpointReport
-from service.http.bodies import json_body
+from service.http.bodies import parse_request
 from service.http.context import id_source, origin, wire
 from service.http.responses import NO_STORE, answer
 from service.http.services import WEBHOOKS
@@ -14,7 +14,7 @@ from service.wire import webhooks
 
 
 async def create(request: web.Request) -> web.Response:
-    asked = webhooks.parse_new_endpoint(await json_body(request))
+    asked = await parse_request(request, webhooks.parse_new_endpoint)
     made = await request.app[WEBHOOKS].create(
         origin(request),
         asked.url,
@@ -30,12 +30,12 @@ async def get(request: web.Request) -> web.Response:
 
 
 async def modify(request: web.Request) -> web.Response:
-    changes = webhooks.parse_endpoint_changes(await json_body(request))
+    changes = await parse_request(request, webhooks.parse_endpoint_changes)
     return answer(_render(await request.app[WEBHOOKS].modify(origin(request), _id(request), changes)))
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
-    seconds = webhooks.parse_rotation_seconds(await json_body(request))
+    seconds = await parse_request(request, webhooks.parse_rotation_seconds)
     found = await request.app[WEBHOOKS].rotate(origin(request), _id(request), seconds)
     return answer(webhooks.render_new_secret(_id(request), found.secret, found.previous_until), cache_control=NO_STORE)
 

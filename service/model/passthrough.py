@@ -104,12 +104,7 @@ class ModelRelay:
 
     async def _open(self, request: PassthroughRequest) -> httpx2.Response:
         route = self._catalog.route(request.model)
-        name, body = route.info.upstream_name, request.raw
-        if request.body.get("model") != name or not _names_one_model(body):
-            try:
-                body = orjson.dumps({**request.body, "model": name})
-            except TypeError as error:
-                raise _error(400, f"The request body cannot be passed on: {error}.") from None
+        body = request.body_for(route.info.upstream_name)
         upstream = self._upstreams[route.endpoint]
         return await self._send(upstream, lambda: upstream.open(request.path, body), self._first_byte)
 
@@ -193,9 +188,3 @@ def _upstream_error(response_failure: openai.APIStatusError, keys: tuple[str, ..
     error_type = text_of("type") or _error_type(status)
     error = {"message": text_of("message"), "type": error_type, "param": text_of("param"), "code": text_of("code")}
     return PassthroughError(status, error, retry_headers)
-
-
-def _names_one_model(body: bytes) -> bool:
-    """Whether the bytes certainly have the key "model" once. Of two such keys some servers use the first; and a key may
-    be written with escapes."""
-    return body.count(b'"model"') == 1 and b"\\u00" not in body

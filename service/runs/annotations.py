@@ -9,8 +9,10 @@ Indices count Unicode code points from the beginning of the text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import quote
 
 from events.objects import Json
@@ -22,6 +24,7 @@ MAX_MARK = 1024
 MAX_ANNOTATIONS = 1000
 
 _PATH_SCHEME = "sandbox:"
+_START = re.compile(f"{OPENING}|{_PATH_SCHEME}")
 # A piece of the text, and its annotation if the piece is a mark.
 AnnotatedPiece = tuple[str, Json | None]
 
@@ -40,14 +43,20 @@ class KnownMarks:
     paths: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Node:
+    """A beginning of marks: the longer beginnings by their next character, and whether it is a whole mark itself."""
+
+    children: dict[str, _Node] = field(default_factory=dict)
+    is_mark: bool = False
+
+
 class Annotator:
     """Takes the pieces of a text, and returns pieces that add up to the same text, those of marks with annotations."""
 
     def __init__(self, marks: KnownMarks) -> None:
         self.annotations: list[Json] = []
         self._annotation_by_mark = _annotation_by_mark(marks)
-        # Longest first: if two marks begin alike, the longer one matches.
-        self._longest_first = sorted(self._annotation_by_mark, key=len, reverse=True)
         self._held_back = ""
         self._length = 0
 
@@ -64,7 +73,7 @@ class Annotator:
         pieces: list[AnnotatedPiece] = []
         plain, at = 0, 0
         self._held_back = ""
-        while (at := _next_start(text, at, is_last)) < len(text):
+        while len(self.annotations) < MAX_ANNOTATIONS and (at := _next_start(text, at, is_last)) < len(text):
             mark = self._mark_at(text, at, is_last)
             if mark is None:
                 self._held_back = text[at:]
@@ -86,22 +95,31 @@ class Annotator:
             pieces.append((text, annotation))
             self._length += len(text)
 
+    @cached_property
+    def _tree(self) -> _Node:
+        """The known marks as a tree. Only a text that may hold a mark needs it."""
+        return _tree_of(self._annotation_by_mark)
+
     def _mark_at(self, text: str, at: int, is_last: bool) -> str | None:
-        """Returns the mark that begins at `at`, "" if none does, or None if more text is needed to decide."""
-        if len(self.annotations) >= MAX_ANNOTATIONS:
-            return ""
-        rest = text[at : at + MAX_MARK + 2]
-        for mark in self._longest_first:
-            if not is_last and len(rest) < len(mark) and mark.startswith(rest):
+        """Returns the mark that begins at `at`, "" if none does, or None if more text is needed to decide.
+
+        If two marks begin alike, the longer one matches.
+        """
+        node, here, ends = self._tree, at, list[int]()
+        while here < len(text) and (child := node.children.get(text[here])) is not None:
+            node, here = child, here + 1
+            if node.is_mark:
+                ends.append(here)
+        if here == len(text) and node.children and not is_last:
+            return None
+        for end in reversed(ends):
+            if is_citation_marker(mark := text[at:end]):
+                return mark
+            is_end = _is_path_end(text[end : end + 2], is_last)
+            if is_end is None:
                 return None
-            if rest.startswith(mark):
-                if is_citation_marker(mark):
-                    return mark
-                is_end = _is_path_end(rest[len(mark) :], is_last)
-                if is_end is None:
-                    return None
-                if is_end:
-                    return mark
+            if is_end:
+                return mark
         return ""
 
 
@@ -115,9 +133,8 @@ def annotate(text: str, marks: KnownMarks) -> list[Json]:
 
 def _next_start(text: str, at: int, is_last: bool) -> int:
     """Returns the first index from `at` on at which a mark may begin, or the length of the text."""
-    starts = [start for start in (text.find(OPENING, at), text.find(_PATH_SCHEME, at)) if start >= 0]
-    if starts:
-        return min(starts)
+    if (start := _START.search(text, at)) is not None:
+        return start.start()
     if not is_last:
         for length in range(min(len(_PATH_SCHEME) - 1, len(text) - at), 0, -1):
             if text.endswith(_PATH_SCHEME[:length]):
@@ -146,6 +163,19 @@ def _annotation_by_mark(marks: KnownMarks) -> dict[str, tuple[str, Json]]:
         for spelling in _spellings(path):
             annotations[_PATH_SCHEME + spelling] = ("file_path", {"file_id": file_id})
     return {mark: annotation for mark, annotation in annotations.items() if len(mark) <= MAX_MARK}
+
+
+def _tree_of(marks: Iterable[str]) -> _Node:
+    """Returns the marks as a tree of their characters, which takes as long to search for many marks as for one."""
+    tree = _Node()
+    for mark in marks:
+        node = tree
+        for char in mark:
+            if char not in node.children:
+                node.children[char] = _Node()
+            node = node.children[char]
+        node.is_mark = True
+    return tree
 
 
 def _spellings(path: str) -> Iterable[str]:

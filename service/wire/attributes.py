@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Strict, Tag
 from pydantic_core import PydanticCustomError
 
-from service.wire.fields import Flag, RequestBody, StrictText, union_by_json_type
+from service.wire.fields import Flag, RequestBody, StrictText, has_at_most, union_by_json_type
 from service.wire.integers import HugeInteger, require_64_bits
 
 MAX_ATTRIBUTES = 16
@@ -30,12 +30,14 @@ Value = Annotated[
     union_by_json_type(_JSON_TYPES, "one of a string, number or boolean"),
 ]
 Attributes = Annotated[
-    dict[Annotated[str, Strict(), Field(max_length=MAX_ATTRIBUTE_KEY)], Value], Field(max_length=MAX_ATTRIBUTES)
+    dict[Annotated[str, Strict(), Field(max_length=MAX_ATTRIBUTE_KEY)], Value],
+    Field(max_length=MAX_ATTRIBUTES),
+    has_at_most(MAX_ATTRIBUTES),
 ]
 
 _COMPARISONS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "nin")
 _COMPOUNDS = ("and", "or")
-_Values = Annotated[list[Value], Field(max_length=MAX_FILTER_VALUES)]
+_Values = Annotated[list[Value], Field(fail_fast=True, max_length=MAX_FILTER_VALUES)]
 
 
 class Comparison(RequestBody):
@@ -52,7 +54,7 @@ class Comparison(RequestBody):
 
 class Compound(RequestBody):
     type: Literal["and", "or"]
-    filters: Annotated[list[AnyFilter], Field(min_length=1, max_length=MAX_FILTERS)]
+    filters: Annotated[list[AnyFilter], Field(fail_fast=True, min_length=1, max_length=MAX_FILTERS)]
 
 
 def _tag(value: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
+import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -15,7 +16,7 @@ from pydantic import (
     Tag,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from service.wire import json_schemas
 from service.wire.integers import require_64_bits
@@ -39,9 +40,15 @@ MAX_HELPER_FILES = 10_000
 MAX_FUNCTION_NAME = 64
 # Limits of our own, which bound the cost of a request. The original API documents none for these.
 MAX_MODEL_NAME = 256
-MAX_MESSAGES = 10_000
+MAX_MESSAGES = 1_000
 MAX_PARTS = 1_000
 MAX_ATTACHMENTS = 500
+MAX_ATTACHMENT_TOOLS = 16
+MAX_IDENTIFIER = 1_024
+MAX_SCHEMA_DESCRIPTION = 16_384
+# Bytes of the JSON of a function's parameters or of a response's schema, and of all functions of an object.
+MAX_SCHEMA_BYTES = 128 * 1024
+MAX_TOOLS_BYTES = 512 * 1024
 MAX_OUTPUTS = 128
 MAX_OUTPUT = 4_000_000
 MAX_DEPTH = 100
@@ -56,6 +63,16 @@ class RequestBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_unknown_keys(cls, value: Any) -> Any:
+        """Leaves the first unknown key only. The error names no other, and pydantic takes 6 µs for each error."""
+        if not isinstance(value, dict) or len(value) <= len(cls.model_fields):
+            return value
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        unknown = [key for key in value if key not in known]
+        return {key: item for key, item in value.items() if key in known or key == unknown[0]}
+
 
 class NestedObject(BaseModel):
     """Base of objects inside a body. The document allows unknown keys in them, which are dropped."""
@@ -68,9 +85,10 @@ Flag = Annotated[bool, Strict()]
 
 
 def _check_free_json(value: Any) -> Any:
-    """Raises PydanticCustomError for JSON deeper than MAX_DEPTH, or with integers beyond 64 bits.
+    """Raises PydanticCustomError for JSON deeper than MAX_DEPTH, longer than MAX_SCHEMA_BYTES, or with integers beyond
+    64 bits.
 
-    Such JSON could not be written and read again everywhere that it is stored.
+    Such JSON could not be written and read again everywhere that it is stored, or would slow every list down.
     """
     level, depth = [value], 0
     while level:
@@ -86,7 +104,16 @@ def _check_free_json(value: Any) -> Any:
             else:
                 require_64_bits(item)
         level = nested
+    size = len(orjson.dumps(value))
+    if size > MAX_SCHEMA_BYTES:
+        raise too_many_bytes(MAX_SCHEMA_BYTES, size)
     return value
+
+
+def too_many_bytes(most: int, size: int) -> PydanticCustomError:
+    """Returns the error for JSON of more bytes than it may have."""
+    message = "too large. Expected at most {most} bytes of JSON, but got {size} bytes instead."
+    return PydanticCustomError("too_many_bytes", message, {"most": most, "size": size})
 
 
 FreeObject = Annotated[dict[str, Any], Strict(), AfterValidator(_check_free_json)]
@@ -94,19 +121,34 @@ Name = Annotated[str, Strict(), Field(max_length=MAX_NAME)]
 Description = Annotated[str, Strict(), Field(max_length=MAX_DESCRIPTION)]
 Instructions = Annotated[str, Strict(), Field(max_length=MAX_INSTRUCTIONS)]
 ModelName = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_MODEL_NAME)]
+
+
+def has_at_most(pairs: int) -> BeforeValidator:
+    """Refuses an object of more pairs before pydantic checks each of them."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > pairs:
+            context = {"field_type": "Dictionary", "max_length": pairs, "actual_length": len(value)}
+            raise PydanticKnownError("too_long", context)
+        return value
+
+    return BeforeValidator(check)
+
+
 Metadata = Annotated[
     dict[
         Annotated[str, Strict(), Field(max_length=MAX_METADATA_KEY)],
         Annotated[str, Strict(), Field(max_length=MAX_METADATA_VALUE)],
     ],
     Field(max_length=MAX_METADATA_PAIRS),
+    has_at_most(MAX_METADATA_PAIRS),
 ]
 MetadataV1 = Annotated[Metadata, BeforeValidator(to_metadata_texts)]
 Temperature = Annotated[float, Strict(), Field(ge=0, le=2)]
 TopP = Annotated[float, Strict(), Field(ge=0, le=1)]
 TokenBudget = Annotated[int, Strict(), Field(ge=MIN_TOKEN_BUDGET, le=MAX_COUNT)]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-Identifier = Annotated[str, Strict(), Field(min_length=1)]
+Identifier = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_IDENTIFIER)]
 FunctionName = Annotated[str, Strict(), Field(max_length=MAX_FUNCTION_NAME, pattern=r"^[a-zA-Z0-9_-]+$")]
 
 
@@ -142,7 +184,7 @@ def raise_schema_problem(subject: str, problem: str | None, *, param: str | None
 
 class JsonSchema(NestedObject):
     name: FunctionName
-    description: StrictText | None = None
+    description: Annotated[str, Strict(), Field(max_length=MAX_SCHEMA_DESCRIPTION)] | None = None
     schema_: Annotated[FreeObject | None, Field(alias="schema")] = None
     strict: Flag | None = None
 

@@ -46,7 +46,7 @@ class NewUpload(RequestBody):
 
 
 class Completion(RequestBody):
-    part_ids: Annotated[list[Identifier], Field(max_length=rules.MAX_PARTS)]
+    part_ids: Annotated[list[Identifier], Field(fail_fast=True, max_length=rules.MAX_PARTS)]
     md5: Annotated[str, Strict(), Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = None
 
 

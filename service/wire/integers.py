@@ -7,14 +7,11 @@ the number that is stored, shown and compared must be the number that was sent.
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import orjson
 from pydantic_core import PydanticCustomError
 
-# Shorter integers fit into 64 bits. A long run of digits inside a string only costs a second parse.
-_LONG = re.compile(rb"[0-9]{19}")
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
@@ -22,10 +19,13 @@ class HugeInteger(float):
     """The nearest float to an integer beyond 64 bits."""
 
 
-def parse_json(raw: bytes) -> Any:
-    """Decodes JSON; integers beyond 64 bits become HugeInteger. Raises orjson.JSONDecodeError for invalid JSON."""
+def parse_json(raw: bytes, *, has_long_integers: bool) -> Any:
+    """Decodes JSON; integers beyond 64 bits become HugeInteger. Raises orjson.JSONDecodeError for invalid JSON.
+
+    `has_long_integers`: there may be numbers of 19 digits or more (`service.wire.json_meter`).
+    """
     found = orjson.loads(raw)
-    if not _LONG.search(raw):
+    if not has_long_integers:
         return found
     try:
         return json.loads(raw, parse_int=_parse_integer)

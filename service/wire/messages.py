@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, Strict, Tag
+from pydantic import AfterValidator, BaseModel, Field, Strict, Tag
+from pydantic_core import PydanticCustomError
 
 from events.ids import IdSource
 from events.objects import Json
 from events.thread.commands import NewMessage
 from service.wire.fields import (
+    MAX_ATTACHMENT_TOOLS,
     MAX_ATTACHMENTS,
     MAX_CONTENT,
     MAX_PARTS,
@@ -35,7 +37,7 @@ class TextPart(NestedObject):
 
 
 class ImageUrl(NestedObject):
-    url: Identifier
+    url: Annotated[str, Strict(), Field(min_length=1)]
     detail: Detail = "auto"
 
 
@@ -60,7 +62,18 @@ Part = Annotated[
     | Annotated[ImageFilePart, Tag("|image_file")],
     union_by_type("text", "image_url", "image_file"),
 ]
-Parts = Annotated[list[Part], Field(min_length=1, max_length=MAX_PARTS)]
+
+
+def _check_text(parts: list[TextPart | ImageUrlPart | ImageFilePart]) -> list[TextPart | ImageUrlPart | ImageFilePart]:
+    """Raises PydanticCustomError if the texts have more than MAX_CONTENT characters in total."""
+    length = sum(len(part.text) for part in parts if isinstance(part, TextPart))
+    if length > MAX_CONTENT:
+        message = "texts too long. Expected at most {most} characters in total, but got {length} instead."
+        raise PydanticCustomError("texts_too_long", message, {"most": MAX_CONTENT, "length": length})
+    return parts
+
+
+Parts = Annotated[list[Part], Field(fail_fast=True, min_length=1, max_length=MAX_PARTS), AfterValidator(_check_text)]
 
 
 class SearchOnly(NestedObject):
@@ -75,7 +88,7 @@ AttachmentTool = Annotated[
 
 class Attachment(NestedObject):
     file_id: Identifier
-    tools: list[AttachmentTool]
+    tools: Annotated[list[AttachmentTool], Field(fail_fast=True, max_length=MAX_ATTACHMENT_TOOLS)]
 
 
 class Message(RequestBody):
@@ -86,7 +99,7 @@ class Message(RequestBody):
         Annotated[Content, Tag("|whole")] | Annotated[Parts, Tag("|parts")],
         union_by_json_type({str: "|whole", list: "|parts"}, "one of a string or array of objects"),
     ]
-    attachments: Annotated[list[Attachment], Field(max_length=MAX_ATTACHMENTS)] | None = None
+    attachments: Annotated[list[Attachment], Field(fail_fast=True, max_length=MAX_ATTACHMENTS)] | None = None
     metadata: Metadata | None = None
 
     def to_new_message(self, ids: IdSource) -> NewMessage:
@@ -101,7 +114,7 @@ class MessageV1(RequestBody):
 
     role: Literal["user", "assistant"]
     content: Content
-    file_ids: Annotated[list[Identifier], Field(max_length=MAX_V1_MESSAGE_FILES)] | None = None
+    file_ids: Annotated[list[Identifier], Field(fail_fast=True, max_length=MAX_V1_MESSAGE_FILES)] | None = None
     metadata: MetadataV1 | None = None
 
     def to_new_message(self, ids: IdSource) -> NewMessage:

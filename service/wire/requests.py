@@ -15,6 +15,7 @@ from events.thread.run_settings import MAX_RUN_TOOLS
 from service.wire import storable_text
 from service.wire.fields import (
     MAX_ASSISTANT_TOOLS,
+    MAX_IDENTIFIER,
     MAX_MESSAGES,
     MAX_OUTPUT,
     MAX_OUTPUTS,
@@ -41,11 +42,11 @@ from service.wire.fields import (
 )
 from service.wire.messages import Message, MessageV1
 from service.wire.request_types import RunRequest, ThreadRequest, ToolOutputsRequest
-from service.wire.tools import Tool, ToolResources, ToolV1
+from service.wire.tools import HasStorableSize, Tool, ToolResources, ToolV1
 from service.wire.validation_errors import to_rejection
 
 R = TypeVar("R", bound=RequestBody)
-_FileIds = Annotated[list[Identifier], Field(max_length=MAX_V1_ASSISTANT_FILES)]
+_FileIds = Annotated[list[Identifier], Field(fail_fast=True, max_length=MAX_V1_ASSISTANT_FILES)]
 
 
 class Assistant(RequestBody):
@@ -55,7 +56,7 @@ class Assistant(RequestBody):
     name: Name | None = None
     description: Description | None = None
     instructions: Instructions | None = None
-    tools: Annotated[list[Tool], Field(max_length=MAX_ASSISTANT_TOOLS)] | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True, max_length=MAX_ASSISTANT_TOOLS), HasStorableSize] | None = None
     tool_resources: ToolResources | None = None
     metadata: Metadata | None = None
     temperature: Temperature | None = None
@@ -73,7 +74,7 @@ class AssistantV1(RequestBody):
     name: Name | None = None
     description: Description | None = None
     instructions: Instructions | None = None
-    tools: Annotated[list[ToolV1], Field(max_length=MAX_ASSISTANT_TOOLS)] | None = None
+    tools: Annotated[list[ToolV1], Field(fail_fast=True, max_length=MAX_ASSISTANT_TOOLS), HasStorableSize] | None = None
     file_ids: _FileIds | None = None
     metadata: MetadataV1 | None = None
     temperature: Temperature | None = None
@@ -86,13 +87,13 @@ class AssistantChangeV1(AssistantV1):
 
 
 class Thread(RequestBody):
-    messages: Annotated[list[Message], Field(max_length=MAX_MESSAGES)] | None = None
+    messages: Annotated[list[Message], Field(fail_fast=True, max_length=MAX_MESSAGES)] | None = None
     tool_resources: ToolResources | None = None
     metadata: Metadata | None = None
 
 
 class ThreadV1(RequestBody):
-    messages: Annotated[list[MessageV1], Field(max_length=MAX_MESSAGES)] | None = None
+    messages: Annotated[list[MessageV1], Field(fail_fast=True, max_length=MAX_MESSAGES)] | None = None
     metadata: MetadataV1 | None = None
 
 
@@ -125,7 +126,7 @@ class _AnyRun(RequestBody):
 
 class _RunV2(_AnyRun):
     metadata: Metadata | None = None
-    tools: Annotated[list[Tool], Field(max_length=MAX_RUN_TOOLS)] | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True, max_length=MAX_RUN_TOOLS), HasStorableSize] | None = None
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
     parallel_tool_calls: Flag | None = None
@@ -133,7 +134,7 @@ class _RunV2(_AnyRun):
 
 class _RunV1(_AnyRun):
     metadata: MetadataV1 | None = None
-    tools: Annotated[list[ToolV1], Field(max_length=MAX_RUN_TOOLS)] | None = None
+    tools: Annotated[list[ToolV1], Field(fail_fast=True, max_length=MAX_RUN_TOOLS), HasStorableSize] | None = None
     tool_choice: ToolChoiceV1 | None = None
     response_format: ResponseFormatV1 | None = None
 
@@ -141,12 +142,12 @@ class _RunV1(_AnyRun):
 class Run(_RunV2):
     reasoning_effort: ReasoningEffort | None = None
     additional_instructions: Instructions | None = None
-    additional_messages: Annotated[list[Message], Field(max_length=MAX_MESSAGES)] | None = None
+    additional_messages: Annotated[list[Message], Field(fail_fast=True, max_length=MAX_MESSAGES)] | None = None
 
 
 class RunV1(_RunV1):
     additional_instructions: Instructions | None = None
-    additional_messages: Annotated[list[MessageV1], Field(max_length=MAX_MESSAGES)] | None = None
+    additional_messages: Annotated[list[MessageV1], Field(fail_fast=True, max_length=MAX_MESSAGES)] | None = None
 
 
 class ThreadAndRun(_RunV2):
@@ -159,12 +160,12 @@ class ThreadAndRunV1(_RunV1):
 
 
 class Output(NestedObject):
-    tool_call_id: Annotated[str, Strict()]
+    tool_call_id: Annotated[str, Strict(), Field(max_length=MAX_IDENTIFIER)]
     output: Annotated[str, Strict(), Field(max_length=MAX_OUTPUT)] | None = None
 
 
 class Outputs(RequestBody):
-    tool_outputs: Annotated[list[Output], Field(max_length=MAX_OUTPUTS)]
+    tool_outputs: Annotated[list[Output], Field(fail_fast=True, max_length=MAX_OUTPUTS)]
     stream: Flag | None = None
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Strict, Tag, model_validator
+import orjson
+from pydantic import AfterValidator, Field, Strict, Tag, model_validator
 
 from events.errors import Rejection
 from events.vector_store.requests import FileToIndex, VectorStoreRequest
@@ -14,6 +15,7 @@ from service.wire.chunking_strategy import Strategy, to_chunking
 from service.wire.fields import (
     MAX_CODE_FILES,
     MAX_HELPER_FILES,
+    MAX_TOOLS_BYTES,
     MAX_VECTOR_STORES,
     Flag,
     FreeObject,
@@ -23,6 +25,7 @@ from service.wire.fields import (
     NestedObject,
     StrictText,
     raise_schema_problem,
+    too_many_bytes,
     union_by_type,
 )
 
@@ -89,19 +92,34 @@ ToolV1 = Annotated[
 AnyTool = CodeTool | SearchTool | RetrievalTool | FunctionTool
 
 
+def _check_size(tools: list[AnyTool]) -> list[AnyTool]:
+    """Raises PydanticCustomError if the functions have more than MAX_TOOLS_BYTES of JSON."""
+    size = sum(len(orjson.dumps(tool.function.model_dump())) for tool in tools if isinstance(tool, FunctionTool))
+    if size > MAX_TOOLS_BYTES:
+        raise too_many_bytes(MAX_TOOLS_BYTES, size)
+    return tools
+
+
+HasStorableSize = AfterValidator(_check_size)
+
+
 class CodeResources(NestedObject):
-    file_ids: Annotated[list[Identifier], Field(max_length=MAX_CODE_FILES)] = Field(default_factory=list)
+    file_ids: Annotated[list[Identifier], Field(fail_fast=True, max_length=MAX_CODE_FILES)] = Field(
+        default_factory=list
+    )
 
 
 class StoreHelper(NestedObject):
-    file_ids: Annotated[list[Identifier], Field(max_length=MAX_HELPER_FILES)] = Field(default_factory=list)
+    file_ids: Annotated[list[Identifier], Field(fail_fast=True, max_length=MAX_HELPER_FILES)] = Field(
+        default_factory=list
+    )
     chunking_strategy: Strategy | None = None
     metadata: Metadata | None = None
 
 
 class SearchResources(NestedObject):
-    vector_store_ids: Annotated[list[Identifier], Field(max_length=MAX_VECTOR_STORES)] | None = None
-    vector_stores: Annotated[list[StoreHelper], Field(max_length=MAX_VECTOR_STORES)] | None = None
+    vector_store_ids: Annotated[list[Identifier], Field(fail_fast=True, max_length=MAX_VECTOR_STORES)] | None = None
+    vector_stores: Annotated[list[StoreHelper], Field(fail_fast=True, max_length=MAX_VECTOR_STORES)] | None = None
 
 
 class ToolResources(NestedObject):

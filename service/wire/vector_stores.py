@@ -50,7 +50,7 @@ class NewStore(RequestBody):
 
     name: Name | None = None
     description: Description | None = None
-    file_ids: Annotated[list[Identifier], Field(max_length=MAX_CREATED_WITH)] | None = None
+    file_ids: Annotated[list[Identifier], Field(fail_fast=True, max_length=MAX_CREATED_WITH)] | None = None
     expires_after: VectorStoreExpiry | None = None
     chunking_strategy: Strategy | None = None
     metadata: Metadata | None = None
@@ -75,8 +75,8 @@ class AttributesChange(RequestBody):
 class NewBatch(RequestBody):
     """Files by id, all alike, or each with its own settings; then those of the batch are ignored."""
 
-    file_ids: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_BATCH)] | None = None
-    files: Annotated[list[NewStoreFile], Field(min_length=1, max_length=MAX_BATCH)] | None = None
+    file_ids: Annotated[list[Identifier], Field(fail_fast=True, min_length=1, max_length=MAX_BATCH)] | None = None
+    files: Annotated[list[NewStoreFile], Field(fail_fast=True, min_length=1, max_length=MAX_BATCH)] | None = None
     chunking_strategy: Strategy | None = None
     attributes: Attributes | None = None
 
@@ -87,7 +87,7 @@ class SearchRanking(RequestBody):
 
 
 Query = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_QUERY)]
-_Queries = Annotated[list[Query], Field(min_length=1, max_length=MAX_QUERIES)]
+_Queries = Annotated[list[Query], Field(fail_fast=True, min_length=1, max_length=MAX_QUERIES)]
 
 
 class NewSearch(RequestBody):

@@ -30,7 +30,7 @@ EventName = Literal[
     "thread.run.failed",
     "thread.run.expired",
 ]
-EventNames = Annotated[list[EventName], Field(min_length=1)]
+EventNames = Annotated[list[EventName], Field(fail_fast=True, min_length=1)]
 
 
 class NewWebhookEndpoint(RequestBody):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -142,3 +143,26 @@ def test_a_mark_longer_than_the_bound_is_text() -> None:
     assert Annotator(KnownMarks({"【4:0†a】": CitedPassage("file-1", "")})).feed("【4:0†x" * 5) == [
         ("【4:0†x" * 5, None)
     ]
+
+
+@pytest.mark.parametrize(
+    ("piece", "count"),
+    [("【", 256_000), ("【4:0†", 64_000), ("sandbox:", 32_000), ("sandbox:/mnt/data/file-999.cs", 8_000)],
+)
+def test_the_work_grows_with_the_text_and_not_with_the_marks(piece: str, count: int) -> None:
+    """Counts function calls instead of seconds: they were marks times places before."""
+    citations = {f"【4:{n}†notes-{n}.txt】": CitedPassage("file-1", "") for n in range(1000)}
+    marks = KnownMarks(citations, {f"/mnt/data/file-{n}.csv": "file-2" for n in range(1000)})
+    calls = 0
+
+    def count_call(frame: object, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    text = piece * count
+    sys.setprofile(count_call)
+    try:
+        assert annotate(text, marks) == []
+    finally:
+        sys.setprofile(None)
+    assert calls < 16 * len(text) + 500_000

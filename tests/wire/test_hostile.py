@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from service.database import Pool
-from service.http.bodies import MAX_BODY
+from service.http.route import LARGE_BODY
 from tests.client import V1, V2, Client
 from tests.scripted import ScriptedServer
 from tests.wire.sample_objects import BadRequest, find_failures, make_world
@@ -221,8 +221,8 @@ async def test_include_however_it_is_encoded(client: Client, model: ScriptedServ
 
 @pytest.mark.slow
 async def test_a_body_over_the_limit(client: Client, pool: Pool) -> None:
-    body = orjson.dumps({"model": "m", "name": "n" * MAX_BODY})
-    said = f"Maximum request body size {MAX_BODY} exceeded…"
+    body = orjson.dumps({"model": "m", "name": "n" * LARGE_BODY.bytes})
+    said = f"Maximum request body size {LARGE_BODY.bytes} exceeded…"
     assert await find_failures(client, pool, [BadRequest("POST /assistants", body, 413, said)], {}) == []
 
 

@@ -7,6 +7,13 @@ from typing import Any
 import pytest
 
 from service.database import Pool
+from service.wire.fields import (
+    MAX_ATTACHMENT_TOOLS,
+    MAX_IDENTIFIER,
+    MAX_MESSAGES,
+    MAX_SCHEMA_BYTES,
+    MAX_TOOLS_BYTES,
+)
 from tests.client import V1, V2, Client
 from tests.http.helpers import assistant_with, thread_with
 from tests.wire.sample_objects import BadRequest, find_failures
@@ -94,6 +101,21 @@ BOTH_VERSIONS: list[Row] = [
         {"tools": [function(parameters=deep(101))]},
         {"param": "tools[0].function.parameters", "code": "invalid_value"},
     ),
+    (
+        (*A, *R),
+        {"tools": [function(parameters={"a": "x" * MAX_SCHEMA_BYTES})]},
+        {"param": "tools[0].function.parameters", "code": "invalid_value"},
+    ),
+    (
+        (*A, *R),
+        {"tools": [function(description="d" * (MAX_TOOLS_BYTES // 8))] * 9},
+        {"param": "tools", "code": "invalid_value"},
+    ),
+    (
+        WITH_METADATA,
+        {"metadata": {**WIDE, **{f"n{n}": n for n in range(100)}}},
+        {"param": "metadata", "code": "object_above_max_properties"},
+    ),
     (WITH_METADATA, {"metadata": {**WIDE, "k": "v"}}, {"param": "metadata", "code": "object_above_max_properties"}),
     (
         WITH_METADATA,
@@ -103,6 +125,12 @@ BOTH_VERSIONS: list[Row] = [
     (WITH_METADATA, {"metadata": {"k": "v" * 513}}, exceeds("metadata.k", 512, 513)),
     (WITH_METADATA, {"metadata": []}, wrong_type("metadata", "an object", "an array")),
     (WITH_METADATA, {"surprise": 1}, unknown_parameter("surprise")),
+    (WITH_METADATA, {f"surprise{n}": 1 for n in range(2_000)}, unknown_parameter("surprise0")),
+    (
+        (THREADS,),
+        {"messages": [{"role": "user", "content": "Hi"}] * (MAX_MESSAGES + 1)},
+        exceeds("messages", MAX_MESSAGES, MAX_MESSAGES + 1, "array"),
+    ),
     ((*A, *R), {"temperature": 2.01}, out_of_range("temperature", "decimal", 2.01, 2, above=True)),
     ((*A, *R), {"temperature": -0.1}, out_of_range("temperature", "decimal", -0.1, 0, above=False)),
     ((*A, *R), {"temperature": "1"}, wrong_type("temperature", "a decimal", "a string")),
@@ -181,6 +209,26 @@ ONLY_V2: list[Row] = [
         M,
         {"attachments": [{"file_id": "f", "tools": [{"type": "function"}]}]},
         unsupported_value("attachments[0].tools[0].type", "function"),
+    ),
+    (
+        M,
+        {"attachments": [{"file_id": "file-1", "tools": [CODE] * (MAX_ATTACHMENT_TOOLS + 1)}]},
+        exceeds("attachments[0].tools", MAX_ATTACHMENT_TOOLS, MAX_ATTACHMENT_TOOLS + 1, "array"),
+    ),
+    (
+        M,
+        {"attachments": [{"file_id": "f" * (MAX_IDENTIFIER + 1), "tools": [CODE]}]},
+        exceeds("attachments[0].file_id", MAX_IDENTIFIER, MAX_IDENTIFIER + 1),
+    ),
+    (
+        M,
+        {"content": [{"type": "text", "text": "x" * 200_000}, {"type": "text", "text": "x" * 56_001}]},
+        {"param": "content", "code": "invalid_value"},
+    ),
+    (
+        (*A, *R),
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "description": "d" * 16_385}}},
+        exceeds("response_format.json_schema.description", 16_384, 16_385),
     ),
     (
         (*A, THREADS, BOTH),

@@ -18,7 +18,7 @@ import pytest
 from yarl import URL
 
 from service.database import Pool
-from service.http.bodies import MAX_BODY
+from service.http.route import LARGE_BODY
 from tests.client import KEY, WAIT_S, Answer, Client
 from tests.server_process import running
 from tests.wire.sample_objects import count_events
@@ -139,8 +139,8 @@ BODIES = {
         401,
     ),
     "just below the limit": (
-        post(b"Content-Length: %d" % MAX_BODY),
-        [b'"', *[b"a" * 65_536] * (MAX_BODY // 65_536 - 1), b"a" * 65_534, b'"'],
+        post(b"Content-Length: %d" % LARGE_BODY.bytes),
+        [b'"', *[b"a" * 65_536] * (LARGE_BODY.bytes // 65_536 - 1), b"a" * 65_534, b'"'],
         400,
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import assistants, v1_files
-from service.http.route import BOTH, V1, JsonBody, Route
+from service.http.route import BOTH, SMALL_BODY, V1, JsonBody, Route
 from service.wire.files import AttachedFile
 from service.wire.requests import Assistant, AssistantChange, AssistantChangeV1, AssistantV1
 
@@ -68,6 +68,7 @@ ROUTES = (
         scope="full",
         versions=V1,
         body=JsonBody(None, AttachedFile),
+        limit=SMALL_BODY,
         answer="AssistantFile",
     ),
     Route(

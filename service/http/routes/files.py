@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import files, tokens, uploads
-from service.http.route import BOTH, FormBody, JsonBody, Route, SignedToken
+from service.http.route import BOTH, MEDIUM_BODY, SMALL_BODY, FormBody, JsonBody, Route, SignedToken
 from service.wire.access import FileLink
 from service.wire.files import PURPOSES, Completion, NewUpload
 
@@ -73,6 +73,7 @@ ROUTES = (
         versions=BOTH,
         beta_header="optional",
         body=JsonBody.same(FileLink),
+        limit=SMALL_BODY,
         answer="FileLink",
     ),
     Route(
@@ -84,6 +85,7 @@ ROUTES = (
         versions=BOTH,
         beta_header="optional",
         body=JsonBody.same(NewUpload),
+        limit=SMALL_BODY,
         answer="Upload",
     ),
     Route(
@@ -106,6 +108,7 @@ ROUTES = (
         versions=BOTH,
         beta_header="optional",
         body=JsonBody.same(Completion),
+        limit=MEDIUM_BODY,
         answer="Upload",
     ),
     Route(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import passthrough
-from service.http.route import UNVERSIONED, PassedBody, Route
+from service.http.route import PASSED_BODY, UNVERSIONED, PassedBody, Route
 
 _MODEL_REQUEST = PassedBody(
     {
@@ -28,6 +28,7 @@ ROUTES = (
         versions=UNVERSIONED,
         cost="tokens",
         body=_MODEL_REQUEST,
+        limit=PASSED_BODY,
         can_stream=True,
     ),
     Route(
@@ -39,6 +40,7 @@ ROUTES = (
         versions=UNVERSIONED,
         cost="tokens",
         body=_MODEL_REQUEST,
+        limit=PASSED_BODY,
         can_stream=True,
     ),
     Route(
@@ -50,5 +52,6 @@ ROUTES = (
         versions=UNVERSIONED,
         cost="tokens",
         body=_MODEL_REQUEST,
+        limit=PASSED_BODY,
     ),
 )

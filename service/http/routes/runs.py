@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import runs, steps
-from service.http.route import BOTH, JsonBody, Route
+from service.http.route import BOTH, SMALL_BODY, JsonBody, Route
 from service.wire.requests import MetadataChange, Outputs, Run, RunV1
 
 _RUNS = "/v1/threads/{thread_id}/runs"
@@ -36,6 +36,7 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody.same(MetadataChange),
+        limit=SMALL_BODY,
         answer="Run",
     ),
     Route("POST", _RUN + "/cancel", runs.cancel, "Cancel a run", scope="full", versions=BOTH, answer="Run"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import messages, runs, thread_stream, threads, tokens, v1_files
-from service.http.route import BOTH, V1, JsonBody, Route, SignedToken
+from service.http.route import BOTH, MEDIUM_BODY, SMALL_BODY, V1, JsonBody, Route, SignedToken
 from service.wire.access import StreamToken
 from service.wire.messages import Message, MessageV1
 from service.wire.requests import MetadataChange, Thread, ThreadAndRun, ThreadAndRunV1, ThreadChange, ThreadV1
@@ -53,6 +53,7 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody(ThreadChange, MetadataChange),
+        limit=MEDIUM_BODY,
         answer="Thread",
     ),
     Route("DELETE", _THREAD, threads.delete, "Delete a thread", scope="full", versions=BOTH, answer="DeletedThread"),
@@ -64,6 +65,7 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody.same(StreamToken),
+        limit=SMALL_BODY,
         answer="StreamToken",
     ),
     Route(
@@ -107,6 +109,7 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody.same(MetadataChange),
+        limit=SMALL_BODY,
         answer="Message",
     ),
     Route(

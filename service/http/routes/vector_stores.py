@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import vector_store_files, vector_stores
-from service.http.route import V2, JsonBody, Route
+from service.http.route import MEDIUM_BODY, SMALL_BODY, V2, JsonBody, Route
 from service.wire.vector_stores import AttributesChange, NewBatch, NewSearch, NewStore, NewStoreFile, StoreChange
 
 _STORE = "/v1/vector_stores/{vector_store_id}"
@@ -31,6 +31,7 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         body=JsonBody(NewStore, None),
+        limit=SMALL_BODY,
         answer="VectorStore",
     ),
     Route(
@@ -52,6 +53,7 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         body=JsonBody(StoreChange, None),
+        limit=SMALL_BODY,
         answer="VectorStore",
     ),
     Route(
@@ -73,6 +75,7 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         body=JsonBody(NewSearch, None),
+        limit=MEDIUM_BODY,
         answer="VectorStoreSearchResults",
     ),
     Route(
@@ -95,6 +98,7 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         body=JsonBody(NewStoreFile, None),
+        limit=SMALL_BODY,
         answer="VectorStoreFile",
     ),
     Route(
@@ -116,6 +120,7 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         body=JsonBody(AttributesChange, None),
+        limit=SMALL_BODY,
         answer="VectorStoreFile",
     ),
     Route(

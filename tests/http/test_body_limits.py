@@ -1,0 +1,84 @@
+"""Bodies are bounded in tokens by their operation, and in bytes in flight by the process and by the key."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+import pytest
+
+from service.http import body_budget
+from service.http.body_budget import FREE, BodyBudget, BudgetExceeded
+from service.http.route import LARGE_BODY, MEDIUM_BODY, PASSED_BODY, SMALL_BODY, BodyLimit
+from tests.client import Client
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [("/assistants", LARGE_BODY), ("/threads/thread_none", MEDIUM_BODY), ("/vector_stores", SMALL_BODY)],
+)
+async def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(
+    client: Client, path: str, limit: BodyLimit
+) -> None:
+    for allowed, code in ((limit.tokens - 2, "unknown_parameter"), (limit.tokens + 1, "request_too_complex")):
+        body = b'{"model":"m","surprise":[' + b",".join([b"0"] * (allowed - 3)) + b"]}"
+        answer = await client.call("POST", path, body)
+        assert (answer.status, answer.error[3]) == (400, code)
+    assert f"more than {limit.tokens} values" in answer.error[1]
+
+
+async def test_text_is_not_counted(client: Client) -> None:
+    text = "[{,:" * 64_000
+    thread = await client.post("/threads", {"messages": [{"role": "user", "content": text}]})
+    [message] = (await client.get(f"/threads/{thread['id']}/messages"))["data"]
+    assert message["content"][0]["text"]["value"] == text
+
+
+async def test_the_longest_text_may_be_escaped(client: Client) -> None:
+    text = "😀" * 256_000
+    body = b'{"role":"user","content":"' + b"\\ud83d\\ude00" * 256_000 + b'"}'
+    thread = await client.post("/threads")
+    message = await client.post(f"/threads/{thread['id']}/messages", body)
+    assert message["content"][0]["text"]["value"] == text
+
+
+async def test_an_integer_beyond_64_bits_is_found_in_a_body_of_any_size(client: Client) -> None:
+    parameters = {"type": "object", "properties": {}, "maximum": 2**70, "title": "x" * 100_000}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    answer = await client.call("POST", "/assistants", json.dumps({"model": "m", "tools": tools}).encode())
+    assert (answer.status, answer.error[2]) == (400, "tools[0].function.parameters")
+
+
+def test_the_budget_counts_what_has_arrived_beyond_the_free_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_budget, "MAX_IN_FLIGHT", 1000)
+    monkeypatch.setattr(body_budget, "MAX_KEY_IN_FLIGHT", 600)
+    budget = BodyBudget()
+    first, second, third = budget.reserve("key_a"), budget.reserve("key_a"), budget.reserve("key_b")
+    first.add(FREE)
+    first.add(500)
+    with pytest.raises(BudgetExceeded) as full:
+        second.add(FREE + 101)
+    assert full.value.owner == "key"
+    third.add(FREE + 500)
+    with pytest.raises(BudgetExceeded) as full:
+        budget.reserve("key_c").add(FREE + 1)
+    assert full.value.owner == "server"
+    budget.reserve("key_c").add(FREE)
+    for held in (first, second, third, first):
+        held.release()
+    assert budget.in_flight == 0
+
+
+@pytest.mark.parametrize(("name", "status"), [("MAX_IN_FLIGHT", 503), ("MAX_KEY_IN_FLIGHT", 429)])
+async def test_a_full_budget_refuses_large_bodies_only(
+    client: Client, monkeypatch: pytest.MonkeyPatch, name: str, status: int
+) -> None:
+    assert getattr(body_budget, name) >= PASSED_BODY.bytes
+    monkeypatch.setattr(body_budget, name, 100_000)
+    large = orjson.dumps({"model": "m", "instructions": "x" * 200_000})
+    answer = await client.call("POST", "/assistants", large)
+    assert (answer.status, answer.error[3], answer.headers["retry-after"]) == (status, "too_many_bytes", "1")
+    await client.post("/assistants", {"model": "m"})
+    monkeypatch.setattr(body_budget, name, 200_000)
+    for _ in range(3):
+        await client.post("/assistants", large)
