@@ -12,7 +12,7 @@ from events.object_changes import initial_assistant, modified_assistant
 from events.objects import Assistant
 from projections import metadata
 from projections.metadata import NO_FILTER, Filter
-from projections.rows import Cursor, Page, dump, dump_settings, load_fields
+from projections.rows import MAX_PAGE_BYTES, Cursor, Page, dump, dump_settings, load_fields
 from sql import queries
 from sql.connection import Connection
 
@@ -68,9 +68,10 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
             bounds.upper_time,
             bounds.upper_id,
             cursor.limit + 1,
+            MAX_PAGE_BYTES,
         )
         bodies = [row["body"] for row in rows]
-    return cursor.page([Assistant(**load_fields(body)) for body in bodies])
+    return cursor.page([Assistant(**load_fields(body)) if body else None for body in bodies])
 
 
 async def _list_position(db: Connection, project_id: str, assistant_id: str | None) -> tuple[Any, str] | None:

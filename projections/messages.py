@@ -10,7 +10,7 @@ from events.errors import NotFound
 from events.object_changes import client_message, run_message
 from events.objects import Message
 from events.thread import events as e
-from projections.rows import Cursor, Page, PromptPosition, dump, load_fields, replace_fields
+from projections.rows import MAX_PAGE_BYTES, Cursor, Page, PromptPosition, dump, load_fields, replace_fields
 from sql import queries
 from sql.connection import Connection
 
@@ -55,8 +55,10 @@ async def page(
     after = await _list_position(db, project_id, thread_id, cursor.after)
     before = await _list_position(db, project_id, thread_id, cursor.before)
     lower, upper = cursor.bounds(after, before)
-    rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, run_id, lower, upper, cursor.limit + 1)
-    return cursor.page([Message(**load_fields(row["body"])) for row in rows])
+    rows = await db.fetch(
+        _SQL[f"list_{cursor.scan}"], thread_id, project_id, run_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
+    )
+    return cursor.page([Message(**load_fields(row["body"])) if row["body"] else None for row in rows])
 
 
 async def newest_messages(

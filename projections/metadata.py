@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from projections.rows import Cursor
+from projections.rows import MAX_PAGE_BYTES, Cursor
 from sql import queries
 from sql.connection import Connection
 
@@ -88,8 +88,9 @@ async def page(
     only: Filter,
     lower: ListPosition | None,
     upper: ListPosition | None,
-) -> Sequence[str]:
-    """Returns the bodies of up to `limit` + 1 objects in the order of the scan.
+) -> Sequence[str | None]:
+    """Returns the bodies of up to `limit` + 1 objects in the order of the scan; those of assistants beyond
+    MAX_PAGE_BYTES are None.
 
     The filter must have at least one pair.
     """
@@ -97,19 +98,34 @@ async def page(
     first = pairs[0]
     if len(pairs) > 1:
         first = await db.fetchval(_SQL["rarest_pair"], project_id, object_type, pairs, COUNTED)
-    lists = _SQL[f"list_thread_{cursor.scan}"] if object_type == "thread" else _SQL[f"list_assistant_{cursor.scan}"]
-    bounds = only.bounds(lower, upper)
-    rows = await db.fetch(
-        lists,
-        project_id,
-        first,
-        [*map(shorten_hash, pairs)],
-        bounds.lower_time,
-        bounds.lower_id,
-        bounds.upper_time,
-        bounds.upper_id,
-        cursor.limit + 1,
-    )
+    bounds, marks, most = only.bounds(lower, upper), [*map(shorten_hash, pairs)], cursor.limit + 1
+    if object_type == "thread":  # threads are small
+        query = _SQL[f"list_thread_{cursor.scan}"]
+        rows = await db.fetch(
+            query,
+            project_id,
+            first,
+            marks,
+            bounds.lower_time,
+            bounds.lower_id,
+            bounds.upper_time,
+            bounds.upper_id,
+            most,
+        )
+    else:
+        query = _SQL[f"list_assistant_{cursor.scan}"]
+        rows = await db.fetch(
+            query,
+            project_id,
+            first,
+            marks,
+            bounds.lower_time,
+            bounds.lower_id,
+            bounds.upper_time,
+            bounds.upper_id,
+            most,
+            MAX_PAGE_BYTES,
+        )
     return [row["body"] for row in rows]
 
 

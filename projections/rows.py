@@ -12,6 +12,9 @@ from events.objects import Assistant, Run
 
 Order = Literal["asc", "desc"]
 T = TypeVar("T")
+# Bytes of JSON after which a page ends, although it has fewer objects than were asked for. Its last object may exceed
+# them.
+MAX_PAGE_BYTES = 4 * 1024**2
 # The position of a message in prompts: a run's messages have the position of the run, a client's their own; then the
 # own position of each.
 PromptPosition = tuple[int, int]
@@ -58,10 +61,13 @@ class Cursor:
         """Returns the positions of `after` and `before` as (lower, upper) bounds, both exclusive."""
         return (after, before) if self.order == "asc" else (before, after)
 
-    def page(self, found: Sequence[T]) -> Page[T]:
-        """Returns the page from rows that were read with a limit one higher than requested."""
-        items = list(found[: self.limit])
-        return Page(items[::-1] if self.backwards else items, more=len(found) > self.limit)
+    def page(self, found: Sequence[T | None]) -> Page[T]:
+        """Returns the page from rows that were read with a limit one higher than requested.
+
+        Rows beyond MAX_PAGE_BYTES are None; they are left to the next page. The first is never None.
+        """
+        items = [item for item in found[: self.limit] if item is not None]
+        return Page(items[::-1] if self.backwards else items, more=len(found) > len(items))
 
 
 def dump(value: object) -> str:

@@ -11,7 +11,7 @@ from events.errors import NotFound
 from events.object_changes import initial_run, run_patch
 from events.objects import Run
 from events.thread import events as e
-from projections.rows import Cursor, Page, dump, dump_settings, load_fields
+from projections.rows import MAX_PAGE_BYTES, Cursor, Page, dump, dump_settings, load_fields
 from sql import queries
 from sql.connection import Connection
 
@@ -116,8 +116,10 @@ async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) 
     after = await _list_position(db, project_id, thread_id, cursor.after)
     before = await _list_position(db, project_id, thread_id, cursor.before)
     lower, upper = cursor.bounds(after, before)
-    rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, project_id, lower, upper, cursor.limit + 1)
-    return cursor.page([Run(**load_fields(row["body"], row["progress"])) for row in rows])
+    rows = await db.fetch(
+        _SQL[f"list_{cursor.scan}"], thread_id, project_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
+    )
+    return cursor.page([Run(**load_fields(row["body"], row["progress"])) if row["body"] else None for row in rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from events.errors import NotFound
 from events.object_changes import initial_step, merge_step_fields, step_patch
 from events.objects import Json, Step
 from events.thread import events as e
-from projections.rows import Cursor, Page, PromptPosition, dump, load_fields
+from projections.rows import MAX_PAGE_BYTES, Cursor, Page, PromptPosition, dump, load_fields
 from sql import queries
 from sql.connection import Connection
 
@@ -84,8 +84,10 @@ async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cur
     after = await _list_position(db, project_id, thread_id, cursor.after)
     before = await _list_position(db, project_id, thread_id, cursor.before)
     lower, upper = cursor.bounds(after, before)
-    rows = await db.fetch(_SQL[f"list_{cursor.scan}"], thread_id, run_id, project_id, lower, upper, cursor.limit + 1)
-    return cursor.page([Step(**load_fields(row["body"], row["progress"])) for row in rows])
+    rows = await db.fetch(
+        _SQL[f"list_{cursor.scan}"], thread_id, run_id, project_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
+    )
+    return cursor.page([Step(**load_fields(row["body"], row["progress"])) if row["body"] else None for row in rows])
 
 
 async def tool_call_steps(

@@ -81,7 +81,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
             cursor.limit + 1,
         )
         bodies = [row["body"] for row in rows]
-    return cursor.page([Thread(**load_fields(body)) for body in bodies])
+    return cursor.page([Thread(**load_fields(body)) if body else None for body in bodies])
 
 
 async def _list_position(db: Connection, project_id: str, thread_id: str | None) -> tuple[Any, str] | None:

@@ -17,15 +17,31 @@ SELECT body FROM assistants WHERE assistant_id = $1 AND project_id = $2 AND NOT 
 SELECT created_at, assistant_id AS id FROM assistants WHERE assistant_id = $1 AND project_id = $2;
 
 -- name: list_asc
-SELECT body FROM assistants
-WHERE project_id = $1 AND NOT deleted
-  AND (created_at, assistant_id) > ($2, $3) AND (created_at, assistant_id) < ($4, $5)
-ORDER BY created_at, assistant_id
-LIMIT $6;
+-- Rows after the first $7 bytes have no body.
+SELECT CASE WHEN bytes_before < $7 THEN body END AS body
+FROM (
+    SELECT body, row_number() OVER page AS number,
+        sum(octet_length(body::text)) OVER page - octet_length(body::text) AS bytes_before
+    FROM assistants
+    WHERE project_id = $1 AND NOT deleted
+      AND (created_at, assistant_id) > ($2, $3) AND (created_at, assistant_id) < ($4, $5)
+    WINDOW page AS (ORDER BY created_at, assistant_id ROWS UNBOUNDED PRECEDING)
+    ORDER BY created_at, assistant_id
+    LIMIT $6
+) AS listed
+ORDER BY number;
 
 -- name: list_desc
-SELECT body FROM assistants
-WHERE project_id = $1 AND NOT deleted
-  AND (created_at, assistant_id) > ($2, $3) AND (created_at, assistant_id) < ($4, $5)
-ORDER BY created_at DESC, assistant_id DESC
-LIMIT $6;
+-- Rows after the first $7 bytes have no body.
+SELECT CASE WHEN bytes_before < $7 THEN body END AS body
+FROM (
+    SELECT body, row_number() OVER page AS number,
+        sum(octet_length(body::text)) OVER page - octet_length(body::text) AS bytes_before
+    FROM assistants
+    WHERE project_id = $1 AND NOT deleted
+      AND (created_at, assistant_id) > ($2, $3) AND (created_at, assistant_id) < ($4, $5)
+    WINDOW page AS (ORDER BY created_at DESC, assistant_id DESC ROWS UNBOUNDED PRECEDING)
+    ORDER BY created_at DESC, assistant_id DESC
+    LIMIT $6
+) AS listed
+ORDER BY number;

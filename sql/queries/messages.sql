@@ -25,22 +25,38 @@ SELECT body FROM messages WHERE thread_id = $1 AND message_id = $2 AND project_i
 SELECT position FROM messages WHERE thread_id = $1 AND message_id = $2 AND project_id = $3;
 
 -- name: list_asc
-SELECT body FROM messages
-WHERE thread_id = $1 AND project_id = $2 AND NOT deleted
-  AND ($3::text IS NULL OR run_id = $3)
-  AND ($4::bigint IS NULL OR position > $4)
-  AND ($5::bigint IS NULL OR position < $5)
-ORDER BY position
-LIMIT $6;
+-- Rows after the first $7 bytes have no body.
+SELECT CASE WHEN bytes_before < $7 THEN body END AS body
+FROM (
+    SELECT body, row_number() OVER page AS number,
+        sum(octet_length(body::text)) OVER page - octet_length(body::text) AS bytes_before
+    FROM messages
+    WHERE thread_id = $1 AND project_id = $2 AND NOT deleted
+      AND ($3::text IS NULL OR run_id = $3)
+      AND ($4::bigint IS NULL OR position > $4)
+      AND ($5::bigint IS NULL OR position < $5)
+    WINDOW page AS (ORDER BY position ROWS UNBOUNDED PRECEDING)
+    ORDER BY position
+    LIMIT $6
+) AS listed
+ORDER BY number;
 
 -- name: list_desc
-SELECT body FROM messages
-WHERE thread_id = $1 AND project_id = $2 AND NOT deleted
-  AND ($3::text IS NULL OR run_id = $3)
-  AND ($4::bigint IS NULL OR position > $4)
-  AND ($5::bigint IS NULL OR position < $5)
-ORDER BY position DESC
-LIMIT $6;
+-- Rows after the first $7 bytes have no body.
+SELECT CASE WHEN bytes_before < $7 THEN body END AS body
+FROM (
+    SELECT body, row_number() OVER page AS number,
+        sum(octet_length(body::text)) OVER page - octet_length(body::text) AS bytes_before
+    FROM messages
+    WHERE thread_id = $1 AND project_id = $2 AND NOT deleted
+      AND ($3::text IS NULL OR run_id = $3)
+      AND ($4::bigint IS NULL OR position > $4)
+      AND ($5::bigint IS NULL OR position < $5)
+    WINDOW page AS (ORDER BY position DESC ROWS UNBOUNDED PRECEDING)
+    ORDER BY position DESC
+    LIMIT $6
+) AS listed
+ORDER BY number;
 
 -- name: newest
 SELECT COALESCE(place, position) AS place, position, body FROM messages

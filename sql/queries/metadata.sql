@@ -52,20 +52,36 @@ ORDER BY first.created_at DESC, first.stream_id DESC
 LIMIT $8;
 
 -- name: list_assistant_asc
-SELECT body FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
-WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
-  AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
-  AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
-ORDER BY first.created_at, first.stream_id
-LIMIT $8;
+-- Rows after the first $9 bytes have no body.
+SELECT CASE WHEN bytes_before < $9 THEN body END AS body
+FROM (
+    SELECT body, row_number() OVER page AS number,
+        sum(octet_length(body::text)) OVER page - octet_length(body::text) AS bytes_before
+    FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
+    WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
+      AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
+      AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
+    WINDOW page AS (ORDER BY first.created_at, first.stream_id ROWS UNBOUNDED PRECEDING)
+    ORDER BY first.created_at, first.stream_id
+    LIMIT $8
+) AS listed
+ORDER BY number;
 
 -- name: list_assistant_desc
-SELECT body FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
-WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
-  AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
-  AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
-ORDER BY first.created_at DESC, first.stream_id DESC
-LIMIT $8;
+-- Rows after the first $9 bytes have no body.
+SELECT CASE WHEN bytes_before < $9 THEN body END AS body
+FROM (
+    SELECT body, row_number() OVER page AS number,
+        sum(octet_length(body::text)) OVER page - octet_length(body::text) AS bytes_before
+    FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
+    WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
+      AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
+      AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
+    WINDOW page AS (ORDER BY first.created_at DESC, first.stream_id DESC ROWS UNBOUNDED PRECEDING)
+    ORDER BY first.created_at DESC, first.stream_id DESC
+    LIMIT $8
+) AS listed
+ORDER BY number;
 
 -- name: count_between
 SELECT count(*) FROM threads

@@ -20,20 +20,40 @@ SELECT body, progress FROM runs WHERE thread_id = $1 AND run_id = $2 AND project
 SELECT position FROM runs WHERE thread_id = $1 AND run_id = $2 AND project_id = $3;
 
 -- name: list_asc
-SELECT body, progress FROM runs
-WHERE thread_id = $1 AND project_id = $2
-  AND ($3::bigint IS NULL OR position > $3)
-  AND ($4::bigint IS NULL OR position < $4)
-ORDER BY position
-LIMIT $5;
+-- Rows after the first $6 bytes have no body.
+SELECT CASE WHEN bytes_before < $6 THEN body END AS body,
+    CASE WHEN bytes_before < $6 THEN progress END AS progress
+FROM (
+    SELECT body, progress, row_number() OVER page AS number,
+        sum(octet_length(body::text) + octet_length(progress::text)) OVER page
+            - octet_length(body::text) - octet_length(progress::text) AS bytes_before
+    FROM runs
+    WHERE thread_id = $1 AND project_id = $2
+      AND ($3::bigint IS NULL OR position > $3)
+      AND ($4::bigint IS NULL OR position < $4)
+    WINDOW page AS (ORDER BY position ROWS UNBOUNDED PRECEDING)
+    ORDER BY position
+    LIMIT $5
+) AS listed
+ORDER BY number;
 
 -- name: list_desc
-SELECT body, progress FROM runs
-WHERE thread_id = $1 AND project_id = $2
-  AND ($3::bigint IS NULL OR position > $3)
-  AND ($4::bigint IS NULL OR position < $4)
-ORDER BY position DESC
-LIMIT $5;
+-- Rows after the first $6 bytes have no body.
+SELECT CASE WHEN bytes_before < $6 THEN body END AS body,
+    CASE WHEN bytes_before < $6 THEN progress END AS progress
+FROM (
+    SELECT body, progress, row_number() OVER page AS number,
+        sum(octet_length(body::text) + octet_length(progress::text)) OVER page
+            - octet_length(body::text) - octet_length(progress::text) AS bytes_before
+    FROM runs
+    WHERE thread_id = $1 AND project_id = $2
+      AND ($3::bigint IS NULL OR position > $3)
+      AND ($4::bigint IS NULL OR position < $4)
+    WINDOW page AS (ORDER BY position DESC ROWS UNBOUNDED PRECEDING)
+    ORDER BY position DESC
+    LIMIT $5
+) AS listed
+ORDER BY number;
 
 -- name: active_since
 SELECT min(position) FROM runs

@@ -24,20 +24,40 @@ SELECT body, progress FROM steps WHERE thread_id = $1 AND run_id = $2 AND step_i
 SELECT position FROM steps WHERE thread_id = $1 AND step_id = $2 AND project_id = $3;
 
 -- name: list_asc
-SELECT body, progress FROM steps
-WHERE thread_id = $1 AND run_id = $2 AND project_id = $3
-  AND ($4::bigint IS NULL OR position > $4)
-  AND ($5::bigint IS NULL OR position < $5)
-ORDER BY position
-LIMIT $6;
+-- Rows after the first $7 bytes have no body.
+SELECT CASE WHEN bytes_before < $7 THEN body END AS body,
+    CASE WHEN bytes_before < $7 THEN progress END AS progress
+FROM (
+    SELECT body, progress, row_number() OVER page AS number,
+        sum(octet_length(body::text) + octet_length(progress::text)) OVER page
+            - octet_length(body::text) - octet_length(progress::text) AS bytes_before
+    FROM steps
+    WHERE thread_id = $1 AND run_id = $2 AND project_id = $3
+      AND ($4::bigint IS NULL OR position > $4)
+      AND ($5::bigint IS NULL OR position < $5)
+    WINDOW page AS (ORDER BY position ROWS UNBOUNDED PRECEDING)
+    ORDER BY position
+    LIMIT $6
+) AS listed
+ORDER BY number;
 
 -- name: list_desc
-SELECT body, progress FROM steps
-WHERE thread_id = $1 AND run_id = $2 AND project_id = $3
-  AND ($4::bigint IS NULL OR position > $4)
-  AND ($5::bigint IS NULL OR position < $5)
-ORDER BY position DESC
-LIMIT $6;
+-- Rows after the first $7 bytes have no body.
+SELECT CASE WHEN bytes_before < $7 THEN body END AS body,
+    CASE WHEN bytes_before < $7 THEN progress END AS progress
+FROM (
+    SELECT body, progress, row_number() OVER page AS number,
+        sum(octet_length(body::text) + octet_length(progress::text)) OVER page
+            - octet_length(body::text) - octet_length(progress::text) AS bytes_before
+    FROM steps
+    WHERE thread_id = $1 AND run_id = $2 AND project_id = $3
+      AND ($4::bigint IS NULL OR position > $4)
+      AND ($5::bigint IS NULL OR position < $5)
+    WINDOW page AS (ORDER BY position DESC ROWS UNBOUNDED PRECEDING)
+    ORDER BY position DESC
+    LIMIT $6
+) AS listed
+ORDER BY number;
 
 -- name: tool_call_steps
 SELECT runs.position AS place, steps.position, steps.body, steps.progress

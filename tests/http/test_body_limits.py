@@ -7,6 +7,7 @@ import json
 import orjson
 import pytest
 
+from projections import assistants, messages, metadata, runs, steps
 from service.http import body_budget
 from service.http.body_budget import FREE, BodyBudget, BudgetExceeded
 from service.http.route import LARGE_BODY, MEDIUM_BODY, PASSED_BODY, SMALL_BODY, BodyLimit
@@ -82,3 +83,27 @@ async def test_a_full_budget_refuses_large_bodies_only(
     monkeypatch.setattr(body_budget, name, 200_000)
     for _ in range(3):
         await client.post("/assistants", large)
+
+
+@pytest.mark.parametrize("query", ["", "order=asc"])
+async def test_a_page_of_large_objects_ends_early(client: Client, monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    """The next page goes on where it ended, so that clients which read `has_more` get every object once."""
+    texts = [f"{n}" + "x" * 600 for n in range(7)]
+    thread = await client.post("/threads", {"messages": [{"role": "user", "content": text} for text in texts]})
+    for module in (messages, runs, steps, assistants, metadata):
+        monkeypatch.setattr(module, "MAX_PAGE_BYTES", 1_000)
+    path, order = f"/threads/{thread['id']}/messages", "asc" if query == "order=asc" else "desc"
+    found: list[str] = []
+    page = await client.get(path, order=order)
+    while True:
+        assert len(page["data"]) <= 2
+        found += [message["content"][0]["text"]["value"] for message in page["data"]]
+        if not page["has_more"]:
+            break
+        page = await client.get(path, order=order, after=page["last_id"])
+    assert found == (texts if order == "asc" else texts[::-1])
+    for number in range(3):
+        await client.post("/assistants", {"model": "m", "metadata": {"a": "b"}, "instructions": f"{number}" * 1_000})
+    for filters in ({}, {"metadata[a]": "b"}):
+        listed = await client.get("/assistants", **filters)
+        assert (len(listed["data"]), listed["has_more"]) == (1, True)
