@@ -181,8 +181,8 @@ def run_patch(recorded: RecordedEvent[e.ThreadEvent]) -> Patch | None:
             return _end_patch("incomplete", usage) | {"completed_at": at, "incomplete_reason": reason}
         case e.RunFailed(error=error, usage=usage):
             return _end_patch("failed", usage) | {"failed_at": at, "last_error": error.model_dump()}
-        case e.RunExpired(usage=usage):
-            return _end_patch("expired", usage)
+        case e.RunExpired(usage=usage, error=cause):
+            return _end_patch("expired", usage) | ({"last_error": cause.model_dump()} if cause is not None else {})
         case e.RunModified(metadata=metadata):
             return {"metadata": metadata}
         case e.RunAdmitted(expires_at=expires_at):

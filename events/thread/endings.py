@@ -52,6 +52,7 @@ def end_early(
     if how == "cancelled" and run.status != "cancelling":
         events.append(e.RunCancelling(run_id=run.id))
     ended_at = run.expires_at if how == "expired" else int(at.timestamp())
+    error = _expiry_cause(run, reply) if how == "expired" else error
     call = run.call if run.call is not None and run.call.broken is None else None
     if call is None or reply is None or reply.is_empty:
         usage = NO_USAGE
@@ -69,12 +70,26 @@ def end_early(
     return [*events, _end_run(run, how, run.usage + usage, error)]
 
 
+def _expiry_cause(run: RunState, reply: PartialReply | None) -> e.LastError | None:
+    """Returns an error that says what an expired run waited for, or None if it waited for its client or its turn."""
+    if run.call is not None:
+        if run.call.broken is not None:
+            return run.call.broken
+        seconds = run.expires_at - run.call.started_at
+        state = "had not ended" if reply is None or not reply.is_empty else "had not begun"
+        message = f"The run expired {seconds} s after it had called the model: the model server's answer {state}."
+        return e.LastError(code="server_error", message=message)
+    if run.step is not None and run.step.open is not None:
+        return e.LastError(code="server_error", message=f"The run expired while {run.step.open.type} was at work.")
+    return None
+
+
 def _end_run(run: RunState, how: EarlyEnd, usage: e.Usage, error: e.LastError | None) -> e.RunEnd:
     match how:
         case "cancelled":
             return e.RunCancelled(run_id=run.id, usage=usage)
         case "expired":
-            return e.RunExpired(run_id=run.id, expired_at=run.expires_at, usage=usage)
+            return e.RunExpired(run_id=run.id, expired_at=run.expires_at, usage=usage, error=error)
         case "failed":
             assert error is not None
             return e.RunFailed(run_id=run.id, error=error, usage=usage)

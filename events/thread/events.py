@@ -323,12 +323,16 @@ class RunFailed(Event):
 
 
 class RunExpired(Event):
-    """`expired_at` is the run's expires_at, however late a process appended this event."""
+    """`expired_at` is the run's expires_at, however late a process appended this event.
+
+    `error` says what the run waited for if that was the model server or a hosted tool.
+    """
 
     type: Literal["run.expired"] = "run.expired"
     run_id: str
     expired_at: int
     usage: Usage
+    error: LastError | None = Field(None, exclude_if=_is_none)
 
 
 RunEvent = (

@@ -73,8 +73,12 @@ def render_thread(thread: Thread, *, resources: bool = False) -> Json:
 
 
 def render_message(message: Message, *, streamed: bool = False) -> Json:
-    """`streamed`: with the status, which stream events show and REST does not."""
-    ends = render_message_status(message) if streamed else {}
+    """`streamed`: with the status, which stream events show. REST shows it only if the message is not complete.
+
+    The original shows no status over REST. Without it, a client could not distinguish the message of an attempt that
+    broke off from the complete one (docs/behaviour.md, "Object bodies").
+    """
+    ends = render_message_status(message) if streamed or message.status != "completed" else {}
     return {
         "id": message.id,
         "object": "thread.message",

@@ -209,8 +209,13 @@ async def test_a_call_that_breaks_in_mid_answer_is_made_again(client: Client, mo
     model.script(breaks_after(4, "This is only half."), says("Whole."))
     run = await client.settled(await run_of(client, "Hi"))
     assert run["status"] == "completed"
-    texts = await said_by(client, run)
-    assert texts[0] == "Whole."
+    path = f"/threads/{run['thread_id']}/messages"
+    whole, part, question = (await client.get(path))["data"]
+    assert [one["content"][0]["text"]["value"] for one in (whole, part)] == ["Whole.", "This is only"]
+    assert (part["status"], part["incomplete_details"]) == ("incomplete", {"reason": "run_failed"})
+    assert part["incomplete_at"] is not None
+    assert not {"status", "incomplete_details"} & (set(whole) | set(question))
+    assert await client.get(f"{path}/{part['id']}") == part
     steps = (await client.get(f"/threads/{run['thread_id']}/runs/{run['id']}/steps", order="asc"))["data"]
     assert [step["status"] for step in steps] == ["failed", "completed"]
     await model.next_request()

@@ -159,6 +159,9 @@ async def test_a_run_expires_in_the_middle_of_its_call(database_url: str, said: 
         wall.skip(300)
         made = await process.wait_until_settled(THREAD)
         assert (made.status, process.model.closed) == ("expired", 1)
+        state = "ended" if said else "begun"
+        message = f"The run expired 300 s after it had called the model: the model server's answer had not {state}."
+        assert made.last_error == {"code": "server_error", "message": message}
         if said:
             last = (await process.messages(THREAD))[-1]
             assert (last.status, last.incomplete_reason) == ("incomplete", "run_expired")
