@@ -7,7 +7,6 @@ from aiohttp import web
 from service.http import cors
 from service.http.body_budget import BodyReader
 from service.http.context import BODIES, ROUTE_TABLE
-from service.http.draining import DRAINING, Draining, close_while_draining
 from service.http.errors import map_errors
 from service.http.idempotency import idempotent
 from service.http.middleware import authenticate, check_version, identify
@@ -16,6 +15,7 @@ from service.http.route import LARGE_BODY
 from service.http.routes import ROUTES
 from service.http.routing import RouteTable
 from service.http.services import Services
+from service.http.shutdown import SHUTDOWN, Shutdown, close_at_shutdown
 from service.http.tracing import Traces, tracing_middleware
 
 
@@ -28,10 +28,10 @@ def make_app(services: Services, traces: Traces | None) -> web.Application:
         app.middlewares.insert(1, tracing_middleware(traces))
     cors.install(app, services.settings.cors_origins)
     services.install(app)
-    app[DRAINING] = Draining()
+    app[SHUTDOWN] = Shutdown()
     app[BODIES] = BodyReader()
     app.on_response_prepare.append(send_added_headers)
-    app.on_response_prepare.append(close_while_draining)
+    app.on_response_prepare.append(close_at_shutdown)
     app[ROUTE_TABLE] = RouteTable(ROUTES)
     app[ROUTE_TABLE].register(app.router)
     return app

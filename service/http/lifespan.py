@@ -9,12 +9,12 @@ from aiohttp import web
 
 from service.errors import StartupError
 from service.http.application import make_app
-from service.http.draining import DRAINING, wait_for_connections
 from service.http.server import ApiRunner
 from service.http.services import Services
+from service.http.shutdown import SHUTDOWN, wait_for_connections
 from service.http.tracing import Traces
 
-# Seconds for requests that are still in progress after `draining`.
+# Seconds for requests that are still in progress after `shutdown.DRAIN_S`.
 SHUTDOWN_TIMEOUT_S = 2.0
 BACKLOG = 1024
 
@@ -35,7 +35,7 @@ async def http_lifespan(services: Services, traces: Traces | None, *, host: str,
         bound_host, bound_port = runner.addresses[0][:2]
         yield f"http://{_reachable_host(bound_host)}:{bound_port}/v1"
     finally:
-        app[DRAINING].begin()
+        app[SHUTDOWN].begin()
         for listening in tuple(runner.sites):
             await listening.stop()
         if runner.server is not None:

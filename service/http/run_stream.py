@@ -15,10 +15,10 @@ from events.objects import Run, Step
 from service.database import DATABASE_ERRORS, Pool
 from service.feed import Item, Watcher, WatcherEnded, WatcherLagging, tail
 from service.http.context import KEY, REQUEST_ID, wire
-from service.http.draining import DRAINING, STOPPING
 from service.http.idempotency import let_others_in
 from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, headers
 from service.http.services import ACCESS, LOG
+from service.http.shutdown import SHUTDOWN, STOPPING
 from service.wire.sse.run_stream import RunStream
 
 log = structlog.get_logger()
@@ -50,11 +50,11 @@ async def stream_run(
     await let_others_in(request)
     try:
         with (
-            request.app[DRAINING].end_at_stop(watcher),
+            request.app[SHUTDOWN].end_at_stop(watcher),
             request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: watcher.end(REVOKED)),
         ):
             await _stream(request, response, stream, watcher, first)
-        request.app[DRAINING].close_connection(response)
+        request.app[SHUTDOWN].close_connection(response)
         await response.write_eof()
     except ClientDisconnected:
         if request.transport is not None:

@@ -22,12 +22,12 @@ from projections import runs, threads
 from service.database import DATABASE_ERRORS
 from service.feed import WAKE, Watcher, WatcherEnded, WatcherLagging, tail
 from service.http.context import GRANT, KEY, REQUEST_ID, clock, connection, origin, wire
-from service.http.draining import DRAINING
 from service.http.errors import ApiError
 from service.http.rate_limits import reserve_stream
 from service.http.responses import ClientDisconnected, headers
 from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS, send
 from service.http.services import ACCESS, LOG
+from service.http.shutdown import SHUTDOWN
 from service.wire.sse.thread_stream import ResumePoint, ThreadStream, parse_event_id
 from sql.connection import Connection
 
@@ -54,9 +54,9 @@ async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
         await response.prepare(request)
         try:
-            with request.app[DRAINING].end_at_stop(watcher), _ending_with_access(request, watcher):
+            with request.app[SHUTDOWN].end_at_stop(watcher), _ending_with_access(request, watcher):
                 await _follow(request, response, frames, watcher, begin)
-            request.app[DRAINING].close_connection(response)
+            request.app[SHUTDOWN].close_connection(response)
             await response.write_eof()
         except ClientDisconnected:
             if request.transport is not None:

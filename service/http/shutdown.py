@@ -17,7 +17,7 @@ DRAIN_S = 1.0
 _POLL_S = 0.02
 
 
-class Draining:
+class Shutdown:
     """Whether the server stops, and the watchers of its open streams."""
 
     def __init__(self) -> None:
@@ -57,9 +57,9 @@ async def wait_for_connections(server: web.Server) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-async def close_while_draining(request: web.Request, response: web.StreamResponse) -> None:
-    """Calls `Draining.close_connection` for each response (a signal of aiohttp's)."""
-    request.app[DRAINING].close_connection(response)
+async def close_at_shutdown(request: web.Request, response: web.StreamResponse) -> None:
+    """Calls `Shutdown.close_connection` for each response (a signal of aiohttp's)."""
+    request.app[SHUTDOWN].close_connection(response)
 
 
-DRAINING: web.AppKey[Draining] = web.AppKey("draining", Draining)
+SHUTDOWN: web.AppKey[Shutdown] = web.AppKey("shutdown", Shutdown)

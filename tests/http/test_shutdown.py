@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.http import draining
-from service.http.draining import STOPPING
+from service.http import shutdown
+from service.http.shutdown import STOPPING
 from tests.client import Answer, Client, Frame
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with
@@ -21,7 +21,7 @@ from tests.scripted import ScriptedServer, says
 async def test_a_stop_ends_streams_and_closes_kept_alive_connections(
     start_server: StartServer, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draining, "DRAIN_S", 10.0)
+    monkeypatch.setattr(shutdown, "DRAIN_S", 10.0)
     model.script(says("one two three").waits("middle", before=2))
     async with AsyncExitStack() as stack:
         async with start_server() as client:
