@@ -13,6 +13,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
+from rich.markup import escape
+
+from service.cli.local_models import USUAL_PORTS, find_model_server
 from service.cli.progress import StartProgress
 from service.embedded.data_dir import DataDir
 from service.embedded.model import MODEL_NAME, EmbeddedModel, ModelAddress
@@ -20,6 +23,8 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.errors import StartupError
 from service.sandbox.environment import environment_in
 from service.settings import Settings
+
+MAX_MODEL_NAME = 80  # characters that are printed of the name of another server's model
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ async def _run(
     async with asyncio.TaskGroup() as starting:
         database = starting.create_task(_start_postgres(postgres, settings, progress, stack))
         address = starting.create_task(_start_model(model, settings, progress, stack))
+        if model is not None:
+            starting.create_task(_suggest_model_server(settings, progress))
         # The import takes most of a second, so the child processes are started before it.
         await asyncio.sleep(0)
         serve = _import_serve()
@@ -121,6 +128,14 @@ async def _start_model(
     stack.push_async_callback(model.stop)
     with progress.step(f"Loading the model {MODEL_NAME}", f"Model {MODEL_NAME}"):
         return await model.start()
+
+
+async def _suggest_model_server(settings: Settings, progress: StartProgress) -> None:
+    """Prints the option that would use a model server of this machine in place of the embedded model."""
+    found = await find_model_server(settings.port, USUAL_PORTS)
+    if found is not None:
+        program = f"{found.program} with {escape(found.model[:MAX_MODEL_NAME])}"
+        progress.say(f"[yellow]![/] A model server runs here ({program}). To use it: --model-base-url {found.base_url}")
 
 
 def _check_port(settings: Settings) -> None:
