@@ -6,14 +6,28 @@ import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from charset_normalizer import from_bytes
+import chardet
 
 from service.search.parse.types import READ, TextPiece, UnreadableFile
 
 # Bytes that the guess of an encoding reads.
 SAMPLE = 65_536
-# The most common encoding of text that is not Unicode.
-WESTERN = "cp1252"
+# Bytes that the test for UTF-16 without a byte order mark reads, and the share of characters that are usual in text.
+UTF16_SAMPLE, UTF16_SHARE = 4096, 0.95
+# A file with this many valid sequences of UTF-8 for each byte that is invalid is UTF-8.
+VALID_FOR_INVALID = 3
+# Encodings that programs of users write. Others, of mainframes and old systems, fit short texts by chance.
+_GUESSED = (
+    *("big5hkscs", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp866", "cp874"),
+    *("cp949", "cp932", "euc_jis_2004", "gb18030", "iso2022_jp_2", "iso2022_kr", "shift_jis_2004", "mac-roman"),
+    *("iso8859-1", "iso8859-2", "iso8859-5", "iso8859-7", "iso8859-9", "iso8859-13", "iso8859-15", "koi8-r", "koi8-u"),
+)
+# Encodings that have all characters of another one at the same bytes, and more.
+_SUPERSETS = {"iso8859-1": "cp1252", "iso8859-9": "cp1254", "tis-620": "cp874", "euc_kr": "cp949"}
+# Han characters and syllables outside these sets are rare, so bytes of another encoding seldom hit them.
+_ESCAPE = b"\x1b$"
+_COMMON_SETS = ("gb2312", "shift_jis", "euc_kr")
+chardet.detect(b"\xe9t\xe9")  # reads its models, before the worker drops its right to read files
 # Control characters that text does not have. A sample that consists of more than a tenth of them is not text.
 _CONTROL = frozenset(range(32)) - {7, 8, 9, 10, 11, 12, 13, 27}
 _BYTE_ORDER_MARKS = (
@@ -36,7 +50,7 @@ def parse(file: BinaryIO) -> Iterator[TextPiece]:
 
 
 def detect_encoding(file: BinaryIO) -> str:
-    """Returns the encoding of the byte order mark; or UTF-8 if the whole file is valid UTF-8; or a guess.
+    """Returns the encoding of the byte order mark, or UTF-16 or UTF-8 if the file is nearly all valid, or a guess.
 
     Raises UnreadableFile if the file is not text.
     """
@@ -44,25 +58,76 @@ def detect_encoding(file: BinaryIO) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return encoding
+    has_controls = sum(head.count(code) for code in _CONTROL) * 10 > len(head)
+    if (has_controls or 0 in head) and (utf16 := _utf16_encoding(head)) is not None:
+        return utf16
     file.seek(0)
-    decode = codecs.getincrementaldecoder("utf-8")().decode
-    try:
-        while data := file.read(READ):
-            decode(data)
-        decode(b"", True)
-    except UnicodeDecodeError:
-        return _guess_encoding(head)
-    if sum(head.count(code) for code in _CONTROL) * 10 > len(head):
-        raise UnreadableFile("The file holds no text.")
-    return "utf-8"
+    if _is_utf8(file):
+        if has_controls:
+            raise UnreadableFile("The file holds no text.")
+        # The encodings of ISO 2022 use escape sequences and the bytes of ASCII.
+        return _guess_encoding(head) if _ESCAPE in head and head.isascii() else "utf-8"
+    return _utf16_encoding(head) or _guess_encoding(head)
+
+
+def _is_utf8(file: BinaryIO) -> bool:
+    """Returns whether all of the file, or nearly all of it, is valid UTF-8. A character that is cut off is valid."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    valid = invalid = 0
+    while data := file.read(READ):
+        text = decoder.decode(data)
+        wrong = text.count("\ufffd") - data.count("\ufffd".encode())
+        invalid += max(wrong, 0)
+        valid += len(text) - len(text.encode("ascii", "ignore")) - wrong
+        if invalid > READ and invalid * VALID_FOR_INVALID > valid:
+            return False
+    return invalid == 0 if valid == 0 else invalid * VALID_FOR_INVALID <= valid
+
+
+def _utf16_encoding(head: bytes) -> str | None:
+    """Returns the form of UTF-16 in which nearly all characters of the sample are usual in text, if there is one."""
+    sample = head[: min(UTF16_SAMPLE, len(head)) & ~1]
+    for encoding in ("utf-16-le", "utf-16-be"):
+        text = sample.decode(encoding, "replace")
+        if len(text) > 1 and sum(map(_is_usual, text)) >= UTF16_SHARE * len(text):
+            return encoding
+    return None
+
+
+def _is_usual(letter: str) -> bool:
+    """Returns whether texts of any language are likely to hold the character."""
+    code = ord(letter)
+    if code < 0x1100:
+        return letter.isprintable() or letter in "\t\r\n"
+    if 0x2010 <= code <= 0x20BF or 0x3000 <= code <= 0x30FF or 0xFF00 <= code <= 0xFFEF:
+        return letter.isprintable() or letter == "\u3000"
+    if not (0x4E00 <= code <= 0x9FFF or 0xAC00 <= code <= 0xD7A3):
+        return 0x1E00 <= code <= 0x1FFF or code > 0x1F000
+    return (
+        any(letter.encode(each, "ignore") for each in _COMMON_SETS)
+        or b"\xa4" <= letter.encode("big5", "ignore") < b"\xc7"
+    )
 
 
 def _guess_encoding(head: bytes) -> str:
-    matches = from_bytes(head)
-    best = matches.best()
-    if best is None:
-        raise UnreadableFile("The file holds no text in an encoding that can be told.")
-    # Among equally good matches, `best` returns the first in alphabetical order: é and à would become letters of
-    # Central European languages. So the Western encoding is preferred.
-    equal = {each.encoding for each in matches if (each.chaos, each.coherence) == (best.chaos, best.coherence)}
-    return WESTERN if WESTERN in equal else best.encoding
+    """Returns the likeliest encoding by the frequency of pairs of letters. Raises UnreadableFile if none fits."""
+    if _is_euc_jp(head):
+        return "euc_jp"
+    found = chardet.detect(head, prefer_superset=False, include_encodings=_GUESSED)["encoding"]
+    if found is None:
+        raise UnreadableFile("The file holds no text in an encoding that can be recognized.")
+    encoding = codecs.lookup(found).name
+    return _SUPERSETS.get(encoding, encoding)
+
+
+def _is_euc_jp(head: bytes) -> bool:
+    """Returns whether the sample is valid EUC-JP and two fifths of it are kana, which chardet takes for Thai if it is
+    short. The last character may be cut off.
+    """
+    try:
+        text = codecs.getincrementaldecoder("euc_jp")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    letters = [letter for letter in text if not letter.isascii()]
+    kana = sum("\u3041" <= letter <= "\u30ff" for letter in letters)
+    return len(letters) > 1 and kana * 5 >= len(letters) * 2

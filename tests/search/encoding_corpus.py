@@ -1,0 +1,152 @@
+"""Short texts in the encodings that programs of their languages write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_WESTERN = ("cp1252", "utf-8", "utf-16-le")
+_TEXTS: dict[tuple[str, ...], str] = {
+    (*_WESTERN, "utf-16-be"): """
+        The “best” way – he said – isn’t always the cheapest… it costs €20.
+        A naïve façade – “quoted” at €9.99.
+        Don’t forget: the café closes at 6 – or so they say.
+        “Where is the résumé?” she asked.
+        Prices rose by 5 % – from €10 to €10.50 – in May.
+        It’s the company’s policy — no exceptions.
+        L’été dernier, nous avons visité le château près de la rivière.
+        C’était très agréable, même s’il a plu toute la journée.
+        Où est la bibliothèque ? Elle est à côté de l’église.
+        Größe und Straße: die Übung beginnt um zwölf Uhr.
+        Die Bücher über Vögel stehen im Regal für Gäste.
+        „Können Sie mir helfen?“ fragte der Mann höflich.
+        El niño comió una manzana y después bebió agua.
+        ¿Dónde está la estación más próxima? ¡Está aquí!
+        A reunião começa às nove horas da manhã, não às dez.
+        O coração da cidade está na praça da Sé.
+        Perché non è venuto alla festa? È già tardi.
+        Båten går från bryggan klockan åtta på lördag.
+        Det är inte så lätt att förstå språket.
+        Rødgrød med fløde på en skål er en dansk ret.
+        De reünie van de coördinatoren was één succes.
+        Hyvää päivää, missä on lähin pankki täällä?
+    """,
+    ("iso8859-1", "mac_roman"): """
+        Größe und Straße: die Übung beginnt um zwölf Uhr in der Schule.
+        L'été dernier, nous avons visité le château près de la rivière.
+        El niño comió una manzana y después bebió agua en el jardín.
+        A reunião começa às nove horas da manhã e não às dez horas.
+        Båten går från bryggan klockan åtta på lördag och söndag.
+        Die Bücher über Vögel stehen im Regal für unsere Gäste.
+    """,
+    ("cp1250", "iso8859-2", "utf-8", "utf-16-le"): """
+        Příliš žluťoučký kůň úpěl ďábelské ódy.
+        Nechť již hříšné saxofony ďáblů rozezvučí síň.
+        Prosím, kde je nejbližší nádraží? Děkuji vám mnohokrát.
+        Zażółć gęślą jaźń, powiedział nauczyciel.
+        Gdzie jest najbliższa apteka? Jest za rogiem, obok kościoła.
+        Proszę przesłać dokumenty do końca miesiąca września.
+        Árvíztűrő tükörfúrógép, mondta a tanár úr.
+        Hol van a legközelebbi állomás? Köszönöm szépen a választ.
+        A gyerekek örültek a hónak, és egész délután játszottak.
+    """,
+    ("cp1251", "koi8-r", "cp866", "iso8859-5", "utf-8", "utf-16-le", "utf-16-be"): """
+        Съешь же ещё этих мягких французских булок, да выпей чаю.
+        Где находится ближайшая аптека?
+        Мы встретимся завтра утром на вокзале.
+        Москва является столицей России.
+        Документы нужно отправить до конца месяца.
+        Книга лежит на столе, а ручка под столом.
+    """,
+    ("cp1251", "koi8-u", "utf-8"): """
+        Україна є найбільшою державою в Європі.
+        Де знаходиться найближча аптека? Її немає поруч.
+        Діти їдять яблука і п'ють сік у саду.
+        Київ є столицею України з давніх часів.
+    """,
+    ("cp1253", "iso8859-7", "utf-8", "utf-16-le"): """
+        Η Αθήνα είναι η πρωτεύουσα της Ελλάδας.
+        Πού είναι το πλησιέστερο φαρμακείο;
+        Τα παιδιά παίζουν στον κήπο κάθε απόγευμα.
+        Καλημέρα σας, πώς είστε σήμερα;
+        Το βιβλίο βρίσκεται πάνω στο τραπέζι.
+    """,
+    ("cp1254", "utf-8", "utf-16-le"): """
+        Türkiye’nin başkenti Ankara’dır ve İstanbul en büyük şehirdir.
+        En yakın eczane nerede? Köşeyi dönünce sağda göreceksiniz.
+        Çocuklar bahçede oynuyor ve şarkı söylüyorlar.
+        Yarın sabah istasyonda buluşacağız, geç kalmayın lütfen.
+        Öğretmen öğrencilere ağaçların yapraklarını gösterdi.
+    """,
+    ("cp1255", "utf-8", "utf-16-le"): """
+        ירושלים היא בירת ישראל.
+        איפה נמצא בית המרקחת הקרוב ביותר?
+        הילדים משחקים בגן כל יום אחר הצהריים.
+        הספר נמצא על השולחן ליד החלון.
+        ניפגש מחר בבוקר בתחנת הרכבת.
+    """,
+    ("cp1256", "utf-8", "utf-16-le"): """
+        القاهرة هي عاصمة جمهورية مصر العربية.
+        أين توجد أقرب صيدلية من هنا؟
+        يلعب الأطفال في الحديقة كل يوم بعد الظهر.
+        الكتاب موجود على الطاولة بجانب النافذة.
+        سنلتقي غدا صباحا في محطة القطار.
+    """,
+    ("cp1257", "utf-8"): """
+        Vilnius yra Lietuvos sostinė ir didžiausias šalies miestas.
+        Kur yra artimiausia vaistinė? Ji yra už kampo, šalia bažnyčios.
+        Rīga ir Latvijas galvaspilsēta un lielākā pilsēta Baltijā.
+        Bērni spēlējas dārzā katru dienu pēc skolas beigām.
+    """,
+    ("cp874", "utf-8", "utf-16-le"): """
+        กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย
+        ร้านขายยาที่ใกล้ที่สุดอยู่ที่ไหน
+        เด็กๆ เล่นอยู่ในสวนทุกวันหลังเลิกเรียน
+        หนังสืออยู่บนโต๊ะข้างหน้าต่าง
+    """,
+    ("shift_jis", "euc-jp", "iso2022_jp", "utf-8", "utf-16-le"): """
+        これは短い文です。
+        東京は日本の首都であり、最大の都市です。
+        一番近い薬局はどこにありますか。
+        子供たちは毎日公園で遊んでいます。
+        明日の朝、駅で会いましょう。
+        本は窓のそばの机の上にあります。
+        カタログの価格は税込みです。
+        お世話になっております。資料をお送りします。
+    """,
+    ("gb18030", "utf-8", "utf-16-le"): """
+        北京是中华人民共和国的首都。
+        最近的药店在哪里？
+        孩子们每天下午在公园里玩。
+        书在窗边的桌子上。
+        我们明天早上在火车站见面。
+        图书馆的开放时间是上午九点到下午五点。
+        请在月底之前把文件发给我。
+        这个产品的价格是二十元。
+    """,
+    ("big5", "utf-8", "utf-16-le"): """
+        台北是台灣的首都，也是最大的城市。
+        最近的藥局在哪裡？
+        孩子們每天下午在公園裡玩。
+        書在窗邊的桌子上。
+        我們明天早上在火車站見面。
+        圖書館的開放時間是上午九點到下午五點。
+        請在月底之前把文件寄給我。
+        這個產品的價格是二十元。
+    """,
+    ("euc-kr", "utf-8", "utf-16-le"): """
+        서울은 대한민국의 수도이며 가장 큰 도시입니다.
+        가장 가까운 약국이 어디에 있습니까?
+        아이들은 매일 오후에 공원에서 놀아요.
+        책은 창문 옆 책상 위에 있습니다.
+        내일 아침에 기차역에서 만납시다.
+        도서관은 오전 아홉 시에 문을 엽니다.
+    """,
+}
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yields (encoding, text), each text in each of its encodings."""
+    for encodings, lines in _TEXTS.items():
+        for text in (line.strip() for line in lines.strip().splitlines()):
+            for encoding in encodings:
+                yield encoding, text

@@ -1,0 +1,64 @@
+"""The guess of a text's encoding, over a corpus of short texts, and texts that are damaged or cut."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+
+import pytest
+
+from service.search.parse.text import parse
+from service.search.parse.types import UnreadableFile
+from tests.search.encoding_corpus import texts
+
+# Texts of the corpus, of 100, that may be read in a wrong encoding.
+MAX_WRONG_PERCENT = 1.0
+
+
+def decode(data: bytes) -> str:
+    return "".join(text for text, _ in parse(io.BytesIO(data)))
+
+
+def test_short_texts_of_many_encodings() -> None:
+    wrong, counts = [], Counter[str]()
+    for encoding, text in texts():
+        counts[encoding] += 1
+        if (found := decode(text.encode(encoding))) != text:
+            wrong.append((encoding, text, found))
+    assert counts.total() >= 300
+    assert len(counts) >= 15
+    assert len(wrong) <= MAX_WRONG_PERCENT / 100 * counts.total(), wrong
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("good utf-8 é ".encode() * 50 + b"\xff", "good utf-8 é " * 50 + "\ufffd"),
+        (b"\xff\xfb" + "größer als é und ü, öfter ".encode() * 5, "\ufffd\ufffd" + "größer als é und ü, öfter " * 5),
+        ("Größe und Straße\n".encode() * 20 + "Größe".encode("latin-1"), "Größe und Straße\n" * 20 + "Gr\ufffd\ufffde"),
+        ("Wörter und mehr Wörter. ".encode() * 20 + b"\xc3", "Wörter und mehr Wörter. " * 20 + "\ufffd"),
+        ("図書館".encode() * 9 + "館".encode()[:2], "図書館" * 9 + "\ufffd"),
+        ("図書館".encode("utf-16-le") + b"\x28", "図書館\ufffd"),
+        ("これは短い文です。".encode("euc-jp")[:-1], "これは短い文です\ufffd"),
+        ("お茶はどこですか".encode("euc-jp"), "お茶はどこですか"),
+        ("Überall".encode("cp1252"), "Überall"),
+        (b"plain ASCII, \x1b[31mred\x1b[0m", "plain ASCII, \x1b[31mred\x1b[0m"),
+        ("\ufffd is the replacement character, é is not".encode(), "\ufffd is the replacement character, é is not"),
+        (b"one and\0 a two", "one and\0 a two"),
+        ("Nur ein Zeichen: ü".encode(), "Nur ein Zeichen: ü"),
+    ],
+)
+def test_damaged_and_cut_texts(data: bytes, expected: str) -> None:
+    assert decode(data) == expected
+
+
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 1_048_575, 1_048_577])
+def test_characters_at_the_edges_of_pieces(size: int) -> None:
+    text = "é" * size
+    assert decode(text.encode()) == text
+
+
+@pytest.mark.parametrize("data", [bytes(300_000), bytes(range(32)) * 1000])
+def test_data_that_is_no_text_is_refused(data: bytes) -> None:
+    with pytest.raises(UnreadableFile):
+        decode(data)
