@@ -59,6 +59,7 @@ class Settings(BaseSettings):
 
     code_interpreter: Literal["on", "off"] = Field("on", description="Whether code of models may be run, in sandboxes")
     code_wall_s: float = Field(60.0, ge=1, le=3600, description="Seconds that one call of code_interpreter may take")
+    code_cpu_s: int = Field(3600, ge=10, le=1_000_000, description="Seconds of CPU time of a sandbox, in all its calls")
     code_memory_mb: int = Field(1024, ge=128, le=1_048_576, description="Memory of a sandbox")
     code_processes: int = Field(64, ge=8, le=4096, description="Processes and threads in a sandbox")
     code_disk_mb: int = Field(512, ge=16, le=1_048_576, description="Disk of a sandbox, which is memory too")
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
         """The resources that one sandbox of code_interpreter may use."""
         return Limits(
             wall_s=self.code_wall_s,
+            cpu_s=self.code_cpu_s,
             memory=self.code_memory_mb * MIB,
             processes=self.code_processes,
             disk=self.code_disk_mb * MIB,

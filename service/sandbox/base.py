@@ -32,9 +32,10 @@ class FileRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The resources that one sandbox may use, in bytes and seconds."""
+    """The resources that one sandbox may use, in bytes and seconds. `wall_s` bounds one call, `cpu_s` all together."""
 
     wall_s: float = 60.0
+    cpu_s: int = 3600
     memory: int = 1024 * MIB
     processes: int = 64
     disk: int = 512 * MIB
@@ -86,6 +87,14 @@ Piece = Text | Image | CallEnd
 
 class Sandbox(Protocol):
     """One session. Its user makes one call at a time."""
+
+    def begin_call(self) -> None:
+        """Starts the time that the exchanges of the next call may take together: its files in, code and files out."""
+        ...
+
+    async def end_if_running(self) -> bool:
+        """Ends the session if its processes run although no call does. Returns whether it ended it."""
+        ...
 
     async def put(self, path: str, chunks: AsyncIterator[bytes]) -> None:
         """Writes a file at `path` below DATA. Raises FileRefused, SandboxLost, and errors of `chunks`."""

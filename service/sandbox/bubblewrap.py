@@ -42,6 +42,11 @@ _FILES = {
     "etc/group": "sandbox:x:1000:\n",
     "etc/hosts": "127.0.0.1 localhost\n",
 }
+# There are no terminals (ptmx, pts, tty): a line discipline is kernel code that nothing inside needs.
+_DEVICES = ("full", "null", "random", "urandom", "zero")
+_DEVICE_LINKS = {
+    "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+}  # fmt: skip
 # Processes beyond `processes`: two of bubblewrap, and the session's own.
 _OWN_PROCESSES = 3
 _OPEN_FILES = 1024
@@ -67,6 +72,7 @@ class SandboxLauncher:
         assert self.system_calls is not None
         group = self.cgroups.make(limits.memory + limits.disk, limits.processes + _OWN_PROCESSES)
         sizes = {"DATA": limits.memory, "FSIZE": limits.disk, "NOFILE": _OPEN_FILES, "CORE": 0, "MEMLOCK": 0}
+        sizes["CPU"] = limits.cpu_s  # of each process; the server counts that of all together
         if group is None or "memory" not in self.cgroups.controllers:
             sizes["AS"] = limits.memory + _MAPPED
         spec = {
@@ -126,7 +132,12 @@ def _arguments(environment: Environment) -> list[str]:
     found += ["--ro-bind", str(environment.python), "/opt/python"]
     found += ["--ro-bind", str(environment.packages), "/opt/packages"]
     found += ["--ro-bind", str(environment.fonts), "/opt/fonts", "--ro-bind", str(disk / "code"), CODE]
-    found += ["--proc", "/proc", "--dev", "/dev", "--bind", str(disk / "shm"), "/dev/shm"]
+    found += ["--proc", "/proc", "--tmpfs", "/dev"]
+    for name in _DEVICES:
+        found += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name, target in _DEVICE_LINKS.items():
+        found += ["--symlink", target, f"/dev/{name}"]
+    found += ["--bind", str(disk / "shm"), "/dev/shm"]
     found += ["--bind", str(disk / "data"), DATA, "--bind", str(disk / "tmp"), "/tmp"]
     return [*found, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", DATA, "--seccomp", "FILTER", "--"]
 

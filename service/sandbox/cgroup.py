@@ -1,4 +1,5 @@
-"""Control groups: limits for all processes of a sandbox together, if groups can be created here.
+"""Control groups: limits for all processes of a sandbox together, if groups can be created here. They also freeze a
+sandbox between its calls, which no process inside can undo, and count its CPU time.
 
 Version 2 has one tree for all controllers, version 1 one tree for each. Both are used if their folders are writable,
 which is usual for root, and for an ordinary user if systemd delegates. Without groups only the limits of each process
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -23,7 +25,18 @@ PREFIX = "everthread-"
 # Checks whether a dying group is empty: 200 × 10 ms.
 _LOOKS, _LOOK_S = 200, 0.01
 _numbers = itertools.count(1)  # counts groups of this process, so that no name is used twice
-_FILES = {"memory": ("memory.max", "memory.limit_in_bytes"), "pids": ("pids.max", "pids.max")}
+# The process that has started the guard of `_guard_frozen`, and the pipe whose end the guard waits for.
+_guard: tuple[int, int] | None = None
+_FILES = {
+    "memory": ("memory.max", "memory.limit_in_bytes"),
+    "pids": ("pids.max", "pids.max"),
+    "freezer": ("cgroup.freeze", "freezer.state"),
+    "cpuacct": ("cpu.stat", "cpuacct.usage"),
+}
+# Version 2 has these in every group, without a controller.
+_IN_EVERY_GROUP = ("freezer", "cpuacct")
+# The files that freeze a group: the values that freeze and thaw it.
+_FREEZERS = {"cgroup.freeze": ("1", "0"), "freezer.state": ("FROZEN", "THAWED")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +84,39 @@ class Cgroup:
                     return int((folder / name).read_text())
         return None
 
+    def cpu_s(self) -> float | None:
+        """Returns the CPU seconds that all processes have used so far, or None if they are not counted."""
+        for folder in self.folders:
+            with suppress(OSError):
+                return int((folder / "cpuacct.usage").read_text()) / 1e9
+            with suppress(OSError):
+                words = (folder / "cpu.stat").read_text().split()
+                return int(words[words.index("usage_usec") + 1]) / 1e6
+        return None
+
+    def freeze(self) -> bool:
+        """Stops every process in the group within moments, until `thaw`. Returns False if that is impossible."""
+        return self._set_frozen(0)
+
+    def thaw(self) -> None:
+        """Lets the processes of a frozen group run."""
+        self._set_frozen(1)
+
+    def _set_frozen(self, index: int) -> bool:
+        for folder in self.folders:
+            for name, values in _FREEZERS.items():
+                if (folder / name).exists():
+                    with suppress(OSError):
+                        (folder / name).write_text(values[index])
+                        return True
+        return False
+
     def kill(self) -> None:
-        """Kills every process in the group."""
+        """Kills every process in the group. A frozen process of version 1 would not die, so the group is thawed."""
         for pid in self.pids():
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        self.thaw()
 
     def remove(self) -> bool:
         """Kills every process in the group and removes it. Blocks briefly. Returns False if a process did not die."""
@@ -97,13 +138,14 @@ class Cgroups:
 
     @property
     def controllers(self) -> frozenset[str]:
-        """The limited resources: "memory", "pids"."""
+        """The resources that are limited or counted: "memory", "pids", "cpuacct"; and "freezer"."""
         return frozenset(name for parent in self.parents for name in parent.controllers)
 
     def make(self, memory: int, processes: int) -> Cgroup | None:
         """Creates a group for one sandbox, or returns None if that is impossible. `memory` is in bytes; `pids` counts
         processes and threads.
         """
+        self._guard_frozen()
         made, number = Cgroup(), next(_numbers)
         try:
             for parent in self.parents:
@@ -122,8 +164,33 @@ class Cgroups:
 
     def sweep(self) -> int:
         """Removes the groups of dead servers, with every process in them. Returns their number."""
-        gone = [folder for folder in self._all() if not _owner_lives(folder.name)]
-        return sum(Cgroup([folder]).remove() for folder in gone)
+        left: dict[str, list[Path]] = {}
+        for folder in self._all():
+            if not _owner_lives(folder.name):
+                left.setdefault(folder.name, []).append(folder)
+        return sum(Cgroup(folders).remove() for folders in left.values())
+
+    def _guard_frozen(self) -> None:
+        """Starts a process, once, that thaws the groups of this process when this process has ended.
+
+        A frozen process of version 1 does not die with its parent until it is thawed.
+        """
+        global _guard
+        freezers = [one.folder for one in self.parents if one.version == 1 and "freezer" in one.controllers]
+        if (_guard is not None and _guard[0] == os.getpid()) or not freezers:
+            return
+        ours = " ".join(shlex.quote(str(folder / self._owner)) + "*/freezer.state" for folder in freezers)
+        script = f'read -r _; for state in {ours}; do [ ! -e "$state" ] || echo THAWED >"$state"; done'
+        reading, writing = os.pipe()
+        os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", script],
+            {"PATH": os.defpath},
+            file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0)],
+            setsid=True,
+        )
+        os.close(reading)
+        _guard = (os.getpid(), writing)
 
     def _all(self) -> Iterator[Path]:
         for parent in self.parents:
@@ -150,7 +217,7 @@ def find_cgroups(proc: Path = Path("/proc/self")) -> Cgroups:
         if kind == "cgroup2":
             found += _usable(mount, within.get("", "/"), 2, ("memory", "pids"))
         elif kind == "cgroup":
-            for name in {"memory", "pids"} & set(options.split(",")):
+            for name in _FILES.keys() & set(options.split(",")):
                 found += _usable(mount, within.get(name, "/"), 1, (name,))
     return Cgroups(found)
 
@@ -164,7 +231,8 @@ def _usable(mount: Path, path: str, version: int, controllers: tuple[str, ...]) 
         if not folder.is_relative_to(mount):
             break
         if folder.is_dir() and _can_create(folder, version, controllers):
-            return [CgroupParent(folder, version, controllers)]
+            extra = _IN_EVERY_GROUP if version == 2 else ()
+            return [CgroupParent(folder, version, (*controllers, *extra))]
     return []
 
 

@@ -151,6 +151,7 @@ class SessionRegistry:
             while True:
                 await asyncio.sleep(LOOK_S)
                 await self.close_idle()
+                await self.end_running()
         finally:
             entries, self._entries = self._entries, {}
             await self._end(list(entries.values()))
@@ -161,6 +162,12 @@ class SessionRegistry:
         old = [key for key, entry in self._entries.items() if entry.is_obsolete or entry.used <= before]
         for key in old:
             await self.forget(key)
+
+    async def end_running(self) -> None:
+        """Ends the sessions whose processes run although nobody uses the session."""
+        for entry in list(self._entries.values()):
+            if not entry.is_busy and await entry.held.sandbox.end_if_running():
+                log.warning("sandbox_session_ran_between_calls")
 
     async def _take(self, key: str, mark: str | None) -> _Entry:
         async with self._freed:

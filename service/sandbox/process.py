@@ -55,6 +55,28 @@ class ConfinedProcess:
         """Returns the bytes in use by all its processes, or None if they are not counted."""
         return self._group.memory() if self._group is not None else None
 
+    def cpu_s(self) -> float:
+        """Returns the CPU seconds that all its processes have used. Blocks for some milliseconds on /proc if no control
+        group counts them.
+        """
+        counted = self._group.cpu_s() if self._group is not None else None
+        if counted is not None:
+            return counted
+        total = 0.0
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                total += sum(process.cpu_times()[:4])  # with the time of children that have ended
+        return total
+
+    def freeze(self) -> bool:
+        """Freezes all its processes by their control group. Returns False if that is impossible."""
+        return self._group is not None and self._group.freeze()
+
+    def thaw(self) -> None:
+        """Lets its frozen processes run."""
+        if self._group is not None:
+            self._group.thaw()
+
     def processes(self) -> list[psutil.Process]:
         """Returns the running processes, this one and bubblewrap's first. Blocks for some milliseconds on /proc."""
         try:

@@ -61,11 +61,11 @@ NEWEST = 462  # the newest number that existed when the list was made
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 _NAMESPACES = 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000
 _AF_UNIX = 1
-# Terminal attributes, sizes and groups; available bytes; blocking and close-on-exec; opening a pseudo-terminal. TIOCSTI
-# is omitted, since it types into a terminal.
+# Terminal attributes, sizes and groups, which programs ask for to learn that there is no terminal; available bytes;
+# blocking and close-on-exec. TIOCSTI, which types into a terminal, and the opening of pseudo-terminals are omitted.
 _IOCTLS = (
     0x5401, 0x5402, 0x5403, 0x5404, 0x540B, 0x540E, 0x540F, 0x5410, 0x5411, 0x5413, 0x5414, 0x541B, 0x5421, 0x5422,
-    0x5429, 0x5441, 0x5450, 0x5451, 0x80045430, 0x40045431,
+    0x5429, 0x5450, 0x5451,
 )  # fmt: skip
 
 # Classic BPF (linux/filter.h, linux/seccomp.h, linux/audit.h).

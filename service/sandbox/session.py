@@ -1,8 +1,8 @@
 """A session: the runner in a sandbox, and the server's control over it.
 
 The runner reports the end of a call, but the server does not trust it. The server measures the time, counts the
-bytes, checks for leftover processes itself, and stops the session's processes between calls, so that a thread left
-running costs nothing. Anything that breaks the protocol ends the session.
+bytes and the CPU time, checks for leftover processes itself, and freezes the session's processes between calls, so that
+a thread left running costs nothing. Anything that breaks the protocol ends the session.
 
 When a call has used its wall time it gets an interrupt (SIGINT, as from Ctrl-C: variables stay), then a short grace
 period, then the session is ended.
@@ -17,19 +17,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import psutil
-
 from service.sandbox.base import CallEnd, ChangedFile, FileRefused, Limits, Piece, SandboxLost, Text
 from service.sandbox.base import SandboxUnavailable as Unavailable
 from service.sandbox.execution import CodeExecution
+from service.sandbox.freezer import SessionFreezer
 from service.sandbox.probe import missing_confinement
 from service.sandbox.process import ConfinedProcess
 from service.sandbox.protocol import CHUNK, BadPacket, Data, End, FromInside, Reader, Ready, Refusal, encode
 
-START_S = 60.0
 GRACE_S = 5.0
-# Time for one packet in or out, and for the answer to a file.
-IO_S = 30.0
+# Time that the server waits for the sandbox in all exchanges of a call together, without the wall time of its code.
+EXCHANGE_S = 60.0
+# Time between two checks of the CPU time of a call.
+CPU_LOOK_S = 1.0
 # Time between two reads of output beyond its bound.
 FLOOD_PAUSE_S = 0.005
 # Checks for processes that are about to end: 25 × 20 ms.
@@ -44,11 +44,12 @@ class Session:
         self._process = process
         self._limits = limits
         self._reader = Reader()
-        self._runner: psutil.Process | None = None
+        self._freezer: SessionFreezer | None = None  # from the start on
         self._known: set[int] = set()
         self._lost: str | None = None
         self._words = ""
         self._killed = 0  # processes killed for lack of memory before the current call
+        self._patience_s = EXCHANGE_S  # the rest of EXCHANGE_S
 
     @property
     def is_lost(self) -> bool:
@@ -62,17 +63,27 @@ class Session:
     async def start(self) -> None:
         """Waits for the runner and checks its confinement. Raises SandboxUnavailable."""
         try:
-            packet, _ = await self._packet(START_S)
+            packet, _ = await self._packet()
         except SandboxLost as error:
             raise Unavailable(f"the sandbox did not start: {self._words or error}") from None
         found = await asyncio.to_thread(self._process.processes)
         if not isinstance(packet, Ready) or len(found) != 3:
             raise Unavailable("the sandbox did not start as it should")
-        self._known, self._runner = {process.pid for process in found}, found[-1]
-        status = await asyncio.to_thread(_status, self._runner.pid)
+        self._known, runner = {process.pid for process in found}, found[-1]
+        self._freezer = SessionFreezer(self._process, runner)
+        status = await asyncio.to_thread(_status, runner.pid)
         if wrong := missing_confinement(status):
             raise Unavailable(f"a process in the sandbox is not confined: {wrong}")
-        self._signal(signal.SIGSTOP)
+        self._freeze()
+
+    def begin_call(self) -> None:
+        self._patience_s = EXCHANGE_S
+
+    async def end_if_running(self) -> bool:
+        has_run = self._lost is None and self._freezer is not None and self._freezer.has_run()
+        if has_run:
+            await self._lose("it ran between calls")
+        return has_run
 
     async def close(self) -> None:
         self._lost = self._lost or "it was closed"
@@ -113,7 +124,7 @@ class Session:
             await self._send({"do": "put", "path": path})
             broken = await self._pour(chunks)
             await self._send({"do": "end", "whole": broken is None})
-            packet, _ = await self._packet(IO_S)
+            packet, _ = await self._packet()
             if not isinstance(packet, End | Refusal):
                 raise await self._lose("it broke the protocol")
         if broken is not None:
@@ -124,7 +135,7 @@ class Session:
     async def arrange(self, gone: Sequence[str], names: Sequence[tuple[str, str]]) -> None:
         async with self._exchange("its files were not arranged"):
             await self._send({"do": "arrange", "gone": list(gone), "names": list(names)})
-            packet, _ = await self._packet(IO_S)
+            packet, _ = await self._packet()
             if not isinstance(packet, End):
                 raise await self._lose("it broke the protocol")
 
@@ -147,7 +158,7 @@ class Session:
         async with self._exchange("a file was not read to its end"):
             await self._send({"do": "get", "path": path})
             while refused is None:
-                packet, payload = await self._packet(IO_S)
+                packet, payload = await self._packet()
                 match packet:
                     case Data() if payload and not short:
                         short = len(payload) != CHUNK  # only the last packet may be shorter than CHUNK
@@ -172,12 +183,12 @@ class Session:
         except BaseException:
             await self._lose(broken)
             raise
-        self._signal(signal.SIGSTOP)
+        self._freeze()
 
     async def _follow(self, execution: CodeExecution) -> AsyncGenerator[Piece, None]:
         """Yields the pieces of a call until the runner reports its end. Raises SandboxLost."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._limits.wall_s
+        deadline, look = loop.time() + self._limits.wall_s, loop.time() + CPU_LOOK_S
         while True:
             if text := execution.drain():
                 yield Text(text)
@@ -200,22 +211,27 @@ class Session:
                 execution.interrupt(
                     "its output went far past the bound" if flood else f"it ran {self._limits.wall_s:.0f} s"
                 )
-                self._signal(signal.SIGINT)
+                if self._freezer is not None:
+                    self._freezer.signal(signal.SIGINT)
                 deadline = loop.time() + GRACE_S
             await asyncio.sleep(FLOOD_PAUSE_S if execution.is_cut else 0)
+            if loop.time() >= look:
+                await self._check_cpu()
+                look = loop.time() + CPU_LOOK_S
             if packet is None:
-                await self._process.readable(execution.pipes, deadline - loop.time())
+                await self._process.readable(execution.pipes, min(deadline, look) - loop.time())
 
     async def _end(self, execution: CodeExecution) -> CallEnd:
         """Checks the end that the runner reported. Raises SandboxLost."""
         assert execution.finished is not None
+        await self._check_cpu()
         for _ in range(_LOOKS):
             if not self._process.strangers(self._known):
                 break
             await asyncio.sleep(_LOOK_S)
         else:
             raise await self._lose("it left processes running")
-        self._signal(signal.SIGSTOP)
+        self._freeze()
         if execution.is_interrupted:
             execution.notes.append("Variables are kept.")
         finished = execution.finished
@@ -232,24 +248,44 @@ class Session:
         if self._lost is not None:
             raise SandboxLost(self._lost)
         self._killed = self._process.killed_for_memory
-        self._signal(signal.SIGCONT)
+        if self._freezer is not None:
+            self._freezer.thaw()
+
+    def _freeze(self) -> None:
+        """Stops all processes until the next call or exchange."""
+        if self._freezer is not None:
+            self._freezer.freeze()
+
+    async def _check_cpu(self) -> None:
+        """Raises SandboxLost if the session has used more CPU time than it may."""
+        used_s = await asyncio.to_thread(self._process.cpu_s)
+        if used_s > self._limits.cpu_s:
+            raise await self._lose(f"it used {used_s:.0f} s of CPU time, and a session may use {self._limits.cpu_s} s")
 
     async def _send(self, head: dict[str, Any], payload: bytes = b"") -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            await self._process.write(encode(head, payload), IO_S)
+            await self._process.write(encode(head, payload), self._patience_s)
         except BrokenPipeError:
             raise await self._lose(await self._cause()) from None
         except TimeoutError:
             raise await self._lose("it does not read what it is sent") from None
+        finally:
+            self._patience_s -= loop.time() - began
 
-    async def _packet(self, timeout: float) -> tuple[FromInside, bytes]:
+    async def _packet(self) -> tuple[FromInside, bytes]:
         """Returns the next packet. Output that is printed in the meantime is dropped. Raises SandboxLost."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        while (packet := await self._next()) is None:
-            left = deadline - loop.time()
-            if left <= 0 or not await self._process.readable([self._process.output], left):
-                raise await self._lose("it does not answer")
+        began = loop.time()
+        deadline = began + self._patience_s
+        try:
+            while (packet := await self._next()) is None:
+                left = deadline - loop.time()
+                if left <= 0 or not await self._process.readable([self._process.output], left):
+                    raise await self._lose("it does not answer")
+        finally:
+            self._patience_s -= loop.time() - began
         return packet
 
     async def _next(self) -> tuple[FromInside, bytes] | None:
@@ -282,17 +318,10 @@ class Session:
 
     async def _lose(self, why: str) -> SandboxLost:
         self._lost = self._lost or why
-        if self._runner is None:
+        if self._freezer is None:
             self._words = self._process.last_words()
         await self.close()
         return SandboxLost(self._lost)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._runner is not None:
-            try:
-                self._runner.send_signal(number)
-            except psutil.Error:
-                return  # the process has ended, and the next read of its pipes shows that
 
 
 def is_below_data(path: str) -> bool:

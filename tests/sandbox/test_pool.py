@@ -17,6 +17,7 @@ class Box:
 
     def __init__(self) -> None:
         self.closed = False
+        self.runs = False
 
     @property
     def is_lost(self) -> bool:
@@ -36,6 +37,13 @@ class Box:
 
     def get(self, path: str, at_most: int) -> AsyncGenerator[bytes, None]:
         raise NotImplementedError
+
+    def begin_call(self) -> None:
+        raise NotImplementedError
+
+    async def end_if_running(self) -> bool:
+        self.closed = self.closed or self.runs
+        return self.runs
 
 
 class Boxes:
@@ -192,6 +200,21 @@ async def test_a_session_of_something_gone_ends_once_nobody_uses_it() -> None:
         pass
     await sessions.close_idle()
     assert [box.closed for box in boxes.made] == [True, False]
+
+
+async def test_a_session_that_runs_between_calls_is_ended_unless_it_is_used() -> None:
+    boxes = Boxes()
+    sessions = SessionRegistry(boxes, at_once=5, idle_s=1000)
+    async with sessions.hold("quiet"):
+        pass
+    async with sessions.hold("awake"):
+        boxes.made[1].runs = True
+        await sessions.end_running()
+        assert not boxes.made[1].closed
+    await sessions.end_running()
+    assert [box.closed for box in boxes.made] == [False, True]
+    async with sessions.hold("awake") as held:
+        assert held.is_new
 
 
 async def test_one_is_warm_and_the_next_is_made_when_it_is_taken() -> None:

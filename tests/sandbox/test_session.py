@@ -14,9 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from service.sandbox import freezer, session
 from service.sandbox.base import MIB, CallEnd, FileRefused, Image, Limits, Sandbox, SandboxLost, Text
-from service.sandbox.bubblewrap import PYTHON, SandboxLauncher
-from service.sandbox.contents import notice
+from service.sandbox.bubblewrap import CODE, PYTHON, SandboxLauncher
+from service.sandbox.cgroup import Cgroups
+from service.sandbox.contents import RUNNER, notice, session_files
 from service.sandbox.environment import package_names
 from service.sandbox.factory import LocalSandboxSource
 from service.sandbox.probe import SandboxProbe
@@ -269,12 +271,153 @@ async def test_who_gives_up_on_a_call_ends_it(launcher: SandboxLauncher) -> None
     assert control_groups(launcher) == before
 
 
-async def test_nothing_runs_between_calls(sandbox: Sandbox) -> None:
-    code = "import threading, time\nn = 0\ndef count():\n  global n\n  while True: n += 1; time.sleep(0.001)\n"
-    said = await say(sandbox, code + "threading.Thread(target=count, daemon=True).start()")
-    assert said.done.lost is None
-    inside = [child for child in psutil.Process().children(recursive=True) if child.cmdline()[:1] == [PYTHON]]
-    assert [process.status() for process in inside] == [psutil.STATUS_STOPPED]
+# A POSIX timer that sends SIGCONT every 10 ms, and a thread that is always busy.
+AWAKE = """
+import ctypes, signal, threading
+count = 0
+def on_cont(*_):
+    global count
+    count += 1
+signal.signal(signal.SIGCONT, on_cont)  # recent kernels suspend timers whose signal is ignored
+libc = ctypes.CDLL(None)
+event = (ctypes.c_int * 16)(0, 0, 18, 0)  # sigev_signo = SIGCONT, sigev_notify = SIGEV_SIGNAL
+timer = ctypes.c_void_p()
+times = (ctypes.c_long * 4)(0, 10_000_000, 0, 10_000_000)
+assert libc.timer_create(1, ctypes.byref(event), ctypes.byref(timer)) == 0
+assert libc.timer_settime(timer, 0, ctypes.byref(times), None) == 0
+while count < 3: pass
+def burn():
+    while True: pass
+threading.Thread(target=burn, daemon=True).start()
+kept = 5
+"""
+
+
+async def test_nothing_runs_between_calls(launcher: SandboxLauncher, sandbox: Sandbox) -> None:
+    if "freezer" not in launcher.cgroups.controllers:
+        unavailable("no control group freezes processes")
+    awake = await opened()
+    assert isinstance(awake, Session)
+    assert (await say(awake, AWAKE)).done.lost is None
+    assert awake._process._group is not None
+    states = [folder / "freezer.state" for folder in awake._process._group.folders]
+    while any(state.exists() and state.read_text() == "FREEZING\n" for state in states):
+        await asyncio.sleep(0)
+    before = awake._process.cpu_s()
+    assert (await say(sandbox, "sum(range(10**7))")).done.lost is None  # takes a while
+    assert awake._process.cpu_s() == pytest.approx(before, abs=0.01)
+    assert not await awake.end_if_running()
+    assert (await say(awake, "kept")).shown == "5\n"
+    await awake.close()
+    assert awake._process.returncode is not None
+
+
+async def test_without_a_control_group_a_session_that_runs_between_calls_is_ended(
+    launcher: SandboxLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freezer, "IDLE_LOOK_S", 0.0)
+    process = replace(launcher, cgroups=Cgroups([])).start(
+        [PYTHON, "-s", "-P", f"{CODE}/{RUNNER}"], session_files(package_names()), LIMITS
+    )
+    sandbox = Session(process, LIMITS)
+    await sandbox.start()
+    assert (await say(sandbox, "kept = 5")).done.lost is None
+    assert sandbox._freezer is not None
+    while sandbox._freezer._runner.status() != psutil.STATUS_STOPPED:  # a signal takes a moment
+        await asyncio.sleep(0)
+    assert not await sandbox.end_if_running()
+    assert (await say(sandbox, "kept")).shown == "5\n"
+    await say(sandbox, AWAKE)
+    sandbox._freezer.signal(signal.SIGCONT)  # the stop may have taken the signal of the timer along
+    while not await sandbox.end_if_running():
+        await asyncio.sleep(0.01)
+    assert sandbox.is_lost
+    assert (await say(sandbox, "kept")).done.lost == "it ran between calls"
+    assert process.returncode is not None
+
+
+# Makes the runner answer a request for a file with a packet every 50 ms, as a process that forges packets can.
+SLOW = """
+import gc, time
+class Slow:
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def read(self, size):
+        time.sleep(0.05)
+        return bytes(size)
+runner = next(one for one in gc.get_objects() if type(one).__name__ == "Runner")
+type(runner)._get.__globals__["disk"].open_below = lambda path: Slow()
+open("slow.bin", "wb").write(bytes(10));
+"""
+
+
+async def test_one_deadline_bounds_all_exchanges_of_a_call(
+    launcher: SandboxLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = await opened()
+    monkeypatch.setattr(session, "EXCHANGE_S", 2.0)
+    sandbox.begin_call()
+    said = await say(sandbox, SLOW)
+    assert [file.path for file in said.done.changed] == ["slow.bin"]
+    with pytest.raises(SandboxLost, match="it does not answer"):
+        await fetched(sandbox, "slow.bin", at_most=512 * MIB)  # 100 s at that pace
+    assert sandbox.is_lost
+
+
+async def test_the_time_of_one_call_is_not_that_of_the_next(sandbox: Sandbox) -> None:
+    assert isinstance(sandbox, Session)
+    sandbox._patience_s = 0.0
+    sandbox.begin_call()
+    await sandbox.put("small.txt", once(b"x"))
+    assert await fetched(sandbox, "small.txt") == b"x"
+
+
+async def test_the_cpu_time_of_a_session_is_bounded(launcher: SandboxLauncher) -> None:
+    limits = replace(LIMITS, cpu_s=6)
+    for cgroups in (launcher.cgroups, Cgroups([])):
+        process = replace(launcher, cgroups=cgroups).start(
+            [PYTHON, "-s", "-P", f"{CODE}/{RUNNER}"], session_files(package_names()), limits
+        )
+        sandbox = Session(process, limits)
+        await sandbox.start()
+        # Each process stays below the bound of a process.
+        code = "while True:\n  subprocess.run([sys.executable, '-c', 'for _ in range(10**7): pass'])"
+        lost = (await say(sandbox, "import subprocess, sys\n" + code)).done.lost
+        assert lost is not None
+        assert "s of CPU time, and a session may use 6 s" in lost
+
+
+async def test_there_are_no_terminals(sandbox: Sandbox) -> None:
+    code = (
+        "import os, pty\n"
+        "for act in (os.openpty, pty.fork, lambda: os.open('/dev/ptmx', 2), lambda: os.open('/dev/tty', 2)):\n"
+        "  try: print(act())\n"
+        "  except OSError as e: print('no')\n"
+        "print(sorted(os.listdir('/dev')), open('/dev/zero', 'rb').read(1), os.urandom(1) != b'')\n"
+        "open('/dev/null', 'w').write('x'); x = !ls /dev/stdin\nx"
+    )
+    shown = (await say(sandbox, code)).shown
+    devices = ["fd", "full", "null", "random", "shm", "stderr", "stdin", "stdout", "urandom", "zero"]
+    assert shown == f"no\nno\nno\nno\n{devices} b'\\x00' True\n['/dev/stdin']\n"
+
+
+async def test_a_frozen_sandbox_does_not_outlive_a_killed_server(launcher: SandboxLauncher) -> None:
+    code = SERVER.replace("signal.signal(2, signal.SIG_IGN)\\nwhile True: pass", "1")
+    code = code.replace(
+        "        pass\n", "        pass\n    print('idle', flush=True)\n    await asyncio.sleep(1000)\n"
+    )
+    server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    lines: list[str] = []
+    while "idle\n" not in lines:
+        lines.append(await asyncio.to_thread(server.stdout.readline))
+    inside = [int(pid) for pid in next(line for line in lines if "[" not in line).split()]
+    assert len(inside) == 3
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    while any(psutil.pid_exists(pid) for pid in inside):
+        await asyncio.sleep(0.01)
+    launcher.cgroups.sweep()
 
 
 SERVER = """

@@ -188,6 +188,7 @@ class CodeInterpreter:
         self, held: PooledSession, call: HostedCall, prior: PriorCalls
     ) -> AsyncGenerator[Piece | ToolResult, None]:
         result = CallResult(self._max_output_bytes)
+        held.sandbox.begin_call()
         try:
             await self._prepare(held, call, prior, result)
             async with aclosing(held.sandbox.execute(str(call.arguments["code"]))) as pieces:
