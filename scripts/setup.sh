@@ -127,10 +127,10 @@ setup_project() {
     fi
 }
 
-# setup_sdk VERSION: sets up .venvs/openai-VERSION with that release of the official client.
+# setup_sdk NAME: sets up .venvs/NAME with that release of a client, such as openai-1.20.0.
 setup_sdk() {
     mkdir -p "$ROOT/.venvs"
-    if sync_venv "$ROOT/.venvs/openai-$1" "$ROOT/tests/sdks/openai-$1.lock"; then
+    if sync_venv "$ROOT/.venvs/$1" "$ROOT/tests/sdks/$1.lock"; then
         mv "$stamp.new" "$stamp"
     fi
 }
@@ -154,7 +154,7 @@ setup_sdks() {
 }
 
 setup_python_sdks() {
-    for version in 1.20.0 1.65.5 3.54.0; do setup_sdk "$version"; done
+    for name in openai-1.20.0 openai-1.65.5 openai-3.54.0 azure-ai-agents-1.1.0; do setup_sdk "$name"; done
 }
 
 setup_npm_sdks() {

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     data_dir: Path | None = Field(None, description="Default: /var/lib/everthread as root, else the user's data folder")
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen at")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one")
+    tls_cert: Path | None = Field(None, description="PEM file with the certificate chain; the server then speaks TLS")
+    tls_key: Path | None = Field(None, description="PEM file with the private key of the certificate")
     api_key: SecretStr | None = Field(None, description="Default: made at first start, kept in the data directory")
     model_base_url: str | None = Field(None, description="An OpenAI-compatible server; default: the embedded model")
     model_api_key: SecretStr | None = Field(None, description="Key for the model server")
@@ -52,6 +54,7 @@ class Settings(BaseSettings):
         "info", description="Lowest level logged, to stderr"
     )
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
+    quotes: Literal["on", "off"] = Field("off", description="Whether v2 shows the quotes of citations")
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")
     public_url: str | None = Field(None, description="Address that links to files begin with; default: the request's")
     webhooks_allow_private: bool = Field(False, description="Whether webhooks may go to private addresses and http://")
@@ -128,7 +131,13 @@ class Settings(BaseSettings):
             raise ValueError("must be printable ASCII without spaces")
         return value
 
-    @field_validator("models")
+    @model_validator(mode="after")
+    def _both_tls_files(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("EVERTHREAD_TLS_CERT and EVERTHREAD_TLS_KEY need each other")
+        return self
+
+    @field_validator("models", "tls_cert", "tls_key")
     @classmethod
     def _readable_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():

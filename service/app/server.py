@@ -19,7 +19,7 @@ from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
 from service.feed import Feed
 from service.files.lifespan import files_lifespan
-from service.http.lifespan import http_lifespan
+from service.http.lifespan import http_lifespan, load_tls
 from service.http.services import EventLog, HttpSettings, RunControl, SearchServices, Services, Telemetry
 from service.idempotency.lifespan import idempotency_lifespan
 from service.migrations import prepare_database
@@ -103,7 +103,7 @@ async def serve(
     `api_key` is the key of the default project. `model_base_url` ends in /v1; `embedded_model` if it leads to the
     embedded model. Tests replace the clock, and the search engine of the settings.
     """
-    serving = asyncio.Event()
+    serving, tls = asyncio.Event(), load_tls(settings.tls_cert, settings.tls_key)
     upstreams = _Upstreams(
         database_url=database_url,
         model_base_url=model_base_url,
@@ -115,7 +115,7 @@ async def serve(
         tooling = await _open_tooling(stack, settings, core, search_engine=search_engine, serving=serving)
         services = await _open_services(stack, settings, core, tooling)
         base_url = await stack.enter_async_context(
-            http_lifespan(services, core.instruments.tracing, host=settings.host, port=settings.port)
+            http_lifespan(services, core.instruments.tracing, host=settings.host, port=settings.port, tls=tls)
         )
         ready(base_url)
         serving.set()
@@ -261,4 +261,5 @@ def _http_settings(settings: Settings) -> HttpSettings:
         public_url=settings.public_url,
         is_beta_strict=settings.beta == "strict",
         is_metrics_open=settings.metrics == "open",
+        shows_quotes=settings.quotes == "on",
     )

@@ -18,9 +18,10 @@ from events.objects import File
 from projections import files
 from projections.rows import Cursor
 from service.files.uses import check_file_uses
+from service.http import azure
 from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, connection, id_source, origin, wire, writer
 from service.http.errors import ApiError, Handler
-from service.http.forms import megabytes, receive_form
+from service.http.forms import checked_filename, megabytes, receive_form
 from service.http.responses import answer, headers
 from service.http.services import BLOBS, LOG, VECTOR_STORES
 from service.storage.base import BlobMissing, delete_unowned
@@ -68,6 +69,8 @@ async def create(request: web.Request) -> web.Response:
     # A second try of the same request must not write over the first one's bytes.
     blob = f"{file_id}-{request.app[LOG].ids.token(8)}" if ATTEMPT in request else file_id
     async with receive_form(request, "file", blob, megabytes(MAX_FILE)) as form:
+        if azure.names_file(request) and "filename" in form.fields:
+            form.filename = checked_filename(form.fields.pop("filename"))
         asked = wire(request).parse_file_form(form.fields)
         command = CreateFile(
             filename=form.filename,

@@ -204,9 +204,12 @@ async def _soon(work: Awaitable[T]) -> T:
 
 
 def _filename(part: BodyPartReader) -> str:
-    """Returns the last part of the client's path. Raises Rejection if it cannot be the name of a file."""
-    # Browsers and httpx write a quotation mark like this; they use no other escapes in names.
-    given = (part.filename or part.name or "").replace("%22", '"')
+    """Returns the file's name without folders. Raises Rejection."""
+    return checked_filename((part.filename or part.name or "").replace("%22", '"'))
+
+
+def checked_filename(given: str) -> str:
+    """Returns a file's name, as a client gave it, without folders. Raises Rejection."""
     name = PurePosixPath(given.replace("\\", "/")).name
     if not storable_text.is_storable(name):
         raise storable_text.unstorable("filename")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from aiohttp import web
 
@@ -20,20 +22,25 @@ BACKLOG = 1024
 
 
 @asynccontextmanager
-async def http_lifespan(services: Services, traces: Traces | None, *, host: str, port: int) -> AsyncIterator[str]:
-    """Listens while the context lasts. Yields the base URL, which ends in /v1. Raises StartupError."""
+async def http_lifespan(
+    services: Services, traces: Traces | None, *, host: str, port: int, tls: ssl.SSLContext | None
+) -> AsyncIterator[str]:
+    """Listens while the context lasts, with TLS if `tls` is given.
+
+    Yields the base URL, which ends in /v1. Raises StartupError.
+    """
     app = make_app(services, traces)
     runner = ApiRunner(app, ids=services.log.ids, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
+        site = web.TCPSite(runner, host, port, backlog=BACKLOG, ssl_context=tls)
         try:
             await site.start()
         except OSError as error:
             why = error.strerror or error
             raise StartupError(f"Cannot listen at {host}:{port}: {why}. Choose another --port.") from None
         bound_host, bound_port = runner.addresses[0][:2]
-        yield f"http://{_reachable_host(bound_host)}:{bound_port}/v1"
+        yield f"{'http' if tls is None else 'https'}://{_reachable_host(bound_host)}:{bound_port}/v1"
     finally:
         app[SHUTDOWN].begin()
         for listening in tuple(runner.sites):
@@ -41,6 +48,19 @@ async def http_lifespan(services: Services, traces: Traces | None, *, host: str,
         if runner.server is not None:
             await wait_for_connections(runner.server)
         await runner.cleanup()
+
+
+def load_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Returns the TLS of a server with these PEM files; None if there are none. Raises StartupError."""
+    if cert is None or key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # An encrypted key would ask for its password at the terminal.
+        context.load_cert_chain(cert, key, password="")
+    except (OSError, ValueError) as error:
+        raise StartupError(f"EVERTHREAD_TLS_CERT and EVERTHREAD_TLS_KEY cannot be used: {error}") from None
+    return context
 
 
 def _reachable_host(host: str) -> str:

@@ -27,6 +27,8 @@ _V1_ONLY = (
     "Files of assistants and messages are operations of v1. Please set the header 'OpenAI-Beta: assistants=v1', or use"
     " tool_resources and attachments."
 )
+# The header that shows or hides the quotes of citations in one answer of v2.
+QUOTES = "Everthread-Quotes"
 _NOUNS = {"step_id": "run step", "vector_store_id": "vector store", "batch_id": "vector store file batch"}
 # The ids of the path that are bound to all log events of a request.
 _LOGGED = ("thread_id", "run_id")
@@ -72,7 +74,8 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     key = request[KEY] = await auth.admit(request)
     request[ORIGIN] = Origin(project_id=key.project_id, actor=key.actor, request_id=request[REQUEST_ID])
     if ROUTE in request and request[ROUTE].versions:
-        request[WIRE] = _WIRES[f"assistants={request[GRANT].version}"] if GRANT in request else _choose_wire(request)
+        wire = _WIRES[f"assistants={request[GRANT].version}"] if GRANT in request else _choose_wire(request)
+        request[WIRE] = v2.QUOTING_WIRE if wire is v2.WIRE and _shows_quotes(request) else wire
     _check_ids(request)
     if (encoding := request.headers.get("Content-Encoding", "identity").lower()) != "identity":
         raise ApiError(415, f"Content-Encoding '{encoding[:50]}' is not supported: send the body as it is.")
@@ -97,6 +100,15 @@ def _check_ids(request: web.Request) -> None:
     for name, id in request.match_info.items():
         if not storable_text.is_storable(id):
             raise FileNotFound(id) if name == "file_id" else NotFound(_NOUNS.get(name) or name.removesuffix("_id"), id)
+
+
+def _shows_quotes(request: web.Request) -> bool:
+    """Whether v2 shows the quotes of citations: as the header says, else as EVERTHREAD_QUOTES. Raises ApiError."""
+    asked = request.headers.get(QUOTES, "on" if request.app[SETTINGS].shows_quotes else "off").strip().lower()
+    if asked not in ("on", "off"):
+        message = f"Invalid value for the header '{QUOTES}': '{asked[:64]}'. Supported values are: 'on', 'off'."
+        raise ApiError(400, message)
+    return asked == "on"
 
 
 def _choose_wire(request: web.Request) -> Wire:

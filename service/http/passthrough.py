@@ -46,6 +46,12 @@ async def model(request: web.Request) -> web.Response:
     return answer(await request.app[PASSTHROUGH].model(request.match_info["model"]))
 
 
+async def delete_model(request: web.Request) -> web.Response:
+    """Raises ApiError: the original deletes a caller's own fine-tuned models, and here there are none."""
+    name = request.match_info["model"][:MAX_MODEL_NAME]
+    raise ApiError(404, f"The model '{name}' does not exist", param="model", code="model_not_found")
+
+
 async def chat_completions(request: web.Request) -> web.StreamResponse:
     return await _pass_on(request, "/chat/completions")
 

@@ -10,6 +10,8 @@ from aiohttp import web
 from service.http.context import ADDED_HEADERS, wire
 
 OPENAI_VERSION = "2020-10-01"
+# The original sends the name of the key's organization. A server of its own is one organization.
+ORGANIZATION = "everthread"
 # Cache-Control of answers that hold a secret. No cache keeps them, nor does service.http.idempotency.
 NO_STORE = "no-store"
 # Seconds that a client may take to read what fills its connection's buffers.
@@ -26,6 +28,7 @@ def headers(request_id: str, elapsed_ms: float) -> dict[str, str]:
         "x-request-id": request_id,
         "openai-processing-ms": str(max(1, round(elapsed_ms))),
         "openai-version": OPENAI_VERSION,
+        "openai-organization": ORGANIZATION,
     }
 
 

@@ -79,12 +79,14 @@ class HttpSettings:
 
     `cors_origins` are the origins whose pages may call it. `public_url` is the address in links, None for the address
     of the request. `is_beta_strict`: requests must name their version. `is_metrics_open`: /metrics needs no key.
+    `shows_quotes`: v2 shows the quotes of citations.
     """
 
     cors_origins: Sequence[str]
     public_url: str | None
     is_beta_strict: bool
     is_metrics_open: bool
+    shows_quotes: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,11 +72,12 @@ def render_thread(thread: Thread, *, resources: bool = False) -> Json:
     }
 
 
-def render_message(message: Message, *, streamed: bool = False) -> Json:
+def render_message(message: Message, *, streamed: bool = False, quotes: bool = False) -> Json:
     """`streamed`: with the status, which stream events show. REST shows it only if the message is not complete.
 
     The original shows no status over REST. Without it, a client could not distinguish the message of an attempt that
     broke off from the complete one (docs/behaviour.md, "Object bodies").
+    `quotes`: with the quotes of citations.
     """
     ends = render_message_status(message) if streamed or message.status != "completed" else {}
     return {
@@ -88,14 +89,14 @@ def render_message(message: Message, *, streamed: bool = False) -> Json:
         "run_id": message.run_id,
         **ends,
         "role": message.role,
-        "content": [render_part(one) for one in message.content],
+        "content": message.content if quotes else [render_part(one) for one in message.content],
         "attachments": message.attachments,
         "metadata": message.metadata,
     }
 
 
 def render_part(part: Json) -> Json:
-    """Returns the part without the quotes of citations, which v1 alone shows."""
+    """Returns the part without the quotes of citations, which v1 shows and v2 hides."""
     if part["type"] != "text" or not part["text"]["annotations"]:
         return part
     annotations = [_without_quote(one) for one in part["text"]["annotations"]]
@@ -121,9 +122,9 @@ def render_delta_part(part: Json) -> Json:
     return {"type": "text", "text": {"value": part["text"]["value"], "annotations": annotations}}
 
 
-def render_modified_message(message: Message) -> Json:
+def render_modified_message(message: Message, *, quotes: bool = False) -> Json:
     """Shows `file_ids`, as the original does after a modification, and `attachments`, which v2's SDKs expect."""
-    rendered = render_message(message)
+    rendered = render_message(message, quotes=quotes)
     metadata = rendered.pop("metadata")
     return {**rendered, "file_ids": [one["file_id"] for one in message.attachments], "metadata": metadata}
 

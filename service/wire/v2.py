@@ -143,6 +143,19 @@ class V2:
         return render.render_deleted(object, id)
 
 
+class QuotingV2(V2):
+    """v2 with the quotes of citations, which the original hid (docs/api.md, "Quotes of citations")."""
+
+    def render_message(self, message: Message, *, streamed: bool = False) -> Json:
+        return render.render_message(message, streamed=streamed, quotes=True)
+
+    def render_modified_message(self, message: Message) -> Json:
+        return render.render_modified_message(message, quotes=True)
+
+    def render_delta_part(self, part: Json) -> Json:
+        return part
+
+
 def _to_settings(request: requests.Assistant) -> Json:
     """Returns all settings of an assistant, with the defaults for those that are absent or null."""
     given = requests.given_fields(request, "tools", "tool_resources")
@@ -166,3 +179,4 @@ def _own_overrides(request: requests.Run | requests.ThreadAndRun) -> Json:
 
 
 WIRE: Wire = V2()
+QUOTING_WIRE: Wire = QuotingV2()

@@ -10,6 +10,7 @@ import pytest
 from service.database import Pool
 from service.tools import file_search
 from tests.client import V1, Client
+from tests.conftest import StartServer
 from tests.fake_search_engine import FakeSearchEngine
 from tests.http.helpers import assistant_with, run_of, said_by, thread_with
 from tests.http.stores import file_named, settled
@@ -258,6 +259,48 @@ async def test_what_a_search_brought_is_streamed_and_cited(client: Client, model
     assert cited["value"] == "【4:0†tides.txt】"
     assert cited["annotations"][0]["file_citation"] == {"file_id": store["file"], "quote": ""}
     assert "".join(text["value"] for text in texts) == "At six【4:0†tides.txt】."
+
+
+def citations(text: Any) -> list[Any]:
+    """Returns the file_citation of each annotation of a text."""
+    return [one["file_citation"] for one in text.get("annotations") or ()]
+
+
+@pytest.mark.parametrize("quotes", ["off", "on"])
+async def test_quotes_are_shown_on_request(
+    start_server: StartServer, client: Client, model: ScriptedServer, quotes: str
+) -> None:
+    """The setting decides, or the header for one request. v2's document has no quotes: nothing is validated."""
+    store = await filed(client, "tides.txt", TIDES)
+    assistant = await assistant_with(client, **searching(store["id"]))
+    hidden, shown = {"file_id": store["file"]}, {"file_id": store["file"], "quote": TIDES}
+    headers: tuple[dict[str, str], ...] = ({}, {"Everthread-Quotes": "on"}, {"Everthread-Quotes": " Off"})
+    async with start_server(quotes=quotes) as other:
+        other.validate = False
+        plain = dict(other.headers)
+        for more in headers:
+            visible = (more.get("Everthread-Quotes") or quotes) == "on"
+            other.headers = {**plain, **more}
+            thread = await thread_with(other, "When?")
+            model.script(calls(("file_search", ASKS)), says("At six【4:0†tides.txt】."))
+            frames = await other.frames(
+                f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"], "stream": True}
+            )
+            deltas = [
+                frame.data["delta"]["content"][0]["text"] for frame in frames if frame.event.endswith("message.delta")
+            ]
+            assert [one for text in deltas for one in citations(text)] == [
+                shown if visible else {**hidden, "quote": ""}
+            ]
+            done = next(frame.data for frame in frames if frame.event == "thread.message.completed")
+            path = f"/threads/{thread['id']}/messages"
+            listed = (await other.get(path))["data"][0]
+            changed = await other.post(f"{path}/{done['id']}", {"metadata": {"a": "b"}})
+            for message in (done, listed, changed, await other.get(f"{path}/{done['id']}")):
+                assert citations(message["content"][0]["text"]) == [shown if visible else hidden]
+        refused = await other.call("GET", path, headers={"Everthread-Quotes": "yes"})
+        message = "Invalid value for the header 'Everthread-Quotes': 'yes'. Supported values are: 'on', 'off'."
+        assert refused.error == (400, message, None, None)
 
 
 async def test_retrieval_of_v1_quotes(client: Client, model: ScriptedServer) -> None:

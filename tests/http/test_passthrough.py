@@ -133,6 +133,9 @@ async def test_names_and_keys_are_the_catalogues(
             assert (await client.get("/models/scripted"))["object"] == "model"
             unknown = await client.call("GET", "/models/none/such")
             assert unknown.error == (404, "The model 'none/such' does not exist", "model", "model_not_found")
+            for name in ("none/such", "x", "fast"):
+                deleted = await client.call("DELETE", f"/models/{name}", headers={"OpenAI-Beta": ""})
+                assert deleted.error == (404, f"The model '{name}' does not exist", "model", "model_not_found")
 
 
 async def test_a_client_that_leaves_stops_the_call(client: Client, model: ScriptedServer) -> None:

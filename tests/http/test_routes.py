@@ -95,6 +95,8 @@ def test_azure_has_every_operation_under_v1() -> None:
     for route in ROUTES:
         rest = route.path.removeprefix("/v1")
         expected = {"/openai" + rest, "/openai/v1" + rest} if route.path.startswith("/v1/") else set()
+        if "v2" in route.versions and route.path.startswith("/v1/"):
+            expected |= {rest, "/api/projects/{azure_project}" + rest}
         if isinstance(route.body, PassedBody):
             expected.add("/openai/deployments/{deployment}" + rest)
         assert set(azure.paths(route)) == expected

@@ -105,7 +105,8 @@ def find_difference(answer: Answer, bad: BadRequest, ids: Ids) -> str | None:
     found = (said, error["type"], error["param"], error["code"])
     if found != wanted:
         return f"wanted {wanted}, found {found}"
-    lacking = {"x-request-id", "openai-processing-ms", "openai-version"} - {name.lower() for name in answer.headers}
+    always = {"x-request-id", "openai-processing-ms", "openai-version", "openai-organization"}
+    lacking = always - {name.lower() for name in answer.headers}
     return f"lacks {lacking}" if lacking else None
 
 

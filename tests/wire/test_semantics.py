@@ -167,6 +167,7 @@ async def test_headers_on_every_answer(client: Client, model: ScriptedServer) ->
 
 def _headers(headers: Any) -> str:
     assert headers["openai-version"] == "2020-10-01"
+    assert headers["openai-organization"]
     assert int(headers["openai-processing-ms"]) >= 1
     assert headers["x-request-id"].startswith("req_")
     return str(headers["x-request-id"])

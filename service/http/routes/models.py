@@ -20,6 +20,14 @@ ROUTES = (
     ),
     Route("GET", "/v1/models/{model:.+}", passthrough.model, "Retrieve a model", scope="read", versions=UNVERSIONED),
     Route(
+        "DELETE",
+        "/v1/models/{model:.+}",
+        passthrough.delete_model,
+        "Answers that the model does not exist",
+        scope="full",
+        versions=UNVERSIONED,
+    ),
+    Route(
         "POST",
         "/v1/chat/completions",
         passthrough.chat_completions,
