@@ -122,7 +122,7 @@ async def test_every_get_answers_as_before(dump: Path, start_server: StartServer
                     found = await get(client, answer.beta, answer.path)
                     if _is_v1_of_v2_path(answer):
                         assert (found.status, found.body["error"]["code"]) == (404, "unknown_url")
-                    elif found != _with_empty_resources(answer):
+                    elif _without_status(found) != _with_empty_resources(answer):
                         different.append((answer, found))
         async with server.session.get(server.base_url.removesuffix("/v1") + "/openapi.json") as response:
             operations = (await response.json())["paths"]
@@ -134,6 +134,21 @@ async def test_every_get_answers_as_before(dump: Path, start_server: StartServer
 def _with_empty_resources(answer: RecordedAnswer) -> RecordedAnswer:
     """Returns the answer as it is since 0.3.0: the tool_resources of an assistant list what each tool lacks, too."""
     return answer._replace(body=_fill(answer.body))
+
+
+def _without_status(answer: RecordedAnswer) -> RecordedAnswer:
+    """Returns an answer of v2 without the status that incomplete messages have over REST since 0.3.0."""
+    return answer if answer.beta == V1 else answer._replace(body=_strip(answer.body))
+
+
+def _strip(body: Any) -> Any:
+    if isinstance(body, list):
+        return [_strip(one) for one in body]
+    if not isinstance(body, dict):
+        return body
+    is_partial = body.get("object") == "thread.message" and body.get("status") == "incomplete"
+    left_out = {"status", "incomplete_details", "incomplete_at", "completed_at"} if is_partial else set()
+    return {name: _strip(value) for name, value in body.items() if name not in left_out}
 
 
 def _fill(body: Any) -> Any:
