@@ -12,7 +12,7 @@ from tests.conftest import StartServer
 from tests.http.helpers import assistant_with
 from tests.scripted import ScriptedServer, says
 
-BURST = 60
+BURST = 100
 HI = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
@@ -22,7 +22,7 @@ async def test_no_stream_of_a_burst_is_refused(
 ) -> None:
     """Together the requests wait much longer than the patience for a database that hangs."""
     monkeypatch.setattr(database, "POOL_MAX", 2)
-    monkeypatch.setattr(database, "ACQUIRE_TIMEOUT", 0.3)
+    monkeypatch.setattr(database, "ACQUIRE_TIMEOUT", 1.0)
     model.script(*(says("Fine") for _ in range(BURST)))
     async with start_server() as client:
         body = {"assistant_id": (await assistant_with(client))["id"], "thread": HI, "stream": True}
