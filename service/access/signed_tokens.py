@@ -70,7 +70,7 @@ class Signer:
     async def sign(self, purpose: Purpose, object_id: str, key: ApiKey, version: str, seconds: int) -> tuple[str, int]:
         """Returns (token, expires_at in Unix seconds). The token is valid for `seconds`, for this object only."""
         expires_at = int(self._clock.now().timestamp()) + seconds
-        nonce = secrets.token_urlsafe(_NONCE_BYTES)
+        nonce = self._ids.token(_NONCE_BYTES)
         claims = [object_id, key.id, key.hash[:_HASH_BYTES].hex(), version, expires_at, nonce]
         payload = _text(orjson.dumps(claims))
         secret = await self._current()

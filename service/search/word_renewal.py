@@ -40,7 +40,9 @@ class WordRenewal:
         after = JobKey("", "", 0)
         while True:
             async with self._pool.acquire() as db:
-                rows = await db.fetch(_SQL["files_with_older_words"], WORD_RULES, *after, FILES)
+                rows = await db.fetch(
+                    _SQL["files_with_older_words"], WORD_RULES, after.store_id, after.file_id, after.job, FILES
+                )
             for row in rows:
                 after = JobKey(**row)
                 yield after
@@ -52,7 +54,7 @@ class WordRenewal:
         while chunk is not None:
             chunk = await self._renew_page(key, chunk)
         async with self._pool.acquire() as db:
-            await db.execute(_SQL["set_word_rules"], *key, WORD_RULES)
+            await db.execute(_SQL["set_word_rules"], key.store_id, key.file_id, key.job, WORD_RULES)
 
     async def _renew_page(self, key: JobKey, after: int) -> int | None:
         """Renews the chunks that follow `after`; returns the last of them.
@@ -60,16 +62,18 @@ class WordRenewal:
         Returns None if there are no more chunks, or if the file has been removed.
         """
         async with self._pool.acquire() as db:
-            rows = await db.fetch(_SQL["texts"], *key, after, PAGE)
+            rows = await db.fetch(_SQL["texts"], key.store_id, key.file_id, key.job, after, PAGE)
             if not rows:
                 return None
             words = await asyncio.to_thread(lambda: [divide_text(row["text"]) for row in rows])
             async with db.transaction():
-                if not await db.fetchval(_SQL["lock_counted_file"], *key):
+                if not await db.fetchval(_SQL["lock_counted_file"], key.store_id, key.file_id, key.job):
                     return None
                 await db.execute(
                     _SQL["replace_words"],
-                    *key,
+                    key.store_id,
+                    key.file_id,
+                    key.job,
                     [row["chunk"] for row in rows],
                     [each.language for each in words],
                     [each.spaced for each in words],
