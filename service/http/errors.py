@@ -13,7 +13,7 @@ from events.errors import Conflict, DomainError, NotFound, Rejection
 from service.database import DATABASE_ERRORS, DatabaseBusy
 from service.passthrough import PassthroughError
 from service.search.base import SearchFailure
-from service.storage.base import StorageError
+from service.storage.base import BlobMissing, StorageError
 
 log = structlog.get_logger()
 
@@ -89,6 +89,9 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
         return refused
     except SearchFailure as error:
         return response(503, body(error.message, kind="server_error"))
+    except BlobMissing as error:
+        log.error("request_failed_by_missing_blob", key=str(error))
+        return response(503, body("The bytes of this file are missing in the server's storage.", kind="server_error"))
     except StorageError as error:
         log.error("request_failed_by_storage", error=str(error))
         return response(503, body("The server's storage is not available. Please try again.", kind="server_error"))

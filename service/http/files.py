@@ -12,7 +12,7 @@ from urllib.parse import quote
 import structlog
 from aiohttp import hdrs, web
 
-from events.errors import FileNotFound, NotFound, Rejection
+from events.errors import NotFound, Rejection
 from events.file import MAX_FILE, CreateFile, DeleteFile
 from events.objects import File
 from projections import files
@@ -118,8 +118,9 @@ async def content(request: web.Request) -> web.StreamResponse:
     try:
         first = await anext(pieces, b"")
     except BlobMissing:
+        await find_file(request, file.id)  # raises FileNotFound if the file was deleted in the meantime
         log.error("file_blob_missing", file=file.id)
-        raise FileNotFound(file.id) from None
+        raise
     elapsed = (time.perf_counter() - started) * 1000
     response = web.StreamResponse(
         headers={**headers(request[REQUEST_ID], elapsed), **_content_headers(file, first if GRANT in request else None)}

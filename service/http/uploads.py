@@ -22,7 +22,7 @@ from service.http.context import clock, connection, id_source, origin, wire, wri
 from service.http.forms import Limit, megabytes, receive_form
 from service.http.responses import answer
 from service.http.services import BLOBS, LOG
-from service.storage.base import BlobMissing, StorageError, delete_unowned
+from service.storage.base import BlobMissing, delete_unowned
 from service.wire.request_types import UploadCompletion
 from service.writer import CommandFactory
 from sql.connection import Connection
@@ -89,11 +89,11 @@ async def complete(request: web.Request) -> web.Response:
         parts = await uploads.parts(db, upload_id)
     try:
         await _make_file(request, upload_id, asked)
-    except (Rejection, BlobMissing) as error:
+    except (Rejection, BlobMissing):
         # If another request changed the upload in the meantime, that error says more, and the bytes may be deleted.
         if await _is_completed(request, upload_id, command):
             return await _render(request, upload_id)
-        raise StorageError(f"{error} of {upload_id} is missing") if isinstance(error, BlobMissing) else error from None
+        raise
     try:
         await writer(request).upload(who, upload_id, command)
     except DomainError:

@@ -62,6 +62,32 @@ async def test_a_client_that_stalls_is_told(client: Client, tmp_path: Path, monk
     assert blobs_in(tmp_path) == []
 
 
+async def test_a_file_whose_bytes_are_lost_is_not_called_missing(client: Client, tmp_path: Path) -> None:
+    lost = await upload(client)
+    (tmp_path / "blobs" / lost["id"]).unlink()
+    answer = await client.call("GET", f"/files/{lost['id']}/content")
+    assert answer.error[:2] == (503, "The bytes of this file are missing in the server's storage.")
+    assert answer.headers["Retry-After"]
+    assert (await client.get(f"/files/{lost['id']}"))["id"] == lost["id"]
+    await client.delete(f"/files/{lost['id']}")
+    assert (await client.call("GET", f"/files/{lost['id']}/content")).error[0] == 404
+
+
+async def test_a_download_that_meets_a_deletion_is_a_404(
+    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file is deleted after the request has found it and before it reads the bytes."""
+    file, read = await upload(client), FolderBlobs.read
+
+    async def read_after_deletion(blobs: FolderBlobs, key: str) -> AsyncIterator[bytes]:
+        await client.delete(f"/files/{file['id']}")
+        async for piece in read(blobs, key):
+            yield piece
+
+    monkeypatch.setattr(FolderBlobs, "read", read_after_deletion)
+    assert (await client.call("GET", f"/files/{file['id']}/content")).error[0] == 404
+
+
 async def test_the_sweep_expires_and_removes_what_nobody_owns(
     client: Client, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

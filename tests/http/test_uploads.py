@@ -275,6 +275,6 @@ async def test_a_part_whose_bytes_are_lost(client: Client, tmp_path: Path) -> No
     upload, ids = await two_parts(client)
     (tmp_path / "blobs" / ids[1]).unlink()
     answer = await client.call("POST", f"/uploads/{upload['id']}/complete", {"part_ids": ids})
-    assert answer.error[:2] == (503, "The server's storage is not available. Please try again.")
+    assert answer.error[:2] == (503, "The bytes of this file are missing in the server's storage.")
     assert blobs_in(tmp_path) == ids[:1]
     assert (await client.get("/files"))["data"] == []
