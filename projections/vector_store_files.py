@@ -40,6 +40,13 @@ class StoredFile:
     process: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingFile(StoredFile):
+    """A file that no living process works on, with its size in bytes."""
+
+    size: int
+
+
 async def apply(db: Connection, recorded: RecordedEvent[e.VectorStoreEvent]) -> None:
     id = recorded.stream_id
     match recorded.event:
@@ -123,10 +130,11 @@ async def stores_with_file(db: Connection, project_id: str, file_id: str) -> lis
 
 async def find_waiting(
     db: Connection, live: Collection[int], first: str, *, limit: int, stores: int
-) -> list[StoredFile]:
-    """Returns files to index that no process of `live` works on. Stores take turns, beginning behind the id `first`."""
+) -> list[WaitingFile]:
+    """Returns files to index that no process of `live` works on. Projects take turns, and their stores, from the id
+    `first` on."""
     rows = await db.fetch(_SQL["find_waiting"], list(live), limit, first, stores)
-    return [StoredFile(**row) for row in rows]
+    return [WaitingFile(**row) for row in rows]
 
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[StoredFile]:

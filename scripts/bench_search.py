@@ -141,7 +141,9 @@ async def _one(pool: Pool, search_engine: PostgresSearchEngine, page: Path, numb
         " ON CONFLICT (store_id, file_id) DO UPDATE SET job = excluded.job, position = excluded.position",
         *(STORE, page.stem, number, page.name),
     )
-    job = IndexingJob(STORE, page.stem, number, page.name, "text/html", len(data), read, 800, 400, minilm.NAME, {})
+    job = IndexingJob(
+        STORE, page.stem, "bench", number, page.name, "text/html", len(data), read, 800, 400, minilm.NAME, {}
+    )
     await search_engine.indexer.index(job)
     await pool.execute("UPDATE vector_store_files SET status = 'completed' WHERE job = $1", number)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from service.fair_places import FairPlaces
 from service.sandbox.base import Sandbox, SandboxSource, SandboxUnavailable
 
 log = structlog.get_logger()
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 # Seconds between two checks for idle sessions, between two attempts to warm a sandbox after a failure, and that a
 # caller waits for a place.
 LOOK_S, AGAIN_S, PLACE_S = 15.0, 30.0, 120.0
+# Of this many places, one is for projects that hold none.
+PLACES_PER_RESERVED = 8
 
 
 class NoFreeSandbox(Exception):
@@ -111,6 +114,9 @@ class SessionRegistry:
         self._opening = 0
         self._ending: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Condition()
+        # The keys of sessions in use or being opened, and their places by project. Idle sessions hold no place.
+        self._busy: set[str] = set()
+        self._places = FairPlaces(at_once, reserve=at_once // PLACES_PER_RESERVED)
 
     @property
     def open(self) -> int:
@@ -118,20 +124,26 @@ class SessionRegistry:
         return len(self._entries)
 
     @asynccontextmanager
-    async def hold(self, key: str, mark: str | None = None) -> AsyncIterator[PooledSession]:
+    async def hold(self, key: str, mark: str | None = None, *, project: str = "") -> AsyncIterator[PooledSession]:
         """Yields the session of `key` if it has that mark, else a new one, to one user at a time.
+
+        Projects that wait for a place take turns (`FairPlaces`).
 
         Raises SandboxUnavailable, NoFreeSandbox.
         """
-        entry = await self._take(key, mark)
+        await self._wait_for_place(key, project)
+        try:
+            entry = await self._take(key, mark)
+        except BaseException:
+            await self._free_place(key, project)
+            raise
         try:
             yield entry.held
         finally:
             entry.is_busy, entry.used, entry.held.is_new = False, self._clock(), False
             if entry.held.sandbox.is_lost:
                 self._entries.pop(key, None)
-            async with self._freed:
-                self._freed.notify_all()
+            await self._free_place(key, project)
 
     async def forget(self, key: str) -> None:
         """Closes the session of `key` if there is one and nobody uses it."""
@@ -169,14 +181,30 @@ class SessionRegistry:
             if not entry.is_busy and await entry.held.sandbox.end_if_running():
                 log.warning("sandbox_session_ran_between_calls")
 
-    async def _take(self, key: str, mark: str | None) -> _Entry:
+    async def _wait_for_place(self, key: str, project: str) -> None:
+        """Waits until nobody uses the session of `key`, and takes a place. Raises NoFreeSandbox."""
+        try:
+            async with asyncio.timeout(PLACE_S):
+                while True:
+                    async with self._freed:
+                        await self._freed.wait_for(lambda: key not in self._busy)
+                    await self._places.take(project)
+                    if key not in self._busy:
+                        self._busy.add(key)
+                        return
+                    self._places.release(project)
+        except TimeoutError:
+            raise NoFreeSandbox(f"all {self._at_once} sandboxes are in use") from None
+
+    async def _free_place(self, key: str, project: str) -> None:
+        self._busy.discard(key)
+        self._places.release(project)
         async with self._freed:
-            try:
-                async with asyncio.timeout(PLACE_S):
-                    while not self._may_take(key):
-                        await self._freed.wait()
-            except TimeoutError:
-                raise NoFreeSandbox(f"all {self._at_once} sandboxes are in use") from None
+            self._freed.notify_all()
+
+    async def _take(self, key: str, mark: str | None) -> _Entry:
+        """Returns the session of `key`, whose user has a place: so there is room for it, or an idle session."""
+        async with self._freed:
             entry = self._entries.get(key)
             if entry is not None and not entry.held.sandbox.is_lost and entry.held.mark == mark:
                 entry.is_busy = True
@@ -192,8 +220,6 @@ class SessionRegistry:
             return entry
         finally:
             self._opening -= 1
-            async with self._freed:
-                self._freed.notify_all()
 
     async def _end(self, entries: Sequence[_Entry]) -> None:
         """Closes the sessions, and waits for all that are being closed. A caller that stops waiting does not stop the
@@ -205,12 +231,6 @@ class SessionRegistry:
             closing.add_done_callback(self._ending.discard)
         if self._ending:
             await asyncio.wait(self._ending)
-
-    def _may_take(self, key: str) -> bool:
-        entry = self._entries.get(key)
-        if entry is not None:
-            return not entry.is_busy
-        return len(self._entries) + self._opening < self._at_once or self._idle() is not None
 
     def _idle(self) -> str | None:
         """Returns the key of the least recently used session that nobody uses."""

@@ -60,6 +60,7 @@ class IndexingJob:
 
     store_id: str
     file_id: str
+    project_id: str
     number: int
     filename: str
     content_type: str

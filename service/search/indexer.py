@@ -107,7 +107,7 @@ class PostgresIndexer:
         await self._tokens.prepare(ENCODING)
         chunker = Chunker(self._tokenize, job.max_chunk_tokens, job.overlap_tokens)
         tokens, text_bytes, pending = 0, 0, list[Chunk]()
-        async with aclosing(self._parser.parse(job.filename, job.size, job.read)) as texts:
+        async with aclosing(self._parser.parse(job.filename, job.size, job.read, project=job.project_id)) as texts:
             async for piece in texts:
                 text_bytes += len(piece.text.encode())
                 chunks = await asyncio.to_thread(chunker.feed, piece.text, piece.page)

@@ -41,6 +41,7 @@ async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> In
     return IndexingJob(
         store_id=work.store_id,
         file_id=work.file_id,
+        project_id=work.project_id,
         number=work.job,
         filename=file.filename,
         content_type=file.content_type,

@@ -32,8 +32,8 @@ async def vector_stores_lifespan(
 ) -> AsyncIterator[VectorStoreServices]:
     """Yields the services of vector stores.
 
-    In the background, `max_jobs` files at once are indexed, each attempt for `job_timeout_s` seconds at most. A vector
-    store can have `max_files` files.
+    In the background, files are indexed, `max_jobs` of a project at once (see IndexingSupervisor), each attempt for
+    `job_timeout_s` seconds at most. A vector store can have `max_files` files.
     """
     indexing = IndexingSupervisor(writer, indexer, blobs, peers, ids=ids, max_jobs=max_jobs, lifetime=job_timeout_s)
     upkeep = Upkeep(writer, indexer)

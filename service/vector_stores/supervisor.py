@@ -25,8 +25,9 @@ from events.ids import IdSource, is_vector_store_id
 from events.vector_store import events as e
 from events.vector_store.commands import VectorStoreCommand
 from projections import vector_store_files as files
-from projections.vector_store_files import StoredFile
+from projections.vector_store_files import StoredFile, WaitingFile
 from service.database import DATABASE_ERRORS
+from service.fair_places import FairPlaces
 from service.processes.orphans import SecondSighting, find_orphans
 from service.processes.peers import Peers
 from service.processes.scan_loop import ScanLoop
@@ -45,6 +46,9 @@ STORES = 200
 LIMIT = 200
 # Other processes end an attempt this long after its deadline. Its own process ends it at the deadline.
 GRACE = timedelta(seconds=5)
+# Files that wait and that one scan reads, and the size of a small file in bytes.
+CANDIDATES = 50
+SMALL_FILE = 256 * 1024
 # Removals of chunks that may wait; the hourly sweep (`upkeep`) removes further chunks.
 MAX_REMOVALS = 1_000
 # Events that start and stop no work. A vector store that is created gets its files by events of their own.
@@ -65,7 +69,11 @@ FileKey = tuple[str, str]
 
 
 class IndexingSupervisor:
-    """The indexing of files in this process: `max_jobs` files at once, `lifetime` seconds at most for an attempt."""
+    """The indexing of files in this process, `lifetime` seconds at most for an attempt.
+
+    `max_jobs` files of one flow are indexed at once, and twice as many in all. A flow is the small files of a project,
+    or its large ones; so neither another project nor large files hold up a file for long.
+    """
 
     def __init__(
         self,
@@ -82,7 +90,8 @@ class IndexingSupervisor:
         self._ids = ids
         self._indexer = indexer
         self._peers = peers
-        self._max_jobs = max_jobs
+        # A flow of files gets at most `max_jobs` places. As many again are for flows that have none.
+        self._places = FairPlaces(2 * max_jobs, reserve=max_jobs)
         self._lifetime = lifetime
         self._worker = Worker(writer, indexer, blobs, process=peers.process, lifetime=lifetime)
         self._loop = ScanLoop("files_to_index", every_s=SCAN_EVERY_S, retry_s=RETRY_AFTER_S)
@@ -145,18 +154,17 @@ class IndexingSupervisor:
             self._last_recovery = monotonic()
             await self._end_overdue()
             await self._recover()
-        room = self._max_jobs - len(self._at_work)
-        if room > 0:
-            for file in await self._find_orphans(room):
-                await self._take_on(file)
+        if self._places.free > 0:
+            for file in await self._find_orphans():
+                await self._take_on(file, flow=_flow_of(file))
         return SCAN_EVERY_S
 
-    async def _find_orphans(self, room: int) -> list[StoredFile]:
+    async def _find_orphans(self) -> list[WaitingFile]:
         # The first store is random, so that each of very many busy stores has its turn.
         first = self._ids.new_hex("vs")
         async with self._writer.pool.acquire() as db:
             return await find_orphans(
-                db, self._peers, lambda live: files.find_waiting(db, live, first, limit=room, stores=STORES)
+                db, self._peers, lambda live: files.find_waiting(db, live, first, limit=CANDIDATES, stores=STORES)
             )
 
     async def _end_overdue(self) -> None:
@@ -179,17 +187,25 @@ class IndexingSupervisor:
         for file in self._lost_starts.confirm({(file.store_id, file.file_id, file.job): file for file in idle}):
             await self._take_on(file)
 
-    async def _take_on(self, file: StoredFile) -> None:
-        """Starts an attempt for the file and works on it."""
+    async def _take_on(self, file: StoredFile, *, flow: str | None = None) -> None:
+        """Starts an attempt for the file and works on it, if its flow can have a place. None needs no place."""
         key = (file.store_id, file.file_id)
         if self._tasks is None or key in self._at_work:
             # If it is at work, it was added again while its last attempt is being stopped.
             return
-        start = start_attempt(file.store_id, file.file_id, file.job, self._peers.process, self._lifetime)
-        for entry in await self._append(file, start):
-            if isinstance(entry.event, e.IndexingStarted):
-                work = Work(file.store_id, file.file_id, file.project_id, entry.event.job)
-                self._at_work[key] = (work, self._tasks.create_task(self._run_worker(key, work)))
+        if flow is not None and not self._places.try_take(flow):
+            return
+        has_started = False
+        try:
+            start = start_attempt(file.store_id, file.file_id, file.job, self._peers.process, self._lifetime)
+            for entry in await self._append(file, start):
+                if isinstance(entry.event, e.IndexingStarted):
+                    work = Work(file.store_id, file.file_id, file.project_id, entry.event.job)
+                    self._at_work[key] = (work, self._tasks.create_task(self._run_worker(key, work, flow)))
+                    has_started = True
+        finally:
+            if flow is not None and not has_started:
+                self._places.release(flow)
 
     async def _append(
         self, file: StoredFile, command: CommandFactory[Any] | VectorStoreCommand
@@ -207,7 +223,7 @@ class IndexingSupervisor:
             log.exception("indexing_skipped", store_id=file.store_id, file_id=file.file_id)
         return []
 
-    async def _run_worker(self, key: FileKey, work: Work) -> None:
+    async def _run_worker(self, key: FileKey, work: Work, flow: str | None) -> None:
         structlog.contextvars.bind_contextvars(store_id=work.store_id, file_id=work.file_id)
         try:
             await self._worker.run(work)
@@ -218,6 +234,8 @@ class IndexingSupervisor:
             log.exception("indexing_crashed")
         finally:
             del self._at_work[key]
+            if flow is not None:
+                self._places.release(flow)
             self._loop.nudge()
 
     def _stop(self, store_id: str, file_id: str | None = None) -> None:
@@ -256,3 +274,7 @@ class IndexingSupervisor:
                 await self._indexer.remove(store_id, None if file_id is None else [file_id])
             except Exception:
                 log.exception("chunk_removal_failed", store_id=store_id)
+
+
+def _flow_of(file: WaitingFile) -> str:
+    return f"{file.project_id} {'small' if file.size <= SMALL_FILE else 'large'}"

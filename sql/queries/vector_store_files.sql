@@ -107,22 +107,30 @@ LIMIT $7;
 SELECT store_id FROM vector_store_files WHERE file_id = $1 AND project_id = $2 AND status <> 'removed';
 
 -- name: find_waiting (a declared fan-out, of the indexing supervisor)
--- Vector stores take turns: those with fewer files in work come first, and $3 is a random id to begin at.
-SELECT work.store_id, work.file_id, work.project_id, work.job, work.process
+-- Projects take turns, and in a project its vector stores: those with fewer files in work come first, and $3 is a random
+-- id to begin at.
+SELECT work.store_id, work.file_id, work.project_id, work.job, work.process, work.size
 FROM (
-    SELECT store_id FROM vector_stores WHERE in_progress > 0 ORDER BY store_id < $3, store_id LIMIT $4
-) AS busy
-CROSS JOIN LATERAL (
-    SELECT store_id, file_id, project_id, job, process, row_number() OVER (ORDER BY position) AS turn
-    FROM vector_store_files
-    WHERE store_id = busy.store_id AND status = 'in_progress' AND (process IS NULL OR process <> ALL ($1::integer[]))
-    ORDER BY position
-    LIMIT $2
+    SELECT waiting.*, row_number() OVER (PARTITION BY project_id ORDER BY turn + (
+        SELECT count(*) FROM vector_store_files AS started
+        WHERE started.status = 'in_progress' AND started.process IS NOT NULL AND started.store_id = waiting.store_id
+    ), waiting.store_id < $3, waiting.store_id) AS project_turn
+    FROM (
+        SELECT store_id FROM vector_stores WHERE in_progress > 0 ORDER BY store_id < $3, store_id LIMIT $4
+    ) AS busy
+    CROSS JOIN LATERAL (
+        SELECT store_id, file_id, project_id, job, process, row_number() OVER (ORDER BY position) AS turn,
+            coalesce((
+                SELECT (f.body ->> 'bytes')::bigint FROM files AS f WHERE f.file_id = vector_store_files.file_id
+            ), 0) AS size
+        FROM vector_store_files
+        WHERE store_id = busy.store_id AND status = 'in_progress'
+          AND (process IS NULL OR process <> ALL ($1::integer[]))
+        ORDER BY position
+        LIMIT $2
+    ) AS waiting
 ) AS work
-ORDER BY work.turn + (
-    SELECT count(*) FROM vector_store_files AS started
-    WHERE started.status = 'in_progress' AND started.process IS NOT NULL AND started.store_id = work.store_id
-)
+ORDER BY work.project_turn, work.store_id < $3, work.store_id
 LIMIT $2;
 
 -- name: find_overdue (a declared fan-out, of the indexing supervisor)

@@ -244,6 +244,26 @@ async def test_one_is_warm_and_the_next_is_made_when_it_is_taken() -> None:
     assert [box.closed for box in boxes.made] == [False, False, True]
 
 
+async def test_many_calls_of_one_project_do_not_hold_up_another() -> None:
+    sessions = SessionRegistry(Boxes(), at_once=16, idle_s=1000)
+    going_on = asyncio.Event()
+
+    async def sleeping_call(key: str) -> None:
+        async with sessions.hold(key, project="a"):
+            await going_on.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(18):
+            tasks.create_task(sleeping_call(f"thread-{number}"))
+        while sessions.open < 14:
+            await asyncio.sleep(0)
+        for project in ("b", "c"):
+            async with asyncio.timeout(1), sessions.hold(f"thread-of-{project}", project=project) as held:
+                assert held.is_new
+        going_on.set()
+    assert sessions.open <= 16
+
+
 async def _use(sessions: SessionRegistry, key: str) -> None:
     async with sessions.hold(key):
         pass

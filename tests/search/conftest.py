@@ -75,6 +75,7 @@ class Shelf:
         return IndexingJob(
             store_id=store,
             file_id=file,
+            project_id="proj_default",
             number=number,
             filename=filename,
             content_type="application/octet-stream",

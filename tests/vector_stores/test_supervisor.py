@@ -12,6 +12,7 @@ from events.vector_store.commands import BatchFact, CancelBatch, CreateBatch, De
 from events.vector_store.decide import MAX_ATTEMPTS
 from projections import vector_store_files as files
 from projections.rebuild import verify
+from service.fair_places import FairPlaces
 from service.vector_stores import supervisor, worker
 from tests.clock import LoopClock
 from tests.fake_search_engine import WAIT_S
@@ -70,6 +71,22 @@ async def test_the_number_of_files_at_once_is_limited(database_url: str, tmp_pat
         process.search_engine.release()
         assert (await process.wait_until_indexed()).completed == 5
         assert process.search_engine.most == 2
+
+
+async def test_large_files_do_not_hold_up_a_small_one(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "SMALL_FILE", len("small"))
+    async with Process(database_url, tmp_path, max_jobs=2) as process:
+        await process.add(*(f"slow-{n}" for n in range(5)))
+        await process.search_engine.until_started(2)
+        await process.add("small", "tiny")
+        async with asyncio.timeout(WAIT_S):
+            while (await process.store()).completed < 2:
+                await asyncio.sleep(0.01)
+        assert (await process.store()).in_progress == 5
+        process.search_engine.release()
+        assert (await process.wait_until_indexed()).completed == 7
 
 
 @pytest.mark.slow
@@ -182,7 +199,7 @@ async def test_another_process_continues_after_a_death(database_url: str, tmp_pa
 
 async def test_a_removal_stops_the_work_of_another_process(database_url: str, tmp_path: Path) -> None:
     async with Process(database_url, tmp_path, max_jobs=1) as first, Process(database_url, tmp_path) as second:
-        second.indexing._max_jobs = 0
+        second.indexing._places = FairPlaces(0)
         await first.add("slow")
         await first.search_engine.until_started(1)
         await second.remove("slow")
@@ -201,7 +218,7 @@ async def test_the_attempt_of_a_process_that_hangs_is_ended(
         first.pool.terminate()  # or it would release the file
         first._tasks.pop().cancel()
         async with Process(database_url, tmp_path) as second:
-            second.indexing._max_jobs = 0
+            second.indexing._places = FairPlaces(0)
             assert (await second.wait_until_indexed()).failed == 1
 
 

@@ -17,6 +17,7 @@ from typing import Literal, Protocol, assert_never
 import orjson
 import structlog
 
+from service.fair_places import FairPlaces
 from service.search.base import IndexingFailure
 from service.search.parse.types import format_of, list_endings
 
@@ -35,8 +36,8 @@ MAX_OUTPUT = 6 * MAX_TEXT
 MAX_LINE = 1024 * 1024
 # Bytes that the process may write to its spool file beyond the size of its input.
 SPOOL_ROOM = 1024 * 1024
-# Parsing processes at once.
-AT_ONCE = 2
+# Parsing processes at once. One of them is for a project that has none.
+AT_ONCE, RESERVED = 3, 1
 
 MAX_MESSAGE = 500
 TOO_LONG = f"The file holds more than {MAX_TEXT >> 20} MiB of text."
@@ -81,12 +82,14 @@ class Parser:
     def __init__(self, runner: ConfinedRunner, *, wall_s: float = WALL_S) -> None:
         self._runner = runner
         self._wall_s = wall_s
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._places = FairPlaces(AT_ONCE, reserve=RESERVED)
 
     async def parse(
-        self, filename: str, size: int, read: Callable[[], AsyncIterator[bytes]]
+        self, filename: str, size: int, read: Callable[[], AsyncIterator[bytes]], *, project: str = ""
     ) -> AsyncGenerator[ParsedText, None]:
-        """Yields the file's text. Raises IndexingFailure, possibly after the first pieces, and the errors of `read`."""
+        """Yields the file's text. Projects that wait for a process take turns.
+
+        Raises IndexingFailure, possibly after the first pieces, and the errors of `read`."""
         file_format = format_of(filename)
         if file_format is None:
             raise IndexingFailure(
@@ -95,7 +98,7 @@ class Parser:
         limits = ProcessLimits(MEMORY, CPU_S, size + SPOOL_ROOM)
         argument = orjson.dumps({"format": file_format, "memory": MEMORY, "cpu_s": CPU_S, "file": limits.file}).decode()
         text_bytes, has_text, ready, ended = 0, False, False, False
-        async with self._slots:
+        async with self._places.hold(project):
             output = self._runner.run(MODULE, argument, read, limits)
             async with aclosing(_limit(output, self._wall_s)) as pieces, aclosing(_lines(pieces)) as lines:
                 async for line in lines:

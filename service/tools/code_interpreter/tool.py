@@ -174,7 +174,7 @@ class CodeInterpreter:
             # The session is out of date if its last call is not the thread's last: another process continued the
             # thread.
             async with (
-                self._pool.sessions.hold(call.run.thread_id, prior.last_call) as held,
+                self._pool.sessions.hold(call.run.thread_id, prior.last_call, project=call.run.project_id) as held,
                 aclosing(self._run(held, call, prior)) as pieces,
             ):
                 async for piece in pieces:
