@@ -33,7 +33,7 @@ class FairPlaces:
         """The number of free places."""
         return self._total - self._held.total()
 
-    def held(self, flow: str) -> int:
+    def count(self, flow: str) -> int:
         """Returns the number of places that the flow holds."""
         return self._held[flow]
 

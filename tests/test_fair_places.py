@@ -32,7 +32,7 @@ async def test_the_last_places_are_for_projects_that_hold_none() -> None:
     places = FairPlaces(4, reserve=1)
     waiting = [asyncio.create_task(places.take("a")) for _ in range(18)]
     await _settle()
-    assert (places.held("a"), places.free) == (3, 1)
+    assert (places.count("a"), places.free) == (3, 1)
     await asyncio.wait_for(places.take("b"), 1)
     assert not places.try_take("c")
     places.release("b")
@@ -42,7 +42,7 @@ async def test_the_last_places_are_for_projects_that_hold_none() -> None:
         task.cancel()
     await asyncio.wait(waiting)
     places.release("c")
-    assert (places.held("a"), places.free) == (3, 1)
+    assert (places.count("a"), places.free) == (3, 1)
 
 
 async def test_a_caller_that_stops_waiting_loses_no_place() -> None:

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 # Seconds between two checks for idle sessions, between two attempts to warm a sandbox after a failure, and that a
 # caller waits for a place.
 LOOK_S, AGAIN_S, PLACE_S = 15.0, 30.0, 120.0
-# Of this many places, one is for projects that hold none.
+# Places for each place that is reserved for projects that hold none.
 PLACES_PER_RESERVED = 8
 
 
