@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     max_runs: int = Field(64, ge=1, le=10_000, description="Runs at once in this process")
     run_expires_s: int = Field(600, ge=1, le=86_400, description="Seconds after which a run expires")
     busy: Literal["reject", "queue"] = Field("reject", description="Whether threads with an active run reject or queue")
-    indexing_jobs: int = Field(2, ge=1, le=64, description="Files indexed at once in this process")
+    indexing_jobs: int = Field(2, ge=1, le=64, description="Files of a project indexed at once in this process")
     indexing_timeout_s: int = Field(3600, ge=1, le=86_400, description="Seconds after which indexing a file has failed")
     max_store_files: int = Field(10_000, ge=1, le=100_000_000, description="Files that a vector store can have")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

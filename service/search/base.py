@@ -27,6 +27,14 @@ AttributeValues = Mapping[str, str | float | bool]
 IndexingErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
 Ranker = Literal["auto", "default_2024_08_21", "default-2024-11-15", "none"]
 
+# Bytes of a file that does not wait behind larger files of its project.
+SMALL_FILE = 256 * 1024
+
+
+def file_flow(project_id: str, size: int) -> str:
+    """Returns the flow (see FairPlaces) of a file of `size` bytes: its project's small files, or the large ones."""
+    return f"{project_id} {'small' if size <= SMALL_FILE else 'large'}"
+
 
 class RevokedJob(Exception):
     """The file no longer belongs to this job: it was removed, deleted, cancelled, or taken over by another job."""

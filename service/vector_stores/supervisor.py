@@ -31,7 +31,7 @@ from service.fair_places import FairPlaces
 from service.processes.orphans import SecondSighting, find_orphans
 from service.processes.peers import Peers
 from service.processes.scan_loop import ScanLoop
-from service.search.base import Indexer
+from service.search.base import Indexer, file_flow
 from service.storage.base import Blobs
 from service.vector_stores.jobs import Work, fail_attempt, start_attempt
 from service.vector_stores.worker import TOO_LONG, Worker
@@ -46,9 +46,8 @@ STORES = 200
 LIMIT = 200
 # Other processes end an attempt this long after its deadline. Its own process ends it at the deadline.
 GRACE = timedelta(seconds=5)
-# Files that wait and that one scan reads, and the size of a small file in bytes.
+# Files that wait and that one scan reads.
 CANDIDATES = 50
-SMALL_FILE = 256 * 1024
 # Removals of chunks that may wait; the hourly sweep (`upkeep`) removes further chunks.
 MAX_REMOVALS = 1_000
 # Events that start and stop no work. A vector store that is created gets its files by events of their own.
@@ -156,7 +155,7 @@ class IndexingSupervisor:
             await self._recover()
         if self._places.free > 0:
             for file in await self._find_orphans():
-                await self._take_on(file, flow=_flow_of(file))
+                await self._take_on(file, flow=file_flow(file.project_id, file.size))
         return SCAN_EVERY_S
 
     async def _find_orphans(self) -> list[WaitingFile]:
@@ -274,7 +273,3 @@ class IndexingSupervisor:
                 await self._indexer.remove(store_id, None if file_id is None else [file_id])
             except Exception:
                 log.exception("chunk_removal_failed", store_id=store_id)
-
-
-def _flow_of(file: WaitingFile) -> str:
-    return f"{file.project_id} {'small' if file.size <= SMALL_FILE else 'large'}"

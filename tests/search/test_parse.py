@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 
-from service.search.base import IndexingFailure
+from service.search.base import SMALL_FILE, IndexingFailure
 from service.search.parse.child_process import ChildProcessRunner
-from service.search.parse.parser import EMPTY, ParsedText, Parser
+from service.search.parse.parser import AT_ONCE, EMPTY, RESERVED, ParsedText, Parser
 from service.search.parse.types import FORMATS
+from tests.fake_search_engine import WAIT_S
 from tests.search import sample_documents
 from tests.search.conftest import reader
 
@@ -173,3 +176,31 @@ async def test_closing_the_generator_ends_the_process(parser: Parser) -> None:
     assert (await anext(pieces)).text.startswith("line\n")
     await pieces.aclose()
     assert await text(parser, "b.txt", b"the next file has its turn") == "the next file has its turn"
+
+
+@pytest.mark.parametrize(("project", "size"), [("b", 100), ("b", SMALL_FILE + 1), ("a", 100)])
+async def test_large_files_of_a_project_hold_up_neither_another_project_nor_small_files(
+    project: str, size: int
+) -> None:
+    parser = Parser(ChildProcessRunner())
+    data, started = b"line\n" * (SMALL_FILE // 4), asyncio.Semaphore(0)
+
+    async def hold_a_process() -> None:
+        async with aclosing(parser.parse("a.txt", len(data), reader(data), project="a")) as pieces:
+            async for _ in pieces:
+                started.release()
+                await asyncio.Event().wait()
+
+    holding = [asyncio.create_task(hold_a_process()) for _ in range(6)]
+    try:
+        for _ in range(AT_ONCE - RESERVED):
+            await asyncio.wait_for(started.acquire(), WAIT_S)
+        words = b"x" * (size - 1) + b"\n"
+        async with asyncio.timeout(WAIT_S):
+            found = [piece.text async for piece in parser.parse("b.txt", size, reader(words), project=project)]
+        assert "".join(found) == words.decode()
+        assert started.locked(), "no further large file of the busy project was started"
+    finally:
+        for task in holding:
+            task.cancel()
+        await asyncio.wait(holding)

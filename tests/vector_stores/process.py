@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from events.envelope import Origin
 from events.file import CreateFile
 from events.objects import VectorStore, VectorStoreFile
 from events.vector_store.commands import AddFiles, CreateStore, NewFile, RemoveFile, VectorStoreCommand
@@ -101,24 +102,24 @@ class Process:
 
     # The actions of clients.
 
-    async def create_files(self, *names: str) -> None:
+    async def create_files(self, *names: str, origin: Origin = ORIGIN) -> None:
         """Creates files with these names, the ids file-{name}, and their names as their texts, unless they exist."""
         for name in names:
             if not (Path(self.blobs._path) / f"file-{name}").exists():
                 await self.blobs.write(f"file-{name}", _pieces(name.encode()))
             made = CreateFile(name, "assistants", len(name), name, "text/plain", None, f"file-{name}")
-            await self.writer.file(ORIGIN, f"file-{name}", made)
+            await self.writer.file(origin, f"file-{name}", made)
 
-    async def add(self, *names: str, store: str = STORE, **attributes: Any) -> None:
+    async def add(self, *names: str, store: str = STORE, origin: Origin = ORIGIN, **attributes: Any) -> None:
         """Adds these files to the store, which is created if it is missing."""
-        await self.create_files(*names)
-        await self.do(CREATE, store)
+        await self.create_files(*names, origin=origin)
+        await self.do(CREATE, store, origin)
         new = [NewFile(f"file-{name}", name, len(name), attributes, AUTO) for name in names]
 
         async def command(db: Connection) -> AddFiles:
             return AddFiles(new, await files.facts(db, store, [file.file_id for file in new]), 10_000)
 
-        await self.do(command, store)
+        await self.do(command, store, origin)
 
     async def remove(self, name: str, store: str = STORE) -> None:
         async def command(db: Connection) -> RemoveFile:
@@ -126,8 +127,10 @@ class Process:
 
         await self.do(command, store)
 
-    async def do(self, command: VectorStoreCommand | CommandFactory[Any], store: str = STORE) -> None:
-        await self.writer.vector_store(ORIGIN, store, command)
+    async def do(
+        self, command: VectorStoreCommand | CommandFactory[Any], store: str = STORE, origin: Origin = ORIGIN
+    ) -> None:
+        await self.writer.vector_store(origin, store, command)
 
     # The answers to clients.
 

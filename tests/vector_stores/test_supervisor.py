@@ -13,10 +13,11 @@ from events.vector_store.decide import MAX_ATTEMPTS
 from projections import vector_store_files as files
 from projections.rebuild import verify
 from service.fair_places import FairPlaces
+from service.search import base
 from service.vector_stores import supervisor, worker
 from tests.clock import LoopClock
 from tests.fake_search_engine import WAIT_S
-from tests.projections.helpers import ORIGIN
+from tests.projections.helpers import ORIGIN, OTHER
 from tests.vector_stores.process import AUTO, STORE, Process
 
 
@@ -76,7 +77,7 @@ async def test_the_number_of_files_at_once_is_limited(database_url: str, tmp_pat
 async def test_large_files_do_not_hold_up_a_small_one(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "SMALL_FILE", len("small"))
+    monkeypatch.setattr(base, "SMALL_FILE", len("small"))
     async with Process(database_url, tmp_path, max_jobs=2) as process:
         await process.add(*(f"slow-{n}" for n in range(5)))
         await process.search_engine.until_started(2)
@@ -87,6 +88,20 @@ async def test_large_files_do_not_hold_up_a_small_one(
         assert (await process.store()).in_progress == 5
         process.search_engine.release()
         assert (await process.wait_until_indexed()).completed == 7
+
+
+async def test_the_files_of_one_project_do_not_hold_up_another(database_url: str, tmp_path: Path) -> None:
+    async with Process(database_url, tmp_path, max_jobs=2) as process:
+        for number in range(4):
+            await process.add(*(f"slow-{number}-{n}" for n in range(15)), store=f"vs_a{number}")
+        await process.search_engine.until_started(2)
+        await process.add("good-1", "good-2", "good-3", store="vs_b", origin=OTHER)
+        async with asyncio.timeout(WAIT_S):
+            while len(process.search_engine.ended) < 3:
+                await asyncio.sleep(0.01)
+        assert {name for name, _ in process.search_engine.ended} == {"good-1", "good-2", "good-3"}
+        assert process.indexing.active >= 2
+        process.search_engine.release()
 
 
 @pytest.mark.slow

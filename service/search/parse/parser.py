@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from service.fair_places import FairPlaces
-from service.search.base import IndexingFailure
+from service.search.base import IndexingFailure, file_flow
 from service.search.parse.types import format_of, list_endings
 
 log = structlog.get_logger(__name__)
@@ -36,8 +36,8 @@ MAX_OUTPUT = 6 * MAX_TEXT
 MAX_LINE = 1024 * 1024
 # Bytes that the process may write to its spool file beyond the size of its input.
 SPOOL_ROOM = 1024 * 1024
-# Parsing processes at once. One of them is for a project that has none.
-AT_ONCE, RESERVED = 3, 1
+# Parsing processes at once. Two of them are for flows of files (see `file_flow`) that have none.
+AT_ONCE, RESERVED = 4, 2
 
 MAX_MESSAGE = 500
 TOO_LONG = f"The file holds more than {MAX_TEXT >> 20} MiB of text."
@@ -87,9 +87,10 @@ class Parser:
     async def parse(
         self, filename: str, size: int, read: Callable[[], AsyncIterator[bytes]], *, project: str = ""
     ) -> AsyncGenerator[ParsedText, None]:
-        """Yields the file's text. Projects that wait for a process take turns.
+        """Yields the file's text. Projects take turns for processes, and so do their small and their large files.
 
-        Raises IndexingFailure, possibly after the first pieces, and the errors of `read`."""
+        Raises IndexingFailure, possibly after the first pieces, and the errors of `read`.
+        """
         file_format = format_of(filename)
         if file_format is None:
             raise IndexingFailure(
@@ -98,7 +99,7 @@ class Parser:
         limits = ProcessLimits(MEMORY, CPU_S, size + SPOOL_ROOM)
         argument = orjson.dumps({"format": file_format, "memory": MEMORY, "cpu_s": CPU_S, "file": limits.file}).decode()
         text_bytes, has_text, ready, ended = 0, False, False, False
-        async with self._places.hold(project):
+        async with self._places.hold(file_flow(project, size)):
             output = self._runner.run(MODULE, argument, read, limits)
             async with aclosing(_limit(output, self._wall_s)) as pieces, aclosing(_lines(pieces)) as lines:
                 async for line in lines:
