@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one")
     tls_cert: Path | None = Field(None, description="PEM file with the certificate chain; the server then speaks TLS")
     tls_key: Path | None = Field(None, description="PEM file with the private key of the certificate")
+    max_connections: int = Field(10_000, ge=1, le=1_000_000, description="Connections of clients at once")
+    max_peer_connections: int = Field(2_000, ge=1, le=1_000_000, description="The same from one address")
     api_key: SecretStr | None = Field(None, description="Default: made at first start, kept in the data directory")
     model_base_url: str | None = Field(None, description="An OpenAI-compatible server; default: the embedded model")
     model_api_key: SecretStr | None = Field(None, description="Key for the model server")

@@ -19,6 +19,7 @@ from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
 from service.feed import Feed
 from service.files.lifespan import files_lifespan
+from service.http.connections import raise_file_limit
 from service.http.lifespan import http_lifespan, load_tls
 from service.http.services import EventLog, HttpSettings, RunControl, SearchServices, Services, Telemetry
 from service.idempotency.lifespan import idempotency_lifespan
@@ -103,6 +104,7 @@ async def serve(
     `api_key` is the key of the default project. `model_base_url` ends in /v1; `embedded_model` if it leads to the
     embedded model. Tests replace the clock, and the search engine of the settings.
     """
+    raise_file_limit()
     serving, tls = asyncio.Event(), load_tls(settings.tls_cert, settings.tls_key)
     upstreams = _Upstreams(
         database_url=database_url,
@@ -262,4 +264,6 @@ def _http_settings(settings: Settings) -> HttpSettings:
         is_beta_strict=settings.beta == "strict",
         is_metrics_open=settings.metrics == "open",
         shows_quotes=settings.quotes == "on",
+        max_connections=settings.max_connections,
+        max_peer_connections=settings.max_peer_connections,
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from aiohttp import web
-
 from service.errors import StartupError
 from service.http.application import make_app
-from service.http.server import ApiRunner
+from service.http.connections import ConnectionLimits, log_exhausted_files
+from service.http.server import ApiRunner, ApiSite
 from service.http.services import Services
 from service.http.shutdown import SHUTDOWN, wait_for_connections
 from service.http.tracing import Traces
@@ -30,17 +30,19 @@ async def http_lifespan(
     Yields the base URL, which ends in /v1. Raises StartupError.
     """
     app = make_app(services, traces)
-    runner = ApiRunner(app, ids=services.log.ids, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+    limits = ConnectionLimits(services.settings.max_connections, services.settings.max_peer_connections)
+    runner = ApiRunner(app, ids=services.log.ids, limits=limits, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=BACKLOG, ssl_context=tls)
+        site = ApiSite(runner, host, port, backlog=BACKLOG, ssl_context=tls)
         try:
             await site.start()
         except OSError as error:
             why = error.strerror or error
             raise StartupError(f"Cannot listen at {host}:{port}: {why}. Choose another --port.") from None
         bound_host, bound_port = runner.addresses[0][:2]
-        yield f"{'http' if tls is None else 'https'}://{_reachable_host(bound_host)}:{bound_port}/v1"
+        with log_exhausted_files(asyncio.get_running_loop()):
+            yield f"{'http' if tls is None else 'https'}://{_reachable_host(bound_host)}:{bound_port}/v1"
     finally:
         app[SHUTDOWN].begin()
         for listening in tuple(runner.sites):

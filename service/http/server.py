@@ -6,7 +6,8 @@ bytes could become any number of bytes before a handler sees one.
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
@@ -14,6 +15,8 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from events.ids import IdSource
+from service.http import connections
+from service.http.connections import ConnectionLimits, peer_name
 from service.http.errors import body, first_line, response
 from service.http.responses import headers
 
@@ -22,14 +25,56 @@ log = structlog.get_logger()
 MAX_HEADER = 16 * 1024
 _TOO_MANY = "Too many headers"
 _TOO_LONG = "A line or header of the request is too long, or there are too many."
+_TOO_MANY_CONNECTIONS = "The server has too many open connections. Please try again."
 
 
 class _Connection(RequestHandler):
-    __slots__ = ("_ids",)
+    """A connection that ends if its limits forbid it, or if the headers of a request do not arrive in time."""
 
-    def __init__(self, ids: IdSource, manager: web.Server, **options: Any) -> None:
+    __slots__ = ("_headers_timer", "_ids", "_limits", "_peer")
+
+    def __init__(self, ids: IdSource, limits: ConnectionLimits, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._ids = ids
+        self._limits = limits
+        self._peer: str | None = None
+        self._headers_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        opened, socket = cast(asyncio.Transport, transport), transport.get_extra_info("socket")
+        peer = peer_name(transport.get_extra_info("peername"))
+        if not self._limits.reserve(peer, socket.fileno() if socket is not None else 0):
+            self._force_close = True
+            opened.write(_refusal(self._ids.new("req")))
+            opened.close()
+            return
+        self._peer = peer
+        super().connection_made(transport)
+        self._start_headers_timer()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._peer is not None:
+            self._limits.release(self._peer)
+            self._peer = None
+        self._stop_headers_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        requests = self._request_count
+        super().data_received(data)
+        if self._request_count > requests:
+            self._stop_headers_timer()
+        elif self._headers_timer is None and self._waiter is not None and not self._waiter.done():
+            # No request is in progress, so that the bytes belong to the headers of the next one.
+            self._start_headers_timer()
+
+    def _start_headers_timer(self) -> None:
+        self._headers_timer = self._loop.call_later(connections.HEADERS_TIMEOUT_S, self.force_close)
+
+    def _stop_headers_timer(self) -> None:
+        if self._headers_timer is not None:
+            self._headers_timer.cancel()
+            self._headers_timer = None
 
     def handle_error(
         self,
@@ -56,7 +101,7 @@ class _Connection(RequestHandler):
 
 
 class _Server(web.Server):
-    def __init__(self, ids: IdSource, made: web.Server) -> None:
+    def __init__(self, ids: IdSource, limits: ConnectionLimits, made: web.Server) -> None:
         """A server as aiohttp has made it, with connections of ours."""
         super().__init__(
             made.request_handler,
@@ -65,15 +110,18 @@ class _Server(web.Server):
             **made._kwargs,
         )
         self._ids = ids
+        self._limits = limits
 
     def __call__(self) -> Any:
-        return _Connection(self._ids, self, loop=self._loop, **self._kwargs)
+        return _Connection(self._ids, self._limits, self, loop=self._loop, **self._kwargs)
 
 
 class ApiRunner(web.AppRunner):
     """Runs an application on connections of this class."""
 
-    def __init__(self, app: web.Application, *, ids: IdSource, shutdown_timeout: float) -> None:
+    def __init__(
+        self, app: web.Application, *, ids: IdSource, limits: ConnectionLimits, shutdown_timeout: float
+    ) -> None:
         super().__init__(
             app,
             access_log=None,
@@ -84,6 +132,38 @@ class ApiRunner(web.AppRunner):
             auto_decompress=False,
         )
         self._ids = ids
+        self._limits = limits
 
     async def _make_server(self) -> Any:
-        return _Server(self._ids, await super()._make_server())
+        return _Server(self._ids, self._limits, await super()._make_server())
+
+
+class ApiSite(web.TCPSite):
+    """A TCP site whose TLS handshakes have a time-out as short as that of headers."""
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        server = self._runner.server
+        assert server is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            cast(Any, server),
+            self._host,
+            self._port,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=connections.HEADERS_TIMEOUT_S if self._ssl_context is not None else None,
+        )
+
+
+def _refusal(request_id: str) -> bytes:
+    """Returns a response of 503 as bytes, for a connection whose request is not read."""
+    refused = response(503, body(_TOO_MANY_CONNECTIONS, kind="server_error"))
+    content = refused.body if isinstance(refused.body, bytes) else b""
+    fields = {
+        **refused.headers,
+        "Content-Length": str(len(content)),
+        "Connection": "close",
+        **headers(request_id, 0),
+    }
+    lines = ("HTTP/1.1 503 Service Unavailable", *(f"{name}: {value}" for name, value in fields.items()))
+    return "\r\n".join((*lines, "", "")).encode() + content

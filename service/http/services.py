@@ -79,7 +79,8 @@ class HttpSettings:
 
     `cors_origins` are the origins whose pages may call it. `public_url` is the address in links, None for the address
     of the request. `is_beta_strict`: requests must name their version. `is_metrics_open`: /metrics needs no key.
-    `shows_quotes`: v2 shows the quotes of citations.
+    `shows_quotes`: v2 shows the quotes of citations. `max_connections` and `max_peer_connections` bound the connections
+    open at once, in all and from one address.
     """
 
     cors_origins: Sequence[str]
@@ -87,6 +88,8 @@ class HttpSettings:
     is_beta_strict: bool
     is_metrics_open: bool
     shows_quotes: bool
+    max_connections: int
+    max_peer_connections: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
