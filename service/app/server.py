@@ -18,6 +18,7 @@ from service.database import Pool, close_pool, open_pool, wait_until_reachable
 from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
 from service.feed import Feed
+from service.files.blob_marker import check_blob_marker
 from service.files.lifespan import files_lifespan
 from service.http.connections import raise_file_limit
 from service.http.lifespan import http_lifespan, load_tls
@@ -128,8 +129,9 @@ async def _open_core(
     stack: AsyncExitStack, settings: Settings, upstreams: _Upstreams, *, api_key: str, clock: Clock
 ) -> _Core:
     enter, ids = stack.enter_async_context, RandomIds()
+    folder = (settings.data_dir or default_data_dir()) / "blobs"
     try:
-        blobs = open_blobs(settings.blobs, (settings.data_dir or default_data_dir()) / "blobs")
+        blobs = open_blobs(settings.blobs, folder)
         model = await enter(
             model_lifespan(
                 upstreams.model_base_url,
@@ -146,6 +148,7 @@ async def _open_core(
     await prepare_database(upstreams.database_url)
     pool = await open_pool(upstreams.database_url)
     stack.push_async_callback(close_pool, pool)
+    await check_blob_marker(pool, blobs, place=settings.blobs or str(folder), new_marker=ids.token(16))
     feed = Feed()
     await enter(background(feed.run(pool)))
     direct_url = settings.database_direct_url

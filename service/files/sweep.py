@@ -18,6 +18,7 @@ from events.file import ExpireFile
 from events.upload import ExpireUpload
 from projections import files, uploads
 from projections.rows import OverdueStream
+from service.files.blob_marker import MARKER
 from service.files.uploads import delete_leftover_file
 from service.processes.scan_loop import ScanLoop
 from service.storage.base import Blobs, StorageError, delete_unowned
@@ -76,7 +77,7 @@ class Sweep:
         """Deletes bytes that were written before that moment and belong to no file and no part: remains of crashes."""
         async for keys in self._blobs.list_older(before):
             async with self._writer.pool.acquire() as db:
-                orphans = await files.find_unowned_blobs(db, keys)
+                orphans = await files.find_unowned_blobs(db, [key for key in keys if key != MARKER])
             if orphans:
                 log.info("unowned_bytes_removed", count=len(orphans))
                 await self._blobs.delete(orphans)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +22,9 @@ from service.database import Pool, open_pool
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.postgres_runtime import find_runtime
 from service.feed import Feed
+from service.files.blob_marker import check_blob_marker
 from service.migrations import prepare_database
+from service.storage.folder import FolderBlobs
 from service.system import RandomIds, SystemClock
 from service.writer import Writer
 
@@ -59,6 +62,12 @@ async def embedded_database(data_dir: Path, *, durable: bool = False) -> AsyncIt
     finally:
         pool.terminate()
         await postgres.stop()
+
+
+async def check_marker(pool: Pool, data_dir: Path) -> None:
+    """Does with the marker of the blob folder what the start of a server does."""
+    folder = data_dir / "blobs"
+    await check_blob_marker(pool, FolderBlobs(folder), place=str(folder), new_marker=RandomIds().token(16))
 
 
 async def create_project(pool: Pool, name: str) -> None:
@@ -99,6 +108,7 @@ async def test_the_backup_of_a_live_database_is_a_data_directory(tmp_path: Path,
     (back_up,) = recipe("Back up the embedded database")
     (restore,) = recipe("Restore the embedded database")
     async with embedded_database(data_dir, durable=True) as pool:
+        await check_marker(pool, data_dir)
         for name in NAMES:
             await create_project(pool, name)
         run_recipe(back_up, tmp_path, DATA=data_dir, BACKUP=backup, PG=programs)
@@ -106,6 +116,7 @@ async def test_the_backup_of_a_live_database_is_a_data_directory(tmp_path: Path,
         run_recipe(restore, tmp_path, DATA=restored, BACKUP=backup)
         async with embedded_database(restored) as pool_of_restored:
             assert await project_names(pool_of_restored) == set(NAMES)
+            await check_marker(pool_of_restored, restored)
             await create_project(pool_of_restored, "after")
     assert (restored / "blobs" / "one").read_bytes() == b"kept bytes"
     assert (restored / "api_key").read_text() == "et-key\n"
@@ -117,11 +128,15 @@ async def test_a_dump_is_loaded_over_the_tables_of_a_new_database(tmp_path: Path
     programs = find_runtime(data_dir / "postgres" / "18").bin
     dump, load = recipe("Dump and load")
     async with embedded_database(data_dir) as pool:
+        await check_marker(pool, data_dir)
         for name in NAMES:
             await create_project(pool, name)
         run_recipe(dump, tmp_path, DATA=data_dir, PG=programs)
-    async with embedded_database(loaded):
+    async with embedded_database(loaded) as new_pool:
+        await check_marker(new_pool, loaded)
         run_recipe(load, tmp_path, NEW_DATA=loaded, PG=programs)
+    shutil.copytree(data_dir / "blobs", loaded / "blobs", dirs_exist_ok=True)
     async with embedded_database(loaded) as pool:
+        await check_marker(pool, loaded)
         assert await project_names(pool) == set(NAMES)
         await create_project(pool, "after")

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from service.files.blob_marker import MARKER
 from tests.client import Answer, Client
 
 BOUNDARY = "xxBOUNDARYxx"
@@ -65,4 +66,5 @@ async def download(client: Client, file_id: str) -> tuple[int, bytes, Mapping[st
 
 
 def blobs_in(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in (folder / "blobs").iterdir())
+    """Returns the names of the files in a server's blob folder, without the marker of the database."""
+    return sorted(entry.name for entry in (folder / "blobs").iterdir() if entry.name != MARKER)

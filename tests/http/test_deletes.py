@@ -93,7 +93,7 @@ async def test_a_stream_ends_with_its_thread(client: Client, model: ScriptedServ
 async def test_from_two_processes_while_the_run_ends(
     start_server: StartServer, model: ScriptedServer, tmp_path: Path
 ) -> None:
-    async with start_server() as one, start_server(data_dir=tmp_path / "two") as two:
+    async with start_server() as one, start_server() as two:
         assistant = await assistant_with(one)
         for number in range(8):
             model.script(says("one two three", pieces=3))

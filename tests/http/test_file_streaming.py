@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from service.database import Pool
+from service.files.blob_marker import MARKER
 from service.files.sweep import GRACE, Sweep
 from service.http import files as handlers
 from service.http import forms
@@ -182,5 +183,5 @@ async def test_files_in_an_object_store(start_server: Any, monkeypatch: pytest.M
         status, got, _ = await downloaded(client, made["id"])
         assert (status, got) == (200, content)
         await client.delete(f"/files/{made['id']}")
-        assert [page async for page in ObjectBlobs(url).list_older(CLOCK.now() + timedelta(hours=1)) if page] == []
+        assert [page async for page in ObjectBlobs(url).list_older(CLOCK.now() + timedelta(hours=1))] == [[MARKER]]
     assert not (tmp_path / "blobs").exists()

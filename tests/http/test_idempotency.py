@@ -126,7 +126,7 @@ async def test_what_was_refused_may_be_put_right(client: Client, pool: Pool) -> 
 
 @pytest.mark.slow
 async def test_at_once_on_two_processes(start_server: StartServer, pool: Pool, tmp_path: Path) -> None:
-    async with start_server() as one, start_server(data_dir=tmp_path / "two") as two:
+    async with start_server() as one, start_server() as two:
         assistant, thread = await assistant_with(one), await thread_with(one, "Hi")
         body = {"assistant_id": assistant["id"]}
         for path, asked in (("/threads", {"messages": [HI]}), (f"/threads/{thread['id']}/runs", body)):
@@ -143,7 +143,7 @@ async def test_at_once_on_two_processes(start_server: StartServer, pool: Pool, t
 async def test_duplicates_wait_for_the_first(start_server: StartServer, model: ScriptedServer, tmp_path: Path) -> None:
     model.script(says("Once").holds("gate"))
     chat = {"model": "gpt-4o", "messages": [HI]}
-    async with start_server() as one, start_server(data_dir=tmp_path / "two") as two:
+    async with start_server() as one, start_server() as two:
         tries = [asyncio.create_task(sent(client, "/chat/completions", chat)) for client in (one, two, one)]
         await model.wait_for_gate("gate")
         done, _ = await asyncio.wait(tries, timeout=0)
@@ -160,7 +160,7 @@ async def test_a_first_of_a_process_that_was_not_seen_yet_is_not_taken_for_dead(
     monkeypatch.setattr("service.processes.peers.LOOK_EVERY_S", 3600.0)
     model.script(says("Once").holds("gate"), says("Twice"))
     chat = {"model": "gpt-4o", "messages": [HI]}
-    async with start_server() as one, start_server(data_dir=tmp_path / "two") as two:
+    async with start_server() as one, start_server() as two:
         first = asyncio.create_task(sent(two, "/chat/completions", chat))
         await model.wait_for_gate("gate")
         monkeypatch.setattr(idempotency, "PATIENCE", 0.0)

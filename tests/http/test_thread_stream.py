@@ -133,7 +133,7 @@ async def test_it_begins_with_the_active_run_and_goes_on_where_it_broke_off(
     start_server: StartServer, model: ScriptedServer, tmp_path: Any
 ) -> None:
     model.script(says("one two three", pieces=["one", " two", " three"]).waits("middle", before=3))
-    async with start_server() as client, start_server(data_dir=tmp_path / "two") as other:
+    async with start_server() as client, start_server() as other:
         assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
         run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
         await model.wait_for_gate("middle")
