@@ -1,10 +1,11 @@
-"""GET /metrics, for Prometheus. It needs no key from this machine, nor from others if EVERTHREAD_METRICS is "open"."""
+"""GET /metrics, for Prometheus. It needs a key, unless peer and Host are local or EVERTHREAD_METRICS is "open"."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
 import ipaddress
+import re
 
 import structlog
 from aiohttp import hdrs, web
@@ -20,6 +21,9 @@ MAX_COUNTED = 1_000_000
 DATABASE_S = 2.0  # for the counts of the database; after that the metrics are served without them
 # The headers of a proxy on this machine, whose requests may come from other machines.
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
+_HOST = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]*)?"
+)  # an IPv6 address, or a name or IPv4 address
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -56,11 +60,22 @@ def route_of(request: web.Request) -> tuple[str, str]:
 
 
 def _is_local(request: web.Request) -> bool:
+    """Returns whether the peer and the Host are local.
+
+    The peer alone is not enough: a browser on this machine sends the requests of a page whose name was rebound to it.
+    """
     if any(name in request.headers for name in _FORWARDED):
         return False
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    host = _HOST.fullmatch(request.headers.get(hdrs.HOST, ""))
+    return peer is not None and host is not None and _is_loopback(peer[0]) and _is_loopback(host[1] or host[2])
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower().removesuffix(".") == "localhost":
+        return True
     try:
-        return peer is not None and ipaddress.ip_address(peer[0]).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

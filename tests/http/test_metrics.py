@@ -113,6 +113,20 @@ async def test_without_a_key_only_from_this_machine(start_server: StartServer) -
         assert await scraped(client, **proxied)
 
 
+async def test_a_foreign_host_needs_a_key(client: Client) -> None:
+    """A page whose name was rebound to this machine is a local peer with a foreign Host."""
+    url = client.base_url.removesuffix("/v1") + "/metrics"
+    for host in ("localhost", "LOCALHOST:80", "localhost.", "127.0.0.1:8000", "127.8.9.1", "[::1]:80", "[::1]"):
+        await scraped(client, Host=host)
+    foreign = ("rebound.example", "rebound.example:80", "localhost.rebound.example", "127.0.0.1.rebound.example")
+    for host in (*foreign, "203.0.113.7", "0.0.0.0", "[2001:db8::1]:80", "rebound.example@localhost", "[::1"):
+        async with client.session.get(url, headers={"Host": host}) as response:
+            assert response.status in (400, 401), host
+        if host in foreign:
+            assert response.status == 401, host
+            await scraped(client, Host=host, Authorization=f"Bearer {KEY}")
+
+
 def test_a_histogram_is_cumulative_only_when_told() -> None:
     histogram = Histogram()
     for seconds in (0.001, 0.005, 0.006, 1000.0):
