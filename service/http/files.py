@@ -21,11 +21,12 @@ from service.files.uses import check_file_uses
 from service.http import azure
 from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, connection, id_source, origin, wire, writer
 from service.http.errors import ApiError, Handler
-from service.http.forms import checked_filename, megabytes, receive_form
+from service.http.forms import megabytes, receive_form
 from service.http.responses import answer, headers
 from service.http.services import BLOBS, LOG, VECTOR_STORES
 from service.storage.base import BlobMissing, delete_unowned
 from service.vector_stores.operations import remove_everywhere
+from service.wire.filenames import last_part, plain_filename, plain_media_type
 from service.wire.request_types import FileUse
 
 log = structlog.get_logger()
@@ -70,7 +71,7 @@ async def create(request: web.Request) -> web.Response:
     blob = f"{file_id}-{request.app[LOG].ids.token(8)}" if ATTEMPT in request else file_id
     async with receive_form(request, "file", blob, megabytes(MAX_FILE)) as form:
         if azure.names_file(request) and "filename" in form.fields:
-            form.filename = checked_filename(form.fields.pop("filename"))
+            form.filename = plain_filename(form.fields.pop("filename"))
         asked = wire(request).parse_file_form(form.fields)
         command = CreateFile(
             filename=form.filename,
@@ -164,17 +165,18 @@ async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterato
 def _content_headers(file: File, linked: bytes | None) -> dict[str, str]:
     """Returns headers for type and name (RFC 6266, RFC 5987). Browsers must save the files of strangers, not show them.
 
+    Uploads of release 0.2.0 and older have names and types that nothing checked.
+
     `linked` holds the first bytes of a file that was requested by a link. If they are those of a picture, it may be
     shown.
     """
-    plain = "".join(
-        char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in file.filename
-    )
+    name = last_part(file.filename) or "file"
+    plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in name)
     picture = None if linked is None else _picture(linked)
     how = "attachment" if picture is None else "inline"
     found = {
-        "Content-Type": picture or file.content_type,
-        "Content-Disposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(file.filename, safe='')}",
+        "Content-Type": picture or plain_media_type(file.content_type),
+        "Content-Disposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
         "X-Content-Type-Options": "nosniff",
     }
     return found if linked is None else {**found, **_LINKED}

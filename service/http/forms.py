@@ -10,12 +10,10 @@ already arrived is parsed without waiting, which would keep other requests from 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
 
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
@@ -28,11 +26,11 @@ from service.http.services import BLOBS
 from service.idempotency.keys import AlreadyAnswered
 from service.storage.base import StoredBlob, delete_unowned
 from service.wire import storable_text
+from service.wire.filenames import plain_filename, plain_media_type
 from service.wire.validation_errors import MAX_ECHO
 
 MAX_FIELDS = 20
 MAX_FIELD = 4096
-MAX_FILENAME = 1024
 # Bounds on the bytes and lines around the file. aiohttp accepts up to 128 headers a part.
 FORM_SLACK = 1024 * 1024
 MAX_LINES = 4000
@@ -41,10 +39,8 @@ PIECE = 256 * 1024
 PIECE_TIMEOUT = 60.0
 # Time for all pieces together. It is shorter than the grace period that the sweep gives to bytes without an owner.
 FORM_TIMEOUT = 3600.0
-OCTETS = "application/octet-stream"
 # The only encoding that a part may declare (RFC 7578, section 4.7).
 _PLAIN = {"Content-Transfer-Encoding": ("binary", "8bit", "7bit"), "Content-Encoding": ("identity",)}
-_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+){0,5}", re.ASCII)
 
 T = TypeVar("T")
 
@@ -129,7 +125,7 @@ async def _read(request: web.Request, name: str, key: str, limit: Limit) -> Form
             if named.name == name:
                 filename = _filename(named)
                 stored = await request.app[BLOBS].write(key, _pieces(named, limit))
-                form = Form(stored, filename, _media_type(named))
+                form = Form(stored, filename, plain_media_type(named.headers.get("Content-Type", "")))
             elif len(fields) == MAX_FIELDS:
                 raise ApiError(400, f"The form has more than {MAX_FIELDS} fields.")
             else:
@@ -204,23 +200,6 @@ async def _soon(work: Awaitable[T]) -> T:
 
 
 def _filename(part: BodyPartReader) -> str:
-    """Returns the file's name without folders. Raises Rejection."""
-    return checked_filename((part.filename or part.name or "").replace("%22", '"'))
-
-
-def checked_filename(given: str) -> str:
-    """Returns a file's name, as a client gave it, without folders. Raises Rejection."""
-    name = PurePosixPath(given.replace("\\", "/")).name
-    if not storable_text.is_storable(name):
-        raise storable_text.unstorable("filename")
-    if not name or len(name) > MAX_FILENAME:
-        raise Rejection(f"Invalid 'filename': a name of 1 to {MAX_FILENAME} characters is needed.", param="filename")
-    return name
-
-
-def _media_type(part: BodyPartReader) -> str:
-    """Returns the part's media type if it is a valid one, else that of plain bytes, since the type comes back in a
-    header.
-    """
-    given = part.headers.get("Content-Type", "")
-    return given if len(given) <= 256 and _MEDIA_TYPE.fullmatch(given) else OCTETS
+    """Returns the last part of the client's path. Raises Rejection if it cannot be the name of a file."""
+    # Browsers and httpx write a quotation mark like this; they use no other escapes in names.
+    return plain_filename((part.filename or part.name or "").replace("%22", '"'))

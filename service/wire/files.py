@@ -13,6 +13,7 @@ from events.file import IMAGE_PURPOSES, TOOL_PURPOSES, VECTOR_STORE_PURPOSES
 from events.objects import Assistant, File, Json, Message, Upload, UploadPart
 from events.thread.commands import NewMessage
 from service.wire.fields import Identifier, NestedObject, RequestBody, StrictText
+from service.wire.filenames import MAX_FILENAME, MAX_MEDIA_TYPE, plain_filename, plain_media_type
 from service.wire.request_types import FileRequest, FileUse, RunRequest, ThreadRequest, UploadCompletion, UploadRequest
 from service.wire.requests import parse_body
 
@@ -20,9 +21,6 @@ from service.wire.requests import parse_body
 PURPOSES = ("fine-tune", "assistants", "batch", "user_data", "vision", "evals")
 MIN_EXPIRES_AFTER = 3_600
 MAX_EXPIRES_AFTER = 2_592_000
-# Limits of our own.
-MAX_FILENAME = 1_024
-MAX_MIME_TYPE = 256
 
 _NESTED = {"expires_after[anchor]": "anchor", "expires_after[seconds]": "seconds"}
 
@@ -41,7 +39,7 @@ class NewUpload(RequestBody):
     filename: Annotated[str, Strict(), Field(min_length=1, max_length=MAX_FILENAME)]
     purpose: StrictText
     bytes: Annotated[int, Strict(), Field(ge=1, le=rules.MAX_BYTES)]
-    mime_type: Annotated[str, Strict(), Field(min_length=1, max_length=MAX_MIME_TYPE)]
+    mime_type: Annotated[str, Strict(), Field(min_length=1, max_length=MAX_MEDIA_TYPE)]
     expires_after: FileExpiry | None = None
 
 
@@ -72,10 +70,10 @@ def parse_file_form(fields: Mapping[str, str]) -> FileRequest:
 def parse_new_upload(body: Any) -> UploadRequest:
     request = parse_body(NewUpload, body)
     return UploadRequest(
-        filename=request.filename,
+        filename=plain_filename(request.filename),
         purpose=_check_purpose(request.purpose),
         bytes=request.bytes,
-        content_type=request.mime_type,
+        content_type=plain_media_type(request.mime_type),
         expires_after=_expiry_seconds(request.expires_after),
     )
 

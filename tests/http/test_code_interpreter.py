@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.http.forms import OCTETS
 from service.sandbox.bubblewrap import SandboxLauncher
 from service.tools.code_interpreter.texts import NEW_SESSION
+from service.wire.filenames import OCTETS
 from tests.client import V1, Client
 from tests.conftest import StartServer
 from tests.http import files

@@ -278,3 +278,36 @@ async def test_a_part_whose_bytes_are_lost(client: Client, tmp_path: Path) -> No
     assert answer.error[:2] == (503, "The bytes of this file are missing in the server's storage.")
     assert blobs_in(tmp_path) == ids[:1]
     assert (await client.get("/files"))["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("../../x", "x"), ("C:\\\\a\\\\b.txt", "b.txt"), ("a\r\nX-Evil: 1", "a\r\nX-Evil: 1")]
+)
+async def test_names_and_types_are_those_of_files(client: Client, given: str, kept: str) -> None:
+    """A type that ends a header made the content a permanent 500, and a name with folders came back as it was."""
+    upload = await begun(client, 4, filename=given, mime_type="text/plain\r\nX-Evil: 1")
+    assert upload["filename"] == kept
+    part_id = (await part(client, upload, b"text")).body["id"]
+    done = await client.post(f"/uploads/{upload['id']}/complete", {"part_ids": [part_id]})
+    status, content, headers = await download(client, done["file"]["id"])
+    assert (status, content, headers["Content-Type"]) == (200, b"text", "application/octet-stream")
+    assert "X-Evil" not in headers
+    assert ".." not in headers["Content-Disposition"]
+
+
+@pytest.mark.parametrize("filename", ["/", "..", "a/..", "\x00"])
+async def test_a_name_that_is_none_is_refused(client: Client, filename: str) -> None:
+    body = {"filename": filename, "purpose": "batch", "bytes": 4, "mime_type": "text/plain"}
+    assert (await client.call("POST", "/uploads", body)).error[::2] == (400, "filename")
+
+
+async def test_a_stored_upload_of_an_older_release_can_be_downloaded(client: Client, pool: Pool) -> None:
+    file = (await send(client, form(b"text", (("purpose", "assistants"),)))).body
+    await pool.execute(
+        "UPDATE files SET body = (body::jsonb || $2::jsonb)::json WHERE file_id = $1",
+        file["id"],
+        '{"filename": "../../x", "content_type": "text/plain\\r\\nX-Evil: 1"}',
+    )
+    status, content, headers = await download(client, file["id"])
+    assert (status, content) == (200, b"text")
+    assert "../" not in headers["Content-Disposition"]
