@@ -356,7 +356,7 @@ SCENARIOS = (
         "what is wrong is the SDK's BadRequestError, with param and code",
         {
             "value": refused("BadRequestError", 400, "limit", "integer_above_max_value"),
-            "type": refused("BadRequestError", 400, "metadata.a", "invalid_type"),
+            "type": refused("BadRequestError", 400, "metadata", "invalid_type"),
             "unknown": refused("BadRequestError", 400, "surprise", "unknown_parameter"),
             "missing": refused("BadRequestError", 400, "model", "missing_required_parameter"),
             "purpose": refused("BadRequestError", 400, "purpose", None),

@@ -18,7 +18,7 @@ said["content"] = client.files.content(file.id).read() == content
 
 if openai.__version__.startswith("1."):
     assistant = client.beta.assistants.create(model="gpt-4o", tools=[{"type": "retrieval"}], file_ids=[file.id])
-    other = client.files.create(file=b"other", purpose="assistants")
+    other = client.files.create(file=("other.txt", b"other"), purpose="assistants")
     made = client.beta.assistants.files.create(assistant.id, file_id=other.id)
     said["assistant"] = [
         made.object,

@@ -27,7 +27,7 @@ export async function bad_request(ctx) {
   const file = await ctx.openai.toFile(Buffer.from("x"), "x");
   return {
     value: await caught(assistants.list({ limit: 1000 })),
-    type: await caught(threads.create({ metadata: { a: 1 } })),
+    type: await caught(threads.create({ metadata: "none" })),
     unknown: await caught(threads.create({ surprise: 1 })),
     missing: await caught(assistants.create({})),
     purpose: await caught(ctx.client.files.create({ file, purpose: "nothing" })),

@@ -33,7 +33,7 @@ def bad_request(ctx):
     client = ctx.client
     return {
         "value": caught(client.beta.assistants.list, limit=1000),
-        "type": caught(client.beta.threads.create, metadata={"a": 1}),
+        "type": caught(client.beta.threads.create, metadata="none"),
         "unknown": caught(client.beta.threads.create, extra_body={"surprise": 1}),
         "missing": caught(client.beta.assistants.create, model=openai.NOT_GIVEN),
         "purpose": caught(client.files.create, file=b"x", purpose="nothing"),
