@@ -54,11 +54,10 @@ class FairPlaces:
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
+            if not place.cancelled():
                 self.release(flow)
-            else:
+            elif place in self._waiting.get(flow, ()):  # else a release has removed it since the cancellation
                 self._stop_waiting(flow, place)
-                self._assign()
             raise
 
     def try_take(self, flow: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from service.fair_places import FairPlaces
 
 
@@ -57,3 +59,16 @@ async def test_a_caller_that_stops_waiting_loses_no_place() -> None:
     places.release("c")
     assert places.free == 1
     assert not places._turns, "nothing is kept about projects that do nothing"
+
+
+async def test_a_place_may_come_free_between_a_cancellation_and_its_handling() -> None:
+    places = FairPlaces(1)
+    await places.take("a")
+    waiting = asyncio.create_task(places.take("b"))
+    await _settle()
+    waiting.cancel()
+    places.release("a")
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert places.free == 1
+    await places.take("b")
