@@ -132,7 +132,7 @@ async def test_every_get_answers_as_before(dump: Path, start_server: StartServer
 
 
 def _with_empty_resources(answer: RecordedAnswer) -> RecordedAnswer:
-    """Returns the answer as it is after 0.2.0: an assistant has an empty list for each hosted tool without resources."""
+    """Returns the answer as it is after 0.2.0: an assistant has an empty list for each tool without resources."""
     return answer._replace(body=_fill(answer.body))
 
 
