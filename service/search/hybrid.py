@@ -96,7 +96,9 @@ class PostgresSearcher:
             async with asyncio.timeout(SEARCH_TIMEOUT) as bound:
                 best = await self._rank(stores, queries, where, rerank=ranker != "none")
                 passing = [each for each in best if each.score >= threshold]
-                return SearchResult(tuple(queries), await self._load_hits(passing, limit))
+                return SearchResult(
+                    tuple(queries), await self._load_hits([store.id for store in stores], passing, limit)
+                )
         except TimeoutError as error:
             if not bound.expired():  # the pool had no free connection
                 raise
@@ -125,13 +127,13 @@ class PostgresSearcher:
                             best[each.candidate.key] = each
         return sorted(best.values(), key=lambda each: (-each.score, each.candidate.key))
 
-    async def _load_hits(self, ranked: Sequence[RankedCandidate], limit: int) -> list[Hit]:
+    async def _load_hits(self, store_ids: Sequence[str], ranked: Sequence[RankedCandidate], limit: int) -> list[Hit]:
         """Returns the first `limit` candidates that still exist, with text and names; deleted ones are skipped."""
         hits: list[Hit] = []
         async with self._pool.acquire() as db:
             while ranked and len(hits) < limit:
                 page, ranked = ranked[:limit], ranked[limit:]
-                hits += await _fetch_hits(db, page, self._now())
+                hits += await _fetch_hits(db, store_ids, page, self._now())
         return hits[:limit]
 
     async def chunk_texts(self, store_id: str, file_id: str, *, after: int, limit: int) -> list[str]:
@@ -171,7 +173,7 @@ class PostgresSearcher:
         }
         for key in await _find_by_words(db, words.lookups, query):
             similarities.setdefault(key, None)
-        return await _measure(db, table, vector_json, words.words, similarities)
+        return await _measure(db, table, vector_json, words.words, similarities, query.stores)
 
     async def find_by_words(self, db: Connection, stores: Sequence[str], query: str) -> list[ChunkKey]:
         """Returns the chunks of the stores that have the rarest words of the query, best first."""
@@ -180,7 +182,9 @@ class PostgresSearcher:
         return await _find_by_words(db, words.lookups, store_query)
 
 
-async def _fetch_hits(db: Connection, ranked: Sequence[RankedCandidate], at: datetime) -> list[Hit]:
+async def _fetch_hits(
+    db: Connection, store_ids: Sequence[str], ranked: Sequence[RankedCandidate], at: datetime
+) -> list[Hit]:
     """Returns the candidates that still exist, with text and names."""
     rows = await db.fetch(
         _SQL["hits"],
@@ -189,6 +193,7 @@ async def _fetch_hits(db: Connection, ranked: Sequence[RankedCandidate], at: dat
         [each.candidate.job for each in ranked],
         [each.candidate.chunk for each in ranked],
         int(at.timestamp()),
+        store_ids,
         timeout=SEARCH_TIMEOUT,
     )
     existing = {(row["store_id"], row["file_id"], row["chunk"]): row for row in rows}
@@ -272,6 +277,7 @@ async def _find_by_words(db: Connection, lookups: Sequence[WordLookup], query: S
         LOOKUP_BUDGET,
         query.where,
         WITH_WORDS,
+        query.stores,
         timeout=SEARCH_TIMEOUT,
     )
     return [(row["store_id"], row["file_id"], row["job"], row["chunk"]) for row in rows]
@@ -283,6 +289,7 @@ async def _measure(
     vector_json: str,
     words: Sequence[WeightedWord],
     similarities: Mapping[ChunkKey, float | None],
+    store_ids: Sequence[str],
 ) -> list[Candidate]:
     """Returns the chunks with both measures; the database computes the similarities that are None."""
     if not similarities:
@@ -298,6 +305,7 @@ async def _measure(
         [chunk for _, _, _, chunk in similarities],
         list(similarities.values()),
         [number for number, word in enumerate(words) for _ in word.stems],
+        store_ids,
         timeout=SEARCH_TIMEOUT,
     )
     return [Candidate(**row) for row in rows]

@@ -77,14 +77,19 @@ WHERE v.store_id = ANY ($2) AND f.status = 'completed' AND ($3::jsonpath IS NULL
 ORDER BY v.embedding::vector(384) <=> (SELECT $1::text::vector(384))
 LIMIT $4;
 
--- name: with_words (chunks that have some of the words, those with the greatest weight first. OFFSET 0 makes Postgres
--- look up the files singly, and only until enough have passed the filter)
+-- name: with_words (chunks that have some of the words, those with the greatest weight first. The words name the stores
+-- too, but a text could contain a store's id. The first OFFSET 0 keeps Postgres to the index of words; the second makes
+-- it look up the files singly, and only until enough have passed the filter)
 SELECT c.store_id, c.file_id, c.job, c.chunk
 FROM (
     SELECT match.store_id, match.file_id, match.job, match.chunk, sum(word.weight) AS weight
     FROM unnest($1::text[], $2::float8[]) AS word (query, weight)
     CROSS JOIN LATERAL (
-        SELECT store_id, file_id, job, chunk FROM chunks WHERE words @@ word.query::tsquery LIMIT $3
+        SELECT store_id, file_id, job, chunk FROM (
+            SELECT store_id, file_id, job, chunk FROM chunks WHERE words @@ word.query::tsquery OFFSET 0
+        ) AS with_word
+        WHERE store_id = ANY ($6)
+        LIMIT $3
     ) AS match
     GROUP BY match.store_id, match.file_id, match.job, match.chunk
     ORDER BY weight DESC, match.store_id, match.file_id, match.chunk
@@ -111,6 +116,7 @@ SELECT c.store_id, c.file_id, c.job, c.chunk,
 FROM unnest($4::text[], $5::text[], $6::bigint[], $7::integer[], $8::float8[])
     AS k (store_id, file_id, job, chunk, similarity)
 JOIN chunks c ON c.store_id = k.store_id AND c.file_id = k.file_id AND c.job = k.job AND c.chunk = k.chunk
+    AND c.store_id = ANY ($10)
 CROSS JOIN LATERAL (SELECT setweight(c.words, 'D') AS words OFFSET 0) AS unpacked
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(word.share), 0)::float8 AS share FROM (
@@ -126,6 +132,6 @@ FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[]) AS k (store_id,
 JOIN chunks c ON c.store_id = k.store_id AND c.file_id = k.file_id AND c.job = k.job AND c.chunk = k.chunk
 JOIN vector_store_files f ON f.store_id = c.store_id AND f.file_id = c.file_id AND f.job = c.job
     AND f.status = 'completed'
-WHERE NOT EXISTS (
+WHERE c.store_id = ANY ($6) AND NOT EXISTS (
     SELECT FROM files WHERE files.file_id = c.file_id AND (files.blob IS NULL OR files.expires_at <= $5)
 );

@@ -144,3 +144,17 @@ async def test_several_stores(shelf: Shelf) -> None:
     assert [(hit.store_id, hit.file_id) for hit in found.hits] == [("vs_a", "file-foods"), ("vs_b", "file-foods")]
     alone = await shelf.searcher.search([other], ["What is Filip's favorite food?"], limit=9)
     assert {hit.store_id for hit in alone.hits} == {"vs_b"}
+
+
+@pytest.mark.slow
+async def test_a_chunk_with_the_id_of_another_store_among_its_words_is_not_found(shelf: Shelf) -> None:
+    """A chunk's words name its store, but nothing keeps a text from containing another store's id."""
+    await shelf.index_file("vs_a", "file-boats", "boats.md", BOATS)
+    await shelf.index_file("vs_b", "file-secret", "secret.txt", b"The ketch of Filip has two masts.")
+    await shelf.pool.execute("UPDATE chunks SET words = words || array_to_tsvector(ARRAY ['vs_a'])")
+    store = StoreRef("vs_a", shelf.indexer.embedding_model)
+    found = await shelf.searcher.search([store], ["ketch masts"], limit=10)
+    assert {hit.store_id for hit in found.hits} == {"vs_a"}
+    async with shelf.pool.acquire() as db:
+        by_words = await shelf.searcher.find_by_words(db, ["vs_a"], "ketch masts")
+    assert {store_id for store_id, *_ in by_words} == {"vs_a"}

@@ -31,6 +31,11 @@ def test_block_names_are_unique_in_their_file() -> None:
         assert len(re.findall(r"^-- name: ", text, re.MULTILINE)) == len(sql.queries(file))
 
 
+def test_every_statement_of_a_search_names_the_stores() -> None:
+    statements = {name: block for name, block in sql.queries("search").items() if name != "settings"}
+    assert [name for name, block in statements.items() if "store_id = ANY ($" not in block] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_no_block_is_forgotten(file: str) -> None:
