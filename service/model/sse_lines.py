@@ -19,6 +19,8 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024  # of one event of the stream, or of a JSON d
 MARK = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_ENDS = frozenset({b"[done]", b"done"})
+_EMPTY = frozenset({b"", b"null"})  # events without content
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class LineReader:
             data = (self._data[0] if len(self._data) == 1 else b"\n".join(self._data)).strip()
             self._data = []
             self._data_size = 0
-            if data:
+            if data not in _EMPTY:
                 self._emit(StreamItem(data, self._is_error_event), items)
         self._is_error_event = False
 
@@ -127,10 +129,15 @@ class LineReader:
         items.append(item)
 
 
+def is_end(data: bytes) -> bool:
+    """Whether the data of an event are the mark of the stream's end, which some servers quote or write small."""
+    return len(data) <= len(DONE) + 2 and data.strip(b"'\"").lower() in _ENDS
+
+
 def _is_complete(data: bytes) -> bool:
     """Whether the data of an event are complete: a JSON object or the end of the stream."""
     stripped = data.strip()
-    if stripped == DONE:
+    if is_end(stripped):
         return True
     if not stripped.startswith(b"{") or not stripped.endswith(b"}"):
         return False

@@ -28,7 +28,8 @@ from service.model.base import (
 from service.model.call_parser import CallParser
 from service.model.errors import AnswerTooLarge, ModelStreamError, excerpt
 from service.model.split_characters import CharacterJoiner
-from service.model.sse_lines import DONE, MARK, LineReader, StreamItem
+from service.model.sse_lines import MARK, LineReader, StreamItem, is_end
+from service.model.usage_parser import parse_usage
 
 # Characters of one reply: text, refusal, arguments and reasoning. A model that says more does not stop by itself.
 MAX_REPLY = 2_000_000
@@ -48,6 +49,7 @@ _REASONS: Mapping[str, FinishReason] = {
     "sensitive": "content_filter",
     "recitation": "content_filter",
 }
+_NO_REASON = "null"  # some servers write the word
 # Reasons of servers that gave up, so the call may be tried again.
 _FAILURES = frozenset({"error", "abort", "network_error", "insufficient_system_resource"})
 
@@ -74,6 +76,7 @@ class StreamParser:
         self._bytes_read = 0
         self._size = 0
         self._has_choices = False
+        self._has_deltas = False
         self._strange_chunk = b""
         self._reason: str | None = None
         self._usage: ModelUsage | None = None
@@ -140,7 +143,7 @@ class StreamParser:
                 return
             if item.is_error:
                 raise ModelStreamError(_parse_error(item.data))
-            if item.data != DONE:
+            if not is_end(item.data):
                 self._read_chunk(item.data, events)
             elif self._reason is None and not self._size and not self._calls.count:
                 raise ModelError("server_error", self._incomplete_answer())
@@ -164,7 +167,8 @@ class StreamParser:
         model = chunk.get("model")
         if model and isinstance(model, str):
             self._model = model
-        self._read_usage(chunk.get("usage"))
+        for place in (chunk, chunk.get("x_groq")):
+            self._read_usage(place)
         choices = chunk.get("choices")
         if choices is None:
             self._strange_chunk = self._strange_chunk or data
@@ -180,18 +184,26 @@ class StreamParser:
             self._reason = "length"
             self._finish(events)
 
-    def _read_usage(self, usage: object) -> None:
+    def _read_usage(self, place: object) -> None:
+        """Reads the token counts in a chunk, a choice, or another object that has them."""
+        usage = place.get("usage") if isinstance(place, dict) else None
         if usage and isinstance(usage, dict):
-            self._usage = _parse_usage(usage)
+            self._usage = parse_usage(usage)
 
     def _read_choice(self, choice: Mapping[str, Any], events: list[ModelEvent]) -> None:
         if choice.get("error"):
             raise ModelStreamError(choice["error"])
         self._has_choices = True
-        self._read_usage(choice.get("usage"))
-        self._read_delta(choice.get("delta") or choice.get("message") or {}, events)
-        if choice.get("finish_reason"):
-            self._reason = str(choice["finish_reason"]).lower()
+        self._read_usage(choice)
+        delta = choice.get("delta")
+        if delta:
+            self._has_deltas = True
+        elif not self._has_deltas:  # a message after deltas repeats them
+            delta = choice.get("message") or {"content": choice.get("text")}
+        self._read_delta(delta or {}, events)
+        reason = str(choice.get("finish_reason") or _NO_REASON).lower()
+        if reason != _NO_REASON:
+            self._reason = reason
 
     def _within_bound(self, text: str) -> str:
         """Returns the part of a piece of the reply that the reply still may have, and counts it."""
@@ -212,8 +224,9 @@ class StreamParser:
             refusal = self._refusal.feed(self._within_bound(delta["refusal"]))
             if refusal:
                 events.append(RefusalDelta(refusal))
-        for piece in delta.get("tool_calls") or ():
-            function = piece.get("function") or {}
+        pieces = delta.get("tool_calls") or ()
+        for piece in [pieces] if isinstance(pieces, dict) else pieces:
+            function = piece.get("function") or piece
             events += self._calls.read(piece.get("index"), piece.get("id"), function, self._within_bound)
         function_call = delta.get("function_call")
         if function_call:
@@ -274,20 +287,3 @@ def _parse_error(data: bytes) -> object:
     except ModelError:
         return data.decode(errors="replace")
     return body.get("error") or body
-
-
-def _parse_usage(usage: Mapping[str, Any]) -> ModelUsage:
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
-    return ModelUsage(
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
-        cached_tokens=_count(prompt, "cached_tokens"),
-        reasoning_tokens=_count(completion, "reasoning_tokens"),
-    )
-
-
-def _count(counts: object, key: str) -> int:
-    """Returns a count, which servers may omit, set to null or write as a float."""
-    value = counts.get(key) if isinstance(counts, Mapping) else None
-    return max(0, int(value)) if isinstance(value, int | float) and value == value else 0

@@ -310,6 +310,77 @@ def test_lines_of_real_servers() -> None:
     assert events_of(usage_in_choice + DONE)[-1].usage == ModelUsage(3, 0)  # type: ignore[union-attr]
 
 
+def test_a_last_chunk_that_repeats_the_whole_message() -> None:
+    """MiniMax's last chunk holds the message that its deltas have built up."""
+    said = chunk({"content": "Hel"}) + chunk({"content": "lo"})
+    whole = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello"}}]}
+    expected = [TextDelta("Hel"), TextDelta("lo"), ModelStreamEnd("stop", None, "scripted")]
+    assert events_of(said + b"data: " + orjson.dumps(whole) + b"\n\n" + DONE) == expected
+    whole["choices"][0]["delta"] = {}
+    assert events_of(said + b"data: " + orjson.dumps(whole) + b"\n\n" + DONE) == expected
+    pieces = [b'data: {"choices":[{"message":{"content":"%s"}}]}\n\n' % piece for piece in (b"Hel", b"lo")]
+    assert events_of(b"".join(pieces), END)[:2] == expected[:2], "other servers stream pieces of a message"
+
+
+def test_calls_that_share_an_index_and_have_no_ids() -> None:
+    """Gemini numbers all calls 0 and gives them empty ids."""
+    end = ModelStreamEnd("tool_calls", None, "scripted")
+    first, second = {"name": "f", "arguments": '{"a":1}'}, {"name": "f", "arguments": '{"a":2}'}
+    expected = [ToolCallDelta(0, "call_minted_0", **first), ToolCallDelta(1, "call_minted_1", **second), end]
+    apart = tool(index=0, id="", function=first) + tool(index=0, id="", function=second)
+    assert events_of(apart + END) == expected
+    together = [{"index": 0, "function": first}, {"index": 0, "function": second}]
+    assert events_of(chunk({"tool_calls": together}) + END) == expected
+    same_id = tool(index=0, id="x", function=first) + tool(index=0, id="x", function=second)
+    assert [event.index for event in events_of(same_id + END)[:-1]] == [0, 1]  # type: ignore[union-attr]
+    without_index = tool(id="x", function=first) + tool(id="x", function=second)
+    assert [event.index for event in events_of(without_index + END)[:-1]] == [0, 1]  # type: ignore[union-attr]
+
+
+def test_a_call_that_is_sent_twice() -> None:
+    whole = tool(index=0, id="x", function={"name": "f", "arguments": '{"a":1}'})
+    assert events_of(whole + whole + END)[:-1] == [ToolCallDelta(0, "x", "f", '{"a":1}')]
+    named_end = tool(index=0, id="x", function={"name": "f", "arguments": ""})
+    assert events_of(whole + named_end + END)[:-1] == [ToolCallDelta(0, "x", "f", '{"a":1}')]
+
+
+def test_more_shapes_of_tool_calls() -> None:
+    flat = tool(index=0, id="x", name="f", arguments='{"a":1}')
+    assert events_of(flat + END)[0] == ToolCallDelta(0, "x", "f", '{"a":1}')
+    alone = chunk({"tool_calls": {"index": 0, "id": "x", "function": {"name": "f", "arguments": "{}"}}})
+    assert events_of(alone + END)[0] == ToolCallDelta(0, "x", "f", "{}")
+    late_id = tool(index=0, function={"arguments": ""}) + tool(index=0, id="x", function={"name": "f"})
+    assert events_of(late_id + END)[0] == ToolCallDelta(0, "x", "f", "")
+
+
+def test_more_ends_of_streams() -> None:
+    end = ModelStreamEnd("stop", None, "scripted")
+    for done in (b'data: "[DONE]"\n\n', b"data: [done]\n\n", b"data: DONE\n\n", b"data: '[DONE]'\n\n"):
+        assert events_of(chunk({"content": "a"}) + done) == [TextDelta("a"), end]
+    assert events_of(chunk({"content": "a"}) + b"data: null\n\n" + DONE) == [TextDelta("a"), end]
+    assert failure_of(chunk({"content": "a"}, "null")) == (
+        "The model server ended its answer without a finish_reason."
+    ), "the word null is no reason"
+
+
+def test_more_shapes_of_usage() -> None:
+    def usage_of(body: object) -> ModelUsage | None:
+        end = events_of(chunk({"content": "a"}, "stop") + b"data: " + orjson.dumps(body) + b"\n\n" + DONE)[-1]
+        return end.usage  # type: ignore[union-attr]
+
+    assert usage_of({"choices": [], "usage": {"input_tokens": 3, "output_tokens": 4}}) == ModelUsage(3, 4)
+    assert usage_of({"choices": [], "usage": {"prompt_tokens": "3", "completion_tokens": "4"}}) == ModelUsage(3, 4)
+    assert usage_of({"choices": [], "x_groq": {"usage": {"prompt_tokens": 3}}}) == ModelUsage(3, 0)
+    infinite = b'data: {"choices":[],"usage":{"prompt_tokens":Infinity,"completion_tokens":1e999},"x_groq":"x"}\n\n'
+    assert events_of(chunk({"content": "a"}, "stop") + infinite)[-1] == ModelStreamEnd(
+        "stop", ModelUsage(0, 0), "scripted"
+    )
+
+
+def test_text_in_the_place_of_a_delta() -> None:
+    assert events_of(b'data: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\n' + DONE)[0] == TextDelta("a")
+
+
 def test_characters_that_are_divided_over_chunks() -> None:
     def text_of(*pieces: bytes) -> str:
         return "".join(event.text for event in events_of(*pieces, END) if isinstance(event, TextDelta))
