@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")
     public_url: str | None = Field(None, description="Address that links to files begin with; default: the request's")
     webhooks_allow_private: bool = Field(False, description="Whether webhooks may go to private addresses and http://")
+    images_allow_private: bool = Field(False, description="Whether images in messages may be at private hosts")
     metrics: Literal["local", "open"] = Field("local", description="Whether /metrics needs a key from elsewhere")
 
     code_interpreter: Literal["on", "off"] = Field("on", description="Whether code of models may be run, in sandboxes")

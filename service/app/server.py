@@ -220,7 +220,16 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
     tools, max_runs = tooling.hosted.tools, settings.max_runs
     supervisor = await enter(
-        runs_lifespan(writer, core.model, peers, blobs=core.blobs, tools=tools, ids=ids, max_runs=max_runs)
+        runs_lifespan(
+            writer,
+            core.model,
+            peers,
+            blobs=core.blobs,
+            tools=tools,
+            ids=ids,
+            max_runs=max_runs,
+            allows_private_images=settings.images_allow_private,
+        )
     )
     rewriter = QueryRewriter(core.model, settings.rewrite_model)
     return Services(
@@ -266,6 +275,7 @@ def _http_settings(settings: Settings) -> HttpSettings:
         public_url=settings.public_url,
         is_beta_strict=settings.beta == "strict",
         is_metrics_open=settings.metrics == "open",
+        allows_private_images=settings.images_allow_private,
         shows_quotes=settings.quotes == "on",
         max_connections=settings.max_connections,
         max_peer_connections=settings.max_peer_connections,

@@ -11,7 +11,7 @@ from events.objects import Message
 from events.streams import THREAD
 from events.thread.commands import AddMessage, DeleteMessage, ModifyMessage
 from projections import messages, placeholders, threads
-from service.http import files
+from service.http import files, image_hosts
 from service.http.bodies import parse_request
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
@@ -29,6 +29,7 @@ async def create(request: web.Request) -> web.Response:
     thread_id = request.match_info["thread_id"]
     if await done_before(request, THREAD, thread_id):
         return await _render(request, message.id)
+    image_hosts.check(request, message)
     await files.check(request, files_named_in(message))
     command = AddMessage(message, queues(request))
     await request.app[VECTOR_STORES].attachments.attach(

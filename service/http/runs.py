@@ -27,7 +27,7 @@ from events.thread.run_settings import run_settings
 from events.thread.runs import require_modifiable
 from events.thread.state import ThreadState
 from projections import assistants, runs, steps, threads
-from service.http import files
+from service.http import files, image_hosts
 from service.http.bodies import parse_request
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
@@ -143,6 +143,9 @@ async def _create(
 async def _begin(
     request: web.Request, thread_id: str, asked: RunRequest, thread: ThreadRequest | None, *, queue: bool
 ) -> AppendResult[ThreadState]:
+    if thread is not None:
+        image_hosts.check(request, thread, prefix="thread.")
+    image_hosts.check(request, asked)
     await files.check(request, [*(files_named_in(thread) if thread is not None else ()), *files_named_in(asked)])
     settings = await _settings(request, asked)
     new_thread = await prepare_thread(request, thread_id, thread) if thread is not None else None

@@ -79,14 +79,16 @@ class HttpSettings:
 
     `cors_origins` are the origins whose pages may call it. `public_url` is the address in links, None for the address
     of the request. `is_beta_strict`: requests must name their version. `is_metrics_open`: /metrics needs no key.
-    `shows_quotes`: v2 shows the quotes of citations. `max_connections` and `max_peer_connections` bound the connections
-    open at once, in all and from one address.
+    `allows_private_images`: images of messages may be at private hosts. `shows_quotes`: v2 shows the quotes of
+    citations. `max_connections` and `max_peer_connections` bound the connections open at once, in all and from one
+    address.
     """
 
     cors_origins: Sequence[str]
     public_url: str | None
     is_beta_strict: bool
     is_metrics_open: bool
+    allows_private_images: bool
     shows_quotes: bool
     max_connections: int
     max_peer_connections: int

@@ -10,7 +10,7 @@ from events.streams import THREAD
 from events.thread.commands import CreateThread, DeleteThread, ModifyThread
 from events.vector_store.state import THREAD_DAYS
 from projections import threads
-from service.http import files
+from service.http import files, image_hosts
 from service.http.bodies import parse_request
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing, parse_filter
@@ -25,6 +25,7 @@ async def create(request: web.Request) -> web.Response:
     asked = await parse_request(request, partial(wire(request).parse_new_thread, ids=id_source(request)))
     thread_id = id_source(request).new("thread")
     if not await done_before(request, THREAD, thread_id):
+        image_hosts.check(request, asked)
         await files.check(request, files_named_in(asked))
         command = await prepare_thread(request, thread_id, asked)
         await writer(request).thread(origin(request), thread_id, command)

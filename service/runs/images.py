@@ -1,5 +1,8 @@
 """Replaces the image files of a thread's messages by data URLs, which models accept, when a prompt is built.
 
+The model server fetches the other images by their URLs. Those that a message may not have are replaced by a text: they
+were stored by a release that did not check them, or under another setting.
+
 The newest images are taken first, up to a limit in bytes. Files that are deleted, are no images, or exceed the limit
 are left out of the prompt.
 """
@@ -16,6 +19,7 @@ import structlog
 from events.clock import Clock
 from events.objects import File, Message, Step
 from projections import files
+from service.addresses import is_image_url, is_public_image_url
 from service.database import Pool
 from service.runs.prompt import Entry
 from service.storage.base import BlobMissing, Blobs
@@ -25,24 +29,28 @@ log = structlog.get_logger()
 # Maximum size in bytes of one image, which upstreams accept, and of all images of a prompt, which bounds memory.
 MAX_IMAGE = 20 * 1024**2
 MAX_IMAGES = 32 * 1024**2
+# Stands in the prompt for an image whose URL a message may not have.
+HIDDEN = {"type": "text", "text": {"value": "[image_url: not shown, its URL is not allowed]", "annotations": []}}
 # Image types that models accept, by the first bytes of a file.
 _TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
 class PromptImages:
-    def __init__(self, pool: Pool, blobs: Blobs, *, clock: Clock) -> None:
+    def __init__(self, pool: Pool, blobs: Blobs, *, clock: Clock, allows_private_hosts: bool) -> None:
         self._pool = pool
         self._blobs = blobs
         self._clock = clock
+        self._is_allowed = is_image_url if allows_private_hosts else is_public_image_url
 
     async def with_image_urls(self, project_id: str, entries: Sequence[Entry]) -> list[Entry]:
         """Returns the entries with image_url parts in place of image_file parts, or without. Raises StorageError."""
+        entries = [(at, self._hide_refused_urls(entry) if _is_user_message(entry) else entry) for at, entry in entries]
         newest = sorted(entries, key=lambda pair: pair[0], reverse=True)
         wanted = list(
             dict.fromkeys(id for _, entry in newest if _is_user_message(entry) for id in _image_file_ids(entry))
         )
         if not wanted:
-            return list(entries)
+            return entries
         async with self._pool.acquire() as db:
             existing = await files.find(db, project_id, wanted, self._clock.now())
         urls, left = dict[str, str](), MAX_IMAGES
@@ -56,6 +64,16 @@ class PromptImages:
                 left -= file.bytes
         replaced = [(at, _replace_images(entry, urls) if _is_user_message(entry) else entry) for at, entry in entries]
         return [(at, entry) for at, entry in replaced if not isinstance(entry, Message) or entry.content]
+
+    def _hide_refused_urls(self, message: Message) -> Message:
+        refused = {
+            number
+            for number, part in enumerate(message.content)
+            if part["type"] == "image_url" and not self._is_allowed(part["image_url"]["url"])
+        }
+        if not refused:
+            return message
+        return replace(message, content=[HIDDEN if n in refused else part for n, part in enumerate(message.content)])
 
     async def _url(self, file: File) -> str | None:
         try:

@@ -18,10 +18,18 @@ from service.writer import Writer
 
 @asynccontextmanager
 async def runs_lifespan(
-    writer: Writer, model: Model, peers: Peers, *, blobs: Blobs, tools: Tools, ids: IdSource, max_runs: int
+    writer: Writer,
+    model: Model,
+    peers: Peers,
+    *,
+    blobs: Blobs,
+    tools: Tools,
+    ids: IdSource,
+    max_runs: int,
+    allows_private_images: bool,
 ) -> AsyncIterator[Supervisor]:
     """Yields the supervisor, which executes `max_runs` runs at once in the background."""
-    images = PromptImages(writer.pool, blobs, clock=writer.clock)
+    images = PromptImages(writer.pool, blobs, clock=writer.clock, allows_private_hosts=allows_private_images)
     supervisor = Supervisor(writer, model, peers, ids=ids, max_runs=max_runs, images=images, tools=tools)
     writer.feed.listen_to_threads(supervisor)
     writer.feed.listen_to_wakes(supervisor)

@@ -21,7 +21,7 @@ from yarl import URL
 
 from events.clock import Clock
 from events.software_version import RELEASE
-from service.webhooks.addresses import is_public
+from service.addresses import is_public, is_public_host
 from service.webhooks.message import headers
 
 TIMEOUT = 15.0
@@ -154,8 +154,7 @@ def url_problem(url: str, *, allow_private: bool) -> str | None:
         return None
     if parts.scheme != "https":
         return "must be an https:// URL; EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow http:// too"
-    is_literal = ":" in host or all(part.isdigit() for part in host.split("."))
-    if is_literal and not is_public(host):
+    if not is_public_host(parts.raw_host or ""):
         return f"{host} is at a private address, which EVERTHREAD_WEBHOOKS_ALLOW_PRIVATE would allow"
     return None
 

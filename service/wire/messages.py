@@ -24,6 +24,7 @@ from service.wire.fields import (
     union_by_json_type,
     union_by_type,
 )
+from service.wire.image_urls import check_image_url
 from service.wire.tools import CodeTool
 
 Content = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_CONTENT)]
@@ -37,7 +38,7 @@ class TextPart(NestedObject):
 
 
 class ImageUrl(NestedObject):
-    url: Annotated[str, Strict(), Field(min_length=1)]
+    url: Annotated[str, Strict(), Field(min_length=1), AfterValidator(check_image_url)]
     detail: Detail = "auto"
 
 

@@ -174,6 +174,8 @@ def _length(kind: str, param: str, got: Any, context: dict[str, Any], said: str)
                 " got an empty array instead."
             )
             return Rejection(message, param=param, code="empty_array")
+        case "invalid_url":
+            return Rejection(f"Invalid '{param}'. {said}", param=param, code="invalid_value")
         case _:
             return Rejection(f"Invalid '{param}': {said}", param=param or None, code="invalid_value")
 

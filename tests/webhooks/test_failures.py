@@ -91,16 +91,16 @@ async def test_private_addresses_are_refused(
         refused = await client.call("POST", "/webhook_endpoints", {"url": f"https://127.0.0.1:{receiver.port}/"})
         assert refused.error[0::2] == (400, "url")
         assert "private address" in refused.error[1]
-        # A name is checked only when it is resolved.
-        made = await client.post("/webhook_endpoints", {"url": f"https://localhost:{receiver.port}/hook"})
+        # The addresses of a name are checked when it is resolved.
+        made = await client.post("/webhook_endpoints", {"url": f"https://hooks.invalid:{receiver.port}/hook"})
         tested = await client.post(f"/webhook_endpoints/{made['id']}/test")
         assert (tested["delivered"], tested["status"]) == (False, None)
-        assert tested["error"].startswith("localhost has no address, or a private one")
+        assert tested["error"].startswith("hooks.invalid has no address, or a private one")
         await client.settled(await run_of(client, "Hi"))
         async with asyncio.timeout(WAIT_S):
             while (shown := await client.get(f"/webhook_endpoints/{made['id']}"))["last_error"] is None:
                 await asyncio.sleep(0.05)
-        assert shown["last_error"].startswith("localhost has no address, or a private one")
+        assert shown["last_error"].startswith("hooks.invalid has no address, or a private one")
     assert receiver.messages == []
 
 
