@@ -1,12 +1,16 @@
-"""The cost of a plain turn: a streamed run with one answer of 64 tokens.
+"""`scripts/bench turns`: the cost of a turn, through Everthread, through a minimal relay, and without either (floor).
 
-The floor and Everthread are measured in turn in the same run, by the same client, against the same scripted model
-server. Only the ratios count, since client, model server, Postgres and Everthread share the cores of one machine.
+All three are measured in turn in the same run, by the same client process, on the same scripted model server and the
+same Postgres. Client, model server, Postgres and server share the cores of one machine, so only the ratios count.
 
     turns/s     finished turns over the time of the measurement
-    first token from sending the request to the first piece of text, median and 90th percentile, ms
-    CPU a turn  user + system time of the server process alone, and of Postgres, ms
-    memory      resident set of the server process after the load, MB
+    first ms    from the request for the run to the first piece of text, median and 90th percentile
+    turn ms     the whole turn with its message, median
+    CPU ms      user + system time a turn: of the server's process, and of the Postgres processes of its database
+    statements  executed by Postgres in a turn with one client, counted in its log
+    PSS         memory of the server's process after the load
+
+docs/performance.md explains the figures.
 """
 
 from __future__ import annotations
@@ -14,211 +18,134 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import statistics
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import aiohttp
-import orjson
-import psutil
 import uvloop
+from rich.console import Console
+from rich.progress import Progress
 
-KEY = "sk-bench"
-TOKENS = 64
-STARTUP_S = 60.0
-TURN_S = 60.0
-HEADERS = {"Authorization": f"Bearer {KEY}", "OpenAI-Beta": "assistants=v2", "Content-Type": "application/json"}
+from scripts.bench_model import KINDS
+from scripts.bench_processes import Bench, start_bench, temporary_home
+from scripts.bench_report import TARGETS, Report, print_comparison, print_report
+from scripts.bench_series import Series, measure, run_turns, warm_up
+from scripts.bench_targets import EverthreadTarget
 
-Turn = Callable[[], Awaitable[float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One series of measurements. Times are in seconds; `first` holds the time to the first token of each turn."""
-
-    turns: int
-    seconds: float
-    first: list[float]
-    server_cpu: float
-    postgres_cpu: float
-    memory: int
-
-    @property
-    def rate(self) -> float:
-        return self.turns / self.seconds
-
-    def first_ms(self, share: float) -> float:
-        return sorted(self.first)[min(len(self.first) - 1, int(len(self.first) * share))] * 1000
+CLIENTS = (1, 16, 64)
+ROUNDS = 3
+SECONDS = 4.0
+QUICK_SECONDS = 1.5
+# Paced turns take 1.3 s, so that their series need more time.
+PACED_FACTOR = 1.5
+COUNTED_TURNS = 20
+WARM_UP_TURNS = 5  # before the statements are counted, so that caches are filled
+# Clients of the turns that make tables grow.
+GROWING_CLIENTS = 16
 
 
-async def _until_first(response: aiohttp.ClientResponse, mark: bytes, started: float) -> float:
-    """Reads the stream to its end, and returns the seconds until `mark` first arrived."""
-    first, seen = 0.0, b""
-    async for chunk in response.content.iter_any():
-        if not first:
-            seen += chunk
-            if mark in seen:
-                first = time.perf_counter() - started
-    assert first, seen[-500:]
-    return first
+async def run_bench(given: argparse.Namespace, console: Console) -> Report:
+    seconds = given.seconds or (QUICK_SECONDS if given.quick else SECONDS)
+    rounds = given.rounds or (1 if given.quick else ROUNDS)
+    series = {
+        one.key: one
+        for kind in given.kinds
+        for clients in given.clients
+        for one in (Series(kind, clients, target) for target in TARGETS)
+    }
+    report = Report(_about(quick=given.quick, seconds=seconds, rounds=rounds))
+    with temporary_home() as home:
+        async with start_bench(home) as bench:
+            await warm_up(bench, max(given.clients))
+            await _measure_all(series.values(), bench, rounds, seconds, console)
+            report.series = {key: one.figures() for key, one in series.items()}
+            report.pss = {name: server.pss() for name, server in bench.servers.items()}
+            for kind in (kind for kind in given.kinds if kind != "paced"):
+                for target in bench.servers:
+                    report.statements[f"{kind}/{target}"] = await _statements(bench, kind, target)
+            await _grow(bench.everthread, given.turns)
+            report.turns = bench.everthread.turns
+            report.tables = await bench.postgres.table_sizes("everthread")
+    return report
 
 
-def floor(session: aiohttp.ClientSession, model_url: str) -> Turn:
-    body = orjson.dumps(
-        {"model": "bench", "stream": True, "messages": [{"role": "user", "content": "Tell me something."}]}
+async def _measure_all(series: Iterable[Series], bench: Bench, rounds: int, seconds: float, console: Console) -> None:
+    """Measures each series once a round, and in each round the targets of a row directly after each other."""
+    ordered = list(series)
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("measuring", total=rounds * len(ordered))
+        for _ in range(rounds):
+            for one in ordered:
+                progress.update(bar, description=one.key)
+                await measure(one, bench, seconds * (PACED_FACTOR if one.kind == "paced" else 1))
+                progress.advance(bar)
+
+
+async def _statements(bench: Bench, kind: str, name: str) -> dict[str, float]:
+    """Returns the statements of one turn by their text, without those that the idle server sends."""
+    target = bench.targets[name]
+    await run_turns(target, kind, 1, turns=WARM_UP_TURNS)
+    began = asyncio.get_running_loop().time()
+    async with bench.postgres.count_statements(name) as counts:
+        await run_turns(target, kind, 1, turns=COUNTED_TURNS)
+    took = asyncio.get_running_loop().time() - began
+    async with bench.postgres.count_statements(name) as idle_counts:
+        await asyncio.sleep(took)
+    return _per_turn(counts, idle_counts)
+
+
+def _per_turn(counts: Counter[str], idle_counts: Counter[str]) -> dict[str, float]:
+    left = counts - idle_counts
+    return {text: count / COUNTED_TURNS for text, count in left.most_common()}
+
+
+async def _grow(target: EverthreadTarget, turns: int) -> None:
+    """Runs plain turns until there have been `turns` in all."""
+    left = turns - target.turns
+    if left > 0:
+        await target.prepare(left // 4 + 1)
+        await run_turns(target, "plain", GROWING_CLIENTS, turns=left)
+
+
+def _about(**options: Any) -> dict[str, Any]:
+    commit = subprocess.run(("git", "rev-parse", "HEAD"), capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "commit": commit or "unknown",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        **options,
+    }
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench turns", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-
-    async def turn() -> float:
-        started = time.perf_counter()
-        async with session.post(f"{model_url}/chat/completions", data=body, headers=HEADERS) as response:
-            return await _until_first(response, b'"content":"', started)
-
-    return turn
-
-
-def everthread(session: aiohttp.ClientSession, base_url: str, assistant_id: str) -> Turn:
-    body = orjson.dumps(
-        {
-            "assistant_id": assistant_id,
-            "stream": True,
-            "thread": {"messages": [{"role": "user", "content": "Tell me something."}]},
-        }
-    )
-
-    async def turn() -> float:
-        started = time.perf_counter()
-        async with session.post(f"{base_url}/threads/runs", data=body, headers=HEADERS) as response:
-            return await _until_first(response, b"thread.message.delta", started)
-
-    return turn
-
-
-async def measure(turn: Turn, clients: int, seconds: float, server: psutil.Process | None) -> Measured:
-    """Runs `turn` in `clients` loops for about `seconds`."""
-    first: list[float] = []
-    started = time.perf_counter()
-    before, postgres_before = _cpu(server), _postgres_cpu(server)
-
-    async def loop() -> None:
-        while time.perf_counter() - started < seconds:
-            first.append(await asyncio.wait_for(turn(), TURN_S))
-
-    await asyncio.gather(*(loop() for _ in range(clients)))
-    return Measured(
-        turns=len(first),
-        seconds=time.perf_counter() - started,
-        first=first,
-        server_cpu=_cpu(server) - before,
-        postgres_cpu=_postgres_cpu(server) - postgres_before,
-        memory=server.memory_info().rss if server else 0,
-    )
-
-
-def _cpu(process: psutil.Process | None) -> float:
-    if process is None:
-        return 0.0
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def _postgres_cpu(server: psutil.Process | None) -> float:
-    """Returns the CPU time of all Postgres processes of the server. The time of a backend that ends is lost, but pools
-    keep their backends.
-    """
-    if server is None:
-        return 0.0
-    total = 0.0
-    for child in server.children(recursive=True):
-        try:
-            if "postgres" in child.name():
-                total += _cpu(child)
-        except psutil.NoSuchProcess:
-            continue
-    return total
-
-
-@contextmanager
-def _process(*command: str, mark: str, **environment: str) -> Iterator[tuple[str, int]]:
-    """Starts a child process, and yields the rest of its first line that holds `mark`, and its pid."""
-    child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}, stderr=subprocess.DEVNULL
-    )
-    try:
-        assert child.stdout is not None
-        deadline = time.monotonic() + STARTUP_S
-        for line in child.stdout:
-            if mark in line:
-                yield line.split(mark, 1)[1].strip(), child.pid
-                return
-            if time.monotonic() > deadline:
-                break
-        raise SystemExit(f"{command} did not start")
-    finally:
-        child.terminate()
-        child.wait(30)
-
-
-def _row(name: str, measured: Measured, under: Measured) -> str:
-    later = statistics.median(measured.first) - statistics.median(under.first)
-    cpu = f"{measured.server_cpu / measured.turns * 1000:6.2f}" if measured.server_cpu else "     –"
-    pg = f"{measured.postgres_cpu / measured.turns * 1000:6.2f}" if measured.server_cpu else "     –"
-    memory = f"{measured.memory / 1e6:5.0f}" if measured.memory else "    –"
-    return (
-        f"{name:<12}{measured.rate:9.1f}{measured.rate / under.rate:8.2f}{measured.first_ms(0.5):9.1f}"
-        f"{measured.first_ms(0.9):8.1f}{later * 1000:9.1f}{cpu:>9}{pg:>9}{memory:>7}"
-    )
-
-
-async def _run(model_url: str, base_url: str, pid: int, seconds: float, counts: list[int]) -> None:
-    server = psutil.Process(pid)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        async with session.post(
-            f"{base_url}/assistants", data=orjson.dumps({"model": "bench"}), headers=HEADERS
-        ) as response:
-            assistant = await response.json()
-        straight = floor(session, model_url)
-        through = everthread(session, base_url, assistant["id"])
-        await measure(through, 4, 1.0, server)
-        for clients in counts:
-            under = await measure(straight, clients, seconds, None)
-            over = await measure(through, clients, seconds, server)
-            print(f"\n{clients} client{'s' if clients > 1 else ''}, {TOKENS} tokens a turn")
-            print("              turns/s  of floor  first ms    p90  later ms  CPU/turn  PG/turn  MB")
-            print(_row("floor", under, under))
-            print(_row("everthread", over, under), flush=True)
+    parser.add_argument("--quick", action="store_true", help="one short round, about two minutes on two cores")
+    parser.add_argument("--seconds", type=float, help=f"of each series in a round, instead of {SECONDS:g}")
+    parser.add_argument("--rounds", type=int, help=f"instead of {ROUNDS}")
+    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--turns", type=int, default=0, help="grow the tables to so many turns before they are shown")
+    parser.add_argument("--json", type=Path, help="a file for the report")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="an earlier report: show the change since")
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=8.0, help="for each series")
-    parser.add_argument("--clients", type=int, nargs="*", default=[1, 16, 64])
-    parser.add_argument("--base-url", help="measure a server that runs already (its model must be the scripted one)")
-    given = parser.parse_args()
-    python = sys.executable
-    with tempfile.TemporaryDirectory() as home:
-        Path(home).chmod(0o711)
-        scripted = _process(python, "-m", "tests.scripted", "--tokens", str(TOKENS), mark="listening on ")
-        with scripted as (model_url, _):
-            served = _process(
-                str(Path(python).with_name("everthread")),
-                "serve",
-                "--port",
-                "0",
-                mark="OPENAI_BASE_URL=",
-                EVERTHREAD_DATA_DIR=f"{home}/data",
-                EVERTHREAD_API_KEY=KEY,
-                EVERTHREAD_MODEL_BASE_URL=model_url,
-                EVERTHREAD_MAX_RUNS="200",
-            )
-            with served as (base_url, pid):
-                uvloop.run(_run(model_url, base_url.strip("'\""), pid, given.seconds, given.clients))
+    given = parse_arguments()
+    before = Report.load(given.compare) if given.compare is not None else None
+    console = Console(width=None if Console().is_terminal else 160)
+    report = uvloop.run(run_bench(given, console))
+    print_report(report, console)
+    if given.json is not None:
+        report.save(given.json)
+    if before is not None:
+        print_comparison(before, report, console)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""The processes of `scripts/bench`: the model server, the relay and Everthread, over one embedded Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from scripts.bench_postgres import BenchPostgres
+from scripts.bench_targets import KEY, EverthreadTarget, Floor, RelayTarget, Target
+
+START_S = 60.0
+STOP_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server process: its base URL, and the process."""
+
+    base_url: str
+    process: psutil.Process
+
+    def cpu(self) -> float:
+        """Returns the CPU time of the process so far, user and system, in seconds."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def pss(self) -> int:
+        """Returns the memory of the process in bytes, with its share of pages that other processes use too."""
+        return int(self.process.memory_full_info().pss)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All that takes part in a measurement. The floor has no server of its own."""
+
+    postgres: BenchPostgres
+    floor: Floor
+    relay: RelayTarget
+    everthread: EverthreadTarget
+    servers: dict[str, Server]
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        return {target.name: target for target in (self.floor, self.relay, self.everthread)}
+
+
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """Makes a folder that the user of the embedded Postgres may enter, and deletes it at the end."""
+    with tempfile.TemporaryDirectory(prefix="everthread-bench-") as name:
+        home = Path(name)
+        home.chmod(0o711)
+        yield home
+
+
+@asynccontextmanager
+async def start_bench(home: Path) -> AsyncIterator[Bench]:
+    """Starts the processes, with their data in `home`, and stops them at the end."""
+    async with AsyncExitStack() as stack:
+        postgres = await stack.enter_async_context(BenchPostgres.started(home))
+        model = await stack.enter_async_context(_server("listening on ", "-m", "scripts.bench_model"))
+        relay = await stack.enter_async_context(
+            _server(
+                "listening on ",
+                *("-m", "scripts.bench_relay"),
+                RELAY_DSN=postgres.url("relay"),
+                RELAY_MODEL_URL=model.base_url,
+            )
+        )
+        everthread = await stack.enter_async_context(
+            _server(
+                "OPENAI_BASE_URL=",
+                *("-m", "service.cli", "serve", "--port", "0"),
+                EVERTHREAD_API_KEY=KEY,
+                EVERTHREAD_CODE_INTERPRETER="off",
+                EVERTHREAD_DATA_DIR=str(home / "data"),
+                EVERTHREAD_DATABASE_URL=postgres.url("everthread"),
+                EVERTHREAD_LOG_LEVEL="error",
+                EVERTHREAD_MAX_RUNS="200",
+                EVERTHREAD_MODEL_BASE_URL=model.base_url,
+            )
+        )
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+        yield Bench(
+            postgres,
+            Floor(http, model.base_url),
+            RelayTarget(http, relay.base_url),
+            EverthreadTarget(http, everthread.base_url),
+            {"relay": relay, "everthread": everthread},
+        )
+
+
+@asynccontextmanager
+async def _server(mark: str, *arguments: str, **environment: str) -> AsyncIterator[Server]:
+    """Runs Python with these arguments. The server is ready when it prints a line with `mark` and its base URL."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("EVERTHREAD_")}
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, env={**inherited, **environment}, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        base_url = await asyncio.wait_for(_base_url(child, mark), START_S)
+        yield Server(base_url, psutil.Process(child.pid))
+    finally:
+        if child.returncode is None:
+            child.terminate()
+        await asyncio.wait_for(child.wait(), STOP_S)
+
+
+async def _base_url(child: asyncio.subprocess.Process, mark: str) -> str:
+    assert child.stdout is not None
+    async for line in child.stdout:
+        if mark.encode() in line:
+            return line.decode().split(mark, 1)[1].strip().strip("'\"")
+    raise SystemExit("a server of the bench did not start")

@@ -1,0 +1,84 @@
+"""The parts of `scripts/bench` that compute: its statements, layers, ratios and comparison."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from scripts.bench_layers import count_layers, parse_stacks
+from scripts.bench_model import reply_for
+from scripts.bench_postgres import TableSize, cpu_between, parse_statements
+from scripts.bench_report import Report, print_comparison, print_report, ratios
+
+LOG = """\
+[everthread]LOG:  statement: BEGIN;
+[relay]LOG:  execute __asyncpg_stmt_1__: SELECT 1
+[everthread]LOG:  execute __asyncpg_stmt_2__: INSERT INTO events
+\t    VALUES ($1)
+[]LOG:  checkpoint starting: time
+[everthread]LOG:  statement: SELECT pg_advisory_unlock_all();
+\tCLOSE ALL;
+"""
+STACKS = """\
+main (/x/service/cli/main.py:1);run (/lib/asyncio/runners.py:9);get (/x/service/http/runs.py:3);dumps (/x/json.py:2) 3
+main (/x/service/cli/main.py:1);run (/lib/asyncio/runners.py:9) 2
+_worker (/lib/concurrent/futures/thread.py:81) 50
+main (/x/service/cli/main.py:1);run (/lib/asyncio/runners.py:9);fetch (/site/asyncpg/connection.py:3) 5
+"""
+
+
+def _report(cpu_ms: float) -> Report:
+    figures = {"rate": 10.0, "first_ms_p50": 5.0, "first_ms_p90": 9.0, "turn_ms_p50": 20.0, "postgres_cpu_ms": 3.0}
+    return Report(
+        {"commit": "a" * 40},
+        series={
+            "plain/1/floor": {**figures, "server_cpu_ms": 0.0, "postgres_cpu_ms": 0.0},
+            "plain/1/relay": {**figures, "server_cpu_ms": 2.0},
+            "plain/1/everthread": {**figures, "server_cpu_ms": cpu_ms},
+        },
+        statements={"plain/relay": {"BEGIN": 2.0}, "plain/everthread": {"BEGIN": 3.0, "SELECT 1": 1.5}},
+        pss={"relay": 30 << 20, "everthread": 80 << 20},
+        turns=7,
+        tables=[TableSize("runs", 5, 10, 20, 5, 1 << 20, 2 << 20)],
+    )
+
+
+def test_statements_are_those_of_one_database_on_one_line_each() -> None:
+    assert parse_statements(LOG, "everthread") == ["BEGIN;", "INSERT INTO events VALUES ($1)"]
+
+
+def test_cpu_time_of_new_processes_counts() -> None:
+    assert cpu_between({1: 2.0, 2: 1.0}, {1: 2.5, 3: 0.25}) == pytest.approx(0.75)
+
+
+def test_a_sample_belongs_to_the_innermost_layer() -> None:
+    assert count_layers(parse_stacks(STACKS)) == {"handlers": 3, "event loop": 2, "asyncpg": 5}
+
+
+def test_ratios_are_to_the_relay_of_the_same_row() -> None:
+    assert ratios(_report(8.0), "plain/1/everthread")["server_cpu_ms"] == pytest.approx(4.0)
+
+
+def test_a_report_that_was_saved_is_compared(tmp_path: Path) -> None:
+    _report(8.0).save(tmp_path / "before.json")
+    before, printed = Report.load(tmp_path / "before.json"), io.StringIO()
+    assert before == _report(8.0)
+    console = Console(file=printed, width=200)
+    print_report(_report(4.0), console)
+    print_comparison(before, _report(4.0), console)
+    assert "8.00 → 4.00 (0.50)" in printed.getvalue()
+    assert "4.00 → 2.00 (0.50)" in printed.getvalue()
+    assert "statements of plain/everthread: 4.5 → 4.5" in printed.getvalue()
+
+
+def test_the_tool_model_calls_once() -> None:
+    first = reply_for({"model": "tool", "messages": [{"role": "user"}]})
+    second = reply_for({"model": "tool", "messages": [{"role": "tool"}]})
+    assert first is not None
+    assert second is not None
+    assert first.message["choices"][0]["finish_reason"] == "tool_calls"
+    assert second.message["choices"][0]["finish_reason"] == "stop"
+    assert reply_for({"model": "other", "messages": []}) is None
