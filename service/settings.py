@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     embedding_api_key: SecretStr | None = Field(None, description="Key for the embedding server")
     rewrite_model: str | None = Field(None, min_length=1, description="Chat model that rewrites queries of searches")
     blobs: str | None = Field(None, description="s3://, gs:// or az:// URL for files; default: in the data directory")
+    min_free_disk_mb: int = Field(64, ge=0, le=1_048_576, description="Free MiB below which /healthz is 503")
     models: Path | None = Field(None, description="TOML file that maps model names to upstreams")
     sandbox_dir: Path | None = Field(None, description="Folder of the sandbox's Python; default: a cache folder")
     sandbox_install: bool = Field(False, description="Whether a missing one is made in the background at start")

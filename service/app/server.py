@@ -31,6 +31,7 @@ from service.model.router import Router
 from service.processes.lifespan import peers_lifespan
 from service.processes.peers import Peers
 from service.runs.lifespan import runs_lifespan
+from service.sandbox.base import MIB
 from service.sandbox.lifespan import sandbox_lifespan, sessions_lifespan
 from service.sandbox.pool import SessionPool
 from service.sandbox.probe import SandboxProbe
@@ -42,6 +43,7 @@ from service.settings import Settings
 from service.storage.base import Blobs, StorageError
 from service.storage.factory import open_blobs
 from service.system import RandomIds, SystemClock
+from service.telemetry.disk_space import DiskSpace
 from service.telemetry.health import Health
 from service.telemetry.lifespan import Instruments, telemetry_lifespan
 from service.tool_adapters.factory import ToolServices, open_tools
@@ -239,7 +241,9 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         runs=RunControl(claims=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
         search=SearchServices(searcher=tooling.engine.searcher, rewrite_queries=rewriter.rewrite),
         vector_stores=vector_stores,
-        telemetry=Telemetry(metrics=metrics, health=_health(core, tooling).parts, sandboxes=tooling.hosted.code),
+        telemetry=Telemetry(
+            metrics=metrics, health=_health(settings, core, tooling).parts, sandboxes=tooling.hosted.code
+        ),
         idempotency=idempotency,
         passthrough=core.model.relay,
         webhooks=webhooks,
@@ -260,8 +264,14 @@ def _open_search_engine(settings: Settings, core: _Core, probe: SandboxProbe) ->
     )
 
 
-def _health(core: _Core, tooling: _ToolServices) -> Health:
-    required = {"database": lambda: database.healthy(core.pool), "model": core.model.check_health}
+def _health(settings: Settings, core: _Core, tooling: _ToolServices) -> Health:
+    home = settings.data_dir or default_data_dir()
+    folders = {"the data directory": home, "the files": home / "blobs", "the embedded Postgres": home / "postgres"}
+    required = {
+        "database": lambda: database.healthy(core.pool),
+        "model": core.model.check_health,
+        "disk": DiskSpace(folders, min_free=settings.min_free_disk_mb * MIB).check,
+    }
     optional = {
         "code_interpreter": tooling.hosted.code.state,
         "file_parsing": lambda: describe_fallback(tooling.probe),

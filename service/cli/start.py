@@ -23,6 +23,7 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.errors import StartupError
 from service.sandbox.environment import environment_in
 from service.settings import Settings
+from service.storage.temp_folders import sweep_temp_folders
 
 MAX_MODEL_NAME = 80  # characters that are printed of the name of another server's model
 
@@ -67,6 +68,7 @@ async def _run(
         address = starting.create_task(_start_model(model, settings, progress, stack))
         if model is not None:
             starting.create_task(_suggest_model_server(settings, progress))
+        starting.create_task(asyncio.to_thread(sweep_temp_folders))
         # The import takes most of a second, so the child processes are started before it.
         await asyncio.sleep(0)
         serve = _import_serve()

@@ -17,8 +17,10 @@ from pathlib import Path
 import psutil
 
 from service.errors import StartupError
+from service.storage.temp_folders import PREFIX
 
-SOCKET_PREFIX = "everthread-pg-"
+SOCKET_KIND = "pg"
+SOCKET_PREFIX = f"{PREFIX}{SOCKET_KIND}-"
 _POLL_S = 0.01
 _TIMEOUT_S = 20.0
 _LOCK = "postmaster.pid"

@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
 from time import monotonic
 from urllib.parse import quote
@@ -22,10 +21,11 @@ import asyncpg
 import structlog
 
 from service.child_process import environment, log_reason, open_log, spawn, stop, wait_for_exit
-from service.embedded.leftovers import SOCKET_PREFIX, find_postmaster, read_lock, remove_leftovers
+from service.embedded.leftovers import SOCKET_KIND, SOCKET_PREFIX, find_postmaster, read_lock, remove_leftovers
 from service.embedded.memory import buffer_mib
 from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, change_owner, find_runtime
 from service.errors import StartupError
+from service.storage.temp_folders import TempFolder
 
 log = structlog.get_logger()
 
@@ -79,6 +79,7 @@ class EmbeddedPostgres:
         self._log = self._home / "postgres.log"
         self._log_start = 0  # the size of the log at the last start
         self._socket_dir = self._cluster / "run"
+        self._temp_folder: TempFolder | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -151,8 +152,8 @@ class EmbeddedPostgres:
     async def stop(self) -> None:
         """Stops Postgres, if it runs. Postgres ends its sessions and writes a checkpoint."""
         await self._end_process()
-        if self._socket_dir.name.startswith(SOCKET_PREFIX):
-            shutil.rmtree(self._socket_dir, ignore_errors=True)
+        if self._temp_folder is not None:
+            self._temp_folder.remove()
 
     async def _end_process(self) -> None:
         child, self._child = self._child, None
@@ -200,8 +201,9 @@ class EmbeddedPostgres:
         folder."""
         socket = self._socket_dir / f".s.PGSQL.{_PORT}"
         is_too_long = len(os.fsencode(socket)) > _MAX_SOCKET_PATH
-        if is_too_long and not self._socket_dir.name.startswith(SOCKET_PREFIX):
-            self._socket_dir = Path(tempfile.mkdtemp(prefix=SOCKET_PREFIX))
+        if is_too_long and self._temp_folder is None:
+            self._temp_folder = TempFolder(SOCKET_KIND)
+            self._socket_dir = self._temp_folder.path
         self._socket_dir.mkdir(mode=0o700, exist_ok=True)
         if runtime.uid is not None:
             change_owner(self._socket_dir, runtime.uid)

@@ -57,6 +57,8 @@ class Sweep:
         async with asyncio.timeout(TIMEOUT_S):
             await self.expire(self._writer.clock.now())
             if is_listing:
+                if count := await self._blobs.remove_unfinished():
+                    log.info("unfinished_bytes_removed", count=count)
                 await self.remove_unowned(self._writer.clock.now() - GRACE)
                 await self.remove_unannounced()
 

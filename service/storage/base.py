@@ -56,6 +56,13 @@ class Blobs(Protocol):
         """Yields the keys last written before that moment, page by page. Raises StorageError."""
         ...
 
+    async def remove_unfinished(self) -> int:
+        """Deletes the bytes of writes that a killed process left unfinished, and returns the number of keys.
+
+        Writes of live processes are kept. Raises StorageError.
+        """
+        ...
+
 
 async def delete_unowned(blobs: Blobs, keys: Collection[str]) -> None:
     """Deletes keys that no event owns any more. If the store fails, some keys may remain, and the sweep deletes them

@@ -1,10 +1,14 @@
 """Blobs in a local folder: one file a key, written under another name, synced, then renamed. Only this user may read
 it.
+
+A write holds an flock on its file until it is renamed. So a file under the other name that nobody holds is a remain of
+a process that was killed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import re
@@ -76,6 +80,13 @@ class FolderBlobs:
         except OSError as error:
             raise StorageError(f"Cannot list: {error.strerror}") from error
 
+    async def remove_unfinished(self) -> int:
+        """See `Blobs.remove_unfinished`."""
+        try:
+            return await asyncio.to_thread(_remove_unfinished, self._path)
+        except OSError as error:
+            raise StorageError(f"Cannot list: {error.strerror}") from error
+
     def _file(self, key: str) -> Path:
         """Returns the path of a key. Keys come from the server, never from a client; still, none may lead out of the
         folder.
@@ -93,7 +104,25 @@ async def _off_loop(key: str, work: Callable[P, R], *args: P.args, **kwargs: P.k
 
 
 def _create(path: Path) -> BinaryIO:
-    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb", 0)
+    while True:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with suppress(OSError):  # a file system without locks: `_remove_unfinished` keeps every file there
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink > 0:
+            return open(file, "wb", 0)
+        os.close(file)  # it was taken for a remain before it was locked
+
+
+def _remove_unfinished(folder: Path) -> int:
+    count = 0
+    with os.scandir(folder) as entries:
+        names = [entry.path for entry in entries if entry.name.endswith(UNFINISHED)]
+    for name in names:
+        with suppress(OSError), open(name, "r+b", 0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError while its writer lives
+            os.unlink(name)
+            count += 1
+    return count
 
 
 async def _fill(key: str, file: BinaryIO, chunks: AsyncIterator[bytes]) -> StoredBlob:

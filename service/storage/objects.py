@@ -79,6 +79,10 @@ class ObjectBlobs:
         except (BaseError, OSError) as error:
             raise StorageError(f"Cannot list: {error}") from error
 
+    async def remove_unfinished(self) -> int:
+        """See `Blobs.remove_unfinished`. An unfinished write has no object, and the bucket deletes its parts."""
+        return 0
+
 
 async def _write(key: str, work: Awaitable[object]) -> None:
     """Raises StorageError if the write failed."""

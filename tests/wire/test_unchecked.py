@@ -27,6 +27,7 @@ DECLARED: dict[str, str] = {
     "tests/http/test_connections.py": "connections that send no request, or a part of one",
     "tests/http/test_cors.py": "preflights; headers of a stream, whose frames are checked",
     "tests/http/test_deletes.py": "a file's bytes",
+    "tests/http/test_disk_space.py": "health",
     "tests/http/test_file_streaming.py": "a file's bytes; a client that leaves",
     "tests/http/test_file_uses.py": "shares the session with a checked client of v1",
     "tests/http/test_filters.py": "Azure's path, checked there",

