@@ -95,6 +95,13 @@ def both(*checks: Check) -> Check:
     return lambda request: next((reply for check in checks if (reply := check(request)) is not None), None)
 
 
+def openrouter(raw: str) -> Mapping[str, Any]:
+    """Returns OpenRouter's error body, with that of the provider behind it."""
+    return {
+        "error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw, "provider_name": "P"}}
+    }
+
+
 def _openai(message: str, param: str | None = None, code: str | None = None) -> Mapping[str, Any]:
     return {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
 
@@ -119,3 +126,5 @@ FIELD_REFUSALS: Sequence[tuple[str, int, Any]] = (
     ("list", 400, {"errors": [{"field": "{name}", "reason": "unsupported"}]}),
     ("advice", 400, _openai("Unknown field {name}. Supported fields: model, messages, tools, stream.")),
 )
+# Servers of FIELD_REFUSALS whose words may mean the value of the field.
+VAGUE = frozenset({"openai param", "openai value", "list"})

@@ -87,6 +87,10 @@ class AnswerTooLarge(ModelError):
         super().__init__("server_error", message)
 
 
+class ToolsRefused(ModelError):
+    """The upstream refuses tools for this model, before any event of the answer."""
+
+
 class ModelStreamError(ModelError):
     """The upstream sent `error` inside a stream. `status` is the equivalent HTTP status, or None if unknown."""
 

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from service.model.base import Json
-from service.model.refusals import FOREIGN_CALL_IDS, IMAGE_DETAIL, NULL_CONTENT, ROLES_IN_A_ROW, SYSTEM_ROLE
+from service.model.refusal_names import (
+    EMPTY_CONTENT,
+    FOREIGN_CALL_IDS,
+    IMAGE_DETAIL,
+    NULL_CONTENT,
+    ROLES_IN_A_ROW,
+    SEVERAL_CALLS,
+    SYSTEM_ROLE,
+    TOOL_ROLE,
+)
 
 # Messages that fill a gap in the alternation. Empty messages are refused too.
 BEGINNING = "[The conversation begins with a message of the assistant.]"
 NO_ANSWER = "[There was no answer.]"
 CONTINUATION = "[Please continue.]"
+EMPTY = "[empty]"
 CALL_ID_LENGTH = 9  # Mistral's ids: nine letters and digits
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHORT_ID = re.compile(rf"[a-zA-Z0-9]{{{CALL_ID_LENGTH}}}")
@@ -26,6 +38,10 @@ _SHORT_ID = re.compile(rf"[a-zA-Z0-9]{{{CALL_ID_LENGTH}}}")
 def adapt_messages(messages: Sequence[Json], refused: Collection[str]) -> list[Json]:
     """Returns the messages in the form that a server accepts which has refused these names."""
     adapted = list(messages)
+    if TOOL_ROLE in refused:
+        adapted = flatten_calls(adapted)
+    if SEVERAL_CALLS in refused:
+        adapted = _divide_calls(adapted)
     if SYSTEM_ROLE in refused:
         adapted = _without_system(adapted)
     if ROLES_IN_A_ROW in refused:
@@ -34,6 +50,8 @@ def adapt_messages(messages: Sequence[Json], refused: Collection[str]) -> list[J
         adapted = [_with_short_ids(message) for message in adapted]
     if NULL_CONTENT in refused:
         adapted = [{**one, "content": ""} if one.get("content", "") is None else one for one in adapted]
+    if EMPTY_CONTENT in refused:
+        adapted = [_without_empty_content(message) for message in adapted]
     if IMAGE_DETAIL in refused:
         adapted = [_without_detail(message) for message in adapted]
     return adapted
@@ -41,8 +59,24 @@ def adapt_messages(messages: Sequence[Json], refused: Collection[str]) -> list[J
 
 def other_forms(messages: Sequence[Json]) -> list[str]:
     """Returns the names of refusals that would change these messages."""
-    names = (ROLES_IN_A_ROW, SYSTEM_ROLE, FOREIGN_CALL_IDS, NULL_CONTENT, IMAGE_DETAIL)
+    names = (
+        ROLES_IN_A_ROW,
+        SYSTEM_ROLE,
+        TOOL_ROLE,
+        SEVERAL_CALLS,
+        FOREIGN_CALL_IDS,
+        NULL_CONTENT,
+        EMPTY_CONTENT,
+        IMAGE_DETAIL,
+    )
     return [name for name in names if adapt_messages(messages, {name}) != list(messages)]
+
+
+def with_instruction(messages: Sequence[Json], text: str) -> list[Json]:
+    """Returns the messages with a text of the system at the beginning, joined to the one that is there."""
+    if messages and messages[0]["role"] == "system":
+        return [{**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
 
 
 def _without_system(messages: Sequence[Json]) -> list[Json]:
@@ -125,3 +159,76 @@ def _without_detail(message: Json) -> Json:
         for part in message["content"]
     ]
     return {**message, "content": parts}
+
+
+def _divide_calls(messages: Sequence[Json]) -> list[Json]:
+    """Returns the messages with one call in a message, each before its output. The text stays with the first call.
+
+    Templates of Llama accept one call at once.
+    """
+    divided: list[Json] = []
+    outputs = {message["tool_call_id"]: message for message in messages if message["role"] == "tool"}
+    shown: set[str] = set()
+    for message in messages:
+        calls = message.get("tool_calls") or ()
+        if message["role"] == "tool" and message["tool_call_id"] in shown:
+            continue
+        if len(calls) < 2:
+            divided.append(message)
+            continue
+        for number, call in enumerate(calls):
+            divided.append(
+                {**message, "content": message.get("content") if number == 0 else None, "tool_calls": [call]}
+            )
+            if call["id"] in outputs:
+                divided.append(outputs[call["id"]])
+                shown.add(call["id"])
+    return divided
+
+
+def _without_empty_content(message: Json) -> Json:
+    """Returns the message with a word in place of an empty text. Beside calls, the content is left out."""
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [{**part, "text": part["text"] or EMPTY} if part["type"] == "text" else part for part in content]
+        return {**message, "content": parts}
+    if content is None or content.strip():
+        return message
+    if message.get("tool_calls"):
+        return {name: value for name, value in message.items() if name != "content"}
+    return {**message, "content": EMPTY}
+
+
+def flatten_calls(messages: Sequence[Json]) -> list[Json]:
+    """Returns the history with calls and outputs as text. Outputs become user messages, because chat templates of such
+    models have no other role for them."""
+    flat: list[Json] = []
+    names: dict[str, str] = {}
+    outputs: list[str] = []
+    for message in messages:
+        if message["role"] == "tool":
+            name = names.get(message["tool_call_id"], "tool")
+            outputs.append(f"Output of {name}:\n{message['content']}")
+            continue
+        if outputs:
+            flat.append({"role": "user", "content": "\n\n".join(outputs)})
+            outputs = []
+        calls = message.get("tool_calls")
+        if not calls:
+            flat.append(message)
+            continue
+        names |= {call["id"]: call["function"]["name"] for call in calls}
+        calls_json = orjson.dumps({"calls": [_call_object(call["function"]) for call in calls]}).decode()
+        content = message.get("content")
+        flat.append({"role": "assistant", "content": f"{content}\n{calls_json}" if content else calls_json})
+    if outputs:
+        flat.append({"role": "user", "content": "\n\n".join(outputs)})
+    return flat
+
+
+def _call_object(function: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a call as the model wrote it; arguments that are not valid JSON stay a string."""
+    try:
+        return {"name": function["name"], "arguments": orjson.loads(function["arguments"] or "{}")}
+    except orjson.JSONDecodeError:
+        return {"name": function["name"], "arguments": function["arguments"]}

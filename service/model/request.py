@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
 
 from service.model.base import ChatRequest, Json
 from service.model.catalog import LimitField, ModelRoute
-from service.model.message_forms import adapt_messages, other_forms
-from service.model.refusals import STREAM_OPTIONS, STRICT, TOP_P_BESIDE_TEMPERATURE, sent_names
+from service.model.message_forms import adapt_messages, other_forms, with_instruction
+from service.model.refusal_names import (
+    JSON_OBJECT,
+    JSON_SCHEMA,
+    NAMED_CHOICE,
+    REQUIRED_CHOICE,
+    RESPONSE_FORMAT,
+    STREAM,
+    STREAM_BESIDE_FORMAT,
+    STREAM_BESIDE_TOOLS,
+    STREAM_OPTIONS,
+    STRICT,
+    TOOL_CHOICE,
+    TOOLS,
+    TOP_P_BESIDE_TEMPERATURE,
+    sent_names,
+)
 
-_SETTINGS = ("temperature", "top_p", "response_format", "reasoning_effort")
+# Instructions in place of a response format that the server refuses.
+ANY_OBJECT = "Answer with a JSON object and nothing else."
+AN_INSTANCE = "Answer with JSON and nothing else. It must conform to this JSON schema:\n"
+_SAMPLING = ("temperature", "top_p", "reasoning_effort")
 
 
 def build_body(route: ModelRoute, request: ChatRequest, refused: Collection[str] = ()) -> bytes:
@@ -27,27 +45,69 @@ def refusable_names(route: ModelRoute, request: ChatRequest, refused: Collection
 
 
 def _fields(route: ModelRoute, request: ChatRequest, refused: Collection[str]) -> dict[str, Any]:
-    messages = adapt_messages(request.messages, refused) if refused else list(request.messages)
-    body: dict[str, Any] = {"model": route.info.upstream_name, "messages": messages, "stream": True}
-    if STREAM_OPTIONS not in refused:
-        body[STREAM_OPTIONS] = {"include_usage": True}
-    # Without tool_choice the model may call tools, so a run that forbids calls sends no tools.
-    if request.tools and not (request.tool_choice == "none" and "tool_choice" in refused):
-        body["tools"] = [_without_strict(tool) for tool in request.tools] if STRICT in refused else list(request.tools)
-        for name in ("tool_choice", "parallel_tool_calls"):
-            if getattr(request, name) is not None and name not in refused:
-                body[name] = getattr(request, name)
-    for name in _SETTINGS:
-        if getattr(request, name) is not None and name not in refused:
-            body[name] = getattr(request, name)
+    body: dict[str, Any] = {"model": route.info.upstream_name}
+    response_format, instruction = _response_format(request.response_format, refused)
+    messages = with_instruction(request.messages, instruction) if instruction else list(request.messages)
+    body["messages"] = adapt_messages(messages, refused) if refused else messages
+    body |= _tools(request, refused)
+    body |= {name: value for name in _SAMPLING if (value := getattr(request, name)) is not None and name not in refused}
     if TOP_P_BESIDE_TEMPERATURE in refused and "temperature" in body:
         body.pop("top_p", None)
-    if STRICT in refused and "json_schema" in body.get("response_format", {}):
-        body["response_format"] = _without_strict(body["response_format"])
+    if response_format is not None:
+        body[RESPONSE_FORMAT] = response_format
     limit = _limit_field(route, refused)
     if request.max_completion_tokens is not None and limit is not None:
         body[limit] = request.max_completion_tokens
+    body["stream"] = not (
+        STREAM in refused
+        or (STREAM_BESIDE_TOOLS in refused and TOOLS in body)
+        or (STREAM_BESIDE_FORMAT in refused and RESPONSE_FORMAT in body)
+    )
+    if body["stream"] and STREAM_OPTIONS not in refused:
+        body[STREAM_OPTIONS] = {"include_usage": True}
     return body
+
+
+def _tools(request: ChatRequest, refused: Collection[str]) -> dict[str, Any]:
+    """Returns the fields about tools. Without tool_choice the model may call tools, so a run that forbids calls sends
+    no tools."""
+    choice = request.tool_choice
+    if not request.tools or (choice == "none" and TOOL_CHOICE in refused):
+        return {}
+    tools = list(request.tools)
+    if isinstance(choice, Mapping) and NAMED_CHOICE in refused:
+        tools = [tool for tool in tools if tool["function"]["name"] == choice["function"]["name"]] or tools
+        choice = "required"
+    if choice == "required" and REQUIRED_CHOICE in refused:
+        choice = "auto"
+    fields: dict[str, Any] = {TOOLS: [_without_strict(tool) for tool in tools] if STRICT in refused else tools}
+    if choice is not None and TOOL_CHOICE not in refused:
+        fields[TOOL_CHOICE] = choice
+    if request.parallel_tool_calls is not None and "parallel_tool_calls" not in refused:
+        fields["parallel_tool_calls"] = request.parallel_tool_calls
+    return fields
+
+
+def _response_format(asked: Json | None, refused: Collection[str]) -> tuple[Json | None, str]:
+    """Returns the response format to send, and an instruction to the model in place of a format that is refused.
+
+    A refused schema becomes the format of any JSON object, and that format a schema that admits any object, because
+    some servers know only one of the two.
+    """
+    kind = (asked or {}).get("type")
+    if asked is None or kind not in ("json_schema", "json_object"):
+        return (None if RESPONSE_FORMAT in refused else asked), ""
+    usable = {
+        "json_schema": RESPONSE_FORMAT not in refused and JSON_SCHEMA not in refused,
+        "json_object": RESPONSE_FORMAT not in refused and JSON_OBJECT not in refused,
+    }
+    if usable[kind]:
+        return (_without_strict(asked) if STRICT in refused and kind == "json_schema" else asked), ""
+    if kind == "json_object":
+        schema: Json = {"type": "json_schema", "json_schema": {"name": "object", "schema": {"type": "object"}}}
+        return (schema if usable["json_schema"] else None), ANY_OBJECT
+    text = orjson.dumps(asked["json_schema"].get("schema") or {"type": "object"}).decode()
+    return ({"type": "json_object"} if usable["json_object"] else None), AN_INSTANCE + text
 
 
 def _without_strict(wrapper: Json) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from service.model.catalog import Catalog, Endpoint
 from service.model.function_choice import stream_required_call
 from service.model.passthrough import ModelRelay
 from service.model.tokens import EncodingName, Tokens, token_bound
+from service.model.tool_fallback import stream_with_fallback
 from service.model.tool_prompt import stream_prompted
 from service.model.upstream import Timeouts, Upstream
 
@@ -51,14 +52,15 @@ class Router:
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
         route = self._catalog.route(request.model)
-        call = partial(self._upstreams[route.endpoint].stream, route)
-        if route.info.tools == "prompted":
+        upstream = self._upstreams[route.endpoint]
+        call = partial(upstream.stream, route)
+        if route.info.tools == "prompted" or (route.info.tools and upstream.lacks_tools(route)):
             return stream_prompted(call, request, self._new_call_id)
-        return (
-            call(request)
-            if route.info.tools or not request.tools
-            else stream_required_call(call, request, self._new_call_id)
-        )
+        if not request.tools:
+            return call(request)
+        if not route.info.tools:
+            return stream_required_call(call, request, self._new_call_id)
+        return stream_with_fallback(call, request, self._new_call_id, partial(upstream.learn_lack_of_tools, route))
 
     def info(self, model: str) -> ModelInfo:
         return self._catalog.route(model).info

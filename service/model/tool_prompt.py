@@ -26,6 +26,7 @@ from service.model.function_choice import (
     schema_of,
     with_call_instruction,
 )
+from service.model.message_forms import flatten_calls, with_instruction
 from service.model.prompted_answer import AnswerParser, ArgumentsParser
 
 # Calls in one answer, if the model may choose. Small models tend to repeat themselves.
@@ -39,7 +40,7 @@ async def stream_prompted(
 ) -> AsyncGenerator[Sequence[ModelEvent], None]:
     """Streams the request by `call`, with the tools as a prompt and a response format. Raises ModelError."""
     functions = [tool["function"] for tool in request.tools if tool.get("type") == "function"]
-    messages = _flatten(request.messages)
+    messages = flatten_calls(request.messages)
     plain = replace(request, messages=messages, tools=(), tool_choice=None, parallel_tool_calls=None)
     required = required_functions(request)
     may_call = bool(required) or _count_rounds(request.messages) < MAX_ROUNDS
@@ -140,46 +141,9 @@ def _with_tool_descriptions(
         form = '{"text": "<your answer>"}' if is_text else '{"json": <your answer>}'
         lines.append(f"Answer with JSON: {form} to answer the user, or {call} to call tools and see what they give.")
     text = "\n".join(lines)
-    if messages and messages[0]["role"] == "system":
-        return [{**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
-    return [{"role": "system", "content": text}, *messages]
+    return with_instruction(messages, text)
 
 
 def _signature(function: Mapping[str, Any]) -> dict[str, Any]:
     description = {"description": function["description"]} if function.get("description") else {}
     return {"name": function["name"], **description, "parameters": schema_of(function)}
-
-
-def _flatten(messages: Sequence[Json]) -> list[Json]:
-    """Returns the history with calls and outputs as text. Outputs become user messages, because chat templates of such
-    models have no other role for them."""
-    flat: list[Json] = []
-    names: dict[str, str] = {}
-    outputs: list[str] = []
-    for message in messages:
-        if message["role"] == "tool":
-            name = names.get(message["tool_call_id"], "tool")
-            outputs.append(f"Output of {name}:\n{message['content']}")
-            continue
-        if outputs:
-            flat.append({"role": "user", "content": "\n\n".join(outputs)})
-            outputs = []
-        calls = message.get("tool_calls")
-        if not calls:
-            flat.append(message)
-            continue
-        names |= {call["id"]: call["function"]["name"] for call in calls}
-        calls_json = orjson.dumps({"calls": [_call_object(call["function"]) for call in calls]}).decode()
-        content = message.get("content")
-        flat.append({"role": "assistant", "content": f"{content}\n{calls_json}" if content else calls_json})
-    if outputs:
-        flat.append({"role": "user", "content": "\n\n".join(outputs)})
-    return flat
-
-
-def _call_object(function: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a call as the model wrote it; arguments that are not valid JSON stay a string."""
-    try:
-        return {"name": function["name"], "arguments": orjson.loads(function["arguments"] or "{}")}
-    except orjson.JSONDecodeError:
-        return {"name": function["name"], "arguments": function["arguments"]}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,8 +28,10 @@ import structlog
 from service.model.attempt_failures import check_redirect, status_failure, stream_failure, timeout_failure
 from service.model.base import ChatRequest, ModelError, ModelEvent
 from service.model.catalog import Endpoint, ModelRoute
-from service.model.errors import cause_of, hide_keys, response_error
-from service.model.refusals import LearnedRefusals, Refusal, RefusalTrial
+from service.model.errors import ToolsRefused, cause_of, hide_keys, response_error
+from service.model.refusal_names import TOOLS
+from service.model.refusal_trial import LearnedRefusals, RefusalTrial
+from service.model.refusals import Refusal
 from service.model.request import build_body, refusable_names
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, AttemptFailure, backoff
 from service.model.stream_parser import StreamParser
@@ -135,6 +137,8 @@ class Upstream:
                 error = self._without_key(failure.error)
                 if not has_events and self._try_without(route, request, trial, failure.refusal):
                     continue  # at once, and only once for each name
+                if failure.refusal.is_about_tools and request.tools and not has_events:
+                    raise ToolsRefused(error.code, error.message) from None
                 if failure.is_unanswered and attempt == 1:
                     attempt += 1
                     self._stop_keeping_connections()
@@ -153,10 +157,21 @@ class Upstream:
             await self._sleep(wait)
             attempt += 1
 
+    def lacks_tools(self, route: ModelRoute) -> bool:
+        """Whether the server has refused tools for this model."""
+        return TOOLS in self._learned.names(route.info.upstream_name)
+
+    def learn_lack_of_tools(self, route: ModelRoute) -> None:
+        """Records that the server refuses tools for this model."""
+        self._learn(route, [TOOLS])
+
     def _try_without(self, route: ModelRoute, request: ChatRequest, trial: RefusalTrial, refusal: Refusal) -> bool:
-        """Whether the call is worth repeating without a name of the refusal."""
-        if not refusal.names:
-            return False
+        """Whether the call is worth repeating without a name of the refusal.
+
+        A refused value of 1, which `temperature` and `top_p` have by default, is left out of this call.
+        """
+        defaults = [name for name in refusal.values if getattr(request, name, None) == 1]
+        refusal = replace(refusal, now=(*refusal.now, *defaults)) if defaults else refusal
         can_repeat, learned = trial.start(refusal, refusable_names(route, request, trial.names))
         self._learn(route, learned)
         return can_repeat

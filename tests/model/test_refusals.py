@@ -9,9 +9,10 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from service.model import refusals
+from service.model import refusal_trial
 from service.model.base import ChatRequest, ModelStreamEnd
-from service.model.refusals import LearnedRefusals, read_refusal
+from service.model.refusal_trial import LearnedRefusals
+from service.model.refusals import read_refusal
 from tests import model_servers
 from tests.model.conftest import REQUEST, Caller, failure
 from tests.scripted import ScriptedServer, errors, says
@@ -57,10 +58,11 @@ async def test_a_refused_field_is_left_out_from_then_on(
     with capture_logs() as logs:
         for _ in range(3):
             assert isinstance((await caller.call(EVERYTHING))[-1], ModelStreamEnd)
-    assert [name in request for request in server.requests] == [True, False, False, False]
+    is_stepwise = name == "response_format" and server_name in model_servers.VAGUE
+    assert [name in request for request in server.requests] == [True, *[True] * is_stepwise, False, False, False]
     assert caller.slept == []
     learned = [line["field"] for line in logs if line["event"] == "model_server_field_unsupported"]
-    assert learned == [name]
+    assert learned == ([f"{name} json_schema", f"{name} json_object"] if is_stepwise else [name])
     kept = set(FIELDS) - {name, "max_tokens"}
     assert kept <= set(server.requests[-1])
 
@@ -173,7 +175,7 @@ async def test_a_server_that_always_refuses_is_asked_once_for_each_name(server: 
 
 
 def test_the_models_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "MAX_MODELS", 2)
+    monkeypatch.setattr(refusal_trial, "MAX_MODELS", 2)
     learned = LearnedRefusals()
     assert [learned.add(model, "top_p") for model in ("a", "b", "a", "c")] == [True, True, False, True]
     assert [bool(learned.names(model)) for model in "abc"] == [True, False, True]

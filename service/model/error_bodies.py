@@ -1,0 +1,90 @@
+"""Reads the texts and the places of fields in an upstream's error body, which has as many shapes as there are servers.
+
+Copies of the request that some servers add to an error are left out, because they name every field.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+MAX_DEPTH = 8  # of an error body
+MAX_NESTED = 200_000  # characters of a text that is searched for JSON
+
+_WORDS = (
+    "message",
+    "msg",
+    "detail",
+    "details",
+    "error",
+    "errors",
+    "description",
+    "reason",
+    "type",
+    "code",
+    "title",
+    "error_code",
+    "metadata",  # OpenRouter's, with the provider's body in `raw`
+    "raw",
+    "upstream_error",
+    "provider_error",
+    "innererror",
+    "cause",
+    "fieldViolations",
+)
+_PLACES = ("param", "loc", "field", "path", "parameter", "property", "argument")
+# The request in an error of pydantic that was written as Python's repr.
+_INPUT = re.compile(r"""['"]input['"]: .*?(?=\{['"]type['"]|$)""", re.DOTALL)
+_DECODER = json.JSONDecoder(strict=False)
+
+
+def texts(body: object, depth: int = 0) -> Iterator[str]:
+    """Yields the texts of an error body."""
+    if isinstance(body, str):
+        nested = _nested_json(body)
+        if nested is None:
+            yield _INPUT.sub("", body)
+        else:
+            value, before, after = nested
+            yield f"{before} {after}"
+            yield from texts(value, depth + 1)
+    elif isinstance(body, Mapping) and depth < MAX_DEPTH:
+        for key in _WORDS:
+            yield from texts(body.get(key), depth + 1)
+    elif isinstance(body, list) and depth < MAX_DEPTH:
+        for each in body:
+            yield from texts(each, depth + 1)
+
+
+def places(body: object, depth: int = 0) -> Iterator[str]:
+    """Yields the places that an error body names, as dotted paths such as `tools.0.function.strict`."""
+    if isinstance(body, str) and (nested := _nested_json(body)) is not None:
+        yield from places(nested[0], depth + 1)
+    elif isinstance(body, Mapping) and depth < MAX_DEPTH:
+        for key in _PLACES:
+            place = body.get(key)
+            if isinstance(place, list):
+                yield ".".join(str(part) for part in place if part != "body")
+            elif isinstance(place, str):
+                yield place.removeprefix("body.")
+        for key in _WORDS:
+            yield from places(body.get(key), depth + 1)
+    elif isinstance(body, list) and depth < MAX_DEPTH:
+        for each in body:
+            yield from places(each, depth + 1)
+
+
+def _nested_json(text: str) -> tuple[object, str, str] | None:
+    """Returns the JSON in an error's text, and the text before and after it, or None.
+
+    Gateways quote the error of the server behind them, often with words around it.
+    """
+    start = min((at for at in (text.find("{"), text.find("[{")) if at >= 0), default=-1)
+    if start < 0 or len(text) > MAX_NESTED:
+        return None
+    try:
+        found, end = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None
+    return found, text[:start], text[end:]
