@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 import sql
-from service.errors import StartupError
+from service.errors import StartupError, describe_connection_error
 from sql.connection import Connection
 
 log = structlog.get_logger()
@@ -263,11 +263,13 @@ async def close_pool(pool: Pool) -> None:
 
 
 async def healthy(pool: Pool) -> str | None:
-    """Returns None if the database answers, else one line with the reason. `Health` bounds the wait."""
+    """Returns None if the database answers, else one line with the reason, for strangers. `Health` bounds the wait."""
     try:
         await pool.fetchval(_SQL["ping"])
+    except OSError as error:
+        return f"the database does not answer: {describe_connection_error(error)}"
     except (*DATABASE_ERRORS, asyncpg.PostgresError) as error:
-        return f"the database does not answer: {str(error) or type(error).__name__}"
+        return f"the database does not answer: {type(error).__name__}"
     return None
 
 

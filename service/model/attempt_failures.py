@@ -7,11 +7,14 @@ from datetime import datetime
 
 import httpx2
 import openai
+import structlog
 
 from service.model.base import ModelError
 from service.model.errors import AnswerTooLarge, ModelStreamError, is_retryable, response_error
 from service.model.refusals import read_refusal
 from service.model.retry import AttemptFailure, retry_after
+
+log = structlog.get_logger(__name__)
 
 
 def timeout_failure(token: str, limit: float) -> AttemptFailure:
@@ -46,6 +49,6 @@ def check_redirect(response: httpx2.Response) -> None:
     redirects = [*response.history, *([response] if response.is_redirect else ())]
     if (redirects and response.request.method != "POST") or response.is_redirect:
         first = redirects[0]
-        address = first.headers.get("location", "an address that it does not name")
-        text = f"The model server redirects to {address} ({first.status_code}): its base URL should be there."
+        log.warning("model_server_redirects", status=first.status_code, location=first.headers.get("location"))
+        text = f"The model server redirects to another address ({first.status_code}), which its base URL should name."
         raise AttemptFailure(ModelError("server_error", text), can_retry=False)

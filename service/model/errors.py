@@ -1,4 +1,4 @@
-"""Errors of the upstream as texts that clients may see: one line of bounded length, without keys.
+"""Errors of the upstream as texts that clients may see: one line of bounded length, without keys and addresses.
 
 The codes are those of a run's last_error:
 
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
 
+from service.addresses import is_public
 from service.model.base import ModelError
 
 MAX_CAUSE = 500  # characters of an upstream's own text in a ModelError
@@ -22,6 +24,8 @@ HIDDEN = "***"
 MIN_KEY = 4  # characters. Shorter "keys" such as x are placeholders, and hiding them would hide ordinary words
 
 _KEYS = re.compile(r"(?i)\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{6,}|(?<=bearer )[^\s'\",;]+|(?<=[?&]key=)[^\s&'\"]+")
+# An IPv4 address, with its port.
+_ADDRESS = re.compile(r"(?<![\w.])(?P<address>\d{1,3}(?:\.\d{1,3}){3})(?!\.?\w)(?::\d+)?")
 _PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body|title)\b", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
@@ -50,6 +54,21 @@ def hide_keys(text: str, keys: Iterable[str] = ()) -> str:
         if len(key) >= MIN_KEY:
             text = text.replace(key, HIDDEN)
     return _KEYS.sub(HIDDEN, text)
+
+
+def hide_addresses(text: str, base_url: str) -> str:
+    """Replaces the host of `base_url`, and every address that is not public, by asterisks.
+
+    The texts of a model server, and of proxies before it, may name the network that they are in.
+    """
+    parts = urlsplit(base_url)
+    if parts.hostname:
+        # A name without a dot may be an ordinary word, so it is hidden only if it is written as a host.
+        is_word = "." not in parts.hostname and ":" not in parts.hostname
+        before, after = (r"(?<=//)", r"(?![\w.-])") if is_word else (r"(?<![\w.-])", r"(?![\w-])")
+        host = re.escape(parts.hostname)
+        text = re.sub(rf"(?i)(?:{before}{host}{after}|(?<![\w.-]){host}:\d+)(?::\d+)?", HIDDEN, text)
+    return _ADDRESS.sub(lambda found: found.group() if is_public(found["address"]) else HIDDEN, text)
 
 
 def cause_of(error: object) -> str:

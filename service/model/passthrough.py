@@ -17,9 +17,10 @@ import openai
 import orjson
 import structlog
 
+from service.errors import describe_connection_error
 from service.model.catalog import Catalog, Endpoint
-from service.model.errors import cause_of, hide_keys, response_error
-from service.model.upstream import CONNECTION_ERRORS, Upstream, raw_body
+from service.model.errors import cause_of, response_error
+from service.model.upstream import CONNECTION_ERRORS, Upstream, raw_body, unreachable
 from service.passthrough import PassthroughAnswer, PassthroughError, PassthroughRequest
 
 # Seconds until the answer begins; without streaming it begins when it is complete. The official clients' own time-out.
@@ -112,7 +113,6 @@ class ModelRelay:
         self, upstream: Upstream, call: Callable[[], Awaitable[httpx2.Response]], timeout: float
     ) -> httpx2.Response:
         """Returns the answer of `call`, which is repeated once if the connection breaks. Raises PassthroughError."""
-        keys = (upstream.endpoint.api_key or "",)
         for attempt in (1, 2):
             try:
                 async with asyncio.timeout(timeout):
@@ -120,15 +120,14 @@ class ModelRelay:
             except TimeoutError:
                 raise _error(504, f"The model server gave no answer within {timeout:g} s.") from None
             except openai.APIStatusError as error:
-                raise _upstream_error(error, keys) from None
+                raise _upstream_error(error, upstream.hide_secrets) from None
             # openai reports a dropped connection as a time-out, which is an APIConnectionError.
             except (openai.APIConnectionError, *CONNECTION_ERRORS) as error:
                 if attempt == 2:
-                    words = cause_of(hide_keys(str(error.__cause__ or error), keys)) or type(error).__name__
-                    log.warning("model_server_unreachable", error=words)
-                    raise _error(502, f"The model server cannot be reached: {words}") from None
+                    upstream.log_unreachable(error)
+                    raise _error(502, unreachable(error).message) from None
             except openai.APIError as error:
-                words = cause_of(hide_keys(str(error), keys))
+                words = cause_of(upstream.hide_secrets(str(error)))
                 raise _error(502, f"The model server's answer makes no sense: {words}") from None
         raise AssertionError("unreachable")
 
@@ -141,9 +140,8 @@ class ModelRelay:
             except TimeoutError:
                 raise _error(504, f"The model server fell silent for {self._between:g} s.") from None
             except CONNECTION_ERRORS as error:
-                raise _error(
-                    502, f"The connection to the model server broke: {cause_of(hide_keys(str(error)))}"
-                ) from None
+                words = describe_connection_error(error)
+                raise _error(502, f"The connection to the model server broke: {words}") from None
             if data is None:
                 return
             yield data
@@ -169,21 +167,24 @@ def _error_type(status: int) -> str:
     return "server_error" if status >= 500 else "invalid_request_error"
 
 
-def _upstream_error(response_failure: openai.APIStatusError, keys: tuple[str, ...]) -> PassthroughError:
-    """Returns the upstream's own error if it has the API's shape; otherwise an error of that shape with its text."""
+def _upstream_error(response_failure: openai.APIStatusError, hide_secrets: Callable[[str], str]) -> PassthroughError:
+    """Returns the upstream's own error if it has the API's shape; otherwise an error of that shape with its text.
+
+    `hide_secrets` is that of the upstream.
+    """
     status, headers = response_failure.status_code, response_failure.response.headers
     retry_headers = {name: headers[name] for name in _RETRY_HEADERS if name in headers}
     if status in (401, 403):
-        return _error(502, hide_keys(response_error(status, response_failure.body).message, keys), retry_headers)
+        return _error(502, hide_secrets(response_error(status, response_failure.body).message), retry_headers)
     body = response_failure.body if response_failure.body is not None else response_failure.response.text
     inner = body.get("error", body) if isinstance(body, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("message"), str):
-        message = hide_keys(cause_of(body) or f"The model server answered {status}.", keys)
+        message = hide_secrets(cause_of(body) or f"The model server answered {status}.")
         return _error(status, message, retry_headers)
 
     def text_of(name: str) -> str | None:
         value = inner.get(name)
-        return None if value is None else hide_keys(str(value), keys)[:MAX_WORDS]
+        return None if value is None else hide_secrets(str(value))[:MAX_WORDS]
 
     error_type = text_of("type") or _error_type(status)
     error = {"message": text_of("message"), "type": error_type, "param": text_of("param"), "code": text_of("code")}

@@ -25,10 +25,11 @@ import httpx2
 import openai
 import structlog
 
+from service.errors import describe_connection_error
 from service.model.attempt_failures import check_redirect, status_failure, stream_failure, timeout_failure
 from service.model.base import ChatRequest, ModelError, ModelEvent
 from service.model.catalog import Endpoint, ModelRoute
-from service.model.errors import ToolsRefused, cause_of, hide_keys, response_error
+from service.model.errors import MAX_CAUSE, ToolsRefused, hide_addresses, hide_keys
 from service.model.refusal_names import TOOLS
 from service.model.refusal_trial import LearnedRefusals, RefusalTrial
 from service.model.refusals import Refusal
@@ -114,9 +115,9 @@ class Upstream:
             return f"The model server did not answer within {HEALTH_S} s."
         except openai.APIStatusError as error:  # a server without this route answers too
             is_failure = error.status_code >= 500 or error.status_code in (401, 403)
-            return self._without_key(response_error(error.status_code, error.body)).message if is_failure else None
+            return f"The model server answered with status {error.status_code}." if is_failure else None
         except openai.APIError as error:
-            return self._unreachable(error).message
+            return unreachable(error).message
         return None
 
     async def stream(self, route: ModelRoute, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
@@ -134,7 +135,7 @@ class Upstream:
                         yield batch
                 return
             except AttemptFailure as failure:
-                error = self._without_key(failure.error)
+                error = self._without_secrets(failure.error)
                 if not has_events and self._try_without(route, request, trial, failure.refusal):
                     continue  # at once, and only once for each name
                 if failure.refusal.is_about_tools and request.tools and not has_events:
@@ -194,7 +195,8 @@ class Upstream:
             check_redirect(error.response)
             raise status_failure(error, self._now) from None
         except (openai.APIError, *CONNECTION_ERRORS) as error:
-            raise AttemptFailure(self._unreachable(error), can_retry=True, is_unanswered=True) from None
+            self.log_unreachable(error)
+            raise AttemptFailure(unreachable(error), can_retry=True, is_unanswered=True) from None
         try:
             async with aclosing(self._read(response, deadline, route)) as batches:
                 async for batch in batches:
@@ -252,7 +254,9 @@ class Upstream:
             raise timeout_failure(name, limit) from None
         except CONNECTION_ERRORS as error:
             raise AttemptFailure(
-                ModelError("server_error", f"The connection to the model server broke: {cause_of(str(error))}"),
+                ModelError(
+                    "server_error", f"The connection to the model server broke: {describe_connection_error(error)}"
+                ),
                 can_retry=True,
             ) from None
 
@@ -263,16 +267,29 @@ class Upstream:
         """
         if self._is_local and "Connection" not in self._headers:
             self._headers = {**_HEADERS, "Connection": "close"}
-            log.info("model_server_connection_dropped", base_url=hide_keys(self.endpoint.base_url))
+            log.info("model_server_connection_dropped", base_url=self._safe_url)
 
-    def _without_key(self, error: ModelError) -> ModelError:
-        """Returns the same error with asterisks in place of the key."""
-        return ModelError(error.code, hide_keys(error.message, (self.endpoint.api_key or "",)))
+    def hide_secrets(self, text: str) -> str:
+        """Returns the text with asterisks in place of the key and of the addresses of the server and its network."""
+        return hide_addresses(hide_keys(text, (self.endpoint.api_key or "",)), self.endpoint.base_url)
 
-    def _unreachable(self, error: Exception) -> ModelError:
-        root = error.__cause__ or error
-        words = cause_of(hide_keys(str(root), (self.endpoint.api_key or "",))) or type(root).__name__
-        return ModelError("server_error", f"The model server cannot be reached: {words}")
+    def _without_secrets(self, error: ModelError) -> ModelError:
+        return ModelError(error.code, self.hide_secrets(error.message))
+
+    def log_unreachable(self, error: Exception) -> None:
+        """Logs the whole error, with addresses, for the operator alone."""
+        words = hide_keys(str(error.__cause__ or error), (self.endpoint.api_key or "",))
+        log.warning("model_server_unreachable", base_url=self._safe_url, error=words[:MAX_CAUSE])
+
+    @property
+    def _safe_url(self) -> str:
+        """The base URL without a key, for the log."""
+        return hide_keys(self.endpoint.base_url)
+
+
+def unreachable(error: Exception) -> ModelError:
+    """Returns the error for a connection that failed. Clients and strangers may see its text."""
+    return ModelError("server_error", f"The model server cannot be reached: {describe_connection_error(error)}")
 
 
 def raw_body(response: httpx2.Response) -> AsyncIterator[bytes]:

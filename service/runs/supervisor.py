@@ -30,6 +30,7 @@ from service.processes.orphans import SecondSighting, find_orphans
 from service.processes.peers import Peers
 from service.processes.scan_loop import ScanLoop
 from service.runs.executor import Executor, last_journaled_call, new_call_ids
+from service.runs.failures import describe_failure
 from service.runs.images import PromptImages
 from service.tools.registry import Tools
 from service.writer import Writer
@@ -273,7 +274,7 @@ class Supervisor:
     async def _give_up(self, executor: Executor, error: Exception) -> None:
         """Fails the run, with the error as its cause. Raises the error of the append if that fails too."""
         with suppress(StaleClaim):
-            await executor.fail(f"The server failed on this run: {type(error).__name__}: {error}")
+            await executor.fail(f"The server failed on this run: {describe_failure(error)}")
 
     def _origin(self, project_id: str, cause: str | None = None) -> Origin:
         return Origin(project_id=project_id, actor=ProcessActor(self._peers.process), cause=cause)

@@ -23,6 +23,7 @@ from service.deltas import StepOutputDelta
 from service.model.errors import to_storable
 from service.partial_json import CodeInput
 from service.runs import tool_output
+from service.runs.failures import describe_failure
 from service.runs.prompt import output_room, shorten
 from service.tools.base import (
     MAX_CITATIONS,
@@ -178,7 +179,7 @@ class HostedTools:
             raise
         except Exception as error:
             log.exception("tool_failed", tool=execution.type, call_id=call.id)
-            text = to_storable(f"The tool failed: {type(error).__name__}: {error}")
+            text = to_storable(f"The tool failed: {describe_failure(error)}")
             execution.outcome = ToolOutcome("failed", execution.step_fields, shorten(text, MAX_SEEN))
 
     async def _result(

@@ -8,6 +8,7 @@ import pytest
 
 from service.model import retry
 from service.model.base import TextDelta
+from service.model.errors import hide_addresses
 from tests.model.conftest import KEY, Caller, failure
 from tests.scripted import ScriptedServer, errors, says
 
@@ -71,8 +72,8 @@ async def test_an_error_inside_the_stream(server: ScriptedServer, caller: Caller
         (errors(200, "Ollama is running", EVENTS), "no chat completion: Ollama is running"),
         (errors(200, "", EVENTS), "The model server sent an empty answer."),
         (errors(200, {"detail": "Not authenticated"}), "broke off its answer: Not authenticated"),
-        (errors(302, "", {"location": "/v1/models"}), "redirects to /v1/models (302)"),
-        (errors(301, "", {"location": "/nowhere"}), "redirects to /nowhere (301)"),
+        (errors(302, "", {"location": "/v1/models"}), "redirects to another address (302)"),
+        (errors(301, "", {"location": "/nowhere"}), "redirects to another address (301)"),
     ],
 )
 async def test_an_answer_of_another_kind_says_what_came(
@@ -81,3 +82,28 @@ async def test_an_answer_of_another_kind_says_what_came(
     server.default = reply
     error = await failure(caller)
     assert (error.code, words in error.message) == ("server_error", True), error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("no route to gpu-7.corp.example:8000", "no route to ***"),
+        ("http://GPU-7.corp.example/v1 failed", "http://***/v1 failed"),
+        ("upstream 10.1.2.3:8080 and 192.168.0.9.", "upstream *** and ***."),
+        ("see https://example.com/docs and 8.8.8.8", "see https://example.com/docs and 8.8.8.8"),
+        ("not-gpu-7.corp.example stays, version 1.2.3 too", "not-gpu-7.corp.example stays, version 1.2.3 too"),
+    ],
+)
+def test_addresses_are_hidden(text: str, hidden: str) -> None:
+    assert hide_addresses(text, "http://gpu-7.corp.example:8000/v1") == hidden
+
+
+def test_a_host_that_is_a_word_is_hidden_only_if_it_is_written_as_a_host() -> None:
+    text = "model: no such model at http://model/v1 or model:8000"
+    assert hide_addresses(text, "http://model:8000/v1") == "model: no such model at http://***/v1 or ***"
+
+
+async def test_texts_of_the_server_do_not_name_its_address(server: ScriptedServer, caller: Caller) -> None:
+    server.default = errors(500, {"error": {"message": f"upstream {server.origin} at 10.0.0.5:8000 is down"}})
+    assert (await failure(caller)).message == "The model server failed (500): upstream http://*** at *** is down"
+    assert await caller.upstream.check_health() in (None, "The model server answered with status 500.")

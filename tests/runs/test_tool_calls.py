@@ -18,6 +18,7 @@ from service.deltas import StepOutputDelta
 from service.model.base import ModelStreamEnd, ToolCallDelta
 from service.runs import claim, supervisor, tool_calls
 from service.runs.tool_output import MAX_OUTPUTS, cut_note, step_fields
+from service.storage.base import StorageError
 from service.telemetry.metrics import Metrics
 from service.tools.base import (
     MAX_SEEN,
@@ -217,8 +218,10 @@ BROKEN: list[tuple[Sequence[Any], str]] = [
     ([RuntimeError("it broke")], "The tool failed: RuntimeError: it broke"),
     ([LogPiece(0, "x")], "The tool failed: RuntimeError: it ended without a result"),
     ([ToolResult("x", outputs=[{"type": "logs"}])], "The tool failed: KeyError: 'logs'"),
-    ([TimeoutError()], "The tool failed: TimeoutError: "),
-    ([OSError("disk\x00full")], "The tool failed: OSError: disk\ufffdfull"),
+    ([TimeoutError()], "The tool failed: TimeoutError"),
+    ([ValueError("disk\x00full")], "The tool failed: ValueError: disk\ufffdfull"),
+    ([OSError(111, "Connect call failed ('10.0.0.5', 5432)")], "The tool failed: ConnectionRefusedError"),
+    ([StorageError("Cannot read key: http://minio.internal:9000/")], "The tool failed: StorageError"),
 ]
 
 

@@ -31,6 +31,7 @@ DECLARED: dict[str, str] = {
     "tests/http/test_file_streaming.py": "a file's bytes; a client that leaves",
     "tests/http/test_file_uses.py": "shares the session with a checked client of v1",
     "tests/http/test_filters.py": "Azure's path, checked there",
+    "tests/http/test_hidden_addresses.py": "health",
     "tests/http/test_idempotency.py": "what passes through",
     "tests/http/test_keys.py": "headers of a stream, whose frames are checked; what passes through",
     "tests/http/test_links.py": "files' bytes, by link",

@@ -14,7 +14,8 @@ import openai
 import orjson
 import structlog
 
-from service.model.errors import cause_of, hide_keys, is_retryable
+from service.errors import describe_connection_error
+from service.model.errors import cause_of, hide_addresses, hide_keys, is_retryable
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, backoff, retry_after
 from service.model.upstream import CONNECTION_ERRORS
 from service.search.embed.base import EmbeddingError, Vector
@@ -76,9 +77,9 @@ class RemoteEmbedder:
                 can_retry = is_retryable(refusal.status_code, refusal_body, should_retry)
                 after = retry_after(refusal.response.headers, self._now)
             except (openai.APIError, *CONNECTION_ERRORS) as broken:
-                error = str(broken.__cause__ or broken) or type(broken).__name__
+                error = f"it cannot be reached: {describe_connection_error(broken)}"
             wait = backoff(attempt) if after is None else after
-            error = hide_keys(error, (self._key,) if self._key else ())
+            error = hide_addresses(hide_keys(error, (self._key,) if self._key else ()), self._base_url)
             if not can_retry or attempt >= MAX_ATTEMPTS or wait > MAX_RETRY_AFTER_S:
                 raise EmbeddingError(f"The embedding server failed: {error}")
             log.warning("embedding_request_retried", error=error, attempt=attempt, wait_s=wait)
