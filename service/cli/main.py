@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from rich.markup import escape
 from service.cli import keys, logs, reindex, sandbox, threads, webhooks
 from service.cli.progress import StartProgress
 from service.cli.start import ServerInfo, launch
+from service.embedded.data_dir import StoredKey
 from service.errors import CommandError, StartupError
 from service.settings import Settings
 
@@ -131,19 +133,32 @@ def _end_after(seconds: float) -> None:
     timer.start()
 
 
+def describe_key(stored: StoredKey | None, *, is_terminal: bool) -> tuple[str, str]:
+    """Returns the API key for a person and for a shell, or, if it is not to be shown, the way to it.
+
+    The key is shown only by the start that made it, on a terminal: other output is often kept in logs.
+    """
+    if stored is None:
+        return "that of EVERTHREAD_API_KEY", '"$EVERTHREAD_API_KEY"'
+    if stored.is_new and is_terminal:
+        return stored.key, stored.key
+    return f"in the file {stored.file}", f'"$(cat {shlex.quote(str(stored.file))})"'
+
+
 def _print_ready(console: Console, server: ServerInfo) -> None:
+    key, key_in_shell = describe_key(server.api_key, is_terminal=console.file.isatty())
     lines = (
         "",
         "[bold green]Everthread is ready.[/]",
         f"  Base URL  {escape(server.base_url)}",
-        f"  API key   {escape(server.api_key)}",
+        f"  API key   {escape(key)}",
         f"  Model     {escape(server.model)}",
         *([_PROVISIONING] if server.is_provisioning_sandbox else []),
         "",
         "Try it from another shell, where the openai package is installed:",
         "",
         f"export OPENAI_BASE_URL={escape(server.base_url)}",
-        f"export OPENAI_API_KEY={escape(server.api_key)}",
+        f"export OPENAI_API_KEY={escape(key_in_shell)}",
         f'python -c "{escape(_EXAMPLE)}"',
         "",
         "[dim]Ctrl-C stops it.[/]",

@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from service.cli.local_models import USUAL_PORTS, find_model_server
 from service.cli.progress import StartProgress
-from service.embedded.data_dir import DataDir
+from service.embedded.data_dir import DataDir, StoredKey
 from service.embedded.model import MODEL_NAME, EmbeddedModel, ModelAddress
 from service.embedded.postgres import EmbeddedPostgres
 from service.errors import StartupError
@@ -32,11 +32,12 @@ MAX_MODEL_NAME = 80  # characters that are printed of the name of another server
 class ServerInfo:
     """The facts that a client needs. `base_url` ends in /v1.
 
-    `is_provisioning_sandbox` says that code_interpreter is not ready yet.
+    `api_key` is the key in the data directory, or None if the settings name a key. `is_provisioning_sandbox` says that
+    code_interpreter is not ready yet.
     """
 
     base_url: str
-    api_key: str
+    api_key: StoredKey | None
     model: str
     is_provisioning_sandbox: bool
 
@@ -59,8 +60,9 @@ async def _run(
     on_ready: Callable[[ServerInfo], None],
     stack: AsyncExitStack,
 ) -> None:
-    given_key = settings.api_key.get_secret_value() if settings.api_key is not None else None
-    api_key = given_key or data_dir.api_key()
+    stored_key = data_dir.api_key() if settings.api_key is None else None
+    given_key = settings.api_key.get_secret_value() if settings.api_key is not None else ""
+    api_key = stored_key.key if stored_key is not None else given_key
     postgres = EmbeddedPostgres(data_dir.path) if settings.database_url is None else None
     model = EmbeddedModel(data_dir.path) if settings.model_base_url is None else None
     async with asyncio.TaskGroup() as starting:
@@ -78,7 +80,7 @@ async def _run(
         base_url = base_url if base_url.endswith("/v1") else base_url + "/v1"
         data_dir.announce(f"the server at {base_url}")
         served = f"{MODEL_NAME} (embedded; serves every name)" if model else f"as at {settings.model_base_url}"
-        on_ready(ServerInfo(base_url, api_key, served, _will_provision_sandbox(settings)))
+        on_ready(ServerInfo(base_url, stored_key, served, _will_provision_sandbox(settings)))
 
     async with asyncio.TaskGroup() as group:
         watchers = [group.create_task(postgres.keep_running())] if postgres is not None else []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +25,15 @@ _KEY_BYTES = 24
 def default_data_dir() -> Path:
     """Returns /var/lib/everthread for root, otherwise a folder in the user's data folder."""
     return ROOT_DATA_DIR if os.geteuid() == 0 else Path(platformdirs.user_data_path("everthread"))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """An API key in a data directory. `is_new` if this start has made it."""
+
+    key: str = field(repr=False)
+    file: Path
+    is_new: bool
 
 
 class DataDir:
@@ -60,11 +70,12 @@ class DataDir:
         os.ftruncate(self._lock_fd, 0)
         os.pwrite(self._lock_fd, holder.encode(), 0)
 
-    def api_key(self) -> str:
+    def api_key(self) -> StoredKey:
         """Returns the API key in the directory. The first call creates it, in a file with mode 0600."""
         file = self.path / "api_key"
         try:
-            return _read_key(file) or _write_key(file)
+            known = _read_key(file)
+            return StoredKey(known or _write_key(file), file, is_new=known is None)
         except OSError as error:
             raise StartupError(f"Cannot use {file}: {error.strerror}") from None
 

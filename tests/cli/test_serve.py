@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -46,9 +47,14 @@ def test_first_and_second_start(tmp_path: Path, number: int) -> None:
             told = fetch(base_url)
             assert (told["starts"], told["embedded_model"], told["data_dir"]) == (starts, True, str(data))
             assert fetch(base_url, "ask")["choices"][0]["message"]["content"]
-            found = re.search(r"export OPENAI_API_KEY=(\S+)", server.output)
+            key = (data / "api_key").read_text().strip()
+            assert f"API key   in the file {data}/api_key\n" in server.output
+            assert key not in server.output, "output that is no terminal may be kept in a log"
+            found = re.search(r"^export OPENAI_API_KEY=.*$", server.output, re.MULTILINE)
             assert found
-            keys.add(found[1])
+            shown = subprocess.run(["sh", "-c", f"{found[0]}; echo $OPENAI_API_KEY"], capture_output=True, text=True)
+            assert shown.stdout.strip() == key
+            keys.add(key)
             assert f"export OPENAI_BASE_URL={base_url}" in server.output
             children = server.children()
             assert {child.name() for child in children} >= {"postgres"}
@@ -57,8 +63,40 @@ def test_first_and_second_start(tmp_path: Path, number: int) -> None:
             assert gone(children), "Postgres and the model stop with the server"
             assert "Traceback" not in server.output
     assert len(keys) == 1
-    assert (data / "api_key").read_text().strip() in keys
     assert "shut down" in (data / "postgres" / "postgres.log").read_text()
+
+
+def test_the_first_start_shows_the_key_on_a_terminal(tmp_path: Path) -> None:
+    arguments = [*NO_MODEL, "--data-dir", str(tmp_path)]
+    first, second = output_on_a_terminal(arguments), output_on_a_terminal(arguments)
+    key = (tmp_path / "api_key").read_text().strip()
+    assert f"API key   {key}" in first
+    assert f"export OPENAI_API_KEY={key}" in first
+    assert key not in second
+    assert f"API key   in the file {tmp_path}/api_key" in second
+    given = output_on_a_terminal(arguments, EVERTHREAD_API_KEY="et-of-the-settings")
+    assert "et-of-the-settings" not in given
+    assert 'export OPENAI_API_KEY="$EVERTHREAD_API_KEY"' in given
+
+
+def output_on_a_terminal(arguments: list[str], **env: str) -> str:
+    """Returns all output of a server that is ended as soon as it is ready."""
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "tests.embedded.fake_server", "serve", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stdout=its, stderr=its) as server:
+        os.close(its)
+        output = ""
+        try:
+            while piece := os.read(ours, 65536).decode():
+                output += piece
+                if "Ctrl-C" in piece:
+                    server.terminate()
+        except OSError:  # the server has ended
+            pass
+        finally:
+            server.kill()
+            os.close(ours)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output)
 
 
 def test_what_is_set_up_in_the_background_is_said(tmp_path: Path) -> None:

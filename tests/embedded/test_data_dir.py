@@ -43,17 +43,20 @@ def test_a_second_server_is_refused_with_the_name_of_the_holder(tmp_path: Path) 
 
 def test_servers_with_a_database_elsewhere_share_a_directory(tmp_path: Path) -> None:
     one, other = DataDir.acquire(tmp_path, shared=True), DataDir.acquire(tmp_path, shared=True)
-    assert one.api_key() == other.api_key()
+    assert one.api_key().key == other.api_key().key
     one.release()
     other.release()
 
 
 def test_the_key_is_created_once_and_private(tmp_path: Path) -> None:
     held = DataDir.acquire(tmp_path)
-    key = held.api_key()
+    stored = held.api_key()
+    key, is_new = stored.key, stored.is_new
+    assert (stored.file, is_new) == (tmp_path / "api_key", True)
     assert len(key) > 30
     assert mode(tmp_path / "api_key") == 0o600
-    assert held.api_key() == key
+    again = held.api_key()
+    assert (again.key, again.is_new) == (key, False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["api_key", "lock"]
     held.release()
 
@@ -61,7 +64,7 @@ def test_the_key_is_created_once_and_private(tmp_path: Path) -> None:
 def test_an_emptied_key_file_gets_a_new_key(tmp_path: Path) -> None:
     held = DataDir.acquire(tmp_path)
     (tmp_path / "api_key").write_text("\n")
-    assert held.api_key() == held.api_key() != ""
+    assert held.api_key().key == held.api_key().key != ""
     held.release()
 
 
