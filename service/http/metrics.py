@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import ipaddress
-import re
 
 import structlog
 from aiohttp import hdrs, web
@@ -13,17 +11,13 @@ from aiohttp import hdrs, web
 from projections import runs, vector_stores, webhooks
 from service.database import DATABASE_ERRORS
 from service.http.context import connection
+from service.http.hosts import is_local
 from service.http.services import ACCESS, LOG, SETTINGS, TELEMETRY
 
 log = structlog.get_logger()
 
 MAX_COUNTED = 1_000_000
 DATABASE_S = 2.0  # for the counts of the database; after that the metrics are served without them
-# The headers of a proxy on this machine, whose requests may come from other machines.
-_FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
-_HOST = re.compile(
-    r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]*)?"
-)  # an IPv6 address, or a name or IPv4 address
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -48,7 +42,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 def is_open(request: web.Request) -> bool:
     """Returns whether the request may read the counts without a key."""
-    return request.app[SETTINGS].is_metrics_open or _is_local(request)
+    return request.app[SETTINGS].is_metrics_open or is_local(request)
 
 
 def route_of(request: web.Request) -> tuple[str, str]:
@@ -57,27 +51,6 @@ def route_of(request: web.Request) -> tuple[str, str]:
     if resource is None:
         return request.method if request.method in hdrs.METH_ALL else "other", "unmatched"
     return request.method, resource.canonical
-
-
-def _is_local(request: web.Request) -> bool:
-    """Returns whether the peer and the Host are local.
-
-    The peer alone is not enough: a browser on this machine sends the requests of a page whose name was rebound to it.
-    """
-    if any(name in request.headers for name in _FORWARDED):
-        return False
-    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-    host = _HOST.fullmatch(request.headers.get(hdrs.HOST, ""))
-    return peer is not None and host is not None and _is_loopback(peer[0]) and _is_loopback(host[1] or host[2])
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower().removesuffix(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def _count_in_database(request: web.Request) -> tuple[dict[str, int] | None, int | None, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 
 import aiohttp
@@ -98,6 +99,41 @@ async def test_where_others_reach_the_server(start_server: StartServer) -> None:
     async with start_server(public_url="https://ai.example.com/") as client:
         url = await link_to(client, (await upload(client))["id"])
         assert url.startswith("https://ai.example.com/v1/files/file-")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "203.0.113.9",
+        "127.0.0.1.evil.example",
+        "127.0.0.1@evil.example",
+        "a/b",
+        "[::1",
+        "x y",
+    ],
+)
+async def test_a_host_that_is_not_the_server_gets_no_link(client: Client, host: str) -> None:
+    file, thread = await upload(client), await thread_with(client, "Hi")
+    client.headers["Host"] = host
+    for path in (f"/files/{file['id']}/links", f"/threads/{thread['id']}/stream_tokens"):
+        status, message, _, code = (await client.call("POST", path)).error
+        assert (status, code) == (400, "unknown_host")
+        assert "EVERTHREAD_PUBLIC_URL" in message
+    client.headers["X-Forwarded-Host"] = host
+    client.headers["Host"] = f"LocalHost:{client.base_url.rpartition(':')[2].removesuffix('/v1')}"
+    assert (await link_to(client, file["id"])).startswith(f"http://{client.headers['Host']}/v1/files/")
+
+
+async def test_known_hosts(client: Client, start_server: StartServer) -> None:
+    file = await upload(client)
+    for host in ("127.0.0.1:1", "[::1]:8000", "localhost.", socket.gethostname()):
+        client.headers["Host"] = host
+        assert (await link_to(client, file["id"])).startswith(f"http://{host}/v1/files/")
+    async with start_server(public_url="https://ai.example.com") as other:
+        other.headers["Host"] = "evil.example"
+        assert (await link_to(other, file["id"])).startswith("https://ai.example.com/v1/files/")
 
 
 @pytest.mark.slow
