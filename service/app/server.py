@@ -27,6 +27,7 @@ from service.idempotency.lifespan import idempotency_lifespan
 from service.migrations import prepare_database
 from service.model.catalog import CatalogError
 from service.model.lifespan import model_lifespan
+from service.model.openai_import import import_openai
 from service.model.router import Router
 from service.processes.lifespan import peers_lifespan
 from service.processes.peers import Peers
@@ -124,6 +125,7 @@ async def serve(
         )
         ready(base_url)
         serving.set()
+        await import_openai()  # now, so that the first call of a model does not wait for it
         await asyncio.Event().wait()
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import httpx2
-import openai
 import structlog
 
 from service.model.base import ModelError
 from service.model.errors import AnswerTooLarge, ModelStreamError, is_retryable, response_error
 from service.model.refusals import read_refusal
 from service.model.retry import AttemptFailure, retry_after
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
 
 log = structlog.get_logger(__name__)
 

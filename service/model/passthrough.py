@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx2
-import openai
 import orjson
 import structlog
 
 from service.errors import describe_connection_error
 from service.model.catalog import Catalog, Endpoint
 from service.model.errors import cause_of, response_error
+from service.model.openai_import import import_openai
 from service.model.upstream import CONNECTION_ERRORS, Upstream, raw_body, unreachable
 from service.passthrough import PassthroughAnswer, PassthroughError, PassthroughRequest
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
 
 # Seconds until the answer begins; without streaming it begins when it is complete. The official clients' own time-out.
 FIRST_BYTE_S = 600.0
@@ -113,6 +116,9 @@ class ModelRelay:
         self, upstream: Upstream, call: Callable[[], Awaitable[httpx2.Response]], timeout: float
     ) -> httpx2.Response:
         """Returns the answer of `call`, which is repeated once if the connection breaks. Raises PassthroughError."""
+        await import_openai()
+        import openai
+
         for attempt in (1, 2):
             try:
                 async with asyncio.timeout(timeout):

@@ -17,12 +17,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
-import openai
 import structlog
 
 from service.errors import describe_connection_error
@@ -30,12 +29,16 @@ from service.model.attempt_failures import check_redirect, status_failure, strea
 from service.model.base import ChatRequest, ModelError, ModelEvent
 from service.model.catalog import Endpoint, ModelRoute
 from service.model.errors import MAX_CAUSE, ToolsRefused, hide_addresses, hide_keys
+from service.model.openai_import import import_openai
 from service.model.refusal_names import TOOLS
 from service.model.refusal_trial import LearnedRefusals, RefusalTrial
 from service.model.refusals import Refusal
 from service.model.request import build_body, refusable_names
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, AttemptFailure, backoff
 from service.model.stream_parser import StreamParser
+
+if TYPE_CHECKING:
+    import openai
 
 CONNECT_S = 10.0
 FIRST_TOKEN_S = 300.0  # reasoning models think for minutes; a run expires after ten
@@ -87,6 +90,8 @@ class Upstream:
 
     def _client(self) -> openai.AsyncOpenAI:
         if self._openai is None:
+            import openai
+
             http = openai.DefaultAioHttpClient(
                 timeout=httpx2.Timeout(None, connect=self._timeouts.connect),
                 limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEPALIVE_S),
@@ -107,6 +112,9 @@ class Upstream:
 
     async def check_health(self) -> str | None:
         """Returns None if the server answers, otherwise one line with the reason."""
+        await import_openai()
+        import openai
+
         try:
             async with asyncio.timeout(HEALTH_S):
                 response = await self.get("/models")
@@ -184,6 +192,9 @@ class Upstream:
 
     async def _attempt(self, body: bytes, route: ModelRoute) -> AsyncGenerator[Sequence[ModelEvent], None]:
         """Sends one request and yields its events. Raises AttemptFailure."""
+        await import_openai()
+        import openai
+
         deadline = asyncio.get_running_loop().time() + self._timeouts.first_token
         try:
             async with asyncio.timeout_at(deadline):
@@ -205,11 +216,16 @@ class Upstream:
             await response.aclose()
 
     async def get(self, path: str) -> httpx2.Response:
-        """Returns a complete answer. Raises the errors of the package."""
+        """Returns a complete answer, after `import_openai`. Raises the errors of the package."""
         return await self._client().get(path, cast_to=httpx2.Response)
 
     async def open(self, path: str, body: bytes) -> httpx2.Response:
-        """Returns an answer that has begun; the caller reads and closes it. Raises the errors of the package."""
+        """Returns an answer that has begun, after `import_openai`; the caller reads and closes it.
+
+        Raises the errors of the package.
+        """
+        import openai
+
         response: httpx2.Response = await self._client().post(
             path,
             cast_to=httpx2.Response,

@@ -6,19 +6,22 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx2
-import openai
 import orjson
 import structlog
 
 from service.errors import describe_connection_error
 from service.model.errors import cause_of, hide_addresses, hide_keys, is_retryable
+from service.model.openai_import import import_openai
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, backoff, retry_after
 from service.model.upstream import CONNECTION_ERRORS
 from service.search.embed.base import EmbeddingError, Vector
+
+if TYPE_CHECKING:
+    import openai
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +61,9 @@ class RemoteEmbedder:
         """See `Embedder.embed`."""
         if not texts:
             return []
+        await import_openai()
+        import openai
+
         body = orjson.dumps({"model": self.name, "input": list(texts), "encoding_format": "float"})
         attempt = 1
         while True:
@@ -92,6 +98,8 @@ class RemoteEmbedder:
 
     def _client(self) -> openai.AsyncOpenAI:
         if self._openai is None:
+            import openai
+
             local = urlsplit(self._base_url).hostname in _LOOPBACK
             http = openai.DefaultAioHttpClient(
                 timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
