@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,7 +134,9 @@ def _python_object(text: str) -> str:
     if not text.startswith("{") or len(text) > MAX_LITERAL:
         return EMPTY
     try:
-        value = ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes such as \d, which models write
+            value = ast.literal_eval(text)
         return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else EMPTY
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return EMPTY

@@ -109,7 +109,7 @@ async def test_sheets(parser: Parser) -> None:
         [None, None, "alone"],
     ]
     found = await text(parser, "tides.xlsx", sample_documents.sheet(rows))
-    assert found == "Tides\nTide\tHeight\t\tMeasured\nSpring\t4.2\t\tTrue\n\t\talone\n\n"
+    assert found == "Tides\nTide\tHeight\t\tMeasured\nSpring\t4.2\t\tTRUE\n\t\talone\n\n"
 
 
 async def test_pdf_pages_have_numbers(parser: Parser) -> None:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from service.search.parse import html
 from service.search.parse.archive import MAX_NESTING
+from service.search.parse.list_numbers import ListNumbers
 from service.search.parse.ooxml import (
     Element,
     Package,
@@ -81,6 +82,7 @@ class _Document:
                 self._notes |= {(kind, attribute(note, "id")): (part, note) for note in part.root}
         settings = self._part.parts_of_type("settings")
         self._has_even_headers = any(is_on(part.root, "evenAndOddHeaders") for part in settings)
+        self._list_numbers = ListNumbers(self._part)
         self._lines: list[str] = []
         self._line: list[str] = []
         self._after: list[Story | str] = []
@@ -162,6 +164,7 @@ class _Document:
                 mark = child(properties, "rPr") if properties is not None else None
                 if mark is not None and (child(mark, "del") is not None or child(mark, "moveFrom") is not None):
                     return  # the end of the paragraph is deleted, so the next paragraph continues its line
+                self._line.insert(0, self._list_numbers.label(properties))
                 self._lines.append("".join(self._line) + "\n")
                 self._line = []
                 if not is_cell:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import openpyxl
 from openpyxl.utils.exceptions import InvalidFileException
 
+from service.search.parse.number_formats import format_cell
 from service.search.parse.ooxml import Element, Package, child, descend, graphic_lines, name_of
 from service.search.parse.types import READ, TextPiece, UnreadableFile
 
@@ -24,7 +25,8 @@ _DRAWING = frozenset(("sp", "graphicFrame", "cxnSp"))
 def parse(file: BinaryIO) -> Iterator[TextPiece]:
     """Yields each sheet's name, then its rows as lines with tabs between the cells, then the text around the cells.
 
-    Formulas appear as the values that they had when the workbook was saved.
+    Cells appear as Excel shows them, by their number formats. Formulas appear as the values that they had when the
+    workbook was saved.
     """
     package = Package(file)
     file.seek(0)
@@ -39,14 +41,22 @@ def parse(file: BinaryIO) -> Iterator[TextPiece]:
         yield f"{title}\n", None
         if (sheet := sheets.get(title)) is not None:
             sheet.reset_dimensions()  # the dimensions that a sheet declares may be wrong
-            for row in sheet.iter_rows(values_only=True):
-                line = "\t".join("" if value is None else str(value) for value in row).rstrip("\t")
+            for row in sheet.iter_rows():
+                line = "\t".join(map(_cell_text, row)).rstrip("\t")
                 if line:
                     yield line + "\n", None
         relation = next((str(value) for key, value in entry.attrib.items() if str(key).endswith("}id")), "")
         for line in _lines_around(package, package.main.relations.get(relation, ("", ""))[1]):
             yield line + "\n", None
         yield "\n", None
+
+
+def _cell_text(cell: Any) -> str:
+    value = cell.value
+    if value is None:
+        return ""
+    # Most cells have no style, and looking up a format takes longer than reading the value.
+    return format_cell(value, cell.number_format if cell.has_style else "General")
 
 
 def _lines_around(package: Package, path: str) -> Iterator[str]:
