@@ -12,9 +12,9 @@ from service.access.keys import Keys
 from service.access.rate_limits import RateLimits
 from service.access.signed_tokens import Signer
 from service.access.stream_limits import StreamLimits
-from service.background import background
 from service.database import Pool
 from service.feed import Feed
+from service.tasks.background import background
 
 
 @asynccontextmanager

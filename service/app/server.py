@@ -13,7 +13,6 @@ from events.ids import IdSource
 from service import database
 from service.access.control import AccessControl
 from service.access.lifespan import access_lifespan
-from service.background import background
 from service.database import Pool, close_pool, open_pool, wait_until_reachable
 from service.embedded.data_dir import default_data_dir
 from service.errors import StartupError
@@ -27,7 +26,6 @@ from service.idempotency.lifespan import idempotency_lifespan
 from service.migrations import prepare_database
 from service.model.catalog import CatalogError
 from service.model.lifespan import model_lifespan
-from service.model.openai_import import import_openai
 from service.model.router import Router
 from service.processes.lifespan import peers_lifespan
 from service.processes.peers import Peers
@@ -44,6 +42,7 @@ from service.settings import Settings
 from service.storage.base import Blobs, StorageError
 from service.storage.factory import open_blobs
 from service.system import RandomIds, SystemClock
+from service.tasks.background import background
 from service.telemetry.disk_space import DiskSpace
 from service.telemetry.health import Health
 from service.telemetry.lifespan import Instruments, telemetry_lifespan
@@ -125,7 +124,6 @@ async def serve(
         )
         ready(base_url)
         serving.set()
-        await import_openai()  # now, so that the first call of a model does not wait for it
         await asyncio.Event().wait()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from service.background import background
 from service.files.sweep import Sweep
 from service.storage.base import Blobs
+from service.tasks.background import background
 from service.writer import Writer
 
 

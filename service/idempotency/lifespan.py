@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from events.clock import Clock
 from events.ids import IdSource
-from service.background import background
 from service.database import Pool
 from service.idempotency.keys import IdempotencyKeys
 from service.processes.orphans import LiveProcesses
+from service.tasks.background import background
 
 
 @asynccontextmanager

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import structlog
 
 from service.model.base import ModelError
 from service.model.errors import AnswerTooLarge, ModelStreamError, is_retryable, response_error
+from service.model.http_client import RedirectError, StatusError
 from service.model.refusals import read_refusal
 from service.model.retry import AttemptFailure, retry_after
-
-if TYPE_CHECKING:
-    import httpx2
-    import openai
 
 log = structlog.get_logger(__name__)
 
@@ -26,14 +22,12 @@ def timeout_failure(token: str, limit: float) -> AttemptFailure:
     return AttemptFailure(error, can_retry=False)
 
 
-def status_failure(error: openai.APIStatusError, now: Callable[[], datetime]) -> AttemptFailure:
-    headers = error.response.headers
-    body = error.body if error.body is not None else error.response.text
+def status_failure(error: StatusError, now: Callable[[], datetime]) -> AttemptFailure:
     return AttemptFailure(
-        response_error(error.status_code, body),
-        can_retry=is_retryable(error.status_code, body, headers.get("x-should-retry")),
-        after=retry_after(headers, now),
-        refusal=read_refusal(error.status_code, body),
+        response_error(error.status, error.body),
+        can_retry=is_retryable(error.status, error.body, error.headers.get("x-should-retry")),
+        after=retry_after(error.headers, now),
+        refusal=read_refusal(error.status, error.body),
     )
 
 
@@ -44,14 +38,11 @@ def stream_failure(error: ModelError) -> AttemptFailure:
     return AttemptFailure(error, can_retry=can_retry, refusal=read_refusal(error.status, error.error))
 
 
-def check_redirect(response: httpx2.Response) -> None:
-    """Raises AttemptFailure if the upstream redirected the call to another address, where it became a GET.
+def redirect_failure(error: RedirectError) -> AttemptFailure:
+    log.warning("model_server_redirects", status=error.status, location=error.location)
+    return AttemptFailure(ModelError("server_error", redirect_text(error)), can_retry=False)
 
-    Redirects that keep the method (307 and 308) are followed.
-    """
-    redirects = [*response.history, *([response] if response.is_redirect else ())]
-    if (redirects and response.request.method != "POST") or response.is_redirect:
-        first = redirects[0]
-        log.warning("model_server_redirects", status=first.status_code, location=first.headers.get("location"))
-        text = f"The model server redirects to another address ({first.status_code}), which its base URL should name."
-        raise AttemptFailure(ModelError("server_error", text), can_retry=False)
+
+def redirect_text(error: RedirectError) -> str:
+    """Returns the text for clients, which do not see the address."""
+    return f"The model server redirects to another address ({error.status}), which its base URL should name."

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
+import aiohttp
 import orjson
 import structlog
 
 from service.errors import describe_connection_error
+from service.model.attempt_failures import redirect_text
 from service.model.catalog import Catalog, Endpoint
 from service.model.errors import cause_of, response_error
-from service.model.openai_import import import_openai
-from service.model.upstream import CONNECTION_ERRORS, Upstream, raw_body, unreachable
+from service.model.http_client import CONNECTION_ERRORS, RedirectError, StatusError
+from service.model.upstream import ServerSilence, Upstream, unreachable
 from service.passthrough import PassthroughAnswer, PassthroughError, PassthroughRequest
-
-if TYPE_CHECKING:
-    import httpx2
-    import openai
+from service.tasks.watchdog import Watchdog
 
 # Seconds until the answer begins; without streaming it begins when it is complete. The official clients' own time-out.
 FIRST_BYTE_S = 600.0
@@ -35,6 +34,7 @@ MAX_WORDS = 4000  # characters of an upstream's error that are passed on
 
 log = structlog.get_logger(__name__)
 _RETRY_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
+T = TypeVar("T")
 
 
 class ModelRelay:
@@ -62,7 +62,7 @@ class ModelRelay:
         if self._active >= self._limit:
             raise _error(429, "Too many calls are passed through at once. Please try again.", {"retry-after": "1"})
         self._active += 1
-        response: httpx2.Response | None = None
+        response: aiohttp.ClientResponse | None = None
         try:
             response = await self._open(request)
             length = response.headers.get("content-length", "")
@@ -75,8 +75,7 @@ class ModelRelay:
         finally:
             self._active -= 1
             if response is not None:
-                with suppress(*CONNECTION_ERRORS):
-                    await response.aclose()
+                response.release() if response.content.at_eof() else response.close()
 
     async def models(self) -> list[dict[str, Any]]:
         entries = await self._list_models(self._catalog.default)
@@ -98,7 +97,7 @@ class ModelRelay:
         upstream = self._upstreams[endpoint]
         answer = await self._send(upstream, lambda: upstream.get("/models"), MODELS_S)
         try:
-            body = orjson.loads(answer.content)
+            body = orjson.loads(answer)
         except orjson.JSONDecodeError:
             body = None
         entries = body.get("data") if isinstance(body, dict) else None
@@ -106,51 +105,49 @@ class ModelRelay:
             raise _error(502, "The model server's list of models makes no sense.")
         return [entry for entry in entries if isinstance(entry, dict)]
 
-    async def _open(self, request: PassthroughRequest) -> httpx2.Response:
+    async def _open(self, request: PassthroughRequest) -> aiohttp.ClientResponse:
         route = self._catalog.route(request.model)
         body = request.body_for(route.info.upstream_name)
         upstream = self._upstreams[route.endpoint]
         return await self._send(upstream, lambda: upstream.open(request.path, body), self._first_byte)
 
-    async def _send(
-        self, upstream: Upstream, call: Callable[[], Awaitable[httpx2.Response]], timeout: float
-    ) -> httpx2.Response:
+    async def _send(self, upstream: Upstream, call: Callable[[], Awaitable[T]], timeout: float) -> T:
         """Returns the answer of `call`, which is repeated once if the connection breaks. Raises PassthroughError."""
-        await import_openai()
-        import openai
-
         for attempt in (1, 2):
             try:
                 async with asyncio.timeout(timeout):
                     return await call()
-            except TimeoutError:
-                raise _error(504, f"The model server gave no answer within {timeout:g} s.") from None
-            except openai.APIStatusError as error:
+            except RedirectError as error:
+                log.warning("model_server_redirects", status=error.status, location=error.location)
+                raise _error(502, redirect_text(error)) from None
+            except StatusError as error:
                 raise _upstream_error(error, upstream.hide_secrets) from None
-            # openai reports a dropped connection as a time-out, which is an APIConnectionError.
-            except (openai.APIConnectionError, *CONNECTION_ERRORS) as error:
+            except CONNECTION_ERRORS as error:
+                if type(error) is TimeoutError:
+                    raise _error(504, f"The model server gave no answer within {timeout:g} s.") from None
                 if attempt == 2:
                     upstream.log_unreachable(error)
                     raise _error(502, unreachable(error).message) from None
-            except openai.APIError as error:
-                words = cause_of(upstream.hide_secrets(str(error)))
-                raise _error(502, f"The model server's answer makes no sense: {words}") from None
         raise AssertionError("unreachable")
 
-    async def _pieces(self, response: httpx2.Response) -> AsyncIterator[bytes]:
-        reads = raw_body(response)
-        while True:
-            try:
-                async with asyncio.timeout(self._between):
-                    data = await anext(reads, None)
-            except TimeoutError:
-                raise _error(504, f"The model server fell silent for {self._between:g} s.") from None
-            except CONNECTION_ERRORS as error:
-                words = describe_connection_error(error)
-                raise _error(502, f"The connection to the model server broke: {words}") from None
-            if data is None:
-                return
-            yield data
+    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        content, clock = response.content, asyncio.get_running_loop().time
+        watchdog = Watchdog(lambda: content.set_exception(ServerSilence()))
+        try:
+            while True:
+                watchdog.start(clock() + self._between)
+                data = await content.readany()
+                watchdog.stop()
+                if not data:
+                    return
+                yield data
+        except ServerSilence:
+            raise _error(504, f"The model server fell silent for {self._between:g} s.") from None
+        except CONNECTION_ERRORS as error:
+            words = describe_connection_error(error)
+            raise _error(502, f"The connection to the model server broke: {words}") from None
+        finally:
+            watchdog.close()
 
 
 def _entry(name: str) -> dict[str, Any]:
@@ -173,16 +170,15 @@ def _error_type(status: int) -> str:
     return "server_error" if status >= 500 else "invalid_request_error"
 
 
-def _upstream_error(response_failure: openai.APIStatusError, hide_secrets: Callable[[str], str]) -> PassthroughError:
+def _upstream_error(failure: StatusError, hide_secrets: Callable[[str], str]) -> PassthroughError:
     """Returns the upstream's own error if it has the API's shape; otherwise an error of that shape with its text.
 
     `hide_secrets` is that of the upstream.
     """
-    status, headers = response_failure.status_code, response_failure.response.headers
+    status, headers, body = failure.status, failure.headers, failure.body
     retry_headers = {name: headers[name] for name in _RETRY_HEADERS if name in headers}
     if status in (401, 403):
-        return _error(502, hide_secrets(response_error(status, response_failure.body).message), retry_headers)
-    body = response_failure.body if response_failure.body is not None else response_failure.response.text
+        return _error(502, hide_secrets(response_error(status, body).message), retry_headers)
     inner = body.get("error", body) if isinstance(body, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("message"), str):
         message = hide_secrets(cause_of(body) or f"The model server answered {status}.")

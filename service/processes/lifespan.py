@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from events.ids import IdSource
-from service.background import background
 from service.feed import Feed
 from service.processes.peers import Peers
+from service.tasks.background import background
 
 
 @asynccontextmanager

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from events.ids import IdSource
-from service.background import background
 from service.model.base import Model
 from service.processes.peers import Peers
 from service.runs.images import PromptImages
 from service.runs.supervisor import Supervisor
 from service.storage.base import Blobs
+from service.tasks.background import background
 from service.tools.registry import Tools
 from service.writer import Writer
 

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from service.background import background
 from service.sandbox.base import Limits
 from service.sandbox.factory import LocalSandboxSource
 from service.sandbox.pool import SessionPool, SessionRegistry, WarmSandboxes
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.provisioning import Provisioning
+from service.tasks.background import background
 
 
 @asynccontextmanager

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from events.ids import IdSource
-from service.background import background
 from service.processes.peers import Peers
 from service.search.base import Indexer
 from service.storage.base import Blobs
+from service.tasks.background import background
 from service.vector_stores.attachments import Attachments
 from service.vector_stores.builder import StoreBuilder
 from service.vector_stores.services import VectorStoreServices

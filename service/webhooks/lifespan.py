@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from service.background import background
 from service.processes.peers import Peers
+from service.tasks.background import background
 from service.telemetry.metrics import Metrics
 from service.webhooks.couriers import Couriers
 from service.webhooks.endpoints import Endpoints

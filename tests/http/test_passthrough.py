@@ -213,3 +213,10 @@ async def test_what_is_refused_before_any_call(client: Client, model: ScriptedSe
 async def test_unknown_paths_need_no_version(client: Client) -> None:
     answer = await client.call("GET", "/fine_tuning/jobs", headers={"OpenAI-Beta": ""})
     assert answer.error == (404, "Invalid URL (GET /v1/fine_tuning/jobs)", None, "unknown_url")
+
+
+async def test_a_redirect_to_a_get_is_an_error(client: Client, model: ScriptedServer) -> None:
+    model.script(errors(301, "", {"location": "/elsewhere"}))
+    status, answer, _ = await posted(client, ASKED)
+    assert status == 502
+    assert answer["error"]["message"].startswith("The model server redirects to another address (301)")

@@ -6,22 +6,16 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-import httpx2
 import orjson
 import structlog
 
 from service.errors import describe_connection_error
 from service.model.errors import cause_of, hide_addresses, hide_keys, is_retryable
-from service.model.openai_import import import_openai
+from service.model.http_client import CONNECTION_ERRORS, HttpClient, RedirectError, StatusError
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, backoff, retry_after
-from service.model.upstream import CONNECTION_ERRORS
 from service.search.embed.base import EmbeddingError, Vector
-
-if TYPE_CHECKING:
-    import openai
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +26,6 @@ ANSWER_S = 60.0
 MAX_CONNECTIONS = 16
 # Greatest number of dimensions that pgvector stores.
 MAX_DIMENSIONS = 16_000
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class RemoteEmbedder:
@@ -55,35 +48,31 @@ class RemoteEmbedder:
         self._key = api_key or ""
         self._now = now
         self._sleep = sleep
-        self._openai: openai.AsyncOpenAI | None = None
+        self._http = HttpClient(base_url, api_key, connect_s=CONNECT_S, max_connections=MAX_CONNECTIONS)
 
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
         """See `Embedder.embed`."""
         if not texts:
             return []
-        await import_openai()
-        import openai
-
         body = orjson.dumps({"model": self.name, "input": list(texts), "encoding_format": "float"})
         attempt = 1
         while True:
             error, can_retry, after = "", True, None
             try:
                 async with asyncio.timeout(ANSWER_S):
-                    response = await self._client().post("/embeddings", cast_to=httpx2.Response, content=body)
-                return _parse_vectors(response.content, len(texts))
-            except TimeoutError:
-                error = f"it gave no answer within {ANSWER_S:.0f} s"
-            except openai.APIStatusError as refusal:
-                refusal_body = refusal.body if refusal.body is not None else refusal.response.text
-                error = (
-                    f"it refused the request ({refusal.status_code}): {cause_of(refusal_body or 'no further words')}"
-                )
-                should_retry = refusal.response.headers.get("x-should-retry")
-                can_retry = is_retryable(refusal.status_code, refusal_body, should_retry)
-                after = retry_after(refusal.response.headers, self._now)
-            except (openai.APIError, *CONNECTION_ERRORS) as broken:
+                    async with await self._http.post("/embeddings", body) as response:
+                        content = await response.read()
+                return _parse_vectors(content, len(texts))
+            except StatusError as refusal:
+                error = f"it refused the request ({refusal.status}): {cause_of(refusal.body or 'no further words')}"
+                can_retry = is_retryable(refusal.status, refusal.body, refusal.headers.get("x-should-retry"))
+                after = retry_after(refusal.headers, self._now)
+            except RedirectError as redirect:
+                error, can_retry = f"it redirects to another address ({redirect.status})", False
+            except CONNECTION_ERRORS as broken:
                 error = f"it cannot be reached: {describe_connection_error(broken)}"
+                if type(broken) is TimeoutError:
+                    error = f"it gave no answer within {ANSWER_S:.0f} s"
             wait = backoff(attempt) if after is None else after
             error = hide_addresses(hide_keys(error, (self._key,) if self._key else ()), self._base_url)
             if not can_retry or attempt >= MAX_ATTEMPTS or wait > MAX_RETRY_AFTER_S:
@@ -93,27 +82,7 @@ class RemoteEmbedder:
             attempt += 1
 
     async def close(self) -> None:
-        if self._openai is not None:
-            await self._openai.close()
-
-    def _client(self) -> openai.AsyncOpenAI:
-        if self._openai is None:
-            import openai
-
-            local = urlsplit(self._base_url).hostname in _LOOPBACK
-            http = openai.DefaultAioHttpClient(
-                timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
-                limits=httpx2.Limits(max_connections=MAX_CONNECTIONS),
-                trust_env=not local,  # a proxy is never meant for a server on this machine
-            )
-            self._openai = openai.AsyncOpenAI(
-                base_url=self._base_url,
-                api_key=self._key
-                or "none",  # if it were empty, the package would read a key from its own environment variable
-                max_retries=0,
-                http_client=http,
-            )
-        return self._openai
+        await self._http.close()
 
 
 def _parse_vectors(content: bytes, count: int) -> list[Vector]:

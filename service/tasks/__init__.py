@@ -1,0 +1,1 @@
+"""Background work as a context, and watchdogs over waits."""
