@@ -62,3 +62,10 @@ def test_characters_at_the_edges_of_pieces(size: int) -> None:
 def test_data_that_is_no_text_is_refused(data: bytes) -> None:
     with pytest.raises(UnreadableFile):
         decode(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("简体中文测试文本", "gbk"), ("한국어텍스트입니다", "euc_kr"), ("日本語の文章", "euc_jp")]
+)
+def test_texts_without_ascii_are_not_taken_for_utf16(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)) == text

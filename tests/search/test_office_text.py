@@ -192,6 +192,27 @@ def test_two_columns_drawn_line_by_line() -> None:
     assert page_text(drawn(heading, *left, *right, end)) == expected + "\n\n"
 
 
+@pytest.mark.parametrize("count", [3, 4])
+def test_more_columns_drawn_line_by_line(count: int) -> None:
+    step = 504 // count
+    words = "The prose of column {} in line {}" if count == 3 else "The prose of {} in line {}"
+    lengths = [6, 6, 5, 4][:count]
+    columns = [
+        [(54 + step * column, 700 - 12 * n, words.format("abcd"[column], n)) for n in range(length)]
+        for column, length in enumerate(lengths)
+    ]
+    every = [each for column in columns for each in column]
+    mixed = sorted(every, key=lambda each: (-each[1], each[0]))
+    assert page_text(drawn(*mixed)) == "\n".join(text for _, _, text in every) + "\n\n"
+
+
+def test_rows_of_a_table_with_three_columns_stay_lines() -> None:
+    places = (72, 250, 430)
+    rows = [(f"Item {n}", f"{n}.5 m", f"note {n}") for n in range(6)]
+    cells = [(left, 700 - 12 * n, text) for n, row in enumerate(rows) for left, text in zip(places, row, strict=True)]
+    assert page_text(drawn(*cells)) == "".join(" ".join(row) + "\n" for row in rows) + "\n"
+
+
 def test_rows_of_a_table_stay_lines() -> None:
     rows = [((72, 700 - 12 * n, f"Item {n}"), (320, 700 - 12 * n, f"{n}.5 m")) for n in range(6)]
     assert page_text(drawn(*(cell for row in rows for cell in row))) == (

@@ -1,7 +1,7 @@
-"""The reading order of a page in two columns of prose.
+"""The reading order of a page in columns of prose.
 
-PDFium yields text in the order in which the page draws it. Some programs draw line by line across both columns, so the
-lines of both are mixed. Cells of tables lie side by side too, but are short: they keep their order.
+PDFium yields text in the order in which the page draws it. Some programs draw line by line across the columns, so the
+lines of all are mixed. Cells of tables lie side by side too, but are short: they keep their order.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pypdfium2.raw as raw
 
 # The least width of the gap between columns, in points.
 MIN_GAP = 9.0
-# Successive lines that must have a gap at the same place, and the share of the text's width that a column has.
+# Successive lines that must have gaps at the same places, and the share of the text's width that a column has, by the
+# number of columns.
 MIN_LINES = 4
-MIN_SHARE = 0.3
+MIN_SHARE = {2: 0.3, 3: 0.23, 4: 0.18}
 # Characters of a page that are looked at. A longer page is no page of prose in columns.
 MAX_CHARACTERS = 50_000
+_SLACK = 20.0  # points that the edge of a column's line may be left of the first line's, as with hanging indents
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,48 +52,63 @@ def order_page(textpage: Any) -> str:
 
 
 def order_lines(lines: Sequence[Line]) -> list[str]:
-    """Returns the texts of the lines; where at least MIN_LINES of them are in two columns, the left column is first."""
+    """Returns the texts of the lines; where at least MIN_LINES of them are in columns, one column after the other."""
     ordered: list[str] = []
     at = 0
     while at < len(lines):
-        end, gutter = _columns_from(lines, at)
-        if gutter is None:
+        columns = _Columns(lines[at])
+        end = at + 1
+        while columns.gutters and end < len(lines) and columns.add(lines[end]):
+            end += 1
+        if columns.is_prose():
+            ordered += [segment.text for column in columns.segments for segment in column]
+        else:
             ordered += [" ".join(segment.text for segment in line) for line in lines[at:end]]
-            at = end
-            continue
-        for is_left in (True, False):
-            found = [segment for line in lines[at:end] for segment in line if (segment.right <= gutter) == is_left]
-            ordered += [segment.text for segment in found]
         at = end
     return ordered
 
 
-def _columns_from(lines: Sequence[Line], start: int) -> tuple[int, float | None]:
-    """Returns the end of the lines with a common gap that begin at `start`, and a place between the columns.
+class _Columns:
+    """Successive lines with common gaps. `gutters` are the edges of the gaps, and `segments` those of each column."""
 
-    The place is None if the lines are not in two columns of prose.
-    """
-    low, high = float("-inf"), float("inf")  # the gap that all lines have
-    end = start
-    while end < len(lines):
-        line = lines[end]
-        if len(line) == 2:
-            left, right = max(low, line[0].right), min(high, line[1].left)
-        elif len(line) == 1 and end > start:  # the last lines of one column stand alone
-            left, right = (max(low, line[0].right), high) if line[0].right <= high else (low, min(high, line[0].left))
-        else:
-            break
-        if right - left < MIN_GAP:
-            break
-        low, high, end = left, right, end + 1
-    pairs = [line for line in lines[start:end] if len(line) == 2]
-    if len(pairs) < MIN_LINES:
-        return max(end, start + 1), None
-    width = max(line[1].right for line in pairs) - min(line[0].left for line in pairs)
-    for side in (0, 1):
-        if sum(line[side].right - line[side].left for line in pairs) < MIN_SHARE * width * len(pairs):
-            return end, None
-    return end, (low + high) / 2
+    def __init__(self, first: Line) -> None:
+        """Begins with the gaps of a line. If it has none, or too many, there are no gutters."""
+        pairs = pairwise(first) if len(first) in MIN_SHARE else ()
+        self.gutters = [(left.right, right.left) for left, right in pairs]
+        self.segments: list[list[Segment]] = [[segment] for segment in first]
+        self._full_lines = 1
+        if any(right - left < MIN_GAP for left, right in self.gutters):
+            self.gutters = []
+
+    def add(self, line: Line) -> bool:
+        """Adds a line and narrows the gutters. Returns False, and adds nothing, if a part of it is in a gutter."""
+        gutters = list(self.gutters)
+        places: list[int] = []
+        for segment in line:
+            place = sum(1 for _, right in self.gutters if segment.left >= right - _SLACK)
+            for number, (left, right) in enumerate(gutters):
+                if number < place:
+                    gutters[number] = (left, min(right, segment.left))
+                else:
+                    gutters[number] = (max(left, segment.right), right)
+            places.append(place)
+        if len(set(places)) < len(places) or any(right - left < MIN_GAP for left, right in gutters):
+            return False
+        self.gutters = gutters
+        self._full_lines += len(line) == len(self.segments)
+        for place, segment in zip(places, line, strict=True):
+            self.segments[place].append(segment)
+        return True
+
+    def is_prose(self) -> bool:
+        """Whether the columns are of prose: their lines are many and fill the columns, unlike the cells of a table."""
+        if not self.gutters or self._full_lines < MIN_LINES:
+            return False
+        width = max(each.right for each in self.segments[-1]) - min(each.left for each in self.segments[0])
+        return all(
+            sum(each.right - each.left for each in column) >= MIN_SHARE[len(self.segments)] * width * len(column)
+            for column in self.segments
+        )
 
 
 def _segments(textpage: Any, line: str, start: int) -> list[Segment]:

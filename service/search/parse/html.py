@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -12,16 +13,51 @@ from service.search.parse.types import TextPiece, UnreadableFile
 
 # Bytes of a page. A longer page is the output of a program, and its tree would take ten times as much memory.
 MAX_HTML = 64 * 1024 * 1024
-HIDDEN_TAGS = ["script", "style", "noscript", "template", "svg", "iframe", "object", "head"]
+HIDDEN_TAGS = ["script", "style", "noscript", "template", "iframe", "object", "head", "rp"]
+SVG_HIDDEN_TAGS = ["svg title", "svg desc", "svg defs", "svg metadata", "svg symbol"]
 BLOCKS = frozenset(
     (
         *("address", "article", "aside", "blockquote", "body", "br", "caption", "dd", "details", "div", "dl", "dt"),
         *("fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr"),
-        *("legend", "li", "main", "nav", "ol", "option", "p", "pre", "section", "summary", "table", "tbody", "tfoot"),
+        *(
+            "legend",
+            "li",
+            "main",
+            "nav",
+            "ol",
+            "option",
+            "p",
+            "pre",
+            "section",
+            "summary",
+            "table",
+            "tbody",
+            "text",
+            "tfoot",
+        ),
         *("thead", "tr", "ul"),
     )
 )
 CELLS = frozenset(("td", "th"))
+_AROUND_TABS = re.compile(r" ?\t ?")
+# Types of input fields whose value is text that a reader sees.
+_VALUE_TYPES = frozenset(
+    (
+        "text",
+        "search",
+        "email",
+        "url",
+        "tel",
+        "number",
+        "date",
+        "time",
+        "month",
+        "week",
+        "datetime-local",
+        "button",
+        "submit",
+    )
+)
 
 
 def parse(file: BinaryIO) -> Iterator[TextPiece]:
@@ -32,35 +68,75 @@ def parse(file: BinaryIO) -> Iterator[TextPiece]:
     if len(data) > MAX_HTML:
         raise UnreadableFile(f"The page is longer than {MAX_HTML // 1024 // 1024} MiB.")
     tree = LexborHTMLParser(data.decode(encoding, "replace"))
-    title = tree.css_first("title")
+    title = tree.head.css_first("title") if tree.head is not None else None
     if title is not None and (title_text := " ".join(title.text().split())):
         yield title_text + "\n\n", None
     tree.strip_tags(HIDDEN_TAGS)
+    for hidden in tree.css(", ".join(SVG_HIDDEN_TAGS)):
+        hidden.decompose()
     if tree.body is not None:
         for line in _lines(tree.body):
             yield line, None
 
 
 def _lines(body: LexborNode) -> Iterator[str]:
-    """Yields the lines of the body in document order, without recursion: pages may nest to any depth."""
+    """Yields the lines of the body in document order, without recursion: pages may nest to any depth.
+
+    The readings of ruby follow their line, so that the words above which they stand stay whole.
+    """
     line: list[str] = []
-    preformatted = 0  # depth inside <pre>, which keeps its spaces
+    readings: list[str] = []
+    preformatted = is_reading = 0  # depths inside <pre>, which keeps its spaces, and inside <rt>
     for node, entering in _walk(body):
         tag = node.tag
         if tag == "-text":
             if entering:
                 text = node.text_content or ""
-                line.append(text if preformatted else _collapse_spaces(text))
+                (readings if is_reading else line).append(text if preformatted else _collapse_spaces(text))
             continue
         preformatted += (1 if entering else -1) if tag == "pre" else 0
-        if tag in CELLS and not entering:
+        is_reading += (1 if entering else -1) if tag == "rt" else 0
+        if tag == "input" and entering:
+            value = _typed_value(node)
+            line.append(value.lstrip() if line and line[-1].endswith(" ") else value)
+        elif tag == "rt" and not entering:
+            readings.append("\n")
+        elif tag in CELLS and not entering:
             line.append("\t")
-        elif tag in BLOCKS and line:
-            if block := "".join(line).strip(" \t" if preformatted else None):
+        elif tag in BLOCKS and (line or readings) and not _fills_cell(node):
+            text = "".join(line)
+            if block := text.strip(" \t") if preformatted else _AROUND_TABS.sub("\t", text.strip()):
                 yield block + "\n"
+            yield "".join(readings)
             line.clear()
+            readings.clear()
     if block := "".join(line).strip():
         yield block + "\n"
+    yield "".join(readings)
+
+
+def _typed_value(field: LexborNode) -> str:
+    """Returns the value that an input field of a form shows, with spaces around it."""
+    attributes = field.attributes
+    if (attributes.get("type") or "text").lower() in _VALUE_TYPES and (value := attributes.get("value")):
+        return f" {' '.join(value.split())} "
+    return ""
+
+
+def _fills_cell(node: LexborNode) -> bool:
+    """Whether a block is all that a cell of a table holds, so that it does not end the row's line."""
+    parent = node.parent
+    if node.tag not in ("p", "div") or parent is None or parent.tag not in CELLS:
+        return False
+    return _is_alone(node.prev, is_before=True) and _is_alone(node.next, is_before=False)
+
+
+def _is_alone(beside: LexborNode | None, *, is_before: bool) -> bool:
+    """Whether the node beside a block is missing, or is white space at the end of the cell."""
+    if beside is None:
+        return True
+    further = beside.prev if is_before else beside.next
+    return beside.tag == "-text" and further is None and not (beside.text_content or "").strip()
 
 
 def _walk(top: LexborNode) -> Iterator[tuple[LexborNode, bool]]:

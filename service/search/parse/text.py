@@ -67,7 +67,9 @@ def detect_encoding(file: BinaryIO) -> str:
             raise UnreadableFile("The file holds no text.")
         # The encodings of ISO 2022 use escape sequences and the bytes of ASCII.
         return _guess_encoding(head) if _ESCAPE in head and head.isascii() else "utf-8"
-    return _utf16_encoding(head) or _guess_encoding(head)
+    # Texts in UTF-16 have bytes that these encodings have not, but short texts in these may look like UTF-16.
+    is_legacy = any(_fits(head, encoding) for encoding in ("gb2312", "euc_kr", "euc_jp"))
+    return (None if is_legacy else _utf16_encoding(head)) or _guess_encoding(head)
 
 
 def _is_utf8(file: BinaryIO) -> bool:
@@ -118,6 +120,15 @@ def _guess_encoding(head: bytes) -> str:
         raise UnreadableFile("The file holds no text in an encoding that can be recognized.")
     encoding = codecs.lookup(found).name
     return _SUPERSETS.get(encoding, encoding)
+
+
+def _fits(head: bytes, encoding: str) -> bool:
+    """Returns whether the sample is valid in the encoding. The last character may be cut off."""
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_euc_jp(head: bytes) -> bool:

@@ -1,0 +1,34 @@
+"""The text that a reader of an HTML page sees."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from service.search.parse import html
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("<p hidden>behind a tab</p><details><summary>S</summary>D</details>", "behind a tab\nS\nD\n"),
+        ("<ruby>東<rp>(</rp><rt>とう</rt><rp>)</rp>京<rt>きょう</rt></ruby>タワー", "東京タワー\nとう\nきょう\n"),
+        ("<p>Tide <svg><title>no</title><defs><text>no</text></defs><text>4 m</text></svg></p>", "Tide\n4 m\n"),
+        (
+            '<p>Name: <input value="Ms Ødegård"><input type=hidden value=no><input type=password value=no></p>',
+            "Name: Ms Ødegård\n",
+        ),
+        ("<table><tr><td><p>a</p></td><td>\n<div>b</div>\n</td><th>c</th></tr></table>", "a\tb\tc\n"),
+        ("<table><tr><td><p>a</p><p>b</p></td><td>c</td></tr></table>", "a\nb\nc\n"),
+        ("<table><tr><td>a<table><tr><td>b</td><td>c</td></tr></table></td><td>d</td></tr></table>", "a\nb\tc\nd\n"),
+        ("<p dir=rtl>مرحبا <b>بالعالم</b></p>", "مرحبا بالعالم\n"),
+    ],
+)
+def test_pages(page: str, expected: str) -> None:
+    assert "".join(text for text, _ in html.parse(io.BytesIO(page.encode()))) == expected
+
+
+def test_long_rows_take_linear_time() -> None:
+    page = f"<table><tr><td>{'<p>a</p> ' * 100_000}</td></tr></table>"
+    assert "".join(text for text, _ in html.parse(io.BytesIO(page.encode()))) == "a\n" * 100_000
