@@ -29,6 +29,7 @@ _V1_ONLY = (
 )
 # The header that shows or hides the quotes of citations in one answer of v2.
 QUOTES = "Everthread-Quotes"
+QUOTES_VALUES = ("on", "off")
 _NOUNS = {"step_id": "run step", "vector_store_id": "vector store", "batch_id": "vector store file batch"}
 # The ids of the path that are bound to all log events of a request.
 _LOGGED = ("thread_id", "run_id")
@@ -105,7 +106,7 @@ def _check_ids(request: web.Request) -> None:
 def _shows_quotes(request: web.Request) -> bool:
     """Whether v2 shows the quotes of citations: as the header says, else as EVERTHREAD_QUOTES. Raises ApiError."""
     asked = request.headers.get(QUOTES, "on" if request.app[SETTINGS].shows_quotes else "off").strip().lower()
-    if asked not in ("on", "off"):
+    if asked not in QUOTES_VALUES:
         message = f"Invalid value for the header '{QUOTES}': '{asked[:64]}'. Supported values are: 'on', 'off'."
         raise ApiError(400, message)
     return asked == "on"

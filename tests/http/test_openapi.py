@@ -190,3 +190,21 @@ async def test_the_page_shows_every_operation(chromium: str, client: Client, doc
     sections = set(re.findall(r'<section id="(\w+)"', shown.decode()))
     assert sections == {told["operationId"] for methods in document["paths"].values() for told in methods.values()}
     assert KEY not in shown.decode()
+
+
+async def test_quotes_of_citations_and_their_header(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    for name in ("Message", "MessageV1"):
+        [text] = [schemas[name]["properties"]["content"]["items"]["properties"]["text"]]
+        citation = text["properties"]["annotations"]["items"]["properties"]["file_citation"]
+        assert citation["properties"] == {"file_id": {"type": ["string"]}, "quote": {"type": ["string"]}}, name
+        assert citation["required"] == ["file_id"], "v2 hides the quote unless the header asks for it"
+    having = {
+        f"{method} {path}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if any(each["name"] == "Everthread-Quotes" for each in operation["parameters"])
+    }
+    message = "/v1/threads/{thread_id}/messages"
+    assert {f"get {message}", f"post {message}", "post /v1/threads/{thread_id}/runs"} <= having
+    assert not [each for each in having if "assistants" in each or "files" in each]

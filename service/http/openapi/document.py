@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.http import idempotency, queueing
+from service.http.middleware import QUOTES, QUOTES_VALUES
 from service.http.openapi import samples
 from service.http.route import BOTH, V2, FormBody, JsonBody, PassedBody, Route, SignedToken
 from service.wire.fields import DEFAULT_PAGE, MAX_FILES_PAGE, MAX_METADATA_VALUE, MAX_PAGE
@@ -20,6 +21,7 @@ Json = dict[str, Any]
 Model = type[BaseModel]
 _REF = "#/components/schemas/"
 _TOKEN = "Of POST /v1/threads/{thread_id}/stream_tokens or POST /v1/files/{file_id}/links: good for that one thing"
+_WITH_QUOTES = ("Message", "MessageList")  # answers that can hold citations
 _BETAS = {"v2": "assistants=v2", "v1": "assistants=v1"}
 _DESCRIPTION = (
     "An event-sourced server for the Assistants API. The header OpenAI-Beta chooses its version, v2 or v1; schemas with"
@@ -170,6 +172,8 @@ def _query_parameters(route: Route) -> list[Json]:
         found["page"] = {"type": "string"}
     if "include" in route.query:
         found["include[]"] = {"type": "array", "items": {"enum": [SEARCH_RESULT_CONTENT]}}
+    if V2[0] in route.versions and (route.can_stream or route.answer in _WITH_QUOTES):
+        found[QUOTES] = {"enum": list(QUOTES_VALUES)}
     if "last_event_id" in route.query:
         found["last_event_id"] = {"type": "string"}
     filters = _FILTERS if "filters" in route.query else []
@@ -185,6 +189,8 @@ def _header_parameters(route: Route) -> list[Json]:
         found[queueing.HEADER] = {"enum": list(queueing.VALUES)}
     if route.method == "POST":
         found[idempotency.HEADER] = {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_KEY}
+    if V2[0] in route.versions and (route.can_stream or route.answer in _WITH_QUOTES):
+        found[QUOTES] = {"enum": list(QUOTES_VALUES)}
     if "last_event_id" in route.query:
         found["Last-Event-ID"] = {"type": "string"}
     # A token says the version itself.

@@ -34,6 +34,7 @@ from service.wire.api import DeletedObject, Wire
 from service.wire.files import ATTACHED_FILES
 from service.wire.vector_stores import STORES
 
+_QUOTING = {v2.WIRE: v2.QUOTING_WIRE}
 _AT = 1
 _MOMENT = datetime.fromtimestamp(_AT, UTC)
 _FILES: Json = {"code_interpreter": {"file_ids": ["file-1"]}}
@@ -55,6 +56,7 @@ _ERROR: Json = {"code": "server_error", "message": "m"}
 _MARK: Json = {"text": "t", "start_index": 0, "end_index": 1}
 _MARKS: list[Json] = [
     {"type": "file_citation", **_MARK, "file_citation": {"file_id": "file-1"}},
+    {"type": "file_citation", **_MARK, "file_citation": {"file_id": "file-1", "quote": "q"}},
     {"type": "file_path", **_MARK, "file_path": {"file_id": "file-1"}},
 ]
 _PARTS: list[Json] = [
@@ -254,7 +256,7 @@ def _of(wire: Wire) -> dict[str, list[Json]]:
     found = {
         "Assistant": [wire.render_assistant(one) for one in _assistants()],
         "Thread": [wire.render_thread(_THREAD), wire.render_thread(replace(_THREAD, tool_resources={}))],
-        "Message": [wire.render_message(one) for one in _messages()],
+        "Message": [each.render_message(one) for each in (wire, _QUOTING.get(wire, wire)) for one in _messages()],
         "Run": [wire.render_run(one) for one in _runs()],
         "RunStep": [wire.render_step(one) for one in _steps()],
         "File": [wire.render_file(_FILE), wire.render_file(replace(_FILE, expires_at=None))],
