@@ -1,8 +1,7 @@
 """The log in Postgres: the heads of streams and their events. This is the only module of `events` that does I/O.
 
 An append expects the head as it was read: its version, its last leaf and its fence. It moves the head from there and
-adds the events, in the caller's transaction, which also updates the views. If the head has changed, the append raises
-`VersionConflict`, and the caller's transaction must be rolled back.
+adds the events together with the operations on the views (`projections.append`).
 """
 
 from __future__ import annotations
@@ -19,15 +18,13 @@ from events.ids import IdSource
 from events.leaves import Envelope
 from events.software_version import SOFTWARE_VERSION
 from events.streams import StreamType
+from events.webhook_endpoint import WEBHOOK_EVENTS
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 READ_PAGE = 1000
 _SQL = queries("event_log")
-
-
-class VersionConflict(Exception):
-    """The head of the stream is not as the append expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +52,7 @@ async def head(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]
     return NO_STREAM if row is None else Head(**row)
 
 
-async def append(
-    db: Connection,
+def append_operations(
     stream_id: str,
     stream_type: StreamType[Any, Any],
     expected: Head,
@@ -64,59 +60,48 @@ async def append(
     state: bytes,
     *,
     ids: IdSource,
-) -> None:
-    """Adds `recorded` (versions expected.version + 1, …) and moves the head. The caller must have opened a transaction.
+) -> list[RowOperation]:
+    """Returns the operations that move the head and add `recorded` (versions expected.version + 1, …), in this order.
 
-    `state` is the JSON of the state after the last event; `ids` is the source of the salts. Raises VersionConflict if
-    the head is not `expected`.
+    `state` is the JSON of the state after the last event; `ids` is the source of the salts. The first operation finds
+    no row if the head is not `expected`. The last one, which is left out if no endpoint can ask for these types, adds
+    the deliveries of the events to webhooks.
     """
-    last, schema = recorded[-1], stream_type.state_schema
     sealed = _seal(recorded, expected.leaf, ids)
-    leaf = sealed[-1].leaf
-    if expected.version == 0:
-        moved = await db.fetchval(
-            _SQL["open_stream"],
-            stream_id,
-            stream_type.name,
-            last.project_id,
-            last.version,
-            last.at,
-            schema,
-            state,
-            leaf,
-        )
-    else:
-        moved = await db.fetchval(
-            _SQL["move_head"],
-            stream_id,
-            expected.version,
-            expected.leaf,
-            expected.fence,
-            last.version,
-            last.at,
-            schema,
-            state,
-            leaf,
-        )
-    if moved is None:
-        raise VersionConflict(stream_id)
-    await db.execute(
-        _SQL["append"],
-        stream_id,
-        expected.version,
-        [entry.event.type for entry in recorded],  # type: ignore[attr-defined]
-        [entry.content for entry in sealed],
-        [entry.commitment for entry in sealed],
-        [entry.leaf for entry in sealed],
-        last.at,
-        last.project_id,
-        actor_text(last.actor),
-        last.request_id,
-        last.cause,
-        SCHEMA_VERSION,
-        SOFTWARE_VERSION,
-        leaves.ALGORITHM,
+    types = [entry.event.type for entry in recorded]  # type: ignore[attr-defined]
+    last = recorded[-1]
+    added = (
+        *(stream_id, expected.version, types),
+        *(
+            [entry.content for entry in sealed],
+            [entry.commitment for entry in sealed],
+            [entry.leaf for entry in sealed],
+        ),
+        *(last.at, last.project_id, actor_text(last.actor), last.request_id, last.cause),
+        *(SCHEMA_VERSION, SOFTWARE_VERSION, leaves.ALGORITHM),
     )
+    operations = [
+        _move_head(stream_id, stream_type, expected, last, state, sealed[-1].leaf),
+        RowOperation("events.insert", added),
+    ]
+    if not WEBHOOK_EVENTS.keys().isdisjoint(types):
+        delivered = (stream_id, expected.version, types, last.project_id)
+        operations.append(RowOperation("webhook_deliveries.insert", delivered))
+    return operations
+
+
+def _move_head(
+    stream_id: str,
+    stream_type: StreamType[Any, Any],
+    expected: Head,
+    last: RecordedEvent[Event],
+    state: bytes,
+    leaf: bytes,
+) -> RowOperation:
+    after = (last.version, last.at, stream_type.state_schema, state, leaf)
+    if expected.version == 0:
+        return RowOperation("streams.open", (stream_id, stream_type.name, last.project_id, *after))
+    return RowOperation("streams.move", (stream_id, expected.version, expected.leaf, expected.fence, *after))
 
 
 @dataclass(frozen=True, slots=True)

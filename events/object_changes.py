@@ -6,14 +6,14 @@ the keys are names of the object's fields). Views and streams both call these fu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from events import assistant as a
 from events import file as f
 from events import upload as u
 from events.envelope import Event, RecordedEvent
-from events.objects import Assistant, File, Message, Run, Step, Thread, Upload, UploadPart, VectorStore
+from events.objects import Assistant, File, Json, Message, Run, Step, Thread, Upload, UploadPart, VectorStore
 from events.references import own_store_id, stores_of, with_stores
 from events.thread import events as e
 from events.vector_store import events as v
@@ -41,14 +41,14 @@ def initial_assistant(recorded: RecordedEvent[a.AssistantCreated]) -> Assistant:
     return Assistant(id=recorded.stream_id, created_at=recorded.seconds, **recorded.event.settings)
 
 
-def modified_assistant(before: Mapping[str, Any], event: a.AssistantModified) -> Patch:
-    """Returns the fields of an assistant after an event. `before` are its fields before the event.
+def modified_assistant(before: Mapping[str, Any], changes: Mapping[str, Any]) -> Patch:
+    """Returns the fields of an assistant after changes, those of an event or a part of them.
 
-    A setting that the event changes was set to its default value only if the event says so.
+    A setting that changes was set to its default value only if the changes say so.
     """
-    kept = [name for name in before.get("explicit_defaults", ()) if name not in event.changes]
-    explicit = [*kept, *event.changes.get("explicit_defaults", ())]
-    after = {name: value for name, value in {**before, **event.changes}.items() if name != "explicit_defaults"}
+    kept = [name for name in before.get("explicit_defaults", ()) if name not in changes]
+    explicit = [*kept, *changes.get("explicit_defaults", ())]
+    after = {name: value for name, value in {**before, **changes}.items() if name != "explicit_defaults"}
     return after | ({"explicit_defaults": explicit} if explicit else {})
 
 
@@ -96,27 +96,27 @@ def client_message(recorded: RecordedEvent[e.MessageAdded]) -> Message:
     )
 
 
-def attach_files(tool_resources: Mapping[str, Any], recorded: RecordedEvent[e.MessageAdded]) -> Patch | None:
-    """Returns the thread's tool_resources with the files that are attached to a message, or None if nothing changes.
+def attach_files(tool_resources: Mapping[str, Any], thread_id: str, attachments: Sequence[Json]) -> Json:
+    """Returns the thread's tool_resources with the files that are attached to a message.
 
     Files for code_interpreter are listed there. Files for file_search are in the thread's own vector store, where the
     request that added the message has put them: a thread without a vector store now refers to its own.
     """
     resources = dict(tool_resources)
-    for_code = _attached_files(recorded.event, "code_interpreter")
+    for_code = _attached_files(attachments, "code_interpreter")
     if for_code:
         before = tool_resources.get("code_interpreter", {}).get("file_ids", [])
         file_ids = list(dict.fromkeys([*before, *for_code]))[-MAX_THREAD_FILES:]
         resources["code_interpreter"] = {"file_ids": file_ids}
-    if _attached_files(recorded.event, "file_search") and not stores_of(tool_resources):
-        resources = with_stores(resources, [own_store_id(recorded.stream_id)])
-    return resources if resources != tool_resources else None
+    if _attached_files(attachments, "file_search") and not stores_of(tool_resources):
+        resources = with_stores(resources, [own_store_id(thread_id)])
+    return resources
 
 
-def _attached_files(event: e.MessageAdded, tool: str) -> list[str]:
+def _attached_files(attachments: Sequence[Json], tool: str) -> list[str]:
     return [
         attachment["file_id"]
-        for attachment in event.attachments
+        for attachment in attachments
         if any(each["type"] == tool for each in attachment.get("tools", ()))
     ]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, assert_never
 
-from events.assistant import AssistantCreated, AssistantDeleted, AssistantEvent, AssistantModified
+from events.assistant import AssistantCreated, AssistantDeleted, AssistantEvent, AssistantModified, AssistantState
 from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.object_changes import initial_assistant, modified_assistant
@@ -15,37 +16,59 @@ from projections.metadata import NO_FILTER, Filter
 from projections.rows import MAX_PAGE_BYTES, Cursor, Page, dump, dump_settings, load_fields
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("assistants")
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[AssistantEvent]]) -> None:
+# The fields of an assistant that can change, in the order of their patches.
+_FIELDS = tuple(
+    field.name for field in fields(Assistant) if field.name not in ("id", "created_at", "explicit_defaults")
+)
+
+
+def project(batch: Sequence[RecordedEvent[AssistantEvent]], before: AssistantState) -> list[RowOperation]:
+    """Returns the operations on the rows of assistants and of their metadata."""
+    operations: list[RowOperation] = []
     for recorded in batch:
         id = recorded.stream_id
         match recorded.event:
-            case AssistantCreated():
+            case AssistantCreated(settings=settings):
                 body = dump_settings(initial_assistant(recorded))  # type: ignore[arg-type]
-                await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, body)
-                if recorded.event.settings["metadata"]:
-                    await metadata.put(db, "assistant", id, recorded.event.settings["metadata"])
-            case AssistantModified() as modified:
-                before = load_fields(await db.fetchval(_SQL["lock"], id))
-                await db.execute(_SQL["replace"], id, dump(modified_assistant(before, modified)))
-                if "metadata" in modified.changes:
-                    await metadata.put(db, "assistant", id, modified.changes["metadata"])
+                operations.append(RowOperation("assistants.insert", (id, recorded.project_id, recorded.at, body)))
+                operations += metadata.insert("assistant", recorded, settings["metadata"])
+            case AssistantModified(changes=changes):
+                operations.append(RowOperation("assistants.modify", (id, _patches(changes))))
+                if "metadata" in changes:
+                    operations += metadata.replace("assistant", id, changes["metadata"])
             case AssistantDeleted():
-                await db.execute(_SQL["delete"], id)
-                await metadata.drop(db, id)
+                operations += [RowOperation("assistants.delete", (id,)), metadata.delete(id)]
             case _:
                 assert_never(recorded.event)
+    return operations
+
+
+def _patches(changes: Mapping[str, Any]) -> list[bytes | None]:
+    """Returns a patch for each field that changes. It says if the field was set to its default value."""
+    explicit = changes.get("explicit_defaults", ())
+    return [
+        dump({name: changes[name], **({"explicit_defaults": [name]} if name in explicit else {})})
+        if name in changes
+        else None
+        for name in _FIELDS
+    ]
+
+
+def _load(row: Mapping[str, Any]) -> Assistant:
+    return Assistant(**load_fields(row["body"], row["patches"], modified_assistant))
 
 
 async def get(db: Connection, project_id: str, assistant_id: str) -> Assistant:
     """Raises NotFound if the assistant does not exist."""
-    body = await db.fetchval(_SQL["get"], assistant_id, project_id)
-    if body is None:
+    row = await db.fetchrow(_SQL["get"], assistant_id, project_id)
+    if row is None:
         raise NotFound("assistant", assistant_id)
-    return Assistant(**load_fields(body))
+    return _load(row)
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = NO_FILTER) -> Page[Assistant]:
@@ -57,7 +80,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
     before = await _list_position(db, project_id, cursor.before)
     lower, upper = cursor.bounds(after, before)
     if only.pairs:
-        bodies = await metadata.page(db, "assistant", project_id, cursor, only, lower, upper)
+        rows = await metadata.page(db, "assistant", project_id, cursor, only, lower, upper)
     else:
         bounds = only.bounds(lower, upper)
         rows = await db.fetch(
@@ -70,8 +93,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
             cursor.limit + 1,
             MAX_PAGE_BYTES,
         )
-        bodies = [row["body"] for row in rows]
-    return cursor.page([Assistant(**load_fields(body)) if body else None for body in bodies])
+    return cursor.page([_load(row) if row["body"] else None for row in rows])
 
 
 async def _list_position(db: Connection, project_id: str, assistant_id: str | None) -> tuple[Any, str] | None:

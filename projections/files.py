@@ -8,36 +8,32 @@ from typing import Any, assert_never
 
 from events.envelope import RecordedEvent
 from events.errors import FileNotFound
-from events.file import FileCreated, FileDeleted, FileEvent, FileExpired
+from events.file import FileCreated, FileDeleted, FileEvent, FileExpired, FileState
 from events.object_changes import initial_file
 from events.objects import File
 from events.references import Referrer, keep_files, referenced_files
 from projections.rows import Cursor, OverdueStream, Page, dump, load_fields
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("files")
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[FileEvent]]) -> None:
+def project(batch: Sequence[RecordedEvent[FileEvent]], before: FileState) -> list[RowOperation]:
+    """Returns the operations on the rows of files."""
+    operations: list[RowOperation] = []
     for recorded in batch:
         match recorded.event:
             case FileCreated():
                 file = initial_file(recorded)  # type: ignore[arg-type]
-                await db.execute(
-                    _SQL["insert"],
-                    file.id,
-                    recorded.project_id,
-                    recorded.at,
-                    file.purpose,
-                    file.expires_at,
-                    file.blob,
-                    dump(file),
-                )
+                key = (file.id, recorded.project_id, recorded.at, file.purpose, file.expires_at)
+                operations.append(RowOperation("files.insert", (*key, file.blob, file.bytes, dump(file))))
             case FileDeleted() | FileExpired():
-                await db.execute(_SQL["delete"], recorded.stream_id)
+                operations.append(RowOperation("files.delete", (recorded.stream_id,)))
             case _:
                 assert_never(recorded.event)
+    return operations
 
 
 async def get(db: Connection, project_id: str, file_id: str, at: datetime) -> File:

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from events.actors import KeyActor, actor_text
-from events.api_key import KeyCreated, KeyEvent, KeyRevoked, Scope
+from events.api_key import KeyCreated, KeyEvent, KeyRevoked, KeyState, Scope
 from events.envelope import RecordedEvent
 from events.errors import NotFound
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("keys")
 _LIST_PAGE = 500
@@ -52,27 +53,21 @@ class ListedKey:
     last_used_at: datetime | None
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[KeyEvent]]) -> None:
+def project(batch: Sequence[RecordedEvent[KeyEvent]], before: KeyState) -> list[RowOperation]:
+    """Returns the operations on the rows of API keys."""
+    operations: list[RowOperation] = []
     for recorded in batch:
         match recorded.event:
             case KeyCreated() as created:
-                await db.execute(
-                    _SQL["insert"],
-                    recorded.stream_id,
-                    recorded.project_id,
-                    recorded.at,
-                    created.name,
-                    created.scope,
-                    bytes.fromhex(created.hash),
-                    created.ending,
-                    created.requests_per_minute,
-                    created.tokens_per_minute,
-                    created.max_runs,
-                )
+                limits = (created.requests_per_minute, created.tokens_per_minute, created.max_runs)
+                key = (recorded.stream_id, recorded.project_id, recorded.at, created.name, created.scope)
+                values = (*key, bytes.fromhex(created.hash), created.ending, *limits)
+                operations.append(RowOperation("api_keys.insert", values))
             case KeyRevoked():
-                await db.execute(_SQL["revoke"], recorded.stream_id, recorded.at)
+                operations.append(RowOperation("api_keys.revoke", (recorded.stream_id, recorded.at)))
             case _:
                 assert_never(recorded.event)
+    return operations
 
 
 async def find_by_hash(db: Connection, digest: bytes) -> ApiKey | None:

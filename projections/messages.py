@@ -10,39 +10,82 @@ from events.errors import NotFound
 from events.object_changes import client_message, run_message
 from events.objects import Message
 from events.thread import events as e
-from projections.rows import MAX_PAGE_BYTES, Cursor, Page, PromptPosition, dump, load_fields, replace_fields
+from events.thread.state import ThreadState, run_positions
+from projections.rows import MAX_PAGE_BYTES, Cursor, Page, PromptPosition, dump, load_fields, split_at_deletion
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("messages")
 
 # Events that insert a message, and events that change no row of a message.
 _Inserted = e.MessageAdded | e.MessageWritten
-_Ignored = e.ThreadCreated | e.ThreadModified | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+_Ignored = (
+    e.ThreadCreated | e.ThreadDeleted | e.ThreadModified | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+)
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
-    await _insert(db, batch)
+def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) -> list[RowOperation]:
+    """Returns the operations on the rows of messages.
+
+    A message that a run wrote stands in prompts at the position of its run.
+    """
+    is_deleted, batch = split_at_deletion(batch, e.ThreadDeleted)
+    operations = [RowOperation("messages.delete_all", (before.id,))] if is_deleted else []
+    operations += _insertions(batch, run_positions(batch, before))
     for recorded in batch:
         thread_id = recorded.stream_id
         match recorded.event:
             case e.MessageModified(message_id=id, metadata=metadata):
-                body = await db.fetchval(_SQL["lock"], thread_id, id)
-                await db.execute(_SQL["replace"], thread_id, id, replace_fields(body, {"metadata": metadata}))
+                patch = dump({"metadata": metadata})
+                operations.append(RowOperation("messages.modify", (thread_id, id, patch)))
             case e.MessageDeleted(message_id=id):
-                await db.execute(_SQL["delete"], thread_id, id)
-            case e.ThreadDeleted():
-                await db.execute(_SQL["delete_all"], thread_id)
+                operations.append(RowOperation("messages.delete", (thread_id, id)))
             case _:
                 _ignored: _Inserted | _Ignored = recorded.event
+    return operations
+
+
+def _insertions(batch: Sequence[RecordedEvent[e.ThreadEvent]], positions: Mapping[str, int]) -> list[RowOperation]:
+    """Returns the operation that inserts the messages of the batch, or none. `positions` are those of the runs."""
+    new = [(recorded.version, message) for recorded in batch if (message := _new_message(recorded)) is not None]
+    if not new:
+        return []
+    values = (
+        batch[0].stream_id,
+        batch[0].project_id,
+        [message.id for _, message in new],
+        [position for position, _ in new],
+        [message.run_id for _, message in new],
+        [None if message.run_id is None else positions[message.run_id] for _, message in new],
+        [dump(message) for _, message in new],
+    )
+    return [RowOperation("messages.insert", values)]
+
+
+def _new_message(recorded: RecordedEvent[e.ThreadEvent]) -> Message | None:
+    match recorded.event:
+        case e.MessageAdded():
+            return client_message(recorded)  # type: ignore[arg-type]
+        case e.MessageWritten():
+            return run_message(recorded)  # type: ignore[arg-type]
+        case e.MessageModified() | e.MessageDeleted():
+            return None
+        case _:
+            _ignored: _Ignored = recorded.event
+            return None
+
+
+def _load(row: Mapping[str, Any]) -> Message:
+    return Message(**load_fields(row["body"], row["patches"]))
 
 
 async def get(db: Connection, project_id: str, thread_id: str, message_id: str) -> Message:
     """Raises NotFound if the message does not exist."""
-    body = await db.fetchval(_SQL["get"], thread_id, message_id, project_id)
-    if body is None:
+    row = await db.fetchrow(_SQL["get"], thread_id, message_id, project_id)
+    if row is None:
         raise NotFound("message", message_id)
-    return Message(**load_fields(body))
+    return _load(row)
 
 
 async def page(
@@ -58,7 +101,7 @@ async def page(
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], thread_id, project_id, run_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
     )
-    return cursor.page([Message(**load_fields(row["body"])) if row["body"] else None for row in rows])
+    return cursor.page([_load(row) if row["body"] else None for row in rows])
 
 
 async def newest_messages(
@@ -81,34 +124,7 @@ async def first_message(db: Connection, thread_id: str) -> tuple[PromptPosition,
 
 
 def _with_position(row: Mapping[str, Any]) -> tuple[PromptPosition, Message]:
-    return (row["place"], row["position"]), Message(**load_fields(row["body"]))
-
-
-async def _insert(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
-    new = [(recorded.version, message) for recorded in batch if (message := _new_message(recorded)) is not None]
-    if new:
-        await db.execute(
-            _SQL["insert"],
-            batch[0].stream_id,
-            batch[0].project_id,
-            [message.id for _, message in new],
-            [position for position, _ in new],
-            [message.run_id for _, message in new],
-            [dump(message) for _, message in new],
-        )
-
-
-def _new_message(recorded: RecordedEvent[e.ThreadEvent]) -> Message | None:
-    match recorded.event:
-        case e.MessageAdded():
-            return client_message(recorded)  # type: ignore[arg-type]
-        case e.MessageWritten():
-            return run_message(recorded)  # type: ignore[arg-type]
-        case e.MessageModified() | e.MessageDeleted() | e.ThreadDeleted():
-            return None
-        case _:
-            _ignored: _Ignored = recorded.event
-            return None
+    return (row["place"], row["position"]), _load(row)
 
 
 async def _list_position(db: Connection, project_id: str, thread_id: str, message_id: str | None) -> int | None:

@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from events.envelope import RecordedEvent
 from projections.rows import MAX_PAGE_BYTES, Cursor
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("metadata")
 # Objects with a pair are counted up to this number, to find the rarest.
@@ -69,15 +71,32 @@ def shorten_hash(pair: bytes) -> UUID:
     return UUID(bytes=pair[:16])
 
 
-async def put(db: Connection, object_type: FilteredType, stream_id: str, metadata: Mapping[str, str]) -> None:
-    """Replaces the object's metadata. The object's own row must exist."""
+def insert(object_type: FilteredType, created: RecordedEvent[Any], metadata: Mapping[str, str]) -> list[RowOperation]:
+    """Returns the operation that adds the metadata of a new object; none if it has no metadata."""
+    if not metadata:
+        return []
+    key = (created.stream_id, object_type, created.project_id, created.at)
+    return [RowOperation("metadata_pairs.insert", (*key, *_hash_pairs(metadata)))]
+
+
+def replace(object_type: FilteredType, stream_id: str, metadata: Mapping[str, str]) -> list[RowOperation]:
+    """Returns the operations that replace the metadata of an object whose row exists."""
+    pairs, short = _hash_pairs(metadata)
+    return [
+        RowOperation("metadata_pairs.remove", (stream_id, pairs)),
+        RowOperation(f"metadata_pairs.replace_{object_type}", (stream_id, pairs, short)),
+    ]
+
+
+def delete(stream_id: str) -> RowOperation:
+    """Returns the operation that deletes the object's metadata."""
+    return RowOperation("metadata_pairs.delete", (stream_id,))
+
+
+def _hash_pairs(metadata: Mapping[str, str]) -> tuple[list[bytes], list[UUID]]:
+    """Returns the hashes of the pairs, and the short hashes in order."""
     pairs = [hash_pair(key, value) for key, value in metadata.items()]
-    await db.execute(_SQL[f"replace_{object_type}"], stream_id, pairs, sorted(map(shorten_hash, pairs)))
-
-
-async def drop(db: Connection, stream_id: str) -> None:
-    """Deletes the object's metadata."""
-    await db.execute(_SQL["delete"], stream_id)
+    return pairs, sorted(map(shorten_hash, pairs))
 
 
 async def page(
@@ -88,8 +107,8 @@ async def page(
     only: Filter,
     lower: ListPosition | None,
     upper: ListPosition | None,
-) -> Sequence[str | None]:
-    """Returns the bodies of up to `limit` + 1 objects in the order of the scan; those of assistants beyond
+) -> Sequence[Mapping[str, Any]]:
+    """Returns body and patches of up to `limit` + 1 objects in the order of the scan; those of assistants beyond
     MAX_PAGE_BYTES are None.
 
     The filter must have at least one pair.
@@ -126,7 +145,7 @@ async def page(
             most,
             MAX_PAGE_BYTES,
         )
-    return [row["body"] for row in rows]
+    return rows
 
 
 async def count_threads(db: Connection, project_id: str, only: Filter) -> int:

@@ -16,10 +16,10 @@ from events.objects import Message, Run, Step
 from events.thread.events import IncompleteReason, ModelCallStarted
 from events.thread.run_status import TERMINAL
 from projections import runs
-from sql import queries
 from sql.connection import Connection
 
-_SQL = queries("placeholders")
+# Larger than every version.
+_NO_END = 2**62
 
 
 async def message(db: Connection, project_id: str, thread_id: str, message_id: str) -> Message:
@@ -70,12 +70,21 @@ async def step(db: Connection, project_id: str, thread_id: str, run_id: str, ste
 
 
 async def _call(db: Connection, thread_id: str, id: str) -> RecordedEvent[ModelCallStarted] | None:
-    version = await db.fetchval(_SQL["call"], thread_id, id)
-    if version is None:
+    """Returns the first model call that may write the message or step `id`. Ids cannot be guessed, so the client has
+    received it. Returns None if there is no such call, or if there is a message of this id, perhaps a deleted one.
+    """
+    found = await runs.promising_run(db, thread_id, id)
+    if found is None:
         return None
-    (recorded,) = await event_log.read(db, thread_id, after=version - 1, limit=1)
-    assert isinstance(recorded.event, ModelCallStarted)
-    return recorded  # type: ignore[return-value]
+    _, version = found
+    while calls := await event_log.read_types(db, thread_id, ["model_call.started"], after=version, until=_NO_END):
+        for recorded in calls:
+            call = recorded.event
+            assert isinstance(call, ModelCallStarted)
+            if id in (call.message_id, call.message_step_id, call.tool_step_id):
+                return recorded  # type: ignore[return-value]
+        version = calls[-1].version
+    return None
 
 
 def _ended_at(run: Run) -> int | None:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from events.envelope import RecordedEvent
-from events.project import ProjectCreated, ProjectEvent
+from events.project import ProjectCreated, ProjectEvent, ProjectState
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("projects")
 _LIST_PAGE = 500
@@ -24,13 +25,16 @@ class Project:
     created_at: datetime
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[ProjectEvent]]) -> None:
+def project(batch: Sequence[RecordedEvent[ProjectEvent]], before: ProjectState) -> list[RowOperation]:
+    """Returns the operations on the rows of projects."""
+    operations: list[RowOperation] = []
     for recorded in batch:
         match recorded.event:
             case ProjectCreated(name=name):
-                await db.execute(_SQL["insert"], recorded.stream_id, recorded.at, name)
+                operations.append(RowOperation("projects.insert", (recorded.stream_id, recorded.at, name)))
             case _:
                 assert_never(recorded.event)
+    return operations
 
 
 async def find(db: Connection, id_or_name: str) -> list[Project]:

@@ -14,9 +14,10 @@ from typing import Any
 
 from events import event_log
 from events.streams import StreamType, stream_type_named
-from projections.views import VIEWS
+from projections.views import row_operations
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import execute_in_order
 
 _SQL = queries("rebuild")
 STREAMS_PAGE = 500
@@ -95,13 +96,14 @@ async def _undone(db: Connection) -> AsyncIterator[None]:
 async def _again(db: Connection, stream_id: str, stream_type: StreamType[Any, Any], until: int) -> None:
     """Projects the events of the stream up to version `until`, page by page."""
     await db.execute(_SQL[f"drop_{stream_type.name}"], stream_id)
-    version = 0
+    version, state = 0, stream_type.initial(stream_id)
     while version < until:
         page = await event_log.read(db, stream_id, after=version, limit=min(event_log.READ_PAGE, until - version))
         if not page:
             raise RuntimeError(f"{stream_id} has no event {version + 1}, and its head says {until}")
-        for project in VIEWS[stream_type]:
-            await project(db, page)
+        await execute_in_order(db, row_operations(stream_type, page, state))
+        for recorded in page:
+            state = stream_type.evolve(state, recorded)
         version = page[-1].version
 
 

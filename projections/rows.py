@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import orjson
 
+from events.envelope import RecordedEvent
 from events.objects import Assistant, Run
 
 Order = Literal["asc", "desc"]
 T = TypeVar("T")
+Merge = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 # Bytes of JSON after which a page ends, although it has fewer objects than were asked for. Its last object may exceed
 # them.
 MAX_PAGE_BYTES = 4 * 1024**2
@@ -70,25 +72,45 @@ class Cursor:
         return Page(items[::-1] if self.backwards else items, more=len(found) > len(items))
 
 
-def dump(value: object) -> str:
-    """Returns the JSON text of a dataclass or a plain value, with its keys in their own order."""
-    return orjson.dumps(value).decode()
+def dump(value: object) -> bytes:
+    """Returns the JSON of a dataclass or a plain value, with its keys in their own order."""
+    return orjson.dumps(value)
 
 
-def dump_settings(value: Assistant | Run) -> str:
-    """Returns the JSON text of an object with settings. An empty `explicit_defaults` is left out, as in older rows."""
+def dump_settings(value: Assistant | Run) -> bytes:
+    """Returns the JSON of an object with settings. An empty `explicit_defaults` is left out, as in older rows."""
     names = (name for name in value.__slots__ if name != "explicit_defaults" or value.explicit_defaults)
     return dump({name: getattr(value, name) for name in names})
 
 
-def load_fields(body: str, progress: str | None = None) -> dict[str, Any]:
-    """Returns the fields of an object: its original fields, overridden by the changed ones."""
+def load_fields(body: bytes, patches: Sequence[bytes | None] = (), merge: Merge = dict.__or__) -> dict[str, Any]:
+    """Returns the fields of an object: those of its body, changed by its patches in order.
+
+    `merge` returns the fields after a patch; by default, the fields that the patch names are replaced.
+    """
     fields: dict[str, Any] = orjson.loads(body)
-    if progress is not None and progress != "{}":
-        fields.update(orjson.loads(progress))
+    for patch in patches:
+        if patch is not None:
+            fields = merge(fields, orjson.loads(patch))
     return fields
 
 
-def replace_fields(body: str, changes: Mapping[str, Any]) -> str:
-    """Returns a body with some fields replaced."""
-    return dump(orjson.loads(body) | dict(changes))
+def field_patches(changes: Mapping[str, Any], places: Sequence[str]) -> list[bytes | None]:
+    """Returns a patch for each field of `places` that changes, and None for each other one.
+
+    A row keeps one patch for each place, so it does not grow with the number of its changes.
+    """
+    return [dump({name: changes[name]}) if name in changes else None for name in places]
+
+
+def split_at_deletion(
+    batch: Sequence[RecordedEvent[Any]], deletion: type[Any]
+) -> tuple[bool, Sequence[RecordedEvent[Any]]]:
+    """Returns whether the batch deletes the stream's object, and the events after the last deletion.
+
+    The rows of the events before it would be deleted again.
+    """
+    for index in range(len(batch) - 1, -1, -1):
+        if isinstance(batch[index].event, deletion):
+            return True, batch[index + 1 :]
+    return False, batch

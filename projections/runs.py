@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,11 @@ from events.errors import NotFound
 from events.object_changes import initial_run, run_patch
 from events.objects import Run
 from events.thread import events as e
-from projections.rows import MAX_PAGE_BYTES, Cursor, Page, dump, dump_settings, load_fields
+from events.thread.state import ThreadState
+from projections.rows import MAX_PAGE_BYTES, Cursor, Page, dump, dump_settings, load_fields, split_at_deletion
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("runs")
 
@@ -23,10 +25,11 @@ _UnclaimedEvent = (
     e.LifeEvent
     | e.MessageEvent
     | e.StepEvent
-    | e.ModelCallEvent
+    | e.ModelCallFinished
+    | e.ModelCallFailed
+    | e.ModelCallStopped
     | e.ToolCallEvent
     | e.RunEnd
-    | e.RunModified
     | e.RunStarted
     | e.RunCancelling
 )
@@ -34,73 +37,85 @@ _UnclaimedEvent = (
 
 @dataclass(slots=True)
 class RunChange:
-    """The change of one run by one append. `process` counts only if `is_moved` is set: the run was claimed or released.
+    """The change of one run by a batch of events.
 
-    `expires_at` is set if the run's time began; null leaves it unchanged.
+    `process` counts only if `is_moved` is set: the run was claimed or released. `expires_at` is set if the run's time
+    began, and `status` if it changed; null leaves them unchanged. `promised` are the ids that model calls may write.
     """
 
     created: tuple[int, Run] | None = None
-    patch: dict[str, Any] = field(default_factory=dict)
+    patches: list[bytes] = field(default_factory=list)
+    metadata: bytes | None = None
+    status: str | None = None
     process: int | None = None
     is_moved: bool = False
     expires_at: int | None = None
+    promised: list[str] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changes, apart from the metadata."""
+        return not (self.created or self.patches or self.is_moved or self.promised)
 
 
 def run_changes(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> dict[str, RunChange]:
-    """Returns the changes of one append by run id, folded so that each run is written once."""
+    """Returns the changes by run id, so that each run is written once."""
     changes: dict[str, RunChange] = {}
     for recorded in batch:
         run_id = getattr(recorded.event, "run_id", None)
-        if run_id is None:
-            continue
-        change = changes.setdefault(run_id, RunChange())
-        match recorded.event:
-            case e.RunCreated():
-                change.created = (recorded.version, initial_run(recorded))  # type: ignore[arg-type]
-                change.expires_at = recorded.event.expires_at
-            case e.RunAdmitted(expires_at=expires_at):
-                change.expires_at = expires_at
-            case e.RunClaimed(process=process):
-                change.process, change.is_moved = process, True
-            case e.RunReleased() | e.RunQueued() | e.RunRequiresAction():
-                change.process, change.is_moved = None, True
-            case _:
-                _ignored: _UnclaimedEvent = recorded.event
-        change.patch |= run_patch(recorded) or {}
-    return {run_id: change for run_id, change in changes.items() if change.created or change.patch or change.is_moved}
+        if run_id is not None:
+            _change(changes.setdefault(run_id, RunChange()), recorded)
+    return changes
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
-    thread_id, project_id = batch[0].stream_id, batch[0].project_id
+def _change(change: RunChange, recorded: RecordedEvent[e.ThreadEvent]) -> None:
+    """Adds an event to the change of its run."""
+    match recorded.event:
+        case e.RunCreated():
+            change.created = (recorded.version, initial_run(recorded))  # type: ignore[arg-type]
+            change.expires_at = recorded.event.expires_at
+        case e.RunAdmitted(expires_at=expires_at):
+            change.expires_at = expires_at
+        case e.RunClaimed(process=process):
+            change.process, change.is_moved = process, True
+        case e.RunReleased() | e.RunQueued() | e.RunRequiresAction():
+            change.process, change.is_moved = None, True
+        case e.ModelCallStarted() as call:
+            change.promised += [call.message_id, call.message_step_id, call.tool_step_id]
+        case e.RunModified(metadata=metadata):
+            change.metadata = dump({"metadata": metadata})
+            return
+        case _:
+            _ignored: _UnclaimedEvent = recorded.event
+    patch = run_patch(recorded)
+    if patch is not None:
+        change.patches.append(dump(patch))
+        change.status = patch.get("status", change.status)
+
+
+def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) -> list[RowOperation]:
+    """Returns the operations on the rows of runs."""
+    is_deleted, batch = split_at_deletion(batch, e.ThreadDeleted)
+    operations = [RowOperation("runs.delete_all", (before.id,))] if is_deleted else []
     for run_id, change in run_changes(batch).items():
-        patch = dump(change.patch)
+        key = (before.id, run_id)
         if change.created is not None:
             position, run = change.created
-            await db.execute(
-                _SQL["insert"],
-                thread_id,
-                run_id,
-                project_id,
-                position,
-                change.patch.get("status", run.status),
-                change.expires_at,
-                change.process,
-                dump_settings(run),
-                patch,
+            values = (
+                *(*key, batch[0].project_id, position, change.status or run.status, change.expires_at),
+                *(change.process, change.promised, dump_settings(run), change.patches),
             )
-        else:
-            await db.execute(
-                _SQL["patch"],
-                thread_id,
-                run_id,
-                patch,
-                change.patch.get("status"),
-                change.is_moved,
-                change.process,
-                change.expires_at,
-            )
-    if any(isinstance(recorded.event, e.ThreadDeleted) for recorded in batch):
-        await db.execute(_SQL["delete_all"], thread_id)
+            operations.append(RowOperation("runs.insert", values))
+        elif not change.is_empty:
+            state = (change.status, change.is_moved, change.process, change.expires_at)
+            operations.append(RowOperation("runs.patch", (*key, change.patches, *state, change.promised)))
+        if change.metadata is not None:
+            operations.append(RowOperation("runs.modify", (*key, change.metadata)))
+    return operations
+
+
+def _load(row: Mapping[str, Any]) -> Run:
+    return Run(**load_fields(row["body"], row["patches"]))
 
 
 async def get(db: Connection, project_id: str, thread_id: str, run_id: str) -> Run:
@@ -108,7 +123,7 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str) -> R
     row = await db.fetchrow(_SQL["get"], thread_id, run_id, project_id)
     if row is None:
         raise NotFound("run", run_id)
-    return Run(**load_fields(row["body"], row["progress"]))
+    return _load(row)
 
 
 async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) -> Page[Run]:
@@ -119,7 +134,13 @@ async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) 
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], thread_id, project_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
     )
-    return cursor.page([Run(**load_fields(row["body"], row["progress"])) if row["body"] else None for row in rows])
+    return cursor.page([_load(row) if row["body"] else None for row in rows])
+
+
+async def promising_run(db: Connection, thread_id: str, id: str) -> tuple[str, int] | None:
+    """Returns the run with a model call that may write the message or step `id`, with the run's position, or None."""
+    row = await db.fetchrow(_SQL["promising"], thread_id, id)
+    return None if row is None else (row["run_id"], row["position"])
 
 
 @dataclass(frozen=True, slots=True)

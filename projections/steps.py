@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import orjson
 
 from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.object_changes import initial_step, merge_step_fields, step_patch
 from events.objects import Json, Step
 from events.thread import events as e
-from projections.rows import MAX_PAGE_BYTES, Cursor, Page, PromptPosition, dump, load_fields
+from events.thread.state import ThreadState
+from projections.rows import MAX_PAGE_BYTES, Cursor, Page, PromptPosition, dump, load_fields, split_at_deletion
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("steps")
+# Steps that are read at once to find calls. Steps hold outputs, which may be long.
+STEPS_PAGE = 20
 
 # Events that change no step.
 _Ignored = e.LifeEvent | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.ToolCallStarted
@@ -25,14 +27,14 @@ _Ignored = e.LifeEvent | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.Tool
 
 @dataclass(slots=True)
 class StepChange:
-    """The change of one step by one append."""
+    """The change of one step by a batch of events."""
 
     created: tuple[int, Step] | None = None
-    patch: dict[str, Any] = field(default_factory=dict)
+    patches: list[bytes] = field(default_factory=list)
 
 
 def step_changes(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> dict[str, StepChange]:
-    """Returns the changes of one append by step id, folded so that each step is written once."""
+    """Returns the changes by step id, so that each step is written once."""
     changes: dict[str, StepChange] = {}
     for recorded in batch:
         event = recorded.event
@@ -41,34 +43,28 @@ def step_changes(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> dict[str, Ste
                 created = (recorded.version, initial_step(recorded))  # type: ignore[arg-type]
                 changes.setdefault(step_id, StepChange()).created = created
             case e.StepEnded() | e.ToolOutputsSubmitted() | e.ToolCallFinished() | e.ToolCallStopped():
-                change = changes.setdefault(event.step_id, StepChange())
-                change.patch = merge_step_fields(change.patch, step_patch(event) or {})
+                changes.setdefault(event.step_id, StepChange()).patches.append(dump(step_patch(event)))
             case _:
                 _ignored: _Ignored = event
     return changes
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
-    thread_id, project_id = batch[0].stream_id, batch[0].project_id
-    created = []
+def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) -> list[RowOperation]:
+    """Returns the operations on the rows of steps."""
+    is_deleted, batch = split_at_deletion(batch, e.ThreadDeleted)
+    operations = [RowOperation("steps.delete_all", (before.id,))] if is_deleted else []
     for step_id, change in step_changes(batch).items():
-        if change.created is not None:
-            created.append((*change.created, dump(change.patch)))
+        if change.created is None:
+            operations.append(RowOperation("steps.patch", (before.id, step_id, change.patches)))
         else:
-            await db.execute(_SQL["patch"], thread_id, step_id, dump(change.patch))
-    if created:
-        await db.execute(
-            _SQL["insert"],
-            thread_id,
-            project_id,
-            [step.id for _, step, _ in created],
-            [position for position, _, _ in created],
-            [step.run_id for _, step, _ in created],
-            [dump(step) for _, step, _ in created],
-            [patch for _, _, patch in created],
-        )
-    if any(isinstance(recorded.event, e.ThreadDeleted) for recorded in batch):
-        await db.execute(_SQL["delete_all"], thread_id)
+            position, step = change.created
+            key = (before.id, step_id, batch[0].project_id, position, step.run_id)
+            operations.append(RowOperation("steps.insert", (*key, step.type, dump(step), change.patches)))
+    return operations
+
+
+def _load(row: Mapping[str, Any]) -> Step:
+    return Step(**load_fields(row["body"], row["patches"], merge_step_fields))
 
 
 async def get(db: Connection, project_id: str, thread_id: str, run_id: str, step_id: str) -> Step:
@@ -76,7 +72,7 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str, step
     row = await db.fetchrow(_SQL["get"], thread_id, run_id, step_id, project_id)
     if row is None:
         raise NotFound("run step", step_id)
-    return Step(**load_fields(row["body"], row["progress"]))
+    return _load(row)
 
 
 async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cursor: Cursor) -> Page[Step]:
@@ -87,7 +83,7 @@ async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cur
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], thread_id, run_id, project_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
     )
-    return cursor.page([Step(**load_fields(row["body"], row["progress"])) if row["body"] else None for row in rows])
+    return cursor.page([_load(row) if row["body"] else None for row in rows])
 
 
 async def tool_call_steps(
@@ -99,7 +95,7 @@ async def tool_call_steps(
     Returns (up to `limit` steps in front of position `before`, the position of the next page or None at the end).
     """
     rows = await db.fetch(_SQL["tool_call_steps"], thread_id, since[1], before, limit)
-    found = [((row["place"], row["position"]), Step(**load_fields(row["body"], row["progress"]))) for row in rows]
+    found = [((row["place"], row["position"]), _load(row)) for row in rows]
     more = rows[-1]["position"] if len(rows) == limit else None
     return [(place, step) for place, step in found if place >= since], more
 
@@ -108,8 +104,28 @@ async def code_results(db: Connection, project_id: str, thread_id: str, limit: i
     """Returns the thread's newest finished calls of code_interpreter that were carried out, oldest first: the id of
     each, and {file_id, path} of the files it created.
     """
-    rows = await db.fetch(_SQL["code_results"], thread_id, project_id, limit)
-    return [(row["call_id"], orjson.loads(row["files"] or "[]")) for row in reversed(rows)]
+    found: list[tuple[str, list[Json]]] = []
+    before: int | None = None
+    while len(found) < limit:
+        rows = await db.fetch(_SQL["tool_steps_before"], thread_id, project_id, before, STEPS_PAGE)
+        for row in rows:
+            found += reversed(_code_results(_load(row)))
+        if len(rows) < STEPS_PAGE:
+            break
+        before = rows[-1]["position"]
+    return found[:limit][::-1]
+
+
+def _code_results(step: Step) -> list[tuple[str, list[Json]]]:
+    """Returns the calls of code_interpreter of a step that were carried out and have finished, in their order."""
+    results = [
+        (call["id"], step.results.get(call["id"], {})) for call in step.tool_calls if call["type"] == "code_interpreter"
+    ]
+    return [
+        (id, result.get("files") or [])
+        for id, result in results
+        if result.get("output") is not None and result.get("outcome") != "refused"
+    ]
 
 
 async def _list_position(db: Connection, project_id: str, thread_id: str, step_id: str | None) -> int | None:

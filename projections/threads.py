@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from events.envelope import RecordedEvent
@@ -10,11 +11,13 @@ from events.errors import NotFound
 from events.object_changes import attach_files, initial_thread
 from events.objects import Thread
 from events.thread import events as e
+from events.thread.state import ThreadState
 from projections import metadata
 from projections.metadata import NO_FILTER, Filter
-from projections.rows import Cursor, Page, dump, load_fields, replace_fields
+from projections.rows import Cursor, Page, dump, field_patches, load_fields, split_at_deletion
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("threads")
 
@@ -22,41 +25,72 @@ _SQL = queries("threads")
 _Ignored = e.MessageEvent | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
+def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) -> list[RowOperation]:
+    """Returns the operations on the rows of threads and of their metadata."""
+    is_deleted, batch = split_at_deletion(batch, e.ThreadDeleted)
+    operations = _deletions(before.id) if is_deleted else []
+    first = _first_messages(batch)
+    created_until = first[-1].version if first else 0
     for recorded in batch:
         id = recorded.stream_id
         match recorded.event:
-            case e.ThreadCreated():
+            case e.ThreadCreated() as created:
                 body = dump(initial_thread(recorded))  # type: ignore[arg-type]
-                await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, body)
-                if recorded.event.metadata:
-                    await metadata.put(db, "thread", id, recorded.event.metadata)
+                values = (id, recorded.project_id, recorded.at, body, _attachments(first))
+                operations.append(RowOperation("threads.insert", values))
+                operations += metadata.insert("thread", recorded, created.metadata)
             case e.ThreadModified(changes=changes):
-                await db.execute(_SQL["replace"], id, replace_fields(await db.fetchval(_SQL["lock"], id), changes))
+                patches = field_patches(changes, ("metadata", "tool_resources"))
+                operations.append(RowOperation("threads.modify", (id, *patches)))
                 if "metadata" in changes:
-                    await metadata.put(db, "thread", id, changes["metadata"])
-            case e.MessageAdded(attachments=[_, *_]):
-                await _attach(db, recorded)  # type: ignore[arg-type]
+                    operations += metadata.replace("thread", id, changes["metadata"])
+            case e.MessageAdded(attachments=[_, *_]) if recorded.version > created_until:
+                operations.append(RowOperation("threads.attach", (id, _attachments([recorded]))))
             case e.ThreadDeleted():
-                await db.execute(_SQL["delete"], id)
-                await metadata.drop(db, id)
+                raise AssertionError("the batch begins behind the deletion")
             case _:
                 _ignored: _Ignored = recorded.event
+    return operations
 
 
-async def _attach(db: Connection, recorded: RecordedEvent[e.MessageAdded]) -> None:
-    body = await db.fetchval(_SQL["lock"], recorded.stream_id)
-    resources = attach_files(load_fields(body)["tool_resources"], recorded)
-    if resources is not None:
-        await db.execute(_SQL["replace"], recorded.stream_id, replace_fields(body, {"tool_resources": resources}))
+def _first_messages(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> Sequence[RecordedEvent[e.ThreadEvent]]:
+    """Returns the messages with which the batch creates the thread. Their attachments are in its row from the start."""
+    if not batch or not isinstance(batch[0].event, e.ThreadCreated):
+        return []
+    return list(takewhile(lambda recorded: isinstance(recorded.event, e.MessageAdded), batch[1:]))
+
+
+def _attachments(messages: Sequence[RecordedEvent[e.ThreadEvent]]) -> list[bytes]:
+    """Returns the patches for those of the messages that have attachments."""
+    return [
+        dump({"attached": recorded.event.attachments})
+        for recorded in messages
+        if isinstance(recorded.event, e.MessageAdded) and recorded.event.attachments
+    ]
+
+
+def _deletions(id: str) -> list[RowOperation]:
+    return [RowOperation("threads.delete", (id,)), metadata.delete(id)]
+
+
+def _merge(fields: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a thread after a patch, which replaces fields or attaches files."""
+    attached = patch.pop("attached", None)
+    if attached is None:
+        return fields | patch
+    return fields | {"tool_resources": attach_files(fields["tool_resources"], fields["id"], attached)}
+
+
+def _load(row: Mapping[str, Any]) -> Thread:
+    return Thread(**load_fields(row["body"], row["patches"], _merge))
 
 
 async def get(db: Connection, project_id: str, thread_id: str) -> Thread:
     """Raises NotFound if the thread does not exist."""
-    body = await db.fetchval(_SQL["get"], thread_id, project_id)
-    if body is None:
+    row = await db.fetchrow(_SQL["get"], thread_id, project_id)
+    if row is None:
         raise NotFound("thread", thread_id)
-    return Thread(**load_fields(body))
+    return _load(row)
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = NO_FILTER) -> Page[Thread]:
@@ -68,7 +102,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
     before = await _list_position(db, project_id, cursor.before)
     lower, upper = cursor.bounds(after, before)
     if only.pairs:
-        bodies = await metadata.page(db, "thread", project_id, cursor, only, lower, upper)
+        rows = await metadata.page(db, "thread", project_id, cursor, only, lower, upper)
     else:
         bounds = only.bounds(lower, upper)
         rows = await db.fetch(
@@ -80,8 +114,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
             bounds.upper_id,
             cursor.limit + 1,
         )
-        bodies = [row["body"] for row in rows]
-    return cursor.page([Thread(**load_fields(body)) if body else None for body in bodies])
+    return cursor.page([_load(row) for row in rows])
 
 
 async def _list_position(db: Connection, project_id: str, thread_id: str | None) -> tuple[Any, str] | None:

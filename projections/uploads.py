@@ -18,31 +18,45 @@ from events.upload import (
     UploadEvent,
     UploadExpired,
     UploadPartAdded,
+    UploadState,
 )
 from projections.rows import OverdueStream, dump, load_fields
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("uploads")
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[UploadEvent]]) -> None:
+def project(batch: Sequence[RecordedEvent[UploadEvent]], before: UploadState) -> list[RowOperation]:
+    """Returns the operations on the rows of uploads and of their parts."""
+    operations: list[RowOperation] = []
     for recorded in batch:
         id = recorded.stream_id
         match recorded.event:
             case UploadCreated(expires_at=expires_at):
                 body = dump(initial_upload(recorded))  # type: ignore[arg-type]
-                await db.execute(_SQL["insert"], id, recorded.project_id, expires_at, body, file_id_of(id))
+                values = (id, recorded.project_id, expires_at, body, file_id_of(id))
+                operations.append(RowOperation("uploads.insert", values))
             case UploadPartAdded(part_id=part_id):
-                await db.execute(_SQL["add_part"], id, part_id, dump(initial_upload_part(recorded)))  # type: ignore[arg-type]
+                body = dump(initial_upload_part(recorded))  # type: ignore[arg-type]
+                operations.append(RowOperation("upload_parts.insert", (id, part_id, body)))
             case UploadCompleted(file_id=file_id):
-                await db.execute(_SQL["finish"], id, "completed", file_id)
+                operations += _finish(id, "completed", file_id)
             case UploadCancelled():
-                await db.execute(_SQL["finish"], id, "cancelled", None)
+                operations += _finish(id, "cancelled", None)
             case UploadExpired():
-                await db.execute(_SQL["finish"], id, "expired", None)
+                operations += _finish(id, "expired", None)
             case _:
                 assert_never(recorded.event)
+    return operations
+
+
+def _finish(id: str, status: str, file_id: str | None) -> list[RowOperation]:
+    return [
+        RowOperation("upload_parts.delete_all", (id,)),
+        RowOperation("uploads.finish", (id, status, file_id)),
+    ]
 
 
 async def get(db: Connection, project_id: str, upload_id: str) -> Upload:

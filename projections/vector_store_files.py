@@ -21,9 +21,10 @@ from events.vector_store.commands import FileFact
 from projections.rows import Cursor, Page, dump, load_fields
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("vector_store_files")
-# Events that change no file: `vector_stores` deletes and expires files with their vector store.
+# Events that change no file.
 _Ignored = e.StoreLifeEvent | e.BatchCreated
 # Positions that one event reserves for its files.
 _POSITIONS = 65_536
@@ -47,35 +48,34 @@ class WaitingFile(StoredFile):
     size: int
 
 
-async def apply(db: Connection, recorded: RecordedEvent[e.VectorStoreEvent]) -> None:
+def project(recorded: RecordedEvent[e.VectorStoreEvent]) -> list[RowOperation]:
+    """Returns the operations on the rows of files."""
     id = recorded.stream_id
     match recorded.event:
         case e.FilesAdded() as added:
-            await _add(db, recorded, added)
+            return [_insertion(recorded, added)]
         case e.IndexingStarted(file_id=file_id) as started:
-            await db.execute(
-                _SQL["start"],
-                id,
-                file_id,
-                started.job,
-                started.attempt,
-                started.process,
-                started.deadline,
-            )
+            values = (id, file_id, started.job, started.attempt, started.process, started.deadline)
+            return [RowOperation("vector_store_files.start", values)]
         case e.IndexingFinished(file_id=file_id, usage_bytes=usage):
-            await db.execute(_SQL["finish"], id, file_id, usage)
+            return [RowOperation("vector_store_files.finish", (id, file_id, usage))]
         case e.IndexingFailed(file_id=file_id, error=error):
-            await db.execute(_SQL["fail"], id, file_id, dump(error.model_dump()))
+            return [RowOperation("vector_store_files.fail", (id, file_id, dump(error.model_dump())))]
         case e.IndexingReleased(file_id=file_id, job=job):
-            await db.execute(_SQL["release"], id, file_id, job)
+            return [RowOperation("vector_store_files.release_any", (id, file_id, job))]
         case e.BatchCancelled(batch_id=batch_id):
-            await db.execute(_SQL["cancel"], id, batch_id)
+            return [RowOperation("vector_store_files.cancel_any", (id, batch_id))]
         case e.FileAttributesChanged(file_id=file_id, attributes=attributes):
-            await db.execute(_SQL["attributes"], id, file_id, dump(attributes))
+            return [RowOperation("vector_store_files.replace_attributes", (id, file_id, dump(attributes).decode()))]
         case e.FileRemoved(file_id=file_id):
-            await db.execute(_SQL["remove"], id, file_id)
+            return [RowOperation("vector_store_files.remove", (id, file_id))]
+        case e.VectorStoreExpired():
+            return [RowOperation("vector_store_files.expire_any", (id,))]
+        case e.VectorStoreDeleted():
+            return [RowOperation("vector_store_files.delete_all", (id,))]
         case _:
             _ignored: _Ignored = recorded.event
+            return []
 
 
 async def get(db: Connection, project_id: str, store_id: str, file_id: str, at: datetime) -> VectorStoreFile:
@@ -154,7 +154,7 @@ async def find_orphans(db: Connection, at: datetime, limit: int) -> list[StoredF
     return [StoredFile(**row) for row in rows]
 
 
-async def _add(db: Connection, recorded: RecordedEvent[Any], added: e.FilesAdded) -> None:
+def _insertion(recorded: RecordedEvent[Any], added: e.FilesAdded) -> RowOperation:
     files, store_id = added.files, recorded.stream_id
     bodies = [
         {
@@ -166,17 +166,17 @@ async def _add(db: Connection, recorded: RecordedEvent[Any], added: e.FilesAdded
         }
         for file in files
     ]
-    await db.execute(
-        _SQL["add"],
+    values = (
         store_id,
         recorded.project_id,
         recorded.version * _POSITIONS,
         added.batch_id,
         [file.file_id for file in files],
         [file.filename for file in files],
-        [dump(file.attributes) for file in files],
+        [dump(file.attributes).decode() for file in files],
         [dump(body) for body in bodies],
     )
+    return RowOperation("vector_store_files.insert", values)
 
 
 async def _list_position(db: Connection, project_id: str, store_id: str, file_id: str | None) -> int | None:

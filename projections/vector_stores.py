@@ -1,7 +1,7 @@
 """The vector stores of a project, with the counts of their files. Every query has a moment: a store expires on time.
 
-`vector_store_batches` and `vector_store_files` define the changes to a store's batches and files. They are applied
-here, event by event, since each event needs the rows as the one before left them.
+`vector_store_batches` and `vector_store_files` define the changes to a store's batches and files. The operations of an
+append are carried out one by one, in a transaction, since some need the rows as the one before left them.
 """
 
 from __future__ import annotations
@@ -20,22 +20,61 @@ from events.objects import VectorStore
 from events.references import Referrer, keep_stores, referenced_stores
 from events.vector_store import events as e
 from events.vector_store.decide import NOUN
-from events.vector_store.state import DAY, FileCounts, count_files
+from events.vector_store.state import DAY, FileCounts, VectorStoreState, count_files
 from projections import vector_store_batches, vector_store_files
-from projections.rows import Cursor, OverdueStream, Page, dump, load_fields
+from projections.rows import Cursor, OverdueStream, Page, dump, field_patches, load_fields
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("vector_stores")
+# The fields of a store that patches change, in their order, and those that are columns.
+_FIELDS = ("name", "description", "metadata")
+_COLUMNS = (
+    *("embedding_model", "last_active_at", "expires_after", "expired"),
+    *("in_progress", "completed", "failed", "cancelled", "usage_bytes"),
+)
 # Events that change only the files or batches of a vector store.
 _Ignored = e.FileAttributesChanged | e.IndexingStarted | e.IndexingReleased | e.BatchCreated
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[e.VectorStoreEvent]]) -> None:
-    for recorded in batch:
-        await vector_store_batches.apply(db, recorded)
-        await vector_store_files.apply(db, recorded)
-        await _apply_to_store(db, recorded)
+def project(batch: Sequence[RecordedEvent[e.VectorStoreEvent]], before: VectorStoreState) -> list[RowOperation]:
+    """Returns the operations on the rows of stores, of their files and of their batches."""
+    return [
+        operation
+        for recorded in batch
+        for change in (vector_store_batches.project, vector_store_files.project, _project_store)
+        for operation in change(recorded)
+    ]
+
+
+def _project_store(recorded: RecordedEvent[e.VectorStoreEvent]) -> list[RowOperation]:
+    id = recorded.stream_id
+    match recorded.event:
+        case e.VectorStoreCreated():
+            store = initial_vector_store(recorded)  # type: ignore[arg-type]
+            key = (id, recorded.project_id, recorded.at, store.last_active_at, store.expires_after)
+            return [RowOperation("vector_stores.insert", (*key, store.embedding_model, dump(store)))]
+        case e.VectorStoreModified(changes=changes):
+            expiry = ("expires_after" in changes, changes.get("expires_after"))
+            return [RowOperation("vector_stores.modify", (id, field_patches(changes, _FIELDS), *expiry))]
+        case e.VectorStoreUsed():
+            return [RowOperation("vector_stores.use", (id, recorded.seconds))]
+        case e.EmbeddingModelChanged(embedding_model=model):
+            return [RowOperation("vector_stores.move_to_model", (id, model))]
+        case e.VectorStoreExpired():
+            return [RowOperation("vector_stores.expire", (id,))]
+        case e.VectorStoreDeleted():
+            return [RowOperation("vector_stores.delete", (id,))]
+        case (
+            e.FilesAdded() | e.FileRemoved() | e.IndexingFinished() | e.IndexingFailed() | e.BatchCancelled()
+        ) as event:
+            more = count_files(FileCounts(), event)
+            counts = (more.in_progress, more.completed, more.failed, more.cancelled, more.usage_bytes)
+            return [RowOperation("vector_stores.count", (id, *counts))]
+        case _:
+            _ignored: _Ignored = recorded.event
+            return []
 
 
 async def get(db: Connection, project_id: str, store_id: str, at: datetime) -> VectorStore:
@@ -90,63 +129,14 @@ async def count_files_in_progress(db: Connection) -> int:
     return found
 
 
-async def _apply_to_store(db: Connection, recorded: RecordedEvent[e.VectorStoreEvent]) -> None:
-    id = recorded.stream_id
-    match recorded.event:
-        case e.VectorStoreCreated():
-            store = initial_vector_store(recorded)  # type: ignore[arg-type]
-            await db.execute(
-                _SQL["insert"],
-                id,
-                recorded.project_id,
-                recorded.at,
-                expires_at(store),
-                store.embedding_model,
-                dump(store),
-            )
-        case e.VectorStoreModified(changes=changes):
-            await _change(db, id, changes)
-        case e.VectorStoreUsed():
-            await _change(db, id, {"last_active_at": recorded.seconds})
-        case e.EmbeddingModelChanged(embedding_model=model):
-            await db.execute(_SQL["model"], id, model)
-        case e.VectorStoreExpired():
-            await db.execute(_SQL["expire"], id)
-        case e.VectorStoreDeleted():
-            await db.execute(_SQL["delete"], id)
-        case (
-            e.FilesAdded() | e.FileRemoved() | e.IndexingFinished() | e.IndexingFailed() | e.BatchCancelled()
-        ) as event:
-            more = count_files(FileCounts(), event)
-            await db.execute(
-                _SQL["count"],
-                id,
-                more.in_progress,
-                more.completed,
-                more.failed,
-                more.cancelled,
-                more.usage_bytes,
-            )
-        case _:
-            _ignored: _Ignored = recorded.event
-
-
-async def _change(db: Connection, id: str, changes: dict[str, Any]) -> None:
-    row = await db.fetchrow(_SQL["lock"], id)
-    assert row is not None, f"{id} has events and no row"
-    shown = VectorStore(**load_fields(row["body"], row["progress"]) | changes)
-    await db.execute(_SQL["change"], id, dump(changes), None if shown.expired else expires_at(shown))
-
-
 def expires_at(store: VectorStore) -> int | None:
     """Returns the moment in Unix seconds."""
     return None if store.expires_after is None else store.last_active_at + store.expires_after * DAY
 
 
 def _store(row: asyncpg.Record, at: datetime) -> VectorStore:
-    fields = load_fields(row["body"], row["progress"])
-    counts = {name: row[name] for name in ("in_progress", "completed", "failed", "cancelled", "usage_bytes")}
-    found = VectorStore(**fields | counts | {"embedding_model": row["embedding_model"]})
+    columns = {name: row[name] for name in _COLUMNS}
+    found = VectorStore(**load_fields(row["body"], row["patches"]) | columns)
     end = expires_at(found)
     return replace(found, expired=found.expired or (end is not None and at.timestamp() >= end))
 

@@ -1,8 +1,8 @@
-"""The views of each stream type: those that an append projects, and a rebuild makes again."""
+"""The views of each stream type. An append and a rebuild carry out the same operations on their rows."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from events.envelope import RecordedEvent
@@ -15,6 +15,7 @@ from events.streams import (
     UPLOAD,
     VECTOR_STORE,
     WEBHOOK_ENDPOINT,
+    S,
     StreamType,
 )
 from projections import (
@@ -30,18 +31,27 @@ from projections import (
     vector_stores,
     webhooks,
 )
-from sql.connection import Connection
+from sql.row_operations import RowOperation
 
-Apply = Callable[[Connection, Sequence[RecordedEvent[Any]]], Awaitable[None]]
+Project = Callable[[Sequence[RecordedEvent[Any]], Any], list[RowOperation]]
 
-VIEWS: Mapping[StreamType[Any, Any], tuple[Apply, ...]] = {
-    ASSISTANT: (assistants.apply,),
-    FILE: (files.apply,),
-    UPLOAD: (uploads.apply,),
-    KEY: (keys.apply,),
-    PROJECT: (projects.apply,),
-    VECTOR_STORE: (vector_stores.apply,),
-    WEBHOOK_ENDPOINT: (webhooks.apply,),
-    # Runs come first, since their messages have the position of the run.
-    THREAD: (threads.apply, runs.apply, messages.apply, steps.apply),
+VIEWS: Mapping[StreamType[Any, Any], tuple[Project, ...]] = {
+    ASSISTANT: (assistants.project,),
+    FILE: (files.project,),
+    UPLOAD: (uploads.project,),
+    KEY: (keys.project,),
+    PROJECT: (projects.project,),
+    VECTOR_STORE: (vector_stores.project,),
+    WEBHOOK_ENDPOINT: (webhooks.project,),
+    THREAD: (threads.project, messages.project, runs.project, steps.project),
 }
+
+
+def row_operations(
+    stream_type: StreamType[S, Any], batch: Sequence[RecordedEvent[Any]], before: S
+) -> list[RowOperation]:
+    """Returns the operations on the rows of all views that the events of a stream lead to.
+
+    `before` is the state of the stream before the first event.
+    """
+    return [operation for project in VIEWS[stream_type] for operation in project(batch, before)]

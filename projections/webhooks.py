@@ -26,12 +26,14 @@ from events.webhook_endpoint import (
     WebhookEndpointModified,
     WebhookEvent,
     WebhookSecretRotated,
+    WebhookState,
     endpoint_patch,
     initial_endpoint,
 )
-from projections.rows import dump, load_fields, replace_fields
+from projections.rows import dump, field_patches, load_fields
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 
 _SQL = queries("webhooks")
 # Events that change a run's object.
@@ -42,23 +44,33 @@ _WINDOW = 200
 MAX_REPLACED = 3
 
 
-async def apply(db: Connection, batch: Sequence[RecordedEvent[WebhookEvent]]) -> None:
+# The fields of an endpoint that change, in the order of their patches.
+_FIELDS = ("url", "description", "events", "status", "disabled_reason")
+
+
+def project(batch: Sequence[RecordedEvent[WebhookEvent]], before: WebhookState) -> list[RowOperation]:
+    """Returns the operations on the rows of endpoints."""
+    operations: list[RowOperation] = []
     for recorded in batch:
         id = recorded.stream_id
         match recorded.event:
             case WebhookEndpointCreated(events=events):
                 body = dump(initial_endpoint(recorded))  # type: ignore[arg-type]
-                await db.execute(_SQL["insert"], id, recorded.project_id, recorded.at, _types(events), body)
+                values = (id, recorded.project_id, recorded.at, _types(events), body)
+                operations.append(RowOperation("webhook_endpoints.insert", values))
             case WebhookEndpointModified() | WebhookEndpointDisabled() as event:
-                body = replace_fields(await db.fetchval(_SQL["lock"], id), endpoint_patch(event))
-                endpoint = WebhookEndpoint(**load_fields(body))
-                await db.execute(_SQL["replace"], id, endpoint.status == "enabled", _types(endpoint.events), body)
+                patch = endpoint_patch(event)
+                is_enabled = patch["status"] == "enabled" if "status" in patch else None
+                types = _types(patch["events"]) if "events" in patch else None
+                changed = (is_enabled, types, field_patches(patch, _FIELDS))
+                operations.append(RowOperation("webhook_endpoints.modify", (id, *changed)))
             case WebhookSecretRotated():
                 pass  # no view holds a secret
             case WebhookEndpointDeleted():
-                await db.execute(_SQL["delete"], id)
+                operations.append(RowOperation("webhook_endpoints.delete", (id,)))
             case _:
                 assert_never(recorded.event)
+    return operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +229,9 @@ async def load_claimed(db: Connection, endpoint_id: str, process: int) -> Claime
     row = await db.fetchrow(_SQL["load_claimed"], endpoint_id, process)
     if row is None:
         return None
-    return ClaimedEndpoint(row["project_id"], WebhookEndpoint(**load_fields(row["body"])), row["ready"], _secrets(row))
+    return ClaimedEndpoint(
+        row["project_id"], WebhookEndpoint(**load_fields(row["body"], row["patches"])), row["ready"], _secrets(row)
+    )
 
 
 async def find_due(db: Connection, endpoint_id: str, except_for: Collection[str], limit: int) -> list[Delivery]:
@@ -306,5 +320,5 @@ def _types(names: Collection[str]) -> list[str]:
 
 
 def _report(row: Mapping[str, Any]) -> EndpointReport:
-    endpoint = WebhookEndpoint(**load_fields(row["body"]))
+    endpoint = WebhookEndpoint(**load_fields(row["body"], row["patches"]))
     return EndpointReport(endpoint, row["delivered_at"], row["failing_since"], row["last_error"])

@@ -121,7 +121,6 @@ async def _upgrade_legacy(db: Connection, missing: Sequence[Migration]) -> None:
     for migration in missing:
         await _apply(db, migration)
     async with db.transaction():
-        await db.execute(_SQL["add_outdated_streams"], timeout=MIGRATION_TIMEOUT_S)
         await _apply(db, replace(sql.migrations()[0], text=sql.legacy_migrations()[-1].text))
 
 

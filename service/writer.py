@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -26,11 +27,11 @@ from events.thread.state import ThreadState
 from events.upload import UploadCommand, UploadState
 from events.vector_store.commands import VectorStoreCommand
 from events.vector_store.state import VectorStoreState
+from projections.append import Append, Effect, Guard, VersionConflict, append
 from projections.rebuild import as_of
-from projections.views import VIEWS
 from service.database import Pool
 from service.feed import Feed
-from service.idempotency.effects import find_effect, record_effect
+from service.idempotency.effects import find_effect
 from sql.connection import Connection
 
 MAX_ATTEMPTS = 20
@@ -42,8 +43,6 @@ F = TypeVar("F")
 FactReader = Callable[[Connection], Awaitable[F]]
 # Makes a command from facts that it reads.
 CommandFactory = Callable[[Connection], Awaitable[C]]
-# Checks or changes something in the transaction of the append. Raises an error to prevent the append.
-Guard = Callable[[Connection], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +64,6 @@ class _Decision(Generic[F, C]):
 
     facts: F
     command: C
-
-
-@dataclass(frozen=True, slots=True)
-class _Effect:
-    """The place of an append among those to its stream under the seed of an Idempotency-Key."""
-
-    seed: bytes
-    place: int
 
 
 class Writer:
@@ -230,39 +221,38 @@ class Writer:
     ) -> tuple[_Decision[F, C] | None, AppendResult[S]]:
         """Returns the decision and its append's result; for a repeated request, None and the first try's result."""
         effects = origin.effects
-        effect = _Effect(effects.seed, effects.next_number(stream_id)) if effects is not None else None
+        effect = Effect(effects.seed, effects.next_number(stream_id)) if effects is not None else None
         async with self._turn(stream_id) as db:
             for _ in range(MAX_ATTEMPTS):
-                state, head = await self._load(db, stream_type, origin, stream_id)
+                before, head = await self._load(db, stream_type, origin, stream_id)
                 if effect is not None:
                     versions = await find_effect(db, effect.seed, stream_id, effect.place)
                     if versions is not None:
                         first, last = versions
                         recorded = await event_log.read_range(db, stream_id, first, last)
-                        return None, AppendResult(recorded, state, head.version, is_repeat=True)
+                        return None, AppendResult(recorded, before, head.version, is_repeat=True)
                 decision = await decide_on(db)
                 now = self.clock.now()
                 at = now if head.at is None else max(now, head.at)
-                events = stream_type.decide(state, decision.command, at)
+                events = stream_type.decide(before, decision.command, at)
                 if not events:
-                    return decision, AppendResult([], state, head.version)
+                    return decision, AppendResult([], before, head.version)
                 recorded = event_log.number_events(stream_id, head.version, events, at, origin)
-                for entry in recorded:
-                    state = stream_type.evolve(state, entry)
+                after = reduce(stream_type.evolve, recorded, before)
+                new = Append(
+                    stream_type=stream_type,
+                    stream_id=stream_id,
+                    expected=head,
+                    recorded=recorded,
+                    before=before,
+                    after=after,
+                    effect=effect,
+                )
                 try:
-                    await self._append(
-                        db,
-                        stream_type,
-                        stream_id,
-                        expected=head,
-                        recorded=recorded,
-                        state=state,
-                        effect=effect,
-                        guard=guard,
-                    )
-                except event_log.VersionConflict:
+                    await self._append(db, new, guard)
+                except VersionConflict:
                     continue
-                return decision, AppendResult(recorded, state, recorded[-1].version)
+                return decision, AppendResult(recorded, after, recorded[-1].version)
         raise Conflict(stream_id)
 
     @asynccontextmanager
@@ -278,6 +268,9 @@ class Writer:
                 async with self.pool.acquire() as db:
                     yield db
 
+    async def _append(self, db: Connection, new: Append[S], guard: Guard | None) -> None:
+        await append(db, new, ids=self._ids, guard=guard)
+
     async def _load(
         self, db: Connection, stream_type: StreamType[S, C], origin: Origin, stream_id: str
     ) -> tuple[S, event_log.Head]:
@@ -285,32 +278,6 @@ class Writer:
         if head.project_id is not None and head.project_id != origin.project_id:
             raise FileNotFound(stream_id) if stream_type is FILE else NotFound(stream_type.noun, stream_id)
         return await _state(db, stream_type, stream_id, head), head
-
-    async def _append(
-        self,
-        db: Connection,
-        stream_type: StreamType[S, C],
-        stream_id: str,
-        *,
-        expected: event_log.Head,
-        recorded: Sequence[RecordedEvent[Any]],
-        state: S,
-        effect: _Effect | None,
-        guard: Guard | None,
-    ) -> None:
-        """Appends the events with everything that follows from them, in one transaction.
-
-        Raises VersionConflict if the head is not `expected`, or if another try of the request was faster.
-        """
-        async with db.transaction():
-            if guard is not None:
-                await guard(db)
-            folded = stream_type.adapter.dump_json(state)
-            await event_log.append(db, stream_id, stream_type, expected, recorded, folded, ids=self._ids)
-            for project in VIEWS[stream_type]:
-                await project(db, recorded)
-            if effect is not None and not await record_effect(db, effect.seed, effect.place, recorded):
-                raise event_log.VersionConflict(stream_id)
 
 
 async def _state(db: Connection, stream_type: StreamType[S, C], stream_id: str, head: event_log.Head) -> S:

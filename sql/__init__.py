@@ -1,4 +1,4 @@
-"""SQL as files: migrations in order, and queries in named blocks (`-- name: append`)."""
+"""SQL as files: migrations in order, and queries and row operations in named blocks (`-- name: append`)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,25 @@ from hashlib import sha256
 from importlib.resources import files
 
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
+_COMMENT = re.compile(r"^ *--[^\n]*\n", re.MULTILINE)
 
 
 @cache
 def queries(file: str) -> dict[str, str]:
     """The named blocks of `queries/<file>.sql`, by name."""
-    parts = _NAME.split((files(__name__) / "queries" / f"{file}.sql").read_text())
-    return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
+    return _named_blocks("queries", file)
+
+
+@cache
+def blocks(table: str) -> dict[str, str]:
+    """The row operations of a table, `rows/<table>.sql`, by name (`sql.row_operations`)."""
+    return _named_blocks("rows", table)
+
+
+def _named_blocks(folder: str, file: str) -> dict[str, str]:
+    parts = _NAME.split((files(__name__) / folder / f"{file}.sql").read_text())
+    texts = (_COMMENT.sub("", text).strip() for text in parts[2::2])
+    return dict(zip(parts[1::2], texts, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

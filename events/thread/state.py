@@ -6,6 +6,7 @@ message: facts about those are read from views and come with the command.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -14,7 +15,7 @@ from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.run_status import TERMINAL, transition
 
-STATE_SCHEMA = 5
+STATE_SCHEMA = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,14 @@ class OpenToolStep:
 class RunState:
     """The active run. `calls` counts the model calls started, `usage` sums those ended; `expires_at` in seconds.
 
+    `position` is the version of the event that created the run.
+
     `tool_calls` counts the calls of hosted tools started, `earlier_tool_calls` those that earlier runs of the thread
     started.
     """
 
     id: str
+    position: int
     assistant_id: str
     status: RunStatus
     expires_at: int
@@ -118,6 +122,18 @@ class ThreadState:
     tool_calls: int = 0
 
 
+def run_positions(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) -> dict[str, int]:
+    """Returns the positions of the runs that events of the batch may name, by id.
+
+    `before` is the state before the batch.
+    """
+    unfinished = [before.run] if before.run is not None else []
+    positions = {run.id: run.position for run in (*unfinished, *(waiting.run for waiting in before.waiting))}
+    return positions | {
+        recorded.event.run_id: recorded.version for recorded in batch if isinstance(recorded.event, e.RunCreated)
+    }
+
+
 # Events that concern the active run, if they concern no run that waits.
 _OfActiveRun = e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
 
@@ -136,9 +152,13 @@ def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> Thread
         case e.MessageDeleted(role=role):
             return replace(state, user_messages=max(0, state.user_messages - (role == "user")))
         case e.RunCreated(lifetime=None) as created:
-            return replace(state, run=replace(_initial_run(created), earlier_tool_calls=state.tool_calls))
+            return replace(
+                state, run=replace(_initial_run(created, recorded.version), earlier_tool_calls=state.tool_calls)
+            )
         case e.RunCreated(lifetime=int(lifetime)) as created:
-            return replace(state, waiting=(*state.waiting, WaitingRun(_initial_run(created), lifetime)))
+            return replace(
+                state, waiting=(*state.waiting, WaitingRun(_initial_run(created, recorded.version), lifetime))
+            )
         case e.RunAdmitted(run_id=run_id, expires_at=expires_at):
             first, *rest = state.waiting
             assert (first.run.id, state.run) == (run_id, None), f"{run_id} was admitted out of turn"
@@ -227,9 +247,10 @@ def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunStat
             assert_never(recorded.event)
 
 
-def _initial_run(event: e.RunCreated) -> RunState:
+def _initial_run(event: e.RunCreated, version: int) -> RunState:
     return RunState(
         id=event.run_id,
+        position=version,
         assistant_id=event.assistant_id,
         status="queued",
         expires_at=event.expires_at or 0,

@@ -1,14 +1,3 @@
--- name: insert
-INSERT INTO files (file_id, project_id, created_at, purpose, expires_at, blob, body)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
--- A repeated request that creates a file may find it deleted; then it creates it again.
-ON CONFLICT (file_id) DO UPDATE
-SET created_at = excluded.created_at, purpose = excluded.purpose, expires_at = excluded.expires_at,
-    blob = excluded.blob, body = excluded.body;
-
--- name: delete
-UPDATE files SET blob = NULL, body = '{}' WHERE file_id = $1;
-
 -- name: get
 SELECT body FROM files
 WHERE file_id = $1 AND project_id = $2 AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $3);

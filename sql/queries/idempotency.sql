@@ -39,12 +39,6 @@ WHERE token = $1 AND seed = $2 AND claimed_at = $3 AND status IS NULL;
 -- name: effect
 SELECT first_version, last_version FROM idempotency_effects WHERE stream_id = $1 AND seed = $2 AND place = $3;
 
--- name: record
-INSERT INTO idempotency_effects (stream_id, seed, place, first_version, last_version, at)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT DO NOTHING
-RETURNING place;
-
 -- name: expire_keys (a declared fan-out, of the sweep)
 DELETE FROM idempotency_keys
 WHERE token IN (SELECT token FROM idempotency_keys WHERE created_at <= $1 ORDER BY created_at LIMIT $2)

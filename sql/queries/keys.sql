@@ -1,11 +1,3 @@
--- name: insert
-INSERT INTO api_keys
-    (key_id, project_id, created_at, name, scope, hash, ending, requests_per_minute, tokens_per_minute, max_runs)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
-
--- name: revoke
-UPDATE api_keys SET revoked_at = $2 WHERE key_id = $1;
-
 -- name: find_by_hash
 SELECT key_id AS id, project_id, scope, hash, requests_per_minute, tokens_per_minute, max_runs
 FROM api_keys

@@ -1,28 +1,3 @@
--- name: replace_thread
-WITH deleted AS (
-    DELETE FROM metadata_pairs WHERE stream_id = $1 AND NOT pair = ANY ($2::bytea[])
-)
-INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at, together)
-SELECT thread_id, pair, 'thread', project_id, created_at, $3::uuid[]
-FROM threads CROSS JOIN unnest($2::bytea[]) AS new (pair)
-WHERE thread_id = $1
-ON CONFLICT (stream_id, pair) DO UPDATE SET together = excluded.together
-WHERE metadata_pairs.together IS DISTINCT FROM excluded.together;
-
--- name: replace_assistant
-WITH deleted AS (
-    DELETE FROM metadata_pairs WHERE stream_id = $1 AND NOT pair = ANY ($2::bytea[])
-)
-INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at, together)
-SELECT assistant_id, pair, 'assistant', project_id, created_at, $3::uuid[]
-FROM assistants CROSS JOIN unnest($2::bytea[]) AS new (pair)
-WHERE assistant_id = $1
-ON CONFLICT (stream_id, pair) DO UPDATE SET together = excluded.together
-WHERE metadata_pairs.together IS DISTINCT FROM excluded.together;
-
--- name: delete
-DELETE FROM metadata_pairs WHERE stream_id = $1;
-
 -- name: rarest_pair
 -- Counts the objects that have each pair, up to a number, and returns the pair that the fewest have.
 SELECT wanted.pair, count(found.stream_id) AS count
@@ -36,7 +11,7 @@ ORDER BY count
 LIMIT 1;
 
 -- name: list_thread_asc
-SELECT body FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
+SELECT body, patches FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
   AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
@@ -44,7 +19,7 @@ ORDER BY first.created_at, first.stream_id
 LIMIT $8;
 
 -- name: list_thread_desc
-SELECT body FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
+SELECT body, patches FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
   AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
@@ -53,33 +28,39 @@ LIMIT $8;
 
 -- name: list_assistant_asc
 -- Rows after the first $9 bytes have no body.
-SELECT CASE WHEN bytes_before < $9 THEN body END AS body
+SELECT CASE WHEN bytes_before < $9 THEN body END AS body, CASE WHEN bytes_before < $9 THEN patches END AS patches
 FROM (
-    SELECT body, row_number() OVER page AS number,
-        sum(octet_length(body::text)) OVER page - octet_length(body::text) AS bytes_before
-    FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
-    WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
-      AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
-      AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
-    WINDOW page AS (ORDER BY first.created_at, first.stream_id ROWS UNBOUNDED PRECEDING)
-    ORDER BY first.created_at, first.stream_id
-    LIMIT $8
+    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    FROM (
+        SELECT first.created_at, first.stream_id, body, patches,
+            octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
+        FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
+        WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
+          AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
+          AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
+        ORDER BY first.created_at, first.stream_id
+        LIMIT $8
+    ) AS sized
+    WINDOW page AS (ORDER BY created_at, stream_id ROWS UNBOUNDED PRECEDING)
 ) AS listed
 ORDER BY number;
 
 -- name: list_assistant_desc
 -- Rows after the first $9 bytes have no body.
-SELECT CASE WHEN bytes_before < $9 THEN body END AS body
+SELECT CASE WHEN bytes_before < $9 THEN body END AS body, CASE WHEN bytes_before < $9 THEN patches END AS patches
 FROM (
-    SELECT body, row_number() OVER page AS number,
-        sum(octet_length(body::text)) OVER page - octet_length(body::text) AS bytes_before
-    FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
-    WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
-      AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
-      AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
-    WINDOW page AS (ORDER BY first.created_at DESC, first.stream_id DESC ROWS UNBOUNDED PRECEDING)
-    ORDER BY first.created_at DESC, first.stream_id DESC
-    LIMIT $8
+    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    FROM (
+        SELECT first.created_at, first.stream_id, body, patches,
+            octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
+        FROM metadata_pairs AS first JOIN assistants ON assistant_id = first.stream_id
+        WHERE first.project_id = $1 AND first.kind = 'assistant' AND first.pair = $2
+          AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
+          AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
+        ORDER BY first.created_at DESC, first.stream_id DESC
+        LIMIT $8
+    ) AS sized
+    WINDOW page AS (ORDER BY created_at DESC, stream_id DESC ROWS UNBOUNDED PRECEDING)
 ) AS listed
 ORDER BY number;
 

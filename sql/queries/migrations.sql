@@ -39,17 +39,6 @@ SELECT stream_id FROM pending_rebuilds ORDER BY stream_id;
 -- name: delete_pending_rebuild
 DELETE FROM pending_rebuilds WHERE stream_id = $1;
 
--- name: add_outdated_streams (whose views some version 0.1.0 filled in another way than a rebuild does today)
-INSERT INTO pending_rebuilds (stream_id)
-SELECT upload_id AS stream_id FROM uploads WHERE makes IS NULL
-UNION
-SELECT thread_id FROM steps WHERE body -> 'results' IS NULL
-UNION
-SELECT stream_id FROM events JOIN threads ON thread_id = stream_id
-WHERE type = 'message.added' AND position('"file_search"'::bytea IN content) > 0
-  AND body #> '{tool_resources,file_search,vector_store_ids,0}' IS NULL
-ON CONFLICT DO NOTHING;
-
 -- name: vector (which pgvector the database has, and which it could have)
 SELECT installed_version AS installed, default_version AS available FROM pg_available_extensions WHERE name = 'vector';
 

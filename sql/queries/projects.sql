@@ -1,6 +1,3 @@
--- name: insert
-INSERT INTO projects (project_id, created_at, name) VALUES ($1, $2, $3);
-
 -- name: find
 SELECT project_id AS id, name, created_at FROM projects WHERE project_id = $1 OR name = $1
 ORDER BY project_id

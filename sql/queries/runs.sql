@@ -1,59 +1,53 @@
--- name: insert
-INSERT INTO runs (thread_id, run_id, project_id, position, status, expires_at, process, body, progress)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
-
--- name: patch
-UPDATE runs
-SET progress = progress || $3,
-    status = COALESCE($4, status),
-    process = CASE WHEN $5 THEN $6 ELSE process END,
-    expires_at = COALESCE($7, expires_at)
-WHERE thread_id = $1 AND run_id = $2;
-
--- name: delete_all
-DELETE FROM runs WHERE thread_id = $1;
-
 -- name: get
-SELECT body, progress FROM runs WHERE thread_id = $1 AND run_id = $2 AND project_id = $3;
+SELECT body, patches FROM runs WHERE thread_id = $1 AND run_id = $2 AND project_id = $3;
 
 -- name: list_position
 SELECT position FROM runs WHERE thread_id = $1 AND run_id = $2 AND project_id = $3;
 
 -- name: list_asc
 -- Rows after the first $6 bytes have no body.
-SELECT CASE WHEN bytes_before < $6 THEN body END AS body,
-    CASE WHEN bytes_before < $6 THEN progress END AS progress
+SELECT CASE WHEN bytes_before < $6 THEN body END AS body, CASE WHEN bytes_before < $6 THEN patches END AS patches
 FROM (
-    SELECT body, progress, row_number() OVER page AS number,
-        sum(octet_length(body::text) + octet_length(progress::text)) OVER page
-            - octet_length(body::text) - octet_length(progress::text) AS bytes_before
-    FROM runs
-    WHERE thread_id = $1 AND project_id = $2
-      AND ($3::bigint IS NULL OR position > $3)
-      AND ($4::bigint IS NULL OR position < $4)
+    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    FROM (
+        SELECT position, body, patches,
+            octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
+        FROM runs
+        WHERE thread_id = $1 AND project_id = $2
+          AND ($3::bigint IS NULL OR position > $3)
+          AND ($4::bigint IS NULL OR position < $4)
+        ORDER BY position
+        LIMIT $5
+    ) AS sized
     WINDOW page AS (ORDER BY position ROWS UNBOUNDED PRECEDING)
-    ORDER BY position
-    LIMIT $5
 ) AS listed
 ORDER BY number;
 
 -- name: list_desc
 -- Rows after the first $6 bytes have no body.
-SELECT CASE WHEN bytes_before < $6 THEN body END AS body,
-    CASE WHEN bytes_before < $6 THEN progress END AS progress
+SELECT CASE WHEN bytes_before < $6 THEN body END AS body, CASE WHEN bytes_before < $6 THEN patches END AS patches
 FROM (
-    SELECT body, progress, row_number() OVER page AS number,
-        sum(octet_length(body::text) + octet_length(progress::text)) OVER page
-            - octet_length(body::text) - octet_length(progress::text) AS bytes_before
-    FROM runs
-    WHERE thread_id = $1 AND project_id = $2
-      AND ($3::bigint IS NULL OR position > $3)
-      AND ($4::bigint IS NULL OR position < $4)
+    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    FROM (
+        SELECT position, body, patches,
+            octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
+        FROM runs
+        WHERE thread_id = $1 AND project_id = $2
+          AND ($3::bigint IS NULL OR position > $3)
+          AND ($4::bigint IS NULL OR position < $4)
+        ORDER BY position DESC
+        LIMIT $5
+    ) AS sized
     WINDOW page AS (ORDER BY position DESC ROWS UNBOUNDED PRECEDING)
-    ORDER BY position DESC
-    LIMIT $5
 ) AS listed
 ORDER BY number;
+
+-- name: promising
+-- The run with a model call that may write the message or step $2. A message that was written and deleted has a row.
+SELECT run_id, position FROM runs
+WHERE thread_id = $1 AND $2 = ANY (promised)
+  AND NOT EXISTS (SELECT FROM messages WHERE thread_id = $1 AND message_id = $2)
+LIMIT 1;
 
 -- name: active_since
 SELECT min(position) FROM runs

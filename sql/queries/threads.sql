@@ -1,17 +1,5 @@
--- name: insert
-INSERT INTO threads (thread_id, project_id, created_at, body) VALUES ($1, $2, $3, $4);
-
--- name: lock
-SELECT body FROM threads WHERE thread_id = $1 FOR UPDATE;
-
--- name: replace
-UPDATE threads SET body = $2 WHERE thread_id = $1;
-
--- name: delete
-DELETE FROM threads WHERE thread_id = $1;
-
 -- name: get
-SELECT body FROM threads WHERE thread_id = $1 AND project_id = $2;
+SELECT body, patches FROM threads WHERE thread_id = $1 AND project_id = $2;
 
 -- name: list_position
 -- A deleted thread has no row; its first event holds its time.
@@ -19,13 +7,13 @@ SELECT at AS created_at, stream_id AS id FROM events
 WHERE stream_id = $1 AND version = 1 AND type = 'thread.created' AND project_id = $2;
 
 -- name: list_asc
-SELECT body FROM threads
+SELECT body, patches FROM threads
 WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5)
 ORDER BY created_at, thread_id
 LIMIT $6;
 
 -- name: list_desc
-SELECT body FROM threads
+SELECT body, patches FROM threads
 WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5)
 ORDER BY created_at DESC, thread_id DESC
 LIMIT $6;

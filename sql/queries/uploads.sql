@@ -1,13 +1,3 @@
--- name: insert
-INSERT INTO uploads (upload_id, project_id, status, expires_at, body, makes) VALUES ($1, $2, 'pending', $3, $4, $5);
-
--- name: finish
-WITH no_parts AS (DELETE FROM upload_parts WHERE upload_id = $1)
-UPDATE uploads SET status = $2, file_id = $3 WHERE upload_id = $1;
-
--- name: add_part
-INSERT INTO upload_parts (upload_id, part_id, body) VALUES ($1, $2, $3);
-
 -- name: get
 SELECT body, status, file_id FROM uploads WHERE upload_id = $1 AND project_id = $2;
 

@@ -1,41 +1,3 @@
--- name: add
-INSERT INTO vector_store_files (store_id, file_id, project_id, position, batch_id, filename, status, attributes, body)
-SELECT $1, file_id, $2, $3 + place, $4, filename, 'in_progress', attributes::jsonb, body::json
-FROM unnest($5::text[], $6::text[], $7::text[], $8::text[])
-    WITH ORDINALITY AS new (file_id, filename, attributes, body, place)
-ON CONFLICT (store_id, file_id) DO UPDATE SET
-    position = EXCLUDED.position, batch_id = EXCLUDED.batch_id, filename = EXCLUDED.filename, status = 'in_progress',
-    job = NULL, process = NULL, attempt = 0, deadline = NULL, usage_bytes = 0, attributes = EXCLUDED.attributes,
-    body = EXCLUDED.body, last_error = NULL;
-
--- name: start
-UPDATE vector_store_files SET job = $3, attempt = $4, process = $5, deadline = $6 WHERE store_id = $1 AND file_id = $2;
-
--- name: release
-UPDATE vector_store_files SET attempt = attempt - 1, process = NULL, deadline = NULL
-WHERE store_id = $1 AND file_id = $2 AND job = $3;
-
--- name: finish
-UPDATE vector_store_files SET status = 'completed', process = NULL, deadline = NULL, usage_bytes = $3
-WHERE store_id = $1 AND file_id = $2;
-
--- name: fail
-UPDATE vector_store_files SET status = 'failed', job = NULL, process = NULL, deadline = NULL, last_error = $3
-WHERE store_id = $1 AND file_id = $2;
-
--- name: cancel
-UPDATE vector_store_files SET status = 'cancelled', job = NULL, process = NULL, deadline = NULL
-WHERE store_id = $1 AND batch_id = $2 AND status = 'in_progress';
-
--- name: attributes
-UPDATE vector_store_files SET attributes = $3 WHERE store_id = $1 AND file_id = $2;
-
--- name: remove
-UPDATE vector_store_files SET
-    status = 'removed', batch_id = NULL, job = NULL, process = NULL, deadline = NULL, usage_bytes = 0,
-    filename = '', attributes = '{}', body = '{}', last_error = NULL
-WHERE store_id = $1 AND file_id = $2;
-
 -- name: facts
 SELECT file_id, status, usage_bytes, job, process, attempt, attributes, body
 FROM vector_store_files
@@ -121,7 +83,7 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT store_id, file_id, project_id, job, process, row_number() OVER (ORDER BY position) AS turn,
             coalesce((
-                SELECT (f.body ->> 'bytes')::bigint FROM files AS f WHERE f.file_id = vector_store_files.file_id
+                SELECT f.bytes FROM files AS f WHERE f.file_id = vector_store_files.file_id
             ), 0) AS size
         FROM vector_store_files
         WHERE store_id = busy.store_id AND status = 'in_progress'

@@ -1,23 +1,10 @@
--- name: insert
-INSERT INTO webhook_endpoints (endpoint_id, project_id, created_at, enabled, types, body)
-VALUES ($1, $2, $3, true, $4, $5);
-
--- name: lock
-SELECT body FROM webhook_endpoints WHERE endpoint_id = $1 FOR UPDATE;
-
--- name: replace
-UPDATE webhook_endpoints SET enabled = $2, types = $3, body = $4 WHERE endpoint_id = $1;
-
--- name: delete
-DELETE FROM webhook_endpoints WHERE endpoint_id = $1;
-
 -- name: get
-SELECT body, delivered_at, failing_since, last_error
+SELECT body, patches, delivered_at, failing_since, last_error
 FROM webhook_endpoints LEFT JOIN webhook_work USING (endpoint_id)
 WHERE endpoint_id = $1 AND project_id = $2;
 
 -- name: list
-SELECT body, delivered_at, failing_since, last_error
+SELECT body, patches, delivered_at, failing_since, last_error
 FROM webhook_endpoints LEFT JOIN webhook_work USING (endpoint_id)
 WHERE project_id = $1
 ORDER BY created_at, endpoint_id
@@ -81,7 +68,7 @@ UPDATE webhook_work SET process = $2 WHERE endpoint_id = $1 AND process IS NOT D
 UPDATE webhook_work SET process = NULL WHERE endpoint_id = $1 AND process = $2;
 
 -- name: load_claimed
-SELECT project_id, body, secret, replaced_secrets, replaced_until, now() AS at, rests_until <= now() AS ready
+SELECT project_id, body, patches, secret, replaced_secrets, replaced_until, now() AS at, rests_until <= now() AS ready
 FROM webhook_work JOIN webhook_endpoints USING (endpoint_id)
 WHERE endpoint_id = $1 AND process = $2 AND enabled;
 

@@ -194,11 +194,8 @@ async def test_an_expired_store_of_the_thread_fails_the_run(client: Client, mode
     assistant = await assistant_with(client, **searching())
     resources = {"tool_resources": {"file_search": {"vector_store_ids": [store["id"]]}}}
     thread = await client.post("/threads", {"messages": [{"role": "user", "content": "When?"}], **resources})
-    past = '{"last_active_at": 1000}'
     await pool.execute(
-        "UPDATE vector_stores SET progress = progress || $2::jsonb, expires_at = 1 WHERE store_id = $1",
-        store["id"],
-        past,
+        "UPDATE vector_stores SET last_active_at = 1000, expires_at = 1 WHERE store_id = $1", store["id"]
     )
     run = await client.settled(await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
     assert run["status"] == "failed"

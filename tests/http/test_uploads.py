@@ -304,7 +304,8 @@ async def test_a_name_that_is_none_is_refused(client: Client, filename: str) -> 
 async def test_a_stored_upload_of_an_older_release_can_be_downloaded(client: Client, pool: Pool) -> None:
     file = (await send(client, form(b"text", (("purpose", "assistants"),)))).body
     await pool.execute(
-        "UPDATE files SET body = (body::jsonb || $2::jsonb)::json WHERE file_id = $1",
+        "UPDATE files SET body = convert_to((convert_from(body, 'UTF8')::jsonb || $2::jsonb)::text, 'UTF8')"
+        " WHERE file_id = $1",
         file["id"],
         '{"filename": "../../x", "content_type": "text/plain\\r\\nX-Evil: 1"}',
     )

@@ -22,15 +22,17 @@ MANY = 20_000
 _FILL = """
 INSERT INTO threads (thread_id, project_id, created_at, body)
 SELECT 'thread_' || lpad(n::text, 6, '0'), 'proj_1', timestamptz '2026-01-01' + n * interval '1 second',
-       json_build_object('id', 'thread_' || lpad(n::text, 6, '0'), 'created_at', n, 'metadata',
-           json_build_object('n', n::text, 'half', (n % 2)::text, 'all', 'x'), 'tool_resources', '{}'::json)
+       convert_to(json_build_object(
+           'id', 'thread_' || lpad(n::text, 6, '0'), 'created_at', n,
+           'metadata', json_build_object('n', n::text, 'half', (n % 2)::text, 'all', 'x'), 'tool_resources', '{}'::json
+       )::text, 'UTF8')
 FROM generate_series(1, $1) AS n
 """
 _PAIRS = """
 WITH found AS (
     SELECT thread_id, project_id, created_at,
            sha256(convert_to(key, 'UTF8') || '\\x00'::bytea || convert_to(value, 'UTF8')) AS pair
-    FROM threads CROSS JOIN json_each_text(body -> 'metadata')
+    FROM threads CROSS JOIN json_each_text(convert_from(body, 'UTF8')::json -> 'metadata')
 )
 INSERT INTO metadata_pairs (stream_id, pair, kind, project_id, created_at, together)
 SELECT thread_id, pair, 'thread', project_id, created_at,

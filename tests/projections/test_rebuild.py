@@ -81,9 +81,9 @@ async def test_a_rebuild_restores_what_was_lost(pool: Pool, db: Connection) -> N
     await _history(write)
     before = await rebuild._rows(db, "thread_1", THREAD)
     await db.execute("DELETE FROM steps")
-    await db.execute("""UPDATE runs SET status = 'failed', progress = '{}'""")
+    await db.execute("""UPDATE runs SET status = 'failed', patches = '{}'""")
     await db.execute("""UPDATE messages SET body = '{"id": "forged"}' WHERE message_id = 'msg_2'""")
-    await db.execute("INSERT INTO steps VALUES ('thread_1', 'step_forged', 'proj_1', 999, 'run_1', '{}')")
+    await db.execute("INSERT INTO steps VALUES ('thread_1', 'step_forged', 'proj_1', 999, 'run_1', '{}', 'tool_calls')")
     broken = await verify(db, "thread_1")
     assert {(found.view, found.id) for found in broken} == {
         ("messages", "msg_2"),

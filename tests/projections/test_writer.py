@@ -18,6 +18,7 @@ from events.streams import THREAD
 from events.thread.commands import AddMessage, DeleteMessage, ModifyThread, ThreadCommand
 from events.thread.state import ThreadState
 from projections import messages, rebuild, runs, threads
+from projections.append import Append, Guard, VersionConflict, append
 from projections.rebuild import verify
 from projections.rows import Cursor
 from service.database import Pool
@@ -117,23 +118,23 @@ class Overtaken(Writer):
         self.times = times
         self.attempts = 0
 
-    async def _append(self, *args: Any, **more: Any) -> None:
+    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
         self.attempts += 1
         if self.attempts <= self.times:
-            other = ModifyThread({"metadata": {"n": str(self.attempts)}})
-            await writer(self.pool).thread(ORIGIN, "thread_1", other)
-        await super()._append(*args, **more)
+            change = ModifyThread({"metadata": {"n": str(self.attempts)}})
+            await writer(self.pool).thread(ORIGIN, "thread_1", change)
+        await super()._append(db, new, guard)
 
 
 class Rebuilt(Overtaken):
     """Makes a rebuild rewrite the views just before each of the first `times` appends."""
 
-    async def _append(self, *args: Any, **more: Any) -> None:
+    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
         self.attempts += 1
         if self.attempts <= self.times:
-            async with self.pool.acquire() as db:
-                await rebuild.rebuild(db, "thread_1")
-        await Writer._append(self, *args, **more)
+            async with self.pool.acquire() as other:
+                await rebuild.rebuild(other, "thread_1")
+        await Writer._append(self, db, new, guard)
 
 
 async def test_an_append_after_a_rebuild_loads_the_head_again(pool: Pool, db: Connection) -> None:
@@ -154,9 +155,11 @@ async def test_an_append_expects_the_last_leaf(pool: Pool, db: Connection) -> No
     events = THREAD.decide(state, add("two", "msg_2"), CLOCK.now())
     recorded = event_log.number_events("thread_1", 2, events, CLOCK.now(), ORIGIN)
     for stale in (replace(head, leaf=bytes(32)), replace(head, fence=head.fence + 1), replace(head, version=1)):
-        with pytest.raises(event_log.VersionConflict):
-            async with db.transaction():
-                await event_log.append(db, "thread_1", THREAD, stale, recorded, head.state, ids=IDS)
+        new = Append(
+            stream_type=THREAD, stream_id="thread_1", expected=stale, recorded=recorded, before=state, after=state
+        )
+        with pytest.raises(VersionConflict):
+            await append(db, new, ids=IDS)
     assert await check_leaves(db) == 2
 
 
@@ -177,11 +180,11 @@ async def test_facts_are_read_anew_on_every_attempt(pool: Pool) -> None:
     await make_thread(writer(pool), "thread_1", "Hi")
 
     class Raced(Overtaken):
-        async def _append(self, *args: Any, **more: Any) -> None:
+        async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
             self.attempts += 1
             if self.attempts == 1:
                 await writer(self.pool).thread(ORIGIN, "thread_1", DeleteMessage("msg_1", "user"))
-            await super(Overtaken, self)._append(*args, **more)
+            await super(Overtaken, self)._append(db, new, guard)
 
     async def command(db: Connection) -> DeleteMessage:
         try:
@@ -210,11 +213,11 @@ async def test_the_facts_of_a_command_are_those_it_was_decided_on(pool: Pool) ->
     await make_thread(writer(pool), "thread_1", "Hi")
 
     class Raced(Overtaken):
-        async def _append(self, *args: Any, **more: Any) -> None:
+        async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
             self.attempts += 1
             if self.attempts == 1:
                 await writer(self.pool).thread(ORIGIN, "thread_1", ModifyThread({"metadata": {"n": "other"}}))
-            await super(Overtaken, self)._append(*args, **more)
+            await super(Overtaken, self)._append(db, new, guard)
 
     async def read(db: Connection) -> str | None:
         return (await threads.get(db, ORIGIN.project_id, "thread_1")).metadata.get("n")

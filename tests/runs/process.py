@@ -18,6 +18,7 @@ from events.thread.commands import CancelRun, CreateRun, ThreadCommand
 from events.thread.run_status import TERMINAL
 from events.thread.state import ThreadState
 from projections import messages, runs, steps, threads
+from projections.append import Append, Guard
 from projections.rows import Cursor
 from service.database import Pool, open_pool
 from service.feed import Feed
@@ -26,6 +27,7 @@ from service.runs.supervisor import Supervisor
 from service.tools.base import HostedTool
 from service.tools.registry import Tools
 from service.writer import Writer
+from sql.connection import Connection
 from tests.clock import CLOCK, IDS
 from tests.events.thread.log_rules import find_problems
 from tests.events.thread.story import CREATE, SETTINGS, add, submit
@@ -42,9 +44,9 @@ class CountingWriter(Writer):
         super().__init__(pool, feed, clock=clock, ids=IDS)
         self.appends: list[list[str]] = []
 
-    async def _append(self, *args: Any, **more: Any) -> None:
-        await super()._append(*args, **more)
-        self.appends.append([entry.event.type for entry in more["recorded"]])
+    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
+        await super()._append(db, new, guard)
+        self.appends.append([entry.event.type for entry in new.recorded])
 
 
 class Process:

@@ -16,6 +16,7 @@ import pytest
 import service.processes.peers
 from events.envelope import RecordedEvent
 from events.thread import events as e
+from projections.append import Append, Guard
 from projections.rebuild import verify
 from service.database import Pool
 from service.feed import Feed
@@ -23,6 +24,7 @@ from service.model.base import ChatRequest, ModelStreamEnd, TextDelta, ToolCallD
 from service.runs import supervisor
 from service.tools.base import CrashPolicy, HostedCall
 from service.writer import Writer
+from sql.connection import Connection
 from tests.clock import CLOCK, IDS
 from tests.events.thread.story import FUNCTION
 from tests.leaf_check import check_leaves
@@ -44,12 +46,12 @@ class DyingWriter(Writer):
         self._when = when
         self._count = 0
 
-    async def _append(self, *args: Any, **more: Any) -> None:
+    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
         self._count += 1
         last = self._count == self._at
         if self.dead.is_set() or (last and self._when == "before"):
             await self._die()
-        await super()._append(*args, **more)
+        await super()._append(db, new, guard)
         if self.dead.is_set() or last:
             await self._die()
 

@@ -43,7 +43,7 @@ SPENT = Usage(prompt_tokens=100, completion_tokens=100)
 
 def run(status: Any = "in_progress", call: OpenModelCall | None = None, calls: int = 0, **more: Any) -> RunState:
     defaults: dict[str, Any] = {"max_prompt_tokens": None, "max_completion_tokens": None, **more}
-    return RunState("run_1", "asst_1", status, 1000, epoch=1, process=1, calls=calls, call=call, **defaults)
+    return RunState("run_1", 1, "asst_1", status, 1000, epoch=1, process=1, calls=calls, call=call, **defaults)
 
 
 def call(attempt: int = 1, broken: LastError | None = None, shown: bool = False, deaths: int = 0) -> OpenModelCall:

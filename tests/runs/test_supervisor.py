@@ -12,6 +12,7 @@ import pytest
 import service.feed
 from events.envelope import RecordedEvent
 from events.thread.commands import ClaimRun
+from projections.append import Append, Guard
 from projections.rebuild import verify
 from service.database import Pool, connect
 from service.feed import Feed
@@ -19,6 +20,7 @@ from service.model.base import ChatRequest, ModelEvent, TextDelta
 from service.runs import supervisor
 from service.runs.plan import MAX_CALL_DEATHS
 from service.writer import Writer
+from sql.connection import Connection
 from tests.clock import CLOCK, IDS
 from tests.events.thread.story import FUNCTION, run
 from tests.projections.helpers import ORIGIN
@@ -79,12 +81,12 @@ class FlakyWriter(Writer):
         self._kind = kind
         self._when = when
 
-    async def _append(self, *args: Any, **more: Any) -> None:
-        hit = not self.happened and any(entry.event.type == self._kind for entry in more["recorded"])
+    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
+        hit = not self.happened and any(entry.event.type == self._kind for entry in new.recorded)
         self.happened += hit
         if hit and self._when == "before":
             raise asyncpg.InterfaceError("connection is closed")
-        await super()._append(*args, **more)
+        await super()._append(db, new, guard)
         if hit:
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 

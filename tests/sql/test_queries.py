@@ -9,10 +9,13 @@ import pytest
 
 import sql
 from sql.connection import Connection
+from sql.row_operations import alone, block_text
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.stem for path in (ROOT / "sql" / "queries").glob("*.sql"))
 BLOCKS = [(file, name) for file in FILES for name in sql.queries(file)]
+TABLES = sorted(path.stem for path in (ROOT / "sql" / "rows").glob("*.sql"))
+ROW_BLOCKS = [f"{table}.{name}" for table in TABLES for name in sql.blocks(table)]
 
 
 async def test_every_block_prepares(db: Connection) -> None:
@@ -22,7 +25,19 @@ async def test_every_block_prepares(db: Connection) -> None:
             await db.prepare(sql.queries(file)[name])
         except Exception as error:  # noqa: BLE001 - whatever it is, it names its block
             broken[f"{file}.{name}"] = str(error)
+    for block in ROW_BLOCKS:
+        try:
+            await db.prepare(alone(block))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it names its block
+            broken[block] = str(error)
     assert broken == {}
+
+
+@pytest.mark.parametrize("block", ROW_BLOCKS)
+def test_a_row_operation_needs_the_head(block: str) -> None:
+    text = block_text(block)
+    assert block.startswith("streams.") or "EXISTS (SELECT FROM head)" in text
+    assert re.match(r"(INSERT INTO|UPDATE|DELETE FROM) " + block.split(".")[0] + r"\b", text), text
 
 
 def test_block_names_are_unique_in_their_file() -> None:
@@ -45,3 +60,10 @@ def test_no_block_is_forgotten(file: str) -> None:
     for name in sql.queries(file):
         computed = re.sub(r"_[a-z_]+$", "_{", name)  # list_asc is used as f"list_{...}"
         assert f'["{name}"]' in code or f'[f"{computed}' in code, name
+
+
+def test_no_row_operation_is_forgotten() -> None:
+    code = "\n".join(path.read_text() for folder in ("events", "projections") for path in (ROOT / folder).rglob("*.py"))
+    for block in ROW_BLOCKS:
+        computed = re.sub(r"_(thread|assistant)$", "_{", block.removesuffix("_many"))
+        assert f'"{block.removesuffix("_many")}"' in code or f'f"{computed}' in code, block

@@ -64,7 +64,7 @@ async def old(database_url: str) -> AsyncIterator[Connection]:
 
 
 async def test_every_row_stays(old: Connection) -> None:
-    columns = await _columns(old)
+    columns = {table: names - REBUILT for table, names in (await _columns(old)).items()}
     before = await _rows(old, columns)
     assert min(len(rows) for table, rows in before.items() if table not in EMPTY) > 0, "the dump has every kind of row"
     await migrate(old)
@@ -80,20 +80,6 @@ async def test_every_event_has_its_leaf(old: Connection) -> None:
 
 @pytest.mark.slow
 async def test_views_and_states_are_those_of_the_log(old: Connection) -> None:
-    await migrate(old)
-    await _assert_views_follow_the_log(old)
-
-
-@pytest.mark.parametrize("dump", [path for path in DUMPS if path.name == "0.1.0"], indirect=True, ids=["0.1.0"])
-async def test_views_that_early_commits_left_are_rebuilt(old: Connection) -> None:
-    """Before 0d6b085 steps had no `results`, before 80877ed uploads no `makes`, before bdc7764 attachments no store."""
-    await old.execute("UPDATE steps SET body = (body::jsonb - 'results')::json")
-    await old.execute("UPDATE uploads SET makes = NULL")
-    changed = await old.execute(
-        "UPDATE threads SET body = (body::jsonb #- '{tool_resources,file_search}')::json"
-        " WHERE body #> '{tool_resources,file_search}' IS NOT NULL"
-    )
-    assert changed != "UPDATE 0"
     await migrate(old)
     await _assert_views_follow_the_log(old)
 
@@ -180,6 +166,9 @@ def _matches(path: str, answer: RecordedAnswer) -> bool:
 EMPTY = {"upload_parts", "webhook_deliveries"}
 
 
+# Migration 0005 rebuilds the views with patches instead of changed bodies. The answers to GET requests show that they
+# hold the same objects.
+REBUILT = {"body", "progress", "last_error"}
 # Migration 0003 puts a salt in front of contents.
 SALTED = "substr(content, 33) AS content"
 

@@ -90,7 +90,7 @@ def test_each_way_leads_there(step: tuple[RunStatus, RunStatus]) -> None:
 
 @pytest.mark.parametrize(("old", "new"), sorted(product(TRANSITIONS, repeat=2)))
 def test_the_fold_follows_the_table(old: RunStatus, new: RunStatus) -> None:
-    state = RunState("run_1", "asst_1", old, LIFETIME, None, None)
+    state = RunState("run_1", 1, "asst_1", old, LIFETIME, None, None)
     entry = RecordedEvent("thread_1", 1, T0, EVENTS[new], "proj_1", CommandLineActor())
     if (old, new) in LEGAL:
         assert evolve_run(state, entry).status == transition("run_1", old, new) == new

@@ -1,0 +1,166 @@
+"""Operations on rows, and the statements that carry them out: one by one, or all of an append as one statement.
+
+The texts are the blocks of `rows/*.sql`. Every block changes rows of one table. It works only if the relation `head`
+has a row, which the append's move of its stream's head returns: an append whose head has changed does nothing. The
+first parameter of a block is never null, unless the block is a part of a statement and has nothing to do there. A
+block that begins with UPDATE must find each of its rows, unless its name ends with `_any`.
+
+As one statement, the blocks see the database as it was before the append, so no block may read what another one
+writes. Two operations with the same block become one with its block `…_many`, which has the same parameters as arrays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import asyncpg
+
+from sql import blocks
+from sql.connection import Connection
+
+_PARAMETER = re.compile(r"\$(\d+)")
+_MANY = "_many"
+
+
+class HeadMoved(Exception):
+    """The first operation, which moves the head of a stream, found it elsewhere."""
+
+
+class RowMissing(Exception):
+    """An operation did not find the row to change: the views differ from the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowOperation:
+    """A block, named `table.block`, and the values of its parameters."""
+
+    block: str
+    values: tuple[Any, ...]
+
+
+def block_text(block: str) -> str:
+    """Returns the text of a block. Raises KeyError if there is none."""
+    table, name = block.split(".")
+    return blocks(table)[name]
+
+
+@cache
+def parameter_count(block: str) -> int:
+    """Returns the number of a block's parameters."""
+    return max(int(number) for number in _PARAMETER.findall(block_text(block)))
+
+
+@cache
+def alone(block: str) -> str:
+    """Returns the statement that carries out one operation of a block."""
+    return f"WITH head AS (SELECT)\n{block_text(block)}"
+
+
+@cache
+def compose(names: tuple[str, ...]) -> str:
+    """Returns the statement for one operation of each of these blocks; the first one moves the head.
+
+    It returns the head's new version, or no row if the head is elsewhere. Its parameters are those of the blocks, in
+    their order. It fails if an UPDATE finds no row.
+    """
+    parts, checks, offset = [], [], 0
+    for position, block in enumerate(names):
+        text = _shift(block_text(block), offset)
+        name = "head" if position == 0 else block.replace(".", "_")
+        if position > 0 and _must_find(block):
+            text += "\nRETURNING true"
+            checks.append(_check(block, name, f"${offset + 1}"))
+        parts.append(f"{name} AS (\n{text}\n)")
+        offset += parameter_count(block)
+    select = f"SELECT version, CASE {' '.join(checks)} END FROM head" if checks else "SELECT version FROM head"
+    return f"WITH {', '.join(parts)}\n{select}"
+
+
+def _shift(text: str, offset: int) -> str:
+    return _PARAMETER.sub(lambda found: f"${int(found[1]) + offset}", text)
+
+
+def _check(block: str, name: str, first: str) -> str:
+    """Returns a WHEN that makes the statement fail, with a text that says why, if a row was not found.
+
+    The text is not a constant, since Postgres would compute a constant before it looks at the condition.
+    """
+    expected = f"coalesce(cardinality({first}), 0)" if block.endswith(_MANY) else f"({first} IS NOT NULL)::integer"
+    message = f"{block} found no row at version "
+    return f"WHEN (SELECT count(*) FROM {name}) <> {expected} THEN ('{message}' || version)::integer"
+
+
+def merge(operations: Sequence[RowOperation]) -> list[RowOperation]:
+    """Returns the operations with those of the same block merged into one of its block `…_many`, in order of blocks."""
+    by_block: dict[str, list[RowOperation]] = {}
+    for operation in operations:
+        by_block.setdefault(operation.block, []).append(operation)
+    return [
+        same[0] if len(same) == 1 else RowOperation(block + _MANY, _columns(same)) for block, same in by_block.items()
+    ]
+
+
+def _columns(operations: Sequence[RowOperation]) -> tuple[Any, ...]:
+    """Returns an array for each parameter. Parameters that are arrays themselves become one array of all elements, and
+    one more parameter says, for each element, of which operation it is, from 1 on.
+    """
+    columns: list[Any] = []
+    for values in zip(*(operation.values for operation in operations), strict=True):
+        if isinstance(values[0], list):
+            columns.append([element for value in values for element in value])
+            columns.append([number for number, value in enumerate(values, start=1) for _ in value])
+        else:
+            columns.append(list(values))
+    return tuple(columns)
+
+
+async def execute_at_once(db: Connection, operations: Sequence[RowOperation]) -> None:
+    """Carries out the operations as one statement; the first one moves the head.
+
+    Raises HeadMoved if the head is elsewhere, RowMissing, and asyncpg's errors; then nothing is changed.
+    """
+    merged = merge(operations)
+    values = [value for operation in merged for value in operation.values]
+    try:
+        version = await db.fetchrow(compose(tuple(operation.block for operation in merged)), *values)
+    except asyncpg.InvalidTextRepresentationError as error:
+        raise RowMissing(str(error)) from error
+    if version is None:
+        raise HeadMoved
+
+
+async def execute_with_head(db: Connection, operations: Sequence[RowOperation]) -> None:
+    """Carries out the operations one by one; the first one moves the head.
+
+    The caller must have opened a transaction. Raises HeadMoved if the head is elsewhere, RowMissing, and asyncpg's
+    errors; then the transaction must be rolled back.
+    """
+    head, *others = operations
+    if (await _execute(db, head)).endswith(" 0"):
+        raise HeadMoved
+    await execute_in_order(db, others)
+
+
+async def execute_in_order(db: Connection, operations: Sequence[RowOperation]) -> None:
+    """Carries out the operations one by one, each with the rows as the one before left them.
+
+    The caller must have opened a transaction. Raises RowMissing, and asyncpg's errors.
+    """
+    for operation in operations:
+        if await _execute(db, operation) == "UPDATE 0" and _must_find(operation.block):
+            raise RowMissing(f"{operation.block} found no row")
+
+
+async def _execute(db: Connection, operation: RowOperation) -> str:
+    """Returns the tag of the command, such as "UPDATE 1"."""
+    tag: str = await db.execute(alone(operation.block), *operation.values)
+    return tag
+
+
+@cache
+def _must_find(block: str) -> bool:
+    return block_text(block).startswith("UPDATE") and not block.endswith("_any")
