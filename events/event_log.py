@@ -52,36 +52,70 @@ async def head(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]
     return NO_STREAM if row is None else Head(**row)
 
 
-def append_operations(
-    stream_id: str,
+@dataclass(frozen=True, slots=True)
+class SealedEvents:
+    """The columns of events that are computed when they are appended, one element an event, and the head after them."""
+
+    contents: list[bytes]
+    commitments: list[bytes]
+    leaves: list[bytes]
+    head: Head
+
+
+def seal(
     stream_type: StreamType[Any, Any],
     expected: Head,
     recorded: Sequence[RecordedEvent[Event]],
     state: bytes,
     *,
     ids: IdSource,
+) -> SealedEvents:
+    """Returns the contents, commitments and leaves of the events, which follow the head `expected`.
+
+    `state` is the JSON of the state after the last event; `ids` is the source of the salts.
+    """
+    contents, commitments, chain, previous = [], [], [], expected.leaf
+    for entry in recorded:
+        content = leaves.salt_content(codec.dump(entry.event), ids.new_salt())
+        commitment = leaves.commit(content)
+        previous = leaves.hash_leaf(_envelope(entry), commitment, previous)
+        contents.append(content)
+        commitments.append(commitment)
+        chain.append(previous)
+    last = recorded[-1]
+    head = Head(
+        version=last.version,
+        at=last.at,
+        state_schema=stream_type.state_schema,
+        state=state,
+        project_id=expected.project_id or last.project_id,
+        leaf=previous,
+        fence=expected.fence,
+    )
+    return SealedEvents(contents, commitments, chain, head)
+
+
+def append_operations(
+    stream_id: str,
+    stream_type: StreamType[Any, Any],
+    expected: Head,
+    recorded: Sequence[RecordedEvent[Event]],
+    sealed: SealedEvents,
 ) -> list[RowOperation]:
     """Returns the operations that move the head and add `recorded` (versions expected.version + 1, …), in this order.
 
-    `state` is the JSON of the state after the last event; `ids` is the source of the salts. The first operation finds
-    no row if the head is not `expected`. The last one, which is left out if no endpoint can ask for these types, adds
-    the deliveries of the events to webhooks.
+    The first operation finds no row if the head is not `expected`. The last one, which is left out if no endpoint can
+    ask for these types, adds the deliveries of the events to webhooks.
     """
-    sealed = _seal(recorded, expected.leaf, ids)
     types = [entry.event.type for entry in recorded]  # type: ignore[attr-defined]
     last = recorded[-1]
     added = (
-        *(stream_id, expected.version, types),
-        *(
-            [entry.content for entry in sealed],
-            [entry.commitment for entry in sealed],
-            [entry.leaf for entry in sealed],
-        ),
+        *(stream_id, expected.version, types, sealed.contents, sealed.commitments, sealed.leaves),
         *(last.at, last.project_id, actor_text(last.actor), last.request_id, last.cause),
         *(SCHEMA_VERSION, SOFTWARE_VERSION, leaves.ALGORITHM),
     )
     operations = [
-        _move_head(stream_id, stream_type, expected, last, state, sealed[-1].leaf),
+        _move_head(stream_id, stream_type, expected, sealed.head),
         RowOperation("events.insert", added),
     ]
     if not WEBHOOK_EVENTS.keys().isdisjoint(types):
@@ -90,38 +124,11 @@ def append_operations(
     return operations
 
 
-def _move_head(
-    stream_id: str,
-    stream_type: StreamType[Any, Any],
-    expected: Head,
-    last: RecordedEvent[Event],
-    state: bytes,
-    leaf: bytes,
-) -> RowOperation:
-    after = (last.version, last.at, stream_type.state_schema, state, leaf)
+def _move_head(stream_id: str, stream_type: StreamType[Any, Any], expected: Head, head: Head) -> RowOperation:
+    after = (head.version, head.at, head.state_schema, head.state, head.leaf)
     if expected.version == 0:
-        return RowOperation("streams.open", (stream_id, stream_type.name, last.project_id, *after))
+        return RowOperation("streams.open", (stream_id, stream_type.name, head.project_id, *after))
     return RowOperation("streams.move", (stream_id, expected.version, expected.leaf, expected.fence, *after))
-
-
-@dataclass(frozen=True, slots=True)
-class _SealedEvent:
-    """The columns of an event that are computed when it is appended."""
-
-    content: bytes
-    commitment: bytes
-    leaf: bytes
-
-
-def _seal(recorded: Sequence[RecordedEvent[Event]], previous: bytes, ids: IdSource) -> list[_SealedEvent]:
-    """Returns the contents, commitments and leaves of the events, which follow the event with the leaf `previous`."""
-    sealed: list[_SealedEvent] = []
-    for entry in recorded:
-        content = leaves.salt_content(codec.dump(entry.event), ids.new_salt())
-        commitment = leaves.commit(content)
-        previous = leaves.hash_leaf(_envelope(entry), commitment, previous)
-        sealed.append(_SealedEvent(content, commitment, previous))
-    return sealed
 
 
 def _envelope(entry: RecordedEvent[Event]) -> Envelope:

@@ -15,7 +15,7 @@ import asyncpg
 
 from events import event_log
 from events.envelope import RecordedEvent
-from events.event_log import Head
+from events.event_log import Head, SealedEvents
 from events.ids import IdSource
 from events.streams import ASSISTANT, FILE, THREAD, S, StreamType
 from projections.views import row_operations
@@ -55,20 +55,23 @@ class Append(Generic[S]):
     effect: Effect | None = None
 
 
-async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard | None = None) -> None:
-    """Appends the events, or changes nothing.
+async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard | None = None) -> Head:
+    """Appends the events, or changes nothing. Returns the head after them.
 
     Raises VersionConflict, the errors of `guard`, RowMissing if the views differ from the log, and asyncpg's errors.
     """
-    operations = _operations(new, ids)
+    state = new.stream_type.adapter.dump_json(new.after)
+    sealed = event_log.seal(new.stream_type, new.expected, new.recorded, state, ids=ids)
+    operations = _operations(new, sealed)
     try:
         if guard is None and new.stream_type in ONE_STATEMENT:
             await execute_at_once(db, operations)
-            return
-        async with db.transaction():
-            if guard is not None:
-                await guard(db)
-            await execute_with_head(db, operations)
+        else:
+            async with db.transaction():
+                if guard is not None:
+                    await guard(db)
+                await execute_with_head(db, operations)
+        return sealed.head
     except HeadMoved:
         raise VersionConflict(new.stream_id) from None
     except asyncpg.UniqueViolationError as error:
@@ -77,9 +80,8 @@ async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard 
         raise
 
 
-def _operations(new: Append[S], ids: IdSource) -> list[RowOperation]:
-    state = new.stream_type.adapter.dump_json(new.after)
-    operations = event_log.append_operations(new.stream_id, new.stream_type, new.expected, new.recorded, state, ids=ids)
+def _operations(new: Append[S], sealed: SealedEvents) -> list[RowOperation]:
+    operations = event_log.append_operations(new.stream_id, new.stream_type, new.expected, new.recorded, sealed)
     operations += row_operations(new.stream_type, new.recorded, new.before)
     if new.effect is not None:
         first, last = new.recorded[0], new.recorded[-1]

@@ -31,7 +31,9 @@ from projections.append import Append, Effect, Guard, VersionConflict, append
 from projections.rebuild import as_of
 from service.database import Pool
 from service.feed import Feed
+from service.head_cache import HeadCache
 from service.idempotency.effects import find_effect
+from service.stream_state import load_state
 from sql.connection import Connection
 
 MAX_ATTEMPTS = 20
@@ -74,6 +76,7 @@ class Writer:
         self.feed = feed
         self.clock = clock
         self._ids = ids
+        self._heads = HeadCache()
         # The appends of this process to a stream take turns, so that only other processes cause conflicts. A lock
         # disappears with its last user.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -162,15 +165,11 @@ class Writer:
         if origin.effects is None:
             return None
         async with self.pool.acquire() as db:
-            versions = await find_effect(db, origin.effects.seed, stream_id, origin.effects.counts.get(stream_id, 0))
-            if versions is None:
-                return None
-            state, head = await self._load(db, stream_type, origin, stream_id)
+            effect = Effect(origin.effects.seed, origin.effects.counts.get(stream_id, 0))
+            repeat = await self._find_effect(db, stream_type, origin, stream_id, effect)
+        if repeat is not None:
             self.feed.wake_watchers(stream_id)
-            first, last = versions
-            return AppendResult(
-                await event_log.read_range(db, stream_id, first, last), state, head.version, is_repeat=True
-            )
+        return repeat
 
     async def check(self, stream_type: StreamType[S, C], origin: Origin, stream_id: str, command: C) -> None:
         """Raises the error of `decide` if the command would be refused now; does nothing for a repeated request.
@@ -202,7 +201,7 @@ class Writer:
         """Returns the current state of the thread, of any project."""
         async with self.pool.acquire() as db:
             head = await event_log.head(db, thread_id, THREAD)
-            return await _state(db, THREAD, thread_id, head)
+            return await load_state(db, THREAD, thread_id, head)
 
     def _publish_thread(self, thread_id: str, result: AppendResult[ThreadState]) -> AppendResult[ThreadState]:
         if result.is_repeat:
@@ -219,41 +218,81 @@ class Writer:
         decide_on: Callable[[Connection], Awaitable[_Decision[F, C]]],
         guard: Guard | None,
     ) -> tuple[_Decision[F, C] | None, AppendResult[S]]:
-        """Returns the decision and its append's result; for a repeated request, None and the first try's result."""
+        """Returns the decision and its append's result; for a repeated request, None and the first try's result.
+
+        A decision on a cached head counts only if it is appended. A refusal, or a decision to do nothing, is made again
+        on a loaded head, since another process may have changed the stream.
+        """
         effects = origin.effects
         effect = Effect(effects.seed, effects.next_number(stream_id)) if effects is not None else None
         async with self._turn(stream_id) as db:
             for _ in range(MAX_ATTEMPTS):
-                before, head = await self._load(db, stream_type, origin, stream_id)
                 if effect is not None:
-                    versions = await find_effect(db, effect.seed, stream_id, effect.place)
-                    if versions is not None:
-                        first, last = versions
-                        recorded = await event_log.read_range(db, stream_id, first, last)
-                        return None, AppendResult(recorded, before, head.version, is_repeat=True)
-                decision = await decide_on(db)
-                now = self.clock.now()
-                at = now if head.at is None else max(now, head.at)
-                events = stream_type.decide(before, decision.command, at)
-                if not events:
-                    return decision, AppendResult([], before, head.version)
-                recorded = event_log.number_events(stream_id, head.version, events, at, origin)
-                after = reduce(stream_type.evolve, recorded, before)
-                new = Append(
-                    stream_type=stream_type,
-                    stream_id=stream_id,
-                    expected=head,
-                    recorded=recorded,
-                    before=before,
-                    after=after,
-                    effect=effect,
+                    repeat = await self._find_effect(db, stream_type, origin, stream_id, effect)
+                    if repeat is not None:
+                        return None, repeat
+                cached = self._heads.take(stream_id)
+                state, head = (
+                    (cached.state, cached.head)
+                    if cached is not None and cached.head.project_id == origin.project_id
+                    else await self._load(db, stream_type, origin, stream_id)
                 )
                 try:
-                    await self._append(db, new, guard)
+                    decision = await decide_on(db)
+                    new = self._decide(stream_type, origin, stream_id, state, head, decision.command, effect)
+                except Exception:
+                    if cached is None:
+                        raise
+                    continue
+                if new is None:
+                    if cached is not None:
+                        continue
+                    self._heads.put(stream_id, head, state)
+                    return decision, AppendResult([], state, head.version)
+                try:
+                    self._heads.put(stream_id, await self._append(db, new, guard), new.after)
                 except VersionConflict:
                     continue
-                return decision, AppendResult(recorded, after, recorded[-1].version)
+                return decision, AppendResult([*new.recorded], new.after, new.recorded[-1].version)
         raise Conflict(stream_id)
+
+    def _decide(
+        self,
+        stream_type: StreamType[S, C],
+        origin: Origin,
+        stream_id: str,
+        state: S,
+        head: event_log.Head,
+        command: C,
+        effect: Effect | None,
+    ) -> Append[S] | None:
+        """Returns the append that the command leads to, or None if there is nothing to do. Raises as `decide`."""
+        now = self.clock.now()
+        at = now if head.at is None else max(now, head.at)
+        events = stream_type.decide(state, command, at)
+        if not events:
+            return None
+        recorded = event_log.number_events(stream_id, head.version, events, at, origin)
+        return Append(
+            stream_type=stream_type,
+            stream_id=stream_id,
+            expected=head,
+            recorded=recorded,
+            before=state,
+            after=reduce(stream_type.evolve, recorded, state),
+            effect=effect,
+        )
+
+    async def _find_effect(
+        self, db: Connection, stream_type: StreamType[S, C], origin: Origin, stream_id: str, effect: Effect
+    ) -> AppendResult[S] | None:
+        """Returns the result of the append at this place, or None if it was not made."""
+        versions = await find_effect(db, effect.seed, stream_id, effect.place)
+        if versions is None:
+            return None
+        state, head = await self._load(db, stream_type, origin, stream_id)
+        recorded = await event_log.read_range(db, stream_id, *versions)
+        return AppendResult(recorded, state, head.version, is_repeat=True)
 
     @asynccontextmanager
     async def _turn(self, stream_id: str) -> AsyncIterator[Connection]:
@@ -268,8 +307,8 @@ class Writer:
                 async with self.pool.acquire() as db:
                     yield db
 
-    async def _append(self, db: Connection, new: Append[S], guard: Guard | None) -> None:
-        await append(db, new, ids=self._ids, guard=guard)
+    async def _append(self, db: Connection, new: Append[S], guard: Guard | None) -> event_log.Head:
+        return await append(db, new, ids=self._ids, guard=guard)
 
     async def _load(
         self, db: Connection, stream_type: StreamType[S, C], origin: Origin, stream_id: str
@@ -277,28 +316,4 @@ class Writer:
         head = await event_log.head(db, stream_id, stream_type)
         if head.project_id is not None and head.project_id != origin.project_id:
             raise FileNotFound(stream_id) if stream_type is FILE else NotFound(stream_type.noun, stream_id)
-        return await _state(db, stream_type, stream_id, head), head
-
-
-async def _state(db: Connection, stream_type: StreamType[S, C], stream_id: str, head: event_log.Head) -> S:
-    """Returns the folded state: that of the head if its schema is the current one, else one folded from the events.
-
-    Raises RuntimeError if newer software wrote the state, since this process must not touch such a stream.
-    """
-    if head.version == 0:
-        return stream_type.initial(stream_id)
-    if head.state_schema > stream_type.state_schema:
-        raise RuntimeError(f"{stream_id} was written by newer software (state schema {head.state_schema})")
-    if head.state_schema == stream_type.state_schema:
-        return stream_type.adapter.validate_json(head.state)
-    return await fold(db, stream_type, stream_id)
-
-
-async def fold(db: Connection, stream_type: StreamType[S, C], stream_id: str) -> S:
-    """Returns the state of a stream, folded from all its events, page by page."""
-    state, version = stream_type.initial(stream_id), 0
-    while page := await event_log.read(db, stream_id, after=version):
-        for recorded in page:
-            state = stream_type.evolve(state, recorded)
-        version = page[-1].version
-    return state
+        return await load_state(db, stream_type, stream_id, head), head

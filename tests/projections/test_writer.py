@@ -14,6 +14,7 @@ from events import event_log
 from events.clock import Clock
 from events.envelope import EffectCounter, RecordedEvent
 from events.errors import Conflict, DomainError, NotFound, Rejection
+from events.event_log import Head
 from events.streams import THREAD
 from events.thread.commands import AddMessage, DeleteMessage, ModifyThread, ThreadCommand
 from events.thread.state import ThreadState
@@ -118,23 +119,23 @@ class Overtaken(Writer):
         self.times = times
         self.attempts = 0
 
-    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
+    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> Head:
         self.attempts += 1
         if self.attempts <= self.times:
             change = ModifyThread({"metadata": {"n": str(self.attempts)}})
             await writer(self.pool).thread(ORIGIN, "thread_1", change)
-        await super()._append(db, new, guard)
+        return await super()._append(db, new, guard)
 
 
 class Rebuilt(Overtaken):
     """Makes a rebuild rewrite the views just before each of the first `times` appends."""
 
-    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
+    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> Head:
         self.attempts += 1
         if self.attempts <= self.times:
             async with self.pool.acquire() as other:
                 await rebuild.rebuild(other, "thread_1")
-        await Writer._append(self, db, new, guard)
+        return await Writer._append(self, db, new, guard)
 
 
 async def test_an_append_after_a_rebuild_loads_the_head_again(pool: Pool, db: Connection) -> None:
@@ -180,11 +181,11 @@ async def test_facts_are_read_anew_on_every_attempt(pool: Pool) -> None:
     await make_thread(writer(pool), "thread_1", "Hi")
 
     class Raced(Overtaken):
-        async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
+        async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> Head:
             self.attempts += 1
             if self.attempts == 1:
                 await writer(self.pool).thread(ORIGIN, "thread_1", DeleteMessage("msg_1", "user"))
-            await super(Overtaken, self)._append(db, new, guard)
+            return await super(Overtaken, self)._append(db, new, guard)
 
     async def command(db: Connection) -> DeleteMessage:
         try:
@@ -213,11 +214,11 @@ async def test_the_facts_of_a_command_are_those_it_was_decided_on(pool: Pool) ->
     await make_thread(writer(pool), "thread_1", "Hi")
 
     class Raced(Overtaken):
-        async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
+        async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> Head:
             self.attempts += 1
             if self.attempts == 1:
                 await writer(self.pool).thread(ORIGIN, "thread_1", ModifyThread({"metadata": {"n": "other"}}))
-            await super(Overtaken, self)._append(db, new, guard)
+            return await super(Overtaken, self)._append(db, new, guard)
 
     async def read(db: Connection) -> str | None:
         return (await threads.get(db, ORIGIN.project_id, "thread_1")).metadata.get("n")
@@ -266,7 +267,7 @@ async def test_older_state_is_folded_again_and_newer_is_left_alone(pool: Pool, d
     assert (await write.load_thread("thread_1")).user_messages == 2
     await db.execute("UPDATE streams SET state_schema = 99")
     with pytest.raises(RuntimeError, match="newer software"):
-        await write.thread(ORIGIN, "thread_1", add())
+        await writer(pool).thread(ORIGIN, "thread_1", add())
 
 
 async def test_a_project_is_in_every_row(pool: Pool, db: Connection) -> None:

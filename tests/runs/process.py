@@ -13,6 +13,7 @@ from events import event_log
 from events.clock import Clock
 from events.envelope import RecordedEvent
 from events.errors import NotFound
+from events.event_log import Head
 from events.objects import Message, Run, Step
 from events.thread.commands import CancelRun, CreateRun, ThreadCommand
 from events.thread.run_status import TERMINAL
@@ -44,9 +45,10 @@ class CountingWriter(Writer):
         super().__init__(pool, feed, clock=clock, ids=IDS)
         self.appends: list[list[str]] = []
 
-    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
-        await super()._append(db, new, guard)
+    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> Head:
+        head = await super()._append(db, new, guard)
         self.appends.append([entry.event.type for entry in new.recorded])
+        return head
 
 
 class Process:

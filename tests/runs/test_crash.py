@@ -15,6 +15,7 @@ import pytest
 
 import service.processes.peers
 from events.envelope import RecordedEvent
+from events.event_log import Head
 from events.thread import events as e
 from projections.append import Append, Guard
 from projections.rebuild import verify
@@ -46,14 +47,15 @@ class DyingWriter(Writer):
         self._when = when
         self._count = 0
 
-    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
+    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> Head:
         self._count += 1
         last = self._count == self._at
         if self.dead.is_set() or (last and self._when == "before"):
             await self._die()
-        await super()._append(db, new, guard)
+        head = await super()._append(db, new, guard)
         if self.dead.is_set() or last:
             await self._die()
+        return head
 
     async def _die(self) -> None:
         self.dead.set()

@@ -11,6 +11,7 @@ import pytest
 
 import service.feed
 from events.envelope import RecordedEvent
+from events.event_log import Head
 from events.thread.commands import ClaimRun
 from projections.append import Append, Guard
 from projections.rebuild import verify
@@ -81,14 +82,15 @@ class FlakyWriter(Writer):
         self._kind = kind
         self._when = when
 
-    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> None:
+    async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> Head:
         hit = not self.happened and any(entry.event.type == self._kind for entry in new.recorded)
         self.happened += hit
         if hit and self._when == "before":
             raise asyncpg.InterfaceError("connection is closed")
-        await super()._append(db, new, guard)
+        head = await super()._append(db, new, guard)
         if hit:
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+        return head
 
 
 def flaky_process(kind: str, when: Literal["before", "after"]) -> Callable[[Pool, Feed], FlakyWriter]:

@@ -1,0 +1,66 @@
+"""An append is one statement that changes everything or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from events.thread.commands import DeleteThread
+from projections.rebuild import verify
+from service.database import Pool
+from sql.connection import Connection
+from sql.row_operations import HeadMoved, RowMissing, RowOperation, compose, execute_at_once, merge
+from tests.events.thread.story import add, cancel, run
+from tests.projections.helpers import ORIGIN, make_thread, writer
+
+
+async def test_a_row_that_is_missing_stops_the_append(pool: Pool, db: Connection) -> None:
+    write = writer(pool)
+    await make_thread(write, "thread_1", "one")
+    await write.thread(ORIGIN, "thread_1", run())
+    before = await db.fetch("SELECT * FROM events ORDER BY version")
+    await db.execute("DELETE FROM runs")
+    with pytest.raises(RowMissing, match=r"runs.patch found no row at version \d"):
+        await write.thread(ORIGIN, "thread_1", cancel())
+    assert await db.fetch("SELECT * FROM events ORDER BY version") == before
+
+
+async def test_a_head_that_has_moved_stops_everything(pool: Pool, db: Connection) -> None:
+    await make_thread(writer(pool), "thread_1", "one")
+    before = [await db.fetch(f"SELECT * FROM {table}") for table in ("streams", "messages", "threads")]
+    move = RowOperation("streams.move", ("thread_1", 1, bytes(32), 0, 3, None, 1, b"{}", bytes(32)))
+    with pytest.raises(HeadMoved):
+        await execute_at_once(db, [move, RowOperation("messages.delete_all", ("thread_1",))])
+    assert [await db.fetch(f"SELECT * FROM {table}") for table in ("streams", "messages", "threads")] == before
+
+
+def test_operations_of_one_block_become_arrays() -> None:
+    first = RowOperation("steps.patch", ("thread_1", "step_1", [b"a", b"b"]))
+    second = RowOperation("steps.patch", ("thread_1", "step_2", [b"c"]))
+    [merged] = merge([first, second])
+    assert merged == RowOperation(
+        "steps.patch_many", (["thread_1", "thread_1"], ["step_1", "step_2"], [b"a", b"b", b"c"], [1, 1, 2])
+    )
+    assert merge([first]) == [first]
+
+
+def test_parameters_of_a_composed_statement_are_numbered_in_order() -> None:
+    text = compose(("streams.move", "messages.delete", "runs.modify"))
+    assert "thread_id = $10 AND message_id = $11" in text
+    assert "SET patches[1] = $14" in text
+    assert text.startswith("WITH head AS (\nUPDATE streams")
+
+
+async def test_a_race_of_an_append_and_a_deletion_loses_nothing(pool: Pool, db: Connection) -> None:
+    """Two processes: both appends wait for the same head, and the second one decides again."""
+    for _ in range(5):
+        first, second = writer(pool), writer(pool)
+        await make_thread(first, "thread_1", "one")
+        await asyncio.gather(
+            first.thread(ORIGIN, "thread_1", add("two", "msg_2")),
+            second.thread(ORIGIN, "thread_1", DeleteThread()),
+            return_exceptions=True,
+        )
+        assert await verify(db, "thread_1") == []
+        await db.execute("TRUNCATE streams, events, threads, messages")
