@@ -14,7 +14,7 @@ from events.thread.commands import DeleteThread, ModifyThread
 from projections import rebuild
 from projections.rebuild import verify
 from service.database import Pool
-from service.head_cache import HeadCache
+from service.writer.head_cache import HeadCache
 from sql.connection import Connection
 from tests.events.thread.story import add, cancel, run
 from tests.projections.helpers import ORIGIN, OTHER, make_thread, writer

@@ -20,7 +20,7 @@ from projections.rebuild import as_of, verify
 from projections.rows import Cursor
 from projections.views import VIEWS
 from service.database import Pool
-from service.stream_state import fold
+from service.writer.stream_state import fold
 from sql import queries
 from sql.connection import Connection
 from tests.events.thread.histories import World

@@ -40,8 +40,8 @@ from projections import vector_stores as stores
 from projections.rebuild import verify
 from projections.rows import Cursor
 from service.database import Pool
-from service.stream_state import fold
 from service.writer import Writer
+from service.writer.stream_state import fold
 from sql.connection import Connection
 from tests.clock import CLOCK
 from tests.projections.helpers import ORIGIN, writer

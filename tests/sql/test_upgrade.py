@@ -18,7 +18,7 @@ from events.streams import STREAM_TYPES
 from projections import rebuild
 from service.database import connect
 from service.migrations import migrate
-from service.stream_state import fold
+from service.writer.stream_state import fold
 from sql.connection import Connection
 from tests.client import V1, Client
 from tests.conftest import StartServer

@@ -18,8 +18,8 @@ from events.streams import VECTOR_STORE
 from projections.rebuild import verify
 from service.database import Pool
 from service.feed import Feed
-from service.stream_state import fold
 from service.vector_stores import supervisor, worker
+from service.writer.stream_state import fold
 from tests.fake_search_engine import WAIT_S
 from tests.runs.test_crash import DyingWriter, When
 from tests.vector_stores.process import Process

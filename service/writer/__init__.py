@@ -31,9 +31,9 @@ from projections.append import Append, Effect, Guard, VersionConflict, append
 from projections.rebuild import as_of
 from service.database import Pool
 from service.feed import Feed
-from service.head_cache import HeadCache
 from service.idempotency.effects import find_effect
-from service.stream_state import load_state
+from service.writer.head_cache import HeadCache
+from service.writer.stream_state import load_state
 from sql.connection import Connection
 
 MAX_ATTEMPTS = 20
@@ -291,7 +291,7 @@ class Writer:
         if versions is None:
             return None
         state, head = await self._load(db, stream_type, origin, stream_id)
-        recorded = await event_log.read_range(db, stream_id, *versions)
+        recorded = await event_log.read_range(db, stream_id, versions[0], versions[1])
         return AppendResult(recorded, state, head.version, is_repeat=True)
 
     @asynccontextmanager
