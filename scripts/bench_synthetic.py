@@ -82,7 +82,8 @@ async def make(pool: Pool, size: int, *, source: str) -> bool:
         names = np.array([row["word"] for row in words])
         often = np.array([row["chunks"] for row in words], dtype=np.float64)
         index = await db.fetchval(
-            "SELECT indexname FROM pg_indexes WHERE indexdef LIKE '%hnsw%' AND tablename = $1", f"vectors_{model}"
+            "SELECT schemaname || '.' || indexname FROM pg_indexes WHERE indexdef LIKE '%hnsw%' AND tablename = $1",
+            f"vectors_{model}",
         )
         made = await db.fetchval("SELECT pg_get_indexdef($1::regclass)", index)
         await db.execute(f"DROP INDEX {index}")

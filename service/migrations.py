@@ -30,18 +30,27 @@ OLDEST_VECTOR = (0, 8)
 MIGRATION_LOCK = 0x4556_5448
 
 _SQL = sql.queries("migrations")
+_ROLES = sql.queries("roles")
 
 
-async def prepare_database(url: str) -> None:
+async def prepare_database(url: str, *, service_role: str | None = None) -> None:
     """Checks and migrates the database at `url`.
 
-    Raises StartupError if it cannot be reached, offers too little, is newer than this program, or if a migration fails.
+    If the service has another role than the owner of the tables, `service_role` names it, and it gets its rights. Then
+    `url` is the owner's. Raises StartupError if the database cannot be reached, offers too little, is newer than this
+    program, or if a migration fails.
     """
     db = await connect(url)
     try:
         await _check_postgres(db)
         await _prepare_vector(db)
         await migrate(db)
+        if service_role is not None:
+            await _grant_rights(db, service_role)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise StartupError(
+            f"The database cannot be prepared: {error}. The owner of its tables may do it: everthread migrate."
+        ) from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StartupError(f"The database cannot be prepared: {str(error) or type(error).__name__}") from error
     finally:
@@ -146,6 +155,12 @@ async def _apply(db: Connection, migration: Migration) -> None:
     async with db.transaction():
         await db.execute(migration.text, timeout=MIGRATION_TIMEOUT_S)
         await db.execute(_SQL["record"], migration.name, migration.sha256)
+
+
+async def _grant_rights(db: Connection, role: str) -> None:
+    async with db.transaction():
+        await db.execute(_ROLES["name_service_role"], role)
+        await db.execute(_ROLES["grant"], timeout=MIGRATION_TIMEOUT_S)
 
 
 async def _check_postgres(db: Connection) -> None:

@@ -15,6 +15,7 @@ from service.access.control import AccessControl
 from service.access.lifespan import access_lifespan
 from service.database import Pool, close_pool, open_pool, wait_until_reachable
 from service.embedded.data_dir import default_data_dir
+from service.embedded.postgres_roles import SERVICE_ROLE
 from service.errors import StartupError
 from service.feed import Feed
 from service.files.blob_marker import check_blob_marker
@@ -56,10 +57,12 @@ from service.writer import Writer
 class _Upstreams:
     """The addresses of the processes that the server needs, and the keys for them.
 
+    `owner_url` is that of the owner of the tables, or None if the service's role owns them.
     `model_base_url` ends in /v1. `is_model_embedded` if it leads to the embedded model.
     """
 
     database_url: str
+    owner_url: str | None
     model_base_url: str
     model_api_key: str | None
     is_model_embedded: bool
@@ -94,6 +97,7 @@ async def serve(
     settings: Settings,
     *,
     database_url: str,
+    owner_url: str | None,
     api_key: str,
     model_base_url: str,
     model_api_key: str | None,
@@ -104,13 +108,15 @@ async def serve(
 ) -> None:
     """Runs the server until cancelled. Calls `ready` with the base URL after it listens. Raises StartupError.
 
-    `api_key` is the key of the default project. `model_base_url` ends in /v1; `embedded_model` if it leads to the
-    embedded model. Tests replace the clock, and the search engine of the settings.
+    `owner_url` is the database's URL for the owner of its tables, who migrates it; None if that is the role of
+    `database_url`. `api_key` is the key of the default project. `model_base_url` ends in /v1; `embedded_model` if it
+    leads to the embedded model. Tests replace the clock, and the search engine of the settings.
     """
     raise_file_limit()
     serving, tls = asyncio.Event(), load_tls(settings.tls_cert, settings.tls_key)
     upstreams = _Upstreams(
         database_url=database_url,
+        owner_url=owner_url,
         model_base_url=model_base_url,
         model_api_key=model_api_key,
         is_model_embedded=embedded_model,
@@ -147,7 +153,10 @@ async def _open_core(
     except (StorageError, CatalogError) as error:
         raise StartupError(str(error)) from None
     await wait_until_reachable(upstreams.database_url, settings.database_wait_s)
-    await prepare_database(upstreams.database_url)
+    if upstreams.owner_url is None:
+        await prepare_database(upstreams.database_url)
+    else:
+        await prepare_database(upstreams.owner_url, service_role=SERVICE_ROLE)
     pool = await open_pool(upstreams.database_url)
     stack.push_async_callback(close_pool, pool)
     await check_blob_marker(pool, blobs, place=settings.blobs or str(folder), new_marker=ids.token(16))

@@ -21,7 +21,8 @@ from projections.projects import Project
 from service.access.keys import make_key
 from service.database import Pool, open_pool
 from service.embedded.data_dir import DataDir, default_data_dir
-from service.embedded.postgres import EmbeddedPostgres
+from service.embedded.postgres import DatabaseUrls, EmbeddedPostgres
+from service.embedded.postgres_roles import SERVICE_ROLE
 from service.errors import CommandError, StartupError
 from service.feed import Feed
 from service.migrations import prepare_database
@@ -38,9 +39,13 @@ DEFAULT_NAME = "default"
 async def open_writer(settings: Settings) -> AsyncIterator[Writer]:
     """Yields a writer over the database. Raises StartupError if there is no connection, CommandError if no database."""
     async with AsyncExitStack() as stack:
-        url = settings.database_url.get_secret_value() if settings.database_url is not None else None
-        url = url or await _embedded_url(settings, stack)
-        await prepare_database(url)
+        if settings.database_url is not None:
+            url = settings.database_url.get_secret_value()
+            await prepare_database(url)
+        else:
+            embedded = await _embedded_urls(settings, stack)
+            await prepare_database(embedded.owner, service_role=SERVICE_ROLE)
+            url = embedded.service
         pool = await open_pool(url)
         stack.callback(pool.terminate)
         yield Writer(pool, Feed(), clock=SystemClock(), ids=RandomIds())
@@ -107,8 +112,8 @@ async def _find_projects(pool: Pool, named: str) -> list[Project]:
         return await projects.find(db, named)
 
 
-async def _embedded_url(settings: Settings, stack: AsyncExitStack) -> str:
-    """Returns the URL of the data directory's Postgres, which is started here if no server runs it."""
+async def _embedded_urls(settings: Settings, stack: AsyncExitStack) -> DatabaseUrls:
+    """Returns the URLs of the data directory's Postgres, which is started here if no server runs it."""
     path = (settings.data_dir or default_data_dir()).expanduser().absolute()
     if not EmbeddedPostgres(path).exists:
         raise CommandError(
@@ -118,15 +123,16 @@ async def _embedded_url(settings: Settings, stack: AsyncExitStack) -> str:
     try:
         data_dir = DataDir.acquire(path)
     except StartupError:
-        return _running_url(path)
+        return _running_urls(path)
     stack.callback(data_dir.release)
     postgres = EmbeddedPostgres(path)
     stack.push_async_callback(postgres.stop)
-    return await postgres.start()
+    await postgres.start()
+    return postgres.urls
 
 
-def _running_url(path: Path) -> str:
-    url = EmbeddedPostgres(path).running_url()
-    if url is None:
+def _running_urls(path: Path) -> DatabaseUrls:
+    urls = EmbeddedPostgres(path).running_urls()
+    if urls is None:
         raise CommandError(f"A server in {path} is starting or stopping. Please try again.")
-    return url
+    return urls

@@ -88,6 +88,7 @@ async def _run(
         await serve(
             settings,
             database_url=database.result(),
+            owner_url=postgres.urls.owner if postgres is not None else None,
             api_key=api_key,
             model_base_url=address.result().base_url,
             model_api_key=address.result().key or None,
@@ -119,7 +120,8 @@ async def _start_postgres(
     stack.push_async_callback(postgres.stop)
     doing = "Starting Postgres" if postgres.exists else "Creating the database"
     with progress.step(doing, "Postgres"):
-        return await postgres.start()
+        await postgres.start()
+    return postgres.urls.service
 
 
 async def _start_model(

@@ -1,9 +1,9 @@
 """The embedded Postgres: its database is created at the first start, and its process starts and stops with the server.
 
-It listens at a Unix socket, in a folder that only its user may enter, and at no TCP port. The caller holds the lock of
-the data directory, so a Postgres that already runs on the data was left behind by a killed server and is stopped (on
-Linux the kernel has already signalled it). A transaction is on disk when its commit returns: fsync, full_page_writes
-and synchronous_commit are on.
+It listens at a Unix socket, in a folder that only its user may enter, and at no TCP port. `postgres_roles` has its
+roles. The caller holds the lock of the data directory, so a Postgres that already runs on the data was left behind by a
+killed server and is stopped (on Linux the kernel has already signalled it). A transaction is on disk when its commit
+returns: fsync, full_page_writes and synchronous_commit are on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from urllib.parse import quote
@@ -23,17 +24,16 @@ import structlog
 from service.child_process import environment, log_reason, open_log, spawn, stop, wait_for_exit
 from service.embedded.leftovers import SOCKET_KIND, SOCKET_PREFIX, find_postmaster, read_lock, remove_leftovers
 from service.embedded.memory import buffer_mib
+from service.embedded.postgres_roles import DATABASE, OWNER_ROLE, SERVICE_ROLE, prepare_roles, write_access_files
 from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, change_owner, find_runtime
 from service.errors import StartupError
 from service.storage.temp_folders import TempFolder
 
 log = structlog.get_logger()
 
-_DATABASE = _USER = "everthread"
 _PORT = 5432  # part of the socket's name only
 _INIT_TIMEOUT_S = 120.0
 _START_TIMEOUT_S = 120.0  # recovery after a crash replays at most max_wal_size
-_CONNECT_TIMEOUT_S = 5.0
 _POLL_S = 0.01
 # Seconds before Postgres is started again after it ended by itself.
 _FIRST_PAUSE_S = 0.5
@@ -65,6 +65,14 @@ _NOT_DURABLE = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """The URLs of the embedded database for the service, and for the owner of its tables."""
+
+    service: str
+    owner: str
+
+
 class EmbeddedPostgres:
     """A Postgres on the data in `<data_dir>/postgres/<major version>`. Call `start`, and finally `stop`.
 
@@ -88,22 +96,25 @@ class EmbeddedPostgres:
         return self._cluster.is_dir()
 
     @property
-    def url(self) -> str:
-        """The URL of the database, valid after `start`."""
-        return _url(self._socket_dir)
+    def urls(self) -> DatabaseUrls:
+        """The URLs of the database, valid after `start`."""
+        return DatabaseUrls(_url(self._socket_dir, SERVICE_ROLE), _url(self._socket_dir, OWNER_ROLE))
 
-    def running_url(self) -> str | None:
-        """Returns the URL of the database if a live server runs it on this data, otherwise None."""
+    def running_urls(self) -> DatabaseUrls | None:
+        """Returns the URLs of the database if a live server runs it on this data, otherwise None."""
         lines = read_lock(self._cluster)
         # The fifth of the seven lines is the socket's folder. It is written when the socket exists.
         if len(lines) < 5 or find_postmaster(self._cluster, lines[0]) is None:
             return None
         elsewhere = Path(lines[4])
         folder = elsewhere if elsewhere.name.startswith(SOCKET_PREFIX) else self._cluster / "run"
-        return _url(folder)
+        return DatabaseUrls(_url(folder, SERVICE_ROLE), _url(folder, OWNER_ROLE))
 
     async def start(self) -> str:
-        """Starts Postgres, creating the database if there is none, and returns its URL. Raises StartupError."""
+        """Starts Postgres, and returns the URL of its database for the owner. A missing database is created.
+
+        Raises StartupError.
+        """
         try:
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._check_version()
@@ -112,15 +123,16 @@ class EmbeddedPostgres:
                 await self._initialise(runtime)
             await remove_leftovers(self._cluster, self._socket_dir)
             self._make_socket_dir(runtime)
+            write_access_files(self._cluster, runtime.uid)
             self._child = self._spawn(runtime)
-            await self._wait_until_ready(runtime, self._child)
+            await self._wait_until_ready(self._child)
         except (OSError, subprocess.SubprocessError) as error:
             await self._end_process()
             raise StartupError(f"The embedded Postgres cannot start: {error}") from None
         except BaseException:
             await self._end_process()
             raise
-        return self.url
+        return self.urls.owner
 
     async def keep_running(self) -> None:
         """Starts Postgres again, under the same URL, whenever it has ended by itself. Runs until cancelled.
@@ -177,8 +189,8 @@ class EmbeddedPostgres:
         uid = None if runtime.uid is None else account_for_initdb()
         if uid is not None:
             change_owner(new, uid)
-        command: list[str | Path] = [runtime.bin / "initdb", "-D", runtime.cluster_path(new), "-U", _USER]
-        command += ["--auth=trust"]
+        command: list[str | Path] = [runtime.bin / "initdb", "-D", runtime.cluster_path(new), "-U", OWNER_ROLE]
+        command += ["--auth=peer"]
         command += ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         if not self._durable:
             command += ["--no-sync"]
@@ -227,37 +239,20 @@ class EmbeddedPostgres:
                 death_signal=signal.SIGINT,  # a fast, clean shutdown
             )
 
-    async def _wait_until_ready(self, runtime: Runtime, child: subprocess.Popen[bytes]) -> None:
-        """Waits until the database answers, and creates it if the cluster is new."""
+    async def _wait_until_ready(self, child: subprocess.Popen[bytes]) -> None:
+        """Waits until the database answers. Creates it and its roles if they are missing."""
         deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
         while asyncio.get_running_loop().time() < deadline:
             if child.poll() is not None:
                 raise StartupError(f"The embedded Postgres stopped at once: {log_reason(self._log, self._log_start)}")
             try:
-                connection = await asyncpg.connect(self.url, timeout=_CONNECT_TIMEOUT_S)
+                return await prepare_roles(self._socket_dir)
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
                 await asyncio.sleep(_POLL_S)
-            except asyncpg.InvalidCatalogNameError:
-                await self._create_database(runtime)
-            else:
-                await connection.close(timeout=_CONNECT_TIMEOUT_S)
-                return
+            except asyncpg.PostgresError as error:
+                raise StartupError(f"The embedded Postgres cannot be prepared: {error}") from error
         raise StartupError(f"The embedded Postgres is not ready after {_START_TIMEOUT_S:.0f} s; see {self._log}")
 
-    async def _create_database(self, runtime: Runtime) -> None:
-        command: list[str | Path] = [runtime.bin / "createdb", "-h", self._socket_dir, "-p", str(_PORT)]
-        command += ["-U", _USER, _DATABASE]
-        with open_log(self._log) as file:
-            # Under our own user id: root may enter the socket's folder, and any user may run the programs.
-            child = spawn(command, cwd=self._home, env=environment(), log=file, uid=None, death_signal=signal.SIGKILL)
-        try:
-            if not await wait_for_exit(child, _INIT_TIMEOUT_S) or child.returncode != 0:
-                raise StartupError(
-                    f"The embedded Postgres cannot create its database: {log_reason(self._log, self._log_start)}"
-                )
-        finally:
-            await stop(child, ((signal.SIGKILL, 5.0),))
 
-
-def _url(socket_dir: Path) -> str:
-    return f"postgresql://{_USER}@/{_DATABASE}?host={quote(str(socket_dir), safe='/')}"
+def _url(socket_dir: Path, role: str) -> str:
+    return f"postgresql://{role}@/{DATABASE}?host={quote(str(socket_dir), safe='/')}"

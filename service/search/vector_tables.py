@@ -42,9 +42,12 @@ class VectorTable:
         )
 
     def adapt(self, block: str) -> str:
-        """Returns a block of SQL, written for vectors of 384 dimensions in the table `vectors_0`, for this table."""
+        """Returns a block of SQL, written for vectors of 384 dimensions in the table `vectors_0`, for this table.
+
+        The tables are in the schema `search`, which belongs to the service's role.
+        """
         vector_type = "halfvec" if MAX_VECTOR < self.dimensions <= MAX_HALFVEC else "vector"
-        table = f"vectors_{self.model_id}"
+        table = f"search.vectors_{self.model_id}"
         adapted = block.replace("vector(384)", f"{vector_type}({self.dimensions})").replace("vectors_0", table)
         adapted = adapted.replace("vector_cosine_ops", f"{vector_type}_cosine_ops")
         return adapted.replace("FROM vectors v", f"FROM {table} v").replace("IN (0)", f"IN ({self.model_id})")

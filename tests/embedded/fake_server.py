@@ -21,6 +21,7 @@ async def serve(
     settings: Settings,
     *,
     database_url: str,
+    owner_url: str | None,
     api_key: str,
     model_base_url: str,
     model_api_key: str | None,
@@ -31,7 +32,7 @@ async def serve(
     import asyncio
 
     async def about(request: web.Request) -> web.Response:
-        connection = await asyncpg.connect(database_url)
+        connection = await asyncpg.connect(owner_url or database_url)
         try:
             await connection.execute("create table if not exists starts (at timestamptz default now())")
             await connection.execute("insert into starts default values")

@@ -33,6 +33,7 @@ async def server(
         serve(
             Settings.load(port=0, data_dir=tmp_path, code_warm=0),
             database_url=database_url,
+            owner_url=None,
             api_key=KEY,
             model_base_url=address.base_url,
             model_api_key=address.key,

@@ -168,7 +168,7 @@ async def test_it_is_started_again_under_the_same_url(
             postmaster(home).kill()
             async with asyncio.timeout(60):
                 await postgres.started.wait()
-            assert postgres.url == url
+            assert postgres.urls.owner == url
             assert await query(url, "select 1") == 1
     finally:
         keeping.cancel()

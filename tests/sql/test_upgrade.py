@@ -174,11 +174,11 @@ SALTED = "substr(content, 33) AS content"
 
 
 async def _columns(db: Connection) -> dict[str, set[str]]:
-    """Returns the columns of all tables but the list of migrations."""
+    """Returns the columns of all tables but the list of migrations. Rows of partitions are those of their tables."""
     tables = await db.fetch(
         "SELECT relname, array_agg(attname::text) AS columns FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid"
         " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped"
-        " AND relname <> 'migrations' GROUP BY relname"
+        " AND NOT relispartition AND relname <> 'migrations' GROUP BY relname"
     )
     return {row["relname"]: set(row["columns"]) for row in tables}
 
