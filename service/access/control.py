@@ -8,6 +8,7 @@ from service.access.keys import Keys
 from service.access.rate_limits import RateLimits
 from service.access.signed_tokens import Signer
 from service.access.stream_limits import StreamLimits
+from service.access.wrong_keys import WrongKeyLimit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +19,4 @@ class AccessControl:
     limits: RateLimits
     streams: StreamLimits
     signer: Signer
+    wrong_keys: WrongKeyLimit

@@ -12,6 +12,7 @@ from service.access.keys import Keys
 from service.access.rate_limits import RateLimits
 from service.access.signed_tokens import Signer
 from service.access.stream_limits import StreamLimits
+from service.access.wrong_keys import WrongKeyLimit
 from service.database import Pool
 from service.feed import Feed
 from service.tasks.background import background
@@ -29,5 +30,9 @@ async def access_lifespan(
     feed.listen_to_threads(limits)
     async with background(keys.run(), keys.run_revocation_watch()):
         yield AccessControl(
-            keys=keys, limits=limits, streams=StreamLimits(), signer=Signer(pool, keys, clock=clock, ids=ids)
+            keys=keys,
+            limits=limits,
+            streams=StreamLimits(),
+            signer=Signer(pool, keys, clock=clock, ids=ids),
+            wrong_keys=WrongKeyLimit(),
         )

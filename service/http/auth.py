@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from aiohttp import web
 
 from projections.keys import ApiKey
 from service.http import azure, rate_limits
+from service.http.connections import peer_name
 from service.http.context import GRANT, ROUTE
 from service.http.errors import ApiError
 from service.http.responses import add_headers
@@ -50,8 +53,10 @@ async def _find_key(request: web.Request) -> ApiKey:
             " auth (i.e. Authorization: Bearer YOUR_KEY)."
         )
         raise ApiError(401, message)
-    key = await request.app[ACCESS].keys.find(sent)
+    async with request.app[ACCESS].wrong_keys.lookup(_peer(request)):
+        key = await request.app[ACCESS].keys.find(sent)
     if key is None:
+        _count_wrong_key(request)
         masked = f"{sent[:3]}{'*' * 8}{sent[-4:]}" if len(sent) > 12 else "*" * len(sent)
         raise ApiError(401, f"Incorrect API key provided: {masked}.", code="invalid_api_key")
     return key
@@ -67,11 +72,33 @@ async def _key_of_token(request: web.Request) -> ApiKey:
     access = request[ROUTE].access if ROUTE in request else "key"
     if isinstance(access, SignedToken):
         object_id = request.match_info[access.parameter]
-        grant = await request.app[ACCESS].signer.check(access.purpose, object_id, request.query["token"])
+        async with request.app[ACCESS].wrong_keys.lookup(_peer(request)):
+            grant = await request.app[ACCESS].signer.check(access.purpose, object_id, request.query["token"])
         if grant is not None:
             request[GRANT] = grant
             return grant.key
+        _count_wrong_key(request)
     raise ApiError(401, "The token in the URL is not good for this, or its time is over.", code="invalid_token")
+
+
+def _count_wrong_key(request: web.Request) -> None:
+    """Counts a wrong key or token of the request's address. Raises ApiError with status 429 if there were too many."""
+    wait = request.app[ACCESS].wrong_keys.count(_peer(request))
+    if wait is None:
+        return
+    seconds = math.ceil(wait)
+    add_headers(request, {"retry-after": str(seconds)})
+    message = (
+        f"Too many requests with a wrong API key or token came from your address. Please try again in {seconds}s with"
+        " another key."
+    )
+    raise ApiError(429, message, code="too_many_wrong_keys", kind="requests")
+
+
+def _peer(request: web.Request) -> str:
+    """Returns the name under which wrong keys of the request's address are counted."""
+    peername = request.transport.get_extra_info("peername") if request.transport is not None else None
+    return peer_name(peername) or "loopback"
 
 
 def _echo(request: web.Request) -> None:
