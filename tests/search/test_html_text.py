@@ -22,6 +22,12 @@ from service.search.parse import html
         ("<table><tr><td><p>a</p></td><td>\n<div>b</div>\n</td><th>c</th></tr></table>", "a\tb\tc\n"),
         ("<table><tr><td><p>a</p><p>b</p></td><td>c</td></tr></table>", "a\nb\nc\n"),
         ("<table><tr><td>a<table><tr><td>b</td><td>c</td></tr></table></td><td>d</td></tr></table>", "a\nb\tc\nd\n"),
+        (
+            "<ol><li>a<li><p>b</p><p>more</p><ol type=a><li>c</ol><li> d</ol><ul><li>e</ul>",
+            "1. a\n2. b\nmore\na. c\n3. d\ne\n",
+        ),
+        ("<ol start=4><li>a<li value=9>b<li>c</ol><ol reversed><li>x<li>y</ol>", "4. a\n9. b\n10. c\n2. x\n1. y\n"),
+        ("<ol type=I><li>a<li><ul><li>b</ul></ol>", "I. a\nII. b\n"),
         ("<p dir=rtl>مرحبا <b>بالعالم</b></p>", "مرحبا بالعالم\n"),
     ],
 )

@@ -79,6 +79,21 @@ def test_charts_and_tables_of_slides() -> None:
     assert slide_text(deck)[0].endswith("East\tWest\n1.5\t2\n\n"), "values that are shown"
 
 
+def test_numbers_of_lists_on_slides() -> None:
+    deck, slide = new_slide()
+    frame = slide.shapes.add_textbox(INCH, INCH, INCH, INCH).text_frame
+    marks = [("arabicPeriod", 0), ("alphaLcParenR", 1), ("alphaLcParenR", 1), ("arabicPeriod", 0), ("", 0)]
+    marks += [("romanUcParenBoth", 0), ("arabicPeriod", 0)]
+    frame.text = "\n".join("abcdefg")
+    for paragraph, (kind, level) in zip(frame.paragraphs, marks, strict=True):
+        paragraph.level = level
+        if kind:
+            mark = parse_xml(f'<a:buAutoNum xmlns:a="{_A}" type="{kind}"/>')
+            paragraph._p.get_or_add_pPr().append(mark)
+    frame.paragraphs[6]._p.pPr[0].set("startAt", "7")
+    assert slide_text(deck) == ["1. a\na) b\nb) c\n2. d\ne\n(I) f\n7. g\n\n"]
+
+
 def test_text_that_slides_share_comes_once() -> None:
     deck, _ = new_slide()
     deck.slides.add_slide(deck.slide_layouts[6])

@@ -7,7 +7,8 @@ import io
 import pytest
 
 from service.search.parse import docx
-from service.search.parse.list_numbers import MAX_LEVELS, format_number
+from service.search.parse.list_numbers import MAX_LEVELS
+from service.search.parse.numerals import format_number
 from tests.search.word_documents import document, paragraph, run, table
 
 

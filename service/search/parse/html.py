@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from service.search.parse.html_lists import OrderedLists
 from service.search.parse.text import detect_encoding
 from service.search.parse.types import TextPiece, UnreadableFile
 
@@ -86,13 +87,16 @@ def _lines(body: LexborNode) -> Iterator[str]:
     """
     line: list[str] = []
     readings: list[str] = []
+    lists = OrderedLists()
+    label = ""  # the number of a list's item that begins the line
     preformatted = is_reading = 0  # depths inside <pre>, which keeps its spaces, and inside <rt>
     for node, entering in _walk(body):
         tag = node.tag
         if tag == "-text":
             if entering:
                 text = node.text_content or ""
-                (readings if is_reading else line).append(text if preformatted else _collapse_spaces(text))
+                text = text if preformatted else _collapse_spaces(text)
+                (readings if is_reading else line).append(text.lstrip(" ") if line == [label] else text)
             continue
         preformatted += (1 if entering else -1) if tag == "pre" else 0
         is_reading += (1 if entering else -1) if tag == "rt" else 0
@@ -103,13 +107,17 @@ def _lines(body: LexborNode) -> Iterator[str]:
             readings.append("\n")
         elif tag in CELLS and not entering:
             line.append("\t")
-        elif tag in BLOCKS and (line or readings) and not _fills_cell(node):
+        elif tag in BLOCKS and (line or readings) and not _fills_cell(node) and not (entering and line == [label]):
             text = "".join(line)
             if block := text.strip(" \t") if preformatted else _AROUND_TABS.sub("\t", text.strip()):
                 yield block + "\n"
             yield "".join(readings)
             line.clear()
             readings.clear()
+        if tag == "ol":
+            lists.enter(node) if entering else lists.leave()
+        elif tag == "li" and entering and (label := lists.label(node)):
+            line.append(label)
     if block := "".join(line).strip():
         yield block + "\n"
     yield "".join(readings)

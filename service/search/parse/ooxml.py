@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from lxml import etree
 
 from service.search.parse.archive import check_archive
+from service.search.parse.numerals import format_number
 
 Element = Any  # an lxml element, which has no types
 # Namespaces that Office knows: the first choice of an AlternateContent that needs only these is shown.
@@ -34,6 +35,12 @@ def attribute(element: Element, name: str) -> str | None:
         if str(key).rpartition("}")[2] == name:
             return str(value)
     return None
+
+
+def integer(element: Element, name: str = "val", default: int = 0) -> int:
+    """Returns the attribute as a number of up to nine digits, or the default if it is none."""
+    text = attribute(element, name) or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default
 
 
 def child(element: Element, name: str) -> Element | None:
@@ -146,12 +153,58 @@ class Package:
 
 
 _TEXTS = frozenset(("t", "br", "tab", "AlternateContent"))
+_AUTO_NUMBERS = {
+    "alphaLc": "lowerLetter",
+    "alphaUc": "upperLetter",
+    "romanLc": "lowerRoman",
+    "romanUc": "upperRoman",
+    "circleNum": "decimalEnclosedCircle",
+    "ea1": "chineseCounting",
+    "arabic": "decimal",
+}
 _NOT_TEXT = frozenset(("pPr", "rPr", "endParaRPr"))
 
 
 def drawing_text(body: Element) -> str:
-    """Returns the paragraphs of DrawingML text as lines."""
-    return "\n".join(_drawing_line(paragraph) for paragraph in descend(body, frozenset(("p",))))
+    """Returns the paragraphs of DrawingML text as lines, with the numbers of lists."""
+    numbers = DrawingNumbers()
+    return "\n".join(
+        numbers.label(child(paragraph, "pPr")) + _drawing_line(paragraph)
+        for paragraph in descend(body, frozenset(("p",)))
+    )
+
+
+class DrawingNumbers:
+    """Counts the paragraphs of numbered lists in DrawingML text."""
+
+    def __init__(self) -> None:
+        self._counters: dict[int, tuple[str, int]] = {}  # by level: the list's format and start, and its last number
+
+    def label(self, properties: Element | None) -> str:
+        """Returns the number of a paragraph with these properties, and the space after it, or an empty text."""
+        level = integer(properties, "lvl", 0) if properties is not None else 0
+        mark = child(properties, "buAutoNum") if properties is not None else None
+        self._counters = {
+            at: count for at, count in self._counters.items() if at < level or (at == level and mark is not None)
+        }
+        if mark is None:
+            return ""
+        kind, start = mark.get("type") or "", integer(mark, "startAt", 1)
+        key = f"{kind} {start}"
+        before, number = self._counters.get(level, ("", 0))
+        number = number + 1 if before == key else start
+        self._counters[level] = key, number
+        known = next((name for name in _AUTO_NUMBERS if kind.startswith(name)), "")
+        text = format_number(_AUTO_NUMBERS.get(known, "decimal"), number)
+        match kind.removeprefix(known):
+            case "ParenBoth":
+                return f"({text}) "
+            case "ParenR":
+                return f"{text}) "
+            case "Period":
+                return f"{text}. "
+            case _:
+                return f"{text} "
 
 
 def _drawing_line(paragraph: Element) -> str:
