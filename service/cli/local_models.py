@@ -60,14 +60,17 @@ async def _look(port: int, program: str) -> LocalModelServer | None:
 
 
 def _first_model(answer: bytes) -> str | None:
-    """Returns the first name in an HTTP answer with a list of models, or None if it is not such an answer."""
+    """Returns the first name in an HTTP answer with a list of models, or None if it is not such an answer.
+
+    Models that only embed texts, by their names, are passed over.
+    """
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)
     if len(status) < 2 or not status[0].startswith(b"HTTP/1.") or status[1][:3] != b"200":
         return None
     try:
-        found = orjson.loads(body)
-        name = found["data"][0]["id"]
+        names = [each["id"] for each in orjson.loads(body)["data"]]
     except (orjson.JSONDecodeError, LookupError, TypeError):
         return None
-    return name if isinstance(name, str) and name.isprintable() else None
+    printable = (name for name in names if isinstance(name, str) and name.isprintable())
+    return next((name for name in printable if "embed" not in name.lower()), None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from rich.console import Console
 
 from service.cli import local_models, start
@@ -56,6 +57,22 @@ async def test_other_programs_are_not_model_servers(answer: Mapping[str, Any]) -
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     assert await found_on(runner.addresses[0][1]) is None
     await runner.cleanup()
+
+
+async def test_models_that_only_embed_are_passed_over() -> None:
+    """LM Studio comes with an embedding model, which is first in its list."""
+
+    async def models(_: web.Request) -> web.Response:
+        names = [{"id": "text-embedding-nomic-embed-text-v1.5"}, {"id": None}, {"id": "qwen3-8b"}]
+        return web.json_response({"object": "list", "data": names})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    async with TestServer(app) as server:
+        assert server.port is not None
+        found = await found_on(server.port)
+        assert found is not None
+        assert found.model == "qwen3-8b"
 
 
 async def test_a_program_that_does_not_answer_is_waited_for_a_second_at_most() -> None:
