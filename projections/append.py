@@ -17,13 +17,12 @@ from events import event_log
 from events.envelope import RecordedEvent
 from events.event_log import Head, SealedEvents
 from events.ids import IdSource
-from events.streams import ASSISTANT, FILE, THREAD, S, StreamType
+from events.streams import S, StreamType
+from projections.mixes import MIXES, find_mix
 from projections.views import row_operations
 from sql.connection import Connection
-from sql.row_operations import HeadMoved, RowOperation, execute_at_once, execute_with_head
+from sql.row_operations import HeadMoved, RowOperation, execute_at_once, execute_with_head, merge
 
-# The streams whose appends are one statement.
-ONE_STATEMENT: tuple[StreamType[Any, Any], ...] = (THREAD, ASSISTANT, FILE)
 _EFFECTS_KEY = "idempotency_effects_pkey"
 
 # Checks or changes something in the transaction of the append. Raises an error to prevent the append.
@@ -64,8 +63,9 @@ async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard 
     sealed = event_log.seal(new.stream_type, new.expected, new.recorded, state, ids=ids)
     operations = _operations(new, sealed)
     try:
-        if guard is None and new.stream_type in ONE_STATEMENT:
-            await execute_at_once(db, operations)
+        if guard is None and new.stream_type in MIXES:
+            mix = find_mix(new.stream_type, tuple(merge(operations)))
+            await execute_at_once(db, mix, operations)
         else:
             async with db.transaction():
                 if guard is not None:

@@ -12,7 +12,7 @@ writes. Two operations with the same block become one with its block `…_many`,
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -94,14 +94,21 @@ def _check(block: str, name: str, first: str) -> str:
     return f"WHEN (SELECT count(*) FROM {name}) <> {expected} THEN ('{message}' || version)::integer"
 
 
-def merge(operations: Sequence[RowOperation]) -> list[RowOperation]:
-    """Returns the operations with those of the same block merged into one of its block `…_many`, in order of blocks."""
+def merge(operations: Sequence[RowOperation], blocks: Collection[str] = ()) -> dict[str, RowOperation]:
+    """Returns the operations by block, those of the same block merged into one of its block `…_many`.
+
+    So is a single operation if its own block is not one of `blocks` and `…_many` is.
+    """
     by_block: dict[str, list[RowOperation]] = {}
     for operation in operations:
         by_block.setdefault(operation.block, []).append(operation)
-    return [
-        same[0] if len(same) == 1 else RowOperation(block + _MANY, _columns(same)) for block, same in by_block.items()
-    ]
+    merged: dict[str, RowOperation] = {}
+    for block, same in by_block.items():
+        if len(same) == 1 and not (block not in blocks and block + _MANY in blocks):
+            merged[block] = same[0]
+        else:
+            merged[block + _MANY] = RowOperation(block + _MANY, _columns(same))
+    return merged
 
 
 def _columns(operations: Sequence[RowOperation]) -> tuple[Any, ...]:
@@ -118,15 +125,21 @@ def _columns(operations: Sequence[RowOperation]) -> tuple[Any, ...]:
     return tuple(columns)
 
 
-async def execute_at_once(db: Connection, operations: Sequence[RowOperation]) -> None:
-    """Carries out the operations as one statement; the first one moves the head.
+def fill(mix: tuple[str, ...], operations: Mapping[str, RowOperation]) -> list[Any]:
+    """Returns the values for the statement of a mix. Those of the blocks without an operation are null."""
+    values: list[Any] = []
+    for block in mix:
+        values += operations[block].values if block in operations else [None] * parameter_count(block)
+    return values
+
+
+async def execute_at_once(db: Connection, mix: tuple[str, ...], operations: Sequence[RowOperation]) -> None:
+    """Carries out the operations as the statement of a mix that has all their blocks; the first one moves the head.
 
     Raises HeadMoved if the head is elsewhere, RowMissing, and asyncpg's errors; then nothing is changed.
     """
-    merged = merge(operations)
-    values = [value for operation in merged for value in operation.values]
     try:
-        version = await db.fetchrow(compose(tuple(operation.block for operation in merged)), *values)
+        version = await db.fetchrow(compose(mix), *fill(mix, merge(operations, mix)))
     except asyncpg.InvalidTextRepresentationError as error:
         raise RowMissing(str(error)) from error
     if version is None:

@@ -74,6 +74,9 @@ def random_command(random: Random, store: str) -> Any:
     """A command that is made of facts, as handlers and supervisors make it."""
     id, batch = random.choice(FILES), random.choice(BATCHES)
     kind = random.choice(KINDS)
+    # Drawn here, since a command that is refused on a cached head is made again.
+    changes = {"name": random.choice(["a", None]), "expires_after": random.choice([None, 3])}
+    new, batch_id, deletes = some_files(random), f"vsfb_{random.getrandbits(32)}", random.random() < 0.2
 
     async def ask(db: Connection) -> VectorStoreCommand:
         fact = await files.fact(db, store, id)
@@ -82,7 +85,7 @@ def random_command(random: Random, store: str) -> Any:
             case "create":
                 return CREATE
             case "modify":
-                return ModifyStore({"name": random.choice(["a", None]), "expires_after": random.choice([None, 3])})
+                return ModifyStore(changes)
             case "use":
                 return UseStore()
             case "expire":
@@ -90,14 +93,12 @@ def random_command(random: Random, store: str) -> Any:
             case "model":
                 return ChangeModel("other")
             case "delete":
-                return DeleteStore() if random.random() < 0.2 else CREATE
+                return DeleteStore() if deletes else CREATE
             case "add":
-                new = some_files(random)
                 return AddFiles(new, await files.facts(db, store, [one.file_id for one in new]), 10)
             case "batch":
-                new = some_files(random)
                 there = await files.facts(db, store, [one.file_id for one in new])
-                return CreateBatch(f"vsfb_{random.getrandbits(32)}", new, there, 10)
+                return CreateBatch(batch_id, new, there, 10)
             case "cancel":
                 return CancelBatch(batch, await batches.fact(db, "proj_1", store, batch))
             case "remove":

@@ -187,7 +187,7 @@ async def test_a_thread_that_newer_software_wrote_is_left_alone(database_url: st
             await process.say(thread, "Hi")
             await process.begin(thread)
         async with process.pool.acquire() as db:
-            await db.execute("UPDATE streams SET state_schema = 99 WHERE stream_id = 't_newer'")
+            await db.execute("UPDATE streams SET state_schema = 99, fence = 1 WHERE stream_id = 't_newer'")
         process.supervisor._max_runs = 10
         process.supervisor.on_peers_change()
         assert (await process.wait_until_settled("t_ours")).status == "completed"

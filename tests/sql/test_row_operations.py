@@ -10,7 +10,7 @@ from events.thread.commands import DeleteThread
 from projections.rebuild import verify
 from service.database import Pool
 from sql.connection import Connection
-from sql.row_operations import HeadMoved, RowMissing, RowOperation, compose, execute_at_once, merge
+from sql.row_operations import HeadMoved, RowMissing, RowOperation, compose, execute_at_once, fill, merge
 from tests.events.thread.story import add, cancel, run
 from tests.projections.helpers import ORIGIN, make_thread, writer
 
@@ -31,18 +31,34 @@ async def test_a_head_that_has_moved_stops_everything(pool: Pool, db: Connection
     before = [await db.fetch(f"SELECT * FROM {table}") for table in ("streams", "messages", "threads")]
     move = RowOperation("streams.move", ("thread_1", 1, bytes(32), 0, 3, None, 1, b"{}", bytes(32)))
     with pytest.raises(HeadMoved):
-        await execute_at_once(db, [move, RowOperation("messages.delete_all", ("thread_1",))])
+        await execute_at_once(
+            db,
+            ("streams.move", "messages.delete_all"),
+            [move, RowOperation("messages.delete_all", ("thread_1",))],
+        )
     assert [await db.fetch(f"SELECT * FROM {table}") for table in ("streams", "messages", "threads")] == before
 
 
 def test_operations_of_one_block_become_arrays() -> None:
     first = RowOperation("steps.patch", ("thread_1", "step_1", [b"a", b"b"]))
     second = RowOperation("steps.patch", ("thread_1", "step_2", [b"c"]))
-    [merged] = merge([first, second])
-    assert merged == RowOperation(
-        "steps.patch_many", (["thread_1", "thread_1"], ["step_1", "step_2"], [b"a", b"b", b"c"], [1, 1, 2])
-    )
-    assert merge([first]) == [first]
+    threads, steps = ["thread_1", "thread_1"], ["step_1", "step_2"]
+    assert merge([first, second]) == {
+        "steps.patch_many": RowOperation("steps.patch_many", (threads, steps, [b"a", b"b", b"c"], [1, 1, 2]))
+    }
+    assert merge([first]) == merge([first], ["steps.patch", "steps.patch_many"]) == {"steps.patch": first}
+    assert list(merge([first], ["steps.patch_many"])) == ["steps.patch_many"]
+
+
+def test_blocks_without_an_operation_get_nulls() -> None:
+    delete = RowOperation("messages.delete", ("thread_1", "msg_1"))
+    assert fill(("messages.delete", "runs.modify"), {"messages.delete": delete}) == [
+        "thread_1",
+        "msg_1",
+        None,
+        None,
+        None,
+    ]
 
 
 def test_parameters_of_a_composed_statement_are_numbered_in_order() -> None:

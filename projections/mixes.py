@@ -1,0 +1,90 @@
+"""The statements of appends: one for each mix of operations that is frequent, and a general one for the rest.
+
+A mix is a list of blocks (`sql.row_operations`); the first one moves the head. An append takes the first mix that has
+all its blocks, so frequent mixes come before those that contain them. Blocks that it does not need get no parameters
+and do nothing. The texts are few, because every connection prepares and keeps each one that it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from events.streams import ASSISTANT, FILE, THREAD, StreamType
+
+Mix = tuple[str, ...]
+
+_DELIVERIES = "webhook_deliveries.insert"
+_EFFECT = "idempotency_effects.insert"
+
+
+def _open(*blocks: str) -> Mix:
+    return ("streams.open", "events.insert", *blocks)
+
+
+def _move(*blocks: str) -> Mix:
+    return ("streams.move", "events.insert", *blocks)
+
+
+MIXES: Mapping[StreamType[Any, Any], tuple[Mix, ...]] = {
+    THREAD: (
+        _open("threads.insert"),
+        _open("threads.insert", "messages.insert"),
+        _open(
+            *(_DELIVERIES, "threads.insert", "metadata_pairs.insert", "messages.insert"),
+            *("runs.insert", "steps.insert_many", _EFFECT),
+        ),
+        _move(),
+        _move("messages.insert"),
+        _move("runs.patch"),
+        _move("steps.insert"),
+        _move("steps.patch"),
+        _move("messages.modify"),
+        _move("messages.delete"),
+        _move("runs.modify"),
+        _move("threads.modify"),
+        _move(_DELIVERIES, "runs.insert"),
+        _move(_DELIVERIES, "runs.patch"),
+        _move(_DELIVERIES, "runs.patch", "steps.insert"),
+        _move(_DELIVERIES, "runs.patch", "steps.patch"),
+        _move(_DELIVERIES, "messages.insert", "runs.insert"),
+        _move(_DELIVERIES, "messages.insert", "runs.patch", "steps.insert"),
+        _move("messages.insert", "steps.insert_many"),
+        _move("threads.attach", "messages.insert"),
+        _move(
+            *(_DELIVERIES, "threads.delete", "metadata_pairs.delete", "messages.delete_all", "runs.delete_all"),
+            *("steps.delete_all", _EFFECT),
+        ),
+        _move(
+            *(_DELIVERIES, "threads.modify", "threads.attach", "metadata_pairs.remove"),
+            *("metadata_pairs.replace_thread", "messages.insert", "messages.modify", "messages.delete"),
+            *("runs.insert", "runs.patch_many", "runs.modify", "steps.insert_many", "steps.patch_many", _EFFECT),
+        ),
+    ),
+    ASSISTANT: (
+        _open("assistants.insert"),
+        _open("assistants.insert", "metadata_pairs.insert", _EFFECT),
+        _move("assistants.insert", "metadata_pairs.insert", _EFFECT),
+        _move("assistants.modify"),
+        _move("assistants.modify", "metadata_pairs.remove", "metadata_pairs.replace_assistant", _EFFECT),
+        _move("assistants.delete", "metadata_pairs.delete", _EFFECT),
+    ),
+    FILE: (
+        _open("files.insert", _EFFECT),
+        _move("files.insert", _EFFECT),
+        _move("files.delete", _EFFECT),
+    ),
+}
+
+
+@cache
+def find_mix(stream_type: StreamType[Any, Any], blocks: tuple[str, ...]) -> Mix:
+    """Returns the first mix of a stream type that has all these blocks, or `…_many` instead of a block.
+
+    Raises LookupError if there is none.
+    """
+    for mix in MIXES[stream_type]:
+        if all(block in mix or f"{block}_many" in mix for block in blocks):
+            return mix
+    raise LookupError(f"no statement for {' '.join(blocks)}")

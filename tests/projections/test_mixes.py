@@ -1,0 +1,46 @@
+"""The statements of appends are few, valid, and enough; blocks that have nothing to do change nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from events.streams import FILE, THREAD
+from projections.mixes import MIXES, Mix, find_mix
+from sql.connection import Connection
+from sql.row_operations import RowOperation, compose, execute_at_once, parameter_count
+from tests.clock import CLOCK
+
+MAX_STATEMENTS = 32
+STATEMENTS = [mix for mixes in MIXES.values() for mix in mixes]
+
+
+def test_statements_are_few() -> None:
+    assert len(STATEMENTS) == len(set(STATEMENTS)) <= MAX_STATEMENTS
+
+
+@pytest.mark.parametrize("mix", STATEMENTS, ids=" ".join)
+async def test_every_statement_prepares(db: Connection, mix: Mix) -> None:
+    statement = await db.prepare(compose(mix))
+    assert len(statement.get_parameters()) == sum(map(parameter_count, mix))
+
+
+def test_a_mix_is_the_first_one_with_all_blocks() -> None:
+    assert find_mix(THREAD, ("streams.move", "events.insert")) == ("streams.move", "events.insert")
+    both = find_mix(THREAD, ("streams.move", "events.insert", "runs.patch", "threads.modify"))
+    assert "runs.patch_many" in both
+    with pytest.raises(LookupError):
+        find_mix(FILE, ("streams.move", "runs.patch"))
+
+
+@pytest.mark.parametrize("mix", [mixes[-1] for mixes in MIXES.values()], ids=" ".join)
+async def test_a_block_without_an_operation_does_nothing(db: Connection, mix: Mix) -> None:
+    await db.execute(
+        "INSERT INTO streams (stream_id, kind, project_id, version, at, state_schema, state, leaf)"
+        " VALUES ('thread_1', 'thread', 'proj_1', 1, now(), 1, '{}', '')"
+    )
+    move = RowOperation("streams.move", ("thread_1", 1, b"", 0, 2, CLOCK.now(), 1, b"{}", b"leaf"))
+    await execute_at_once(db, mix, [move])
+    assert await db.fetchval("SELECT version FROM streams") == 2
+    tables = ("events", "threads", "messages", "runs", "steps", "assistants", "files", "metadata_pairs")
+    for table in (*tables, "webhook_deliveries", "idempotency_effects"):
+        assert await db.fetchval(f"SELECT count(*) FROM {table}") == 0
