@@ -69,3 +69,19 @@ def test_data_that_is_no_text_is_refused(data: bytes) -> None:
 )
 def test_texts_without_ascii_are_not_taken_for_utf16(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("L’élève a déjà été prévenu à temps.", "cp1252"),  # not Cyrillic inside words
+        ("¿Cuándo llegará el señor Núñez mañana?", "cp1252"),
+        ("¿Cuándo llegará el señor Núñez mañana?", "iso8859-1"),
+        ("おはようございます、皆さん。", "shift_jis"),
+        ("Czy wiesz, że to prawda?", "cp1250"),
+        ("Список товаров и цен", "cp1251"),
+        ("Список товаров и цен для iPhone", "koi8-r"),
+    ],
+)
+def test_texts_that_look_like_others(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -27,6 +28,13 @@ _SUPERSETS = {"iso8859-1": "cp1252", "iso8859-9": "cp1254", "tis-620": "cp874", 
 # Han characters and syllables outside these sets are rare, so bytes of another encoding seldom hit them.
 _ESCAPE = b"\x1b$"
 _COMMON_SETS = ("gb2312", "shift_jis", "euc_kr")
+_JAPANESE = ("euc_jp", "cp932")
+_LATIN = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859-2", "iso8859-13", "iso8859-15", "mac-roman")
+# Marks that begin Spanish sentences, before a capital letter, and the bytes that Spanish has in cp1252.
+_SPANISH = re.compile("[¿¡][A-ZÁÉÍÓÚÑ]".encode("cp1252"))
+_SPANISH_LETTERS = frozenset("áéíóúüñÁÉÍÓÚÜÑ¿¡ºª«»“”‘’–—…€".encode("cp1252"))
+_WORD = re.compile(r"\w+")
+_FIRST_OTHER_SCRIPT = 0x370  # Greek; Latin letters come before it
 chardet.detect(b"\xe9t\xe9")  # reads its models, before the worker drops its right to read files
 # Control characters that text does not have. A sample that consists of more than a tenth of them is not text.
 _CONTROL = frozenset(range(32)) - {7, 8, 9, 10, 11, 12, 13, 27}
@@ -113,13 +121,34 @@ def _is_usual(letter: str) -> bool:
 
 def _guess_encoding(head: bytes) -> str:
     """Returns the likeliest encoding by the frequency of pairs of letters. Raises UnreadableFile if none fits."""
-    if _is_euc_jp(head):
-        return "euc_jp"
-    found = chardet.detect(head, prefer_superset=False, include_encodings=_GUESSED)["encoding"]
-    if found is None:
+    for encoding in _JAPANESE:
+        if _is_kana(head, encoding):
+            return encoding
+    if _SPANISH.search(head) and {byte for byte in head if byte > 127} <= _SPANISH_LETTERS:
+        return "cp1252"
+    guess = _likeliest(head, _GUESSED)
+    if guess is not None and _mixes_scripts(head, guess):
+        guess = _likeliest(head, _LATIN) or guess
+    if guess is None:
         raise UnreadableFile("The file holds no text in an encoding that can be recognized.")
-    encoding = codecs.lookup(found).name
-    return _SUPERSETS.get(encoding, encoding)
+    return _SUPERSETS.get(guess, guess)
+
+
+def _likeliest(head: bytes, encodings: tuple[str, ...]) -> str | None:
+    found = chardet.detect(head, prefer_superset=False, include_encodings=encodings)["encoding"]
+    return None if found is None else codecs.lookup(found).name
+
+
+def _mixes_scripts(head: bytes, encoding: str) -> bool:
+    """Returns whether most letters of another script than Latin stand in words with Latin letters, which is how accents
+    look in a wrong encoding.
+    """
+    letters = mixed = 0
+    for word in _WORD.findall(head.decode(encoding, "replace")):
+        others = sum(ord(letter) >= _FIRST_OTHER_SCRIPT for letter in word)
+        letters += others
+        mixed += others if any(letter.isascii() for letter in word) else 0
+    return mixed * 2 > letters
 
 
 def _fits(head: bytes, encoding: str) -> bool:
@@ -131,12 +160,12 @@ def _fits(head: bytes, encoding: str) -> bool:
     return True
 
 
-def _is_euc_jp(head: bytes) -> bool:
-    """Returns whether the sample is valid EUC-JP and two fifths of it are kana, which chardet takes for Thai if it is
-    short. The last character may be cut off.
+def _is_kana(head: bytes, encoding: str) -> bool:
+    """Returns whether the sample is valid in a Japanese encoding and two fifths of it are kana, which chardet takes for
+    another script if it is short. The last character may be cut off.
     """
     try:
-        text = codecs.getincrementaldecoder("euc_jp")().decode(head)
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
         return False
     letters = [letter for letter in text if not letter.isascii()]
