@@ -22,6 +22,9 @@ from typing import BinaryIO, ParamSpec, TypeVar
 from service.storage.base import CHUNK, BlobMissing, StorageError, StoredBlob
 
 PAGE = 1000
+# Bytes of zeros that are left out of a file as a hole; a multiple of the block sizes of file systems.
+BLOCK = 64 * 1024
+_ZEROS = bytes(BLOCK)
 # Prefix of files that are being written. A crash leaves them under this name.
 UNFINISHED = ".unfinished"
 P = ParamSpec("P")
@@ -126,22 +129,32 @@ def _remove_unfinished(folder: Path) -> int:
 
 
 async def _fill(key: str, file: BinaryIO, chunks: AsyncIterator[bytes]) -> StoredBlob:
-    """Writes and hashes off the event loop, a CHUNK at a time however small the pieces are."""
+    """Writes and hashes off the event loop, a CHUNK at a time however small the pieces are.
+
+    Blocks of zeros take no room on the disk, so that it costs as little to keep a sparse file as to make one.
+    """
     digest, size, held = hashlib.sha256(), 0, bytearray()
 
     def flush(piece: bytes) -> None:
         digest.update(piece)
-        view = memoryview(piece)
-        while view:
-            view = view[file.write(view) :]
+        for at in range(0, len(piece), BLOCK):
+            block = piece[at : at + BLOCK]
+            if block == _ZEROS:
+                file.seek(BLOCK, os.SEEK_CUR)
+                continue
+            view = memoryview(block)
+            while view:
+                view = view[file.write(view) :]
 
     async for chunk in chunks:
         held += chunk
         size += len(chunk)
         if len(held) >= CHUNK:
-            await _off_loop(key, flush, bytes(held))
-            held.clear()
+            whole = len(held) // BLOCK * BLOCK  # so that each block begins at a multiple of its size
+            await _off_loop(key, flush, bytes(held[:whole]))
+            del held[:whole]
     await _off_loop(key, flush, bytes(held))
+    await _off_loop(key, file.truncate, size)  # the file may end in a hole
     return StoredBlob(size, digest.hexdigest())
 
 

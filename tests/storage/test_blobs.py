@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from service.storage.base import CHUNK, BlobMissing, Blobs, StorageError
-from service.storage.folder import FolderBlobs
+from service.storage.folder import BLOCK, FolderBlobs
 from service.storage.objects import ObjectBlobs
 from tests.clock import CLOCK
 from tests.storage.moto import s3
@@ -53,6 +53,22 @@ async def test_a_blob_is_read_as_it_was_written(blobs: Blobs) -> None:
     assert await whole(blobs, "file-1") == content
     empty = await blobs.write("file-2", chunks())
     assert (empty.bytes, await whole(blobs, "file-2")) == (0, b"")
+
+
+async def test_zeros_take_no_room_in_a_folder(tmp_path: Path) -> None:
+    """Code in a sandbox makes a sparse file at no cost."""
+    blobs = FolderBlobs(tmp_path)
+    content = bytes(20 * CHUNK) + b"x" + bytes(5 * CHUNK + 7) + b"y" + bytes(3 * CHUNK)
+    step = CHUNK - 1_001  # pieces that begin at no border of a block
+    pieces = [content[at : at + step] for at in range(0, len(content), step)]
+    stored = await blobs.write("file-1", chunks(*pieces))
+    assert (stored.bytes, stored.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert await whole(blobs, "file-1") == content
+    status = (tmp_path / "file-1").stat()
+    assert status.st_size == len(content)
+    assert status.st_blocks * 512 <= 4 * BLOCK
+    await blobs.write("file-2", chunks(bytes(2 * CHUNK)))
+    assert await whole(blobs, "file-2") == bytes(2 * CHUNK)
 
 
 @pytest.mark.slow
