@@ -102,6 +102,12 @@ async def blob_key(db: Connection, file_id: str) -> str | None:
     return key
 
 
+async def count_stored_bytes(db: Connection, project_id: str) -> int:
+    """Returns the bytes of a project's files, of the parts of its pending uploads, and of its vector stores."""
+    stored: int = await db.fetchval(_SQL["stored_bytes"], project_id)
+    return stored
+
+
 async def find_unowned_blobs(db: Connection, keys: Collection[str]) -> list[str]:
     """Returns those of the blob keys that belong to no file and to no part of a pending upload."""
     return [row["key"] for row in await db.fetch(_SQL["unowned_blobs"], list(keys))]

@@ -38,9 +38,9 @@ def project(batch: Sequence[RecordedEvent[UploadEvent]], before: UploadState) ->
                 body = dump(initial_upload(recorded))  # type: ignore[arg-type]
                 values = (id, recorded.project_id, expires_at, body, file_id_of(id))
                 operations.append(RowOperation("uploads.insert", values))
-            case UploadPartAdded(part_id=part_id):
+            case UploadPartAdded(part_id=part_id, bytes=size):
                 body = dump(initial_upload_part(recorded))  # type: ignore[arg-type]
-                operations.append(RowOperation("upload_parts.insert", (id, part_id, body)))
+                operations.append(RowOperation("upload_parts.insert", (id, part_id, size, body)))
             case UploadCompleted(file_id=file_id):
                 operations += _finish(id, "completed", file_id)
             case UploadCancelled():

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     rewrite_model: str | None = Field(None, min_length=1, description="Chat model that rewrites queries of searches")
     blobs: str | None = Field(None, description="s3://, gs:// or az:// URL for files; default: in the data directory")
     min_free_disk_mb: int = Field(64, ge=0, le=1_048_576, description="Free MiB below which /healthz is 503")
+    storage_quota_mb: int | None = Field(None, ge=1, le=1_000_000_000, description="MiB that a project may store")
     models: Path | None = Field(None, description="TOML file that maps model names to upstreams")
     sandbox_dir: Path | None = Field(None, description="Folder of the sandbox's Python; default: a cache folder")
     sandbox_install: bool = Field(False, description="Whether a missing one is made in the background at start")
@@ -74,6 +75,11 @@ class Settings(BaseSettings):
     code_sessions: int = Field(16, ge=1, le=1000, description="Sandboxes at once in this process")
     code_idle_s: float = Field(3600.0, ge=1, description="Seconds after which an idle sandbox is closed")
     code_warm: int = Field(1, ge=0, le=100, description="Sandboxes that are kept ready")
+
+    @property
+    def storage_quota_bytes(self) -> int | None:
+        """The bytes that a project may store; None if there is no quota."""
+        return None if self.storage_quota_mb is None else self.storage_quota_mb * MIB
 
     @property
     def code_limits(self) -> Limits:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from service.access.keys import Keys
 from service.access.rate_limits import RateLimits
 from service.access.signed_tokens import Signer
+from service.access.storage_quota import StorageQuota
 from service.access.stream_limits import StreamLimits
 from service.access.wrong_keys import WrongKeyLimit
 
@@ -20,3 +21,4 @@ class AccessControl:
     streams: StreamLimits
     signer: Signer
     wrong_keys: WrongKeyLimit
+    storage: StorageQuota

@@ -11,6 +11,7 @@ from service.access.control import AccessControl
 from service.access.keys import Keys
 from service.access.rate_limits import RateLimits
 from service.access.signed_tokens import Signer
+from service.access.storage_quota import StorageQuota
 from service.access.stream_limits import StreamLimits
 from service.access.wrong_keys import WrongKeyLimit
 from service.database import Pool
@@ -20,9 +21,10 @@ from service.tasks.background import background
 
 @asynccontextmanager
 async def access_lifespan(
-    pool: Pool, feed: Feed, *, api_key: str, clock: Clock, ids: IdSource
+    pool: Pool, feed: Feed, *, api_key: str, storage_quota: int | None, clock: Clock, ids: IdSource
 ) -> AsyncIterator[AccessControl]:
-    """Yields access control. `api_key` is the key of the default project that the settings name.
+    """Yields access control. `api_key` is the key of the default project that the settings name; `storage_quota` is the
+    quota of each project in bytes, None for no quota.
 
     In the background, last uses of keys are written and revoked keys are found.
     """
@@ -35,4 +37,5 @@ async def access_lifespan(
             streams=StreamLimits(),
             signer=Signer(pool, keys, clock=clock, ids=ids),
             wrong_keys=WrongKeyLimit(),
+            storage=StorageQuota(pool, storage_quota),
         )

@@ -172,7 +172,11 @@ async def _open_core(
         feed=feed,
         writer=Writer(pool, feed, clock=clock, ids=ids),
         instruments=await enter(telemetry_lifespan(feed)),
-        access=await enter(access_lifespan(pool, feed, api_key=api_key, clock=clock, ids=ids)),
+        access=await enter(
+            access_lifespan(
+                pool, feed, api_key=api_key, storage_quota=settings.storage_quota_bytes, clock=clock, ids=ids
+            )
+        ),
         peers=await enter(
             peers_lifespan(direct_url.get_secret_value() if direct_url else upstreams.database_url, feed, ids=ids)
         ),
@@ -204,6 +208,7 @@ async def _open_tooling(
         probe=probe,
         sandboxes=sandboxes,
         max_output_bytes=limits.disk,
+        quota=core.access.storage,
         ids=core.ids,
     )
     return _ToolServices(probe=probe, engine=engine, hosted=hosted)

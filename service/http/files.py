@@ -21,9 +21,9 @@ from service.files.uses import check_file_uses
 from service.http import azure
 from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, connection, id_source, origin, wire, writer
 from service.http.errors import ApiError, Handler
-from service.http.forms import megabytes, receive_form
+from service.http.forms import FORM_SLACK, megabytes, receive_form
 from service.http.responses import answer, headers
-from service.http.services import BLOBS, LOG, VECTOR_STORES
+from service.http.services import ACCESS, BLOBS, LOG, VECTOR_STORES
 from service.storage.base import BlobMissing, delete_unowned
 from service.vector_stores.operations import remove_everywhere
 from service.wire.filenames import last_part, plain_filename, plain_media_type
@@ -64,12 +64,24 @@ def add_detail_to_errors(handler: Handler) -> Handler:
     return handle
 
 
+async def require_room(request: web.Request, more: int, *, has_form: bool = False) -> None:
+    """Raises Rejection if the quota of the request's project does not allow `more` further bytes.
+
+    With `has_form`, `more` are the bytes of a form, of which the file is the most.
+    """
+    least = max(1, more - FORM_SLACK) if has_form else more
+    await request.app[ACCESS].storage.require_room(origin(request).project_id, least)
+
+
 @add_detail_to_errors
 async def create(request: web.Request) -> web.Response:
     file_id = id_source(request).new_file()
     # A second try of the same request must not write over the first one's bytes.
     blob = f"{file_id}-{request.app[LOG].ids.token(8)}" if ATTEMPT in request else file_id
+    if ATTEMPT not in request:  # a second try of a request may only get its answer again
+        await require_room(request, request.content_length or 1, has_form=True)
     async with receive_form(request, "file", blob, megabytes(MAX_FILE)) as form:
+        await require_room(request, form.stored.bytes)
         if azure.names_file(request) and "filename" in form.fields:
             form.filename = plain_filename(form.fields.pop("filename"))
         asked = wire(request).parse_file_form(form.fields)

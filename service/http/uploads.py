@@ -19,6 +19,7 @@ from projections import files, uploads
 from service.files.uploads import completion, delete_leftover_file
 from service.http.bodies import parse_request
 from service.http.context import clock, connection, id_source, origin, wire, writer
+from service.http.files import require_room
 from service.http.forms import Limit, megabytes, receive_form
 from service.http.responses import answer
 from service.http.services import BLOBS, LOG
@@ -33,6 +34,7 @@ MAX_PART = 64 * 1024**2
 async def create(request: web.Request) -> web.Response:
     asked = await parse_request(request, wire(request).parse_new_upload)
     upload_id = id_source(request).new_hex("upload")
+    await require_room(request, asked.bytes)
     command = CreateUpload(
         filename=asked.filename,
         purpose=asked.purpose,
@@ -52,7 +54,9 @@ async def add_part(request: web.Request) -> web.Response:
     state = await writer(request).load_upload(origin(request), upload_id)
     rules.decide(state, AddPart(part_id, 0, ""), clock(request).now())
     limit = megabytes(MAX_PART) if state.bytes >= MAX_PART else Limit(state.bytes, rules.too_large_message(state))
+    await require_room(request, request.content_length or 1, has_form=True)
     async with receive_form(request, "data", part_id, limit) as form:
+        await require_room(request, form.stored.bytes)
         if form.fields:
             name = next(iter(form.fields))
             raise Rejection(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")

@@ -11,7 +11,8 @@ from events.ids import IdSource, file_id_of
 from events.thread import events as e
 from events.thread.state import ThreadState
 from projections import files, steps
-from service.sandbox.base import DATA
+from service.access.storage_quota import QuotaExceeded, StorageQuota
+from service.sandbox.base import DATA, FileRefused
 from service.storage.base import BlobMissing, Blobs
 from service.tools.base import HostedRun
 from service.tools.code_interpreter.inputs import KnownFile
@@ -47,7 +48,8 @@ class DeletedThreadListener:
 
 
 class CodeFiles:
-    def __init__(self, writer: Writer, blobs: Blobs, *, ids: IdSource) -> None:
+    def __init__(self, writer: Writer, blobs: Blobs, *, quota: StorageQuota, ids: IdSource) -> None:
+        self._quota = quota
         self._writer = writer
         self._ids = ids
         self._blobs = blobs
@@ -71,7 +73,13 @@ class CodeFiles:
         # The bytes are written first, under a key that is new: the id of the file is known only when they have been
         # read.
         blob = f"code-{self._ids.token(16)}"
+        await self._require_room(run.project_id, 1)
         stored = await self._blobs.write(blob, chunks)
+        try:
+            await self._require_room(run.project_id, stored.bytes)
+        except FileRefused:
+            await self._blobs.delete([blob])
+            raise
         file_id = file_id_of(f"{cause}/{stored.sha256}")
         command = CreateFile(
             filename=name,
@@ -87,6 +95,13 @@ class CodeFiles:
         if not written.recorded:  # an earlier attempt at this call created the file
             await self._blobs.delete([blob])
         return file_id
+
+    async def _require_room(self, project_id: str, more: int) -> None:
+        """Raises FileRefused if the quota of the project does not allow `more` further bytes."""
+        try:
+            await self._quota.require_room(project_id, more)
+        except QuotaExceeded:
+            raise FileRefused("the storage quota of the project is used up") from None
 
     async def prior_calls(self, run: HostedRun) -> PriorCalls:
         async with self._writer.pool.acquire() as db:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from events.ids import IdSource
+from service.access.storage_quota import StorageQuota
 from service.sandbox.pool import SessionPool
 from service.sandbox.probe import SandboxProbe
 from service.search.base import Searcher
@@ -33,12 +34,14 @@ def open_tools(
     probe: SandboxProbe,
     sandboxes: SessionPool | None,
     max_output_bytes: int,
+    quota: StorageQuota,
     ids: IdSource,
 ) -> ToolServices:
     """Returns the hosted tools. code_interpreter is off without `sandboxes`.
 
     `max_output_bytes` bounds the bytes of all files that one call of code_interpreter returns.
     """
-    code = CodeInterpreter(CodeFiles(writer, blobs, ids=ids), probe, sandboxes, max_output_bytes=max_output_bytes)
+    files = CodeFiles(writer, blobs, quota=quota, ids=ids)
+    code = CodeInterpreter(files, probe, sandboxes, max_output_bytes=max_output_bytes)
     writer.feed.listen_to_threads(DeletedThreadListener(code))
     return ToolServices(Tools([code, FileSearch(searcher, VectorStoreLookup(writer))]), code)

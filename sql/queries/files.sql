@@ -34,6 +34,14 @@ WHERE blob IS NOT NULL AND expires_at <= $1
 ORDER BY expires_at
 LIMIT $2;
 
+-- name: stored_bytes (files, parts of pending uploads, and the text and vectors of vector stores)
+SELECT (SELECT coalesce(sum(bytes), 0) FROM files WHERE project_id = $1 AND blob IS NOT NULL)::bigint
+    + (
+        SELECT coalesce(sum(bytes), 0) FROM upload_parts
+        WHERE upload_id IN (SELECT upload_id FROM uploads WHERE project_id = $1 AND status = 'pending')
+    )::bigint
+    + (SELECT coalesce(sum(usage_bytes), 0) FROM vector_stores WHERE project_id = $1 AND NOT deleted)::bigint;
+
 -- name: blob_key
 SELECT blob FROM files WHERE file_id = $1;
 

@@ -1,5 +1,5 @@
 -- name: insert
-INSERT INTO upload_parts (upload_id, part_id, body) SELECT $1, $2, $3
+INSERT INTO upload_parts (upload_id, part_id, bytes, body) SELECT $1, $2, $3, $4
 WHERE EXISTS (SELECT FROM head)
 
 -- name: delete_all

@@ -197,7 +197,12 @@ class CodeInterpreter:
                         case Text(text=text):
                             yield result.add_logs(text)
                         case Image():
-                            yield result.add_image(await self._keep_image(call, result, piece))
+                            try:
+                                file_id = await self._keep_image(call, result, piece)
+                            except FileRefused as error:
+                                result.notes.append(f"Note: an image could not be kept: {error}.")
+                            else:
+                                yield result.add_image(file_id)
                         case CallEnd():
                             result.finish(piece)
             await self._collect(held, call, result)
