@@ -7,6 +7,7 @@ the keys are names of the object's fields). Views and streams both call these fu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from events import assistant as a
@@ -79,6 +80,16 @@ def initial_vector_store(recorded: RecordedEvent[v.VectorStoreCreated]) -> Vecto
 def initial_thread(recorded: RecordedEvent[e.ThreadCreated]) -> Thread:
     event = recorded.event
     return Thread(recorded.stream_id, recorded.seconds, event.metadata, event.tool_resources)
+
+
+def new_thread(recorded: Sequence[RecordedEvent[e.ThreadEvent]]) -> Thread:
+    """Returns the thread that the events create, with the files that are attached to their messages."""
+    thread = initial_thread(recorded[0])  # type: ignore[arg-type]
+    for entry in recorded:
+        if isinstance(entry.event, e.MessageAdded) and entry.event.attachments:
+            resources = attach_files(thread.tool_resources, thread.id, entry.event.attachments)
+            thread = replace(thread, tool_resources=resources)
+    return thread
 
 
 def client_message(recorded: RecordedEvent[e.MessageAdded]) -> Message:

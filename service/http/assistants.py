@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from events.assistant import CreateAssistant, DeleteAssistant, ModifyAssistant
+from events.object_changes import initial_assistant
 from events.references import files_of
 from events.streams import ASSISTANT
 from projections import assistants
@@ -15,7 +16,7 @@ from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
 from service.http.retrieval import add_retrieval_stores, remove_from_own_store
 from service.http.services import VECTOR_STORES
-from service.http.visibility import present, present_page
+from service.http.visibility import present, present_page, present_written
 from service.wire.files import files_named_in
 
 
@@ -29,8 +30,9 @@ async def create(request: web.Request) -> web.Response:
         origin(request), settings["tool_resources"], id_source(request), owner_id=assistant_id
     )
     settings = await add_retrieval_stores(request, assistant_id, None, {**settings, "tool_resources": resources})
-    await writer(request).assistant(origin(request), assistant_id, CreateAssistant(settings))
-    return await _render(request, assistant_id)
+    written = await writer(request).assistant(origin(request), assistant_id, CreateAssistant(settings))
+    created = await present_written(request, initial_assistant(written.recorded[0]))
+    return answer(wire(request).render_assistant(created))
 
 
 async def get(request: web.Request) -> web.Response:

@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 
 from events.errors import NotFound, Rejection
 from events.file import MAX_FILE, CreateFile, DeleteFile
+from events.object_changes import initial_file
 from events.objects import File
 from projections import files
 from projections.rows import Cursor
@@ -97,7 +98,8 @@ async def create(request: web.Request) -> web.Response:
         written = await writer(request).file(origin(request), file_id, command)
     if written.is_repeat:
         await delete_unowned(request.app[BLOBS], [blob])
-    return answer(wire(request).render_file(await find_file(request, file_id)))
+        return answer(wire(request).render_file(await find_file(request, file_id)))
+    return answer(wire(request).render_file(initial_file(written.recorded[0])))
 
 
 @add_detail_to_errors

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
 
 from events.errors import NotFound
+from events.object_changes import client_message
 from events.objects import Message
 from events.streams import THREAD
 from events.thread.commands import AddMessage, DeleteMessage, ModifyMessage
+from events.thread.events import MessageAdded
 from projections import messages, placeholders, threads
 from service.http import files, image_hosts
 from service.http.bodies import parse_request
@@ -18,7 +21,7 @@ from service.http.paging import cursor, listing
 from service.http.queueing import queues
 from service.http.responses import answer
 from service.http.services import VECTOR_STORES
-from service.http.visibility import present, present_page
+from service.http.visibility import present, present_page, present_written
 from service.wire.files import files_named_in
 from service.wire.query import parse_id
 from sql.connection import Connection
@@ -35,8 +38,9 @@ async def create(request: web.Request) -> web.Response:
     await request.app[VECTOR_STORES].attachments.attach(
         origin(request), thread_id, [message], command, skip_unsupported=not wire(request).names_tools_of_files
     )
-    await writer(request).thread(origin(request), thread_id, command)
-    return await _render(request, message.id)
+    written = await writer(request).thread(origin(request), thread_id, command)
+    added = next(entry for entry in written.recorded if isinstance(entry.event, MessageAdded))
+    return answer(wire(request).render_message(await present_written(request, client_message(added))))
 
 
 async def get(request: web.Request) -> web.Response:
@@ -46,13 +50,17 @@ async def get(request: web.Request) -> web.Response:
 async def modify(request: web.Request) -> web.Response:
     metadata = await parse_request(request, wire(request).parse_metadata_change)
     message_id = request.match_info["message_id"]
-    if metadata is not None:
-
-        async def command(db: Connection) -> ModifyMessage:
-            return ModifyMessage(message_id, await _find_message(request, db, message_id) is not None, metadata)
-
-        await writer(request).thread(origin(request), request.match_info["thread_id"], command)
-    return answer(wire(request).render_modified_message(await _read(request, message_id)))
+    if metadata is None:
+        return answer(wire(request).render_modified_message(await _read(request, message_id)))
+    before, _ = await writer(request).thread_on_facts(
+        origin(request),
+        request.match_info["thread_id"],
+        read=lambda db: _find_message(request, db, message_id),
+        command=lambda found: ModifyMessage(message_id, found is not None, metadata),
+    )
+    assert before is not None, "the command is refused if there is no message"
+    modified = await present_written(request, replace(before, metadata=metadata))
+    return answer(wire(request).render_modified_message(modified))
 
 
 async def delete(request: web.Request) -> web.Response:

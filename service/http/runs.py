@@ -74,13 +74,15 @@ async def modify(request: web.Request) -> web.Response:
     if not await done_before(request, THREAD, thread_id):
         require_modifiable((await _find_run(request)).status)
     metadata = await parse_request(request, wire(request).parse_metadata_change)
-    if metadata is not None:
-
-        async def command(db: Connection) -> ModifyRun:
-            return ModifyRun(run_id, (await _read(request, db)).status, metadata)
-
-        await writer(request).thread(origin(request), thread_id, command)
-    return answer(wire(request).render_run(await _find_run(request)))
+    if metadata is None:
+        return answer(wire(request).render_run(await _find_run(request)))
+    run, result = await writer(request).thread_on_facts(
+        origin(request),
+        thread_id,
+        read=lambda db: _read(request, db),
+        command=lambda run: ModifyRun(run_id, run.status, metadata),
+    )
+    return answer(wire(request).render_run(_as_of(run, result.recorded, e.RunModified)))
 
 
 async def cancel(request: web.Request) -> web.Response:

@@ -6,6 +6,7 @@ from functools import partial
 
 from aiohttp import web
 
+from events.object_changes import new_thread
 from events.streams import THREAD
 from events.thread.commands import CreateThread, DeleteThread, ModifyThread
 from events.vector_store.state import THREAD_DAYS
@@ -16,7 +17,7 @@ from service.http.context import connection, done_before, id_source, origin, wir
 from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
 from service.http.services import VECTOR_STORES
-from service.http.visibility import present, present_page
+from service.http.visibility import present, present_page, present_written
 from service.wire.files import files_named_in
 from service.wire.request_types import ThreadRequest
 
@@ -24,12 +25,14 @@ from service.wire.request_types import ThreadRequest
 async def create(request: web.Request) -> web.Response:
     asked = await parse_request(request, partial(wire(request).parse_new_thread, ids=id_source(request)))
     thread_id = id_source(request).new("thread")
-    if not await done_before(request, THREAD, thread_id):
-        image_hosts.check(request, asked)
-        await files.check(request, files_named_in(asked))
-        command = await prepare_thread(request, thread_id, asked)
-        await writer(request).thread(origin(request), thread_id, command)
-    return await _render(request, thread_id)
+    if await done_before(request, THREAD, thread_id):
+        return await _render(request, thread_id)
+    image_hosts.check(request, asked)
+    await files.check(request, files_named_in(asked))
+    command = await prepare_thread(request, thread_id, asked)
+    written = await writer(request).thread(origin(request), thread_id, command)
+    created = await present_written(request, new_thread(written.recorded))
+    return answer(wire(request).render_thread(created, resources=False))
 
 
 async def get(request: web.Request) -> web.Response:
