@@ -77,7 +77,8 @@ def read_refusal(status: int | None, body: object) -> Refusal:
     words = " ".join(texts_in(body))[:MAX_WORDS]
     places = [place for place in places_in(body) if place]
     forms = _forms(" ".join((*places, words)), places)
-    is_about_tools = bool(words_of.NO_TOOLS.search(words)) or (TOOLS in places and bool(words_of.UNKNOWN.search(words)))
+    lacks_tools = words_of.NO_TOOLS.search(words) or (TOOLS in places and words_of.UNKNOWN.search(words))
+    is_about_tools = bool(lacks_tools) and "schema" not in words.lower() and not words_of.SCHEMA.search(words)
     if status in _FAILURES and not words_of.UNKNOWN.search(words):
         return Refusal(forms, is_about_tools=is_about_tools)  # otherwise the server failed, perhaps only this time
     named = _named_fields(words, places)

@@ -351,3 +351,17 @@ async def test_a_refusal_of_tools_stays_if_a_prompt_does_not_help(server: Script
     finally:
         await model.close()
     assert "tools" in server.requests[-1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Tool parameters schema does not support $ref",
+        "Tools with recursive schemas are not supported.",
+        "Invalid schema for function 'f': tools do not support 'oneOf'",
+        "Tool names may not contain spaces; unsupported name",
+        "Tool call x was not found",
+    ],
+)
+def test_a_refused_tool_is_no_lack_of_tools(text: str) -> None:
+    assert not read_refusal(400, {"error": {"message": text}}).is_about_tools
