@@ -27,6 +27,11 @@ class MessageTextDelta:
     annotation: dict[str, Any] | None = None
     images: tuple[str, ...] = ()
 
+    @property
+    def length(self) -> int:
+        """The characters of its text."""
+        return len(self.text)
+
 
 @dataclass(frozen=True, slots=True)
 class StepCallDelta:
@@ -46,6 +51,11 @@ class StepCallDelta:
     kind: str = "function"
     search: dict[str, Any] | None = None
 
+    @property
+    def length(self) -> int:
+        """The characters of its text."""
+        return len(self.arguments)
+
 
 @dataclass(frozen=True, slots=True)
 class StepOutputDelta:
@@ -58,6 +68,11 @@ class StepOutputDelta:
     index: int
     logs: str | None
     image: str | None
+
+    @property
+    def length(self) -> int:
+        """The characters of its text."""
+        return len(self.logs or "")
 
 
 Delta = MessageTextDelta | StepCallDelta | StepOutputDelta

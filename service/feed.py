@@ -21,12 +21,16 @@ from events.thread.state import ThreadState
 from events.vector_store.events import VectorStoreEvent
 from service.database import DATABASE_ERRORS, Pool
 from service.deltas import Delta
+from service.tasks.watchdog import Watchdog
 
 log = structlog.get_logger()
 
-# Items that may wait for one watcher. If there are more, the watcher is cut off, so that a client that reads too slowly
-# cannot fill the memory.
+# Items that may wait for one watcher, and the characters of the deltas among them. If there are more, the watcher is
+# cut off, so that a client that reads too slowly cannot fill the memory.
 MAX_BACKLOG = 10_000
+MAX_BACKLOG_TEXT = 4_000_000
+# Items behind which no event waits: the watcher reads it from the log instead, since an event may be large.
+MAX_BEFORE_EVENT = 200
 # Seconds between two checks for lost wake-ups, and the number of streams per query of a check.
 POLL = 2.0
 IDS_PER_LOOK = 1000
@@ -55,45 +59,76 @@ class Watcher:
         self.thread_id = thread_id
         self.seen: int | None = None
         self._items: list[Item | Wake] = []
-        self._some = asyncio.Event()
+        self._text = 0
+        self._has_news = False
         self._lagging = False
         self._ended: str | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._patience = Watchdog(self._wake)
 
     def end(self, reason: str) -> None:
         """Makes the next `take` raise WatcherEnded with this reason."""
         self._ended = reason
-        self._some.set()
+        self._announce()
 
     def put(self, item: Item | Wake) -> None:
-        """Adds an item. If MAX_BACKLOG items wait already, the item is dropped and the next `take` raises."""
-        if len(self._items) < MAX_BACKLOG:
-            self._items.append(item)
-        else:
+        """Adds an item. If MAX_BACKLOG items wait already, or MAX_BACKLOG_TEXT characters of deltas, the item is
+        dropped and the next `take` raises.
+        """
+        if len(self._items) >= MAX_BACKLOG or self._text >= MAX_BACKLOG_TEXT:
             self._lagging = True
-        self._some.set()
+        elif isinstance(item, (RecordedEvent, Wake)):
+            if len(self._items) < MAX_BEFORE_EVENT:
+                self._items.append(item)
+            elif self._items[-1] is not WAKE:
+                self._items.append(WAKE)
+        else:
+            self._text += item.length
+            self._items.append(item)
+        self._announce()
 
     def misses(self, version: int) -> bool:
         """Returns whether the reader lacks this version, and no waiting item would make it read the log."""
-        return self.seen is not None and self.seen < version and not self._some.is_set()
+        return self.seen is not None and self.seen < version and not self._has_news
 
     async def take(self) -> list[Item | Wake]:
         """Returns the items that have arrived, in order; an empty list if none arrived for POLL seconds.
 
         Raises WatcherEnded after `end`, and WatcherLagging if an item was dropped.
         """
-        if not self._some.is_set():
-            try:
-                async with asyncio.timeout(POLL):
-                    await self._some.wait()
-            except TimeoutError:
-                return []
+        if not self._has_news:
+            await self._wait()
         if self._ended is not None:
             raise WatcherEnded(self._ended)
         if self._lagging:
             raise WatcherLagging(self.thread_id)
         items, self._items = self._items, []
-        self._some.clear()
+        self._has_news, self._text = False, 0
         return items
+
+    def close(self) -> None:
+        """Ends the timer of the watcher."""
+        self._patience.close()
+
+    async def _wait(self) -> None:
+        """Waits for news, at most POLL seconds."""
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        self._patience.start(loop.time() + POLL)
+        try:
+            await self._waiter
+        finally:
+            self._patience.stop()
+            self._waiter = None
+
+    def _announce(self) -> None:
+        self._has_news = True
+        if self._waiter is not None:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class WatcherLagging(Exception):
@@ -159,6 +194,7 @@ class Feed:
         try:
             yield watcher
         finally:
+            watcher.close()
             watchers = self._watchers[thread_id]
             watchers.discard(watcher)
             if not watchers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import orjson
 import structlog
@@ -17,8 +17,9 @@ from aiohttp import web
 from service.http.bodies import not_json, receive_body
 from service.http.context import ATTEMPT, KEY, REQUEST_ID, ReceivedBody
 from service.http.errors import ApiError
-from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, answer, headers
+from service.http.responses import ClientDisconnected, answer, headers
 from service.http.services import ACCESS, PASSTHROUGH
+from service.http.stream_sender import StreamSender
 from service.http.usage_meter import UsageMeter
 from service.idempotency.keys import StoredAnswer
 from service.passthrough import PassthroughAnswer, PassthroughError, PassthroughRequest, Path
@@ -156,14 +157,14 @@ async def _write_answer(
     streams = upstream.content_type.startswith(_STREAM)
     last = b"\n\n"
     try:
-        async for chunk in upstream.chunks:
-            if meter is not None:
-                meter.take(chunk)
-            async with asyncio.timeout(WRITE_TIMEOUT):
-                await response.write(chunk)
-            last = (last + chunk)[-2:] if len(chunk) < 2 else chunk[-2:]
-    except TimeoutError:
-        # The client does not read. Breaking off frees its connection, and the upstream's.
+        with closing(StreamSender(request, response)) as sender:
+            async for chunk in upstream.chunks:
+                if meter is not None:
+                    meter.take(chunk)
+                await sender.send(chunk)
+                last = (last + chunk)[-2:] if len(chunk) < 2 else chunk[-2:]
+    except ClientDisconnected:
+        # Breaking off frees the client's connection, and the upstream's.
         _break_off(request)
         return response
     except PassthroughError as error:

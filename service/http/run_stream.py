@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import structlog
@@ -16,9 +16,10 @@ from service.database import DATABASE_ERRORS, Pool
 from service.feed import Item, Watcher, WatcherEnded, WatcherLagging, tail
 from service.http.context import KEY, REQUEST_ID, wire
 from service.http.idempotency import let_others_in
-from service.http.responses import WRITE_TIMEOUT, ClientDisconnected, headers
+from service.http.responses import ClientDisconnected, headers
 from service.http.services import ACCESS, LOG
 from service.http.shutdown import SHUTDOWN, STOPPING
+from service.http.stream_sender import StreamSender
 from service.wire.sse.run_stream import RunStream
 
 log = structlog.get_logger()
@@ -48,56 +49,49 @@ async def stream_run(
     started = time.perf_counter()
     await response.prepare(request)
     await let_others_in(request)
-    try:
-        with (
-            request.app[SHUTDOWN].end_at_stop(watcher),
-            request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: watcher.end(REVOKED)),
-        ):
-            await _stream(request, response, stream, watcher, first)
-        request.app[SHUTDOWN].close_connection(response)
-        await response.write_eof()
-    except ClientDisconnected:
-        if request.transport is not None:
-            request.transport.abort()
-        log.info("run_stream_client_disconnected", seconds=round(time.perf_counter() - started, 3))
+    with closing(StreamSender(request, response)) as sender:
+        try:
+            with (
+                request.app[SHUTDOWN].end_at_stop(watcher),
+                request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: watcher.end(REVOKED)),
+            ):
+                await _stream(sender, stream, watcher, request.app[LOG].pool, first)
+            request.app[SHUTDOWN].close_connection(response)
+            await sender.end()
+        except ClientDisconnected:
+            sender.break_off()
+            log.info("run_stream_client_disconnected", seconds=round(time.perf_counter() - started, 3))
     return response
 
 
 async def _stream(
-    request: web.Request,
-    response: web.StreamResponse,
-    stream: RunStream,
-    watcher: Watcher,
-    first: Sequence[RecordedEvent[Any]],
+    sender: StreamSender, stream: RunStream, watcher: Watcher, pool: Pool, first: Sequence[RecordedEvent[Any]]
 ) -> None:
     """Writes frames until the run ends. If the stream has to stop before, its last frame is an error.
 
     Raises ClientDisconnected.
     """
     try:
+        batches = tail(watcher, pool, first[-1].version)
+        items: Sequence[Item] = first
         spoke = time.monotonic()
-        async for items in _batches(watcher, request.app[LOG].pool, first):
-            if await _write(response, stream, items):
+        while True:
+            has_written = await _write(sender, stream, items)
+            if stream.is_finished:
+                return
+            if has_written:
                 spoke = time.monotonic()
             elif time.monotonic() - spoke >= QUIET:
                 spoke = time.monotonic()
-                await send(response, STILL_THERE)
-            if stream.is_finished:
-                return
+                await sender.send(STILL_THERE)
+            items = await anext(batches)
     except WatcherEnded as ended:
         is_stopping = str(ended) == STOPPING
         kind, code = ("server_error", None) if is_stopping else ("invalid_request_error", "invalid_api_key")
-        await send(response, stream.error_frame(str(ended), kind, code))
+        await sender.send(stream.error_frame(str(ended), kind, code))
     except (WatcherLagging, *DATABASE_ERRORS) as error:
         log.warning("run_stream_failed", error=type(error).__name__)
-        await send(response, stream.error_frame("The stream broke. Please retrieve the run.", "server_error", None))
-
-
-async def _batches(watcher: Watcher, pool: Pool, first: Sequence[RecordedEvent[Any]]) -> AsyncIterator[Sequence[Item]]:
-    """Yields the first events, then batches of items as they arrive."""
-    yield first
-    async for items in tail(watcher, pool, first[-1].version):
-        yield items
+        await sender.send(stream.error_frame("The stream broke. Please retrieve the run.", "server_error", None))
 
 
 STREAM_HEADERS = {
@@ -107,18 +101,9 @@ STREAM_HEADERS = {
 }
 
 
-async def _write(response: web.StreamResponse, stream: RunStream, items: Sequence[Item]) -> bool:
+async def _write(sender: StreamSender, stream: RunStream, items: Sequence[Item]) -> bool:
     """Writes all frames of a batch at once. Returns whether there were any."""
     frames = [frame for item in items for frame in stream.feed(item)]
     if frames:
-        await send(response, b"".join(frames))
+        await sender.send(b"".join(frames))
     return bool(frames)
-
-
-async def send(response: web.StreamResponse, data: bytes) -> None:
-    """Writes to the client. Raises ClientDisconnected if it is away, or has not read for WRITE_TIMEOUT."""
-    try:
-        async with asyncio.timeout(WRITE_TIMEOUT):
-            await response.write(data)
-    except (ConnectionResetError, BrokenPipeError, TimeoutError) as error:
-        raise ClientDisconnected from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import structlog
@@ -19,15 +19,16 @@ from events import event_log
 from events.envelope import RecordedEvent
 from events.streams import THREAD
 from projections import runs, threads
-from service.database import DATABASE_ERRORS
+from service.database import DATABASE_ERRORS, Pool
 from service.feed import WAKE, Watcher, WatcherEnded, WatcherLagging, tail
 from service.http.context import GRANT, KEY, REQUEST_ID, clock, connection, origin, wire
 from service.http.errors import ApiError
 from service.http.rate_limits import reserve_stream
 from service.http.responses import ClientDisconnected, headers
-from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS, send
+from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS
 from service.http.services import ACCESS, LOG
 from service.http.shutdown import SHUTDOWN
+from service.http.stream_sender import StreamSender
 from service.wire.sse.thread_stream import ResumePoint, ThreadStream, parse_event_id
 from sql.connection import Connection
 
@@ -53,14 +54,14 @@ async def stream(request: web.Request) -> web.StreamResponse:
             begin = await _begin(request, db, frames, left)
         response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
         await response.prepare(request)
-        try:
-            with request.app[SHUTDOWN].end_at_stop(watcher), _ending_with_access(request, watcher):
-                await _follow(request, response, frames, watcher, begin)
-            request.app[SHUTDOWN].close_connection(response)
-            await response.write_eof()
-        except ClientDisconnected:
-            if request.transport is not None:
-                request.transport.abort()
+        with closing(StreamSender(request, response)) as sender:
+            try:
+                with request.app[SHUTDOWN].end_at_stop(watcher), _ending_with_access(request, watcher):
+                    await _follow(sender, request.app[LOG].pool, frames, watcher, begin)
+                request.app[SHUTDOWN].close_connection(response)
+                await sender.end()
+            except ClientDisconnected:
+                sender.break_off()
     return response
 
 
@@ -87,19 +88,17 @@ async def _begin(request: web.Request, db: Connection, frames: ThreadStream, lef
     return begin
 
 
-async def _follow(
-    request: web.Request, response: web.StreamResponse, frames: ThreadStream, watcher: Watcher, begin: int
-) -> None:
+async def _follow(sender: StreamSender, pool: Pool, frames: ThreadStream, watcher: Watcher, begin: int) -> None:
     """Writes frames until the thread is deleted or the watcher is ended. Raises ClientDisconnected."""
-    await send(response, RETRY)
+    await sender.send(RETRY)
     watcher.put(WAKE)  # events behind `begin` are in the log
     spoke = time.monotonic()
     try:
-        async for items in tail(watcher, request.app[LOG].pool, begin):
+        async for items in tail(watcher, pool, begin):
             told = [frame for item in items for frame in frames.feed(item)]
             if told or time.monotonic() - spoke >= QUIET:
                 spoke = time.monotonic()
-                await send(response, b"".join(told) or STILL_THERE)
+                await sender.send(b"".join(told) or STILL_THERE)
             if frames.is_over:
                 return
     except WatcherEnded as ended:

@@ -130,7 +130,7 @@ async def test_however_many_watch_what_is_idle_there_is_one_look(
         assert counting.asked == 0
         await feed._wake_behind(counting)  # type: ignore[arg-type]
         assert counting.asked == 1
-        assert not any(watcher._some.is_set() for watcher in watchers), "nobody has missed anything"
+        assert not any(watcher._has_news for watcher in watchers), "nobody has missed anything"
         recorded = (
             await Writer(pool, Feed(), clock=CLOCK, ids=IDS).thread(ORIGIN, "thread_1", add("Hi", "msg_x"))
         ).recorded
@@ -148,6 +148,30 @@ async def test_a_watcher_that_does_not_read_is_cut_off(pool: Pool, monkeypatch: 
         assert len(slow._items) == 10
         with pytest.raises(WatcherLagging):
             await until(tail(slow, pool, 0), lambda _: False)
+
+
+async def test_a_watcher_that_does_not_read_holds_a_bounded_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.feed, "MAX_BACKLOG_TEXT", 100)
+    feed = Feed()
+    with feed.watch("thread_1") as slow:
+        feed.publish_deltas("thread_1", [delta("a" * 60)] * 5)
+        assert len(slow._items) == 2
+        with pytest.raises(WatcherLagging):
+            await slow.take()
+
+
+async def test_events_behind_many_items_are_read_from_the_log(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watcher that does not read holds no event that may be large."""
+    monkeypatch.setattr(service.feed, "MAX_BEFORE_EVENT", 3)
+    write = Writer(pool, Feed(), clock=CLOCK, ids=IDS)
+    with write.feed.watch("thread_1") as slow:
+        write.feed.publish_deltas("thread_1", [delta("a")] * 3)
+        written = await write.thread(ORIGIN, "thread_1", CREATE)
+        written_later = await write.thread(ORIGIN, "thread_1", add("Hi", "msg_x"))
+        write.feed.publish_deltas("thread_1", [delta("b")])
+        assert slow._items == [delta("a")] * 3 + [WAKE, delta("b")]
+        items = await anext(tail(slow, pool, 0))
+    assert items == [*[delta("a")] * 3, *written.recorded, *written_later.recorded, delta("b")]
 
 
 async def test_watchers_go_with_their_context() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import orjson
 
@@ -11,6 +12,9 @@ from events.objects import Json, Message
 from service.deltas import MessageTextDelta
 from service.wire.api import Wire
 from service.wire.sse import frames
+
+# Frames that are kept for the other watchers of a run, which get them in the same turns of the event loop.
+RENDERED = 64
 
 
 @dataclass(slots=True)
@@ -26,7 +30,13 @@ class StreamedPart:
     def next_frame(self, text: str) -> bytes:
         """Returns the frame of one more piece. Only the text is encoded, since this runs for every token."""
         self.pieces.append(text)
-        return self.start + orjson.dumps(text) + self.end
+        return _text_frame(self.start, text, self.end)
+
+
+@lru_cache(maxsize=RENDERED)
+def _text_frame(start: bytes, text: str, end: bytes) -> bytes:
+    """Returns the frame of a piece of text. The watchers of a run get the same one, so it is rendered once."""
+    return start + orjson.dumps(text) + end
 
 
 def new_part(message_id: str, index: int, type: str) -> StreamedPart:

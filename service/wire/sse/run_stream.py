@@ -54,8 +54,8 @@ _Ignored = (
 class RunStream:
     """The stream of one run. It begins with the run's creation, or at the state of `run` and its open `steps`.
 
-    `include` is the result of `Wire.parse_include`. `is_finished` is set with the last frame, when the run has ended or
-    requires action.
+    `include` is the result of `Wire.parse_include`. Without `has_ids`, frames have no line `id:`. `is_finished` is set
+    with the last frame, when the run has ended or requires action.
     """
 
     def __init__(
@@ -65,8 +65,10 @@ class RunStream:
         run: Run | None = None,
         steps: Sequence[Step] = (),
         include: frozenset[str] = frozenset(),
+        has_ids: bool = True,
     ) -> None:
         self.is_finished = False
+        self._has_ids = has_ids
         self._wire = wire
         self._run = run
         self._include = include
@@ -91,10 +93,12 @@ class RunStream:
             return []
         if isinstance(item, RecordedEvent):
             self._next_id = (item.version, self._next_id[1], 0)
-            return [self._with_id(frame) for frame in self._event_frames(item)]
-        if self._run is None or item.run_id != self._run.id:
+            found = self._event_frames(item)
+        elif self._run is None or item.run_id != self._run.id:
             return []
-        return [self._with_id(frame) for frame in self._delta_frames(self._run, item)]
+        else:
+            found = self._delta_frames(self._run, item)
+        return [self._with_id(frame) for frame in found] if self._has_ids else found
 
     def error_frame(self, message: str, type: str, code: str | None) -> bytes:
         """Returns the last frame of a stream that fails. `type` is the error's type, for example "server_error"."""

@@ -98,7 +98,7 @@ class ThreadStream:
             case e.ThreadDeleted():
                 self.is_over = True
             case e.RunCreated():
-                self._runs[event.run_id] = RunStream(self._wire)
+                self._runs[event.run_id] = RunStream(self._wire, has_ids=False)
             case ModelCallStarted():
                 if event.run_id in self._runs:
                     self._open_calls[event.run_id], self._attempt = item, event.attempt
@@ -138,5 +138,4 @@ class ThreadStream:
 
 def _with_last_id(run_frames: list[bytes], id: bytes) -> list[bytes]:
     """Returns the frames with the id on the last one only, so that a client that misses the last gets all again."""
-    plain = [frame.partition(b"\n")[2] if frame.startswith(b"id: ") else frame for frame in run_frames]
-    return [*plain[:-1], b"id: %b\n%b" % (id, plain[-1])] if plain else []
+    return [*run_frames[:-1], b"id: %b\n%b" % (id, run_frames[-1])] if run_frames else []
