@@ -179,26 +179,31 @@ look_at_sandbox() {
         say "code_interpreter is off: bubblewrap is missing (on Debian and Ubuntu: sudo apt-get install bubblewrap)"
 }
 
-# setup_sandbox: makes the sandbox's Python and waits for it. A failure is tried again if the lock changes, and on CI.
+# setup_sandbox: makes the sandbox's Python with the small set of packages, which tests use, and waits for it. A failure
+# is tried again if the lock changes, and on CI.
 setup_sandbox() {
     look_at_sandbox
     if [ "$known" != "$state" ] || { [ -n "$folder${CI:-}" ] && [ ! -e "$folder/complete" ]; }; then
         prepare_uv
-        say "Making the Python of the sandbox (once a version; half a minute, 800 MB) …"
-        folder=$(cd / && UV=$UV "$ROOT/.venv/bin/python" -m service.sandbox.install) || folder=
+        say "Making the Python of the sandbox (once a version; half a minute, 0.8 GB) …"
+        folder=$(cd / && UV=$UV "$ROOT/.venv/bin/python" -m service.sandbox.install small) || folder=
         printf '%s\n%s\n' "$state" "$folder" >"$stamp"
     fi
     { [ -n "$folder" ] && command -v bwrap >/dev/null 2>&1; } || lacks "There is no sandbox here"
 }
 
+# where_sandbox SET [REQUIREMENTS]: prints the folder of the sandbox's Python with these packages.
+where_sandbox() { "$ROOT/.venv/bin/python" -m service.sandbox.install --where "$@"; }
+
 # let_server_setup_sandbox: lets the server make the sandbox's Python while it serves.
 let_server_setup_sandbox() {
     look_at_sandbox
     if [ "$known" != "$state" ]; then
-        folder=$(cd / && "$ROOT/.venv/bin/python" -m service.sandbox.install --where)
+        folder=$(where_sandbox small)
         printf '%s\n%s\n' "$state" "$folder" >"$stamp"
     fi
-    if [ -n "$folder" ] && [ ! -e "$folder/complete" ]; then
+    folder=$(where_sandbox "${EVERTHREAD_CODE_PACKAGES:-full}" "${EVERTHREAD_CODE_REQUIREMENTS:-}") || folder=
+    if [ ! -e "$folder/complete" ]; then
         prepare_uv
         EVERTHREAD_SANDBOX_INSTALL=${EVERTHREAD_SANDBOX_INSTALL:-true}
         export UV EVERTHREAD_SANDBOX_INSTALL

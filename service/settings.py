@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import StartupError
 from service.sandbox.base import MIB, Limits
+from service.sandbox.packages import PackageSet, read_requirements
 from service.storage.factory import SCHEMES
 
 PREFIX = "EVERTHREAD_"
@@ -66,6 +67,8 @@ class Settings(BaseSettings):
     metrics: Literal["local", "open"] = Field("local", description="Whether /metrics needs a key from elsewhere")
 
     code_interpreter: Literal["on", "off"] = Field("on", description="Whether code of models may be run, in sandboxes")
+    code_packages: Literal["small", "full"] = Field("full", description="Packages of the sandbox's Python")
+    code_requirements: Path | None = Field(None, description="Requirements file of packages on top of these")
     code_wall_s: float = Field(60.0, ge=1, le=3600, description="Seconds that one call of code_interpreter may take")
     code_cpu_s: int = Field(3600, ge=10, le=1_000_000, description="Seconds of CPU time of a sandbox, in all its calls")
     code_memory_mb: int = Field(1024, ge=128, le=1_048_576, description="Memory of a sandbox")
@@ -92,6 +95,20 @@ class Settings(BaseSettings):
             disk=self.code_disk_mb * MIB,
             output=self.code_output_kb * 1024,
         )
+
+    @property
+    def code_package_set(self) -> PackageSet:
+        """The packages of the sandbox's Python."""
+        return PackageSet(self.code_packages, read_requirements(self.code_requirements))
+
+    @field_validator("code_requirements")
+    @classmethod
+    def _readable_requirements(cls, value: Path | None) -> Path | None:
+        try:
+            read_requirements(value)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"must be a readable text file: {error}") from None
+        return value
 
     @field_validator("model_base_url", "embedding_base_url", "public_url")
     @classmethod

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = (".sql", ".gz", ".jinja", ".tiktoken", ".html", ".css", ".js", ".json", ".svg", ".lock")
+DATA = (".sql", ".gz", ".jinja", ".tiktoken", ".html", ".css", ".js", ".json", ".svg", ".lock", ".in")
 
 
 @pytest.fixture(scope="module")

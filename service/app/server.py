@@ -192,7 +192,11 @@ async def _open_tooling(
     serving: asyncio.Event,
 ) -> _ToolServices:
     enter, limits = stack.enter_async_context, settings.code_limits
-    probe = await enter(sandbox_lifespan(settings.sandbox_dir, installs=settings.sandbox_install, serving=serving))
+    packages, requirements = settings.code_package_set, settings.code_requirements
+    installs = settings.sandbox_install
+    probe = await enter(
+        sandbox_lifespan(settings.sandbox_dir, packages, requirements, installs=installs, serving=serving)
+    )
     sandboxes: SessionPool | None = None
     if settings.code_interpreter == "on":
         warm, at_once, idle_s = settings.code_warm, settings.code_sessions, settings.code_idle_s

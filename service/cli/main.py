@@ -48,7 +48,7 @@ _EXAMPLE = (
 
 _PROVISIONING = (
     "  Code      code_interpreter is being set up in the background, once for each version (half a minute or more,\n"
-    "            800 MB); runs that need it wait"
+    "            0.8 GB, then 1.9 GB for more packages); runs that need it wait for the first part"
 )
 
 

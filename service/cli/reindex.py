@@ -34,7 +34,7 @@ def reindex(store: StoreOption = None, data_dir: DataDirOption = None) -> None:
         async with open_writer(data_dir) as writer:
             engine = open_search_engine(
                 writer.pool,
-                SandboxProbe(settings.sandbox_dir),
+                SandboxProbe(settings.sandbox_dir, packages=settings.code_package_set),
                 folder / "reindex.log",
                 now=writer.clock.now,
                 base_url=settings.embedding_base_url,

@@ -16,12 +16,16 @@ app = typer.Typer(no_args_is_help=True, help="The sandbox of code_interpreter: i
 
 @app.command()
 def install() -> None:
-    """Install the sandbox's Python if it is missing: a copy of this one with packages of its own (800 MB)."""
+    """Install the sandbox's Python if it is missing: a copy of this one with the packages of EVERTHREAD_CODE_PACKAGES.
+
+    The set `small` takes 0.8 GB of disk, `full` 1.9 GB.
+    """
     from service.sandbox.environment import NoEnvironment
     from service.sandbox.install import install as make
 
+    settings = Settings.load()
     try:
-        environment = make(Settings.load().sandbox_dir)
+        environment = make(settings.sandbox_dir, packages=settings.code_package_set)
     except NoEnvironment as error:
         raise CommandError(str(error)) from None
     Console().print(str(environment.folder), highlight=False, soft_wrap=True)
@@ -34,10 +38,13 @@ def check() -> None:
     from service.sandbox.probe import SandboxProbe
 
     logs.configure("error")
-    probe = SandboxProbe(Settings.load().sandbox_dir)
+    settings = Settings.load()
+    probe = SandboxProbe(settings.sandbox_dir, packages=settings.code_package_set)
     try:
         launcher = asyncio.run(probe.launcher())
     except SandboxUnavailable as error:
         raise CommandError(f"there is no sandbox here: {error}") from None
     bounds = ", ".join(sorted(launcher.cgroups.controllers)) or "none; limits apply to each process alone"
-    Console().print(f"The sandbox works. Control groups: {bounds}", highlight=False, soft_wrap=True)
+    packages = ", ".join(launcher.environment.package_names())
+    text = f"The sandbox works. Control groups: {bounds}. Packages: {packages}"
+    Console().print(text, highlight=False, soft_wrap=True)

@@ -21,7 +21,7 @@ from service.embedded.data_dir import DataDir, StoredKey
 from service.embedded.model import MODEL_NAME, EmbeddedModel, ModelAddress
 from service.embedded.postgres import EmbeddedPostgres
 from service.errors import StartupError
-from service.sandbox.environment import environment_in
+from service.sandbox.environment import NoEnvironment, find_environment
 from service.settings import Settings
 from service.storage.temp_folders import sweep_temp_folders
 
@@ -100,8 +100,13 @@ async def _run(
 
 
 def _will_provision_sandbox(settings: Settings) -> bool:
-    wanted = settings.sandbox_install and settings.code_interpreter == "on"
-    return wanted and not environment_in(settings.sandbox_dir).complete.exists()
+    if not settings.sandbox_install or settings.code_interpreter == "off":
+        return False
+    try:
+        find_environment(settings.sandbox_dir, settings.code_package_set)
+    except NoEnvironment:
+        return True
+    return False
 
 
 def _import_serve() -> Callable[..., Awaitable[None]]:

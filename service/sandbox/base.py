@@ -14,6 +14,8 @@ from typing import Protocol
 MIB = 1024 * 1024
 # The folder of files inside, and the working directory of the code.
 DATA = "/mnt/data"
+# The folder of fonts for documents. matplotlib has them in its own folder too.
+FONTS = "/opt/fonts"
 
 
 class SandboxUnavailable(Exception):
@@ -121,6 +123,11 @@ class Sandbox(Protocol):
     @property
     def is_lost(self) -> bool:
         """Whether the session is closed or lost."""
+        ...
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a new session would have other packages, since more of them are made now."""
         ...
 
 

@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.sandbox import environment as env
-from service.sandbox.base import DATA, MIB, Limits, SandboxUnavailable
+from service.sandbox.base import DATA, FONTS, MIB, Limits
 from service.sandbox.cgroup import Cgroups, find_cgroups
 from service.sandbox.contents import MODULES, PROGRAMS
-from service.sandbox.environment import Environment, NoEnvironment
+from service.sandbox.environment import Environment
 from service.sandbox.process import ConfinedProcess
 from service.sandbox.seccomp import UnknownMachine, program
 
@@ -33,7 +32,13 @@ PYTHON = "/opt/python/bin/python3"
 CODE = "/opt/code"
 # If the server runs as root, each sandbox gets a user id of its own from here, which no account has.
 _FIRST_ID, _IDS = 63_500, 2_000
-_SYSTEM = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/bin", "/usr/share/fonts", "/usr/share/zoneinfo")
+_SYSTEM = (
+    "/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/bin", "/usr/share/fonts", "/usr/share/fontconfig",
+    "/usr/share/zoneinfo",
+    "/sys/devices/system/cpu",  # the number of cores, which libraries look for
+    # The data of programs that a system may have: tesseract, pandoc, pdftotext, ffmpeg.
+    "/usr/share/tesseract-ocr", "/usr/share/tessdata", "/usr/share/pandoc", "/usr/share/poppler", "/usr/share/ffmpeg",
+)  # fmt: skip
 _LINKED = ("/lib", "/lib64", "/lib32", "/bin")
 _ETC = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
 _FOLDERS = ("data", "tmp", "shm", "code")
@@ -100,14 +105,12 @@ class SandboxLauncher:
             raise
 
 
-def find_launcher(folder: Path | None = None) -> SandboxLauncher:
-    """Finds the means to confine a process here. Raises SandboxUnavailable."""
+def find_launcher(environment: Environment) -> SandboxLauncher:
+    """Finds the means to confine a process here, with this Python."""
     try:
-        return SandboxLauncher(env.find_environment(folder), find_cgroups(), shutil.which("bwrap"), program())
+        return SandboxLauncher(environment, find_cgroups(), shutil.which("bwrap"), program())
     except UnknownMachine:
-        return SandboxLauncher(env.find_environment(folder), find_cgroups(), None, None)
-    except NoEnvironment as error:
-        raise SandboxUnavailable(str(error)) from None
+        return SandboxLauncher(environment, find_cgroups(), None, None)
 
 
 def _arguments(environment: Environment) -> list[str]:
@@ -131,7 +134,8 @@ def _arguments(environment: Environment) -> list[str]:
         found += ["--ro-bind", str(disk / path), f"/{path}"]
     found += ["--ro-bind", str(environment.python), "/opt/python"]
     found += ["--ro-bind", str(environment.packages), "/opt/packages"]
-    found += ["--ro-bind", str(environment.fonts), "/opt/fonts", "--ro-bind", str(disk / "code"), CODE]
+    found += ["--ro-bind", str(environment.matplotlib), "/opt/matplotlib", "--ro-bind", str(environment.fonts), FONTS]
+    found += ["--ro-bind", str(disk / "code"), CODE]
     found += ["--proc", "/proc", "--tmpfs", "/dev"]
     for name in _DEVICES:
         found += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
@@ -154,6 +158,7 @@ def _variables() -> dict[str, str]:
         "TZ": "UTC",
         "IPYTHONDIR": "/tmp/.ipython",
         "MPLCONFIGDIR": "/tmp/.matplotlib",
+        "NLTK_DATA": "/tmp/.nltk_data",
         "PYTHONDONTWRITEBYTECODE": "1",
         "OPENBLAS_NUM_THREADS": threads,
         "OMP_NUM_THREADS": threads,

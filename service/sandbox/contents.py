@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-# The main script of a session. It imports disk.py, which lies beside it.
+# The main script of a session. It imports disk.py and fonts.py, which lie beside it.
 RUNNER = "runner.py"
 # The folders that come first among the modules and programs of the sandbox.
 MODULES, PROGRAMS = "site", "bin"
@@ -35,7 +35,7 @@ def notice(packages: Sequence[str]) -> str:
 def session_files(packages: Sequence[str]) -> dict[str, str]:
     """Returns the text of each file by its path below the folder of code. A text that begins with #! is a program."""
     read = _inside()
-    found = {RUNNER: read["runner.py"], "disk.py": read["disk.py"], NOTICE: notice(packages)}
+    found = {name: read[name] for name in (RUNNER, "disk.py", "fonts.py")} | {NOTICE: notice(packages)}
     found[f"{MODULES}/sitecustomize.py"] = read["network.py"]
     found[f"{MODULES}/pip/__init__.py"] = read["pip.py"]
     found |= {f"{MODULES}/{path}": text for path, text in _MODULE_FILES.items()}
@@ -45,5 +45,5 @@ def session_files(packages: Sequence[str]) -> dict[str, str]:
 
 @cache
 def _inside() -> dict[str, str]:
-    names = ("runner.py", "disk.py", "network.py", "pip.py")
+    names = (RUNNER, "disk.py", "fonts.py", "network.py", "pip.py")
     return {name: files("service.sandbox.inside").joinpath(name).read_text() for name in names}

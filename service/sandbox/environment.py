@@ -2,15 +2,17 @@
 
 It is not the server's own Python: the sandbox's user cannot enter a Python under /root, and code of the model must find
 neither Everthread nor its libraries. So an interpreter is copied, with Python's own library and the packages of
-`packages.lock`, into a folder that any user can read:
+a set (packages.py), into a folder that any user can read:
 
     <cache>/sandbox-<key>/python/     the interpreter and its library; packages/ beside it; both read-only inside
-                          fonts/      matplotlib's list of fonts, which takes seconds to make
+                          matplotlib/ its settings, and its list of fonts, which takes seconds to make
+                          fonts/      fonts with glyphs for Arabic, Chinese, Japanese and Korean
                           disk/       empty; the mount point of each sandbox's tmpfs
+                          names       the names of the packages, one a line
                           complete    written last: without it the folder counts as missing
 
-The key is a hash of the lock, the interpreter and the machine. Another lock makes another folder, so an upgrade never
-changes the Python of a running server.
+The key is a hash of the lock, the own list, the interpreter and the machine. Another lock makes another folder, so an
+upgrade never changes the Python of a running server.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import platformdirs
 
-LAYOUT = 1
-LOCK = "packages.lock"
+from service.sandbox.packages import SMALL, PackageSet
+
+LAYOUT = 2
 _ROOT_CACHE = Path("/var/cache/everthread")
 INSTALL = "`everthread sandbox install`"
 
@@ -52,6 +54,10 @@ class Environment:
         return self.folder / "packages"
 
     @property
+    def matplotlib(self) -> Path:
+        return self.folder / "matplotlib"
+
+    @property
     def fonts(self) -> Path:
         return self.folder / "fonts"
 
@@ -60,35 +66,43 @@ class Environment:
         return self.folder / "disk"
 
     @property
+    def names(self) -> Path:
+        return self.folder / "names"
+
+    @property
     def complete(self) -> Path:
         return self.folder / "complete"
 
-
-def lock_text() -> str:
-    """Returns the lock file of the packages inside, with versions and hashes."""
-    return files("service.sandbox").joinpath(LOCK).read_text()
-
-
-def package_names() -> list[str]:
-    """Returns the names of the packages inside, without those that only others need."""
-    lines = files("service.sandbox").joinpath("packages.in").read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+    def package_names(self) -> list[str]:
+        """Returns the names of the packages inside, without those that only others need. Raises OSError."""
+        return self.names.read_text().splitlines()
 
 
-def environment_in(folder: Path | None = None) -> Environment:
-    """Returns the environment of this version in `folder`, by default the cache folder of the machine or the user."""
+def environment_in(folder: Path | None = None, packages: PackageSet = SMALL) -> Environment:
+    """Returns the environment of these packages in `folder`, by default the cache folder of the machine or the user.
+
+    It may be missing.
+    """
     if folder is None:
         folder = _ROOT_CACHE if os.geteuid() == 0 else platformdirs.user_cache_path("everthread")
-    named = (str(LAYOUT), sys.version, platform.machine(), lock_text())
-    key = hashlib.sha256("\n".join(named).encode()).hexdigest()[:16]
+    named = (
+        str(LAYOUT),
+        sys.version,
+        platform.machine(),
+        packages.lock,
+        packages.nltk_data_lock,
+        packages.requirements,
+    )
+    key = hashlib.sha256("\n".join(str(part) for part in named).encode()).hexdigest()[:16]
     return Environment(folder / f"sandbox-{key}")
 
 
-def find_environment(folder: Path | None = None) -> Environment:
-    """Returns the environment if it is complete. Raises NoEnvironment."""
-    environment = environment_in(folder)
-    if not environment.complete.exists():
-        raise NoEnvironment(f"the Python for the sandbox is not at {environment.folder}: run {INSTALL}")
+def find_environment(folder: Path | None = None, packages: PackageSet = SMALL) -> Environment:
+    """Returns the environment of the last of the set's stages that is complete. Raises NoEnvironment."""
+    stages = [environment_in(folder, stage) for stage in packages.stages]
+    environment = next((stage for stage in reversed(stages) if stage.complete.exists()), None)
+    if environment is None:
+        raise NoEnvironment(f"the Python for the sandbox is not at {stages[-1].folder}: run {INSTALL}")
     if environment.folder.stat().st_uid not in (0, os.geteuid()):
         raise NoEnvironment(f"{environment.folder} belongs to another user: remove it, then run {INSTALL}")
     return environment

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from service.sandbox.base import Limits, SandboxUnavailable
 from service.sandbox.bubblewrap import CODE, PYTHON
 from service.sandbox.contents import RUNNER, session_files
-from service.sandbox.environment import package_names
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.session import Session
 
@@ -16,17 +17,17 @@ class LocalSandboxSource:
         self._limits = limits
 
     async def open(self) -> Session:
-        """Returns a new session, ready and frozen. If the sandbox's Python is being made, waits for that. Raises
-        SandboxUnavailable.
+        """Returns a new session, ready and frozen. If the sandbox's Python is being made, waits until one set of its
+        packages is complete. Raises SandboxUnavailable.
         """
         launcher = await self._probe.wait_for_launcher()
+        environment = launcher.environment
         try:
-            process = launcher.start(
-                [PYTHON, "-s", "-P", f"{CODE}/{RUNNER}"], session_files(package_names()), self._limits
-            )
+            files = session_files(environment.package_names())
+            process = launcher.start([PYTHON, "-s", "-P", f"{CODE}/{RUNNER}"], files, self._limits)
         except OSError as error:
             raise SandboxUnavailable(f"the sandbox cannot be started: {error.strerror or error}") from None
-        session = Session(process, self._limits)
+        session = Session(process, self._limits, outdated=partial(self._probe.is_outdated, environment))
         try:
             await session.start()
         except BaseException:

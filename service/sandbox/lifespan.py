@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.sandbox.base import Limits
 from service.sandbox.factory import LocalSandboxSource
+from service.sandbox.packages import PackageSet
 from service.sandbox.pool import SessionPool, SessionRegistry, WarmSandboxes
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.provisioning import Provisioning
@@ -17,18 +18,24 @@ from service.tasks.background import background
 
 @asynccontextmanager
 async def sandbox_lifespan(
-    folder: Path | None, *, installs: bool, serving: asyncio.Event
+    folder: Path | None,
+    packages: PackageSet,
+    requirements: Path | None,
+    *,
+    installs: bool,
+    serving: asyncio.Event,
 ) -> AsyncIterator[SandboxProbe]:
-    """Yields the probe of this machine. `folder` is that of the sandbox's Python.
+    """Yields the probe of this machine. `folder` is that of the sandbox's Python, with these packages; `requirements`
+    is the file of the own list among them.
 
     If it `installs`, a missing Python is made in the background after `serving` is set.
     """
     if not installs:
-        yield SandboxProbe(folder)
+        yield SandboxProbe(folder, packages=packages)
         return
-    provisioning = Provisioning(folder)
+    provisioning = Provisioning(folder, packages, requirements)
     async with background(_run_after(serving, provisioning)):
-        yield SandboxProbe(folder, provisioning)
+        yield SandboxProbe(folder, provisioning, packages)
 
 
 @asynccontextmanager

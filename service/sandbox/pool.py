@@ -78,8 +78,9 @@ class WarmSandboxes:
         while self._ready:
             sandbox = self._ready.popleft()
             self._wanted.set()
-            if not sandbox.is_lost:
+            if not sandbox.is_lost and not sandbox.is_outdated:
                 return sandbox
+            await sandbox.close()
         return await self._source.open()
 
     async def run(self) -> None:

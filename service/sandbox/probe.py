@@ -14,7 +14,8 @@ import structlog
 
 from service.sandbox.base import MIB, Limits, SandboxUnavailable
 from service.sandbox.bubblewrap import PYTHON, SandboxLauncher, find_launcher
-from service.sandbox.environment import environment_in
+from service.sandbox.environment import Environment, NoEnvironment, find_environment
+from service.sandbox.packages import SMALL, PackageSet
 from service.sandbox.process import ConfinedProcess
 from service.sandbox.provisioning import BEING_MADE, Provisioning
 
@@ -34,17 +35,23 @@ CONFINED = {
 
 
 class SandboxProbe:
-    """The means to confine code on this machine, tried once. `folder` holds the sandbox's Python; `making` makes it if
-    it is missing.
+    """The means to confine code on this machine, tried once for each set of packages.
+
+    `folder` holds the sandbox's Python with `packages`, or with the part of them that is made so far. `making` makes it
+    if it is missing.
     """
 
-    def __init__(self, folder: Path | None = None, making: Provisioning | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, making: Provisioning | None = None, packages: PackageSet = SMALL
+    ) -> None:
         self._folder = folder
+        self._packages = packages
         self._provisioning = making
         self._turn = asyncio.Lock()
         self._launcher: SandboxLauncher | None = None
         self._reason: str | None = None
         self._tried = float("-inf")
+        self._failed: set[Path] = set()  # environments whose trial failed although another one works
 
     @property
     def is_provisioning(self) -> bool:
@@ -54,7 +61,7 @@ class SandboxProbe:
     async def wait_for_launcher(self) -> SandboxLauncher:
         """Waits up to MADE_WITHIN_S until the sandbox's Python is made, then does the same as `launcher`."""
         if self._provisioning is not None:
-            await self._provisioning.wait_until_finished(MADE_WITHIN_S)
+            await self._provisioning.wait_until_usable(MADE_WITHIN_S)
         return await self.launcher()
 
     async def launcher(self) -> SandboxLauncher:
@@ -63,10 +70,20 @@ class SandboxProbe:
             raise SandboxUnavailable(BEING_MADE)
         async with self._turn:
             if self._launcher is None and time.monotonic() - self._tried > AGAIN_S:
-                await self._try()
+                await self._try_first()
             if self._launcher is None:
                 raise SandboxUnavailable(self._reason or "not tried")
+            if self.is_outdated(self._launcher.environment):
+                await self._replace()
             return self._launcher
+
+    def is_outdated(self, environment: Environment) -> bool:
+        """Returns whether new sessions get another environment than this one, because more packages are made now."""
+        try:
+            newest = find_environment(self._folder, self._packages)
+        except NoEnvironment:
+            return False
+        return newest != environment and newest.folder not in self._failed
 
     @property
     def is_tried(self) -> bool:
@@ -78,28 +95,41 @@ class SandboxProbe:
         """The reason why there is no sandbox here, or None if there is one or the trial has not ended."""
         return self._reason
 
-    def _not_made(self) -> str | None:
-        """The reason why the sandbox's Python could not be made, if that failed."""
-        failed = self._provisioning.failure if self._provisioning is not None else None
-        return failed if failed is not None and not environment_in(self._folder).complete.exists() else None
-
-    async def _try(self) -> None:
+    async def _try_first(self) -> None:
         try:
-            launcher = await asyncio.to_thread(find_launcher, self._folder)
-            await asyncio.to_thread(launcher.cgroups.sweep)
-            await _trial(launcher)
+            environment = find_environment(self._folder, self._packages)
+            self._launcher, self._reason = await _try(environment), None
+        except NoEnvironment as error:
+            failed = self._provisioning.failure if self._provisioning is not None else None
+            self._reason = failed or str(error)
         except SandboxUnavailable as error:
-            self._reason = self._not_made() or str(error)
-            log.warning("sandbox_unavailable", reason=self._reason)
-        except OSError as error:
-            self._reason = f"the sandbox cannot be started: {error.strerror or error}"
-            log.warning("sandbox_unavailable", reason=self._reason)
-        else:
-            self._launcher, self._reason = launcher, None
-            bounds = sorted(launcher.cgroups.controllers)
-            log.info("sandbox_available", python=str(launcher.environment.folder), control_groups=bounds)
+            self._reason = str(error)
         finally:  # also if the caller was cancelled
             self._tried = time.monotonic()
+        if self._reason is not None:
+            log.warning("sandbox_unavailable", reason=self._reason)
+
+    async def _replace(self) -> None:
+        """Takes the newest environment if a trial with it succeeds."""
+        newest = find_environment(self._folder, self._packages)
+        try:
+            self._launcher = await _try(newest)
+        except SandboxUnavailable as error:
+            self._failed.add(newest.folder)
+            log.warning("sandbox_python_unusable", folder=str(newest.folder), reason=str(error))
+
+
+async def _try(environment: Environment) -> SandboxLauncher:
+    """Returns the launcher of sandboxes with this Python, if a trial succeeds. Raises SandboxUnavailable."""
+    try:
+        launcher = await asyncio.to_thread(find_launcher, environment)
+        await asyncio.to_thread(launcher.cgroups.sweep)
+        await _trial(launcher)
+    except OSError as error:
+        raise SandboxUnavailable(f"the sandbox cannot be started: {error.strerror or error}") from None
+    bounds = sorted(launcher.cgroups.controllers)
+    log.info("sandbox_available", python=str(environment.folder), control_groups=bounds)
+    return launcher
 
 
 async def _trial(launcher: SandboxLauncher) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,9 +40,12 @@ _LONGEST_CODE = 1024 * 1024
 class Session:
     """The Sandbox of this machine. base.py documents its methods."""
 
-    def __init__(self, process: ConfinedProcess, limits: Limits) -> None:
+    def __init__(
+        self, process: ConfinedProcess, limits: Limits, *, outdated: Callable[[], bool] = lambda: False
+    ) -> None:
         self._process = process
         self._limits = limits
+        self._outdated = outdated
         self._reader = Reader()
         self._freezer: SessionFreezer | None = None  # from the start on
         self._known: set[int] = set()
@@ -54,6 +57,10 @@ class Session:
     @property
     def is_lost(self) -> bool:
         return self._lost is not None
+
+    @property
+    def is_outdated(self) -> bool:
+        return self._outdated()
 
     @property
     def memory(self) -> int | None:

@@ -18,6 +18,7 @@ class Box:
     def __init__(self) -> None:
         self.closed = False
         self.runs = False
+        self.is_outdated = False
 
     @property
     def is_lost(self) -> bool:

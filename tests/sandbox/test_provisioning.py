@@ -37,7 +37,7 @@ def command(code: str, *arguments: str) -> list[str]:
 
 
 async def test_a_session_waits_for_it_and_nobody_else_does(launcher: SandboxLauncher, tmp_path: Path) -> None:
-    making = Provisioning(tmp_path, command("pass"))
+    making = Provisioning(tmp_path, command=command("pass"))
     probe = SandboxProbe(None, making)  # the folder that it will have
     opening = asyncio.create_task(LocalSandboxSource(probe, LIMITS).open())
     with pytest.raises(SandboxUnavailable, match="is being made"):
@@ -52,7 +52,7 @@ async def test_a_session_waits_for_it_and_nobody_else_does(launcher: SandboxLaun
 
 
 async def test_nobody_waits_for_ever(tmp_path: Path) -> None:
-    probe = SandboxProbe(tmp_path, Provisioning(tmp_path, command("pass")))
+    probe = SandboxProbe(tmp_path, Provisioning(tmp_path, command=command("pass")))
     clock = LoopClock(asyncio.get_running_loop())
     opening = asyncio.create_task(LocalSandboxSource(probe, LIMITS).open())
     await asyncio.sleep(0)
@@ -66,18 +66,18 @@ async def test_nobody_waits_for_ever(tmp_path: Path) -> None:
 async def test_what_came_to_nothing_says_why(tmp_path: Path) -> None:
     said = "import sys; sys.exit('everthread: pip failed: no network\\nWithout it …')"
     for told, why in ((said, "pip failed: no network"), ("import os; os.abort()", "exit code -6")):
-        making = Provisioning(tmp_path, command(told))
+        making = Provisioning(tmp_path, command=command(told))
         await making.run()
         with pytest.raises(SandboxUnavailable, match=why):
             await SandboxProbe(tmp_path, making).launcher()
-    making = Provisioning(tmp_path, [str(tmp_path / "none")])
+    making = Provisioning(tmp_path, command=[str(tmp_path / "none")])
     await making.run()
     assert making.failure == "the Python for the sandbox cannot be made: No such file or directory"
 
 
 async def test_a_server_that_stops_ends_it_and_nothing_half_made_stays(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
-    making = Provisioning(tmp_path, command(WORKS, str(begun)))
+    making = Provisioning(tmp_path, command=command(WORKS, str(begun)))
     working = asyncio.create_task(making.run())
     while not begun.exists():
         await asyncio.sleep(0.01)
@@ -89,7 +89,7 @@ async def test_a_server_that_stops_ends_it_and_nothing_half_made_stays(tmp_path:
 
 
 async def test_what_is_there_is_not_made_again(launcher: SandboxLauncher) -> None:
-    making = Provisioning(None, ["/nonexistent"])
+    making = Provisioning(None, command=["/nonexistent"])
     assert not making.is_running
     await making.run()
     assert making.failure is None

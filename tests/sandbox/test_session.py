@@ -19,8 +19,8 @@ from service.sandbox.base import MIB, CallEnd, FileRefused, Image, Limits, Sandb
 from service.sandbox.bubblewrap import CODE, PYTHON, SandboxLauncher
 from service.sandbox.cgroup import Cgroups
 from service.sandbox.contents import RUNNER, notice, session_files
-from service.sandbox.environment import package_names
 from service.sandbox.factory import LocalSandboxSource
+from service.sandbox.packages import SMALL
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.session import Session
 from tests.clock import LoopClock
@@ -317,7 +317,7 @@ async def test_without_a_control_group_a_session_that_runs_between_calls_is_ende
 ) -> None:
     monkeypatch.setattr(freezer, "IDLE_LOOK_S", 0.0)
     process = replace(launcher, cgroups=Cgroups([])).start(
-        [PYTHON, "-s", "-P", f"{CODE}/{RUNNER}"], session_files(package_names()), LIMITS
+        [PYTHON, "-s", "-P", f"{CODE}/{RUNNER}"], session_files(SMALL.package_names), LIMITS
     )
     sandbox = Session(process, LIMITS)
     await sandbox.start()
@@ -376,7 +376,7 @@ async def test_the_cpu_time_of_a_session_is_bounded(launcher: SandboxLauncher) -
     limits = replace(LIMITS, cpu_s=6)
     for cgroups in (launcher.cgroups, Cgroups([])):
         process = replace(launcher, cgroups=cgroups).start(
-            [PYTHON, "-s", "-P", f"{CODE}/{RUNNER}"], session_files(package_names()), limits
+            [PYTHON, "-s", "-P", f"{CODE}/{RUNNER}"], session_files(SMALL.package_names), limits
         )
         sandbox = Session(process, limits)
         await sandbox.start()
@@ -484,7 +484,7 @@ ATTEMPTS = [
 async def test_an_attempt_to_use_the_network_is_answered_in_one_line_at_once(sandbox: Sandbox, code: str) -> None:
     began = asyncio.get_running_loop().time()
     said = await say(sandbox, code)
-    lines = [line for line in said.shown.splitlines() if line == notice(package_names()).strip()]
+    lines = [line for line in said.shown.splitlines() if line == notice(SMALL.package_names).strip()]
     assert len(lines) == 1, said.shown
     assert "no network" in lines[0]
     assert "pandas, " in lines[0]

@@ -19,6 +19,11 @@ _WITH_VALUE = {
     "-r", "--requirement", "-c", "--constraint", "-i", "--index-url", "--extra-index-url", "-f", "--find-links", "-t",
     "--target", "--prefix", "--root", "--timeout", "--retries", "--trusted-host", "--proxy", "--progress-bar",
 }  # fmt: skip
+# Packages that another one replaces inside, with the same module.
+_REPLACED = {
+    "bs4": "beautifulsoup4", "jieba": "jieba-py", "opencv-python": "opencv-python-headless", "sklearn": "scikit-learn",
+    "xgboost": "xgboost-cpu",
+}  # fmt: skip
 
 
 def main(args: Sequence[str] | None = None, *_: Any, **__: Any) -> int:
@@ -80,15 +85,17 @@ def _install(words: Sequence[str]) -> int:
 
 
 def _find_satisfying(requirement: str) -> str | None:
-    """Returns the name of the package that is installed and fits the requirement, or None."""
+    """Returns the name of the package that is installed and fits the requirement, itself or in its place, or None."""
     match = _NAME.match(requirement)
     if match is None or "/" in requirement or "://" in requirement:
         return None
+    name = match[0]
+    name = _REPLACED.get(name.lower().replace("_", "-"), name)
     try:
-        version = metadata.version(match[0])
+        version = metadata.version(name)
         from packaging.requirements import Requirement
 
-        return match[0] if Requirement(requirement).specifier.contains(version, prereleases=True) else None
+        return name if Requirement(requirement).specifier.contains(version, prereleases=True) else None
     except (ImportError, ValueError):  # not installed, or no requirement
         return None
 

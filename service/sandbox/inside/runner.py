@@ -33,6 +33,7 @@ CHUNK = 256 * 1024
 # Far from the descriptors that code opens, closes and writes to.
 KEPT_FD = 900
 _KINDS = ("image/png", "image/jpeg")
+NOT_SHOWN = "[This kind of output cannot be shown here: save it to a file.]"
 
 
 def _beside(name: str) -> Any:
@@ -47,9 +48,9 @@ def _beside(name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from service.sandbox.inside import disk
+    from service.sandbox.inside import disk, fonts
 else:
-    disk = _beside("disk")
+    disk, fonts = _beside("disk"), _beside("fonts")
 
 
 class PacketPipes:
@@ -120,7 +121,7 @@ def usable(stream: TextIO) -> bool:
 
 
 def show(wire: PacketPipes, data: dict[str, Any]) -> None:
-    """Sends one displayed object: as an image if it has one, else as text."""
+    """Sends one displayed object: as an image if it has one, else as text, else a line that it cannot be shown."""
     for mime in _KINDS:
         if mime in data:
             image = data[mime]
@@ -128,8 +129,7 @@ def show(wire: PacketPipes, data: dict[str, Any]) -> None:
             flush()
             wire.send_image(mime, image)
             return
-    if "text/plain" in data:
-        sys.stdout.write(f"{data['text/plain']}\n")
+    sys.stdout.write(f"{data.get('text/plain', NOT_SHOWN)}\n")
 
 
 def make_shell(wire: PacketPipes) -> Any:
@@ -178,6 +178,7 @@ def make_shell(wire: PacketPipes) -> Any:
     config.InteractiveShell.xmode = "Context"
     shell = Shell.instance(config=config)
     shell.enable_matplotlib("inline")
+    fonts.add_fallbacks()
     for name in ("pip", "conda", "mamba", "micromamba", "uv"):
         shell.register_magic_function(run_pip, "line", name)
     return shell
@@ -292,7 +293,10 @@ def main() -> None:
     os.dup2(nothing, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.makedirs(os.environ["MPLCONFIGDIR"], exist_ok=True)
-    shutil.copytree("/opt/fonts", os.environ["MPLCONFIGDIR"], dirs_exist_ok=True)
+    shutil.copytree("/opt/matplotlib", os.environ["MPLCONFIGDIR"], dirs_exist_ok=True)
+    fonts.drop_stale_list(os.environ["MPLCONFIGDIR"])
+    with contextlib.suppress(OSError):  # nltk reads no data of another owner, and the small set has none
+        shutil.copytree("/opt/packages/nltk_data", os.environ["NLTK_DATA"])
     os.chdir(disk.DATA)
     sys.path.insert(0, disk.DATA)
     sys.argv = [""]

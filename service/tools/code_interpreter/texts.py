@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.sandbox.base import DATA
+from service.sandbox.base import DATA, FONTS
 
 # The text is short: the embedded model, which has 135 million parameters, tends to repeat long texts instead of writing
 # code.
@@ -16,7 +16,8 @@ GUIDE = (
     f"Files lie in {DATA}, the working directory. To hand a file to the user, save it there and link it in your answer "
     f"as [name](sandbox:{DATA}/name). Plots that are shown (matplotlib: plt.show()) reach the user by themselves. "
     "numpy, pandas, matplotlib, scipy, scikit-learn, sympy, seaborn, pillow, openpyxl, python-docx, python-pptx, pypdf "
-    "and reportlab are installed."
+    "and reportlab are installed; `pip list` shows more. Plots have glyphs for Arabic, Chinese, Japanese and Korean by "
+    f"themselves; for PDF files there are fonts in {FONTS}."
 )
 SMALL_WINDOW = 8192  # tokens
 PARAMETERS = {
