@@ -13,7 +13,7 @@ from events.object_changes import initial_assistant, modified_assistant
 from events.objects import Assistant
 from projections import metadata
 from projections.metadata import NO_FILTER, Filter
-from projections.rows import MAX_PAGE_BYTES, Cursor, Page, dump, dump_settings, load_fields
+from projections.rows import MAX_PAGE_BYTES, Cursor, Page, dump, dump_settings, load_fields, load_rows
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -93,7 +93,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
             cursor.limit + 1,
             MAX_PAGE_BYTES,
         )
-    return cursor.page([_load(row) if row["body"] else None for row in rows])
+    return cursor.page(await load_rows(rows, _load))
 
 
 async def _list_position(db: Connection, project_id: str, assistant_id: str | None) -> tuple[Any, str] | None:

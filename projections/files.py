@@ -12,7 +12,7 @@ from events.file import FileCreated, FileDeleted, FileEvent, FileExpired, FileSt
 from events.object_changes import initial_file
 from events.objects import File
 from events.references import Referrer, keep_files, referenced_files
-from projections.rows import Cursor, OverdueStream, Page, dump, load_fields
+from projections.rows import Cursor, OverdueStream, Page, dump, load_fields, load_rows
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -47,8 +47,8 @@ async def get(db: Connection, project_id: str, file_id: str, at: datetime) -> Fi
 async def find(db: Connection, project_id: str, file_ids: Collection[str], at: datetime) -> dict[str, File]:
     """Returns those of the files that exist at time `at`, by id."""
     rows = await db.fetch(_SQL["find"], list(file_ids), project_id, int(at.timestamp()))
-    existing = [File(**load_fields(row["body"])) for row in rows]
-    return {file.id: file for file in existing}
+    existing = await load_rows(rows, lambda row: File(**load_fields(row["body"])))
+    return {file.id: file for file in existing if file is not None}
 
 
 async def keep_existing_files(
@@ -87,7 +87,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, purpose: str | N
         upper_id,
         cursor.limit + 1,
     )
-    return cursor.page([File(**load_fields(row["body"])) for row in rows])
+    return cursor.page(await load_rows(rows, lambda row: File(**load_fields(row["body"]))))
 
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:

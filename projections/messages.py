@@ -11,7 +11,16 @@ from events.object_changes import client_message, run_message
 from events.objects import Message
 from events.thread import events as e
 from events.thread.state import ThreadState, run_positions
-from projections.rows import MAX_PAGE_BYTES, Cursor, Page, PromptPosition, dump, load_fields, split_at_deletion
+from projections.rows import (
+    MAX_PAGE_BYTES,
+    Cursor,
+    Page,
+    PromptPosition,
+    dump,
+    load_fields,
+    load_rows,
+    split_at_deletion,
+)
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -101,7 +110,7 @@ async def page(
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], thread_id, project_id, run_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
     )
-    return cursor.page([_load(row) if row["body"] else None for row in rows])
+    return cursor.page(await load_rows(rows, _load))
 
 
 async def newest_messages(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -17,6 +18,9 @@ Merge = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 # Bytes of JSON after which a page ends, although it has fewer objects than were asked for. Its last object may exceed
 # them.
 MAX_PAGE_BYTES = 4 * 1024**2
+# Rows, and bytes of their JSON, that are converted in one turn of the event loop. The last row may exceed the bytes.
+MAX_TURN_ROWS = 200
+MAX_TURN_BYTES = 256 * 1024
 # The position of a message in prompts: a run's messages have the position of the run, a client's their own; then the
 # own position of each.
 PromptPosition = tuple[int, int]
@@ -93,6 +97,23 @@ def load_fields(body: bytes, patches: Sequence[bytes | None] = (), merge: Merge 
         if patch is not None:
             fields = merge(fields, orjson.loads(patch))
     return fields
+
+
+async def load_rows(rows: Sequence[Mapping[str, Any]], load: Callable[[Mapping[str, Any]], T]) -> list[T | None]:
+    """Returns the objects that `load` makes of the rows; None for a row without a body.
+
+    Other work gets its turn of the event loop after every MAX_TURN_ROWS rows, and after every MAX_TURN_BYTES bytes.
+    """
+    found: list[T | None] = []
+    count, size = 0, 0
+    for row in rows:
+        if count >= MAX_TURN_ROWS or size >= MAX_TURN_BYTES:
+            await asyncio.sleep(0)
+            count, size = 0, 0
+        body = row["body"]
+        found.append(load(row) if body else None)
+        count, size = count + 1, size + len(body or b"")
+    return found
 
 
 def field_patches(changes: Mapping[str, Any], places: Sequence[str]) -> list[bytes | None]:

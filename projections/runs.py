@@ -12,7 +12,16 @@ from events.object_changes import initial_run, run_patch
 from events.objects import Run
 from events.thread import events as e
 from events.thread.state import ThreadState
-from projections.rows import MAX_PAGE_BYTES, Cursor, Page, dump, dump_settings, load_fields, split_at_deletion
+from projections.rows import (
+    MAX_PAGE_BYTES,
+    Cursor,
+    Page,
+    dump,
+    dump_settings,
+    load_fields,
+    load_rows,
+    split_at_deletion,
+)
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -134,7 +143,7 @@ async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) 
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], thread_id, project_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
     )
-    return cursor.page([_load(row) if row["body"] else None for row in rows])
+    return cursor.page(await load_rows(rows, _load))
 
 
 async def promising_run(db: Connection, thread_id: str, id: str) -> tuple[str, int] | None:

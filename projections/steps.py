@@ -12,7 +12,16 @@ from events.object_changes import initial_step, merge_step_fields, step_patch
 from events.objects import Json, Step
 from events.thread import events as e
 from events.thread.state import ThreadState
-from projections.rows import MAX_PAGE_BYTES, Cursor, Page, PromptPosition, dump, load_fields, split_at_deletion
+from projections.rows import (
+    MAX_PAGE_BYTES,
+    Cursor,
+    Page,
+    PromptPosition,
+    dump,
+    load_fields,
+    load_rows,
+    split_at_deletion,
+)
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -83,7 +92,7 @@ async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cur
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], thread_id, run_id, project_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
     )
-    return cursor.page([_load(row) if row["body"] else None for row in rows])
+    return cursor.page(await load_rows(rows, _load))
 
 
 async def tool_call_steps(

@@ -14,7 +14,7 @@ from events.thread import events as e
 from events.thread.state import ThreadState
 from projections import metadata
 from projections.metadata import NO_FILTER, Filter
-from projections.rows import Cursor, Page, dump, field_patches, load_fields, split_at_deletion
+from projections.rows import Cursor, Page, dump, field_patches, load_fields, load_rows, split_at_deletion
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -114,7 +114,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
             bounds.upper_id,
             cursor.limit + 1,
         )
-    return cursor.page([_load(row) for row in rows])
+    return cursor.page(await load_rows(rows, _load))
 
 
 async def _list_position(db: Connection, project_id: str, thread_id: str | None) -> tuple[Any, str] | None:

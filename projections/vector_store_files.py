@@ -5,12 +5,11 @@ Every query has a moment: if a File is deleted, it is missing from its stores, e
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
 import orjson
 
 from events.envelope import RecordedEvent
@@ -18,7 +17,7 @@ from events.errors import StoreFileNotFound
 from events.objects import VectorStoreFile
 from events.vector_store import events as e
 from events.vector_store.commands import FileFact
-from projections.rows import Cursor, Page, dump, load_fields
+from projections.rows import Cursor, Page, dump, load_fields, load_rows
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -110,13 +109,14 @@ async def page(
     else:
         query = _SQL[f"batch_{cursor.scan}"]
         rows = await db.fetch(query, store_id, project_id, status, seconds, lower, upper, limit, batch_id)
-    return cursor.page([_file(row) for row in rows])
+    return cursor.page(await load_rows(rows, _file))
 
 
 async def facts(db: Connection, store_id: str, file_ids: Collection[str]) -> dict[str, FileFact]:
     """Returns those of the files that the store has, by id, as of the append."""
     rows = await db.fetch(_SQL["facts"], store_id, list(file_ids))
-    return {row["file_id"]: _fact(row) for row in rows}
+    found = await load_rows(rows, lambda row: (row["file_id"], _fact(row)))
+    return dict(pair for pair in found if pair is not None)
 
 
 async def fact(db: Connection, store_id: str, file_id: str) -> FileFact | None:
@@ -188,7 +188,7 @@ async def _list_position(db: Connection, project_id: str, store_id: str, file_id
     return position
 
 
-def _file(row: asyncpg.Record) -> VectorStoreFile:
+def _file(row: Mapping[str, Any]) -> VectorStoreFile:
     error = row["last_error"]
     return VectorStoreFile(
         **load_fields(row["body"]),
@@ -199,7 +199,7 @@ def _file(row: asyncpg.Record) -> VectorStoreFile:
     )
 
 
-def _fact(row: asyncpg.Record) -> FileFact:
+def _fact(row: Mapping[str, Any]) -> FileFact:
     chunking = load_fields(row["body"])["chunking"]
     return FileFact(
         status=row["status"],

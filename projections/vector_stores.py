@@ -6,12 +6,10 @@ append are carried out one by one, in a transaction, since some need the rows as
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-
-import asyncpg
 
 from events.envelope import RecordedEvent
 from events.errors import NotFound
@@ -22,7 +20,7 @@ from events.vector_store import events as e
 from events.vector_store.decide import NOUN
 from events.vector_store.state import DAY, FileCounts, VectorStoreState, count_files
 from projections import vector_store_batches, vector_store_files
-from projections.rows import Cursor, OverdueStream, Page, dump, field_patches, load_fields
+from projections.rows import Cursor, OverdueStream, Page, dump, field_patches, load_fields, load_rows
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -87,8 +85,9 @@ async def get(db: Connection, project_id: str, store_id: str, at: datetime) -> V
 
 async def find(db: Connection, project_id: str, store_ids: Collection[str], at: datetime) -> dict[str, VectorStore]:
     """Returns those of the stores that exist, by id."""
-    found = [_store(row, at) for row in await db.fetch(_SQL["find"], list(store_ids), project_id)]
-    return {store.id: store for store in found}
+    rows = await db.fetch(_SQL["find"], list(store_ids), project_id)
+    found = await load_rows(rows, lambda row: _store(row, at))
+    return {store.id: store for store in found if store is not None}
 
 
 async def keep_existing_stores(
@@ -114,7 +113,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) ->
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], project_id, lower_time, lower_id, upper_time, upper_id, cursor.limit + 1
     )
-    return cursor.page([_store(row, at) for row in rows])
+    return cursor.page(await load_rows(rows, lambda row: _store(row, at)))
 
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
@@ -134,7 +133,7 @@ def expires_at(store: VectorStore) -> int | None:
     return None if store.expires_after is None else store.last_active_at + store.expires_after * DAY
 
 
-def _store(row: asyncpg.Record, at: datetime) -> VectorStore:
+def _store(row: Mapping[str, Any], at: datetime) -> VectorStore:
     columns = {name: row[name] for name in _COLUMNS}
     found = VectorStore(**load_fields(row["body"], row["patches"]) | columns)
     end = expires_at(found)

@@ -68,7 +68,7 @@ async def page(request: web.Request) -> web.Response:
     async with connection(request) as db:
         found = await assistants.page(db, origin(request).project_id, cursor(request), parse_filter(request))
         found = await present_page(request, db, found)
-    return listing(request, found, wire(request).render_assistant)
+    return await listing(request, found, wire(request).render_assistant)
 
 
 async def _render(request: web.Request, assistant_id: str) -> web.Response:

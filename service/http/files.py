@@ -23,6 +23,7 @@ from service.http import azure
 from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, connection, id_source, origin, wire, writer
 from service.http.errors import ApiError, Handler
 from service.http.forms import FORM_SLACK, megabytes, receive_form
+from service.http.paging import render_all
 from service.http.responses import answer, headers
 from service.http.services import ACCESS, BLOBS, LOG, VECTOR_STORES
 from service.storage.base import BlobMissing, delete_unowned
@@ -122,7 +123,8 @@ async def page(request: web.Request) -> web.Response:
     cursor = Cursor(asked.page.limit, asked.page.order, asked.page.after, asked.page.before)
     async with connection(request) as db:
         shown = await files.page(db, origin(request).project_id, cursor, asked.purpose, clock(request).now())
-    return answer(wire(request).render_file_list([wire(request).render_file(file) for file in shown.items], shown.more))
+    rendered = await render_all(shown.items, wire(request).render_file)
+    return answer(wire(request).render_file_list(rendered, shown.more))
 
 
 @add_detail_to_errors

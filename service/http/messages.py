@@ -81,7 +81,7 @@ async def page(request: web.Request) -> web.Response:
         run_id = parse_id(request.query, "run_id")
         found = await messages.page(db, project_id, thread_id, cursor(request), run_id)
         found = await present_page(request, db, found)
-    return listing(request, found, wire(request).render_message)
+    return await listing(request, found, wire(request).render_message)
 
 
 async def _find_message(request: web.Request, db: Connection, message_id: str) -> Message | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ from service.wire.query import PAGING, parse_list_filters
 
 # Azure's clients add these parameters.
 KNOWN = PAGING | {"api-version"}
+# Objects that are rendered in one turn of the event loop.
+MAX_TURN_OBJECTS = 200
 T = TypeVar("T")
 
 
@@ -34,5 +37,14 @@ def parse_filter(request: web.Request, *, strict: bool = False) -> Filter:
     return Filter(asked.metadata, since, until)
 
 
-def listing(request: web.Request, page: Page[T], render: Callable[[T], dict[str, Any]]) -> web.Response:
-    return answer(wire(request).render_list([render(item) for item in page.items], page.more))
+async def listing(request: web.Request, page: Page[T], render: Callable[[T], dict[str, Any]]) -> web.Response:
+    return answer(wire(request).render_list(await render_all(page.items, render), page.more))
+
+
+async def render_all(items: Sequence[T], render: Callable[[T], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the rendered objects. Other work gets its turn of the event loop after every MAX_TURN_OBJECTS."""
+    rendered: list[dict[str, Any]] = []
+    for start in range(0, len(items), MAX_TURN_OBJECTS):
+        await asyncio.sleep(0)
+        rendered += map(render, items[start : start + MAX_TURN_OBJECTS])
+    return rendered

@@ -120,7 +120,7 @@ async def page(request: web.Request) -> web.Response:
     async with connection(request) as db:
         await threads.get(db, project_id, thread_id)
         found = await runs.page(db, project_id, thread_id, cursor(request))
-    return listing(request, found, wire(request).render_run)
+    return await listing(request, found, wire(request).render_run)
 
 
 async def _create(

@@ -34,4 +34,4 @@ async def page(request: web.Request) -> web.Response:
         await threads.get(db, project_id, thread_id)
         await runs.get(db, project_id, thread_id, request.match_info["run_id"])
         found = await steps.page(db, project_id, thread_id, request.match_info["run_id"], cursor(request))
-    return listing(request, found, partial(wire(request).render_step, include=include))
+    return await listing(request, found, partial(wire(request).render_step, include=include))

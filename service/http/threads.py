@@ -67,7 +67,7 @@ async def page(request: web.Request) -> web.Response:
     async with connection(request) as db:
         shown = await threads.page(db, origin(request).project_id, cursor(request), found)
         shown = await present_page(request, db, shown)
-    return listing(request, shown, lambda thread: wire(request).render_thread(thread, resources=True))
+    return await listing(request, shown, lambda thread: wire(request).render_thread(thread, resources=True))
 
 
 async def prepare_thread(request: web.Request, thread_id: str, asked: ThreadRequest) -> CreateThread:

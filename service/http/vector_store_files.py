@@ -111,7 +111,7 @@ async def _page(request: web.Request, batch_id: str | None) -> web.Response:
         found = await files.page(
             db, project_id, store_id, asked, clock(request).now(), status=status, batch_id=batch_id
         )
-    return listing(request, found, STORES.render_file)
+    return await listing(request, found, STORES.render_file)
 
 
 async def _find_file(request: web.Request, file_id: str | None = None) -> VectorStoreFile:

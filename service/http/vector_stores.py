@@ -48,7 +48,7 @@ async def delete(request: web.Request) -> web.Response:
 async def page(request: web.Request) -> web.Response:
     async with connection(request) as db:
         found = await stores.page(db, origin(request).project_id, cursor(request), clock(request).now())
-    return listing(request, found, STORES.render_store)
+    return await listing(request, found, STORES.render_store)
 
 
 async def search(request: web.Request) -> web.Response:

