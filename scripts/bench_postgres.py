@@ -65,7 +65,7 @@ class BenchPostgres:
 
     def url(self, database: str) -> str:
         """Returns the URL of a target's database."""
-        return self._embedded.url.replace("/everthread?", f"/{database}?")
+        return self._embedded.urls.owner.replace("/everthread?", f"/{database}?")
 
     async def cpu(self, database: str) -> dict[int, float]:
         """Returns the CPU time in seconds of each process that works for the database, by process id.
