@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import random
 import re
 import signal
 import subprocess
@@ -18,7 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+# User ids for helpers of a server that root runs. No distribution assigns them to accounts; those of the embedded
+# Postgres and of sandboxes begin above.
+_FIRST_ID, _IDS = 61_184, 316
 _POLL_S = 0.01
 # Bytes after which the log of a child is renamed at its next start, and the number of renamed logs that are kept.
 MAX_LOG = 10 * 1024 * 1024
@@ -27,6 +34,27 @@ KEPT_LOGS = 2
 _TAIL = 64 * 1024
 _FATAL = re.compile(r"\b(FATAL|PANIC):")
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+
+
+def helper_id() -> int | None:
+    """Returns a user id for a helper that reads strangers' data: one without an account, which no process has.
+
+    Returns None if this process is not root: it cannot change the user, and the helper runs under its own id.
+    """
+    if os.geteuid() != 0:
+        return None
+    used = {process.info["uids"].real for process in psutil.process_iter(["uids"]) if process.info["uids"] is not None}
+    free = [uid for uid in range(_FIRST_ID, _FIRST_ID + _IDS) if uid not in used]
+    return random.choice(free or range(_FIRST_ID, _FIRST_ID + _IDS))
+
+
+def renounce_privileges() -> None:
+    """Keeps the calling process, and all that it starts, from gaining privileges by a set-user-id program.
+
+    It is one system call, so that a child may make it before its program starts.
+    """
+    if _prctl is not None:
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -49,7 +77,7 @@ def spawn(
     stdin: int = subprocess.DEVNULL,
     stdout: int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts a child that receives `death_signal` when this process dies. Raises OSError."""
+    """Starts a child that receives `death_signal` when this process dies. It can gain no privileges. Raises OSError."""
     return subprocess.Popen(
         command,
         cwd=cwd,
@@ -61,14 +89,21 @@ def spawn(
         user=uid,
         group=uid,
         extra_groups=None if uid is None else [],
-        preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509  # one system call, bound before: safe with threads
+        preexec_fn=_prepare(death_signal),  # noqa: PLW1509  # system calls, bound before: safe with threads
     )
 
 
-def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
-    # This runs in the child after the change of its user, which would clear the setting.
-    prctl = _prctl
-    return None if prctl is None else lambda: prctl(_PR_SET_PDEATHSIG, int(death_signal))
+def _prepare(death_signal: signal.Signals) -> Callable[[], None] | None:
+    prctl, number = _prctl, int(death_signal)
+    if prctl is None:
+        return None
+
+    def prepare() -> None:
+        # After the change of the child's user, which would clear the signal.
+        prctl(_PR_SET_PDEATHSIG, number)
+        renounce_privileges()
+
+    return prepare
 
 
 async def wait_for_exit(child: subprocess.Popen[bytes], timeout_s: float) -> bool:

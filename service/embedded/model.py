@@ -20,7 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 from time import monotonic
 
-from service.child_process import environment, log_reason, open_log, spawn, stop, wait_for_exit
+from service.child_process import environment, helper_id, log_reason, open_log, spawn, stop, wait_for_exit
 from service.errors import StartupError
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -34,7 +34,6 @@ _RESTARTS = 5
 _RESTARTS_WITHIN_S = 600.0  # only deaths within this time are counted
 _RESTART_PAUSE_S = 1.0
 _STOP = ((signal.SIGKILL, 5.0),)  # the process holds nothing that a kill could damage
-_NOBODY = 65534
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ class EmbeddedModel:
             "longest_answer": _LONGEST_ANSWER,
             "threads": max(1, os.cpu_count() or 1),
             "chat_template": files("service.embedded").joinpath("chat_template.jinja").read_text(),
-            "uid": _NOBODY if os.geteuid() == 0 else None,
+            "uid": helper_id(),
         }
         assert child.stdin is not None
         assert child.stdout is not None

@@ -54,7 +54,7 @@ def main() -> None:
     server = xllamacpp.Server(_parameters(settings))
     if settings["uid"] is not None:
         # Everything is loaded, and the code that reads strangers' prompts needs no privileges from here on.
-        with contextlib.suppress(OSError):  # the user may not exist in a container
+        with contextlib.suppress(OSError):  # a container may not have this id
             os.setgroups([])
             os.setgid(settings["uid"])
             os.setuid(settings["uid"])

@@ -19,6 +19,7 @@ from service.embedded import postgres as postgres_module
 from service.embedded import postgres_runtime
 from service.embedded.postgres import EmbeddedPostgres
 from service.errors import StartupError
+from tests.helper_ids import status_of
 from tests.machine import unavailable
 
 pytestmark = pytest.mark.embedded
@@ -50,6 +51,7 @@ async def test_first_and_second_start(tmp_path: Path) -> None:
     url = await postgres.start()
     process = postmaster(tmp_path)
     assert process.uids().real != 0, "Postgres never runs as root"
+    assert status_of(process.pid, "NoNewPrivs") == "1"
     await query(url, "create extension vector")
     assert await query(url, "select array_agg(n) from (select '[1,2]'::vector <-> '[1,3]' as n) x") == [1.0]
     for name, value in (("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.search.embed.minilm import MiniLM
+from tests.helper_ids import has_own_id
 
 MB = 1024
 
@@ -23,6 +24,8 @@ async def test_the_memory_of_a_long_text_is_released(tmp_path: Path) -> None:
     model = MiniLM(tmp_path / "log")
     try:
         await model.embed(["hello"], query=True)
+        assert model._child is not None
+        assert has_own_id(model._child.pid), "the process that reads strangers' texts"
         before = resident_kb(model)
         await model.embed(["word " * 1500, "tide " * 1500])
         assert resident_kb(model) < before + 60 * MB

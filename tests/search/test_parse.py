@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+import psutil
 import pytest
 
 from service.search.base import SMALL_FILE, IndexingFailure
@@ -13,6 +14,7 @@ from service.search.parse.child_process import ChildProcessRunner
 from service.search.parse.parser import AT_ONCE, EMPTY, RESERVED, ParsedText, Parser
 from service.search.parse.types import FORMATS
 from tests.fake_search_engine import WAIT_S
+from tests.helper_ids import has_own_id
 from tests.search import sample_documents
 from tests.search.conftest import reader
 
@@ -39,6 +41,25 @@ async def failure(parser: Parser, filename: str, data: bytes) -> tuple[str, str]
     with pytest.raises(IndexingFailure) as caught:
         await texts(parser, filename, data)
     return caught.value.code, caught.value.message
+
+
+async def test_the_process_that_reads_a_file_has_an_id_of_its_own() -> None:
+    before = set(psutil.Process().children())
+    at_work = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"text"
+        at_work.set()
+        await asyncio.Event().wait()
+
+    reading = asyncio.ensure_future(anext(Parser(ChildProcessRunner()).parse("a.txt", 10, slow)))
+    await at_work.wait()
+    [process] = set(psutil.Process().children()) - before
+    async with asyncio.timeout(WAIT_S):
+        while not has_own_id(process.pid):  # it changes its id when it has loaded its modules
+            await asyncio.sleep(0.01)
+    reading.cancel()
+    await asyncio.wait({reading})
 
 
 def test_all_formats_of_the_api_are_supported() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import orjson
 
-from service.child_process import environment, log_reason, open_log, spawn, stop
+from service.child_process import environment, helper_id, log_reason, open_log, spawn, stop
 from service.search.embed.base import EmbeddingError, Vector
 from service.storage.temp_folders import TempFolder
 
@@ -109,7 +109,7 @@ class MiniLM:
             "threads": max(1, (os.cpu_count() or 1) - 1),
             "idle_s": self._idle_s,
             "nice": NICE,
-            "drop": os.geteuid() == 0,
+            "uid": helper_id(),
         }
         # -P keeps the working directory off the child's path; the child imports from the same path as this process.
         command = [sys.executable, "-P", "-m", "service.search.embed.minilm_process"]

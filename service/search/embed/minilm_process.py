@@ -37,7 +37,6 @@ from tokenizers import Tokenizer
 CAPACITY = 512
 DIMENSIONS = 384
 MAX_REQUEST = 16 * 1024 * 1024
-_NOBODY = 65534
 
 
 class MiniLMModel:
@@ -151,12 +150,12 @@ def main() -> None:
     model = MiniLMModel(Path(settings["weights"]), settings["sha256"])
     model.embed("The first run makes what the later ones use.")  # the first call allocates lasting buffers
     release_memory()
-    if settings["drop"]:
+    if settings["uid"] is not None:
         # Everything is loaded, and the code that reads strangers' texts needs no privileges from here on.
-        with contextlib.suppress(OSError):  # the user may not exist in a container
+        with contextlib.suppress(OSError):  # a container may not have this id
             os.setgroups([])
-            os.setgid(_NOBODY)
-            os.setuid(_NOBODY)
+            os.setgid(settings["uid"])
+            os.setuid(settings["uid"])
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     threading.Thread(target=_die_with_parent, daemon=True).start()

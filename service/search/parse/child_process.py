@@ -15,8 +15,9 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 
-from service.child_process import environment
+from service.child_process import environment, helper_id, renounce_privileges
 from service.search.parse.parser import ProcessLimits
+from service.search.parse.worker import HELPER_ID
 
 READ = 65_536
 _ROOT = Path(__file__).resolve().parents[3]
@@ -27,6 +28,8 @@ class ChildProcessRunner:
         self, module: str, argument: str, stdin: Callable[[], AsyncIterator[bytes]], limits: ProcessLimits
     ) -> AsyncGenerator[bytes, None]:
         """See `ConfinedRunner`. The module applies `limits` to itself, from its argument."""
+        uid = helper_id()
+        own_id = {} if uid is None else {HELPER_ID: str(uid)}
         # The child imports from the same path as this process.
         path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
         process = await asyncio.create_subprocess_exec(
@@ -38,8 +41,9 @@ class ChildProcessRunner:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment(PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1"),
+            env=environment(PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1", **own_id),
             cwd="/",
+            preexec_fn=renounce_privileges,  # one system call, bound before: safe with threads
             start_new_session=True,
         )
         assert process.stdin is not None

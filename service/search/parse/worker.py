@@ -36,7 +36,8 @@ from service.search.parse.types import (
 
 # Characters of one line on stdout.
 LINE = 65_536
-_NOBODY = 65534
+# The variable with the user id that the process changes to if root has started it.
+HELPER_ID = "HELPER_ID"
 
 
 def main() -> None:
@@ -73,10 +74,11 @@ def _limit_self(memory: int, cpu_s: int, file: int) -> None:
     if os.geteuid() == 0:
         if not _is_world_readable(os.__file__):
             _import_encodings()  # only the superuser can read the standard library
-        with contextlib.suppress(OSError):  # the user may not exist in a container
+        with contextlib.suppress(OSError):  # a container may not have this id
             os.setgroups([])
-            os.setgid(_NOBODY)
-            os.setuid(_NOBODY)
+            uid = int(os.environ[HELPER_ID])
+            os.setgid(uid)
+            os.setuid(uid)
     for kind, limit in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CPU, cpu_s),
