@@ -94,10 +94,6 @@ class Sandbox(Protocol):
         """Starts the time that the exchanges of the next call may take together: its files in, code and files out."""
         ...
 
-    async def end_if_running(self) -> bool:
-        """Ends the session if its processes run although no call does. Returns whether it ended it."""
-        ...
-
     async def put(self, path: str, chunks: AsyncIterator[bytes]) -> None:
         """Writes a file at `path` below DATA. Raises FileRefused, SandboxLost, and errors of `chunks`."""
         ...
@@ -123,6 +119,10 @@ class Sandbox(Protocol):
     @property
     def is_lost(self) -> bool:
         """Whether the session is closed or lost."""
+        ...
+
+    def has_run_between_calls(self) -> bool:
+        """Returns whether its processes run although no call does, so that the session must be ended."""
         ...
 
     @property

@@ -177,10 +177,12 @@ class SessionRegistry:
             await self.forget(key)
 
     async def end_running(self) -> None:
-        """Ends the sessions whose processes run although nobody uses the session."""
-        for entry in list(self._entries.values()):
-            if not entry.is_busy and await entry.held.sandbox.end_if_running():
-                log.warning("sandbox_session_ran_between_calls")
+        """Ends the sessions whose processes run although nobody uses the session. A caller gets none of them."""
+        idle = [(key, entry.held.sandbox) for key, entry in self._entries.items() if not entry.is_busy]
+        running = [key for key, sandbox in idle if sandbox.has_run_between_calls()]
+        for _ in running:
+            log.warning("sandbox_session_ran_between_calls")
+        await self._end([self._entries.pop(key) for key in running])
 
     async def _wait_for_place(self, key: str, project: str) -> None:
         """Waits until nobody uses the session of `key`, and takes a place. Raises NoFreeSandbox."""

@@ -168,3 +168,11 @@ def missing_confinement(status: str) -> str | None:
         if (found := said.get(name, "missing").strip()) != wanted:
             return f"{name} is {found}"
     return None
+
+
+def status_of(pid: int) -> str:
+    """Returns the text of /proc/PID/status, or an empty text if the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return ""

@@ -18,7 +18,7 @@ import psutil
 from service.sandbox.cgroup import Cgroup
 
 _READ = 64 * 1024
-_KILL_S, _LOOK_S = 5.0, 0.002
+_KILL_S, _EXIT_S, _LOOK_S = 5.0, 1.0, 0.002
 _TAIL = 2048
 
 
@@ -168,6 +168,22 @@ class ConfinedProcess:
                 return False
             await asyncio.sleep(_LOOK_S)
         return True
+
+    async def end_reason(self, killed_before: int) -> str:
+        """Returns the reason why its pipes have ended, in words for the model. `killed_before` is the number of its
+        processes that had been killed for lack of memory before the call.
+        """
+        await self.wait_for_exit(_EXIT_S)
+        if self.killed_for_memory > killed_before:
+            return "it used more memory than it may"
+        code = self.returncode
+        if code is None:
+            return "it closed its connection"
+        number = code - 128 if code > 128 else -code
+        try:
+            return f"Python was ended by {signal.Signals(number).name}" if number > 0 else f"Python ended (exit {code})"
+        except ValueError:
+            return f"Python ended (exit {code})"
 
     def last_words(self) -> str:
         """Returns the last line of its standard error: the reason why it did not start."""

@@ -109,3 +109,8 @@ class Reader:
         data = bytes(self._held[start:end])
         del self._held[:end]
         return packet, data
+
+
+def is_below_data(path: str) -> bool:
+    """Returns whether a path from inside leads below DATA."""
+    return "\x00" not in path and all(part not in ("", ".", "..") for part in path.split("/"))

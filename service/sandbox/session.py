@@ -21,9 +21,20 @@ from service.sandbox.base import CallEnd, ChangedFile, FileRefused, Limits, Piec
 from service.sandbox.base import SandboxUnavailable as Unavailable
 from service.sandbox.execution import CodeExecution
 from service.sandbox.freezer import SessionFreezer
-from service.sandbox.probe import missing_confinement
+from service.sandbox.probe import missing_confinement, status_of
 from service.sandbox.process import ConfinedProcess
-from service.sandbox.protocol import CHUNK, BadPacket, Data, End, FromInside, Reader, Ready, Refusal, encode
+from service.sandbox.protocol import (
+    CHUNK,
+    BadPacket,
+    Data,
+    End,
+    FromInside,
+    Reader,
+    Ready,
+    Refusal,
+    encode,
+    is_below_data,
+)
 
 GRACE_S = 5.0
 # Time that the server waits for the sandbox in all exchanges of a call together, without the wall time of its code.
@@ -58,6 +69,9 @@ class Session:
     def is_lost(self) -> bool:
         return self._lost is not None
 
+    def has_run_between_calls(self) -> bool:
+        return self._lost is None and self._freezer is not None and self._freezer.has_run()
+
     @property
     def is_outdated(self) -> bool:
         return self._outdated()
@@ -78,19 +92,13 @@ class Session:
             raise Unavailable("the sandbox did not start as it should")
         self._known, runner = {process.pid for process in found}, found[-1]
         self._freezer = SessionFreezer(self._process, runner)
-        status = await asyncio.to_thread(_status, runner.pid)
+        status = await asyncio.to_thread(status_of, runner.pid)
         if wrong := missing_confinement(status):
             raise Unavailable(f"a process in the sandbox is not confined: {wrong}")
         self._freeze()
 
     def begin_call(self) -> None:
         self._patience_s = EXCHANGE_S
-
-    async def end_if_running(self) -> bool:
-        has_run = self._lost is None and self._freezer is not None and self._freezer.has_run()
-        if has_run:
-            await self._lose("it ran between calls")
-        return has_run
 
     async def close(self) -> None:
         self._lost = self._lost or "it was closed"
@@ -201,7 +209,7 @@ class Session:
                 yield Text(text)
             packet = await self._next()
             if packet is None and execution.is_deaf:
-                raise await self._lose(await self._cause())
+                raise await self._lose(await self._process.end_reason(self._killed))
             if packet is not None:
                 if text := execution.drain():  # output printed before the packet was sent
                     yield Text(text)
@@ -275,7 +283,7 @@ class Session:
         try:
             await self._process.write(encode(head, payload), self._patience_s)
         except BrokenPipeError:
-            raise await self._lose(await self._cause()) from None
+            raise await self._lose(await self._process.end_reason(self._killed)) from None
         except TimeoutError:
             raise await self._lose("it does not read what it is sent") from None
         finally:
@@ -303,25 +311,11 @@ class Session:
                 if data is None:
                     return None
                 if data == b"":
-                    raise await self._lose(await self._cause())
+                    raise await self._lose(await self._process.end_reason(self._killed))
                 self._reader.feed(data)
         except BadPacket:
             raise await self._lose("it broke the protocol") from None
         return packet
-
-    async def _cause(self) -> str:
-        """Returns the reason why its pipes have ended."""
-        await self._process.wait_for_exit(1.0)
-        if self._process.killed_for_memory > self._killed:
-            return "it used more memory than it may"
-        code = self._process.returncode
-        if code is None:
-            return "it closed its connection"
-        number = code - 128 if code > 128 else -code
-        try:
-            return f"Python was ended by {signal.Signals(number).name}" if number > 0 else f"Python ended (exit {code})"
-        except ValueError:
-            return f"Python ended (exit {code})"
 
     async def _lose(self, why: str) -> SandboxLost:
         self._lost = self._lost or why
@@ -329,16 +323,3 @@ class Session:
             self._words = self._process.last_words()
         await self.close()
         return SandboxLost(self._lost)
-
-
-def is_below_data(path: str) -> bool:
-    """Returns whether a path from inside leads below DATA."""
-    return "\x00" not in path and all(part not in ("", ".", "..") for part in path.split("/"))
-
-
-def _status(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/status") as file:
-            return file.read()
-    except OSError:
-        return ""

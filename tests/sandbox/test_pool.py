@@ -39,12 +39,11 @@ class Box:
     def get(self, path: str, at_most: int) -> AsyncGenerator[bytes, None]:
         raise NotImplementedError
 
+    def has_run_between_calls(self) -> bool:
+        return self.runs
+
     def begin_call(self) -> None:
         raise NotImplementedError
-
-    async def end_if_running(self) -> bool:
-        self.closed = self.closed or self.runs
-        return self.runs
 
 
 class Boxes:
@@ -216,6 +215,42 @@ async def test_a_session_that_runs_between_calls_is_ended_unless_it_is_used() ->
     assert [box.closed for box in boxes.made] == [False, True]
     async with sessions.hold("awake") as held:
         assert held.is_new
+
+
+async def test_a_session_that_is_being_ended_is_given_to_nobody() -> None:
+    begun, going_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Box):
+        async def close(self) -> None:
+            begun.set()
+            await going_on.wait()
+            await super().close()
+
+    boxes = Boxes(Slow)
+    sessions = SessionRegistry(boxes, at_once=5, idle_s=1000)
+    async with sessions.hold("awake"):
+        boxes.made[0].runs = True
+    ending = asyncio.create_task(sessions.end_running())
+    await begun.wait()
+    assert sessions.open == 0
+    using = asyncio.create_task(_use(sessions, "awake"))
+    await asyncio.sleep(0)
+    going_on.set()
+    await asyncio.gather(ending, using)
+    assert [box.closed for box in boxes.made] == [True, False]
+
+
+async def test_a_warm_sandbox_with_fewer_packages_than_new_ones_is_closed() -> None:
+    boxes = Boxes()
+    warm = WarmSandboxes(boxes, count=1)
+    working = asyncio.create_task(warm.run())
+    while not warm.count:
+        await asyncio.sleep(0)
+    boxes.made[0].is_outdated = True
+    assert not (await warm.open()).is_outdated
+    assert boxes.made[0].closed
+    working.cancel()
+    await asyncio.wait({working})
 
 
 async def test_one_is_warm_and_the_next_is_made_when_it_is_taken() -> None:
