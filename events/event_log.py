@@ -24,6 +24,8 @@ from sql.connection import Connection
 from sql.row_operations import RowOperation
 
 READ_PAGE = 1000
+# Larger than every version.
+NO_END = 2**62
 _SQL = queries("event_log")
 
 

@@ -18,9 +18,6 @@ from events.thread.run_status import TERMINAL
 from projections import runs
 from sql.connection import Connection
 
-# Larger than every version.
-_NO_END = 2**62
-
 
 async def message(db: Connection, project_id: str, thread_id: str, message_id: str) -> Message:
     """Returns a placeholder of the message. Raises NotFound if no model call has this id."""
@@ -77,7 +74,9 @@ async def _call(db: Connection, thread_id: str, id: str) -> RecordedEvent[ModelC
     if found is None:
         return None
     _, version = found
-    while calls := await event_log.read_types(db, thread_id, ["model_call.started"], after=version, until=_NO_END):
+    while calls := await event_log.read_types(
+        db, thread_id, ["model_call.started"], after=version, until=event_log.NO_END
+    ):
         for recorded in calls:
             call = recorded.event
             assert isinstance(call, ModelCallStarted)

@@ -39,6 +39,7 @@ from service.feed import Feed
 from service.model.base import Model, ModelError
 from service.model.errors import to_storable
 from service.runs.claim import HeldClaim
+from service.runs.history import HistoryReader
 from service.runs.images import PromptImages
 from service.runs.model_call import NOTHING, ModelCall, ModelCaller, PromptTooLong
 from service.runs.plan import (
@@ -108,6 +109,7 @@ class Executor:
         run_id: str,
         epoch: int,
         own_call: JournaledCall | None,
+        histories: HistoryReader,
         ids: IdSource,
         run: Run | None = None,
         images: PromptImages | None = None,
@@ -125,7 +127,7 @@ class Executor:
         self._run = run
         self._hosted = HostedTools(writer.pool, tools or Tools(), origin.project_id)
         self._caller = ModelCaller(
-            writer.pool, model, project_id=origin.project_id, images=images, hosted=self._hosted, ids=ids
+            histories, model, project_id=origin.project_id, images=images, hosted=self._hosted, ids=ids
         )
 
     @property

@@ -7,84 +7,113 @@ whenever it is built.
 
 from __future__ import annotations
 
-from events.objects import Message, Run, Step
+from collections.abc import Sequence
+
+from events import event_log
+from events.event_log import NO_END
+from events.objects import Message, Run
 from projections import messages, steps
 from projections.rows import PromptPosition
 from service.database import Pool
-from service.runs.prompt import IMAGE_TOKENS, PER_MESSAGE, Entry
-from service.tools.base import MAX_SEEN
+from service.runs.history_cache import TYPES, History, HistoryCache, Placed, UnknownRun
+from service.runs.history_size import CHARACTERS_PER_TOKEN, message_length, step_length
+from service.runs.prompt import Entry
 from sql.connection import Connection
 
 PAGE = 200
 # Pages of steps are small, because steps hold outputs, which may be long.
 STEPS_PAGE = 20
 MAX_STEPS = 1000
-# An upper bound of the characters in one token. Older text is not read once the text exceeds the window by this factor.
-CHARACTERS_PER_TOKEN = 8
+# Newer events that are applied to a kept history; if there are more, it is read again.
+MAX_NEWER = 500
 _BEGINNING: PromptPosition = (0, 0)
 
 
-async def load_history(pool: Pool, run: Run, window: int) -> list[Entry]:
-    """Returns the newest messages and tool_calls steps that the run may read, and the first message of the thread.
+class HistoryReader:
+    """Reads histories for the prompts of a process, and keeps them for the next prompts of their threads."""
 
-    The entries are numbered in order. `window` is the model's context window in tokens.
-    """
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._cache = HistoryCache()
+
+    async def read(self, run: Run, position: int, window: int) -> list[Entry]:
+        """Returns the newest messages and tool_calls steps that the run may read, and the first message of the thread.
+
+        The entries are numbered in order. `position` is that of the run. `window` is the model's context window in
+        tokens. A thread that was read before costs one query for its newer events.
+        """
+        async with self._pool.acquire() as db:
+            if run.truncation_strategy["type"] == "last_messages":
+                found, _ = await load_entries(db, run, window)
+                return _number(found)
+            history = self._cache.take(run.thread_id)
+            if history is None or not await _update(db, run.thread_id, history) or not history.covers(window):
+                found, is_whole = await load_entries(db, run, window)
+                history = History.of(run, position, None if is_whole else window, found)
+        self._cache.put(run.thread_id, history)
+        return _number(history.before(position))
+
+
+async def _update(db: Connection, thread_id: str, history: History) -> bool:
+    """Applies the newer events to a history. Returns False if it must be read again."""
+    newer = await event_log.read_types(db, thread_id, TYPES, after=history.version, until=NO_END, limit=MAX_NEWER)
+    try:
+        history.add(newer)
+    except UnknownRun:
+        return False
+    return len(newer) < MAX_NEWER
+
+
+def _number(found: Sequence[Placed]) -> list[Entry]:
+    return list(enumerate((entry for _, entry in found), start=1))
+
+
+async def load_entries(db: Connection, run: Run, window: int) -> tuple[list[Placed], bool]:
+    """Returns the entries of a run's prompt in order, from the views, and whether they are all that it may read."""
     newest = (
         run.truncation_strategy.get("last_messages") if run.truncation_strategy["type"] == "last_messages" else None
     )
     first: tuple[PromptPosition, Message] | None = None
-    async with pool.acquire() as db:
-        found: list[tuple[PromptPosition, Message | Step]] = []
-        characters, others = 0, 0
-        position: PromptPosition | None = None
-        while newest is None or others < newest:
-            # The run's own messages do not count, or they would displace the question that the run answers.
-            wanted = PAGE if newest is None else min(PAGE, newest - others)
-            page = await messages.newest_messages(db, run.thread_id, run.id, position, wanted)
-            found += page
-            others += sum(message.run_id != run.id for _, message in page)
-            characters += sum(_message_length(message) for _, message in page)
-            if len(page) < wanted:
-                break
-            position = page[-1][0]
-            if characters > window * CHARACTERS_PER_TOKEN:
-                first = await messages.first_message(db, run.thread_id)
-                break
-        oldest = min((position for position, _ in found), default=_BEGINNING)
-        since = oldest if newest is not None or position is not None else _BEGINNING
-        found += await _steps(db, run, since, window * CHARACTERS_PER_TOKEN)
+    found: list[Placed] = []
+    characters, others = 0, 0
+    position: PromptPosition | None = None
+    is_cut = False
+    while newest is None or others < newest:
+        # The run's own messages do not count, or they would displace the question that the run answers.
+        wanted = PAGE if newest is None else min(PAGE, newest - others)
+        page = await messages.newest_messages(db, run.thread_id, run.id, position, wanted)
+        found += page
+        others += sum(message.run_id != run.id for _, message in page)
+        characters += sum(message_length(message) for _, message in page)
+        if len(page) < wanted:
+            break
+        position = page[-1][0]
+        if characters > window * CHARACTERS_PER_TOKEN:
+            first, is_cut = await messages.first_message(db, run.thread_id), True
+            break
+    oldest = min((position for position, _ in found), default=_BEGINNING)
+    since = oldest if newest is not None or position is not None else _BEGINNING
+    steps_found, has_all_steps = await _steps(db, run, since, window * CHARACTERS_PER_TOKEN)
+    found += steps_found
     if first is not None and first[1].id not in {entry.id for _, entry in found}:
         found.append(first)
     found.sort(key=lambda pair: pair[0])
-    return list(enumerate((entry for _, entry in found), start=1))
+    return found, has_all_steps and not is_cut
 
 
-async def _steps(db: Connection, run: Run, since: PromptPosition, characters: int) -> list[tuple[PromptPosition, Step]]:
-    """Returns the newest tool_calls steps from `since` on: all of the run, and others up to so many characters."""
-    found: list[tuple[PromptPosition, Step]] = []
+async def _steps(db: Connection, run: Run, since: PromptPosition, characters: int) -> tuple[list[Placed], bool]:
+    """Returns the newest tool_calls steps from `since` on: all of the run, and others up to so many characters; and
+    whether these are all.
+    """
+    found: list[Placed] = []
     before: int | None = None
     while len(found) < MAX_STEPS:
         page, before = await steps.tool_call_steps(db, run.thread_id, since, before, STEPS_PAGE)
         for position, step in page:
             if characters <= 0 and step.run_id != run.id:
-                return found
+                return found, False
             found.append((position, step))
-            characters -= _step_length(step)
+            characters -= step_length(step)
         if before is None:
-            break
-    return found
-
-
-def _step_length(step: Step) -> int:
-    """Returns the characters that a step's calls and outputs take in a prompt."""
-    arguments = sum(len(call["function"]["arguments"]) for call in step.tool_calls)
-    outputs = sum(len(output) for output in step.outputs.values())
-    results = sum(min(MAX_SEEN, len(result.get("output", ""))) for result in step.results.values())
-    return PER_MESSAGE + arguments + outputs + results
-
-
-def _message_length(message: Message) -> int:
-    """Returns the characters that a message takes in a prompt; an image counts as the text of its tokens."""
-    image = IMAGE_TOKENS * CHARACTERS_PER_TOKEN
-    parts = (len(part["text"]["value"]) if part["type"] == "text" else image for part in message.content)
-    return PER_MESSAGE + sum(parts)
+            return found, True
+    return found, False

@@ -15,11 +15,11 @@ from events.objects import Json, Run
 from events.thread.commands import PartialReply
 from events.thread.events import Usage
 from events.thread.state import OpenModelCall, RunState
-from service.database import Pool
 from service.deltas import Delta
 from service.model.base import ChatRequest, Model
-from service.runs import history, prompt
+from service.runs import prompt
 from service.runs.artifacts import collect_artifacts
+from service.runs.history import HistoryReader
 from service.runs.images import PromptImages
 from service.runs.reply import Reply
 from service.runs.tool_calls import HostedTools
@@ -52,7 +52,7 @@ class ModelCaller:
 
     def __init__(
         self,
-        pool: Pool,
+        histories: HistoryReader,
         model: Model,
         *,
         project_id: str,
@@ -60,7 +60,7 @@ class ModelCaller:
         hosted: HostedTools,
         ids: IdSource,
     ) -> None:
-        self._pool = pool
+        self._histories = histories
         self._model = model
         self._project_id = project_id
         self._images = images
@@ -73,7 +73,7 @@ class ModelCaller:
         Raises PromptTooLong, ModelError, ToolUnusable, what a tool raises, and what the database raises.
         """
         run = model_call.run
-        entries = await history.load_history(self._pool, run, self._model.info(run.model).context_window)
+        entries = await self._histories.read(run, model_call.state.position, self._model.info(run.model).context_window)
         tools = {name: _tool(run.tools, type) for type, name in prompt.hosted_function_names(run.tools).items()}
         artifacts = collect_artifacts(entries, run.id)
         request = await self._request(model_call, entries)

@@ -31,6 +31,7 @@ from service.processes.peers import Peers
 from service.processes.scan_loop import ScanLoop
 from service.runs.executor import Executor, last_journaled_call, new_call_ids
 from service.runs.failures import describe_failure
+from service.runs.history import HistoryReader
 from service.runs.images import PromptImages
 from service.tools.registry import Tools
 from service.writer import Writer
@@ -69,6 +70,7 @@ class Supervisor:
         self._ids = ids
         self._max_runs = max_runs
         self._images = images
+        self._histories = HistoryReader(writer.pool)
         self._tools = tools or Tools()
         self._loop = ScanLoop("runs", every_s=SCAN_EVERY_S, retry_s=RETRY_AFTER_S)
         self._tasks: asyncio.TaskGroup | None = None
@@ -214,6 +216,7 @@ class Supervisor:
             run_id=state.run.id,
             epoch=state.run.epoch,
             own_call=last_journaled_call(entry.event for entry in recorded),
+            histories=self._histories,
             ids=self._ids,
             run=run,
             images=self._images,

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from events.objects import Message, Step
 from events.thread.commands import DeleteMessage
 from projections import runs
 from service.database import Pool
 from service.model.base import ModelStreamEnd, TextDelta, ToolCallDelta
 from service.runs import history
+from service.runs.history import HistoryReader
 from service.runs.prompt import Entry
 from service.writer import Writer
 from sql.connection import Connection
@@ -30,8 +30,11 @@ async def load(pool: Pool, write: Writer, window: int = 8192, **settings: Any) -
     await write.thread(ORIGIN, "thread_1", run("run_new", claim(first="new"), **settings))
     async with pool.acquire() as db:
         made = await runs.get(db, "proj_1", "thread_1", "run_new")
-    entries = await history.load_history(pool, made, window)
-    assert all(isinstance(entry, Message | Step) for _, entry in entries)
+        found, _ = await history.load_entries(db, made, window)
+    state = await write.load_thread("thread_1")
+    assert state.run is not None
+    entries = await HistoryReader(pool).read(made, state.run.position, window)
+    assert [entry for _, entry in entries] == [entry for _, entry in found]
     return names(entries)
 
 

@@ -155,8 +155,10 @@ async def test_a_conversation_longer_than_any_window_keeps_its_first_message(
         await process.begin(T, run_id="run_3", queue=True)
         hold.opened.set()
         run = await process.wait_for_end(T, "run_3")
-        entries = await history.load_history(process.pool, run, window=0)
+        async with process.pool.acquire() as db:
+            entries, is_whole = await history.load_entries(db, run, window=0)
         assert [entry.content[0]["text"]["value"] for _, entry in entries] == ["One.", "Three."]  # type: ignore[union-attr]
+        assert not is_whole
 
 
 async def test_a_message_deleted_while_it_was_queued_is_never_read(database_url: str) -> None:
