@@ -38,6 +38,8 @@ class UnknownRun(Exception):
     """The position of a run is unknown."""
 
 
+# Events that change no history. Prompts read no message steps.
+_Ignored = e.LifeEvent | e.MessageModified | e.RunEvent | e.StepCreated | e.ModelCallEvent | e.ToolCallStarted
 _StepChange = e.StepEnded | e.ToolOutputsSubmitted | e.ToolCallFinished | e.ToolCallStopped
 Placed = tuple[PromptPosition, Message | Step]
 
@@ -87,12 +89,12 @@ class History:
         """Returns what a run at this position may read, in order."""
         return sorted((placed for placed in self.entries.values() if placed[0][0] <= position), key=_place)
 
-    def _apply(self, recorded: RecordedEvent[Any]) -> None:
+    def _apply(self, recorded: RecordedEvent[e.ThreadEvent]) -> None:
         match recorded.event:
             case e.RunCreated(run_id=run_id):
                 self.runs[run_id] = recorded.version
             case e.MessageAdded():
-                self._put(((recorded.version, recorded.version), client_message(recorded)))
+                self._put(((recorded.version, recorded.version), client_message(recorded)))  # type: ignore[arg-type]
             case e.MessageWritten(run_id=run_id, message_id=id):
                 self._put_of_run(run_id, id, recorded, run_message)
             case e.MessageDeleted(message_id=message_id):
@@ -105,7 +107,7 @@ class History:
                 self.entries.clear()
                 self.characters = 0
             case _:
-                pass  # the message steps of TYPES, which prompts do not read
+                _ignored: _Ignored = recorded.event
 
     def _put_of_run(
         self, run_id: str, id: str, recorded: RecordedEvent[Any], create: Callable[[RecordedEvent[Any]], Message | Step]
