@@ -36,7 +36,8 @@ _SYSTEM = (
     "/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/bin", "/usr/share/fonts", "/usr/share/fontconfig",
     "/usr/share/zoneinfo",
     "/sys/devices/system/cpu",  # the number of cores, which libraries look for
-    # The data of programs that a system may have: tesseract, pandoc, pdftotext, ffmpeg.
+    # The data of programs that a system may have: git, tesseract, pandoc, pdftotext, ffmpeg.
+    "/usr/share/git-core",
     "/usr/share/tesseract-ocr", "/usr/share/tessdata", "/usr/share/pandoc", "/usr/share/poppler", "/usr/share/ffmpeg",
 )  # fmt: skip
 _LINKED = ("/lib", "/lib64", "/lib32", "/bin")

@@ -15,12 +15,20 @@ MODULES, PROGRAMS = "site", "bin"
 NOTICE = "notice.txt"
 # Programs that only report that there is no network. The sandbox may have some of them from the system.
 REFUSING_PROGRAMS = (
-    "apt", "apt-get", "conda", "curl", "mamba", "micromamba", "npm", "npx", "ping", "pipx", "poetry", "uv", "wget",
+    "apk", "apt", "apt-get", "brew", "conda", "curl", "dig", "dnf", "ftp", "mamba", "micromamba", "nc", "npm", "npx",
+    "nslookup", "ping", "pipx", "poetry", "scp", "sftp", "ssh", "telnet", "uv", "wget", "yarn", "yum",
 )  # fmt: skip
 _PIP = "#!/opt/python/bin/python3\nimport sys\nfrom pip import main\nsys.exit(main())\n"
 _REFUSE = f"#!/bin/sh\ncat /opt/code/{NOTICE} >&2\nexit 1\n"
+# The system's git, except for its commands that need another repository over the network.
+_GIT = f"""#!/bin/sh
+case "$1 $*" in clone*://*|clone*@*|fetch*|pull*|push*|ls-remote*) cat /opt/code/{NOTICE} >&2; exit 1;; esac
+exec /usr/bin/git "$@"
+"""
 _MODULE_FILES = {
     "pip/__main__.py": "import sys\nfrom pip import main\nsys.exit(main())\n",
+    "ensurepip/__init__.py": "",
+    "ensurepip/__main__.py": "import sys\nfrom pip import main\nsys.exit(main(['download', 'pip']))\n",
     "pip/_internal/__init__.py": "from pip import main\n",
     "pip/_internal/cli/__init__.py": "",
     "pip/_internal/cli/main.py": "from pip import main\n",
@@ -39,7 +47,7 @@ def session_files(packages: Sequence[str]) -> dict[str, str]:
     found[f"{MODULES}/sitecustomize.py"] = read["network.py"]
     found[f"{MODULES}/pip/__init__.py"] = read["pip.py"]
     found |= {f"{MODULES}/{path}": text for path, text in _MODULE_FILES.items()}
-    found |= {f"{PROGRAMS}/{name}": _PIP for name in ("pip", "pip3")}
+    found |= {f"{PROGRAMS}/{name}": _PIP for name in ("pip", "pip3")} | {f"{PROGRAMS}/git": _GIT}
     return found | {f"{PROGRAMS}/{name}": _REFUSE for name in REFUSING_PROGRAMS}
 
 
