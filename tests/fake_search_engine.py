@@ -48,13 +48,15 @@ class FakeSearchEngine:
 
     File names: `bad…` is invalid, `odd…` turns out to be unsupported, `slow…` waits for `release`, the first attempt at
     `flaky…` and every attempt at `crash…` raises RuntimeError, and any other file is chunked. The endings of names that
-    can be attached are those of the real parser. `started` and `ended` hold pairs (file
-    name, job number); `most` is the greatest number of files that were indexed at the same time.
+    can be attached are those of the real parser. `started` and `ended` hold pairs (file name, job number), and
+    `previous` the number of the job that each started job continues. `most` is the greatest number of files
+    that were indexed at the same time.
     """
 
     pool: Pool | None = None
     embedding_model: str = "fake-embeddings"
     started: list[tuple[str, int]] = field(default_factory=list)
+    previous: list[int | None] = field(default_factory=list)
     ended: list[tuple[str, int]] = field(default_factory=list)
     chunks: dict[tuple[str, str], dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
     removed: list[tuple[str, Collection[str] | None]] = field(default_factory=list)
@@ -100,6 +102,7 @@ class FakeSearchEngine:
 
     async def index(self, job: IndexingJob) -> IndexingResult:
         self.started.append((job.filename, job.number))
+        self.previous.append(job.previous)
         self.most = max(self.most, len(self.started) - len(self.ended))
         self._changed.set()
         try:

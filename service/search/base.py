@@ -63,7 +63,8 @@ class IndexingJob:
 
     Each call of `read` starts at the file's first byte and yields pieces of about a MiB; the indexer lets its errors
     (BlobMissing, StorageError) through. `size` is in bytes. `attributes` are informative only: a search joins those of
-    the view.
+    the view. `previous` is the job number of the attempt before, if this attempt may continue it: the file has not been
+    added again since, so it has the same bytes and the same settings of chunks.
     """
 
     store_id: str
@@ -78,6 +79,7 @@ class IndexingJob:
     overlap_tokens: int
     embedding_model: str
     attributes: AttributeValues
+    previous: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,8 @@ class Indexer(Protocol):
     async def index(self, job: IndexingJob) -> IndexingResult:
         """Parses, chunks and embeds the file, and writes its chunks under the job. Returns after the last commit.
 
-        It first deletes the chunks that earlier jobs wrote for the same file and store, so it can be repeated. Raises
+        It first deletes the chunks that earlier jobs wrote for the same file and store, or continues those of
+        `job.previous`. Raises
         IndexingFailure (final), RevokedJob, and the errors of the database and of `job.read` (the caller retries these
         with a new job). If it is cancelled, it ends every child process; any rows that it leaves belong to a dead job.
         """

@@ -1,11 +1,12 @@
 """Embedding the chunks of a file, window by window: chunks are read from the database and vectors are written to it.
 
-The chunks are read in order, a page at a time. A window that two neighbouring chunks share is embedded once for both,
-so the windows of a page's last chunk wait for the next page.
+The chunks are read in order, a page at a time, also while further chunks are being written. A window that two
+neighbouring chunks share is embedded once for both, so the windows of a page's last chunk wait for the next page.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -52,12 +53,14 @@ class _PendingWindow:
 class EmbeddingProgress:
     """The progress of embedding a file: counts of chunks and windows, and the windows that are not embedded yet.
 
-    The keys of `pending` are spans of the file's text: first and last character.
+    The keys of `pending` are spans of the file's text: first and last character. The first `embedded` windows have
+    vectors of an earlier attempt.
     """
 
     chunks: int = 0
     windows: int = 0
     dimensions: int = 0
+    embedded: int = 0
     pending: OrderedDict[tuple[int, int], _PendingWindow] = field(default_factory=OrderedDict)
 
     def add(self, row: asyncpg.Record, *, needs_windows: bool) -> None:
@@ -82,24 +85,60 @@ class EmbeddingProgress:
         `last` is None if there are no more chunks, so that every window is ready.
         """
         ready = [span for span, window in self.pending.items() if last is None or window.last < last]
+        done = [span for span in ready if self.pending[span].number < self.embedded]
+        for span in done:
+            del self.pending[span]
+        ready = ready[len(done) :]  # windows are embedded in the order of their numbers
         return [self.pending.pop(span) for span in ready[:count]]
 
 
+class ChunkSource:
+    """Announces that chunks of a file have been written, and whether they are all of its chunks."""
+
+    def __init__(self, *, is_complete: bool) -> None:
+        self.is_complete = is_complete
+        self._news = asyncio.Event()
+
+    def announce(self) -> None:
+        self._news.set()
+
+    def complete(self) -> None:
+        self.is_complete = True
+        self._news.set()
+
+    async def wait(self) -> None:
+        """Returns after an announcement that came since the last call."""
+        await self._news.wait()
+        self._news.clear()
+
+
 async def embed_chunks(
-    pool: Pool, tables: VectorTables, embedder: Embedder, key: JobKey, check: Callable[[Connection], Awaitable[None]]
+    pool: Pool,
+    tables: VectorTables,
+    embedder: Embedder,
+    key: JobKey,
+    check: Callable[[Connection], Awaitable[None]],
+    source: ChunkSource,
 ) -> EmbeddingProgress:
-    """Writes the vectors of all chunks under `key`.
+    """Writes the vectors of all chunks under `key`, except for those that exist. Returns after `source` is complete.
 
     Each write's transaction begins with `check`, which raises if the write is no longer allowed. Raises EmbeddingError
     and the errors of `check` and of the database.
     """
     progress, after = EmbeddingProgress(), -1
+    async with pool.acquire() as db:
+        known = await tables.find(db, embedder.name)
+        if known is not None:
+            progress.dimensions = known.dimensions
+            progress.embedded = await db.fetchval(_SQL["next_window"], *key, known.model_id)
     while True:
+        is_complete = source.is_complete
         async with pool.acquire() as db:
             rows = await db.fetch(_SQL["page"], key.store_id, key.file_id, key.job, after, PAGE)
         for row in rows:
             progress.add(row, needs_windows=embedder.needs_windows)
-        last = rows[-1]["chunk"] if len(rows) == PAGE else None
+        after = rows[-1]["chunk"] if rows else after
+        last = None if is_complete and len(rows) < PAGE else after
         while windows := progress.pop_ready(last, embedder.batch):
             vectors = await embedder.embed([window.text for window in windows])
             table = await tables.find_or_create(embedder.name, len(vectors[0]))
@@ -109,7 +148,8 @@ async def embed_chunks(
                 await _insert(db, key, table, windows, vectors)
         if last is None:
             return progress
-        after = last
+        if len(rows) < PAGE:
+            await source.wait()
 
 
 async def _insert(

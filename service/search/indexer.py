@@ -1,9 +1,9 @@
 """Indexing a file into the database: the Indexer of `base`.
 
-Indexing takes three passes, none of which holds the whole file. First the parser's text is cut into chunks and written
-as it arrives, so that the parsing process ends soon. Then the chunks are read back and embedded window by window, which
-takes most of the time. Finally the file's words are counted. Every write first checks that the file still belongs to
-this job.
+Nothing holds the whole file. The parser's text is cut into chunks and written as it arrives, so that the parsing
+process ends soon. Meanwhile the chunks are read back and embedded window by window, which takes most of the time.
+Finally the file's words are counted. Every write first checks that the file still belongs to this job. An attempt
+continues where the attempt before was broken off (`continuation`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from service.database import Pool
 from service.model.tokens import EncodingName, Tokens
 from service.search.base import IndexingFailure, IndexingJob, IndexingResult, RevokedJob
 from service.search.chunks import Chunk, Chunker
-from service.search.embed.base import EmbeddingError
+from service.search.continuation import has_all_chunks, take_over
+from service.search.embed.base import Embedder, EmbeddingError
 from service.search.embed.factory import Embedders
-from service.search.embed_chunks import JobKey, embed_chunks
+from service.search.embed_chunks import ChunkSource, EmbeddingProgress, JobKey, embed_chunks
 from service.search.parse.parser import Parser
 from service.search.parse.types import format_of
 from service.search.vector_tables import VectorTables
@@ -71,9 +72,8 @@ class PostgresIndexer:
         key = JobKey(job.store_id, job.file_id, job.number)
         try:
             embedder = self._embedders.get(job.embedding_model)
-            await self._begin(job)
-            text_bytes = await self._write_chunks(job)
-            progress = await embed_chunks(self._pool, self._tables, embedder, key, lambda db: _check_job(db, job))
+            source = ChunkSource(is_complete=await self._begin(job))
+            progress = await self._write_and_embed(job, key, embedder, source)
         except EmbeddingError as error:
             raise IndexingFailure("server_error", error.message) from error
         async with self._pool.acquire() as db, db.transaction():
@@ -88,28 +88,50 @@ class PostgresIndexer:
                 job.number,
                 progress.chunks,
                 progress.windows,
-                WORD_RULES,
             )
+            text_bytes = await db.fetchval(_SQL["text_bytes"], *key, timeout=WRITE_TIMEOUT)
         return IndexingResult(text_bytes + 4 * progress.dimensions * progress.windows, progress.chunks)
 
-    async def _begin(self, job: IndexingJob) -> None:
-        """Deletes the rows of earlier attempts, and writes the row of this attempt."""
+    async def _begin(self, job: IndexingJob) -> bool:
+        """Deletes the rows of earlier attempts, except for those that this attempt continues, and writes its own row.
+
+        Returns whether all chunks of the file exist, because the attempt before wrote them.
+        """
+        key, kept = JobKey(job.store_id, job.file_id, job.number), job.previous
         async with self._pool.acquire() as db:
-            while rows := await db.fetch(_SQL["attempts"], job.store_id, job.file_id, DEAD_JOBS_PAGE):
+            if kept is not None and not await has_all_chunks(db, key._replace(job=kept)):
+                kept = None
+            while rows := await db.fetch(_SQL["attempts"], job.store_id, job.file_id, DEAD_JOBS_PAGE, kept):
                 for row in rows:
                     await self._delete(job.store_id, row["file_id"], row["job"])
             async with db.transaction():
                 await _check_job(db, job)
-                await db.execute(_SQL["claim_file"], job.store_id, job.file_id, job.number)
+                await db.execute(_SQL["claim_file"], *key)
+        if kept is not None:
+            await take_over(self._pool, key, kept, job.embedding_model, lambda db: _check_job(db, job))
+        return kept is not None
 
-    async def _write_chunks(self, job: IndexingJob) -> int:
-        """Writes the chunks of the file; returns the size of its text in bytes."""
+    async def _write_and_embed(
+        self, job: IndexingJob, key: JobKey, embedder: Embedder, source: ChunkSource
+    ) -> EmbeddingProgress:
+        """Embeds the chunks of the file, and writes them meanwhile unless they exist. Raises the first error."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if not source.is_complete:
+                    tasks.create_task(self._write_chunks(job, source))
+                return await embed_chunks(
+                    self._pool, self._tables, embedder, key, lambda db: _check_job(db, job), source
+                )
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _write_chunks(self, job: IndexingJob, source: ChunkSource) -> None:
+        """Writes the chunks of the file, and announces them to `source`."""
         await self._tokens.prepare(ENCODING)
         chunker = Chunker(self._tokenize, job.max_chunk_tokens, job.overlap_tokens)
-        tokens, text_bytes, pending = 0, 0, list[Chunk]()
+        tokens, count, pending = 0, 0, list[Chunk]()
         async with aclosing(self._parser.parse(job.filename, job.size, job.read, project=job.project_id)) as texts:
             async for piece in texts:
-                text_bytes += len(piece.text.encode())
                 chunks = await asyncio.to_thread(chunker.feed, piece.text, piece.page)
                 tokens += sum(chunk.tokens - job.overlap_tokens for chunk in chunks)
                 if tokens > MAX_TOKENS:
@@ -118,10 +140,16 @@ class PostgresIndexer:
                 while len(pending) >= PAGE:
                     await self._write_page(job, pending[:PAGE])
                     del pending[:PAGE]
+                    count += PAGE
+                    source.announce()
         pending += await asyncio.to_thread(chunker.end)
         for at in range(0, len(pending), PAGE):
             await self._write_page(job, pending[at : at + PAGE])
-        return text_bytes
+        count += len(pending)
+        async with self._pool.acquire() as db, db.transaction():
+            await _check_job(db, job)
+            await db.execute(_SQL["complete_chunks"], job.store_id, job.file_id, job.number, count, WORD_RULES)
+        source.complete()
 
     async def _write_page(self, job: IndexingJob, chunks: Sequence[Chunk]) -> None:
         words = await asyncio.to_thread(lambda: [divide_text(chunk.text) for chunk in chunks])

@@ -13,7 +13,7 @@ import sql
 from service.database import Pool
 from service.search.base import RevokedJob
 from service.search.embed.base import Embedder
-from service.search.embed_chunks import JobKey, embed_chunks
+from service.search.embed_chunks import ChunkSource, JobKey, embed_chunks
 from service.search.indexer import DELETE_BATCH, WRITE_TIMEOUT
 from service.search.vector_tables import VectorTables
 from sql.connection import Connection
@@ -55,7 +55,8 @@ class Reembedder:
                     _SQL["delete_unfinished"], key.store_id, key.file_id, key.job, model_id, timeout=WRITE_TIMEOUT
                 )
         try:
-            await embed_chunks(self._pool, self._tables, embedder, key, lambda db: _check_chunks(db, key))
+            all_chunks = ChunkSource(is_complete=True)
+            await embed_chunks(self._pool, self._tables, embedder, key, lambda db: _check_chunks(db, key), all_chunks)
         except RevokedJob:
             return  # the file was removed meanwhile
 

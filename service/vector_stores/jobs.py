@@ -19,12 +19,14 @@ from sql.connection import Connection
 
 @dataclass(slots=True)
 class Work:
-    """A file that this process works on. `job` is the job number of the current attempt."""
+    """A file that this process works on. `job` is the job number of the current attempt, and `previous` that of the
+    attempt before, None if there was none since the file was added."""
 
     store_id: str
     file_id: str
     project_id: str
     job: int
+    previous: int | None
 
 
 async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> IndexingJob | None:
@@ -51,6 +53,7 @@ async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> In
         overlap_tokens=chunking.chunk_overlap_tokens if chunking else DEFAULT_OVERLAP,
         embedding_model=store.embedding_model,
         attributes=fact.attributes,
+        previous=work.previous,
     )
 
 

@@ -3,8 +3,8 @@
 The stream of a vector store is the journal of its files. An attempt starts with an event that holds a job number, the
 process and a deadline, and ends with another event. The scan starts attempts for the files that no living process works
 on. A process that was taken for dead, hangs or was overtaken cannot end an attempt any more, because its job number is
-not the file's current one. Chunks are written before the end of an attempt: after a crash in between, the next attempt
-begins by deleting them.
+not the file's current one. Chunks are written before the end of an attempt: if it is broken off in between, the next
+attempt takes them over.
 """
 
 from __future__ import annotations
@@ -199,7 +199,13 @@ class IndexingSupervisor:
             start = start_attempt(file.store_id, file.file_id, file.job, self._peers.process, self._lifetime)
             for entry in await self._append(file, start):
                 if isinstance(entry.event, e.IndexingStarted):
-                    work = Work(file.store_id, file.file_id, file.project_id, entry.event.job)
+                    work = Work(
+                        store_id=file.store_id,
+                        file_id=file.file_id,
+                        project_id=file.project_id,
+                        job=entry.event.job,
+                        previous=file.job,
+                    )
                     self._at_work[key] = (work, self._tasks.create_task(self._run_worker(key, work, flow)))
                     has_started = True
         finally:

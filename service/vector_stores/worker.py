@@ -117,7 +117,7 @@ class Worker:
             [event] = (entry.event for entry in result.recorded)
             if not isinstance(event, e.IndexingStarted):
                 return False
-            work.job = event.job
+            work.previous, work.job = work.job, event.job
             return True
         return False
 

@@ -72,9 +72,48 @@ FROM unnest($5::integer[], $6::integer[], $7::integer[], $8::text[]) AS new (fir
 -- name: claim_file
 INSERT INTO chunk_files (store_id, file_id, job) VALUES ($1, $2, $3);
 
+-- name: complete_chunks (the file has no further chunks)
+UPDATE chunk_files SET chunks = $4, word_rules = $5 WHERE store_id = $1 AND file_id = $2 AND job = $3;
+
 -- name: finish_file
-UPDATE chunk_files SET chunks = $4, windows = $5, word_rules = $6, words_counted = true
+UPDATE chunk_files SET chunks = $4, windows = $5, words_counted = true
 WHERE store_id = $1 AND file_id = $2 AND job = $3;
+
+-- name: has_all_chunks
+SELECT chunks > 0 FROM chunk_files WHERE store_id = $1 AND file_id = $2 AND job = $3;
+
+-- name: move_chunks (to the job $4)
+UPDATE chunks SET job = $4
+WHERE store_id = $1 AND file_id = $2 AND job = $3 AND chunk IN (
+    SELECT chunk FROM chunks WHERE store_id = $1 AND file_id = $2 AND job = $3 ORDER BY chunk LIMIT $5
+);
+
+-- name: move_vectors (of the model $6, to the job $4)
+UPDATE vectors SET job = $4
+WHERE store_id = $1 AND file_id = $2 AND job = $3
+  AND model_id = (SELECT model_id FROM embedding_models WHERE name = $6)
+  AND number IN (
+      SELECT number FROM vectors
+      WHERE store_id = $1 AND file_id = $2 AND job = $3
+        AND model_id = (SELECT model_id FROM embedding_models WHERE name = $6)
+      ORDER BY number LIMIT $5
+  );
+
+-- name: move_file (the counts of the job $3, to the job $4)
+UPDATE chunk_files AS new SET chunks = old.chunks, word_rules = old.word_rules
+FROM chunk_files AS old
+WHERE old.store_id = $1 AND old.file_id = $2 AND old.job = $3
+  AND new.store_id = $1 AND new.file_id = $2 AND new.job = $4;
+
+-- name: next_window (the number of windows that are embedded: they are written in the order of their numbers)
+SELECT coalesce(max(number) + 1, 0) FROM vectors WHERE store_id = $1 AND file_id = $2 AND job = $3 AND model_id = $4;
+
+-- name: text_bytes (of a file: its chunks overlap, and cover it)
+SELECT coalesce(sum(octet_length(left(text, coalesce(next - start, length(text))))), 0)::bigint
+FROM (
+    SELECT text, start, lead(start) OVER (ORDER BY chunk) AS next FROM chunks
+    WHERE store_id = $1 AND file_id = $2 AND job = $3
+) AS parts;
 
 -- name: model_of_store (FOR SHARE: the store keeps this model until the transaction ends)
 SELECT embedding_model FROM vector_stores WHERE store_id = $1 FOR SHARE;
@@ -101,9 +140,9 @@ WHERE c.store_id = $1 AND ($2::text[] IS NULL OR c.file_id = ANY ($2)) AND f.job
 ORDER BY c.file_id, c.job
 LIMIT $3;
 
--- name: attempts (all jobs that have written rows for a file)
+-- name: attempts (all jobs that have written rows for a file, except for one)
 SELECT file_id, job FROM chunk_files
-WHERE store_id = $1 AND file_id = $2
+WHERE store_id = $1 AND file_id = $2 AND job IS DISTINCT FROM $4
 ORDER BY job
 LIMIT $3;
 

@@ -239,12 +239,15 @@ async def test_the_attempt_of_a_process_that_hangs_is_ended(
 
 @pytest.mark.slow
 async def test_orderly_stops_use_up_no_attempts(database_url: str, tmp_path: Path) -> None:
+    last_job: int | None = None
     for number in range(MAX_ATTEMPTS + 2):
         async with Process(database_url, tmp_path) as process:
             if number == 0:
                 await process.add("slow")
             await process.search_engine.until_started(1)
             await process.stop()
+            assert process.search_engine.previous == [last_job], "the attempt continues the one before"
+            [(_, last_job)] = process.search_engine.started
             async with process.pool.acquire() as db:
                 fact = await files.fact(db, STORE, "file-slow")
                 assert fact is not None
