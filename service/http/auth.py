@@ -53,8 +53,12 @@ async def _find_key(request: web.Request) -> ApiKey:
             " auth (i.e. Authorization: Bearer YOUR_KEY)."
         )
         raise ApiError(401, message)
-    async with request.app[ACCESS].wrong_keys.lookup(_peer(request)):
-        key = await request.app[ACCESS].keys.find(sent)
+    access = request.app[ACCESS]
+    key = access.keys.find_cached(sent)
+    if key is not None:
+        return key
+    async with access.wrong_keys.lookup(_peer(request)):
+        key = await access.keys.find(sent)
     if key is None:
         _count_wrong_key(request)
         masked = f"{sent[:3]}{'*' * 8}{sent[-4:]}" if len(sent) > 12 else "*" * len(sent)

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -25,6 +26,7 @@ HEADERS_TIMEOUT_S = 10.0
 # File descriptors that are kept for the database, upstreams, sandboxes and files: this many, or a quarter of all.
 RESERVED_FILES = 512
 LOG_INTERVAL_S = 60.0
+MAX_NAMES = 4096  # addresses whose names are kept, since each connection and each wrong key needs one
 _FILES_EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 
@@ -96,10 +98,13 @@ def peer_name(peername: Any) -> str:
 
     `peername` is the extra info of the transport. Addresses of one IPv6 network of 64 bits count as one peer.
     """
-    if not isinstance(peername, tuple) or not peername:
-        return ""
+    return _name_of(str(peername[0])) if isinstance(peername, tuple) and peername else ""
+
+
+@lru_cache(maxsize=MAX_NAMES)
+def _name_of(host: str) -> str:
     try:
-        address: IPv4Address | IPv6Address = ip_address(str(peername[0]).partition("%")[0])
+        address: IPv4Address | IPv6Address = ip_address(host.partition("%")[0])
     except ValueError:
         return ""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:

@@ -110,6 +110,18 @@ async def test_the_cache_is_bounded_and_keeps_no_strangers(pool: Pool, monkeypat
         assert len(keys._cached) <= 3
 
 
+async def test_a_key_that_was_found_needs_no_query(pool: Pool) -> None:
+    timer = Timer()
+    keys = Keys(pool, KEY, clock=CLOCK, timer=timer)
+    _, key = await make_key(pool)
+    assert keys.find_cached(key) is None
+    found = await keys.find(key)
+    assert found is not None
+    assert keys.find_cached(key) == found
+    timer.now += CACHE_S
+    assert keys.find_cached(key) is None
+
+
 async def test_the_servers_own_key_asks_no_database(pool: Pool) -> None:
     keys = Keys(pool, KEY, clock=CLOCK)
     await pool.close()
