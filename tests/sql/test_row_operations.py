@@ -7,12 +7,18 @@ import asyncio
 import pytest
 
 from events.thread.commands import DeleteThread
+from projections import rebuild, runs
 from projections.rebuild import verify
 from service.database import Pool
 from sql.connection import Connection
 from sql.row_operations import HeadMoved, RowMissing, RowOperation, compose, execute_at_once, fill, merge
 from tests.events.thread.story import add, cancel, run
 from tests.projections.helpers import ORIGIN, make_thread, writer
+
+# Whether a statement of this database waits for a row.
+_WAITING = """
+SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 async def test_a_row_that_is_missing_stops_the_append(pool: Pool, db: Connection) -> None:
@@ -80,3 +86,19 @@ async def test_a_race_of_an_append_and_a_deletion_loses_nothing(pool: Pool, db: 
         )
         assert await verify(db, "thread_1") == []
         await db.execute("TRUNCATE streams, events, threads, messages")
+
+
+async def test_an_append_that_waits_for_a_rebuild_loses_no_row(pool: Pool, db: Connection) -> None:
+    """The statement keeps its snapshot while it waits for the head, so it would not see the new row of the run."""
+    write = writer(pool)
+    await make_thread(write, "thread_1", "one")
+    await write.thread(ORIGIN, "thread_1", run())
+    async with db.transaction():
+        await rebuild.rebuild(db, "thread_1")
+        appending = asyncio.create_task(write.thread(ORIGIN, "thread_1", cancel()))
+        async with asyncio.timeout(60):
+            while not await db.fetchval(_WAITING):
+                await asyncio.sleep(0)
+    await appending
+    assert await verify(db, "thread_1") == []
+    assert (await runs.get(db, ORIGIN.project_id, "thread_1", "run_1")).status == "cancelled"
