@@ -56,6 +56,9 @@ _DEVICE_LINKS = {
 # Processes beyond `processes`: two of bubblewrap, and the session's own.
 _OWN_PROCESSES = 3
 _OPEN_FILES = 1024
+# CPU seconds of a process beyond those of its session, so that the server, which counts all together, ends it first and
+# says why.
+_CPU_SLACK_S = 30
 # Address space of a process beyond its memory, used if no control group counts the memory: libraries, stacks.
 _MAPPED = 1024 * MIB
 
@@ -78,7 +81,7 @@ class SandboxLauncher:
         assert self.system_calls is not None
         group = self.cgroups.make(limits.memory + limits.disk, limits.processes + _OWN_PROCESSES)
         sizes = {"DATA": limits.memory, "FSIZE": limits.disk, "NOFILE": _OPEN_FILES, "CORE": 0, "MEMLOCK": 0}
-        sizes["CPU"] = limits.cpu_s  # of each process; the server counts that of all together
+        sizes["CPU"] = limits.cpu_s + _CPU_SLACK_S  # of each process
         if group is None or "memory" not in self.cgroups.controllers:
             sizes["AS"] = limits.memory + _MAPPED
         spec = {
