@@ -22,6 +22,8 @@ from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
 
+# Waiting files of one store that a search for work looks at.
+MAX_LOOKS = 1_000
 _SQL = queries("vector_store_files")
 # Events that change no file.
 _Ignored = e.StoreLifeEvent | e.BatchCreated
@@ -129,11 +131,15 @@ async def stores_with_file(db: Connection, project_id: str, file_id: str) -> lis
 
 
 async def find_waiting(
-    db: Connection, live: Collection[int], first: str, *, limit: int, stores: int
+    db: Connection, live: Collection[int], first: str, *, limit: int, stores: int, small: int
 ) -> list[WaitingFile]:
     """Returns files to index that no process of `live` works on. Projects take turns, and their stores, from the id
-    `first` on."""
-    rows = await db.fetch(_SQL["find_waiting"], list(live), limit, first, stores)
+    `first` on.
+
+    A project's files of at most `small` bytes do not wait behind larger ones, unless these are the first MAX_LOOKS of
+    their store.
+    """
+    rows = await db.fetch(_SQL["find_waiting"], list(live), limit, first, stores, small, MAX_LOOKS)
     return [WaitingFile(**row) for row in rows]
 
 

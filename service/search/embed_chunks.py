@@ -130,7 +130,9 @@ async def embed_chunks(
         known = await tables.find(db, embedder.name)
         if known is not None:
             progress.dimensions = known.dimensions
-            progress.embedded = await db.fetchval(_SQL["next_window"], *key, known.model_id)
+            progress.embedded = await db.fetchval(
+                _SQL["next_window"], key.store_id, key.file_id, key.job, known.model_id
+            )
     while True:
         is_complete = source.is_complete
         async with pool.acquire() as db:

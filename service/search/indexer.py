@@ -89,7 +89,9 @@ class PostgresIndexer:
                 progress.chunks,
                 progress.windows,
             )
-            text_bytes = await db.fetchval(_SQL["text_bytes"], *key, timeout=WRITE_TIMEOUT)
+            text_bytes = await db.fetchval(
+                _SQL["text_bytes"], job.store_id, job.file_id, job.number, timeout=WRITE_TIMEOUT
+            )
         return IndexingResult(text_bytes + 4 * progress.dimensions * progress.windows, progress.chunks)
 
     async def _begin(self, job: IndexingJob) -> bool:
@@ -106,7 +108,7 @@ class PostgresIndexer:
                     await self._delete(job.store_id, row["file_id"], row["job"])
             async with db.transaction():
                 await _check_job(db, job)
-                await db.execute(_SQL["claim_file"], *key)
+                await db.execute(_SQL["claim_file"], job.store_id, job.file_id, job.number)
         if kept is not None:
             await take_over(self._pool, key, kept, job.embedding_model, lambda db: _check_job(db, job))
         return kept is not None

@@ -31,6 +31,7 @@ from service.fair_places import FairPlaces
 from service.processes.orphans import SecondSighting, find_orphans
 from service.processes.peers import Peers
 from service.processes.scan_loop import ScanLoop
+from service.search import base
 from service.search.base import Indexer, file_flow
 from service.storage.base import Blobs
 from service.vector_stores.jobs import Work, fail_attempt, start_attempt
@@ -163,7 +164,11 @@ class IndexingSupervisor:
         first = self._ids.new_hex("vs")
         async with self._writer.pool.acquire() as db:
             return await find_orphans(
-                db, self._peers, lambda live: files.find_waiting(db, live, first, limit=CANDIDATES, stores=STORES)
+                db,
+                self._peers,
+                lambda live: files.find_waiting(
+                    db, live, first, limit=CANDIDATES, stores=STORES, small=base.SMALL_FILE
+                ),
             )
 
     async def _end_overdue(self) -> None:

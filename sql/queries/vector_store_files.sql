@@ -70,10 +70,11 @@ SELECT store_id FROM vector_store_files WHERE file_id = $1 AND project_id = $2 A
 
 -- name: find_waiting (a declared fan-out, of the indexing supervisor)
 -- Projects take turns, and in a project its vector stores: those with fewer files in work come first, and $3 is a random
--- id to begin at.
+-- id to begin at. The small files (of at most $5 bytes) of a project and its large ones have turns of their own, so that
+-- neither hides the other; of one store the first $6 waiting files are looked at.
 SELECT work.store_id, work.file_id, work.project_id, work.job, work.process, work.size
 FROM (
-    SELECT waiting.*, row_number() OVER (PARTITION BY project_id ORDER BY turn + (
+    SELECT waiting.*, row_number() OVER (PARTITION BY project_id, size <= $5 ORDER BY turn + (
         SELECT count(*) FROM vector_store_files AS started
         WHERE started.status = 'in_progress' AND started.process IS NOT NULL AND started.store_id = waiting.store_id
     ), waiting.store_id < $3, waiting.store_id) AS project_turn
@@ -81,15 +82,21 @@ FROM (
         SELECT store_id FROM vector_stores WHERE in_progress > 0 ORDER BY store_id < $3, store_id LIMIT $4
     ) AS busy
     CROSS JOIN LATERAL (
-        SELECT store_id, file_id, project_id, job, process, row_number() OVER (ORDER BY position) AS turn,
-            coalesce((
-                SELECT f.bytes FROM files AS f WHERE f.file_id = vector_store_files.file_id
-            ), 0) AS size
-        FROM vector_store_files
-        WHERE store_id = busy.store_id AND status = 'in_progress'
-          AND (process IS NULL OR process <> ALL ($1::integer[]))
-        ORDER BY position
-        LIMIT $2
+        SELECT ranked.* FROM (
+            SELECT first.*, row_number() OVER (PARTITION BY size <= $5 ORDER BY position) AS turn
+            FROM (
+                SELECT store_id, file_id, project_id, job, process, position,
+                    coalesce((
+                        SELECT f.bytes FROM files AS f WHERE f.file_id = vector_store_files.file_id
+                    ), 0) AS size
+                FROM vector_store_files
+                WHERE store_id = busy.store_id AND status = 'in_progress'
+                  AND (process IS NULL OR process <> ALL ($1::integer[]))
+                ORDER BY position
+                LIMIT $6
+            ) AS first
+        ) AS ranked
+        WHERE ranked.turn <= $2
     ) AS waiting
 ) AS work
 ORDER BY work.project_turn, work.store_id < $3, work.store_id

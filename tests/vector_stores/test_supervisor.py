@@ -74,20 +74,24 @@ async def test_the_number_of_files_at_once_is_limited(database_url: str, tmp_pat
         assert process.search_engine.most == 2
 
 
+@pytest.mark.parametrize("has_many_stores", [False, True])
 async def test_large_files_do_not_hold_up_a_small_one(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    has_many_stores: bool, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """More large files wait than one scan reads, in the store of the small files or in stores of their own."""
     monkeypatch.setattr(base, "SMALL_FILE", len("small"))
+    monkeypatch.setattr(supervisor, "CANDIDATES", 4)
     async with Process(database_url, tmp_path, max_jobs=2) as process:
-        await process.add(*(f"slow-{n}" for n in range(5)))
+        for number in range(8):
+            await process.add(f"slow-{number}", store=f"vs_{number}" if has_many_stores else STORE)
         await process.search_engine.until_started(2)
         await process.add("small", "tiny")
         async with asyncio.timeout(WAIT_S):
             while (await process.store()).completed < 2:
                 await asyncio.sleep(0.01)
-        assert (await process.store()).in_progress == 5
+        assert process.indexing.active == 2
         process.search_engine.release()
-        assert (await process.wait_until_indexed()).completed == 7
+        await process.wait_until_indexed()
 
 
 async def test_the_files_of_one_project_do_not_hold_up_another(database_url: str, tmp_path: Path) -> None:
