@@ -28,8 +28,8 @@ async def run(database_url, model_url, home):
 
     settings = Settings.load(port=0, data_dir=Path(home), code_interpreter="off")
     server = asyncio.create_task(serve(
-        settings, database_url=database_url, api_key="k", model_base_url=model_url, model_api_key=None,
-        embedded_model=False, ready=ready,
+        settings, database_url=database_url, owner_url=None, api_key="k", model_base_url=model_url,
+        model_api_key=None, embedded_model=False, ready=ready,
     ))
     await asyncio.wait([server])
 
