@@ -39,6 +39,11 @@ class ForkedCommand:
     def is_running(self) -> bool:
         return self._process.is_alive()
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
     def send_signal(self, number: int) -> None:
         assert self._process.pid is not None
         with suppress(ProcessLookupError):
@@ -65,19 +70,27 @@ def run_command(arguments: Sequence[str], environment: Mapping[str, str], timeou
 
 
 class ForkedServer:
-    """`everthread serve`, and its base URL. Use it as a context manager, which stops the server if it runs still."""
+    """`everthread serve`, and its base URL. Use it as a context manager, which stops the server if it runs still.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    The server writes to the file descriptor `stderr`, by default that of the fork server.
+    """
+
+    def __init__(self, environment: Mapping[str, str], stderr: int = 2) -> None:
         self._environment = {**environment, "EVERTHREAD_PORT": "0"}
+        self._stderr = stderr
         self.base_url = ""
 
     @property
     def is_running(self) -> bool:
         return self._command.is_running
 
+    @property
+    def pid(self) -> int:
+        return self._command.pid
+
     async def __aenter__(self) -> Self:
         output, theirs = os.pipe()
-        self._command = ForkedCommand(["serve"], self._environment, theirs)
+        self._command = ForkedCommand(["serve"], self._environment, theirs, self._stderr)
         os.close(theirs)
         self._output = os.fdopen(output, "rb")
         try:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import structlog
+
+from service.tasks.background import background
 
 log = structlog.get_logger()
 
@@ -27,6 +30,8 @@ HEADERS_TIMEOUT_S = 10.0
 RESERVED_FILES = 512
 LOG_INTERVAL_S = 60.0
 MAX_NAMES = 4096  # addresses whose names are kept, since each connection and each wrong key needs one
+# Seconds between two checks whether a file descriptor is free.
+FILES_CHECK_S = 1.0
 _FILES_EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 
@@ -127,16 +132,19 @@ def raise_file_limit() -> None:
         log.warning("file_limit_not_raised", soft=soft, hard=hard, error=str(error))
 
 
-@contextmanager
-def log_exhausted_files(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Logs connections that fail for want of a file descriptor, once a minute, while the context lasts."""
+@asynccontextmanager
+async def log_exhausted_files(loop: asyncio.AbstractEventLoop) -> AsyncIterator[None]:
+    """Logs, at most once a minute, that no file descriptor is free, while the context lasts.
+
+    uvloop closes connections for which it has no descriptor, and reports nothing, so a task looks for a free one every
+    FILES_CHECK_S seconds. asyncio reports them to the exception handler of the loop.
+    """
     previous, log_limit = loop.get_exception_handler(), LogLimit()
 
     def handle(running: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in _FILES_EXHAUSTED:
-            if log_limit.is_due():
-                log.error("file_descriptors_exhausted", error=str(error))
+            _log_exhausted_files(error, log_limit)
         elif previous is not None:
             previous(running, context)
         else:
@@ -144,9 +152,25 @@ def log_exhausted_files(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
     loop.set_exception_handler(handle)
     try:
-        yield
+        async with background(_check_files(log_limit)):
+            yield
     finally:
         loop.set_exception_handler(previous)
+
+
+async def _check_files(log_limit: LogLimit) -> None:
+    while True:
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            if error.errno in _FILES_EXHAUSTED:
+                _log_exhausted_files(error, log_limit)
+        await asyncio.sleep(FILES_CHECK_S)
+
+
+def _log_exhausted_files(error: OSError, log_limit: LogLimit) -> None:
+    if log_limit.is_due():
+        log.error("file_descriptors_exhausted", error=str(error))
 
 
 def _usable_files() -> float:

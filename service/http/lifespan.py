@@ -41,7 +41,7 @@ async def http_lifespan(
             why = error.strerror or error
             raise StartupError(f"Cannot listen at {host}:{port}: {why}. Choose another --port.") from None
         bound_host, bound_port = runner.addresses[0][:2]
-        with log_exhausted_files(asyncio.get_running_loop()):
+        async with log_exhausted_files(asyncio.get_running_loop()):
             yield f"{'http' if tls is None else 'https'}://{_reachable_host(bound_host)}:{bound_port}/v1"
     finally:
         app[SHUTDOWN].begin()

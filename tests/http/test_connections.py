@@ -145,11 +145,11 @@ def test_the_peer_of_an_address(address: str, peer: str) -> None:
 
 async def test_exhausted_descriptors_are_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
-    with structlog.testing.capture_logs() as lines, log_exhausted_files(loop):
-        for _ in range(3):
-            loop.call_exception_handler(
-                {"message": "accept", "exception": OSError(errno.EMFILE, "Too many open files")}
-            )
+    with structlog.testing.capture_logs() as lines:
+        async with log_exhausted_files(loop):
+            for _ in range(3):
+                exhausted = OSError(errno.EMFILE, "Too many open files")
+                loop.call_exception_handler({"message": "accept", "exception": exhausted})
     assert [line["event"] for line in lines] == ["file_descriptors_exhausted"]
 
 
