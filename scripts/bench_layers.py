@@ -15,7 +15,7 @@ _LAYERS = {
     "openai and its transport": r"/(?:openai|httpx2?|httpcore2?|httpx_aiohttp|anyio|sniffio)/",
     "model client": r"/service/model/",
     "event encoding": r"/events/(?:codec|envelope|leaves)\.py|/events/thread/events\.py",
-    "append and views": r"/events/event_log\.py|/service/writer\.py|/projections/|/service/idempotency/|/sql/",
+    "append and views": r"/events/event_log\.py|/service/writer/|/projections/|/service/idempotency/|/sql/",
     "connection pool": r"/service/database\.py",
     "decisions and state": r"/events/",
     "run logic": r"/service/(?:runs|tools|tool_adapters|partial_json|webhooks|vector_stores)",
