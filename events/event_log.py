@@ -130,7 +130,8 @@ def _move_head(stream_id: str, stream_type: StreamType[Any, Any], expected: Head
     after = (head.version, head.at, head.state_schema, head.state, head.leaf)
     if expected.version == 0:
         return RowOperation("streams.open", (stream_id, stream_type.name, head.project_id, *after))
-    return RowOperation("streams.move", (stream_id, expected.version, expected.leaf, expected.fence, *after))
+    key = (stream_id, expected.version, expected.leaf, expected.fence)
+    return RowOperation("streams.move", (*key, *after, stream_type.name))
 
 
 def _envelope(entry: RecordedEvent[Event]) -> Envelope:

@@ -62,9 +62,10 @@ async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard 
     state = new.stream_type.adapter.dump_json(new.after)
     sealed = event_log.seal(new.stream_type, new.expected, new.recorded, state, ids=ids)
     operations = _operations(new, sealed)
+    has_statement = guard is None and new.stream_type in MIXES
+    mix = find_mix(new.stream_type, tuple(merge(operations))) if has_statement else None
     try:
-        if guard is None and new.stream_type in MIXES:
-            mix = find_mix(new.stream_type, tuple(merge(operations)))
+        if mix is not None:
             await execute_at_once(db, mix, operations)
         else:
             async with db.transaction():

@@ -100,12 +100,12 @@ MIXES: Mapping[StreamType[Any, Any], tuple[Mix, ...]] = {
 
 
 @cache
-def find_mix(stream_type: StreamType[Any, Any], blocks: tuple[str, ...]) -> Mix:
+def find_mix(stream_type: StreamType[Any, Any], blocks: tuple[str, ...]) -> Mix | None:
     """Returns the first mix of a stream type that has all these blocks, or `…_many` instead of a block.
 
-    Raises LookupError if there is none.
+    Returns None if there is none: such an append is a transaction.
     """
     for mix in MIXES[stream_type]:
         if all(block in mix or f"{block}_many" in mix for block in blocks):
             return mix
-    raise LookupError(f"no statement for {' '.join(blocks)}")
+    return None

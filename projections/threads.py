@@ -45,12 +45,19 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
                 if "metadata" in changes:
                     operations += metadata.replace("thread", id, changes["metadata"])
             case e.MessageAdded(attachments=[_, *_]) if recorded.version > created_until:
-                operations.append(RowOperation("threads.attach", (id, _attachments([recorded]))))
+                _attach(operations, id, _attachments([recorded]))
             case e.ThreadDeleted():
                 raise AssertionError("the batch begins behind the deletion")
             case _:
                 _ignored: _Ignored = recorded.event
     return operations
+
+
+def _attach(operations: list[RowOperation], id: str, patches: list[bytes]) -> None:
+    """Adds the operation that attaches files, or adds the files to the last operation if that attaches files too."""
+    if operations and operations[-1].block == "threads.attach":
+        patches = [*operations.pop().values[1], *patches]
+    operations.append(RowOperation("threads.attach", (id, patches)))
 
 
 def _first_messages(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> Sequence[RecordedEvent[e.ThreadEvent]]:

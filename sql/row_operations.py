@@ -24,6 +24,7 @@ from sql.connection import Connection
 
 _PARAMETER = re.compile(r"\$(\d+)")
 _MANY = "_many"
+_NOT_FOUND = "found no row"
 
 
 class HeadMoved(Exception):
@@ -90,7 +91,7 @@ def _check(block: str, name: str, first: str) -> str:
     The text is not a constant, since Postgres would compute a constant before it looks at the condition.
     """
     expected = f"coalesce(cardinality({first}), 0)" if block.endswith(_MANY) else f"({first} IS NOT NULL)::integer"
-    message = f"{block} found no row at version "
+    message = f"{block} {_NOT_FOUND} at version "
     return f"WHEN (SELECT count(*) FROM {name}) <> {expected} THEN ('{message}' || version)::integer"
 
 
@@ -141,7 +142,9 @@ async def execute_at_once(db: Connection, mix: tuple[str, ...], operations: Sequ
     try:
         version = await db.fetchrow(compose(mix), *fill(mix, merge(operations, mix)))
     except asyncpg.InvalidTextRepresentationError as error:
-        raise RowMissing(str(error)) from error
+        if _NOT_FOUND in str(error):
+            raise RowMissing(str(error)) from error
+        raise
     if version is None:
         raise HeadMoved
 
@@ -165,7 +168,7 @@ async def execute_in_order(db: Connection, operations: Sequence[RowOperation]) -
     """
     for operation in operations:
         if await _execute(db, operation) == "UPDATE 0" and _must_find(operation.block):
-            raise RowMissing(f"{operation.block} found no row")
+            raise RowMissing(f"{operation.block} {_NOT_FOUND}")
 
 
 async def _execute(db: Connection, operation: RowOperation) -> str:

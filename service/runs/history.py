@@ -15,7 +15,7 @@ from events.objects import Message, Run
 from projections import messages, steps
 from projections.rows import PromptPosition
 from service.database import Pool
-from service.runs.history_cache import TYPES, History, HistoryCache, Placed, UnknownRun
+from service.runs.history_cache import TYPES, History, HistoryCache, Placed
 from service.runs.history_size import CHARACTERS_PER_TOKEN, message_length, step_length
 from service.runs.prompt import Entry
 from sql.connection import Connection
@@ -24,8 +24,10 @@ PAGE = 200
 # Pages of steps are small, because steps hold outputs, which may be long.
 STEPS_PAGE = 20
 MAX_STEPS = 1000
-# Newer events that are applied to a kept history; if there are more, it is read again.
+# Newer events that are read at once, and the pages of them that are applied to a kept history. If there are more, it is
+# read again.
 MAX_NEWER = 500
+MAX_PAGES = 4
 _BEGINNING: PromptPosition = (0, 0)
 
 
@@ -47,21 +49,30 @@ class HistoryReader:
                 found, _ = await load_entries(db, run, window)
                 return _number(found)
             history = self._cache.take(run.thread_id)
-            if history is None or not await _update(db, run.thread_id, history) or not history.covers(window):
+            is_current = history is not None and await _update(db, run.thread_id, history, MAX_PAGES)
+            if history is None or not is_current or not history.covers(window):
                 found, is_whole = await load_entries(db, run, window)
                 history = History.of(run, position, None if is_whole else window, found)
+                if not is_current:
+                    await _update(db, run.thread_id, history, pages=None)
         self._cache.put(run.thread_id, history)
         return _number(history.before(position))
 
+    def forget(self, thread_id: str) -> None:
+        """Drops the history of a thread that is deleted."""
+        self._cache.take(thread_id)
 
-async def _update(db: Connection, thread_id: str, history: History) -> bool:
-    """Applies the newer events to a history. Returns False if it must be read again."""
-    newer = await event_log.read_types(db, thread_id, TYPES, after=history.version, until=NO_END, limit=MAX_NEWER)
-    try:
+
+async def _update(db: Connection, thread_id: str, history: History, pages: int | None) -> bool:
+    """Applies the newer events to a history, at most so many pages. Returns whether these were all."""
+    read = 0
+    while pages is None or read < pages:
+        newer = await event_log.read_types(db, thread_id, TYPES, after=history.version, until=NO_END, limit=MAX_NEWER)
         history.add(newer)
-    except UnknownRun:
-        return False
-    return len(newer) < MAX_NEWER
+        read += 1
+        if len(newer) < MAX_NEWER:
+            return True
+    return False
 
 
 def _number(found: Sequence[Placed]) -> list[Entry]:

@@ -15,10 +15,13 @@ from events.object_changes import client_message, initial_step, merge_step_field
 from events.objects import Message, Run, Step
 from events.thread import events as e
 from projections.rows import PromptPosition
-from service.runs.history_size import CHARACTERS_PER_TOKEN, entry_length
+from service.runs.history_size import CHARACTERS_PER_TOKEN, entry_bytes, entry_length
 
-# Characters of all kept histories together.
-MAX_CHARACTERS = 4 * 1024**2
+# Bytes of all kept histories together, by an estimate.
+MAX_BYTES = 16 * 1024**2
+# Estimates of the memory of a history and of a run's position.
+_HISTORY_BYTES = 1_000
+_RUN_BYTES = 200
 # Types of the events that change a history.
 TYPES = (
     "run.created",
@@ -32,10 +35,6 @@ TYPES = (
     "tool_call.stopped",
     "thread.deleted",
 )
-
-
-class UnknownRun(Exception):
-    """The position of a run is unknown."""
 
 
 # Events that change no history. Prompts read no message steps.
@@ -77,13 +76,15 @@ class History:
         return self.window is None or (self.window >= window and self.characters > limit)
 
     def add(self, recorded: Sequence[RecordedEvent[Any]]) -> None:
-        """Applies events of TYPES, all that follow `version`, in order. To apply an event twice changes nothing.
-
-        Raises UnknownRun if an entry is of a run that this history does not know; then it must be read again.
-        """
+        """Applies events of TYPES, all that follow `version`, in order. To apply an event twice changes nothing."""
         for entry in recorded:
             self._apply(entry)
             self.version = entry.version
+
+    def estimate_bytes(self) -> int:
+        """Returns an estimate of the memory that the history takes."""
+        entries = sum(entry_bytes(entry) for _, entry in self.entries.values())
+        return _HISTORY_BYTES + _RUN_BYTES * len(self.runs) + entries
 
     def before(self, position: int) -> list[Placed]:
         """Returns what a run at this position may read, in order."""
@@ -95,12 +96,14 @@ class History:
                 self.runs[run_id] = recorded.version
             case e.MessageAdded():
                 self._put(((recorded.version, recorded.version), client_message(recorded)))  # type: ignore[arg-type]
-            case e.MessageWritten(run_id=run_id, message_id=id):
-                self._put_of_run(run_id, id, recorded, run_message)
+            case e.MessageWritten(run_id=run_id):
+                self._put_of_run(run_id, recorded, run_message)
             case e.MessageDeleted(message_id=message_id):
+                if self.window is not None and self._is_first(message_id):
+                    self.window = 0  # the message after it was not read
                 self._remove(message_id)
-            case e.StepCreated(kind="tool_calls", run_id=run_id, step_id=id):
-                self._put_of_run(run_id, id, recorded, initial_step)
+            case e.StepCreated(kind="tool_calls", run_id=run_id):
+                self._put_of_run(run_id, recorded, initial_step)
             case e.StepEnded() | e.ToolOutputsSubmitted() | e.ToolCallFinished() | e.ToolCallStopped() as change:
                 self._change_step(change)
             case e.ThreadDeleted():
@@ -110,13 +113,15 @@ class History:
                 _ignored: _Ignored = recorded.event
 
     def _put_of_run(
-        self, run_id: str, id: str, recorded: RecordedEvent[Any], create: Callable[[RecordedEvent[Any]], Message | Step]
+        self, run_id: str, recorded: RecordedEvent[Any], create: Callable[[RecordedEvent[Any]], Message | Step]
     ) -> None:
-        """Adds an entry of a run. The entries of earlier runs, whose positions are unknown, were read before."""
+        """Adds an entry of a run.
+
+        A run that is unknown was created before the history was read for a later run, so it had ended then: its entries
+        were read, or they were deleted.
+        """
         if run_id in self.runs:
             self._put(((self.runs[run_id], recorded.version), create(recorded)))
-        elif id not in self.entries:
-            raise UnknownRun(run_id)
 
     def _change_step(
         self, event: e.StepEnded | e.ToolOutputsSubmitted | e.ToolCallFinished | e.ToolCallStopped
@@ -128,6 +133,9 @@ class History:
         if isinstance(step, Step):
             merged = merge_step_fields({"results": step.results}, step_patch(event) or {})
             self._put((place, replace(step, **merged)))
+
+    def _is_first(self, id: str) -> bool:
+        return id in self.entries and self.entries[id][0] == min(map(_place, self.entries.values()))
 
     def _put(self, placed: Placed) -> None:
         self._remove(placed[1].id)
@@ -147,9 +155,9 @@ def _place(placed: Placed) -> PromptPosition:
 class HistoryCache:
     """A bounded cache of histories by thread. If it is full, the history that was not used for longest is dropped."""
 
-    def __init__(self, max_characters: int = MAX_CHARACTERS) -> None:
-        self.characters = 0
-        self._max_characters = max_characters
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self.bytes = 0
+        self._max_bytes = max_bytes
         self._histories: OrderedDict[str, tuple[int, History]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -158,13 +166,15 @@ class HistoryCache:
     def take(self, thread_id: str) -> History | None:
         """Removes and returns the history of a thread. Its user puts it back when it is up to date."""
         size, history = self._histories.pop(thread_id, (0, None))
-        self.characters -= size
+        self.bytes -= size
         return history
 
     def put(self, thread_id: str, history: History) -> None:
+        """Adds the history of a thread, or replaces it."""
         self.take(thread_id)
-        self._histories[thread_id] = history.characters, history
-        self.characters += history.characters
-        while self.characters > self._max_characters:
-            _, (size, _) = self._histories.popitem(last=False)
-            self.characters -= size
+        size = history.estimate_bytes()
+        self._histories[thread_id] = size, history
+        self.bytes += size
+        while self.bytes > self._max_bytes:
+            _, (dropped, _) = self._histories.popitem(last=False)
+            self.bytes -= dropped

@@ -1,6 +1,8 @@
-"""The length of the entries of a history, in characters, as a bound of their tokens."""
+"""The size of the entries of a history: in characters, as a bound of their tokens, and in memory."""
 
 from __future__ import annotations
+
+import orjson
 
 from events.objects import Message, Step
 from service.runs.prompt import IMAGE_TOKENS, PER_MESSAGE
@@ -8,11 +10,23 @@ from service.tools.base import MAX_SEEN
 
 # An upper bound of the characters in one token. Older text is not read once the text exceeds the window by this factor.
 CHARACTERS_PER_TOKEN = 8
+# Estimate of the memory of an entry without its texts.
+_ENTRY_BYTES = 1_300
 
 
 def entry_length(entry: Message | Step) -> int:
     """Returns the characters that an entry takes in a prompt."""
     return message_length(entry) if isinstance(entry, Message) else step_length(entry)
+
+
+def entry_bytes(entry: Message | Step) -> int:
+    """Returns an estimate of the memory of an entry: its objects, and its JSON twice, as texts and as their objects."""
+    parts = (
+        (entry.content, entry.attachments)
+        if isinstance(entry, Message)
+        else (entry.tool_calls, entry.outputs, entry.results)
+    )
+    return _ENTRY_BYTES + 2 * sum(len(orjson.dumps(part)) for part in parts)
 
 
 def step_length(step: Step) -> int:

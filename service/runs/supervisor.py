@@ -111,6 +111,8 @@ class Supervisor:
     ) -> None:
         """Starts the executor of a run that this process has claimed, and interrupts one whose run has changed."""
         executor = self._executors.get(thread_id)
+        if any(isinstance(r.event, e.ThreadDeleted) for r in recorded):
+            self._histories.forget(thread_id)
         if any(isinstance(r.event, e.RunClaimed) and r.event.process == self._peers.process for r in recorded):
             self._start(thread_id, recorded, state)
         elif executor is not None and (

@@ -231,26 +231,26 @@ class Writer:
                     repeat = await self._find_effect(db, stream_type, origin, stream_id, effect)
                     if repeat is not None:
                         return None, repeat
-                cached = self._heads.take(stream_id)
-                state, head = (
-                    (cached.state, cached.head)
-                    if cached is not None and cached.head.project_id == origin.project_id
-                    else await self._load(db, stream_type, origin, stream_id)
-                )
+                cached = self._heads.take(stream_type, stream_id, origin.project_id)
+                if cached is not None:
+                    state, head = cached.state, cached.head
+                else:
+                    state, head = await self._load(db, stream_type, origin, stream_id)
                 try:
                     decision = await decide_on(db)
                     new = self._decide(stream_type, origin, stream_id, state, head, decision.command, effect)
                 except Exception:
-                    if cached is None:
-                        raise
-                    continue
+                    if cached is not None:
+                        continue
+                    self._heads.put(stream_type, stream_id, head, state)
+                    raise
                 if new is None:
                     if cached is not None:
                         continue
-                    self._heads.put(stream_id, head, state)
+                    self._heads.put(stream_type, stream_id, head, state)
                     return decision, AppendResult([], state, head.version)
                 try:
-                    self._heads.put(stream_id, await self._append(db, new, guard), new.after)
+                    self._heads.put(stream_type, stream_id, await self._append(db, new, guard), new.after)
                 except VersionConflict:
                     continue
                 return decision, AppendResult([*new.recorded], new.after, new.recorded[-1].version)

@@ -8,5 +8,5 @@ RETURNING version
 -- The expected leaf stops an append if the database was restored and the version came again with other events. The
 -- expected fence stops it if the views were rewritten since the head was read.
 UPDATE streams SET version = $5, at = $6, state_schema = $7, state = $8, leaf = $9
-WHERE stream_id = $1 AND version = $2 AND leaf = $3 AND fence = $4
+WHERE stream_id = $1 AND kind = $10 AND version = $2 AND leaf = $3 AND fence = $4
 RETURNING version

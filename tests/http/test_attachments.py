@@ -285,3 +285,24 @@ async def test_v1_leaves_a_store_of_v2_in_its_place(client: Client, model: Scrip
         assert store_id(await client.get(path)) == named
         assert list(await files_of(client, named)) == before
         assert await found_in_run(client, model, made) == ({file_id} if helper else set())
+
+
+async def test_a_run_with_several_messages_that_attach_files(client: Client, model: ScriptedServer, pool: Pool) -> None:
+    model.script(says("Fine."))
+    assistant = await assistant_with(client, tools=[{"type": "code_interpreter"}])
+    thread = await thread_with(client, "Hi")
+    names = [await file_named(client, f"{number}.txt") for number in range(3)]
+    messages = [
+        {
+            "role": "user",
+            "content": "See this.",
+            "attachments": [{"file_id": name, "tools": [{"type": "code_interpreter"}]}],
+        }
+        for name in names
+    ]
+    body = {"assistant_id": assistant["id"], "additional_messages": messages}
+    await client.settled(await client.post(f"/threads/{thread['id']}/runs", body))
+    shown = await client.get(f"/threads/{thread['id']}")
+    assert shown["tool_resources"]["code_interpreter"]["file_ids"] == names
+    async with pool.acquire() as db:
+        assert await verify(db, thread["id"]) == []

@@ -109,19 +109,19 @@ async def test_an_append_of_unknown_outcome_drops_the_head(
 
 def test_the_cache_is_bounded_in_bytes() -> None:
     cache = HeadCache(max_bytes=30_000)
-    head = replace(NO_STREAM, version=1, state=b"x" * 100)
+    head = replace(NO_STREAM, version=1, state=b"x" * 100, project_id="proj_1")
     for number in range(100):
-        cache.put(f"thread_{number}", head, THREAD.initial("thread"))
+        cache.put(THREAD, f"thread_{number}", head, THREAD.initial("thread"))
     assert cache.bytes <= 30_000 < cache.bytes + 3_000
-    assert cache.take("thread_0") is None
-    known = cache.take("thread_99")
+    assert cache.take(THREAD, "thread_0", "proj_1") is None
+    known = cache.take(THREAD, "thread_99", "proj_1")
     assert known is not None
     assert known.head.state == b""
-    cache.put("thread_huge", replace(head, state=b"x" * 30_000), THREAD.initial("thread"))
+    cache.put(THREAD, "thread_huge", replace(head, state=b"x" * 30_000), THREAD.initial("thread"))
     assert (len(cache), cache.bytes) == (0, 0)
 
 
 def test_the_absence_of_a_stream_is_not_cached() -> None:
     cache = HeadCache()
-    cache.put("thread_1", NO_STREAM, THREAD.initial("thread_1"))
+    cache.put(THREAD, "thread_1", NO_STREAM, THREAD.initial("thread_1"))
     assert len(cache) == 0

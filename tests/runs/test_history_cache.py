@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
-from events import event_log
 from events.errors import DomainError
-from events.objects import Message, Step
+from events.objects import Message, Run, Step
+from events.thread.commands import DeleteMessage
 from projections import runs
 from service.database import Pool
 from service.runs import history
 from service.runs.history import HistoryReader
 from service.runs.history_cache import History, HistoryCache
+from service.runs.history_size import entry_bytes
+from sql.connection import Connection
 from tests.events.thread.histories import World
 from tests.events.thread.story import add, claim, finish, run
 from tests.projections.helpers import ORIGIN, make_thread, writer
@@ -67,33 +70,103 @@ async def test_the_next_prompt_reads_events_alone(pool: Pool, monkeypatch: pytes
         patch.setattr(history, "load_entries", None)
         entries = await reader.read(asked, second.position, WINDOW)
     assert [entry.id for _, entry in entries] == ["msg_1", "msg_a", "msg_2"]
-    monkeypatch.setattr(history, "MAX_NEWER", 1)
-    again = await reader.read(asked, second.position, WINDOW)
-    assert again == entries, "too many newer events: it is read again"
 
 
-async def test_a_history_of_an_unknown_run_is_read_again(pool: Pool) -> None:
-    write = writer(pool)
+def counted_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Returns a list that gets the id of the run at each read of the views."""
+    loads: list[str] = []
+    load = history.load_entries
+
+    async def counted(db: Connection, run: Run, window: int) -> Any:
+        loads.append(run.id)
+        return await load(db, run, window)
+
+    monkeypatch.setattr(history, "load_entries", counted)
+    return loads
+
+
+async def test_entries_of_a_run_before_the_read_are_not_read_again(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message of the first run follows the creation of the second one, and is deleted before that is read."""
+    write, reader = writer(pool), HistoryReader(pool)
     await make_thread(write, "thread_1", "one")
     await write.thread(ORIGIN, "thread_1", run(claim=claim(first="a")))
-    await write.thread(ORIGIN, "thread_1", finish("Done."))
+    await write.thread(ORIGIN, "thread_1", run("run_2", queue=True))
+    second = (await write.thread(ORIGIN, "thread_1", finish("Done."))).state.run
+    await write.thread(ORIGIN, "thread_1", DeleteMessage("msg_a", "assistant"))
+    assert second is not None
     async with pool.acquire() as db:
-        stale = History(version=3, window=None)
-        stale.runs.clear()
-        newer = await event_log.read(db, "thread_1", after=3)
-        assert newer[0].event.type != "run.created"
-        assert not await history._update(db, "thread_1", stale)
+        asked = await runs.get(db, "proj_1", "thread_1", "run_2")
+    loads = counted_loads(monkeypatch)
+    for _ in range(3):
+        entries = await reader.read(asked, second.position, WINDOW)
+        assert [entry.id for _, entry in entries] == ["msg_1"]
+    assert loads == ["run_2"]
+
+
+async def test_many_newer_events_are_read_once(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MAX_NEWER", 3)
+    monkeypatch.setattr(history, "MAX_PAGES", 1)
+    write, reader = writer(pool), HistoryReader(pool)
+    await make_thread(write, "thread_1", "one")
+    first = (await write.thread(ORIGIN, "thread_1", run(claim=claim(first="a")))).state.run
+    assert first is not None
+    for number in range(7):
+        await write.thread(ORIGIN, "thread_1", replace(add("later", f"msg_q{number}"), queue=True))
+    async with pool.acquire() as db:
+        asked = await runs.get(db, "proj_1", "thread_1", "run_1")
+    loads = counted_loads(monkeypatch)
+    for _ in range(3):
+        entries = await reader.read(asked, first.position, WINDOW)
+        assert [entry.id for _, entry in entries] == ["msg_1"]
+    assert loads == ["run_1"]
+
+
+async def test_a_cut_history_follows_the_deletion_of_its_first_message(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "PAGE", 2)
+    write, reader = writer(pool), HistoryReader(pool)
+    await make_thread(write, "thread_1", *(str(number) * 30 for number in range(9)))
+    first = (await write.thread(ORIGIN, "thread_1", run(claim=claim(first="a")))).state.run
+    assert first is not None
+    async with pool.acquire() as db:
+        asked = await runs.get(db, "proj_1", "thread_1", "run_1")
+    assert [entry.id for _, entry in await reader.read(asked, first.position, 8)] == ["msg_1", "msg_8", "msg_9"]
+    await write.thread(ORIGIN, "thread_1", finish("Done."))
+    await write.thread(ORIGIN, "thread_1", DeleteMessage("msg_1", "user"))
+    second = (await write.thread(ORIGIN, "thread_1", run("run_2", claim=claim(first="b")))).state.run
+    assert second is not None
+    async with pool.acquire() as db:
+        asked = await runs.get(db, "proj_1", "thread_1", "run_2")
+    kept = [entry.id for _, entry in await reader.read(asked, second.position, 8)]
+    assert kept[0] == "msg_2"
 
 
 def test_the_cache_is_bounded() -> None:
-    cache = HistoryCache(max_characters=1_000)
+    cache = HistoryCache(max_bytes=10_000)
     for number in range(50):
-        kept = History(version=1, window=None, characters=100)
+        kept = History(version=1, window=None)
         cache.put(f"thread_{number}", kept)
-    assert (len(cache), cache.characters) == (10, 1_000)
+    assert (len(cache), cache.bytes) == (10, 10_000), "a history without entries takes memory too"
     assert cache.take("thread_0") is None
     assert cache.take("thread_49") is kept
-    assert cache.characters == 900
+    assert cache.bytes == 9_000
+
+
+def test_the_memory_of_a_history_is_that_of_all_it_holds() -> None:
+    step = Step(
+        id="step_1",
+        thread_id="thread_1",
+        run_id="run_1",
+        assistant_id="asst_1",
+        created_at=1,
+        expires_at=2,
+        type="tool_calls",
+        message_id=None,
+        tool_calls=[],
+        results={"call_1": {"shown": {"logs": "x" * 5_000}, "output": "y" * 1_000_000}},
+    )
+    assert entry_bytes(step) > 2_010_000
 
 
 def test_a_history_that_has_grown_too_long_is_read_again() -> None:
