@@ -85,11 +85,15 @@ def initial_thread(recorded: RecordedEvent[e.ThreadCreated]) -> Thread:
 def new_thread(recorded: Sequence[RecordedEvent[e.ThreadEvent]]) -> Thread:
     """Returns the thread that the events create, with the files that are attached to their messages."""
     thread = initial_thread(recorded[0])  # type: ignore[arg-type]
-    for entry in recorded:
-        if isinstance(entry.event, e.MessageAdded) and entry.event.attachments:
-            resources = attach_files(thread.tool_resources, thread.id, entry.event.attachments)
-            thread = replace(thread, tool_resources=resources)
-    return thread
+    added = [entry.event for entry in recorded if isinstance(entry.event, e.MessageAdded)]
+    attachments = [attachment for message in added for attachment in message.attachments]
+    resources = attach_files(
+        thread.tool_resources,
+        thread.id,
+        for_code=attached_files(attachments, "code_interpreter"),
+        has_own_store=bool(attached_files(attachments, "file_search")),
+    )
+    return replace(thread, tool_resources=resources)
 
 
 def client_message(recorded: RecordedEvent[e.MessageAdded]) -> Message:
@@ -107,24 +111,26 @@ def client_message(recorded: RecordedEvent[e.MessageAdded]) -> Message:
     )
 
 
-def attach_files(tool_resources: Mapping[str, Any], thread_id: str, attachments: Sequence[Json]) -> Json:
-    """Returns the thread's tool_resources with the files that are attached to a message.
+def attach_files(
+    tool_resources: Mapping[str, Any], thread_id: str, *, for_code: Sequence[str], has_own_store: bool
+) -> Json:
+    """Returns the thread's tool_resources with the files that are attached to its messages.
 
     Files for code_interpreter are listed there. Files for file_search are in the thread's own vector store, where the
     request that added the message has put them: a thread without a vector store now refers to its own.
     """
     resources = dict(tool_resources)
-    for_code = _attached_files(attachments, "code_interpreter")
     if for_code:
         before = tool_resources.get("code_interpreter", {}).get("file_ids", [])
         file_ids = list(dict.fromkeys([*before, *for_code]))[-MAX_THREAD_FILES:]
         resources["code_interpreter"] = {"file_ids": file_ids}
-    if _attached_files(attachments, "file_search") and not stores_of(tool_resources):
+    if has_own_store and not stores_of(tool_resources):
         resources = with_stores(resources, [own_store_id(thread_id)])
     return resources
 
 
-def _attached_files(attachments: Sequence[Json], tool: str) -> list[str]:
+def attached_files(attachments: Sequence[Json], tool: str) -> list[str]:
+    """Returns the ids of the files that are attached for a tool."""
     return [
         attachment["file_id"]
         for attachment in attachments

@@ -34,6 +34,7 @@ MIXES: Mapping[StreamType[Any, Any], tuple[Mix, ...]] = {
         _open(
             _DELIVERIES,
             "threads.insert",
+            "thread_attachments.insert",
             "metadata_pairs.insert",
             "messages.insert",
             "runs.insert",
@@ -56,10 +57,11 @@ MIXES: Mapping[StreamType[Any, Any], tuple[Mix, ...]] = {
         _move(_DELIVERIES, "messages.insert", "runs.insert"),
         _move(_DELIVERIES, "messages.insert", "runs.patch", "steps.insert"),
         _move("messages.insert", "steps.insert_many"),
-        _move("threads.attach", "messages.insert"),
+        _move("threads.add_own_store", "thread_attachments.insert", "messages.insert"),
         _move(
             _DELIVERIES,
             "threads.delete",
+            "thread_attachments.delete_all",
             "metadata_pairs.delete",
             "messages.delete_all",
             "runs.delete_all",
@@ -69,7 +71,9 @@ MIXES: Mapping[StreamType[Any, Any], tuple[Mix, ...]] = {
         _move(
             _DELIVERIES,
             "threads.modify",
-            "threads.attach",
+            "threads.add_own_store",
+            "thread_attachments.insert",
+            "thread_attachments.delete_all",
             "metadata_pairs.remove",
             "metadata_pairs.replace_thread",
             "messages.insert",

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
+import orjson
+
 from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import attach_files, initial_thread
+from events.object_changes import attach_files, attached_files, initial_thread
 from events.objects import Thread
 from events.thread import events as e
 from events.thread.state import ThreadState
@@ -26,7 +28,7 @@ _Ignored = e.MessageEvent | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.Tool
 
 
 def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) -> list[RowOperation]:
-    """Returns the operations on the rows of threads and of their metadata."""
+    """Returns the operations on the rows of threads, of their attachments and of their metadata."""
     is_deleted, batch = split_at_deletion(batch, e.ThreadDeleted)
     operations = _deletions(before.id) if is_deleted else []
     first = _first_messages(batch)
@@ -35,17 +37,23 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
         id = recorded.stream_id
         match recorded.event:
             case e.ThreadCreated() as created:
+                has_own_store = any(_is_for_search(message) for message in first)
                 body = dump(initial_thread(recorded))  # type: ignore[arg-type]
-                values = (id, recorded.project_id, recorded.at, body, _attachments(first))
+                values = (id, recorded.project_id, recorded.at, body, has_own_store)
                 operations.append(RowOperation("threads.insert", values))
                 operations += metadata.insert("thread", recorded, created.metadata)
             case e.ThreadModified(changes=changes):
                 patches = field_patches(changes, ("metadata", "tool_resources"))
                 operations.append(RowOperation("threads.modify", (id, *patches)))
+                if "tool_resources" in changes:
+                    operations.append(RowOperation("thread_attachments.delete_all", (id,)))
                 if "metadata" in changes:
                     operations += metadata.replace("thread", id, changes["metadata"])
-            case e.MessageAdded(attachments=[_, *_]) if recorded.version > created_until:
-                _attach(operations, id, _attachments([recorded]))
+            case e.MessageAdded(attachments=[_, *_] as attachments):
+                if recorded.version > created_until and _is_for_search(recorded):
+                    _add_own_store(operations, id)
+                if for_code := attached_files(attachments, "code_interpreter"):
+                    _attach(operations, id, recorded.version, dump(for_code))
             case e.ThreadDeleted():
                 raise AssertionError("the batch begins behind the deletion")
             case _:
@@ -53,43 +61,49 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
     return operations
 
 
-def _attach(operations: list[RowOperation], id: str, patches: list[bytes]) -> None:
-    """Adds the operation that attaches files, or adds the files to the last operation if that attaches files too."""
-    if operations and operations[-1].block == "threads.attach":
-        patches = [*operations.pop().values[1], *patches]
-    operations.append(RowOperation("threads.attach", (id, patches)))
-
-
 def _first_messages(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> Sequence[RecordedEvent[e.ThreadEvent]]:
-    """Returns the messages with which the batch creates the thread. Their attachments are in its row from the start."""
+    """Returns the messages with which the batch creates the thread. Its row says from the start if it has a store."""
     if not batch or not isinstance(batch[0].event, e.ThreadCreated):
         return []
     return list(takewhile(lambda recorded: isinstance(recorded.event, e.MessageAdded), batch[1:]))
 
 
-def _attachments(messages: Sequence[RecordedEvent[e.ThreadEvent]]) -> list[bytes]:
-    """Returns the patches for those of the messages that have attachments."""
-    return [
-        dump({"attached": recorded.event.attachments})
-        for recorded in messages
-        if isinstance(recorded.event, e.MessageAdded) and recorded.event.attachments
-    ]
+def _is_for_search(recorded: RecordedEvent[e.ThreadEvent]) -> bool:
+    """Whether the event adds a message with a file for file_search."""
+    event = recorded.event
+    return isinstance(event, e.MessageAdded) and bool(attached_files(event.attachments, "file_search"))
+
+
+def _add_own_store(operations: list[RowOperation], id: str) -> None:
+    """Adds the operation, unless the same messages have added it."""
+    operation = RowOperation("threads.add_own_store", (id,))
+    if operation not in operations[-2:]:
+        operations.append(operation)
+
+
+def _attach(operations: list[RowOperation], id: str, position: int, file_ids: bytes) -> None:
+    """Adds the operation that attaches files, or adds the files to that of the messages before."""
+    for index in range(len(operations) - 1, max(-1, len(operations) - 3), -1):
+        if operations[index].block == "thread_attachments.insert":
+            _, positions, files = operations[index].values
+            values = (id, [*positions, position], [*files, file_ids])
+            operations[index] = RowOperation("thread_attachments.insert", values)
+            return
+    operations.append(RowOperation("thread_attachments.insert", (id, [position], [file_ids])))
 
 
 def _deletions(id: str) -> list[RowOperation]:
-    return [RowOperation("threads.delete", (id,)), metadata.delete(id)]
-
-
-def _merge(fields: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """Returns the fields of a thread after a patch, which replaces fields or attaches files."""
-    attached = patch.pop("attached", None)
-    if attached is None:
-        return fields | patch
-    return fields | {"tool_resources": attach_files(fields["tool_resources"], fields["id"], attached)}
+    deletions = ("threads.delete", "thread_attachments.delete_all")
+    return [*(RowOperation(block, (id,)) for block in deletions), metadata.delete(id)]
 
 
 def _load(row: Mapping[str, Any]) -> Thread:
-    return Thread(**load_fields(row["body"], row["patches"], _merge))
+    fields = load_fields(row["body"], row["patches"])
+    attached = [file_id for file_ids in row["attached"] for file_id in orjson.loads(file_ids)]
+    resources = attach_files(
+        fields["tool_resources"], row["thread_id"], for_code=attached, has_own_store=row["has_own_store"]
+    )
+    return Thread(**fields | {"tool_resources": resources})
 
 
 async def get(db: Connection, project_id: str, thread_id: str) -> Thread:

@@ -11,7 +11,17 @@ ORDER BY count
 LIMIT 1;
 
 -- name: list_thread_asc
-SELECT body, patches FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
+SELECT threads.thread_id, body, patches, has_own_store,
+    ARRAY(
+        SELECT file_ids FROM (
+            SELECT position, file_ids FROM thread_attachments AS attached
+            WHERE attached.thread_id = threads.thread_id
+            ORDER BY position DESC
+            LIMIT 1000
+        ) AS newest
+        ORDER BY position
+    ) AS attached
+FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
   AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
@@ -19,7 +29,17 @@ ORDER BY first.created_at, first.stream_id
 LIMIT $8;
 
 -- name: list_thread_desc
-SELECT body, patches FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
+SELECT threads.thread_id, body, patches, has_own_store,
+    ARRAY(
+        SELECT file_ids FROM (
+            SELECT position, file_ids FROM thread_attachments AS attached
+            WHERE attached.thread_id = threads.thread_id
+            ORDER BY position DESC
+            LIMIT 1000
+        ) AS newest
+        ORDER BY position
+    ) AS attached
+FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
   AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)

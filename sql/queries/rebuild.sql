@@ -23,6 +23,7 @@ DELETE FROM projects WHERE project_id = $1;
 WITH no_messages AS (DELETE FROM messages WHERE thread_id = $1),
      no_runs AS (DELETE FROM runs WHERE thread_id = $1),
      no_steps AS (DELETE FROM steps WHERE thread_id = $1),
+     no_attachments AS (DELETE FROM thread_attachments WHERE thread_id = $1),
      no_metadata AS (DELETE FROM metadata_pairs WHERE stream_id = $1)
 DELETE FROM threads WHERE thread_id = $1;
 
@@ -56,6 +57,9 @@ SELECT 'projects' AS view, project_id AS id, to_json(projects)::text AS content 
 
 -- name: rows_thread
 SELECT 'threads' AS view, thread_id AS id, to_json(threads)::text AS content FROM threads WHERE thread_id = $1
+UNION ALL
+SELECT 'thread_attachments', position::text, to_json(thread_attachments)::text
+FROM thread_attachments WHERE thread_id = $1
 UNION ALL
 SELECT 'messages', message_id, to_json(messages)::text FROM messages WHERE thread_id = $1
 UNION ALL
