@@ -24,6 +24,8 @@ from sql.connection import Connection
 from sql.row_operations import RowOperation
 
 READ_PAGE = 1000
+# Bytes of contents after which a page of events ends. Its last event may exceed them.
+READ_BYTES = 1024**2
 # Larger than every version.
 NO_END = 2**62
 _SQL = queries("event_log")
@@ -152,8 +154,12 @@ def _envelope(entry: RecordedEvent[Event]) -> Envelope:
 async def read(
     db: Connection, stream_id: str, after: int = 0, limit: int = READ_PAGE
 ) -> list[RecordedEvent[codec.AnyEvent]]:
-    """Returns up to `limit` events of a stream with versions above `after`, in order."""
-    return [_load_event(row) for row in await db.fetch(_SQL["read"], stream_id, after, limit)]
+    """Returns up to `limit` events of a stream with versions above `after`, in order.
+
+    A page also ends after READ_BYTES of contents, so it may be followed by another one although it is shorter than the
+    limit. It is empty only if there are no more events.
+    """
+    return [_load_event(row) for row in await db.fetch(_SQL["read"], stream_id, after, limit, READ_BYTES)]
 
 
 async def read_range(db: Connection, stream_id: str, first: int, last: int) -> list[RecordedEvent[codec.AnyEvent]]:

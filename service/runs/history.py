@@ -26,8 +26,8 @@ STEPS_PAGE = 20
 MAX_STEPS = 1000
 # Newer events that are read at once, and the pages of them that are applied to a kept history. If there are more, it is
 # read again.
-MAX_NEWER = 500
-MAX_PAGES = 4
+MAX_NEWER = 100
+MAX_PAGES = 20
 _BEGINNING: PromptPosition = (0, 0)
 
 

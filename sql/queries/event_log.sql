@@ -12,8 +12,18 @@ ORDER BY version
 LIMIT $5;
 
 -- name: read
+-- Leaves out the events after the first $4 bytes of contents.
 SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version, content
-FROM events
-WHERE stream_id = $1 AND version > $2
-ORDER BY version
-LIMIT $3;
+FROM (
+    SELECT *, sum(octet_length(content)) OVER (ORDER BY version ROWS UNBOUNDED PRECEDING) - octet_length(content)
+        AS bytes_before
+    FROM (
+        SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version, content
+        FROM events
+        WHERE stream_id = $1 AND version > $2
+        ORDER BY version
+        LIMIT $3
+    ) AS page
+) AS sized
+WHERE bytes_before < $4
+ORDER BY version;

@@ -37,9 +37,12 @@ class Attack:
 
 ATTACKS = {
     "files of the host": Attack(
-        "import os\nprint([p for p in ('/etc/shadow', '/etc/hostname', '/root', '/home', '/var', '/run', '/sys', '/boot', "
-        "'/usr/local', '/tmp/SECRET') if os.path.exists(p)])",
-        "[]",
+        "import os\nprint([p for p in ('/etc/shadow', '/etc/hostname', '/root', '/home', '/var', '/run', '/boot', '/usr/local', "
+        "'/tmp/SECRET') if os.path.exists(p)])\n"
+        # numpy and its like count the cores there.
+        "print([os.path.join(at, n) for at in ('/sys', '/sys/devices', '/sys/devices/system') if os.path.exists(at)"
+        " for n in os.listdir(at) if n not in ('devices', 'system', 'cpu')])",
+        "[]\n[]",
     ),
     "the host's secret": Attack("print(open('SECRET_PATH').read())", "FileNotFoundError", ("the host's secret",)),
     "processes of others": Attack(

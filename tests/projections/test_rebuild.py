@@ -169,6 +169,17 @@ async def test_a_rebuild_moves_the_fence_and_no_leaf(pool: Pool, db: Connection)
     assert await check_leaves(db) == 2
 
 
+async def test_pages_of_events_are_bounded_in_bytes(
+    pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _history(writer(pool))
+    log = await event_log.read(db, "thread_1")
+    monkeypatch.setattr(event_log, "READ_BYTES", 1)
+    assert await event_log.read(db, "thread_1") == log[:1]
+    assert await event_log.read_range(db, "thread_1", 2, len(log)) == log[1:]
+    assert await verify(db, "thread_1") == []
+
+
 async def test_the_log_as_people_read_it(pool: Pool, db: Connection) -> None:
     await make_thread(writer(pool), "thread_1", "Grüße")
     row = await db.fetchrow("SELECT * FROM events_readable WHERE version = 2")

@@ -190,7 +190,7 @@ async def test_packages_of_an_own_list_are_inside_and_named(launcher: SandboxLau
         file.writestr(f"{about}/RECORD", "")
     packages = PackageSet("small", f"# ours\n{wheel}\n")
     stand_in(tmp_path, SMALL, launcher.environment, "numpy\n")
-    made = await asyncio.to_thread(install, tmp_path, None, packages)
+    made = await asyncio.to_thread(install, tmp_path, os.environ.get("UV"), packages)
     assert made.package_names() == ["numpy", "own-words"]
     probe = SandboxProbe(tmp_path, packages=packages)
     session = await LocalSandboxSource(probe, LIMITS).open()
