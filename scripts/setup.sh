@@ -79,9 +79,6 @@ find_uv() {
     UV=$ROOT/.uv/lib/bin/uv
 }
 
-# have_uv: succeeds if uv is installed, so that prepare_uv changes nothing.
-have_uv() { command -v uv >/dev/null 2>&1 || [ -x "$ROOT/.uv/bin/uv" ] || [ -x "$ROOT/.uv/lib/bin/uv" ]; }
-
 prepare_uv() {
     [ -n "${UV:-}" ] && return
     find_python
