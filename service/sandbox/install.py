@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -239,6 +240,8 @@ def main() -> None:
     The arguments are the name of the set, and the path of a requirements file if the set has one. UV names the uv to
     use. With --where the folder is only printed.
     """
+    # A shell that starts the server in the background lets its children ignore SIGINT, by which the server stops this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     directory = os.environ.get("EVERTHREAD_SANDBOX_DIR")
     folder = Path(directory) if directory else None
     only_prints = "--where" in sys.argv

@@ -23,7 +23,8 @@ from tests.sandbox.calls import say
 LIMITS = Limits(wall_s=120.0)
 # Works in a folder of its own and removes it at the end, as an install does.
 WORKS = """
-import os, shutil, sys, time
+import os, shutil, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     os.mkdir(sys.argv[1])
     time.sleep(1000)
