@@ -21,7 +21,7 @@ from events.streams import S, StreamType
 from projections.mixes import MIXES, find_mix
 from projections.views import row_operations
 from sql.connection import Connection
-from sql.row_operations import HeadMoved, RowOperation, execute_at_once, execute_with_head, merge
+from sql.row_operations import HeadMoved, RowOperation, block_names, execute_at_once, execute_with_head
 
 _EFFECTS_KEY = "idempotency_effects_pkey"
 
@@ -63,7 +63,7 @@ async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard 
     sealed = event_log.seal(new.stream_type, new.expected, new.recorded, state, ids=ids)
     operations = _operations(new, sealed)
     has_statement = guard is None and new.stream_type in MIXES
-    mix = find_mix(new.stream_type, tuple(merge(operations))) if has_statement else None
+    mix = find_mix(new.stream_type, block_names(operations)) if has_statement else None
     try:
         if mix is not None:
             await execute_at_once(db, mix, operations)

@@ -12,6 +12,7 @@ writes. Two operations with the same block become one with its block `…_many`,
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -93,6 +94,12 @@ def _check(block: str, name: str, first: str) -> str:
     expected = f"coalesce(cardinality({first}), 0)" if block.endswith(_MANY) else f"({first} IS NOT NULL)::integer"
     message = f"{block} {_NOT_FOUND} at version "
     return f"WHEN (SELECT count(*) FROM {name}) <> {expected} THEN ('{message}' || version)::integer"
+
+
+def block_names(operations: Sequence[RowOperation]) -> tuple[str, ...]:
+    """Returns the blocks of the operations in order, `…_many` for those that several operations have."""
+    counts = Counter(operation.block for operation in operations)
+    return tuple(block if count == 1 else block + _MANY for block, count in counts.items())
 
 
 def merge(operations: Sequence[RowOperation], blocks: Collection[str] = ()) -> dict[str, RowOperation]:

@@ -11,17 +11,8 @@ ORDER BY count
 LIMIT 1;
 
 -- name: list_thread_asc
-SELECT threads.thread_id, body, patches, has_own_store,
-    ARRAY(
-        SELECT file_ids FROM (
-            SELECT position, file_ids FROM thread_attachments AS attached
-            WHERE attached.thread_id = threads.thread_id
-            ORDER BY position DESC
-            LIMIT 1000
-        ) AS newest
-        ORDER BY position
-    ) AS attached
-FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
+SELECT thread_id, body, patches, has_own_store, attached
+FROM metadata_pairs AS first JOIN threads_with_attachments ON thread_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
   AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)
@@ -29,17 +20,8 @@ ORDER BY first.created_at, first.stream_id
 LIMIT $8;
 
 -- name: list_thread_desc
-SELECT threads.thread_id, body, patches, has_own_store,
-    ARRAY(
-        SELECT file_ids FROM (
-            SELECT position, file_ids FROM thread_attachments AS attached
-            WHERE attached.thread_id = threads.thread_id
-            ORDER BY position DESC
-            LIMIT 1000
-        ) AS newest
-        ORDER BY position
-    ) AS attached
-FROM metadata_pairs AS first JOIN threads ON thread_id = first.stream_id
+SELECT thread_id, body, patches, has_own_store, attached
+FROM metadata_pairs AS first JOIN threads_with_attachments ON thread_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
   AND (first.created_at, first.stream_id) > ($4, $5) AND (first.created_at, first.stream_id) < ($6, $7)
   AND (cardinality($3::uuid[]) = 1 OR first.together @> $3)

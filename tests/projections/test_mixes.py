@@ -12,7 +12,7 @@ from events.streams import FILE, THREAD
 from projections.mixes import MIXES, Mix, find_mix
 from projections.views import row_operations
 from sql.connection import Connection
-from sql.row_operations import RowOperation, compose, execute_at_once, merge, parameter_count
+from sql.row_operations import RowOperation, block_names, compose, execute_at_once, parameter_count
 from tests.clock import CLOCK
 from tests.events.thread.histories import World
 from tests.projections.helpers import ORIGIN
@@ -53,7 +53,7 @@ def test_every_append_of_random_histories_has_a_statement(seed: int) -> None:
             world.absorb(recorded)
             operations = row_operations(THREAD, recorded, before)
             head = "streams.move" if version else "streams.open"
-            needed = (head, "events.insert", "webhook_deliveries.insert", *merge(operations))
+            needed = (head, "events.insert", "webhook_deliveries.insert", *block_names(operations))
             # A deleted thread is created again only here.
             assert find_mix(THREAD, needed) is not None or "threads.insert" in needed, needed
 
