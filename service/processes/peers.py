@@ -7,7 +7,8 @@ for GRACE_S seconds after it has its own lock again, so that the first one to re
 others.
 
 A notification says that streams have new events. It is sent outside the append's transaction, in batches, and only
-wakes: it may be lost, so readers also poll.
+wakes: it may be lost, so readers also poll. A process that joins sends one that names no stream, so that its peers know
+it even if it dies before their next check.
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ class Peers:
             if self._has_joined:
                 self._spared, self._spared_until = self.live, monotonic() + GRACE_S
             await self.refresh(db)
+            await _notify(db, str(self.process), ())
         except BaseException:
             # Closed here, not by the garbage collector: it may hold our lock.
             db.terminate()
@@ -214,9 +216,14 @@ class Peers:
 
     def _receive(self, _db: object, _pid: int, _channel: str, payload: object) -> None:
         sender, *stream_ids = str(payload).split(" ")
-        if sender != str(self.process):
-            for stream_id in stream_ids:
-                self._wake(stream_id)
+        if sender == str(self.process):
+            return
+        if sender != _NO_SERVER and int(sender) not in self.live:
+            # The next check removes it if it has died meanwhile, and so its death is noticed too.
+            self.live |= {int(sender)}
+            self._announce_change()
+        for stream_id in stream_ids:
+            self._wake(stream_id)
 
 
 async def _notify(db: Connection, sender: str, stream_ids: Sequence[str]) -> None:

@@ -102,6 +102,20 @@ async def test_peers_see_each_other_come_and_go(database_url: str) -> None:
         await one.sees()
 
 
+async def test_a_process_that_lives_between_two_checks_is_noticed(
+    database_url: str, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its death must be noticed, since it may have left work behind."""
+    async with member(database_url) as one:
+        monkeypatch.setattr(service.processes.peers, "LOOK_EVERY_S", WAIT_S)
+        short = Member(database_url)
+        await short.peers.join()
+        await short.peers.leave()
+        await one.sees(short)
+        await one.peers.refresh(db)
+        await one.sees()
+
+
 async def test_a_process_that_dies_is_seen_gone(database_url: str) -> None:
     async with member(database_url) as one, member(database_url) as two:
         await one.sees(two)

@@ -193,9 +193,7 @@ class Process:
     async def log(self, thread_id: str) -> list[RecordedEvent[Any]]:
         """Returns the thread's events, and checks that they have no problems."""
         async with self.pool.acquire() as db:
-            found: list[RecordedEvent[Any]] = await event_log.read(db, thread_id)
-        assert list(find_problems(found)) == []
-        return found
+            return await read_log(db, thread_id)
 
     async def wait_for(self, thread_id: str, holds: Callable[[ThreadState], bool]) -> ThreadState:
         """Waits for a state of the thread, and returns it."""
@@ -230,3 +228,10 @@ async def _found(reading: Any) -> Any:
 def texts(found: list[Message]) -> list[tuple[str, str]]:
     """Returns the role and text of each message."""
     return [(message.role, message.content[0]["text"]["value"]) for message in found]
+
+
+async def read_log(db: Connection, thread_id: str) -> list[RecordedEvent[Any]]:
+    """Returns the thread's events, and checks that they have no problems."""
+    found: list[RecordedEvent[Any]] = await event_log.read(db, thread_id)
+    assert list(find_problems(found)) == []
+    return found

@@ -19,7 +19,7 @@ from events.event_log import Head
 from events.thread import events as e
 from projections.append import Append, Guard
 from projections.rebuild import verify
-from service.database import Pool
+from service.database import Pool, connect
 from service.feed import Feed
 from service.model.base import ChatRequest, ModelStreamEnd, TextDelta, ToolCallDelta
 from service.runs import supervisor
@@ -31,7 +31,7 @@ from tests.events.thread.story import FUNCTION
 from tests.leaf_check import check_leaves
 from tests.runs.fake_model import USAGE, WAIT_S, FakeModel, Hold, Script, asks, says, uses
 from tests.runs.fake_tool import FakeTool
-from tests.runs.process import Process, texts
+from tests.runs.process import Process, read_log, texts
 
 MAX_APPENDS = 16
 When = Literal["before", "after"]
@@ -238,8 +238,11 @@ async def play_with_crash(url: str, scenario: Scenario, thread: str, at: int, wh
         if not dead:
             assert playing.exception() is None if not playing.cancelled() else False
     performed = len(tool.calls)
+    # Read before the second process starts, since that resumes the run at once.
+    db = await connect(url)
+    before = await read_log(db, thread)
+    await db.close()
     async with Process(url, model, tools=[tool]) as second:
-        before = await second.log(thread)
         async with asyncio.timeout(WAIT_S):
             await scenario.client(second, thread)
         await _check_end(second, scenario, thread)
@@ -331,8 +334,9 @@ async def test_a_live_peers_runs_are_left_alone(database_url: str) -> None:
 async def test_a_peer_that_has_just_come_is_not_taken_for_dead(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The first process reads the list of its peers once, before the second one starts.
+    # The first process reads the list of its peers once, before the second one starts, and gets no notifications.
     monkeypatch.setattr(service.processes.peers, "LOOK_EVERY_S", 3600.0)
+    monkeypatch.setattr(service.processes.peers.Peers, "_receive", lambda *_: None)
     hold = Hold()
     model = FakeModel(None, [hold, *says("Hello.")])
     async with Process(database_url, model) as first, Process(database_url, model) as second:
