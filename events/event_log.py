@@ -28,6 +28,9 @@ READ_PAGE = 1000
 READ_BYTES = 1024**2
 # Larger than every version.
 NO_END = 2**62
+# The first operations of an append, which belong to one statement: they move the head, add the events, and pass their
+# leaves to the sequencer.
+LOG_OPERATIONS = 3
 _SQL = queries("event_log")
 
 
@@ -108,19 +111,24 @@ def append_operations(
 ) -> list[RowOperation]:
     """Returns the operations that move the head and add `recorded` (versions expected.version + 1, …), in this order.
 
-    The first operation finds no row if the head is not `expected`. The last one, which is left out if no endpoint can
-    ask for these types, adds the deliveries of the events to webhooks.
+    The first operation finds no row if the head is not `expected`. The first LOG_OPERATIONS belong together. The last
+    one, which is left out if no endpoint can ask for these types, adds the deliveries of the events to webhooks.
     """
     types = [entry.event.type for entry in recorded]  # type: ignore[attr-defined]
     last = recorded[-1]
+    origin = (last.project_id, actor_text(last.actor), last.request_id)
     added = (
         *(stream_id, expected.version, types, sealed.contents, sealed.commitments, sealed.leaves),
-        *(last.at, last.project_id, actor_text(last.actor), last.request_id, last.cause),
+        *(last.at, *origin, last.cause),
         *(SCHEMA_VERSION, SOFTWARE_VERSION, leaves.ALGORITHM),
     )
+    # The sequencer's order follows these times, so they never decrease within a stream.
+    at = last.at if expected.at is None else max(last.at, expected.at)
+    pending = (stream_id, expected.version + 1, at, *origin, types, b"".join(sealed.leaves))
     operations = [
         _move_head(stream_id, stream_type, expected, sealed.head),
         RowOperation("events.insert", added),
+        RowOperation("log_pending.insert", pending),
     ]
     if not WEBHOOK_EVENTS.keys().isdisjoint(types):
         delivered = (stream_id, expected.version, types, last.project_id)

@@ -71,7 +71,7 @@ async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard 
             async with db.transaction():
                 if guard is not None:
                     await guard(db)
-                await execute_with_head(db, operations)
+                await execute_with_head(db, operations, at_once=event_log.LOG_OPERATIONS)
         return sealed.head
     except HeadMoved:
         raise VersionConflict(new.stream_id) from None

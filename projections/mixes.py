@@ -15,16 +15,17 @@ from events.streams import ASSISTANT, FILE, THREAD, StreamType
 
 Mix = tuple[str, ...]
 
+_ALWAYS = ("events.insert", "log_pending.insert")
 _DELIVERIES = "webhook_deliveries.insert"
 _EFFECT = "idempotency_effects.insert"
 
 
 def _open(*blocks: str) -> Mix:
-    return ("streams.open", "events.insert", *blocks)
+    return ("streams.open", *_ALWAYS, *blocks)
 
 
 def _move(*blocks: str) -> Mix:
-    return ("streams.move", "events.insert", *blocks)
+    return ("streams.move", *_ALWAYS, *blocks)
 
 
 MIXES: Mapping[StreamType[Any, Any], tuple[Mix, ...]] = {

@@ -156,16 +156,15 @@ async def execute_at_once(db: Connection, mix: tuple[str, ...], operations: Sequ
         raise HeadMoved
 
 
-async def execute_with_head(db: Connection, operations: Sequence[RowOperation]) -> None:
-    """Carries out the operations one by one; the first one moves the head.
+async def execute_with_head(db: Connection, operations: Sequence[RowOperation], *, at_once: int) -> None:
+    """Carries out the first `at_once` operations as one statement, and the others one by one.
 
-    The caller must have opened a transaction. Raises HeadMoved if the head is elsewhere, RowMissing, and asyncpg's
-    errors; then the transaction must be rolled back.
+    The first operation moves the head. The caller must have opened a transaction. Raises HeadMoved if the head is
+    elsewhere, RowMissing, and asyncpg's errors; then the transaction must be rolled back.
     """
-    head, *others = operations
-    if (await _execute(db, head)).endswith(" 0"):
-        raise HeadMoved
-    await execute_in_order(db, others)
+    first = operations[:at_once]
+    await execute_at_once(db, tuple(operation.block for operation in first), first)
+    await execute_in_order(db, operations[at_once:])
 
 
 async def execute_in_order(db: Connection, operations: Sequence[RowOperation]) -> None:

@@ -32,8 +32,9 @@ async def test_every_statement_prepares(db: Connection, mix: Mix) -> None:
 
 
 def test_a_mix_is_the_first_one_with_all_blocks() -> None:
-    assert find_mix(THREAD, ("streams.move", "events.insert")) == ("streams.move", "events.insert")
-    both = find_mix(THREAD, ("streams.move", "events.insert", "runs.patch", "threads.modify"))
+    log = ("streams.move", "events.insert", "log_pending.insert")
+    assert find_mix(THREAD, log) == log
+    both = find_mix(THREAD, (*log, "runs.patch", "threads.modify"))
     assert both is not None
     assert "runs.patch_many" in both
     assert find_mix(FILE, ("streams.move", "runs.patch")) is None
@@ -53,7 +54,13 @@ def test_every_append_of_random_histories_has_a_statement(seed: int) -> None:
             world.absorb(recorded)
             operations = row_operations(THREAD, recorded, before)
             head = "streams.move" if version else "streams.open"
-            needed = (head, "events.insert", "webhook_deliveries.insert", *block_names(operations))
+            needed = (
+                head,
+                "events.insert",
+                "log_pending.insert",
+                "webhook_deliveries.insert",
+                *block_names(operations),
+            )
             # A deleted thread is created again only here.
             assert find_mix(THREAD, needed) is not None or "threads.insert" in needed, needed
 
@@ -68,5 +75,5 @@ async def test_a_block_without_an_operation_does_nothing(db: Connection, mix: Mi
     await execute_at_once(db, mix, [move])
     assert await db.fetchval("SELECT version FROM streams") == 2
     tables = ("events", "threads", "messages", "runs", "steps", "assistants", "files", "metadata_pairs")
-    for table in (*tables, "webhook_deliveries", "idempotency_effects"):
+    for table in (*tables, "log_pending", "webhook_deliveries", "idempotency_effects"):
         assert await db.fetchval(f"SELECT count(*) FROM {table}") == 0

@@ -78,6 +78,19 @@ async def test_every_event_has_its_leaf(old: Connection) -> None:
     assert await check_leaves(old) == events > 0
 
 
+async def test_every_event_waits_for_the_sequencer(old: Connection) -> None:
+    await migrate(old)
+    events = await old.fetch("SELECT stream_id, version, type, leaf, at FROM events ORDER BY stream_id, version")
+    rows = await old.fetch("SELECT * FROM log_pending ORDER BY stream_id, first_version")
+    waiting = [
+        (row["stream_id"], row["first_version"] + place, type, row["leaves"][32 * place : 32 * place + 32], row["at"])
+        for row in rows
+        for place, type in enumerate(row["types"])
+    ]
+    assert waiting == [tuple(event) for event in events]
+    assert 0 < len(rows) < len(events), "the events of one append are one row"
+
+
 @pytest.mark.slow
 async def test_views_and_states_are_those_of_the_log(old: Connection) -> None:
     await migrate(old)
