@@ -61,8 +61,11 @@ def commit(content: bytes) -> bytes:
     return sha256(_COMMITMENT_DOMAIN + content).digest()
 
 
-def hash_leaf(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:
-    """Returns the leaf of an event: 32 bytes. `previous` is the leaf of the version before, NO_LEAF for version 1."""
+def encode_entry(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:
+    """Returns the log entry of an event, whose leaf hash is the event's leaf.
+
+    `previous` is the leaf of the version before, NO_LEAF for version 1.
+    """
     fields = (
         _number(ALGORITHM),
         envelope.stream_id.encode(),
@@ -78,7 +81,12 @@ def hash_leaf(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:
         commitment,
         previous,
     )
-    return sha256(_LEAF_PREFIX + _LEAF_DOMAIN + b"".join(map(_prefix_length, fields))).digest()
+    return _LEAF_DOMAIN + b"".join(map(_prefix_length, fields))
+
+
+def hash_leaf(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:
+    """Returns the leaf of an event: 32 bytes. `previous` is the leaf of the version before, NO_LEAF for version 1."""
+    return sha256(_LEAF_PREFIX + encode_entry(envelope, commitment, previous)).digest()
 
 
 def _number(value: int) -> bytes:
