@@ -6,6 +6,7 @@ adds the events together with the operations on the views (`projections.append`)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,8 @@ from sql.row_operations import RowOperation
 READ_PAGE = 1000
 # Bytes of contents after which a page of events ends. Its last event may exceed them.
 READ_BYTES = 1024**2
+# Bytes of contents that are loaded in one turn of the event loop. The last event may exceed them.
+TURN_BYTES = 128 * 1024
 # Larger than every version.
 NO_END = 2**62
 # The first operations of an append, which belong to one statement: they move the head, add the events, and pass their
@@ -57,6 +60,14 @@ async def head(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]
     """Returns the head of a stream, or NO_STREAM if the stream does not exist."""
     row = await db.fetchrow(_SQL["head"], stream_id, stream_type.name)
     return NO_STREAM if row is None else Head(**row)
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events of a stream in order. `more` says if further ones follow."""
+
+    recorded: list[RecordedEvent[codec.AnyEvent]]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +178,7 @@ async def read(
     A page also ends after READ_BYTES of contents, so it may be followed by another one although it is shorter than the
     limit. It is empty only if there are no more events.
     """
-    return [_load_event(row) for row in await db.fetch(_SQL["read"], stream_id, after, limit, READ_BYTES)]
+    return await _load_events(await db.fetch(_SQL["read"], stream_id, after, limit, READ_BYTES))
 
 
 async def read_range(db: Connection, stream_id: str, first: int, last: int) -> list[RecordedEvent[codec.AnyEvent]]:
@@ -186,10 +197,26 @@ async def versions(db: Connection, stream_ids: Sequence[str]) -> dict[str, int]:
 
 async def read_types(
     db: Connection, stream_id: str, types: Sequence[str], *, after: int, until: int, limit: int = READ_PAGE
-) -> list[RecordedEvent[codec.AnyEvent]]:
-    """Returns up to `limit` events of these types with versions above `after` and up to `until`, in order."""
-    rows = await db.fetch(_SQL["read_types"], stream_id, after, until, list(types), limit)
-    return [_load_event(row) for row in rows]
+) -> EventPage:
+    """Returns up to `limit` events of these types with versions above `after` and up to `until`, in order.
+
+    A page also ends after READ_BYTES of contents.
+    """
+    rows = await db.fetch(_SQL["read_types"], stream_id, after, until, list(types), limit + 1, READ_BYTES)
+    recorded = await _load_events([row for row in rows[:limit] if row["content"] is not None])
+    return EventPage(recorded, more=len(rows) > len(recorded))
+
+
+async def _load_events(rows: Sequence[Mapping[str, Any]]) -> list[RecordedEvent[codec.AnyEvent]]:
+    """Returns the events of the rows. Other work gets its turn of the event loop after every TURN_BYTES bytes."""
+    recorded, size = [], 0
+    for row in rows:
+        if size >= TURN_BYTES:
+            await asyncio.sleep(0)
+            size = 0
+        recorded.append(_load_event(row))
+        size += len(row["content"])
+    return recorded
 
 
 def _load_event(row: Mapping[str, Any]) -> RecordedEvent[codec.AnyEvent]:

@@ -18,6 +18,7 @@ from projections.rows import (
     PromptPosition,
     dump,
     load_fields,
+    load_page,
     load_rows,
     split_at_deletion,
 )
@@ -115,15 +116,15 @@ async def page(
 
 async def newest_messages(
     db: Connection, thread_id: str, run_id: str, before: PromptPosition | None, limit: int
-) -> list[tuple[PromptPosition, Message]]:
-    """Returns up to `limit` messages that the run may read, newest first, from before the position `before` or from the
-    end.
+) -> Page[tuple[PromptPosition, Message]]:
+    """Returns a page of up to `limit` messages that the run may read, newest first, from before the position `before`
+    or from the end. It ends after MAX_PAGE_BYTES.
 
     Messages that clients added after the run was created are left out.
     """
     run_position, position = before or (None, None)
-    rows = await db.fetch(_SQL["newest"], thread_id, run_id, run_position, position, limit)
-    return [_with_position(row) for row in rows]
+    rows = await db.fetch(_SQL["newest"], thread_id, run_id, run_position, position, limit + 1, MAX_PAGE_BYTES)
+    return await load_page(rows, _with_position, limit)
 
 
 async def first_message(db: Connection, thread_id: str) -> tuple[PromptPosition, Message] | None:

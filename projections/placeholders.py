@@ -74,15 +74,16 @@ async def _call(db: Connection, thread_id: str, id: str) -> RecordedEvent[ModelC
     if found is None:
         return None
     _, version = found
-    while calls := await event_log.read_types(
-        db, thread_id, ["model_call.started"], after=version, until=event_log.NO_END
-    ):
-        for recorded in calls:
+    more = True
+    while more:
+        calls = await event_log.read_types(db, thread_id, ["model_call.started"], after=version, until=event_log.NO_END)
+        for recorded in calls.recorded:
             call = recorded.event
             assert isinstance(call, ModelCallStarted)
             if id in (call.message_id, call.message_step_id, call.tool_step_id):
                 return recorded  # type: ignore[return-value]
-        version = calls[-1].version
+            version = recorded.version
+        more = calls.more
     return None
 
 

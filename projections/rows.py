@@ -116,6 +116,15 @@ async def load_rows(rows: Sequence[Mapping[str, Any]], load: Callable[[Mapping[s
     return found
 
 
+async def load_page(rows: Sequence[Mapping[str, Any]], load: Callable[[Mapping[str, Any]], T], limit: int) -> Page[T]:
+    """Returns the page of the objects that `load` makes of rows, which were read with a limit of one more than `limit`.
+
+    Rows beyond the bytes of a page have no body; they are left to the next page. The first row has one.
+    """
+    items = [item for item in await load_rows(rows[:limit], load) if item is not None]
+    return Page(items, more=len(rows) > len(items))
+
+
 def field_patches(changes: Mapping[str, Any], places: Sequence[str]) -> list[bytes | None]:
     """Returns a patch for each field of `places` that changes, and None for each other one.
 

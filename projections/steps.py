@@ -19,6 +19,7 @@ from projections.rows import (
     PromptPosition,
     dump,
     load_fields,
+    load_page,
     load_rows,
     split_at_deletion,
 )
@@ -27,7 +28,7 @@ from sql.connection import Connection
 from sql.row_operations import RowOperation
 
 _SQL = queries("steps")
-# Steps that are read at once to find calls. Steps hold outputs, which may be long.
+# Steps that are read at once to find calls.
 STEPS_PAGE = 20
 
 # Events that change no step.
@@ -101,12 +102,13 @@ async def tool_call_steps(
     """Returns the thread's tool_calls steps at or behind `since`, newest first: runs work in the order of their
     creation.
 
-    Returns (up to `limit` steps in front of position `before`, the position of the next page or None at the end).
+    Returns (up to `limit` steps in front of position `before`, the position of the next page or None at the end). A
+    page also ends after MAX_PAGE_BYTES.
     """
-    rows = await db.fetch(_SQL["tool_call_steps"], thread_id, since[1], before, limit)
-    found = [((row["place"], row["position"]), _load(row)) for row in rows]
-    more = rows[-1]["position"] if len(rows) == limit else None
-    return [(place, step) for place, step in found if place >= since], more
+    rows = await db.fetch(_SQL["tool_call_steps"], thread_id, since[1], before, limit + 1, MAX_PAGE_BYTES)
+    page = await load_page(rows, lambda row: ((row["place"], row["position"]), _load(row)), limit)
+    next_page = page.items[-1][0][1] if page.more else None
+    return [(place, step) for place, step in page.items if place >= since], next_page
 
 
 async def code_results(db: Connection, project_id: str, thread_id: str, limit: int) -> list[tuple[str, list[Json]]]:
@@ -116,12 +118,14 @@ async def code_results(db: Connection, project_id: str, thread_id: str, limit: i
     found: list[tuple[str, list[Json]]] = []
     before: int | None = None
     while len(found) < limit:
-        rows = await db.fetch(_SQL["tool_steps_before"], thread_id, project_id, before, STEPS_PAGE)
-        for row in rows:
-            found += reversed(_code_results(_load(row)))
-        if len(rows) < STEPS_PAGE:
+        values = (thread_id, project_id, before, STEPS_PAGE + 1, MAX_PAGE_BYTES)
+        rows = await db.fetch(_SQL["tool_steps_before"], *values)
+        page = await load_page(rows, lambda row: (row["position"], _load(row)), STEPS_PAGE)
+        for _, step in page.items:
+            found += reversed(_code_results(step))
+        if not page.more:
             break
-        before = rows[-1]["position"]
+        before = page.items[-1][0]
     return found[:limit][::-1]
 
 

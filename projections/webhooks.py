@@ -298,12 +298,14 @@ async def load_event_and_run(db: Connection, stream_id: str, version: int) -> tu
     begun: int | None = await db.fetchval(_SQL["run_position"], stream_id, event.run_id)
     after = (begun or 1) - 1
     run: Run | None = None
-    while after < version:
+    more = True
+    while more:
         page = await event_log.read_types(db, stream_id, _RUN_TYPES, after=after, until=version)
-        own: list[Any] = [recorded for recorded in page if getattr(recorded.event, "run_id", None) == event.run_id]
-        for recorded in own:
-            run = _after(run, recorded)
-        after = page[-1].version if page else version
+        for recorded in page.recorded:
+            if getattr(recorded.event, "run_id", None) == event.run_id:
+                run = _after(run, recorded)
+            after = recorded.version
+        more = page.more
     return None if run is None else (found[0], run)
 
 

@@ -31,6 +31,9 @@ MAX_BACKLOG = 10_000
 MAX_BACKLOG_TEXT = 4_000_000
 # Items behind which no event waits: the watcher reads it from the log instead, since an event may be large.
 MAX_BEFORE_EVENT = 200
+# Items that a watcher takes at once, and events of a page of the log, so that their frames are made in one turn of the
+# event loop.
+MAX_TAKEN = 200
 # Seconds between two checks for lost wake-ups, and the number of streams per query of a check.
 POLL = 2.0
 IDS_PER_LOOK = 1000
@@ -50,7 +53,7 @@ WAKE = Wake()
 
 
 class Watcher:
-    """One reader of a thread. It takes all items that have arrived since its last call of `take`.
+    """One reader of a thread. It takes the items that have arrived since its last call of `take`.
 
     `seen` is the version up to which the reader has the thread's events; None if it does not follow the log.
     """
@@ -61,6 +64,7 @@ class Watcher:
         self._items: list[Item | Wake] = []
         self._text = 0
         self._has_news = False
+        self._has_rest = False
         self._lagging = False
         self._ended: str | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -92,18 +96,22 @@ class Watcher:
         return self.seen is not None and self.seen < version and not self._has_news
 
     async def take(self) -> list[Item | Wake]:
-        """Returns the items that have arrived, in order; an empty list if none arrived for POLL seconds.
+        """Returns up to MAX_TAKEN items that have arrived, in order; an empty list if none arrived for POLL seconds.
 
-        Raises WatcherEnded after `end`, and WatcherLagging if an item was dropped.
+        Other work gets its turn of the event loop before the rest is taken. Raises WatcherEnded after `end`, and
+        WatcherLagging if an item was dropped.
         """
         if not self._has_news:
             await self._wait()
+        elif self._has_rest:
+            await asyncio.sleep(0)
         if self._ended is not None:
             raise WatcherEnded(self._ended)
         if self._lagging:
             raise WatcherLagging(self.thread_id)
-        items, self._items = self._items, []
-        self._has_news, self._text = False, 0
+        items, self._items = self._items[:MAX_TAKEN], self._items[MAX_TAKEN:]
+        self._has_news = self._has_rest = bool(self._items)
+        self._text = sum(item.length for item in self._items if not isinstance(item, (RecordedEvent, Wake)))
         return items
 
     def close(self) -> None:
@@ -256,45 +264,43 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
     """Yields the items of the thread after version `after`: every event once and in order, live items between them.
 
     Several writers may publish their commits out of order, and other processes only send wake-ups. So the log is read
-    if the next version is missing from the items; `Feed.run` finds events whose wake-up was lost. A yielded list is
-    empty if nothing arrived for POLL seconds. The iterator never ends. Raises WatcherEnded, WatcherLagging, and errors
-    of the database if it does not answer for PATIENCE seconds.
+    if the next version is missing from the items; `Feed.run` finds events whose wake-up was lost. What is read from the
+    log is yielded page by page, so that it is never in memory as a whole. A yielded list is empty if nothing arrived
+    for POLL seconds. The iterator never ends. Raises WatcherEnded, WatcherLagging, and errors of the database if it
+    does not answer for PATIENCE seconds.
     """
     seen = after
     while True:
         watcher.seen = seen
         items: list[Item] = []
+        has_page = False
         for item in await watcher.take():
             match item:
-                case Wake():
-                    events = await _read(pool, watcher.thread_id, seen)
-                case RecordedEvent(version=version) if version > seen + 1:
-                    events = await _read(pool, watcher.thread_id, seen)
-                case RecordedEvent(version=version):
-                    events = [item] if version == seen + 1 else []
+                case RecordedEvent(version=version) if version <= seen:
+                    pass
+                case RecordedEvent(version=version) if version == seen + 1:
+                    items.append(item)
+                    seen = version
+                case RecordedEvent() | Wake():
+                    while page := await _read_page(pool, watcher.thread_id, seen):
+                        if has_page:
+                            yield items
+                            items = []
+                        items += page
+                        seen, has_page = page[-1].version, True
                 case _:
                     items.append(item)
-                    continue
-            items += events
-            seen += len(events)
         yield items
 
 
-async def _read(pool: Pool, thread_id: str, after: int) -> list[RecordedEvent[Any]]:
-    """Returns all events after version `after`. Waits up to PATIENCE for a database that does not answer."""
+async def _read_page(pool: Pool, thread_id: str, after: int) -> list[RecordedEvent[Any]]:
+    """Returns a page of events after version `after`. Waits up to PATIENCE for a database that does not answer."""
     until = monotonic() + PATIENCE
     while True:
         try:
-            return await _read_pages(pool, thread_id, after)
+            async with pool.acquire() as db:
+                return await event_log.read(db, thread_id, after=after, limit=MAX_TAKEN)
         except DATABASE_ERRORS:
             if monotonic() >= until:
                 raise
             await asyncio.sleep(RETRY_AFTER)
-
-
-async def _read_pages(pool: Pool, thread_id: str, after: int) -> list[RecordedEvent[Any]]:
-    events: list[RecordedEvent[Any]] = []
-    async with pool.acquire() as db:
-        while page := await event_log.read(db, thread_id, after=after + len(events)):
-            events += page
-    return events

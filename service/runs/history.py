@@ -20,8 +20,8 @@ from service.runs.history_size import CHARACTERS_PER_TOKEN, message_length, step
 from service.runs.prompt import Entry
 from sql.connection import Connection
 
+# Messages and steps that are read at once, if they do not exceed the bytes of a page.
 PAGE = 200
-# Pages of steps are small, because steps hold outputs, which may be long.
 STEPS_PAGE = 20
 MAX_STEPS = 1000
 # Newer events that are read at once, and the pages of them that are applied to a kept history. If there are more, it is
@@ -67,10 +67,10 @@ async def _update(db: Connection, thread_id: str, history: History, pages: int |
     """Applies the newer events to a history, at most so many pages. Returns whether these were all."""
     read = 0
     while pages is None or read < pages:
-        newer = await event_log.read_types(db, thread_id, TYPES, after=history.version, until=NO_END, limit=MAX_NEWER)
-        history.add(newer)
+        page = await event_log.read_types(db, thread_id, TYPES, after=history.version, until=NO_END, limit=MAX_NEWER)
+        history.add(page.recorded)
         read += 1
-        if len(newer) < MAX_NEWER:
+        if not page.more:
             return True
     return False
 
@@ -93,12 +93,12 @@ async def load_entries(db: Connection, run: Run, window: int) -> tuple[list[Plac
         # The run's own messages do not count, or they would displace the question that the run answers.
         wanted = PAGE if newest is None else min(PAGE, newest - others)
         page = await messages.newest_messages(db, run.thread_id, run.id, position, wanted)
-        found += page
-        others += sum(message.run_id != run.id for _, message in page)
-        characters += sum(message_length(message) for _, message in page)
-        if len(page) < wanted:
+        found += page.items
+        others += sum(message.run_id != run.id for _, message in page.items)
+        characters += sum(message_length(message) for _, message in page.items)
+        if not page.more:
             break
-        position = page[-1][0]
+        position = page.items[-1][0]
         if characters > window * CHARACTERS_PER_TOKEN:
             first, is_cut = await messages.first_message(db, run.thread_id), True
             break

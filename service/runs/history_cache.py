@@ -56,6 +56,8 @@ class History:
     entries: dict[str, Placed] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     characters: int = 0
+    # Estimates of the memory of the entries by id, each computed once.
+    bytes_of: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run, position: int, window: int | None, found: Iterable[Placed]) -> History:
@@ -83,8 +85,7 @@ class History:
 
     def estimate_bytes(self) -> int:
         """Returns an estimate of the memory that the history takes."""
-        entries = sum(entry_bytes(entry) for _, entry in self.entries.values())
-        return _HISTORY_BYTES + _RUN_BYTES * len(self.runs) + entries
+        return _HISTORY_BYTES + _RUN_BYTES * len(self.runs) + sum(self.bytes_of.values())
 
     def before(self, position: int) -> list[Placed]:
         """Returns what a run at this position may read, in order."""
@@ -108,6 +109,7 @@ class History:
                 self._change_step(change)
             case e.ThreadDeleted():
                 self.entries.clear()
+                self.bytes_of.clear()
                 self.characters = 0
             case _:
                 _ignored: _Ignored = recorded.event
@@ -141,11 +143,13 @@ class History:
         self._remove(placed[1].id)
         self.entries[placed[1].id] = placed
         self.characters += entry_length(placed[1])
+        self.bytes_of[placed[1].id] = entry_bytes(placed[1])
 
     def _remove(self, id: str) -> None:
         found = self.entries.pop(id, None)
         if found is not None:
             self.characters -= entry_length(found[1])
+            del self.bytes_of[id]
 
 
 def _place(placed: Placed) -> PromptPosition:

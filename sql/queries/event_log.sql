@@ -5,11 +5,21 @@ SELECT version, at, state_schema, state, project_id, leaf, fence FROM streams WH
 SELECT stream_id, version FROM streams WHERE stream_id = ANY ($1::text[]);
 
 -- name: read_types
-SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version, content
-FROM events
-WHERE stream_id = $1 AND version > $2 AND version <= $3 AND type = ANY ($4::text[])
-ORDER BY version
-LIMIT $5;
+-- Events after the first $6 bytes of contents have no content.
+SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version,
+    CASE WHEN bytes_before < $6 THEN content END AS content
+FROM (
+    SELECT *, sum(octet_length(content)) OVER (ORDER BY version ROWS UNBOUNDED PRECEDING) - octet_length(content)
+        AS bytes_before
+    FROM (
+        SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version, content
+        FROM events
+        WHERE stream_id = $1 AND version > $2 AND version <= $3 AND type = ANY ($4::text[])
+        ORDER BY version
+        LIMIT $5
+    ) AS page
+) AS sized
+ORDER BY version;
 
 -- name: read
 -- Leaves out the events after the first $4 bytes of contents.

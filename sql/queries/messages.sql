@@ -45,12 +45,24 @@ FROM (
 ORDER BY number;
 
 -- name: newest
-SELECT COALESCE(place, position) AS place, position, body, patches FROM messages
-WHERE thread_id = $1 AND NOT deleted
-  AND COALESCE(place, position) <= (SELECT runs.position FROM runs WHERE thread_id = $1 AND run_id = $2)
-  AND ($3::bigint IS NULL OR (COALESCE(place, position), position) < ($3, $4::bigint))
-ORDER BY COALESCE(place, position) DESC, position DESC
-LIMIT $5;
+-- Rows after the first $6 bytes have no body.
+SELECT place, position,
+    CASE WHEN bytes_before < $6 THEN body END AS body, CASE WHEN bytes_before < $6 THEN patches END AS patches
+FROM (
+    SELECT place, position, body, patches, sum(bytes) OVER page - bytes AS bytes_before
+    FROM (
+        SELECT COALESCE(place, position) AS place, position, body, patches,
+            octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
+        FROM messages
+        WHERE thread_id = $1 AND NOT deleted
+          AND COALESCE(place, position) <= (SELECT runs.position FROM runs WHERE thread_id = $1 AND run_id = $2)
+          AND ($3::bigint IS NULL OR (COALESCE(place, position), position) < ($3, $4::bigint))
+        ORDER BY COALESCE(place, position) DESC, position DESC
+        LIMIT $5
+    ) AS sized
+    WINDOW page AS (ORDER BY place DESC, position DESC ROWS UNBOUNDED PRECEDING)
+) AS listed
+ORDER BY place DESC, position DESC;
 
 -- name: first
 SELECT COALESCE(place, position) AS place, position, body, patches FROM messages

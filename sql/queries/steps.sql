@@ -43,15 +43,39 @@ FROM (
 ORDER BY number;
 
 -- name: tool_call_steps
-SELECT runs.position AS place, steps.position, steps.body, steps.patches
-FROM steps JOIN runs USING (thread_id, run_id)
-WHERE thread_id = $1 AND steps.position >= $2 AND ($3::bigint IS NULL OR steps.position < $3)
-    AND steps.kind = 'tool_calls'
-ORDER BY steps.position DESC
-LIMIT $4;
+-- Rows after the first $5 bytes have no body.
+SELECT place, position,
+    CASE WHEN bytes_before < $5 THEN body END AS body, CASE WHEN bytes_before < $5 THEN patches END AS patches
+FROM (
+    SELECT place, position, body, patches, sum(bytes) OVER page - bytes AS bytes_before
+    FROM (
+        SELECT runs.position AS place, steps.position, steps.body, steps.patches,
+            octet_length(steps.body)
+                + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(steps.patches) AS patch), 0) AS bytes
+        FROM steps JOIN runs USING (thread_id, run_id)
+        WHERE thread_id = $1 AND steps.position >= $2 AND ($3::bigint IS NULL OR steps.position < $3)
+          AND steps.kind = 'tool_calls'
+        ORDER BY steps.position DESC
+        LIMIT $4
+    ) AS sized
+    WINDOW page AS (ORDER BY position DESC ROWS UNBOUNDED PRECEDING)
+) AS listed
+ORDER BY position DESC;
 
 -- name: tool_steps_before
-SELECT position, body, patches FROM steps
-WHERE thread_id = $1 AND project_id = $2 AND kind = 'tool_calls' AND ($3::bigint IS NULL OR position < $3)
-ORDER BY position DESC
-LIMIT $4;
+-- Rows after the first $5 bytes have no body.
+SELECT position,
+    CASE WHEN bytes_before < $5 THEN body END AS body, CASE WHEN bytes_before < $5 THEN patches END AS patches
+FROM (
+    SELECT position, body, patches, sum(bytes) OVER page - bytes AS bytes_before
+    FROM (
+        SELECT position, body, patches,
+            octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
+        FROM steps
+        WHERE thread_id = $1 AND project_id = $2 AND kind = 'tool_calls' AND ($3::bigint IS NULL OR position < $3)
+        ORDER BY position DESC
+        LIMIT $4
+    ) AS sized
+    WINDOW page AS (ORDER BY position DESC ROWS UNBOUNDED PRECEDING)
+) AS listed
+ORDER BY position DESC;

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import service.feed
+from events import event_log
 from events.envelope import RecordedEvent
 from service.database import Pool
 from service.deltas import MessageTextDelta
-from service.feed import WAKE, Feed, Watcher, WatcherLagging, tail
+from service.feed import MAX_TAKEN, WAKE, Feed, Watcher, WatcherLagging, tail
 from service.writer import Writer
 from tests.clock import CLOCK, IDS
 from tests.events.thread.story import CREATE, add
@@ -172,6 +173,35 @@ async def test_events_behind_many_items_are_read_from_the_log(pool: Pool, monkey
         assert slow._items == [delta("a")] * 3 + [WAKE, delta("b")]
         items = await anext(tail(slow, pool, 0))
     assert items == [*[delta("a")] * 3, *written.recorded, *written_later.recorded, delta("b")]
+
+
+async def test_what_was_missed_is_read_page_by_page(
+    pool: Pool, log: list[RecordedEvent[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events of a long or a large thread are never in memory as a whole."""
+    monkeypatch.setattr(service.feed, "MAX_TAKEN", 30)
+    watcher = Watcher("thread_1")
+    watcher.put(WAKE)
+    items = tail(watcher, pool, 0)
+    assert [versions(await anext(items)) for _ in range(2)] == [[*range(1, 31)], [*range(31, EVENTS + 1)]]
+    monkeypatch.setattr(event_log, "READ_BYTES", 1)
+    watcher.put(WAKE)
+    items = tail(watcher, pool, 0)
+    assert [versions(await anext(items)) for _ in range(3)] == [[1], [2], [3]]
+
+
+async def test_a_backlog_is_taken_in_turns(pool: Pool) -> None:
+    """The frames of a backlog are not made in one turn of the event loop."""
+    watcher, turns = Watcher("thread_1"), list[int]()
+    for _ in range(5 * MAX_TAKEN):
+        watcher.put(delta("a"))
+    for number in range(5):
+        assert len(await watcher.take()) == MAX_TAKEN
+        assert len(turns) == number
+        asyncio.get_running_loop().call_soon(turns.append, 0)
+    watcher.put(delta("b"))
+    assert await watcher.take() == [delta("b")]
+    watcher.close()
 
 
 async def test_watchers_go_with_their_context() -> None:

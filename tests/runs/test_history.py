@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from events.thread.commands import DeleteMessage
-from projections import runs
+from projections import messages, runs, steps
+from projections.rows import Page, load_page
 from service.database import Pool
 from service.model.base import ModelStreamEnd, TextDelta, ToolCallDelta
 from service.runs import history
@@ -58,6 +59,26 @@ ALL = ["msg_1", "msg_2", "msg_3", "msg_4", "msg_5", "step_ta", "msg_b"]
 async def test_all_of_a_short_thread(pool: Pool, write: Writer, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "PAGE", page)
     assert await load(pool, write) == ALL
+
+
+@pytest.mark.parametrize(("newest", "expected"), [(None, ALL), (3, ["msg_4", *ALL[4:]])])
+async def test_pages_of_large_rows_end_early(
+    pool: Pool, write: Writer, newest: int | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of the largest messages and outputs is not loaded at once: each page here holds one row."""
+    sizes: list[int] = []
+
+    async def counted(*arguments: Any) -> Page[Any]:
+        page = await load_page(*arguments)
+        sizes.append(len(page.items))
+        return page
+
+    for module in (messages, steps):
+        monkeypatch.setattr(module, "MAX_PAGE_BYTES", 1)
+        monkeypatch.setattr(module, "load_page", counted)
+    strategy = {"type": "auto"} if newest is None else {"type": "last_messages", "last_messages": newest}
+    assert await load(pool, write, truncation_strategy=strategy) == expected
+    assert set(sizes) == {1}
 
 
 @pytest.mark.slow

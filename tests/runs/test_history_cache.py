@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from events import event_log
 from events.errors import DomainError
 from events.objects import Message, Run, Step
 from events.thread.commands import DeleteMessage
@@ -15,7 +16,7 @@ from projections import runs
 from service.database import Pool
 from service.runs import history
 from service.runs.history import HistoryReader
-from service.runs.history_cache import History, HistoryCache
+from service.runs.history_cache import TYPES, History, HistoryCache
 from service.runs.history_size import entry_bytes
 from sql.connection import Connection
 from tests.events.thread.histories import World
@@ -119,6 +120,21 @@ async def test_many_newer_events_are_read_once(pool: Pool, monkeypatch: pytest.M
         entries = await reader.read(asked, first.position, WINDOW)
         assert [entry.id for _, entry in entries] == ["msg_1"]
     assert loads == ["run_1"]
+
+
+async def test_newer_events_are_read_in_pages_of_bytes(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "READ_BYTES", 1)
+    write, reader = writer(pool), HistoryReader(pool)
+    await make_thread(write, "thread_1", "one")
+    first = (await write.thread(ORIGIN, "thread_1", run(claim=claim(first="a")))).state.run
+    assert first is not None
+    await write.thread(ORIGIN, "thread_1", finish("Done."))
+    async with pool.acquire() as db:
+        asked = await runs.get(db, "proj_1", "thread_1", "run_1")
+        page = await event_log.read_types(db, "thread_1", TYPES, after=0, until=event_log.NO_END)
+        assert ([entry.version for entry in page.recorded], page.more) == ([2], True)
+    entries = await reader.read(asked, first.position, WINDOW)
+    assert [entry.id for _, entry in entries] == ["msg_1", "msg_a"]
 
 
 async def test_a_cut_history_follows_the_deletion_of_its_first_message(

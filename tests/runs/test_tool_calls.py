@@ -266,7 +266,9 @@ async def test_slips_in_the_arguments_are_read_as_they_were_meant(database_url: 
         assert [call.arguments["code"] for call in fake.calls] == ["import re\nre.sub('\\d+', 'a', s)"]
 
 
-async def test_a_call_that_was_refused_is_none_that_a_session_was_used_for(database_url: str) -> None:
+async def test_a_call_that_was_refused_is_none_that_a_session_was_used_for(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers = iter([[logs("1")], [ToolResult("All places are taken.", refused=True)]])
     fake = FakeTool(answer=lambda _: next(answers))
     script = [uses("code_interpreter", one) for one in (ONE, ONE, '{"foo": 1}')]
@@ -276,6 +278,8 @@ async def test_a_call_that_was_refused_is_none_that_a_session_was_used_for(datab
         async with process.pool.acquire() as db:
             found = await steps.code_results(db, ORIGIN.project_id, THREAD, 10)
             assert [call_id for call_id, _ in found] == [fake.calls[0].id]
+            monkeypatch.setattr(steps, "MAX_PAGE_BYTES", 1)
+            assert await steps.code_results(db, ORIGIN.project_id, THREAD, 10) == found, "pages of one step"
             assert await verify(db, THREAD) == []
 
 
