@@ -118,8 +118,7 @@ async def code_results(db: Connection, project_id: str, thread_id: str, limit: i
     found: list[tuple[str, list[Json]]] = []
     before: int | None = None
     while len(found) < limit:
-        values = (thread_id, project_id, before, STEPS_PAGE + 1, MAX_PAGE_BYTES)
-        rows = await db.fetch(_SQL["tool_steps_before"], *values)
+        rows = await db.fetch(_SQL["tool_steps_before"], thread_id, project_id, before, STEPS_PAGE + 1, MAX_PAGE_BYTES)
         page = await load_page(rows, lambda row: (row["position"], _load(row)), STEPS_PAGE)
         for _, step in page.items:
             found += reversed(_code_results(step))
