@@ -19,6 +19,8 @@ from events.objects import File
 STATE_SCHEMA = 1
 # Bytes of a file that a client uploads at once, and of a file that is indexed.
 MAX_FILE = 512 * 1024**2
+# Bytes of a file that does not wait behind larger files of its project to be parsed and indexed.
+SMALL_FILE = 256 * 1024
 
 # Purposes of the files that tools may read, that a vector store may hold, and that a message may show as an image
 # (docs/behaviour.md, "Errors"). Runs write files of the purpose assistants_output.
@@ -117,6 +119,11 @@ def evolve(state: FileState, recorded: RecordedEvent[FileEvent]) -> FileState:
             return FileState(state.id)
         case _:
             assert_never(recorded.event)
+
+
+def is_large_file(size: int) -> bool:
+    """Returns whether a file of `size` bytes has the turns of large files when it is parsed and indexed."""
+    return size > SMALL_FILE
 
 
 def check_use(file: File | None, id: str, purposes: Collection[str], at: datetime) -> None:

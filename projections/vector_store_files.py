@@ -14,6 +14,7 @@ import orjson
 
 from events.envelope import RecordedEvent
 from events.errors import StoreFileNotFound
+from events.file import is_large_file
 from events.objects import VectorStoreFile
 from events.vector_store import events as e
 from events.vector_store.commands import FileFact
@@ -22,8 +23,6 @@ from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
 
-# Waiting files of one store that a search for work looks at.
-MAX_LOOKS = 1_000
 _SQL = queries("vector_store_files")
 # Events that change no file.
 _Ignored = e.StoreLifeEvent | e.BatchCreated
@@ -44,9 +43,9 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class WaitingFile(StoredFile):
-    """A file that no living process works on, with its size in bytes."""
+    """A file that no living process works on. `is_large` says whose turns it has (`events.file.is_large_file`)."""
 
-    size: int
+    is_large: bool
 
 
 def project(recorded: RecordedEvent[e.VectorStoreEvent]) -> list[RowOperation]:
@@ -131,15 +130,15 @@ async def stores_with_file(db: Connection, project_id: str, file_id: str) -> lis
 
 
 async def find_waiting(
-    db: Connection, live: Collection[int], first: str, *, limit: int, stores: int, small: int
+    db: Connection, live: Collection[int], first: str, *, limit: int, each: int
 ) -> list[WaitingFile]:
-    """Returns files to index that no process of `live` works on. Projects take turns, and their stores, from the id
-    `first` on.
+    """Returns at most `limit` files to index that no process of `live` works on. Projects take turns, and in a project
+    its small files and its large ones, and their stores.
 
-    A project's files of at most `small` bytes do not wait behind larger ones, unless these are the first MAX_LOOKS of
-    their store.
+    Projects and stores are read in the order of their ids, from the one that follows `first` on; of a project's small
+    files, and of its large ones, `each` stores with `each` files.
     """
-    rows = await db.fetch(_SQL["find_waiting"], list(live), limit, first, stores, small, MAX_LOOKS)
+    rows = await db.fetch(_SQL["find_waiting"], list(live), limit, first, each)
     return [WaitingFile(**row) for row in rows]
 
 
@@ -179,6 +178,7 @@ def _insertion(recorded: RecordedEvent[Any], added: e.FilesAdded) -> RowOperatio
         added.batch_id,
         [file.file_id for file in files],
         [file.filename for file in files],
+        [is_large_file(file.bytes) for file in files],
         [dump(file.attributes).decode() for file in files],
         [dump(body) for body in bodies],
     )

@@ -27,14 +27,6 @@ AttributeValues = Mapping[str, str | float | bool]
 IndexingErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
 Ranker = Literal["auto", "default_2024_08_21", "default-2024-11-15", "none"]
 
-# Bytes of a file that does not wait behind larger files of its project.
-SMALL_FILE = 256 * 1024
-
-
-def file_flow(project_id: str, size: int) -> str:
-    """Returns the flow (see FairPlaces) of a file of `size` bytes: its project's small files, or the large ones."""
-    return f"{project_id} {'small' if size <= SMALL_FILE else 'large'}"
-
 
 class RevokedJob(Exception):
     """The file no longer belongs to this job: it was removed, deleted, cancelled, or taken over by another job."""
@@ -64,7 +56,8 @@ class IndexingJob:
     Each call of `read` starts at the file's first byte and yields pieces of about a MiB; the indexer lets its errors
     (BlobMissing, StorageError) through. `size` is in bytes. `attributes` are informative only: a search joins those of
     the view. `previous` is the job number of the attempt before, if this attempt may continue it: the file has not been
-    added again since, so it has the same bytes and the same settings of chunks.
+    added again since, so it has the same bytes and the same settings of chunks. `flow` names the files with which this
+    one shares turns for work that only so much of may be done at once (see FairPlaces).
     """
 
     store_id: str
@@ -80,6 +73,7 @@ class IndexingJob:
     embedding_model: str
     attributes: AttributeValues
     previous: int | None = None
+    flow: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class PostgresIndexer:
         await self._tokens.prepare(ENCODING)
         chunker = Chunker(self._tokenize, job.max_chunk_tokens, job.overlap_tokens)
         tokens, count, pending = 0, 0, list[Chunk]()
-        async with aclosing(self._parser.parse(job.filename, job.size, job.read, project=job.project_id)) as texts:
+        async with aclosing(self._parser.parse(job.filename, job.size, job.read, flow=job.flow)) as texts:
             async for piece in texts:
                 chunks = await asyncio.to_thread(chunker.feed, piece.text, piece.page)
                 tokens += sum(chunk.tokens - job.overlap_tokens for chunk in chunks)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from events.errors import DomainError
+from events.file import is_large_file
 from events.vector_store import events as e
 from events.vector_store.commands import FailIndexing, FinishIndexing, ReleaseIndexing, StartIndexing
 from events.vector_store.state import DEFAULT_OVERLAP, DEFAULT_SIZE
@@ -27,6 +28,11 @@ class Work:
     project_id: str
     job: int
     previous: int | None
+
+
+def file_flow(project_id: str, *, is_large: bool) -> str:
+    """Returns the flow (see FairPlaces) of a file: its project's small files, or the large ones."""
+    return f"{project_id} {'large' if is_large else 'small'}"
 
 
 async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> IndexingJob | None:
@@ -54,6 +60,7 @@ async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> In
         embedding_model=store.embedding_model,
         attributes=fact.attributes,
         previous=work.previous,
+        flow=file_flow(work.project_id, is_large=is_large_file(file.bytes)),
     )
 
 

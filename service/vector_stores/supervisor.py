@@ -31,10 +31,9 @@ from service.fair_places import FairPlaces
 from service.processes.orphans import SecondSighting, find_orphans
 from service.processes.peers import Peers
 from service.processes.scan_loop import ScanLoop
-from service.search import base
-from service.search.base import Indexer, file_flow
+from service.search.base import Indexer
 from service.storage.base import Blobs
-from service.vector_stores.jobs import Work, fail_attempt, start_attempt
+from service.vector_stores.jobs import Work, fail_attempt, file_flow, start_attempt
 from service.vector_stores.worker import TOO_LONG, Worker
 from service.writer import CommandFactory, Writer
 
@@ -42,13 +41,14 @@ log = structlog.get_logger()
 
 SCAN_EVERY_S = 1.0
 RETRY_AFTER_S = 0.5
-# Maximum numbers of busy stores and of started files that one scan reads.
-STORES = 200
+# Maximum number of started files that one scan reads.
 LIMIT = 200
 # Other processes end an attempt this long after its deadline. Its own process ends it at the deadline.
 GRACE = timedelta(seconds=5)
-# Files that wait and that one scan reads.
+# Flows that wait and that one scan reads, and the files that it finds.
 CANDIDATES = 50
+# Stores of a flow that one scan reads at least, and files of each, so that one that cannot be started hides no other.
+EACH = 4
 # Removals of chunks that may wait; the hourly sweep (`upkeep`) removes further chunks.
 MAX_REMOVALS = 1_000
 # Events that start and stop no work. A vector store that is created gets its files by events of their own.
@@ -92,6 +92,7 @@ class IndexingSupervisor:
         self._peers = peers
         # A flow of files gets at most `max_jobs` places. As many again are for flows that have none.
         self._places = FairPlaces(2 * max_jobs, reserve=max_jobs)
+        self._each = max(EACH, max_jobs)
         self._lifetime = lifetime
         self._worker = Worker(writer, indexer, blobs, process=peers.process, lifetime=lifetime)
         self._loop = ScanLoop("files_to_index", every_s=SCAN_EVERY_S, retry_s=RETRY_AFTER_S)
@@ -156,19 +157,17 @@ class IndexingSupervisor:
             await self._recover()
         if self._places.free > 0:
             for file in await self._find_orphans():
-                await self._take_on(file, flow=file_flow(file.project_id, file.size))
+                await self._take_on(file, flow=file_flow(file.project_id, is_large=file.is_large))
         return SCAN_EVERY_S
 
     async def _find_orphans(self) -> list[WaitingFile]:
-        # The first store is random, so that each of very many busy stores has its turn.
+        # The first project and store are random, so that each of very many has its turn.
         first = self._ids.new_hex("vs")
         async with self._writer.pool.acquire() as db:
             return await find_orphans(
                 db,
                 self._peers,
-                lambda live: files.find_waiting(
-                    db, live, first, limit=CANDIDATES, stores=STORES, small=base.SMALL_FILE
-                ),
+                lambda live: files.find_waiting(db, live, first, limit=CANDIDATES, each=self._each),
             )
 
     async def _end_overdue(self) -> None:

@@ -69,37 +69,88 @@ LIMIT $7;
 SELECT store_id FROM vector_store_files WHERE file_id = $1 AND project_id = $2 AND status <> 'removed';
 
 -- name: find_waiting (a declared fan-out, of the indexing supervisor)
--- Projects take turns, and in a project its vector stores: those with fewer files in work come first, and $3 is a random
--- id to begin at. The small files (of at most $5 bytes) of a project and its large ones have turns of their own, so that
--- neither hides the other; of one store the first $6 waiting files are looked at.
-SELECT work.store_id, work.file_id, work.project_id, work.job, work.process, work.size
+-- A flow is the small files of a project, or its large ones. Flows take turns, and in a flow its vector stores: those
+-- with fewer files in work come first, and $3 is a random id, which no project and no store has, to begin at. Of a flow
+-- $4 stores are read, and $4 files of each. Each look is a descent of the index `vector_store_files_to_index`; it passes
+-- over the files in work only.
+WITH RECURSIVE flow (project_id, is_large, has_wrapped, place) AS (
+    SELECT $3::text, true, false, 0
+    UNION ALL
+    SELECT next.project_id, next.is_large, next.has_wrapped, flow.place + 1
+    FROM flow CROSS JOIN LATERAL (
+        (
+            SELECT project_id, is_large, flow.has_wrapped FROM vector_store_files
+            WHERE status = 'in_progress' AND (process IS NULL OR process <> ALL ($1::integer[]))
+              AND (project_id, is_large) > (flow.project_id, flow.is_large)
+              AND (NOT flow.has_wrapped OR project_id < $3)
+            ORDER BY project_id, is_large
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT project_id, is_large, true FROM vector_store_files
+            WHERE status = 'in_progress' AND (process IS NULL OR process <> ALL ($1::integer[]))
+              AND NOT flow.has_wrapped AND project_id < $3
+            ORDER BY project_id, is_large
+            LIMIT 1
+        )
+        ORDER BY has_wrapped
+        LIMIT 1
+    ) AS next
+    WHERE flow.place < $2
+), started AS (
+    SELECT store_id, count(*) AS files FROM vector_store_files
+    WHERE status = 'in_progress' AND process IS NOT NULL
+    GROUP BY store_id
+)
+SELECT waiting.store_id, waiting.file_id, waiting.project_id, waiting.job, waiting.process, waiting.is_large
 FROM (
-    SELECT waiting.*, row_number() OVER (PARTITION BY project_id, size <= $5 ORDER BY turn + (
-        SELECT count(*) FROM vector_store_files AS started
-        WHERE started.status = 'in_progress' AND started.process IS NOT NULL AND started.store_id = waiting.store_id
-    ), waiting.store_id < $3, waiting.store_id) AS project_turn
-    FROM (
-        SELECT store_id FROM vector_stores WHERE in_progress > 0 ORDER BY store_id < $3, store_id LIMIT $4
+    SELECT file.*, flow.place, busy.place AS store_place, row_number() OVER (
+        PARTITION BY flow.place ORDER BY file.turn + coalesce(started.files, 0), busy.place
+    ) AS flow_turn
+    FROM flow
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE store (store_id, has_wrapped, place) AS (
+            SELECT $3::text, false, 0
+            UNION ALL
+            SELECT next.store_id, next.has_wrapped, store.place + 1
+            FROM store CROSS JOIN LATERAL (
+                (
+                    SELECT store_id, store.has_wrapped FROM vector_store_files
+                    WHERE status = 'in_progress' AND (process IS NULL OR process <> ALL ($1::integer[]))
+                      AND project_id = flow.project_id AND is_large = flow.is_large
+                      AND store_id > store.store_id AND (NOT store.has_wrapped OR store_id < $3)
+                    ORDER BY store_id
+                    LIMIT 1
+                )
+                UNION ALL
+                (
+                    SELECT store_id, true FROM vector_store_files
+                    WHERE status = 'in_progress' AND (process IS NULL OR process <> ALL ($1::integer[]))
+                      AND project_id = flow.project_id AND is_large = flow.is_large
+                      AND NOT store.has_wrapped AND store_id < $3
+                    ORDER BY store_id
+                    LIMIT 1
+                )
+                ORDER BY has_wrapped
+                LIMIT 1
+            ) AS next
+            WHERE store.place < $4
+        )
+        SELECT store_id, place FROM store WHERE place > 0
     ) AS busy
     CROSS JOIN LATERAL (
-        SELECT ranked.* FROM (
-            SELECT first.*, row_number() OVER (PARTITION BY size <= $5 ORDER BY position) AS turn
-            FROM (
-                SELECT store_id, file_id, project_id, job, process, position,
-                    coalesce((
-                        SELECT f.bytes FROM files AS f WHERE f.file_id = vector_store_files.file_id
-                    ), 0) AS size
-                FROM vector_store_files
-                WHERE store_id = busy.store_id AND status = 'in_progress'
-                  AND (process IS NULL OR process <> ALL ($1::integer[]))
-                ORDER BY position
-                LIMIT $6
-            ) AS first
-        ) AS ranked
-        WHERE ranked.turn <= $2
-    ) AS waiting
-) AS work
-ORDER BY work.project_turn, work.store_id < $3, work.store_id
+        SELECT store_id, file_id, project_id, job, process, is_large, row_number() OVER (ORDER BY position) AS turn
+        FROM vector_store_files
+        WHERE status = 'in_progress' AND (process IS NULL OR process <> ALL ($1::integer[]))
+          AND project_id = flow.project_id AND is_large = flow.is_large AND store_id = busy.store_id
+        ORDER BY position
+        LIMIT $4
+    ) AS file
+    LEFT JOIN started ON started.store_id = file.store_id
+    WHERE flow.place > 0
+) AS waiting
+ORDER BY waiting.flow_turn, waiting.place
 LIMIT $2;
 
 -- name: find_overdue (a declared fan-out, of the indexing supervisor)

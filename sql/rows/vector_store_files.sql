@@ -1,12 +1,14 @@
 -- name: insert
-INSERT INTO vector_store_files (store_id, file_id, project_id, position, batch_id, filename, status, attributes, body)
-SELECT $1, file_id, $2, $3 + place, $4, filename, 'in_progress', attributes::jsonb, body
-FROM unnest($5::text[], $6::text[], $7::text[], $8::bytea[])
-    WITH ORDINALITY AS new (file_id, filename, attributes, body, place)
+INSERT INTO vector_store_files (
+    store_id, file_id, project_id, position, batch_id, filename, is_large, status, attributes, body
+)
+SELECT $1, file_id, $2, $3 + place, $4, filename, is_large, 'in_progress', attributes::jsonb, body
+FROM unnest($5::text[], $6::text[], $7::boolean[], $8::text[], $9::bytea[])
+    WITH ORDINALITY AS new (file_id, filename, is_large, attributes, body, place)
 WHERE EXISTS (SELECT FROM head)
 ON CONFLICT (store_id, file_id) DO UPDATE SET
-    position = excluded.position, batch_id = excluded.batch_id, filename = excluded.filename, status = 'in_progress',
-    job = NULL, process = NULL, attempt = 0, deadline = NULL, usage_bytes = 0, attributes = excluded.attributes,
+    position = excluded.position, batch_id = excluded.batch_id, filename = excluded.filename,
+    is_large = excluded.is_large, status = 'in_progress', job = NULL, process = NULL, attempt = 0, deadline = NULL, usage_bytes = 0, attributes = excluded.attributes,
     body = excluded.body, last_error = NULL
 
 -- name: start

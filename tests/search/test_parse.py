@@ -9,7 +9,7 @@ from contextlib import aclosing
 import psutil
 import pytest
 
-from service.search.base import SMALL_FILE, IndexingFailure
+from service.search.base import IndexingFailure
 from service.search.parse.child_process import ChildProcessRunner
 from service.search.parse.parser import AT_ONCE, EMPTY, RESERVED, ParsedText, Parser
 from service.search.parse.types import FORMATS
@@ -199,15 +199,12 @@ async def test_closing_the_generator_ends_the_process(parser: Parser) -> None:
     assert await text(parser, "b.txt", b"the next file has its turn") == "the next file has its turn"
 
 
-@pytest.mark.parametrize(("project", "size"), [("b", 100), ("b", SMALL_FILE + 1), ("a", 100)])
-async def test_large_files_of_a_project_hold_up_neither_another_project_nor_small_files(
-    project: str, size: int
-) -> None:
+async def test_files_of_a_flow_do_not_hold_up_another_flow() -> None:
     parser = Parser(ChildProcessRunner())
-    data, started = b"line\n" * (SMALL_FILE // 4), asyncio.Semaphore(0)
+    data, started = b"line\n" * 65_536, asyncio.Semaphore(0)
 
     async def hold_a_process() -> None:
-        async with aclosing(parser.parse("a.txt", len(data), reader(data), project="a")) as pieces:
+        async with aclosing(parser.parse("a.txt", len(data), reader(data), flow="proj_a large")) as pieces:
             async for _ in pieces:
                 started.release()
                 await asyncio.Event().wait()
@@ -216,11 +213,10 @@ async def test_large_files_of_a_project_hold_up_neither_another_project_nor_smal
     try:
         for _ in range(AT_ONCE - RESERVED):
             await asyncio.wait_for(started.acquire(), WAIT_S)
-        words = b"x" * (size - 1) + b"\n"
         async with asyncio.timeout(WAIT_S):
-            found = [piece.text async for piece in parser.parse("b.txt", size, reader(words), project=project)]
-        assert "".join(found) == words.decode()
-        assert started.locked(), "no further large file of the busy project was started"
+            found = [piece.text async for piece in parser.parse("b.txt", 5, reader(b"words"), flow="proj_a small")]
+        assert "".join(found) == "words"
+        assert started.locked(), "no further file of the busy flow was started"
     finally:
         for task in holding:
             task.cancel()

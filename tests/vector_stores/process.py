@@ -110,11 +110,13 @@ class Process:
             made = CreateFile(name, "assistants", len(name), name, "text/plain", None, f"file-{name}")
             await self.writer.file(origin, f"file-{name}", made)
 
-    async def add(self, *names: str, store: str = STORE, origin: Origin = ORIGIN, **attributes: Any) -> None:
-        """Adds these files to the store, which is created if it is missing."""
+    async def add(
+        self, *names: str, store: str = STORE, origin: Origin = ORIGIN, size: int | None = None, **attributes: Any
+    ) -> None:
+        """Adds these files to the store, which is created if it is missing. Their `size` is that of their names."""
         await self.create_files(*names, origin=origin)
         await self.do(CREATE, store, origin)
-        new = [NewFile(f"file-{name}", name, len(name), attributes, AUTO) for name in names]
+        new = [NewFile(f"file-{name}", name, size or len(name), attributes, AUTO) for name in names]
 
         async def command(db: Connection) -> AddFiles:
             return AddFiles(new, await files.facts(db, store, [file.file_id for file in new]), 10_000)

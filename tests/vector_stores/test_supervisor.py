@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from events.file import DeleteFile
+from events.file import SMALL_FILE, DeleteFile
 from events.vector_store.commands import BatchFact, CancelBatch, CreateBatch, DeleteStore, NewFile
 from events.vector_store.decide import MAX_ATTEMPTS
 from projections import vector_store_files as files
 from projections.rebuild import verify
 from service.fair_places import FairPlaces
-from service.search import base
 from service.vector_stores import supervisor, worker
 from tests.clock import LoopClock
 from tests.fake_search_engine import WAIT_S
@@ -79,11 +78,11 @@ async def test_large_files_do_not_hold_up_a_small_one(
     has_many_stores: bool, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More large files wait than one scan reads, in the store of the small files or in stores of their own."""
-    monkeypatch.setattr(base, "SMALL_FILE", len("small"))
     monkeypatch.setattr(supervisor, "CANDIDATES", 4)
     async with Process(database_url, tmp_path, max_jobs=2) as process:
         for number in range(8):
-            await process.add(f"slow-{number}", store=f"vs_{number}" if has_many_stores else STORE)
+            store = f"vs_{number}" if has_many_stores else STORE
+            await process.add(f"slow-{number}", store=store, size=SMALL_FILE + 1)
         await process.search_engine.until_started(2)
         await process.add("small", "tiny")
         async with asyncio.timeout(WAIT_S):

@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from service.fair_places import FairPlaces
-from service.search.base import IndexingFailure, file_flow
+from service.search.base import IndexingFailure
 from service.search.parse.types import format_of, list_endings
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ MAX_OUTPUT = 6 * MAX_TEXT
 MAX_LINE = 1024 * 1024
 # Bytes that the process may write to its spool file beyond the size of its input.
 SPOOL_ROOM = 1024 * 1024
-# Parsing processes at once. Two of them are for flows of files (see `file_flow`) that have none.
+# Parsing processes at once. Two of them are for flows of files that have none.
 AT_ONCE, RESERVED = 4, 2
 
 MAX_MESSAGE = 500
@@ -85,9 +85,9 @@ class Parser:
         self._places = FairPlaces(AT_ONCE, reserve=RESERVED)
 
     async def parse(
-        self, filename: str, size: int, read: Callable[[], AsyncIterator[bytes]], *, project: str = ""
+        self, filename: str, size: int, read: Callable[[], AsyncIterator[bytes]], *, flow: str = ""
     ) -> AsyncGenerator[ParsedText, None]:
-        """Yields the file's text. Projects take turns for processes, and so do their small and their large files.
+        """Yields the file's text. Flows of files, such as the small files of a project, take turns for processes.
 
         Raises IndexingFailure, possibly after the first pieces, and the errors of `read`.
         """
@@ -99,7 +99,7 @@ class Parser:
         limits = ProcessLimits(MEMORY, CPU_S, size + SPOOL_ROOM)
         argument = orjson.dumps({"format": file_format, "memory": MEMORY, "cpu_s": CPU_S, "file": limits.file}).decode()
         text_bytes, has_text, ready, ended = 0, False, False, False
-        async with self._places.hold(file_flow(project, size)):
+        async with self._places.hold(flow):
             output = self._runner.run(MODULE, argument, read, limits)
             async with aclosing(_limit(output, self._wall_s)) as pieces, aclosing(_lines(pieces)) as lines:
                 async for line in lines:
