@@ -132,6 +132,20 @@ setup_sdk() {
     fi
 }
 
+# setup_tlog: puts aics-tlog into .venvs/aics-tlog, without its dependencies, which the tests' own Python has.
+setup_tlog() {
+    folder=$ROOT/.venvs/aics-tlog locked=$ROOT/tests/audit/aics-tlog.lock
+    state=$(cksum <"$locked")
+    [ "$(cat "$folder/.stamp" 2>/dev/null)" = "$state" ] && return
+    prepare_uv
+    say "Installing aics-tlog.lock into .venvs/aics-tlog …"
+    rm -rf "$folder"
+    # Its metadata asks for Python 3.12, and 3.11 runs it too.
+    "$UV" pip install --quiet --python "$ROOT/.venv/bin/python" --python-version 3.12 --target "$folder" --no-deps \
+        --require-hashes -r "$locked" >&2 || fail "aics-tlog could not be installed (see above)"
+    printf '%s\n' "$state" >"$folder/.stamp"
+}
+
 # setup_npm_sdk VERSION: sets up .venvs/npm-VERSION with that release of the official client for JavaScript.
 setup_npm_sdk() {
     folder=$ROOT/.venvs/npm-$1 locked=$ROOT/tests/sdks/npm-$1

@@ -1,9 +1,21 @@
-"""A log in memory: its entries and all its tiles."""
+"""A log in memory: its entries, all its tiles, and its key."""
 
 from __future__ import annotations
 
-from service.audit.merkle import hash_entry
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from service.audit.checkpoint import Checkpoint
+from service.audit.merkle import hash_entry, tree_root
+from service.audit.notes import Note, NoteSignature, SignatureType, VerifierKey
 from service.audit.tiles import TileHashes, TilePlace, TreeEdge
+
+ORIGIN = "everthread/0123456789abcdef/1"
+SECRET = Ed25519PrivateKey.from_private_bytes(bytes(32))
+LOG_KEY = VerifierKey(ORIGIN, SignatureType.LOG, SECRET.public_key().public_bytes_raw())
+
+
+def sign_note(text: str) -> Note:
+    return Note(text, (NoteSignature.of(LOG_KEY, SECRET.sign(text.encode())),))
 
 
 class MemoryLog:
@@ -23,6 +35,10 @@ class MemoryLog:
     @property
     def read(self) -> TileHashes:
         return TileHashes(self.tiles)
+
+    def checkpoint(self, size: int | None = None) -> Note:
+        size = self.size if size is None else size
+        return sign_note(Checkpoint(ORIGIN, size, tree_root(size, self.read)).text)
 
 
 def numbered_log(size: int) -> MemoryLog:
