@@ -15,6 +15,13 @@ class KeyActor:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenActor:
+    """A request with a token or a link that the key `key_id` made."""
+
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessActor:
     """A process of the server that works on runs, indexing or webhooks; `process` is its number among its peers."""
 
@@ -28,7 +35,9 @@ class SweepActor:
 
 @dataclass(frozen=True, slots=True)
 class CommandLineActor:
-    """A person at the command line `everthread`."""
+    """A person at the command line `everthread`; `account` is `user@host`, or empty if an older version wrote it."""
+
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ class UnknownActor:
     text: str
 
 
-Actor = KeyActor | ProcessActor | SweepActor | CommandLineActor | RunActor | ToolActor | UnknownActor
+Actor = KeyActor | TokenActor | ProcessActor | SweepActor | CommandLineActor | RunActor | ToolActor | UnknownActor
 
 _SWEEP = "process:sweep"
 _COMMAND_LINE = "cli"
@@ -62,12 +71,14 @@ def actor_text(actor: Actor) -> str:
     match actor:
         case KeyActor(key_id=key_id):
             return f"key:{key_id}"
+        case TokenActor(key_id=key_id):
+            return f"token:{key_id}"
         case ProcessActor(process=process):
             return f"process:{process}"
         case SweepActor():
             return _SWEEP
-        case CommandLineActor():
-            return _COMMAND_LINE
+        case CommandLineActor(account=account):
+            return f"{_COMMAND_LINE}:{account}" if account else _COMMAND_LINE
         case RunActor():
             return _RUN
         case ToolActor(tool=tool):
@@ -85,6 +96,10 @@ def parse_actor(text: str) -> Actor:
     match prefix:
         case "key" if rest:
             return KeyActor(rest)
+        case "token" if rest:
+            return TokenActor(rest)
+        case "cli" if rest:
+            return CommandLineActor(rest)
         case "tool" if rest:
             return ToolActor(rest)
         case "process" if rest.isascii() and rest.isdigit() and str(int(rest)) == rest:

@@ -15,7 +15,11 @@ from events.errors import NotFound, Rejection
 
 STATE_SCHEMA = 1
 
-Scope = Literal["full", "read", "audit"]
+# "full": all operations. "read": those that change nothing, without the audit. "audit": the audit, without contents.
+# "audit:content": the audit with contents, and whatever "read" reads.
+Scope = Literal["full", "read", "audit", "audit:content"]
+# The scopes of people who check others. Their reads are events themselves.
+AUDIT_SCOPES: tuple[Scope, ...] = ("audit", "audit:content")
 
 
 class KeyCreated(Event):

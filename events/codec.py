@@ -12,6 +12,7 @@ from events.api_key import KeyEvent
 from events.assistant import AssistantEvent
 from events.envelope import SCHEMA_VERSION, Event
 from events.file import FileEvent
+from events.installation import InstallationEvent
 from events.project import ProjectEvent
 from events.thread.events import ThreadEvent
 from events.upload import UploadEvent
@@ -19,7 +20,15 @@ from events.vector_store.events import VectorStoreEvent
 from events.webhook_endpoint import WebhookEvent
 
 AnyEvent = (
-    AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent | ThreadEvent | VectorStoreEvent | WebhookEvent
+    AssistantEvent
+    | FileEvent
+    | UploadEvent
+    | KeyEvent
+    | ProjectEvent
+    | ThreadEvent
+    | VectorStoreEvent
+    | WebhookEvent
+    | InstallationEvent
 )
 _ANY: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 

@@ -13,11 +13,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
-from events import api_key, assistant, file, project, upload, webhook_endpoint
+from events import api_key, assistant, file, installation, project, upload, webhook_endpoint
 from events.api_key import KeyCommand, KeyState
 from events.assistant import AssistantCommand, AssistantState
 from events.envelope import RecordedEvent
 from events.file import FileCommand, FileState
+from events.installation import InstallationCommand, InstallationState
 from events.project import ProjectCommand, ProjectState
 from events.thread import decide as thread_decide
 from events.thread import state as thread_state
@@ -123,6 +124,14 @@ WEBHOOK_ENDPOINT: StreamType[WebhookState, WebhookCommand] = StreamType(
     evolve=webhook_endpoint.evolve,
     adapter=TypeAdapter(WebhookState),
 )
+INSTALLATION: StreamType[InstallationState, InstallationCommand] = StreamType(
+    name="installation",
+    state_schema=installation.STATE_SCHEMA,
+    initial=InstallationState,
+    decide=installation.decide,
+    evolve=installation.evolve,
+    adapter=TypeAdapter(InstallationState),
+)
 THREAD: StreamType[ThreadState, ThreadCommand] = StreamType(
     name="thread",
     state_schema=thread_state.STATE_SCHEMA,
@@ -134,7 +143,7 @@ THREAD: StreamType[ThreadState, ThreadCommand] = StreamType(
 
 STREAM_TYPES: Mapping[str, StreamType[Any, Any]] = {
     stream_type.name: stream_type
-    for stream_type in (ASSISTANT, FILE, UPLOAD, KEY, PROJECT, VECTOR_STORE, WEBHOOK_ENDPOINT, THREAD)
+    for stream_type in (ASSISTANT, FILE, UPLOAD, KEY, PROJECT, VECTOR_STORE, WEBHOOK_ENDPOINT, INSTALLATION, THREAD)
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from events import event_log
 from events.streams import StreamType, stream_type_named
-from projections.views import row_operations
+from projections.views import VIEWS, row_operations
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import execute_in_order
@@ -95,6 +95,8 @@ async def _undone(db: Connection) -> AsyncIterator[None]:
 
 async def _again(db: Connection, stream_id: str, stream_type: StreamType[Any, Any], until: int) -> None:
     """Projects the events of the stream up to version `until`, page by page."""
+    if not VIEWS[stream_type]:
+        return
     await db.execute(_SQL[f"drop_{stream_type.name}"], stream_id)
     version, state = 0, stream_type.initial(stream_id)
     while version < until:
@@ -108,5 +110,7 @@ async def _again(db: Connection, stream_id: str, stream_type: StreamType[Any, An
 
 
 async def _rows(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]) -> dict[tuple[str, str], str]:
+    if not VIEWS[stream_type]:
+        return {}
     found = await db.fetch(_SQL[f"rows_{stream_type.name}"], stream_id)
     return {(row["view"], row["id"]): row["content"] for row in found}

@@ -9,6 +9,7 @@ from events.envelope import RecordedEvent
 from events.streams import (
     ASSISTANT,
     FILE,
+    INSTALLATION,
     KEY,
     PROJECT,
     THREAD,
@@ -43,6 +44,7 @@ VIEWS: Mapping[StreamType[Any, Any], tuple[Project, ...]] = {
     PROJECT: (projects.project,),
     VECTOR_STORE: (vector_stores.project,),
     WEBHOOK_ENDPOINT: (webhooks.project,),
+    INSTALLATION: (),
     THREAD: (threads.project, messages.project, runs.project, steps.project),
 }
 

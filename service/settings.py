@@ -15,6 +15,8 @@ from service.sandbox.packages import PackageSet, read_requirements
 from service.storage.factory import SCHEMES
 
 PREFIX = "EVERTHREAD_"
+# The user and the password in a URL.
+_USER_INFO = re.compile(r"//[^/\s@]*@")
 _ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 
 
@@ -170,6 +172,15 @@ class Settings(BaseSettings):
         if value is not None and not value.is_file():
             raise ValueError(f"no such file: {value}")
         return value
+
+    def describe_changes(self) -> dict[str, str]:
+        """Returns the settings that differ from their defaults, without secrets, for the log."""
+        changes = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if value != field.default:
+                changes[name] = "set" if isinstance(value, SecretStr) else _USER_INFO.sub("//", str(value))
+        return changes
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

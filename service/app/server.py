@@ -13,6 +13,7 @@ from events.ids import IdSource
 from service import database
 from service.access.control import AccessControl
 from service.access.lifespan import access_lifespan
+from service.audit.lifespan import audit_lifespan
 from service.database import Pool, close_pool, open_pool, wait_until_reachable
 from service.embedded.data_dir import default_data_dir
 from service.embedded.postgres_roles import SERVICE_ROLE
@@ -236,6 +237,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
             max_files=settings.max_store_files,
         )
     )
+    acts = await enter(audit_lifespan(writer, process=peers.process, settings=settings.describe_changes(), ids=ids))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
     tools, max_runs = tooling.hosted.tools, settings.max_runs
@@ -255,6 +257,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
     return Services(
         log=EventLog(writer=writer, pool=pool, feed=core.feed, clock=clock, ids=ids),
         access=core.access,
+        acts=acts,
         blobs=core.blobs,
         runs=RunControl(claims=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
         search=SearchServices(searcher=tooling.engine.searcher, rewrite_queries=rewriter.rewrite),

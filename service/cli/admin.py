@@ -1,4 +1,4 @@
-"""Administration of projects and keys: the command line uses the same Writer as the server, with the actor `cli`.
+"""Administration of projects and keys, by the same Writer as the server. The actor is `cli:user@host`.
 
 The database is the one that the settings name. If they name none, it is the embedded Postgres of the data directory:
 that of a running server is reached over its socket; if no server runs, Postgres is started until the command ends.
@@ -6,14 +6,19 @@ that of a running server is reached over its socket; if no server runs, Postgres
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 from events.actors import CommandLineActor
-from events.api_key import RevokeKey, Scope
+from events.api_key import AUDIT_SCOPES, RevokeKey, Scope
 from events.envelope import Origin
 from events.ids import IdSource
+from events.installation import INSTALLATION_PROJECT
 from events.project import DEFAULT_PROJECT, CreateProject
 from events.streams import KEY, PROJECT
 from projections import keys, projects
@@ -30,9 +35,10 @@ from service.settings import Settings
 from service.system import RandomIds, SystemClock
 from service.writer import Writer
 
-ACTOR = CommandLineActor()
 # The name of the default project. No other project may have it.
 DEFAULT_NAME = "default"
+# Stands for the whole installation if it is given as the project of a key. Only keys for the audit can have it.
+ALL_PROJECTS = "all"
 
 
 @asynccontextmanager
@@ -51,12 +57,22 @@ async def open_writer(settings: Settings) -> AsyncIterator[Writer]:
         yield Writer(pool, Feed(), clock=SystemClock(), ids=RandomIds())
 
 
+@cache
+def actor() -> CommandLineActor:
+    """Returns the person at the command line: their account on this machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in containers
+        user = str(os.getuid())
+    return CommandLineActor(f"{user}@{socket.gethostname()}")
+
+
 async def create_project(writer: Writer, name: str, *, ids: IdSource) -> str:
     """Creates a project and returns its id. Raises CommandError if another project has the name."""
-    if name == DEFAULT_NAME or await _find_projects(writer.pool, name):
+    if name in (DEFAULT_NAME, ALL_PROJECTS) or await _find_projects(writer.pool, name):
         raise CommandError(f"There is a project '{name}' already.")
     project_id = ids.new("proj")
-    await writer.write(PROJECT, Origin(project_id, ACTOR), project_id, CreateProject(name))
+    await writer.write(PROJECT, Origin(project_id, actor()), project_id, CreateProject(name))
     return project_id
 
 
@@ -73,9 +89,15 @@ async def create_key(
 ) -> tuple[str, str]:
     """Creates a key of the project with that id or name, and returns (key id, key).
 
-    Raises CommandError if there is no such project, or several.
+    `project` "all" stands for the whole installation. Raises CommandError if there is no such project, or several, or
+    if the scope is not for all.
     """
-    project_id = await project_id_of(writer.pool, project)
+    if project == ALL_PROJECTS:
+        if scope not in AUDIT_SCOPES:
+            raise CommandError(f"--project all: only keys with the scope {' or '.join(AUDIT_SCOPES)} are for all.")
+        project_id = INSTALLATION_PROJECT
+    else:
+        project_id = await project_id_of(writer.pool, project)
     key_id = ids.new("key")
     key, command = make_key(
         name,
@@ -84,7 +106,7 @@ async def create_key(
         tokens_per_minute=tokens_per_minute,
         max_runs=max_runs,
     )
-    await writer.write(KEY, Origin(project_id, ACTOR), key_id, command)
+    await writer.write(KEY, Origin(project_id, actor()), key_id, command)
     return key_id, key
 
 
@@ -92,7 +114,7 @@ async def revoke_key(writer: Writer, key_id: str) -> bool:
     """Revokes a key. Returns False if it was revoked before. Raises NotFound if there is no such key."""
     async with writer.pool.acquire() as db:
         project_id = await keys.project_of(db, key_id)
-    return bool((await writer.write(KEY, Origin(project_id, ACTOR), key_id, RevokeKey())).recorded)
+    return bool((await writer.write(KEY, Origin(project_id, actor()), key_id, RevokeKey())).recorded)
 
 
 async def project_id_of(pool: Pool, named: str) -> str:

@@ -15,7 +15,7 @@ import sql
 from events.envelope import Origin
 from events.errors import NotFound
 from events.vector_store.commands import ChangeModel
-from service.cli.admin import ACTOR
+from service.cli.admin import actor
 from service.errors import CommandError
 from service.search.embed.base import Embedder, EmbeddingError
 from service.search.factory import PostgresSearchEngine
@@ -67,7 +67,7 @@ async def move_store(
         embedder = engine.embedders.get(engine.indexer.embedding_model)
         await _embed_files(reembedder, store, embedder, on_file)
         try:
-            await writer.vector_store(Origin(store.project_id, ACTOR), store.id, ChangeModel(embedder.name))
+            await writer.vector_store(Origin(store.project_id, actor()), store.id, ChangeModel(embedder.name))
         except NotFound:
             return  # the store was deleted in the meantime
         # A server may have indexed more files with the old model before the change.

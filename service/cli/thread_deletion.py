@@ -16,7 +16,7 @@ from events.thread.commands import DeleteThread
 from projections import metadata, threads
 from projections.metadata import Filter
 from projections.rows import Cursor
-from service.cli.admin import ACTOR
+from service.cli.admin import actor
 from service.errors import CommandError
 from service.processes.peers import notify_servers
 from service.writer import Writer
@@ -66,7 +66,7 @@ async def delete(writer: Writer, project_id: str, filter: Filter) -> AsyncIterat
 
     Servers are notified after each page, and stop the runs of its threads.
     """
-    origin = Origin(project_id, ACTOR)
+    origin = Origin(project_id, actor())
     async for page in find_threads(writer, project_id, filter):
         deleted = []
         for thread in page:

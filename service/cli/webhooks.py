@@ -140,7 +140,7 @@ async def _open_endpoints(data_dir: Path | None, project: str) -> AsyncIterator[
         Sender(clock=writer.clock, allow_private=settings.webhooks_allow_private) as sender,
     ):
         project_id = await admin.project_id_of(writer.pool, project)
-        yield Endpoints(writer, sender), Origin(project_id, admin.ACTOR)
+        yield Endpoints(writer, sender), Origin(project_id, admin.actor())
 
 
 def _row(one: EndpointReport) -> tuple[str, ...]:

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from aiohttp import web
 
+from events.api_key import Scope as KeyScope
+from events.installation import Credential
 from projections.keys import ApiKey
 from service.http import azure, rate_limits
 from service.http.connections import peer_name
-from service.http.context import GRANT, ROUTE
+from service.http.context import GRANT, REQUEST_ID, ROUTE
 from service.http.errors import ApiError
 from service.http.responses import add_headers
 from service.http.route import Scope, SignedToken
-from service.http.services import ACCESS
+from service.http.services import ACCESS, ACTS
 
 _READING = ("GET", "HEAD")
 # The headers by which programs name their account at the original, and which they read back.
 _ECHOED = ("openai-organization", "openai-project")
 _MAX_ECHOED = 256
+# The operations that a key of each scope may use, by the scope that they need.
+_PERMITTED: Mapping[KeyScope, frozenset[Scope]] = {
+    "full": frozenset({"read", "audit", "full"}),
+    "read": frozenset({"read"}),
+    "audit": frozenset({"audit"}),
+    "audit:content": frozenset({"read", "audit"}),
+}
+_REQUIRED: Mapping[Scope, str] = {
+    "full": "'full'",
+    "read": "'read', 'audit:content' or 'full'",
+    "audit": "'audit', 'audit:content' or 'full'",
+}
 
 
 async def admit(request: web.Request) -> ApiKey:
     """Returns the key of the request, if it may go on. Raises ApiError with status 401, 403 or 429."""
     _echo(request)
     key = await _find_key(request)
-    if key.scope != "full" and _scope(request) == "full":
+    if (scope := _scope(request)) not in _PERMITTED[key.scope]:
         message = (
-            f"You have insufficient permissions for this operation. The API key has the scope '{key.scope}', which"
-            " reads only; this operation needs the scope 'full'."
+            f"You have insufficient permissions for this operation. The API key has the scope '{key.scope}'; this"
+            f" operation needs the scope {_REQUIRED[scope]}."
         )
         raise ApiError(403, message)
     rate_limits.admit(request, key)
@@ -60,7 +75,7 @@ async def _find_key(request: web.Request) -> ApiKey:
     async with access.wrong_keys.lookup(_peer(request)):
         key = await access.keys.find(sent)
     if key is None:
-        _count_wrong_key(request)
+        _count_wrong_key(request, "key")
         masked = f"{sent[:3]}{'*' * 8}{sent[-4:]}" if len(sent) > 12 else "*" * len(sent)
         raise ApiError(401, f"Incorrect API key provided: {masked}.", code="invalid_api_key")
     return key
@@ -81,12 +96,13 @@ async def _key_of_token(request: web.Request) -> ApiKey:
         if grant is not None:
             request[GRANT] = grant
             return grant.key
-        _count_wrong_key(request)
+        _count_wrong_key(request, "token")
     raise ApiError(401, "The token in the URL is not good for this, or its time is over.", code="invalid_token")
 
 
-def _count_wrong_key(request: web.Request) -> None:
+def _count_wrong_key(request: web.Request, credential: Credential) -> None:
     """Counts a wrong key or token of the request's address. Raises ApiError with status 429 if there were too many."""
+    request.app[ACTS].count_failed_sign_in(credential, _peer(request), request[REQUEST_ID])
     wait = request.app[ACCESS].wrong_keys.count(_peer(request))
     if wait is None:
         return

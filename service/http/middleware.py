@@ -7,6 +7,8 @@ import time
 import structlog
 from aiohttp import web
 
+from events.actors import TokenActor
+from events.api_key import AUDIT_SCOPES
 from events.envelope import Origin
 from events.errors import FileNotFound, NotFound, Rejection
 from service.database import mark_request
@@ -16,7 +18,7 @@ from service.http.context import GRANT, KEY, ORIGIN, REQUEST_ID, ROUTE, ROUTE_TA
 from service.http.errors import ApiError, Handler, suggest_retry
 from service.http.metrics import is_open, route_of
 from service.http.responses import headers
-from service.http.services import LOG, SETTINGS, TELEMETRY
+from service.http.services import ACTS, LOG, SETTINGS, TELEMETRY
 from service.wire import storable_text, v1, v2
 from service.wire.api import Wire
 
@@ -73,7 +75,10 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     if access == "public" or (access == "local" and is_open(request)):
         return await handler(request)
     key = request[KEY] = await auth.admit(request)
-    request[ORIGIN] = Origin(project_id=key.project_id, actor=key.actor, request_id=request[REQUEST_ID])
+    actor = TokenActor(key.id) if GRANT in request else key.actor
+    request[ORIGIN] = Origin(project_id=key.project_id, actor=actor, request_id=request[REQUEST_ID])
+    if key.scope in AUDIT_SCOPES:
+        await request.app[ACTS].record_read(request[ORIGIN], request.path)
     if ROUTE in request and request[ROUTE].versions:
         wire = _WIRES[f"assistants={request[GRANT].version}"] if GRANT in request else _choose_wire(request)
         request[WIRE] = v2.QUOTING_WIRE if wire is v2.WIRE and _shows_quotes(request) else wire

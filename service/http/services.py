@@ -13,6 +13,7 @@ from events.clock import Clock
 from events.ids import IdSource
 from events.thread.commands import Claim
 from service.access.control import AccessControl
+from service.audit.acts import ActRecorder
 from service.database import Pool
 from service.feed import Feed
 from service.idempotency.keys import IdempotencyKeys
@@ -100,6 +101,7 @@ class Services:
 
     log: EventLog
     access: AccessControl
+    acts: ActRecorder
     blobs: Blobs
     runs: RunControl
     search: SearchServices
@@ -113,6 +115,7 @@ class Services:
     def install(self, app: web.Application) -> None:
         app[LOG] = self.log
         app[ACCESS] = self.access
+        app[ACTS] = self.acts
         app[BLOBS] = self.blobs
         app[RUNS] = self.runs
         app[SEARCH] = self.search
@@ -126,6 +129,7 @@ class Services:
 
 LOG: web.AppKey[EventLog] = web.AppKey("log", EventLog)
 ACCESS: web.AppKey[AccessControl] = web.AppKey("access", AccessControl)
+ACTS: web.AppKey[ActRecorder] = web.AppKey("acts", ActRecorder)
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 RUNS: web.AppKey[RunControl] = web.AppKey("runs", RunControl)
 SEARCH: web.AppKey[SearchServices] = web.AppKey("search", SearchServices)

@@ -14,7 +14,7 @@ from service.http.bodies import parse_request
 from service.http.context import KEY, connection, origin, wire
 from service.http.hosts import link_base
 from service.http.responses import NO_STORE, answer
-from service.http.services import ACCESS
+from service.http.services import ACCESS, ACTS
 from service.wire import access
 
 
@@ -27,6 +27,7 @@ async def stream_token(request: web.Request) -> web.Response:
     token, expires_at = await request.app[ACCESS].signer.sign(
         "stream", thread_id, request[KEY], wire(request).version, seconds
     )
+    await request.app[ACTS].record_token(origin(request), "stream", thread_id, expires_at)
     url = f"{base}/v1/threads/{quote(thread_id)}/stream?token={token}"
     return answer(access.render_stream_token(thread_id, token, expires_at, url), cache_control=NO_STORE)
 
@@ -38,5 +39,6 @@ async def link(request: web.Request) -> web.Response:
     token, expires_at = await request.app[ACCESS].signer.sign(
         "file", file.id, request[KEY], wire(request).version, seconds
     )
+    await request.app[ACTS].record_token(origin(request), "file", file.id, expires_at)
     url = f"{base}/v1/files/{quote(file.id)}/content?token={token}"
     return answer(access.render_file_link(file.id, expires_at, url), cache_control=NO_STORE)

@@ -8,7 +8,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from events.actors import actor_text
 from service.access.keys import digest_of
+from service.cli import admin
 from tests.embedded.server_process import FakeServerProcess
 from tests.fixtures.postgres import empty_database
 from tests.forked import run_command
@@ -54,10 +56,11 @@ async def test_keys_and_projects(database_url: str) -> None:
     events = await db.fetch("SELECT type, actor, project_id, content FROM events_readable ORDER BY at")
     dumped = "".join(str(row) for row in await db.fetch("SELECT api_keys::text FROM api_keys"))
     await db.close()
+    account = actor_text(admin.actor())
     assert [tuple(event)[:3] for event in events] == [
-        ("project.created", "cli", project),
-        ("key.created", "cli", project),
-        ("key.revoked", "cli", project),
+        ("project.created", account, project),
+        ("key.created", account, project),
+        ("key.revoked", account, project),
     ]
     assert digest_of(key).hex() in events[1]["content"]
     assert key not in dumped + str(events)
@@ -96,7 +99,10 @@ async def test_webhooks(database_url: str) -> None:
     ("arguments", "says"),
     [
         (["keys", "create", "--name", "x", "--project", "Nowhere"], "There is no project 'Nowhere'"),
-        (["keys", "create", "--name", "x", "--scope", "all"], "--scope: must be one of full, read, audit"),
+        (
+            ["keys", "create", "--name", "x", "--scope", "all"],
+            "--scope: must be one of full, read, audit, audit:content",
+        ),
         (["keys", "create", "--name", "a\nb"], "--name: must be 1 to 256 printable characters"),
         (["keys", "revoke", "key_x"], "No key found with id 'key_x'."),
         (["projects", "create", "--name", "default"], "There is a project 'default' already."),

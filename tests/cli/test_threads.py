@@ -7,9 +7,10 @@ import asyncio
 import orjson
 import pytest
 
+from events.actors import actor_text
 from events.thread.commands import CreateThread
 from projections.metadata import Filter
-from service.cli import thread_deletion
+from service.cli import admin, thread_deletion
 from service.database import Pool
 from tests.cli.test_keys import everthread
 from tests.client import Client
@@ -46,7 +47,7 @@ async def test_list_dry_run_and_delete(client: Client, database_url: str, pool: 
     await model.wait_for_disconnect()
     assert [one["id"] for one in (await client.get("/threads"))["data"]] == [bob]
     actors = await pool.fetch("SELECT stream_id, actor FROM events WHERE type = 'thread.deleted' ORDER BY at")
-    assert [tuple(row) for row in actors] == [(id, "cli") for id in ann]
+    assert [tuple(row) for row in actors] == [(id, actor_text(admin.actor())) for id in ann]
 
 
 async def test_all_of_one_project(client: Client, database_url: str) -> None:

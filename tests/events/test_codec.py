@@ -17,6 +17,7 @@ from events.api_key import KeyEvent
 from events.assistant import AssistantEvent
 from events.envelope import SCHEMA_VERSION
 from events.file import FileEvent
+from events.installation import InstallationEvent
 from events.project import ProjectEvent
 from events.thread.events import ThreadEvent
 from events.upload import UploadEvent
@@ -25,7 +26,16 @@ from events.webhook_endpoint import WebhookEvent
 
 GOLDEN = {1: (Path(__file__).parent / "golden" / "v1.jsonl").read_bytes().splitlines()}
 THREAD_TYPES = sorted(kind.model_fields["type"].default for kind in get_args(ThreadEvent))
-SMALL = AssistantEvent | FileEvent | UploadEvent | KeyEvent | ProjectEvent | VectorStoreEvent | WebhookEvent
+SMALL = (
+    AssistantEvent
+    | FileEvent
+    | UploadEvent
+    | KeyEvent
+    | ProjectEvent
+    | VectorStoreEvent
+    | WebhookEvent
+    | InstallationEvent
+)
 SMALL_TYPES = sorted(kind.model_fields["type"].default for kind in get_args(SMALL))
 
 

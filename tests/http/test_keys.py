@@ -57,7 +57,7 @@ async def test_events_record_the_key_that_caused_them(client: Client, pool: Pool
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scope", ["read", "audit"])
+@pytest.mark.parametrize("scope", ["read", "audit:content"])
 async def test_some_keys_only_read(client: Client, pool: Pool, scope: str) -> None:
     assistant = await assistant_with(client)
     path = f"/assistants/{assistant['id']}"

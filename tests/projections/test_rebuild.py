@@ -35,8 +35,8 @@ COMMANDS = 60
 def test_every_stream_type_has_views_and_is_rebuilt() -> None:
     assert set(STREAM_TYPES.values()) == VIEWS.keys()
     blocks = queries("rebuild")
-    for name in STREAM_TYPES:
-        assert {f"drop_{name}", f"rows_{name}"} <= blocks.keys()
+    for name, stream_type in STREAM_TYPES.items():
+        assert not VIEWS[stream_type] or {f"drop_{name}", f"rows_{name}"} <= blocks.keys()
 
 
 @pytest.mark.slow

@@ -1,0 +1,183 @@
+"""The stream of the installation: what people and processes did to it, beyond the changes of objects.
+
+There is one such stream, INSTALLATION_ID. It begins at the first start of a server on the database. Its project is no
+project that a key of the API can belong to, except keys for the audit of the whole installation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, assert_never
+
+from events.envelope import Event, RecordedEvent
+
+STATE_SCHEMA = 1
+
+INSTALLATION_ID = "installation"
+INSTALLATION_PROJECT = "installation"
+
+Credential = Literal["key", "token"]
+TokenPurpose = Literal["stream", "file"]
+
+
+class InstallationCreated(Event):
+    """`name` is the random name of this installation in checkpoints of the log."""
+
+    type: Literal["installation.created"] = "installation.created"
+    name: str
+
+
+class EpochBegun(Event):
+    """Begins an epoch of the log. `number` counts from 1.
+
+    After a restore, `previous_origin` and `previous_checkpoint` name the log before it, and `reason` is the operator's.
+    All three are null for the first epoch.
+    """
+
+    type: Literal["epoch.begun"] = "epoch.begun"
+    number: int
+    previous_origin: str | None = None
+    previous_checkpoint: str | None = None
+    reason: str | None = None
+
+
+class LogKeyUsed(Event):
+    """From here on, checkpoints are signed with the key that `verifier_key` belongs to (C2SP signed-note)."""
+
+    type: Literal["log_key.used"] = "log_key.used"
+    verifier_key: str
+
+
+class ServerStarted(Event):
+    """A process started to serve. `settings` holds the settings that differ from the defaults, as texts; a secret is
+    "set". The process is the event's actor.
+    """
+
+    type: Literal["server.started"] = "server.started"
+    settings: dict[str, str]
+
+
+class TokenCreated(Event):
+    """A key of `project_id` made a token or a link that opens an object without a key until `expires_at` (in Unix
+    seconds). The key is the event's actor.
+    """
+
+    type: Literal["token.created"] = "token.created"
+    project_id: str
+    purpose: TokenPurpose
+    object_id: str
+    expires_at: int
+
+
+class AuditRead(Event):
+    """A key with a scope of audits read `path`, `count` times since the minute began. The key is the event's actor.
+
+    The first read of a path in a minute is an event at once, with the count 1; further ones are counted in another.
+    """
+
+    type: Literal["audit.read"] = "audit.read"
+    project_id: str
+    path: str
+    count: int
+
+
+class SignInsFailed(Event):
+    """Requests with a wrong key or token, counted over a minute: those of one address, whose first request was
+    `request_id`, or those of all addresses beyond a bound, if `request_id` is null.
+    """
+
+    type: Literal["sign_ins.failed"] = "sign_ins.failed"
+    credential: Credential
+    count: int
+    request_id: str | None
+
+
+Act = TokenCreated | AuditRead | SignInsFailed
+InstallationEvent = (
+    InstallationCreated | EpochBegun | LogKeyUsed | ServerStarted | TokenCreated | AuditRead | SignInsFailed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InstallationState:
+    """`name` is null before the first start; `epoch` is then 0."""
+
+    id: str
+    name: str | None = None
+    epoch: int = 0
+    verifier_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateInstallation:
+    """Creates the installation and begins its first epoch; changes nothing if it exists."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BeginEpoch:
+    """Begins another epoch, after a restore."""
+
+    previous_origin: str
+    previous_checkpoint: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UseLogKey:
+    """Changes nothing if the key is the one in use."""
+
+    verifier_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStart:
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordActs:
+    acts: tuple[Act, ...]
+
+
+InstallationCommand = CreateInstallation | BeginEpoch | UseLogKey | RecordStart | RecordActs
+
+
+def decide(state: InstallationState, command: InstallationCommand, at: datetime) -> list[InstallationEvent]:
+    """Returns the events of a command."""
+    match command:
+        case CreateInstallation(name=name):
+            return [] if state.name is not None else [InstallationCreated(name=name), EpochBegun(number=1)]
+        case BeginEpoch():
+            return [
+                EpochBegun(
+                    number=state.epoch + 1,
+                    previous_origin=command.previous_origin,
+                    previous_checkpoint=command.previous_checkpoint,
+                    reason=command.reason,
+                )
+            ]
+        case UseLogKey(verifier_key=key):
+            return [] if state.verifier_key == key else [LogKeyUsed(verifier_key=key)]
+        case RecordStart(settings=settings):
+            return [ServerStarted(settings=settings)]
+        case RecordActs(acts=acts):
+            return [*acts]
+        case _:
+            assert_never(command)
+
+
+def evolve(state: InstallationState, recorded: RecordedEvent[InstallationEvent]) -> InstallationState:
+    match recorded.event:
+        case InstallationCreated(name=name):
+            return replace(state, name=name)
+        case EpochBegun(number=number):
+            return replace(state, epoch=number)
+        case LogKeyUsed(verifier_key=key):
+            return replace(state, verifier_key=key)
+        case ServerStarted() | TokenCreated() | AuditRead() | SignInsFailed():
+            return state
+        case _:
+            assert_never(recorded.event)

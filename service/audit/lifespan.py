@@ -1,0 +1,22 @@
+"""Starts and stops the audit of this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from events.ids import IdSource
+from service.audit.acts import ActRecorder
+from service.tasks.background import background
+from service.writer import Writer
+
+
+@asynccontextmanager
+async def audit_lifespan(
+    writer: Writer, *, process: int, settings: Mapping[str, str], ids: IdSource
+) -> AsyncIterator[ActRecorder]:
+    """Yields the recorder of acts, after it has recorded this start. `settings` are those that it names."""
+    acts = ActRecorder(writer, process=process, ids=ids)
+    await acts.start(settings)
+    async with background(acts.run()):
+        yield acts
