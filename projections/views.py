@@ -20,6 +20,7 @@ from events.streams import (
     StreamType,
 )
 from projections import (
+    active_runs,
     assistants,
     files,
     keys,
@@ -45,7 +46,7 @@ VIEWS: Mapping[StreamType[Any, Any], tuple[Project, ...]] = {
     VECTOR_STORE: (vector_stores.project,),
     WEBHOOK_ENDPOINT: (webhooks.project,),
     INSTALLATION: (),
-    THREAD: (threads.project, messages.project, runs.project, steps.project),
+    THREAD: (threads.project, messages.project, runs.project, active_runs.project, steps.project),
 }
 
 

@@ -8,7 +8,7 @@ import importlib
 import structlog
 from aiohttp import hdrs, web
 
-from projections import runs, vector_stores, webhooks
+from projections import active_runs, vector_stores, webhooks
 from service.database import DATABASE_ERRORS
 from service.http.context import connection
 from service.http.hosts import is_local
@@ -61,7 +61,7 @@ async def _count_in_database(request: web.Request) -> tuple[dict[str, int] | Non
     try:
         async with asyncio.timeout(DATABASE_S), connection(request) as db:
             waiting = await webhooks.count_pending(db, MAX_COUNTED)
-            return await runs.count_active(db), await vector_stores.count_files_in_progress(db), waiting
+            return await active_runs.count_active(db), await vector_stores.count_files_in_progress(db), waiting
     except (TimeoutError, *DATABASE_ERRORS) as error:
         log.warning("metrics_query_failed", error=type(error).__name__)
         return None, None, None

@@ -18,7 +18,7 @@ from aiohttp import web
 from events import event_log
 from events.envelope import RecordedEvent
 from events.streams import THREAD
-from projections import runs, threads
+from projections import active_runs, runs, threads
 from service.database import DATABASE_ERRORS, Pool
 from service.feed import WAKE, Watcher, WatcherEnded, WatcherLagging, tail
 from service.http.context import GRANT, KEY, REQUEST_ID, clock, connection, origin, wire
@@ -70,7 +70,7 @@ async def _begin(request: web.Request, db: Connection, frames: ThreadStream, lef
     thread_id, project_id = request.match_info["thread_id"], origin(request).project_id
     head = (await event_log.head(db, thread_id, THREAD)).version
     if left is None:
-        active = await runs.active_since(db, project_id, thread_id)
+        active = await active_runs.active_since(db, project_id, thread_id)
         return head if active is None else active - 1
     begin = min(left.version, head)
     if head - begin > MAX_MISSED:

@@ -23,7 +23,7 @@ from events.objects import Run
 from events.thread import events as e
 from events.thread.commands import Claim, ClaimRun, ExpireRun
 from events.thread.state import ThreadState
-from projections import runs
+from projections import active_runs
 from service.database import DATABASE_ERRORS, mark_background_work
 from service.model.base import Model
 from service.processes.orphans import SecondSighting, find_orphans
@@ -79,7 +79,7 @@ class Supervisor:
         self._offers = 0
         # Whether there may be runs that wait for room here.
         self._has_backlog = False
-        self._lost_claims: SecondSighting[str, runs.ActiveRun] = SecondSighting()
+        self._lost_claims: SecondSighting[str, active_runs.ActiveRun] = SecondSighting()
         self._last_recovery = 0.0
 
     @property
@@ -146,7 +146,7 @@ class Supervisor:
         """Expires overdue runs and claims those that no process holds. Returns the seconds until the next scan."""
         at = int(self._writer.clock.now().timestamp())
         async with self._writer.pool.acquire() as db:
-            overdue = await runs.find_overdue(db, at, SCAN_LIMIT)
+            overdue = await active_runs.find_overdue(db, at, SCAN_LIMIT)
         for run in overdue:
             await self._expire(run, at)
         if not self._peers.has_lock:
@@ -158,9 +158,11 @@ class Supervisor:
         room = max(0, min(SCAN_LIMIT, self._max_runs - self.active - self._offers))
         async with self._writer.pool.acquire() as db:
             orphans = (
-                await find_orphans(db, self._peers, lambda live: runs.find_unowned(db, live, room)) if room > 0 else []
+                await find_orphans(db, self._peers, lambda live: active_runs.find_unowned(db, live, room))
+                if room > 0
+                else []
             )
-            next_expiry = await runs.next_expiry(db)
+            next_expiry = await active_runs.next_expiry(db)
         self._has_backlog = len(orphans) == room
         for start in range(0, len(orphans), CLAIMS_AT_ONCE):
             await asyncio.gather(*(self._claim(run) for run in orphans[start : start + CLAIMS_AT_ONCE]))
@@ -174,24 +176,24 @@ class Supervisor:
         """
         known = [executor.run_id for executor in self._executors.values()]
         async with self._writer.pool.acquire() as db:
-            held = await runs.find_held(db, self._peers.process, known, SCAN_LIMIT)
+            held = await active_runs.find_held(db, self._peers.process, known, SCAN_LIMIT)
         for run in self._lost_claims.confirm({run.run_id: run for run in held}):
             await self._claim(run)
 
-    async def _expire(self, run: runs.ActiveRun, at: int) -> None:
+    async def _expire(self, run: active_runs.ActiveRun, at: int) -> None:
         """Expires a run, unless a live process holds it and its grace is not over."""
         if run.process in self._peers.live:
             async with self._writer.pool.acquire() as db:
-                overdue = await runs.find_overdue(db, at - EXPIRY_GRACE_S, SCAN_LIMIT)
+                overdue = await active_runs.find_overdue(db, at - EXPIRY_GRACE_S, SCAN_LIMIT)
             if run not in overdue:
                 return
         with self.offer() as claim:
             await self._try(run, ExpireRun(run.run_id, claim))
 
-    async def _claim(self, run: runs.ActiveRun) -> None:
+    async def _claim(self, run: active_runs.ActiveRun) -> None:
         await self._try(run, ClaimRun(run.run_id, self._peers.process, run.process))
 
-    async def _try(self, run: runs.ActiveRun, command: ExpireRun | ClaimRun) -> None:
+    async def _try(self, run: active_runs.ActiveRun, command: ExpireRun | ClaimRun) -> None:
         """Appends the command. Logs why it fails: one run that newer software wrote must not stop the scan."""
         try:
             await self._writer.thread(self._origin(run.project_id), run.thread_id, command)

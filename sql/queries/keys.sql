@@ -29,6 +29,5 @@ ON CONFLICT (key_id) DO UPDATE SET last_used_at = greatest(key_uses.last_used_at
 
 -- name: count_active_runs (a declared fan-out over the runs that are active now)
 SELECT count(*)
-FROM runs JOIN events ON events.stream_id = runs.thread_id AND events.version = runs.position
-WHERE runs.status IN ('queued', 'in_progress', 'requires_action', 'cancelling')
-  AND runs.project_id = $1 AND events.actor = $2;
+FROM active_runs JOIN events ON events.stream_id = active_runs.thread_id AND events.version = active_runs.position
+WHERE active_runs.project_id = $1 AND events.actor = $2;

@@ -22,6 +22,7 @@ DELETE FROM projects WHERE project_id = $1;
 -- name: drop_thread
 WITH no_messages AS (DELETE FROM messages WHERE thread_id = $1),
      no_runs AS (DELETE FROM runs WHERE thread_id = $1),
+     no_active_runs AS (DELETE FROM active_runs WHERE thread_id = $1),
      no_steps AS (DELETE FROM steps WHERE thread_id = $1),
      no_attachments AS (DELETE FROM thread_attachments WHERE thread_id = $1),
      no_metadata AS (DELETE FROM metadata_pairs WHERE stream_id = $1)
@@ -64,6 +65,8 @@ UNION ALL
 SELECT 'messages', message_id, to_json(messages)::text FROM messages WHERE thread_id = $1
 UNION ALL
 SELECT 'runs', run_id, to_json(runs)::text FROM runs WHERE thread_id = $1
+UNION ALL
+SELECT 'active_runs', run_id, to_json(active_runs)::text FROM active_runs WHERE thread_id = $1
 UNION ALL
 SELECT 'steps', step_id, to_json(steps)::text FROM steps WHERE thread_id = $1
 UNION ALL

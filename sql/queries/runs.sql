@@ -49,40 +49,8 @@ WHERE thread_id = $1 AND $2 = ANY (promised)
   AND NOT EXISTS (SELECT FROM messages WHERE thread_id = $1 AND message_id = $2)
 LIMIT 1;
 
--- name: active_since
-SELECT min(position) FROM runs
-WHERE thread_id = $1 AND project_id = $2
-  AND status IN ('queued', 'in_progress', 'requires_action', 'cancelling');
-
 -- name: created_before
 SELECT position FROM runs
 WHERE thread_id = $1 AND project_id = $2 AND position <= $3
 ORDER BY position DESC
 LIMIT $4;
-
--- name: find_overdue (a declared fan-out, of the supervisor)
-SELECT thread_id, run_id, project_id, process FROM runs
-WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling') AND expires_at <= $1
-ORDER BY expires_at
-LIMIT $2;
-
--- name: next_expiry
-SELECT min(expires_at) FROM runs WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling');
-
--- name: count_active (a declared fan-out, of the metrics)
-SELECT status, count(*) FROM runs
-WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling')
-GROUP BY status;
-
--- name: find_held (a declared fan-out, of the supervisor)
-SELECT thread_id, run_id, project_id, process FROM runs
-WHERE status IN ('queued', 'in_progress', 'cancelling') AND process = $1 AND NOT run_id = ANY ($2::text[])
-ORDER BY expires_at
-LIMIT $3;
-
--- name: find_unowned (a declared fan-out, of the supervisor)
-SELECT thread_id, run_id, project_id, process FROM runs
-WHERE status IN ('queued', 'in_progress', 'cancelling') AND (process IS NULL OR NOT process = ANY ($1::integer[]))
-  AND expires_at IS NOT NULL
-ORDER BY expires_at
-LIMIT $2;

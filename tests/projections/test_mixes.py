@@ -74,6 +74,6 @@ async def test_a_block_without_an_operation_does_nothing(db: Connection, mix: Mi
     move = RowOperation("streams.move", ("thread_1", 1, b"", 0, 2, CLOCK.now(), 1, b"{}", b"leaf", "thread"))
     await execute_at_once(db, mix, [move])
     assert await db.fetchval("SELECT version FROM streams") == 2
-    tables = ("events", "threads", "messages", "runs", "steps", "assistants", "files", "metadata_pairs")
+    tables = ("events", "threads", "messages", "runs", "active_runs", "steps", "assistants", "files", "metadata_pairs")
     for table in (*tables, "log_pending", "webhook_deliveries", "idempotency_effects"):
         assert await db.fetchval(f"SELECT count(*) FROM {table}") == 0

@@ -15,6 +15,7 @@ from events.assistant import DeleteAssistant, ModifyAssistant
 from events.errors import DomainError, NotFound
 from events.streams import ASSISTANT, STREAM_TYPES, THREAD
 from events.thread.commands import DeleteMessage, DeleteThread, ModifyMessage, ModifyThread
+from events.thread.run_status import ACTIVE
 from projections import assistants, messages, rebuild, runs, steps, threads
 from projections.rebuild import as_of, verify
 from projections.rows import Cursor
@@ -68,6 +69,10 @@ async def _views_agree(db: Connection, world: World) -> None:
     assert {message.id: message.role for message in listed.items} == world.messages
     found = await runs.page(db, "proj_1", thread_id, Cursor(limit=1000))
     assert {run.id: run.status for run in found.items} == world.runs
+    active = await db.fetch("SELECT run_id, status, expires_at FROM active_runs WHERE thread_id = $1", thread_id)
+    assert {row["run_id"]: (row["status"], row["expires_at"]) for row in active} == {
+        run.id: (run.status, run.expires_at) for run in found.items if run.status in ACTIVE
+    }
     for made in found.items:
         assert await runs.get(db, "proj_1", thread_id, made.id) == made
         page = await steps.page(db, "proj_1", thread_id, made.id, Cursor(limit=1000))
@@ -81,13 +86,15 @@ async def test_a_rebuild_restores_what_was_lost(pool: Pool, db: Connection) -> N
     await _history(write)
     before = await rebuild._rows(db, "thread_1", THREAD)
     await db.execute("DELETE FROM steps")
-    await db.execute("""UPDATE runs SET status = 'failed', patches = '{}'""")
+    await db.execute("UPDATE runs SET patches = '{}'")
+    await db.execute("INSERT INTO active_runs VALUES ('thread_1', 'run_1', 'proj_1', 4, 'queued')")
     await db.execute("""UPDATE messages SET body = '{"id": "forged"}' WHERE message_id = 'msg_2'""")
     await db.execute("INSERT INTO steps VALUES ('thread_1', 'step_forged', 'proj_1', 999, 'run_1', '{}', 'tool_calls')")
     broken = await verify(db, "thread_1")
     assert {(found.view, found.id) for found in broken} == {
         ("messages", "msg_2"),
         ("runs", "run_1"),
+        ("active_runs", "run_1"),
         ("steps", "step_t1"),
         ("steps", "step_forged"),
     }

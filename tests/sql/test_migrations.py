@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import sql
+from events.thread.run_status import ACTIVE, TRANSITIONS
 from service.database import connect
 from service.errors import StartupError
 from service.migrations import migrate, plan_migrations, prepare_database
@@ -167,6 +168,26 @@ async def test_every_legacy_schema_becomes_the_baseline(empty: Connection) -> No
             await _apply_legacy(empty, LEGACY[:count], is_edited)
             await migrate(empty)
             assert await _catalog(empty) == expected, name
+
+
+async def test_runs_that_have_not_ended_are_active_after_the_upgrade(empty: Connection) -> None:
+    later = next(migration for migration in sql.migrations() if migration.name.endswith("active_runs.sql"))
+    await empty.execute(sql.queries("migrations")["create_pending_rebuilds"])
+    for migration in sql.migrations()[: sql.migrations().index(later)]:
+        await empty.execute(migration.text)
+    for number, status in enumerate(sorted(TRANSITIONS)):
+        await empty.execute(
+            "INSERT INTO runs (thread_id, run_id, project_id, position, status, expires_at, process, body)"
+            " VALUES ('thread_1', $1, 'proj_1', $2, $3, 7, 5, '')",
+            *(f"run_{number}", number, status),
+        )
+    await empty.execute(later.text)
+    rows = await empty.fetch("SELECT status, expires_at, process, project_id, position, run_id FROM active_runs")
+    assert {tuple(row) for row in rows} == {
+        (status, 7, 5, "proj_1", number, f"run_{number}")
+        for number, status in enumerate(sorted(TRANSITIONS))
+        if status in ACTIVE
+    }
 
 
 async def test_secrets_that_were_replaced_stay_valid(empty: Connection) -> None:

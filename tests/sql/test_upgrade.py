@@ -64,7 +64,7 @@ async def old(database_url: str) -> AsyncIterator[Connection]:
 
 
 async def test_every_row_stays(old: Connection) -> None:
-    columns = {table: names - REBUILT for table, names in (await _columns(old)).items()}
+    columns = {table: names - REBUILT - MOVED.get(table, set()) for table, names in (await _columns(old)).items()}
     before = await _rows(old, columns)
     assert min(len(rows) for table, rows in before.items() if table not in EMPTY) > 0, "the dump has every kind of row"
     await migrate(old)
@@ -182,6 +182,8 @@ EMPTY = {"upload_parts", "webhook_deliveries"}
 # Migration 0005 rebuilds the views with patches instead of changed bodies. The answers to GET requests show that they
 # hold the same objects.
 REBUILT = {"body", "progress", "last_error"}
+# Migration 0012 moves these columns of active runs to a table of their own.
+MOVED = {"runs": {"status", "expires_at", "process"}}
 # Migration 0003 puts a salt in front of contents.
 SALTED = "substr(content, 33) AS content"
 
