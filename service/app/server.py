@@ -13,7 +13,8 @@ from events.ids import IdSource
 from service import database
 from service.access.control import AccessControl
 from service.access.lifespan import access_lifespan
-from service.audit.lifespan import audit_lifespan
+from service.audit.lifespan import audit_lifespan, sequencer_lifespan
+from service.audit.sequencer import Sequencer
 from service.database import Pool, close_pool, open_pool, wait_until_reachable
 from service.embedded.data_dir import default_data_dir
 from service.embedded.postgres_roles import SERVICE_ROLE
@@ -223,6 +224,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
     """Opens the parts that HTTP needs. The execution of runs starts last, and so stops first."""
     enter, clock, ids = stack.enter_async_context, core.clock, core.ids
     pool, writer, peers, indexer = core.pool, core.writer, core.peers, tooling.engine.indexer
+    sequencer = await enter(sequencer_lifespan(pool, core.feed, peers))
     idempotency = await enter(idempotency_lifespan(pool, peers, clock=clock, ids=ids))
     await enter(files_lifespan(writer, core.blobs))
     vector_stores = await enter(
@@ -263,7 +265,10 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         search=SearchServices(searcher=tooling.engine.searcher, rewrite_queries=rewriter.rewrite),
         vector_stores=vector_stores,
         telemetry=Telemetry(
-            metrics=metrics, health=_health(settings, core, tooling).parts, sandboxes=tooling.hosted.code
+            metrics=metrics,
+            health=_health(settings, core, tooling, sequencer).parts,
+            sandboxes=tooling.hosted.code,
+            audit_log=sequencer,
         ),
         idempotency=idempotency,
         passthrough=core.model.relay,
@@ -285,7 +290,7 @@ def _open_search_engine(settings: Settings, core: _Core, probe: SandboxProbe) ->
     )
 
 
-def _health(settings: Settings, core: _Core, tooling: _ToolServices) -> Health:
+def _health(settings: Settings, core: _Core, tooling: _ToolServices, sequencer: Sequencer) -> Health:
     home = settings.data_dir or default_data_dir()
     folders = {"the data directory": home, "the files": home / "blobs", "the embedded Postgres": home / "postgres"}
     required = {
@@ -297,7 +302,7 @@ def _health(settings: Settings, core: _Core, tooling: _ToolServices) -> Health:
         "code_interpreter": tooling.hosted.code.state,
         "file_parsing": lambda: describe_fallback(tooling.probe),
     }
-    return Health(required, optional=optional)
+    return Health(required, degrading={"audit_log": sequencer.check_health}, optional=optional)
 
 
 def _http_settings(settings: Settings) -> HttpSettings:

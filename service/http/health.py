@@ -9,11 +9,16 @@ from service.http.services import TELEMETRY
 
 
 async def healthz(request: web.Request) -> web.Response:
-    """Answers 200 if every required part is "ok", else 503, with the problem of each part."""
+    """Answers 200 if every required part is "ok", else 503, with the problem of each part.
+
+    `status` is "ok", "unavailable" with 503, or "degraded" if a part has a problem with which requests can be served.
+    """
     parts = await request.app[TELEMETRY].health()
-    well = all(said.problem is None for said in parts.values() if said.required)
+    failing = [part for part in parts.values() if part.problem is not None]
+    well = not any(part.required for part in failing)
+    status = "ok" if not any(part.degrades for part in failing) else "degraded"
     content = {
-        "status": "ok" if well else "unavailable",
-        **{part: said.problem or "ok" for part, said in parts.items()},
+        "status": status if well else "unavailable",
+        **{part: state.problem or "ok" for part, state in parts.items()},
     }
     return web.Response(status=200 if well else 503, body=orjson.dumps(content), content_type="application/json")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 from aiohttp import hdrs, web
 
 from projections import active_runs, vector_stores, webhooks
+from service.audit.sequencer import LogCounts
 from service.database import DATABASE_ERRORS
 from service.http.context import connection
 from service.http.hosts import is_local
@@ -20,20 +23,33 @@ MAX_COUNTED = 1_000_000
 DATABASE_S = 2.0  # for the counts of the database; after that the metrics are served without them
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counts:
+    """Active runs by status, files to index, webhook messages that wait, and the counts of the audit log."""
+
+    active: Mapping[str, int]
+    indexing: int
+    webhooks_waiting: int
+    log: LogCounts
+
+
 async def metrics(request: web.Request) -> web.Response:
     await asyncio.to_thread(importlib.import_module, "service.telemetry.prometheus")  # once, and not in the loop
     from service.telemetry import prometheus
 
     pool = request.app[LOG].pool
-    active, indexing, waiting = await _count_in_database(request)
+    counts = await _count_in_database(request)
     gauges = prometheus.Gauges(
-        active=active,
-        indexing=indexing,
+        active=None if counts is None else counts.active,
+        indexing=None if counts is None else counts.indexing,
         pool_size=pool.get_size(),
         pool_idle=pool.get_idle_size(),
         pool_max=pool.get_max_size(),
         sandboxes=request.app[TELEMETRY].sandboxes,
-        webhooks_waiting=waiting,
+        webhooks_waiting=None if counts is None else counts.webhooks_waiting,
+        log_pending=None if counts is None else counts.log.pending,
+        log_size=None if counts is None else counts.log.size,
+        log_lag_s=request.app[TELEMETRY].audit_log.lag_s,
         streams=request.app[ACCESS].streams.count,
     )
     body = prometheus.render(request.app[TELEMETRY].metrics, gauges)
@@ -53,15 +69,16 @@ def route_of(request: web.Request) -> tuple[str, str]:
     return request.method, resource.canonical
 
 
-async def _count_in_database(request: web.Request) -> tuple[dict[str, int] | None, int | None, int | None]:
-    """Returns active runs by status, files to index, and webhook messages that wait.
-
-    Each is None if the database does not answer within DATABASE_S.
-    """
+async def _count_in_database(request: web.Request) -> _Counts | None:
+    """Returns the counts of all processes, or None if the database does not answer within DATABASE_S."""
     try:
         async with asyncio.timeout(DATABASE_S), connection(request) as db:
-            waiting = await webhooks.count_pending(db, MAX_COUNTED)
-            return await active_runs.count_active(db), await vector_stores.count_files_in_progress(db), waiting
+            return _Counts(
+                active=await active_runs.count_active(db),
+                indexing=await vector_stores.count_files_in_progress(db),
+                webhooks_waiting=await webhooks.count_pending(db, MAX_COUNTED),
+                log=await request.app[TELEMETRY].audit_log.count(db),
+            )
     except (TimeoutError, *DATABASE_ERRORS) as error:
         log.warning("metrics_query_failed", error=type(error).__name__)
-        return None, None, None
+        return None

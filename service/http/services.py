@@ -14,6 +14,7 @@ from events.ids import IdSource
 from events.thread.commands import Claim
 from service.access.control import AccessControl
 from service.audit.acts import ActRecorder
+from service.audit.sequencer import Sequencer
 from service.database import Pool
 from service.feed import Feed
 from service.idempotency.keys import IdempotencyKeys
@@ -67,11 +68,12 @@ class SearchServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """`health` reports the state of each part."""
+    """`health` reports the state of each part. `audit_log` counts the events that wait for their index in the log."""
 
     metrics: Metrics
     health: Callable[[], Awaitable[Mapping[str, PartHealth]]]
     sandboxes: SandboxCounts
+    audit_log: Sequencer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,18 +15,33 @@ Check = Callable[[], Awaitable[str | None]]
 
 
 class PartHealth(NamedTuple):
-    """The state of one part: `problem` is None if it is well, and `required` says if the process needs the part."""
+    """The state of one part: `problem` is None if it is well.
+
+    `required` says if the process needs the part, and `degrades` if a problem of it needs an operator although the
+    process serves.
+    """
 
     problem: str | None
     required: bool
+    degrades: bool = False
 
 
 class Health:
-    """Checks all parts at the same time, one round after another. The process can serve without `optional` parts."""
+    """Checks all parts at the same time, one round after another.
 
-    def __init__(self, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> None:
+    The process can serve without `degrading` and `optional` parts.
+    """
+
+    def __init__(
+        self,
+        required: Mapping[str, Check],
+        *,
+        degrading: Mapping[str, Check] | None = None,
+        optional: Mapping[str, Check] | None = None,
+    ) -> None:
         self._required = frozenset(required)
-        self._checks = {**required, **(optional or {})}
+        self._degrading = frozenset(degrading or ())
+        self._checks = {**required, **(degrading or {}), **(optional or {})}
         self._parts: dict[str, PartHealth] = {}
         self._until = 0.0
         self._lock = asyncio.Lock()
@@ -37,7 +52,10 @@ class Health:
             if time.monotonic() >= self._until:
                 problems = await asyncio.gather(*(_run_check(check) for check in self._checks.values()))
                 named = zip(self._checks, problems, strict=True)
-                self._parts = {part: PartHealth(problem, part in self._required) for part, problem in named}
+                self._parts = {
+                    part: PartHealth(problem, part in self._required, part in self._degrading)
+                    for part, problem in named
+                }
                 self._until = time.monotonic() + CACHE_S
             return self._parts
 

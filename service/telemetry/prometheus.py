@@ -21,7 +21,9 @@ class Gauges:
     """Values that are read at the moment of a scrape. A value is None if the database did not answer.
 
     Over all processes: `active` is the number of runs by status, `indexing` the number of files to index,
-    `webhooks_waiting` the number of webhook messages to deliver. `streams` is the number that this process serves.
+    `webhooks_waiting` the number of webhook messages to deliver, `log_pending` the number of appends that wait for
+    their index in the audit log, and `log_size` the number of events that have one. `streams` is the number that this
+    process serves, and `log_lag_s` the time in seconds for which events may have waited, as far as it knows.
     """
 
     active: Mapping[str, int] | None
@@ -31,6 +33,9 @@ class Gauges:
     pool_max: int
     sandboxes: SandboxCounts
     webhooks_waiting: int | None
+    log_pending: int | None
+    log_size: int | None
+    log_lag_s: float
     streams: int
 
 
@@ -45,6 +50,7 @@ class _Collector:
         yield from self._model()
         yield from self._files()
         yield from self._webhooks()
+        yield from self._audit_log()
         yield from self._database()
         yield from _sandboxes(self._gauges.sandboxes)
 
@@ -123,6 +129,16 @@ class _Collector:
             yield GaugeMetricFamily(
                 "everthread_webhooks_waiting", "Messages that wait for their endpoint", self._gauges.webhooks_waiting
             )
+
+    def _audit_log(self) -> Iterator[Metric]:
+        gauges = self._gauges
+        if gauges.log_pending is not None:
+            text = "Appends that wait for their index in the audit log"
+            yield GaugeMetricFamily("everthread_log_pending", text, gauges.log_pending)
+        if gauges.log_size is not None:
+            yield GaugeMetricFamily("everthread_log_size", "Events in the audit log", gauges.log_size)
+        text = "Time for which events may have waited for their index"
+        yield GaugeMetricFamily("everthread_log_lag_seconds", text, gauges.log_lag_s)
 
     def _database(self) -> Iterator[Metric]:
         gauges = self._gauges
