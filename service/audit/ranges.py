@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 LEAF_BYTES = 32
+
+
+class AppendKey(NamedTuple):
+    """The key of a row of log_pending. The rows are in the order of their keys."""
+
+    at: datetime
+    stream_id: str
+    first_version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +33,10 @@ class PendingAppend:
     request_id: str | None
     types: Sequence[str]
     leaves: bytes
+
+    @property
+    def key(self) -> AppendKey:
+        return AppendKey(self.at, self.stream_id, self.first_version)
 
     @property
     def count(self) -> int:

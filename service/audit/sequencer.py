@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any
 
 import asyncpg
 import structlog
@@ -21,7 +20,7 @@ from events.envelope import RecordedEvent
 from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
 from events.vector_store.events import VectorStoreEvent
-from service.audit.ranges import LogRange, PendingAppend, order_appends
+from service.audit.ranges import AppendKey, LogRange, PendingAppend, order_appends
 from service.database import Pool
 from service.processes.orphans import LiveProcesses
 from service.processes.scan_loop import ScanLoop
@@ -52,8 +51,7 @@ MAX_LAG_S = 10.0
 MAX_COUNTED = 100_000
 
 _SQL = queries("sequencer")
-_Key = tuple[datetime, str, int]
-_OLDEST: _Key = (datetime(1, 1, 1, tzinfo=UTC), "", 0)
+_FIRST = AppendKey(datetime(1, 1, 1, tzinfo=UTC), "", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +75,12 @@ class SealedBatch:
     is_last: bool
 
 
-async def seal_batch(db: Connection, after: _Key = _OLDEST, limit: int = BATCH) -> SealedBatch:
-    """Seals up to `limit` appends after the key `after`: (time, stream, first version).
+async def seal_batch(db: Connection, after: AppendKey = _FIRST, limit: int = BATCH) -> SealedBatch:
+    """Seals up to `limit` appends with keys above `after`.
 
     Raises asyncpg.UniqueViolationError if another sequencer sealed at the same time, and the errors of the database.
     """
-    rows = await db.fetch(_SQL["pending"], *after, limit)
+    rows = await db.fetch(_SQL["pending"], after.at, after.stream_id, after.first_version, limit)
     appends = [PendingAppend(**row) for row in rows]
     if not appends:
         return SealedBatch([], [], [], is_last=True)
@@ -91,32 +89,37 @@ async def seal_batch(db: Connection, after: _Key = _OLDEST, limit: int = BATCH) 
     versions = {row["stream_id"]: row["version"] for row in await db.fetch(_SQL["versions"], streams)}
     order = order_appends(end, versions, appends)
     if order.ranges:
-        await db.execute(_SQL["seal"], *_columns(order.ranges))
+        await _seal(db, order.ranges)
     done = [*order.sealed, *(entry.append for entry in order.ranges)]
     if done:
-        await db.execute(_SQL["delete"], *map(list, zip(*map(_key, done), strict=True)))
+        await _delete(db, done)
     return SealedBatch(appends, order.ranges, order.held, is_last=len(appends) < limit)
 
 
-def _key(append: PendingAppend) -> _Key:
-    return append.at, append.stream_id, append.first_version
-
-
-def _columns(ranges: Sequence[LogRange]) -> list[list[Any]]:
-    rows = (
-        (
-            entry.first_index,
-            entry.append.count,
-            *_key(entry.append),
-            entry.append.project_id,
-            entry.append.actor,
-            entry.append.request_id,
-            ",".join(entry.append.types),
-            entry.append.leaves,
-        )
-        for entry in ranges
+async def _seal(db: Connection, ranges: Sequence[LogRange]) -> None:
+    appends = [entry.append for entry in ranges]
+    await db.execute(
+        _SQL["seal"],
+        [entry.first_index for entry in ranges],
+        [append.count for append in appends],
+        [append.at for append in appends],
+        [append.stream_id for append in appends],
+        [append.first_version for append in appends],
+        [append.project_id for append in appends],
+        [append.actor for append in appends],
+        [append.request_id for append in appends],
+        [",".join(append.types) for append in appends],
+        [append.leaves for append in appends],
     )
-    return [list(column) for column in zip(*rows, strict=True)]
+
+
+async def _delete(db: Connection, appends: Sequence[PendingAppend]) -> None:
+    await db.execute(
+        _SQL["delete"],
+        [append.at for append in appends],
+        [append.stream_id for append in appends],
+        [append.first_version for append in appends],
+    )
 
 
 class Sequencer:
@@ -136,11 +139,11 @@ class Sequencer:
         self._sealed_until = self._now()
         self._last_look = 0.0
         # The oldest append that waited at the last look of a process that does not lead, and the time of the first one.
-        self._oldest: tuple[_Key, float] | None = None
+        self._oldest: tuple[AppendKey, float] | None = None
         self._from: datetime | None = None
         self._next_full_round = 0.0
         # The appends that wait for earlier events, and since when.
-        self._held: dict[_Key, float] = {}
+        self._held: dict[AppendKey, float] = {}
 
     @property
     def lag_s(self) -> float:
@@ -187,7 +190,7 @@ class Sequencer:
         if row is None:
             self._oldest, self._sealed_until = None, began
             return False
-        key: _Key = tuple(row)
+        key = AppendKey(**row)
         if self._oldest is None or self._oldest[0] != key:
             # The append that was the oldest at the last look has been sealed since.
             self._sealed_until = max(self._sealed_until, self._last_look)
@@ -203,9 +206,9 @@ class Sequencer:
         """Seals all appends that wait."""
         began = self._now()
         is_full = began >= self._next_full_round or self._from is None
-        after, oldest, held = _OLDEST, None, list[PendingAppend]()
+        after, oldest, held = _FIRST, None, list[PendingAppend]()
         if not is_full and self._from is not None:
-            after = (self._from, "", 0)
+            after = AppendKey(self._from, "", 0)
         while True:
             try:
                 batch = await seal_batch(db, after)
@@ -215,7 +218,7 @@ class Sequencer:
             held += batch.held[: BATCH - len(held)]
             if batch.appends:
                 oldest = oldest or batch.appends[0].at
-                after = _key(batch.appends[-1])
+                after = batch.appends[-1].key
             if batch.is_last:
                 break
         if oldest is not None:
@@ -229,8 +232,8 @@ class Sequencer:
     async def _fill_gaps(self, db: Connection, held: Sequence[PendingAppend]) -> None:
         """Adds rows for events without one, if later events of their streams have waited for them long enough."""
         now = self._now()
-        self._held = {_key(append): self._held.get(_key(append), now) for append in held}
-        due = [append for append in held if now - self._held[_key(append)] >= GAP_AFTER_S and append.is_whole]
+        self._held = {append.key: self._held.get(append.key, now) for append in held}
+        due = [append for append in held if now - self._held[append.key] >= GAP_AFTER_S and append.is_whole]
         streams = sorted({append.stream_id for append in due})[:GAPS_PER_ROUND]
         versions = {row["stream_id"]: row["version"] for row in await db.fetch(_SQL["versions"], streams)}
         for stream_id in streams:

@@ -22,6 +22,7 @@ DECLARED: dict[str, str] = {
     "tests/embedded/server_process.py": "health",
     "tests/embedded/test_code.py": "metrics",
     "tests/embedded/test_model.py": "a model server's answers",
+    "tests/http/test_audit_log.py": "health",
     "tests/http/test_code_interpreter.py": "metrics and health",
     "tests/http/test_code_troubles.py": "health",
     "tests/http/test_connections.py": "connections that send no request, or a part of one",
