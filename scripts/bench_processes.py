@@ -43,6 +43,7 @@ class Bench:
     """All that takes part in a measurement. The floor has no server of its own."""
 
     postgres: BenchPostgres
+    http: aiohttp.ClientSession
     floor: Floor
     relay: RelayTarget
     everthread: EverthreadTarget
@@ -91,11 +92,12 @@ async def start_bench(home: Path) -> AsyncIterator[Bench]:
         )
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         yield Bench(
-            postgres,
-            Floor(http, model.base_url),
-            RelayTarget(http, relay.base_url),
-            EverthreadTarget(http, everthread.base_url),
-            {"relay": relay, "everthread": everthread},
+            postgres=postgres,
+            http=http,
+            floor=Floor(http, model.base_url),
+            relay=RelayTarget(http, relay.base_url),
+            everthread=EverthreadTarget(http, everthread.base_url),
+            servers={"relay": relay, "everthread": everthread},
         )
 
 

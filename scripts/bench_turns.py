@@ -56,7 +56,7 @@ async def run_bench(given: argparse.Namespace, console: Console) -> Report:
         for clients in given.clients
         for one in (Series(kind, clients, target) for target in TARGETS)
     }
-    report = Report(_about(quick=given.quick, seconds=seconds, rounds=rounds))
+    report = Report(describe_run(quick=given.quick, seconds=seconds, rounds=rounds))
     with temporary_home() as home:
         async with start_bench(home) as bench:
             await warm_up(bench, max(given.clients))
@@ -110,7 +110,8 @@ async def _grow(target: EverthreadTarget, turns: int) -> None:
         await run_turns(target, "plain", GROWING_CLIENTS, turns=left)
 
 
-def _about(**options: Any) -> dict[str, Any]:
+def describe_run(**options: Any) -> dict[str, Any]:
+    """Returns the commit, the time and the machine of a run of the bench, with its options."""
     commit = subprocess.run(("git", "rev-parse", "HEAD"), capture_output=True, text=True, check=False).stdout.strip()
     return {
         "commit": commit or "unknown",

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from scripts import bench_indexing_report as indexing
+from scripts.bench_documents import SIZES, SMALL, make_documents
 from scripts.bench_layers import count_layers, parse_stacks
 from scripts.bench_model import reply_for
 from scripts.bench_postgres import TableSize, cpu_between, parse_statements
@@ -82,3 +84,34 @@ def test_the_tool_model_calls_once() -> None:
     assert first.message["choices"][0]["finish_reason"] == "tool_calls"
     assert second.message["choices"][0]["finish_reason"] == "stop"
     assert reply_for({"model": "other", "messages": []}) is None
+
+
+def test_documents_have_their_sizes() -> None:
+    documents = make_documents(0.1)
+    assert set(documents) == {*SIZES, SMALL}
+    for name, size in SIZES.items():
+        assert 0.5 * size < 10 * len(documents[name]) < 1.1 * size, name
+
+
+def indexing_report(seconds: float) -> indexing.IndexingReport:
+    cpu = {"parse": 1.0, "embed": 6.0, "words": 1.0, "database": 2.0}
+    figures = indexing.FileFigures(
+        bytes=100, chunks=10, windows=20, seconds=seconds, cpu=cpu, floor_s=5.0, floor_cpu_s=8.0
+    )
+    return indexing.IndexingReport({"commit": "0123456789ab"}, {"a.txt": [figures]}, {"idle": [1, 2], "busy": [3, 6]})
+
+
+def test_a_report_of_indexing(tmp_path: Path) -> None:
+    before, report = indexing_report(20.0), indexing_report(10.0)
+    [figures] = report.files["a.txt"]
+    assert (figures.by_floor, figures.cpu_by_floor, figures.chunk_rate) == (2.0, 1.25, 1.0)
+    assert figures.share("database") == 0.2
+    report.save(tmp_path / "report.json")
+    assert indexing.IndexingReport.load(tmp_path / "report.json") == report
+    console = Console(file=io.StringIO(), width=160)
+    indexing.print_report(report, console)
+    indexing.print_comparison(before, report, console)
+    assert isinstance(console.file, io.StringIO)
+    printed = console.file.getvalue()
+    for text in ("1.25", "60.0%", "3.0 times as long", "4.00 → 2.00 (0.50)", "0.50 → 1.00 (2.00)"):
+        assert text in printed
