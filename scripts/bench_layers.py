@@ -16,7 +16,7 @@ _LAYERS = {
     "model client": r"/service/model/",
     "event encoding": r"/events/(?:codec|envelope|leaves)\.py|/events/thread/events\.py",
     "append and views": r"/events/event_log\.py|/service/writer/|/projections/|/service/idempotency/|/sql/",
-    "connection pool": r"/service/database\.py",
+    "connection pool": r"/service/database/",
     "decisions and state": r"/events/",
     "run logic": r"/service/(?:runs|tools|tool_adapters|partial_json|webhooks|vector_stores)",
     "streams": r"/service/(?:feed|deltas)\.py|/service/wire/sse/|/service/http/(?:run|thread)_stream\.py",

@@ -7,4 +7,4 @@ from typing import Any, TypeAlias
 import asyncpg
 
 # Quoted: asyncpg's classes take parameters only in their stubs.
-Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
+Connection: TypeAlias = "asyncpg.Connection[Any]"

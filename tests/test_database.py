@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+import asyncpg
 import pytest
 
 from service import database
-from service.database import ConnectionQueue, DatabaseBusy, Pool, mark_request, open_pool
+from service.database import DATABASE_ERRORS, DatabaseBusy, Pool, connection_queue, mark_request, open_pool
+from service.database import pool as database_pool
+from service.database.connection_queue import ConnectionQueue
 from service.processes.scan_loop import ScanLoop
 
 
@@ -42,7 +45,7 @@ class HangingUse:
 
 @pytest.fixture
 async def quick_pool(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
-    monkeypatch.setattr(database, "RELEASE_TIMEOUT", 0.05)
+    monkeypatch.setattr(database_pool, "RESET_TIMEOUT", 0.05)
     monkeypatch.setattr(database, "COMMAND_TIMEOUT", 0.5)  # of the rollback, and of asyncpg's own requests to cancel
     pool = await open_pool(database_url)
     yield pool
@@ -62,6 +65,67 @@ async def test_a_scan_that_hangs_in_postgres_ends_when_it_is_cancelled(quick_poo
     finally:
         hanging.resume()
         task.cancel()
+
+
+async def test_a_connection_serves_others_after_a_cancelled_query(pool: Pool) -> None:
+    async def sleep() -> None:
+        async with pool.acquire() as db:
+            await db.execute("SELECT pg_sleep(60)")
+
+    async with pool.acquire() as watching:
+        task = asyncio.create_task(sleep())
+        while not await watching.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        async with pool.acquire() as db:
+            assert await db.fetchval("SELECT 1") == 1
+        assert pool.size == 2
+
+
+async def test_a_connection_is_returned_without_its_transaction(pool: Pool) -> None:
+    async with pool.acquire() as db:
+        await db.execute("BEGIN")
+    async with pool.acquire() as db:
+        assert not db.is_in_transaction()
+
+
+async def test_a_connection_that_postgres_has_closed_is_replaced(pool: Pool) -> None:
+    async with pool.acquire() as db, pool.acquire() as other:
+        await db.fetchval("SELECT pg_terminate_backend($1)", other.get_server_pid())
+        with suppress(*DATABASE_ERRORS):
+            await other.fetchval("SELECT 1")
+    assert (pool.size, pool.idle_size) == (1, 1)
+    async with pool.acquire() as db, pool.acquire() as other:
+        assert await other.fetchval("SELECT 1") == 1
+
+
+async def test_unused_connections_are_closed_except_the_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(4):
+            await stack.enter_async_context(pool.acquire())
+    assert (pool.size, pool.idle_size) == (4, 4)
+    monkeypatch.setattr(database_pool, "IDLE_LIFETIME", 0.0)
+    for _ in range(4):
+        await pool.fetchval("SELECT 1")
+    assert (pool.size, pool.idle_size) == (database.POOL_MIN, database.POOL_MIN)
+
+
+async def test_a_connection_is_replaced_after_many_uses(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_pool, "USES_PER_CONNECTION", 3)
+    processes = [await pool.fetchval("SELECT pg_backend_pid()") for _ in range(6)]
+    assert [processes.count(process) for process in dict.fromkeys(processes)] == [3, 3]
+
+
+async def test_a_pool_closes_after_the_last_use_and_refuses_further_ones(pool: Pool) -> None:
+    async with pool.acquire() as db:
+        closing = asyncio.create_task(pool.close())
+        await asyncio.wait({closing}, timeout=0.01)
+        assert not closing.done()
+        assert await db.fetchval("SELECT 1") == 1
+    await closing
+    with pytest.raises(asyncpg.InterfaceError, match="the pool is closed"):
+        await pool.fetchval("SELECT 1")
 
 
 async def in_order(queue: ConnectionQueue, served: list[str], name: str, *, is_request: bool) -> None:
@@ -85,7 +149,7 @@ async def test_requests_come_before_background_work_which_is_not_starved() -> No
 
 
 async def test_callers_wait_as_long_as_connections_are_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "ACQUIRE_TIMEOUT", 0.05)
+    monkeypatch.setattr(connection_queue, "ACQUIRE_TIMEOUT", 0.05)
     queue = ConnectionQueue(1)
     await queue.enter()
     waiting = [asyncio.create_task(queue.enter()) for _ in range(4)]
@@ -114,7 +178,7 @@ async def test_a_caller_that_is_cancelled_passes_its_connection_on() -> None:
 
 
 async def test_more_requests_than_the_bound_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MAX_WAITING", 2)
+    monkeypatch.setattr(connection_queue, "MAX_WAITING", 2)
     queue, mark = ConnectionQueue(1), _as_request
     await queue.enter()
     waiting = [asyncio.create_task(mark(queue.enter)) for _ in range(2)]
@@ -127,7 +191,7 @@ async def test_more_requests_than_the_bound_are_refused_at_once(monkeypatch: pyt
 
 
 async def test_nobody_waits_longer_than_the_longest_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(connection_queue, "LONGEST_WAIT", 0.01)
     queue = ConnectionQueue(1)
     await queue.enter()
     with pytest.raises(DatabaseBusy, match="busy with others"):

@@ -42,9 +42,9 @@ async def metrics(request: web.Request) -> web.Response:
     gauges = prometheus.Gauges(
         active=None if counts is None else counts.active,
         indexing=None if counts is None else counts.indexing,
-        pool_size=pool.get_size(),
-        pool_idle=pool.get_idle_size(),
-        pool_max=pool.get_max_size(),
+        pool_size=pool.size,
+        pool_idle=pool.idle_size,
+        pool_max=pool.max_size,
         sandboxes=request.app[TELEMETRY].sandboxes,
         webhooks_waiting=None if counts is None else counts.webhooks_waiting,
         log_pending=None if counts is None else counts.log.pending,

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from service import database
+from service.database import connection_queue
 from tests.client import Answer, Client
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with
@@ -22,7 +23,7 @@ async def test_no_stream_of_a_burst_is_refused(
 ) -> None:
     """Together the requests wait much longer than the patience for a database that hangs."""
     monkeypatch.setattr(database, "POOL_MAX", 2)
-    monkeypatch.setattr(database, "ACQUIRE_TIMEOUT", 1.0)
+    monkeypatch.setattr(connection_queue, "ACQUIRE_TIMEOUT", 1.0)
     model.script(*(says("Fine") for _ in range(BURST)))
     async with start_server() as client:
         body = {"assistant_id": (await assistant_with(client))["id"], "thread": HI, "stream": True}
@@ -36,7 +37,7 @@ async def test_requests_beyond_the_bound_are_refused_at_once(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "POOL_MAX", 2)
-    monkeypatch.setattr(database, "MAX_WAITING", 1)
+    monkeypatch.setattr(connection_queue, "MAX_WAITING", 1)
     async with start_server() as client:
         answers = await asyncio.gather(*(_create(client) for _ in range(20)))
         refused = [answer for answer in answers if answer.status != 200]

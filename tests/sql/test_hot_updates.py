@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -99,8 +100,9 @@ def _assigned(text: str) -> Iterator[str]:
 @pytest.fixture
 async def only_connection(database_url: str) -> AsyncIterator[Pool]:
     """A pool of one connection, so that its statistics are those of all statements before."""
-    async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool:
-        yield pool
+    pool = Pool(partial(asyncpg.connect, database_url), min_size=1, max_size=1)
+    yield pool
+    pool.terminate()
 
 
 async def test_updates_of_runs_and_steps_are_hot(only_connection: Pool) -> None:

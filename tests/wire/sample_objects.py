@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
-
 from service.database import Pool
+from sql.connection import Connection
 from tests.client import V2, Answer, Client
 from tests.http.helpers import assistant_with, thread_with
 from tests.scripted import ScriptedServer, calls, says
@@ -116,7 +115,7 @@ async def count_events(pool: Pool) -> int:
         return int(await _count(db))
 
 
-async def _count(db: asyncpg.pool.PoolConnectionProxy[asyncpg.Record]) -> Any:
+async def _count(db: Connection) -> Any:
     return await db.fetchval("SELECT count(*) FROM events")
 
 

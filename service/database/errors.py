@@ -1,0 +1,25 @@
+"""Errors of the database that are worth another try."""
+
+from __future__ import annotations
+
+import asyncpg
+
+# Errors that mean that the database is away or overloaded for now, not that a query is wrong. Worth another try.
+DATABASE_ERRORS = (
+    OSError,
+    asyncpg.InterfaceError,
+    # asyncpg raises it if it uses a connection that the server is just closing.
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    # A role, a database or a primary that is being changed: also worth waiting for.
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+class DatabaseBusy(TimeoutError):
+    """The database works, but more callers want connections than it can serve. The message says so."""
