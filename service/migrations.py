@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 
 import asyncpg
 import structlog
 
 import sql
 from projections.rebuild import rebuild
-from service.database import connect
+from service.database import DATABASE_ERRORS, connect
 from service.errors import StartupError
 from sql import Migration
 from sql.connection import Connection
@@ -24,6 +25,9 @@ from sql.connection import Connection
 log = structlog.get_logger()
 
 MIGRATION_TIMEOUT_S = 600.0
+# Streams whose views one transaction rebuilds, and the seconds between two lines of the log about it.
+REBUILD_BATCH = 100
+REBUILD_LOG_EVERY_S = 10.0
 OLDEST_POSTGRES = 150_000
 OLDEST_VECTOR = (0, 8)
 # An arbitrary number, the same in all versions: the advisory lock that keeps two processes from migrating at once.
@@ -140,14 +144,39 @@ async def _has_pending_rebuilds(db: Connection) -> bool:
 
 
 async def _rebuild_pending(db: Connection) -> None:
-    """Rebuilds the views of the listed streams, each in a transaction. After a crash, the next call completes it."""
-    streams = await db.fetch(_SQL["pending_rebuilds"], timeout=MIGRATION_TIMEOUT_S)
-    for row in streams:
+    """Rebuilds the views of the listed streams, in transactions of REBUILD_BATCH streams.
+
+    After a crash, the next call goes on with the first batch that is not committed. Raises StartupError if the views of
+    a stream cannot be rebuilt, and the errors of the database.
+    """
+    streams = await db.fetchval(_SQL["count_pending_rebuilds"], timeout=MIGRATION_TIMEOUT_S)
+    rebuilt, began = 0, monotonic()
+    logged = began
+    while batch := [row["stream_id"] for row in await db.fetch(_SQL["pending_rebuilds"], REBUILD_BATCH)]:
         async with db.transaction():
-            await rebuild(db, row["stream_id"])
-            await db.execute(_SQL["delete_pending_rebuild"], row["stream_id"])
-    if streams:
-        log.info("views_rebuilt", streams=len(streams))
+            for stream_id in batch:
+                await _rebuild(db, stream_id)
+            await db.execute(_SQL["delete_pending_rebuilds"], batch)
+        rebuilt += len(batch)
+        at = monotonic()
+        if at - logged >= REBUILD_LOG_EVERY_S:
+            logged = at
+            per_s = round(rebuilt / (at - began))
+            log.info("views_partly_rebuilt", streams=streams, rebuilt=rebuilt, streams_per_s=per_s)
+    if rebuilt:
+        log.info("views_rebuilt", streams=rebuilt, seconds=round(monotonic() - began, 1))
+
+
+async def _rebuild(db: Connection, stream_id: str) -> None:
+    try:
+        await rebuild(db, stream_id)
+    except DATABASE_ERRORS:
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise StartupError(
+            f"The views of the stream {stream_id} cannot be rebuilt from its events: {reason}"
+        ) from error
 
 
 async def _apply(db: Connection, migration: Migration) -> None:

@@ -33,11 +33,14 @@ SELECT to_regclass('pending_rebuilds') IS NOT NULL;
 -- name: has_pending_rebuilds
 SELECT EXISTS (SELECT FROM pending_rebuilds);
 
--- name: pending_rebuilds
-SELECT stream_id FROM pending_rebuilds ORDER BY stream_id;
+-- name: count_pending_rebuilds
+SELECT count(*) FROM pending_rebuilds;
 
--- name: delete_pending_rebuild
-DELETE FROM pending_rebuilds WHERE stream_id = $1;
+-- name: pending_rebuilds
+SELECT stream_id FROM pending_rebuilds ORDER BY stream_id LIMIT $1;
+
+-- name: delete_pending_rebuilds
+DELETE FROM pending_rebuilds WHERE stream_id = ANY ($1::text[]);
 
 -- name: vector (which pgvector the database has, and which it could have)
 SELECT installed_version AS installed, default_version AS available FROM pg_available_extensions WHERE name = 'vector';

@@ -14,12 +14,14 @@ from structlog.testing import capture_logs
 
 import sql
 from events.thread.run_status import ACTIVE, TRANSITIONS
-from service.database import connect
+from service import migrations
+from service.database import Pool, connect
 from service.errors import StartupError
 from service.migrations import migrate, plan_migrations, prepare_database
 from sql import Migration
 from sql.connection import Connection
 from tests.fixtures.postgres import empty_database
+from tests.projections.helpers import make_thread, writer
 
 FOLDER = Path(sql.__file__).parent / "migrations"
 ALL = {migration.name: migration.sha256 for migration in sql.migrations()}
@@ -188,6 +190,41 @@ async def test_runs_that_have_not_ended_are_active_after_the_upgrade(empty: Conn
         for number, status in enumerate(sorted(TRANSITIONS))
         if status in ACTIVE
     }
+
+
+async def test_a_stream_that_cannot_be_rebuilt_is_named(pool: Pool, db: Connection) -> None:
+    """The batches before it are kept, and the next start begins behind them."""
+    await _list_streams(pool, db, 5)
+    await db.execute("DELETE FROM events WHERE stream_id = 'thread_4'")
+    with pytest.raises(StartupError, match=r"^The views of the stream thread_4 cannot be rebuilt .* no event 1\b"):
+        await migrate(db)
+    left = await db.fetch("SELECT stream_id FROM pending_rebuilds ORDER BY 1")
+    assert [row["stream_id"] for row in left] == ["thread_4"]
+
+
+async def test_a_long_rebuild_logs_its_progress(pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "REBUILD_LOG_EVERY_S", 0.0)
+    await _list_streams(pool, db, 5)
+    with capture_logs() as logs:
+        await migrate(db)
+    partly = [(entry["rebuilt"], entry["streams"]) for entry in logs if entry["event"] == "views_partly_rebuilt"]
+    assert partly == [(2, 5), (4, 5), (5, 5)]
+    assert all(entry["streams_per_s"] > 0 for entry in logs if entry["event"] == "views_partly_rebuilt")
+    assert [entry["streams"] for entry in logs if entry["event"] == "views_rebuilt"] == [5]
+    assert await db.fetchval("SELECT count(*) FROM threads") == 5
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "REBUILD_BATCH", 2)
+
+
+async def _list_streams(pool: Pool, db: Connection, count: int) -> None:
+    """Creates threads without rows, which wait for their rebuild."""
+    for number in range(count):
+        await make_thread(writer(pool), f"thread_{number}")
+    await db.execute("DELETE FROM threads")
+    await db.execute("INSERT INTO pending_rebuilds SELECT stream_id FROM streams WHERE kind = 'thread'")
 
 
 async def test_secrets_that_were_replaced_stay_valid(empty: Connection) -> None:
