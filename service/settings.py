@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level logged, to stderr"
     )
+    log_key: SecretStr | None = Field(None, description="Ed25519 key that signs the audit log; default: a file")
+    log_key_file: Path | None = Field(None, description="File with that key, in PEM or base64")
+    log_sign_command: SecretStr | None = Field(None, description="Command that signs in its place, for a KMS")
+    log_public_key: str | None = Field(None, description="The public key of that command's signatures")
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
     quotes: Literal["on", "off"] = Field("off", description="Whether v2 shows the quotes of citations")
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")
@@ -102,6 +106,14 @@ class Settings(BaseSettings):
     def code_package_set(self) -> PackageSet:
         """The packages of the sandbox's Python."""
         return PackageSet(self.code_packages, read_requirements(self.code_requirements))
+
+    @model_validator(mode="after")
+    def _one_log_key(self) -> Self:
+        if sum(value is not None for value in (self.log_key, self.log_key_file, self.log_sign_command)) > 1:
+            raise ValueError(
+                "only one of EVERTHREAD_LOG_KEY, EVERTHREAD_LOG_KEY_FILE and EVERTHREAD_LOG_SIGN_COMMAND can be set"
+            )
+        return self
 
     @field_validator("code_requirements")
     @classmethod

@@ -82,3 +82,13 @@ def test_an_embedding_server_and_its_model_go_together(monkeypatch: pytest.Monke
         Settings.load()
     monkeypatch.setenv("EVERTHREAD_EMBEDDING_MODEL", "small")
     assert Settings.load().embedding_base_url == "http://localhost:1234/v1"
+
+
+def test_the_log_has_one_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EVERTHREAD_LOG_KEY", "hunter2")
+    monkeypatch.setenv("EVERTHREAD_LOG_SIGN_COMMAND", "sign --token hunter2")
+    with pytest.raises(StartupError, match="only one of EVERTHREAD_LOG_KEY, EVERTHREAD_LOG_KEY_FILE and ") as caught:
+        Settings.load()
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.delenv("EVERTHREAD_LOG_KEY")
+    assert Settings.load().describe_changes() == {"log_sign_command": "set"}

@@ -13,8 +13,10 @@ from events.ids import IdSource
 from service import database
 from service.access.control import AccessControl
 from service.access.lifespan import access_lifespan
-from service.audit.lifespan import audit_lifespan, sequencer_lifespan
+from service.audit.checkpoint_signer import CheckpointSigner
+from service.audit.lifespan import audit_lifespan, checkpoints_lifespan, sequencer_lifespan
 from service.audit.sequencer import Sequencer
+from service.audit.signing_key import KeySource, Signer, open_signer
 from service.database import Pool, close_pool, open_pool, wait_until_reachable
 from service.embedded.data_dir import default_data_dir
 from service.embedded.postgres_roles import SERVICE_ROLE
@@ -76,6 +78,7 @@ class _Core:
 
     clock: Clock
     ids: IdSource
+    signer: Signer
     blobs: Blobs
     model: Router
     pool: Pool
@@ -139,7 +142,8 @@ async def _open_core(
     stack: AsyncExitStack, settings: Settings, upstreams: _Upstreams, *, api_key: str, clock: Clock
 ) -> _Core:
     enter, ids = stack.enter_async_context, RandomIds()
-    folder = (settings.data_dir or default_data_dir()) / "blobs"
+    home = settings.data_dir or default_data_dir()
+    folder, signer = home / "blobs", await open_signer(_log_key(settings), home / "audit")
     try:
         blobs = open_blobs(settings.blobs, folder)
         model = await enter(
@@ -168,6 +172,7 @@ async def _open_core(
     return _Core(
         clock=clock,
         ids=ids,
+        signer=signer,
         blobs=blobs,
         model=model,
         pool=pool,
@@ -240,6 +245,8 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         )
     )
     acts = await enter(audit_lifespan(writer, process=peers.process, settings=settings.describe_changes(), ids=ids))
+    audit_folder = (settings.data_dir or default_data_dir()) / "audit"
+    checkpoints = await enter(checkpoints_lifespan(writer, peers, core.signer, audit_folder))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
     tools, max_runs = tooling.hosted.tools, settings.max_runs
@@ -266,7 +273,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         vector_stores=vector_stores,
         telemetry=Telemetry(
             metrics=metrics,
-            health=_health(settings, core, tooling, sequencer).parts,
+            health=_health(settings, core, tooling, sequencer, checkpoints).parts,
             sandboxes=tooling.hosted.code,
             audit_log=sequencer,
         ),
@@ -290,7 +297,19 @@ def _open_search_engine(settings: Settings, core: _Core, probe: SandboxProbe) ->
     )
 
 
-def _health(settings: Settings, core: _Core, tooling: _ToolServices, sequencer: Sequencer) -> Health:
+def _log_key(settings: Settings) -> KeySource:
+    key, command = settings.log_key, settings.log_sign_command
+    return KeySource(
+        file=settings.log_key_file,
+        key=None if key is None else key.get_secret_value(),
+        command=None if command is None else command.get_secret_value(),
+        public_key=settings.log_public_key,
+    )
+
+
+def _health(
+    settings: Settings, core: _Core, tooling: _ToolServices, sequencer: Sequencer, checkpoints: CheckpointSigner
+) -> Health:
     home = settings.data_dir or default_data_dir()
     folders = {"the data directory": home, "the files": home / "blobs", "the embedded Postgres": home / "postgres"}
     required = {
@@ -302,7 +321,8 @@ def _health(settings: Settings, core: _Core, tooling: _ToolServices, sequencer: 
         "code_interpreter": tooling.hosted.code.state,
         "file_parsing": lambda: describe_fallback(tooling.probe),
     }
-    return Health(required, degrading={"audit_log": sequencer.check_health}, optional=optional)
+    degrading = {"audit_log": sequencer.check_health, "checkpoints": checkpoints.check_health}
+    return Health(required, degrading=degrading, optional=optional)
 
 
 def _http_settings(settings: Settings) -> HttpSettings:

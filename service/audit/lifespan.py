@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+from events.actors import ProcessActor
+from events.envelope import Origin
 from events.ids import IdSource
+from events.installation import INSTALLATION_ID, INSTALLATION_PROJECT, UseLogKey
+from events.streams import INSTALLATION
 from service.audit.acts import ActRecorder
+from service.audit.checkpoint_signer import CheckpointSigner, verifier_key
+from service.audit.kept_checkpoints import CheckpointFolder
+from service.audit.log_tree import load_epoch
 from service.audit.sequencer import Sequencer
+from service.audit.signing_key import Signer
 from service.database import Pool
 from service.feed import Feed
 from service.processes.peers import Peers
@@ -35,3 +44,21 @@ async def sequencer_lifespan(pool: Pool, feed: Feed, peers: Peers) -> AsyncItera
     feed.listen_to_wakes(sequencer)
     async with background(sequencer.run()):
         yield sequencer
+
+
+@asynccontextmanager
+async def checkpoints_lifespan(
+    writer: Writer, peers: Peers, signer: Signer, folder: Path
+) -> AsyncIterator[CheckpointSigner]:
+    """Yields the signer of checkpoints of this process, which works in the background.
+
+    The key that it signs with is recorded if it is not the one in use. `folder` keeps checkpoints.
+    """
+    async with writer.pool.acquire() as db:
+        epoch = await load_epoch(db)
+    origin = Origin(INSTALLATION_PROJECT, ProcessActor(peers.process))
+    command = UseLogKey(str(verifier_key(epoch, signer)))
+    await writer.write(INSTALLATION, origin, INSTALLATION_ID, command)
+    checkpoints = CheckpointSigner(writer.pool, peers, signer, clock=writer.clock, folder=CheckpointFolder(folder))
+    async with background(checkpoints.run()):
+        yield checkpoints

@@ -66,7 +66,7 @@ FORBIDDEN = (
     "UPDATE log_pending SET leaves = ''",
     "DELETE FROM log_latest",
     "SELECT FROM events FOR UPDATE",
-    "INSERT INTO log_tiles VALUES (0, 0, '') ON CONFLICT (level, number) DO UPDATE SET hashes = ''",
+    "INSERT INTO log_tiles VALUES (1, 0, 0, '', '') ON CONFLICT (epoch, level, number) DO UPDATE SET hashes = ''",
     "DELETE FROM events_readable",
     "UPDATE events_readable SET actor = 'x'",
     "DROP VIEW events_readable",

@@ -1,0 +1,192 @@
+"""Signs checkpoints of the log: the newest is replaced each second, and one a minute is kept.
+
+Each process has a signer, and the process with the lowest number signs. Another one takes over if events wait too long
+for a checkpoint. Two at the same time do no harm: they sign the same tree, and a checkpoint replaces only smaller ones.
+A process whose key is not the one in use any more signs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+
+import structlog
+
+from events.clock import Clock
+from service.audit.checkpoint import Checkpoint
+from service.audit.kept_checkpoints import CheckpointFolder
+from service.audit.log_tree import LogEpoch, LogFault, grow_edge, load_edge, load_epoch, load_hashes, load_size
+from service.audit.merkle import root_nodes, tree_root
+from service.audit.notes import FormatError, Note, NoteSignature, SignatureType, VerifierKey
+from service.audit.signing_key import Signer, SigningError
+from service.audit.tiles import TreeEdge
+from service.database import Pool
+from service.processes.orphans import LiveProcesses
+from service.processes.scan_loop import ScanLoop
+from sql import queries
+from sql.connection import Connection
+
+log = structlog.get_logger()
+
+SIGN_EVERY_S = 1.0
+KEEP_EVERY_S = 60.0
+# Another process takes over if no checkpoint was signed for so many seconds although there are new events.
+BYPASS_AFTER_S = 3.0
+# /healthz reports a problem after so many seconds.
+MAX_UNSIGNED_S = 10.0
+
+_SQL = queries("log_tree")
+
+
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """The newest checkpoint in the database; `note` is None if none was ever signed."""
+
+    epoch: int
+    size: int
+    at: datetime
+    note: str | None
+
+
+class CheckpointSigner:
+    """Signs the checkpoints of this process as long as `run` runs."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        processes: LiveProcesses,
+        signer: Signer,
+        *,
+        clock: Clock,
+        folder: CheckpointFolder,
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
+        self._pool = pool
+        self._processes = processes
+        self._signer = signer
+        self._clock = clock
+        self._folder = folder
+        self._now = monotonic
+        self._loop = ScanLoop("checkpoints", every_s=SIGN_EVERY_S)
+        self._tree: tuple[LogEpoch, TreeEdge] | None = None
+        self._kept_at: datetime | None = None
+        self._problem: str | None = None
+        # Whether this process has yet to sign once. It recorded its key as the one in use when it started.
+        self._takes_over = True
+        self._is_superseded = False
+        self._seen_size = -1
+        self._advanced_at = self._now()
+
+    async def check_health(self) -> str | None:
+        """Returns None if checkpoints are signed in time, else one line with the reason."""
+        if self._problem is not None:
+            return f"no checkpoint is signed: {self._problem}"
+        waited = self._now() - self._advanced_at
+        return None if waited <= MAX_UNSIGNED_S else f"events have waited for {waited:.0f} s for a signed checkpoint"
+
+    async def run(self) -> None:
+        """Signs until cancelled."""
+        await self._loop.run(self.scan)
+
+    async def scan(self) -> None:
+        """Signs a checkpoint if the log has grown and this process is the one to sign."""
+        async with self._pool.acquire() as db:
+            epoch = await load_epoch(db)
+            latest, size = _Latest(**await db.fetchrow(_SQL["latest"])), await load_size(db, epoch)  # type: ignore[arg-type]
+            self._watch(latest, size)
+            if self._is_due(epoch, latest):
+                try:
+                    await self._extend(db, epoch, latest, size)
+                except (LogFault, SigningError) as error:
+                    if self._problem != str(error):
+                        log.error("checkpoint_not_signed", error=str(error))
+                    self._problem = str(error)
+                else:
+                    self._problem = None
+
+    def _watch(self, latest: _Latest, size: int) -> None:
+        if latest.size > self._seen_size or latest.size >= size:
+            self._advanced_at = self._now()
+        self._seen_size = latest.size
+
+    def _is_due(self, epoch: LogEpoch, latest: _Latest) -> bool:
+        if self._takes_over:
+            return True
+        is_foreign = latest.epoch == epoch.epoch and latest.note is not None and not self._is_ours(epoch, latest)
+        if is_foreign and not self._is_superseded:
+            log.warning("log_key_superseded", origin=epoch.origin)
+            self._is_superseded = True
+        if self._is_superseded:
+            return False
+        leads = self._processes.process == min(self._processes.live)
+        return leads or self._now() - self._advanced_at > BYPASS_AFTER_S
+
+    def _is_ours(self, epoch: LogEpoch, latest: _Latest) -> bool:
+        """Says if a signature line of the newest checkpoint names the key of this process."""
+        key = verifier_key(epoch, self._signer)
+        try:
+            signatures = Note.parse(latest.note or "").signatures
+        except FormatError:
+            return False
+        return any((line.name, line.key_id) == (key.name, key.id) for line in signatures)
+
+    async def _extend(self, db: Connection, epoch: LogEpoch, latest: _Latest, size: int) -> None:
+        """Signs a checkpoint of the whole log.
+
+        Raises LogFault if it would contradict an earlier one, and SigningError.
+        """
+        if self._tree is None or self._tree[0] != epoch:
+            edge = await load_edge(db, epoch)
+            await _check_extends(db, epoch, latest, size)
+            self._tree = epoch, edge
+        edge = self._tree[1]
+        if size < edge.size:
+            raise LogFault(f"the log has {size} events, and had {edge.size}: the database went back to an older state")
+        await grow_edge(db, epoch, edge)
+        is_foreign = self._takes_over and not self._is_ours(epoch, latest)
+        if latest.epoch == epoch.epoch and edge.size <= latest.size and not is_foreign:
+            self._takes_over = False
+            return
+        key = verifier_key(epoch, self._signer)
+        text = Checkpoint(epoch.origin, edge.size, edge.root()).text
+        note = Note(text, (NoteSignature.of(key, await self._signer.sign(text.encode())),))
+        now = self._clock.now()
+        await db.execute(_SQL["replace_latest"], epoch.epoch, edge.size, now, str(note), is_foreign)
+        self._takes_over = False
+        await self._keep(db, epoch, edge.size, note, now)
+
+    async def _keep(self, db: Connection, epoch: LogEpoch, size: int, note: Note, now: datetime) -> None:
+        if self._kept_at is None:
+            self._kept_at = await db.fetchval(_SQL["last_kept"], epoch.epoch)
+        if self._kept_at is not None and (now - self._kept_at).total_seconds() < KEEP_EVERY_S:
+            return
+        await db.execute(_SQL["keep"], epoch.epoch, size, now, str(note))
+        self._kept_at = now
+        try:
+            await asyncio.to_thread(self._folder.publish_key, verifier_key(epoch, self._signer))
+            await asyncio.to_thread(self._folder.keep, note, now)
+        except OSError as error:
+            log.error("checkpoint_not_kept", folder=str(self._folder.path), error=error.strerror)
+
+
+def verifier_key(epoch: LogEpoch, signer: Signer) -> VerifierKey:
+    """Returns the public key of the log, under the name of the epoch."""
+    return VerifierKey(epoch.origin, SignatureType.LOG, signer.public_key)
+
+
+async def _check_extends(db: Connection, epoch: LogEpoch, latest: _Latest, size: int) -> None:
+    """Raises LogFault if the log does not begin with the log of the newest checkpoint."""
+    if latest.epoch != epoch.epoch or latest.note is None:
+        return
+    if size < latest.size:
+        raise LogFault(f"the log has {size} events, and its newest checkpoint is of {latest.size}")
+    try:
+        signed = Checkpoint.parse(Note.parse(latest.note).text)
+    except FormatError as error:
+        raise LogFault(f"the newest checkpoint cannot be read: {error}") from None
+    hashes = await load_hashes(db, epoch, root_nodes(latest.size), latest.size)
+    if (signed.origin, signed.size, signed.root) != (epoch.origin, latest.size, tree_root(latest.size, hashes)):
+        raise LogFault(f"the log does not begin with the {latest.size} events of its newest checkpoint")

@@ -1,0 +1,44 @@
+"""Checkpoints that are kept outside the database, beside the signing key: one a minute, and the newest of these.
+
+`checkpoints/2026-11-28` has those of a day, each as a note followed by an empty line. `latest.checkpoint` is the newest
+one, and `log.vkey` is the public key that verifies it.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from service.audit.notes import Note, VerifierKey
+
+DAYS = "checkpoints"
+LATEST = "latest.checkpoint"
+KEY = "log.vkey"
+
+
+class CheckpointFolder:
+    """The folder with the kept checkpoints. Its methods block, and raise OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def keep(self, note: Note, at: datetime) -> None:
+        """Adds a checkpoint."""
+        days = self.path / DAYS
+        days.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (days / at.date().isoformat()).open("a", encoding="utf-8") as day:
+            day.write(f"{note}\n")
+            day.flush()
+            os.fsync(day.fileno())
+        self._replace(LATEST, str(note))
+
+    def publish_key(self, key: VerifierKey) -> None:
+        """Writes the public key of the log."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._replace(KEY, f"{key}\n")
+
+    def _replace(self, name: str, text: str) -> None:
+        new = self.path / f"{name}.{os.getpid()}"
+        new.write_text(text, encoding="utf-8")
+        new.replace(self.path / name)

@@ -1,0 +1,155 @@
+"""The Merkle tree of the log in the database: full tiles, which are stored, and all others, made from the ranges.
+
+The leaf 0 of an epoch's tree is the event with the index `first_index` of the epoch. All tiles follow from log_ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from events.leaves import NO_LEAF, Envelope, encode_entry
+from service.audit.merkle import HASH_BYTES, Node, hash_entry
+from service.audit.tiles import (
+    FULL_WIDTH,
+    TileHashes,
+    TilePlace,
+    TreeEdge,
+    edge_places,
+    hash_complete,
+    place_of,
+    split_hashes,
+    tile_width,
+)
+from sql import queries
+from sql.connection import Connection
+
+# Ranges that one query reads while the tree grows.
+RANGES = 500
+
+_SQL = queries("log_tree")
+
+
+class LogFault(Exception):
+    """The log in the database contradicts itself or a checkpoint. The message says where; it goes to the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEpoch:
+    """An epoch of the log. Its tree begins with the event at `first_index`, and its checkpoints name `origin`."""
+
+    epoch: int
+    origin: str
+    first_index: int
+
+
+async def load_epoch(db: Connection) -> LogEpoch:
+    """Returns the newest epoch."""
+    return LogEpoch(**await db.fetchrow(_SQL["epoch"]))  # type: ignore[arg-type]
+
+
+async def load_size(db: Connection, epoch: LogEpoch) -> int:
+    """Returns the number of leaves of the epoch's tree."""
+    end: int = await db.fetchval(_SQL["end"])
+    return max(0, end - epoch.first_index)
+
+
+async def load_edge(db: Connection, epoch: LogEpoch) -> TreeEdge:
+    """Returns the right edge of the tree that the stored tiles describe. Raises LogFault if some are missing."""
+    size = FULL_WIDTH * await db.fetchval(_SQL["full_tiles"], epoch.epoch)
+    tiles = {place: await load_tile(db, epoch, place, tile_width(place, size)) for place in edge_places(size)}
+    return TreeEdge(size, tiles)
+
+
+async def grow_edge(db: Connection, epoch: LogEpoch, edge: TreeEdge) -> None:
+    """Adds the leaves that the log has beyond the edge to it, and stores the tiles that become full.
+
+    Raises LogFault if the log has a gap.
+    """
+    while True:
+        leaves = await _read_leaves(db, epoch.first_index + edge.size)
+        if not leaves:
+            return
+        full = edge.append(leaves)
+        if full:
+            roots = [hash_complete(split_hashes(tile)) for tile in full.values()]
+            levels, numbers = [place.level for place in full], [place.number for place in full]
+            await db.execute(_SQL["add_tiles"], epoch.epoch, levels, numbers, list(full.values()), roots)
+
+
+async def load_tile(db: Connection, epoch: LogEpoch, place: TilePlace, width: int) -> bytes:
+    """Returns the first `width` hashes of a tile. Raises LogFault if the log does not have them."""
+    stored = await db.fetchval(_SQL["tile"], epoch.epoch, place.level, place.number)
+    first, hashes = place.number * FULL_WIDTH, list[bytes]()
+    if stored is not None:
+        hashes = split_hashes(stored)
+    elif place.level:
+        rows = await db.fetch(_SQL["roots"], epoch.epoch, place.level - 1, first, first + width)
+        hashes = [row["root"] for row in rows]
+    else:
+        while len(hashes) < width:
+            more = await _read_leaves(db, epoch.first_index + first + len(hashes))
+            if not more:
+                break
+            hashes += more
+    if len(hashes) < width:
+        raise LogFault(f"the log lacks hashes of the tile {place.number} at level {place.level}")
+    return b"".join(hashes[:width])
+
+
+async def load_hashes(db: Connection, epoch: LogEpoch, nodes: Iterable[Node], size: int) -> TileHashes:
+    """Returns the hashes of the tiles that hold these subtrees of the tree with `size` leaves. Raises LogFault."""
+    places = {place_of(node) for node in nodes}
+    return TileHashes({place: await load_tile(db, epoch, place, tile_width(place, size)) for place in sorted(places)})
+
+
+async def load_entries(db: Connection, epoch: LogEpoch, begin: int, end: int) -> list[bytes]:
+    """Returns the log entries of the tree's leaves from `begin` to `end`, without the last.
+
+    Raises LogFault if an event is missing.
+    """
+    rows = await db.fetch(_SQL["entries"], epoch.first_index + begin, epoch.first_index + end)
+    entries = []
+    for place, row in enumerate(rows, epoch.first_index + begin):
+        if row["log_index"] != place:
+            break
+        columns = dict(row)
+        commitment, previous = columns.pop("commitment"), columns.pop("previous")
+        del columns["log_index"]
+        entries.append(encode_entry(Envelope(**columns), commitment, NO_LEAF if previous is None else previous))
+    if len(entries) != end - begin:
+        raise LogFault(f"the event with the index {epoch.first_index + begin + len(entries)} is missing")
+    return entries
+
+
+async def find_leaf(db: Connection, epoch: LogEpoch, stream_id: str, version: int) -> int | None:
+    """Returns the number of an event's leaf in the epoch's tree; None if the event is not in it."""
+    index = await db.fetchval(_SQL["index_of"], stream_id, version)
+    return None if index is None or index < epoch.first_index else index - epoch.first_index
+
+
+async def load_content(db: Connection, stream_id: str, version: int) -> bytes:
+    """Returns the content of an event: its salt and its JSON. Raises LogFault if the event is missing."""
+    content = await db.fetchval(_SQL["content"], stream_id, version)
+    if content is None:
+        raise LogFault(f"version {version} of {stream_id} is missing")
+    return bytes(content)
+
+
+def check_entry(entry: bytes, leaf: bytes) -> None:
+    """Raises LogFault if the leaf in the log is not that of the entry: the event was changed."""
+    if hash_entry(entry) != leaf:
+        raise LogFault("the event was changed: its leaf in the log is another one")
+
+
+async def _read_leaves(db: Connection, index: int) -> list[bytes]:
+    """Returns leaves from `index` on, none if the log ends there. Raises LogFault if the log has a gap."""
+    rows = await db.fetch(_SQL["leaves"], index, RANGES)
+    leaves, end = list[bytes](), None
+    for row in rows:
+        begin, found = row["first_index"], row["leaves"]
+        if begin > index + len(leaves) or (end is not None and begin != end):
+            raise LogFault(f"the log has no event at the index {index + len(leaves)}")
+        end = begin + len(found) // HASH_BYTES
+        leaves += split_hashes(found)[max(0, index - begin) :]
+    return leaves
