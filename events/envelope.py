@@ -50,6 +50,8 @@ class EffectCounter:
 class Origin:
     """The cause of an append: its project, its actor, the id of the request if there is one, and the id of a cause.
 
+    `client` is the commitment to the client of the request, if that is recorded.
+
     If `effects` is given, an append that an earlier try of the same request has made is not made again.
     """
 
@@ -57,6 +59,7 @@ class Origin:
     actor: Actor
     request_id: str | None = None
     cause: str | None = None
+    client: bytes | None = None
     effects: EffectCounter | None = field(default=None, compare=False, repr=False)
 
     def for_uncounted_append(self, stream_id: str) -> Origin:
@@ -85,6 +88,7 @@ class RecordedEvent(Generic[E]):
     actor: Actor
     request_id: str | None = None
     cause: str | None = None
+    client: bytes | None = None
 
     @property
     def seconds(self) -> int:

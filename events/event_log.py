@@ -131,7 +131,7 @@ def append_operations(
     added = (
         *(stream_id, expected.version, types, sealed.contents, sealed.commitments, sealed.leaves),
         *(last.at, *origin, last.cause),
-        *(SCHEMA_VERSION, SOFTWARE_VERSION, leaves.ALGORITHM),
+        *(SCHEMA_VERSION, SOFTWARE_VERSION, leaves.ALGORITHM, last.client),
     )
     # The sequencer's order follows these times, so they never decrease within a stream.
     at = last.at if expected.at is None else max(last.at, expected.at)
@@ -157,6 +157,7 @@ def _move_head(stream_id: str, stream_type: StreamType[Any, Any], expected: Head
 
 def _envelope(entry: RecordedEvent[Event]) -> Envelope:
     return Envelope(
+        algorithm=leaves.ALGORITHM,
         stream_id=entry.stream_id,
         version=entry.version,
         type=entry.event.type,  # type: ignore[attr-defined]
@@ -165,6 +166,7 @@ def _envelope(entry: RecordedEvent[Event]) -> Envelope:
         actor=actor_text(entry.actor),
         request_id=entry.request_id,
         cause=entry.cause,
+        client=entry.client,
         schema_version=SCHEMA_VERSION,
         software_version=SOFTWARE_VERSION,
     )
@@ -229,6 +231,7 @@ def _load_event(row: Mapping[str, Any]) -> RecordedEvent[codec.AnyEvent]:
         actor=parse_actor(row["actor"]),
         request_id=row["request_id"],
         cause=row["cause"],
+        client=row["client"],
     )
 
 
@@ -246,6 +249,7 @@ def number_events(
             actor=origin.actor,
             request_id=origin.request_id,
             cause=origin.cause,
+            client=origin.client,
         )
         for offset, event in enumerate(events, start=1)
     ]

@@ -84,13 +84,15 @@ class AuditRead(Event):
 
 class SignInsFailed(Event):
     """Requests with a wrong key or token, counted over a minute: those of one address, whose first request was
-    `request_id`, or those of all addresses beyond a bound, if `request_id` is null.
+    `request_id`, or those of all addresses beyond a bound, if `request_id` is null. `client` is the commitment to the
+    client of that request in hexadecimal, null if clients are not recorded.
     """
 
     type: Literal["sign_ins.failed"] = "sign_ins.failed"
     credential: Credential
     count: int
     request_id: str | None
+    client: str | None = None
 
 
 Act = TokenCreated | AuditRead | SignInsFailed

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-# The algorithm that is stored with an event. 1 is SHA-256 with the domains and the encoding of this module.
-ALGORITHM = 1
+# The algorithm that is stored with an event: SHA-256 with the domains and the encoding of this module. 1 is that of
+# older software, whose events have no `client`.
+ALGORITHM = 2
 SALT_BYTES = 32
 # The `previous` of a stream's first event.
 NO_LEAF = b""
 
 _COMMITMENT_DOMAIN = b"everthread/commitment/1\n"
-_LEAF_DOMAIN = b"everthread/leaf/1\n"
+_LEAF_DOMAINS = {1: b"everthread/leaf/1\n", 2: b"everthread/leaf/2\n"}
 _LEAF_PREFIX = b"\x00"  # RFC 6962 hashes inner nodes with another prefix
 _NULL = b"\xff\xff\xff\xff"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,8 +31,12 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The columns of an event that its leaf covers, without `commitment` and `previous`."""
+    """The columns of an event that its leaf covers, without `commitment` and `previous`.
 
+    `client` is the commitment to the client of the request (`events.clients`), null if none is recorded.
+    """
+
+    algorithm: int
     stream_id: str
     version: int
     type: str
@@ -40,6 +45,7 @@ class Envelope:
     actor: str
     request_id: str | None
     cause: str | None
+    client: bytes | None
     schema_version: int
     software_version: str
 
@@ -64,10 +70,15 @@ def commit(content: bytes) -> bytes:
 def encode_entry(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:
     """Returns the log entry of an event, whose leaf hash is the event's leaf.
 
-    `previous` is the leaf of the version before, NO_LEAF for version 1.
+    `previous` is the leaf of the version before, NO_LEAF for version 1. Raises ValueError if the algorithm is unknown,
+    or if it does not cover the client that is given.
     """
+    if envelope.algorithm not in _LEAF_DOMAINS:
+        raise ValueError(f"algorithm {envelope.algorithm} is unknown to this software")
+    if envelope.algorithm == 1 and envelope.client is not None:
+        raise ValueError("algorithm 1 does not cover a client")
     fields = (
-        _number(ALGORITHM),
+        _number(envelope.algorithm),
         envelope.stream_id.encode(),
         _number(envelope.version),
         envelope.type.encode(),
@@ -80,8 +91,9 @@ def encode_entry(envelope: Envelope, commitment: bytes, previous: bytes) -> byte
         envelope.software_version.encode(),
         commitment,
         previous,
+        *(() if envelope.algorithm == 1 else (envelope.client,)),
     )
-    return _LEAF_DOMAIN + b"".join(map(_prefix_length, fields))
+    return _LEAF_DOMAINS[envelope.algorithm] + b"".join(map(_prefix_length, fields))
 
 
 def hash_leaf(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:

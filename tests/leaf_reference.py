@@ -17,8 +17,8 @@ def commitment_of(content: bytes) -> bytes:
 
 
 def leaf_of(row: Mapping[str, Any], previous: bytes) -> bytes:
-    data = b"everthread/leaf/1\n"
-    for name in FIELDS:
+    data = f"everthread/leaf/{row['algorithm']}\n".encode()
+    for name in FIELDS if row["algorithm"] == 1 else [*FIELDS, "client"]:
         value = previous if name == "previous" else row[name]
         if isinstance(value, datetime):
             age = value.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)

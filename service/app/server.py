@@ -244,7 +244,15 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
             max_files=settings.max_store_files,
         )
     )
-    acts = await enter(audit_lifespan(writer, process=peers.process, settings=settings.describe_changes(), ids=ids))
+    acts = await enter(
+        audit_lifespan(
+            writer,
+            process=peers.process,
+            settings=settings.describe_changes(),
+            client_days=settings.audit_client_days if settings.audit_client == "on" else 0,
+            ids=ids,
+        )
+    )
     audit_folder = (settings.data_dir or default_data_dir()) / "audit"
     checkpoints = await enter(checkpoints_lifespan(writer, peers, core.signer, audit_folder))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from events.actors import Actor, ProcessActor
+from events.clients import ClientFacts
 from events.envelope import Origin
 from events.errors import DomainError
 from events.ids import IdSource
@@ -31,6 +32,7 @@ from events.installation import (
     TokenPurpose,
 )
 from events.streams import INSTALLATION
+from service.audit.clients import ClientRecorder
 from service.database import DATABASE_ERRORS
 from service.writer import Writer
 
@@ -48,6 +50,7 @@ WRITE_TIMEOUT_S = 5.0
 @dataclass(frozen=True, slots=True)
 class _FailedSignIns:
     request_id: str | None
+    client: bytes | None
     count: int = 0
 
 
@@ -61,9 +64,13 @@ class _Reads:
 
 
 class ActRecorder:
-    """Records acts. `process` is the number of this process among its peers; `ids` names a new installation."""
+    """Records acts, and the clients of requests (`clients`).
 
-    def __init__(self, writer: Writer, *, process: int, ids: IdSource) -> None:
+    `process` is the number of this process among its peers; `ids` names a new installation.
+    """
+
+    def __init__(self, writer: Writer, clients: ClientRecorder, *, process: int, ids: IdSource) -> None:
+        self.clients = clients
         self._writer = writer
         self._process = ProcessActor(process)
         self._ids = ids
@@ -100,12 +107,16 @@ class ActRecorder:
         if len(self._reads) < MAX_PATHS:
             self._reads.setdefault((origin.actor, path), _Reads(origin.project_id, path))
 
-    def count_failed_sign_in(self, credential: Credential, address: str, request_id: str) -> None:
-        """Counts a request with a wrong key or token."""
+    def count_failed_sign_in(self, credential: Credential, address: str, request_id: str, facts: ClientFacts) -> None:
+        """Counts a request with a wrong key or token. The client of the address's first one is recorded."""
         place: tuple[Credential, str | None] = (credential, address)
         if place not in self._sign_ins and len(self._sign_ins) >= MAX_ADDRESSES:
             place = (credential, None)
-        counted = self._sign_ins.get(place) or _FailedSignIns(request_id if place[1] is not None else None)
+        counted = self._sign_ins.get(place)
+        if counted is None and place[1] is None:
+            counted = _FailedSignIns(None, None)
+        elif counted is None:
+            counted = _FailedSignIns(request_id, self.clients.record(request_id, facts))
         self._sign_ins[place] = replace(counted, count=counted.count + 1)
 
     async def run(self) -> None:
@@ -124,7 +135,12 @@ class ActRecorder:
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 failed: list[Act] = [
-                    SignInsFailed(credential=credential, count=counted.count, request_id=counted.request_id)
+                    SignInsFailed(
+                        credential=credential,
+                        count=counted.count,
+                        request_id=counted.request_id,
+                        client=None if counted.client is None else counted.client.hex(),
+                    )
                     for (credential, _), counted in sign_ins.items()
                 ]
                 if failed:

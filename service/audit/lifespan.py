@@ -13,6 +13,7 @@ from events.installation import INSTALLATION_ID, INSTALLATION_PROJECT, UseLogKey
 from events.streams import INSTALLATION
 from service.audit.acts import ActRecorder
 from service.audit.checkpoint_signer import CheckpointSigner, verifier_key
+from service.audit.clients import ClientRecorder
 from service.audit.kept_checkpoints import CheckpointFolder
 from service.audit.log_tree import load_epoch
 from service.audit.sequencer import Sequencer
@@ -26,12 +27,16 @@ from service.writer import Writer
 
 @asynccontextmanager
 async def audit_lifespan(
-    writer: Writer, *, process: int, settings: Mapping[str, str], ids: IdSource
+    writer: Writer, *, process: int, settings: Mapping[str, str], client_days: int, ids: IdSource
 ) -> AsyncIterator[ActRecorder]:
-    """Yields the recorder of acts, after it has recorded this start. `settings` are those that it names."""
-    acts = ActRecorder(writer, process=process, ids=ids)
+    """Yields the recorder of acts, after it has recorded this start. `settings` are those that it names.
+
+    The clients of requests are kept for `client_days` days; 0: they are not recorded.
+    """
+    clients = ClientRecorder(writer.pool, keep_days=client_days, clock=writer.clock, ids=ids)
+    acts = ActRecorder(writer, clients, process=process, ids=ids)
     await acts.start(settings)
-    async with background(acts.run()):
+    async with background(clients.run(), clients.run_sweep()), background(acts.run()):
         yield acts
 
 

@@ -31,6 +31,8 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 NUMBERS = {"algorithm", "version", "at", "schema_version"}
 HEAD = ["algorithm", "stream_id", "version", "type", "at", "project_id", "actor", "request_id", "cause"]
 FIELDS = [*HEAD, "schema_version", "software_version", "commitment", "previous"]
+# The fields of an entry by its algorithm.
+ENTRIES = {b"everthread/leaf/1\n": FIELDS, b"everthread/leaf/2\n": [*FIELDS, "client"]}
 
 
 class NotProvenError(Exception):
@@ -196,7 +198,13 @@ def describe_event(evidence: bytes) -> tuple[bytes, list[str]]:
     entry, salt, json = split_fields(evidence, b"everthread/evidence/1\n", 3)
     if entry is None or (salt is None) != (json is None):
         raise NotProvenError("the proof lacks the event")
-    values = dict(zip(FIELDS, split_fields(entry, b"everthread/leaf/1\n", len(FIELDS)), strict=True))
+    domain = entry[:18]
+    fields = ENTRIES.get(domain)
+    if fields is None:
+        raise NotProvenError("the entry of the event has a format that this file does not know")
+    values = dict(zip(fields, split_fields(entry, domain, len(fields)), strict=True))
+    if values["algorithm"] != int(domain[16:17]).to_bytes(8, "big"):
+        raise NotProvenError("the algorithm of the event is not that of its entry")
     lines = []
     for name, value in values.items():
         if value is None:
@@ -205,7 +213,7 @@ def describe_event(evidence: bytes) -> tuple[bytes, list[str]]:
             whole = int.from_bytes(value[:8], "big", signed=True)
             text = describe_time(whole) if name == "at" else str(whole)
         else:
-            text = value.hex() if name in ("commitment", "previous") else printable(value)
+            text = value.hex() if name in ("commitment", "previous", "client") else printable(value)
         lines.append(f"  {name:17} {text}")
     if salt is not None and json is not None:
         if sha256(b"everthread/commitment/1\n" + salt + json).digest() != values["commitment"]:

@@ -11,6 +11,7 @@ from events.api_key import Scope as KeyScope
 from events.installation import Credential
 from projections.keys import ApiKey
 from service.http import azure, rate_limits
+from service.http.client_facts import client_facts
 from service.http.connections import peer_name
 from service.http.context import GRANT, REQUEST_ID, ROUTE
 from service.http.errors import ApiError
@@ -102,7 +103,7 @@ async def _key_of_token(request: web.Request) -> ApiKey:
 
 def _count_wrong_key(request: web.Request, credential: Credential) -> None:
     """Counts a wrong key or token of the request's address. Raises ApiError with status 429 if there were too many."""
-    request.app[ACTS].count_failed_sign_in(credential, _peer(request), request[REQUEST_ID])
+    request.app[ACTS].count_failed_sign_in(credential, _peer(request), request[REQUEST_ID], client_facts(request))
     wait = request.app[ACCESS].wrong_keys.count(_peer(request))
     if wait is None:
         return

@@ -14,6 +14,7 @@ from events.errors import FileNotFound, NotFound, Rejection
 from service.database import mark_request
 from service.http import auth, azure
 from service.http.bodies import release_body
+from service.http.client_facts import client_facts
 from service.http.context import GRANT, KEY, ORIGIN, REQUEST_ID, ROUTE, ROUTE_TABLE, WIRE
 from service.http.errors import ApiError, Handler, suggest_retry
 from service.http.metrics import is_open, route_of
@@ -33,6 +34,8 @@ _V1_ONLY = (
 QUOTES = "Everthread-Quotes"
 QUOTES_VALUES = ("on", "off")
 _NOUNS = {"step_id": "run step", "vector_store_id": "vector store", "batch_id": "vector store file batch"}
+# The methods of requests that append no events; their clients are not recorded.
+_READING = ("GET", "HEAD", "OPTIONS")
 # The ids of the path that are bound to all log events of a request.
 _LOGGED = ("thread_id", "run_id")
 
@@ -76,8 +79,12 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         return await handler(request)
     key = request[KEY] = await auth.admit(request)
     actor = TokenActor(key.id) if GRANT in request else key.actor
-    request[ORIGIN] = Origin(project_id=key.project_id, actor=actor, request_id=request[REQUEST_ID])
-    if key.scope in AUDIT_SCOPES:
+    is_auditor = key.scope in AUDIT_SCOPES
+    client = None
+    if is_auditor or request.method not in _READING:
+        client = request.app[ACTS].clients.record(request[REQUEST_ID], client_facts(request))
+    request[ORIGIN] = Origin(project_id=key.project_id, actor=actor, request_id=request[REQUEST_ID], client=client)
+    if is_auditor:
         await request.app[ACTS].record_read(request[ORIGIN], request.path)
     if ROUTE in request and request[ROUTE].versions:
         wire = _WIRES[f"assistants={request[GRANT].version}"] if GRANT in request else _choose_wire(request)

@@ -6,13 +6,13 @@ SELECT stream_id, version FROM streams WHERE stream_id = ANY ($1::text[]);
 
 -- name: read_types
 -- Events after the first $6 bytes of contents have no content.
-SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version,
+SELECT stream_id, version, at, project_id, actor, request_id, cause, client, schema_version,
     CASE WHEN bytes_before < $6 THEN content END AS content
 FROM (
     SELECT *, sum(octet_length(content)) OVER (ORDER BY version ROWS UNBOUNDED PRECEDING) - octet_length(content)
         AS bytes_before
     FROM (
-        SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version, content
+        SELECT stream_id, version, at, project_id, actor, request_id, cause, client, schema_version, content
         FROM events
         WHERE stream_id = $1 AND version > $2 AND version <= $3 AND type = ANY ($4::text[])
         ORDER BY version
@@ -23,12 +23,12 @@ ORDER BY version;
 
 -- name: read
 -- Leaves out the events after the first $4 bytes of contents.
-SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version, content
+SELECT stream_id, version, at, project_id, actor, request_id, cause, client, schema_version, content
 FROM (
     SELECT *, sum(octet_length(content)) OVER (ORDER BY version ROWS UNBOUNDED PRECEDING) - octet_length(content)
         AS bytes_before
     FROM (
-        SELECT stream_id, version, at, project_id, actor, request_id, cause, schema_version, content
+        SELECT stream_id, version, at, project_id, actor, request_id, cause, client, schema_version, content
         FROM events
         WHERE stream_id = $1 AND version > $2
         ORDER BY version

@@ -19,6 +19,7 @@ def stream_entries(count: int = 7) -> list[bytes]:
     entries, previous = [], NO_LEAF
     for version in range(1, count + 1):
         envelope = Envelope(
+            algorithm=1 if version < 3 else 2,
             stream_id="thread_1",
             version=version,
             type="message.added",
@@ -27,6 +28,7 @@ def stream_entries(count: int = 7) -> list[bytes]:
             actor="key:key_1",
             request_id="req_1" if version % 2 else None,
             cause=None,
+            client=bytes(32) if version == 4 else None,
             schema_version=1,
             software_version="0.2.0",
         )

@@ -8,16 +8,18 @@ import pytest
 
 from events import event_log
 from events.actors import KeyActor, ProcessActor, actor_text
+from events.clients import ClientFacts
 from events.envelope import Origin
 from events.installation import INSTALLATION_ID
 from service.audit import acts
 from service.audit.acts import ActRecorder
+from service.audit.clients import ClientRecorder
 from service.cli import admin
 from service.database import Pool
 from service.errors import CommandError
 from service.settings import Settings
 from tests.client import KEY, Client
-from tests.clock import IDS
+from tests.clock import CLOCK, IDS
 from tests.conftest import StartServer
 from tests.http.files import upload
 from tests.http.keys import as_key, make_key, writer
@@ -34,6 +36,11 @@ async def recorded(pool: Pool, *types: str) -> list[dict[str, Any]]:
         for entry in found
         if entry.event.type in types
     ]
+
+
+def recorder_of(pool: Pool) -> ActRecorder:
+    clients = ClientRecorder(pool, keep_days=1, clock=CLOCK, ids=IDS)
+    return ActRecorder(writer(pool), clients, process=7, ids=IDS)
 
 
 async def test_a_start_is_recorded_without_secrets(start_server: StartServer, pool: Pool) -> None:
@@ -93,9 +100,9 @@ async def test_failed_sign_ins_are_counted_by_address(start_server: StartServer,
 
 async def test_strangers_cannot_grow_the_log(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acts, "MAX_ADDRESSES", 2)
-    recorder = ActRecorder(writer(pool), process=7, ids=IDS)
+    recorder = recorder_of(pool)
     for number in range(10):
-        recorder.count_failed_sign_in("key", f"192.0.2.{number}", f"req_{number}")
+        recorder.count_failed_sign_in("key", f"192.0.2.{number}", f"req_{number}", ClientFacts(None))
     await recorder.write_counts()
     await recorder.write_counts()
     found = await recorded(pool, "sign_ins.failed")
@@ -105,7 +112,7 @@ async def test_strangers_cannot_grow_the_log(pool: Pool, monkeypatch: pytest.Mon
 
 async def test_reads_beyond_the_bound_are_events_of_their_own(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acts, "MAX_PATHS", 1)
-    recorder = ActRecorder(writer(pool), process=7, ids=IDS)
+    recorder = recorder_of(pool)
     for path in ("/a", "/b", "/a", "/b"):
         await recorder.record_read(AUDITOR, path)
     await recorder.write_counts()
@@ -114,8 +121,8 @@ async def test_reads_beyond_the_bound_are_events_of_their_own(pool: Pool, monkey
 
 
 async def test_counts_are_kept_while_the_database_is_away(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = ActRecorder(writer(pool), process=7, ids=IDS)
-    recorder.count_failed_sign_in("key", "192.0.2.1", "req_1")
+    recorder = recorder_of(pool)
+    recorder.count_failed_sign_in("key", "192.0.2.1", "req_1", ClientFacts(None))
 
     async def fail(*_: object) -> None:
         raise OSError("no database")
@@ -123,7 +130,7 @@ async def test_counts_are_kept_while_the_database_is_away(pool: Pool, monkeypatc
     with monkeypatch.context() as broken:
         broken.setattr(recorder._writer, "write", fail)
         await recorder.write_counts()
-    recorder.count_failed_sign_in("key", "192.0.2.1", "req_2")
+    recorder.count_failed_sign_in("key", "192.0.2.1", "req_2", ClientFacts(None))
     await recorder.write_counts()
     assert [failed["count"] for failed in await recorded(pool, "sign_ins.failed")] == [2]
 

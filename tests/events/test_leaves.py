@@ -22,6 +22,7 @@ FORMAT = Path(__file__).parents[2] / "docs" / "log-format.md"
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
 ENVELOPES = st.builds(
     Envelope,
+    algorithm=st.just(leaves.ALGORITHM),
     stream_id=TEXTS,
     version=st.integers(1, 2**63 - 1),
     type=TEXTS,
@@ -30,10 +31,12 @@ ENVELOPES = st.builds(
     actor=TEXTS,
     request_id=st.none() | TEXTS,
     cause=st.none() | TEXTS,
+    client=st.none() | st.binary(min_size=32, max_size=32),
     schema_version=st.integers(0, 2**31 - 1),
     software_version=TEXTS,
 )
 ENVELOPE = Envelope(
+    algorithm=leaves.ALGORITHM,
     stream_id="thread_1",
     version=2,
     type="message.added",
@@ -42,6 +45,7 @@ ENVELOPE = Envelope(
     actor="cli",
     request_id=None,
     cause=None,
+    client=None,
     schema_version=1,
     software_version="1.0.0",
 )
@@ -62,13 +66,15 @@ def test_the_vectors_of_the_document(vector: dict[str, Any]) -> None:
     assert leaves.content_json(content) == vector["json"].encode()
     assert leaves.commit(content).hex() == commitment_of(content).hex() == vector["commitment"]
     columns = {field.name: vector[field.name] for field in fields(Envelope)}
-    envelope = Envelope(**columns | {"at": datetime.fromisoformat(vector["at"])})
+    client = None if vector["client"] is None else bytes.fromhex(vector["client"])
+    envelope = Envelope(**columns | {"at": datetime.fromisoformat(vector["at"]), "client": client})
     leaf = leaves.hash_leaf(envelope, bytes.fromhex(vector["commitment"]), bytes.fromhex(vector["previous"]))
     assert leaf.hex() == vector["leaf"]
 
 
 def test_the_document_has_vectors() -> None:
-    first, second = vectors()
+    first, second, third = vectors()
+    assert (first["algorithm"], third["algorithm"], third["previous"]) == (1, 2, second["leaf"])
     assert (first["previous"], second["previous"]) == ("", first["leaf"])
 
 
@@ -77,7 +83,7 @@ def test_law_both_implementations_agree(envelope: Envelope, salt: bytes, json: b
     content = leaves.salt_content(json, salt)
     commitment = leaves.commit(content)
     assert commitment == commitment_of(content)
-    row = asdict(envelope) | {"algorithm": leaves.ALGORITHM, "commitment": commitment}
+    row = asdict(envelope) | {"commitment": commitment}
     assert leaves.hash_leaf(envelope, commitment, previous) == leaf_of(row, previous)
 
 
@@ -98,6 +104,8 @@ def test_law_other_columns_give_another_leaf(one: Envelope, other: Envelope) -> 
         {"actor": "key:1"},
         {"request_id": ""},
         {"cause": ""},
+        {"client": bytes(32)},
+        {"client": b""},
         {"schema_version": 2},
         {"software_version": "1.0.1"},
         # The same bytes, divided in another way.
@@ -107,6 +115,16 @@ def test_law_other_columns_give_another_leaf(one: Envelope, other: Envelope) -> 
 def test_every_column_counts(changes: dict[str, Any]) -> None:
     changed = replace(ENVELOPE, **changes)
     assert leaves.hash_leaf(changed, COMMITMENT, PREVIOUS) != leaves.hash_leaf(ENVELOPE, COMMITMENT, PREVIOUS)
+
+
+def test_older_events_have_their_own_algorithm() -> None:
+    old = replace(ENVELOPE, algorithm=1)
+    row = asdict(old) | {"commitment": COMMITMENT}
+    assert leaves.hash_leaf(old, COMMITMENT, PREVIOUS) == leaf_of(row, PREVIOUS)
+    with pytest.raises(ValueError, match="does not cover"):
+        leaves.hash_leaf(replace(old, client=bytes(32)), COMMITMENT, PREVIOUS)
+    with pytest.raises(ValueError, match="unknown"):
+        leaves.hash_leaf(replace(old, algorithm=3), COMMITMENT, PREVIOUS)
 
 
 def test_commitment_and_previous_count() -> None:
