@@ -32,7 +32,8 @@ ON CONFLICT DO NOTHING;
 
 -- name: entries (the events with indexes from $1 to $2, without the last, and the leaves of the events before them)
 SELECT ranges.first_index + events.version - ranges.first_version AS log_index, events.stream_id, events.version,
-    events.type, events.at, events.project_id, events.actor, events.request_id, events.cause, events.schema_version,
+    events.type, events.at, events.project_id, events.actor, events.request_id, events.cause,
+    events.client, events.algorithm, events.schema_version,
     events.software_version, events.commitment, before.leaf AS previous
 FROM log_ranges AS ranges
 JOIN events ON events.stream_id = ranges.stream_id AND events.version >= ranges.first_version
