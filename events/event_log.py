@@ -22,7 +22,7 @@ from events.streams import StreamType
 from events.webhook_endpoint import WEBHOOK_EVENTS
 from sql import queries
 from sql.connection import Connection
-from sql.row_operations import RowOperation
+from sql.row_operations import RowOperation, parts_of
 
 READ_PAGE = 1000
 # Bytes of contents after which a page of events ends. Its last event may exceed them.
@@ -121,6 +121,7 @@ def append_operations(
     sealed: SealedEvents,
 ) -> list[RowOperation]:
     """Returns the operations that move the head and add `recorded` (versions expected.version + 1, …), in this order.
+    Those of large events are several operations.
 
     The first operation finds no row if the head is not `expected`. The first LOG_OPERATIONS belong together. The last
     one, which is left out if no endpoint can ask for these types, adds the deliveries of the events to webhooks.
@@ -128,18 +129,26 @@ def append_operations(
     types = [entry.event.type for entry in recorded]  # type: ignore[attr-defined]
     last = recorded[-1]
     origin = (last.project_id, actor_text(last.actor), last.request_id)
-    added = (
-        *(stream_id, expected.version, types, sealed.contents, sealed.commitments, sealed.leaves),
-        *(last.at, *origin, last.cause),
-        *(SCHEMA_VERSION, SOFTWARE_VERSION, leaves.ALGORITHM, last.client),
+    envelope = (last.at, *origin, last.cause, SCHEMA_VERSION, SOFTWARE_VERSION, leaves.ALGORITHM, last.client)
+    first, *others = (
+        RowOperation(
+            "events.insert",
+            (
+                *(stream_id, expected.version + part.start),
+                *(column[part] for column in (types, sealed.contents, sealed.commitments, sealed.leaves)),
+                *envelope,
+            ),
+        )
+        for part in parts_of(sealed.contents)
     )
     # The sequencer's order follows these times, so they never decrease within a stream.
     at = last.at if expected.at is None else max(last.at, expected.at)
     pending = (stream_id, expected.version + 1, at, *origin, types, b"".join(sealed.leaves))
     operations = [
         _move_head(stream_id, stream_type, expected, sealed.head),
-        RowOperation("events.insert", added),
+        first,
         RowOperation("log_pending.insert", pending),
+        *others,
     ]
     if not WEBHOOK_EVENTS.keys().isdisjoint(types):
         delivered = (stream_id, expected.version, types, last.project_id)

@@ -7,6 +7,7 @@ the same operations: some of their operations read rows that earlier ones write,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -43,7 +44,10 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Append(Generic[S]):
-    """Events to append to a stream with the head `expected`, and the states before and after them."""
+    """Events to append to a stream with the head `expected`, and the states before and after them.
+
+    `is_large` if they are so large that their preparation would hold the event loop.
+    """
 
     stream_type: StreamType[S, Any]
     stream_id: str
@@ -52,6 +56,16 @@ class Append(Generic[S]):
     before: S
     after: S
     effect: Effect | None = None
+    is_large: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _PreparedAppend:
+    """The operations of an append, the head after it, and the mix of its statement, if there is one."""
+
+    operations: list[RowOperation]
+    head: Head
+    mix: tuple[str, ...] | None
 
 
 async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard | None = None) -> Head:
@@ -59,26 +73,34 @@ async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard 
 
     Raises VersionConflict, the errors of `guard`, RowMissing if the views differ from the log, and asyncpg's errors.
     """
-    state = new.stream_type.adapter.dump_json(new.after)
-    sealed = event_log.seal(new.stream_type, new.expected, new.recorded, state, ids=ids)
-    operations = _operations(new, sealed)
     has_statement = guard is None and new.stream_type in MIXES
-    mix = find_mix(new.stream_type, block_names(operations)) if has_statement else None
+    if new.is_large:
+        prepared = await asyncio.to_thread(_prepare, new, ids, has_statement=has_statement)
+    else:
+        prepared = _prepare(new, ids, has_statement=has_statement)
     try:
-        if mix is not None:
-            await execute_at_once(db, mix, operations)
+        if prepared.mix is not None:
+            await execute_at_once(db, prepared.mix, prepared.operations)
         else:
             async with db.transaction():
                 if guard is not None:
                     await guard(db)
-                await execute_with_head(db, operations, at_once=event_log.LOG_OPERATIONS)
-        return sealed.head
+                await execute_with_head(db, prepared.operations, at_once=event_log.LOG_OPERATIONS)
+        return prepared.head
     except HeadMoved:
         raise VersionConflict(new.stream_id) from None
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name == _EFFECTS_KEY:
             raise VersionConflict(new.stream_id) from None
         raise
+
+
+def _prepare(new: Append[Any], ids: IdSource, *, has_statement: bool) -> _PreparedAppend:
+    state = new.stream_type.adapter.dump_json(new.after)
+    sealed = event_log.seal(new.stream_type, new.expected, new.recorded, state, ids=ids)
+    operations = _operations(new, sealed)
+    mix = find_mix(new.stream_type, block_names(operations)) if has_statement else None
+    return _PreparedAppend(operations, sealed.head, mix)
 
 
 def _operations(new: Append[S], sealed: SealedEvents) -> list[RowOperation]:

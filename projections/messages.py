@@ -24,7 +24,7 @@ from projections.rows import (
 )
 from sql import queries
 from sql.connection import Connection
-from sql.row_operations import RowOperation
+from sql.row_operations import RowOperation, parts_of
 
 _SQL = queries("messages")
 
@@ -57,20 +57,25 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
 
 
 def _insertions(batch: Sequence[RecordedEvent[e.ThreadEvent]], positions: Mapping[str, int]) -> list[RowOperation]:
-    """Returns the operation that inserts the messages of the batch, or none. `positions` are those of the runs."""
+    """Returns the operations that insert the messages of the batch: one, more if they are large, or none.
+
+    `positions` are those of the runs.
+    """
     new = [(recorded.version, message) for recorded in batch if (message := _new_message(recorded)) is not None]
-    if not new:
-        return []
-    values = (
-        batch[0].stream_id,
-        batch[0].project_id,
-        [message.id for _, message in new],
-        [position for position, _ in new],
-        [message.run_id for _, message in new],
-        [None if message.run_id is None else positions[message.run_id] for _, message in new],
-        [dump(message) for _, message in new],
-    )
-    return [RowOperation("messages.insert", values)]
+    bodies = [dump(message) for _, message in new]
+    operations = []
+    for part in parts_of(bodies):
+        values = (
+            batch[0].stream_id,
+            batch[0].project_id,
+            [message.id for _, message in new[part]],
+            [position for position, _ in new[part]],
+            [message.run_id for _, message in new[part]],
+            [None if message.run_id is None else positions[message.run_id] for _, message in new[part]],
+            bodies[part],
+        )
+        operations.append(RowOperation("messages.insert", values))
+    return operations
 
 
 def _new_message(recorded: RecordedEvent[e.ThreadEvent]) -> Message | None:

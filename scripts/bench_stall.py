@@ -29,7 +29,7 @@ from service.http.routes import ROUTES
 from service.wire.fields import MAX_FILES_PAGE
 from tests.client import Client
 from tests.scripted import ScriptedServer
-from tests.server_process import running
+from tests.server_process import running_process
 from tests.stalls.objects import Ids, create_large_objects, create_objects
 from tests.stalls.poller import Poller
 from tests.stalls.probes import Probe, Probes
@@ -85,10 +85,10 @@ class Bench:
 async def _run(asked: argparse.Namespace, console: Console) -> bool:
     """Returns whether every stall is within the bound."""
     routes = [route for route in ROUTES if asked.only in route.name]
-    async with _server() as (client, model):
+    async with _server() as (client, model, pid):
         console.print("Creating objects …")
         ids: Ids = await (create_objects(client) if asked.small else create_large_objects(client, model, asked.files))
-        async with Poller(client.base_url) as poller:
+        async with Poller(client.base_url, pid) as poller:
             bench, stalls = Bench(poller, model), list[Stall]()
             for probe in track(Probes(client, model, ids).of(routes), "Measuring", console=console, total=None):
                 stalls.append(await bench.measure(probe))
@@ -99,12 +99,15 @@ async def _run(asked: argparse.Namespace, console: Console) -> bool:
 
 
 @asynccontextmanager
-async def _server() -> AsyncIterator[tuple[Client, ScriptedServer]]:
+async def _server() -> AsyncIterator[tuple[Client, ScriptedServer, int]]:
     with tempfile.TemporaryDirectory() as home:
         settings = {"EVERTHREAD_DATA_DIR": f"{home}/data", "EVERTHREAD_MODELS": write_models_file(home)}
         os.chmod(home, 0o711)
-        async with running(**settings) as (base_url, model), Client(base_url, validate=False) as client:
-            yield client, model
+        async with (
+            running_process(**settings) as (base_url, model, pid),
+            Client(base_url, validate=False) as client,
+        ):
+            yield client, model, pid
 
 
 def _line(stall: Stall, noise_ms: float) -> str:

@@ -39,7 +39,8 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else
 def helper_id() -> int | None:
     """Returns a user id for a helper that reads strangers' data: one without an account, which no process has.
 
-    Returns None if this process is not root: it cannot change the user, and the helper runs under its own id.
+    Returns None if this process is not root: it cannot change the user, and the helper runs under its own id. It reads
+    all processes of the machine, so call it in a thread.
     """
     if os.geteuid() != 0:
         return None

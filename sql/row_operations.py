@@ -26,6 +26,8 @@ from sql.connection import Connection
 _PARAMETER = re.compile(r"\$(\d+)")
 _MANY = "_many"
 _NOT_FOUND = "found no row"
+# Bytes of the rows of one operation. The last row may exceed them.
+MAX_PART_BYTES = 1024**2
 
 
 class HeadMoved(Exception):
@@ -42,6 +44,21 @@ class RowOperation:
 
     block: str
     values: tuple[Any, ...]
+
+
+def parts_of(values: Sequence[bytes]) -> list[slice]:
+    """Returns the parts of a column of which each is written by an operation of its own. A part ends after
+    MAX_PART_BYTES.
+
+    The event loop waits while the values of a statement are encoded.
+    """
+    parts, start, size = [], 0, 0
+    for end, value in enumerate(values, start=1):
+        size += len(value)
+        if size >= MAX_PART_BYTES or end == len(values):
+            parts.append(slice(start, end))
+            start, size = end, 0
+    return parts
 
 
 def block_text(block: str) -> str:

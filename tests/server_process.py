@@ -17,6 +17,13 @@ START_S = 120.0
 @asynccontextmanager
 async def running(**settings: str) -> AsyncIterator[tuple[str, ScriptedServer]]:
     """Starts a server process with these settings, and yields its base URL and the model server behind it."""
+    async with running_process(**settings) as (base_url, model, _):
+        yield base_url, model
+
+
+@asynccontextmanager
+async def running_process(**settings: str) -> AsyncIterator[tuple[str, ScriptedServer, int]]:
+    """As `running`, and yields the id of the process too."""
     async with ScriptedServer() as model:
         own = {key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")}
         ours = {"API_KEY": KEY, "MODEL_BASE_URL": model.base_url, "LOG_LEVEL": "error", "CODE_INTERPRETER": "off"}
@@ -25,7 +32,7 @@ async def running(**settings: str) -> AsyncIterator[tuple[str, ScriptedServer]]:
         pipe = asyncio.subprocess.PIPE
         server = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe)
         try:
-            yield await asyncio.wait_for(_announced(server), START_S), model
+            yield await asyncio.wait_for(_announced(server), START_S), model, server.pid
         finally:
             if server.returncode is None:
                 server.terminate()

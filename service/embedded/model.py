@@ -120,7 +120,7 @@ class EmbeddedModel:
             "longest_answer": _LONGEST_ANSWER,
             "threads": max(1, os.cpu_count() or 1),
             "chat_template": files("service.embedded").joinpath("chat_template.jinja").read_text(),
-            "uid": helper_id(),
+            "uid": await asyncio.to_thread(helper_id),
         }
         assert child.stdin is not None
         assert child.stdout is not None

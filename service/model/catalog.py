@@ -24,6 +24,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -36,6 +37,8 @@ from service.model.tokens import EncodingName
 MAX_FILE_BYTES = 1024 * 1024
 MAX_TABLES = 1000
 MAX_MARGIN = 4.0
+# Names whose routes are kept, because to match a name with all patterns is slow.
+MAX_KEPT_ROUTES = 1000
 DEFAULT_WINDOW = (
     8192  # tokens, for an unknown model. If it is too small, prompts are truncated; if too large, they fail
 )
@@ -178,6 +181,7 @@ class Catalog:
         self.default = default
         self._tables = tables
         self._embedded = embedded
+        self._kept_route = lru_cache(MAX_KEPT_ROUTES)(self._find_route)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Returns all upstreams, starting with the default upstream."""
@@ -194,6 +198,9 @@ class Catalog:
 
     def route(self, model: str) -> ModelRoute:
         """Returns the route of calls for this name. Every name has a route."""
+        return self._kept_route(model)
+
+    def _find_route(self, model: str) -> ModelRoute:
         for table, endpoint in self._tables:
             if any(fnmatchcase(model, pattern) for pattern in table.match):
                 return self._route(table, endpoint, model)

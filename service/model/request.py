@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -34,14 +34,32 @@ _SAMPLING = ("temperature", "top_p", "reasoning_effort")
 
 
 def build_body(route: ModelRoute, request: ChatRequest, refused: Collection[str] = ()) -> bytes:
-    """Returns the body of the request. `refused` holds the names of all that this upstream has refused before."""
-    return orjson.dumps(_fields(route, request, refused))
+    """Returns the body of the request. `refused` holds the names of all that this upstream has refused before.
+
+    Each message and each part of one is encoded in a step of its own, between which other threads run.
+    """
+    fields = _fields(route, request, refused)
+    return _dump_with_list(fields, "messages", [_dump_message(message) for message in fields["messages"]])
 
 
 def refusable_names(route: ModelRoute, request: ChatRequest, refused: Collection[str]) -> frozenset[str]:
     """Returns the names of refusals that could concern the body of this request."""
     body = _fields(route, request, refused)
     return sent_names(body, other_forms(body["messages"]))
+
+
+def _dump_message(message: Json) -> bytes:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return orjson.dumps(message)
+    return _dump_with_list(message, "content", [orjson.dumps(part) for part in content])
+
+
+def _dump_with_list(fields: Json, name: str, items: Sequence[bytes]) -> bytes:
+    """Returns the JSON of an object whose field `name` is a list of these items, in the place that the field has."""
+    place = b'"%b":[]' % name.encode()  # no text in JSON contains a quotation mark without a backslash
+    before, after = orjson.dumps({**fields, name: []}).split(place, 1)
+    return b"".join([before, place[:-1], b",".join(items), b"]", after])
 
 
 def _fields(route: ModelRoute, request: ChatRequest, refused: Collection[str]) -> dict[str, Any]:

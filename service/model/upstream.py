@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import aiohttp
 import structlog
@@ -30,6 +31,7 @@ from service.model.refusals import Refusal
 from service.model.request import build_body, refusable_names
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, AttemptFailure, backoff
 from service.model.stream_parser import StreamParser
+from service.tasks.off_loop import compute
 from service.tasks.watchdog import Watchdog
 
 CONNECT_S = 10.0
@@ -106,7 +108,8 @@ class Upstream:
         trial = RefusalTrial(set(self._learned.names(route.info.upstream_name)))
         while True:
             try:
-                async with aclosing(self._attempt(build_body(route, request, trial.names), route)) as batches:
+                body = await compute(partial(build_body, route, request, trial.names), value=request)
+                async with aclosing(self._attempt(body, route)) as batches:
                     async for batch in batches:
                         if not has_events:
                             self._learn(route, trial.confirm())

@@ -9,6 +9,7 @@ are left out of the prompt.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +30,8 @@ log = structlog.get_logger()
 # Maximum size in bytes of one image, which upstreams accept, and of all images of a prompt, which bounds memory.
 MAX_IMAGE = 20 * 1024**2
 MAX_IMAGES = 32 * 1024**2
+# Bytes of an image that are encoded in one step, in which the event loop waits. A multiple of three has no padding.
+PIECE = 3 * 128 * 1024
 # Stands in the prompt for an image whose URL a message may not have.
 HIDDEN = {"type": "text", "text": {"value": "[image_url: not shown, its URL is not allowed]", "annotations": []}}
 # Image types that models accept, by the first bytes of a file.
@@ -81,10 +84,18 @@ class PromptImages:
         except BlobMissing:
             log.error("file_blob_missing", file=file.id)
             return None
-        type = next((type for start, type in _TYPES.items() if content.startswith(start)), None)
-        if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-            type = "image/webp"
-        return f"data:{type};base64,{base64.b64encode(content).decode()}" if type else None
+        return await asyncio.to_thread(_data_url, content)
+
+
+def _data_url(content: bytes) -> str | None:
+    """Returns the image as a URL, or None if it is no image. To call it in a thread lets the event loop run."""
+    type = next((type for start, type in _TYPES.items() if content.startswith(start)), None)
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        type = "image/webp"
+    if type is None:
+        return None
+    pieces = (base64.b64encode(content[at : at + PIECE]).decode() for at in range(0, len(content), PIECE))
+    return "".join([f"data:{type};base64,", *pieces])
 
 
 def _is_user_message(entry: Message | Step) -> TypeGuard[Message]:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import reduce
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -32,6 +33,7 @@ from projections.rebuild import as_of
 from service.database import Pool
 from service.feed import Feed
 from service.idempotency.effects import find_effect
+from service.tasks.off_loop import compute, is_large
 from service.writer.head_cache import HeadCache
 from service.writer.stream_state import load_state
 from sql.connection import Connection
@@ -179,7 +181,7 @@ class Writer:
         if await self.find_repeat(stream_type, origin, stream_id) is None:
             async with self.pool.acquire() as db:
                 state, _ = await self._load(db, stream_type, origin, stream_id)
-            stream_type.decide(state, command, self.clock.now())
+            await self._decide_events(stream_type, state, command, self.clock.now())
 
     async def preview(
         self, stream_type: StreamType[S, C], origin: Origin, stream_id: str, command: CommandFactory[C]
@@ -190,7 +192,7 @@ class Writer:
         """
         async with self.pool.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
             state, _ = await self._load(db, stream_type, origin, stream_id)
-            return stream_type.decide(state, await command(db), self.clock.now())
+            return await self._decide_events(stream_type, state, await command(db), self.clock.now())
 
     async def load_upload(self, origin: Origin, upload_id: str) -> UploadState:
         """Returns the current state of the upload. Raises NotFound if it belongs to another project."""
@@ -238,7 +240,7 @@ class Writer:
                     state, head = await self._load(db, stream_type, origin, stream_id)
                 try:
                     decision = await decide_on(db)
-                    new = self._decide(stream_type, origin, stream_id, state, head, decision.command, effect)
+                    new = await self._decide(stream_type, origin, stream_id, state, head, decision.command, effect)
                 except Exception:
                     if cached is not None:
                         continue
@@ -256,7 +258,7 @@ class Writer:
                 return decision, AppendResult([*new.recorded], new.after, new.recorded[-1].version)
         raise Conflict(stream_id)
 
-    def _decide(
+    async def _decide(
         self,
         stream_type: StreamType[S, C],
         origin: Origin,
@@ -266,22 +268,35 @@ class Writer:
         command: C,
         effect: Effect | None,
     ) -> Append[S] | None:
-        """Returns the append that the command leads to, or None if there is nothing to do. Raises as `decide`."""
+        """Returns the append that the command leads to, or None if there is nothing to do. Raises as `decide`.
+
+        A large command is decided in a thread.
+        """
+        large = is_large(command)
         now = self.clock.now()
         at = now if head.at is None else max(now, head.at)
-        events = stream_type.decide(state, command, at)
-        if not events:
-            return None
-        recorded = event_log.number_events(stream_id, head.version, events, at, origin)
-        return Append(
-            stream_type=stream_type,
-            stream_id=stream_id,
-            expected=head,
-            recorded=recorded,
-            before=state,
-            after=reduce(stream_type.evolve, recorded, state),
-            effect=effect,
-        )
+
+        def decide() -> Append[S] | None:
+            events = stream_type.decide(state, command, at)
+            if not events:
+                return None
+            recorded = event_log.number_events(stream_id, head.version, events, at, origin)
+            return Append(
+                stream_type=stream_type,
+                stream_id=stream_id,
+                expected=head,
+                recorded=recorded,
+                before=state,
+                after=reduce(stream_type.evolve, recorded, state),
+                effect=effect,
+                is_large=large,
+            )
+
+        return await asyncio.to_thread(decide) if large else decide()
+
+    async def _decide_events(self, stream_type: StreamType[S, C], state: S, command: C, at: datetime) -> Sequence[Any]:
+        """Returns the events that the command leads to. A large command is decided in a thread."""
+        return await compute(lambda: stream_type.decide(state, command, at), value=command)
 
     async def _find_effect(
         self, db: Connection, stream_type: StreamType[S, C], origin: Origin, stream_id: str, effect: Effect

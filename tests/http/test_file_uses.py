@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from events.references import files_store_id, own_store_id, with_stores
+from service.runs.images import PIECE
 from tests.client import V1, Client
 from tests.http.files import upload
 from tests.scripted import ScriptedServer, says
@@ -115,7 +116,8 @@ async def test_a_deleted_file_is_deleted_everywhere(client: Client, old: Client)
 
 
 async def test_images_reach_models_that_see(client: Client, model: ScriptedServer) -> None:
-    image = (await upload(client, PNG, "vision"))["id"]
+    picture = PNG + b"x" * (PIECE + 1)  # encoded in two steps
+    image = (await upload(client, picture, "vision"))["id"]
     gone = (await upload(client, PNG, "vision"))["id"]
     no_image = (await upload(client, b"text"))["id"]
     parts = [
@@ -131,7 +133,7 @@ async def test_images_reach_models_that_see(client: Client, model: ScriptedServe
         assistant = await client.post("/assistants", {"model": name})
         await client.settled(await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
         sent = (await model.next_request())["messages"]
-        url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+        url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
         if shown:
             assert sent == [
                 {

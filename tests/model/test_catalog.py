@@ -54,6 +54,14 @@ def test_the_first_table_that_matches_is_used(tmp_path: Path) -> None:
     assert found.endpoints() == (DEFAULT, big.endpoint)
 
 
+def test_the_route_of_a_name_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting the tokens of a history asks for it once for each text."""
+    found = Catalog(DEFAULT)
+    route = found.route("gpt-4")
+    monkeypatch.setattr(catalog, "facts_of", None)
+    assert found.route("gpt-4") is route
+
+
 def test_the_embedded_model_serves_every_other_name(tmp_path: Path) -> None:
     here = Endpoint("http://127.0.0.1:9/v1")
     found = load_text(tmp_path, '[[models]]\nmatch="real-*"\nbase_url="http://gpu/v1"', EMBEDDED, here)

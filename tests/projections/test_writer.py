@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,22 +12,26 @@ from typing import Any
 import pytest
 
 import service.writer
-from events import event_log
+from events import codec, event_log
 from events.clock import Clock
-from events.envelope import EffectCounter, RecordedEvent
+from events.envelope import EffectCounter, Event, RecordedEvent
 from events.errors import Conflict, DomainError, NotFound, Rejection
 from events.event_log import Head
 from events.streams import THREAD
 from events.thread.commands import AddMessage, DeleteMessage, ModifyThread, ThreadCommand
 from events.thread.state import ThreadState
+from projections import append as append_module
 from projections import messages, rebuild, runs, threads
 from projections.append import Append, Guard, VersionConflict, append
 from projections.rebuild import verify
 from projections.rows import Cursor
 from service.database import Pool
 from service.feed import Feed
+from service.tasks.off_loop import LARGE
 from service.writer import MAX_ATTEMPTS, Writer
+from sql import row_operations
 from sql.connection import Connection
+from sql.row_operations import RowOperation
 from tests.clock import CLOCK, IDS
 from tests.events.thread.story import CREATE, add, claim, finish, run
 from tests.leaf_check import check_leaves
@@ -162,6 +168,39 @@ async def test_an_append_expects_the_last_leaf(pool: Pool, db: Connection) -> No
         with pytest.raises(VersionConflict):
             await append(db, new, ids=IDS)
     assert await check_leaves(db) == 2
+
+
+async def test_a_large_append_is_made_in_parts_and_in_a_thread(
+    pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are those of one statement, and the event loop waits for one part at a time."""
+    threads_used, inserted = set[int](), list[int]()
+    dump, execute = codec.dump, row_operations.execute_with_head
+
+    def recorded_dump(event: Event) -> bytes:
+        threads_used.add(threading.get_ident())
+        return dump(event)
+
+    async def recorded_execute(db: Connection, operations: Sequence[RowOperation], *, at_once: int) -> None:
+        inserted.extend(len(one.values[2]) for one in operations if one.block == "events.insert")
+        await execute(db, operations, at_once=at_once)
+
+    monkeypatch.setattr(codec, "dump", recorded_dump)
+    monkeypatch.setattr(append_module, "execute_with_head", recorded_execute)
+    monkeypatch.setattr(row_operations, "MAX_PART_BYTES", LARGE)
+    new = tuple(replace(add("x" * (LARGE // 4), f"msg_{number}").message) for number in range(10))
+    write = writer(pool)
+    await write.thread(ORIGIN, "thread_1", replace(CREATE, messages=new))
+    assert threading.get_ident() not in threads_used
+    assert inserted == [5, 4, 2], "the creation of the thread and the messages, four of which exceed a part"
+    assert await versions(db, "thread_1") == [*range(1, 12)]
+    page = await messages.page(db, "proj_1", "thread_1", Cursor(limit=20, order="asc"))
+    assert [message.id for message in page.items] == [message.id for message in new]
+    assert await check_leaves(db) == 11
+    assert await verify(db, "thread_1") == []
+    threads_used.clear()
+    await write.thread(ORIGIN, "thread_1", add("Hi", "msg_x"))
+    assert threads_used == {threading.get_ident()}
 
 
 async def test_conflicts_are_tried_again_within_a_bound(pool: Pool, db: Connection) -> None:

@@ -109,7 +109,7 @@ class MiniLM:
             "threads": max(1, (os.cpu_count() or 1) - 1),
             "idle_s": self._idle_s,
             "nice": NICE,
-            "uid": helper_id(),
+            "uid": await asyncio.to_thread(helper_id),
         }
         # -P keeps the working directory off the child's path; the child imports from the same path as this process.
         command = [sys.executable, "-P", "-m", "service.search.embed.minilm_process"]

@@ -28,7 +28,7 @@ class ChildProcessRunner:
         self, module: str, argument: str, stdin: Callable[[], AsyncIterator[bytes]], limits: ProcessLimits
     ) -> AsyncGenerator[bytes, None]:
         """See `ConfinedRunner`. The module applies `limits` to itself, from its argument."""
-        uid = helper_id()
+        uid = await asyncio.to_thread(helper_id)
         own_id = {} if uid is None else {HELPER_ID: str(uid)}
         # The child imports from the same path as this process.
         path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
