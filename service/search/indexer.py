@@ -14,6 +14,7 @@ from contextlib import aclosing
 
 import sql
 from service.database import Pool
+from service.fair_places import FairPlaces
 from service.model.tokens import EncodingName, Tokens
 from service.search.base import IndexingFailure, IndexingJob, IndexingResult, RevokedJob
 from service.search.chunks import Chunk, Chunker
@@ -40,6 +41,8 @@ DEAD_JOBS_PAGE = 100
 # Dead jobs whose rows one sweep deletes.
 SWEEP_LIMIT = 1000
 WRITE_TIMEOUT = 60.0
+# Batches that are embedded at once for flows of files that have none, beyond those that use the model fully.
+RESERVED = 1
 
 _SQL = sql.queries("chunks")
 
@@ -59,6 +62,9 @@ class PostgresIndexer:
         self._embedders = embedders
         self._tables = tables
         self._tokens = tokens
+        # The turns of flows of files (see `IndexingJob.flow`) for each embedding model. One place is for flows that
+        # have none, so that the first batch of a small file waits for no batch of large ones.
+        self._turns: dict[str, FairPlaces] = {}
 
     @property
     def embedding_model(self) -> str:
@@ -117,12 +123,19 @@ class PostgresIndexer:
         self, job: IndexingJob, key: JobKey, embedder: Embedder, source: ChunkSource
     ) -> EmbeddingProgress:
         """Embeds the chunks of the file, and writes them meanwhile unless they exist. Raises the first error."""
+        turns = self._turns.setdefault(embedder.name, FairPlaces(embedder.at_once + RESERVED, reserve=RESERVED))
         try:
             async with asyncio.TaskGroup() as tasks:
                 if not source.is_complete:
                     tasks.create_task(self._write_chunks(job, source))
                 return await embed_chunks(
-                    self._pool, self._tables, embedder, key, lambda db: _check_job(db, job), source
+                    self._pool,
+                    self._tables,
+                    embedder,
+                    key,
+                    lambda db: _check_job(db, job),
+                    source,
+                    turn=lambda: turns.hold(job.flow),
                 )
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None

@@ -34,6 +34,11 @@ class Embedder(Protocol):
         """The best number of texts for one call of `embed`."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """The number of calls of `embed` at the same time that use the model fully."""
+        ...
+
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
         """Returns a vector of length 1 for each text, none of which may be blank.
 

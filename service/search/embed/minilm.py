@@ -28,8 +28,10 @@ from service.storage.temp_folders import TempFolder
 NAME = "all-MiniLM-L6-v2"
 SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 DIMENSIONS = 384
-# Texts of one request: a few seconds of work, after which other requests have their turn.
-BATCH = 32
+# Texts of one request: about a second of work, after which other requests have their turn.
+BATCH = 8
+# Threads that embed documents, at most. Each of them may take 300 MB during a long text.
+MAX_THREADS = 8
 START_TIMEOUT_S = 60.0
 # For one request, including the time that it waits for other requests.
 ANSWER_TIMEOUT_S = 600.0
@@ -48,6 +50,8 @@ class MiniLM:
     batch = BATCH
 
     def __init__(self, log: Path, *, idle_s: float = IDLE_S) -> None:
+        self._threads = min(len(os.sched_getaffinity(0)), MAX_THREADS)
+        self.at_once = self._threads + 1  # the threads have work while vectors are written
         self._log = log
         self._idle_s = idle_s
         self._child: subprocess.Popen[bytes] | None = None
@@ -106,7 +110,7 @@ class MiniLM:
             "socket": str(self._folder.path / "s"),
             "weights": str(Path(spec.origin).with_name("model.onnx")),
             "sha256": SHA256,
-            "threads": max(1, (os.cpu_count() or 1) - 1),
+            "threads": self._threads,
             "idle_s": self._idle_s,
             "nice": NICE,
             "uid": await asyncio.to_thread(helper_id),

@@ -4,9 +4,11 @@ A connection carries one request (four bytes of length, then JSON {"texts": […
 bytes of length, then the vectors as little-endian float32, one after the other). If the client hangs up, the rest of
 its texts are not embedded.
 
-Documents share a number of threads, one for each core but one, at low priority. Queries have a thread of their own, so
-that a search does not wait for indexing. Texts are embedded singly: in measurements batches were no faster and took
-five times the memory. The process ends when its parent ends, and when it has had no request for a while.
+Documents share a number of threads at low priority. Queries have a thread of their own, so that a search does not wait
+for indexing. Texts are embedded singly: in measurements batches were no faster and took five times the memory. So there
+is no padding, and the model runs without its attention mask.
+
+The process ends when its parent ends, and when it has had no request for a while.
 """
 
 from __future__ import annotations
@@ -32,11 +34,16 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from service.search.embed.onnx_graph import remove_attention_mask
+
 # Word pieces that the model takes at once, including its two markers. The vector of a longer text is the mean of the
 # vectors of its parts.
 CAPACITY = 512
 DIMENSIONS = 384
 MAX_REQUEST = 16 * 1024 * 1024
+# Seconds between two releases of memory while requests follow each other. A release takes 30 ms, also for the texts
+# after it.
+RELEASE_EVERY_S = 5.0
 
 
 class MiniLMModel:
@@ -49,6 +56,8 @@ class MiniLMModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # an arena would keep the memory of the longest text
+        options.log_severity_level = 3  # errors, and not that values of the mask are unused
+        data = remove_attention_mask(data)
         self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         vocabulary = files("service.search.embed").joinpath("tokenizer.json.gz").read_bytes()
         self._tokenizer = Tokenizer.from_buffer(gzip.decompress(vocabulary))
@@ -81,6 +90,7 @@ class RequestServer:
     def __init__(self, documents: int, nice: int) -> None:
         self.connections = 0
         self.last_used = time.monotonic()
+        self._last_release = 0.0
         self._nice = nice
         self._lock = threading.Lock()
         self._documents = threading.BoundedSemaphore(documents)
@@ -100,13 +110,22 @@ class RequestServer:
                             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
                     vectors = [model.embed(text).tobytes() for text in request["texts"] if not _has_hung_up(connection)]
                     if not request["query"]:
-                        release_memory()
+                        self._release_memory()
                 if len(vectors) == len(request["texts"]):
                     connection.sendall(struct.pack("<I", sum(map(len, vectors))) + b"".join(vectors))
         finally:
             with self._lock:
                 self.connections -= 1
                 self.last_used = time.monotonic()
+
+    def _release_memory(self) -> None:
+        """Releases freed memory if no other request is served, and now and then if others are."""
+        now = time.monotonic()
+        with self._lock:
+            if self.connections > 1 and now < self._last_release + RELEASE_EVERY_S:
+                return
+            self._last_release = now
+        release_memory()
 
 
 def release_memory() -> None:

@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 # Texts of one request. At 800 tokens each they stay well below the 300,000 tokens that OpenAI allows.
 BATCH = 128
+# Requests of documents at the same time.
+AT_ONCE = 4
 CONNECT_S = 10.0
 ANSWER_S = 60.0
 MAX_CONNECTIONS = 16
@@ -33,6 +35,7 @@ class RemoteEmbedder:
 
     needs_windows = False
     batch = BATCH
+    at_once = AT_ONCE
 
     def __init__(
         self,
