@@ -142,22 +142,24 @@ class Executor:
         """Makes the executor read the run's state, because it may have changed."""
         self._claim.changed.set()
 
-    async def execute(self, state: ThreadState) -> None:
+    async def execute(self, state: ThreadState, version: int | None) -> None:
         """Executes the run from `state` on. Returns when it has ended, waits for the client, or is taken over.
 
-        Raises StaleClaim if another claim preceded an append, and what the database raises.
+        `version` is that of the state; null if it is unknown. Raises StaleClaim if another claim preceded an append,
+        and what the database raises.
         """
         while self.holds(state):
             assert state.run is not None
-            command = await self._next_command(state.run)
+            command = await self._next_command(state.run, version)
             if command is None:
                 return
             written = await self._append(command)
-            state = written.state if written.recorded else await self._writer.load_thread(self.thread_id)
             if written.recorded:
+                state, version = written.state, written.version
                 self._own_call = last_journaled_call(entry.event for entry in written.recorded) or self._own_call
             else:
                 # The result of the call is lost. The next attempt has another number.
+                state, version = await self._writer.load_thread(self.thread_id), None
                 self.forget_calls()
 
     async def _append(self, command: ExecutorCommand) -> AppendResult[ThreadState]:
@@ -191,8 +193,8 @@ class Executor:
         """Gives the run back. Raises as `execute` does."""
         await self._writer.thread(self._origin, self.thread_id, ReleaseRun(self.run_id, self.epoch))
 
-    async def _next_command(self, state: RunState) -> ExecutorCommand | None:
-        """Plans and performs the next action. Returns the command to append, or None if there is none."""
+    async def _next_command(self, state: RunState, version: int | None) -> ExecutorCommand | None:
+        """Plans and performs the next action on the state. Returns the command to append, or None if there is none."""
         run = self._run or await self._load_run()
         tools = self._hosted.tools
         missing, at = tools.unavailable_reasons(run.tools), self._writer.clock.now().timestamp()
@@ -205,7 +207,7 @@ class Executor:
                 return StartModelCall(self.run_id, self.epoch, new_call_ids(self._ids))
             case PerformCall():
                 assert state.call is not None
-                return await self._perform_model_call(ModelCall(run, state, state.call))
+                return await self._perform_model_call(ModelCall(run, state, state.call, version))
             case StartTool():
                 return StartToolCall(self.run_id, self.epoch)
             case PerformTool(call=call):

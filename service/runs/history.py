@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events import event_log
+from events.envelope import RecordedEvent
 from events.event_log import NO_END
 from events.objects import Message, Run
+from events.thread import events as e
 from projections import messages, steps
 from projections.rows import PromptPosition
 from service.database import Pool
@@ -32,35 +34,60 @@ _BEGINNING: PromptPosition = (0, 0)
 
 
 class HistoryReader:
-    """Reads histories for the prompts of a process, and keeps them for the next prompts of their threads."""
+    """Reads histories for the prompts of a process, and keeps them for the next prompts of their threads.
+
+    A kept history follows the appends of this process, so a prompt needs no query unless another process has appended.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._cache = HistoryCache()
 
-    async def read(self, run: Run, position: int, window: int) -> list[Entry]:
+    async def read(self, run: Run, position: int, window: int, version: int | None) -> list[Entry]:
         """Returns the newest messages and tool_calls steps that the run may read, and the first message of the thread.
 
         The entries are numbered in order. `position` is that of the run. `window` is the model's context window in
-        tokens. A thread that was read before costs one query for its newer events.
+        tokens. `version` is one up to which the thread is known to be committed; null if none is known. A kept history
+        that has all events up to it costs nothing, and an older one costs one query for its newer events.
         """
-        async with self._pool.acquire() as db:
-            if run.truncation_strategy["type"] == "last_messages":
+        if run.truncation_strategy["type"] == "last_messages":
+            async with self._pool.acquire() as db:
                 found, _ = await load_entries(db, run, window)
-                return _number(found)
-            history = self._cache.take(run.thread_id)
+            return _number(found)
+        history = self._cache.find(run.thread_id)
+        if history is None or version is None or history.version < version or not history.covers(window):
+            history = await self._read_newer(run, position, window, version)
+        return _number(history.before(position))
+
+    def follow(self, thread_id: str, recorded: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
+        """Applies events that this process has just appended to the kept history of their thread.
+
+        They are applied only if none is missing before them. A new thread gets a history; that of a deleted one is
+        dropped.
+        """
+        if any(isinstance(entry.event, e.ThreadDeleted) for entry in recorded):
+            self._cache.take(thread_id)
+            return
+        history = self._cache.find(thread_id)
+        if history is None and isinstance(recorded[0].event, e.ThreadCreated):
+            history = History(version=0, window=None)
+        if history is not None and history.version == recorded[0].version - 1:
+            history.add(recorded)
+            self._cache.put(thread_id, history)
+
+    async def _read_newer(self, run: Run, position: int, window: int, version: int | None) -> History:
+        """Returns the kept history with its newer events, or one that is read from the views, and keeps it."""
+        history = self._cache.take(run.thread_id)
+        async with self._pool.acquire() as db:
             is_current = history is not None and await _update(db, run.thread_id, history, MAX_PAGES)
             if history is None or not is_current or not history.covers(window):
                 found, is_whole = await load_entries(db, run, window)
                 history = History.of(run, position, None if is_whole else window, found)
                 if not is_current:
                     await _update(db, run.thread_id, history, pages=None)
+        history.version = max(history.version, version or 0)
         self._cache.put(run.thread_id, history)
-        return _number(history.before(position))
-
-    def forget(self, thread_id: str) -> None:
-        """Drops the history of a thread that is deleted."""
-        self._cache.take(thread_id)
+        return history
 
 
 async def _update(db: Connection, thread_id: str, history: History, pages: int | None) -> bool:

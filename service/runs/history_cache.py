@@ -1,4 +1,4 @@
-"""The histories of threads that this process has read for prompts. The next prompt of a thread reads newer events only.
+"""The histories of threads that this process keeps for prompts. The next prompt of a thread reads newer events only.
 
 A history is changed by the same functions as the views (`events.object_changes`), so both hold the same objects.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 from events.envelope import RecordedEvent
@@ -56,8 +57,9 @@ class History:
     entries: dict[str, Placed] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     characters: int = 0
-    # Estimates of the memory of the entries by id, each computed once.
+    # Estimates of the memory of the entries by id, each computed once, and their sum.
     bytes_of: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
 
     @classmethod
     def of(cls, run: Run, position: int, window: int | None, found: Iterable[Placed]) -> History:
@@ -78,14 +80,14 @@ class History:
         return self.window is None or (self.window >= window and self.characters > limit)
 
     def add(self, recorded: Sequence[RecordedEvent[Any]]) -> None:
-        """Applies events of TYPES, all that follow `version`, in order. To apply an event twice changes nothing."""
+        """Applies events in order, with all of TYPES that follow `version`. To apply one twice changes nothing."""
         for entry in recorded:
             self._apply(entry)
             self.version = entry.version
 
     def estimate_bytes(self) -> int:
         """Returns an estimate of the memory that the history takes."""
-        return _HISTORY_BYTES + _RUN_BYTES * len(self.runs) + sum(self.bytes_of.values())
+        return _HISTORY_BYTES + _RUN_BYTES * len(self.runs) + self.bytes
 
     def before(self, position: int) -> list[Placed]:
         """Returns what a run at this position may read, in order."""
@@ -110,7 +112,7 @@ class History:
             case e.ThreadDeleted():
                 self.entries.clear()
                 self.bytes_of.clear()
-                self.characters = 0
+                self.characters = self.bytes = 0
             case _:
                 _ignored: _Ignored = recorded.event
 
@@ -143,17 +145,17 @@ class History:
         self._remove(placed[1].id)
         self.entries[placed[1].id] = placed
         self.characters += entry_length(placed[1])
-        self.bytes_of[placed[1].id] = entry_bytes(placed[1])
+        self.bytes_of[placed[1].id] = size = entry_bytes(placed[1])
+        self.bytes += size
 
     def _remove(self, id: str) -> None:
         found = self.entries.pop(id, None)
         if found is not None:
             self.characters -= entry_length(found[1])
-            del self.bytes_of[id]
+            self.bytes -= self.bytes_of.pop(id)
 
 
-def _place(placed: Placed) -> PromptPosition:
-    return placed[0]
+_place: Callable[[Placed], PromptPosition] = itemgetter(0)
 
 
 class HistoryCache:
@@ -166,6 +168,10 @@ class HistoryCache:
 
     def __len__(self) -> int:
         return len(self._histories)
+
+    def find(self, thread_id: str) -> History | None:
+        """Returns the history of a thread."""
+        return self._histories.get(thread_id, (0, None))[1]
 
     def take(self, thread_id: str) -> History | None:
         """Removes and returns the history of a thread. Its user puts it back when it is up to date."""

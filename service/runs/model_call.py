@@ -33,11 +33,15 @@ class PromptTooLong(Exception):
 
 @dataclass(slots=True)
 class ModelCall:
-    """An attempt at a model call of a run. `request` and `reply` are set when the request has been built."""
+    """An attempt at a model call of a run. `request` and `reply` are set when the request has been built.
+
+    `version` is the thread's version at which the call was planned; null if it is unknown.
+    """
 
     run: Run
     state: RunState
     call: OpenModelCall
+    version: int | None
     request: ChatRequest | None = None
     reply: Reply | None = None
 
@@ -73,7 +77,8 @@ class ModelCaller:
         Raises PromptTooLong, ModelError, ToolUnusable, what a tool raises, and what the database raises.
         """
         run = model_call.run
-        entries = await self._histories.read(run, model_call.state.position, self._model.info(run.model).context_window)
+        position, window = model_call.state.position, self._model.info(run.model).context_window
+        entries = await self._histories.read(run, position, window, model_call.version)
         tools = {name: _tool(run.tools, type) for type, name in prompt.hosted_function_names(run.tools).items()}
         artifacts = collect_artifacts(entries, run.id)
         request = await self._request(model_call, entries)

@@ -111,8 +111,7 @@ class Supervisor:
     ) -> None:
         """Starts the executor of a run that this process has claimed, and interrupts one whose run has changed."""
         executor = self._executors.get(thread_id)
-        if any(isinstance(r.event, e.ThreadDeleted) for r in recorded):
-            self._histories.forget(thread_id)
+        self._histories.follow(thread_id, recorded)
         if any(isinstance(r.event, e.RunClaimed) and r.event.process == self._peers.process for r in recorded):
             self._start(thread_id, recorded, state)
         elif executor is not None and (
@@ -227,21 +226,21 @@ class Supervisor:
             tools=self._tools,
         )
         self._executors[thread_id] = executor
-        self._tasks.create_task(self._execute(executor, state))
+        self._tasks.create_task(self._execute(executor, state, recorded[-1].version))
 
-    async def _execute(self, executor: Executor, state: ThreadState) -> None:
+    async def _execute(self, executor: Executor, state: ThreadState, version: int | None) -> None:
         """Executes the run. Waits while the database fails; any other error fails the run."""
         structlog.contextvars.bind_contextvars(thread_id=executor.thread_id, run_id=executor.run_id)
         mark_background_work()  # the task may have been created by a request
         try:
             while True:
                 try:
-                    return await executor.execute(state)
+                    return await executor.execute(state, version)
                 except StaleClaim:
                     return None
                 except DATABASE_ERRORS as error:
                     log.warning("run_retried", error=str(error) or type(error).__name__)
-                    state = await self._reload(executor)
+                    state, version = await self._reload(executor), None
                 except Exception as error:
                     log.exception("run_broken")
                     return await self._give_up(executor, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,7 +20,7 @@ from service.runs.history_cache import TYPES, History, HistoryCache
 from service.runs.history_size import entry_bytes
 from sql.connection import Connection
 from tests.events.thread.histories import World
-from tests.events.thread.story import add, claim, finish, run
+from tests.events.thread.story import CREATE, add, claim, finish, run
 from tests.projections.helpers import ORIGIN, make_thread, writer
 
 WINDOW = 1_000_000
@@ -28,21 +28,26 @@ WINDOW = 1_000_000
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_kept_history_is_that_of_the_views(pool: Pool, seed: int) -> None:
-    write, reader, compared = writer(pool), HistoryReader(pool), 0
+@pytest.mark.parametrize("misses", [0.0, 0.2, 1.0])
+async def test_a_kept_history_is_that_of_the_views(pool: Pool, seed: int, misses: float) -> None:
+    """The reader misses this share of the appends, as those of another process."""
+    write, reader, compared, chance = writer(pool), HistoryReader(pool), 0, Random(seed)
     world = World(Random(seed), "thread_1", lifetimes=(0, 600, 600, 600))
     for _ in range(80):
         try:
-            world.absorb((await write.thread(ORIGIN, "thread_1", world.next_command())).recorded)
+            written = await write.thread(ORIGIN, "thread_1", world.next_command())
         except DomainError:
             continue
+        world.absorb(written.recorded)
+        if written.recorded and chance.random() >= misses:
+            reader.follow("thread_1", written.recorded)
         active = world.state.run
         if active is None:
             continue
         async with pool.acquire() as db:
             asked = await runs.get(db, "proj_1", "thread_1", active.id)
             found, _ = await history.load_entries(db, asked, WINDOW)
-        kept = await reader.read(asked, active.position, WINDOW)
+        kept = await reader.read(asked, active.position, WINDOW, written.version)
         assert [_for_prompts(entry) for _, entry in kept] == [_for_prompts(entry) for _, entry in found]
         compared += 1
     assert compared > 0
@@ -60,7 +65,7 @@ async def test_the_next_prompt_reads_events_alone(pool: Pool, monkeypatch: pytes
     assert first is not None
     async with pool.acquire() as db:
         asked = await runs.get(db, "proj_1", "thread_1", "run_1")
-    await reader.read(asked, first.position, WINDOW)
+    await reader.read(asked, first.position, WINDOW, None)
     await write.thread(ORIGIN, "thread_1", finish("Done."))
     await write.thread(ORIGIN, "thread_1", add("two", "msg_2"))
     second = (await write.thread(ORIGIN, "thread_1", run("run_2", claim=claim(first="b")))).state.run
@@ -69,8 +74,45 @@ async def test_the_next_prompt_reads_events_alone(pool: Pool, monkeypatch: pytes
         asked = await runs.get(db, "proj_1", "thread_1", "run_2")
     with monkeypatch.context() as patch:
         patch.setattr(history, "load_entries", None)
-        entries = await reader.read(asked, second.position, WINDOW)
+        entries = await reader.read(asked, second.position, WINDOW, None)
     assert [entry.id for _, entry in entries] == ["msg_1", "msg_a", "msg_2"]
+
+
+class UnusedPool:
+    """A pool that nobody may use."""
+
+    def acquire(self) -> Any:
+        raise AssertionError("a connection was acquired")
+
+
+async def test_a_prompt_of_a_thread_of_this_process_needs_no_query(pool: Pool) -> None:
+    write, reader = writer(pool), HistoryReader(cast(Pool, UnusedPool()))
+    written = [await write.thread(ORIGIN, "thread_1", command) for command in (CREATE, add("one", "msg_1"))]
+    written.append(await write.thread(ORIGIN, "thread_1", run(claim=claim(first="a"))))
+    for result in written:
+        reader.follow("thread_1", result.recorded)
+    async with pool.acquire() as db:
+        asked = await runs.get(db, "proj_1", "thread_1", "run_1")
+    active = written[-1].state.run
+    assert active is not None
+    entries = await reader.read(asked, active.position, WINDOW, written[-1].version)
+    assert [entry.id for _, entry in entries] == ["msg_1"]
+    with pytest.raises(AssertionError, match="acquired"):
+        await reader.read(asked, active.position, WINDOW, written[-1].version + 1)
+
+
+async def test_a_kept_history_does_not_follow_over_a_gap(pool: Pool) -> None:
+    write, reader = writer(pool), HistoryReader(pool)
+    reader.follow("thread_1", (await write.thread(ORIGIN, "thread_1", CREATE)).recorded)
+    await write.thread(ORIGIN, "thread_1", add("of another process", "msg_1"))
+    reader.follow("thread_1", (await write.thread(ORIGIN, "thread_1", add("two", "msg_2"))).recorded)
+    begun = await write.thread(ORIGIN, "thread_1", run(claim=claim(first="a")))
+    reader.follow("thread_1", begun.recorded)
+    async with pool.acquire() as db:
+        asked = await runs.get(db, "proj_1", "thread_1", "run_1")
+    assert begun.state.run is not None
+    entries = await reader.read(asked, begun.state.run.position, WINDOW, begun.version)
+    assert [entry.id for _, entry in entries] == ["msg_1", "msg_2"]
 
 
 def counted_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -99,7 +141,7 @@ async def test_entries_of_a_run_before_the_read_are_not_read_again(pool: Pool, m
         asked = await runs.get(db, "proj_1", "thread_1", "run_2")
     loads = counted_loads(monkeypatch)
     for _ in range(3):
-        entries = await reader.read(asked, second.position, WINDOW)
+        entries = await reader.read(asked, second.position, WINDOW, None)
         assert [entry.id for _, entry in entries] == ["msg_1"]
     assert loads == ["run_2"]
 
@@ -117,7 +159,7 @@ async def test_many_newer_events_are_read_once(pool: Pool, monkeypatch: pytest.M
         asked = await runs.get(db, "proj_1", "thread_1", "run_1")
     loads = counted_loads(monkeypatch)
     for _ in range(3):
-        entries = await reader.read(asked, first.position, WINDOW)
+        entries = await reader.read(asked, first.position, WINDOW, None)
         assert [entry.id for _, entry in entries] == ["msg_1"]
     assert loads == ["run_1"]
 
@@ -133,7 +175,7 @@ async def test_newer_events_are_read_in_pages_of_bytes(pool: Pool, monkeypatch: 
         asked = await runs.get(db, "proj_1", "thread_1", "run_1")
         page = await event_log.read_types(db, "thread_1", TYPES, after=0, until=event_log.NO_END)
         assert ([entry.version for entry in page.recorded], page.more) == ([2], True)
-    entries = await reader.read(asked, first.position, WINDOW)
+    entries = await reader.read(asked, first.position, WINDOW, None)
     assert [entry.id for _, entry in entries] == ["msg_1", "msg_a"]
 
 
@@ -147,14 +189,14 @@ async def test_a_cut_history_follows_the_deletion_of_its_first_message(
     assert first is not None
     async with pool.acquire() as db:
         asked = await runs.get(db, "proj_1", "thread_1", "run_1")
-    assert [entry.id for _, entry in await reader.read(asked, first.position, 8)] == ["msg_1", "msg_8", "msg_9"]
+    assert [entry.id for _, entry in await reader.read(asked, first.position, 8, None)] == ["msg_1", "msg_8", "msg_9"]
     await write.thread(ORIGIN, "thread_1", finish("Done."))
     await write.thread(ORIGIN, "thread_1", DeleteMessage("msg_1", "user"))
     second = (await write.thread(ORIGIN, "thread_1", run("run_2", claim=claim(first="b")))).state.run
     assert second is not None
     async with pool.acquire() as db:
         asked = await runs.get(db, "proj_1", "thread_1", "run_2")
-    kept = [entry.id for _, entry in await reader.read(asked, second.position, 8)]
+    kept = [entry.id for _, entry in await reader.read(asked, second.position, 8, None)]
     assert kept[0] == "msg_2"
 
 
