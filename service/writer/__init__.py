@@ -7,13 +7,11 @@ first, the command is decided again on the new state, a bounded number of times.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from typing import Any, Generic, TypeVar
-from weakref import WeakValueDictionary
 
 from events import event_log
 from events.assistant import AssistantCommand, AssistantState
@@ -36,11 +34,10 @@ from service.idempotency.effects import find_effect
 from service.tasks.off_loop import compute, is_large
 from service.writer.head_cache import HeadCache
 from service.writer.stream_state import load_state
+from service.writer.stream_turns import StreamTurns
 from sql.connection import Connection
 
 MAX_ATTEMPTS = 20
-# Seconds that a command waits for its turn on the stream.
-TURN_TIMEOUT = 5.0
 
 F = TypeVar("F")
 # Reads facts about other streams, or about objects of the stream, that a command needs.
@@ -79,9 +76,7 @@ class Writer:
         self.clock = clock
         self._ids = ids
         self._heads = HeadCache()
-        # The appends of this process to a stream take turns, so that only other processes cause conflicts. A lock
-        # disappears with its last user.
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = StreamTurns()
 
     async def thread(
         self, origin: Origin, thread_id: str, command: ThreadCommand | CommandFactory[ThreadCommand]
@@ -227,36 +222,55 @@ class Writer:
         """
         effects = origin.effects
         effect = Effect(effects.seed, effects.next_number(stream_id)) if effects is not None else None
-        async with self._turn(stream_id) as db:
-            for _ in range(MAX_ATTEMPTS):
-                if effect is not None:
-                    repeat = await self._find_effect(db, stream_type, origin, stream_id, effect)
-                    if repeat is not None:
-                        return None, repeat
-                cached = self._heads.take(stream_type, stream_id, origin.project_id)
-                if cached is not None:
-                    state, head = cached.state, cached.head
-                else:
-                    state, head = await self._load(db, stream_type, origin, stream_id)
-                try:
-                    decision = await decide_on(db)
-                    new = await self._decide(stream_type, origin, stream_id, state, head, decision.command, effect)
-                except Exception:
-                    if cached is not None:
-                        continue
-                    self._heads.put(stream_type, stream_id, head, state)
-                    raise
-                if new is None:
-                    if cached is not None:
-                        continue
-                    self._heads.put(stream_type, stream_id, head, state)
-                    return decision, AppendResult([], state, head.version)
-                try:
-                    self._heads.put(stream_type, stream_id, await self._append(db, new, guard), new.after)
-                except VersionConflict:
-                    continue
-                return decision, AppendResult([*new.recorded], new.after, new.recorded[-1].version)
+        await self._turns.enter(stream_id)
+        try:
+            async with self.pool.acquire() as db:
+                for _ in range(MAX_ATTEMPTS):
+                    written = await self._attempt(db, stream_type, origin, stream_id, decide_on, effect, guard)
+                    if written is not None:
+                        return written
+        finally:
+            self._turns.leave(stream_id)
         raise Conflict(stream_id)
+
+    async def _attempt(
+        self,
+        db: Connection,
+        stream_type: StreamType[S, C],
+        origin: Origin,
+        stream_id: str,
+        decide_on: Callable[[Connection], Awaitable[_Decision[F, C]]],
+        effect: Effect | None,
+        guard: Guard | None,
+    ) -> tuple[_Decision[F, C] | None, AppendResult[S]] | None:
+        """Returns what `_write` returns, or None if the stream has changed, so that another attempt is necessary."""
+        if effect is not None:
+            repeat = await self._find_effect(db, stream_type, origin, stream_id, effect)
+            if repeat is not None:
+                return None, repeat
+        cached = self._heads.take(stream_type, stream_id, origin.project_id)
+        if cached is not None:
+            state, head = cached.state, cached.head
+        else:
+            state, head = await self._load(db, stream_type, origin, stream_id)
+        try:
+            decision = await decide_on(db)
+            new = await self._decide(stream_type, origin, stream_id, state, head, decision.command, effect)
+        except Exception:
+            if cached is not None:
+                return None
+            self._heads.put(stream_type, stream_id, head, state)
+            raise
+        if new is None:
+            if cached is not None:
+                return None
+            self._heads.put(stream_type, stream_id, head, state)
+            return decision, AppendResult([], state, head.version)
+        try:
+            self._heads.put(stream_type, stream_id, await self._append(db, new, guard), new.after)
+        except VersionConflict:
+            return None
+        return decision, AppendResult([*new.recorded], new.after, new.recorded[-1].version)
 
     async def _decide(
         self,
@@ -308,19 +322,6 @@ class Writer:
         state, head = await self._load(db, stream_type, origin, stream_id)
         recorded = await event_log.read_range(db, stream_id, versions[0], versions[1])
         return AppendResult(recorded, state, head.version, is_repeat=True)
-
-    @asynccontextmanager
-    async def _turn(self, stream_id: str) -> AsyncIterator[Connection]:
-        """Waits for this command's turn on the stream and yields a connection. Raises TimeoutError after TURN_TIMEOUT.
-
-        Each waiting command has its own time-out: if the database hangs, they do not wait one after another. The wait
-        for a connection has the bounds of the pool.
-        """
-        async with asyncio.timeout(TURN_TIMEOUT) as patience:
-            async with self._locks.setdefault(stream_id, asyncio.Lock()):
-                patience.reschedule(None)
-                async with self.pool.acquire() as db:
-                    yield db
 
     async def _append(self, db: Connection, new: Append[S], guard: Guard | None) -> event_log.Head:
         return await append(db, new, ids=self._ids, guard=guard)

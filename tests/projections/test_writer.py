@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import service.writer
 from events import codec, event_log
 from events.clock import Clock
 from events.envelope import EffectCounter, Event, RecordedEvent
@@ -28,7 +27,7 @@ from projections.rows import Cursor
 from service.database import Pool
 from service.feed import Feed
 from service.tasks.off_loop import LARGE
-from service.writer import MAX_ATTEMPTS, Writer
+from service.writer import MAX_ATTEMPTS, Writer, stream_turns
 from sql import row_operations
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -331,7 +330,7 @@ async def test_text_that_postgres_refuses_never_gets_half_way(pool: Pool, db: Co
 
 async def test_nobody_waits_for_a_turn_longer_than_its_time(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that hangs under one append must not make the waiting ones wait for the sum of all time-outs."""
-    monkeypatch.setattr(service.writer, "TURN_TIMEOUT", 0.05)
+    monkeypatch.setattr(stream_turns, "TURN_TIMEOUT", 0.05)
     made, hanging = Writer(pool, Feed(), clock=CLOCK, ids=IDS), asyncio.Event()
 
     async def hangs(_db: Connection) -> ThreadCommand:
@@ -344,3 +343,23 @@ async def test_nobody_waits_for_a_turn_longer_than_its_time(pool: Pool, monkeypa
     assert [type(one) for one in found] == [TimeoutError] * 3
     hanging.set()
     assert (await first).version == 1
+
+
+async def test_turns_on_a_stream_come_in_order_also_past_a_cancelled_command() -> None:
+    turns, served = stream_turns.StreamTurns(), list[int]()
+
+    async def command(number: int) -> None:
+        await turns.enter("thread_1")
+        served.append(number)
+        await asyncio.sleep(0)
+        turns.leave("thread_1")
+
+    await turns.enter("thread_1")
+    tasks = [asyncio.create_task(command(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    turns.leave("thread_1")
+    tasks[0].cancel()  # its turn has come, but it has not run
+    await asyncio.wait(tasks)
+    await turns.enter("thread_1")
+    assert served == [2, 3, 4]
