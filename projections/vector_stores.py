@@ -128,6 +128,11 @@ async def count_files_in_progress(db: Connection) -> int:
     return found
 
 
+async def count_by_other_model(db: Connection, model: str) -> dict[str, int]:
+    """Returns the number of stores of all projects by embedding model, without those of `model`."""
+    return {row["embedding_model"]: row["stores"] for row in await db.fetch(_SQL["count_by_other_model"], model)}
+
+
 def expires_at(store: VectorStore) -> int | None:
     """Returns the moment in Unix seconds."""
     return None if store.expires_after is None else store.last_active_at + store.expires_after * DAY

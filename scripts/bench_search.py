@@ -35,8 +35,8 @@ from service.migrations import prepare_database
 from service.sandbox.probe import SandboxProbe
 from service.search import hybrid
 from service.search.base import IndexingJob
-from service.search.embed import minilm
 from service.search.embed.base import Vector
+from service.search.embed.wheels import MINILM
 from service.search.factory import PostgresSearchEngine, open_search_engine
 from service.search.filters import jsonpath
 from service.search.fusion import Candidate, fuse, rank
@@ -115,7 +115,7 @@ async def _index(pool: Pool, search_engine: PostgresSearchEngine, pages: Sequenc
 
         async def work() -> None:
             for page in waiting:
-                await _one(pool, search_engine, page, next(numbers))
+                await index_file(pool, search_engine, page, STORE, next(numbers), MINILM.name)
                 progress.advance(bar)
 
         async with asyncio.TaskGroup() as group:
@@ -129,8 +129,11 @@ async def _index(pool: Pool, search_engine: PostgresSearchEngine, pages: Sequenc
     await pool.execute("ANALYZE", timeout=synthetic.TIMEOUT)
 
 
-async def _one(pool: Pool, search_engine: PostgresSearchEngine, page: Path, number: int) -> None:
-    data = await asyncio.to_thread(page.read_bytes)
+async def index_file(
+    pool: Pool, search_engine: PostgresSearchEngine, file: Path, store: str, number: int, model: str
+) -> None:
+    """Indexes a file into a store as job `number`, with vectors of `model`."""
+    data = await asyncio.to_thread(file.read_bytes)
 
     async def read() -> AsyncIterator[bytes]:
         yield data
@@ -139,24 +142,22 @@ async def _one(pool: Pool, search_engine: PostgresSearchEngine, page: Path, numb
         "INSERT INTO vector_store_files (store_id, file_id, project_id, position, filename, status, job, body)"
         " VALUES ($1, $2, 'bench', $3, $4, 'in_progress', $3, '{}')"
         " ON CONFLICT (store_id, file_id) DO UPDATE SET job = excluded.job, position = excluded.position",
-        *(STORE, page.stem, number, page.name),
+        *(store, file.stem, number, file.name),
     )
-    job = IndexingJob(
-        STORE, page.stem, "bench", number, page.name, "text/html", len(data), read, 800, 400, minilm.NAME, {}
-    )
+    job = IndexingJob(store, file.stem, "bench", number, file.name, "text/html", len(data), read, 800, 400, model, {})
     await search_engine.indexer.index(job)
     await pool.execute("UPDATE vector_store_files SET status = 'completed' WHERE job = $1", number)
 
 
 async def _quality(pool: Pool, search_engine: PostgresSearchEngine) -> None:
     questions = tomllib.loads(QUESTIONS.read_text())["question"]
-    embedder = search_engine.embedders.get(minilm.NAME)
+    embedder = search_engine.embedders.get(MINILM.name)
     ranks: dict[str, list[int]] = {name: [] for name in ORDERS}
     async with pool.acquire() as db:
         for question in questions:
             (vector,) = await embedder.embed([question["asked"]], query=True)
             rows = await search_engine.searcher.find_candidates(
-                db, minilm.NAME, StoreQuery([STORE], question["asked"], None), vector
+                db, MINILM.name, StoreQuery([STORE], question["asked"], None), vector
             )
             texts = await db.fetch(
                 "SELECT store_id, file_id, job, chunk, text FROM chunks WHERE store_id = $1 AND file_id = $2",
@@ -192,7 +193,7 @@ async def _speed(pool: Pool, search_engine: PostgresSearchEngine, size: int) -> 
     how = f"made in {_since(began)} s" if made else "made before"
     print(f"\n{size} chunks in one store, and {size} in {synthetic.stores(size)} others ({how})")
     texts = [question["asked"] for question in tomllib.loads(QUESTIONS.read_text())["question"]]
-    queries = list(zip(texts, await search_engine.embedders.get(minilm.NAME).embed(texts, query=True), strict=True))
+    queries = list(zip(texts, await search_engine.embedders.get(MINILM.name).embed(texts, query=True), strict=True))
     for part in (1, *synthetic.PARTS):
         where = None if part == 1 else jsonpath({"type": "eq", "key": f"in{part}", "value": True})
         name = "the large store" + ("" if part == 1 else f", 1 file in {part}")
@@ -211,13 +212,13 @@ async def _timed(
 ) -> None:
     times, recalls = [], []
     async with pool.acquire() as db:
-        model = await search_engine.searcher.tables.find(db, minilm.NAME)
+        model = await search_engine.searcher.tables.find(db, MINILM.name)
         others = await synthetic.some(db, asked.stores, WARM_UP)
         for at in range(-len(others), RUNS):
             text, vector = queries[at % len(queries)]
             began = time.perf_counter()
             vector = others[at] if at < 0 else vector
-            rows = await search_engine.searcher.find_candidates(db, minilm.NAME, replace(asked, query=text), vector)
+            rows = await search_engine.searcher.find_candidates(db, MINILM.name, replace(asked, query=text), vector)
             rank(fuse(rows))
             if at >= 0:
                 times.append((time.perf_counter() - began) * 1000)
@@ -240,7 +241,7 @@ async def _explained(pool: Pool, search_engine: PostgresSearchEngine, vector: Ve
     vector_json = orjson.dumps(list(vector)).decode()
     blocks = sql.queries("search")
     async with pool.acquire() as db:
-        model = await search_engine.searcher.tables.find(db, minilm.NAME)
+        model = await search_engine.searcher.tables.find(db, MINILM.name)
         assert model is not None
         for block, store, name in (
             ("nearest", synthetic.LARGE, "the large store"),

@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.database import Pool
-from service.search.embed import minilm
+from service.search.embed.wheels import MINILM
 from sql.connection import Connection
 
 LARGE = "vs_large"
@@ -72,7 +72,7 @@ async def make(pool: Pool, size: int, *, source: str) -> bool:
     await clear(pool)
     noise = np.random.default_rng(size)
     async with pool.acquire() as db:
-        model = await db.fetchval("SELECT model_id FROM embedding_models WHERE name = $1", minilm.NAME)
+        model = await db.fetchval("SELECT model_id FROM embedding_models WHERE name = $1", MINILM.name)
         rows = await db.fetch("SELECT embedding::real[]::text AS vector_text FROM vectors WHERE store_id = $1", source)
         base = np.array([orjson.loads("[" + row["vector_text"][1:-1] + "]") for row in rows], dtype=np.float32)
         words = await db.fetch(

@@ -124,6 +124,13 @@ setup_project() {
     fi
 }
 
+# setup_multilingual: adds the weights of the multilingual embedding model to .venv.
+setup_multilingual() {
+    if sync_venv "$ROOT/.venv" "$ROOT/requirements-multilingual.lock"; then
+        mv "$stamp.new" "$stamp"
+    fi
+}
+
 # setup_sdk NAME: sets up .venvs/NAME with that release of a client, such as openai-1.20.0.
 setup_sdk() {
     mkdir -p "$ROOT/.venvs"

@@ -17,6 +17,8 @@ from service.storage.factory import SCHEMES
 PREFIX = "EVERTHREAD_"
 # The user and the password in a URL.
 _USER_INFO = re.compile(r"//[^/\s@]*@")
+# The names of the embedded embedding models in EVERTHREAD_EMBEDDING_MODEL.
+EMBEDDED_MODELS = ("all-MiniLM-L6-v2", "multilingual")
 _ORIGIN = re.compile(r"https?://[^/\s,?#@]+")
 
 
@@ -42,7 +44,7 @@ class Settings(BaseSettings):
     model_base_url: str | None = Field(None, description="An OpenAI-compatible server; default: the embedded model")
     model_api_key: SecretStr | None = Field(None, description="Key for the model server")
     embedding_base_url: str | None = Field(None, description="An OpenAI-compatible server for embeddings")
-    embedding_model: str | None = Field(None, min_length=1, description="That server's model, which new stores use")
+    embedding_model: str | None = Field(None, min_length=1, description="The embedding model of new vector stores")
     embedding_api_key: SecretStr | None = Field(None, description="Key for the embedding server")
     rewrite_model: str | None = Field(None, min_length=1, description="Chat model that rewrites queries of searches")
     blobs: str | None = Field(None, description="s3://, gs:// or az:// URL for files; default: in the data directory")
@@ -157,8 +159,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _one_embedding_model(self) -> Self:
-        if (self.embedding_base_url is None) != (self.embedding_model is None):
-            raise ValueError("EVERTHREAD_EMBEDDING_BASE_URL and EVERTHREAD_EMBEDDING_MODEL need each other")
+        if self.embedding_base_url is not None and self.embedding_model is None:
+            raise ValueError("EVERTHREAD_EMBEDDING_BASE_URL needs EVERTHREAD_EMBEDDING_MODEL")
+        if self.embedding_base_url is None and self.embedding_model not in (None, *EMBEDDED_MODELS):
+            raise ValueError(
+                "EVERTHREAD_EMBEDDING_MODEL must be multilingual, or a model of EVERTHREAD_EMBEDDING_BASE_URL, which is"
+                " not set"
+            )
         return self
 
     @property
@@ -216,7 +223,10 @@ def _one_line(error: ValidationError, overrides: dict[str, Any]) -> str:
     """Names each wrong setting as the user wrote it, without values, since a value may be a key."""
     problems = []
     for item in error.errors(include_input=False, include_url=False, include_context=False):
-        name = str(item["loc"][0]) if item["loc"] else "settings"
-        given = f"--{name.replace('_', '-')}" if overrides.get(name) is not None else PREFIX + name.upper()
-        problems.append(f"{given}: {item['msg'].removeprefix('Value error, ')}")
+        message = item["msg"].removeprefix("Value error, ")
+        if item["loc"]:
+            name = str(item["loc"][0])
+            given = f"--{name.replace('_', '-')}" if overrides.get(name) is not None else PREFIX + name.upper()
+            message = f"{given}: {message}"
+        problems.append(message)  # the message of several settings together names them itself
     return "; ".join(problems)

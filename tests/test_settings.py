@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import StartupError
-from service.settings import Settings
+from service.settings import EMBEDDED_MODELS, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +76,9 @@ def test_no_secret_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert settings.api_key.get_secret_value() == "hunter2-api"
 
 
-def test_an_embedding_server_and_its_model_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_embedding_server_needs_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERTHREAD_EMBEDDING_BASE_URL", "http://localhost:1234/v1/")
-    with pytest.raises(StartupError, match=r"EVERTHREAD_EMBEDDING_MODEL need each other$"):
+    with pytest.raises(StartupError, match=r"^EVERTHREAD_EMBEDDING_BASE_URL needs EVERTHREAD_EMBEDDING_MODEL$"):
         Settings.load()
     monkeypatch.setenv("EVERTHREAD_EMBEDDING_MODEL", "small")
     assert Settings.load().embedding_base_url == "http://localhost:1234/v1"
@@ -92,3 +92,14 @@ def test_the_log_has_one_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert "hunter2" not in str(caught.value)
     monkeypatch.delenv("EVERTHREAD_LOG_KEY")
     assert Settings.load().describe_changes() == {"log_sign_command": "set"}
+
+
+def test_an_embedded_embedding_model_needs_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in EMBEDDED_MODELS:
+        monkeypatch.setenv("EVERTHREAD_EMBEDDING_MODEL", name)
+        assert Settings.load().embedding_model == name
+    monkeypatch.setenv("EVERTHREAD_EMBEDDING_MODEL", "multilingual-e5")
+    with pytest.raises(
+        StartupError, match=r"^EVERTHREAD_EMBEDDING_MODEL must be multilingual, or a model of EVERTHREAD"
+    ):
+        Settings.load()

@@ -10,7 +10,7 @@ gain of each step.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 K = 60
 CANDIDATES = 50
@@ -25,8 +25,8 @@ ChunkKey = tuple[str, str, int, int]
 class Candidate:
     """A chunk with its two measures.
 
-    `similarity` is the cosine of the chunk's and the query's vectors, or None if the chunk has no vector. `word_share`
-    is the weight of the query's words that the chunk has, 0 to 1.
+    `similarity` is the cosine of the chunk's and the query's vectors, scaled by `scale_similarities`, or None if the
+    chunk has no vector. `word_share` is the weight of the query's words that the chunk has, 0 to 1.
     """
 
     store_id: str
@@ -46,6 +46,20 @@ class Candidate:
 class RankedCandidate:
     candidate: Candidate
     score: float
+
+
+def scale_similarities(candidates: Sequence[Candidate], baseline: float) -> list[Candidate]:
+    """Returns the candidates with similarities on a scale from 0 (the cosine `baseline`) to 1.
+
+    The cosines of some models lie close together. Without this, every text would be similar to every query, and in the
+    score the words would decide alone.
+    """
+    if baseline == 0.0:
+        return list(candidates)
+    return [
+        each if each.similarity is None else replace(each, similarity=(each.similarity - baseline) / (1.0 - baseline))
+        for each in candidates
+    ]
 
 
 def fuse(candidates: Sequence[Candidate]) -> list[RankedCandidate]:

@@ -23,7 +23,7 @@ from service.database import Pool
 from service.search.base import Hit, Ranker, SearchFailure, SearchResult, StoreRef
 from service.search.embed.base import EmbeddingError, Vector
 from service.search.embed.factory import Embedders
-from service.search.fusion import Candidate, ChunkKey, RankedCandidate, fuse, rank
+from service.search.fusion import Candidate, ChunkKey, RankedCandidate, fuse, rank, scale_similarities
 from service.search.keywords import LOOKUP_BUDGET, MAX_WORDS, QueryWords, WeightedWord, WordLookup, weigh_words
 from service.search.vector_tables import VectorTable, VectorTables
 from service.search.words import LANGUAGE_WORDS, divide_query
@@ -153,8 +153,8 @@ class PostgresSearcher:
     async def find_candidates(self, db: Connection, name: str, query: StoreQuery, vector: Vector) -> list[Candidate]:
         """Returns the nearest chunks and the chunks that have the rarest words, with both measures of each.
 
-        `name` is the embedding model of the stores and of `vector`. Raises SearchFailure if the vector's size differs
-        from that of the stored vectors.
+        `name` is the embedding model of the stores and of `vector`, which must be available here. Raises SearchFailure
+        if the vector's size differs from that of the stored vectors.
         """
         table = await self.tables.find(db, name)
         if table is None:
@@ -173,7 +173,8 @@ class PostgresSearcher:
         }
         for key in await _find_by_words(db, words.lookups, query):
             similarities.setdefault(key, None)
-        return await _measure(db, table, vector_json, words.words, similarities, query.stores)
+        found = await _measure(db, table, vector_json, words.words, similarities, query.stores)
+        return scale_similarities(found, self._embedders.get(name).baseline)
 
     async def find_by_words(self, db: Connection, stores: Sequence[str], query: str) -> list[ChunkKey]:
         """Returns the chunks of the stores that have the rarest words of the query, best first."""

@@ -46,6 +46,7 @@ class Upkeep:
         self._loop = ScanLoop("vector_store_upkeep", every_s=LOOK_EVERY_S, retry_s=LOOK_EVERY_S)
         self._renewal = ScanLoop("words_to_renew", every_s=RENEW_EVERY_S, retry_s=LOOK_EVERY_S)
         self._scans = 0
+        self._has_reported_models = False
         # Whether deleted files may be left in stores.
         self._has_leftovers = True
 
@@ -60,6 +61,22 @@ class Upkeep:
             tasks.create_task(self._loop.run(self._scan))
             tasks.create_task(self._renewal.run(self.renew_words))
 
+    async def report_other_models(self) -> None:
+        """Logs how many stores keep the vectors of other embedding models than the settings name.
+
+        They are searched by their own models; `everthread reindex` moves them while servers run.
+        """
+        model = self._indexer.embedding_model
+        async with self._writer.pool.acquire() as db:
+            for other, count in (await stores.count_by_other_model(db, model)).items():
+                log.warning(
+                    "vector_stores_of_other_model",
+                    stores=count,
+                    model=other,
+                    new_model=model,
+                    remedy="`everthread reindex` moves them to the new model while servers run",
+                )
+
     async def renew_words(self) -> None:
         """Renews the words of all files that an older version indexed: first those that exist at the start, then those
         that a server of that version has indexed meanwhile."""
@@ -73,6 +90,9 @@ class Upkeep:
         must_remove, self._has_leftovers = self._has_leftovers or is_sweep, False
         try:
             async with asyncio.timeout(TIMEOUT_S):
+                if not self._has_reported_models:
+                    await self.report_other_models()
+                    self._has_reported_models = True
                 if must_remove:
                     await self.remove_deleted_files(self._writer.clock.now())
                 await self.expire(self._writer.clock.now())

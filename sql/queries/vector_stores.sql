@@ -41,3 +41,9 @@ LIMIT $2;
 
 -- name: count_files_in_progress (a declared fan-out, of the metrics)
 SELECT coalesce(sum(in_progress), 0)::bigint FROM vector_stores WHERE in_progress > 0;
+
+-- name: count_by_other_model (a declared fan-out, of upkeep; once in each process)
+SELECT embedding_model, count(*) AS stores FROM vector_stores
+WHERE NOT deleted AND NOT expired AND embedding_model <> $1
+GROUP BY embedding_model
+ORDER BY embedding_model;

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from events.actors import CommandLineActor
 from events.envelope import Origin
@@ -18,8 +19,10 @@ from service.errors import CommandError
 from service.feed import Feed
 from service.sandbox.probe import SandboxProbe
 from service.search.base import StoreRef
+from service.search.embed.wheels import MINILM, MULTILINGUAL
 from service.search.factory import PostgresSearchEngine, open_search_engine
 from service.search.indexer import StoreModelChanged
+from service.vector_stores.upkeep import Upkeep
 from service.writer import Writer
 from sql.connection import Connection
 from tests.clock import CLOCK, IDS
@@ -136,3 +139,36 @@ async def test_a_file_that_is_indexed_during_the_move_needs_a_new_attempt(
     await reindexing.move_store(writer, new, OldStore("vs_a", "proj_default", "old"), lambda _: None)
     with pytest.raises(StoreModelChanged):
         await shelf.indexer.index(job)
+
+
+@pytest.mark.slow
+async def test_stores_move_between_the_embedded_models(
+    pool: Pool, db: Connection, writer: Writer, tmp_path: Path
+) -> None:
+    """A store of the default model is searched by it until it is moved, although the settings name the other model."""
+    engine = open_search_engine(pool, SandboxProbe(), tmp_path / "log", now=CLOCK.now, model="multilingual")
+    try:
+        await writer.vector_store(ORIGIN, "vs_a", CreateStore(None, None, {}, None, MINILM.name))
+        shelf, texts = Shelf(pool, engine.embedders), {"bridge": "The bridge opens at six.", "pump": "The pump is dry."}
+        for name, text in texts.items():
+            await shelf.index_file("vs_a", f"file-{name}", f"{name}.txt", text.encode(), embedding_model=MINILM.name)
+        (store,) = [store async for store in reindexing.old_stores(writer, engine.indexer.embedding_model)]
+        assert store.model == MINILM.name
+        found = await engine.searcher.search([StoreRef("vs_a", MINILM.name)], ["When is the crossing open?"], limit=2)
+        assert found.hits[0].filename == "bridge.txt"
+        with capture_logs() as logs:
+            await Upkeep(writer, engine.indexer).report_other_models()
+        (report,) = logs
+        assert report["event"] == "vector_stores_of_other_model"
+        assert (report["stores"], report["model"], report["new_model"]) == (1, MINILM.name, MULTILINGUAL.name)
+        assert "everthread reindex" in report["remedy"]
+
+        await reindexing.move_store(writer, engine, store, lambda _: None)
+        assert await models(db, "vs_a") == {MULTILINGUAL.name}
+        found = await engine.searcher.search([StoreRef("vs_a", MULTILINGUAL.name)], ["Quand ouvre le pont ?"], limit=2)
+        assert found.hits[0].filename == "bridge.txt", "a question in French, a text in English"
+        with capture_logs() as logs:
+            await Upkeep(writer, engine.indexer).report_other_models()
+        assert logs == []
+    finally:
+        await engine.close()

@@ -9,7 +9,7 @@ import pytest
 
 from service.search import indexer
 from service.search.base import IndexingFailure, RevokedJob, SearchFailure, StoreRef
-from service.search.embed import minilm
+from service.search.embed.wheels import MINILM
 from sql.connection import Connection
 from tests.search import sample_documents
 from tests.search.conftest import MakeShelf, Shelf
@@ -197,6 +197,6 @@ async def test_vectors_of_different_models_are_not_mixed(
     with pytest.raises(SearchFailure, match="vectors of 8 numbers now"):
         await new.searcher.search(both, ["bridge"], limit=5)
     without = make_shelf()
-    assert without.indexer.embedding_model == minilm.NAME
+    assert without.indexer.embedding_model == MINILM.name
     with pytest.raises(SearchFailure, match="everthread reindex"):
         await without.searcher.search([StoreRef("vs_old", "small")], ["bridge"], limit=5)

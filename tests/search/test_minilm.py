@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from service.search.embed.minilm import MiniLM
+from service.search.embed.local import LocalEmbedder
+from service.search.embed.wheels import MINILM
 from tests.helper_ids import has_own_id
 
 MB = 1024
 
 
-def resident_kb(model: MiniLM) -> int:
+def resident_kb(model: LocalEmbedder) -> int:
     """Returns the resident memory of the model's process in kilobytes."""
     assert model._child is not None
     status = Path(f"/proc/{model._child.pid}/status").read_text()
@@ -21,7 +22,7 @@ def resident_kb(model: MiniLM) -> int:
 
 @pytest.mark.slow
 async def test_the_memory_of_a_long_text_is_released(tmp_path: Path) -> None:
-    model = MiniLM(tmp_path / "log")
+    model = LocalEmbedder(MINILM, tmp_path / "log")
     try:
         await model.embed(["hello"], query=True)
         assert model._child is not None

