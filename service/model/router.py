@@ -16,7 +16,7 @@ from service.model.base import ChatRequest, ModelEvent, ModelInfo
 from service.model.catalog import Catalog, Endpoint
 from service.model.function_choice import stream_required_call
 from service.model.passthrough import ModelRelay
-from service.model.tokens import EncodingName, Tokens, token_bound
+from service.model.tokens import EncodingName, process_tokens, token_bound
 from service.model.tool_fallback import stream_with_fallback
 from service.model.tool_prompt import stream_prompted
 from service.model.upstream import Timeouts, Upstream
@@ -45,7 +45,7 @@ class Router:
             endpoint: Upstream(endpoint, timeouts, now=now, new_call_id=new_call_id) for endpoint in known.endpoints()
         }
         self.relay = ModelRelay(known, self._upstreams)
-        self._tokens = Tokens()
+        self._tokens = process_tokens()
         self._clock = clock
         self._health: tuple[float, str | None] | None = None
         self._checking = asyncio.Lock()
@@ -64,6 +64,12 @@ class Router:
 
     def info(self, model: str) -> ModelInfo:
         return self._catalog.route(model).info
+
+    async def load_encodings(self, serving: asyncio.Event) -> None:
+        """Loads the encodings that models need, after the server has started, so that no request has to."""
+        await serving.wait()
+        for encoding in self._catalog.encodings():
+            await self._tokens.prepare(encoding)
 
     async def prepare(self, model: str) -> None:
         await self._tokens.prepare(_encoding(self.info(model)))

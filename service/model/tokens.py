@@ -3,8 +3,9 @@
 The vocabularies are package data: `token_data/<encoding>.txt.gz` holds the tokens in base64, a token on each line,
 ordered by rank, from the npm package tiktoken 1.0.22. A test checks that they reproduce, byte for byte, the file that
 tiktoken would download. They are passed to tiktoken in memory, so nothing is downloaded or written. Loading takes
-0.2–0.35 s and 25 MB (cl100k) or 43 MB (o200k), at the first use only. `token_bound` needs no vocabulary: a token has at
-least one byte, so there are never more tokens than UTF-8 bytes.
+0.2–0.35 s and 25 MB (cl100k) or 43 MB (o200k), once in a process. It holds the interpreter for most of that time, so a
+server loads the encodings when it has started (`Router.load_encodings`). `token_bound` needs no vocabulary: a token has
+at least one byte, so there are never more tokens than UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import base64
 import gzip
 import threading
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Literal
 
@@ -86,13 +88,19 @@ class Tokens:
         return loaded
 
 
+@cache
+def process_tokens() -> Tokens:
+    """Returns the encodings of this process, which all its parts share."""
+    return Tokens()
+
+
 def token_bound(text: str) -> int:
     """Returns an upper bound of the tokens of `text` in any byte-level encoding: the number of its UTF-8 bytes."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _load(name: EncodingName) -> tiktoken.Encoding:
-    import tiktoken  # imported here, because most processes never count tokens
+    import tiktoken  # imported here, because a server starts without it
 
     ranks = {base64.b64decode(token): rank for rank, token in enumerate(vocabulary(name))}
     # Without special tokens, so that their names in a client's or a model's text are ordinary text.

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from service.database import Pool
-from service.model.tokens import Tokens
+from service.model.tokens import process_tokens
 from service.sandbox.probe import SandboxProbe
 from service.search.embed.factory import Embedders
 from service.search.hybrid import PostgresSearcher
@@ -47,6 +47,6 @@ def open_search_engine(
     """
     embedders, tables = Embedders(log, base_url, model, api_key, now=now), VectorTables(pool)
     indexer = PostgresIndexer(
-        pool=pool, parser=Parser(SandboxRunner(probe)), embedders=embedders, tables=tables, tokens=Tokens()
+        pool=pool, parser=Parser(SandboxRunner(probe)), embedders=embedders, tables=tables, tokens=process_tokens()
     )
     return PostgresSearchEngine(indexer, PostgresSearcher(pool, embedders, tables, now=now), embedders)

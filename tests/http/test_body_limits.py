@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
+from types import SimpleNamespace
 
 import orjson
 import pytest
 
 from projections import assistants, messages, metadata, runs, steps
-from service.http import body_budget
+from service.http import bodies, body_budget
 from service.http.body_budget import FREE, BodyBudget, BudgetExceeded
 from service.http.route import LARGE_BODY, MEDIUM_BODY, PASSED_BODY, SMALL_BODY, BodyLimit
+from service.wire.json_meter import PIECE, JsonMeter
 from tests.client import Client
 
 
@@ -26,6 +30,22 @@ async def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(
         answer = await client.call("POST", path, body)
         assert (answer.status, answer.error[3]) == (400, code)
     assert f"more than {limit.tokens} values" in answer.error[1]
+
+
+async def test_a_body_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other requests run while a large body is measured: here, a look at the clock takes a third of a turn."""
+    looks, turns = itertools.count(), list[int]()
+    clock = SimpleNamespace(perf_counter=lambda: next(looks) * bodies.MAX_TURN_S / 3)
+    monkeypatch.setattr(bodies, "time", clock)
+    loop = asyncio.get_running_loop()
+
+    def count_turn() -> None:
+        turns.append(len(turns))
+        loop.call_soon(count_turn)
+
+    loop.call_soon(count_turn)
+    await bodies._measure(JsonMeter(), b'"' + b" " * (12 * PIECE - 2) + b'"', most_tokens=10)
+    assert len(turns) == 4, "a turn is three pieces of twelve"
 
 
 async def test_text_is_not_counted(client: Client) -> None:

@@ -19,7 +19,7 @@ from service.http.route import FormBody, Route
 from service.http.routes import ROUTES
 from service.wire.fields import MAX_FILES_PAGE, MAX_PAGE
 from tests.client import TERMINAL, V1, Client
-from tests.http.files import BOUNDARY, field, form
+from tests.http.files import BOUNDARY, field, form, send
 from tests.scripted import ScriptedServer
 from tests.stalls.objects import Ids, waiting_run
 from tests.stalls.worst_bodies import EMOJI, LEGAL, messages, metadata, parts, worst_bodies
@@ -27,6 +27,8 @@ from tests.stalls.worst_bodies import EMOJI, LEGAL, messages, metadata, parts, w
 Prepare = Callable[[], Awaitable[Ids]]
 # Seconds without a byte after which a stream that does not end by itself is left.
 QUIET_S = 1.0
+# Files of the project, at least, that are added to a vector store at once.
+KNOWN_FILES = 100
 _FORM_BYTES = 32 * 1024**2
 
 
@@ -65,6 +67,8 @@ class Probes:
                     yield Probe(route, "many lines", self._known, partial(self._post_form, route, _long_form()))
                 case "POST" if route.body is None:
                     yield Probe(route, "no body", self._preparation(route), partial(self._post, route, b""))
+            if route.name == "POST /v1/vector_stores/{vector_store_id}/file_batches":
+                yield Probe(route, "known files", self._empty_store, partial(self._post_known_files, route))
         for worst in worst_bodies(chosen):
             prepare = self._preparation(worst.route) if worst.kind == "legal" else self._known
             yield Probe(worst.route, worst.kind, prepare, partial(self._post, worst.route, worst.content))
@@ -97,6 +101,13 @@ class Probes:
         path = f"/threads/{self._ids['thread_id']}/messages"
         message = await self._client.post(path, {"role": "user", "content": parts()})
         return {**self._ids, "message_id": message["id"]}
+
+    async def _empty_store(self) -> Ids:
+        """Creates a vector store, and files up to KNOWN_FILES."""
+        known = len((await self._client.get("/files", limit=str(KNOWN_FILES)))["data"])
+        for number in range(known, KNOWN_FILES):
+            await send(self._client, form(b"%d" % number, (("purpose", "assistants"),)))
+        return {**self._ids, "vector_store_id": (await self._client.post("/vector_stores", {}))["id"]}
 
     async def _assistant(self) -> Ids:
         assistant = await self._client.post("/assistants", LEGAL["POST /v1/assistants"]())
@@ -142,6 +153,14 @@ class Probes:
         if "/runs" in route.path:
             await self._settle(ids["thread_id"])
         return status
+
+    async def _post_known_files(self, route: Route, ids: Ids) -> int:
+        """Adds files that exist, as many as the project has, with the largest attributes that the body has room for."""
+        known = [file["id"] for file in (await self._client.get("/files", limit=str(MAX_FILES_PAGE)))["data"]]
+        room = route.limit.bytes // len(known) - 500
+        attributes = {f"{number}": "v" * min(500, max(1, room // 16)) for number in range(16)}
+        files = [{"file_id": id, "attributes": attributes} for id in known]
+        return await self._send(route, ids, orjson.dumps({"files": files}), "application/json")
 
     async def _send(self, route: Route, ids: Ids, body: bytes, media_type: str) -> int:
         headers = {**self._headers(route), "Content-Type": media_type}
