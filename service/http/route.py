@@ -23,7 +23,9 @@ Scope = Literal["read", "audit", "full"]
 # How a request counts against the limits of its key. "tokens": as one request that makes a model work, so the key must
 # have tokens left.
 Cost = Literal["nothing", "request", "tokens"]
-Query = Literal["page", "files", "run_id", "include", "filters", "last_event_id", "status", "content"]
+Query = Literal[
+    "audit", "audit_logs", "page", "files", "run_id", "include", "filters", "last_event_id", "status", "content"
+]
 Schema = Mapping[str, Any]
 
 BOTH: tuple[Version, ...] = ("v2", "v1")

@@ -56,7 +56,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         with closing(StreamSender(request, response)) as sender:
             try:
-                with request.app[SHUTDOWN].end_at_stop(watcher), _ending_with_access(request, watcher):
+                with request.app[SHUTDOWN].end_at_stop(watcher), end_with_access(request, watcher):
                     await _follow(sender, request.app[LOG].pool, frames, watcher, begin)
                 request.app[SHUTDOWN].close_connection(response)
                 await sender.end()
@@ -109,7 +109,7 @@ async def _follow(sender: StreamSender, pool: Pool, frames: ThreadStream, watche
 
 
 @contextmanager
-def _ending_with_access(request: web.Request, watcher: Watcher) -> Iterator[None]:
+def end_with_access(request: web.Request, watcher: Watcher) -> Iterator[None]:
     """Ends the watcher when the token expires or its key is revoked."""
     with request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: watcher.end("Its key was revoked.")):
         if GRANT not in request:

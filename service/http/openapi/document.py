@@ -13,7 +13,9 @@ from service.http import idempotency, queueing
 from service.http.middleware import QUOTES, QUOTES_VALUES
 from service.http.openapi import samples
 from service.http.route import BOTH, V2, FormBody, JsonBody, PassedBody, Route, SignedToken
+from service.wire.audit import DEFAULT_AUDIT_PAGE, MAX_AUDIT_PAGE, MAX_TYPES
 from service.wire.fields import DEFAULT_PAGE, MAX_FILES_PAGE, MAX_METADATA_VALUE, MAX_PAGE
+from service.wire.organization_audit import DEFAULT_LOGS_PAGE, MAX_LOGS_PAGE, MAX_VALUES, TYPES
 from service.wire.query import ORDERS, SEARCH_RESULT_CONTENT
 from service.wire.vector_stores import STATUSES
 
@@ -21,6 +23,24 @@ Json = dict[str, Any]
 Model = type[BaseModel]
 _REF = "#/components/schemas/"
 _TOKEN = "Of POST /v1/threads/{thread_id}/stream_tokens or POST /v1/files/{file_id}/links: good for that one thing"
+_AUDIT: Json = {
+    "after": {"type": "integer", "minimum": -1, "default": -1},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_AUDIT_PAGE, "default": DEFAULT_AUDIT_PAGE},
+    **{name: {"type": "string"} for name in ("project_id", "actor", "stream_id", "request_id", "since", "until")},
+    "type[]": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_TYPES},
+    "include[]": {"type": "array", "items": {"enum": ["content"]}},
+    "stream": {"enum": ["true", "false"], "default": "false"},
+}
+_AUDIT_LOGS: Json = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LOGS_PAGE, "default": DEFAULT_LOGS_PAGE},
+    **{name: {"type": "string"} for name in ("after", "before")},
+    **{f"effective_at[{name}]": {"type": "integer"} for name in ("gt", "gte", "lt", "lte")},
+    "event_types[]": {"type": "array", "items": {"enum": list(TYPES)}},
+    **{
+        f"{name}[]": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_VALUES}
+        for name in ("project_ids", "actor_ids", "actor_emails", "resource_ids")
+    },
+}
 _WITH_QUOTES = ("Message", "MessageList")  # answers that can hold citations
 _BETAS = {"v2": "assistants=v2", "v1": "assistants=v1"}
 _DESCRIPTION = (
@@ -162,6 +182,10 @@ def _query_parameters(route: Route) -> list[Json]:
         found["limit"] = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
         found["order"] = {"enum": list(ORDERS), "default": "desc"}
         found |= {"after": {"type": "string"}, "before": {"type": "string"}}
+    if "audit" in route.query:
+        found |= _AUDIT
+    if "audit_logs" in route.query:
+        found |= _AUDIT_LOGS
     if "files" in route.query:
         found["purpose"] = {"type": "string"}
     if "run_id" in route.query:

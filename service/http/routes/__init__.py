@@ -6,7 +6,17 @@ Add an operation as one entry in the module of its object in this package, and o
 from __future__ import annotations
 
 from service.http.route import Route
-from service.http.routes import assistants, files, models, runs, server, threads, vector_stores, webhook_endpoints
+from service.http.routes import (
+    assistants,
+    audit_feed,
+    files,
+    models,
+    runs,
+    server,
+    threads,
+    vector_stores,
+    webhook_endpoints,
+)
 
 ROUTES: tuple[Route, ...] = (
     *server.ROUTES,
@@ -16,5 +26,6 @@ ROUTES: tuple[Route, ...] = (
     *runs.ROUTES,
     *vector_stores.ROUTES,
     *webhook_endpoints.ROUTES,
+    *audit_feed.ROUTES,
     *models.ROUTES,
 )

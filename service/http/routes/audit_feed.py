@@ -1,0 +1,28 @@
+"""The operations of auditors."""
+
+from __future__ import annotations
+
+from service.http import audit_feed, organization_audit
+from service.http.route import UNVERSIONED, Route
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/audit/events",
+        audit_feed.page,
+        "List the events of the log, or watch them as server-sent events",
+        scope="audit",
+        versions=UNVERSIONED,
+        query=("audit",),
+        can_stream=True,
+    ),
+    Route(
+        "GET",
+        "/v1/organization/audit_logs",
+        organization_audit.page,
+        "List acts of administration, in the shape of the original's audit logs",
+        scope="audit",
+        versions=UNVERSIONED,
+        query=("audit_logs",),
+    ),
+)
