@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 
 # The algorithm that is stored with an event: SHA-256 with the domains and the encoding of this module. 1 is that of
@@ -79,21 +80,21 @@ def encode_entry(envelope: Envelope, commitment: bytes, previous: bytes) -> byte
         raise ValueError("algorithm 1 does not cover a client")
     fields = (
         _number(envelope.algorithm),
-        envelope.stream_id.encode(),
+        _text(envelope.stream_id),
         _number(envelope.version),
-        envelope.type.encode(),
-        _number((envelope.at - _EPOCH) // _MICROSECOND),
-        envelope.project_id.encode(),
-        envelope.actor.encode(),
-        None if envelope.request_id is None else envelope.request_id.encode(),
-        None if envelope.cause is None else envelope.cause.encode(),
+        _text(envelope.type),
+        _time(envelope.at),
+        _text(envelope.project_id),
+        _text(envelope.actor),
+        _text(envelope.request_id),
+        _text(envelope.cause),
         _number(envelope.schema_version),
-        envelope.software_version.encode(),
-        commitment,
-        previous,
-        *(() if envelope.algorithm == 1 else (envelope.client,)),
+        _text(envelope.software_version),
+        _prefix_length(commitment),
+        _prefix_length(previous),
+        *(() if envelope.algorithm == 1 else (_prefix_length(envelope.client),)),
     )
-    return _LEAF_DOMAINS[envelope.algorithm] + b"".join(map(_prefix_length, fields))
+    return _LEAF_DOMAINS[envelope.algorithm] + b"".join(fields)
 
 
 def hash_leaf(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:
@@ -101,8 +102,20 @@ def hash_leaf(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:
     return sha256(_LEAF_PREFIX + encode_entry(envelope, commitment, previous)).digest()
 
 
+# The events of an append have most fields in common, so their encodings are kept.
+@lru_cache(maxsize=1024)
 def _number(value: int) -> bytes:
-    return value.to_bytes(8, "big", signed=True)
+    return _prefix_length(value.to_bytes(8, "big", signed=True))
+
+
+@lru_cache(maxsize=1024)
+def _text(value: str | None) -> bytes:
+    return _prefix_length(None if value is None else value.encode())
+
+
+@lru_cache(maxsize=64)
+def _time(at: datetime) -> bytes:
+    return _number((at - _EPOCH) // _MICROSECOND)
 
 
 def _prefix_length(field: bytes | None) -> bytes:
