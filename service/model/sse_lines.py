@@ -23,9 +23,12 @@ _ENDS = frozenset({b"[done]", b"done"})
 _EMPTY = frozenset({b"", b"null"})  # events without content
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StreamItem:
-    """An event of the stream. `is_error` says that the server marked it as an error."""
+    """An event of the stream. `is_error` says that the server marked it as an error.
+
+    It is not frozen, so that it is constructed quickly: there is one for each token.
+    """
 
     data: bytes
     is_error: bool = False
@@ -88,15 +91,16 @@ class LineReader:
             raise AnswerTooLarge(f"The model server sent an event of more than {MAX_EVENT_BYTES} bytes.")
 
     def _read_line(self, line: bytes, items: list[StreamItem]) -> None:
-        if line.startswith(MARK):
-            line = line[len(MARK) :]
         if line.startswith(b"data:"):
-            self._flush_complete(items)
+            if self._data:
+                self._flush_complete(items)
             self._data.append(line[5:])
             self._data_size += len(line)
             self._check_size()
         elif not line:
             self._flush(items)
+        elif line.startswith(MARK):
+            self._read_line(line.removeprefix(MARK), items)
         elif line.startswith(b"event:"):
             self._flush_complete(items)
             self._is_error_event = line[6:].strip() == b"error"

@@ -54,6 +54,12 @@ _NO_REASON = "null"  # some servers write the word
 _FAILURES = frozenset({"error", "abort", "network_error", "insufficient_system_resource"})
 
 
+# The keys of a chunk, its choice and its delta that say nothing but a piece of text. Nearly all chunks have no others.
+_TEXT_CHUNK = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})
+_TEXT_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
+_TEXT_DELTA = frozenset({"role", "content"})
+
+
 class StreamParser:
     """Turns the bytes of an answer into model events. After `done`, or a `failure`, it ignores further bytes.
 
@@ -160,13 +166,24 @@ class StreamParser:
 
     def _read_chunk(self, data: bytes, events: list[ModelEvent]) -> None:
         chunk = _parse_chunk(data)
-        error = _error_in(chunk)
+        text = _only_text(chunk)
+        error = None if text else _error_in(chunk)
         if error:
             raise ModelStreamError(error)
         self.chunk_count += 1
         model = chunk.get("model")
         if model and isinstance(model, str):
             self._model = model
+        if text:
+            self._has_choices = self._has_deltas = True
+            self._read_text(text, events)
+        else:
+            self._read_whole_chunk(chunk, data, events)
+        if self._size >= MAX_REPLY:
+            self._reason = "length"
+            self._finish(events)
+
+    def _read_whole_chunk(self, chunk: Mapping[str, Any], data: bytes, events: list[ModelEvent]) -> None:
         for place in (chunk, chunk.get("x_groq")):
             self._read_usage(place)
         choices = chunk.get("choices")
@@ -180,9 +197,6 @@ class StreamParser:
             raise ModelError(
                 "server_error", f"The model server sent a chunk of a wrong shape: {excerpt(data)}"
             ) from wrong_shape
-        if self._size >= MAX_REPLY:
-            self._reason = "length"
-            self._finish(events)
 
     def _read_usage(self, place: object) -> None:
         """Reads the token counts in a chunk, a choice, or another object that has them."""
@@ -217,9 +231,7 @@ class StreamParser:
                 self._within_bound(delta[name])
         content = delta.get("content")
         if content:
-            text = self._text.feed(self._within_bound(_text_of(content)))
-            if text:
-                events.append(TextDelta(text))
+            self._read_text(_text_of(content), events)
         if delta.get("refusal"):
             refusal = self._refusal.feed(self._within_bound(delta["refusal"]))
             if refusal:
@@ -231,6 +243,11 @@ class StreamParser:
         function_call = delta.get("function_call")
         if function_call:
             events += self._calls.read(0, None, function_call, self._within_bound)
+
+    def _read_text(self, piece: str, events: list[ModelEvent]) -> None:
+        text = self._text.feed(self._within_bound(piece))
+        if text:
+            events.append(TextDelta(text))
 
     def _finish(self, events: list[ModelEvent]) -> None:
         if self._reason in _FAILURES:
@@ -246,6 +263,21 @@ class StreamParser:
             reason = "tool_calls" if self._calls.count else "stop"
         self.done = True
         events.append(ModelStreamEnd(reason, self._usage, self._model))
+
+
+def _only_text(chunk: Mapping[str, Any]) -> str | None:
+    """Returns the text of a chunk that says nothing else, None if it says more or is not a chunk of this shape."""
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or not chunk.keys() <= _TEXT_CHUNK:
+        return None
+    (choice,) = choices
+    if type(choice) is not dict or choice.get("index") or choice.get("finish_reason") is not None:
+        return None
+    delta = choice.get("delta")
+    if type(delta) is not dict or not delta.keys() <= _TEXT_DELTA or not choice.keys() <= _TEXT_CHOICE:
+        return None
+    content = delta.get("content")
+    return content if type(content) is str else None
 
 
 def _text_of(content: Any) -> str:
