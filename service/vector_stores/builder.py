@@ -10,6 +10,7 @@ from events.vector_store.commands import AddFiles, CreateBatch, CreateStore, New
 from events.vector_store.requests import FileToIndex, VectorStoreRequest
 from projections import files
 from projections import vector_store_files as store_files
+from service.vector_stores.jobs import QuotaCheck
 from service.writer import Writer
 from sql.connection import Connection
 
@@ -18,13 +19,20 @@ class StoreBuilder:
     """Creates stores with `embedding_model`, and puts at most `max_files` files into a store.
 
     A file that does not exist raises FileNotFound, and one whose purpose does not fit, or whose name `can_index` says
-    is of a type that cannot be indexed, raises Rejection. Then nothing is written.
+    is of a type that cannot be indexed, raises Rejection; so does a quota that is used up. Then nothing is written.
     """
 
     def __init__(
-        self, writer: Writer, *, embedding_model: str, can_index: Callable[[str], bool], max_files: int
+        self,
+        writer: Writer,
+        *,
+        check_quota: QuotaCheck,
+        embedding_model: str,
+        can_index: Callable[[str], bool],
+        max_files: int,
     ) -> None:
         self.writer = writer
+        self._check_quota = check_quota
         self.can_index = can_index
         self._embedding_model = embedding_model
         self._max_files = max_files
@@ -103,7 +111,7 @@ class StoreBuilder:
             check_use(found.get(file.id), file.id, VECTOR_STORE_PURPOSES, at)
         if not skip_unsupported:
             check_searchable((found[file.id].filename for file in files_to_index), self.can_index)
-        return [
+        new = [
             NewFile(
                 file_id=file.id,
                 filename=found[file.id].filename,
@@ -114,6 +122,9 @@ class StoreBuilder:
             for file in files_to_index
             if self.can_index(found[file.id].filename)
         ]
+        if new:
+            await self._check_quota(origin.project_id)
+        return new
 
 
 def _ids(new: Sequence[NewFile]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +17,9 @@ from service.search.base import IndexingJob, IndexingResult
 from service.storage.base import Blobs
 from service.writer import CommandFactory
 from sql.connection import Connection
+
+# Raises Rejection if a project, by its id, has used up its quota of stored bytes.
+QuotaCheck = Callable[[str], Awaitable[None]]
 
 
 @dataclass(slots=True)

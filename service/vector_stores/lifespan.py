@@ -12,6 +12,7 @@ from service.storage.base import Blobs
 from service.tasks.background import background
 from service.vector_stores.attachments import Attachments
 from service.vector_stores.builder import StoreBuilder
+from service.vector_stores.jobs import QuotaCheck
 from service.vector_stores.services import VectorStoreServices
 from service.vector_stores.supervisor import IndexingSupervisor
 from service.vector_stores.upkeep import Upkeep
@@ -25,6 +26,7 @@ async def vector_stores_lifespan(
     blobs: Blobs,
     peers: Peers,
     *,
+    check_quota: QuotaCheck,
     ids: IdSource,
     max_jobs: int,
     job_timeout_s: int,
@@ -33,9 +35,12 @@ async def vector_stores_lifespan(
     """Yields the services of vector stores.
 
     In the background, files are indexed, `max_jobs` of a project at once (see IndexingSupervisor), each attempt for
-    `job_timeout_s` seconds at most. A vector store can have `max_files` files.
+    `job_timeout_s` seconds at most. A vector store can have `max_files` files. `check_quota` refuses files of a project
+    that stores too much.
     """
-    indexing = IndexingSupervisor(writer, indexer, blobs, peers, ids=ids, max_jobs=max_jobs, lifetime=job_timeout_s)
+    indexing = IndexingSupervisor(
+        writer, indexer, blobs, peers, check_quota=check_quota, ids=ids, max_jobs=max_jobs, lifetime=job_timeout_s
+    )
     upkeep = Upkeep(writer, indexer)
     writer.feed.listen_to_stores(indexing)
     writer.feed.listen_to_wakes(indexing)
@@ -43,6 +48,10 @@ async def vector_stores_lifespan(
     peers.listen(upkeep)
     async with background(indexing.run(), upkeep.run()):
         builder = StoreBuilder(
-            writer, embedding_model=indexer.embedding_model, can_index=indexer.can_index, max_files=max_files
+            writer,
+            check_quota=check_quota,
+            embedding_model=indexer.embedding_model,
+            can_index=indexer.can_index,
+            max_files=max_files,
         )
         yield VectorStoreServices(builder=builder, attachments=Attachments(builder))

@@ -33,7 +33,7 @@ from service.processes.peers import Peers
 from service.processes.scan_loop import ScanLoop
 from service.search.base import Indexer
 from service.storage.base import Blobs
-from service.vector_stores.jobs import Work, fail_attempt, file_flow, start_attempt
+from service.vector_stores.jobs import QuotaCheck, Work, fail_attempt, file_flow, start_attempt
 from service.vector_stores.worker import TOO_LONG, Worker
 from service.writer import CommandFactory, Writer
 
@@ -82,6 +82,7 @@ class IndexingSupervisor:
         blobs: Blobs,
         peers: Peers,
         *,
+        check_quota: QuotaCheck,
         ids: IdSource,
         max_jobs: int,
         lifetime: int,
@@ -94,7 +95,7 @@ class IndexingSupervisor:
         self._places = FairPlaces(2 * max_jobs, reserve=max_jobs)
         self._each = max(EACH, max_jobs)
         self._lifetime = lifetime
-        self._worker = Worker(writer, indexer, blobs, process=peers.process, lifetime=lifetime)
+        self._worker = Worker(writer, indexer, blobs, check_quota=check_quota, process=peers.process, lifetime=lifetime)
         self._loop = ScanLoop("files_to_index", every_s=SCAN_EVERY_S, retry_s=RETRY_AFTER_S)
         self._tasks: asyncio.TaskGroup | None = None
         self._at_work: dict[FileKey, tuple[Work, asyncio.Task[None]]] = {}

@@ -9,14 +9,22 @@ import structlog
 
 from events.actors import ProcessActor
 from events.envelope import Origin
-from events.errors import DomainError, StaleJob
+from events.errors import DomainError, Rejection, StaleJob
 from events.file import MAX_FILE
 from events.vector_store import events as e
 from events.vector_store.commands import FailIndexing, FinishIndexing
 from service.database import DATABASE_ERRORS
 from service.search.base import Indexer, IndexingFailure, RevokedJob
 from service.storage.base import BlobMissing, Blobs, StorageError
-from service.vector_stores.jobs import Work, fail_attempt, finish_attempt, open_job, release_attempt, start_attempt
+from service.vector_stores.jobs import (
+    QuotaCheck,
+    Work,
+    fail_attempt,
+    finish_attempt,
+    open_job,
+    release_attempt,
+    start_attempt,
+)
 from service.writer import CommandFactory, Writer
 
 log = structlog.get_logger()
@@ -29,12 +37,16 @@ TOO_LONG = "Indexing the file took longer than {} seconds."
 
 
 class Worker:
-    """The worker of one process, whose number is `process`. `lifetime` bounds an attempt, in seconds."""
+    """The worker of one process, whose number is `process`. `lifetime` bounds an attempt, in seconds. A file whose
+    project has used up its quota fails."""
 
-    def __init__(self, writer: Writer, indexer: Indexer, blobs: Blobs, *, process: int, lifetime: int) -> None:
+    def __init__(
+        self, writer: Writer, indexer: Indexer, blobs: Blobs, *, check_quota: QuotaCheck, process: int, lifetime: int
+    ) -> None:
         self._writer = writer
         self._indexer = indexer
         self._blobs = blobs
+        self._check_quota = check_quota
         self._process = process
         self._lifetime = lifetime
 
@@ -81,6 +93,10 @@ class Worker:
                     raise RevokedJob
                 if job.size > MAX_FILE:
                     raise IndexingFailure("invalid_file", f"The file is larger than {MAX_FILE // 1024**2} MB.")
+                try:
+                    await self._check_quota(work.project_id)
+                except Rejection as error:
+                    raise IndexingFailure("server_error", error.message) from error
                 return finish_attempt(work, await self._indexer.index(job))
         except TimeoutError:
             if not patience.expired():

@@ -17,6 +17,7 @@ from events.vector_store.events import Chunking
 from projections import vector_store_files as files
 from projections import vector_stores as stores
 from projections.rows import Cursor
+from service.access.storage_quota import StorageQuota
 from service.database import Pool, open_pool
 from service.feed import Feed
 from service.processes.peers import Peers
@@ -66,7 +67,13 @@ class Process:
         self.peers = Peers(self.url, ids=IDS, wake=self.feed.wake)
         await self.peers.join()
         self.indexing = IndexingSupervisor(
-            self.writer, self.search_engine, self.blobs, self.peers, ids=IDS, **self._bounds
+            self.writer,
+            self.search_engine,
+            self.blobs,
+            self.peers,
+            check_quota=StorageQuota(self.pool, None).require_free,
+            ids=IDS,
+            **self._bounds,
         )
         self.peers.listen(self.indexing)
         self.feed.listen_to_stores(self.indexing)
