@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 
@@ -18,7 +17,17 @@ import structlog
 from events.clock import Clock
 from service.audit.checkpoint import Checkpoint
 from service.audit.kept_checkpoints import CheckpointFolder
-from service.audit.log_tree import LogEpoch, LogFault, grow_edge, load_edge, load_epoch, load_hashes, load_size
+from service.audit.log_tree import (
+    LatestCheckpoint,
+    LogEpoch,
+    LogFault,
+    grow_edge,
+    load_edge,
+    load_epoch,
+    load_hashes,
+    load_latest,
+    load_size,
+)
 from service.audit.merkle import root_nodes, tree_root
 from service.audit.notes import FormatError, Note, NoteSignature, SignatureType, VerifierKey
 from service.audit.signing_key import Signer, SigningError
@@ -39,16 +48,6 @@ BYPASS_AFTER_S = 3.0
 MAX_UNSIGNED_S = 10.0
 
 _SQL = queries("log_tree")
-
-
-@dataclass(frozen=True, slots=True)
-class _Latest:
-    """The newest checkpoint in the database; `note` is None if none was ever signed."""
-
-    epoch: int
-    size: int
-    at: datetime
-    note: str | None
 
 
 class CheckpointSigner:
@@ -95,7 +94,7 @@ class CheckpointSigner:
         """Signs a checkpoint if the log has grown and this process is the one to sign."""
         async with self._pool.acquire() as db:
             epoch = await load_epoch(db)
-            latest, size = _Latest(**await db.fetchrow(_SQL["latest"])), await load_size(db, epoch)  # type: ignore[arg-type]
+            latest, size = await load_latest(db), await load_size(db, epoch)
             self._watch(latest, size)
             if self._is_due(epoch, latest):
                 try:
@@ -107,12 +106,12 @@ class CheckpointSigner:
                 else:
                     self._problem = None
 
-    def _watch(self, latest: _Latest, size: int) -> None:
+    def _watch(self, latest: LatestCheckpoint, size: int) -> None:
         if latest.size > self._seen_size or latest.size >= size:
             self._advanced_at = self._now()
         self._seen_size = latest.size
 
-    def _is_due(self, epoch: LogEpoch, latest: _Latest) -> bool:
+    def _is_due(self, epoch: LogEpoch, latest: LatestCheckpoint) -> bool:
         if self._takes_over:
             return True
         is_foreign = latest.epoch == epoch.epoch and latest.note is not None and not self._is_ours(epoch, latest)
@@ -124,7 +123,7 @@ class CheckpointSigner:
         leads = self._processes.process == min(self._processes.live)
         return leads or self._now() - self._advanced_at > BYPASS_AFTER_S
 
-    def _is_ours(self, epoch: LogEpoch, latest: _Latest) -> bool:
+    def _is_ours(self, epoch: LogEpoch, latest: LatestCheckpoint) -> bool:
         """Says if a signature line of the newest checkpoint names the key of this process."""
         key = verifier_key(epoch, self._signer)
         try:
@@ -133,7 +132,7 @@ class CheckpointSigner:
             return False
         return any((line.name, line.key_id) == (key.name, key.id) for line in signatures)
 
-    async def _extend(self, db: Connection, epoch: LogEpoch, latest: _Latest, size: int) -> None:
+    async def _extend(self, db: Connection, epoch: LogEpoch, latest: LatestCheckpoint, size: int) -> None:
         """Signs a checkpoint of the whole log.
 
         Raises LogFault if it would contradict an earlier one, and SigningError.
@@ -161,7 +160,7 @@ class CheckpointSigner:
     async def _keep(self, db: Connection, epoch: LogEpoch, size: int, note: Note, now: datetime) -> None:
         if self._kept_at is None:
             self._kept_at = await db.fetchval(_SQL["last_kept"], epoch.epoch)
-        if self._kept_at is not None and (now - self._kept_at).total_seconds() < KEEP_EVERY_S:
+        if size == 0 or (self._kept_at is not None and (now - self._kept_at).total_seconds() < KEEP_EVERY_S):
             return
         await db.execute(_SQL["keep"], epoch.epoch, size, now, str(note))
         self._kept_at = now
@@ -177,7 +176,7 @@ def verifier_key(epoch: LogEpoch, signer: Signer) -> VerifierKey:
     return VerifierKey(epoch.origin, SignatureType.LOG, signer.public_key)
 
 
-async def _check_extends(db: Connection, epoch: LogEpoch, latest: _Latest, size: int) -> None:
+async def _check_extends(db: Connection, epoch: LogEpoch, latest: LatestCheckpoint, size: int) -> None:
     """Raises LogFault if the log does not begin with the log of the newest checkpoint."""
     if latest.epoch != epoch.epoch or latest.note is None:
         return

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from events.leaves import NO_LEAF, Envelope, encode_entry
+from events.leaves import NO_LEAF, Envelope, commit, encode_entry
 from service.audit.merkle import HASH_BYTES, Node, hash_entry
 from service.audit.tiles import (
     FULL_WIDTH,
@@ -43,9 +44,30 @@ class LogEpoch:
     first_index: int
 
 
+@dataclass(frozen=True, slots=True)
+class LatestCheckpoint:
+    """The newest checkpoint in the database; `note` is None if none was ever signed."""
+
+    epoch: int
+    size: int
+    at: datetime
+    note: str | None
+
+
 async def load_epoch(db: Connection) -> LogEpoch:
     """Returns the newest epoch."""
     return LogEpoch(**await db.fetchrow(_SQL["epoch"]))  # type: ignore[arg-type]
+
+
+async def load_latest(db: Connection) -> LatestCheckpoint:
+    """Returns the newest checkpoint."""
+    return LatestCheckpoint(**await db.fetchrow(_SQL["latest"]))  # type: ignore[arg-type]
+
+
+async def load_kept(db: Connection, epoch: LogEpoch, size: int) -> str | None:
+    """Returns the note of a kept checkpoint; None if none of this size is kept."""
+    note: str | None = await db.fetchval(_SQL["kept"], epoch.epoch, size)
+    return note
 
 
 async def load_size(db: Connection, epoch: LogEpoch) -> int:
@@ -116,7 +138,11 @@ async def load_entries(db: Connection, epoch: LogEpoch, begin: int, end: int) ->
         columns = dict(row)
         commitment, previous = columns.pop("commitment"), columns.pop("previous")
         del columns["log_index"]
-        entries.append(encode_entry(Envelope(**columns), commitment, NO_LEAF if previous is None else previous))
+        try:
+            entry = encode_entry(Envelope(**columns), commitment, NO_LEAF if previous is None else previous)
+        except ValueError as error:
+            raise LogFault(f"the event with the index {place} was changed: {error}") from None
+        entries.append(entry)
     if len(entries) != end - begin:
         raise LogFault(f"the event with the index {epoch.first_index + begin + len(entries)} is missing")
     return entries
@@ -129,11 +155,14 @@ async def find_leaf(db: Connection, epoch: LogEpoch, stream_id: str, version: in
 
 
 async def load_content(db: Connection, stream_id: str, version: int) -> bytes:
-    """Returns the content of an event: its salt and its JSON. Raises LogFault if the event is missing."""
-    content = await db.fetchval(_SQL["content"], stream_id, version)
-    if content is None:
+    """Returns the content of an event: its salt and its JSON. Raises LogFault if it is missing or was changed."""
+    row = await db.fetchrow(_SQL["content"], stream_id, version)
+    if row is None:
         raise LogFault(f"version {version} of {stream_id} is missing")
-    return bytes(content)
+    content = bytes(row["content"])
+    if commit(content) != row["commitment"]:
+        raise LogFault(f"the content of version {version} of {stream_id} was changed")
+    return content
 
 
 def check_entry(entry: bytes, leaf: bytes) -> None:

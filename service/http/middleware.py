@@ -85,7 +85,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         client = request.app[ACTS].clients.record(request[REQUEST_ID], client_facts(request))
     request[ORIGIN] = Origin(project_id=key.project_id, actor=actor, request_id=request[REQUEST_ID], client=client)
     if is_auditor:
-        await request.app[ACTS].record_read(request[ORIGIN], request.path)
+        await request.app[ACTS].record_read(request[ORIGIN], _path_of_read(request))
     if ROUTE in request and request[ROUTE].versions:
         wire = _WIRES[f"assistants={request[GRANT].version}"] if GRANT in request else _choose_wire(request)
         request[WIRE] = v2.QUOTING_WIRE if wire is v2.WIRE and _shows_quotes(request) else wire
@@ -113,6 +113,11 @@ def _check_ids(request: web.Request) -> None:
     for name, id in request.match_info.items():
         if not storable_text.is_storable(id):
             raise FileNotFound(id) if name == "file_id" else NotFound(_NOUNS.get(name) or name.removesuffix("_id"), id)
+
+
+def _path_of_read(request: web.Request) -> str:
+    """Returns the path that a read for an audit is recorded with: its pattern for tiles, of which a log has many."""
+    return request[ROUTE].plain_path if ROUTE in request and not request[ROUTE].versions else request.path
 
 
 def _shows_quotes(request: web.Request) -> bool:

@@ -55,7 +55,7 @@ ORDER BY first_version DESC
 LIMIT 1;
 
 -- name: content
-SELECT content FROM events WHERE stream_id = $1 AND version = $2;
+SELECT content, commitment FROM events WHERE stream_id = $1 AND version = $2;
 
 -- name: latest (the newest checkpoint)
 SELECT epoch, size, at, note FROM log_latest;
@@ -69,3 +69,6 @@ SELECT at FROM log_checkpoints WHERE epoch = $1 ORDER BY size DESC LIMIT 1;
 
 -- name: keep
 INSERT INTO log_checkpoints (epoch, size, at, note) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: kept (the checkpoint of epoch $1 with size $2)
+SELECT note FROM log_checkpoints WHERE epoch = $1 AND size = $2;

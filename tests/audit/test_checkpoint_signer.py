@@ -82,6 +82,7 @@ async def test_the_newest_checkpoint_covers_the_log(pool: Pool, db: Connection, 
 
 async def test_a_checkpoint_a_minute_is_kept_here_and_there(pool: Pool, db: Connection, tmp_path: Path) -> None:
     process = Process(pool, tmp_path)
+    await process.scan()
     for size, ahead in ((10, 0), (20, KEEP_EVERY_S - 1), (30, KEEP_EVERY_S + 1), (30, 9 * KEEP_EVERY_S)):
         await fill(db, size)
         process.clock.skip(ahead)

@@ -59,6 +59,16 @@ def test_an_event_is_proven_and_shown(auditor: Auditor) -> None:
     assert "The log signed a checkpoint of 7 events.\n" in output
 
 
+def test_an_event_of_older_software_is_proven(auditor: Auditor) -> None:
+    code, output = auditor.verify(event_proof(0))
+    assert code == 0
+    assert "  algorithm         1\n" in output
+    assert "  client " not in output
+    output = auditor.verify(event_proof(3))[1]
+    assert "  algorithm         2\n" in output
+    assert f"  client            {'00' * 32}\n" in output
+
+
 def test_an_event_is_proven_without_its_content(auditor: Auditor) -> None:
     code, output = auditor.verify(event_proof(3, has_content=False))
     assert code == 0

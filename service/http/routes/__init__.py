@@ -9,6 +9,7 @@ from service.http.route import Route
 from service.http.routes import (
     assistants,
     audit_feed,
+    audit_log,
     files,
     models,
     runs,
@@ -28,4 +29,5 @@ ROUTES: tuple[Route, ...] = (
     *webhook_endpoints.ROUTES,
     *audit_feed.ROUTES,
     *models.ROUTES,
+    *audit_log.ROUTES,
 )

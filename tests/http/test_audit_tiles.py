@@ -1,0 +1,120 @@
+"""The log as static resources: a monitor that knows only the specifications reads and verifies it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import ClientResponse
+
+from events.project import DEFAULT_PROJECT
+from service.audit.checkpoint import Checkpoint
+from service.audit.merkle import hash_entry
+from service.audit.notes import Note
+from service.audit.tiles import TreeEdge, decode_bundle, split_hashes
+from service.cli import admin
+from service.cli.admin import ALL_PROJECTS
+from service.database import Pool
+from sql.connection import Connection
+from tests.client import KEY, Client
+from tests.clock import IDS
+from tests.http.helpers import run_of
+from tests.projections.helpers import writer
+
+WAIT_S = 60.0
+
+
+@dataclass
+class Monitor:
+    """Reads the log with a key."""
+
+    client: Client
+    key: str
+
+    async def read(self, path: str, **headers: str) -> tuple[ClientResponse, bytes]:
+        url = f"{self.client.base_url.removesuffix('/v1')}/audit/log/{path}"
+        async with self.client.session.get(url, headers={"Authorization": f"Bearer {self.key}", **headers}) as response:
+            return response, await response.read()
+
+    async def checkpoint(self) -> Checkpoint:
+        response, body = await self.read("checkpoint")
+        assert response.status == 200, body
+        return Checkpoint.parse(Note.parse(body.decode()).text)
+
+
+async def monitor_of(client: Client, pool: Pool, project: str, scope: str = "audit") -> Monitor:
+    _, key = await admin.create_key(writer(pool), project, scope, scope, ids=IDS)  # type: ignore[arg-type]
+    return Monitor(client, key)
+
+
+@pytest.fixture
+async def auditor(client: Client, pool: Pool) -> Monitor:
+    return await monitor_of(client, pool, ALL_PROJECTS)
+
+
+async def test_a_monitor_reads_and_verifies_the_log(auditor: Monitor, client: Client, db: Connection) -> None:
+    await client.settled(await run_of(client, "Hi"))
+    events = await db.fetchval("SELECT count(*) FROM events")
+    async with asyncio.timeout(WAIT_S):
+        while (checkpoint := await auditor.checkpoint()).size < events:
+            await asyncio.sleep(0.05)
+    size = checkpoint.size
+    assert size < 256, "a run of one step has few events"
+    response, hashes = await auditor.read(f"tile/0/000.p/{size}")
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    assert "immutable" in response.headers["Cache-Control"]
+    edge = TreeEdge()
+    edge.append(split_hashes(hashes))
+    assert edge.root() == checkpoint.root
+    response, bundle = await auditor.read(f"tile/entries/000.p/{size}", **{"Accept-Encoding": "gzip"})
+    assert response.headers["Content-Encoding"] == "gzip"
+    entries = decode_bundle(bundle)
+    assert [hash_entry(entry) for entry in entries] == split_hashes(hashes)
+    assert b"log_key.used" in b"".join(entries)
+
+
+async def test_the_checkpoint_is_text_that_is_not_cached(auditor: Monitor) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while (answer := await auditor.read("checkpoint"))[0].status == 404:
+            await asyncio.sleep(0.05)
+    assert answer[0].headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer[0].headers["Cache-Control"] == "private, no-cache"
+
+
+async def test_a_tile_that_the_log_does_not_have_is_missing(auditor: Monitor) -> None:
+    await auditor.client.post("/assistants", {"model": "gpt-4o"})
+    async with asyncio.timeout(WAIT_S):
+        while (await auditor.read("tile/0/000.p/1"))[0].status != 200:
+            await asyncio.sleep(0.05)
+    for path in ("tile/0/000", "tile/0/001.p/1", "tile/1/000.p/1", "tile/entries/000", "tile/0/0", "tile/x"):
+        response, body = await auditor.read(path)
+        assert response.status == 404, (path, body)
+
+
+async def test_who_may_read_the_log(client: Client, pool: Pool) -> None:
+    await client.post("/assistants", {"model": "gpt-4o"})
+    operator = Monitor(client, KEY)
+    async with asyncio.timeout(WAIT_S):
+        while (await operator.read("tile/0/000.p/1"))[0].status != 200:
+            await asyncio.sleep(0.05)
+    for project, scope, hashes, entries in (
+        (ALL_PROJECTS, "audit", 200, 200),
+        (ALL_PROJECTS, "audit:content", 200, 200),
+        (DEFAULT_PROJECT, "audit", 200, 403),
+        (DEFAULT_PROJECT, "full", 200, 403),
+        (DEFAULT_PROJECT, "read", 403, 403),
+    ):
+        monitor = await monitor_of(client, pool, project, scope)
+        assert (await monitor.read("checkpoint"))[0].status == hashes
+        assert (await monitor.read("tile/0/000.p/1"))[0].status == hashes
+        assert (await monitor.read("tile/entries/000.p/1"))[0].status == entries
+    assert (await Monitor(client, "wrong").read("checkpoint"))[0].status == 401
+
+
+async def test_reads_of_many_tiles_are_one_event(auditor: Monitor, db: Connection) -> None:
+    for number in range(5):
+        await auditor.read(f"tile/0/00{number}.p/1")
+    query = "SELECT content ->> 'path' AS path FROM events_readable WHERE type = 'audit.read'"
+    assert [row["path"] for row in await db.fetch(query)] == ["/audit/log/tile/{tile}"]
