@@ -14,6 +14,7 @@ machine may be busy: compare the figures of the two models in one run.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import itertools
 import os
@@ -70,23 +71,31 @@ class Counts:
 
 
 async def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/bench languages", description=__doc__)
+    parser.add_argument("--cost", action="store_true", help="only the cost")
+    is_cost_only = parser.parse_args().cost
     languages = [Language(**each) for each in tomllib.loads(QUESTIONS.read_text())["language"]]
     with tempfile.TemporaryDirectory(prefix="everthread-bench-") as temporary:
         home = Path(temporary)
         await asyncio.to_thread(home.chmod, 0o711)
-        postgres = EmbeddedPostgres(home)
-        url = await postgres.start()
-        await prepare_database(url)
-        pool = await open_pool(url)
-        search_engine = open_search_engine(pool, SandboxProbe(), home / "embedder.log", now=SystemClock().now)
-        try:
-            await _index(pool, search_engine, languages, home)
-            await _quality(pool, search_engine, languages)
-        finally:
-            await search_engine.close()
-            pool.terminate()
-            await postgres.stop()
+        if not is_cost_only:
+            await _measure_quality(languages, home)
         await _cost(languages, home)
+
+
+async def _measure_quality(languages: Sequence[Language], home: Path) -> None:
+    postgres = EmbeddedPostgres(home)
+    url = await postgres.start()
+    await prepare_database(url)
+    pool = await open_pool(url)
+    search_engine = open_search_engine(pool, SandboxProbe(), home / "embedder.log", now=SystemClock().now)
+    try:
+        await _index(pool, search_engine, languages, home)
+        await _quality(pool, search_engine, languages)
+    finally:
+        await search_engine.close()
+        pool.terminate()
+        await postgres.stop()
 
 
 async def _index(pool: Pool, search_engine: PostgresSearchEngine, languages: Sequence[Language], home: Path) -> None:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from service.search.embed.protobuf import encode_content
+
 _GRAPH = 7  # of a model
 _NODE, _OUTPUT = 1, 12  # of a graph
 _INPUT_NAME, _OUTPUT_NAME, _OPERATION = 1, 2, 4  # of a node
@@ -45,7 +47,8 @@ def remove_attention_mask(model: bytes) -> bytes:
     """
     fields = list(_fields(model))
     return b"".join(
-        _encode(_GRAPH, _simplify(field.content)) if field.number == _GRAPH else field.encoded for field in fields
+        encode_content(_GRAPH, _simplify(field.content)) if field.number == _GRAPH else field.encoded
+        for field in fields
     )
 
 
@@ -91,8 +94,12 @@ def _without_unused(nodes: Sequence[_Node], needed: set[bytes]) -> list[_Node]:
 
 def _identity(node: _Node, value: bytes) -> _Node:
     """Returns a node that gives `value` under the name of the node's output."""
-    content = _encode(_INPUT_NAME, value) + _encode(_OUTPUT_NAME, node.outputs[0]) + _encode(_OPERATION, b"Identity")
-    return _Node(b"Identity", [value], node.outputs, _encode(_NODE, content))
+    content = (
+        encode_content(_INPUT_NAME, value)
+        + encode_content(_OUTPUT_NAME, node.outputs[0])
+        + encode_content(_OPERATION, b"Identity")
+    )
+    return _Node(b"Identity", [value], node.outputs, encode_content(_NODE, content))
 
 
 def _read_node(field: _Field) -> _Node:
@@ -137,17 +144,3 @@ def _read_varint(message: bytes, at: int) -> tuple[int, int]:
         at += 1
         if message[at - 1] < 0x80:
             return number, at
-
-
-def _encode(number: int, content: bytes) -> bytes:
-    """Returns a length-delimited field."""
-    return _encode_varint(number << 3 | 2) + _encode_varint(len(content)) + content
-
-
-def _encode_varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
