@@ -6,6 +6,7 @@ The package `openai` is not used here: its layers over aiohttp more than double 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TypedDict
@@ -14,10 +15,13 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload, Payload
 from yarl import URL
 
 MAX_CONNECTIONS = 1000  # to one server; the supervisor bounds the number of runs
 KEEPALIVE_S = 4.0  # idle connections are kept this long; servers commonly close them after 5 s
+PIECE = 256 * 1024  # bytes of a body that are written in one turn of the event loop
 MAX_ERROR = 1024 * 1024  # bytes that are read of the body of an error
 # Errors of a connection that cannot be opened, or that breaks. Some of aiohttp's are a TimeoutError too.
 CONNECTION_ERRORS = (aiohttp.ClientError, OSError)
@@ -28,6 +32,26 @@ _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-A
 class _Proxy(TypedDict, total=False):
     proxy: URL
     proxy_headers: Mapping[str, str]
+
+
+class _LargeBody(BytesPayload):
+    """A body that is written piece by piece. aiohttp would copy it as a whole, and the event loop would wait.
+
+    It can be written again, for a redirect.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        Payload.__init__(self, body, content_type="application/json")
+        self._size = len(body)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        whole = memoryview(self._value)
+        for at in range(0, len(whole), PIECE):
+            await writer.write(whole[at : at + PIECE])
+            await asyncio.sleep(0)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await self.write(writer)
 
 
 class StatusError(Exception):
@@ -82,7 +106,8 @@ class HttpClient:
         """
         headers = {"Content-Type": "application/json", **self._authorization, **(headers or {})}
         session = self._open_session()
-        response = await session.post(self._base_url + path, data=body, headers=headers, **self._proxy)
+        data = _LargeBody(body) if len(body) > PIECE else body
+        response = await session.post(self._base_url + path, data=data, headers=headers, **self._proxy)
         if response.history and response.method != "POST":
             response.close()
             first = response.history[0]

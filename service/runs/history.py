@@ -63,9 +63,9 @@ class HistoryReader:
         """Applies events that this process has just appended to the kept history of their thread.
 
         They are applied only if none is missing before them. A new thread gets a history; that of a deleted one is
-        dropped.
+        dropped, and that of more than MAX_NEWER events, so that the event loop is not held.
         """
-        if any(isinstance(entry.event, e.ThreadDeleted) for entry in recorded):
+        if len(recorded) > MAX_NEWER or any(isinstance(entry.event, e.ThreadDeleted) for entry in recorded):
             self._cache.take(thread_id)
             return
         history = self._cache.find(thread_id)

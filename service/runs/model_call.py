@@ -23,6 +23,7 @@ from service.runs.history import HistoryReader
 from service.runs.images import PromptImages
 from service.runs.reply import Reply
 from service.runs.tool_calls import HostedTools
+from service.tasks.off_loop import compute
 
 NOTHING = Usage()
 
@@ -148,12 +149,14 @@ class ModelCaller:
         info, tools_text = self._model.info(run.model), _tools_text(tools)
         tried: list[prompt.Unit] | None = None
         for room in prompt.output_rooms(info.context_window):
-            units = prompt.history_units(entries, vision=info.vision, room=room)
+            render = partial(prompt.history_units, entries, vision=info.vision, room=room)
+            units = await compute(render, value=entries)
             if units == tried:
                 continue
             tried = units
             bound = partial(self._model.token_bound, run.model)
-            if prompt.surely_fits(units, head, tools_text, allowed, bound):
+            fits = partial(prompt.surely_fits, units, head, tools_text, allowed, bound)
+            if await compute(fits, value=entries):
                 return units
             await self._model.prepare(run.model)
             count = partial(self._model.count_tokens, run.model)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import encode_basic_auth, web
+from aiohttp.http import StreamWriter
 from aiohttp.test_utils import TestServer
 
 from service.model import http_client
-from service.model.http_client import CONNECTION_ERRORS, MAX_ERROR, HttpClient, RedirectError, StatusError
+from service.model.http_client import CONNECTION_ERRORS, MAX_ERROR, PIECE, HttpClient, RedirectError, StatusError
 from tests.scripted import ScriptedServer, errors
 
 
@@ -20,6 +22,27 @@ async def test_a_redirect_that_keeps_the_method_is_followed(server: ScriptedServ
     async with await client.post("/chat/completions", b'{"stream":true}') as response:
         assert response.status == 200
     assert server.headers[1]["Authorization"] == "Bearer key"
+    await client.close()
+
+
+async def test_a_large_body_is_written_in_pieces(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after a redirect. The event loop does not wait for a copy of the whole body."""
+    written: list[int] = []
+    write = StreamWriter.write
+
+    async def recorded(self: StreamWriter, chunk: Any, **options: Any) -> None:
+        written.append(len(chunk))
+        await write(self, chunk, **options)
+
+    body = b'{"stream":true,"text":"' + b"x" * (3 * PIECE) + b'"}'
+    server.script(errors(307, "", {"location": f"{server.base_url}/completions"}))
+    client = HttpClient(server.base_url, "key", connect_s=5)
+    monkeypatch.setattr(StreamWriter, "write", recorded)
+    async with await client.post("/chat/completions", body) as response:
+        assert response.status == 200
+    assert [*server.bodies] == [body, body]
+    assert [headers["Content-Length"] for headers in server.headers] == [str(len(body))] * 2
+    assert max(written) == PIECE
     await client.close()
 
 
