@@ -225,12 +225,13 @@ async def _load_events(rows: Sequence[Mapping[str, Any]]) -> list[RecordedEvent[
         if size >= TURN_BYTES:
             await asyncio.sleep(0)
             size = 0
-        recorded.append(_load_event(row))
+        recorded.append(load_event(row))
         size += len(row["content"])
     return recorded
 
 
-def _load_event(row: Mapping[str, Any]) -> RecordedEvent[codec.AnyEvent]:
+def load_event(row: Mapping[str, Any]) -> RecordedEvent[codec.AnyEvent]:
+    """Returns the event of a row with the columns of `read`. Raises the errors of `codec.load`."""
     return RecordedEvent(
         stream_id=row["stream_id"],
         version=row["version"],

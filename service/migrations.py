@@ -61,6 +61,20 @@ async def prepare_database(url: str, *, service_role: str | None = None) -> None
         await db.close()
 
 
+async def check_migrated(url: str) -> None:
+    """Raises StartupError if the database at `url` cannot be reached, or lacks migrations of this program or rebuilds
+    that follow them.
+    """
+    db = await connect(url)
+    try:
+        if not (await _plan(db)).is_empty or await _has_pending_rebuilds(db):
+            raise StartupError("The database is not that of this release: run everthread migrate first.")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StartupError(f"The database cannot be read: {str(error) or type(error).__name__}") from error
+    finally:
+        await db.close()
+
+
 async def migrate(db: Connection) -> None:
     """Applies the migrations that this database lacks, each in a transaction, one process at a time.
 

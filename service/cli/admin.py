@@ -30,7 +30,7 @@ from service.embedded.postgres import DatabaseUrls, EmbeddedPostgres
 from service.embedded.postgres_roles import SERVICE_ROLE
 from service.errors import CommandError, StartupError
 from service.feed import Feed
-from service.migrations import prepare_database
+from service.migrations import check_migrated, prepare_database
 from service.settings import Settings
 from service.system import RandomIds, SystemClock
 from service.writer import Writer
@@ -65,6 +65,19 @@ def actor() -> CommandLineActor:
     except (KeyError, OSError):  # an account without a name, as in containers
         user = str(os.getuid())
     return CommandLineActor(f"{user}@{socket.gethostname()}")
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[str]:
+    """Yields the URL of the database for the service's role, as it is: nothing is migrated.
+
+    Raises StartupError if it cannot be reached or is not migrated, and CommandError if there is none.
+    """
+    async with AsyncExitStack() as stack:
+        given = settings.database_url
+        url = given.get_secret_value() if given is not None else (await _embedded_urls(settings, stack)).service
+        await check_migrated(url)
+        yield url
 
 
 async def create_project(writer: Writer, name: str, *, ids: IdSource) -> str:

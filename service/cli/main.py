@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service.cli import keys, logs, migrate, prove, reindex, sandbox, threads, webhooks
+from service.cli import keys, logs, migrate, prove, reindex, sandbox, threads, verify, webhooks
 from service.cli.progress import StartProgress
 from service.cli.start import ServerInfo, launch
 from service.embedded.data_dir import StoredKey
@@ -34,6 +34,7 @@ app.add_typer(threads.threads, name="threads")
 app.command()(reindex.reindex)
 app.command()(migrate.migrate)
 app.command()(prove.prove)
+app.command()(verify.verify)
 
 # Seconds for an orderly stop: those of requests, of runs, and of the embedded Postgres' checkpoint.
 STOP_TIMEOUT_S = 25.0

@@ -37,8 +37,8 @@ def filter_of(pairs: list[str], after: str | None, before: str | None, at: datet
             raise CommandError(f"--metadata: write key=value, not '{pair}'")
         if found.setdefault(key, value) != value:
             raise CommandError(f"--metadata: '{key}' is given twice with different values")
-    since = None if after is None else _time(after, "--after")
-    until = at if before is None else min(at, _time(before, "--before"))
+    since = None if after is None else parse_time(after, "--after")
+    until = at if before is None else min(at, parse_time(before, "--before"))
     return Filter(tuple(found.items()), since, until)
 
 
@@ -82,7 +82,7 @@ async def delete(writer: Writer, project_id: str, filter: Filter) -> AsyncIterat
         yield deleted
 
 
-def _time(given: str, option: str) -> datetime:
+def parse_time(given: str, option: str) -> datetime:
     """Parses a date, a date with a time (in UTC if it names no zone), or Unix seconds. Raises CommandError."""
     try:
         if given.isascii() and given.isdigit() and len(given) > 8:

@@ -68,10 +68,10 @@ async def wait_until_reachable(url: str, timeout_s: float) -> None:
             return
 
 
-async def connect(url: str) -> Connection:
+async def connect(url: str, *, command_timeout_s: float = COMMAND_TIMEOUT) -> Connection:
     """Opens one connection outside the pool. Raises StartupError if the database cannot be reached."""
     try:
-        return await _open_connection(url)
+        return await _open_connection(url, command_timeout_s)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise StartupError(f"The database cannot be reached: {str(error) or type(error).__name__}") from error
 
@@ -103,5 +103,7 @@ async def healthy(pool: Pool) -> str | None:
     return None
 
 
-async def _open_connection(url: str) -> Connection:
-    return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=_NAMED)
+async def _open_connection(url: str, command_timeout_s: float = COMMAND_TIMEOUT) -> Connection:
+    return await asyncpg.connect(
+        url, timeout=CONNECT_TIMEOUT, command_timeout=command_timeout_s, server_settings=_NAMED
+    )

@@ -1,0 +1,171 @@
+"""Checks the log: its ranges have no gaps, and their tree has the stored tiles and the roots of all checkpoints.
+
+The checkpoints in the database say little against its administrator, unless the log's public key is known. Those beside
+the signing key, and those kept elsewhere, say that the log was not rewritten since.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from service.audit.checkpoint import Checkpoint
+from service.audit.faults import Fault
+from service.audit.log_tree import LogEpoch
+from service.audit.merkle import HASH_BYTES
+from service.audit.notes import FormatError, Note, SignatureError, VerifierKey
+from service.audit.tiles import FULL_WIDTH, TilePlace, TreeEdge, split_hashes
+from sql import queries
+from sql.connection import Connection
+
+RANGES = 2000
+# Faults that are reported of one kind; more of them say nothing new.
+MAX_FAULTS = 20
+
+_SQL = queries("verify")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCheckpoint:
+    """A checkpoint to compare with the log, and the place that it comes from."""
+
+    checkpoint: Checkpoint
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogResult:
+    """`size` is the index after the last event. `checkpoints` is the number of those that were compared."""
+
+    size: int
+    checkpoints: int
+    faults: list[Fault]
+
+
+async def check_log(db: Connection, known: Sequence[KnownCheckpoint], keys: Collection[VerifierKey]) -> LogResult:
+    """Checks the whole log. `known` are checkpoints from outside the database.
+
+    If `keys` are given, one of them must have signed each checkpoint of the database.
+    """
+    epochs = [LogEpoch(**row) for row in await db.fetch(_SQL["epochs"])]
+    faults: list[Fault] = []
+    origins = {epoch.origin for epoch in epochs}
+    for item in known:
+        if item.checkpoint.origin not in origins:
+            text = f"{item.source} is of the log {item.checkpoint.origin}, which this database does not know"
+            faults.append(Fault(None, None, text))
+    compared, index = 0, 0
+    for place, epoch in enumerate(epochs):
+        end = epochs[place + 1].first_index if place + 1 < len(epochs) else None
+        stored, unusable = await _stored_checkpoints(db, epoch, keys)
+        faults += unusable
+        checkpoints = [*stored, *(item for item in known if item.checkpoint.origin == epoch.origin)]
+        check = _EpochCheck(epoch, sorted(checkpoints, key=lambda item: item.checkpoint.size))
+        index = await check.run(db, end)
+        faults += check.faults
+        compared += len(checkpoints)
+    return LogResult(index, compared, faults)
+
+
+async def _stored_checkpoints(
+    db: Connection, epoch: LogEpoch, keys: Collection[VerifierKey]
+) -> tuple[list[KnownCheckpoint], list[Fault]]:
+    found, faults = list[KnownCheckpoint](), list[Fault]()
+    for row in await db.fetch(_SQL["checkpoints"], epoch.epoch):
+        source = f"the checkpoint of {row['size']} events in the database"
+        try:
+            note = Note.parse(row["note"])
+            if keys:
+                note.verify(keys)
+            checkpoint = Checkpoint.parse(note.text)
+            if (checkpoint.origin, checkpoint.size) != (epoch.origin, row["size"]):
+                raise FormatError("it is of another log or size")
+        except (FormatError, SignatureError) as error:
+            if len(faults) < MAX_FAULTS:
+                faults.append(Fault(None, None, f"{source} was changed: {error}"))
+        else:
+            found.append(KnownCheckpoint(checkpoint, source))
+    return found, faults
+
+
+class _EpochCheck:
+    """The check of an epoch's tree. `checkpoints` are those to compare, by size."""
+
+    def __init__(self, epoch: LogEpoch, checkpoints: Sequence[KnownCheckpoint]) -> None:
+        self.faults: list[Fault] = []
+        self._first_index = epoch.first_index
+        self._epoch = epoch.epoch
+        self._edge = TreeEdge()
+        self._waiting = deque(checkpoints)
+        self._is_whole = True
+        self._last_good = 0
+        # The newest ranges: index, stream and first version. They name the event of an index.
+        self._recent: deque[tuple[int, str, int]] = deque(maxlen=2 * FULL_WIDTH)
+
+    async def run(self, db: Connection, end: int | None) -> int:
+        """Reads the ranges in pages, each in a snapshot of its own. Returns the index after the last event."""
+        index, is_last = self._first_index, False
+        self._compare_roots()
+        while not is_last:
+            rows = await db.fetch(_SQL["log_pages"], index, RANGES)
+            is_last = len(rows) < RANGES
+            for row in rows:
+                if end is not None and row["first_index"] >= end:
+                    is_last = True
+                    break
+                await self._add(db, row["first_index"] - index, row["stream_id"], row["first_version"], row["leaves"])
+                if row["count"] * HASH_BYTES != len(row["leaves"]):
+                    self._report("the range was changed: it has other leaves than events", row["stream_id"])
+                index = row["first_index"] + row["count"]
+        for item in self._waiting:
+            if index >= self._first_index + item.checkpoint.size:
+                continue  # a gap, which was reported
+            text = f"{item.source} has {item.checkpoint.size} events, but the log has {self._edge.size}: the log was "
+            self._report(text + "truncated, or the database is an older backup")
+        return index
+
+    async def _add(self, db: Connection, gap: int, stream_id: str, first_version: int, leaves: bytes) -> None:
+        if gap != 0:
+            self._is_whole = False
+            index = self._first_index + self._edge.size
+            self._report(f"the log has a gap before index {index + gap}: a range was removed or changed", stream_id)
+        if len(leaves) % HASH_BYTES:
+            return
+        self._recent.append((self._edge.size, stream_id, first_version))
+        hashes = split_hashes(leaves)
+        while hashes:
+            size = self._waiting[0].checkpoint.size - self._edge.size if self._waiting else len(hashes)
+            part, hashes = hashes[:size], hashes[size:]
+            for place, tile in self._edge.append(part).items():
+                await self._compare_tile(db, place, tile)
+            self._compare_roots()
+
+    def _compare_roots(self) -> None:
+        while self._waiting and self._waiting[0].checkpoint.size == self._edge.size:
+            item = self._waiting.popleft()
+            if self._is_whole and item.checkpoint.root != self._edge.root():
+                self._is_whole = False
+                first, last = self._first_index + self._last_good, self._first_index + self._edge.size - 1
+                text = f"the log was rewritten or forked: it has another root than {item.source}."
+                self._report(f"{text} An event with an index from {first} to {last} differs")
+            self._last_good = self._edge.size
+
+    async def _compare_tile(self, db: Connection, place: TilePlace, tile: bytes) -> None:
+        if not self._is_whole or place.level:
+            return
+        stored = await db.fetchval(_SQL["tile"], self._epoch, place.level, place.number)
+        if stored is None or stored == tile:
+            return
+        first = place.number * FULL_WIDTH
+        at = next((n for n in range(FULL_WIDTH) if tile[32 * n : 32 * n + 32] != stored[32 * n : 32 * n + 32]), 0)
+        for begin, stream_id, version in reversed(self._recent):
+            if begin <= first + at:
+                text = f"the log was rewritten: the stored tile has another leaf at index {first + at}"
+                if len(self.faults) < MAX_FAULTS:
+                    self.faults.append(Fault(stream_id, version + first + at - begin, text))
+                return
+
+    def _report(self, text: str, stream_id: str | None = None) -> None:
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(Fault(stream_id, None, text))

@@ -1,0 +1,190 @@
+"""Checks the events of a stream against each other, against the log and against the stream's head. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from events import leaves
+from events.envelope import RecordedEvent
+from events.event_log import load_event
+from events.leaves import Envelope
+from events.streams import STREAM_TYPES
+from projections.views import row_operations
+from service.audit.faults import Fault
+from service.audit.ranges import LEAF_BYTES, PendingAppend
+from sql.row_operations import RowOperation
+
+# Missing events that a gap reports one by one.
+MAX_MISSING = 100
+# Events of a stream that are projected at once.
+PAGE = 1000
+
+Row = Mapping[str, Any]
+
+
+class StreamCheck:
+    """The check of one stream. Call `add` with the rows of its events in order, and then `finish`.
+
+    `head` is the row of the stream. `sequenced` are its ranges in the log, and the appends that wait for theirs. The
+    check folds the events; `take_operations` returns the operations on the rows of the views that they lead to.
+    """
+
+    def __init__(self, head: Row, sequenced: Iterable[PendingAppend]) -> None:
+        self.stream_id: str = head["stream_id"]
+        self.faults: list[Fault] = []
+        self.events = 0
+        self._head = head
+        self._type = STREAM_TYPES.get(head["kind"])
+        self._logged = {
+            append.first_version + place: (append, append.leaves[place * LEAF_BYTES : (place + 1) * LEAF_BYTES])
+            for append in sequenced
+            for place in range(append.count)
+        }
+        self._version = 0
+        # The leaves that the next event may follow: the stored one, and that in the log. A difference is a fault of its
+        # own.
+        self._previous: tuple[bytes, ...] = (leaves.NO_LEAF,)
+        self._last: Row | None = None
+        self._project_id: str | None = None
+        self._state: Any = None
+        self._page: list[RecordedEvent[Any]] = []
+        self._operations: list[RowOperation] = []
+        if self._type is None:
+            self._report(None, f"the head names an unknown kind: {head['kind']}")
+        else:
+            self._state = self._type.initial(self.stream_id)
+
+    @property
+    def has_faults(self) -> bool:
+        return bool(self.faults)
+
+    def add(self, row: Row) -> None:
+        """Checks the next event."""
+        version = row["version"]
+        self.events += 1
+        if version != self._version + 1:
+            for missing in range(self._version + 1, min(version, self._version + 1 + MAX_MISSING)):
+                self._report(missing, "the event was removed")
+            self._previous = (self._logged_leaf(version - 1) or leaves.NO_LEAF,)
+        text = self._find_fault(row)
+        if text is not None:
+            self._report(version, text)
+        logged = self._logged_leaf(version)
+        self._previous = (row["leaf"],) if logged in (None, row["leaf"]) else (row["leaf"], logged)
+        self._version, self._last = version, row
+        self._project_id = self._project_id or row["project_id"]
+        if self._type is not None and not self.has_faults:
+            self._fold(row)
+
+    def take_operations(self) -> list[RowOperation]:
+        """Returns the operations of the events since the last call."""
+        if not self.has_faults:
+            self._project()
+        operations, self._operations = self._operations, []
+        return operations
+
+    def finish(self) -> None:
+        """Checks the end of the stream, its head and its state."""
+        head, last = self._head, self._version
+        logged = max(self._logged, default=0)
+        if logged > last:
+            self._report(last + 1, f"the stream was truncated: the log has its versions up to {logged}")
+        elif head["version"] > last:
+            self._report(last + 1, f"the stream was truncated: its head is at version {head['version']}")
+        if head["version"] < last:
+            self._report(head["version"] + 1, "the event was inserted after the head, or the head was moved back")
+        if self._last is None or self.has_faults:
+            return
+        if head["leaf"] != self._last["leaf"]:
+            self._report(last, "the leaf of the head is not that of the last event")
+        if head["project_id"] != self._project_id or head["at"] != self._last["at"]:
+            self._report(last, "the head has another project or time than the events")
+        self._check_state()
+
+    def _check_state(self) -> None:
+        """Compares the state of the head, unless software of another schema wrote it: then no process uses it."""
+        head, stream_type = self._head, self._type
+        if stream_type is None or head["state_schema"] != stream_type.state_schema:
+            return
+        if head["state"] == stream_type.adapter.dump_json(self._state):
+            return
+        try:
+            is_same = stream_type.adapter.validate_json(head["state"]) == self._state
+        except ValueError:
+            is_same = False
+        if not is_same:
+            self._report(self._version, "the state of the head is not that of the events")
+
+    def _logged_leaf(self, version: int) -> bytes | None:
+        found = self._logged.get(version)
+        return None if found is None else found[1]
+
+    def _find_fault(self, row: Row) -> str | None:
+        version, leaf = row["version"], row["leaf"]
+        append, logged = self._logged.get(version, (None, None))
+        if logged is not None and leaf != logged:
+            other = next((at for at, (_, found) in self._logged.items() if found == leaf), None)
+            if other is not None:
+                return f"the events were reordered: this is version {other} of the log"
+        if leaves.commit(row["content"]) != row["commitment"]:
+            return "the content was changed"
+        if not any(_hash_leaf(row, previous) == leaf for previous in self._previous):
+            return "the envelope was changed, or the event was moved, inserted or replaced"
+        if append is None or logged is None:
+            return "the event was never sequenced: the log does not have it, and it does not wait for it"
+        if leaf != logged:
+            return "the event was replaced: the log has another one at this version"
+        if append.types[version - append.first_version] != row["type"] or (
+            (append.project_id, append.actor, append.request_id) != (row["project_id"], row["actor"], row["request_id"])
+        ):
+            return "the columns of the log's range are not those of the event"
+        return None
+
+    def _fold(self, row: Row) -> None:
+        assert self._type is not None
+        try:
+            recorded = load_event(row)
+            if not self._page:
+                self._before = self._state
+            self._state = self._type.evolve(self._state, recorded)
+        except Exception as error:  # noqa: BLE001 - a changed event can break any assumption
+            self._report(row["version"], f"the event cannot be folded: {type(error).__name__}")
+            return
+        self._page.append(recorded)
+        if len(self._page) >= PAGE:
+            self._project()
+
+    def _project(self) -> None:
+        if not self._page or self._type is None:
+            return
+        page, self._page = self._page, []
+        try:
+            self._operations += row_operations(self._type, page, self._before)
+        except Exception as error:  # noqa: BLE001 - a changed event can break any assumption
+            self._report(page[0].version, f"the events cannot be projected: {type(error).__name__}")
+
+    def _report(self, version: int | None, text: str) -> None:
+        self.faults.append(Fault(self.stream_id, version, text))
+
+
+def _hash_leaf(row: Row, previous: bytes) -> bytes | None:
+    """Returns the leaf of an event; None if its columns cannot be those of an event."""
+    envelope = Envelope(
+        algorithm=row["algorithm"],
+        stream_id=row["stream_id"],
+        version=row["version"],
+        type=row["type"],
+        at=row["at"],
+        project_id=row["project_id"],
+        actor=row["actor"],
+        request_id=row["request_id"],
+        cause=row["cause"],
+        client=row["client"],
+        schema_version=row["schema_version"],
+        software_version=row["software_version"],
+    )
+    try:
+        return leaves.hash_leaf(envelope, row["commitment"], previous)
+    except ValueError:
+        return None

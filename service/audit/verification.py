@@ -1,0 +1,199 @@
+"""Verifies an installation: its streams, its log, its views and the bytes of its files (`everthread verify`).
+
+Streams are checked in batches, each in a short snapshot, by several processes. The service may write meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from events import codec, leaves
+from events.installation import INSTALLATION_ID, LogKeyUsed
+from service.audit.batch_check import BatchResult, check_batch
+from service.audit.blob_check import check_blobs
+from service.audit.faults import Fault
+from service.audit.log_check import KnownCheckpoint, LogResult, check_log
+from service.audit.notes import FormatError, VerifierKey
+from service.audit.view_check import ViewCheck
+from service.database import connect
+from service.storage.base import Blobs
+from sql import queries
+from sql.connection import Connection
+
+BATCH_EVENTS = 4000
+BATCH_STREAMS = 500
+# A database with fewer events is checked in this process: others take a second to start.
+FEW_EVENTS = 20_000
+MAX_ORPHANS = 100
+# Seconds that a statement may take: those that look for rows without a stream read whole tables.
+STATEMENT_S = 3600.0
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+_SQL = queries("verify")
+
+
+@dataclass(slots=True)
+class Progress:
+    """The work of a verification so far."""
+
+    total_events: int = 0
+    total_streams: int = 0
+    streams: int = 0
+    events: int = 0
+    waiting: int = 0
+    files: int = 0
+    log_size: int = 0
+    checkpoints: int = 0
+    has_views: bool = True
+    faults: list[Fault] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """The part to verify: one stream, streams with events since a time, or all.
+
+    The log as a whole is always verified. `processes` is the number of processes; None for one a core.
+    """
+
+    stream_id: str | None = None
+    since: datetime = EVER
+    known: Sequence[KnownCheckpoint] = ()
+    keys: Collection[VerifierKey] = ()
+    processes: int | None = None
+
+
+async def verify_installation(
+    url: str, blobs: Blobs | None, scope: Scope, on_progress: Callable[[Progress], None]
+) -> Progress:
+    """Verifies the database at `url`, and the files if `blobs` is given. Calls `on_progress` after each batch."""
+    progress = Progress()
+    db = await connect(url, command_timeout_s=STATEMENT_S)
+    try:
+        [(progress.total_streams, progress.total_events)] = await db.fetch(_SQL["totals"], scope.since, scope.stream_id)
+        async for result in _check_streams(url, db, scope, progress):
+            progress.events += result.events
+            progress.waiting += result.waiting
+            progress.faults += result.faults
+            on_progress(progress)
+        if scope.stream_id is None or progress.total_streams == 0:
+            progress.faults += await _find_orphans(db, scope.stream_id)
+        log = await _check_log(db, scope)
+        progress.log_size, progress.checkpoints = log.size, log.checkpoints
+        progress.faults += log.faults
+        if blobs is not None:
+
+            def count(_: int) -> None:
+                progress.files += 1
+                on_progress(progress)
+
+            progress.faults += await check_blobs(db, blobs, scope.stream_id, count)
+    finally:
+        await db.close()
+    return progress
+
+
+async def _check_log(db: Connection, scope: Scope) -> LogResult:
+    keys = list(scope.keys)
+    if keys:
+        # Keys that were in use before: the events that name them are in the log.
+        for row in await db.fetch(_SQL["log_keys"], INSTALLATION_ID):
+            used = codec.load(leaves.content_json(row["content"]), row["schema_version"])
+            try:
+                keys += [VerifierKey.parse(used.verifier_key)] if isinstance(used, LogKeyUsed) else []
+            except FormatError:
+                continue
+    return await check_log(db, scope.known, keys)
+
+
+async def _check_streams(url: str, db: Connection, scope: Scope, progress: Progress) -> AsyncIterator[BatchResult]:
+    count = scope.processes or os.cpu_count() or 1
+    if progress.total_events < FEW_EVENTS or count == 1:
+        worker = await connect(url, command_timeout_s=STATEMENT_S)
+        try:
+            views = await ViewCheck.open(worker)
+            progress.has_views = views.is_possible
+            async for batch in _batches(db, scope):
+                progress.streams += len(batch)
+                yield await check_batch(worker, views, batch)
+        finally:
+            await worker.close()
+        return
+    progress.has_views = not await db.fetchval(_SQL["is_replica"])
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_open_worker, initargs=(url,)) as pool:
+        loop, running = asyncio.get_running_loop(), set[asyncio.Future[BatchResult]]()
+        async for batch in _batches(db, scope):
+            progress.streams += len(batch)
+            running.add(loop.run_in_executor(pool, _check_in_worker, batch))
+            if len(running) > 2 * count:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        for ended in asyncio.as_completed(running):
+            yield await ended
+
+
+async def _batches(db: Connection, scope: Scope) -> AsyncIterator[list[str]]:
+    """Yields ids of streams, in batches of up to BATCH_EVENTS events or one stream."""
+    last, batch, events = "", list[str](), 0
+    while rows := await db.fetch(_SQL["streams"], last, scope.since, scope.stream_id, BATCH_STREAMS):
+        for row in rows:
+            if batch and (events + row["version"] > BATCH_EVENTS or len(batch) >= BATCH_STREAMS):
+                yield batch
+                batch, events = [], 0
+            batch.append(row["stream_id"])
+            events += row["version"]
+        last = rows[-1]["stream_id"]
+    if batch:
+        yield batch
+
+
+async def _find_orphans(db: Connection, stream_id: str | None) -> list[Fault]:
+    """Returns faults for events, ranges and rows of views whose stream has no head."""
+    faults = []
+    for row in await db.fetch(_SQL["events_without_head"], MAX_ORPHANS):
+        text = "the stream's head was removed, or the event was inserted"
+        faults.append(Fault(row["stream_id"], row["version"], text))
+    without_events = {fault.stream_id for fault in faults}
+    for row in await db.fetch(_SQL["ranges_without_head"], MAX_ORPHANS):
+        if row["stream_id"] not in without_events:
+            text = "the stream was removed: only the log has its events"
+            faults.append(Fault(row["stream_id"], row["version"], text))
+    for row in await db.fetch(_SQL["rows_without_stream"], MAX_ORPHANS):
+        text = f"the row {row['id']} of {row['view']} belongs to no stream"
+        faults.append(Fault(row["stream_id"], None, text))
+    return [fault for fault in faults if stream_id in (None, fault.stream_id)]
+
+
+class _Worker:
+    """The event loop and the connection of a process that checks batches."""
+
+    def __init__(self, url: str) -> None:
+        self._runner = asyncio.Runner()
+        self._db, self._views = self._runner.run(self._open(url))
+
+    async def _open(self, url: str) -> tuple[Connection, ViewCheck]:
+        db = await connect(url, command_timeout_s=STATEMENT_S)
+        return db, await ViewCheck.open(db)
+
+    def check(self, batch: Sequence[str]) -> BatchResult:
+        return self._runner.run(check_batch(self._db, self._views, batch))
+
+
+_worker: _Worker | None = None
+
+
+def _open_worker(url: str) -> None:
+    global _worker
+    _worker = _Worker(url)
+
+
+def _check_in_worker(batch: Sequence[str]) -> BatchResult:
+    assert _worker is not None
+    return _worker.check(batch)

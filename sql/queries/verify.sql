@@ -1,0 +1,195 @@
+-- name: search_path
+SELECT current_schema(), current_setting('search_path');
+
+-- name: set_search_path (until the end of the transaction)
+SELECT set_config('search_path', $1, true);
+
+-- name: is_replica
+SELECT pg_is_in_recovery();
+
+-- name: shadow
+-- Empty temporary copies of the views' tables, which hide the tables in this session. Rows are in them until the end of a
+-- transaction.
+DO $$
+DECLARE
+    relation text;
+BEGIN
+    FOREACH relation IN ARRAY '{
+        active_runs, api_keys, assistants, files, messages, metadata_pairs, projects, runs, steps, thread_attachments,
+        threads, upload_parts, uploads, vector_store_batches, vector_store_files, vector_stores, webhook_endpoints
+    }'::text[] LOOP
+        EXECUTE format('CREATE TEMPORARY TABLE %1$I (LIKE %1$I INCLUDING ALL) ON COMMIT DELETE ROWS', relation);
+    END LOOP;
+END
+$$;
+
+-- name: totals
+SELECT count(*) AS streams, COALESCE(sum(version), 0)::bigint AS events
+FROM streams
+WHERE at >= $1 AND ($2::text IS NULL OR stream_id = $2);
+
+-- name: streams
+SELECT stream_id, version FROM streams
+WHERE stream_id > $1 AND at >= $2 AND ($3::text IS NULL OR stream_id = $3)
+ORDER BY stream_id
+LIMIT $4;
+
+-- name: heads
+SELECT stream_id, kind, project_id, version, at, state_schema, state, leaf FROM streams WHERE stream_id = ANY ($1::text[]);
+
+-- name: events
+SELECT stream_id, version, type, at, project_id, actor, request_id, cause, client, schema_version, software_version,
+    algorithm, content, commitment, leaf
+FROM events
+WHERE stream_id = ANY ($1::text[])
+ORDER BY stream_id, version;
+
+-- name: ranges
+SELECT stream_id, first_version, at, project_id, actor, request_id, types, leaves FROM log_ranges
+WHERE stream_id = ANY ($1::text[])
+ORDER BY stream_id, first_version;
+
+-- name: pending
+SELECT stream_id, first_version, at, project_id, actor, request_id, types, leaves FROM log_pending
+WHERE stream_id = ANY ($1::text[])
+ORDER BY stream_id, first_version;
+
+-- name: rows_thread
+SELECT 'threads' AS view, thread_id AS stream_id, thread_id AS id, sha256(convert_to(threads::text, 'UTF8')) AS hash
+FROM threads WHERE thread_id = ANY ($1::text[])
+UNION ALL
+SELECT 'thread_attachments', thread_id, position::text, sha256(convert_to(thread_attachments::text, 'UTF8'))
+FROM thread_attachments WHERE thread_id = ANY ($1::text[])
+UNION ALL
+SELECT 'messages', thread_id, message_id, sha256(convert_to(messages::text, 'UTF8'))
+FROM messages WHERE thread_id = ANY ($1::text[])
+UNION ALL
+SELECT 'runs', thread_id, run_id, sha256(convert_to(runs::text, 'UTF8')) FROM runs WHERE thread_id = ANY ($1::text[])
+UNION ALL
+SELECT 'active_runs', thread_id, run_id, sha256(convert_to(active_runs::text, 'UTF8'))
+FROM active_runs WHERE thread_id = ANY ($1::text[])
+UNION ALL
+SELECT 'steps', thread_id, step_id, sha256(convert_to(steps::text, 'UTF8'))
+FROM steps WHERE thread_id = ANY ($1::text[])
+UNION ALL
+SELECT 'metadata_pairs', stream_id, encode(pair, 'hex'), sha256(convert_to(metadata_pairs::text, 'UTF8'))
+FROM metadata_pairs WHERE stream_id = ANY ($1::text[]);
+
+-- name: rows_assistant
+SELECT 'assistants' AS view, assistant_id AS stream_id, assistant_id AS id,
+    sha256(convert_to(assistants::text, 'UTF8')) AS hash
+FROM assistants WHERE assistant_id = ANY ($1::text[])
+UNION ALL
+SELECT 'metadata_pairs', stream_id, encode(pair, 'hex'), sha256(convert_to(metadata_pairs::text, 'UTF8'))
+FROM metadata_pairs WHERE stream_id = ANY ($1::text[]);
+
+-- name: rows_file
+SELECT 'files' AS view, file_id AS stream_id, file_id AS id, sha256(convert_to(files::text, 'UTF8')) AS hash
+FROM files WHERE file_id = ANY ($1::text[]);
+
+-- name: rows_upload
+SELECT 'uploads' AS view, upload_id AS stream_id, upload_id AS id, sha256(convert_to(uploads::text, 'UTF8')) AS hash
+FROM uploads WHERE upload_id = ANY ($1::text[])
+UNION ALL
+SELECT 'upload_parts', upload_id, part_id, sha256(convert_to(upload_parts::text, 'UTF8'))
+FROM upload_parts WHERE upload_id = ANY ($1::text[]);
+
+-- name: rows_key
+SELECT 'api_keys' AS view, key_id AS stream_id, key_id AS id, sha256(convert_to(api_keys::text, 'UTF8')) AS hash
+FROM api_keys WHERE key_id = ANY ($1::text[]);
+
+-- name: rows_project
+SELECT 'projects' AS view, project_id AS stream_id, project_id AS id,
+    sha256(convert_to(projects::text, 'UTF8')) AS hash
+FROM projects WHERE project_id = ANY ($1::text[]);
+
+-- name: rows_webhook_endpoint
+SELECT 'webhook_endpoints' AS view, endpoint_id AS stream_id, endpoint_id AS id,
+    sha256(convert_to(webhook_endpoints::text, 'UTF8')) AS hash
+FROM webhook_endpoints WHERE endpoint_id = ANY ($1::text[]);
+
+-- name: rows_vector_store
+SELECT 'vector_stores' AS view, store_id AS stream_id, store_id AS id,
+    sha256(convert_to(vector_stores::text, 'UTF8')) AS hash
+FROM vector_stores WHERE store_id = ANY ($1::text[])
+UNION ALL
+SELECT 'vector_store_files', store_id, file_id, sha256(convert_to(vector_store_files::text, 'UTF8'))
+FROM vector_store_files WHERE store_id = ANY ($1::text[])
+UNION ALL
+SELECT 'vector_store_batches', store_id, batch_id, sha256(convert_to(vector_store_batches::text, 'UTF8'))
+FROM vector_store_batches WHERE store_id = ANY ($1::text[]);
+
+-- name: events_without_head
+SELECT stream_id, min(version) AS version FROM events
+WHERE NOT EXISTS (SELECT FROM streams WHERE streams.stream_id = events.stream_id)
+GROUP BY stream_id
+LIMIT $1;
+
+-- name: ranges_without_head
+SELECT stream_id, min(first_version) AS version FROM log_ranges
+WHERE NOT EXISTS (SELECT FROM streams WHERE streams.stream_id = log_ranges.stream_id)
+GROUP BY stream_id
+LIMIT $1;
+
+-- name: rows_without_stream
+-- Rows of views whose stream does not exist, or is of another kind.
+SELECT view, found.stream_id, id
+FROM (
+    SELECT 'threads' AS view, 'thread' AS kind, thread_id AS stream_id, thread_id AS id FROM threads
+    UNION ALL SELECT 'thread_attachments', 'thread', thread_id, position::text FROM thread_attachments
+    UNION ALL SELECT 'messages', 'thread', thread_id, message_id FROM messages
+    UNION ALL SELECT 'runs', 'thread', thread_id, run_id FROM runs
+    UNION ALL SELECT 'active_runs', 'thread', thread_id, run_id FROM active_runs
+    UNION ALL SELECT 'steps', 'thread', thread_id, step_id FROM steps
+    UNION ALL SELECT 'metadata_pairs', kind, stream_id, encode(pair, 'hex') FROM metadata_pairs
+    UNION ALL SELECT 'assistants', 'assistant', assistant_id, assistant_id FROM assistants
+    UNION ALL SELECT 'files', 'file', file_id, file_id FROM files
+    UNION ALL SELECT 'uploads', 'upload', upload_id, upload_id FROM uploads
+    UNION ALL SELECT 'upload_parts', 'upload', upload_id, part_id FROM upload_parts
+    UNION ALL SELECT 'api_keys', 'key', key_id, key_id FROM api_keys
+    UNION ALL SELECT 'projects', 'project', project_id, project_id FROM projects
+    UNION ALL SELECT 'webhook_endpoints', 'webhook_endpoint', endpoint_id, endpoint_id FROM webhook_endpoints
+    UNION ALL SELECT 'vector_stores', 'vector_store', store_id, store_id FROM vector_stores
+    UNION ALL SELECT 'vector_store_files', 'vector_store', store_id, file_id FROM vector_store_files
+    UNION ALL SELECT 'vector_store_batches', 'vector_store', store_id, batch_id FROM vector_store_batches
+) AS found
+LEFT JOIN streams ON streams.stream_id = found.stream_id AND streams.kind = found.kind
+WHERE streams.stream_id IS NULL
+LIMIT $1;
+
+-- name: epochs
+SELECT epoch, origin, first_index FROM log_epochs ORDER BY epoch;
+
+-- name: checkpoints (of epoch $1, the newest one among them)
+SELECT size, note FROM log_checkpoints WHERE epoch = $1
+UNION
+SELECT size, note FROM log_latest WHERE epoch = $1 AND note IS NOT NULL
+ORDER BY size;
+
+-- name: log_pages
+SELECT first_index, count, stream_id, first_version, leaves FROM log_ranges
+WHERE first_index >= $1
+ORDER BY first_index
+LIMIT $2;
+
+-- name: blobs (and the contents of the events that created the files)
+SELECT file_id, blob, content, schema_version
+FROM files
+CROSS JOIN LATERAL (
+    SELECT content, schema_version FROM events
+    WHERE stream_id = file_id AND type = 'file.created'
+    ORDER BY version DESC
+    LIMIT 1
+) AS created
+WHERE blob IS NOT NULL AND file_id > $1 AND ($2::text IS NULL OR file_id = $2)
+ORDER BY file_id
+LIMIT $3;
+
+-- name: has_blob
+SELECT EXISTS (SELECT FROM files WHERE file_id = $1 AND blob = $2);
+
+-- name: tile
+SELECT hashes FROM log_tiles WHERE epoch = $1 AND level = $2 AND number = $3;
+
+-- name: log_keys (the public keys that signed checkpoints, by the installation's stream)
+SELECT content, schema_version FROM events WHERE stream_id = $1 AND type = 'log_key.used' ORDER BY version;

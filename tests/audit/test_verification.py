@@ -1,0 +1,457 @@
+"""Every way to change the database by hand is found and named; an untouched database has no faults."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import asyncpg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+import sql
+from events.errors import DomainError
+from events.file import CreateFile
+from events.project import CreateProject
+from events.streams import FILE, PROJECT, STREAM_TYPES
+from projections.rebuild import rebuild
+from projections.views import VIEWS
+from service.audit import verification
+from service.audit.checkpoint import Checkpoint
+from service.audit.checkpoint_signer import CheckpointSigner, verifier_key
+from service.audit.kept_checkpoints import CheckpointFolder
+from service.audit.log_check import KnownCheckpoint
+from service.audit.log_tree import load_epoch
+from service.audit.notes import Note
+from service.audit.sequencer import seal_batch
+from service.audit.signing_key import LocalSigner
+from service.audit.verification import Progress, Scope, verify_installation
+from service.database import Pool
+from service.storage.folder import FolderBlobs
+from service.tasks.background import background
+from sql.connection import Connection
+from tests.audit.appends import check_log
+from tests.audit.lockstep import Crash, Step, SteppedConnection
+from tests.audit.tampering import forge_content, json_of
+from tests.audit.test_sequencer import Processes, seal_all
+from tests.clock import CLOCK
+from tests.events.thread.histories import World
+from tests.events.thread.story import claim, finish, run
+from tests.projections.helpers import ORIGIN, make_assistant, make_thread, writer
+
+SIGNER = LocalSigner(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+BYTES = b"The lighthouse at Cape Wrath was built in 1828.\n"
+
+
+async def verify(url: str, blobs: FolderBlobs | None = None, scope: Scope | None = None) -> list[str]:
+    """Returns the faults as they are printed."""
+    return [str(fault) for fault in (await verified(url, blobs, scope)).faults]
+
+
+async def verified(url: str, blobs: FolderBlobs | None = None, scope: Scope | None = None) -> Progress:
+    return await verify_installation(url, blobs, scope or Scope(), lambda _: None)
+
+
+@pytest.fixture
+async def blobs(tmp_path: Path) -> FolderBlobs:
+    return FolderBlobs(tmp_path / "blobs")
+
+
+@pytest.fixture
+async def filled(pool: Pool, db: Connection, blobs: FolderBlobs, tmp_path: Path) -> Connection:
+    """A connection, as superuser, to a database with sealed events of several streams and a signed checkpoint."""
+    write = writer(pool)
+    await make_thread(write, "thread_1", "one", "two", "three")
+    await make_thread(write, "thread_2")
+    await write.thread(ORIGIN, "thread_2", run(claim=claim()))
+    await write.thread(ORIGIN, "thread_2", finish("Hello."))
+    await make_assistant(write, "asst_1", metadata={"colour": "blue"})
+    await write.write(PROJECT, ORIGIN, "proj_1", CreateProject("one"))
+    stored = await blobs.write("blob_1", _chunks(BYTES))
+    create = CreateFile("a.txt", "assistants", stored.bytes, stored.sha256, "text/plain", None, "blob_1")
+    await write.write(FILE, ORIGIN, "file-1", create)
+    await seal_all(db)
+    signer = CheckpointSigner(pool, Processes(), SIGNER, clock=CLOCK, folder=CheckpointFolder(tmp_path / "audit"))
+    await signer.scan()
+    return db
+
+
+async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def test_an_untouched_database_has_no_faults(filled: Connection, database_url: str, blobs: FolderBlobs) -> None:
+    size = await filled.fetchval("SELECT count(*) FROM events")
+    key = verifier_key(await load_epoch(filled), SIGNER)
+    found = await verified(database_url, blobs, Scope(keys=[key]))
+    assert found.faults == []
+    assert (found.events, found.log_size, found.waiting, found.files, found.checkpoints) == (size, size, 0, 1, 1)
+
+
+# Changes by a superuser who hides nothing, and the faults: every line that is reported matches the pattern.
+CARELESS = {
+    "a changed content": (
+        "UPDATE events SET content = overlay(content PLACING 'x'::bytea FROM 60)"
+        " WHERE stream_id = 'thread_1' AND version = 2",
+        r"thread_1 version 2: the content was changed",
+    ),
+    "a changed salt": (
+        "UPDATE events SET content = overlay(content PLACING 'x'::bytea FROM 1)"
+        " WHERE stream_id = 'thread_1' AND version = 2",
+        r"thread_1 version 2: the content was changed",
+    ),
+    "a changed actor": (
+        "UPDATE events SET actor = 'key:key_other' WHERE stream_id = 'thread_1' AND version = 2",
+        r"thread_1 version 2: the envelope was changed.*",
+    ),
+    "a changed time": (
+        "UPDATE events SET at = at + interval '1 microsecond' WHERE stream_id = 'thread_1' AND version = 4",
+        r"thread_1 version 4: the envelope was changed.*",
+    ),
+    "a changed request": (
+        "UPDATE events SET request_id = NULL WHERE stream_id = 'thread_1' AND version = 3",
+        r"thread_1 version 3: the envelope was changed.*",
+    ),
+    "a changed schema version": (
+        "UPDATE events SET schema_version = 1 - schema_version WHERE stream_id = 'thread_1' AND version = 3",
+        r"thread_1 version 3: the envelope was changed.*",
+    ),
+    "a changed algorithm": (
+        "UPDATE events SET algorithm = 1 WHERE stream_id = 'thread_1' AND version = 3",
+        r"thread_1 version 3: the envelope was changed.*",
+    ),
+    "an unknown algorithm": (
+        "UPDATE events SET algorithm = 9 WHERE stream_id = 'thread_1' AND version = 3",
+        r"thread_1 version 3: the envelope was changed.*",
+    ),
+    "another client": (
+        "UPDATE events SET client = sha256('x') WHERE stream_id = 'thread_1' AND version = 3",
+        r"thread_1 version 3: the envelope was changed.*",
+    ),
+    "a changed commitment": (
+        "UPDATE events SET commitment = sha256('x') WHERE stream_id = 'thread_1' AND version = 3",
+        r"thread_1 version 3: the content was changed",
+    ),
+    "a changed leaf": (
+        "UPDATE events SET leaf = sha256('x') WHERE stream_id = 'thread_1' AND version = 2",
+        r"thread_1 version [23]: the envelope was changed.*",
+    ),
+    "a removed event": (
+        "DELETE FROM events WHERE stream_id = 'thread_1' AND version = 2",
+        r"thread_1 version 2: the event was removed",
+    ),
+    "a removed first event": (
+        "DELETE FROM events WHERE stream_id = 'thread_1' AND version = 1",
+        r"thread_1 version 1: the event was removed",
+    ),
+    "an inserted event": (
+        "INSERT INTO events SELECT stream_id, 5, type, at, project_id, actor, request_id, cause, schema_version,"
+        " software_version, xid, content, algorithm, commitment, sha256('x'), key_id, client FROM events"
+        " WHERE stream_id = 'thread_1' AND version = 4",
+        r"thread_1 version 5: the .*",
+    ),
+    "an inserted stream": (
+        "INSERT INTO events SELECT 'thread_9', 1, type, at, project_id, actor, request_id, cause, schema_version,"
+        " software_version, xid, content, algorithm, commitment, leaf, key_id, client FROM events"
+        " WHERE stream_id = 'thread_1' AND version = 1",
+        r"thread_9 version 1: the stream's head was removed, or the event was inserted",
+    ),
+    "reordered events": (
+        "UPDATE events SET version = version + 100 WHERE stream_id = 'thread_1' AND version IN (2, 3);"
+        "UPDATE events SET version = 105 - version WHERE stream_id = 'thread_1' AND version > 100",
+        r"thread_1 version [23]: the events were reordered: this is version [23] of the log",
+    ),
+    "events swapped between streams": (
+        "UPDATE events SET version = 102 WHERE stream_id = 'thread_1' AND version = 2;"
+        "UPDATE events SET stream_id = 'thread_1' WHERE stream_id = 'thread_2' AND version = 2;"
+        "UPDATE events SET stream_id = 'thread_2', version = 2 WHERE stream_id = 'thread_1' AND version = 102",
+        r"thread_[12] version [23]: the envelope was changed, or the event was moved, .*",
+    ),
+    "swapped contents": (
+        "UPDATE events AS one SET content = other.content FROM events AS other WHERE one.stream_id = 'thread_1'"
+        " AND other.stream_id = 'thread_1' AND one.version IN (2, 3) AND other.version = 5 - one.version",
+        r"thread_1 version [23]: the content was changed",
+    ),
+    "a truncated stream": (
+        "DELETE FROM events WHERE stream_id = 'thread_1' AND version > 2",
+        r"thread_1 version 3: the stream was truncated.*",
+    ),
+    "a truncated stream with its head": (
+        "DELETE FROM events WHERE stream_id = 'thread_1' AND version > 2;"
+        "UPDATE streams SET version = 2, leaf = events.leaf, at = events.at FROM events"
+        " WHERE events.stream_id = 'thread_1' AND events.version = 2 AND streams.stream_id = 'thread_1'",
+        r"thread_1 version 3: the stream was truncated: the log has its versions up to 4",
+    ),
+    "a removed stream": (
+        "DELETE FROM events WHERE stream_id = 'asst_1'; DELETE FROM streams WHERE stream_id = 'asst_1';"
+        "DELETE FROM assistants; DELETE FROM metadata_pairs",
+        r"asst_1 version 1: the stream was removed: only the log has its events",
+    ),
+    "a removed head": (
+        "DELETE FROM streams WHERE stream_id = 'thread_1'",
+        r"thread_1( version 1: the stream's head was removed.*|: the row \w+ of \w+ belongs to no stream)",
+    ),
+    "a changed message": (
+        "UPDATE messages SET body = overlay(body PLACING 'x'::bytea FROM 20) WHERE message_id = 'msg_2'",
+        r"thread_1: the row msg_2 of messages was changed",
+    ),
+    "a removed message": (
+        "DELETE FROM messages WHERE message_id = 'msg_2'",
+        r"thread_1: the row msg_2 of messages was removed",
+    ),
+    "an inserted message": (
+        "INSERT INTO messages SELECT thread_id, 'msg_9', project_id, 9, run_id, deleted, body, place, patches"
+        " FROM messages WHERE message_id = 'msg_2'",
+        r"thread_1: the row msg_9 of messages was inserted: no event leads to it",
+    ),
+    "a message of no thread": (
+        "INSERT INTO messages SELECT 'thread_9', 'msg_9', project_id, 9, run_id, deleted, body, place, patches"
+        " FROM messages WHERE message_id = 'msg_2'",
+        r"thread_9: the row msg_9 of messages belongs to no stream",
+    ),
+    "a run of another project": (
+        "UPDATE runs SET project_id = 'proj_2'",
+        r"thread_2: the row run_1 of runs was changed",
+    ),
+    "a changed pair of metadata": (
+        "UPDATE metadata_pairs SET project_id = 'proj_2'",
+        r"asst_1: the row \w+ of metadata_pairs was changed",
+    ),
+    "a changed name": ("UPDATE projects SET name = 'two'", r"proj_1: the row proj_1 of projects was changed"),
+    "a changed state": (
+        "UPDATE streams SET state = (SELECT state FROM streams WHERE stream_id = 'thread_2')"
+        " WHERE stream_id = 'thread_1'",
+        r"thread_1 version 4: the state of the head is not that of the events",
+    ),
+    "a state that is no JSON": (
+        "UPDATE streams SET state = '{' WHERE stream_id = 'thread_1'",
+        r"thread_1 version 4: the state of the head is not that of the events",
+    ),
+    "a head of another project": (
+        "UPDATE streams SET project_id = 'proj_2' WHERE stream_id = 'thread_1'",
+        r"thread_1 version 4: the head has another project or time than the events",
+    ),
+    "a head moved back": (
+        "UPDATE streams SET version = 3 WHERE stream_id = 'thread_1'",
+        r"thread_1 version 4: the event was inserted after the head, or the head was moved back",
+    ),
+    "a head of another kind": (
+        "UPDATE streams SET kind = 'file' WHERE stream_id = 'thread_1'",
+        r"thread_1.*",
+    ),
+    "a changed leaf of the head": (
+        "UPDATE streams SET leaf = sha256('x') WHERE stream_id = 'thread_1'",
+        r"thread_1 version 4: the leaf of the head is not that of the last event",
+    ),
+    "a removed range": (
+        "DELETE FROM log_ranges WHERE stream_id = 'thread_1' AND first_version = 2",
+        r"thread_1 version 2: the event was never sequenced.*|thread_\d: the log has a gap before index \d+.*",
+    ),
+    "a changed range": (
+        "UPDATE log_ranges SET leaves = sha256('x') WHERE stream_id = 'thread_1' AND first_version = 2",
+        r"thread_1 version 2: the event was replaced.*|log: the log was rewritten or forked.*",
+    ),
+    "a range of another actor": (
+        "UPDATE log_ranges SET actor = 'key:key_other' WHERE stream_id = 'thread_1' AND first_version = 2",
+        r"thread_1 version 2: the columns of the log's range are not those of the event",
+    ),
+    "a range of another type": (
+        "UPDATE log_ranges SET types = '{thread.deleted}' WHERE stream_id = 'thread_1' AND first_version = 2",
+        r"thread_1 version 2: the columns of the log's range are not those of the event",
+    ),
+    "two ranges that changed places": (
+        "UPDATE log_ranges SET first_index = -first_index - 1 WHERE first_index IN (1, 2);"
+        "UPDATE log_ranges SET first_index = 4 + first_index WHERE first_index < 0",
+        r"log: the log was rewritten or forked.*",
+    ),
+    "a truncated log": (
+        "DELETE FROM log_ranges WHERE first_index = (SELECT max(first_index) FROM log_ranges)",
+        r"file-1 version 1: the event was never sequenced.*|log: the checkpoint of \d+ events .* older backup",
+    ),
+    "a changed checkpoint": (
+        "UPDATE log_latest SET note = replace(note, E'\\n', E'\\n0')",
+        r"log: the checkpoint of \d+ events in the database was changed: .*",
+    ),
+    "a checkpoint of another root": (
+        "UPDATE log_latest SET note = split_part(note, E'\\n', 1) || E'\\n' || split_part(note, E'\\n', 2) || E'\\n'"
+        " || encode(sha256('x'), 'base64') || E'\\n\\n' || split_part(note, E'\\n', 5) || E'\\n'",
+        r"log: the checkpoint of \d+ events in the database was changed: the signature of .* is wrong",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CARELESS)
+async def test_a_change_is_named(case: str, filled: Connection, database_url: str, blobs: FolderBlobs) -> None:
+    change, expected = CARELESS[case]
+    await filled.execute(change)
+    found = await verify(database_url, blobs, Scope(keys=[verifier_key(await load_epoch(filled), SIGNER)]))
+    assert found, "the change is not seen"
+    assert [line for line in found if not re.fullmatch(expected, line)] == []
+
+
+async def test_a_rewritten_content_with_all_its_hashes(filled: Connection, database_url: str) -> None:
+    """The forger computes all leaves of the stream again, and rebuilds the views. The log has the old leaves."""
+    forged = (await json_of(filled, "thread_1", 2)).replace(b"one", b"two")
+    await forge_content(filled, "thread_1", 2, forged)
+    await rebuild(filled, "thread_1")
+    found = await verify(database_url)
+    assert found[0] == "thread_1 version 2: the event was replaced: the log has another one at this version"
+
+
+async def test_a_rewritten_log(filled: Connection, database_url: str) -> None:
+    """The forger rewrites the ranges too. The signed checkpoint has another root."""
+    forged = (await json_of(filled, "thread_1", 2)).replace(b"one", b"two")
+    await forge_content(filled, "thread_1", 2, forged, with_log=True)
+    await rebuild(filled, "thread_1")
+    found = await verify(database_url)
+    assert len(found) == 1
+    assert re.fullmatch(r"log: the log was rewritten or forked: it has another root than .*", found[0])
+
+
+async def test_a_rewritten_log_with_its_checkpoints(filled: Connection, database_url: str) -> None:
+    """The forger removes the checkpoints from the database as well. A checkpoint that was kept elsewhere shows it."""
+    kept = Checkpoint.parse(Note.parse(await filled.fetchval("SELECT note FROM log_latest")).text)
+    forged = (await json_of(filled, "thread_1", 2)).replace(b"one", b"two")
+    await forge_content(filled, "thread_1", 2, forged, with_log=True)
+    await rebuild(filled, "thread_1")
+    await filled.execute("DELETE FROM log_checkpoints; UPDATE log_latest SET note = NULL")
+    assert await verify(database_url) == []
+    found = await verify(database_url, scope=Scope(known=[KnownCheckpoint(kept, "the checkpoint kept.txt")]))
+    assert len(found) == 1
+    assert found[0].startswith("log: the log was rewritten or forked: it has another root than the checkpoint kept.txt")
+
+
+async def test_a_rewritten_log_names_the_event_if_its_tile_is_stored(
+    pool: Pool, filled: Connection, database_url: str, tmp_path: Path
+) -> None:
+    write = writer(pool)
+    await make_thread(write, "thread_3", *map(str, range(260)))
+    await seal_all(filled)
+    await CheckpointSigner(pool, Processes(), SIGNER, clock=CLOCK, folder=CheckpointFolder(tmp_path / "audit")).scan()
+    assert await filled.fetchval("SELECT count(*) FROM log_tiles") == 1
+    forged = (await json_of(filled, "thread_3", 7)).replace(b'"5"', b'"6"')
+    await forge_content(filled, "thread_3", 7, forged, with_log=True)
+    await rebuild(filled, "thread_3")
+    found = await verify(database_url)
+    assert re.fullmatch(
+        r"thread_3 version 7: the log was rewritten: the stored tile has another leaf at index \d+", found[0]
+    )
+
+
+async def test_an_older_backup(pool: Pool, filled: Connection, database_url: str) -> None:
+    """The database is older than the checkpoint that was kept elsewhere."""
+    epoch = await load_epoch(filled)
+    newer = KnownCheckpoint(Checkpoint(epoch.origin, 1000, bytes(32)), "the checkpoint kept.txt")
+    found = await verify(database_url, scope=Scope(known=[newer]))
+    assert len(found) == 1
+    assert found[0].endswith("the log was truncated, or the database is an older backup")
+    other = KnownCheckpoint(Checkpoint("everthread/other/1", 1, bytes(32)), "the checkpoint other.txt")
+    [fault] = await verify(database_url, scope=Scope(known=[other]))
+    assert fault == "log: the checkpoint other.txt is of the log everthread/other/1, which this database does not know"
+
+
+async def test_an_event_that_was_never_sequenced(pool: Pool, filled: Connection, database_url: str) -> None:
+    await make_thread(writer(pool), "thread_5", "one")
+    assert await verify(database_url) == []
+    await filled.execute("DELETE FROM log_pending WHERE first_version = 2")
+    text = "the event was never sequenced: the log does not have it, and it does not wait for it"
+    assert await verify(database_url) == [f"thread_5 version 2: {text}"]
+
+
+async def test_swapped_and_missing_bytes(filled: Connection, database_url: str, blobs: FolderBlobs) -> None:
+    await blobs.delete(["blob_1"])
+    assert await verify(database_url, blobs) == ["file-1: the bytes of the file are missing: blob_1"]
+    await blobs.write("blob_1", _chunks(BYTES.replace(b"1828", b"1829")))
+    assert await verify(database_url, blobs) == ["file-1: the bytes of the file were changed: blob_1"]
+    await filled.execute("UPDATE files SET blob = 'blob_2'")
+    assert "file-1: the row file-1 of files was changed" in await verify(database_url, blobs)
+
+
+async def test_one_stream(filled: Connection, database_url: str) -> None:
+    await filled.execute("DELETE FROM messages WHERE message_id = 'msg_2'")
+    assert (await verified(database_url, scope=Scope(stream_id="thread_2"))).faults == []
+    found = await verified(database_url, scope=Scope(stream_id="thread_1"))
+    assert (found.streams, found.events, len(found.faults)) == (1, 4, 1)
+
+
+async def test_a_stream_since_a_time(filled: Connection, database_url: str) -> None:
+    found = await verified(database_url, scope=Scope(since=CLOCK.now() + timedelta(hours=1)))
+    assert (found.streams, found.events, found.log_size) == (0, 0, 17)
+
+
+@pytest.mark.slow
+async def test_several_processes_share_the_streams(
+    filled: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "FEW_EVENTS", 0)
+    monkeypatch.setattr(verification, "BATCH_STREAMS", 2)
+    await filled.execute("DELETE FROM messages WHERE message_id = 'msg_2'")
+    found = await verified(database_url, scope=Scope(processes=2))
+    assert [str(fault) for fault in found.faults] == ["thread_1: the row msg_2 of messages was removed"]
+    assert (found.streams, found.events) == (5, 17)
+
+
+async def test_every_table_of_the_views_is_verified(db: Connection) -> None:
+    """The operations of a verification change copies of these tables. Each of their rows is compared."""
+    changed = {path.stem for path in (Path(sql.__file__).parent / "rows").glob("*.sql")}
+    others = {"streams", "events", "log_pending", "webhook_deliveries", "idempotency_effects"}
+    blocks = sql.queries("verify")
+    shadowed = set(re.findall(r"\w+", blocks["shadow"].split("'{")[1].split("}'")[0]))
+    compared = set(
+        re.findall(r"FROM (\w+)", " ".join(text for name, text in blocks.items() if name.startswith("rows_")))
+    )
+    assert shadowed == changed - others
+    assert compared - {"streams"} == shadowed
+    kinds = {name for name, stream_type in STREAM_TYPES.items() if VIEWS[stream_type]}
+    assert {name for name in blocks if name.startswith("rows_")} == {f"rows_{kind}" for kind in kinds} | {
+        "rows_without_stream"
+    }
+
+
+@pytest.mark.parametrize("events", [300, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+async def test_random_histories_have_no_faults(
+    pool: Pool, db: Connection, database_url: str, tmp_path: Path, events: int
+) -> None:
+    """Several processes write, sequencers crash at every step, and verification runs meanwhile."""
+    random, written = Random(events), 0
+    signer = CheckpointSigner(pool, Processes(), SIGNER, clock=CLOCK, folder=CheckpointFolder(tmp_path / "audit"))
+
+    async def write(number: int) -> None:
+        nonlocal written
+        process, world = writer(pool), World(Random(number), f"thread_{number}_0", lifetimes=(0, 600, 600, 600))
+        while written < events:
+            if len(world.log) > 200 or (not world.state.exists and world.log):
+                world = World(Random(written), f"thread_{number}_{written}", lifetimes=(0, 600, 600, 600))
+            with suppress(DomainError):
+                result = await process.thread(ORIGIN, world.state.id, world.next_command())
+                world.absorb(result.recorded)
+                written += len(result.recorded)
+
+    async def step() -> Step:
+        return random.choices((Step.RUN, Step.CRASH_BEFORE, Step.CRASH_AFTER), (8, 1, 1))[0]
+
+    async def sequence() -> None:
+        while True:
+            async with pool.acquire() as connection:
+                with suppress(Crash, asyncpg.UniqueViolationError):
+                    await seal_batch(SteppedConnection(connection, step), limit=random.choice((3, 50)))  # type: ignore[arg-type]
+            await asyncio.sleep(0)
+
+    async def check() -> None:
+        while True:
+            await signer.scan()
+            assert await verify(database_url) == []
+
+    async with background(sequence(), sequence(), check()):
+        await asyncio.gather(*(write(number) for number in range(4)))
+    await seal_all(db)
+    assert await check_log(db) >= events
+    await signer.scan()
+    found = await verified(database_url, scope=Scope(keys=[verifier_key(await load_epoch(db), SIGNER)]))
+    assert found.faults == []
+    assert found.events == await db.fetchval("SELECT count(*) FROM events")
