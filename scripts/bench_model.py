@@ -4,6 +4,7 @@
 |---|---|
 | `plain` | TOKENS pieces of text, as fast as the client reads |
 | `paced` | the same, a piece every PACE_MS |
+| `slow` | the same, a piece a second |
 | `tool` | a call of a function; after its output, the text of `plain` |
 
 `python -m scripts.bench_model` prints `listening on http://127.0.0.1:N/v1` when it listens.
@@ -26,16 +27,19 @@ KINDS = ("plain", "tool", "paced")
 
 _TEXT = tokens(TOKENS)
 _PACED = tokens(TOKENS, PACE_MS)
+_SLOW = tokens(TOKENS, 1000.0)
 _CALL = calls(("weather", {"city": "Paris"}))
 
 
 def reply_for(request: Mapping[str, Any]) -> Reply | None:
-    """Returns the reply to a request for one of the models in KINDS, else None."""
+    """Returns the reply to a request for one of these models, else None."""
     match request["model"]:
         case "tool":
             return _TEXT if request["messages"][-1]["role"] == "tool" else _CALL
         case "paced":
             return _PACED
+        case "slow":
+            return _SLOW
         case "plain":
             return _TEXT
         case _:

@@ -68,9 +68,9 @@ async def start_bench(home: Path) -> AsyncIterator[Bench]:
     """Starts the processes, with their data in `home`, and stops them at the end."""
     async with AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(BenchPostgres.started(home))
-        model = await stack.enter_async_context(_server("listening on ", "-m", "scripts.bench_model"))
+        model = await stack.enter_async_context(run_server("listening on ", "-m", "scripts.bench_model"))
         relay = await stack.enter_async_context(
-            _server(
+            run_server(
                 "listening on ",
                 *("-m", "scripts.bench_relay"),
                 RELAY_DSN=postgres.url("relay"),
@@ -78,7 +78,7 @@ async def start_bench(home: Path) -> AsyncIterator[Bench]:
             )
         )
         everthread = await stack.enter_async_context(
-            _server(
+            run_server(
                 "OPENAI_BASE_URL=",
                 *("-m", "service.cli", "serve", "--port", "0"),
                 EVERTHREAD_API_KEY=KEY,
@@ -102,7 +102,7 @@ async def start_bench(home: Path) -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
-async def _server(mark: str, *arguments: str, **environment: str) -> AsyncIterator[Server]:
+async def run_server(mark: str, *arguments: str, **environment: str) -> AsyncIterator[Server]:
     """Runs Python with these arguments. The server is ready when it prints a line with `mark` and its base URL."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("EVERTHREAD_")}
     child = await asyncio.create_subprocess_exec(

@@ -59,10 +59,10 @@ class Floor:
         started = time.perf_counter()
         messages: list[dict[str, Any]] = [{"role": "user", "content": TEXT}]
         if kind == "tool":
-            await _read_stream(self._http, self._url, _model_body(kind, messages), b"tool_calls")
+            await read_stream(self._http, self._url, _model_body(kind, messages), b"tool_calls")
             messages += [{"role": "assistant", "content": None}]
             messages += [{"role": "tool", "tool_call_id": "x", "content": OUTPUT}]
-        first, _ = await _read_stream(self._http, self._url, _model_body(kind, messages), b'"content":" ')
+        first, _ = await read_stream(self._http, self._url, _model_body(kind, messages), b'"content":" ')
         return TurnTimes(first - started, time.perf_counter() - started)
 
 
@@ -76,13 +76,13 @@ class RelayTarget:
 
     async def prepare(self, threads: int) -> None:
         while len(self._threads) < threads:
-            self._threads.append((await _post(self._http, f"{self._base_url}/threads", b"{}"))["id"])
+            self._threads.append((await post(self._http, f"{self._base_url}/threads", b"{}"))["id"])
 
     async def turn(self, kind: str) -> TurnTimes:
         thread = self._threads.popleft()
         body = orjson.dumps({"thread": thread, "text": TEXT, "model": kind})
         started = time.perf_counter()
-        first, _ = await _read_stream(self._http, f"{self._base_url}/turn", body, b'{"d":"')
+        first, _ = await read_stream(self._http, f"{self._base_url}/turn", body, b'{"d":"')
         self._threads.append(thread)
         return TurnTimes(first - started, time.perf_counter() - started)
 
@@ -100,27 +100,27 @@ class EverthreadTarget:
     async def prepare(self, threads: int) -> None:
         for kind in KINDS if not self._assistants else ():
             body = orjson.dumps({"model": kind, "tools": _TOOLS if kind == "tool" else []})
-            self._assistants[kind] = (await _post(self._http, f"{self._base_url}/assistants", body))["id"]
+            self._assistants[kind] = (await post(self._http, f"{self._base_url}/assistants", body))["id"]
         while len(self._threads) < threads:
-            self._threads.append((await _post(self._http, f"{self._base_url}/threads", b"{}"))["id"])
+            self._threads.append((await post(self._http, f"{self._base_url}/threads", b"{}"))["id"])
 
     async def turn(self, kind: str) -> TurnTimes:
         thread_id = self._threads.popleft()
         thread = f"{self._base_url}/threads/{thread_id}"
         began = time.perf_counter()
-        await _post(self._http, f"{thread}/messages", orjson.dumps({"role": "user", "content": TEXT}))
+        await post(self._http, f"{thread}/messages", orjson.dumps({"role": "user", "content": TEXT}))
         started = time.perf_counter()
         body = orjson.dumps({"assistant_id": self._assistants[kind], "stream": True})
         url, mark = f"{thread}/runs", b"thread.message.delta"
         if kind == "tool":
-            _, answer = await _read_stream(self._http, url, body, b"thread.run.requires_action")
+            _, answer = await read_stream(self._http, url, body, b"thread.run.requires_action")
             action = _ACTION.search(answer)
             assert action is not None, answer[-500:]
             run = orjson.loads(action[1])
             (call,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
             url += f"/{run['id']}/submit_tool_outputs"
             body = orjson.dumps({"stream": True, "tool_outputs": [{"tool_call_id": call["id"], "output": OUTPUT}]})
-        first, answer = await _read_stream(self._http, url, body, mark)
+        first, answer = await read_stream(self._http, url, body, mark)
         assert b"event: thread.run.completed\n" in answer, answer[-500:]
         self._threads.append(thread_id)
         self.turns += 1
@@ -130,9 +130,9 @@ class EverthreadTarget:
         """Runs a plain turn, and returns the URL of its run."""
         await self.prepare(1)
         thread = f"{self._base_url}/threads/{self._threads[0]}"
-        await _post(self._http, f"{thread}/messages", orjson.dumps({"role": "user", "content": TEXT}))
+        await post(self._http, f"{thread}/messages", orjson.dumps({"role": "user", "content": TEXT}))
         body = orjson.dumps({"assistant_id": self._assistants["plain"], "stream": True})
-        _, answer = await _read_stream(self._http, f"{thread}/runs", body, b"thread.run.completed")
+        _, answer = await read_stream(self._http, f"{thread}/runs", body, b"thread.run.completed")
         found = re.search(rb'"id":"(run_\w+)"', answer)
         assert found is not None, answer[:500]
         return f"{thread}/runs/{found[1].decode()}"
@@ -148,14 +148,15 @@ def _model_body(model: str, messages: list[dict[str, Any]]) -> bytes:
     return orjson.dumps({"model": model, "stream": True, "messages": messages})
 
 
-async def _post(http: aiohttp.ClientSession, url: str, body: bytes) -> Any:
+async def post(http: aiohttp.ClientSession, url: str, body: bytes) -> Any:
+    """Sends a body, and returns the JSON of the answer."""
     async with http.post(url, data=body, headers=HEADERS) as response:
         answer = await response.read()
         assert response.status == 200, answer
         return orjson.loads(answer)
 
 
-async def _read_stream(http: aiohttp.ClientSession, url: str, body: bytes, mark: bytes) -> tuple[float, bytes]:
+async def read_stream(http: aiohttp.ClientSession, url: str, body: bytes, mark: bytes) -> tuple[float, bytes]:
     """Reads a stream to its end. Returns the time at which `mark` first arrived, and the whole stream."""
     first, parts, seen = 0.0, [], b""
     async with http.post(url, data=body, headers=HEADERS) as response:

@@ -10,10 +10,12 @@ from rich.console import Console
 
 from scripts import bench_indexing_report as indexing
 from scripts.bench_documents import SIZES, SMALL, make_documents
+from scripts.bench_growth import Cost
 from scripts.bench_layers import count_layers, parse_stacks
 from scripts.bench_model import reply_for
 from scripts.bench_postgres import TableSize, cpu_between, parse_statements
 from scripts.bench_report import Report, print_comparison, print_report, ratios
+from scripts.bench_watchers import MARK, WatcherClient, WatcherRates
 
 LOG = """\
 [everthread]LOG:  statement: BEGIN;
@@ -74,6 +76,27 @@ def test_a_report_that_was_saved_is_compared(tmp_path: Path) -> None:
     assert "8.00 → 4.00 (0.50)" in printed.getvalue()
     assert "4.00 → 2.00 (0.50)" in printed.getvalue()
     assert "statements of plain/everthread: 4.5 → 4.5" in printed.getvalue()
+
+
+async def test_a_watcher_counts_pieces_that_arrive_in_parts() -> None:
+    client = WatcherClient(b"GET / HTTP/1.1\r\n\r\n", 3)
+    client.data_received(b"HTTP/1.1 200 OK\r\n\r\nretry: 1000\n\n")
+    assert client.is_ready.done()
+    for part in (MARK + b"data: {}\n\n" + MARK[:9], MARK[9:] + b"data: {}\n\n"):
+        client.data_received(part)
+    assert (client.pieces, client.is_done.done()) == (2, False)
+    client.data_received(MARK)
+    assert (client.pieces, client.is_done.done()) == (3, True)
+
+
+def test_watchers_are_counted_by_time_and_by_cpu_time() -> None:
+    rates = WatcherRates(10, pieces=600, seconds=3.0, server_cpu=0.5)
+    assert (rates.per_s, rates.per_cpu_s) == (200.0, 1200.0)
+
+
+def test_costs_are_for_one_operation() -> None:
+    cost = Cost([0.001, 0.002, 0.009], server_cpu=0.003, postgres_cpu=0.006)
+    assert cost.figures() == {"ms_p50": 2.0, "server_cpu_ms": pytest.approx(1.0), "postgres_cpu_ms": pytest.approx(2.0)}
 
 
 def test_the_tool_model_calls_once() -> None:

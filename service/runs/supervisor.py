@@ -163,8 +163,11 @@ class Supervisor:
             )
             next_expiry = await active_runs.next_expiry(db)
         self._has_backlog = len(orphans) == room
+        before = self.active
         for start in range(0, len(orphans), CLAIMS_AT_ONCE):
             await asyncio.gather(*(self._claim(run) for run in orphans[start : start + CLAIMS_AT_ONCE]))
+        if len(orphans) == SCAN_LIMIT and self.active > before:
+            return SHORTEST_PAUSE_S  # there may be more, and there may be room
         left = SCAN_EVERY_S if next_expiry is None else next_expiry - self._writer.clock.now().timestamp()
         return min(SCAN_EVERY_S, max(left, SHORTEST_PAUSE_S))
 

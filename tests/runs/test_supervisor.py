@@ -73,6 +73,23 @@ async def test_a_backlog_is_drained_as_soon_as_there_is_room(
         assert (await process.wait_until_settled("t2")).status == "completed"
 
 
+async def test_scans_follow_each_other_while_there_is_room(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backlog is longer than a scan, its runs do not end, and the next scan is an hour away."""
+    monkeypatch.setattr(supervisor, "SCAN_EVERY_S", 3600.0)
+    monkeypatch.setattr(supervisor, "SCAN_LIMIT", 2)
+    holds = [Hold() for _ in range(5)]
+    left = iter(holds)
+    async with Process(database_url, FakeModel(lambda _: [next(left), *says("Hello.")]), max_runs=0) as process:
+        for number in range(len(holds)):
+            await process.say(f"t{number}", "Hi")
+            await process.begin(f"t{number}")
+        process.supervisor._max_runs = 10
+        process.supervisor.on_peers_change()
+        for hold in holds:
+            await hold.wait()
+        assert process.supervisor.active == len(holds)
+
+
 class FlakyWriter(Writer):
     """Loses the connection at the first append of events of a type, before the append or before its answer."""
 
