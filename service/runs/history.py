@@ -8,11 +8,12 @@ whenever it is built.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from events import event_log
 from events.envelope import RecordedEvent
 from events.event_log import NO_END
-from events.objects import Message, Run
+from events.objects import Json, Message, Run
 from events.thread import events as e
 from projections import messages, steps
 from projections.rows import PromptPosition
@@ -30,6 +31,12 @@ MAX_STEPS = 1000
 # read again.
 MAX_NEWER = 100
 MAX_PAGES = 20
+# Bytes of the URLs of images that are kept of a history, the newest first, and the part in place of the others.
+MAX_IMAGE_BYTES = 32 * 1024**2
+TOO_LARGE: Json = {
+    "type": "text",
+    "text": {"value": "[image_url: not shown, the images of the thread are too large]", "annotations": []},
+}
 _BEGINNING: PromptPosition = (0, 0)
 
 
@@ -113,14 +120,16 @@ async def load_entries(db: Connection, run: Run, window: int) -> tuple[list[Plac
     )
     first: tuple[PromptPosition, Message] | None = None
     found: list[Placed] = []
-    characters, others = 0, 0
+    characters, others, image_room = 0, 0, MAX_IMAGE_BYTES
     position: PromptPosition | None = None
     is_cut = False
     while newest is None or others < newest:
         # The run's own messages do not count, or they would displace the question that the run answers.
         wanted = PAGE if newest is None else min(PAGE, newest - others)
         page = await messages.newest_messages(db, run.thread_id, run.id, position, wanted)
-        found += page.items
+        for place, message in page.items:
+            shown, image_room = _within_room(message, image_room)
+            found.append((place, shown))
         others += sum(message.run_id != run.id for _, message in page.items)
         characters += sum(message_length(message) for _, message in page.items)
         if not page.more:
@@ -137,6 +146,19 @@ async def load_entries(db: Connection, run: Run, window: int) -> tuple[list[Plac
         found.append(first)
     found.sort(key=lambda pair: pair[0])
     return found, has_all_steps and not is_cut
+
+
+def _within_room(message: Message, room: int) -> tuple[Message, int]:
+    """Returns the message without the data URLs that do not fit into `room` bytes, and the room that is left.
+
+    A prompt counts an image as few tokens, however large it is, so a window holds any number of bytes.
+    """
+    content: list[Json] = []
+    for part in message.content:
+        size = len(part["image_url"]["url"]) if part["type"] == "image_url" else 0
+        content.append(part if size <= room else TOO_LARGE)
+        room -= size if size <= room else 0
+    return (message if content == message.content else replace(message, content=content)), room
 
 
 async def _steps(db: Connection, run: Run, since: PromptPosition, characters: int) -> tuple[list[Placed], bool]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from events.thread.commands import DeleteMessage
+from events.objects import Message
+from events.thread.commands import AddMessage, DeleteMessage
 from projections import messages, runs, steps
 from projections.rows import Page, load_page
 from service.database import Pool
@@ -16,7 +18,7 @@ from service.runs.history import HistoryReader
 from service.runs.prompt import Entry
 from service.writer import Writer
 from sql.connection import Connection
-from tests.events.thread.story import FUNCTION, claim, finish, run, submit
+from tests.events.thread.story import FUNCTION, add, claim, finish, run, submit
 from tests.projections.helpers import ORIGIN, make_thread, writer
 from tests.runs.fake_model import USAGE, FakeModel, Script, says
 from tests.runs.process import Process
@@ -96,6 +98,24 @@ async def test_a_thread_longer_than_any_window(pool: Pool, write: Writer, monkey
     """Reads the first message of the thread and the newest ones, and nothing between."""
     monkeypatch.setattr(history, "PAGE", 2)
     assert await load(pool, write, window=1) == ["msg_1", "msg_5", "step_ta", "msg_b"]
+
+
+async def test_images_beyond_their_bytes_are_left_out(
+    pool: Pool, write: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt counts an image as few tokens, so its window would hold any number of bytes. The newest are kept."""
+    url = "data:image/png;base64," + "A" * 78
+    monkeypatch.setattr(history, "MAX_IMAGE_BYTES", 2 * len(url))
+    image = {"type": "image_url", "image_url": {"url": url, "detail": "auto"}}
+    for number in range(3):
+        pictured = replace(add("Look", f"msg_i{number}").message, content=(image,))
+        await write.thread(ORIGIN, "thread_1", AddMessage(pictured, queue=False))
+    await write.thread(ORIGIN, "thread_1", run("run_new", claim=claim(first="new")))
+    async with pool.acquire() as db:
+        made = await runs.get(db, "proj_1", "thread_1", "run_new")
+        found, _ = await history.load_entries(db, made, 8192)
+    contents = [entry.content for _, entry in found[-3:] if isinstance(entry, Message)]
+    assert contents == [[history.TOO_LARGE], [image], [image]]
 
 
 async def test_deleted_messages_are_not_read(pool: Pool, db: Connection, write: Writer) -> None:
