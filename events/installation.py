@@ -120,8 +120,9 @@ class CreateInstallation:
 
 @dataclass(frozen=True, slots=True)
 class BeginEpoch:
-    """Begins another epoch, after a restore."""
+    """Begins the epoch `number`, after a restore. It is above that of `previous_origin`."""
 
+    number: int
     previous_origin: str
     previous_checkpoint: str
     reason: str
@@ -155,7 +156,7 @@ def decide(state: InstallationState, command: InstallationCommand, at: datetime)
         case BeginEpoch():
             return [
                 EpochBegun(
-                    number=state.epoch + 1,
+                    number=command.number,
                     previous_origin=command.previous_origin,
                     previous_checkpoint=command.previous_checkpoint,
                     reason=command.reason,

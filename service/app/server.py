@@ -230,7 +230,8 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
     """Opens the parts that HTTP needs. The execution of runs starts last, and so stops first."""
     enter, clock, ids = stack.enter_async_context, core.clock, core.ids
     pool, writer, peers, indexer = core.pool, core.writer, core.peers, tooling.engine.indexer
-    sequencer = await enter(sequencer_lifespan(pool, core.feed, peers))
+    audit_folder = (settings.data_dir or default_data_dir()) / "audit"
+    sequencer = await enter(sequencer_lifespan(writer, core.feed, peers, audit_folder, restored=settings.restored))
     idempotency = await enter(idempotency_lifespan(pool, peers, clock=clock, ids=ids))
     await enter(files_lifespan(writer, core.blobs))
     vector_stores = await enter(
@@ -255,8 +256,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
             ids=ids,
         )
     )
-    audit_folder = (settings.data_dir or default_data_dir()) / "audit"
-    checkpoints = await enter(checkpoints_lifespan(writer, peers, core.signer, audit_folder))
+    checkpoints = await enter(checkpoints_lifespan(writer, peers, core.signer, sequencer, audit_folder))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
     tools, max_runs = tooling.hosted.tools, settings.max_runs

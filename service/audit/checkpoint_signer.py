@@ -21,11 +21,13 @@ from service.audit.log_tree import (
     LatestCheckpoint,
     LogEpoch,
     LogFault,
+    LogRegression,
     grow_edge,
     load_edge,
     load_epoch,
     load_hashes,
     load_latest,
+    load_leaf,
     load_size,
 )
 from service.audit.merkle import root_nodes, tree_root
@@ -61,8 +63,12 @@ class CheckpointSigner:
         *,
         clock: Clock,
         folder: CheckpointFolder,
+        on_regression: Callable[[str], None] = lambda reason: None,
         monotonic: Callable[[], float] = monotonic,
     ) -> None:
+        """Calls `on_regression` with the reason if the database goes back to an older state while this process runs."""
+        self._on_regression = on_regression
+        self._last_leaf = b""
         self._pool = pool
         self._processes = processes
         self._signer = signer
@@ -103,6 +109,8 @@ class CheckpointSigner:
                     if self._problem != str(error):
                         log.error("checkpoint_not_signed", error=str(error))
                     self._problem = str(error)
+                    if isinstance(error, LogRegression):
+                        self._on_regression(str(error))
                 else:
                     self._problem = None
 
@@ -143,8 +151,13 @@ class CheckpointSigner:
             self._tree = epoch, edge
         edge = self._tree[1]
         if size < edge.size:
-            raise LogFault(f"the log has {size} events, and had {edge.size}: the database went back to an older state")
+            reason = f"the log has {size} events, and had {edge.size}: the database went back to an older state"
+            raise LogRegression(reason)
+        if self._last_leaf and await load_leaf(db, epoch, edge.size - 1) != self._last_leaf:
+            reason = f"the event {edge.size - 1} of the log is another one than before: the database went back"
+            raise LogRegression(f"{reason} to an older state")
         await grow_edge(db, epoch, edge)
+        self._last_leaf = await load_leaf(db, epoch, edge.size - 1) if edge.size else b""
         is_foreign = self._takes_over and not self._is_ours(epoch, latest)
         if latest.epoch == epoch.epoch and edge.size <= latest.size and not is_foreign:
             self._takes_over = False

@@ -33,6 +33,17 @@ class CheckpointFolder:
             os.fsync(day.fileno())
         self._replace(LATEST, str(note))
 
+    @property
+    def latest_path(self) -> Path:
+        return self.path / LATEST
+
+    def read_latest(self) -> str | None:
+        """Returns the newest checkpoint, None if none was kept."""
+        try:
+            return self.latest_path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
     def publish_key(self, key: VerifierKey) -> None:
         """Writes the public key of the log."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -16,9 +16,9 @@ from service.audit.checkpoint_signer import CheckpointSigner, verifier_key
 from service.audit.clients import ClientRecorder
 from service.audit.kept_checkpoints import CheckpointFolder
 from service.audit.log_tree import load_epoch
+from service.audit.restores import check_history
 from service.audit.sequencer import Sequencer
 from service.audit.signing_key import Signer
-from service.database import Pool
 from service.feed import Feed
 from service.processes.peers import Peers
 from service.tasks.background import background
@@ -41,9 +41,17 @@ async def audit_lifespan(
 
 
 @asynccontextmanager
-async def sequencer_lifespan(pool: Pool, feed: Feed, peers: Peers) -> AsyncIterator[Sequencer]:
-    """Yields the sequencer of this process, which works in the background and is woken by appends."""
-    sequencer = Sequencer(pool, peers)
+async def sequencer_lifespan(
+    writer: Writer, feed: Feed, peers: Peers, folder: Path, *, restored: str | None
+) -> AsyncIterator[Sequencer]:
+    """Yields the sequencer of this process, which works in the background and is woken by appends.
+
+    `folder` has the kept checkpoints, and `restored` is the operator's reason for an older state of the database.
+    Raises StartupError if the database is in an older state without one (`service.audit.restores`).
+    """
+    origin = Origin(INSTALLATION_PROJECT, ProcessActor(peers.process))
+    await check_history(writer, CheckpointFolder(folder), origin, reason=restored)
+    sequencer = Sequencer(writer.pool, peers)
     feed.listen_to_threads(sequencer)
     feed.listen_to_stores(sequencer)
     feed.listen_to_wakes(sequencer)
@@ -53,17 +61,25 @@ async def sequencer_lifespan(pool: Pool, feed: Feed, peers: Peers) -> AsyncItera
 
 @asynccontextmanager
 async def checkpoints_lifespan(
-    writer: Writer, peers: Peers, signer: Signer, folder: Path
+    writer: Writer, peers: Peers, signer: Signer, sequencer: Sequencer, folder: Path
 ) -> AsyncIterator[CheckpointSigner]:
     """Yields the signer of checkpoints of this process, which works in the background.
 
-    The key that it signs with is recorded if it is not the one in use. `folder` keeps checkpoints.
+    The key that it signs with is recorded if it is not the one in use. `folder` keeps checkpoints. If the database goes
+    back to an older state, the sequencer of this process stops.
     """
     async with writer.pool.acquire() as db:
         epoch = await load_epoch(db)
     origin = Origin(INSTALLATION_PROJECT, ProcessActor(peers.process))
     command = UseLogKey(str(verifier_key(epoch, signer)))
     await writer.write(INSTALLATION, origin, INSTALLATION_ID, command)
-    checkpoints = CheckpointSigner(writer.pool, peers, signer, clock=writer.clock, folder=CheckpointFolder(folder))
+    checkpoints = CheckpointSigner(
+        writer.pool,
+        peers,
+        signer,
+        clock=writer.clock,
+        folder=CheckpointFolder(folder),
+        on_regression=sequencer.halt,
+    )
     async with background(checkpoints.run()):
         yield checkpoints

@@ -35,6 +35,10 @@ class LogFault(Exception):
     """The log in the database contradicts itself or a checkpoint. The message says where; it goes to the operator."""
 
 
+class LogRegression(LogFault):
+    """The log is in an older state than this process has seen."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogEpoch:
     """An epoch of the log. Its tree begins with the event at `first_index`, and its checkpoints name `origin`."""
@@ -123,6 +127,16 @@ async def load_hashes(db: Connection, epoch: LogEpoch, nodes: Iterable[Node], si
     """Returns the hashes of the tiles that hold these subtrees of the tree with `size` leaves. Raises LogFault."""
     places = {place_of(node) for node in nodes}
     return TileHashes({place: await load_tile(db, epoch, place, tile_width(place, size)) for place in sorted(places)})
+
+
+async def load_leaf(db: Connection, epoch: LogEpoch, number: int) -> bytes:
+    """Returns the leaf `number` of the epoch's tree. Raises LogFault if the log ends before it."""
+    rows = await db.fetch(_SQL["leaves"], epoch.first_index + number, 1)
+    at = (epoch.first_index + number - rows[0]["first_index"]) * HASH_BYTES if rows else 0
+    leaf: bytes = rows[0]["leaves"][at : at + HASH_BYTES] if rows else b""
+    if at < 0 or len(leaf) < HASH_BYTES:
+        raise LogFault(f"the log has no event at the index {epoch.first_index + number}")
+    return leaf
 
 
 async def load_entries(db: Connection, epoch: LogEpoch, begin: int, end: int) -> list[bytes]:

@@ -142,6 +142,8 @@ class Sequencer:
         self._oldest: tuple[AppendKey, float] | None = None
         self._from: datetime | None = None
         self._next_full_round = 0.0
+        # The reason why this process seals nothing any more.
+        self._halted: str | None = None
         # The appends that wait for earlier events, and since when.
         self._held: dict[AppendKey, float] = {}
 
@@ -152,8 +154,14 @@ class Sequencer:
 
     async def check_health(self) -> str | None:
         """Returns None if events get their indexes in time, else one line with the reason."""
+        if self._halted is not None:
+            return f"no event is sealed in the audit log: {self._halted}"
         lag = self.lag_s
         return None if lag <= MAX_LAG_S else f"events have waited for {lag:.0f} s to be sealed in the audit log"
+
+    def halt(self, reason: str) -> None:
+        """Stops for good, because the database went back to an older state."""
+        self._halted = reason
 
     async def count(self, db: Connection) -> LogCounts:
         """Returns the counts of all processes, for the metrics."""
@@ -176,6 +184,8 @@ class Sequencer:
 
     async def scan(self) -> None:
         """Carries out a round if this process leads, else looks whether the leader works."""
+        if self._halted is not None:
+            return
         async with self._pool.acquire() as db:
             if self._leads() or await self._is_leader_stuck(db):
                 self._oldest = None

@@ -69,6 +69,7 @@ def serve(
     max_runs: Annotated[int | None, typer.Option(help="Runs at once (default 64)")] = None,
     run_expires_s: Annotated[int | None, typer.Option(help="Seconds until a run expires (default 600)")] = None,
     beta: Annotated[str | None, typer.Option(help="strict or lenient on the OpenAI-Beta header")] = None,
+    restored: Annotated[str | None, typer.Option(help="The reason, after a restore of the database")] = None,
 ) -> None:
     """Serve the API. Every option is also an environment variable: --data-dir is EVERTHREAD_DATA_DIR, and so on."""
     settings = Settings.load(
@@ -80,6 +81,7 @@ def serve(
         max_runs=max_runs,
         run_expires_s=run_expires_s,
         beta=beta,
+        restored=restored,
     )
     console = Console()
     logs.configure(settings.log_level)

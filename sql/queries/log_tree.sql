@@ -72,3 +72,6 @@ INSERT INTO log_checkpoints (epoch, size, at, note) VALUES ($1, $2, $3, $4) ON C
 
 -- name: kept (the checkpoint of epoch $1 with size $2)
 SELECT note FROM log_checkpoints WHERE epoch = $1 AND size = $2;
+
+-- name: begin_epoch
+INSERT INTO log_epochs (epoch, origin, first_index) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;

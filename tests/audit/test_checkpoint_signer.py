@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Process:
     processes: Processes = field(default_factory=Processes)
     clock: WallClock = field(default_factory=WallClock)
     seconds: float = 0.0
+    on_regression: Callable[[str], None] = lambda reason: None
 
     def __post_init__(self) -> None:
         self.signer = CheckpointSigner(
@@ -52,6 +54,7 @@ class Process:
             self.key,
             clock=self.clock,
             folder=CheckpointFolder(self.folder),
+            on_regression=self.on_regression,
             monotonic=lambda: self.seconds,
         )
 

@@ -33,7 +33,7 @@ def test_the_first_start_creates_it_and_begins_an_epoch() -> None:
 
 
 def test_a_restore_begins_the_next_epoch() -> None:
-    state = after(CREATE, BeginEpoch("everthread/inst_1/1", "checkpoint", "The disk failed."))
+    state = after(CREATE, BeginEpoch(2, "everthread/inst_1/1", "checkpoint", "The disk failed."))
     assert state.epoch == 2
 
 

@@ -1,0 +1,139 @@
+"""Finds out at the start whether the database went back to an older state, and begins a new epoch after a restore.
+
+The log must extend the newest checkpoint beside the signing key, which a restore of the database does not touch. If it
+does not, events that were signed are missing or changed, and the server does not start by itself: the operator says
+why. The new epoch has a tree, and an origin, of its own. Its first leaf is the event with the old origin, the newest
+checkpoint of it and the reason, so the gap stays visible for good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from events.envelope import Origin
+from events.installation import INSTALLATION_ID, BeginEpoch
+from events.streams import INSTALLATION
+from service.audit.checkpoint import Checkpoint
+from service.audit.kept_checkpoints import CheckpointFolder
+from service.audit.log_tree import LogEpoch, LogFault, load_epoch, load_hashes, load_latest, load_size
+from service.audit.merkle import root_nodes, tree_root
+from service.audit.notes import FormatError, Note
+from service.audit.sequencer import seal_batch
+from service.errors import StartupError
+from service.writer import Writer
+from sql import queries
+from sql.connection import Connection
+
+log = structlog.get_logger()
+
+# Rounds of sealing in which all appends that wait must get their indexes.
+MAX_ROUNDS = 100_000
+_SQL = queries("log_tree")
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """An origin `everthread/<installation>/<epoch>`, in parts."""
+
+    installation: str
+    epoch: int
+
+    @classmethod
+    def parse(cls, text: str) -> _Origin | None:
+        parts = text.split("/")
+        if len(parts) != 3 or parts[0] != "everthread" or not (parts[2].isascii() and parts[2].isdigit()):
+            return None
+        return cls(parts[1], int(parts[2]))
+
+
+async def check_history(writer: Writer, folder: CheckpointFolder, origin: Origin, *, reason: str | None) -> None:
+    """Begins a new epoch if `reason` is given and the log does not extend the folder's newest checkpoint.
+
+    Raises StartupError if it does not extend it and no reason is given, or if the checkpoint cannot be read.
+    """
+    newest = _newest(folder)
+    if newest is None and reason is None:
+        return
+    async with writer.pool.acquire() as db:
+        await _seal_all(db)
+        epoch = await load_epoch(db)
+        fault = None if newest is None else await _find_fault(db, epoch, Checkpoint.parse(newest.text))
+        if reason is None and fault is None:
+            return
+        if reason is None:
+            raise StartupError(
+                f"{fault}. The database was restored from an older backup, or its history was changed. Compare it"
+                f" with {folder.latest_path}, and if you restored it, start once with --restored and the reason."
+            )
+        if fault is None and newest is not None:
+            log.info("restore_not_needed", origin=epoch.origin)
+            return
+        known = newest or await _newest_in_database(db)
+        await _begin(writer, db, epoch, origin, known, reason)
+
+
+def _newest(folder: CheckpointFolder) -> Note | None:
+    """Returns the newest checkpoint of the folder, None if there is none. Raises StartupError."""
+    try:
+        text = folder.read_latest()
+        if text is None:
+            return None
+        note = Note.parse(text)
+        Checkpoint.parse(note.text)
+    except (OSError, FormatError) as error:
+        raise StartupError(f"The newest checkpoint {folder.latest_path} cannot be read: {error}") from None
+    return note
+
+
+async def _find_fault(db: Connection, epoch: LogEpoch, signed: Checkpoint) -> str | None:
+    """Returns a sentence that says why the log does not extend the checkpoint; None if it does."""
+    own, other = _Origin.parse(epoch.origin), _Origin.parse(signed.origin)
+    if own is None or other is None or own.installation != other.installation:
+        log.warning("checkpoint_of_another_installation", origin=signed.origin)
+        return None
+    if other.epoch < own.epoch:
+        return None
+    if other.epoch > own.epoch:
+        return f"The log is of epoch {own.epoch}, and epoch {other.epoch} has begun"
+    size = await load_size(db, epoch)
+    if size < signed.size:
+        return f"The log has {size} events, and a checkpoint of {signed.size} events was signed"
+    try:
+        hashes = await load_hashes(db, epoch, root_nodes(signed.size), signed.size)
+    except LogFault as fault:
+        return f"The log is damaged: {fault}"
+    if tree_root(signed.size, hashes) != signed.root:
+        return f"The first {signed.size} events of the log are not those of the checkpoint that was signed"
+    return None
+
+
+async def _newest_in_database(db: Connection) -> Note | None:
+    note = (await load_latest(db)).note
+    return None if note is None else Note.parse(note)
+
+
+async def _begin(
+    writer: Writer, db: Connection, epoch: LogEpoch, origin: Origin, known: Note | None, reason: str
+) -> None:
+    """Appends the event that begins an epoch, and begins its tree with it. `known` is the newest checkpoint."""
+    previous = Checkpoint.parse(known.text).origin if known is not None else epoch.origin
+    parts = [part for part in map(_Origin.parse, (epoch.origin, previous)) if part is not None]
+    number = max(part.epoch for part in parts) + 1
+    command = BeginEpoch(number, previous, "" if known is None else str(known), reason)
+    written = await writer.write(INSTALLATION, origin, INSTALLATION_ID, command)
+    await _seal_all(db)
+    index = await db.fetchval(_SQL["index_of"], INSTALLATION_ID, written.recorded[-1].version)
+    if index is None:
+        raise StartupError("The event that begins the new epoch is not in the log. Start again with --restored.")
+    await db.execute(_SQL["begin_epoch"], number, f"everthread/{parts[0].installation}/{number}", index)
+    log.warning("epoch_begun", epoch=number, previous=previous, reason=reason)
+
+
+async def _seal_all(db: Connection) -> None:
+    """Gives all appends that wait their indexes."""
+    for _ in range(MAX_ROUNDS):
+        batch = await seal_batch(db)
+        if not batch.ranges:
+            return
