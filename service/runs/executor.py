@@ -97,7 +97,10 @@ def last_journaled_call(events: Iterable[e.ThreadEvent]) -> JournaledCall | None
 
 
 class Executor:
-    """Executes one run under one claim. `own_call` is the call that was journaled together with the claim, if any."""
+    """Executes one run under one claim. `own_call` is the call that was journaled together with the claim, if any.
+
+    `run` has the settings of the run. If it is null, it is read with the first action.
+    """
 
     def __init__(
         self,
@@ -124,7 +127,7 @@ class Executor:
         self._origin = origin
         self._ids = ids
         self._own_call = own_call
-        self._run = run
+        self.run = run
         self._hosted = HostedTools(writer.pool, tools or Tools(), origin.project_id)
         self._caller = ModelCaller(
             histories, model, project_id=origin.project_id, images=images, hosted=self._hosted, ids=ids
@@ -174,7 +177,7 @@ class Executor:
             except DATABASE_ERRORS as error:
                 if isinstance(error, ValueError):
                     raise RuntimeError(f"an event that cannot be stored: {error}") from error
-                if self._run is None or self._writer.clock.now().timestamp() >= (self._run.expires_at or 0):
+                if self.run is None or self._writer.clock.now().timestamp() >= (self.run.expires_at or 0):
                     raise
                 log.warning("run_append_retried", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER_S)
@@ -195,7 +198,7 @@ class Executor:
 
     async def _next_command(self, state: RunState, version: int | None) -> ExecutorCommand | None:
         """Plans and performs the next action on the state. Returns the command to append, or None if there is none."""
-        run = self._run or await self._load_run()
+        run = self.run or await self._load_run()
         tools = self._hosted.tools
         missing, at = tools.unavailable_reasons(run.tools), self._writer.clock.now().timestamp()
         action = plan(state, own_call=self._own_call, missing=missing, at=at, after_crash=tools.after_crash)
@@ -225,8 +228,8 @@ class Executor:
 
     async def _load_run(self) -> Run:
         async with self._writer.pool.acquire() as db:
-            self._run = await runs.get(db, self._origin.project_id, self.thread_id, self.run_id)
-        return self._run
+            self.run = await runs.get(db, self._origin.project_id, self.thread_id, self.run_id)
+        return self.run
 
     async def _perform_model_call(self, model_call: ModelCall) -> ExecutorCommand | None:
         """Makes the model call. Returns the command that ends it, or None if the run was taken over."""

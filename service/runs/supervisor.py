@@ -19,7 +19,6 @@ from events.envelope import Origin, RecordedEvent
 from events.errors import DomainError, StaleClaim
 from events.ids import IdSource
 from events.object_changes import initial_run
-from events.objects import Run
 from events.thread import events as e
 from events.thread.commands import Claim, ClaimRun, ExpireRun
 from events.thread.state import ThreadState
@@ -33,6 +32,7 @@ from service.runs.executor import Executor, last_journaled_call, new_call_ids
 from service.runs.failures import describe_failure
 from service.runs.history import HistoryReader
 from service.runs.images import PromptImages
+from service.runs.paused_runs import PausedRuns
 from service.tools.registry import Tools
 from service.writer import Writer
 
@@ -71,6 +71,7 @@ class Supervisor:
         self._max_runs = max_runs
         self._images = images
         self._histories = HistoryReader(writer.pool)
+        self._paused_runs = PausedRuns()
         self._tools = tools or Tools()
         self._loop = ScanLoop("runs", every_s=SCAN_EVERY_S, retry_s=RETRY_AFTER_S)
         self._tasks: asyncio.TaskGroup | None = None
@@ -112,6 +113,9 @@ class Supervisor:
         """Starts the executor of a run that this process has claimed, and interrupts one whose run has changed."""
         executor = self._executors.get(thread_id)
         self._histories.follow(thread_id, recorded)
+        is_paused = any(isinstance(r.event, e.RunRequiresAction) for r in recorded)
+        if is_paused and executor is not None and executor.run is not None:
+            self._paused_runs.put(executor.run)
         if any(isinstance(r.event, e.RunClaimed) and r.event.process == self._peers.process for r in recorded):
             self._start(thread_id, recorded, state)
         elif executor is not None and (
@@ -209,7 +213,7 @@ class Supervisor:
     def _start(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
         if self._tasks is None or state.run is None:
             return
-        run: Run | None = None
+        run = self._paused_runs.take(state.run.id)
         for entry in recorded:
             if isinstance(entry.event, e.RunCreated) and entry.event.run_id == state.run.id:
                 run = initial_run(entry)

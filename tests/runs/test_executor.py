@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
+from events.envelope import RecordedEvent
 from events.errors import NotFound
+from events.object_changes import initial_run
 from events.thread.commands import DeleteThread
+from events.thread.events import RunCreated
 from projections.rebuild import verify
 from service.deltas import MessageTextDelta
 from service.feed import tail
 from service.model.base import ModelError, ModelStreamEnd, TextDelta, ToolCallDelta
 from service.runs import supervisor
+from service.runs.executor import Executor
+from service.runs.paused_runs import PausedRuns
 from tests.clock import WallClock
-from tests.events.thread.story import FUNCTION
+from tests.events.thread.story import CREATE, FUNCTION, given, run
 from tests.runs.fake_model import USAGE, WAIT_S, FakeModel, Hold, Script, asks, says
 from tests.runs.process import CountingWriter, Process, texts
 
@@ -72,6 +78,30 @@ async def test_watchers_see_the_text_as_it_comes_and_then_its_events(database_ur
         written = next(entry.event for entry in await process.log(THREAD) if entry.event.type == "message.written")
         assert {item.message_id for item in live} == {written.message_id}
         assert items.index(live[0]) == 4  # after created, claimed, started, model_call.started
+
+
+async def test_a_run_that_continues_is_not_read_again(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Executor, "_load_run", None)
+    async with Process(database_url, FakeModel(None, asks("weather"), says("Sunny."))) as process:
+        made = await turn(process, tools=({**FUNCTION},))
+        assert made.status == "requires_action"
+        await process.answer(made)
+        assert (await process.wait_until_settled(THREAD)).status == "completed"
+
+
+def test_the_paused_runs_are_bounded() -> None:
+    paused = PausedRuns(max_bytes=100_000)
+    story = given(CREATE, run(instructions="x" * 1_000))
+    created = next(entry for entry in story.log if isinstance(entry.event, RunCreated))
+    made = initial_run(cast(RecordedEvent[RunCreated], created))
+    for number in range(50):
+        paused.put(replace(made, id=f"run_{number}"))
+    assert paused.bytes <= 100_000
+    assert paused.take("run_0") is None
+    assert paused.take("run_49") is not None
+    for number in range(50):
+        paused.take(f"run_{number}")
+    assert paused.bytes == 0
 
 
 async def test_a_tool_turn(database_url: str) -> None:
