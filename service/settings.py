@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     log_key: SecretStr | None = Field(None, description="Ed25519 key that signs the audit log; default: a file")
     log_key_file: Path | None = Field(None, description="File with that key, in PEM or base64")
     log_sign_command: SecretStr | None = Field(None, description="Command that signs in its place, for a KMS")
+    log_push: SecretStr | None = Field(None, description="Folders, object stores and webhooks that get checkpoints")
     log_public_key: str | None = Field(None, description="The public key of that command's signatures")
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
     quotes: Literal["on", "off"] = Field("off", description="Whether v2 shows the quotes of citations")
@@ -142,6 +143,19 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(SCHEMES):
             raise ValueError(f"must start with one of {', '.join(SCHEMES)}")
         return value
+
+    @field_validator("log_push")
+    @classmethod
+    def _places(cls, value: SecretStr | None) -> SecretStr | None:
+        for place in _split_list(value.get_secret_value() if value is not None else ""):
+            if not place.startswith(("/", "http://", "https://", *SCHEMES)):
+                raise ValueError(f"must be absolute paths, {', '.join(SCHEMES)} or https:// URLs, with commas between")
+        return value
+
+    @property
+    def log_push_places(self) -> tuple[str, ...]:
+        """The places that get checkpoints."""
+        return _split_list(self.log_push.get_secret_value() if self.log_push is not None else "")
 
     @field_validator("database_url", "database_direct_url")
     @classmethod

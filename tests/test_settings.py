@@ -48,6 +48,7 @@ def test_the_environment_is_read_and_an_option_wins(monkeypatch: pytest.MonkeyPa
         ("DATABASE_URL", "mysql://root:hunter2@db/x"),
         ("API_KEY", "hunter2 with spaces"),
         ("MODELS", "/no/such/file.toml"),
+        ("LOG_PUSH", "/vault,ftp://hunter2@host/"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_it(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from service.access.control import AccessControl
 from service.access.lifespan import access_lifespan
 from service.audit.checkpoint_signer import CheckpointSigner
 from service.audit.lifespan import audit_lifespan, checkpoints_lifespan, sequencer_lifespan
+from service.audit.pushes import PushTarget, open_targets
 from service.audit.sequencer import Sequencer
 from service.audit.signing_key import KeySource, Signer, open_signer
 from service.database import Pool, close_pool, open_pool, wait_until_reachable
@@ -79,6 +80,7 @@ class _Core:
     clock: Clock
     ids: IdSource
     signer: Signer
+    targets: Sequence[PushTarget]
     blobs: Blobs
     model: Router
     pool: Pool
@@ -146,6 +148,10 @@ async def _open_core(
     home = settings.data_dir or default_data_dir()
     folder, signer = home / "blobs", await open_signer(_log_key(settings), home / "audit")
     try:
+        targets = open_targets(settings.log_push_places)
+    except ValueError as error:
+        raise StartupError(f"EVERTHREAD_LOG_PUSH: {error}") from None
+    try:
         blobs = open_blobs(settings.blobs, folder)
         model = await enter(
             model_lifespan(
@@ -174,6 +180,7 @@ async def _open_core(
         clock=clock,
         ids=ids,
         signer=signer,
+        targets=targets,
         blobs=blobs,
         model=model,
         pool=pool,
@@ -256,7 +263,9 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
             ids=ids,
         )
     )
-    checkpoints = await enter(checkpoints_lifespan(writer, peers, core.signer, sequencer, audit_folder))
+    checkpoints = await enter(
+        checkpoints_lifespan(writer, peers, core.signer, sequencer, folder=audit_folder, targets=core.targets)
+    )
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
     tools, max_runs = tooling.hosted.tools, settings.max_runs

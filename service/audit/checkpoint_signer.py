@@ -32,6 +32,7 @@ from service.audit.log_tree import (
 )
 from service.audit.merkle import root_nodes, tree_root
 from service.audit.notes import FormatError, Note, NoteSignature, SignatureType, VerifierKey
+from service.audit.pushes import CheckpointPusher
 from service.audit.signing_key import Signer, SigningError
 from service.audit.tiles import TreeEdge
 from service.database import Pool
@@ -64,6 +65,7 @@ class CheckpointSigner:
         clock: Clock,
         folder: CheckpointFolder,
         on_regression: Callable[[str], None] = lambda reason: None,
+        pusher: CheckpointPusher | None = None,
         monotonic: Callable[[], float] = monotonic,
     ) -> None:
         """Calls `on_regression` with the reason if the database goes back to an older state while this process runs."""
@@ -74,6 +76,7 @@ class CheckpointSigner:
         self._signer = signer
         self._clock = clock
         self._folder = folder
+        self._pusher = pusher or CheckpointPusher(())
         self._now = monotonic
         self._loop = ScanLoop("checkpoints", every_s=SIGN_EVERY_S)
         self._tree: tuple[LogEpoch, TreeEdge] | None = None
@@ -177,6 +180,7 @@ class CheckpointSigner:
             return
         await db.execute(_SQL["keep"], epoch.epoch, size, now, str(note))
         self._kept_at = now
+        self._pusher.push(epoch.origin, size, note)
         try:
             await asyncio.to_thread(self._folder.publish_key, verifier_key(epoch, self._signer))
             await asyncio.to_thread(self._folder.keep, note, now)

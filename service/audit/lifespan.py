@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from service.audit.checkpoint_signer import CheckpointSigner, verifier_key
 from service.audit.clients import ClientRecorder
 from service.audit.kept_checkpoints import CheckpointFolder
 from service.audit.log_tree import load_epoch
+from service.audit.pushes import CheckpointPusher, PushTarget
 from service.audit.restores import check_history
 from service.audit.sequencer import Sequencer
 from service.audit.signing_key import Signer
@@ -61,18 +62,25 @@ async def sequencer_lifespan(
 
 @asynccontextmanager
 async def checkpoints_lifespan(
-    writer: Writer, peers: Peers, signer: Signer, sequencer: Sequencer, folder: Path
+    writer: Writer,
+    peers: Peers,
+    signer: Signer,
+    sequencer: Sequencer,
+    *,
+    folder: Path,
+    targets: Sequence[PushTarget],
 ) -> AsyncIterator[CheckpointSigner]:
     """Yields the signer of checkpoints of this process, which works in the background.
 
-    The key that it signs with is recorded if it is not the one in use. `folder` keeps checkpoints. If the database goes
-    back to an older state, the sequencer of this process stops.
+    The key that it signs with is recorded if it is not the one in use. `folder` keeps checkpoints, and `targets` get
+    those that are kept. If the database goes back to an older state, the sequencer of this process stops.
     """
     async with writer.pool.acquire() as db:
         epoch = await load_epoch(db)
     origin = Origin(INSTALLATION_PROJECT, ProcessActor(peers.process))
     command = UseLogKey(str(verifier_key(epoch, signer)))
     await writer.write(INSTALLATION, origin, INSTALLATION_ID, command)
+    pusher = CheckpointPusher(targets)
     checkpoints = CheckpointSigner(
         writer.pool,
         peers,
@@ -80,6 +88,7 @@ async def checkpoints_lifespan(
         clock=writer.clock,
         folder=CheckpointFolder(folder),
         on_regression=sequencer.halt,
+        pusher=pusher,
     )
-    async with background(checkpoints.run()):
+    async with background(checkpoints.run(), pusher.run()):
         yield checkpoints

@@ -15,6 +15,7 @@ from service.audit.kept_checkpoints import CheckpointFolder
 from service.audit.log_tree import load_epoch, load_hashes
 from service.audit.merkle import root_nodes, tree_root
 from service.audit.notes import Note, VerifierKey
+from service.audit.pushes import CheckpointPusher, open_targets
 from service.audit.signing_key import LocalSigner, SigningError
 from service.database import Pool
 from sql.connection import Connection
@@ -46,8 +47,10 @@ class Process:
     clock: WallClock = field(default_factory=WallClock)
     seconds: float = 0.0
     on_regression: Callable[[str], None] = lambda reason: None
+    push_to: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.pusher = CheckpointPusher(open_targets(self.push_to))
         self.signer = CheckpointSigner(
             self.pool,
             self.processes,
@@ -55,6 +58,7 @@ class Process:
             clock=self.clock,
             folder=CheckpointFolder(self.folder),
             on_regression=self.on_regression,
+            pusher=self.pusher,
             monotonic=lambda: self.seconds,
         )
 
