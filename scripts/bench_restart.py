@@ -100,16 +100,20 @@ class Restarts:
     async def kill(self, runs: int, max_runs: int) -> Start:
         """Creates runs on a server that carries out at most `max_runs`, kills it, and starts another one."""
         self._console.print(f"Creating {runs} runs …")
+        await self._find_dead()
         async with self.start(max_runs) as (server, _), aiohttp.ClientSession() as http:
             await _create_runs(EverthreadClient(http, server.base_url), runs)
             await _wait_for(self._at_work, min(runs, max_runs))
-            rows = await self._db.fetch(_PROCESSES)
-            self._dead += [row["process"] for row in rows]
+        await self._find_dead()
         async with self.start(max_runs=2 * runs) as (_, start):
             began = time.perf_counter()
             await _wait_for(self._unclaimed, 0)
             claimed = time.perf_counter() - began
         return Start(start.ready, start.cpu, claimed)
+
+    async def _find_dead(self) -> None:
+        """Notes the processes that hold runs. No server runs now."""
+        self._dead = [row["process"] for row in await self._db.fetch(_PROCESSES)]
 
     async def _at_work(self) -> int:
         return int(await self._db.fetchval(_CLAIMED, self._dead))
