@@ -137,6 +137,19 @@ async def in_order(queue: ConnectionQueue, served: list[str], name: str, *, is_r
     queue.leave(has_succeeded=True)
 
 
+async def test_a_pool_closes_after_postgres_has_ended(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with pool.acquire() as db:
+        connection = db
+
+    async def fail(_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(asyncpg.Connection, "close", fail)
+    await pool.close()
+    assert connection.is_closed()
+    assert pool.size == 0
+
+
 async def test_requests_come_before_background_work_which_is_not_starved() -> None:
     queue, served = ConnectionQueue(1), list[str]()
     await queue.enter()

@@ -68,8 +68,11 @@ async def wait_until_reachable(url: str, timeout_s: float) -> None:
             return
 
 
-async def connect(url: str, *, command_timeout_s: float = COMMAND_TIMEOUT) -> Connection:
-    """Opens one connection outside the pool. Raises StartupError if the database cannot be reached."""
+async def connect(url: str, *, command_timeout_s: float | None = None) -> Connection:
+    """Opens one connection outside the pool. Without `command_timeout_s`, COMMAND_TIMEOUT bounds each command.
+
+    Raises StartupError if the database cannot be reached.
+    """
     try:
         return await _open_connection(url, command_timeout_s)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
@@ -103,7 +106,10 @@ async def healthy(pool: Pool) -> str | None:
     return None
 
 
-async def _open_connection(url: str, command_timeout_s: float = COMMAND_TIMEOUT) -> Connection:
+async def _open_connection(url: str, command_timeout_s: float | None = None) -> Connection:
     return await asyncpg.connect(
-        url, timeout=CONNECT_TIMEOUT, command_timeout=command_timeout_s, server_settings=_NAMED
+        url,
+        timeout=CONNECT_TIMEOUT,
+        command_timeout=COMMAND_TIMEOUT if command_timeout_s is None else command_timeout_s,
+        server_settings=_NAMED,
     )

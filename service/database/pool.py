@@ -101,7 +101,11 @@ class Pool:
         self._is_closed = True
         while self._idle:
             member = self._idle.pop()
-            await member.connection.close()
+            try:
+                await member.connection.close()
+            except DATABASE_ERRORS:
+                # The database has ended before, so nothing is left to close in order.
+                member.connection.terminate()
             self._members.discard(member)
         if self._members:
             await self._has_no_members.wait()
