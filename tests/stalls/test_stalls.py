@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -112,3 +113,10 @@ async def test_four_hostile_bodies_at_once_hold_nobody_up(
     await poller.longest_ms()
     await asyncio.gather(*(probe.send({}) for probe in probes))
     assert await poller.longest_ms() < MOST_MS
+
+
+async def test_objects_have_the_ids_of_every_path(server: Client) -> None:
+    """A new operation whose path has another parameter needs an object to be measured."""
+    ids = await create_objects(server)
+    named = {name for route in ROUTES for name in re.findall(r"\{(\w+)\}", route.plain_path)}
+    assert named <= ids.keys()
