@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from events import codec, leaves
 from events.installation import INSTALLATION_ID, LogKeyUsed
@@ -33,7 +33,6 @@ FEW_EVENTS = 20_000
 MAX_ORPHANS = 100
 # Seconds that a statement may take: those that look for rows without a stream read whole tables.
 STATEMENT_S = 3600.0
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 _SQL = queries("verify")
 
@@ -62,7 +61,7 @@ class Scope:
     """
 
     stream_id: str | None = None
-    since: datetime = EVER
+    since: datetime | None = None
     known: Sequence[KnownCheckpoint] = ()
     keys: Collection[VerifierKey] = ()
     processes: int | None = None

@@ -132,8 +132,7 @@ def _load_keys(own: Path, given: Path | None) -> list[VerifierKey]:
         raise CommandError(f"{path} is no public key of a log: {error}") from None
 
 
-def _parse_time(text: str | None) -> datetime:
-    from service.audit.verification import EVER
+def _parse_time(text: str | None) -> datetime | None:
     from service.cli.thread_deletion import parse_time
 
-    return EVER if text is None else parse_time(text, "--since")
+    return None if text is None else parse_time(text, "--since")

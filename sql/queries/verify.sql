@@ -23,14 +23,23 @@ BEGIN
 END
 $$;
 
--- name: totals
+-- name: totals (of the streams with events since $1, or of all if it is null)
+-- Heads and ranges say only that a stream is newer: what they say cannot leave a stream out.
 SELECT count(*) AS streams, COALESCE(sum(version), 0)::bigint AS events
 FROM streams
-WHERE at >= $1 AND ($2::text IS NULL OR stream_id = $2);
+WHERE ($2::text IS NULL OR stream_id = $2) AND (
+    $1::timestamptz IS NULL OR at >= $1
+    OR EXISTS (SELECT FROM log_ranges WHERE log_ranges.stream_id = streams.stream_id AND log_ranges.at >= $1)
+    OR EXISTS (SELECT FROM events WHERE events.stream_id = streams.stream_id AND events.at >= $1)
+);
 
--- name: streams
+-- name: streams (with events since $2, or all if it is null)
 SELECT stream_id, version FROM streams
-WHERE stream_id > $1 AND at >= $2 AND ($3::text IS NULL OR stream_id = $3)
+WHERE stream_id > $1 AND ($3::text IS NULL OR stream_id = $3) AND (
+    $2::timestamptz IS NULL OR at >= $2
+    OR EXISTS (SELECT FROM log_ranges WHERE log_ranges.stream_id = streams.stream_id AND log_ranges.at >= $2)
+    OR EXISTS (SELECT FROM events WHERE events.stream_id = streams.stream_id AND events.at >= $2)
+)
 ORDER BY stream_id
 LIMIT $4;
 

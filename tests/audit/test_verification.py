@@ -384,6 +384,18 @@ async def test_a_stream_since_a_time(filled: Connection, database_url: str) -> N
     assert (found.streams, found.events, found.log_size) == (0, 0, 17)
 
 
+async def test_a_head_of_another_time_hides_no_stream(filled: Connection, database_url: str) -> None:
+    """The time of a head, which nothing commits to, says not that its stream can be left out."""
+    for at in ("1960-01-01", "-infinity"):
+        await filled.execute(f"UPDATE streams SET at = '{at}' WHERE stream_id = 'thread_1'")
+        text = "thread_1 version 4: the head has another project or time than the events"
+        found = await verified(database_url)
+        assert ([str(fault) for fault in found.faults], found.streams) == ([text], 5)
+        assert await verify(database_url, scope=Scope(since=CLOCK.now() - timedelta(hours=1))) == [text]
+    await filled.execute("UPDATE log_ranges SET at = '1960-01-01' WHERE stream_id = 'thread_1'")
+    assert await verify(database_url, scope=Scope(since=CLOCK.now() - timedelta(hours=1)))
+
+
 @pytest.mark.slow
 async def test_several_processes_share_the_streams(
     filled: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
