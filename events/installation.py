@@ -22,7 +22,7 @@ TokenPurpose = Literal["stream", "file"]
 
 
 class InstallationCreated(Event):
-    """`name` is the random name of this installation in checkpoints of the log."""
+    """`name` is the random name of this installation in the origins of the log."""
 
     type: Literal["installation.created"] = "installation.created"
     name: str

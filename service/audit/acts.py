@@ -16,7 +16,6 @@ from events.actors import Actor, ProcessActor
 from events.clients import ClientFacts
 from events.envelope import Origin
 from events.errors import DomainError
-from events.ids import IdSource
 from events.installation import (
     INSTALLATION_ID,
     INSTALLATION_PROJECT,
@@ -64,25 +63,22 @@ class _Reads:
 
 
 class ActRecorder:
-    """Records acts, and the clients of requests (`clients`).
+    """Records acts, and the clients of requests (`clients`). `process` is this process's number among its peers."""
 
-    `process` is the number of this process among its peers; `ids` names a new installation.
-    """
-
-    def __init__(self, writer: Writer, clients: ClientRecorder, *, process: int, ids: IdSource) -> None:
+    def __init__(self, writer: Writer, clients: ClientRecorder, *, process: int) -> None:
         self.clients = clients
         self._writer = writer
         self._process = ProcessActor(process)
-        self._ids = ids
         self._sign_ins: dict[tuple[Credential, str | None], _FailedSignIns] = {}
         self._reads: dict[tuple[Actor, str], _Reads] = {}
 
-    async def start(self, settings: Mapping[str, str]) -> InstallationState:
+    async def start(self, settings: Mapping[str, str], *, installation: str) -> InstallationState:
         """Creates the installation at the first start, records this start, and returns the state of the installation.
 
-        `settings` holds those that differ from the defaults, without secrets.
+        `settings` holds those that differ from the defaults, without secrets. `installation` is its name in the origins
+        of the log.
         """
-        await self._write(self._process, CreateInstallation(self._ids.new("inst")))
+        await self._write(self._process, CreateInstallation(installation))
         return await self._write(self._process, RecordStart(dict(settings)))
 
     async def record_token(self, origin: Origin, purpose: TokenPurpose, object_id: str, expires_at: int) -> None:

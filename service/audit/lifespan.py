@@ -35,8 +35,10 @@ async def audit_lifespan(
     The clients of requests are kept for `client_days` days; 0: they are not recorded.
     """
     clients = ClientRecorder(writer.pool, keep_days=client_days, clock=writer.clock, ids=ids)
-    acts = ActRecorder(writer, clients, process=process, ids=ids)
-    await acts.start(settings)
+    acts = ActRecorder(writer, clients, process=process)
+    async with writer.pool.acquire() as db:
+        epoch = await load_epoch(db)
+    await acts.start(settings, installation=epoch.installation)
     async with background(clients.run(), clients.run_sweep()), background(acts.run()):
         yield acts
 

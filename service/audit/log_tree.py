@@ -47,6 +47,11 @@ class LogEpoch:
     origin: str
     first_index: int
 
+    @property
+    def installation(self) -> str:
+        """The name of the installation: the middle of the origin `everthread/<installation>/<epoch>`."""
+        return self.origin.split("/")[1]
+
 
 @dataclass(frozen=True, slots=True)
 class LatestCheckpoint:

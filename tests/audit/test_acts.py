@@ -40,7 +40,7 @@ async def recorded(pool: Pool, *types: str) -> list[dict[str, Any]]:
 
 def recorder_of(pool: Pool) -> ActRecorder:
     clients = ClientRecorder(pool, keep_days=1, clock=CLOCK, ids=IDS)
-    return ActRecorder(writer(pool), clients, process=7, ids=IDS)
+    return ActRecorder(writer(pool), clients, process=7)
 
 
 async def test_a_start_is_recorded_without_secrets(start_server: StartServer, pool: Pool) -> None:
