@@ -150,6 +150,19 @@ async def test_a_pool_closes_after_postgres_has_ended(pool: Pool, monkeypatch: p
     assert pool.size == 0
 
 
+async def test_a_pool_that_was_empty_waits_for_the_last_use(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_pool, "USES_PER_CONNECTION", 1)
+    for _ in range(database.POOL_MIN):
+        await pool.fetchval("SELECT 1")
+    assert pool.size == 0
+    async with pool.acquire() as db:
+        closing = asyncio.create_task(pool.close())
+        await asyncio.wait({closing}, timeout=0.01)
+        assert not closing.done()
+        assert await db.fetchval("SELECT 1") == 1
+    await closing
+
+
 async def test_requests_come_before_background_work_which_is_not_starved() -> None:
     queue, served = ConnectionQueue(1), list[str]()
     await queue.enter()

@@ -149,8 +149,21 @@ class ActRecorder:
                     del reads[key]
         except (TimeoutError, DomainError, *DATABASE_ERRORS) as error:
             log.warning("acts_not_written", error=str(error) or type(error).__name__)
-            self._sign_ins = sign_ins | self._sign_ins
-            self._reads = reads | self._reads
+        finally:
+            # The counts that were not written stay, also if the write was cancelled.
+            self._restore(sign_ins, reads)
+
+    def _restore(
+        self,
+        sign_ins: dict[tuple[Credential, str | None], _FailedSignIns],
+        reads: dict[tuple[Actor, str], _Reads],
+    ) -> None:
+        for place, counted in sign_ins.items():
+            since = self._sign_ins.get(place)
+            self._sign_ins[place] = replace(counted, count=counted.count + (since.count if since else 0))
+        for key, read in reads.items():
+            more = self._reads.get(key)
+            self._reads[key] = replace(read, count=read.count + (more.count if more else 0))
 
     async def _write(self, actor: Actor, command: CreateInstallation | RecordStart | RecordActs) -> InstallationState:
         origin = Origin(INSTALLATION_PROJECT, actor)

@@ -17,6 +17,7 @@ import structlog
 from events.clock import Clock
 from service.audit.checkpoint import Checkpoint
 from service.audit.kept_checkpoints import CheckpointFolder
+from service.audit.log_mark import LogMark
 from service.audit.log_tree import (
     LatestCheckpoint,
     LogEpoch,
@@ -27,7 +28,6 @@ from service.audit.log_tree import (
     load_epoch,
     load_hashes,
     load_latest,
-    load_leaf,
     load_size,
 )
 from service.audit.merkle import root_nodes, tree_root
@@ -70,7 +70,8 @@ class CheckpointSigner:
     ) -> None:
         """Calls `on_regression` with the reason if the database goes back to an older state while this process runs."""
         self._on_regression = on_regression
-        self._last_leaf = b""
+        self._mark = LogMark()
+        self._has_regressed = False
         self._pool = pool
         self._processes = processes
         self._signer = signer
@@ -100,22 +101,32 @@ class CheckpointSigner:
         await self._loop.run(self.scan)
 
     async def scan(self) -> None:
-        """Signs a checkpoint if the log has grown and this process is the one to sign."""
+        """Signs a checkpoint if the log has grown and this process is the one to sign.
+
+        Signs nothing any more after the database went back to an older state.
+        """
+        if self._has_regressed:
+            return
         async with self._pool.acquire() as db:
             epoch = await load_epoch(db)
             latest, size = await load_latest(db), await load_size(db, epoch)
             self._watch(latest, size)
-            if self._is_due(epoch, latest):
-                try:
+            try:
+                await self._mark.check(db, epoch, latest, size)
+                if self._is_due(epoch, latest):
                     await self._extend(db, epoch, latest, size)
-                except (LogFault, SigningError) as error:
-                    if self._problem != str(error):
-                        log.error("checkpoint_not_signed", error=str(error))
-                    self._problem = str(error)
-                    if isinstance(error, LogRegression):
-                        self._on_regression(str(error))
-                else:
-                    self._problem = None
+            except (LogFault, SigningError) as error:
+                self._report(error)
+            else:
+                self._problem = None
+
+    def _report(self, error: LogFault | SigningError) -> None:
+        if self._problem != str(error):
+            log.error("checkpoint_not_signed", error=str(error))
+        self._problem = str(error)
+        if isinstance(error, LogRegression):
+            self._has_regressed = True
+            self._on_regression(str(error))
 
     def _watch(self, latest: LatestCheckpoint, size: int) -> None:
         if latest.size > self._seen_size or latest.size >= size:
@@ -153,14 +164,7 @@ class CheckpointSigner:
             await _check_extends(db, epoch, latest, size)
             self._tree = epoch, edge
         edge = self._tree[1]
-        if size < edge.size:
-            reason = f"the log has {size} events, and had {edge.size}: the database went back to an older state"
-            raise LogRegression(reason)
-        if self._last_leaf and await load_leaf(db, epoch, edge.size - 1) != self._last_leaf:
-            reason = f"the event {edge.size - 1} of the log is another one than before: the database went back"
-            raise LogRegression(f"{reason} to an older state")
         await grow_edge(db, epoch, edge)
-        self._last_leaf = await load_leaf(db, epoch, edge.size - 1) if edge.size else b""
         is_foreign = self._takes_over and not self._is_ours(epoch, latest)
         if latest.epoch == epoch.epoch and edge.size <= latest.size and not is_foreign:
             self._takes_over = False
@@ -173,11 +177,26 @@ class CheckpointSigner:
         self._takes_over = False
         await self._keep(db, epoch, edge.size, note, now)
 
+    def _check_folder(self, epoch: LogEpoch, size: int) -> None:
+        """Raises LogRegression if the folder has a larger checkpoint: another process saw a newer log. Blocks."""
+        try:
+            text = self._folder.read_latest()
+            kept = None if text is None else Checkpoint.parse(Note.parse(text).text)
+        except (OSError, FormatError) as error:
+            log.error("checkpoint_not_read", path=str(self._folder.latest_path), error=str(error))
+            return
+        if kept is not None and kept.origin == epoch.origin and kept.size > size:
+            reason = f"the log has {size} events, and a checkpoint of {kept.size} was kept"
+            raise LogRegression(f"{reason}: the database went back to an older state")
+
     async def _keep(self, db: Connection, epoch: LogEpoch, size: int, note: Note, now: datetime) -> None:
         if self._kept_at is None:
-            self._kept_at = await db.fetchval(_SQL["last_kept"], epoch.epoch)
+            kept_at = await db.fetchval(_SQL["last_kept"], epoch.epoch)
+            # A clock that was ahead keeps no checkpoint from being kept.
+            self._kept_at = None if kept_at is None else min(kept_at, now)
         if size == 0 or (self._kept_at is not None and (now - self._kept_at).total_seconds() < KEEP_EVERY_S):
             return
+        await asyncio.to_thread(self._check_folder, epoch, size)
         await db.execute(_SQL["keep"], epoch.epoch, size, now, str(note))
         self._kept_at = now
         self._pusher.push(epoch.origin, size, note)

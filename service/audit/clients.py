@@ -88,6 +88,8 @@ class ClientRecorder:
                     rows.clear()
         except (TimeoutError, *DATABASE_ERRORS) as error:
             log.warning("request_clients_not_written", error=str(error) or type(error).__name__)
+        finally:
+            # Those that were not written wait on, also if the write was cancelled.
             self._waiting.extendleft(reversed(rows))
 
     async def delete_old(self) -> None:

@@ -51,5 +51,8 @@ class CheckpointFolder:
 
     def _replace(self, name: str, text: str) -> None:
         new = self.path / f"{name}.{os.getpid()}"
-        new.write_text(text, encoding="utf-8")
+        with new.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         new.replace(self.path / name)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import asyncpg
 import structlog
 
+from events import codec
 from events.envelope import Origin
-from events.installation import INSTALLATION_ID, BeginEpoch
+from events.installation import INSTALLATION_ID, BeginEpoch, EpochBegun
+from events.leaves import content_json
 from events.streams import INSTALLATION
 from service.audit.checkpoint import Checkpoint
 from service.audit.kept_checkpoints import CheckpointFolder
@@ -53,7 +56,7 @@ async def check_history(writer: Writer, folder: CheckpointFolder, origin: Origin
 
     Raises StartupError if it does not extend it and no reason is given, or if the checkpoint cannot be read.
     """
-    newest = _newest(folder)
+    newest = _newest(folder, has_reason=reason is not None)
     if newest is None and reason is None:
         return
     async with writer.pool.acquire() as db:
@@ -74,8 +77,11 @@ async def check_history(writer: Writer, folder: CheckpointFolder, origin: Origin
         await _begin(writer, db, epoch, origin, known, reason)
 
 
-def _newest(folder: CheckpointFolder) -> Note | None:
-    """Returns the newest checkpoint of the folder, None if there is none. Raises StartupError."""
+def _newest(folder: CheckpointFolder, *, has_reason: bool) -> Note | None:
+    """Returns the newest checkpoint of the folder, None if there is none.
+
+    Raises StartupError if it cannot be read and the operator gives no reason for that.
+    """
     try:
         text = folder.read_latest()
         if text is None:
@@ -83,7 +89,12 @@ def _newest(folder: CheckpointFolder) -> Note | None:
         note = Note.parse(text)
         Checkpoint.parse(note.text)
     except (OSError, FormatError) as error:
-        raise StartupError(f"The newest checkpoint {folder.latest_path} cannot be read: {error}") from None
+        if has_reason:
+            return None
+        raise StartupError(
+            f"The newest checkpoint {folder.latest_path} cannot be read: {error}. Put a copy of it there, or start once"
+            " with --restored and the reason."
+        ) from None
     return note
 
 
@@ -94,7 +105,7 @@ async def _find_fault(db: Connection, epoch: LogEpoch, signed: Checkpoint) -> st
         log.warning("checkpoint_of_another_installation", origin=signed.origin)
         return None
     if other.epoch < own.epoch:
-        return None
+        return await _find_false_epoch(db, epoch, own, signed)
     if other.epoch > own.epoch:
         return f"The log is of epoch {own.epoch}, and epoch {other.epoch} has begun"
     size = await load_size(db, epoch)
@@ -106,6 +117,21 @@ async def _find_fault(db: Connection, epoch: LogEpoch, signed: Checkpoint) -> st
         return f"The log is damaged: {fault}"
     if tree_root(signed.size, hashes) != signed.root:
         return f"The first {signed.size} events of the log are not those of the checkpoint that was signed"
+    return None
+
+
+async def _find_false_epoch(db: Connection, epoch: LogEpoch, own: _Origin, signed: Checkpoint) -> str | None:
+    """Returns a sentence that says why the log's epoch was not begun after the checkpoint; None if it was."""
+    row = await db.fetchrow(_SQL["event_at"], epoch.first_index)
+    begun = None if row is None else codec.load(content_json(row["content"]), row["schema_version"])
+    if not isinstance(begun, EpochBegun) or begun.number != own.epoch:
+        return f"Epoch {own.epoch} of the log does not begin with its event"
+    try:
+        named = Checkpoint.parse(Note.parse(begun.previous_checkpoint or "").text)
+    except FormatError:
+        named = None
+    if named is None or (named.origin == signed.origin and named.size < signed.size):
+        return f"Epoch {own.epoch} of the log does not name the checkpoint of {signed.size} events that was signed"
     return None
 
 
@@ -134,6 +160,9 @@ async def _begin(
 async def _seal_all(db: Connection) -> None:
     """Gives all appends that wait their indexes."""
     for _ in range(MAX_ROUNDS):
-        batch = await seal_batch(db)
+        try:
+            batch = await seal_batch(db)
+        except asyncpg.UniqueViolationError:
+            continue  # another process seals at the same time
         if not batch.ranges:
             return

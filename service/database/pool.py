@@ -142,6 +142,7 @@ class Pool:
         async with asyncio.timeout(connection_queue.ACQUIRE_TIMEOUT):
             member = _Member(await self._connect())
         self._members.add(member)
+        self._has_no_members.clear()
         if self._is_closed:
             self._drop(member)
             raise asyncpg.InterfaceError("the pool is closed")

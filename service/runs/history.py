@@ -89,9 +89,9 @@ class HistoryReader:
             is_current = history is not None and await _update(db, run.thread_id, history, MAX_PAGES)
             if history is None or not is_current or not history.covers(window):
                 found, is_whole = await load_entries(db, run, window)
+                # It is of the time of the run's position: what came later is in the log.
                 history = History.of(run, position, None if is_whole else window, found)
-                if not is_current:
-                    await _update(db, run.thread_id, history, pages=None)
+                await _update(db, run.thread_id, history, pages=None)
         history.version = max(history.version, version or 0)
         self._cache.put(run.thread_id, history)
         return history

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from events.clients import open_client
+from events.clients import commit_client, open_client
 from events.errors import Rejection
 from events.leaves import SALT_BYTES
 from service.wire import storable_text
@@ -141,8 +141,7 @@ def render_audit_event(event: AuditedEvent) -> dict[str, Any]:
     """
     client = None
     if event.client is not None:
-        facts = dict(open_client(event.client_content)) if event.client_content is not None else {}
-        client = {"commitment": event.client.hex(), **facts}
+        client = {"commitment": event.client.hex(), **client_facts(event)}
     rendered: dict[str, Any] = {
         "object": "audit.event",
         "index": event.log_index,
@@ -165,6 +164,12 @@ def render_audit_event(event: AuditedEvent) -> dict[str, Any]:
         rendered["salt"] = event.content[:SALT_BYTES].hex()
         rendered["content"] = orjson.loads(event.content[SALT_BYTES:])
     return rendered
+
+
+def client_facts(event: AuditedEvent) -> Mapping[str, Any]:
+    """Returns the facts about the client; none if they were deleted, or are not those that the event commits to."""
+    content = event.client_content
+    return {} if content is None or commit_client(content) != event.client else open_client(content)
 
 
 def render_audit_page(events: list[dict[str, Any]], *, more: bool, size: int) -> dict[str, Any]:

@@ -14,11 +14,10 @@ from typing import Any
 import orjson
 
 from events.actors import CommandLineActor, KeyActor, TokenActor, parse_actor
-from events.clients import open_client
 from events.errors import Rejection
 from events.leaves import SALT_BYTES
 from service.wire import storable_text
-from service.wire.audit import AuditedEvent
+from service.wire.audit import AuditedEvent, client_facts
 from service.wire.query import MAX_SECONDS
 from service.wire.validation_errors import invalid_value
 
@@ -120,7 +119,7 @@ def render_audit_log_page(entries: list[dict[str, Any]], *, more: bool) -> dict[
 
 def _render_actor(event: AuditedEvent) -> dict[str, Any]:
     """Returns the actor: a key as a service account's, everyone else as the user of a session."""
-    facts = {} if event.client_content is None else open_client(event.client_content)
+    facts = client_facts(event)
     actor = parse_actor(event.actor)
     match actor:
         case KeyActor(key_id=key_id) | TokenActor(key_id=key_id):

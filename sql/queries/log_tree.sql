@@ -75,3 +75,10 @@ SELECT note FROM log_checkpoints WHERE epoch = $1 AND size = $2;
 
 -- name: begin_epoch
 INSERT INTO log_epochs (epoch, origin, first_index) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: event_at (the event with the index $1)
+SELECT events.content, events.schema_version
+FROM log_ranges AS ranges JOIN events ON events.stream_id = ranges.stream_id
+    AND events.version = ranges.first_version + $1 - ranges.first_index
+WHERE ranges.first_index = (SELECT first_index FROM log_ranges WHERE first_index <= $1 ORDER BY first_index DESC LIMIT 1)
+    AND ranges.first_index + ranges.count > $1;

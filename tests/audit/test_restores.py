@@ -113,10 +113,64 @@ async def test_a_checkpoint_of_another_installation_is_left_alone(pool: Pool, db
     await check(pool, tmp_path)
 
 
-async def test_a_checkpoint_that_cannot_be_read_is_named(pool: Pool, tmp_path: Path) -> None:
+async def test_a_checkpoint_that_cannot_be_read_is_named(pool: Pool, db: Connection, tmp_path: Path) -> None:
     (tmp_path / LATEST).write_text("nothing")
     with pytest.raises(StartupError, match=f"{LATEST} cannot be read"):
         await check(pool, tmp_path)
+    await check(pool, tmp_path, "The file was torn.")
+    assert (await load_epoch(db)).epoch == 2
+
+
+async def test_an_epoch_without_its_event_does_not_start(
+    pool: Pool, db: Connection, tmp_path: Path, signer: Process
+) -> None:
+    """A forger would begin an epoch, so that the older checkpoint is not compared any more."""
+    await fill(db, 70)
+    await signer.scan()
+    await db.execute("UPDATE log_ranges SET leaves = sha256('x') || substr(leaves, 33) WHERE first_index = 7")
+    origin = (await load_epoch(db)).origin
+    await db.execute("INSERT INTO log_epochs (epoch, origin, first_index) VALUES (2, $1, 70)", f"{origin[:-1]}2")
+    with pytest.raises(StartupError, match="Epoch 2 of the log does not begin with its event"):
+        await check(pool, tmp_path)
+
+
+@pytest.mark.parametrize("forgery", ["size = 9000000000, note = NULL", "size = 9000000000", "note = NULL"])
+async def test_a_forged_newest_checkpoint_is_noticed(pool: Pool, db: Connection, signer: Process, forgery: str) -> None:
+    await fill(db, 70)
+    assert await signer.scan() is None
+    await db.execute(f"UPDATE log_latest SET {forgery}")
+    await fill(db, 90)
+    assert "no checkpoint is signed" in str(await signer.scan())
+
+
+async def test_a_process_that_does_not_lead_notices_it_too(pool: Pool, db: Connection, tmp_path: Path) -> None:
+    halted: list[str] = []
+    follower = Process(pool, tmp_path, processes=Processes(2, frozenset({1, 2})), on_regression=halted.append)
+    leader = Process(pool, tmp_path)
+    await fill(db, 50)
+    for process in (leader, follower):
+        assert await process.scan() is None
+    await fill(db, 70)
+    for process in (leader, follower):
+        assert await process.scan() is None
+    await db.execute(GO_BACK, 49)
+    await fill(db, 60)
+    follower.seconds += 60
+    assert "older state" in str(await follower.scan())
+    assert len(halted) == 1
+
+
+async def test_a_larger_checkpoint_beside_the_key_is_never_replaced(
+    pool: Pool, db: Connection, tmp_path: Path, signer: Process
+) -> None:
+    await fill(db, 70)
+    await signer.scan()
+    kept = (tmp_path / LATEST).read_text()
+    await db.execute(GO_BACK, 49)
+    await db.execute("UPDATE log_latest SET size = 0, note = NULL")
+    await db.execute("DELETE FROM log_checkpoints")
+    assert "a checkpoint of 70 was kept" in str(await Process(pool, tmp_path).scan())
+    assert (tmp_path / LATEST).read_text() == kept
 
 
 @pytest.mark.parametrize("grown_to", [49, 70, 90])

@@ -200,6 +200,31 @@ async def test_a_cut_history_follows_the_deletion_of_its_first_message(
     assert kept[0] == "msg_2"
 
 
+async def test_a_message_added_during_a_run_is_in_the_next_prompt(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the kept history is read again in between, because it was kept for a larger window."""
+    monkeypatch.setattr(history, "PAGE", 2)
+    write, reader = writer(pool), HistoryReader(pool)
+    await make_thread(write, "thread_1", *("x" * 3000 for _ in range(12)))
+    await write.thread(ORIGIN, "thread_1", run("run_1", claim=claim(first="a")))
+    state = await write.load_thread("thread_1")
+    assert state.run is not None
+    async with pool.acquire() as db:
+        first = await runs.get(db, "proj_1", "thread_1", "run_1")
+    await reader.read(first, state.run.position, 100_000, None)
+    added = await write.thread(ORIGIN, "thread_1", replace(add("while busy", "msg_busy"), queue=True))
+    reader.follow("thread_1", added.recorded)
+    await reader.read(first, state.run.position, 1200, added.version)
+    for command in (replace(finish("Done."), run_id="run_1"), run("run_2", claim=claim(first="b"))):
+        written = await write.thread(ORIGIN, "thread_1", command)
+        reader.follow("thread_1", written.recorded)
+    state = await write.load_thread("thread_1")
+    assert state.run is not None
+    async with pool.acquire() as db:
+        second = await runs.get(db, "proj_1", "thread_1", "run_2")
+    entries = await reader.read(second, state.run.position, 1200, written.version)
+    assert "msg_busy" in [entry.id for _, entry in entries]
+
+
 def test_the_cache_is_bounded() -> None:
     cache = HistoryCache(max_bytes=10_000)
     for number in range(50):
