@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from events import leaves
@@ -36,6 +37,8 @@ class StreamCheck:
         self.events = 0
         self._head = head
         self._type = STREAM_TYPES.get(head["kind"])
+        sequenced = list(sequenced)
+        self._times = {append.first_version: append.at for append in sequenced}
         self._logged = {
             append.first_version + place: (append, append.leaves[place * LEAF_BYTES : (place + 1) * LEAF_BYTES])
             for append in sequenced
@@ -46,10 +49,15 @@ class StreamCheck:
         # own.
         self._previous: tuple[bytes, ...] = (leaves.NO_LEAF,)
         self._last: Row | None = None
+        # The newest time of the events so far.
+        self._latest: datetime | None = None
         self._project_id: str | None = None
         self._state: Any = None
         self._page: list[RecordedEvent[Any]] = []
         self._operations: list[RowOperation] = []
+        for append in sequenced:
+            if not append.is_whole:
+                self._report(append.first_version, "the log's range was changed: it has other types than leaves")
         if self._type is None:
             self._report(None, f"the head names an unknown kind: {head['kind']}")
         else:
@@ -73,6 +81,8 @@ class StreamCheck:
         logged = self._logged_leaf(version)
         self._previous = (row["leaf"],) if logged in (None, row["leaf"]) else (row["leaf"], logged)
         self._version, self._last = version, row
+        if row["at"].tzinfo is not None:
+            self._latest = row["at"] if self._latest is None else max(self._latest, row["at"])
         self._project_id = self._project_id or row["project_id"]
         if self._type is not None and not self.has_faults:
             self._fold(row)
@@ -135,11 +145,24 @@ class StreamCheck:
             return "the event was never sequenced: the log does not have it, and it does not wait for it"
         if leaf != logged:
             return "the event was replaced: the log has another one at this version"
-        if append.types[version - append.first_version] != row["type"] or (
+        if append.types[version - append.first_version : version - append.first_version + 1] != [row["type"]] or (
             (append.project_id, append.actor, append.request_id) != (row["project_id"], row["actor"], row["request_id"])
         ):
             return "the columns of the log's range are not those of the event"
+        if version == append.first_version and not self._is_time_of(append, row["at"]):
+            return "the time of the log's range is not that of the event"
         return None
+
+    def _is_time_of(self, append: PendingAppend, at: datetime) -> bool:
+        """Says if an append whose first event is of the time `at` can have its time.
+
+        The times of appends follow those of earlier events, if the clocks of the writers did not. A row that the
+        sequencer added for an event without one has the time of the append that waited for it.
+        """
+        earlier = [None if self._last is None else self._last["at"], self._latest]
+        if append.at in {at, *(max(at, time) for time in earlier if time is not None and time.tzinfo is not None)}:
+            return True
+        return append.count == 1 and append.at == self._times.get(append.last_version + 1)
 
     def _fold(self, row: Row) -> None:
         assert self._type is not None
@@ -186,5 +209,5 @@ def _hash_leaf(row: Row, previous: bytes) -> bytes | None:
     )
     try:
         return leaves.hash_leaf(envelope, row["commitment"], previous)
-    except ValueError:
+    except (ValueError, TypeError):  # a TypeError: the time is infinite, which is a time without a zone in Python
         return None

@@ -264,6 +264,26 @@ CARELESS = {
         "UPDATE log_ranges SET types = '{thread.deleted}' WHERE stream_id = 'thread_1' AND first_version = 2",
         r"thread_1 version 2: the columns of the log's range are not those of the event",
     ),
+    "a range of another time": (
+        "UPDATE log_ranges SET at = '2001-01-01' WHERE stream_id = 'thread_1' AND first_version = 2",
+        r"thread_1 version 2: the time of the log's range is not that of the event",
+    ),
+    "a range of a later time": (
+        "UPDATE log_ranges SET at = 'infinity' WHERE stream_id = 'thread_2' AND count > 1",
+        r"thread_2 version \d+: the time of the log's range is not that of the event",
+    ),
+    "an event of no time": (
+        "UPDATE events SET at = 'infinity' WHERE stream_id = 'thread_1' AND version = 2",
+        r"thread_1 version 2: the envelope was changed.*",
+    ),
+    "a range with fewer types": (
+        "UPDATE log_ranges SET types = types[1:1] WHERE stream_id = 'thread_2' AND count > 1",
+        r"thread_2 version \d+: the (log's range was changed: it has other types than leaves|columns of .* the event)",
+    ),
+    "a range without types": (
+        "UPDATE log_ranges SET types = '{}' WHERE stream_id = 'thread_1' AND first_version = 2",
+        r"thread_1 version 2: the (log's range was changed: it has other types than leaves|columns of .* the event)",
+    ),
     "two ranges that changed places": (
         "UPDATE log_ranges SET first_index = -first_index - 1 WHERE first_index IN (1, 2);"
         "UPDATE log_ranges SET first_index = 4 + first_index WHERE first_index < 0",
