@@ -36,18 +36,30 @@ class KnownCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class LogResult:
-    """`size` is the index after the last event. `checkpoints` is the number of those that were compared."""
+    """`size` is the index after the last event. `checkpoints` is the number of those that were compared.
+
+    For the keys of `unvouched` checkpoints of these only the database vouches, and no checkpoint of a given key covers
+    them.
+    """
 
     size: int
     checkpoints: int
+    unvouched: int
     faults: list[Fault]
 
 
-async def check_log(db: Connection, known: Sequence[KnownCheckpoint], keys: Collection[VerifierKey]) -> LogResult:
+async def check_log(
+    db: Connection,
+    known: Sequence[KnownCheckpoint],
+    keys: Collection[VerifierKey],
+    recorded: Collection[VerifierKey] = (),
+) -> LogResult:
     """Checks the whole log. `known` are checkpoints from outside the database.
 
-    If `keys` are given, one of them must have signed each checkpoint of the database.
+    If `keys` are given, one of them must have signed the newest checkpoint of the database. Each other checkpoint must
+    have the signature of one of these or of a key that the log has `recorded`.
     """
+    latest = await db.fetchrow(_SQL["latest"])
     epochs = [LogEpoch(**row) for row in await db.fetch(_SQL["epochs"])]
     faults: list[Fault] = []
     origins = {epoch.origin for epoch in epochs}
@@ -55,29 +67,42 @@ async def check_log(db: Connection, known: Sequence[KnownCheckpoint], keys: Coll
         if item.checkpoint.origin not in origins:
             text = f"{item.source} is of the log {item.checkpoint.origin}, which this database does not know"
             faults.append(Fault(None, None, text))
-    compared, index = 0, 0
+    compared, unvouched, index = 0, 0, 0
     for place, epoch in enumerate(epochs):
         end = epochs[place + 1].first_index if place + 1 < len(epochs) else None
-        stored, unusable = await _stored_checkpoints(db, epoch, keys)
+        given = {VerifierKey(epoch.origin, key.type, key.public_key) for key in keys}
+        stored, signed, unusable = await _stored_checkpoints(db, epoch, given, recorded)
         faults += unusable
+        uncovered = [item for item in stored if given and item.checkpoint.size > signed]
+        unvouched += len(uncovered)
+        if end is None and uncovered:
+            text = "is signed by a key that only the database vouches for, and no checkpoint of the given key covers it"
+            faults.append(Fault(None, None, f"{uncovered[-1].source} {text}"))
         checkpoints = [*stored, *(item for item in known if item.checkpoint.origin == epoch.origin)]
         check = _EpochCheck(epoch, sorted(checkpoints, key=lambda item: item.checkpoint.size))
         index = await check.run(db, end)
         faults += check.faults
         compared += len(checkpoints)
-    return LogResult(index, compared, faults)
+        if end is None and given and not stored and not unusable and index > epoch.first_index:
+            faults.append(Fault(None, None, "the database has no checkpoint of the log, so the given key signed none"))
+    if latest is None or (latest["note"] is None and latest["size"] > 0):
+        faults.append(Fault(None, None, "the newest checkpoint was removed from the database"))
+    elif epochs and latest["epoch"] == epochs[-1].epoch and latest["size"] > index - epochs[-1].first_index:
+        size = index - epochs[-1].first_index
+        faults.append(Fault(None, None, f"the newest checkpoint is of {latest['size']} events, but the log has {size}"))
+    return LogResult(index, compared, unvouched, faults)
 
 
 async def _stored_checkpoints(
-    db: Connection, epoch: LogEpoch, keys: Collection[VerifierKey]
-) -> tuple[list[KnownCheckpoint], list[Fault]]:
-    found, faults = list[KnownCheckpoint](), list[Fault]()
+    db: Connection, epoch: LogEpoch, given: Collection[VerifierKey], recorded: Collection[VerifierKey]
+) -> tuple[list[KnownCheckpoint], int, list[Fault]]:
+    """Returns the valid checkpoints by size, the size of the newest one that a given key signed, and the faults."""
+    found, signed, faults = list[KnownCheckpoint](), -1, list[Fault]()
     for row in await db.fetch(_SQL["checkpoints"], epoch.epoch):
         source = f"the checkpoint of {row['size']} events in the database"
         try:
             note = Note.parse(row["note"])
-            if keys:
-                note.verify(keys)
+            signers = note.verify([*given, *recorded]) if given else {}
             checkpoint = Checkpoint.parse(note.text)
             if (checkpoint.origin, checkpoint.size) != (epoch.origin, row["size"]):
                 raise FormatError("it is of another log or size")
@@ -86,7 +111,9 @@ async def _stored_checkpoints(
                 faults.append(Fault(None, None, f"{source} was changed: {error}"))
         else:
             found.append(KnownCheckpoint(checkpoint, source))
-    return found, faults
+            if not signers.keys().isdisjoint(given):
+                signed = max(signed, checkpoint.size)
+    return found, signed, faults
 
 
 class _EpochCheck:

@@ -19,7 +19,7 @@ from service.audit.batch_check import BatchResult, check_batch
 from service.audit.blob_check import check_blobs
 from service.audit.faults import Fault
 from service.audit.log_check import KnownCheckpoint, LogResult, check_log
-from service.audit.notes import FormatError, VerifierKey
+from service.audit.notes import VerifierKey
 from service.audit.view_check import ViewCheck
 from service.database import connect
 from service.storage.base import Blobs
@@ -49,6 +49,7 @@ class Progress:
     files: int = 0
     log_size: int = 0
     checkpoints: int = 0
+    unvouched: int = 0
     has_views: bool = True
     faults: list[Fault] = field(default_factory=list)
 
@@ -83,7 +84,7 @@ async def verify_installation(
         if scope.stream_id is None or progress.total_streams == 0:
             progress.faults += await _find_orphans(db, scope.stream_id)
         log = await _check_log(db, scope)
-        progress.log_size, progress.checkpoints = log.size, log.checkpoints
+        progress.log_size, progress.checkpoints, progress.unvouched = log.size, log.checkpoints, log.unvouched
         progress.faults += log.faults
         if blobs is not None:
 
@@ -98,16 +99,15 @@ async def verify_installation(
 
 
 async def _check_log(db: Connection, scope: Scope) -> LogResult:
-    keys = list(scope.keys)
-    if keys:
-        # Keys that were in use before: the events that name them are in the log.
-        for row in await db.fetch(_SQL["log_keys"], INSTALLATION_ID):
+    recorded = list[VerifierKey]()
+    # Keys that were in use before. Only the database vouches for them: a given key must cover their checkpoints.
+    for row in await db.fetch(_SQL["log_keys"], INSTALLATION_ID) if scope.keys else []:
+        try:
             used = codec.load(leaves.content_json(row["content"]), row["schema_version"])
-            try:
-                keys += [VerifierKey.parse(used.verifier_key)] if isinstance(used, LogKeyUsed) else []
-            except FormatError:
-                continue
-    return await check_log(db, scope.known, keys)
+            recorded += [VerifierKey.parse(used.verifier_key)] if isinstance(used, LogKeyUsed) else []
+        except Exception:  # noqa: BLE001 - a changed event, which the check of its stream reports, can break anything
+            continue
+    return await check_log(db, scope.known, scope.keys, recorded)
 
 
 async def _check_streams(url: str, db: Connection, scope: Scope, progress: Progress) -> AsyncIterator[BatchResult]:

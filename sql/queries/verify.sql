@@ -175,6 +175,9 @@ UNION
 SELECT size, note FROM log_latest WHERE epoch = $1 AND note IS NOT NULL
 ORDER BY size;
 
+-- name: latest
+SELECT epoch, size, note FROM log_latest;
+
 -- name: log_pages
 SELECT first_index, count, stream_id, first_version, leaves FROM log_ranges
 WHERE first_index >= $1

@@ -15,10 +15,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import sql
+from events.actors import ProcessActor
+from events.envelope import Origin
 from events.errors import DomainError
 from events.file import CreateFile
+from events.installation import INSTALLATION_ID, INSTALLATION_PROJECT, CreateInstallation, UseLogKey
 from events.project import CreateProject
-from events.streams import FILE, PROJECT, STREAM_TYPES
+from events.streams import FILE, INSTALLATION, PROJECT, STREAM_TYPES
 from projections.rebuild import rebuild
 from projections.views import VIEWS
 from service.audit import verification
@@ -297,6 +300,14 @@ CARELESS = {
         "UPDATE log_latest SET note = replace(note, E'\\n', E'\\n0')",
         r"log: the checkpoint of \d+ events in the database was changed: .*",
     ),
+    "a newest checkpoint without a note": (
+        "UPDATE log_latest SET note = NULL",
+        r"log: the newest checkpoint was removed from the database",
+    ),
+    "a newest checkpoint beyond the log": (
+        "UPDATE log_latest SET size = 9000000000",
+        r"log: the (checkpoint of 9000000000 .* changed: .*|newest checkpoint is of 9000000000 .* 17)",
+    ),
     "a checkpoint of another root": (
         "UPDATE log_latest SET note = split_part(note, E'\\n', 1) || E'\\n' || split_part(note, E'\\n', 2) || E'\\n'"
         " || encode(sha256('x'), 'base64') || E'\\n\\n' || split_part(note, E'\\n', 5) || E'\\n'",
@@ -339,7 +350,7 @@ async def test_a_rewritten_log_with_its_checkpoints(filled: Connection, database
     forged = (await json_of(filled, "thread_1", 2)).replace(b"one", b"two")
     await forge_content(filled, "thread_1", 2, forged, with_log=True)
     await rebuild(filled, "thread_1")
-    await filled.execute("DELETE FROM log_checkpoints; UPDATE log_latest SET note = NULL")
+    await filled.execute("DELETE FROM log_checkpoints; UPDATE log_latest SET size = 0, note = NULL")
     assert await verify(database_url) == []
     found = await verify(database_url, scope=Scope(known=[KnownCheckpoint(kept, "the checkpoint kept.txt")]))
     assert len(found) == 1
@@ -361,6 +372,35 @@ async def test_a_rewritten_log_names_the_event_if_its_tile_is_stored(
     assert re.fullmatch(
         r"thread_3 version 7: the log was rewritten: the stored tile has another leaf at index \d+", found[0]
     )
+
+
+async def test_a_key_that_only_the_database_vouches_for(
+    pool: Pool, filled: Connection, database_url: str, tmp_path: Path
+) -> None:
+    """The administrator records a key of his own and signs with it: no checkpoint of the given key covers that."""
+    epoch, other = await load_epoch(filled), LocalSigner(Ed25519PrivateKey.from_private_bytes(bytes([1]) * 32))
+    given, own = verifier_key(epoch, SIGNER), verifier_key(epoch, other)
+    origin = Origin(INSTALLATION_PROJECT, ProcessActor("process_1"))
+    for command in (CreateInstallation("one"), UseLogKey(str(own))):
+        await writer(pool).write(INSTALLATION, origin, INSTALLATION_ID, command)
+    await seal_all(filled)
+    await CheckpointSigner(pool, Processes(), other, clock=CLOCK, folder=CheckpointFolder(tmp_path / "own")).scan()
+    found = await verified(database_url, scope=Scope(keys=[given]))
+    text = "is signed by a key that only the database vouches for, and no checkpoint of the given key covers it"
+    assert [str(fault) for fault in found.faults] == [
+        f"log: the checkpoint of {found.log_size} events in the database {text}"
+    ]
+    assert found.unvouched == 1
+    # The key that is in use now covers the checkpoints of one that was in use before.
+    assert (await verified(database_url, scope=Scope(keys=[own]))).faults != []  # its predecessor was never recorded
+    await writer(pool).write(INSTALLATION, origin, INSTALLATION_ID, UseLogKey(str(given)))
+    await seal_all(filled)
+    await CheckpointSigner(pool, Processes(), SIGNER, clock=CLOCK, folder=CheckpointFolder(tmp_path / "audit")).scan()
+    found = await verified(database_url, scope=Scope(keys=[given]))
+    assert (found.faults, found.unvouched) == ([], 0)
+    await filled.execute("DELETE FROM log_checkpoints; UPDATE log_latest SET size = 0, note = NULL")
+    [fault] = await verify(database_url, scope=Scope(keys=[given]))
+    assert fault == "log: the database has no checkpoint of the log, so the given key signed none"
 
 
 async def test_an_older_backup(pool: Pool, filled: Connection, database_url: str) -> None:
