@@ -15,7 +15,8 @@ import orjson
 
 from events.leaves import SALT_BYTES
 
-_DOMAIN = b"everthread/client/1\n"
+# The prefix of the contents, under the hash of a commitment.
+CLIENT_DOMAIN = b"everthread/client/1\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def seal_client(facts: ClientFacts, salt: bytes) -> bytes:
 
 def commit_client(content: bytes) -> bytes:
     """Returns the commitment to a stored content: 32 bytes."""
-    return sha256(_DOMAIN + content).digest()
+    return sha256(CLIENT_DOMAIN + content).digest()
 
 
 def open_client(content: bytes) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from events import codec, leaves
+from events.clients import CLIENT_DOMAIN
 from events.installation import INSTALLATION_ID, LogKeyUsed
 from service.audit.batch_check import BatchResult, check_batch
 from service.audit.blob_check import check_blobs
@@ -154,7 +155,7 @@ async def _batches(db: Connection, scope: Scope) -> AsyncIterator[list[str]]:
 
 
 async def _find_orphans(db: Connection, stream_id: str | None) -> list[Fault]:
-    """Returns faults for events, ranges and rows of views whose stream has no head."""
+    """Returns faults for events, ranges and rows of views whose stream has no head, and for changed clients."""
     faults = []
     for row in await db.fetch(_SQL["events_without_head"], MAX_ORPHANS):
         text = "the stream's head was removed, or the event was inserted"
@@ -164,6 +165,9 @@ async def _find_orphans(db: Connection, stream_id: str | None) -> list[Fault]:
         if row["stream_id"] not in without_events:
             text = "the stream was removed: only the log has its events"
             faults.append(Fault(row["stream_id"], row["version"], text))
+    for row in await db.fetch(_SQL["changed_clients"], CLIENT_DOMAIN, MAX_ORPHANS):
+        text = f"the row {row['request_id']} of request_clients was changed: the event commits to another client"
+        faults.append(Fault(row["stream_id"], row["version"], text))
     for row in await db.fetch(_SQL["rows_without_stream"], MAX_ORPHANS):
         text = f"the row {row['id']} of {row['view']} belongs to no stream"
         faults.append(Fault(row["stream_id"], None, text))

@@ -140,6 +140,14 @@ WHERE NOT EXISTS (SELECT FROM streams WHERE streams.stream_id = log_ranges.strea
 GROUP BY stream_id
 LIMIT $1;
 
+-- name: changed_clients
+-- Events that commit to another client than the row of their request has. $1 is the prefix of what is hashed.
+SELECT events.stream_id, events.version, events.request_id
+FROM events
+JOIN request_clients ON request_clients.request_id = events.request_id
+WHERE events.client <> sha256($1 || request_clients.content)
+LIMIT $2;
+
 -- name: rows_without_stream
 -- Rows of views whose stream does not exist, or is of another kind.
 SELECT view, found.stream_id, id

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import sql
 from events.actors import ProcessActor
+from events.clients import ClientFacts, commit_client, seal_client
 from events.envelope import Origin
 from events.errors import DomainError
 from events.file import CreateFile
@@ -380,7 +382,7 @@ async def test_a_key_that_only_the_database_vouches_for(
     """The administrator records a key of his own and signs with it: no checkpoint of the given key covers that."""
     epoch, other = await load_epoch(filled), LocalSigner(Ed25519PrivateKey.from_private_bytes(bytes([1]) * 32))
     given, own = verifier_key(epoch, SIGNER), verifier_key(epoch, other)
-    origin = Origin(INSTALLATION_PROJECT, ProcessActor("process_1"))
+    origin = Origin(INSTALLATION_PROJECT, ProcessActor(1))
     for command in (CreateInstallation("one"), UseLogKey(str(own))):
         await writer(pool).write(INSTALLATION, origin, INSTALLATION_ID, command)
     await seal_all(filled)
@@ -401,6 +403,18 @@ async def test_a_key_that_only_the_database_vouches_for(
     await filled.execute("DELETE FROM log_checkpoints; UPDATE log_latest SET size = 0, note = NULL")
     [fault] = await verify(database_url, scope=Scope(keys=[given]))
     assert fault == "log: the database has no checkpoint of the log, so the given key signed none"
+
+
+async def test_a_changed_client_of_a_request(pool: Pool, filled: Connection, database_url: str) -> None:
+    first, other = (seal_client(ClientFacts(address), bytes(32)) for address in ("192.0.2.1", "192.0.2.2"))
+    origin = replace(ORIGIN, request_id="req_1", client=commit_client(first))
+    await writer(pool).write(PROJECT, origin, "proj_2", CreateProject("two"))
+    await seal_all(filled)
+    await filled.execute("INSERT INTO request_clients VALUES ('req_1', now(), $1)", first)
+    assert await verify(database_url) == []
+    await filled.execute("UPDATE request_clients SET content = $1", other)
+    text = "the row req_1 of request_clients was changed: the event commits to another client"
+    assert await verify(database_url) == [f"proj_2 version 1: {text}"]
 
 
 async def test_an_older_backup(pool: Pool, filled: Connection, database_url: str) -> None:
