@@ -15,7 +15,7 @@ from datetime import datetime
 
 from events import codec, leaves
 from events.clients import CLIENT_DOMAIN
-from events.installation import INSTALLATION_ID, LogKeyUsed
+from events.installation import INSTALLATION_ID, EpochBegun, LogKeyUsed
 from service.audit.batch_check import BatchResult, check_batch
 from service.audit.blob_check import check_blobs
 from service.audit.faults import Fault
@@ -108,7 +108,16 @@ async def _check_log(db: Connection, scope: Scope) -> LogResult:
             recorded += [VerifierKey.parse(used.verifier_key)] if isinstance(used, LogKeyUsed) else []
         except Exception:  # noqa: BLE001 - a changed event, which the check of its stream reports, can break anything
             continue
-    return await check_log(db, scope.known, scope.keys, recorded)
+    result = await check_log(db, scope.known, scope.keys, recorded)
+    for row in await db.fetch(_SQL["epoch_events"]):
+        try:
+            begun = codec.load(leaves.content_json(row["content"]), row["schema_version"])
+        except Exception:  # noqa: BLE001 - there is no event, or a changed one
+            begun = None
+        if not isinstance(begun, EpochBegun) or begun.number != row["epoch"]:
+            text = f"no event begins the epoch {row['epoch']}: its row of log_epochs was inserted or changed"
+            result.faults.append(Fault(None, None, text))
+    return result
 
 
 async def _check_streams(url: str, db: Connection, scope: Scope, progress: Progress) -> AsyncIterator[BatchResult]:

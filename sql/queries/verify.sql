@@ -177,6 +177,19 @@ LIMIT $1;
 -- name: epochs
 SELECT epoch, origin, first_index FROM log_epochs ORDER BY epoch;
 
+-- name: epoch_events (the events at the first indexes of the epochs after the first one)
+SELECT epoch, content, schema_version
+FROM log_epochs
+LEFT JOIN LATERAL (
+    SELECT stream_id, first_version + log_epochs.first_index - first_index AS version FROM log_ranges
+    WHERE first_index <= log_epochs.first_index
+    ORDER BY first_index DESC
+    LIMIT 1
+) AS ranges ON true
+LEFT JOIN events ON events.stream_id = ranges.stream_id AND events.version = ranges.version
+WHERE epoch > 1
+ORDER BY epoch;
+
 -- name: checkpoints (of epoch $1, the newest one among them)
 SELECT size, note FROM log_checkpoints WHERE epoch = $1
 UNION

@@ -33,6 +33,7 @@ from service.audit.kept_checkpoints import CheckpointFolder
 from service.audit.log_check import KnownCheckpoint
 from service.audit.log_tree import load_epoch
 from service.audit.notes import Note
+from service.audit.restores import check_history
 from service.audit.sequencer import seal_batch
 from service.audit.signing_key import LocalSigner
 from service.audit.verification import Progress, Scope, verify_installation
@@ -415,6 +416,20 @@ async def test_a_changed_client_of_a_request(pool: Pool, filled: Connection, dat
     await filled.execute("UPDATE request_clients SET content = $1", other)
     text = "the row req_1 of request_clients was changed: the event commits to another client"
     assert await verify(database_url) == [f"proj_2 version 1: {text}"]
+
+
+async def test_an_epoch_that_no_event_began(pool: Pool, filled: Connection, database_url: str, tmp_path: Path) -> None:
+    origin = Origin(INSTALLATION_PROJECT, ProcessActor(1))
+    await writer(pool).write(INSTALLATION, origin, INSTALLATION_ID, CreateInstallation("one"))
+    await check_history(writer(pool), CheckpointFolder(tmp_path / "none"), origin, reason="a new disk")
+    assert (await load_epoch(filled)).epoch == 2
+    assert await verify(database_url) == []
+    await filled.execute(
+        "UPDATE log_epochs SET first_index = 8 WHERE epoch = 2;"
+        "DELETE FROM log_checkpoints; UPDATE log_latest SET size = 0, note = NULL"
+    )
+    text = "log: no event begins the epoch 2: its row of log_epochs was inserted or changed"
+    assert text in await verify(database_url)
 
 
 async def test_an_older_backup(pool: Pool, filled: Connection, database_url: str) -> None:
