@@ -159,6 +159,8 @@ class Supervisor:
             self._last_recovery = monotonic()
             await self._recover()
         room = max(0, min(SCAN_LIMIT, self._max_runs - self.active - self._offers))
+        # An offer that is refused during this scan sets it again.
+        self._has_backlog = False
         async with self._writer.pool.acquire() as db:
             orphans = (
                 await find_orphans(db, self._peers, lambda live: active_runs.find_unowned(db, live, room))
@@ -166,7 +168,7 @@ class Supervisor:
                 else []
             )
             next_expiry = await active_runs.next_expiry(db)
-        self._has_backlog = len(orphans) == room
+        self._has_backlog |= len(orphans) == room
         before = self.active
         for start in range(0, len(orphans), CLAIMS_AT_ONCE):
             await asyncio.gather(*(self._claim(run) for run in orphans[start : start + CLAIMS_AT_ONCE]))

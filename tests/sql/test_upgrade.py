@@ -36,6 +36,10 @@ NOT_RECORDED = {
     "/v1/models",
     "/v1/models/{model}",
     "/v1/threads/{thread_id}/stream",
+    "/audit/log/checkpoint",
+    "/audit/log/tile/{tile}",
+    "/v1/audit/events",
+    "/v1/organization/audit_logs",
 }
 
 
