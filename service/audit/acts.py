@@ -84,8 +84,7 @@ class ActRecorder:
     async def record_token(self, origin: Origin, purpose: TokenPurpose, object_id: str, expires_at: int) -> None:
         """Records that a token or a link was made. Call it before the token is sent."""
         act = TokenCreated(project_id=origin.project_id, purpose=purpose, object_id=object_id, expires_at=expires_at)
-        origin = replace(origin, project_id=INSTALLATION_PROJECT)
-        await self._writer.write(INSTALLATION, origin, INSTALLATION_ID, RecordActs((act,)))
+        await self._append(origin, act)
 
     async def record_read(self, origin: Origin, path: str) -> None:
         """Records that a key of an auditor reads `path`. Call it before the answer is sent.
@@ -97,9 +96,7 @@ class ActRecorder:
             self._reads[origin.actor, path] = replace(known, count=known.count + 1)
             return
         act = AuditRead(project_id=origin.project_id, path=path, count=1)
-        await self._writer.write(
-            INSTALLATION, replace(origin, project_id=INSTALLATION_PROJECT), INSTALLATION_ID, RecordActs((act,))
-        )
+        await self._append(origin, act)
         if len(self._reads) < MAX_PATHS:
             self._reads.setdefault((origin.actor, path), _Reads(origin.project_id, path))
 
@@ -164,6 +161,11 @@ class ActRecorder:
         for key, read in reads.items():
             more = self._reads.get(key)
             self._reads[key] = replace(read, count=read.count + (more.count if more else 0))
+
+    async def _append(self, origin: Origin, act: Act) -> None:
+        """Appends the act of a request to the stream of the installation, which is in a project of its own."""
+        origin = replace(origin, project_id=INSTALLATION_PROJECT)
+        await self._writer.write(INSTALLATION, origin, INSTALLATION_ID, RecordActs((act,)))
 
     async def _write(self, actor: Actor, command: CreateInstallation | RecordStart | RecordActs) -> InstallationState:
         origin = Origin(INSTALLATION_PROJECT, actor)

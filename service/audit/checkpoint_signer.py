@@ -114,7 +114,7 @@ class CheckpointSigner:
             try:
                 await self._mark.check(db, epoch, latest, size)
                 if self._is_due(epoch, latest):
-                    await self._extend(db, epoch, latest, size)
+                    await self._extend(db, epoch, latest)
             except (LogFault, SigningError) as error:
                 self._report(error)
             else:
@@ -154,14 +154,14 @@ class CheckpointSigner:
             return False
         return any((line.name, line.key_id) == (key.name, key.id) for line in signatures)
 
-    async def _extend(self, db: Connection, epoch: LogEpoch, latest: LatestCheckpoint, size: int) -> None:
+    async def _extend(self, db: Connection, epoch: LogEpoch, latest: LatestCheckpoint) -> None:
         """Signs a checkpoint of the whole log.
 
         Raises LogFault if it would contradict an earlier one, and SigningError.
         """
         if self._tree is None or self._tree[0] != epoch:
             edge = await load_edge(db, epoch)
-            await _check_extends(db, epoch, latest, size)
+            await _check_extends(db, epoch, latest)
             self._tree = epoch, edge
         edge = self._tree[1]
         await grow_edge(db, epoch, edge)
@@ -212,12 +212,10 @@ def verifier_key(epoch: LogEpoch, signer: Signer) -> VerifierKey:
     return VerifierKey(epoch.origin, SignatureType.LOG, signer.public_key)
 
 
-async def _check_extends(db: Connection, epoch: LogEpoch, latest: LatestCheckpoint, size: int) -> None:
+async def _check_extends(db: Connection, epoch: LogEpoch, latest: LatestCheckpoint) -> None:
     """Raises LogFault if the log does not begin with the log of the newest checkpoint."""
     if latest.epoch != epoch.epoch or latest.note is None:
         return
-    if size < latest.size:
-        raise LogFault(f"the log has {size} events, and its newest checkpoint is of {latest.size}")
     try:
         signed = Checkpoint.parse(Note.parse(latest.note).text)
     except FormatError as error:

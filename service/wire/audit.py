@@ -13,6 +13,7 @@ from events.clients import commit_client, open_client
 from events.errors import Rejection
 from events.leaves import SALT_BYTES
 from service.wire import storable_text
+from service.wire.query import MAX_SECONDS
 from service.wire.validation_errors import invalid_value
 
 MAX_AUDIT_PAGE, DEFAULT_AUDIT_PAGE = 1000, 100
@@ -20,8 +21,6 @@ MAX_TYPES = 100
 _TEXTS = ("project_id", "actor", "stream_id", "request_id")
 _KNOWN = frozenset({*_TEXTS, "after", "limit", "type", "type[]", "since", "until", "include", "include[]", "stream"})
 _MAX_INDEX = 2**62
-# A time below is Unix seconds, and every other one RFC 3339.
-_MAX_SECONDS = 221_876_841_599
 
 
 class AuditedEvent(Protocol):
@@ -110,21 +109,21 @@ def parse_audit_query(query: Mapping[str, str], types: tuple[str, ...], include:
         stream_id=query.get("stream_id") or None,
         request_id=query.get("request_id") or None,
         types=types,
-        since=parse_time(query, "since"),
-        until=parse_time(query, "until"),
+        since=_parse_time(query, "since"),
+        until=_parse_time(query, "until"),
         has_contents="content" in include,
         is_stream=stream == "true",
     )
 
 
-def parse_time(query: Mapping[str, str], name: str) -> datetime | None:
+def _parse_time(query: Mapping[str, str], name: str) -> datetime | None:
     """Returns a time that is given in Unix seconds or RFC 3339; None if it is absent. Raises Rejection."""
     given = query.get(name)
     if not given:
         return None
     try:
         if given.isascii() and given.isdigit():
-            return datetime.fromtimestamp(min(int(given), _MAX_SECONDS), UTC)
+            return datetime.fromtimestamp(min(int(given), MAX_SECONDS), UTC)
         at = datetime.fromisoformat(given)
         if at.tzinfo is None:
             raise ValueError
