@@ -19,6 +19,7 @@ INSTALLATION_PROJECT = "installation"
 
 Credential = Literal["key", "token"]
 TokenPurpose = Literal["stream", "file"]
+ExportFormat = Literal["jsonl", "ocsf"]
 
 
 class InstallationCreated(Event):
@@ -95,9 +96,44 @@ class SignInsFailed(Event):
     client: str | None = None
 
 
-Act = TokenCreated | AuditRead | SignInsFailed
+class ExportStarted(Event):
+    """A person at the command line exports the events of the log from the index `first_index` on, those that `filters`
+    let through. The person is the event's actor. `filters` holds the options by name, as texts. `is_following` if the
+    export goes on behind the newest event until it is ended.
+    """
+
+    type: Literal["export.started"] = "export.started"
+    export_id: str
+    format: ExportFormat
+    filters: dict[str, str]
+    first_index: int
+    has_contents: bool
+    is_following: bool
+
+
+class ExportEnded(Event):
+    """The export has written `count` events, the last of which has the index `last_index`; null if there were none.
+
+    An export without this event was killed, or lost the database.
+    """
+
+    type: Literal["export.ended"] = "export.ended"
+    export_id: str
+    count: int
+    last_index: int | None
+
+
+Act = TokenCreated | AuditRead | SignInsFailed | ExportStarted | ExportEnded
 InstallationEvent = (
-    InstallationCreated | EpochBegun | LogKeyUsed | ServerStarted | TokenCreated | AuditRead | SignInsFailed
+    InstallationCreated
+    | EpochBegun
+    | LogKeyUsed
+    | ServerStarted
+    | TokenCreated
+    | AuditRead
+    | SignInsFailed
+    | ExportStarted
+    | ExportEnded
 )
 
 
@@ -180,7 +216,7 @@ def evolve(state: InstallationState, recorded: RecordedEvent[InstallationEvent])
             return replace(state, epoch=number)
         case LogKeyUsed(verifier_key=key):
             return replace(state, verifier_key=key)
-        case ServerStarted() | TokenCreated() | AuditRead() | SignInsFailed():
+        case ServerStarted() | TokenCreated() | AuditRead() | SignInsFailed() | ExportStarted() | ExportEnded():
             return state
         case _:
             assert_never(recorded.event)

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service.cli import keys, logs, migrate, prove, reindex, sandbox, threads, verify, webhooks
+from service.cli import audit, keys, logs, migrate, prove, reindex, sandbox, threads, verify, webhooks
 from service.cli.progress import StartProgress
 from service.cli.start import ServerInfo, launch
 from service.embedded.data_dir import StoredKey
@@ -26,6 +26,7 @@ from service.settings import Settings
 app = typer.Typer(
     name="everthread", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
 )
+app.add_typer(audit.audit, name="audit")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.projects, name="projects")
 app.add_typer(sandbox.app, name="sandbox")
