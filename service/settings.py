@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     log_key_file: Path | None = Field(None, description="File with that key, in PEM or base64")
     log_sign_command: SecretStr | None = Field(None, description="Command that signs in its place, for a KMS")
     log_push: SecretStr | None = Field(None, description="Folders, object stores and webhooks that get checkpoints")
+    witnesses: str = Field("", description="Witnesses that cosign checkpoints: URL and key each, with commas between")
     log_public_key: str | None = Field(None, description="The public key of that command's signatures")
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
     quotes: Literal["on", "off"] = Field("off", description="Whether v2 shows the quotes of citations")

@@ -13,11 +13,13 @@ from events.ids import IdSource
 from service import database
 from service.access.control import AccessControl
 from service.access.lifespan import access_lifespan
+from service.audit.attesters import AttestationCollector, Attester
 from service.audit.checkpoint_signer import CheckpointSigner
-from service.audit.lifespan import audit_lifespan, checkpoints_lifespan, sequencer_lifespan
+from service.audit.lifespan import attestations_lifespan, audit_lifespan, checkpoints_lifespan, sequencer_lifespan
 from service.audit.pushes import PushTarget, open_targets
 from service.audit.sequencer import Sequencer
 from service.audit.signing_key import KeySource, Signer, open_signer
+from service.audit.witnesses import open_witnesses
 from service.database import Pool, close_pool, open_pool, wait_until_reachable
 from service.embedded.data_dir import default_data_dir
 from service.embedded.postgres_roles import SERVICE_ROLE
@@ -81,6 +83,7 @@ class _Core:
     ids: IdSource
     signer: Signer
     targets: Sequence[PushTarget]
+    attesters: Sequence[Attester]
     blobs: Blobs
     model: Router
     pool: Pool
@@ -151,6 +154,7 @@ async def _open_core(
         targets = open_targets(settings.log_push_places)
     except ValueError as error:
         raise StartupError(f"EVERTHREAD_LOG_PUSH: {error}") from None
+    attesters = _open_attesters(settings, clock)
     try:
         blobs = open_blobs(settings.blobs, folder)
         model = await enter(
@@ -181,6 +185,7 @@ async def _open_core(
         ids=ids,
         signer=signer,
         targets=targets,
+        attesters=attesters,
         blobs=blobs,
         model=model,
         pool=pool,
@@ -266,6 +271,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
     checkpoints = await enter(
         checkpoints_lifespan(writer, peers, core.signer, sequencer, folder=audit_folder, targets=core.targets)
     )
+    attestations = await enter(attestations_lifespan(writer, core.attesters))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
     tools, max_runs = tooling.hosted.tools, settings.max_runs
@@ -292,9 +298,10 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         vector_stores=vector_stores,
         telemetry=Telemetry(
             metrics=metrics,
-            health=_health(settings, core, tooling, sequencer, checkpoints).parts,
+            health=_health(settings, core, tooling, sequencer, checkpoints, attestations).parts,
             sandboxes=tooling.hosted.code,
             audit_log=sequencer,
+            attestations=attestations,
         ),
         idempotency=idempotency,
         passthrough=core.model.relay,
@@ -326,8 +333,20 @@ def _log_key(settings: Settings) -> KeySource:
     )
 
 
+def _open_attesters(settings: Settings, clock: Clock) -> list[Attester]:
+    try:
+        return [*open_witnesses(settings.witnesses, clock=clock)]
+    except ValueError as error:
+        raise StartupError(f"EVERTHREAD_WITNESSES: {error}") from None
+
+
 def _health(
-    settings: Settings, core: _Core, tooling: _ToolServices, sequencer: Sequencer, checkpoints: CheckpointSigner
+    settings: Settings,
+    core: _Core,
+    tooling: _ToolServices,
+    sequencer: Sequencer,
+    checkpoints: CheckpointSigner,
+    attestations: AttestationCollector,
 ) -> Health:
     home = settings.data_dir or default_data_dir()
     folders = {"the data directory": home, "the files": home / "blobs", "the embedded Postgres": home / "postgres"}
@@ -341,6 +360,8 @@ def _health(
         "file_parsing": lambda: describe_fallback(tooling.probe),
     }
     degrading = {"audit_log": sequencer.check_health, "checkpoints": checkpoints.check_health}
+    if core.attesters:
+        degrading["attestations"] = attestations.check_health
     return Health(required, degrading=degrading, optional=optional)
 
 

@@ -82,6 +82,8 @@ def add_cosignatures(note: Note, answer: str, witnesses: Collection[VerifierKey]
     SignatureError if a witness's signature is wrong or if there is none.
     """
     cosigned = Note.parse(f"{note.text}\n{answer}")
+    if cosigned.text != note.text:
+        raise FormatError("the answer is no signature lines")
     valid = cosigned.verify(witnesses)
     new: dict[tuple[str, bytes], NoteSignature] = {(key.name, key.id): line for key, line in valid.items()}
     kept = [line for line in note.signatures if (line.name, line.key_id) not in new]

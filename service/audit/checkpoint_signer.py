@@ -82,6 +82,7 @@ class CheckpointSigner:
         self._loop = ScanLoop("checkpoints", every_s=SIGN_EVERY_S)
         self._tree: tuple[LogEpoch, TreeEdge] | None = None
         self._kept_at: datetime | None = None
+        self._kept_size = 0
         self._problem: str | None = None
         # Whether this process has yet to sign once. It recorded its key as the one in use when it started.
         self._takes_over = True
@@ -168,6 +169,8 @@ class CheckpointSigner:
         is_foreign = self._takes_over and not self._is_ours(epoch, latest)
         if latest.epoch == epoch.epoch and edge.size <= latest.size and not is_foreign:
             self._takes_over = False
+            if latest.note is not None and self._is_ours(epoch, latest):
+                await self._keep(db, epoch, latest.size, Note.parse(latest.note), self._clock.now(), is_new=False)
             return
         key = verifier_key(epoch, self._signer)
         text = Checkpoint(epoch.origin, edge.size, edge.root()).text
@@ -189,16 +192,23 @@ class CheckpointSigner:
             reason = f"the log has {size} events, and a checkpoint of {kept.size} was kept"
             raise LogRegression(f"{reason}: the database went back to an older state")
 
-    async def _keep(self, db: Connection, epoch: LogEpoch, size: int, note: Note, now: datetime) -> None:
-        if self._kept_at is None:
-            kept_at = await db.fetchval(_SQL["last_kept"], epoch.epoch)
+    async def _keep(
+        self, db: Connection, epoch: LogEpoch, size: int, note: Note, now: datetime, *, is_new: bool = True
+    ) -> None:
+        """Keeps the checkpoint if KEEP_EVERY_S seconds have passed since the last one.
+
+        One that is not new, since the log has not grown, is kept only if it is larger than the last one.
+        """
+        if self._kept_at is None and (row := await db.fetchrow(_SQL["last_kept"], epoch.epoch)) is not None:
             # A clock that was ahead keeps no checkpoint from being kept.
-            self._kept_at = None if kept_at is None else min(kept_at, now)
+            self._kept_at, self._kept_size = min(row["at"], now), row["size"]
+        if not is_new and size <= self._kept_size:
+            return
         if size == 0 or (self._kept_at is not None and (now - self._kept_at).total_seconds() < KEEP_EVERY_S):
             return
         await asyncio.to_thread(self._check_folder, epoch, size)
         await db.execute(_SQL["keep"], epoch.epoch, size, now, str(note))
-        self._kept_at = now
+        self._kept_at, self._kept_size = now, size
         self._pusher.push(epoch.origin, size, note)
         try:
             await asyncio.to_thread(self._folder.publish_key, verifier_key(epoch, self._signer))

@@ -12,6 +12,7 @@ from events.ids import IdSource
 from events.installation import INSTALLATION_ID, INSTALLATION_PROJECT, UseLogKey
 from events.streams import INSTALLATION
 from service.audit.acts import ActRecorder
+from service.audit.attesters import AttestationCollector, Attester
 from service.audit.checkpoint_signer import CheckpointSigner, verifier_key
 from service.audit.clients import ClientRecorder
 from service.audit.kept_checkpoints import CheckpointFolder
@@ -94,3 +95,11 @@ async def checkpoints_lifespan(
     )
     async with background(checkpoints.run(), pusher.run()):
         yield checkpoints
+
+
+@asynccontextmanager
+async def attestations_lifespan(writer: Writer, attesters: Sequence[Attester]) -> AsyncIterator[AttestationCollector]:
+    """Yields the collector of attestations, which asks the attesters about kept checkpoints in the background."""
+    collector = AttestationCollector(writer.pool, attesters, clock=writer.clock)
+    async with background(collector.run()):
+        yield collector

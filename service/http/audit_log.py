@@ -9,6 +9,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from events.installation import INSTALLATION_PROJECT
+from service.audit.attestations import load_published
 from service.audit.log_tree import load_entries, load_epoch, load_latest, load_tile
 from service.audit.tiles import FULL_WIDTH, TilePlace, encode_bundle, parse_path
 from service.http.context import KEY, connection
@@ -19,12 +20,12 @@ _IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
 async def checkpoint(request: web.Request) -> web.Response:
-    """Answers 404 before the first checkpoint is signed."""
+    """Answers 404 before the first checkpoint is signed. With witnesses, the checkpoint has their cosignatures."""
     async with connection(request) as db:
-        latest = await load_latest(db)
-    if latest.note is None:
+        note = await load_published(db, await load_latest(db))
+    if note is None:
         raise ApiError(404, "No checkpoint of the log has been signed yet.")
-    return web.Response(text=latest.note, content_type="text/plain", charset="utf-8", headers=_NEWEST)
+    return web.Response(text=note, content_type="text/plain", charset="utf-8", headers=_NEWEST)
 
 
 async def tile(request: web.Request) -> web.Response:

@@ -14,6 +14,7 @@ from events.ids import IdSource
 from events.thread.commands import Claim
 from service.access.control import AccessControl
 from service.audit.acts import ActRecorder
+from service.audit.attesters import AttestationCollector
 from service.audit.sequencer import Sequencer
 from service.database import Pool
 from service.feed import Feed
@@ -68,12 +69,16 @@ class SearchServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """`health` reports the state of each part. `audit_log` counts the events that wait for their index in the log."""
+    """`health` reports the state of each part. `audit_log` counts the events that wait for their index in the log.
+
+    `attestations` describes the witnesses and time stamp authorities of the log.
+    """
 
     metrics: Metrics
     health: Callable[[], Awaitable[Mapping[str, PartHealth]]]
     sandboxes: SandboxCounts
     audit_log: Sequencer
+    attestations: AttestationCollector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,16 @@ class SandboxCounts(Protocol):
     def lost_sessions(self) -> int: ...
 
 
+class AttesterCounts(Protocol):
+    """A witness or time stamp authority: the events that it has attested, and the requests that failed, in a row."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def failures(self) -> int: ...
+
+
 class Histogram:
     """Counts of values by bucket. `counts` has one more entry than BUCKETS, for values above the last bound."""
 

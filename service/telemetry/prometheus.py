@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from events.thread.run_status import ACTIVE
-from service.telemetry.metrics import BUCKETS, Histogram, Metrics, SandboxCounts
+from service.telemetry.metrics import BUCKETS, AttesterCounts, Histogram, Metrics, SandboxCounts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _BOUNDS = (*(str(bound) for bound in BUCKETS), "+Inf")
@@ -24,6 +24,7 @@ class Gauges:
     `webhooks_waiting` the number of webhook messages to deliver, `log_pending` the number of appends that wait for
     their index in the audit log, and `log_size` the number of events that have one. `streams` is the number that this
     process serves, and `log_lag_s` the time in seconds for which events may have waited, as far as it knows.
+    `attesters` are the witnesses and time stamp authorities of the log, by name.
     """
 
     active: Mapping[str, int] | None
@@ -36,6 +37,7 @@ class Gauges:
     log_pending: int | None
     log_size: int | None
     log_lag_s: float
+    attesters: Mapping[str, AttesterCounts]
     streams: int
 
 
@@ -139,6 +141,15 @@ class _Collector:
             yield GaugeMetricFamily("everthread_log_size", "Events in the audit log", gauges.log_size)
         text = "Time for which events may have waited for their index"
         yield GaugeMetricFamily("everthread_log_lag_seconds", text, gauges.log_lag_s)
+        if gauges.attesters:
+            text = "Events in the newest checkpoint that a witness or time stamp authority attested"
+            sizes = GaugeMetricFamily("everthread_log_attested_size", text, labels=("attester",))
+            text = "Requests to a witness or time stamp authority that failed, in a row"
+            failures = GaugeMetricFamily("everthread_log_attester_failures", text, labels=("attester",))
+            for name, counts in gauges.attesters.items():
+                sizes.add_metric((name,), counts.size)
+                failures.add_metric((name,), counts.failures)
+            yield from (sizes, failures)
 
     def _database(self) -> Iterator[Metric]:
         gauges = self._gauges

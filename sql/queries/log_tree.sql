@@ -64,8 +64,8 @@ SELECT epoch, size, at, note FROM log_latest;
 UPDATE log_latest SET epoch = $1, size = $2, at = $3, note = $4
 WHERE (epoch, size) < ($1, $2) OR ($5 AND (epoch, size) = ($1, $2));
 
--- name: last_kept (the time of the last checkpoint of epoch $1 that was kept)
-SELECT at FROM log_checkpoints WHERE epoch = $1 ORDER BY size DESC LIMIT 1;
+-- name: last_kept (the last checkpoint of epoch $1 that was kept)
+SELECT at, size FROM log_checkpoints WHERE epoch = $1 ORDER BY size DESC LIMIT 1;
 
 -- name: keep
 INSERT INTO log_checkpoints (epoch, size, at, note) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;

@@ -39,7 +39,7 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), service);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %I TO %I', current_schema(), service);
     EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON migrations, pending_rebuilds FROM %I', service);
-    FOREACH relation IN ARRAY '{events, log_ranges, log_tiles, log_epochs, log_checkpoints}'::regclass[] LOOP
+    FOREACH relation IN ARRAY '{events, log_ranges, log_tiles, log_epochs, log_checkpoints, log_attestations}'::regclass[] LOOP
         EXECUTE format('REVOKE ALL ON %s FROM %I, PUBLIC', relation, service);
         EXECUTE format('GRANT SELECT, INSERT ON %s TO %I', relation, service);
     END LOOP;

@@ -105,6 +105,19 @@ async def test_a_checkpoint_a_minute_is_kept_here_and_there(pool: Pool, db: Conn
     assert days == "".join(f"{row['note']}\n" for row in kept)
 
 
+async def test_the_newest_checkpoint_of_a_log_that_rests_is_kept_once(
+    pool: Pool, db: Connection, tmp_path: Path
+) -> None:
+    process = Process(pool, tmp_path)
+    for size, ahead in ((10, 0), (20, 5), (20, KEEP_EVERY_S - 6), (20, 2), (20, KEEP_EVERY_S + 1)):
+        await fill(db, size)
+        process.clock.skip(ahead)
+        await process.scan()
+    assert [row["size"] for row in await db.fetch("SELECT size FROM log_checkpoints ORDER BY size")] == [10, 20]
+    days = "".join(path.read_text() for path in sorted((tmp_path / "checkpoints").iterdir()))
+    assert days.count("everthread/") == 4
+
+
 async def test_a_folder_that_is_full_holds_up_nothing(pool: Pool, db: Connection, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     process = Process(pool, tmp_path / "file")

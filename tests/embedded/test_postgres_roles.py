@@ -23,7 +23,7 @@ from sql.connection import Connection
 pytestmark = pytest.mark.embedded
 NOBODY = 65534
 # The tables of the log that only grow, and the rights on the other tables that are not open to all changes of rows.
-APPEND_ONLY = ("events", "log_ranges", "log_tiles", "log_epochs", "log_checkpoints")
+APPEND_ONLY = ("events", "log_ranges", "log_tiles", "log_epochs", "log_checkpoints", "log_attestations")
 NARROW = {
     **{table: {"SELECT", "INSERT"} for table in APPEND_ONLY},
     "log_pending": {"SELECT", "INSERT", "DELETE"},
@@ -63,6 +63,7 @@ FORBIDDEN = (
     "UPDATE log_tiles SET hashes = ''",
     "UPDATE log_epochs SET origin = 'x'",
     "UPDATE log_checkpoints SET note = ''",
+    "UPDATE log_attestations SET data = ''",
     "UPDATE log_pending SET leaves = ''",
     "DELETE FROM log_latest",
     "SELECT FROM events FOR UPDATE",

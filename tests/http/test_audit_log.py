@@ -6,16 +6,18 @@ import asyncio
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.audit import sequencer
+from service.audit import attesters, sequencer
 from service.audit.checkpoint import open_checkpoint
-from service.audit.notes import Note, VerifierKey
+from service.audit.notes import Note, SignatureType, VerifierKey, encode_base64
 from service.audit.tiles import TreeEdge, split_hashes
 from service.errors import StartupError
 from service.telemetry import health
 from sql.connection import Connection
 from tests.audit.appends import check_log
-from tests.client import Client
+from tests.audit.witness_server import WitnessServer, running
+from tests.client import KEY, Client
 from tests.conftest import StartServer
 from tests.http.helpers import run_of
 from tests.http.test_metrics import scraped, value
@@ -64,6 +66,43 @@ async def test_a_server_signs_checkpoints_with_the_key_that_it_records(client: C
     edge.append(split_hashes(await db.fetchval("SELECT string_agg(leaves, '' ORDER BY first_index) FROM log_ranges")))
     assert (checkpoint.size, checkpoint.root) == (events, edge.root())
     assert await db.fetchval("SELECT count(*) FROM log_checkpoints") == 1
+
+
+async def test_a_witness_cosigns_and_its_state_is_no_stranger_s_business(
+    start_server: StartServer, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "CACHE_S", 0.0)
+    monkeypatch.setattr(attesters, "LOOK_EVERY_S", 0.05)
+    seed = bytes(range(32))
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    log_key = VerifierKey(await db.fetchval("SELECT origin FROM log_epochs"), SignatureType.LOG, public)
+    async with running(WitnessServer()) as witness:
+        witness.know(str(log_key))
+        async with start_server(log_key=encode_base64(seed), witnesses=witness.setting) as client:
+            async with asyncio.timeout(WAIT_S):
+                while not await db.fetchval("SELECT count(*) FROM log_attestations"):
+                    await asyncio.sleep(0.01)
+                while not value(await scraped(client), "log_attested_size", attester=witness.name):
+                    await asyncio.sleep(0.01)
+            address = client.base_url.removesuffix("/v1")
+            headers = {"Authorization": f"Bearer {KEY}"}
+            async with client.session.get(f"{address}/audit/log/checkpoint", headers=headers) as response:
+                note = Note.parse(await response.text())
+            assert set(note.verify([log_key, VerifierKey.parse(witness.vkey)])) == {
+                log_key,
+                VerifierKey.parse(witness.vkey),
+            }
+            content = (await _health(client))[1]
+            assert (content["status"], content["attestations"]) == ("ok", "ok")
+            assert content["attesters"][witness.name].startswith("has attested")
+            async with client.session.get(f"{address}/healthz", headers={"X-Forwarded-For": "203.0.113.7"}) as response:
+                assert witness.name not in await response.text()
+
+
+async def test_a_witness_that_cannot_be_used_ends_the_start(start_server: StartServer) -> None:
+    with pytest.raises(StartupError, match="EVERTHREAD_WITNESSES: the key of the witness 1 is wrong"):
+        async with start_server(witnesses="https://witness.example hello"):
+            pass
 
 
 async def test_a_key_that_cannot_be_used_ends_the_start(start_server: StartServer) -> None:
