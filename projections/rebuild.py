@@ -1,116 +1,239 @@
-"""Rebuilds the views of a stream from its events, or compares them.
+"""Rebuilds the views of streams from their events, or compares them.
 
-Each function holds the stream's head while it works, so appends to this stream wait, and the views never differ from
-the log in between. The rows of a deleted thread are deleted with it; deleted messages and assistants keep a row, as
+A rebuild folds the events of streams into rows in memory (`projections/row_store/`), and replaces the rows of the views
+in one transaction. It holds the heads of the streams meanwhile, so appends to them wait, and readers see the old rows
+or the new ones. The rows of a deleted thread are deleted with it; deleted messages and assistants keep a row, as
 cursors.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from events import event_log
+from events.envelope import RecordedEvent
 from events.streams import StreamType, stream_type_named
-from projections.views import VIEWS, row_operations
+from projections.row_store import StreamRows
+from projections.row_store.tables import PRIMARY_KEYS, Row
+from projections.views import TABLES, row_operations
 from sql import queries
 from sql.connection import Connection
-from sql.row_operations import execute_in_order
 
-_SQL = queries("rebuild")
 STREAMS_PAGE = 500
+# Events that are fetched at once, and events of a stream that are projected at once.
+PREFETCH = 200
+PROJECTED_PAGE = 1000
+ALL_TABLES = frozenset(PRIMARY_KEYS)
+_SQL = queries("rebuild")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that differs from the log: its JSON as served and as rebuilt, or None if the row is
-    missing on that side.
-    """
+    """A row that differs from the log: as served and as rebuilt, or None if the row is missing on that side."""
 
+    stream_id: str
     view: str
     id: str
-    served: str | None
-    rebuilt: str | None
+    served: Row | None
+    rebuilt: Row | None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that differ, or all if a side is missing."""
+        served, rebuilt = self.served or {}, self.rebuilt or {}
+        return [name for name in served or rebuilt if served.get(name) != rebuilt.get(name)]
 
 
-async def rebuild(db: Connection, stream_id: str) -> None:
-    """Deletes the stream's rows and projects its events again, in one transaction. Does nothing if
-    there is no stream.
+class CannotFold(RuntimeError):
+    """The events of a stream do not lead to rows: one is missing, or they were changed."""
+
+    def __init__(self, stream_id: str, reason: str) -> None:
+        super().__init__(f"The views of the stream {stream_id} cannot be rebuilt from its events: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    stream_type: StreamType[Any, Any]
+    version: int
+
+
+class RowFold:
+    """Folds the events of one stream into its rows, up to a version. Add the events in order, then call `finish`."""
+
+    def __init__(self, stream_type: StreamType[Any, Any], stream_id: str, until: int) -> None:
+        self.rows = StreamRows()
+        self.version = 0
+        self._type = stream_type
+        self._stream_id = stream_id
+        self._until = until
+        self._state = stream_type.initial(stream_id)
+        self._before = self._state
+        self._page: list[RecordedEvent[Any]] = []
+
+    @property
+    def state(self) -> Any:
+        """The state of the stream after the events so far."""
+        return self._state
+
+    def add(self, recorded: RecordedEvent[Any]) -> None:
+        """Adds the next event, unless its version is above the last one to fold. Raises CannotFold."""
+        if recorded.version > self._until:
+            return
+        if recorded.version != self.version + 1:
+            raise self._hole()
+        self.version = recorded.version
+        self._page.append(recorded)
+        try:
+            self._state = self._type.evolve(self._state, recorded)
+        except Exception as error:
+            raise self._cannot_fold(error) from error
+        if len(self._page) >= PROJECTED_PAGE:
+            self._project()
+
+    def finish(self) -> StreamRows:
+        """Returns the rows. Raises CannotFold."""
+        if self.version < self._until:
+            raise self._hole()
+        self._project()
+        return self.rows
+
+    def _project(self) -> None:
+        try:
+            self.rows.apply(row_operations(self._type, self._page, self._before))
+        except Exception as error:
+            raise self._cannot_fold(error) from error
+        self._page, self._before = [], self._state
+
+    def _cannot_fold(self, error: Exception) -> CannotFold:
+        reason = str(error) or type(error).__name__
+        return CannotFold(self._stream_id, f"at version {self.version}: {reason}")
+
+    def _hole(self) -> CannotFold:
+        return CannotFold(self._stream_id, f"it has no event {self.version + 1}, and its head says {self._until}")
+
+
+async def rebuild(db: Connection, stream_ids: Sequence[str], tables: Collection[str] = ALL_TABLES) -> int:
+    """Replaces the rows of the streams in these tables, in one transaction. Returns the number of their events.
+
+    Streams that do not exist are left out. Raises CannotFold.
     """
     async with db.transaction():
-        held = await db.fetchrow(_SQL["hold"], stream_id)
-        if held is not None:
-            await _again(db, stream_id, stream_type_named(held["kind"]), held["version"])
+        heads = _heads(await db.fetch(_SQL["hold"], list(stream_ids)))
+        await _replace(db, heads, {id: head.version for id, head in heads.items()}, tables)
+    return sum(head.version for head in heads.values())
+
+
+async def compare(
+    db: Connection, stream_ids: Sequence[str], tables: Collection[str] = ALL_TABLES
+) -> tuple[int, list[Difference]]:
+    """Returns the number of events of the streams, and the rows that differ from them.
+
+    Reads one snapshot, locks nothing and changes nothing. Raises CannotFold.
+    """
+    async with db.transaction(isolation="repeatable_read", readonly=True):
+        heads = _heads(await db.fetch(_SQL["heads"], list(stream_ids)))
+        rebuilt = await _fold(db, heads, {id: head.version for id, head in heads.items()})
+        differences: list[Difference] = []
+        for table, ids in _owners(heads, tables).items():
+            served = await db.fetch(_SQL[f"rows_{table}"], ids)
+            differences += compare_rows(
+                table, map(dict, served), (row for id in ids for row in rebuilt[id].tables.rows(table))
+            )
+    return sum(head.version for head in heads.values()), differences
 
 
 async def verify(db: Connection, stream_id: str) -> list[Difference]:
-    """Returns the rows that differ from the log; empty if there are none. Changes nothing."""
-    async with _undone(db):
-        held = await db.fetchrow(_SQL["hold"], stream_id)
-        if held is None:
-            return []
-        stream_type = stream_type_named(held["kind"])
-        served = await _rows(db, stream_id, stream_type)
-        await _again(db, stream_id, stream_type_named(held["kind"]), held["version"])
-        rebuilt = await _rows(db, stream_id, stream_type)
-    keys = sorted(served.keys() | rebuilt.keys())
-    return [
-        Difference(view, id, served.get((view, id)), rebuilt.get((view, id)))
-        for view, id in keys
-        if served.get((view, id)) != rebuilt.get((view, id))
-    ]
+    """Returns the rows of the stream that differ from the log; see `compare`."""
+    _, differences = await compare(db, [stream_id])
+    return differences
 
 
 @asynccontextmanager
 async def as_of(db: Connection, stream_id: str, version: int) -> AsyncIterator[None]:
     """Shows the stream as of `version` to every query on this connection while the context is open."""
-    async with _undone(db):
-        held = await db.fetchrow(_SQL["hold"], stream_id)
-        if held is not None:
-            await _again(db, stream_id, stream_type_named(held["kind"]), min(version, held["version"]))
-        yield
-
-
-async def list_streams(db: Connection) -> AsyncIterator[str]:
-    """Yields the ids of all streams, page by page."""
-    last = ""
-    while page := await db.fetch(_SQL["streams"], last, STREAMS_PAGE):
-        for row in page:
-            yield row["stream_id"]
-        last = page[-1]["stream_id"]
-
-
-@asynccontextmanager
-async def _undone(db: Connection) -> AsyncIterator[None]:
-    """Opens a transaction that is always rolled back."""
     transaction = db.transaction()
     await transaction.start()
     try:
+        heads = _heads(await db.fetch(_SQL["hold"], [stream_id]))
+        await _replace(db, heads, {id: min(version, head.version) for id, head in heads.items()}, ALL_TABLES)
         yield
     finally:
         await transaction.rollback()
 
 
-async def _again(db: Connection, stream_id: str, stream_type: StreamType[Any, Any], until: int) -> None:
-    """Projects the events of the stream up to version `until`, page by page."""
-    if not VIEWS[stream_type]:
-        return
-    await db.execute(_SQL[f"drop_{stream_type.name}"], stream_id)
-    version, state = 0, stream_type.initial(stream_id)
-    while version < until:
-        page = await event_log.read(db, stream_id, after=version, limit=min(event_log.READ_PAGE, until - version))
-        if not page:
-            raise RuntimeError(f"{stream_id} has no event {version + 1}, and its head says {until}")
-        await execute_in_order(db, row_operations(stream_type, page, state))
-        for recorded in page:
-            state = stream_type.evolve(state, recorded)
-        version = page[-1].version
+async def list_streams(db: Connection, after: str = "") -> AsyncIterator[tuple[str, int]]:
+    """Yields the ids and versions of the streams with ids above `after`, in order, page by page."""
+    last = after
+    while page := await db.fetch(_SQL["streams"], last, STREAMS_PAGE):
+        for row in page:
+            yield row["stream_id"], row["version"]
+        last = page[-1]["stream_id"]
 
 
-async def _rows(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]) -> dict[tuple[str, str], str]:
-    if not VIEWS[stream_type]:
-        return {}
-    found = await db.fetch(_SQL[f"rows_{stream_type.name}"], stream_id)
-    return {(row["view"], row["id"]): row["content"] for row in found}
+def compare_rows(table: str, served: Iterable[Row], rebuilt: Iterable[Row]) -> list[Difference]:
+    """Returns the differences between the rows of a table, by their primary keys."""
+    served_by_key, rebuilt_by_key = _by_key(table, served), _by_key(table, rebuilt)
+    return [
+        Difference(
+            stream_id=key[0],
+            view=table,
+            id=_id_text(key[-1]),
+            served=served_by_key.get(key),
+            rebuilt=rebuilt_by_key.get(key),
+        )
+        for key in sorted(served_by_key.keys() | rebuilt_by_key.keys())
+        if served_by_key.get(key) != rebuilt_by_key.get(key)
+    ]
+
+
+def _by_key(table: str, rows: Iterable[Row]) -> dict[tuple[Any, ...], Row]:
+    columns = PRIMARY_KEYS[table]
+    return {tuple(row[column] for column in columns): _comparable(row) for row in rows}
+
+
+def _comparable(row: Row) -> Row:
+    """Returns the row with values that are equal if Postgres holds equal ones: jsonb does not keep its text."""
+    return row | {"attributes": orjson.loads(row["attributes"])} if "attributes" in row else row
+
+
+def _id_text(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _heads(rows: Iterable[Mapping[str, Any]]) -> dict[str, _Head]:
+    return {row["stream_id"]: _Head(stream_type_named(row["kind"]), row["version"]) for row in rows}
+
+
+def _owners(heads: Mapping[str, _Head], tables: Collection[str]) -> dict[str, list[str]]:
+    """Returns, for each of the tables, the streams that have rows in it."""
+    owners: dict[str, list[str]] = {}
+    for id, head in heads.items():
+        for table in TABLES[head.stream_type]:
+            if table in tables:
+                owners.setdefault(table, []).append(id)
+    return owners
+
+
+async def _replace(
+    db: Connection, heads: Mapping[str, _Head], until: Mapping[str, int], tables: Collection[str]
+) -> None:
+    """Replaces the rows of the streams by those as of the versions `until`."""
+    rebuilt = await _fold(db, heads, until)
+    for table, ids in _owners(heads, tables).items():
+        await db.execute(_SQL[f"delete_{table}"], ids)
+        rows = [row for id in ids for row in rebuilt[id].tables.rows(table)]
+        if rows:
+            await db.copy_records_to_table(table, records=[tuple(row.values()) for row in rows], columns=list(rows[0]))
+
+
+async def _fold(db: Connection, heads: Mapping[str, _Head], until: Mapping[str, int]) -> dict[str, StreamRows]:
+    """Returns the rows of the streams as of the versions `until`. The caller must have opened a transaction."""
+    folds = {id: RowFold(head.stream_type, id, until[id]) for id, head in heads.items() if TABLES[head.stream_type]}
+    async for row in db.cursor(_SQL["events"], list(folds), prefetch=PREFETCH):
+        folds[row["stream_id"]].add(event_log.load_event(row))
+    return {id: fold.finish() for id, fold in folds.items()}

@@ -49,6 +49,19 @@ VIEWS: Mapping[StreamType[Any, Any], tuple[Project, ...]] = {
     THREAD: (threads.project, messages.project, runs.project, active_runs.project, steps.project),
 }
 
+# The tables of the views, by stream type. The first column of each table's primary key is the stream's id.
+TABLES: Mapping[StreamType[Any, Any], tuple[str, ...]] = {
+    ASSISTANT: ("assistants", "metadata_pairs"),
+    FILE: ("files",),
+    UPLOAD: ("uploads", "upload_parts"),
+    KEY: ("api_keys",),
+    PROJECT: ("projects",),
+    VECTOR_STORE: ("vector_stores", "vector_store_files", "vector_store_batches"),
+    WEBHOOK_ENDPOINT: ("webhook_endpoints",),
+    INSTALLATION: (),
+    THREAD: ("threads", "thread_attachments", "messages", "runs", "active_runs", "steps", "metadata_pairs"),
+}
+
 
 def row_operations(
     stream_type: StreamType[S, Any], batch: Sequence[RecordedEvent[Any]], before: S

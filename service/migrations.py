@@ -16,8 +16,8 @@ import asyncpg
 import structlog
 
 import sql
-from projections.rebuild import rebuild
-from service.database import DATABASE_ERRORS, connect
+from projections.rebuild import CannotFold, rebuild
+from service.database import connect
 from service.errors import StartupError
 from sql import Migration
 from sql.connection import Connection
@@ -168,8 +168,10 @@ async def _rebuild_pending(db: Connection) -> None:
     logged = began
     while batch := [row["stream_id"] for row in await db.fetch(_SQL["pending_rebuilds"], REBUILD_BATCH)]:
         async with db.transaction():
-            for stream_id in batch:
-                await _rebuild(db, stream_id)
+            try:
+                await rebuild(db, batch)
+            except CannotFold as error:
+                raise StartupError(str(error)) from error
             await db.execute(_SQL["delete_pending_rebuilds"], batch)
         rebuilt += len(batch)
         at = monotonic()
@@ -179,18 +181,6 @@ async def _rebuild_pending(db: Connection) -> None:
             log.info("views_partly_rebuilt", streams=streams, rebuilt=rebuilt, streams_per_s=per_s)
     if rebuilt:
         log.info("views_rebuilt", streams=rebuilt, seconds=round(monotonic() - began, 1))
-
-
-async def _rebuild(db: Connection, stream_id: str) -> None:
-    try:
-        await rebuild(db, stream_id)
-    except DATABASE_ERRORS:
-        raise
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise StartupError(
-            f"The views of the stream {stream_id} cannot be rebuilt from its events: {reason}"
-        ) from error
 
 
 async def _apply(db: Connection, migration: Migration) -> None:

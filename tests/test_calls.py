@@ -11,10 +11,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("events", "projections", "service")
 MAX_POSITIONAL = 4
-# Functions of libraries that take any number of arguments of one kind.
+# Functions of libraries that take any number of arguments of one kind, and the twin of an operation on rows, which
+# takes the values that the operation has.
 VARIADIC = {
     "Progress", "Table", "add_row", "chain", "create_subprocess_exec", "gather", "ignore_patterns", "suppress",
-    "to_thread",
+    "to_thread", "twin",
 }  # fmt: skip
 
 

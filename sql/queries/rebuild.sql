@@ -1,89 +1,123 @@
 -- name: hold
--- Locks the head and moves its fence, so that no append that waited for the head uses facts from before.
-UPDATE streams SET fence = fence + 1 WHERE stream_id = $1 RETURNING kind, version;
+-- Locks the heads and moves their fences, so that no append that waited for a head uses facts from before. The order of
+-- the locks keeps two rebuilds from waiting for each other.
+WITH held AS (
+    SELECT stream_id FROM streams WHERE stream_id = ANY ($1::text[]) ORDER BY stream_id FOR UPDATE
+)
+UPDATE streams SET fence = fence + 1 FROM held
+WHERE streams.stream_id = held.stream_id
+RETURNING streams.stream_id, kind, version;
 
--- name: drop_assistant
-WITH no_metadata AS (DELETE FROM metadata_pairs WHERE stream_id = $1)
-DELETE FROM assistants WHERE assistant_id = $1;
+-- name: heads
+SELECT stream_id, kind, version FROM streams WHERE stream_id = ANY ($1::text[]);
 
--- name: drop_file
-DELETE FROM files WHERE file_id = $1;
-
--- name: drop_upload
-WITH no_parts AS (DELETE FROM upload_parts WHERE upload_id = $1)
-DELETE FROM uploads WHERE upload_id = $1;
-
--- name: drop_key
-DELETE FROM api_keys WHERE key_id = $1;
-
--- name: drop_project
-DELETE FROM projects WHERE project_id = $1;
-
--- name: drop_thread
-WITH no_messages AS (DELETE FROM messages WHERE thread_id = $1),
-     no_runs AS (DELETE FROM runs WHERE thread_id = $1),
-     no_active_runs AS (DELETE FROM active_runs WHERE thread_id = $1),
-     no_steps AS (DELETE FROM steps WHERE thread_id = $1),
-     no_attachments AS (DELETE FROM thread_attachments WHERE thread_id = $1),
-     no_metadata AS (DELETE FROM metadata_pairs WHERE stream_id = $1)
-DELETE FROM threads WHERE thread_id = $1;
-
--- name: drop_vector_store
-WITH no_files AS (DELETE FROM vector_store_files WHERE store_id = $1),
-     no_batches AS (DELETE FROM vector_store_batches WHERE store_id = $1)
-DELETE FROM vector_stores WHERE store_id = $1;
-
--- name: drop_webhook_endpoint
-DELETE FROM webhook_endpoints WHERE endpoint_id = $1;
-
--- name: rows_assistant
-SELECT 'assistants' AS view, assistant_id AS id, to_json(assistants)::text AS content
-FROM assistants WHERE assistant_id = $1
-UNION ALL
-SELECT 'metadata_pairs', encode(pair, 'hex'), to_json(metadata_pairs)::text FROM metadata_pairs WHERE stream_id = $1;
-
--- name: rows_file
-SELECT 'files' AS view, file_id AS id, to_json(files)::text AS content FROM files WHERE file_id = $1;
-
--- name: rows_upload
-SELECT 'uploads' AS view, upload_id AS id, to_json(uploads)::text AS content FROM uploads WHERE upload_id = $1
-UNION ALL
-SELECT 'upload_parts', part_id, to_json(upload_parts)::text FROM upload_parts WHERE upload_id = $1;
-
--- name: rows_key
-SELECT 'api_keys' AS view, key_id AS id, to_json(api_keys)::text AS content FROM api_keys WHERE key_id = $1;
-
--- name: rows_project
-SELECT 'projects' AS view, project_id AS id, to_json(projects)::text AS content FROM projects WHERE project_id = $1;
-
--- name: rows_thread
-SELECT 'threads' AS view, thread_id AS id, to_json(threads)::text AS content FROM threads WHERE thread_id = $1
-UNION ALL
-SELECT 'thread_attachments', position::text, to_json(thread_attachments)::text
-FROM thread_attachments WHERE thread_id = $1
-UNION ALL
-SELECT 'messages', message_id, to_json(messages)::text FROM messages WHERE thread_id = $1
-UNION ALL
-SELECT 'runs', run_id, to_json(runs)::text FROM runs WHERE thread_id = $1
-UNION ALL
-SELECT 'active_runs', run_id, to_json(active_runs)::text FROM active_runs WHERE thread_id = $1
-UNION ALL
-SELECT 'steps', step_id, to_json(steps)::text FROM steps WHERE thread_id = $1
-UNION ALL
-SELECT 'metadata_pairs', encode(pair, 'hex'), to_json(metadata_pairs)::text FROM metadata_pairs WHERE stream_id = $1;
-
--- name: rows_webhook_endpoint
-SELECT 'webhook_endpoints' AS view, endpoint_id AS id, to_json(webhook_endpoints)::text AS content
-FROM webhook_endpoints WHERE endpoint_id = $1;
-
--- name: rows_vector_store
-SELECT 'vector_stores' AS view, store_id AS id, to_json(vector_stores)::text AS content
-FROM vector_stores WHERE store_id = $1
-UNION ALL
-SELECT 'vector_store_files', file_id, to_json(vector_store_files)::text FROM vector_store_files WHERE store_id = $1
-UNION ALL
-SELECT 'vector_store_batches', batch_id, to_json(vector_store_batches)::text
-FROM vector_store_batches WHERE store_id = $1;
+-- name: events
+SELECT stream_id, version, at, content, schema_version, project_id, actor, request_id, cause, client
+FROM events
+WHERE stream_id = ANY ($1::text[])
+ORDER BY stream_id, version;
 
 -- name: streams
-SELECT stream_id FROM streams WHERE stream_id > $1 ORDER BY stream_id LIMIT $2;
+SELECT stream_id, version FROM streams WHERE stream_id > $1 ORDER BY stream_id LIMIT $2;
+
+-- name: rows_active_runs
+SELECT * FROM active_runs WHERE thread_id = ANY ($1::text[]);
+
+-- name: delete_active_runs
+DELETE FROM active_runs WHERE thread_id = ANY ($1::text[]);
+
+-- name: rows_api_keys
+SELECT * FROM api_keys WHERE key_id = ANY ($1::text[]);
+
+-- name: delete_api_keys
+DELETE FROM api_keys WHERE key_id = ANY ($1::text[]);
+
+-- name: rows_assistants
+SELECT * FROM assistants WHERE assistant_id = ANY ($1::text[]);
+
+-- name: delete_assistants
+DELETE FROM assistants WHERE assistant_id = ANY ($1::text[]);
+
+-- name: rows_files
+SELECT * FROM files WHERE file_id = ANY ($1::text[]);
+
+-- name: delete_files
+DELETE FROM files WHERE file_id = ANY ($1::text[]);
+
+-- name: rows_messages
+SELECT * FROM messages WHERE thread_id = ANY ($1::text[]);
+
+-- name: delete_messages
+DELETE FROM messages WHERE thread_id = ANY ($1::text[]);
+
+-- name: rows_metadata_pairs
+SELECT * FROM metadata_pairs WHERE stream_id = ANY ($1::text[]);
+
+-- name: delete_metadata_pairs
+DELETE FROM metadata_pairs WHERE stream_id = ANY ($1::text[]);
+
+-- name: rows_projects
+SELECT * FROM projects WHERE project_id = ANY ($1::text[]);
+
+-- name: delete_projects
+DELETE FROM projects WHERE project_id = ANY ($1::text[]);
+
+-- name: rows_runs
+SELECT * FROM runs WHERE thread_id = ANY ($1::text[]);
+
+-- name: delete_runs
+DELETE FROM runs WHERE thread_id = ANY ($1::text[]);
+
+-- name: rows_steps
+SELECT * FROM steps WHERE thread_id = ANY ($1::text[]);
+
+-- name: delete_steps
+DELETE FROM steps WHERE thread_id = ANY ($1::text[]);
+
+-- name: rows_thread_attachments
+SELECT * FROM thread_attachments WHERE thread_id = ANY ($1::text[]);
+
+-- name: delete_thread_attachments
+DELETE FROM thread_attachments WHERE thread_id = ANY ($1::text[]);
+
+-- name: rows_threads
+SELECT * FROM threads WHERE thread_id = ANY ($1::text[]);
+
+-- name: delete_threads
+DELETE FROM threads WHERE thread_id = ANY ($1::text[]);
+
+-- name: rows_upload_parts
+SELECT * FROM upload_parts WHERE upload_id = ANY ($1::text[]);
+
+-- name: delete_upload_parts
+DELETE FROM upload_parts WHERE upload_id = ANY ($1::text[]);
+
+-- name: rows_uploads
+SELECT * FROM uploads WHERE upload_id = ANY ($1::text[]);
+
+-- name: delete_uploads
+DELETE FROM uploads WHERE upload_id = ANY ($1::text[]);
+
+-- name: rows_vector_store_batches
+SELECT * FROM vector_store_batches WHERE store_id = ANY ($1::text[]);
+
+-- name: delete_vector_store_batches
+DELETE FROM vector_store_batches WHERE store_id = ANY ($1::text[]);
+
+-- name: rows_vector_store_files
+SELECT * FROM vector_store_files WHERE store_id = ANY ($1::text[]);
+
+-- name: delete_vector_store_files
+DELETE FROM vector_store_files WHERE store_id = ANY ($1::text[]);
+
+-- name: rows_vector_stores
+SELECT * FROM vector_stores WHERE store_id = ANY ($1::text[]);
+
+-- name: delete_vector_stores
+DELETE FROM vector_stores WHERE store_id = ANY ($1::text[]);
+
+-- name: rows_webhook_endpoints
+SELECT * FROM webhook_endpoints WHERE endpoint_id = ANY ($1::text[]);
+
+-- name: delete_webhook_endpoints
+DELETE FROM webhook_endpoints WHERE endpoint_id = ANY ($1::text[]);

@@ -333,7 +333,7 @@ async def test_a_rewritten_content_with_all_its_hashes(filled: Connection, datab
     """The forger computes all leaves of the stream again, and rebuilds the views. The log has the old leaves."""
     forged = (await json_of(filled, "thread_1", 2)).replace(b"one", b"two")
     await forge_content(filled, "thread_1", 2, forged)
-    await rebuild(filled, "thread_1")
+    await rebuild(filled, ["thread_1"])
     found = await verify(database_url)
     assert found[0] == "thread_1 version 2: the event was replaced: the log has another one at this version"
 
@@ -342,7 +342,7 @@ async def test_a_rewritten_log(filled: Connection, database_url: str) -> None:
     """The forger rewrites the ranges too. The signed checkpoint has another root."""
     forged = (await json_of(filled, "thread_1", 2)).replace(b"one", b"two")
     await forge_content(filled, "thread_1", 2, forged, with_log=True)
-    await rebuild(filled, "thread_1")
+    await rebuild(filled, ["thread_1"])
     found = await verify(database_url)
     assert len(found) == 1
     assert re.fullmatch(r"log: the log was rewritten or forked: it has another root than .*", found[0])
@@ -353,7 +353,7 @@ async def test_a_rewritten_log_with_its_checkpoints(filled: Connection, database
     kept = Checkpoint.parse(Note.parse(await filled.fetchval("SELECT note FROM log_latest")).text)
     forged = (await json_of(filled, "thread_1", 2)).replace(b"one", b"two")
     await forge_content(filled, "thread_1", 2, forged, with_log=True)
-    await rebuild(filled, "thread_1")
+    await rebuild(filled, ["thread_1"])
     await filled.execute("DELETE FROM log_checkpoints; UPDATE log_latest SET size = 0, note = NULL")
     assert await verify(database_url) == []
     found = await verify(database_url, scope=Scope(known=[KnownCheckpoint(kept, "the checkpoint kept.txt")]))
@@ -371,7 +371,7 @@ async def test_a_rewritten_log_names_the_event_if_its_tile_is_stored(
     assert await filled.fetchval("SELECT count(*) FROM log_tiles") == 1
     forged = (await json_of(filled, "thread_3", 7)).replace(b'"5"', b'"6"')
     await forge_content(filled, "thread_3", 7, forged, with_log=True)
-    await rebuild(filled, "thread_3")
+    await rebuild(filled, ["thread_3"])
     found = await verify(database_url)
     assert re.fullmatch(
         r"thread_3 version 7: the log was rewritten: the stored tile has another leaf at index \d+", found[0]

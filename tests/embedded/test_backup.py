@@ -78,7 +78,7 @@ async def create_project(pool: Pool, name: str) -> None:
 async def project_names(pool: Pool) -> set[str]:
     """Returns the names of all projects, after a check that the log and the views agree."""
     async with pool.acquire() as db:
-        async for stream_id in rebuild.list_streams(db):
+        async for stream_id, _ in rebuild.list_streams(db):
             assert await rebuild.verify(db, stream_id) == []
         found = [await projects.find(db, name) for name in (*NAMES, "after")]
     return {project.name for group in found for project in group if project.id != DEFAULT_PROJECT}

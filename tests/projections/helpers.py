@@ -10,9 +10,11 @@ from events.assistant import CreateAssistant
 from events.clock import Clock
 from events.envelope import Origin
 from events.objects import Assistant
+from projections.row_store.tables import PRIMARY_KEYS
 from service.database import Pool
 from service.feed import Feed
 from service.writer import Writer
+from sql.connection import Connection
 from tests.clock import CLOCK, IDS
 from tests.events.thread.story import CREATE, add
 
@@ -54,3 +56,12 @@ async def make_thread(write: Writer, id: str = "thread_1", *texts: str, origin: 
     await write.thread(origin, id, CREATE)
     for number, text in enumerate(texts, start=1):
         await write.thread(origin, id, add(text, f"msg_{number}"))
+
+
+async def served_rows(db: Connection, stream_id: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """Returns the rows that Postgres holds for a stream in all views, by view and id."""
+    rows = {}
+    for table, key in PRIMARY_KEYS.items():
+        for row in await db.fetch(f"SELECT * FROM {table} WHERE {key[0]} = $1", stream_id):
+            rows[table, str(row[key[-1]])] = dict(row)
+    return rows

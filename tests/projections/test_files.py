@@ -26,7 +26,7 @@ async def test_files_are_served_as_rebuilt(pool: Pool, db: Connection) -> None:
     before = await files.get(db, "proj_1", "file-1", CLOCK.now())
     await db.execute("DELETE FROM files")
     assert [found.id for found in await verify(db, "file-1")] == ["file-1"]
-    await rebuild(db, "file-1")
+    await rebuild(db, ["file-1"])
     assert await files.get(db, "proj_1", "file-1", CLOCK.now()) == before
     await write.file(ORIGIN, "file-1", DeleteFile())
     assert await verify(db, "file-1") == []

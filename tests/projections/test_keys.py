@@ -87,6 +87,6 @@ async def test_rebuilt_as_served(pool: Pool, db: Connection) -> None:
         assert await verify(db, stream) == []
         await db.execute(f"DELETE FROM {table}")
         assert len(await verify(db, stream)) == 1
-        await rebuild.rebuild(db, stream)
+        await rebuild.rebuild(db, [stream])
         assert await verify(db, stream) == []
     assert (await listed(db))[0].last_used_at == T0

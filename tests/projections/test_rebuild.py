@@ -13,13 +13,14 @@ import pytest
 from events import codec, event_log
 from events.assistant import DeleteAssistant, ModifyAssistant
 from events.errors import DomainError, NotFound
-from events.streams import ASSISTANT, STREAM_TYPES, THREAD
+from events.streams import STREAM_TYPES, THREAD
 from events.thread.commands import DeleteMessage, DeleteThread, ModifyMessage, ModifyThread
 from events.thread.run_status import ACTIVE
 from projections import assistants, messages, rebuild, runs, steps, threads
-from projections.rebuild import as_of, verify
+from projections.rebuild import CannotFold, as_of, verify
+from projections.row_store.tables import PRIMARY_KEYS
 from projections.rows import Cursor
-from projections.views import VIEWS
+from projections.views import TABLES, VIEWS
 from service.database import Pool
 from service.writer.stream_state import fold
 from sql import queries
@@ -27,17 +28,17 @@ from sql.connection import Connection
 from tests.events.thread.histories import World
 from tests.events.thread.story import cancel, claim, finish, run, submit
 from tests.leaf_check import check_leaves
-from tests.projections.helpers import ORIGIN, make_assistant, make_thread, writer
+from tests.projections.helpers import ORIGIN, make_assistant, make_thread, served_rows, writer
 
 HISTORIES = 12
 COMMANDS = 60
 
 
 def test_every_stream_type_has_views_and_is_rebuilt() -> None:
-    assert set(STREAM_TYPES.values()) == VIEWS.keys()
+    assert set(STREAM_TYPES.values()) == VIEWS.keys() == TABLES.keys()
+    assert {table for tables in TABLES.values() for table in tables} == PRIMARY_KEYS.keys()
     blocks = queries("rebuild")
-    for name, stream_type in STREAM_TYPES.items():
-        assert not VIEWS[stream_type] or {f"drop_{name}", f"rows_{name}"} <= blocks.keys()
+    assert {f"{kind}_{table}" for table in PRIMARY_KEYS for kind in ("rows", "delete")} <= blocks.keys()
 
 
 @pytest.mark.slow
@@ -84,7 +85,7 @@ async def _views_agree(db: Connection, world: World) -> None:
 async def test_a_rebuild_restores_what_was_lost(pool: Pool, db: Connection) -> None:
     write = writer(pool)
     await _history(write)
-    before = await rebuild._rows(db, "thread_1", THREAD)
+    before = await served_rows(db, "thread_1")
     await db.execute("DELETE FROM steps")
     await db.execute("UPDATE runs SET patches = '{}'")
     await db.execute("INSERT INTO active_runs VALUES ('thread_1', 'run_1', 'proj_1', 4, 'queued')")
@@ -103,8 +104,8 @@ async def test_a_rebuild_restores_what_was_lost(pool: Pool, db: Connection) -> N
     assert by_id["step_t1"].served is None
     # The comparison changed nothing.
     assert await verify(db, "thread_1") == broken
-    await rebuild.rebuild(db, "thread_1")
-    assert await rebuild._rows(db, "thread_1", THREAD) == before
+    await rebuild.rebuild(db, ["thread_1"])
+    assert await served_rows(db, "thread_1") == before
 
 
 async def _history(write: Any) -> None:
@@ -124,7 +125,7 @@ async def _history(write: Any) -> None:
 async def test_readers_see_a_thread_as_it_was(pool: Pool, db: Connection) -> None:
     write = writer(pool)
     await _history(write)
-    now = await rebuild._rows(db, "thread_1", THREAD)
+    now = await served_rows(db, "thread_1")
     async with as_of(db, "thread_1", 0):
         with pytest.raises(NotFound):
             await threads.get(db, "proj_1", "thread_1")
@@ -138,7 +139,7 @@ async def test_readers_see_a_thread_as_it_was(pool: Pool, db: Connection) -> Non
         assert (await threads.get(db, "proj_1", "thread_1")).metadata == {}
     async with as_of(db, "thread_1", 10**9):
         assert (await runs.get(db, "proj_1", "thread_1", "run_1")).status == "cancelled"
-    assert await rebuild._rows(db, "thread_1", THREAD) == now
+    assert await served_rows(db, "thread_1") == now
 
 
 async def test_rows_of_the_deleted(pool: Pool, db: Connection) -> None:
@@ -149,28 +150,28 @@ async def test_rows_of_the_deleted(pool: Pool, db: Connection) -> None:
     await write.assistant(ORIGIN, "asst_1", DeleteAssistant())
     await _history(write)
     await write.thread(ORIGIN, "thread_1", DeleteThread())
-    assert [id async for id in rebuild.list_streams(db)] == ["asst_1", "thread_1"]
+    assert [id async for id in rebuild.list_streams(db)] == [("asst_1", 3), ("thread_1", 19)]
     for id in ("asst_1", "thread_1", "nothing"):
         assert await verify(db, id) == []
-        await rebuild.rebuild(db, id)
-    assert await rebuild._rows(db, "thread_1", THREAD) == {}
-    ((_, row),) = (await rebuild._rows(db, "asst_1", ASSISTANT)).items()
-    assert "Tutor" not in row
+        await rebuild.rebuild(db, [id])
+    assert await served_rows(db, "thread_1") == {}
+    ((_, row),) = (await served_rows(db, "asst_1")).items()
+    assert (row["deleted"], row["body"]) == (True, b"{}")
 
 
 async def test_a_log_with_a_hole_is_not_rebuilt(pool: Pool, db: Connection) -> None:
     await make_thread(writer(pool), "thread_1", "one", "two")
-    before = await rebuild._rows(db, "thread_1", THREAD)
+    before = await served_rows(db, "thread_1")
     await db.execute("DELETE FROM events WHERE version = 3")
-    with pytest.raises(RuntimeError, match="no event 3"):
-        await rebuild.rebuild(db, "thread_1")
-    assert await rebuild._rows(db, "thread_1", THREAD) == before
+    with pytest.raises(CannotFold, match=r"thread_1 cannot be rebuilt from its events: it has no event 3\b"):
+        await rebuild.rebuild(db, ["thread_1"])
+    assert await served_rows(db, "thread_1") == before
 
 
 async def test_a_rebuild_moves_the_fence_and_no_leaf(pool: Pool, db: Connection) -> None:
     await make_thread(writer(pool), "thread_1", "one")
     before = await event_log.head(db, "thread_1", THREAD)
-    await rebuild.rebuild(db, "thread_1")
+    await rebuild.rebuild(db, ["thread_1"])
     assert await event_log.head(db, "thread_1", THREAD) == replace(before, fence=before.fence + 1)
     assert await verify(db, "thread_1") == []
     assert await check_leaves(db) == 2

@@ -64,7 +64,7 @@ async def test_the_outbox_is_the_log(pool: Pool, db: Connection, seed: int) -> N
     assert await outbox(db, "we_some") == ends
     assert await outbox(db, "we_theirs") == []
     # A rebuild restores views, not deliveries.
-    await rebuild(db, world.state.id)
+    await rebuild(db, [world.state.id])
     assert await verify(db, world.state.id) == []
     assert await outbox(db, "we_all") == expected
     for stream_id, version in expected:

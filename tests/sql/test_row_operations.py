@@ -94,7 +94,7 @@ async def test_an_append_that_waits_for_a_rebuild_loses_no_row(pool: Pool, db: C
     await make_thread(write, "thread_1", "one")
     await write.thread(ORIGIN, "thread_1", run())
     async with db.transaction():
-        await rebuild.rebuild(db, "thread_1")
+        await rebuild.rebuild(db, ["thread_1"])
         appending = asyncio.create_task(write.thread(ORIGIN, "thread_1", cancel()))
         async with asyncio.timeout(60):
             while not await db.fetchval(_WAITING):

@@ -211,7 +211,7 @@ async def _rows(db: Connection, columns: dict[str, set[str]]) -> dict[str, list[
 
 
 async def _assert_views_follow_the_log(db: Connection) -> None:
-    async for stream_id in rebuild.list_streams(db):
+    async for stream_id, _ in rebuild.list_streams(db):
         assert await rebuild.verify(db, stream_id) == [], stream_id
     for row in await db.fetch("SELECT stream_id, kind, state_schema, state FROM streams"):
         stream_type = STREAM_TYPES[row["kind"]]
