@@ -59,7 +59,8 @@ def _patches(changes: Mapping[str, Any]) -> list[bytes | None]:
     ]
 
 
-def _load(row: Mapping[str, Any]) -> Assistant:
+def load_assistant(row: Mapping[str, Any]) -> Assistant:
+    """Returns the object of a row with the columns body, patches."""
     return Assistant(**load_fields(row["body"], row["patches"], modified_assistant))
 
 
@@ -68,7 +69,7 @@ async def get(db: Connection, project_id: str, assistant_id: str) -> Assistant:
     row = await db.fetchrow(_SQL["get"], assistant_id, project_id)
     if row is None:
         raise NotFound("assistant", assistant_id)
-    return _load(row)
+    return load_assistant(row)
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = NO_FILTER) -> Page[Assistant]:
@@ -93,7 +94,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
             cursor.limit + 1,
             MAX_PAGE_BYTES,
         )
-    return cursor.page(await load_rows(rows, _load))
+    return cursor.page(await load_rows(rows, load_assistant))
 
 
 async def _list_position(db: Connection, project_id: str, assistant_id: str | None) -> tuple[Any, str] | None:

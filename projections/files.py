@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -61,9 +61,14 @@ async def keep_existing_files(
     ids = {id for each in referrers for id in referenced_files(each)}
     if not ids:
         return list(referrers)
-    existing = await find(db, project_id, ids, at)
+    return keep_found_files(referrers, await find(db, project_id, ids, at))
+
+
+def keep_found_files(referrers: Sequence[Referrer], existing: Container[str]) -> list[Referrer]:
+    """Returns the objects without references to files that are not in `existing`."""
     return [
-        each if existing.keys() >= set(referenced_files(each)) else keep_files(each, existing) for each in referrers
+        each if all(id in existing for id in referenced_files(each)) else keep_files(each, existing)
+        for each in referrers
     ]
 
 

@@ -91,7 +91,8 @@ def _new_message(recorded: RecordedEvent[e.ThreadEvent]) -> Message | None:
             return None
 
 
-def _load(row: Mapping[str, Any]) -> Message:
+def load_message(row: Mapping[str, Any]) -> Message:
+    """Returns the object of a row with the columns body, patches."""
     return Message(**load_fields(row["body"], row["patches"]))
 
 
@@ -100,7 +101,7 @@ async def get(db: Connection, project_id: str, thread_id: str, message_id: str) 
     row = await db.fetchrow(_SQL["get"], thread_id, message_id, project_id)
     if row is None:
         raise NotFound("message", message_id)
-    return _load(row)
+    return load_message(row)
 
 
 async def page(
@@ -116,7 +117,7 @@ async def page(
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], thread_id, project_id, run_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
     )
-    return cursor.page(await load_rows(rows, _load))
+    return cursor.page(await load_rows(rows, load_message))
 
 
 async def newest_messages(
@@ -139,7 +140,7 @@ async def first_message(db: Connection, thread_id: str) -> tuple[PromptPosition,
 
 
 def _with_position(row: Mapping[str, Any]) -> tuple[PromptPosition, Message]:
-    return (row["place"], row["position"]), _load(row)
+    return (row["place"], row["position"]), load_message(row)
 
 
 async def _list_position(db: Connection, project_id: str, thread_id: str, message_id: str | None) -> int | None:

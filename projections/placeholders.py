@@ -24,11 +24,15 @@ async def message(db: Connection, project_id: str, thread_id: str, message_id: s
     call = await _call(db, thread_id, message_id)
     if call is None or call.event.message_id != message_id:
         raise NotFound("message", message_id)
-    run = await runs.get(db, project_id, thread_id, call.event.run_id)
+    return placeholder_message(await runs.get(db, project_id, thread_id, call.event.run_id), call)
+
+
+def placeholder_message(run: Run, call: RecordedEvent[ModelCallStarted]) -> Message:
+    """Returns a placeholder of the message that the model call of the run may write."""
     has_ended = run.status in TERMINAL
     return Message(
-        id=message_id,
-        thread_id=thread_id,
+        id=call.event.message_id,
+        thread_id=run.thread_id,
         created_at=call.seconds,
         role="assistant",
         content=[],
@@ -49,12 +53,16 @@ async def step(db: Connection, project_id: str, thread_id: str, run_id: str, ste
         raise NotFound("run step", step_id)
     if step_id not in (call.event.message_step_id, call.event.tool_step_id):
         raise NotFound("run step", step_id)
-    run = await runs.get(db, project_id, thread_id, run_id)
+    return placeholder_step(await runs.get(db, project_id, thread_id, run_id), call, step_id)
+
+
+def placeholder_step(run: Run, call: RecordedEvent[ModelCallStarted], step_id: str) -> Step:
+    """Returns a placeholder of a step that the model call of the run may create."""
     is_message_step = step_id == call.event.message_step_id
     return Step(
         id=step_id,
-        thread_id=thread_id,
-        run_id=run_id,
+        thread_id=run.thread_id,
+        run_id=run.id,
         assistant_id=run.assistant_id,
         created_at=call.seconds,
         expires_at=run.expires_at or call.seconds,

@@ -102,7 +102,8 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
     return operations
 
 
-def _load(row: Mapping[str, Any]) -> Run:
+def load_run(row: Mapping[str, Any]) -> Run:
+    """Returns the object of a row with the columns body, patches."""
     return Run(**load_fields(row["body"], row["patches"]))
 
 
@@ -111,7 +112,7 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str) -> R
     row = await db.fetchrow(_SQL["get"], thread_id, run_id, project_id)
     if row is None:
         raise NotFound("run", run_id)
-    return _load(row)
+    return load_run(row)
 
 
 async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) -> Page[Run]:
@@ -122,7 +123,7 @@ async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) 
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], thread_id, project_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
     )
-    return cursor.page(await load_rows(rows, _load))
+    return cursor.page(await load_rows(rows, load_run))
 
 
 async def promising_run(db: Connection, thread_id: str, id: str) -> tuple[str, int] | None:

@@ -73,7 +73,8 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
     return operations
 
 
-def _load(row: Mapping[str, Any]) -> Step:
+def load_step(row: Mapping[str, Any]) -> Step:
+    """Returns the object of a row with the columns body, patches."""
     return Step(**load_fields(row["body"], row["patches"], merge_step_fields))
 
 
@@ -82,7 +83,7 @@ async def get(db: Connection, project_id: str, thread_id: str, run_id: str, step
     row = await db.fetchrow(_SQL["get"], thread_id, run_id, step_id, project_id)
     if row is None:
         raise NotFound("run step", step_id)
-    return _load(row)
+    return load_step(row)
 
 
 async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cursor: Cursor) -> Page[Step]:
@@ -93,7 +94,7 @@ async def page(db: Connection, project_id: str, thread_id: str, run_id: str, cur
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], thread_id, run_id, project_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
     )
-    return cursor.page(await load_rows(rows, _load))
+    return cursor.page(await load_rows(rows, load_step))
 
 
 async def tool_call_steps(
@@ -106,7 +107,7 @@ async def tool_call_steps(
     page also ends after MAX_PAGE_BYTES.
     """
     rows = await db.fetch(_SQL["tool_call_steps"], thread_id, since[1], before, limit + 1, MAX_PAGE_BYTES)
-    page = await load_page(rows, lambda row: ((row["place"], row["position"]), _load(row)), limit)
+    page = await load_page(rows, lambda row: ((row["place"], row["position"]), load_step(row)), limit)
     next_page = page.items[-1][0][1] if page.more else None
     return [(place, step) for place, step in page.items if place >= since], next_page
 
@@ -119,7 +120,7 @@ async def code_results(db: Connection, project_id: str, thread_id: str, limit: i
     before: int | None = None
     while len(found) < limit:
         rows = await db.fetch(_SQL["tool_steps_before"], thread_id, project_id, before, STEPS_PAGE + 1, MAX_PAGE_BYTES)
-        page = await load_page(rows, lambda row: (row["position"], _load(row)), STEPS_PAGE)
+        page = await load_page(rows, lambda row: (row["position"], load_step(row)), STEPS_PAGE)
         for _, step in page.items:
             found += reversed(_code_results(step))
         if not page.more:

@@ -97,7 +97,8 @@ def _deletions(id: str) -> list[RowOperation]:
     return [*(RowOperation(block, (id,)) for block in deletions), metadata.delete(id)]
 
 
-def _load(row: Mapping[str, Any]) -> Thread:
+def load_thread(row: Mapping[str, Any]) -> Thread:
+    """Returns the object of a row with the columns thread_id, body, patches, has_own_store, attached."""
     fields = load_fields(row["body"], row["patches"])
     attached = [file_id for file_ids in row["attached"] for file_id in orjson.loads(file_ids)]
     resources = attach_files(
@@ -111,7 +112,7 @@ async def get(db: Connection, project_id: str, thread_id: str) -> Thread:
     row = await db.fetchrow(_SQL["get"], thread_id, project_id)
     if row is None:
         raise NotFound("thread", thread_id)
-    return _load(row)
+    return load_thread(row)
 
 
 async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = NO_FILTER) -> Page[Thread]:
@@ -135,7 +136,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
             bounds.upper_id,
             cursor.limit + 1,
         )
-    return cursor.page(await load_rows(rows, _load))
+    return cursor.page(await load_rows(rows, load_thread))
 
 
 async def _list_position(db: Connection, project_id: str, thread_id: str | None) -> tuple[Any, str] | None:

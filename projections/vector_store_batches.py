@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.objects import VectorStoreBatch
@@ -57,6 +60,12 @@ async def get(db: Connection, project_id: str, store_id: str, batch_id: str) -> 
     if row is None:
         raise NotFound(NOUN, batch_id)
     return VectorStoreBatch(**row)
+
+
+def load_batch(row: Mapping[str, Any]) -> VectorStoreBatch:
+    """Returns the batch of a row with all columns of the table."""
+    counts = {name: row[name] for name in ("is_cancelled", "in_progress", "completed", "failed", "cancelled")}
+    return VectorStoreBatch(id=row["batch_id"], vector_store_id=row["store_id"], created_at=row["created_at"], **counts)
 
 
 async def fact(db: Connection, project_id: str, store_id: str, batch_id: str) -> BatchFact | None:

@@ -83,7 +83,7 @@ async def get(db: Connection, project_id: str, store_id: str, file_id: str, at: 
     row = await db.fetchrow(_SQL["get"], store_id, file_id, project_id, int(at.timestamp()))
     if row is None:
         raise StoreFileNotFound(store_id, file_id)
-    return _file(row)
+    return load_store_file(row)
 
 
 async def page(
@@ -110,7 +110,7 @@ async def page(
     else:
         query = _SQL[f"batch_{cursor.scan}"]
         rows = await db.fetch(query, store_id, project_id, status, seconds, lower, upper, limit, batch_id)
-    return cursor.page(await load_rows(rows, _file))
+    return cursor.page(await load_rows(rows, load_store_file))
 
 
 async def facts(db: Connection, store_id: str, file_ids: Collection[str]) -> dict[str, FileFact]:
@@ -194,7 +194,8 @@ async def _list_position(db: Connection, project_id: str, store_id: str, file_id
     return position
 
 
-def _file(row: Mapping[str, Any]) -> VectorStoreFile:
+def load_store_file(row: Mapping[str, Any]) -> VectorStoreFile:
+    """Returns the file of a row with the columns body, attributes, status, usage_bytes and last_error."""
     error = row["last_error"]
     return VectorStoreFile(
         **load_fields(row["body"]),

@@ -80,13 +80,13 @@ async def get(db: Connection, project_id: str, store_id: str, at: datetime) -> V
     row = await db.fetchrow(_SQL["get"], store_id, project_id)
     if row is None:
         raise NotFound(NOUN, store_id)
-    return _store(row, at)
+    return load_store(row, at)
 
 
 async def find(db: Connection, project_id: str, store_ids: Collection[str], at: datetime) -> dict[str, VectorStore]:
     """Returns those of the stores that exist, by id."""
     rows = await db.fetch(_SQL["find"], list(store_ids), project_id)
-    found = await load_rows(rows, lambda row: _store(row, at))
+    found = await load_rows(rows, lambda row: load_store(row, at))
     return {store.id: store for store in found if store is not None}
 
 
@@ -113,7 +113,7 @@ async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) ->
     rows = await db.fetch(
         _SQL[f"list_{cursor.scan}"], project_id, lower_time, lower_id, upper_time, upper_id, cursor.limit + 1
     )
-    return cursor.page(await load_rows(rows, lambda row: _store(row, at)))
+    return cursor.page(await load_rows(rows, lambda row: load_store(row, at)))
 
 
 async def find_overdue(db: Connection, at: datetime, limit: int) -> list[OverdueStream]:
@@ -138,7 +138,8 @@ def expires_at(store: VectorStore) -> int | None:
     return None if store.expires_after is None else store.last_active_at + store.expires_after * DAY
 
 
-def _store(row: Mapping[str, Any], at: datetime) -> VectorStore:
+def load_store(row: Mapping[str, Any], at: datetime) -> VectorStore:
+    """Returns the store of a row, as of the moment `at`."""
     columns = {name: row[name] for name in _COLUMNS}
     found = VectorStore(**load_fields(row["body"], row["patches"]) | columns)
     end = expires_at(found)
