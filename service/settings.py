@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     log_sign_command: SecretStr | None = Field(None, description="Command that signs in its place, for a KMS")
     log_push: SecretStr | None = Field(None, description="Folders, object stores and webhooks that get checkpoints")
     witnesses: str = Field("", description="Witnesses that cosign checkpoints: URL and key each, with commas between")
+    tsa_url: SecretStr | None = Field(None, description="A time stamp authority that stamps checkpoints (RFC 3161)")
+    tsa_certificates: Path | None = Field(None, description="PEM file with the certificates that it is trusted by")
     log_public_key: str | None = Field(None, description="The public key of that command's signatures")
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
     quotes: Literal["on", "off"] = Field("off", description="Whether v2 shows the quotes of citations")
@@ -196,6 +198,12 @@ class Settings(BaseSettings):
         if not key.isascii() or not key.isprintable() or " " in key:
             raise ValueError("must be printable ASCII without spaces")
         return value
+
+    @model_validator(mode="after")
+    def _certificates_of_authority(self) -> Self:
+        if self.tsa_url is not None and self.tsa_certificates is None:
+            raise ValueError("EVERTHREAD_TSA_URL needs EVERTHREAD_TSA_CERTIFICATES")
+        return self
 
     @model_validator(mode="after")
     def _both_tls_files(self) -> Self:

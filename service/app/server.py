@@ -335,9 +335,22 @@ def _log_key(settings: Settings) -> KeySource:
 
 def _open_attesters(settings: Settings, clock: Clock) -> list[Attester]:
     try:
-        return [*open_witnesses(settings.witnesses, clock=clock)]
+        witnesses = open_witnesses(settings.witnesses, clock=clock)
     except ValueError as error:
         raise StartupError(f"EVERTHREAD_WITNESSES: {error}") from None
+    url, certificates = settings.tsa_url, settings.tsa_certificates
+    if url is None or certificates is None:
+        return [*witnesses]
+    from service.audit.time_stamps import load_roots, open_authority
+
+    try:
+        roots = load_roots(certificates)
+    except ValueError as error:
+        raise StartupError(f"EVERTHREAD_TSA_CERTIFICATES: {error}") from None
+    try:
+        return [*witnesses, open_authority(url.get_secret_value(), roots, clock=clock)]
+    except ValueError as error:
+        raise StartupError(f"EVERTHREAD_TSA_URL: {error}") from None
 
 
 def _health(

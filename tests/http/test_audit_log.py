@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from service.audit.tiles import TreeEdge, split_hashes
 from service.errors import StartupError
 from service.telemetry import health
 from sql.connection import Connection
+from tests.audit import tsa_server
 from tests.audit.appends import check_log
 from tests.audit.witness_server import WitnessServer, running
 from tests.client import KEY, Client
@@ -102,6 +104,37 @@ async def test_a_witness_cosigns_and_its_state_is_no_stranger_s_business(
 async def test_a_witness_that_cannot_be_used_ends_the_start(start_server: StartServer) -> None:
     with pytest.raises(StartupError, match="EVERTHREAD_WITNESSES: the key of the witness 1 is wrong"):
         async with start_server(witnesses="https://witness.example hello"):
+            pass
+
+
+async def test_an_authority_stamps_a_kept_checkpoint(
+    start_server: StartServer, db: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attesters, "LOOK_EVERY_S", 0.05)
+    async with (
+        tsa_server.running(tmp_path / "tsa") as tsa,
+        start_server(tsa_url=tsa.url, tsa_certificates=tsa.root),
+        asyncio.timeout(WAIT_S),
+    ):
+        while not await db.fetchval("SELECT count(*) FROM log_attestations WHERE kind = 'time_stamp'"):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("url", "certificates", "problem"),
+    [
+        ("https://tsa.example", None, "EVERTHREAD_TSA_URL needs EVERTHREAD_TSA_CERTIFICATES"),
+        ("https://tsa.example", "/no/such/file", "EVERTHREAD_TSA_CERTIFICATES: cannot be read: No such file"),
+        ("ftp://hunter2@tsa.example", "root.pem", "EVERTHREAD_TSA_URL: must start with"),
+    ],
+)
+async def test_an_authority_that_cannot_be_used_ends_the_start(
+    start_server: StartServer, tmp_path: Path, url: str, certificates: str | None, problem: str
+) -> None:
+    (tmp_path / "root.pem").write_bytes(tsa_server.Authority("root").pem)
+    file = None if certificates is None else tmp_path / certificates
+    with pytest.raises(StartupError, match=problem):
+        async with start_server(tsa_url=url, tsa_certificates=file):
             pass
 
 
