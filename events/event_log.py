@@ -62,6 +62,11 @@ async def head(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]
     return NO_STREAM if row is None else Head(**row)
 
 
+async def lock_head(db: Connection, stream_id: str) -> None:
+    """Waits until no other transaction changes the head, and keeps others away until this transaction ends."""
+    await db.execute(_SQL["lock_head"], stream_id)
+
+
 @dataclass(frozen=True, slots=True)
 class EventPage:
     """Some events of a stream in order. `more` says if further ones follow."""

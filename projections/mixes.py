@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from events.streams import ASSISTANT, FILE, THREAD, StreamType
+from events.streams import ASSISTANT, FILE, INSTALLATION, THREAD, StreamType
 
 Mix = tuple[str, ...]
 
@@ -106,6 +106,7 @@ MIXES: Mapping[StreamType[Any, Any], tuple[Mix, ...]] = {
         _move("files.insert", _EFFECT),
         _move("files.delete", _EFFECT),
     ),
+    INSTALLATION: (_move(_EFFECT),),
 }
 
 

@@ -1,14 +1,17 @@
 """Records the acts of people that change no object: tokens handed out, reads with keys of auditors, failed sign-ins.
 
-They are events of the installation's stream. Failed sign-ins are counted over WINDOW_S seconds and by address, and the
-addresses are bounded, so that a stranger cannot grow the log.
+They are events of the installation's stream, to which all processes append. The acts that wait in a process are written
+in groups, so that they do not wait for each other. Failed sign-ins are counted over WINDOW_S seconds and by address,
+and the addresses are bounded, so that a stranger cannot grow the log.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import structlog
 
@@ -23,6 +26,7 @@ from events.installation import (
     AuditRead,
     CreateInstallation,
     Credential,
+    InstallationCommand,
     InstallationState,
     RecordActs,
     RecordStart,
@@ -32,8 +36,8 @@ from events.installation import (
 )
 from events.streams import INSTALLATION
 from service.audit.clients import ClientRecorder
-from service.database import DATABASE_ERRORS
-from service.writer import Writer
+from service.database import DATABASE_ERRORS, DatabaseBusy
+from service.writer import GroupedCommand, Writer
 
 log = structlog.get_logger()
 
@@ -44,6 +48,17 @@ MAX_ADDRESSES = 100
 # Pairs of a key and a path whose reads are counted in a window. Each read beyond them is an event.
 MAX_PATHS = 10_000
 WRITE_TIMEOUT_S = 5.0
+# Acts of a group, and acts that wait for their group. Further ones are refused.
+MAX_GROUP = 100
+MAX_WAITING = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _WaitingAct:
+    """An act that waits for its group. `written` is done when its event is committed, or has the error."""
+
+    command: GroupedCommand[InstallationCommand]
+    written: asyncio.Future[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,8 @@ class ActRecorder:
         self._process = ProcessActor(process)
         self._sign_ins: dict[tuple[Credential, str | None], _FailedSignIns] = {}
         self._reads: dict[tuple[Actor, str], _Reads] = {}
+        self._waiting: deque[_WaitingAct] = deque()
+        self._has_waiting = asyncio.Event()
 
     async def start(self, settings: Mapping[str, str], *, installation: str) -> InstallationState:
         """Creates the installation at the first start, records this start, and returns the state of the installation.
@@ -78,8 +95,8 @@ class ActRecorder:
         `settings` holds those that differ from the defaults, without secrets. `installation` is its name in the origins
         of the log.
         """
-        await self._write(self._process, CreateInstallation(installation))
-        return await self._write(self._process, RecordStart(dict(settings)))
+        await self._write(CreateInstallation(installation))
+        return await self._write(RecordStart(dict(settings)))
 
     async def record_token(self, origin: Origin, purpose: TokenPurpose, object_id: str, expires_at: int) -> None:
         """Records that a token or a link was made. Call it before the token is sent."""
@@ -137,13 +154,13 @@ class ActRecorder:
                     for (credential, _), counted in sign_ins.items()
                 ]
                 if failed:
-                    await self._write(self._process, RecordActs(tuple(failed)))
+                    await self._write(RecordActs(tuple(failed)))
                 sign_ins = {}
-                for key, counted in list(reads.items()):
-                    if counted.count:
-                        read = AuditRead(project_id=counted.project_id, path=counted.path, count=counted.count)
-                        await self._write(key[0], RecordActs((read,)))
-                    del reads[key]
+                reads = {key: counted for key, counted in reads.items() if counted.count}
+                while chunk := dict(islice(reads.items(), MAX_GROUP)):
+                    commands = [_command_of(key[0], counted) for key, counted in chunk.items()]
+                    await self._writer.write_group(INSTALLATION, INSTALLATION_ID, commands)
+                    reads = {key: counted for key, counted in reads.items() if key not in chunk}
         except (TimeoutError, DomainError, *DATABASE_ERRORS) as error:
             log.warning("acts_not_written", error=str(error) or type(error).__name__)
         finally:
@@ -162,11 +179,67 @@ class ActRecorder:
             more = self._reads.get(key)
             self._reads[key] = replace(read, count=read.count + (more.count if more else 0))
 
-    async def _append(self, origin: Origin, act: Act) -> None:
-        """Appends the act of a request to the stream of the installation, which is in a project of its own."""
-        origin = replace(origin, project_id=INSTALLATION_PROJECT)
-        await self._writer.write(INSTALLATION, origin, INSTALLATION_ID, RecordActs((act,)))
+    async def run_writes(self) -> None:
+        """Writes the acts that wait, in groups and in their order, until it is cancelled."""
+        try:
+            while True:
+                await self._has_waiting.wait()
+                group = [self._waiting.popleft() for _ in range(min(MAX_GROUP, len(self._waiting)))]
+                if group:
+                    await self._write_waiting(group)
+                else:
+                    self._has_waiting.clear()
+        finally:
+            _end(self._waiting, DatabaseBusy("the server stops"))
 
-    async def _write(self, actor: Actor, command: CreateInstallation | RecordStart | RecordActs) -> InstallationState:
-        origin = Origin(INSTALLATION_PROJECT, actor)
-        return (await self._writer.write(INSTALLATION, origin, INSTALLATION_ID, command)).state
+    async def _write_waiting(self, group: Sequence[_WaitingAct]) -> None:
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self.clients.write()
+                await self._writer.write_group(INSTALLATION, INSTALLATION_ID, [act.command for act in group])
+        except (TimeoutError, DomainError, *DATABASE_ERRORS) as error:
+            _end(group, error)
+        except BaseException:
+            _end(group, DatabaseBusy("the server stops"))
+            raise
+        else:
+            _end(group, None)
+
+    async def _append(self, origin: Origin, act: Act) -> None:
+        """Waits until the act of a request is in the stream of the installation, which is in a project of its own.
+
+        Raises DatabaseBusy if too many acts wait, and the errors of `Writer.write_group`.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise DatabaseBusy(f"{len(self._waiting)} acts wait to be recorded")
+        origin = replace(origin, project_id=INSTALLATION_PROJECT)
+        command: GroupedCommand[InstallationCommand] = GroupedCommand.of(origin, INSTALLATION_ID, RecordActs((act,)))
+        waiting = _WaitingAct(command, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._has_waiting.set()
+        await waiting.written
+
+    async def _write(self, command: CreateInstallation | RecordStart | RecordActs) -> InstallationState:
+        return await write_installation(self._writer, Origin(INSTALLATION_PROJECT, self._process), command)
+
+
+async def write_installation(writer: Writer, origin: Origin, command: InstallationCommand) -> InstallationState:
+    """Carries out a command on the installation and returns its state, also if all processes append acts meanwhile."""
+    grouped: GroupedCommand[InstallationCommand] = GroupedCommand(origin, command, None)
+    return await writer.write_group(INSTALLATION, INSTALLATION_ID, [grouped])
+
+
+def _command_of(actor: Actor, counted: _Reads) -> GroupedCommand[InstallationCommand]:
+    read = AuditRead(project_id=counted.project_id, path=counted.path, count=counted.count)
+    return GroupedCommand(Origin(INSTALLATION_PROJECT, actor), RecordActs((read,)), None)
+
+
+def _end(acts: Sequence[_WaitingAct] | deque[_WaitingAct], error: Exception | None) -> None:
+    """Lets the callers of the acts go on, or fail."""
+    for act in acts:
+        if act.written.done():
+            continue  # its caller was cancelled
+        if error is None:
+            act.written.set_result(None)
+        else:
+            act.written.set_exception(error)

@@ -17,14 +17,13 @@ from events.envelope import Origin
 from events.errors import DomainError
 from events.ids import IdSource
 from events.installation import (
-    INSTALLATION_ID,
     INSTALLATION_PROJECT,
     ExportEnded,
     ExportFormat,
     ExportStarted,
     RecordActs,
 )
-from events.streams import INSTALLATION
+from service.audit.acts import write_installation
 from service.audit.audit_feed import AuditEvent, AuditFilter, log_size, read_page
 from service.database import DATABASE_ERRORS
 from service.writer import Writer
@@ -131,7 +130,7 @@ async def open_export(
         has_contents=order.has_contents,
         is_following=order.is_following,
     )
-    await writer.write(INSTALLATION, origin, INSTALLATION_ID, RecordActs((started,)))
+    await write_installation(writer, origin, RecordActs((started,)))
     export = AuditExport(writer, order)
     try:
         yield export
@@ -139,6 +138,6 @@ async def open_export(
         ended = ExportEnded(export_id=export_id, count=export.count, last_index=export.last_index)
         try:
             async with asyncio.timeout(RECORD_TIMEOUT_S):
-                await writer.write(INSTALLATION, origin, INSTALLATION_ID, RecordActs((ended,)))
+                await write_installation(writer, origin, RecordActs((ended,)))
         except (TimeoutError, DomainError, *DATABASE_ERRORS) as error:
             log.warning("export_end_not_recorded", export=export_id, error=str(error) or type(error).__name__)

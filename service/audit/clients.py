@@ -1,7 +1,8 @@
 """Keeps the clients of requests apart from the log, which only commits to them, and deletes them in time.
 
-Rows are collected in memory and written every WRITE_EVERY_S seconds, so that requests wait for nothing. A process that
-is killed loses the rows of that time: the commitments in the log then have nothing to be compared with.
+Rows are collected in memory and written every WRITE_EVERY_S seconds, so that requests wait for nothing; those of acts
+(`service.audit.acts`) are written before the act. A process that is killed loses the other rows of that time: they then
+count as deleted, and the commitments in the log have nothing to be compared with.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class ClientRecorder:
         self._clock = clock
         self._ids = ids
         self._waiting: deque[_Row] = deque(maxlen=MAX_WAITING)
+        self._turn = asyncio.Lock()
 
     def record(self, request_id: str, facts: ClientFacts) -> bytes | None:
         """Returns the commitment to the facts, whose row is written soon; None if no clients are recorded."""
@@ -71,7 +73,11 @@ class ClientRecorder:
         await ScanLoop("old_request_clients", every_s=SWEEP_EVERY_S).run(self.delete_old)
 
     async def write(self) -> None:
-        """Writes the rows that wait. If the database does not answer, they wait longer."""
+        """Writes the rows that wait, after any write at work. If the database does not answer, they wait longer."""
+        async with self._turn:
+            await self._write()
+
+    async def _write(self) -> None:
         rows: list[_Row] = []
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_S):

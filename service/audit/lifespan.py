@@ -9,9 +9,8 @@ from pathlib import Path
 from events.actors import ProcessActor
 from events.envelope import Origin
 from events.ids import IdSource
-from events.installation import INSTALLATION_ID, INSTALLATION_PROJECT, UseLogKey
-from events.streams import INSTALLATION
-from service.audit.acts import ActRecorder
+from events.installation import INSTALLATION_PROJECT, UseLogKey
+from service.audit.acts import ActRecorder, write_installation
 from service.audit.attesters import AttestationCollector, Attester
 from service.audit.checkpoint_signer import CheckpointSigner, verifier_key
 from service.audit.clients import ClientRecorder
@@ -40,7 +39,7 @@ async def audit_lifespan(
     async with writer.pool.acquire() as db:
         epoch = await load_epoch(db)
     await acts.start(settings, installation=epoch.installation)
-    async with background(clients.run(), clients.run_sweep()), background(acts.run()):
+    async with background(clients.run(), clients.run_sweep()), background(acts.run_writes(), acts.run()):
         yield acts
 
 
@@ -81,8 +80,7 @@ async def checkpoints_lifespan(
     async with writer.pool.acquire() as db:
         epoch = await load_epoch(db)
     origin = Origin(INSTALLATION_PROJECT, ProcessActor(peers.process))
-    command = UseLogKey(str(verifier_key(epoch, signer)))
-    await writer.write(INSTALLATION, origin, INSTALLATION_ID, command)
+    await write_installation(writer, origin, UseLogKey(str(verifier_key(epoch, signer))))
     pusher = CheckpointPusher(targets)
     checkpoints = CheckpointSigner(
         writer.pool,

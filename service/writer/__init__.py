@@ -67,6 +67,20 @@ class _Decision(Generic[F, C]):
     command: C
 
 
+@dataclass(frozen=True, slots=True)
+class GroupedCommand(Generic[C]):
+    """A command of a group (`Writer.write_group`), with its own origin and its own effect."""
+
+    origin: Origin
+    command: C
+    effect: Effect | None
+
+    @classmethod
+    def of(cls, origin: Origin, stream_id: str, command: C) -> GroupedCommand[C]:
+        """Counts the append among those of the request."""
+        return cls(origin, command, _next_effect(origin, stream_id))
+
+
 class Writer:
     """The writer of a process. Objects that are built over a writer share its pool, its feed and its clock."""
 
@@ -152,6 +166,46 @@ class Writer:
 
         return (await self._write(stream_type, origin, stream_id, decide_on, guard))[1]
 
+    async def write_group(
+        self, stream_type: StreamType[S, C], stream_id: str, commands: Sequence[GroupedCommand[C]]
+    ) -> S:
+        """Carries out commands of different origins on a stream, in order, in one transaction: all of them or none.
+        Returns the state after them.
+
+        A command that an earlier try of its request has carried out is left out. The head is locked first, so the
+        writers of other processes wait for each other instead of deciding again. The origins are all of the project of
+        the stream. Raises as `write`. Watchers are not notified.
+        """
+        await self._turns.enter(stream_id)
+        try:
+            async with self.pool.acquire() as db:
+                for _ in range(MAX_ATTEMPTS):
+                    try:
+                        async with db.transaction():
+                            head, state = await self._append_group(db, stream_type, stream_id, commands)
+                    except VersionConflict:  # another process has begun the stream, or has made one of the effects
+                        continue
+                    self._heads.put(stream_type, stream_id, head, state)
+                    return state
+        finally:
+            self._turns.leave(stream_id)
+        raise Conflict(stream_id)
+
+    async def _append_group(
+        self, db: Connection, stream_type: StreamType[S, C], stream_id: str, commands: Sequence[GroupedCommand[C]]
+    ) -> tuple[event_log.Head, S]:
+        await event_log.lock_head(db, stream_id)
+        self._heads.take(stream_type, stream_id, commands[0].origin.project_id)
+        state, head = await self._load(db, stream_type, commands[0].origin, stream_id)
+        for grouped in commands:
+            origin, effect = grouped.origin, grouped.effect
+            if effect is not None and await find_effect(db, effect.seed, stream_id, effect.place) is not None:
+                continue
+            new = await self._decide(stream_type, origin, stream_id, state, head, grouped.command, effect)
+            if new is not None:
+                head, state = await self._append(db, new, None), new.after
+        return head, state
+
     async def find_repeat(
         self, stream_type: StreamType[S, C], origin: Origin, stream_id: str
     ) -> AppendResult[S] | None:
@@ -220,8 +274,7 @@ class Writer:
         A decision on a cached head counts only if it is appended. A refusal, or a decision to do nothing, is made again
         on a loaded head, since another process may have changed the stream.
         """
-        effects = origin.effects
-        effect = Effect(effects.seed, effects.next_number(stream_id)) if effects is not None else None
+        effect = _next_effect(origin, stream_id)
         await self._turns.enter(stream_id)
         try:
             async with self.pool.acquire() as db:
@@ -333,3 +386,9 @@ class Writer:
         if head.project_id is not None and head.project_id != origin.project_id:
             raise FileNotFound(stream_id) if stream_type is FILE else NotFound(stream_type.noun, stream_id)
         return await load_state(db, stream_type, stream_id, head), head
+
+
+def _next_effect(origin: Origin, stream_id: str) -> Effect | None:
+    """Returns the effect of the request's next append to the stream; None if the request has no Idempotency-Key."""
+    effects = origin.effects
+    return None if effects is None else Effect(effects.seed, effects.next_number(stream_id))
