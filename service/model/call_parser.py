@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from service.model.errors import to_storable
 from service.model.split_characters import CharacterJoiner
 
 MAX_TOOL_CALLS = 128  # in one reply: the number of tools that an assistant may have
+_NAMESPACES = re.compile(r"[.:/]")  # models write "functions.f", "default_api:f" or "functions.f:0"
 
 
 @dataclass(slots=True)
@@ -31,25 +33,46 @@ class _PartialCall:
     pieces: list[str] = field(default_factory=list)
     characters: CharacterJoiner = field(default_factory=CharacterJoiner)
 
+    @property
+    def has_arguments(self) -> bool:
+        """Whether the call has arguments so far."""
+        return any(piece.strip() for piece in self.pieces)
+
+    def continues(self, name: str, arguments: str) -> bool:
+        """Whether a piece with a name but without this call's id belongs to it: some servers repeat the name."""
+        if name != self.name:
+            return False
+        return self._object() is None if self.has_arguments else bool(arguments.strip())
+
     def is_complete(self, next_name: str) -> bool:
         """Whether the arguments are an object, so that a piece with this name belongs to another call.
 
         An empty object before other arguments of the same function is a placeholder, which some gateways send.
         """
+        found = self._object()
+        return found is not None and (bool(found) or next_name != self.name)
+
+    def _object(self) -> dict[str, Any] | None:
+        """Returns the arguments if they are an object."""
         if not self.pieces or not self.pieces[-1].rstrip().endswith("}"):
-            return False
+            return None
         try:
             found = orjson.loads("".join(self.pieces))
         except orjson.JSONDecodeError:
-            return False
-        return isinstance(found, dict) and (bool(found) or next_name != self.name)
+            return None
+        return found if isinstance(found, dict) else None
 
 
 class CallParser:
-    """Parses pieces of tool calls. `mint` returns an id for a call to which the server gave none."""
+    """Parses pieces of tool calls. `mint` returns an id for a call to which the server gave none.
 
-    def __init__(self, mint: Callable[[], str]) -> None:
+    `names` are the functions of the request. A name that may be the beginning of a longer one is held back until there
+    are arguments, because some servers divide names.
+    """
+
+    def __init__(self, mint: Callable[[], str], names: Collection[str] = ()) -> None:
         self._mint = mint
+        self._names = frozenset(names)
         self._calls: list[_PartialCall] = []
         self._by_index: dict[int, _PartialCall] = {}
 
@@ -59,7 +82,7 @@ class CallParser:
         return len(self._calls)
 
     def read(
-        self, index: int | None, call_id: object, function: Mapping[str, Any], within_bound: Callable[[str], str]
+        self, index: int | str | None, call_id: object, function: Mapping[str, Any], within_bound: Callable[[str], str]
     ) -> list[ToolCallDelta]:
         """Returns the events of a piece. `within_bound` cuts its arguments at the bound of the reply.
 
@@ -69,9 +92,10 @@ class CallParser:
         arguments = function.get("arguments") or ""
         if not isinstance(arguments, str):  # some servers send the object itself
             arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
-        name = to_storable(function.get("name") or "")
+        name = to_storable(function.get("name") or "").strip()
         call_id = str(call_id) if call_id else None
-        call = self._find(index, call_id, name)
+        index = int(index) if isinstance(index, str) else index
+        call = self._find(index, call_id, name, arguments)
         if call is not None and name and arguments and call.is_complete(name):
             if call_id is not None and call.name == name and "".join(call.pieces) == arguments:
                 return []
@@ -80,27 +104,45 @@ class CallParser:
             call = self._new_call(call_id)
         if index is not None:
             self._by_index[index] = call
+        if name and not call.is_announced and not call.has_arguments:
+            call.name = _join_names(call.name, name)
         arguments = call.characters.feed(within_bound(arguments))
         call.pieces.append(arguments)
         call.name = call.name or name
         call.server_id = call.server_id or call_id
         if call.is_announced:
             return [ToolCallDelta(call.index, None, None, arguments)] if arguments else []
-        if call.name:
-            call.is_announced = True
-            server_id = to_storable(call.server_id) if call.server_id else self._mint()
-            return [ToolCallDelta(call.index, server_id, call.name, call.arguments + arguments)]
         call.arguments += arguments
+        if call.name and (call.has_arguments or not self._may_grow(call.name)):
+            return [self._announce(call)]
         return []
 
     def end(self) -> list[ToolCallDelta]:
         """Returns the last events. Raises ModelError if a call has no name."""
-        if not all(call.is_announced for call in self._calls):
+        if not all(call.name for call in self._calls):
             raise ModelError("server_error", "The model server sent a tool call without a name.")
+        events = [self._announce(call) for call in self._calls if not call.is_announced]
         ends = ((call.index, call.characters.end()) for call in self._calls)
-        return [ToolCallDelta(index, None, None, rest) for index, rest in ends if rest]
+        return [*events, *(ToolCallDelta(index, None, None, rest) for index, rest in ends if rest)]
 
-    def _find(self, index: int | None, call_id: str | None, name: str) -> _PartialCall | None:
+    def _announce(self, call: _PartialCall) -> ToolCallDelta:
+        """Returns the first event of a call."""
+        call.is_announced = True
+        server_id = to_storable(call.server_id) if call.server_id else self._mint()
+        return ToolCallDelta(call.index, server_id, self._function_of(call.name), call.arguments)
+
+    def _may_grow(self, name: str) -> bool:
+        """Whether the name may be the first part of the name of a function."""
+        return any(each != name and each.startswith(name) for each in self._names)
+
+    def _function_of(self, name: str) -> str:
+        """Returns the function of the request that a name means, which may stand in a namespace; else the name."""
+        if name in self._names:
+            return name
+        found = [part for part in _NAMESPACES.split(name) if part in self._names]
+        return found[0] if len(found) == 1 else name
+
+    def _find(self, index: int | None, call_id: str | None, name: str, arguments: str) -> _PartialCall | None:
         """Returns the call that a piece belongs to: by index; by id if there is no index; otherwise a name starts a
         call.
 
@@ -110,11 +152,14 @@ class CallParser:
         if index is not None:
             call = self._by_index.get(index)
             if call is not None and name and call_id and call.server_id and call_id != call.server_id:
-                call = by_id
+                return by_id or (call if call.has_arguments and call.continues(name, arguments) else None)
             return call
         if call_id is not None:
             return by_id
-        return self._calls[-1] if self._calls and not (name and self._calls[-1].is_announced) else None
+        last = self._calls[-1] if self._calls else None
+        if last is not None and name and last.name and not last.continues(name, arguments):
+            return None
+        return last
 
     def _new_call(self, call_id: str | None) -> _PartialCall:
         if len(self._calls) == MAX_TOOL_CALLS:
@@ -122,3 +167,8 @@ class CallParser:
         call = _PartialCall(len(self._calls), call_id)
         self._calls.append(call)
         return call
+
+
+def _join_names(before: str, piece: str) -> str:
+    """Returns a name after a piece of it. Some servers repeat the whole name, or its beginning."""
+    return piece if piece.startswith(before) else before + piece

@@ -8,6 +8,7 @@ lines.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -20,7 +21,11 @@ MARK = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _ENDS = frozenset({b"[done]", b"done"})
-_EMPTY = frozenset({b"", b"null"})  # events without content
+# Events without content. Proxies send words to keep a connection open.
+_EMPTY = frozenset({b"", b"null", b"ping", b"[ping]", b"keep-alive", b"keepalive", b"heartbeat"})
+_PREFIX = re.compile(r"[\s,]*(?:data:\s*)*")  # between the documents of one event
+_END = re.compile(r"\[DONE\]", re.IGNORECASE)
+_DECODER = json.JSONDecoder(strict=False)
 
 
 @dataclass(slots=True)
@@ -109,6 +114,8 @@ class LineReader:
             self._emit(StreamItem(line[6:].strip(), is_error=True), items)
         elif line.startswith(b"{") and not self._other_lines and not self._data and _is_complete(line):
             self._emit(StreamItem(line.strip()), items)
+        elif line[:6].lstrip()[:2].lower() == b"da" and line.lstrip()[:5].lower() == b"data:":
+            self._read_line(b"data:" + line.lstrip()[5:], items)
         elif not line.startswith((b":", b"id:", b"retry:")) and not self._has_events:
             # The SSE specification says to ignore unknown fields.
             self._other_lines.append(line)
@@ -136,6 +143,31 @@ class LineReader:
 def is_end(data: bytes) -> bool:
     """Whether the data of an event are the mark of the stream's end, which some servers quote or write small."""
     return len(data) <= len(DONE) + 2 and data.strip(b"'\"").lower() in _ENDS
+
+
+def divide(data: bytes) -> list[bytes]:
+    """Returns the documents and marks of an event that is not one document, or no documents if it is not JSON.
+
+    Proxies join several documents in one event, and put `data:` before each of them once more.
+    """
+    text = data.decode(errors="surrogateescape")
+    found: list[bytes] = []
+    at = _end_of(_PREFIX, text, 0)
+    while at < len(text):
+        try:
+            _, end = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            if (end := _end_of(_END, text, at)) == at:
+                return []
+        found.append(text[at:end].encode(errors="surrogateescape"))
+        at = _end_of(_PREFIX, text, end)
+    return found
+
+
+def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Returns the end of the pattern at this place, or the place itself."""
+    found = pattern.match(text, at)
+    return at if found is None else found.end()
 
 
 def _is_complete(data: bytes) -> bool:

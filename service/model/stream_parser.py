@@ -9,11 +9,8 @@ says what came.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
-
-import orjson
 
 from service.model import sse_lines
 from service.model.base import (
@@ -28,7 +25,8 @@ from service.model.base import (
 from service.model.call_parser import CallParser
 from service.model.errors import AnswerTooLarge, ModelStreamError, excerpt
 from service.model.split_characters import CharacterJoiner
-from service.model.sse_lines import MARK, LineReader, StreamItem, is_end
+from service.model.sse_lines import MARK, LineReader, StreamItem, divide, is_end
+from service.model.stream_chunks import error_in, only_text, parse_chunk, parse_error, text_of
 from service.model.usage_parser import parse_usage
 
 # Characters of one reply: text, refusal, arguments and reasoning. A model that says more does not stop by itself.
@@ -54,12 +52,6 @@ _NO_REASON = "null"  # some servers write the word
 _FAILURES = frozenset({"error", "abort", "network_error", "insufficient_system_resource"})
 
 
-# The keys of a chunk, its choice and its delta that say nothing but a piece of text. Nearly all chunks have no others.
-_TEXT_CHUNK = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})
-_TEXT_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
-_TEXT_DELTA = frozenset({"role", "content"})
-
-
 class StreamParser:
     """Turns the bytes of an answer into model events. After `done`, or a `failure`, it ignores further bytes.
 
@@ -68,10 +60,13 @@ class StreamParser:
 
     `mint` returns an id for a tool call to which the server gave none. `chunk_count` is the number of stream chunks;
     it distinguishes a server that thinks from a server that only keeps the connection open with comments. `is_document`
-    is for a server that answers a streaming request with one JSON document.
+    is for a server that answers a streaming request with one JSON document, if the answer begins as one. `names` are
+    the functions of the request.
     """
 
-    def __init__(self, mint: Callable[[], str], model: str = "", is_document: bool = False) -> None:
+    def __init__(
+        self, mint: Callable[[], str], model: str = "", is_document: bool = False, names: Collection[str] = ()
+    ) -> None:
         self.chunk_count = 0
         self.done = False
         self.failure: ModelError | None = None
@@ -88,7 +83,12 @@ class StreamParser:
         self._usage: ModelUsage | None = None
         self._text = CharacterJoiner()
         self._refusal = CharacterJoiner()
-        self._calls = CallParser(mint)
+        self._calls = CallParser(mint, names)
+
+    @property
+    def has_reason(self) -> bool:
+        """Whether the server gave a finish_reason, so that the answer is complete although the stream has no end."""
+        return self._reason is not None and self.failure is None and not self.done
 
     def feed(self, data: bytes) -> list[ModelEvent]:
         """Returns the events that these bytes complete. If the bytes are invalid, the stream ends with a `failure`."""
@@ -121,10 +121,15 @@ class StreamParser:
         self._bytes_read += len(data)
         if self._bytes_read > MAX_STREAM_BYTES:
             raise AnswerTooLarge(f"The model server sent more than {MAX_STREAM_BYTES} bytes in one answer.")
+        if self._is_document and not self._document:
+            beginning = data.removeprefix(MARK).lstrip()
+            self._is_document = not beginning or beginning.startswith((b"{", b"["))
+            data = beginning
         if not self._is_document:
             self._read_items(self._lines.feed(data), events)
             return
-        self._document.append(data)
+        if data:
+            self._document.append(data)
         if self._bytes_read > sse_lines.MAX_EVENT_BYTES:
             raise AnswerTooLarge(f"The model server sent an event of more than {sse_lines.MAX_EVENT_BYTES} bytes.")
 
@@ -137,7 +142,7 @@ class StreamParser:
         if document and not self.done:
             if not document.startswith((b"{", b"[")):
                 raise ModelError("server_error", f"The model server sent no chat completion: {excerpt(document)}")
-            self._read_chunk(document, events)
+            self._read_data(document, events)
         if not self.done:
             if self._reason is None:
                 raise ModelError("server_error", self._incomplete_answer())
@@ -148,13 +153,25 @@ class StreamParser:
             if self.done:
                 return
             if item.is_error:
-                raise ModelStreamError(_parse_error(item.data))
-            if not is_end(item.data):
-                self._read_chunk(item.data, events)
-            elif self._reason is None and not self._size and not self._calls.count:
-                raise ModelError("server_error", self._incomplete_answer())
-            else:  # some servers send no finish_reason
-                self._finish(events)
+                raise ModelStreamError(parse_error(item.data))
+            self._read_data(item.data, events)
+
+    def _read_data(self, data: bytes, events: list[ModelEvent]) -> None:
+        """Reads the data of an event. If they are several documents, each is read by itself."""
+        if not is_end(data):
+            try:
+                chunk = parse_chunk(data)
+            except ModelError:
+                documents = divide(data)
+                if not documents or documents == [data]:
+                    raise
+                self._read_items([StreamItem(document) for document in documents], events)
+                return
+            self._read_chunk(chunk, data, events)
+        elif self._reason is None and not self._size and not self._calls.count:
+            raise ModelError("server_error", self._incomplete_answer())
+        else:  # some servers send no finish_reason
+            self._finish(events)
 
     def _incomplete_answer(self) -> str:
         """Returns a sentence about an answer that has no end."""
@@ -164,10 +181,9 @@ class StreamParser:
             return f"The model server sent JSON that is no chat completion: {excerpt(self._strange_chunk)}"
         return "The model server sent an empty answer."
 
-    def _read_chunk(self, data: bytes, events: list[ModelEvent]) -> None:
-        chunk = _parse_chunk(data)
-        text = _only_text(chunk)
-        error = None if text else _error_in(chunk)
+    def _read_chunk(self, chunk: Mapping[str, Any], data: bytes, events: list[ModelEvent]) -> None:
+        text = only_text(chunk)
+        error = None if text else error_in(chunk)
         if error:
             raise ModelStreamError(error)
         self.chunk_count += 1
@@ -190,8 +206,8 @@ class StreamParser:
         if choices is None:
             self._strange_chunk = self._strange_chunk or data
         try:
-            for choice in choices or ():
-                if not choice.get("index"):  # requests ask for one choice; others are ignored
+            for choice in [choices] if isinstance(choices, dict) else choices or ():
+                if not int(choice.get("index") or 0):  # requests ask for one choice; others are ignored
                     self._read_choice(choice, events)
         except (AttributeError, TypeError, ValueError) as wrong_shape:
             raise ModelError(
@@ -210,6 +226,8 @@ class StreamParser:
         self._has_choices = True
         self._read_usage(choice)
         delta = choice.get("delta")
+        if isinstance(delta, str):
+            delta = {"content": delta}
         if delta:
             self._has_deltas = True
         elif not self._has_deltas:  # a message after deltas repeats them
@@ -231,7 +249,7 @@ class StreamParser:
                 self._within_bound(delta[name])
         content = delta.get("content")
         if content:
-            self._read_text(_text_of(content), events)
+            self._read_text(text_of(content), events)
         if delta.get("refusal"):
             refusal = self._refusal.feed(self._within_bound(delta["refusal"]))
             if refusal:
@@ -263,59 +281,3 @@ class StreamParser:
             reason = "tool_calls" if self._calls.count else "stop"
         self.done = True
         events.append(ModelStreamEnd(reason, self._usage, self._model))
-
-
-def _only_text(chunk: Mapping[str, Any]) -> str | None:
-    """Returns the text of a chunk that says nothing else, None if it says more or is not a chunk of this shape."""
-    choices = chunk.get("choices")
-    if type(choices) is not list or len(choices) != 1 or not chunk.keys() <= _TEXT_CHUNK:
-        return None
-    (choice,) = choices
-    if type(choice) is not dict or choice.get("index") or choice.get("finish_reason") is not None:
-        return None
-    delta = choice.get("delta")
-    if type(delta) is not dict or not delta.keys() <= _TEXT_DELTA or not choice.keys() <= _TEXT_CHOICE:
-        return None
-    content = delta.get("content")
-    return content if type(content) is str else None
-
-
-def _text_of(content: Any) -> str:
-    """Returns the text of a content, which is a text, a part or a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(_text_of(part) for part in content)
-    return content.get("text") or "" if content.get("type", "text") == "text" else ""
-
-
-def _error_in(chunk: Mapping[str, Any]) -> object:
-    """Returns the error that a server sent as a chunk, or None."""
-    if chunk.get("error"):
-        error: object = chunk["error"]
-        return error
-    is_error = chunk.get("object") == "error" or (
-        "choices" not in chunk and (chunk.get("detail") or (chunk.get("message") and chunk.get("code")))
-    )
-    return chunk if is_error else None
-
-
-def _parse_chunk(data: bytes) -> dict[str, Any]:
-    try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        try:  # the standard library accepts lone surrogates and NaN, which servers written in Python send
-            chunk = json.loads(data.decode(errors="surrogateescape"), strict=False)
-        except (ValueError, RecursionError):
-            raise ModelError("server_error", f"The model server sent malformed JSON: {excerpt(data)}") from None
-    if not isinstance(chunk, dict):
-        raise ModelError("server_error", f"The model server sent a chunk that is no object: {excerpt(data)}")
-    return chunk
-
-
-def _parse_error(data: bytes) -> object:
-    try:
-        body = _parse_chunk(data)
-    except ModelError:
-        return data.decode(errors="replace")
-    return body.get("error") or body

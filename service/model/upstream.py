@@ -38,6 +38,7 @@ CONNECT_S = 10.0
 FIRST_TOKEN_S = 300.0  # reasoning models think for minutes; a run expires after ten
 BETWEEN_S = 60.0
 HEALTH_S = 3.0  # for the answer to a health check
+END_S = 5.0  # for the usage and the end of a stream after its finish_reason; the answer is complete without them
 DRAIN_S = 0.1  # for the end of a response after its last event, so that its connection can be used again
 
 log = structlog.get_logger(__name__)
@@ -105,11 +106,12 @@ class Upstream:
         """Streams one call, with a batch of events for each network read. Raises ModelError."""
         attempt = 1
         has_events = False
+        names = [tool["function"]["name"] for tool in request.tools]
         trial = RefusalTrial(set(self._learned.names(route.info.upstream_name)))
         while True:
             try:
                 body = await compute(partial(build_body, route, request, trial.names), value=request)
-                async with aclosing(self._attempt(body, route)) as batches:
+                async with aclosing(self._attempt(body, route, names)) as batches:
                     async for batch in batches:
                         if not has_events:
                             self._learn(route, trial.confirm())
@@ -164,8 +166,10 @@ class Upstream:
             if self._learned.add(route.info.upstream_name, name):
                 log.info("model_server_field_unsupported", field=name, model=route.info.upstream_name)
 
-    async def _attempt(self, body: bytes, route: ModelRoute) -> AsyncGenerator[Sequence[ModelEvent], None]:
-        """Sends one request and yields its events. Raises AttemptFailure."""
+    async def _attempt(
+        self, body: bytes, route: ModelRoute, names: Sequence[str]
+    ) -> AsyncGenerator[Sequence[ModelEvent], None]:
+        """Sends one request and yields its events. `names` are the request's functions. Raises AttemptFailure."""
         deadline = asyncio.get_running_loop().time() + self._timeouts.first_token
         try:
             async with asyncio.timeout_at(deadline):
@@ -180,7 +184,7 @@ class Upstream:
             self.log_unreachable(error)
             raise AttemptFailure(unreachable(error), can_retry=True, is_unanswered=True) from None
         try:
-            async with aclosing(self._read(response, deadline, route)) as batches:
+            async with aclosing(self._read(response, deadline, route, names)) as batches:
                 async for batch in batches:
                     yield batch
         finally:
@@ -195,13 +199,14 @@ class Upstream:
         return await self._http.post(path, body, self._headers)
 
     async def _read(
-        self, response: aiohttp.ClientResponse, deadline: float, route: ModelRoute
+        self, response: aiohttp.ClientResponse, deadline: float, route: ModelRoute, names: Sequence[str]
     ) -> AsyncGenerator[Sequence[ModelEvent], None]:
         """Yields the answer's events. The time-outs cover only waiting for the server, so the consumer may be slow."""
         parser = StreamParser(
             self._new_call_id,
             model=route.info.upstream_name,
             is_document=response.headers.get("content-type", "").startswith("application/json"),
+            names=names,
         )
         clock, content = asyncio.get_running_loop().time, response.content
         limit, name = self._timeouts.first_token, "first token"
@@ -210,7 +215,13 @@ class Upstream:
             while True:
                 chunks_before = parser.chunk_count
                 watchdog.start(deadline)
-                data = await content.readany()
+                try:
+                    data = await content.readany()
+                except (ServerSilence, *CONNECTION_ERRORS):
+                    if not parser.has_reason:
+                        raise
+                    response.close()
+                    data = b""  # the answer is complete, although its stream has no end
                 watchdog.stop()
                 events = parser.feed(data) if data else parser.end()
                 if parser.failure is None and parser.done:
@@ -227,7 +238,7 @@ class Upstream:
                     return
                 if parser.chunk_count != chunks_before:
                     limit, name = self._timeouts.between, "next token"
-                    deadline = clock() + limit
+                    deadline = clock() + (min(END_S, limit) if parser.has_reason else limit)
         except ServerSilence:
             raise timeout_failure(name, limit) from None
         except CONNECTION_ERRORS as error:
@@ -279,5 +290,5 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
             while await response.content.readany():
                 pass
         response.release()
-    except CONNECTION_ERRORS:
+    except (ServerSilence, *CONNECTION_ERRORS):
         return  # the connection is closed and not kept

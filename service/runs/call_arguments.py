@@ -25,7 +25,46 @@ _FENCE = re.compile(r"^```\w*\s*|\s*```$")
 _TRAILING_COMMA = re.compile(r",\s*([}\]])")
 # Texts that may complete a value that was cut off, before the brackets that are open.
 _ENDS = ("", '"', "null", ":null", '":null', "0", "e", "ue", "rue", "se", "lse", "alse", "l", "ll", "ull")
+# Quotes, escapes and control characters, of which the latter two may be invalid in a string.
+_IN_STRINGS = re.compile(r'\\.|"|[\x00-\x1f]', re.DOTALL)
+_VALID_ESCAPES = frozenset('"\\/bfnrtu')
 _CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
+
+
+@dataclass(slots=True)
+class StringMender:
+    """Makes the strings in a JSON text valid, piece by piece.
+
+    Models write line breaks and other control characters into strings, and backslashes that begin no escape.
+    """
+
+    _in_string: bool = False
+    _held: str = ""  # a backslash at the end of the last piece
+
+    def feed(self, piece: str) -> str:
+        """Returns the piece, whose strings are valid."""
+        text, self._held = self._held + piece, ""
+        if (len(text) - len(text.rstrip("\\"))) % 2:
+            text, self._held = text[:-1], "\\"
+        return _IN_STRINGS.sub(self._mend, text)
+
+    def end(self) -> str:
+        """Returns the rest."""
+        held, self._held = self._held, ""
+        return held
+
+    def _mend(self, found: re.Match[str]) -> str:
+        text = found.group()
+        if text == '"':
+            self._in_string = not self._in_string
+            return text
+        if not self._in_string:
+            return text
+        if text[0] != "\\":
+            return json.dumps(text)[1:-1]
+        if text[1] in _VALID_ESCAPES:
+            return text
+        return "'" if text[1] == "'" else "\\\\" + json.dumps(text[1], ensure_ascii=False)[1:-1]
 
 
 @dataclass(slots=True)
@@ -38,6 +77,7 @@ class ArgumentPieces:
     _held: str = ""
     _is_object: bool = False
     _value: RawValue = field(default_factory=RawValue)
+    _strings: StringMender = field(default_factory=StringMender)
 
     def feed(self, piece: str) -> str:
         """Returns the part of the object that this piece shows."""
@@ -48,7 +88,7 @@ class ArgumentPieces:
             self._is_object, piece, self._held = True, self._held.lstrip(), ""
         if self._value.done:
             return ""
-        text, _ = self._value.feed(piece)
+        text, _ = self._value.feed(self._strings.feed(piece))
         return text
 
 
@@ -72,6 +112,8 @@ def object_text(arguments: str, depth: int = 0) -> str:
 
 def _candidates(text: str) -> Iterator[str]:
     """Yields texts that may be the JSON that the arguments mean."""
+    mender = StringMender()
+    yield mender.feed(text) + mender.end()
     yield text
     if len(text) > MAX_REPAIR:
         return

@@ -72,3 +72,14 @@ def test_law_an_object_that_was_cut_off_begins_as_it_was_written(value: dict[str
     found = object_text(cut)
     assert isinstance(json.loads(found), dict)
     assert found.startswith(cut.strip()) or cut.rstrip().endswith(",") or "\\" in cut
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":"line\nbreak"}', '{"a":"\\d+","b":[1]}', '{"a":"it\\\'s\t\x01"}', '{"a":"\\\\\n"}']
+)
+def test_watchers_see_the_same_object_if_a_string_is_not_valid(text: str) -> None:
+    """Parsers of model servers pass on what the model wrote, such as a line break within a string."""
+    pieces = ArgumentPieces()
+    shown = "".join(pieces.feed(character) for character in text)
+    assert shown == ArgumentPieces().feed(text) == object_text(text)
+    assert isinstance(json.loads(shown), dict)
