@@ -14,7 +14,7 @@ from service.wire.as_of import AsOf
 async def read_assistant(travel: TimeTravel, viewer: Viewer, assistant_id: str, at: AsOf) -> Assistant:
     """Returns the assistant at a point. Raises the errors of `TimeTravel.open`."""
     past = await travel.open(ASSISTANT, assistant_id, at, viewer, (assistants.project,))
-    row = past.tables.row("assistants", assistant_id)
+    row = past.tables.find("assistants", assistant_id)
     if row["deleted"]:
         raise NotFound("assistant", assistant_id)
     [found] = await travel.present([load_assistant(row)], viewer, past.moment)

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from events.errors import NotFound
+from projections.row_store.tables import Row, Table
 from projections.rows import MAX_PAGE_BYTES, Cursor, Page, load_rows
-from service.replay.view_tables import Row
 
 T = TypeVar("T")
 
 
 async def read_page(
-    table: Mapping[Any, Row],
+    table: Table,
+    stream_id: str,
     cursor: Cursor,
     load: Callable[[Mapping[str, Any]], T],
     *,
@@ -25,7 +26,7 @@ async def read_page(
 
     Raises the error of `not_found` if the cursor names an id without a row. The row of a deleted object is one.
     """
-    lower, upper = cursor.bounds(*(_position(table, id, not_found) for id in (cursor.after, cursor.before)))
+    lower, upper = cursor.bounds(*(_position(table, stream_id, id, not_found) for id in (cursor.after, cursor.before)))
     rows = [
         row
         for row in table.values()
@@ -49,10 +50,11 @@ def _size(body: bytes, patches: Sequence[bytes | None]) -> int:
     return len(body) + sum(len(patch) for patch in patches if patch is not None)
 
 
-def _position(table: Mapping[Any, Row], id: str | None, not_found: Callable[[str], NotFound]) -> int | None:
+def _position(table: Table, stream_id: str, id: str | None, not_found: Callable[[str], NotFound]) -> int | None:
     if id is None:
         return None
-    if id not in table:
+    row = table.get((stream_id, id))
+    if row is None:
         raise not_found(id)
-    position: int = table[id]["position"]
+    position: int = row["position"]
     return position

@@ -17,6 +17,7 @@ from events.thread.events import ModelCallStarted
 from projections import messages, runs, steps, threads
 from projections.messages import load_message
 from projections.placeholders import placeholder_message, placeholder_step
+from projections.row_store.tables import Row, Tables
 from projections.rows import Cursor, Page
 from projections.runs import load_run
 from projections.steps import load_step
@@ -24,7 +25,6 @@ from projections.threads import load_thread
 from projections.views import Project
 from service.replay.past_pages import read_page
 from service.replay.time_travel import PastStream, TimeTravel, Viewer
-from service.replay.view_tables import Row, ViewTables
 from service.wire.as_of import AsOf
 
 _STEP = "run step"
@@ -54,12 +54,12 @@ class PastThread:
     async def message(self, message_id: str) -> Message:
         """Returns a message, or a placeholder of it. Raises NotFound."""
         past = await self._open(_MESSAGE_VIEWS)
-        row = past.tables.table("messages").get(message_id)
+        row = past.tables["messages"].get((self.thread_id, message_id))
         if row is None:
             call = await self._find_call(past, message_id)
             if call is None or call.event.message_id != message_id or message_id in past.hidden:
                 raise await self.travel.refusal(past, "message", message_id)
-            return placeholder_message(load_run(past.tables.row("runs", call.event.run_id)), call)
+            return placeholder_message(load_run(past.tables.find("runs", self.thread_id, call.event.run_id)), call)
         if row["deleted"] or message_id in past.hidden:
             raise NotFound("message", message_id)
         [found] = await self._present(past, [load_message(row)])
@@ -73,9 +73,9 @@ class PastThread:
             return not is_hidden and (run_id is None or row["run_id"] == run_id)
 
         past = await self._open(_MESSAGE_VIEWS)
-        table = past.tables.table("messages")
+        table = past.tables["messages"]
         refuse = partial(NotFound, "message")
-        found = await read_page(table, cursor, load_message, is_listed=is_listed, not_found=refuse)
+        found = await read_page(table, self.thread_id, cursor, load_message, is_listed=is_listed, not_found=refuse)
         return Page(await self._present(past, found.items), found.more)
 
     async def run(self, run_id: str) -> Run:
@@ -88,14 +88,14 @@ class PastThread:
         past = await self._open(_RUN_VIEWS)
         refuse = partial(NotFound, "run")
         return await read_page(
-            past.tables.table("runs"), cursor, load_run, is_listed=lambda row: True, not_found=refuse
+            past.tables["runs"], self.thread_id, cursor, load_run, is_listed=lambda row: True, not_found=refuse
         )
 
     async def step(self, run_id: str, step_id: str) -> Step:
         """Returns a step of a run, or a placeholder of it. Raises NotFound."""
         past = await self._open(_STEP_VIEWS)
         run = await self._run(past, run_id)
-        row = past.tables.table("steps").get(step_id)
+        row = past.tables["steps"].get((self.thread_id, step_id))
         if row is not None and row["run_id"] == run_id:
             return load_step(row)
         call = await self._find_call(past, step_id)
@@ -109,20 +109,20 @@ class PastThread:
         """Returns a page of a run's steps. Raises NotFound for the run and for the ids of the cursor."""
         past = await self._open(_STEP_VIEWS)
         await self._run(past, run_id)
-        table = past.tables.table("steps")
+        table = past.tables["steps"]
         refuse = partial(NotFound, _STEP)
         return await read_page(
-            table, cursor, load_step, is_listed=lambda row: row["run_id"] == run_id, not_found=refuse
+            table, self.thread_id, cursor, load_step, is_listed=lambda row: row["run_id"] == run_id, not_found=refuse
         )
 
     async def _open(self, views: Sequence[Project]) -> PastStream:
         past = await self.travel.open(THREAD, self.thread_id, self.at, self.viewer, views)
-        if not past.tables.table("threads"):
+        if not past.tables["threads"]:
             raise NotFound("thread", self.thread_id)
         return past
 
     async def _run(self, past: PastStream, run_id: str) -> Run:
-        row = past.tables.table("runs").get(run_id)
+        row = past.tables["runs"].get((self.thread_id, run_id))
         if row is None:
             raise await self.travel.refusal(past, "run", run_id)
         return load_run(row)
@@ -134,9 +134,9 @@ class PastThread:
         """Returns the first model call that may write the message or step `id`, or None. See
         `projections.placeholders`.
         """
-        rows = past.tables.table("runs").values()
+        rows = past.tables.rows("runs")
         position = next((row["position"] for row in rows if id in row["promised"]), None)
-        if position is None or id in past.tables.table("messages"):
+        if position is None or (self.thread_id, id) in past.tables["messages"]:
             return None
         more, after = True, position
         while more:
@@ -154,8 +154,7 @@ class PastThread:
         return None
 
 
-def thread_of(tables: ViewTables, thread_id: str) -> Thread:
+def thread_of(tables: Tables, thread_id: str) -> Thread:
     """Returns the thread, as the view `threads_with_attachments` shows it."""
-    positions = sorted(tables.table("thread_attachments"))[-MAX_THREAD_FILES:]
-    attached = [tables.row("thread_attachments", position)["file_ids"] for position in positions]
-    return load_thread({**tables.row("threads", thread_id), "attached": attached})
+    rows = sorted(tables.rows("thread_attachments"), key=lambda row: row["position"])[-MAX_THREAD_FILES:]
+    return load_thread({**tables.find("threads", thread_id), "attached": [row["file_ids"] for row in rows]})

@@ -15,10 +15,10 @@ from events import event_log
 from events.envelope import RecordedEvent
 from events.errors import Rejection
 from events.streams import StreamType
+from projections.rebuild import CannotFold
+from projections.row_store import StreamRows
 from projections.views import VIEWS, Project
 from service.database import Pool
-from service.replay import store_tables, thread_tables
-from service.replay.view_tables import ViewTables, carry_out
 
 # Events that are read at once, and that are decoded and folded in one turn of the event loop.
 PAGE_EVENTS = 500
@@ -26,13 +26,11 @@ SLICE_EVENTS = 50
 # Bytes of rows that a fold keeps in memory.
 MAX_FOLD_BYTES = 256 * 1024**2
 
-_EFFECTS = {**thread_tables.EFFECTS, **store_tables.EFFECTS}
-
 
 class StreamFold:
     """The fold of one stream. Call `add` with its events in order.
 
-    `version`, `at` (None if there is no event), `state` and `tables` are those after the last event. `projects` are the
+    `version`, `at` (None if there is no event), `state` and `rows` are those after the last event. `projects` are the
     views whose rows are folded, by default all of the stream's.
     """
 
@@ -43,19 +41,20 @@ class StreamFold:
         self.version = 0
         self.at: datetime | None = None
         self.state: Any = stream_type.initial(stream_id)
-        self.tables = ViewTables()
+        self.rows = StreamRows()
         self._type = stream_type
         self._projects = VIEWS[stream_type] if projects is None else projects
         self._bytes = 0
 
     def add(self, batch: Sequence[RecordedEvent[Any]]) -> None:
-        """Folds the next events. Raises Rejection if their rows exceed MAX_FOLD_BYTES."""
-        if not batch:
-            return
+        """Folds the next events. Raises CannotFold if one is missing, Rejection if the rows exceed MAX_FOLD_BYTES."""
+        for place, recorded in enumerate(batch, start=self.version + 1):
+            if recorded.version != place:
+                raise CannotFold(self.stream_id, f"it has no event {place}")
         for project in self._projects:
-            for operation in project(batch, self.state):
-                carry_out(self.tables, operation, _EFFECTS)
-                self._bytes += sum(map(_size, operation.values))
+            operations = project(batch, self.state)
+            self.rows.apply(operations)
+            self._bytes += sum(_size(value) for operation in operations for value in operation.values)
         for recorded in batch:
             self.state = self._type.evolve(self.state, recorded)
         self.version, self.at = batch[-1].version, batch[-1].at
@@ -71,10 +70,15 @@ async def fold_stream(
     until: int,
     projects: Sequence[Project] | None = None,
 ) -> StreamFold:
-    """Returns the fold of a stream's events up to version `until`. Raises Rejection if it is too large for memory."""
+    """Returns the fold of a stream's events up to version `until`, which the stream has.
+
+    Raises Rejection if it is too large for memory, and CannotFold if an event is missing.
+    """
     fold = StreamFold(stream_type, stream_id, projects)
     async for batch in read_slices(pool, stream_id, until=until):
         fold.add(batch)
+    if fold.version < until:
+        raise CannotFold(stream_id, f"it has no event {fold.version + 1}")
     return fold
 
 

@@ -21,12 +21,12 @@ from events.file import FileCreated
 from events.references import Referrer, keep_stores, referenced_files, referenced_stores
 from events.streams import StreamType
 from projections.files import keep_found_files
+from projections.row_store.tables import Tables
 from projections.views import Project
 from service.database import Pool
 from service.fair_places import FairPlaces
 from service.replay.beginnings import NotYetFound, find_beginning, first_event
 from service.replay.stream_fold import fold_stream
-from service.replay.view_tables import ViewTables
 from service.wire.as_of import AsOf, Moment, StreamVersion
 from sql import queries
 
@@ -66,7 +66,7 @@ class PastStream:
     moment: datetime
     version: int
     newest: int
-    tables: ViewTables
+    tables: Tables
     hidden: frozenset[str]
 
 
@@ -107,7 +107,7 @@ class TimeTravel:
             moment=min(at.at, self.clock.now()) if isinstance(at, Moment) else fold.at,
             version=version,
             newest=head.version,
-            tables=fold.tables,
+            tables=fold.rows.tables,
             hidden=frozenset() if viewer.sees_deleted else hidden,
         )
 

@@ -37,7 +37,7 @@ from tests.projections.helpers import ORIGIN, make_assistant, make_thread, write
 from tests.projections.test_vector_stores import CREATE, ErraticClock, make_files, random_command
 
 HISTORIES = 2
-COMMANDS = 50
+COMMANDS = 40
 AUDITOR = Viewer("proj_1", sees_deleted=True)
 READER = Viewer("proj_1", sees_deleted=False)
 CURSORS = (Cursor(2), Cursor(3, "asc"), Cursor(100))
@@ -96,7 +96,7 @@ async def _read_served(db: Connection, world: World, at: AsOf) -> Answers:
 
 async def _compare(past_of: Callable[[AsOf], Any], served: dict[AsOf, Answers], sample: Random) -> None:
     for at, answers in served.items():
-        for key in sample.sample(list(answers), min(len(answers), 12)):
+        for key in sample.sample(list(answers), min(len(answers), 8)):
             name, *arguments = key
             past = await _answer(getattr(past_of(at), name)(*arguments))
             assert past == answers[key], (at, key)
