@@ -12,7 +12,25 @@ from service.search.parse import html
 @pytest.mark.parametrize(
     ("page", "expected"),
     [
-        ("<p hidden>behind a tab</p><details><summary>S</summary>D</details>", "behind a tab\nS\nD\n"),
+        ("<p hidden>no</p><p aria-hidden=true>A</p><details><summary>S</summary>D</details>", "A\nS\nD\n"),
+        ('<p style="color: red; DISPLAY : none">no</p><p style="visibility:hidden">no<b>no</b></p><p style=a>A', "A\n"),
+        ("<dialog>no</dialog><dialog open>A</dialog><p popover>no</p><template>no</template>", "A\n"),
+        ("<body><noscript>no</noscript><video>no</video><canvas>no</canvas><audio>no</audio><p>A", "A\n"),
+        ("<p hidden=until-found>A</p><div hidden role=tabpanel>B</div>", "A\nB\n"),
+        ("<a href='#m'>Menu</a><div id=m hidden>A</div><p id=n hidden>no</p><p id='' hidden>no", "Menu\nA\n"),
+        ("<button aria-controls='x m'>Menu</button><div id=m style='display:none'>A</div>", "Menu\nA\n"),
+        ("<body style='visibility:hidden'><p>A", "A\n"),
+        (
+            "<svg><defs><symbol><title>no</title></symbol></defs>"
+            "<text><tspan x=0>a</tspan><tspan x=0 dy=1>b</tspan></text>",
+            "a b\n",
+        ),
+        (
+            "<button>A</button><button>B</button><textarea>c\n d</textarea><select><option>e</select>",
+            "A\nB\nc\n d\ne\n",
+        ),
+        ("<math><mfrac><mi>x</mi><mi>y</mi></mfrac><annotation>no</annotation></math>", "x/y\n"),
+        ("<p>Name: <input placeholder='Your name'><progress>no</progress>", "Name: Your name\n"),
         ("<ruby>東<rp>(</rp><rt>とう</rt><rp>)</rp>京<rt>きょう</rt></ruby>タワー", "東京タワー\nとう\nきょう\n"),
         ("<p>Tide <svg><title>no</title><defs><text>no</text></defs><text>4 m</text></svg></p>", "Tide\n4 m\n"),
         (

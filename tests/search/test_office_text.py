@@ -167,6 +167,33 @@ def test_text_around_the_cells_of_a_sheet() -> None:
     assert "Only a chart\nSales by quarter\n" in around
 
 
+def test_user_shapes_of_charts() -> None:
+    deck, slide = new_slide()
+    data: Any = chart_data.CategoryChartData()  # type: ignore[no-untyped-call]
+    data.categories = ["East"]
+    data.add_series("Catch", (1.5,))
+    slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, INCH, INCH, INCH, INCH, data)
+    shape = "<sp><txBody><a:p><a:r><a:t>A label</a:t></a:r></a:p></txBody></sp>"
+    shapes = f'<c:userShapes xmlns:c="urn:c" xmlns:a="{_A}">{shape}</c:userShapes>'
+    parts = {"ppt/drawings/drawing1.xml": ("chartUserShapes", shapes)}
+    charted = save(deck)
+    with zipfile.ZipFile(io.BytesIO(charted)) as archive:
+        chart = next(name for name in archive.namelist() if name.startswith("ppt/charts/chart"))
+    assert slide_text(with_parts(charted, chart, parts)) == ["Catch\nEast\nA label\n\n"]
+
+
+def test_symbols_and_formulas_of_slides() -> None:
+    deck, slide = new_slide()
+    frame = slide.shapes.add_textbox(INCH, INCH, INCH, INCH).text_frame
+    letters = '<a:r xmlns:a="{}"><a:rPr><a:sym typeface="Symbol"/></a:rPr><a:t>\uf062 = </a:t></a:r>'
+    formula = (
+        '<a14:m xmlns:a14="http://schemas.microsoft.com/office/drawing/2010/main" xmlns:m="urn:m"><m:oMath><m:f>'
+        "<m:num><m:r><m:t>x</m:t></m:r></m:num><m:den><m:r><m:t>y</m:t></m:r></m:den></m:f></m:oMath></a14:m>"
+    )
+    frame.paragraphs[0]._p.extend([parse_xml(letters.format(_A)), parse_xml(formula)])
+    assert slide_text(deck) == ["β = x/y\n\n"]
+
+
 def page_text(data: bytes) -> str:
     return "".join(text for text, _ in pdf.parse(io.BytesIO(data)))
 
@@ -205,6 +232,45 @@ def test_two_columns_drawn_line_by_line() -> None:
     expected = "\n".join(text for _, _, text in (heading, *left, *right, end))
     assert page_text(drawn(*mixed)) == expected + "\n\n"
     assert page_text(drawn(heading, *left, *right, end)) == expected + "\n\n"
+
+
+def test_words_divided_between_lines_of_columns() -> None:
+    left = [(72, 700 - 12 * n, f"berths of line {n} in the left har-") for n in range(6)]
+    right = [(320, 700 - 12 * n, f"ships and boats of line {n} in Baden-") for n in range(6)]
+    mixed = sorted(left + right, key=lambda each: (-each[1], each[0]))
+    text = page_text(drawn(*mixed))
+    assert text.startswith("berths of line 0 in the left harberths of line 1 in the left har")
+    assert "ships and boats of line 0 in Badenships and boats of line 1" in text
+
+
+def test_hyphens_at_the_ends_of_lines() -> None:
+    lines = ("a hyphen-", "ated word in Baden-", "Baden, 1990-", "2000")
+    text = page_text(drawn(*((72, 700 - 12 * n, line) for n, line in enumerate(lines))))
+    assert text == "a hyphenated word in Baden-Baden, 1990-\n2000\n\n"
+
+
+HEBREW = "אבגדהוזחטיכלמנסעפצקרשת"
+
+
+def hebrew_pdf(*places: tuple[int, int, str]) -> bytes:
+    """Returns a PDF that draws Hebrew from right to left, by a font that says which letter each code stands for."""
+    codes = {letter: chr(97 + at) for at, letter in enumerate(HEBREW)}
+    drawing = [(x, y, "".join(codes.get(each, each) for each in reversed(text))) for x, y, text in places]
+    pairs = " ".join(f"<{97 + at:02x}> <{ord(letter):04x}>" for at, letter in enumerate(HEBREW))
+    cmap = "begincmap 1 begincodespacerange <00> <FF> endcodespacerange "
+    cmap += f"{len(HEBREW)} beginbfchar {pairs} endbfchar endcmap"
+    data = drawn(*drawing).replace(b"/BaseFont /Helvetica", b"/BaseFont /Helvetica /ToUnicode 99 0 R")
+    font = f"99 0 obj\n<< /Length {len(cmap)} >>\nstream\n{cmap}\nendstream\nendobj\n"
+    return data[: data.index(b"xref\n")] + font.encode() + b"trailer << /Size 100 /Root 1 0 R >>\n%%EOF\n"
+
+
+@pytest.mark.parametrize("is_leftward", [True, False])
+def test_two_columns_from_right_to_left(is_leftward: bool) -> None:
+    prose = "בגדהוז חטיכל מנסעפ צקרש תאבג"
+    left = [(72, 700 - 12 * n, f"{'א' * (n + 1)} {prose}") for n in range(6)]
+    right = [(320, 700 - 12 * n, f"{'ב' * (n + 1)} {prose}") for n in range(6)]
+    mixed = sorted(left + right, key=lambda each: (-each[1], -each[0] if is_leftward else each[0]))
+    assert page_text(hebrew_pdf(*mixed)) == "\n".join(text for _, _, text in (*right, *left)) + "\n\n"
 
 
 @pytest.mark.parametrize("count", [3, 4])

@@ -141,10 +141,10 @@ async def test_pdf_pages_have_numbers(parser: Parser) -> None:
 async def test_html_yields_the_visible_text(parser: Parser) -> None:
     page = (
         "<!doctype html><title>Bridge  hours</title><style>p {}</style><body><h1>Hours</h1><p>From <b>six</b> to\nnine"
-        "<br>daily<script>alert(1)</script><table><tr><th>Tide<td>4.2&nbsp;m</table><pre>a\n  b</pre><p hidden>x"
+        "<br>daily<script>alert(1)</script><table><tr><th>Tide<td>4.2&nbsp;m</table><pre>a\n  b</pre><p hidden>x</p>y"
     )
     assert await text(parser, "page.html", page.encode()) == (
-        "Bridge hours\n\nHours\nFrom six to nine\ndaily\nTide\t4.2 m\na\n  b\nx\n"
+        "Bridge hours\n\nHours\nFrom six to nine\ndaily\nTide\t4.2 m\na\n  b\ny\n"
     )
 
 

@@ -10,6 +10,10 @@ from service.search.parse import docx
 from tests.search.word_documents import STRICT, box, document, field, paragraph, run, table
 
 KEPT = run("kept")
+HIDDEN_STYLES = (
+    '<w:style w:styleId="Base"><w:rPr><w:vanish/></w:rPr></w:style>'
+    '<w:style w:styleId="Hidden"><w:basedOn w:val="Base"/></w:style>'
+)
 HEADER = '<w:headerReference w:type="{}" r:id="r{}"/>'
 FOOTER = '<w:footerReference w:type="{}" r:id="r{}"/>'
 
@@ -40,13 +44,18 @@ def text(data: bytes) -> str:
         f"<w:dir><w:bdo>{KEPT}</w:bdo></w:dir>",
         run("dropped", "<w:vanish/>") + run("kept", '<w:vanish w:val="0"/>'),
         "<m:oMath><m:r><m:t>kept</m:t></m:r></m:oMath>",
+        run("dropped", '<w:rStyle w:val="Hidden"/>') + run("kept", '<w:rStyle w:val="Hidden"/><w:vanish w:val="0"/>'),
+        '<w:r><w:sym w:font="x" w:char="zz"/><w:sym w:font="x" w:char="FFFFFFFF"/><w:sym w:char="D800"/></w:r>' + KEPT,
+        '<w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText>MACROBUTTON Name </w:instrText></w:r>'
+        '<w:r><w:instrText>kept</w:instrText></w:r><w:r><w:fldChar w:fldCharType="end"/></w:r>',
         '<w:r><w:t>ke</w:t><w:softHyphen/><w:t>pt</w:t><w:sym w:font="Wingdings" w:char="F04A"/></w:r>',
         f'<mc:AlternateContent><mc:Choice Requires="x">{run("dropped")}</mc:Choice><mc:Fallback>{KEPT}</mc:Fallback>'
         "</mc:AlternateContent>",
     ],
 )
 def test_inline_content(content: str) -> None:
-    assert text(document(paragraph(run("The "), content, run(" words")))) == "The kept words\n"
+    styles = {"styles.xml": ("styles", f"<w:styles>{HIDDEN_STYLES}</w:styles>")}
+    assert text(document(paragraph(run("The "), content, run(" words")), parts=styles)) == "The kept words\n"
 
 
 def test_breaks_and_formulas() -> None:
@@ -55,6 +64,53 @@ def test_breaks_and_formulas() -> None:
     letter = "<m:r><m:t>{}</m:t></m:r>"
     fraction = f"<m:f><m:num>{letter.format('x')}</m:num><m:den>{letter.format('y')}</m:den></m:f>"
     assert text(document(paragraph(f"<m:oMathPara><m:oMath>{fraction}</m:oMath></m:oMathPara>"))) == "x/y\n"
+
+
+def part(name: str, *content: str) -> str:
+    return f"<m:{name}>{''.join(content)}</m:{name}>"
+
+
+def letter(text: str) -> str:
+    return part("r", part("t", text))
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        (
+            part("nary", "<m:naryPr><m:chr m:val='∑'/></m:naryPr>", part("sub", letter("i=1")), part("e", letter("x"))),
+            "∑_i=1x",
+        ),
+        (part("nary", part("sub", letter("0")), part("sup", letter("1")), part("e", letter("x"))), "∫_0^1x"),
+        (part("d", part("e", letter("x")), part("e", letter("y"))), "(x|y)"),
+        (part("d", "<m:dPr><m:begChr m:val='['/><m:endChr m:val=''/></m:dPr>", part("e", letter("x"))), "[x"),
+        (part("func", part("fName", letter("sin")), part("e", letter("y"))), "sin y"),
+        (part("m", *[part("mr", part("e", letter(a)), part("e", letter(b))) for a, b in ("ab", "cd")]), "a b; c d"),
+        (part("limLow", part("e", letter("lim")), part("lim", letter("x→0"))), "lim_x→0"),
+        (part("acc", part("e", letter("x"))), "x\u0302"),
+        (part("rad", part("e", letter("2"))) + "<w:del>" + letter("dropped") + "</w:del>", "√2"),
+    ],
+)
+def test_marks_of_formulas(formula: str, expected: str) -> None:
+    assert text(document(paragraph(part("oMath", formula)))) == f"{expected}\n"
+
+
+def test_letters_of_symbol_fonts() -> None:
+    symbol = '<w:r><w:sym w:font="{}" w:char="{}"/></w:r>'
+    marks = symbol.format("Symbol", "F061") + symbol.format("Wingdings", "F0FE") + symbol.format("Webdings", "F061")
+    typed = run("\uf0b3 4", '<w:rFonts w:ascii="Symbol"/>')
+    assert text(document(paragraph(marks, typed))) == "α☑≥ 4\n"
+
+
+def test_fields_without_a_result() -> None:
+    code = '<w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText>{}</w:instrText></w:r>'
+    code += '<w:r><w:fldChar w:fldCharType="end"/></w:r>'
+    guide = code.format(' EQ \\* jc2 \\* "Font:MS Mincho" \\* hps10 \\o\\ad(\\s\\up 9(とう),東) ')
+    assert text(document(paragraph(guide, run("京タワー")))) == "東京タワー\nとう\n"
+    others = code.format("SYMBOL 945 \\u") + code.format("SYMBOL 0x61 \\f Symbol") + code.format(" EQ \\f(1;2)")
+    assert text(
+        document(paragraph(others + code.format("SYMBOL x") + code.format("XE dropped") + code.format("")))
+    ) == ("αα1 2\n")
 
 
 def test_ruby_bases_stay_whole_words() -> None:
@@ -82,15 +138,25 @@ def test_blocks_in_containers() -> None:
     assert text(document(f"<w:customXml>{inner}</w:customXml><w:ins>{inner}</w:ins><w:del>{inner}</w:del>")) == (
         "kept\nkept\n"
     )
-    joined = paragraph(run("one "), properties="<w:rPr><w:del/></w:rPr>") + paragraph(run("line"))
-    assert text(document(joined)) == "one line\n"
+    for mark in (
+        "<w:rPr><w:del/></w:rPr>",
+        "<w:rPr><w:vanish/><w:specVanish/></w:rPr>",
+        '<w:framePr w:dropCap="drop"/>',
+    ):
+        joined = paragraph(run("o"), properties=mark) + paragraph(run("ne line"))
+        assert text(document(joined)) == "one line\n"
+    deleted = paragraph(run("before"), properties="<w:rPr><w:del/></w:rPr>")
+    assert text(document(deleted + table([inner]) + inner)) == "before\nkept\nkept\n"
+    styles = {"styles.xml": ("styles", f"<w:styles>{HIDDEN_STYLES}</w:styles>")}
+    hidden = paragraph(run("dropped"), properties='<w:pStyle w:val="Hidden"/>')
+    assert text(document(hidden + inner, parts=styles)) == "\nkept\n"
 
 
 def test_tables() -> None:
     cell = paragraph(run("a")), paragraph(run("b"))
     row = "<w:tr><w:trPr>{}</w:trPr><w:tc>{}</w:tc></w:tr>"
     controlled = f"<w:sdt><w:sdtContent>{row.format('', cell[1])}</w:sdtContent></w:sdt>"
-    deleted = row.format("<w:del/>", paragraph(run("dropped")))
+    deleted = row.format("<w:del/>", paragraph(run("dropped"))) + row.format("<w:hidden/>", paragraph(run("dropped")))
     tables = f"<w:tbl>{row.format('<w:ins/>', cell[0])}{deleted}{controlled}</w:tbl>"
     assert text(document(tables)) == "a\nb\n"
     nested = table([table([cell[0], cell[1]]) + paragraph(run("c"), box("boxed")), cell[0]])
@@ -126,6 +192,13 @@ def test_headers_and_footers_of_sections() -> None:
     assert text(shown) == "header 1\neven header\none\nfooter 1\nheader 2\nfirst header\ntwo\n"
 
 
+def test_sections_have_the_headers_of_the_section_before() -> None:
+    parts = {"edge.xml": ("header", f"<w:hdr>{paragraph(run('first header'))}</w:hdr>")}
+    before = paragraph(run("one"), properties=f"<w:sectPr>{HEADER.format('first', 1)}</w:sectPr>")
+    shown = document(f"{before}{paragraph(run('two'))}<w:sectPr><w:titlePg/></w:sectPr>", parts=parts)
+    assert text(shown) == "one\nfirst header\ntwo\n"
+
+
 def test_charts_and_diagrams() -> None:
     points = "<c:strCache><c:pt><c:v>{}</c:v></c:pt></c:strCache>"
     chart = (
@@ -138,12 +211,19 @@ def test_charts_and_diagrams() -> None:
     nodes = "".join(point.format(name, "node") for name in ("second", "first", "child"))
     links = link.format("top", "first", 0) + link.format("top", "second", 1) + link.format("first", "child", 0)
     diagram = f'<dgm:dataModel><dgm:ptLst><dgm:pt modelId="top" type="doc"/>{nodes}</dgm:ptLst>{links}</dgm:dataModel>'
-    parts = {"chart.xml": ("chart", chart), "data.xml": ("diagramData", diagram)}
+    parts = {"chart.xml": ("chart", chart), "data.xml": ("diagramData", diagram.replace('srcOrd="0"', 'srcOrd="x"', 1))}
     content = '<w:r><w:drawing><c:chart r:id="r1"/><dgm:relIds r:dm="r2"/></w:drawing></w:r>'
     assert text(document(paragraph(content, content), parts=parts)) == "\nTides\nHeight\nSpring\nfirst\nchild\nsecond\n"
 
 
 def test_imported_documents() -> None:
+    archive = (
+        'Content-Type: multipart/related; boundary="b"\n\n--b\nContent-Type: text/html; charset="iso-8859-2"\n'
+        "Content-Transfer-Encoding: quoted-printable\n\n<p>=A3=F3d=BC</p>\n"
+        "--b\nContent-Type: image/png\n\nx\n--b--\n"
+    )
+    imported = document('<w:altChunk r:id="r1"/>', parts={"a.mht": ("aFChunk", archive)})
+    assert text(imported) == "Łódź\n\n"
     parts = {"page.html": ("aFChunk", "<p>imported page"), "a.txt": ("aFChunk", "imported text")}
     body = f'{paragraph(run("own"))}<w:altChunk r:id="r1"/><w:altChunk r:id="r2"/><w:altChunk r:id="r2"/>'
     assert text(document(body, parts=parts)) == "own\nimported page\n\nimported text\n"

@@ -7,7 +7,8 @@ lines of all are mixed. Cells of tables lie side by side too, but are short: the
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -22,6 +23,9 @@ MIN_LINES = 4
 MIN_SHARE = {2: 0.3, 3: 0.23, 4: 0.18}
 # Characters of a page that are looked at. A longer page is no page of prose in columns.
 MAX_CHARACTERS = 50_000
+# The hyphen at the end of a line, by which PDFium joins the line to the next one.
+HYPHEN = "\ufffe"
+_LINE = re.compile(rf"[^\r\n{HYPHEN}]*(?:\r\n|{HYPHEN}|[\r\n]|$)")
 _SLACK = 20.0  # points that the edge of a column's line may be left of the first line's, as with hanging indents
 
 
@@ -38,34 +42,63 @@ Line = Sequence[Segment]
 
 
 def order_page(textpage: Any) -> str:
-    """Returns the text of a page of PDFium with the columns one after the other. Lines end with LF."""
+    """Returns the text of a page of PDFium with the columns one after the other. Lines end with LF, and words that are
+    divided between lines are whole.
+    """
     text: str = textpage.get_text_range()
     # PDFium counts UTF-16 units, so positions would differ on a page with characters beyond U+FFFF.
-    if len(text) > MAX_CHARACTERS or textpage.count_chars() != len(text):
-        return text.replace("\r\n", "\n")
-    lines: list[Line] = []
-    at = 0
-    for line in text.split("\r\n"):
-        lines.append(_segments(textpage, line, at))
-        at += len(line) + 2
-    return "\n".join(order_lines(lines))
+    if len(text) <= MAX_CHARACTERS and textpage.count_chars() == len(text):
+        lines = [_segments(textpage, line, at) for line, at in _lines(text)]
+        text = "\n".join(order_lines(lines))
+    return _join_words(text.replace("\r\n", "\n"))
+
+
+def _lines(text: str) -> Iterator[tuple[str, int]]:
+    """Yields the lines and their positions. The end of a line is left out, but not a hyphen."""
+    for found in _LINE.finditer(text):
+        line = found.group().rstrip("\r\n")
+        if line or found.group():
+            yield line, found.start()
+
+
+def _join_words(text: str) -> str:
+    """Joins the lines that end with a hyphen. A hyphen before a capital letter is part of the word."""
+    pieces = re.split(rf"{HYPHEN}\n?", text)
+    joints = ("-" if piece[:1].isupper() else "" for piece in pieces[1:])
+    return pieces[0] + "".join(joint + piece for joint, piece in zip(joints, pieces[1:], strict=True))
 
 
 def order_lines(lines: Sequence[Line]) -> list[str]:
-    """Returns the texts of the lines; where at least MIN_LINES of them are in columns, one column after the other."""
+    """Returns the texts of the lines; where at least MIN_LINES of them are in columns, one column after the other.
+
+    If the text runs from right to left, the columns do so too.
+    """
     ordered: list[str] = []
     at = 0
     while at < len(lines):
-        columns = _Columns(lines[at])
+        columns = _Columns(_from_left(lines[at]))
         end = at + 1
-        while columns.gutters and end < len(lines) and columns.add(lines[end]):
+        while columns.gutters and end < len(lines) and columns.add(_from_left(lines[end])):
             end += 1
         if columns.is_prose():
-            ordered += [segment.text for column in columns.segments for segment in column]
+            is_leftward = lines[at][0].left > lines[at][-1].left
+            for column in reversed(columns.segments) if is_leftward else columns.segments:
+                ordered += _divided_words([segment.text for segment in column])
         else:
             ordered += [" ".join(segment.text for segment in line) for line in lines[at:end]]
         at = end
     return ordered
+
+
+def _from_left(line: Line) -> Line:
+    return sorted(line, key=lambda segment: segment.left) if len(line) > 1 else line
+
+
+def _divided_words(column: Sequence[str]) -> Iterator[str]:
+    """Yields the lines of a column. PDFium does not see that a hyphen ends a line if another column is beside it."""
+    for line, following in pairwise((*column, "")):
+        is_divided = line.endswith("-") and line[-2:-1].isalpha() and following[:1].islower()
+        yield line[:-1] + HYPHEN if is_divided else line
 
 
 class _Columns:
@@ -118,7 +151,8 @@ def _segments(textpage: Any, line: str, start: int) -> list[Segment]:
     for at in range(1, len(line) - 1):
         if line[at] != " " or line[at - 1] == " " or line[at + 1] == " ":
             continue
-        if _edges(textpage, start + at + 1)[0] - _edges(textpage, start + at - 1)[1] >= MIN_GAP:
+        before, after = _edges(textpage, start + at - 1), _edges(textpage, start + at + 1)
+        if after[0] - before[1] >= MIN_GAP or before[0] - after[1] >= MIN_GAP:
             segments.append(_segment(textpage, line, start, begin, at))
             begin = at + 1
     segments.append(_segment(textpage, line, start, begin, len(line)))
@@ -129,7 +163,8 @@ def _segment(textpage: Any, line: str, start: int, begin: int, end: int) -> Segm
     text = line[begin:end]
     if not text:
         return Segment("", 0.0, 0.0)
-    return Segment(text, _edges(textpage, start + begin)[0], _edges(textpage, start + end - 1)[1])
+    first, last = _edges(textpage, start + begin), _edges(textpage, start + end - 1)
+    return Segment(text, min(first[0], last[0]), max(first[1], last[1]))
 
 
 def _edges(textpage: Any, index: int) -> tuple[float, float]:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from service.search.parse import html
+from service.search.parse import html, mhtml
 from service.search.parse.archive import MAX_NESTING
+from service.search.parse.drawings import graphic_lines
+from service.search.parse.field_codes import shown_code
+from service.search.parse.formulas import formula_text
 from service.search.parse.list_numbers import ListNumbers
 from service.search.parse.ooxml import (
     Element,
@@ -21,12 +25,23 @@ from service.search.parse.ooxml import (
     child,
     chosen_content,
     descend,
-    graphic_lines,
+    hexadecimal,
     is_on,
     name_of,
 )
+from service.search.parse.symbol_fonts import read_symbols, symbol_letter
 from service.search.parse.text import parse as parse_text
 from service.search.parse.types import TextPiece
+from service.search.parse.word_elements import (
+    fields_with_end,
+    is_continued,
+    is_deleted_cell,
+    is_inside,
+    is_old_section,
+    run_font,
+    selected_entry,
+)
+from service.search.parse.word_styles import WordStyles
 
 # Documents that a document imports, which may import others.
 MAX_IMPORTS = 3
@@ -46,15 +61,12 @@ _SKIPPED = frozenset(
             "tblGrid",
         ),
         *("trPr", "tcPr", "sectPr", "fldData", "txPr", "ctrlPr", "docPr", "footnoteRef", "endnoteRef", "annotationRef"),
-        *("tblPrEx", "smartTagPr", "customXmlPr", "naryPr", "fPr", "radPr", "dPr", "sSupPr", "sSubPr", "oMathParaPr"),
+        *("tblPrEx", "smartTagPr", "customXmlPr", "oMathParaPr"),
     )
 )
 _BREAKS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "softHyphen": ""}
-# Marks between the parts of a formula that are not in its text.
-_MATH = {"den": "/", "sup": "^", "sub": "_", "rad": "√"}
 _NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes", "commentReference": "comments"}
 _ROWS, _CELLS = frozenset(("tr", *_SKIPPED)), frozenset(("tc", *_SKIPPED))
-_PRIVATE = range(0xE000, 0xF900)  # letters of symbol fonts, which have no meaning without their font
 
 
 def parse(file: BinaryIO, imports: int = 0) -> Iterator[TextPiece]:
@@ -66,9 +78,17 @@ def parse(file: BinaryIO, imports: int = 0) -> Iterator[TextPiece]:
 Story = tuple[Part, Element]
 
 
+@dataclass(slots=True)
+class _Field:
+    """A field between its begin and its end. If no result follows the code, Word may show a text instead of it."""
+
+    code: str = ""
+    is_code: bool = True
+
+
 class _Document:
     """Puts the document's lines together. `_line` is the line that is not complete, and `_after` are the texts that
-    follow it. Fields are open from their begin to their end: True while their code, which is not shown, goes on.
+    follow it. `_fields` are the fields that are open.
     """
 
     def __init__(self, package: Package, imports: int) -> None:
@@ -82,26 +102,29 @@ class _Document:
                 self._notes |= {(kind, attribute(note, "id")): (part, note) for note in part.root}
         settings = self._part.parts_of_type("settings")
         self._has_even_headers = any(is_on(part.root, "evenAndOddHeaders") for part in settings)
-        self._list_numbers = ListNumbers(self._part)
+        self._styles = WordStyles(self._part)
+        self._list_numbers = ListNumbers(self._part, self._styles)
+        self._edge_ids: dict[tuple[str, str], str | None] = {}
+        self._is_hidden = False  # by the style of the paragraph that is read
         self._lines: list[str] = []
         self._line: list[str] = []
         self._after: list[Story | str] = []
         self._endnotes: list[Story] = []
-        self._fields: list[bool] = []
+        self._fields: list[_Field] = []
         self._depth = 0
 
     def lines(self) -> Iterator[str]:
         body = child(self._part.root, "body")
         if body is None:
             return
-        sections = [each for each in body.iter("{*}sectPr") if not _is_old(each)]
+        sections = [each for each in body.iter("{*}sectPr") if not is_old_section(each)]
         for section in sections[:1]:
             yield from self._edges(section, "headerReference")
         number = 0
         for block in body:
             self._block(block)
             yield from self._take_lines()
-            while number < len(sections) and _is_in(sections[number], block):
+            while number < len(sections) and is_inside(sections[number], block):
                 yield from self._edges(sections[number], "footerReference")
                 number += 1
                 if number < len(sections):
@@ -116,14 +139,20 @@ class _Document:
         return lines
 
     def _edges(self, section: Element, kind: str) -> Iterator[str]:
-        """Yields the headers or footers of a section that its pages show, and that no earlier section had."""
+        """Yields the headers or footers of a section that its pages show, and that no earlier section had.
+
+        A section without a header or footer of a type has that of the section before.
+        """
         for reference in section:
-            which = attribute(reference, "type")
-            if name_of(reference) != kind or (which == "even" and not self._has_even_headers):
-                continue
-            if which == "first" and not is_on(section, "titlePg"):
-                continue
-            part = self._part.part_of(attribute(reference, "id"))
+            if name_of(reference) == kind:
+                self._edge_ids[kind, attribute(reference, "type") or "default"] = attribute(reference, "id")
+        shown = [
+            "default",
+            *(["even"] if self._has_even_headers else []),
+            *(["first"] if is_on(section, "titlePg") else []),
+        ]
+        for (each, which), relation_id in self._edge_ids.items():
+            part = self._part.part_of(relation_id) if each == kind and which in shown else None
             if part is not None:
                 yield from self._story((part, part.root))
 
@@ -146,11 +175,14 @@ class _Document:
         self._part, self._lines, self._line, self._fields, self._after, self._depth = outer
         return lines
 
-    def _flush(self) -> None:
-        """Ends the line, and adds the texts that follow it."""
+    def _end_line(self) -> None:
         if self._line:
             self._lines.append("".join(self._line) + "\n")
             self._line = []
+
+    def _flush(self) -> None:
+        """Ends the line, and adds the texts that follow it."""
+        self._end_line()
         after, self._after = self._after, []
         for each in after:
             self._lines += [each + "\n"] if isinstance(each, str) else self._story(each)
@@ -159,17 +191,19 @@ class _Document:
         """Adds a paragraph, a table, or a container of these."""
         match name_of(block):
             case "p":
-                self._inline(block)
                 properties = child(block, "pPr")
-                mark = child(properties, "rPr") if properties is not None else None
-                if mark is not None and (child(mark, "del") is not None or child(mark, "moveFrom") is not None):
-                    return  # the end of the paragraph is deleted, so the next paragraph continues its line
+                outer, self._is_hidden = self._is_hidden, self._styles.is_hidden(properties, "pStyle")
+                self._inline(block)
+                self._is_hidden = outer
+                if properties is not None and is_continued(properties):
+                    return
                 self._line.insert(0, self._list_numbers.label(properties))
                 self._lines.append("".join(self._line) + "\n")
                 self._line = []
                 if not is_cell:
                     self._flush()
             case "tbl":
+                self._end_line()
                 for row in descend(block, _ROWS):
                     self._row(row, is_cell=is_cell)
             case "altChunk":
@@ -189,9 +223,9 @@ class _Document:
 
     def _row(self, row: Element, *, is_cell: bool) -> None:
         properties = child(row, "trPr")
-        if name_of(row) != "tr" or (properties is not None and child(properties, "del") is not None):
+        if name_of(row) != "tr" or is_on(properties, "del") or is_on(properties, "hidden"):
             return
-        cells = [cell for cell in descend(row, _CELLS) if name_of(cell) == "tc" and not _is_deleted_cell(cell)]
+        cells = [cell for cell in descend(row, _CELLS) if name_of(cell) == "tc" and not is_deleted_cell(cell)]
         texts = ["".join(self._story((self._part, cell), is_cell=True)) for cell in cells]
         self._lines.append("\t".join(" ".join(text.split()) for text in texts) + "\n")
         if not is_cell:
@@ -213,15 +247,16 @@ class _Document:
             name = name_of(each)
             match name:
                 case "t":
-                    self._add(each.text or "")
-                case "r" if is_on(child(each, "rPr"), "vanish"):
+                    self._add(read_symbols(each.text or "", run_font(each)))
+                case "r" if self._is_hidden_run(each):
                     for mark in each.iterchildren("{*}fldChar"):
                         self._field_mark(mark)
                 case "fldChar":
                     self._field_mark(each)
+                case "instrText" if self._fields and self._fields[-1].is_code:
+                    self._fields[-1].code += each.text or ""
                 case "sym":
-                    letter = chr(int(attribute(each, "char") or "20", 16))
-                    self._add("" if ord(letter) in _PRIVATE else letter)
+                    self._add(symbol_letter(hexadecimal(each, "char"), attribute(each, "font") or ""))
                 case "ruby":
                     self._ruby(each)
                 case "footnoteReference" | "endnoteReference" | "commentReference":
@@ -240,44 +275,43 @@ class _Document:
                         self._inline(chosen)
                 case "p" | "tbl":
                     self._block(each)
-                case "d" if child(each, "e") is not None:
-                    self._add("(")
-                    self._inline(each)
-                    self._add(")")
+                case "oMath":
+                    self._add(formula_text(each))
                 case _ if name in _BREAKS:
                     self._add(_BREAKS[name])
                 case _ if name not in _SKIPPED:
-                    self._add(_MATH.get(name, ""))
                     self._inline(each)
                 case _:
                     pass  # properties and deleted text
 
     def _add(self, text: str) -> None:
-        if not any(self._fields):
+        if not any(field.is_code for field in self._fields):
             self._line.append(text)
+
+    def _is_hidden_run(self, run: Element) -> bool:
+        properties = child(run, "rPr")
+        if properties is None or (child(properties, "vanish") is None and child(properties, "rStyle") is None):
+            return self._is_hidden
+        return self._styles.is_hidden(properties, "rStyle")
 
     def _field_mark(self, mark: Element) -> None:
         """Follows the begin, the separator and the end of fields. A field without an end is text."""
         match attribute(mark, "fldCharType"):
             case "begin" if mark in self._fields_with_end():
-                self._add(_selected_entry(mark))
-                self._fields.append(True)
+                self._add(selected_entry(mark))
+                self._fields.append(_Field())
             case "separate" if self._fields:
-                self._fields[-1] = False
+                self._fields[-1].is_code = False
             case "end" if self._fields:
-                self._fields.pop()
+                field = self._fields.pop()
+                if field.is_code:
+                    text, reading = shown_code(field.code)
+                    self._add(text)
+                    self._after += [reading] if reading else []
 
     def _fields_with_end(self) -> set[Element]:
-        """Returns the begins of the part's fields that have an end."""
         if self._part.path not in self._ends:
-            found, begins = set[Element](), list[Element]()
-            for mark in self._part.root.iter("{*}fldChar"):
-                kind = attribute(mark, "fldCharType")
-                if kind == "begin":
-                    begins.append(mark)
-                elif kind == "end" and begins:
-                    found.add(begins.pop())
-            self._ends[self._part.path] = found
+            self._ends[self._part.path] = fields_with_end(self._part.root)
         return self._ends[self._part.path]
 
     def _ruby(self, ruby: Element) -> None:
@@ -292,30 +326,9 @@ class _Document:
             self._line = outer
 
 
-def _selected_entry(mark: Element) -> str:
-    """Returns the entry that a drop-down field of a form shows."""
-    choices = next(mark.iter("{*}ddList"), None)
-    if choices is None:
-        return ""
-    entries = [attribute(each, "val") or "" for each in choices if name_of(each) == "listEntry"]
-    chosen = child(choices, "result")
-    chosen = chosen if chosen is not None else child(choices, "default")
-    number = int(attribute(chosen, "val") or 0) if chosen is not None else 0
-    return entries[number] if 0 <= number < len(entries) else ""
-
-
-def _is_deleted_cell(cell: Element) -> bool:
-    properties = child(cell, "tcPr")
-    return properties is not None and child(properties, "cellDel") is not None
-
-
-def _is_old(section: Element) -> bool:
-    """Returns whether the section's settings are those from before a tracked change."""
-    return any(name_of(above) in ("sectPrChange", "pPrChange") for above in section.iterancestors())
-
-
-def _is_in(element: Element, block: Element) -> bool:
-    return element is block or any(above is block for above in element.iterancestors())
-
-
-_IMPORTS = {"docx": parse, "htm": html.parse, "html": html.parse, "xhtml": html.parse, "txt": parse_text}
+_IMPORTS = {
+    **dict.fromkeys(("docx", "docm", "dotx", "dotm"), parse),
+    **dict.fromkeys(("htm", "html", "xhtml"), html.parse),
+    **dict.fromkeys(("mht", "mhtml"), mhtml.parse),
+    "txt": parse_text,
+}

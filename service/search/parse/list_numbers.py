@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from service.search.parse.numerals import format_number
 from service.search.parse.ooxml import Element, Part, attribute, child, integer, is_on, name_of
+from service.search.parse.word_styles import WordStyles
 
 MAX_LEVELS = 9
 MAX_LABEL = 200  # characters
@@ -43,10 +44,8 @@ class _List:
 class ListNumbers:
     """The lists of a document, and the counters of the paragraphs that have been read."""
 
-    def __init__(self, main: Part) -> None:
-        self._styles: dict[str, Element] = {}
-        for part in main.parts_of_type("styles"):
-            self._styles |= {attribute(style, "styleId") or "": style for style in part.root}
+    def __init__(self, main: Part, styles: WordStyles) -> None:
+        self._styles = styles
         self._definitions: dict[str, Element] = {}
         self._nums: dict[str, Element] = {}
         for part in main.parts_of_type("numbering"):
@@ -108,13 +107,9 @@ class ListNumbers:
 
     def _style_properties(self, style_id: str | None) -> Iterator[Element]:
         """Yields the paragraph properties of a style and of the styles that it is based on."""
-        seen: set[str] = set()
-        while style_id is not None and style_id not in seen and (style := self._styles.get(style_id)) is not None:
-            seen.add(style_id)
+        for style in self._styles.based_on(style_id):
             if (properties := child(style, "pPr")) is not None:
                 yield properties
-            base = child(style, "basedOn")
-            style_id = attribute(base, "val") if base is not None else None
 
     def _list(self, number: str) -> _List | None:
         if number not in self._lists:

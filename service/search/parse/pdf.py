@@ -46,8 +46,7 @@ def parse(file: BinaryIO) -> Iterator[TextPiece]:
     for number in range(len(document)):
         page = document[number]
         textpage = page.get_textpage()
-        # PDFium marks a hyphen at the end of a line as U+FFFE.
-        text = order_page(textpage).replace("\ufffe", "")
+        text = order_page(textpage)
         textpage.close()
         lines = [text, *_annotation_lines(page, document.formenv, seen)]
         page.close()

@@ -9,16 +9,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from service.search.parse.archive import MAX_NESTING
-from service.search.parse.ooxml import (
-    Element,
-    Package,
-    Part,
-    child,
-    chosen_content,
-    drawing_text,
-    graphic_lines,
-    name_of,
-)
+from service.search.parse.drawings import drawing_text, graphic_lines
+from service.search.parse.ooxml import Element, Package, Part, child, chosen_content, name_of
 from service.search.parse.types import TextPiece
 
 
