@@ -3,7 +3,7 @@
 A rebuild folds the events of streams into rows in memory (`projections/row_store/`), and replaces the rows of the views
 in one transaction. It holds the heads of the streams meanwhile, so appends to them wait, and readers see the old rows
 or the new ones. The rows of a deleted thread are deleted with it; deleted messages and assistants keep a row, as
-cursors.
+cursors. The states of heads are rebuilt too, unless software of another schema wrote them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ STREAMS_PAGE = 500
 # Events that are fetched at once, and events of a stream that are projected at once.
 PREFETCH = 200
 PROJECTED_PAGE = 1000
+# The name under which the states of heads, which are no view's rows, are rebuilt and compared.
+HEADS = "heads"
 ALL_TABLES = frozenset(PRIMARY_KEYS)
+ALL_VIEWS = ALL_TABLES | {HEADS}
 _SQL = queries("rebuild")
 
 
@@ -54,12 +57,20 @@ class CannotFold(RuntimeError):
 
     def __init__(self, stream_id: str, reason: str) -> None:
         super().__init__(f"The views of the stream {stream_id} cannot be rebuilt from its events: {reason}")
+        self.stream_id = stream_id
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
     stream_type: StreamType[Any, Any]
     version: int
+    state_schema: int
+    state: bytes
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the state is one that this software reads and writes."""
+        return self.state_schema == self.stream_type.state_schema
 
 
 class RowFold:
@@ -117,19 +128,22 @@ class RowFold:
         return CannotFold(self._stream_id, f"it has no event {self.version + 1}, and its head says {self._until}")
 
 
-async def rebuild(db: Connection, stream_ids: Sequence[str], tables: Collection[str] = ALL_TABLES) -> int:
-    """Replaces the rows of the streams in these tables, in one transaction. Returns the number of their events.
+async def rebuild(db: Connection, stream_ids: Sequence[str], views: Collection[str] = ALL_VIEWS) -> int:
+    """Replaces the rows of the streams in these views, in one transaction. Returns the number of their events.
 
     Streams that do not exist are left out. Raises CannotFold.
     """
     async with db.transaction():
         heads = _heads(await db.fetch(_SQL["hold"], list(stream_ids)))
-        await _replace(db, heads, {id: head.version for id, head in heads.items()}, tables)
+        folds = await _fold(db, heads, _versions(heads))
+        await _replace_rows(db, heads, folds, views)
+        if HEADS in views:
+            await _replace_states(db, heads, folds)
     return sum(head.version for head in heads.values())
 
 
 async def compare(
-    db: Connection, stream_ids: Sequence[str], tables: Collection[str] = ALL_TABLES
+    db: Connection, stream_ids: Sequence[str], views: Collection[str] = ALL_VIEWS
 ) -> tuple[int, list[Difference]]:
     """Returns the number of events of the streams, and the rows that differ from them.
 
@@ -137,13 +151,12 @@ async def compare(
     """
     async with db.transaction(isolation="repeatable_read", readonly=True):
         heads = _heads(await db.fetch(_SQL["heads"], list(stream_ids)))
-        rebuilt = await _fold(db, heads, {id: head.version for id, head in heads.items()})
-        differences: list[Difference] = []
-        for table, ids in _owners(heads, tables).items():
+        folds = await _fold(db, heads, _versions(heads))
+        differences = _compare_states(heads, folds) if HEADS in views else []
+        for table, ids in _owners(heads, views).items():
             served = await db.fetch(_SQL[f"rows_{table}"], ids)
-            differences += compare_rows(
-                table, map(dict, served), (row for id in ids for row in rebuilt[id].tables.rows(table))
-            )
+            rebuilt = (row for id in ids for row in folds[id].rows.tables.rows(table))
+            differences += compare_rows(table, map(dict, served), rebuilt)
     return sum(head.version for head in heads.values()), differences
 
 
@@ -155,12 +168,13 @@ async def verify(db: Connection, stream_id: str) -> list[Difference]:
 
 @asynccontextmanager
 async def as_of(db: Connection, stream_id: str, version: int) -> AsyncIterator[None]:
-    """Shows the stream as of `version` to every query on this connection while the context is open."""
+    """Shows the rows of the stream as of `version` to every query on this connection while the context is open."""
     transaction = db.transaction()
     await transaction.start()
     try:
         heads = _heads(await db.fetch(_SQL["hold"], [stream_id]))
-        await _replace(db, heads, {id: min(version, head.version) for id, head in heads.items()}, ALL_TABLES)
+        folds = await _fold(db, heads, {id: min(version, head.version) for id, head in heads.items()})
+        await _replace_rows(db, heads, folds, ALL_TABLES)
         yield
     finally:
         await transaction.rollback()
@@ -206,34 +220,71 @@ def _id_text(value: Any) -> str:
 
 
 def _heads(rows: Iterable[Mapping[str, Any]]) -> dict[str, _Head]:
-    return {row["stream_id"]: _Head(stream_type_named(row["kind"]), row["version"]) for row in rows}
+    return {
+        row["stream_id"]: _Head(stream_type_named(row["kind"]), row["version"], row["state_schema"], row["state"])
+        for row in rows
+    }
 
 
-def _owners(heads: Mapping[str, _Head], tables: Collection[str]) -> dict[str, list[str]]:
-    """Returns, for each of the tables, the streams that have rows in it."""
+def _versions(heads: Mapping[str, _Head]) -> dict[str, int]:
+    return {id: head.version for id, head in heads.items()}
+
+
+def _owners(heads: Mapping[str, _Head], views: Collection[str]) -> dict[str, list[str]]:
+    """Returns, for each of the views' tables, the streams that have rows in it."""
     owners: dict[str, list[str]] = {}
     for id, head in heads.items():
         for table in TABLES[head.stream_type]:
-            if table in tables:
+            if table in views:
                 owners.setdefault(table, []).append(id)
     return owners
 
 
-async def _replace(
-    db: Connection, heads: Mapping[str, _Head], until: Mapping[str, int], tables: Collection[str]
+async def _fold(db: Connection, heads: Mapping[str, _Head], until: Mapping[str, int]) -> dict[str, RowFold]:
+    """Returns the folds of the streams up to the versions `until`. The caller must have opened a transaction."""
+    folds = {id: RowFold(head.stream_type, id, until[id]) for id, head in heads.items()}
+    async for row in db.cursor(_SQL["events"], list(folds), prefetch=PREFETCH):
+        folds[row["stream_id"]].add(event_log.load_event(row))
+    for fold in folds.values():
+        fold.finish()
+    return folds
+
+
+async def _replace_rows(
+    db: Connection, heads: Mapping[str, _Head], folds: Mapping[str, RowFold], views: Collection[str]
 ) -> None:
-    """Replaces the rows of the streams by those as of the versions `until`."""
-    rebuilt = await _fold(db, heads, until)
-    for table, ids in _owners(heads, tables).items():
+    for table, ids in _owners(heads, views).items():
         await db.execute(_SQL[f"delete_{table}"], ids)
-        rows = [row for id in ids for row in rebuilt[id].tables.rows(table)]
+        rows = [row for id in ids for row in folds[id].rows.tables.rows(table)]
         if rows:
             await db.copy_records_to_table(table, records=[tuple(row.values()) for row in rows], columns=list(rows[0]))
 
 
-async def _fold(db: Connection, heads: Mapping[str, _Head], until: Mapping[str, int]) -> dict[str, StreamRows]:
-    """Returns the rows of the streams as of the versions `until`. The caller must have opened a transaction."""
-    folds = {id: RowFold(head.stream_type, id, until[id]) for id, head in heads.items() if TABLES[head.stream_type]}
-    async for row in db.cursor(_SQL["events"], list(folds), prefetch=PREFETCH):
-        folds[row["stream_id"]].add(event_log.load_event(row))
-    return {id: fold.finish() for id, fold in folds.items()}
+async def _replace_states(db: Connection, heads: Mapping[str, _Head], folds: Mapping[str, RowFold]) -> None:
+    for difference in _compare_states(heads, folds):
+        assert difference.rebuilt is not None
+        await db.execute(_SQL["replace_state"], difference.stream_id, difference.rebuilt["state"])
+
+
+def _compare_states(heads: Mapping[str, _Head], folds: Mapping[str, RowFold]) -> list[Difference]:
+    return [
+        Difference(
+            stream_id=id,
+            view=HEADS,
+            id=id,
+            served={"state": head.state},
+            rebuilt={"state": head.stream_type.adapter.dump_json(folds[id].state)},
+        )
+        for id, head in heads.items()
+        if head.has_state and not _is_state(head, folds[id].state)
+    ]
+
+
+def _is_state(head: _Head, state: Any) -> bool:
+    """Whether the head holds the state, in whatever JSON."""
+    if head.state == head.stream_type.adapter.dump_json(state):
+        return True
+    try:
+        return bool(head.stream_type.adapter.validate_json(head.state) == state)
+    except ValueError:
+        return False

@@ -6,10 +6,13 @@ WITH held AS (
 )
 UPDATE streams SET fence = fence + 1 FROM held
 WHERE streams.stream_id = held.stream_id
-RETURNING streams.stream_id, kind, version;
+RETURNING streams.stream_id, kind, version, state_schema, state;
 
 -- name: heads
-SELECT stream_id, kind, version FROM streams WHERE stream_id = ANY ($1::text[]);
+SELECT stream_id, kind, version, state_schema, state FROM streams WHERE stream_id = ANY ($1::text[]);
+
+-- name: replace_state
+UPDATE streams SET state = $2 WHERE stream_id = $1;
 
 -- name: events
 SELECT stream_id, version, at, content, schema_version, project_id, actor, request_id, cause, client

@@ -1,0 +1,194 @@
+"""Rebuilds the views of all streams, or compares them, in batches and by several processes (`everthread rebuild`).
+
+Each batch is one short transaction. The service may write meanwhile, and appends to other streams do not wait. The
+table `view_rebuilds` keeps the last stream up to which a rebuild is done, so that a rebuild which was broken off goes
+on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from time import monotonic
+
+from projections.rebuild import ALL_VIEWS, CannotFold, Difference, compare, list_streams, rebuild
+from service.database import connect
+from sql import queries
+from sql.connection import Connection
+
+# Events and streams of one transaction, unless one stream has more.
+BATCH_EVENTS = 1000
+BATCH_STREAMS = 200
+# Seconds that a statement may take: the rows of a stream can be many.
+STATEMENT_S = 600.0
+# Seconds between two notes of how far the rebuild has come.
+NOTE_EVERY_S = 1.0
+# The share of one core that a rebuild may use if nothing else is said.
+MAX_LOAD = 0.5
+
+_SQL = queries("view_rebuilds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildScope:
+    """The views to rebuild, or to compare if `check`. `max_load` is the share of one core that the work may use.
+
+    Work that may use more than one core is done by several processes. `restart` ignores what an earlier rebuild of the
+    same views has done.
+    """
+
+    views: Collection[str] = ALL_VIEWS
+    check: bool = False
+    max_load: float = MAX_LOAD
+    restart: bool = False
+
+
+@dataclass(slots=True)
+class RebuildProgress:
+    """The work so far. The totals are those of all streams, also those that an earlier rebuild has done."""
+
+    total_streams: int = 0
+    total_events: int = 0
+    streams: int = 0
+    events: int = 0
+    resumed_after: str | None = None
+    differences: int = 0
+    broken: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """`broken` are the streams whose events lead to no rows, each with the reason."""
+
+    events: int
+    differences: list[Difference]
+    broken: list[str]
+
+
+async def rebuild_views(
+    url: str,
+    scope: RebuildScope,
+    on_batch: Callable[[RebuildProgress, BatchResult], None],
+) -> RebuildProgress:
+    """Rebuilds or compares the views of all streams. Calls `on_batch` after each batch, in the order of the streams."""
+    progress = RebuildProgress()
+    db = await connect(url, command_timeout_s=STATEMENT_S)
+    try:
+        key = sorted(scope.views)
+        if not scope.check:
+            if scope.restart:
+                await db.execute(_SQL["forget"], key)
+            progress.resumed_after = await db.fetchval(_SQL["find"], key)
+        after = progress.resumed_after or ""
+        total = await db.fetchrow(_SQL["totals"], after)
+        assert total is not None
+        progress.total_streams, progress.total_events = total["streams"], total["events"]
+        progress.streams, progress.events = total["done_streams"], total["done_events"]
+        noted = monotonic()
+        async for batch, result in _work(url, db, scope, after):
+            progress.streams += len(batch)
+            progress.events += result.events
+            progress.differences += len(result.differences)
+            progress.broken += result.broken
+            on_batch(progress, result)
+            if not scope.check and monotonic() - noted >= NOTE_EVERY_S:
+                await db.execute(_SQL["note"], key, batch[-1])
+                noted = monotonic()
+        if not scope.check:
+            await db.execute(_SQL["forget"], key)
+    finally:
+        await db.close()
+    return progress
+
+
+async def _work(
+    url: str, db: Connection, scope: RebuildScope, after: str
+) -> AsyncIterator[tuple[list[str], BatchResult]]:
+    """Yields the batches with their results, in the order of the streams."""
+    count = max(1, min(math.ceil(scope.max_load), os.cpu_count() or 1))
+    share = min(1.0, scope.max_load / count)
+    if count == 1:
+        worker = await connect(url, command_timeout_s=STATEMENT_S)
+        try:
+            async for batch in _batches(db, after):
+                yield batch, await _paced(worker, batch, scope, share)
+        finally:
+            await worker.close()
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_open_worker, initargs=(url,)) as pool:
+        loop, running = asyncio.get_running_loop(), deque[tuple[list[str], asyncio.Future[BatchResult]]]()
+        async for batch in _batches(db, after):
+            running.append((batch, loop.run_in_executor(pool, _work_in_worker, batch, scope, share)))
+            if len(running) > 2 * count:
+                done, future = running.popleft()
+                yield done, await future
+        for done, future in running:
+            yield done, await future
+
+
+async def _batches(db: Connection, after: str) -> AsyncIterator[list[str]]:
+    """Yields ids of streams, in batches of up to BATCH_EVENTS events and BATCH_STREAMS streams, or one stream."""
+    batch, events = list[str](), 0
+    async for stream_id, version in list_streams(db, after):
+        if batch and (events + version > BATCH_EVENTS or len(batch) >= BATCH_STREAMS):
+            yield batch
+            batch, events = [], 0
+        batch.append(stream_id)
+        events += version
+    if batch:
+        yield batch
+
+
+async def _paced(db: Connection, batch: Sequence[str], scope: RebuildScope, share: float) -> BatchResult:
+    """Works on the batch, and then rests so long that the work takes `share` of the time."""
+    began = monotonic()
+    result = await _do(db, batch, scope)
+    await asyncio.sleep((monotonic() - began) * (1 / share - 1))
+    return result
+
+
+async def _do(db: Connection, batch: Sequence[str], scope: RebuildScope) -> BatchResult:
+    """Leaves out streams whose events lead to no rows: their rows stay as they are."""
+    left, broken = list(batch), list[str]()
+    while True:
+        try:
+            if scope.check:
+                events, differences = await compare(db, left, scope.views)
+            else:
+                events, differences = await rebuild(db, left, scope.views), []
+        except CannotFold as error:
+            left.remove(error.stream_id)
+            broken.append(str(error))
+        else:
+            return BatchResult(events, differences, broken)
+
+
+class _Worker:
+    """The event loop and the connection of a process that works on batches."""
+
+    def __init__(self, url: str) -> None:
+        self._runner = asyncio.Runner()
+        self._db = self._runner.run(connect(url, command_timeout_s=STATEMENT_S))
+
+    def work(self, batch: Sequence[str], scope: RebuildScope, share: float) -> BatchResult:
+        return self._runner.run(_paced(self._db, batch, scope, share))
+
+
+_worker: _Worker | None = None
+
+
+def _open_worker(url: str) -> None:
+    global _worker
+    _worker = _Worker(url)
+
+
+def _work_in_worker(batch: Sequence[str], scope: RebuildScope, share: float) -> BatchResult:
+    assert _worker is not None
+    return _worker.work(batch, scope, share)

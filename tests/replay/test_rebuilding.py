@@ -1,0 +1,285 @@
+"""`everthread rebuild`: the views are replaced while a service writes, in parts, and after any interruption."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from events.envelope import RecordedEvent
+from events.errors import DomainError
+from events.streams import THREAD
+from events.thread import events as e
+from events.thread.commands import ModifyMessage
+from projections import messages, rebuild, views
+from projections.rebuild import Difference, compare, list_streams
+from service.cli.rebuild import describe
+from service.database import Pool, connect
+from service.errors import CommandError
+from service.replay import rebuilding
+from service.replay.rebuilding import BatchResult, RebuildProgress, RebuildScope, rebuild_views
+from sql.connection import Connection
+from sql.row_operations import RowOperation
+from tests.cli.test_keys import everthread
+from tests.events.thread.histories import World
+from tests.events.thread.story import add
+from tests.projections.helpers import ORIGIN, make_assistant, make_thread, served_rows, writer
+
+THREADS = 6
+COMMANDS = 25
+FAST = RebuildScope(max_load=1.0)
+
+
+class Interrupted(Exception):
+    pass
+
+
+async def fill(pool: Pool) -> list[str]:
+    """Writes threads of random histories and an assistant. Returns their ids."""
+    write, ids = writer(pool), []
+    for seed in range(THREADS):
+        world = World(Random(seed), f"thread_{seed}", lifetimes=(0, 600, 600, 600))
+        for _ in range(COMMANDS):
+            try:
+                world.absorb((await write.thread(ORIGIN, world.state.id, world.next_command())).recorded)
+            except DomainError:
+                continue
+        ids.append(world.state.id)
+    await make_assistant(write, "asst_1", metadata={"a": "b"})
+    return [*ids, "asst_1"]
+
+
+async def all_rows(db: Connection, ids: Sequence[str]) -> dict[str, Any]:
+    return {id: await served_rows(db, id) for id in ids}
+
+
+async def break_views(db: Connection) -> None:
+    await db.execute("UPDATE messages SET body = '{}', patches = '{}'")
+    await db.execute("DELETE FROM steps")
+    await db.execute("UPDATE streams SET state = '{}' WHERE stream_id = 'thread_1'")
+
+
+def ignore(progress: RebuildProgress, result: BatchResult) -> None:
+    pass
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(rebuilding, "BATCH_STREAMS", 2)
+    monkeypatch.setattr(rebuilding, "NOTE_EVERY_S", 0.0)
+    return iter(())
+
+
+async def test_a_check_finds_what_a_rebuild_mends(pool: Pool, db: Connection, database_url: str) -> None:
+    ids = await fill(pool)
+    before, states = await all_rows(db, ids), await db.fetch("SELECT stream_id, state FROM streams ORDER BY 1")
+    await break_views(db)
+    found: list[Difference] = []
+    check = RebuildScope(check=True, max_load=1.0)
+    progress = await rebuild_views(database_url, check, lambda _, result: found.extend(result.differences))
+    assert {difference.view for difference in found} >= {"messages", "steps", "heads"}
+    assert progress.differences == len(found)
+    progress = await rebuild_views(database_url, FAST, ignore)
+    assert (progress.streams, progress.broken) == (len(ids), [])
+    assert await all_rows(db, ids) == before
+    assert await db.fetch("SELECT stream_id, state FROM streams ORDER BY 1") == states
+    assert (await rebuild_views(database_url, check, ignore)).differences == 0
+
+
+async def test_one_view_is_rebuilt_alone(pool: Pool, db: Connection, database_url: str) -> None:
+    ids = await fill(pool)
+    await break_views(db)
+    await rebuild_views(database_url, RebuildScope(views={"messages"}, max_load=1.0), ignore)
+    _, differences = await compare(db, ids)
+    assert {difference.view for difference in differences} == {"steps", "heads"}
+
+
+async def test_a_rebuild_goes_on_where_it_was_broken_off(
+    pool: Pool, db: Connection, database_url: str, small_batches: None
+) -> None:
+    ids = await fill(pool)
+    before = await all_rows(db, ids)
+    await break_views(db)
+
+    def stop(progress: RebuildProgress, result: BatchResult) -> None:
+        if progress.streams >= 4:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        await rebuild_views(database_url, FAST, stop)
+    later = await rebuild_views(database_url, FAST, ignore)
+    assert later.resumed_after == sorted(ids)[1]
+    assert (later.streams, later.total_streams) == (len(ids), len(ids))
+    assert await all_rows(db, ids) == before
+    assert (await rebuild_views(database_url, FAST, ignore)).resumed_after is None
+
+
+async def test_a_rebuild_begins_again_if_it_is_asked_to(
+    pool: Pool, db: Connection, database_url: str, small_batches: None
+) -> None:
+    await fill(pool)
+    await db.execute("INSERT INTO view_rebuilds VALUES ($1, 'thread_3', now())", sorted(rebuild.ALL_VIEWS))
+    await break_views(db)
+    progress = await rebuild_views(database_url, RebuildScope(max_load=1.0, restart=True), ignore)
+    assert progress.resumed_after is None
+    assert (await rebuild_views(database_url, RebuildScope(check=True, max_load=1.0), ignore)).differences == 0
+
+
+class _FailingConnection:
+    """A connection that is lost at its n-th statement."""
+
+    def __init__(self, db: Connection, calls: int) -> None:
+        self._db, self._calls = db, calls
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._db, name)
+        if name not in ("fetch", "execute", "copy_records_to_table", "cursor"):
+            return value
+        self._calls -= 1
+        if self._calls < 0:
+            self._db.terminate()
+        return value
+
+
+async def test_a_process_that_dies_at_any_statement_leaves_old_rows_or_new_ones(
+    pool: Pool, db: Connection, database_url: str
+) -> None:
+    ids = await fill(pool)
+    right = await all_rows(db, ids)
+    await break_views(db)
+    wrong = await all_rows(db, ids)
+    calls = 0
+    while True:
+        connection = await connect(database_url)
+        try:
+            await rebuild.rebuild(_FailingConnection(connection, calls), ids)  # type: ignore[arg-type]
+        except Exception:  # noqa: BLE001 - whatever a lost connection raises
+            assert await all_rows(db, ids) == wrong
+        else:
+            break
+        finally:
+            connection.terminate()
+        calls += 1
+    assert calls > 10
+    assert await all_rows(db, ids) == right
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_service_that_writes_loses_nothing(pool: Pool, db: Connection, database_url: str, seed: int) -> None:
+    write = writer(pool)
+    ids = [f"thread_{number}" for number in range(4)]
+    for id in ids:
+        await make_thread(write, id)
+    ended = asyncio.Event()
+
+    async def append(id: str) -> int:
+        count = 0
+        while not ended.is_set():
+            await write.thread(ORIGIN, id, add("x", f"msg_{id}_{count}"))
+            count += 1
+        return count
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(append(id)) for id in ids]
+        for _ in range(5):
+            await rebuild_views(database_url, FAST, ignore)
+        ended.set()
+    for id, task in zip(ids, tasks, strict=True):
+        assert await db.fetchval("SELECT count(*) FROM messages WHERE thread_id = $1", id) == task.result() > 0
+    assert (await compare(db, ids))[1] == []
+
+
+async def test_a_bug_of_a_projection_is_found_and_mended(
+    pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = writer(pool)
+
+    def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: Any) -> list[RowOperation]:
+        return [operation for operation in messages.project(batch, before) if operation.block != "messages.modify"]
+
+    with monkeypatch.context() as patch:
+        projects = tuple(project if one is messages.project else one for one in views.VIEWS[THREAD])
+        patch.setattr(views, "VIEWS", {**views.VIEWS, THREAD: projects})
+        await make_thread(write, "thread_1", "one")
+        await write.thread(ORIGIN, "thread_1", ModifyMessage("msg_1", True, {"a": "b"}))
+        assert (await compare(db, ["thread_1"]))[1] == []
+    [difference] = (await compare(db, ["thread_1"]))[1]
+    assert (
+        describe(difference) == "thread_1: messages msg_1: patches is [] instead of"
+        """ [{"metadata":{"a":"b"}}]"""
+    )
+    await rebuild.rebuild(db, ["thread_1"])
+    assert (await compare(db, ["thread_1"]))[1] == []
+    assert (await messages.get(db, "proj_1", "thread_1", "msg_1")).metadata == {"a": "b"}
+
+
+async def test_a_stream_with_a_hole_is_named_and_others_are_rebuilt(
+    pool: Pool, db: Connection, database_url: str
+) -> None:
+    ids = await fill(pool)
+    await db.execute("DELETE FROM events WHERE stream_id = 'thread_2' AND version = 2")
+    await break_views(db)
+    progress = await rebuild_views(database_url, FAST, ignore)
+    [reason] = progress.broken
+    assert "thread_2 cannot be rebuilt from its events: it has no event 2" in reason
+    assert (await compare(db, [id for id in ids if id != "thread_2"]))[1] == []
+
+
+@pytest.mark.slow
+async def test_several_processes_do_the_same(pool: Pool, db: Connection, database_url: str) -> None:
+    ids = await fill(pool)
+    before = await all_rows(db, ids)
+    await break_views(db)
+    await rebuild_views(database_url, RebuildScope(max_load=2.0), ignore)
+    assert await all_rows(db, ids) == before
+
+
+async def test_the_work_rests_for_its_share(monkeypatch: pytest.MonkeyPatch, db: Connection) -> None:
+    clock, rests = iter([10.0, 12.0]), []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    monkeypatch.setattr(rebuilding, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("asyncio.sleep", rest)
+    await rebuilding._paced(db, [], FAST, 0.25)
+    assert rests[-1] == 6.0
+
+
+@pytest.mark.slow
+async def test_the_command(pool: Pool, db: Connection, database_url: str) -> None:
+    ids = await fill(pool)
+
+    async def command(*arguments: str) -> tuple[int, str, str]:
+        return await asyncio.to_thread(everthread, "rebuild", *arguments, EVERTHREAD_DATABASE_URL=database_url)
+
+    await break_views(db)
+    code, output, report = await command("--check", "--max-load", "1")
+    assert code == 1
+    assert ": the row is missing" in output
+    assert "rows differ." in report
+    code, output, report = await command("--max-load", "1")
+    assert (code, output) == (0, "")
+    assert report.startswith(f"{len(ids)} streams with ")
+    code, output, report = await command("--check", "messages", "runs")
+    assert (code, output) == (0, "")
+    assert report.endswith("The views are those of the events.")
+    code, output, report = await command("nothing")
+    assert code == 1
+    assert "There is no view 'nothing'. The views are active_runs, " in report
+
+
+def test_an_unknown_view_is_refused() -> None:
+    from service.cli.rebuild import parse_views
+
+    assert parse_views([]) == rebuild.ALL_VIEWS
+    with pytest.raises(CommandError, match="no view 'x'"):
+        parse_views(["messages", "x"])
+
+
+async def test_streams_are_listed_after_one(pool: Pool, db: Connection) -> None:
+    ids = await fill(pool)
+    assert [id async for id, _ in list_streams(db, "thread_2")] == [id for id in ids if id > "thread_2"]
