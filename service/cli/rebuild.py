@@ -17,7 +17,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from projections.rebuild import Difference
-    from service.replay.rebuilding import BatchResult, RebuildProgress
+    from service.replay.view_rebuild import BatchResult, RebuildProgress
 
 # Seconds between two lines of progress if the output is not a terminal.
 REPORT_EVERY_S = 2.0
@@ -43,7 +43,7 @@ def rebuild(
 
     async def work() -> None:
         from service.cli import admin
-        from service.replay.rebuilding import RebuildScope, rebuild_views
+        from service.replay.view_rebuild import RebuildScope, rebuild_views
 
         scope = RebuildScope(views=parse_views(views or []), check=check, max_load=max_load, restart=restart)
         settings = Settings.load(data_dir=data_dir)

@@ -19,8 +19,8 @@ from projections.rebuild import Difference, compare, list_streams
 from service.cli.rebuild import describe
 from service.database import Pool, connect
 from service.errors import CommandError
-from service.replay import rebuilding
-from service.replay.rebuilding import BatchResult, RebuildProgress, RebuildScope, rebuild_views
+from service.replay import view_rebuild
+from service.replay.view_rebuild import BatchResult, RebuildProgress, RebuildScope, rebuild_views
 from sql.connection import Connection
 from sql.row_operations import RowOperation
 from tests.cli.test_keys import everthread
@@ -68,8 +68,8 @@ def ignore(progress: RebuildProgress, result: BatchResult) -> None:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(rebuilding, "BATCH_STREAMS", 2)
-    monkeypatch.setattr(rebuilding, "NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(view_rebuild, "BATCH_STREAMS", 2)
+    monkeypatch.setattr(view_rebuild, "NOTE_EVERY_S", 0.0)
     return iter(())
 
 
@@ -243,9 +243,9 @@ async def test_the_work_rests_for_its_share(monkeypatch: pytest.MonkeyPatch, db:
     async def rest(seconds: float) -> None:
         rests.append(seconds)
 
-    monkeypatch.setattr(rebuilding, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(view_rebuild, "monotonic", lambda: next(clock))
     monkeypatch.setattr("asyncio.sleep", rest)
-    await rebuilding._paced(db, [], FAST, 0.25)
+    await view_rebuild._work_and_rest(db, [], FAST, 0.25)
     assert rests[-1] == 6.0
 
 

@@ -117,7 +117,7 @@ async def _work(
         worker = await connect(url, command_timeout_s=STATEMENT_S)
         try:
             async for batch in _batches(db, after):
-                yield batch, await _paced(worker, batch, scope, share)
+                yield batch, await _work_and_rest(worker, batch, scope, share)
         finally:
             await worker.close()
         return
@@ -146,7 +146,7 @@ async def _batches(db: Connection, after: str) -> AsyncIterator[list[str]]:
         yield batch
 
 
-async def _paced(db: Connection, batch: Sequence[str], scope: RebuildScope, share: float) -> BatchResult:
+async def _work_and_rest(db: Connection, batch: Sequence[str], scope: RebuildScope, share: float) -> BatchResult:
     """Works on the batch, and then rests so long that the work takes `share` of the time."""
     began = monotonic()
     result = await _do(db, batch, scope)
@@ -178,7 +178,7 @@ class _Worker:
         self._db = self._runner.run(connect(url, command_timeout_s=STATEMENT_S))
 
     def work(self, batch: Sequence[str], scope: RebuildScope, share: float) -> BatchResult:
-        return self._runner.run(_paced(self._db, batch, scope, share))
+        return self._runner.run(_work_and_rest(self._db, batch, scope, share))
 
 
 _worker: _Worker | None = None
