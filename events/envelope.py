@@ -22,9 +22,12 @@ UNCOUNTED = -1
 
 
 class Event(BaseModel):
-    """Base of all event contents. Subclasses add a literal `type`."""
+    """Base of all event contents. Subclasses add a literal `type`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    pydantic builds the validator of a class when it is first needed, so that a process starts sooner.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 @dataclass(slots=True)

@@ -1,5 +1,22 @@
-"""Runs the command line as `python -m service.cli`."""
+"""Runs the command line, as `everthread` and as `python -m service.cli`."""
 
-from service.cli.main import main
+from __future__ import annotations
 
-main()
+import gc
+
+
+def main() -> None:
+    """Imports the command line without collections of garbage, which take a fifth of the time, and runs it.
+
+    Nearly all objects that an import makes stay until the process ends, so no later collection visits them either.
+    """
+    gc.disable()
+    from service.cli.main import main as run_command_line  # imported here, while no collection runs
+
+    gc.freeze()
+    gc.enable()
+    run_command_line()
+
+
+if __name__ == "__main__":
+    main()

@@ -49,7 +49,11 @@ class ServerInfo:
 
 
 async def launch(settings: Settings, progress: StartProgress, on_ready: Callable[[ServerInfo], None]) -> None:
-    """Serves until it is cancelled. Raises StartupError if the server cannot start or cannot continue."""
+    """Serves until it is cancelled. Raises StartupError if the server cannot start or cannot continue.
+
+    No garbage is collected until the server is ready: a collection would find little, among all objects of the imports.
+    """
+    gc.disable()
     with _first_of_group():
         async with AsyncExitStack() as stack:
             data_dir = DataDir.acquire(settings.data_dir, shared=settings.database_url is not None)
@@ -77,9 +81,8 @@ async def _run(
         if model is not None:
             starting.create_task(_suggest_model_server(settings, progress))
         starting.create_task(asyncio.to_thread(sweep_temp_folders))
-        # The import takes most of a second, so the child processes are started before it.
-        await asyncio.sleep(0)
-        serve = _import_serve()
+        # The import takes most of a second. The child processes are started before it, and awaited meanwhile.
+        server_import = starting.create_task(asyncio.to_thread(_import_serve))
 
     def announce(base_url: str) -> None:
         base_url = base_url.rstrip("/")
@@ -93,7 +96,7 @@ async def _run(
     async with asyncio.TaskGroup() as group:
         watchers = [group.create_task(postgres.keep_running())] if postgres is not None else []
         watchers += [group.create_task(model.keep_running())] if model is not None else []
-        await serve(
+        await server_import.result()(
             settings,
             database_url=database.result(),
             owner_url=postgres.urls.owner if postgres is not None else None,
@@ -108,13 +111,14 @@ async def _run(
 
 
 def exempt_started_objects() -> None:
-    """Exempts all objects that exist from the collection of garbage, and makes collections rarer.
+    """Exempts all objects that exist from the collection of garbage, and lets rarer collections begin.
 
-    A collection that visits the modules of the server takes 150 ms, in which nobody is served.
+    A collection that visits the modules of the server takes 150 ms, in which nobody is served. The garbage of the
+    start, about a megabyte, is kept too.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
+    gc.enable()
 
 
 def shorten_turns_of_threads() -> None:

@@ -122,7 +122,7 @@ class ModelRoute:
 class _Table(BaseModel):
     """One [[models]] table."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     match: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(min_length=1, max_length=100)]
     base_url: str | None = None
@@ -156,7 +156,7 @@ class _Table(BaseModel):
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     models: Annotated[list[_Table], Field(max_length=MAX_TABLES)] = []
 

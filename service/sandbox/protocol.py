@@ -24,7 +24,8 @@ class BadPacket(Exception):
 
 
 class _Packet(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # The validators are built with the first session.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Ready(_Packet):
@@ -68,7 +69,9 @@ class Refusal(_Packet):
 
 
 FromInside = Ready | ImagePart | CallFinished | Data | End | Refusal
-_ADAPTER: TypeAdapter[FromInside] = TypeAdapter(Annotated[FromInside, Field(discriminator="kind")])
+_ADAPTER: TypeAdapter[FromInside] = TypeAdapter(
+    Annotated[FromInside, Field(discriminator="kind")], config=ConfigDict(defer_build=True)
+)
 
 
 def encode(head: dict[str, Any], payload: bytes = b"") -> bytes:
