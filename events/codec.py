@@ -53,8 +53,8 @@ def load(content: bytes, schema_version: int) -> AnyEvent:
         raise ValueError(f"event schema {schema_version} is newer than this software's {SCHEMA_VERSION}")
     if schema_version == SCHEMA_VERSION:
         return _ANY.validate_json(content)
-    shape: dict[str, Any] = orjson.loads(content)
-    for version in range(schema_version, SCHEMA_VERSION):
-        upcast = UPCASTERS.get((shape["type"], version))
+    shape: Any = orjson.loads(content)
+    for version in range(schema_version, SCHEMA_VERSION) if isinstance(shape, dict) else ():
+        upcast = UPCASTERS.get((shape.get("type", ""), version))
         shape = upcast(shape) if upcast else shape
     return _ANY.validate_python(shape)

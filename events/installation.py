@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, assert_never
 
+from pydantic import Field
+
 from events.envelope import Event, RecordedEvent
 
 STATE_SCHEMA = 1
@@ -20,6 +22,10 @@ INSTALLATION_PROJECT = "installation"
 Credential = Literal["key", "token"]
 TokenPurpose = Literal["stream", "file"]
 ExportFormat = Literal["jsonl", "ocsf"]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class InstallationCreated(Event):
@@ -33,7 +39,9 @@ class EpochBegun(Event):
     """Begins an epoch of the log. `number` counts from 1.
 
     After a restore, `previous_origin` and `previous_checkpoint` name the log before it, and `reason` is the operator's.
-    All three are null for the first epoch.
+    All three are null for the first epoch. `kept_origin` is the newest epoch that the restored database has,
+    `kept_size` the number of its events there, and `kept_root` the root over these in base64; older software recorded
+    none of them.
     """
 
     type: Literal["epoch.begun"] = "epoch.begun"
@@ -41,6 +49,9 @@ class EpochBegun(Event):
     previous_origin: str | None = None
     previous_checkpoint: str | None = None
     reason: str | None = None
+    kept_origin: str | None = Field(None, exclude_if=_is_none)
+    kept_size: int | None = Field(None, exclude_if=_is_none)
+    kept_root: str | None = Field(None, exclude_if=_is_none)
 
 
 class LogKeyUsed(Event):
@@ -155,6 +166,15 @@ class CreateInstallation:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptLog:
+    """The part of the newest epoch's log that a restored database has. `root` is in base64."""
+
+    origin: str
+    size: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
 class BeginEpoch:
     """Begins the epoch `number`, after a restore. It is above that of `previous_origin`."""
 
@@ -162,6 +182,7 @@ class BeginEpoch:
     previous_origin: str
     previous_checkpoint: str
     reason: str
+    kept: KeptLog | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +210,16 @@ def decide(state: InstallationState, command: InstallationCommand, at: datetime)
     match command:
         case CreateInstallation(name=name):
             return [] if state.name is not None else [InstallationCreated(name=name), EpochBegun(number=1)]
-        case BeginEpoch():
+        case BeginEpoch(kept=kept):
             return [
                 EpochBegun(
                     number=command.number,
                     previous_origin=command.previous_origin,
                     previous_checkpoint=command.previous_checkpoint,
                     reason=command.reason,
+                    kept_origin=None if kept is None else kept.origin,
+                    kept_size=None if kept is None else kept.size,
+                    kept_root=None if kept is None else kept.root,
                 )
             ]
         case UseLogKey(verifier_key=key):

@@ -24,7 +24,7 @@ from events.installation import (
     RecordActs,
 )
 from service.audit.acts import write_installation
-from service.audit.audit_feed import AuditEvent, AuditFilter, log_size, read_page
+from service.audit.audit_feed import AuditEvent, AuditFilter, load_end, read_page
 from service.database import DATABASE_ERRORS
 from service.writer import Writer
 
@@ -56,11 +56,11 @@ class ExportOrder:
 
 @dataclass(frozen=True, slots=True)
 class ExportPage:
-    """Events of an export. `next_index` is the index to go on with, and `size` the number of events in the log."""
+    """Events of an export. `next_index` is the index to go on with, and `end` that after the last event of the log."""
 
     events: Sequence[AuditEvent]
     next_index: int
-    size: int
+    end: int
 
 
 class AuditExport:
@@ -79,14 +79,14 @@ class AuditExport:
         order, end = self._order, None
         while not self._is_stopped.is_set():
             async with self._writer.pool.acquire() as db:
-                size = await log_size(db)
-                end = size if end is None or order.is_following else end
+                log_end = await load_end(db)
+                end = log_end if end is None or order.is_following else end
                 after = self.next_index - 1
                 page = await read_page(db, order.wanted, after=after, limit=PAGE, has_contents=order.has_contents)
             events = [event for event in page.events if event.log_index < end]
             is_last = not page.more or len(events) < len(page.events)
             next_index = max(self.next_index, end) if is_last else events[-1].log_index + 1
-            yield ExportPage(events, next_index, size)
+            yield ExportPage(events, next_index, log_end)
             self.next_index = next_index
             if is_last and not order.is_following:
                 return

@@ -1,7 +1,9 @@
 """The audit feed: the events of the log in the order of their indexes.
 
 An index is a place in the log for good: a reader that remembers the index of its last event misses nothing that is
-committed later, also after a restore. Filters use the indexes of the table log_ranges.
+committed later, also after a restore. No index is given out again after a restore, so a reader that is ahead of the
+restored log goes on with the new epoch, and `find_lost` says that events which it has read were lost. Filters use the
+indexes of the table log_ranges.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from service.audit.log_tree import SizedEpoch
 from sql import queries
 from sql.connection import Connection
 
@@ -125,10 +128,19 @@ async def read_newest(
     return AuditPage([AuditEvent(**row) for row in rows[:limit]], len(rows) > limit)
 
 
-async def log_size(db: Connection) -> int:
-    """Returns the number of events in the log."""
-    size: int | None = await db.fetchval(_SQL["end"])
-    return size or 0
+async def load_end(db: Connection) -> int:
+    """Returns the index after the last event of the log."""
+    end: int | None = await db.fetchval(_SQL["end"])
+    return end or 0
+
+
+def find_lost(epochs: Sequence[SizedEpoch], after: int) -> int | None:
+    """Returns the first of the indexes up to `after` whose events a restore removed; None if there are none."""
+    for sized in epochs:
+        following = sized.epoch.next_index
+        if sized.end <= after and (following is None or after < following):
+            return sized.end
+    return None
 
 
 def _bound(events: Sequence[AuditEvent]) -> Sequence[AuditEvent]:

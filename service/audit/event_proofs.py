@@ -11,13 +11,15 @@ from service.audit.log_tree import (
     LogEpoch,
     LogFault,
     check_entry,
-    find_leaf,
+    find_epoch,
     load_content,
     load_entries,
-    load_epoch,
+    load_epochs,
     load_hashes,
+    load_index,
     load_kept,
-    load_latest,
+    load_last_signed,
+    load_size,
 )
 from service.audit.merkle import (
     Node,
@@ -47,15 +49,20 @@ class GrowthProof:
 
 
 async def prove_event(db: Connection, stream_id: str, version: int, *, has_content: bool) -> InclusionProof:
-    """Returns the proof that the newest checkpoint covers an event, with its content if that is wanted.
+    """Returns the proof that the newest checkpoint of the event's epoch covers it, with its content if that is wanted.
 
     Raises NoProof if it does not, and LogFault if the event was changed.
     """
-    epoch, note = await load_epoch(db), await _newest(db)
-    size = Checkpoint.parse(note.text).size
-    index = await find_leaf(db, epoch, stream_id, version)
-    if index is None or index >= size:
+    number = await load_index(db, stream_id, version)
+    epoch = None if number is None else find_epoch(await load_epochs(db), number)
+    if number is None or epoch is None:
         raise NoProof(f"no checkpoint covers version {version} of {stream_id}; a new event takes about a second")
+    index, note = number - epoch.first_index, await _newest(db, epoch)
+    size = Checkpoint.parse(note.text).size
+    if index >= size:
+        late = "a new event takes about a second"
+        reason = late if epoch.next_index is None else f"a restore ended epoch {epoch.epoch} before one was signed"
+        raise NoProof(f"no checkpoint covers version {version} of {stream_id}; {reason}")
     (entry,) = await load_entries(db, epoch, index, index + 1)
     hashes = await load_hashes(db, epoch, [Node(0, index), *inclusion_nodes(index, size), *root_nodes(size)], size)
     check_entry(entry, hashes(Node(0, index)))
@@ -67,31 +74,46 @@ async def prove_event(db: Connection, stream_id: str, version: int, *, has_conte
     return InclusionProof(index, inclusion_proof(index, size, hashes), note, bytes(evidence))
 
 
-async def prove_growth(db: Connection, old_size: int, new: Note | int | None) -> GrowthProof:
-    """Returns the proof that the log of a checkpoint begins with the log of `old_size` events.
+async def prove_growth(db: Connection, old: Note | int, new: Note | int | None) -> GrowthProof:
+    """Returns the proof that the log of the checkpoint `new` begins with the log of `old`.
 
-    `new` is the checkpoint, the size of one that is kept, or None for the newest. Raises NoProof if there is none or if
-    it is smaller, and LogFault if the log is not the one of the checkpoint.
+    Both are checkpoints or the sizes of kept ones, of one epoch: that of a checkpoint that is given, else the newest.
+    `new` is None for the epoch's newest one. Raises NoProof if there is none or if it is smaller, and LogFault if the
+    log is not the one of the checkpoint.
     """
-    epoch = await load_epoch(db)
-    note = new if isinstance(new, Note) else await _newest(db) if new is None else await _load_kept(db, epoch, new)
-    checkpoint = Checkpoint.parse(note.text)
-    size = checkpoint.size
-    if checkpoint.origin != epoch.origin:
-        raise NoProof(f"the checkpoint is of the log {checkpoint.origin}, and this one is {epoch.origin}")
+    epoch = await _epoch_of(db, [item for item in (old, new) if isinstance(item, Note)])
+    note = (
+        new if isinstance(new, Note) else await _newest(db, epoch) if new is None else await _load_kept(db, epoch, new)
+    )
+    old_size, size = old if isinstance(old, int) else Checkpoint.parse(old.text).size, Checkpoint.parse(note.text).size
     if old_size > size:
         raise NoProof(f"the newer checkpoint has {size} events, and the older one {old_size}")
+    available = await load_size(db, epoch)
+    if size > available and epoch.next_index is not None:
+        raise NoProof(f"a restore removed events of epoch {epoch.epoch}: {available} of {size} are left")
     hashes = await load_hashes(db, epoch, [*consistency_nodes(old_size, size), *root_nodes(size)], size)
     _check_root(note, tree_root(size, hashes))
     return GrowthProof(old_size, consistency_proof(old_size, size, hashes), note)
 
 
-async def _newest(db: Connection) -> Note:
-    latest = await load_latest(db)
-    if latest.note is None:
-        raise NoProof("no checkpoint was signed yet: a server signs them")
+async def _epoch_of(db: Connection, notes: Sequence[Note]) -> LogEpoch:
+    """Returns the epoch of the checkpoints, the newest one if there are none. Raises NoProof if it is not one epoch."""
+    epochs = await load_epochs(db)
+    origins = {Checkpoint.parse(note.text).origin for note in notes} or {epochs[-1].origin}
+    if len(origins) > 1:
+        raise NoProof(f"the checkpoints are of different logs: {' and '.join(sorted(origins))}")
+    found = [epoch for epoch in epochs if epoch.origin in origins]
+    if not found:
+        raise NoProof(f"the checkpoint is of the log {min(origins)}, and this one is {epochs[-1].origin}")
+    return found[0]
+
+
+async def _newest(db: Connection, epoch: LogEpoch) -> Note:
+    signed = await load_last_signed(db, epoch)
+    if signed is None or signed.note is None:
+        raise NoProof(f"no checkpoint of epoch {epoch.epoch} was signed yet: a server signs them")
     try:
-        return Note.parse(latest.note)
+        return Note.parse(signed.note)
     except FormatError as error:
         raise LogFault(f"the newest checkpoint cannot be read: {error}") from None
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from events import codec
+from events.installation import EpochBegun
+from events.leaves import content_json
 from service.audit.checkpoint import Checkpoint
 from service.audit.faults import Fault
-from service.audit.log_tree import LogEpoch
+from service.audit.log_tree import LogEpoch, load_epochs
 from service.audit.merkle import HASH_BYTES
-from service.audit.notes import FormatError, Note, SignatureError, VerifierKey
+from service.audit.notes import FormatError, Note, SignatureError, VerifierKey, decode_base64
 from service.audit.tiles import FULL_WIDTH, TilePlace, TreeEdge, split_hashes
 from sql import queries
 from sql.connection import Connection
@@ -36,16 +40,17 @@ class KnownCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class LogResult:
-    """`size` is the index after the last event. `checkpoints` is the number of those that were compared.
+    """`size` is the number of events of all epochs. `checkpoints` is the number of those that were compared.
 
     For the keys of `unvouched` checkpoints of these only the database vouches, and no checkpoint of a given key covers
-    them.
+    them. `losses` are sentences about events that restores removed, as their epochs say.
     """
 
     size: int
     checkpoints: int
     unvouched: int
     faults: list[Fault]
+    losses: list[str]
 
 
 async def check_log(
@@ -60,11 +65,15 @@ async def check_log(
     have the signature of one of these or of a key that the log has `recorded`.
     """
     latest = await db.fetchrow(_SQL["latest"])
-    epochs = [LogEpoch(**row) for row in await db.fetch(_SQL["epochs"])]
-    faults: list[Fault] = []
+    epochs = await load_epochs(db)
+    faults, losses, size = list[Fault](), list[str](), 0
+    begun = await _load_begun(db, epochs, faults)
     origins = {epoch.origin for epoch in epochs}
     for item in known:
-        if item.checkpoint.origin not in origins:
+        reason = _reason_of_loss(begun, item.checkpoint.origin)
+        if item.checkpoint.origin not in origins and reason is not None:
+            losses.append(f"{item.source}: a restore ({reason}) removed all of its {item.checkpoint.size} events")
+        elif item.checkpoint.origin not in origins:
             text = f"{item.source} is of the log {item.checkpoint.origin}, which this database does not know"
             faults.append(Fault(None, None, text))
     compared, unvouched, index = 0, 0, 0
@@ -78,10 +87,19 @@ async def check_log(
         if end is None and uncovered:
             text = "is signed by a key that only the database vouches for, and no checkpoint of the given key covers it"
             faults.append(Fault(None, None, f"{uncovered[-1].source} {text}"))
-        checkpoints = [*stored, *(item for item in known if item.checkpoint.origin == epoch.origin)]
+        kept = _kept_part(begun, epoch.origin)
+        checkpoints = [*stored, *kept, *(item for item in known if item.checkpoint.origin == epoch.origin)]
         check = _EpochCheck(epoch, sorted(checkpoints, key=lambda item: item.checkpoint.size))
         index = await check.run(db, end)
+        reason = _reason_of_loss(begun, epoch.origin)
+        for item in check.unreached:
+            if reason is not None and item in known:
+                left = f"{index - epoch.first_index} of its {item.checkpoint.size} events are left"
+                losses.append(f"{item.source}: a restore ({reason}) removed events, {left}")
+            else:
+                check.report_unreached(item)
         faults += check.faults
+        size += index - epoch.first_index
         compared += len(checkpoints)
         if end is None and given and not stored and not unusable and index > epoch.first_index:
             faults.append(Fault(None, None, "the database has no checkpoint of the log, so the given key signed none"))
@@ -90,7 +108,39 @@ async def check_log(
     elif epochs and latest["epoch"] == epochs[-1].epoch and latest["size"] > index - epochs[-1].first_index:
         size = index - epochs[-1].first_index
         faults.append(Fault(None, None, f"the newest checkpoint is of {latest['size']} events, but the log has {size}"))
-    return LogResult(index, compared, unvouched, faults)
+    return LogResult(size=size, checkpoints=compared, unvouched=unvouched, faults=faults, losses=losses)
+
+
+async def _load_begun(db: Connection, epochs: Sequence[LogEpoch], faults: list[Fault]) -> list[EpochBegun]:
+    """Returns the events that began the epochs after the first one. Adds a fault for each epoch without one."""
+    found = []
+    for row in await db.fetch(_SQL["epoch_events"]):
+        event = None
+        if row["content"] is not None:
+            with suppress(ValueError):  # the event was changed, which the check of its stream reports
+                event = codec.load(content_json(row["content"]), row["schema_version"])
+        if isinstance(event, EpochBegun) and event.number == row["epoch"]:
+            found.append(event)
+        else:
+            text = f"no event begins the epoch {row['epoch']}: its row of log_epochs was inserted or changed"
+            faults.append(Fault(None, None, text))
+    return found
+
+
+def _reason_of_loss(begun: Sequence[EpochBegun], origin: str) -> str | None:
+    """Returns the reason of the restore that ended the epoch of this origin; None if none did."""
+    return next((event.reason for event in begun if origin in (event.previous_origin, event.kept_origin)), None)
+
+
+def _kept_part(begun: Sequence[EpochBegun], origin: str) -> list[KnownCheckpoint]:
+    """Returns the parts of the epoch's log that later epochs say the restored database had."""
+    parts = []
+    for event in begun:
+        if event.kept_origin == origin and event.kept_size is not None and event.kept_root is not None:
+            with suppress(FormatError):
+                kept = Checkpoint(origin, event.kept_size, decode_base64(event.kept_root))
+                parts.append(KnownCheckpoint(kept, f"the event that began epoch {event.number}"))
+    return parts
 
 
 async def _stored_checkpoints(
@@ -121,6 +171,8 @@ class _EpochCheck:
 
     def __init__(self, epoch: LogEpoch, checkpoints: Sequence[KnownCheckpoint]) -> None:
         self.faults: list[Fault] = []
+        # The checkpoints that are of more events than the log has. A gap, which is reported, leaves others unreached.
+        self.unreached: list[KnownCheckpoint] = []
         self._first_index = epoch.first_index
         self._epoch = epoch.epoch
         self._edge = TreeEdge()
@@ -145,12 +197,13 @@ class _EpochCheck:
                 if row["count"] * HASH_BYTES != len(row["leaves"]):
                     self._report("the range was changed: it has other leaves than events", row["stream_id"])
                 index = row["first_index"] + row["count"]
-        for item in self._waiting:
-            if index >= self._first_index + item.checkpoint.size:
-                continue  # a gap, which was reported
-            text = f"{item.source} has {item.checkpoint.size} events, but the log has {self._edge.size}: the log was "
-            self._report(text + "truncated, or the database is an older backup")
+        self.unreached = [item for item in self._waiting if index < self._first_index + item.checkpoint.size]
         return index
+
+    def report_unreached(self, item: KnownCheckpoint) -> None:
+        """Reports that the log ends before the checkpoint."""
+        text = f"{item.source} has {item.checkpoint.size} events, but the log has {self._edge.size}: the log was "
+        self._report(text + "truncated, or the database is an older backup")
 
     async def _add(self, db: Connection, gap: int, stream_id: str, first_version: int, leaves: bytes) -> None:
         if gap != 0:

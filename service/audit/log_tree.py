@@ -5,7 +5,7 @@ The leaf 0 of an epoch's tree is the event with the index `first_index` of the e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,16 +41,33 @@ class LogRegression(LogFault):
 
 @dataclass(frozen=True, slots=True)
 class LogEpoch:
-    """An epoch of the log. Its tree begins with the event at `first_index`, and its checkpoints name `origin`."""
+    """An epoch of the log. Its tree begins with the event at `first_index`, and its checkpoints name `origin`.
+
+    `next_index` is the first index of the next epoch, None if this is the newest one.
+    """
 
     epoch: int
     origin: str
     first_index: int
+    next_index: int | None = None
 
     @property
     def installation(self) -> str:
         """The name of the installation: the middle of the origin `everthread/<installation>/<epoch>`."""
         return self.origin.split("/")[1]
+
+
+@dataclass(frozen=True, slots=True)
+class SizedEpoch:
+    """An epoch, and the number of leaves of its tree."""
+
+    epoch: LogEpoch
+    size: int
+
+    @property
+    def end(self) -> int:
+        """The index after its last event."""
+        return self.epoch.first_index + self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +85,26 @@ async def load_epoch(db: Connection) -> LogEpoch:
     return LogEpoch(**await db.fetchrow(_SQL["epoch"]))  # type: ignore[arg-type]
 
 
+async def load_epochs(db: Connection) -> list[LogEpoch]:
+    """Returns all epochs, the oldest first."""
+    return [LogEpoch(**row) for row in await db.fetch(_SQL["epochs"])]
+
+
+async def load_sizes(db: Connection) -> list[SizedEpoch]:
+    """Returns all epochs, the oldest first, and the sizes of their trees."""
+    rows = [dict(row) for row in await db.fetch(_SQL["sizes"])]
+    return [SizedEpoch(size=row.pop("size"), epoch=LogEpoch(**row)) for row in rows]
+
+
 async def load_latest(db: Connection) -> LatestCheckpoint:
     """Returns the newest checkpoint."""
     return LatestCheckpoint(**await db.fetchrow(_SQL["latest"]))  # type: ignore[arg-type]
+
+
+async def load_last_signed(db: Connection, epoch: LogEpoch) -> LatestCheckpoint | None:
+    """Returns the newest checkpoint of an epoch that the database has; None if it has none."""
+    row = await db.fetchrow(_SQL["last_signed"], epoch.epoch)
+    return None if row is None else LatestCheckpoint(**row)
 
 
 async def load_kept(db: Connection, epoch: LogEpoch, size: int) -> str | None:
@@ -81,7 +115,7 @@ async def load_kept(db: Connection, epoch: LogEpoch, size: int) -> str | None:
 
 async def load_size(db: Connection, epoch: LogEpoch) -> int:
     """Returns the number of leaves of the epoch's tree."""
-    end: int = await db.fetchval(_SQL["end"])
+    end: int = await db.fetchval(_SQL["end"], epoch.next_index)
     return max(0, end - epoch.first_index)
 
 
@@ -98,7 +132,7 @@ async def grow_edge(db: Connection, epoch: LogEpoch, edge: TreeEdge) -> None:
     Raises LogFault if the log has a gap.
     """
     while True:
-        leaves = await _read_leaves(db, epoch.first_index + edge.size)
+        leaves = await _read_leaves(db, epoch, edge.size)
         if not leaves:
             return
         full = edge.append(leaves)
@@ -119,7 +153,7 @@ async def load_tile(db: Connection, epoch: LogEpoch, place: TilePlace, width: in
         hashes = [row["root"] for row in rows]
     else:
         while len(hashes) < width:
-            more = await _read_leaves(db, epoch.first_index + first + len(hashes))
+            more = await _read_leaves(db, epoch, first + len(hashes))
             if not more:
                 break
             hashes += more
@@ -136,7 +170,7 @@ async def load_hashes(db: Connection, epoch: LogEpoch, nodes: Iterable[Node], si
 
 async def load_leaf(db: Connection, epoch: LogEpoch, number: int) -> bytes:
     """Returns the leaf `number` of the epoch's tree. Raises LogFault if the log ends before it."""
-    rows = await db.fetch(_SQL["leaves"], epoch.first_index + number, 1)
+    rows = await db.fetch(_SQL["leaves"], epoch.first_index + number, 1, epoch.next_index)
     at = (epoch.first_index + number - rows[0]["first_index"]) * HASH_BYTES if rows else 0
     leaf: bytes = rows[0]["leaves"][at : at + HASH_BYTES] if rows else b""
     if at < 0 or len(leaf) < HASH_BYTES:
@@ -167,10 +201,16 @@ async def load_entries(db: Connection, epoch: LogEpoch, begin: int, end: int) ->
     return entries
 
 
-async def find_leaf(db: Connection, epoch: LogEpoch, stream_id: str, version: int) -> int | None:
-    """Returns the number of an event's leaf in the epoch's tree; None if the event is not in it."""
-    index = await db.fetchval(_SQL["index_of"], stream_id, version)
-    return None if index is None or index < epoch.first_index else index - epoch.first_index
+def find_epoch(epochs: Sequence[LogEpoch], index: int) -> LogEpoch | None:
+    """Returns the epoch whose tree has the event with an index."""
+    found = [epoch for epoch in epochs if epoch.first_index <= index]
+    return found[-1] if found else None
+
+
+async def load_index(db: Connection, stream_id: str, version: int) -> int | None:
+    """Returns the index of an event in the log of all epochs; None if it has none."""
+    index: int | None = await db.fetchval(_SQL["index_of"], stream_id, version)
+    return index
 
 
 async def load_content(db: Connection, stream_id: str, version: int) -> bytes:
@@ -190,9 +230,13 @@ def check_entry(entry: bytes, leaf: bytes) -> None:
         raise LogFault("the event was changed: its leaf in the log is another one")
 
 
-async def _read_leaves(db: Connection, index: int) -> list[bytes]:
-    """Returns leaves from `index` on, none if the log ends there. Raises LogFault if the log has a gap."""
-    rows = await db.fetch(_SQL["leaves"], index, RANGES)
+async def _read_leaves(db: Connection, epoch: LogEpoch, number: int) -> list[bytes]:
+    """Returns leaves of the epoch's tree from `number` on, none if it ends there.
+
+    Raises LogFault if the log has a gap.
+    """
+    index = epoch.first_index + number
+    rows = await db.fetch(_SQL["leaves"], index, RANGES, epoch.next_index)
     leaves, end = list[bytes](), None
     for row in rows:
         begin, found = row["first_index"], row["leaves"]

@@ -20,6 +20,7 @@ from events.envelope import RecordedEvent
 from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
 from events.vector_store.events import VectorStoreEvent
+from service.audit.log_tree import LogEpoch, LogRegression, load_sizes
 from service.audit.ranges import AppendKey, LogRange, PendingAppend, order_appends
 from service.database import Pool
 from service.processes.orphans import LiveProcesses
@@ -66,25 +67,29 @@ class LogCounts:
 class SealedBatch:
     """A batch of appends that was read: `ranges` are now in the log, `held` must wait for earlier events.
 
-    `is_last` if no appends follow it.
+    `is_last` if no appends follow it. `end` is the index after the log's last event, 0 if it was not read.
     """
 
     appends: Sequence[PendingAppend]
     ranges: Sequence[LogRange]
     held: Sequence[PendingAppend]
     is_last: bool
+    end: int = 0
 
 
-async def seal_batch(db: Connection, after: AppendKey = _FIRST, limit: int = BATCH) -> SealedBatch:
+async def seal_batch(
+    db: Connection, after: AppendKey = _FIRST, limit: int = BATCH, *, least_end: int = 0
+) -> SealedBatch:
     """Seals up to `limit` appends with keys above `after`.
 
-    Raises asyncpg.UniqueViolationError if another sequencer sealed at the same time, and the errors of the database.
+    Raises asyncpg.UniqueViolationError if another sequencer sealed at the same time, LogRegression if the log ends
+    before `least_end`, and the errors of the database.
     """
     rows = await db.fetch(_SQL["pending"], after.at, after.stream_id, after.first_version, limit)
     appends = [PendingAppend(**row) for row in rows]
     if not appends:
         return SealedBatch([], [], [], is_last=True)
-    end = await db.fetchval(_SQL["end"])
+    end = await _load_end(db, least_end)
     streams = sorted({append.stream_id for append in appends})
     versions = {row["stream_id"]: row["version"] for row in await db.fetch(_SQL["versions"], streams)}
     order = order_appends(end, versions, appends)
@@ -93,10 +98,41 @@ async def seal_batch(db: Connection, after: AppendKey = _FIRST, limit: int = BAT
     done = [*order.sealed, *(entry.append for entry in order.ranges)]
     if done:
         await _delete(db, done)
-    return SealedBatch(appends, order.ranges, order.held, is_last=len(appends) < limit)
+    end += sum(entry.append.count for entry in order.ranges)
+    return SealedBatch(appends, order.ranges, order.held, is_last=len(appends) < limit, end=end)
 
 
-async def _seal(db: Connection, ranges: Sequence[LogRange]) -> None:
+async def _load_end(db: Connection, least_end: int) -> int:
+    """Returns the index of the next leaf. Raises LogRegression if it is below `least_end`: events got these indexes."""
+    end: int = await db.fetchval(_SQL["end"])
+    if end < least_end:
+        raise LogRegression(f"the log ends at the index {end}, and ended at {least_end}: it is in an older state")
+    return end
+
+
+async def begin_epoch(db: Connection, epoch: LogEpoch, stream_id: str, version: int) -> bool:
+    """Begins an epoch with version `version` of a stream, which waits for its index, as its first leaf.
+
+    Earlier versions that wait follow it: the old tree gets no leaves any more. Returns False if the version does not
+    wait. Raises asyncpg.UniqueViolationError if another process began the epoch.
+    """
+    [last] = [row["version"] for row in await db.fetch(_SQL["versions"], [stream_id])] or [0]
+    waiting = [PendingAppend(**row) for row in await db.fetch(_SQL["waiting"], stream_id)]
+    first = next((append for append in waiting if append.first_version == version), None)
+    if first is None or last >= version:
+        return False
+    await db.execute(_SQL["fill_gap"], first.at, stream_id, last, version, GAP_EVENTS)
+    waiting = [PendingAppend(**row) for row in await db.fetch(_SQL["waiting"], stream_id)]
+    earlier = [append for append in waiting if append.first_version < version]
+    order = order_appends(epoch.first_index + first.count, {stream_id: last}, earlier)
+    ranges = [LogRange(epoch.first_index, first), *order.ranges]
+    await _seal(db, ranges, epoch)
+    await _delete(db, [entry.append for entry in ranges])
+    return True
+
+
+async def _seal(db: Connection, ranges: Sequence[LogRange], epoch: LogEpoch | None = None) -> None:
+    """Inserts the ranges, and the epoch that begins with them."""
     appends = [entry.append for entry in ranges]
     await db.execute(
         _SQL["seal"],
@@ -110,6 +146,9 @@ async def _seal(db: Connection, ranges: Sequence[LogRange]) -> None:
         [append.request_id for append in appends],
         [",".join(append.types) for append in appends],
         [append.leaves for append in appends],
+        None if epoch is None else epoch.epoch,
+        None if epoch is None else epoch.origin,
+        None if epoch is None else epoch.first_index,
     )
 
 
@@ -146,6 +185,8 @@ class Sequencer:
         self._halted: str | None = None
         # The appends that wait for earlier events, and since when.
         self._held: dict[AppendKey, float] = {}
+        # The index after the last event that this process has seen in the log.
+        self._end = 0
 
     @property
     def lag_s(self) -> float:
@@ -165,7 +206,8 @@ class Sequencer:
 
     async def count(self, db: Connection) -> LogCounts:
         """Returns the counts of all processes, for the metrics."""
-        return LogCounts(**await db.fetchrow(_SQL["counts"], MAX_COUNTED))  # type: ignore[arg-type]
+        pending = await db.fetchval(_SQL["waiting_count"], MAX_COUNTED)
+        return LogCounts(pending, sum(sized.size for sized in await load_sizes(db)))
 
     def on_thread_append(
         self, thread_id: str, recorded: Sequence[RecordedEvent[ThreadEvent]], state: ThreadState
@@ -187,15 +229,20 @@ class Sequencer:
         if self._halted is not None:
             return
         async with self._pool.acquire() as db:
-            if self._leads() or await self._is_leader_stuck(db):
-                self._oldest = None
-                await self._round(db)
+            try:
+                if self._leads() or await self._is_leader_stuck(db):
+                    self._oldest = None
+                    await self._round(db)
+            except LogRegression as regression:
+                log.error("sequencer_halted", reason=str(regression))
+                self.halt(str(regression))
 
     def _leads(self) -> bool:
         return self._processes.process == min(self._processes.live) or self._now() < self._leads_until
 
     async def _is_leader_stuck(self, db: Connection) -> bool:
         began = self._now()
+        self._end = await _load_end(db, self._end)
         row = await db.fetchrow(_SQL["oldest"])
         if row is None:
             self._oldest, self._sealed_until = None, began
@@ -221,10 +268,11 @@ class Sequencer:
             after = AppendKey(self._from, "", 0)
         while True:
             try:
-                batch = await seal_batch(db, after)
+                batch = await seal_batch(db, after, least_end=self._end)
             except asyncpg.UniqueViolationError:
                 log.info("sequencer_collided")
                 return
+            self._end = max(self._end, batch.end)
             held += batch.held[: BATCH - len(held)]
             if batch.appends:
                 oldest = oldest or batch.appends[0].at

@@ -95,14 +95,18 @@ async def _export(writer: Writer, order: ExportOrder, output: Path | None, *, is
     from events.envelope import Origin
     from events.installation import INSTALLATION_PROJECT
     from service.audit.audit_export import open_export
-    from service.audit.audit_feed import log_size
+    from service.audit.audit_feed import find_lost
+    from service.audit.log_tree import load_sizes
     from service.cli.admin import actor
     from service.database import DATABASE_ERRORS
 
     async with writer.pool.acquire() as db:
-        size = await log_size(db)
-    if order.first_index > size:
-        raise CommandError(f"The log has {size} events: there is no index {order.first_index} to begin with.")
+        epochs = await load_sizes(db)
+    end, lost = epochs[-1].end, find_lost(epochs, order.first_index - 1)
+    if order.first_index > end:
+        raise CommandError(f"The log ends at the index {end}: there is no index {order.first_index} to begin with.")
+    if lost is not None:
+        say(f"A restore removed the events from the index {lost} on. The export goes on with the log's new epoch.")
     origin, next_index = Origin(INSTALLATION_PROJECT, actor()), order.first_index
     try:
         with _OutputFile(output, is_resumed=is_resumed) as file:
@@ -143,7 +147,7 @@ async def _write_pages(export: AuditExport, order: ExportOrder, file: _OutputFil
         if file.path is not None and now - last >= REPORT_EVERY_S:
             last = now
             rate = export.count / (now - began)
-            say(f"{export.count:,} events ({rate:,.0f}/s); index {page.next_index:,} of {page.size:,}")
+            say(f"{export.count:,} events ({rate:,.0f}/s); index {page.next_index:,} of {page.end:,}")
     file.sync()
 
 

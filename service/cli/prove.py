@@ -63,13 +63,11 @@ async def _event_proof(event: str, data_dir: Path | None, *, has_content: bool) 
 
 
 async def _growth_proof(old: str, new: str, data_dir: Path | None) -> str:
-    from service.audit.checkpoint import Checkpoint, render_witness_request
+    from service.audit.checkpoint import render_witness_request
     from service.audit.event_proofs import prove_growth
 
-    first = _checkpoint(old)
-    old_size = first if isinstance(first, int) else Checkpoint.parse(first.text).size
     async with _connection(data_dir) as db:
-        proof = await prove_growth(db, old_size, None if new == "latest" else _checkpoint(new))
+        proof = await prove_growth(db, _checkpoint(old), None if new == "latest" else _checkpoint(new))
         return render_witness_request(proof.old_size, proof.hashes, proof.note)
 
 

@@ -90,6 +90,8 @@ class ProgressReport:
             typer.echo(str(fault))
         if len(progress.faults) > MAX_PRINTED:
             typer.echo(f"… and {len(progress.faults) - MAX_PRINTED} more")
+        for loss in progress.losses:
+            say(f"Lost: {loss}.")
         say(f"{self._counts(progress)} of {progress.streams:,} streams; {progress.files:,} files")
         say(f"The log has {progress.log_size:,} events; {progress.waiting:,} wait for their index.")
         signed = "their signatures are valid" if scope.keys else "no public key was given, so no signature was checked"

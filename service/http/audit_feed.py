@@ -14,7 +14,8 @@ import structlog
 from aiohttp import web
 
 from events.installation import INSTALLATION_ID, INSTALLATION_PROJECT
-from service.audit.audit_feed import AuditFilter, AuditPage, log_size, read_page
+from service.audit.audit_feed import AuditFilter, AuditPage, find_lost, read_page
+from service.audit.log_tree import load_sizes
 from service.database import DATABASE_ERRORS
 from service.feed import Watcher, WatcherEnded
 from service.http.context import KEY, REQUEST_ID, connection, origin
@@ -27,7 +28,7 @@ from service.http.services import LOG
 from service.http.shutdown import SHUTDOWN
 from service.http.stream_sender import StreamSender
 from service.http.thread_stream import RETRY, end_with_access
-from service.wire.audit import AuditQuery, parse_audit_query, render_audit_event, render_audit_page
+from service.wire.audit import AuditQuery, parse_audit_query, render_audit_event, render_audit_page, render_events_lost
 
 log = structlog.get_logger()
 
@@ -43,9 +44,10 @@ async def page(request: web.Request) -> web.StreamResponse:
         return await _stream(request, asked, wanted)
     async with connection(request) as db:
         found = await read_page(db, wanted, after=asked.after, limit=asked.limit, has_contents=asked.has_contents)
-        size = await log_size(db)
+        epochs = await load_sizes(db)
     rendered = await render_all(found.events, render_audit_event)
-    return answer(render_audit_page(rendered, more=found.more, size=size))
+    size, lost = sum(sized.size for sized in epochs), find_lost(epochs, asked.after)
+    return answer(render_audit_page(rendered, more=found.more, size=size, epoch=epochs[-1].epoch.epoch, lost_from=lost))
 
 
 def _parse(request: web.Request) -> AuditQuery:
@@ -105,6 +107,12 @@ async def _follow(
     await sender.send(RETRY)
     after, spoke = asked.after, time.monotonic()
     try:
+        async with connection(request) as db:
+            epochs = await load_sizes(db)
+        lost = find_lost(epochs, after)
+        if lost is not None:
+            notice = render_events_lost(after=after, lost_from=lost, epoch=epochs[-1].epoch.epoch)
+            await sender.send(b"event: audit.events_lost\ndata: %b\n\n" % orjson.dumps(notice))
         while True:
             async with connection(request) as db:
                 found = await read_page(db, wanted, after=after, limit=asked.limit, has_contents=asked.has_contents)

@@ -171,15 +171,28 @@ def client_facts(event: AuditedEvent) -> Mapping[str, Any]:
     return {} if content is None or commit_client(content) != event.client else open_client(content)
 
 
-def render_audit_page(events: list[dict[str, Any]], *, more: bool, size: int) -> dict[str, Any]:
-    """`size` is the number of events in the log. The next page begins after `last_index`."""
+def render_audit_page(
+    events: list[dict[str, Any]], *, more: bool, size: int, epoch: int, lost_from: int | None
+) -> dict[str, Any]:
+    """The next page begins after `last_index`.
+
+    `size` is the number of events in the log, and `epoch` its newest epoch. `lost_from` is the first of the indexes up
+    to the reader's cursor whose events a restore removed, null if there are none.
+    """
     return {
         "object": "list",
         "data": events,
         "last_index": events[-1]["index"] if events else None,
         "has_more": more,
         "log_size": size,
+        "epoch": epoch,
+        "lost_from": lost_from,
     }
+
+
+def render_events_lost(*, after: int, lost_from: int, epoch: int) -> dict[str, Any]:
+    """Returns the notice of a stream that a restore removed events with indexes from `lost_from` to `after`."""
+    return {"object": "audit.events_lost", "lost_from": lost_from, "after": after, "epoch": epoch}
 
 
 def _parse_integer(query: Mapping[str, str], name: str, least: int, most: int, default: int) -> int:

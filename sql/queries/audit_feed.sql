@@ -26,8 +26,8 @@ LIMIT $9;
 SELECT stream_id, version, content FROM events
 WHERE (stream_id, version) IN (SELECT * FROM unnest($1::text[], $2::bigint[]));
 
--- name: end (the number of events in the log)
-SELECT first_index + count AS size FROM log_ranges ORDER BY first_index DESC LIMIT 1;
+-- name: end (the index after the last event)
+SELECT first_index + count AS end_index FROM log_ranges ORDER BY first_index DESC LIMIT 1;
 
 -- name: plan_with_values (in this transaction, statements are planned for the filters that are given)
 SET LOCAL plan_cache_mode = force_custom_plan;

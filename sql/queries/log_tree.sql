@@ -1,15 +1,43 @@
 -- name: epoch (the newest one)
 SELECT epoch, origin, first_index FROM log_epochs ORDER BY epoch DESC LIMIT 1;
 
--- name: end (the index after the last event of the log)
-SELECT COALESCE((SELECT first_index + count FROM log_ranges ORDER BY first_index DESC LIMIT 1), 0);
+-- name: epochs
+SELECT epoch, origin, first_index, lead(first_index) OVER (ORDER BY epoch) AS next_index
+FROM log_epochs
+ORDER BY epoch;
 
--- name: leaves (of the events from index $1 on: the ranges that hold them, at most $2)
+-- name: sizes (the epochs, each with the number of leaves of its tree)
+SELECT epoch, origin, spans.first_index, next_index, COALESCE(newest.end_index - spans.first_index, 0) AS size
+FROM (
+    SELECT epoch, origin, first_index, lead(first_index) OVER (ORDER BY epoch) AS next_index FROM log_epochs
+) AS spans
+LEFT JOIN LATERAL (
+    SELECT log_ranges.first_index + count AS end_index FROM log_ranges
+    WHERE log_ranges.first_index >= spans.first_index
+        AND (next_index IS NULL OR log_ranges.first_index < next_index)
+    ORDER BY log_ranges.first_index DESC
+    LIMIT 1
+) AS newest ON true
+ORDER BY epoch;
+
+-- name: end (the index after the last event of the log below $1, or of all if it is null)
+SELECT COALESCE(
+    (
+        SELECT first_index + count FROM log_ranges
+        WHERE $1::bigint IS NULL OR first_index < $1
+        ORDER BY first_index DESC
+        LIMIT 1
+    ),
+    0
+);
+
+-- name: leaves (of the events from index $1 on, below $3 if it is given: the ranges that hold them, at most $2)
 SELECT first_index, leaves
 FROM log_ranges
 WHERE first_index >= COALESCE(
-    (SELECT first_index FROM log_ranges WHERE first_index <= $1 ORDER BY first_index DESC LIMIT 1), 0
-)
+        (SELECT first_index FROM log_ranges WHERE first_index <= $1 ORDER BY first_index DESC LIMIT 1), 0
+    )
+    AND ($3::bigint IS NULL OR first_index < $3)
 ORDER BY first_index
 LIMIT $2;
 
@@ -60,6 +88,13 @@ SELECT content, commitment FROM events WHERE stream_id = $1 AND version = $2;
 -- name: latest (the newest checkpoint)
 SELECT epoch, size, at, note FROM log_latest;
 
+-- name: last_signed (the newest checkpoint of epoch $1)
+SELECT epoch, size, at, note FROM log_checkpoints WHERE epoch = $1
+UNION ALL
+SELECT epoch, size, at, note FROM log_latest WHERE epoch = $1 AND note IS NOT NULL
+ORDER BY size DESC
+LIMIT 1;
+
 -- name: replace_latest (if it is smaller; or of the same size, and $5)
 UPDATE log_latest SET epoch = $1, size = $2, at = $3, note = $4
 WHERE (epoch, size) < ($1, $2) OR ($5 AND (epoch, size) = ($1, $2));
@@ -72,9 +107,6 @@ INSERT INTO log_checkpoints (epoch, size, at, note) VALUES ($1, $2, $3, $4) ON C
 
 -- name: kept (the checkpoint of epoch $1 with size $2)
 SELECT note FROM log_checkpoints WHERE epoch = $1 AND size = $2;
-
--- name: begin_epoch
-INSERT INTO log_epochs (epoch, origin, first_index) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
 
 -- name: event_at (the event with the index $1)
 SELECT events.content, events.schema_version

@@ -25,15 +25,25 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS newest;
 
--- name: seal
-INSERT INTO log_ranges
-    (first_index, count, at, stream_id, first_version, project_id, actor, request_id, types, leaves)
-SELECT first_index, count, at, stream_id, first_version, project_id, actor, request_id, string_to_array(types, ','),
-    leaves
-FROM unnest(
-    $1::bigint[], $2::integer[], $3::timestamptz[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
-    $9::text[], $10::bytea[]
-) AS new (first_index, count, at, stream_id, first_version, project_id, actor, request_id, types, leaves);
+-- name: seal (ranges; and the epoch $11 of the origin $12, which begins with them at the index $13, if it is given)
+WITH sealed AS (
+    INSERT INTO log_ranges
+        (first_index, count, at, stream_id, first_version, project_id, actor, request_id, types, leaves)
+    SELECT first_index, count, at, stream_id, first_version, project_id, actor, request_id, string_to_array(types, ','),
+        leaves
+    FROM unnest(
+        $1::bigint[], $2::integer[], $3::timestamptz[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
+        $9::text[], $10::bytea[]
+    ) AS new (first_index, count, at, stream_id, first_version, project_id, actor, request_id, types, leaves)
+)
+INSERT INTO log_epochs (epoch, origin, first_index)
+SELECT $11::integer, $12::text, $13::bigint WHERE $11::integer IS NOT NULL;
+
+-- name: waiting (the appends of stream $1 that wait, in order)
+SELECT at, stream_id, first_version, project_id, actor, request_id, types, leaves
+FROM log_pending
+WHERE stream_id = $1
+ORDER BY first_version;
 
 -- name: delete
 DELETE FROM log_pending
@@ -57,7 +67,5 @@ ORDER BY version
 LIMIT $5
 ON CONFLICT DO NOTHING;
 
--- name: counts (the rows that wait, up to $1, and the number of leaves)
-SELECT
-    (SELECT count(*) FROM (SELECT FROM log_pending LIMIT $1) AS counted) AS pending,
-    COALESCE((SELECT first_index + count FROM log_ranges ORDER BY first_index DESC LIMIT 1), 0) AS size;
+-- name: waiting_count (the rows that wait, up to $1)
+SELECT count(*) FROM (SELECT FROM log_pending LIMIT $1) AS counted;

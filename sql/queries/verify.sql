@@ -174,9 +174,6 @@ LEFT JOIN streams ON streams.stream_id = found.stream_id AND streams.kind = foun
 WHERE streams.stream_id IS NULL
 LIMIT $1;
 
--- name: epochs
-SELECT epoch, origin, first_index FROM log_epochs ORDER BY epoch;
-
 -- name: epoch_events (the events at the first indexes of the epochs after the first one)
 SELECT epoch, content, schema_version
 FROM log_epochs

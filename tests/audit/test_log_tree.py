@@ -7,13 +7,13 @@ import pytest
 from service.audit.log_tree import (
     LogFault,
     check_entry,
-    find_leaf,
     grow_edge,
     load_content,
     load_edge,
     load_entries,
     load_epoch,
     load_hashes,
+    load_index,
     load_size,
     load_tile,
 )
@@ -83,7 +83,7 @@ async def test_entries_are_those_of_the_leaves(pool: Pool, db: Connection) -> No
     with pytest.raises(LogFault, match=f"index {size} is missing"):
         await load_entries(db, epoch, 0, size + 1)
     await db.execute("DELETE FROM events WHERE stream_id = 'thread_1' AND version = 3")
-    index = await find_leaf(db, epoch, "thread_1", 3)
+    index = await load_index(db, "thread_1", 3)
     with pytest.raises(LogFault, match=f"index {index} is missing"):
         await load_entries(db, epoch, 0, size)
 
@@ -91,7 +91,7 @@ async def test_entries_are_those_of_the_leaves(pool: Pool, db: Connection) -> No
 async def test_a_changed_event_has_another_entry(pool: Pool, db: Connection) -> None:
     await grow(pool, db)
     epoch = await load_epoch(db)
-    index = await find_leaf(db, epoch, "thread_1", 2)
+    index = await load_index(db, "thread_1", 2)
     assert index is not None
     leaf = (await leaves_of(db))[index]
     check_entry((await load_entries(db, epoch, index, index + 1))[0], leaf)
@@ -105,14 +105,14 @@ async def test_an_event_is_found_in_the_log(pool: Pool, db: Connection) -> None:
     epoch, leaves = await load_epoch(db), await leaves_of(db)
     rows = await db.fetch("SELECT stream_id, version, leaf, content FROM events")
     for row in rows:
-        index = await find_leaf(db, epoch, row["stream_id"], row["version"])
+        index = await load_index(db, row["stream_id"], row["version"])
         assert index is not None
         assert leaves[index] == row["leaf"]
         assert await load_content(db, row["stream_id"], row["version"]) == row["content"]
         hashes = await load_hashes(db, epoch, inclusion_nodes(index, size), size)
         assert inclusion_proof(index, size, hashes)
-    assert await find_leaf(db, epoch, "thread_1", 100) is None
-    assert await find_leaf(db, epoch, "thread_9", 1) is None
+    assert await load_index(db, "thread_1", 100) is None
+    assert await load_index(db, "thread_9", 1) is None
     with pytest.raises(LogFault, match="version 1 of thread_9 is missing"):
         await load_content(db, "thread_9", 1)
 
@@ -127,4 +127,3 @@ async def test_a_later_epoch_has_a_tree_of_its_own(db: Connection) -> None:
     await grow_edge(db, epoch, edge)
     assert edge.root() == root_of((await leaves_of(db))[300:])
     assert (await load_edge(db, epoch)).size == 512
-    assert await find_leaf(db, epoch, "thread_0", 1) is None

@@ -16,7 +16,7 @@ from service.audit.checkpoint_signer import verifier_key
 from service.audit.kept_checkpoints import LATEST, CheckpointFolder
 from service.audit.log_tree import load_epoch
 from service.audit.notes import Note
-from service.audit.restores import check_history
+from service.audit.restores import EPOCH_INDEXES, check_history
 from service.audit.sequencer import Sequencer
 from service.database import Pool
 from service.errors import StartupError
@@ -72,11 +72,17 @@ async def test_a_reason_begins_an_epoch(pool: Pool, db: Connection, tmp_path: Pa
     await writer(pool).write(INSTALLATION, ORIGIN, INSTALLATION_ID, CreateInstallation("inst_1"))
     await check(pool, tmp_path, "No checkpoint is known.")
     first = await load_epoch(db)
-    assert (first.epoch, first.first_index) == (2, 2), "the events that created the installation come before it"
-    await fill(db, 70)
+    assert (first.epoch, first.first_index) == (2, EPOCH_INDEXES)
+    order = "SELECT types FROM log_ranges ORDER BY first_index"
+    assert [row["types"] for row in await db.fetch(order)] == [
+        ["epoch.begun"],
+        ["installation.created", "epoch.begun"],
+    ], "the event that begins the epoch comes before those that waited"
+    assert await db.fetchval("SELECT count(*) FROM log_pending") == 0
+    await fill(db, EPOCH_INDEXES + 70)
     await signer.scan()
     signed = (tmp_path / LATEST).read_text()
-    await db.execute(GO_BACK, 49)
+    await db.execute(GO_BACK, EPOCH_INDEXES + 45)
     await check(pool, tmp_path, "The disk failed.")
     epoch = await load_epoch(db)
     assert (epoch.epoch, epoch.origin) == (3, first.origin[:-1] + "3")

@@ -87,7 +87,7 @@ async def test_a_proof_that_does_not_exist_is_refused(
     auditor: Auditor, pool: Pool, db: Connection, tmp_path: Path
 ) -> None:
     size = await grow(pool, db)
-    assert "no checkpoint was signed yet" in auditor.prove("thread_1/1")[1]
+    assert "no checkpoint of epoch 1 was signed yet" in auditor.prove("thread_1/1")[1]
     await Process(pool, tmp_path).scan()
     for arguments, reason in (
         (["thread_1/100"], "no checkpoint covers version 100 of thread_1"),

@@ -12,10 +12,13 @@ import aiohttp
 import orjson
 import pytest
 
+from service.audit.restores import EPOCH_INDEXES
 from service.cli import admin
 from service.database import Pool
+from sql.connection import Connection
 from tests.client import Client
 from tests.clock import IDS
+from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.keys import as_key, writer
 
@@ -44,7 +47,10 @@ async def watch(client: Client, last: str | None = None, **query: str) -> AsyncI
                     name = line[7:].strip()
                 elif line.startswith(b"data: "):
                     event = orjson.loads(line[6:])
-                    assert (name, sent) == (b"audit.event", event["index"])
+                    if event["object"] == "audit.event":
+                        assert (name, sent) == (b"audit.event", event["index"])
+                    else:
+                        assert (name, sent) == (event["object"].encode(), None)
                     yield event
 
         yield events()
@@ -118,6 +124,28 @@ async def test_scopes_and_projects(client: Client, pool: Pool) -> None:
         assert (await auditor.call("GET", PATH, project_id=project)).status == 403
         assert {event["project_id"] for event in (await page(everyone, project_id=project))["data"]} == {project}
         assert (await page(everyone, stream_id="installation"))["data"][0]["type"] == "installation.created"
+
+
+async def test_a_reader_that_is_ahead_of_a_restored_log(start_server: StartServer, pool: Pool, db: Connection) -> None:
+    """It read events that the restore removed. It goes on with the new epoch, and learns that they were lost."""
+    async with start_server() as client:
+        thread = await thread_with(client, "Hi")
+        seen = (await wait_for(client, 2, stream_id=thread["id"]))[-1]["index"]
+        assert ((found := await page(client))["epoch"], found["lost_from"]) == (1, None)
+    end = await db.fetchval("SELECT max(first_index + count) FROM log_ranges")
+    cursor = str(end + 100)
+    async with start_server(restored="The disk failed.") as client:
+        async with await as_key(client, pool, "all", scope="audit") as auditor:
+            async with asyncio.timeout(WAIT_S), watch(auditor, last=cursor) as events:
+                lost = await anext(events)
+                assert lost == {"object": "audit.events_lost", "lost_from": end, "after": end + 100, "epoch": 2}
+                begun = await anext(events)
+            assert (begun["type"], begun["index"]) == ("epoch.begun", EPOCH_INDEXES)
+            found = await page(auditor, after=cursor)
+        assert (found["data"][0], found["lost_from"], found["epoch"]) == (begun, end, 2)
+        assert found["log_size"] < EPOCH_INDEXES, "a number of events"
+        assert (await page(client, after=str(seen)))["lost_from"] is None
+        assert (await page(client, after=cursor))["lost_from"] == end, "a key of one project does not see the event"
 
 
 async def test_filters(client: Client, pool: Pool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import orjson
 import pytest
 from aiohttp import ClientResponse
 
@@ -12,6 +13,7 @@ from events.project import DEFAULT_PROJECT
 from service.audit.checkpoint import Checkpoint
 from service.audit.merkle import hash_entry
 from service.audit.notes import Note
+from service.audit.restores import EPOCH_INDEXES
 from service.audit.tiles import TreeEdge, decode_bundle, split_hashes
 from service.cli import admin
 from service.cli.admin import ALL_PROJECTS
@@ -19,6 +21,7 @@ from service.database import Pool
 from sql.connection import Connection
 from tests.client import KEY, Client
 from tests.clock import IDS
+from tests.conftest import StartServer
 from tests.http.helpers import run_of
 from tests.projections.helpers import writer
 
@@ -64,6 +67,10 @@ async def test_a_monitor_reads_and_verifies_the_log(auditor: Monitor, client: Cl
     response, hashes = await auditor.read(f"tile/0/000.p/{size}")
     assert response.status == 200
     assert response.headers["Content-Type"] == "application/octet-stream"
+    assert response.headers["Cache-Control"] == "private, no-cache", "the next epoch has another tile here"
+    assert response.headers["Content-Location"] == f"/audit/log/epochs/1/tile/0/000.p/{size}"
+    response, same = await auditor.read(f"epochs/1/tile/0/000.p/{size}")
+    assert (response.status, same) == (200, hashes)
     assert "immutable" in response.headers["Cache-Control"]
     edge = TreeEdge()
     edge.append(split_hashes(hashes))
@@ -91,6 +98,43 @@ async def test_a_tile_that_the_log_does_not_have_is_missing(auditor: Monitor) ->
     for path in ("tile/0/000", "tile/0/001.p/1", "tile/1/000.p/1", "tile/entries/000", "tile/0/0", "tile/x"):
         response, body = await auditor.read(path)
         assert response.status == 404, (path, body)
+
+
+async def test_a_monitor_reads_an_older_epoch(start_server: StartServer, pool: Pool, db: Connection) -> None:
+    async with start_server() as client:
+        auditor = await monitor_of(client, pool, ALL_PROJECTS)
+        await client.settled(await run_of(client, "Hi"))
+        async with asyncio.timeout(WAIT_S):
+            while (old := await auditor.checkpoint()).size < await db.fetchval("SELECT count(*) FROM events"):
+                await asyncio.sleep(0.05)
+    kept = await db.fetchval("SELECT sum(count) FROM log_ranges")
+    async with start_server(restored="Only for this test.") as client:
+        auditor = Monitor(client, auditor.key)
+        async with asyncio.timeout(WAIT_S):
+            while (new := await auditor.checkpoint()).origin == old.origin:
+                await asyncio.sleep(0.05)
+        _, listed = await auditor.read("epochs")
+        epochs = orjson.loads(listed)["data"]
+        assert [(epoch["epoch"], epoch["origin"]) for epoch in epochs] == [(1, old.origin), (2, new.origin)]
+        assert (epochs[0]["size"], epochs[1]["first_index"]) == (kept, EPOCH_INDEXES)
+        for number, signed in ((1, old), (2, new)):
+            _, note = await auditor.read(f"epochs/{number}/checkpoint")
+            assert Checkpoint.parse(Note.parse(note.decode()).text).origin == signed.origin
+            response, hashes = await auditor.read(f"epochs/{number}/tile/0/000.p/{signed.size}")
+            edge = TreeEdge()
+            edge.append(split_hashes(hashes))
+            assert (response.status, edge.root()) == (200, signed.root)
+            _, bundle = await auditor.read(f"epochs/{number}/tile/entries/000.p/{signed.size}")
+            assert [hash_entry(entry) for entry in decode_bundle(bundle)] == split_hashes(hashes)
+        for path in (
+            "epochs/3/checkpoint",
+            "epochs/0/tile/0/000.p/1",
+            "epochs/x/checkpoint",
+            f"epochs/1/tile/0/000.p/{kept + 1}",
+        ):
+            assert (await auditor.read(path))[0].status == 404, path
+        other = await monitor_of(client, pool, DEFAULT_PROJECT)
+        assert (await other.read("epochs/1/tile/entries/000.p/1"))[0].status == 403
 
 
 async def test_who_may_read_the_log(client: Client, pool: Pool) -> None:

@@ -38,6 +38,9 @@ NOT_RECORDED = {
     "/v1/threads/{thread_id}/stream",
     "/audit/log/checkpoint",
     "/audit/log/tile/{tile}",
+    "/audit/log/epochs",
+    "/audit/log/epochs/{epoch}/checkpoint",
+    "/audit/log/epochs/{epoch}/tile/{tile}",
     "/v1/audit/events",
     "/v1/organization/audit_logs",
 }
