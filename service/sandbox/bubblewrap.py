@@ -23,7 +23,7 @@ from typing import Any
 
 from service.sandbox.base import DATA, FONTS, MIB, Limits
 from service.sandbox.cgroup import Cgroups, find_cgroups
-from service.sandbox.contents import MODULES, PROGRAMS
+from service.sandbox.contents import MODULES, PROGRAMS, REFUSING_PROGRAMS
 from service.sandbox.environment import Environment
 from service.sandbox.process import ConfinedProcess
 from service.sandbox.seccomp import UnknownMachine, program
@@ -140,6 +140,10 @@ def _arguments(environment: Environment) -> list[str]:
     found += ["--ro-bind", str(environment.packages), "/opt/packages"]
     found += ["--ro-bind", str(environment.matplotlib), "/opt/matplotlib", "--ro-bind", str(environment.fonts), FONTS]
     found += ["--ro-bind", str(disk / "code"), CODE]
+    for name in REFUSING_PROGRAMS:
+        at = f"/usr/bin/{name}"
+        if os.path.isfile(at) and not os.path.islink(at):  # a link may be to a program that does more
+            found += ["--ro-bind-try", str(disk / "code" / PROGRAMS / name), at]
     found += ["--proc", "/proc", "--tmpfs", "/dev"]
     for name in _DEVICES:
         found += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]

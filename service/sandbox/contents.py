@@ -15,19 +15,25 @@ MODULES, PROGRAMS = "site", "bin"
 NOTICE = "notice.txt"
 # Programs that only report that there is no network. The sandbox may have some of them from the system.
 REFUSING_PROGRAMS = (
-    "apk", "apt", "apt-get", "brew", "conda", "curl", "dig", "dnf", "ftp", "mamba", "micromamba", "nc", "npm", "npx",
-    "nslookup", "ping", "pipx", "poetry", "scp", "sftp", "ssh", "telnet", "uv", "wget", "yarn", "yum",
+    "apk", "apt", "apt-get", "aria2c", "brew", "conda", "curl", "dig", "dnf", "easy_install", "ftp", "host", "mamba",
+    "micromamba", "nc", "ncat", "nmap", "npm", "npx", "nslookup", "ping", "pipenv", "pipx", "pixi", "pnpm", "poetry",
+    "scp", "sftp", "ssh", "telnet", "traceroute", "uv", "uvx", "wget", "whois", "yarn", "yum",
 )  # fmt: skip
 _PIP = "#!/opt/python/bin/python3\nimport sys\nfrom pip import main\nsys.exit(main())\n"
-_REFUSE = f"#!/bin/sh\ncat /opt/code/{NOTICE} >&2\nexit 1\n"
+# As `report` of network.py does.
+_REPORT = f"""if [ "${{EVERTHREAD_OUTPUT:-}}" ] && [ "$EVERTHREAD_OUTPUT" != "$(readlink /proc/self/fd/2)" ]
+then : >/tmp/.no-network; else cat /opt/code/{NOTICE} >&2; fi; exit 1"""
+_REFUSE = f"#!/bin/sh\n{_REPORT}\n"
+_SUDO = '#!/bin/sh\nexec "$@"\n'
 # The system's git, except for its commands that need another repository over the network.
 _GIT = f"""#!/bin/sh
-case "$1 $*" in clone*://*|clone*@*|fetch*|pull*|push*|ls-remote*) cat /opt/code/{NOTICE} >&2; exit 1;; esac
+case "$1 $*" in clone*://*|clone*@*|fetch*|pull*|push*|ls-remote*) {_REPORT};; esac
 exec /usr/bin/git "$@"
 """
 _MODULE_FILES = {
     "pip/__main__.py": "import sys\nfrom pip import main\nsys.exit(main())\n",
-    "ensurepip/__init__.py": "",
+    "ensurepip/__init__.py": "from pip import __version__, main\n\n\ndef version():\n    return __version__\n\n\n"
+    "def bootstrap(**_):\n    main(['download', 'pip'])\n",
     "ensurepip/__main__.py": "import sys\nfrom pip import main\nsys.exit(main(['download', 'pip']))\n",
     "pip/_internal/__init__.py": "from pip import main\n",
     "pip/_internal/cli/__init__.py": "",
@@ -47,7 +53,8 @@ def session_files(packages: Sequence[str]) -> dict[str, str]:
     found[f"{MODULES}/sitecustomize.py"] = read["network.py"]
     found[f"{MODULES}/pip/__init__.py"] = read["pip.py"]
     found |= {f"{MODULES}/{path}": text for path, text in _MODULE_FILES.items()}
-    found |= {f"{PROGRAMS}/{name}": _PIP for name in ("pip", "pip3")} | {f"{PROGRAMS}/git": _GIT}
+    found |= {f"{PROGRAMS}/{name}": _PIP for name in ("pip", "pip3")}
+    found |= {f"{PROGRAMS}/git": _GIT, f"{PROGRAMS}/sudo": _SUDO}
     return found | {f"{PROGRAMS}/{name}": _REFUSE for name in REFUSING_PROGRAMS}
 
 

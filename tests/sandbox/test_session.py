@@ -477,6 +477,13 @@ ATTEMPTS = [
     "import urllib.request; urllib.request.urlopen('http://192.0.2.1/')",
     "import socket; socket.socket()",
     "import asyncio; await asyncio.open_connection('192.0.2.1', 80)",
+    "!pip install -q nosuchpackage 2>/dev/null",
+    "import os; os.system('curl -s https://example.com >/dev/null 2>&1')",
+    "import subprocess; print(subprocess.run(['pip', 'install', 'nosuchpackage'], capture_output=True, text=True))",
+    "import os; print(os.popen('git pull 2>&1').read())",
+    "!/usr/bin/curl -s https://example.com",
+    "!sudo apt-get install -y ffmpeg",
+    "import ensurepip; ensurepip.bootstrap()",
     "import subprocess, sys; code = 'import socket; socket.gethostbyname(\"example.com\")'\n"
     "subprocess.run([sys.executable, '-c', code])",
 ]
@@ -494,6 +501,13 @@ async def test_an_attempt_to_use_the_network_is_answered_in_one_line_at_once(san
     assert (
         asyncio.get_running_loop().time() - began < 60
     )  # even on a busy machine; pip alone waited 12 s on an idle one
+
+
+async def test_an_attempt_of_the_last_call_is_not_reported_again(sandbox: Sandbox) -> None:
+    assert "no network" in (await say(sandbox, "!pip install nosuchpackage 2>/dev/null")).shown
+    assert (await say(sandbox, "1")).shown == "1\n"
+    await say(sandbox, "open('/tmp/.no-network', 'w').close(); raise SystemExit")
+    assert (await say(sandbox, "2")).shown == "2\n"
 
 
 async def test_what_uses_no_network_gets_no_notice(sandbox: Sandbox) -> None:

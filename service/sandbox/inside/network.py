@@ -13,6 +13,10 @@ from types import FrameType
 from typing import Any
 
 NOTICE = "/opt/code/notice.txt"
+# The variable with the link to the session's output, by which a process knows whether its own stderr is shown.
+OUTPUT = "EVERTHREAD_OUTPUT"
+# A process whose stderr is not shown writes this file, and the session prints the notice at the end of the call.
+UNSEEN_ATTEMPT = "/tmp/.no-network"
 _LOOKUPS = frozenset(("socket.getaddrinfo", "socket.gethostbyname"))
 _INTERNET = (2, 10)  # AF_INET, AF_INET6
 _is_reported = False
@@ -22,20 +26,37 @@ def reset() -> None:
     """Begins a call: the next attempt is reported again."""
     global _is_reported
     _is_reported = False
+    try:
+        os.unlink(UNSEEN_ATTEMPT)
+    except OSError:
+        return  # processes that the last call left behind wrote none
 
 
 def report() -> None:
-    """Prints the notice to the file descriptor 2, once until `reset`."""
+    """Prints the notice to the file descriptor 2, once until `reset`. If that is not shown, leaves a mark instead."""
     global _is_reported
     if _is_reported:
         return
     _is_reported = True
     try:
         sys.stdout.flush()
-        with open(NOTICE, "rb") as file:
-            os.write(2, file.read())
+        if os.environ.get(OUTPUT, "") in ("", os.readlink("/proc/self/fd/2")):
+            with open(NOTICE, "rb") as file:
+                os.write(2, file.read())
+        else:
+            with open(UNSEEN_ATTEMPT, "w"):
+                pass
     except (OSError, ValueError, AttributeError):
         return  # the streams or the file are closed, and the error of the attempt follows in any case
+
+
+def report_unseen() -> None:
+    """Prints the notice at the end of a call if the stderr of each process that made an attempt was not shown."""
+    try:
+        os.unlink(UNSEEN_ATTEMPT)
+    except OSError:
+        return  # there was none
+    report()
 
 
 def _is_importing() -> bool:

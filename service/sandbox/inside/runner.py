@@ -208,6 +208,7 @@ class Runner:
         self._pid = os.getpid()
         self._put_in = disk.PutIn()
         self._streams = Streams()
+        os.environ[network.OUTPUT] = os.readlink("/proc/self/fd/2")
         self._shell = make_shell(wire)
 
     def serve(self) -> None:
@@ -251,6 +252,7 @@ class Runner:
         with contextlib.suppress(OSError):
             os.chdir(disk.DATA)
         self._streams.restore()
+        network.report_unseen()
         sys.stdout.write(error_text)
         flush()
         files = disk.changed_files(before, disk.look(), self._put_in.paths)
