@@ -37,6 +37,7 @@ from service.model.lifespan import model_lifespan
 from service.model.router import Router
 from service.processes.lifespan import peers_lifespan
 from service.processes.peers import Peers
+from service.replay.time_travel import TimeTravel
 from service.runs.lifespan import runs_lifespan
 from service.sandbox.base import MIB
 from service.sandbox.lifespan import sandbox_lifespan, sessions_lifespan
@@ -294,6 +295,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         acts=acts,
         blobs=core.blobs,
         runs=RunControl(claims=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
+        time_travel=TimeTravel(pool, clock),
         search=SearchServices(searcher=tooling.engine.searcher, rewrite_queries=rewriter.rewrite),
         vector_stores=vector_stores,
         telemetry=Telemetry(

@@ -12,6 +12,7 @@ from aiohttp import web
 from events.errors import Conflict, DomainError, NotFound, Rejection
 from service.database import DATABASE_ERRORS, DatabaseBusy
 from service.passthrough import PassthroughError
+from service.replay.time_travel import ReplayBusy
 from service.search.base import SearchFailure
 from service.storage.base import BlobMissing, StorageError
 
@@ -87,6 +88,9 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
         refused = response(error.status, {"error": dict(error.error)})
         refused.headers.update(error.headers)
         return refused
+    except ReplayBusy:
+        message = "Too many requests with 'at' wait for their turn. Please try again."
+        return response(503, body(message, kind="server_error"))
     except SearchFailure as error:
         return response(503, body(error.message, kind="server_error"))
     except BlobMissing as error:

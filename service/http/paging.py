@@ -13,10 +13,11 @@ from projections.metadata import Filter
 from projections.rows import Cursor, Page
 from service.http.context import wire
 from service.http.responses import answer
+from service.wire.as_of import AT
 from service.wire.query import PAGING, parse_list_filters
 
-# Azure's clients add these parameters.
-KNOWN = PAGING | {"api-version"}
+# The parameters of lists beside their filters. Azure's clients add api-version.
+KNOWN = PAGING | {"api-version", AT}
 # Objects that are rendered in one turn of the event loop.
 MAX_TURN_OBJECTS = 200
 T = TypeVar("T")

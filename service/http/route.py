@@ -117,8 +117,9 @@ class Route:
     OpenAI-Beta there; a request without it is then read as v2 even if EVERTHREAD_BETA is "strict".
 
     `answer` names a schema of `service.http.openapi.samples`; None stands for any object, or for text if `media` is
-    not JSON. `can_stream`: the answer may be a stream of server-sent events instead. `can_queue`: the request may carry
-    the header Everthread-Busy. `limit` bounds a body of JSON.
+    not JSON. `past` is the handler of requests with the parameter `at`, which answers with objects as they were; None
+    if the operation has no such parameter. `can_stream`: the answer may be a stream of server-sent events instead.
+    `can_queue`: the request may carry the header Everthread-Busy. `limit` bounds a body of JSON.
     """
 
     method: Method
@@ -134,6 +135,7 @@ class Route:
     body: Body | None = None
     limit: BodyLimit = LARGE_BODY
     query: tuple[Query, ...] = ()
+    past: Handler | None = None
     answer: str | None = None
     media: str = "application/json"
     can_stream: bool = False

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from aiohttp import hdrs, web
 
 from service.http import azure
+from service.http.errors import Handler
 from service.http.route import Access, Route
+from service.wire.as_of import AT
 
 
 class RouteTable:
@@ -28,7 +30,7 @@ class RouteTable:
             resource = router.add_resource(path)
             for route in routes:
                 for method in (hdrs.METH_GET, hdrs.METH_HEAD) if route.method == "GET" else (route.method,):
-                    self._entries[resource.add_route(method, route.handler)] = route
+                    self._entries[resource.add_route(method, _handler_of(route))] = route
 
     def find(self, request: web.Request) -> Route | None:
         """Returns the entry that the request matched; None if its path is unknown (404) or has no such method (405)."""
@@ -38,3 +40,15 @@ class RouteTable:
         """Returns the access that the request needs. If its method is wrong, that is the access of its path."""
         route = self.find(request)
         return route.access if route is not None else self._keyless.get(request.path, "key")
+
+
+def _handler_of(route: Route) -> Handler:
+    """Returns the handler of an entry: its handler of the past answers requests with the parameter `at`."""
+    past = route.past
+    if past is None:
+        return route.handler
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await (past if AT in request.query else route.handler)(request)
+
+    return handle

@@ -20,6 +20,7 @@ from service.database import Pool
 from service.feed import Feed
 from service.idempotency.keys import IdempotencyKeys
 from service.passthrough import Passthrough
+from service.replay.time_travel import TimeTravel
 from service.search.base import Searcher
 from service.storage.base import Blobs
 from service.telemetry.health import PartHealth
@@ -111,6 +112,7 @@ class Services:
     acts: ActRecorder
     blobs: Blobs
     runs: RunControl
+    time_travel: TimeTravel
     search: SearchServices
     vector_stores: VectorStoreServices
     telemetry: Telemetry
@@ -125,6 +127,7 @@ class Services:
         app[ACTS] = self.acts
         app[BLOBS] = self.blobs
         app[RUNS] = self.runs
+        app[TIME_TRAVEL] = self.time_travel
         app[SEARCH] = self.search
         app[VECTOR_STORES] = self.vector_stores
         app[TELEMETRY] = self.telemetry
@@ -139,6 +142,7 @@ ACCESS: web.AppKey[AccessControl] = web.AppKey("access", AccessControl)
 ACTS: web.AppKey[ActRecorder] = web.AppKey("acts", ActRecorder)
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 RUNS: web.AppKey[RunControl] = web.AppKey("runs", RunControl)
+TIME_TRAVEL: web.AppKey[TimeTravel] = web.AppKey("time_travel", TimeTravel)
 SEARCH: web.AppKey[SearchServices] = web.AppKey("search", SearchServices)
 VECTOR_STORES: web.AppKey[VectorStoreServices] = web.AppKey("vector_stores", VectorStoreServices)
 TELEMETRY: web.AppKey[Telemetry] = web.AppKey("telemetry", Telemetry)

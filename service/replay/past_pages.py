@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from events.errors import NotFound
@@ -42,12 +42,13 @@ def bound_bytes(rows: Iterable[Row]) -> list[Row]:
     found, size = [], 0
     for row in rows:
         found.append(row if size < MAX_PAGE_BYTES else {**row, "body": None})
-        size += _size(row["body"], row["patches"])
+        size += row_size(row)
     return found
 
 
-def _size(body: bytes, patches: Sequence[bytes | None]) -> int:
-    return len(body) + sum(len(patch) for patch in patches if patch is not None)
+def row_size(row: Row) -> int:
+    """Returns the bytes of the JSON of a row."""
+    return len(row["body"]) + sum(len(patch) for patch in row["patches"] if patch is not None)
 
 
 def _position(table: Table, stream_id: str, id: str | None, not_found: Callable[[str], NotFound]) -> int | None:

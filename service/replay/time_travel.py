@@ -98,18 +98,22 @@ class TimeTravel:
             raise NotFound(stream_type.noun, stream_id)
         if version < 1:
             raise NotYetFound(stream_type.noun, stream_id, at, await first_event(self.pool, stream_id))
-        async with self._place(viewer):
+        async with self.place(viewer):
             fold = await fold_stream(self.pool, stream_type, stream_id, version, views)
         assert fold.at is not None, "a stream has at least one event"
         return PastStream(
             id=stream_id,
             at=at,
-            moment=min(at.at, self.clock.now()) if isinstance(at, Moment) else fold.at,
+            moment=self.moment_of(at) if isinstance(at, Moment) else fold.at,
             version=version,
             newest=head.version,
             tables=fold.rows.tables,
             hidden=frozenset() if viewer.sees_deleted else hidden,
         )
+
+    def moment_of(self, at: Moment) -> datetime:
+        """Returns the time of a point. A time in the future is the present."""
+        return min(at.at, self.clock.now())
 
     async def refusal(self, past: PastStream, noun: str, id: str) -> NotFound:
         """Returns the error for an object that the stream did not have: if it began later, the error says when."""
@@ -177,7 +181,7 @@ class TimeTravel:
         return frozenset(found)
 
     @asynccontextmanager
-    async def _place(self, viewer: Viewer) -> AsyncIterator[None]:
+    async def place(self, viewer: Viewer) -> AsyncIterator[None]:
         """Holds one of the project's places for folds. Raises ReplayBusy if none gets free."""
         try:
             async with asyncio.timeout(MAX_WAIT_S):

@@ -10,6 +10,8 @@ from decimal import Decimal, InvalidOperation
 from events.errors import Rejection
 from service.wire.validation_errors import MAX_ECHO
 
+# The parameter of a request.
+AT = "at"
 # The least integer that is a time in Unix seconds (in 2001). Smaller integers are versions of a stream.
 FIRST_SECONDS = 10**9
 _INTEGER = re.compile(r"-?[0-9]+")

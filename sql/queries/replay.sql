@@ -22,3 +22,70 @@ CROSS JOIN LATERAL (
     ORDER BY version DESC
     LIMIT 1
 ) AS last;
+
+-- name: first_event (of a stream of project $2 that begins with type $3)
+SELECT at, stream_id FROM events WHERE stream_id = $1 AND version = 1 AND project_id = $2 AND type = $3;
+
+-- name: candidates_assistant_asc
+SELECT created_at, assistant_id AS id FROM assistants
+WHERE project_id = $1 AND ($6 OR NOT deleted)
+  AND (created_at, assistant_id) > ($2, $3) AND (created_at, assistant_id) < ($4, $5)
+ORDER BY created_at, assistant_id
+LIMIT $7;
+
+-- name: candidates_assistant_desc
+SELECT created_at, assistant_id AS id FROM assistants
+WHERE project_id = $1 AND ($6 OR NOT deleted)
+  AND (created_at, assistant_id) > ($2, $3) AND (created_at, assistant_id) < ($4, $5)
+ORDER BY created_at DESC, assistant_id DESC
+LIMIT $7;
+
+-- name: candidates_vector_store_asc
+SELECT created_at, store_id AS id FROM vector_stores
+WHERE project_id = $1 AND ($6 OR NOT deleted)
+  AND (created_at, store_id) > ($2, $3) AND (created_at, store_id) < ($4, $5)
+ORDER BY created_at, store_id
+LIMIT $7;
+
+-- name: candidates_vector_store_desc
+SELECT created_at, store_id AS id FROM vector_stores
+WHERE project_id = $1 AND ($6 OR NOT deleted)
+  AND (created_at, store_id) > ($2, $3) AND (created_at, store_id) < ($4, $5)
+ORDER BY created_at DESC, store_id DESC
+LIMIT $7;
+
+-- name: candidates_thread_asc
+-- A deleted thread has no row; the log, and the appends that wait for it, say which threads were deleted.
+SELECT created_at, id FROM (
+    SELECT created_at, thread_id AS id FROM threads
+    WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5)
+    UNION
+    SELECT first.at, first.stream_id
+    FROM (
+        SELECT stream_id FROM log_ranges WHERE $6 AND types && ARRAY ['thread.deleted'] AND project_id = $1
+        UNION
+        SELECT stream_id FROM log_pending WHERE $6 AND types && ARRAY ['thread.deleted'] AND project_id = $1
+    ) AS deleted
+    JOIN events AS first ON first.stream_id = deleted.stream_id AND first.version = 1
+    WHERE (first.at, first.stream_id) > ($2, $3) AND (first.at, first.stream_id) < ($4, $5)
+) AS found
+ORDER BY created_at, id
+LIMIT $7;
+
+-- name: candidates_thread_desc
+-- A deleted thread has no row; the log, and the appends that wait for it, say which threads were deleted.
+SELECT created_at, id FROM (
+    SELECT created_at, thread_id AS id FROM threads
+    WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5)
+    UNION
+    SELECT first.at, first.stream_id
+    FROM (
+        SELECT stream_id FROM log_ranges WHERE $6 AND types && ARRAY ['thread.deleted'] AND project_id = $1
+        UNION
+        SELECT stream_id FROM log_pending WHERE $6 AND types && ARRAY ['thread.deleted'] AND project_id = $1
+    ) AS deleted
+    JOIN events AS first ON first.stream_id = deleted.stream_id AND first.version = 1
+    WHERE (first.at, first.stream_id) > ($2, $3) AND (first.at, first.stream_id) < ($4, $5)
+) AS found
+ORDER BY created_at DESC, id DESC
+LIMIT $7;

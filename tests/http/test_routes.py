@@ -46,7 +46,7 @@ def test_no_two_entries_are_alike() -> None:
 
 
 def test_every_handler_is_the_handler_of_one_entry() -> None:
-    in_table = [route.handler for route in ROUTES]
+    in_table = [*(route.handler for route in ROUTES), *(route.past for route in ROUTES if route.past is not None)]
     assert len(set(in_table)) == len(in_table)
     assert set(handlers()) == set(in_table)
 
@@ -62,6 +62,7 @@ def test_an_entry_is_whole(route: Route) -> None:
     # A request without a key has no limits that it could count against.
     assert (route.cost == "nothing") == (route.access == "public")
     assert (route.scope == "full") == (route.method != "GET")
+    assert route.past is None or route.method == "GET"
     if isinstance(route.access, SignedToken):
         assert route.method == "GET"
         assert route.access.parameter in route.parameters

@@ -269,10 +269,10 @@ async def test_a_project_waits_for_its_own_folds_only(pool: Pool, monkeypatch: p
     await make_thread(write, "thread_1", "one")
     await write.thread(ORIGIN, "thread_2", CREATE_THREAD)
     other = Viewer("proj_2", sees_deleted=False)
-    async with travel._place(other):
+    async with travel.place(other):
         with pytest.raises(ReplayBusy):
-            async with travel._place(other):
+            async with travel.place(other):
                 pass
         assert (await PastThread(travel, READER, "thread_1", StreamVersion(2)).thread()).id == "thread_1"
-    async with travel._place(other):
+    async with travel.place(other):
         pass

@@ -13,6 +13,7 @@ from service.http import idempotency, queueing
 from service.http.middleware import QUOTES, QUOTES_VALUES
 from service.http.openapi import samples
 from service.http.route import BOTH, V2, FormBody, JsonBody, PassedBody, Route, SignedToken
+from service.wire.as_of import AT
 from service.wire.audit import DEFAULT_AUDIT_PAGE, MAX_AUDIT_PAGE, MAX_TYPES
 from service.wire.fields import DEFAULT_PAGE, MAX_FILES_PAGE, MAX_METADATA_VALUE, MAX_PAGE
 from service.wire.organization_audit import DEFAULT_LOGS_PAGE, MAX_LOGS_PAGE, MAX_VALUES, TYPES
@@ -23,6 +24,11 @@ Json = dict[str, Any]
 Model = type[BaseModel]
 _REF = "#/components/schemas/"
 _TOKEN = "Of POST /v1/threads/{thread_id}/stream_tokens or POST /v1/files/{file_id}/links: good for that one thing"
+_POINT: Json = {
+    "anyOf": [{"type": "number"}, {"type": "string", "format": "date-time"}],
+    "description": "The point in the past as of which to read: a version of the stream (an integer below 10^9; not in"
+    " lists of several streams), Unix seconds, or a time as in RFC 3339",
+}
 _AUDIT: Json = {
     "after": {"type": "integer", "minimum": -1, "default": -1},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_AUDIT_PAGE, "default": DEFAULT_AUDIT_PAGE},
@@ -200,6 +206,8 @@ def _query_parameters(route: Route) -> list[Json]:
         found[QUOTES] = {"enum": list(QUOTES_VALUES)}
     if "last_event_id" in route.query:
         found["last_event_id"] = {"type": "string"}
+    if route.past is not None:
+        found[AT] = _POINT
     filters = _FILTERS if "filters" in route.query else []
     return [*({"name": name, "in": "query", "schema": schema} for name, schema in found.items()), *filters]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.http import assistants, v1_files
+from service.http import assistants, past, v1_files
 from service.http.route import BOTH, SMALL_BODY, V1, JsonBody, Route
 from service.wire.files import AttachedFile
 from service.wire.requests import Assistant, AssistantChange, AssistantChangeV1, AssistantV1
@@ -19,6 +19,7 @@ ROUTES = (
         versions=BOTH,
         query=("page", "filters"),
         answer="AssistantList",
+        past=past.list_assistants,
     ),
     Route(
         "POST",
@@ -30,7 +31,16 @@ ROUTES = (
         body=JsonBody(Assistant, AssistantV1),
         answer="Assistant",
     ),
-    Route("GET", _ASSISTANT, assistants.get, "Retrieve an assistant", scope="read", versions=BOTH, answer="Assistant"),
+    Route(
+        "GET",
+        _ASSISTANT,
+        assistants.get,
+        "Retrieve an assistant",
+        scope="read",
+        versions=BOTH,
+        answer="Assistant",
+        past=past.get_assistant,
+    ),
     Route(
         "POST",
         _ASSISTANT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.http import runs, steps
+from service.http import past, runs, steps
 from service.http.route import BOTH, SMALL_BODY, JsonBody, Route
 from service.wire.requests import MetadataChange, Outputs, Run, RunV1
 
@@ -11,7 +11,15 @@ _RUN = _RUNS + "/{run_id}"
 
 ROUTES = (
     Route(
-        "GET", _RUNS, runs.page, "List a thread's runs", scope="read", versions=BOTH, query=("page",), answer="RunList"
+        "GET",
+        _RUNS,
+        runs.page,
+        "List a thread's runs",
+        scope="read",
+        versions=BOTH,
+        query=("page",),
+        answer="RunList",
+        past=past.list_runs,
     ),
     Route(
         "POST",
@@ -27,7 +35,7 @@ ROUTES = (
         can_stream=True,
         can_queue=True,
     ),
-    Route("GET", _RUN, runs.get, "Retrieve a run", scope="read", versions=BOTH, answer="Run"),
+    Route("GET", _RUN, runs.get, "Retrieve a run", scope="read", versions=BOTH, answer="Run", past=past.get_run),
     Route(
         "POST",
         _RUN,
@@ -61,6 +69,7 @@ ROUTES = (
         versions=BOTH,
         query=("page", "include"),
         answer="RunStepList",
+        past=past.list_steps,
     ),
     Route(
         "GET",
@@ -71,5 +80,6 @@ ROUTES = (
         versions=BOTH,
         query=("include",),
         answer="RunStep",
+        past=past.get_step,
     ),
 )

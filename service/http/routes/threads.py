@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.http import messages, runs, thread_stream, threads, tokens, v1_files
+from service.http import messages, past, runs, thread_stream, threads, tokens, v1_files
 from service.http.route import BOTH, MEDIUM_BODY, SMALL_BODY, V1, JsonBody, Route, SignedToken
 from service.wire.access import StreamToken
 from service.wire.messages import Message, MessageV1
@@ -21,6 +21,7 @@ ROUTES = (
         versions=BOTH,
         query=("page", "filters"),
         answer="ThreadList",
+        past=past.list_threads,
     ),
     Route(
         "POST",
@@ -44,7 +45,16 @@ ROUTES = (
         answer="Run",
         can_stream=True,
     ),
-    Route("GET", _THREAD, threads.get, "Retrieve a thread", scope="read", versions=BOTH, answer="Thread"),
+    Route(
+        "GET",
+        _THREAD,
+        threads.get,
+        "Retrieve a thread",
+        scope="read",
+        versions=BOTH,
+        answer="Thread",
+        past=past.get_thread,
+    ),
     Route(
         "POST",
         _THREAD,
@@ -88,6 +98,7 @@ ROUTES = (
         versions=BOTH,
         query=("page", "run_id"),
         answer="MessageList",
+        past=past.list_messages,
     ),
     Route(
         "POST",
@@ -100,7 +111,16 @@ ROUTES = (
         answer="Message",
         can_queue=True,
     ),
-    Route("GET", _MESSAGE, messages.get, "Retrieve a message", scope="read", versions=BOTH, answer="Message"),
+    Route(
+        "GET",
+        _MESSAGE,
+        messages.get,
+        "Retrieve a message",
+        scope="read",
+        versions=BOTH,
+        answer="Message",
+        past=past.get_message,
+    ),
     Route(
         "POST",
         _MESSAGE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.http import vector_store_files, vector_stores
+from service.http import past, vector_store_files, vector_stores
 from service.http.route import MEDIUM_BODY, SMALL_BODY, V2, JsonBody, Route
 from service.wire.vector_stores import AttributesChange, NewBatch, NewSearch, NewStore, NewStoreFile, StoreChange
 
@@ -21,6 +21,7 @@ ROUTES = (
         beta_header="optional",
         query=("page",),
         answer="VectorStoreList",
+        past=past.list_vector_stores,
     ),
     Route(
         "POST",
@@ -43,6 +44,7 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         answer="VectorStore",
+        past=past.get_vector_store,
     ),
     Route(
         "POST",
@@ -88,6 +90,7 @@ ROUTES = (
         beta_header="optional",
         query=("page", "status"),
         answer="VectorStoreFileList",
+        past=past.list_vector_store_files,
     ),
     Route(
         "POST",
@@ -110,6 +113,7 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         answer="VectorStoreFile",
+        past=past.get_vector_store_file,
     ),
     Route(
         "POST",
@@ -164,6 +168,7 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         answer="VectorStoreFileBatch",
+        past=past.get_file_batch,
     ),
     Route(
         "POST",
@@ -185,5 +190,6 @@ ROUTES = (
         beta_header="optional",
         query=("page", "status"),
         answer="VectorStoreFileList",
+        past=past.list_batch_files,
     ),
 )
