@@ -22,7 +22,7 @@ from typing import Any, Self
 START_S = 120.0
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["service.app.server", "service.cli.main", "tests.encodings"])
+_CONTEXT.set_forkserver_preload(["service.app.server", "service.cli.main"])
 
 
 class ForkedCommand:

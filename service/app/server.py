@@ -134,7 +134,6 @@ async def serve(
     )
     async with AsyncExitStack() as stack:
         core = await _open_core(stack, settings, upstreams, api_key=api_key, clock=clock or SystemClock())
-        await stack.enter_async_context(background(core.model.load_encodings(serving)))
         tooling = await _open_tooling(stack, settings, core, search_engine=search_engine, serving=serving)
         services = await _open_services(stack, settings, core, tooling)
         base_url = await stack.enter_async_context(

@@ -124,13 +124,14 @@ class Model(Protocol):
         ...
 
     async def prepare(self, model: str) -> None:
-        """Loads the token data that `count_tokens` needs for this model, in a thread and only once."""
+        """Starts the process that counts tokens unless it runs, and loads the vocabulary of this model there."""
         ...
 
     def count_tokens(self, model: str, text: str) -> int:
         """Returns the number of tokens of `text` for this model, including the safety margin.
 
-        Without a preceding `prepare` the first call for an encoding blocks for 0.2–0.5 s.
+        It blocks until another process has counted them, so call it in a thread. Without a preceding `prepare`, the
+        first call for an encoding takes 0.5 s and more.
         """
         ...
 

@@ -26,13 +26,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from service.model.base import ModelInfo, ToolSupport
-from service.model.tokens import EncodingName
+from service.model.vocabularies import EncodingName
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_TABLES = 1000
@@ -191,14 +191,6 @@ class Catalog:
         """Returns the names in the tables that are not patterns."""
         names = (pattern for table, _ in self._tables for pattern in table.match if not _PATTERN.intersection(pattern))
         return tuple(dict.fromkeys(names))
-
-    def encodings(self) -> tuple[EncodingName, ...]:
-        """Returns the encodings that the models of the catalogue may have."""
-        if self._embedded is None:
-            return (CL100K, O200K)
-        routes = (self._route(table, endpoint, pattern) for table, endpoint in self._tables for pattern in table.match)
-        infos = (self._embedded, *(route.info for route in routes))
-        return tuple(dict.fromkeys(cast(EncodingName, info.encoding) for info in infos))
 
     def is_embedded(self, model: str) -> bool:
         """Whether the embedded model serves this name."""

@@ -16,10 +16,11 @@ from service.model.base import ChatRequest, ModelEvent, ModelInfo
 from service.model.catalog import Catalog, Endpoint
 from service.model.function_choice import stream_required_call
 from service.model.passthrough import ModelRelay
-from service.model.tokens import EncodingName, process_tokens, token_bound
+from service.model.tokens import process_tokens, token_bound
 from service.model.tool_fallback import stream_with_fallback
 from service.model.tool_prompt import stream_prompted
 from service.model.upstream import Timeouts, Upstream
+from service.model.vocabularies import EncodingName
 
 HEALTH_FOR_S = 2.0  # an answer is kept this long, since anyone can call /healthz, without a key and at any rate
 
@@ -64,12 +65,6 @@ class Router:
 
     def info(self, model: str) -> ModelInfo:
         return self._catalog.route(model).info
-
-    async def load_encodings(self, serving: asyncio.Event) -> None:
-        """Loads the encodings that models need, after the server has started, so that no request has to."""
-        await serving.wait()
-        for encoding in self._catalog.encodings():
-            await self._tokens.prepare(encoding)
 
     async def prepare(self, model: str) -> None:
         await self._tokens.prepare(_encoding(self.info(model)))

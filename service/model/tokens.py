@@ -1,96 +1,117 @@
-"""Counting tokens, offline.
+"""Counting tokens, in a process of its own that starts with the first text and ends when it is idle.
 
-The vocabularies are package data: `token_data/<encoding>.txt.gz` holds the tokens in base64, a token on each line,
-ordered by rank, from the npm package tiktoken 1.0.22. A test checks that they reproduce, byte for byte, the file that
-tiktoken would download. They are passed to tiktoken in memory, so nothing is downloaded or written. Loading takes
-0.2–0.35 s and 25 MB (cl100k) or 43 MB (o200k), once in a process. It holds the interpreter for most of that time, so a
-server loads the encodings when it has started (`Router.load_encodings`). `token_bound` needs no vocabulary: a token has
-at least one byte, so there are never more tokens than UTF-8 bytes.
+Loading a vocabulary holds the interpreter for 0.2–0.35 s and takes 25 or 43 MB. Most servers never count: upstreams
+report the tokens of a call, and `token_bound` decides for most prompts without a vocabulary, since a token has at least
+one byte, so there are never more tokens than UTF-8 bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import gzip
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import weakref
+from array import array
 from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
 
-if TYPE_CHECKING:
-    import tiktoken
+from service.child_process import environment, spawn
+from service.model.token_process import ANSWER, ENCODINGS, LENGTH_BYTES, REQUEST, read_exactly
+from service.model.vocabularies import EncodingName
 
-EncodingName = Literal["cl100k_base", "o200k_base"]
 SLICE = 50_000  # characters passed to tiktoken at once; its time is not linear in text without word borders
-
-# The patterns of tiktoken_ext.openai_public, which cannot be read from there without a download; a test compares them.
-_CL100K = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|"
-    r"\s+(?!\S)|\s"
-)
-_O200K = "|".join(
-    (
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-        r"\p{N}{1,3}",
-        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
-        r"\s+",
-    )
-)
-PATTERNS: dict[EncodingName, str] = {"cl100k_base": _CL100K, "o200k_base": _O200K}
+IDLE_S = 600.0
+# For a slice, including the start of the process and the load of a vocabulary.
+ANSWER_TIMEOUT_S = 120.0
+_ROOT = Path(__file__).resolve().parents[2]
 
 
-def vocabulary(encoding: EncodingName) -> list[bytes]:
-    """Returns the tokens in base64, ordered by rank."""
-    packed = resources.files("service.model").joinpath("token_data", f"{encoding}.txt.gz").read_bytes()
-    return gzip.decompress(packed).split()
+class TokenProcessError(Exception):
+    """The process that counts tokens has ended twice, or does not answer."""
 
 
 class Tokens:
-    """The encodings, each loaded once. All methods are safe to call from any thread."""
+    """Counts tokens. All methods but `prepare` block, and are safe to call from any thread.
 
-    def __init__(self) -> None:
+    They raise TokenProcessError. If the process has ended, the next text starts another one. The kernel also ends it
+    with the thread that started it.
+    """
+
+    def __init__(self, idle_s: float = IDLE_S) -> None:
         self._lock = threading.Lock()
-        self._loaded: dict[EncodingName, tiktoken.Encoding] = {}
+        self._idle_s = idle_s
+        self._connection: socket.socket | None = None
+        # Ends the process and closes the connection, at the latest when this object or this process ends.
+        self._end: weakref.finalize[..., Tokens] | None = None
 
     async def prepare(self, encoding: EncodingName) -> None:
         """Loads an encoding without blocking the event loop."""
-        if encoding not in self._loaded:
-            await asyncio.to_thread(self._encoding, encoding)
+        await asyncio.to_thread(self._token_lengths, encoding, b"")
 
     def count(self, encoding: EncodingName, text: str) -> int:
         """Returns the number of tokens of `text`; names of special tokens count as ordinary text.
 
         A long text is counted in slices, which may add a token for each slice.
         """
-        encode = self._encoding(encoding).encode_ordinary
-        if len(text) <= SLICE:
-            return len(encode(text))
-        return sum(len(encode(text[at : at + SLICE])) for at in range(0, len(text), SLICE))
+        return sum(len(self._token_lengths(encoding, piece)) for piece in _slices(text))
 
     def token_bytes(self, encoding: EncodingName, text: str) -> list[bytes]:
         """Returns the bytes of each token, in order. Joined they are the UTF-8 of `text`; a character may be divided
         between tokens."""
-        loaded = self._encoding(encoding)
-        slices = [text[at : at + SLICE] for at in range(0, len(text), SLICE)]
-        tokens = loaded.encode_ordinary_batch(slices, num_threads=1)
-        return [piece for of_slice in tokens for piece in loaded.decode_tokens_bytes(of_slice)]
+        tokens = list[bytes]()
+        for piece in _slices(text):
+            at = 0
+            for length in self._token_lengths(encoding, piece):
+                tokens.append(piece[at : at + length])
+                at += length
+        return tokens
 
-    def _encoding(self, name: EncodingName) -> tiktoken.Encoding:
-        loaded = self._loaded.get(name)
-        if loaded is None:
-            with self._lock:  # a second caller waits until the first has loaded the encoding
-                loaded = self._loaded.get(name) or _load(name)
-                self._loaded[name] = loaded
-        return loaded
+    def _token_lengths(self, encoding: EncodingName, text: bytes) -> array[int]:
+        """Returns the number of bytes of each token of a slice. One slice is divided at a time."""
+        with self._lock:
+            for is_last in (False, True):
+                try:
+                    return self._request(self._connection or self._start(), encoding, text)
+                except (OSError, EOFError) as error:
+                    # The process died, or it was idle and ended just when this request was sent.
+                    if self._end is not None:
+                        self._end()
+                    self._connection = None
+                    if is_last or isinstance(error, TimeoutError):
+                        raise TokenProcessError(f"The process that counts tokens failed: {error!r}") from error
+        raise AssertionError("the loop above always returns or raises")
+
+    def _request(self, connection: socket.socket, encoding: EncodingName, text: bytes) -> array[int]:
+        connection.sendall(REQUEST.pack(ENCODINGS.index(encoding), len(text)) + text)
+        (count,) = ANSWER.unpack(read_exactly(connection, ANSWER.size))
+        return array("H", read_exactly(connection, count * LENGTH_BYTES))
+
+    def _start(self) -> socket.socket:
+        connection, theirs = socket.socketpair()
+        connection.settimeout(ANSWER_TIMEOUT_S)
+        path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
+        # -P keeps the working directory off the child's path; the child imports from the same path as this process.
+        with theirs, open(os.devnull, "wb") as log:
+            child = spawn(
+                [sys.executable, "-P", "-m", "service.model.token_process", str(self._idle_s)],
+                cwd=Path("/"),
+                env=environment(PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1"),
+                log=log,
+                uid=None,
+                death_signal=signal.SIGKILL,
+                stdin=theirs.fileno(),
+            )
+        self._connection, self._end = connection, weakref.finalize(self, _end_process, child, connection)
+        return connection
 
 
 @cache
 def process_tokens() -> Tokens:
-    """Returns the encodings of this process, which all its parts share."""
+    """Returns the counter of this process, which all its parts share."""
     return Tokens()
 
 
@@ -99,11 +120,15 @@ def token_bound(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
-def _load(name: EncodingName) -> tiktoken.Encoding:
-    import tiktoken  # imported here, because a server starts without it
+def _slices(text: str) -> list[bytes]:
+    """Returns the slices of the text in UTF-8, with U+FFFD for half surrogate pairs, as tiktoken has it."""
+    try:
+        return [text[at : at + SLICE].encode() for at in range(0, len(text), SLICE)]
+    except UnicodeEncodeError:
+        return _slices(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
-    ranks = {base64.b64decode(token): rank for rank, token in enumerate(vocabulary(name))}
-    # Without special tokens, so that their names in a client's or a model's text are ordinary text.
-    encoding = tiktoken.Encoding(name, pat_str=PATTERNS[name], mergeable_ranks=ranks, special_tokens={})
-    ranks.clear()  # tiktoken counts with a copy of its own, but keeps this dict too: a third of the memory
-    return encoding
+
+def _end_process(child: subprocess.Popen[bytes], connection: socket.socket) -> None:
+    connection.close()
+    child.kill()
+    child.wait()

@@ -15,7 +15,8 @@ from contextlib import aclosing
 import sql
 from service.database import Pool
 from service.fair_places import FairPlaces
-from service.model.tokens import EncodingName, Tokens
+from service.model.tokens import Tokens
+from service.model.vocabularies import EncodingName
 from service.search.base import IndexingFailure, IndexingJob, IndexingResult, RevokedJob
 from service.search.chunks import Chunk, Chunker
 from service.search.continuation import has_all_chunks, take_over

@@ -54,13 +54,6 @@ def test_the_first_table_that_matches_is_used(tmp_path: Path) -> None:
     assert found.endpoints() == (DEFAULT, big.endpoint)
 
 
-def test_the_encodings_of_a_catalogue(tmp_path: Path) -> None:
-    assert Catalog(DEFAULT).encodings() == ("cl100k_base", "o200k_base")
-    assert Catalog(DEFAULT, embedded=EMBEDDED).encodings() == ("o200k_base",)
-    found = load_text(tmp_path, '[[models]]\nmatch="gpt-4"\nbase_url="http://gpu/v1"', EMBEDDED)
-    assert found.encodings() == ("o200k_base", "cl100k_base")
-
-
 def test_the_route_of_a_name_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counting the tokens of a history asks for it once for each text."""
     found = Catalog(DEFAULT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from service.model import base, router
 from service.model.base import ChatRequest, ModelInfo, ModelStreamEnd, TextDelta
 from service.model.catalog import CatalogError
 from service.model.router import Router
-from service.model.tokens import EncodingName, Tokens
 from tests.model.conftest import open_test_model
 from tests.scripted import ScriptedServer, errors, says
 
@@ -42,25 +40,6 @@ async def test_counts_include_the_margin() -> None:
     assert model.info("anything") == served
     assert model.count_tokens("anything", "tiktoken is great!") == 9
     assert model.token_bound("anything", "tiktoken is great!") == 27
-    await model.close()
-
-
-async def test_the_encodings_are_loaded_when_the_server_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading holds the interpreter for up to 0.6 s, so that no request may have to wait for it."""
-    loaded = list[str]()
-
-    class RecordingTokens(Tokens):
-        async def prepare(self, encoding: EncodingName) -> None:
-            loaded.append(encoding)
-
-    monkeypatch.setattr(router, "process_tokens", RecordingTokens)
-    model, serving = open_test_model("http://127.0.0.1:9/v1"), asyncio.Event()
-    loading = asyncio.create_task(model.load_encodings(serving))
-    await asyncio.sleep(0)
-    assert loaded == []
-    serving.set()
-    await loading
-    assert loaded == ["cl100k_base", "o200k_base"]
     await model.close()
 
 

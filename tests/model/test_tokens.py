@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import socket
+import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 from tiktoken import load as tiktoken_load
 from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
 from service.model import tokens
-from service.model.tokens import PATTERNS, EncodingName, Tokens, token_bound, vocabulary
+from service.model.tokens import TokenProcessError, Tokens, token_bound
+from service.model.vocabularies import PATTERNS, EncodingName, load_encoding, vocabulary
 
 TOKENS = Tokens()
+tiktokens = cache(load_encoding)
+
+
+@pytest.fixture
+def newest() -> Callable[[], psutil.Process]:
+    """Returns a function that returns the newest counting process, which a test has started."""
+    TOKENS.count("cl100k_base", "x")
+    known = set(psutil.Process().children())
+
+    def find() -> psutil.Process:
+        (process,) = set(psutil.Process().children()) - known
+        known.add(process)
+        assert "service.model.token_process" in process.cmdline()
+        return process
+
+    return find
 
 
 @pytest.mark.slow
@@ -36,29 +57,58 @@ def test_data_and_pattern_are_tiktokens_own(
 
 
 @pytest.mark.slow
-def test_known_counts_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_counts() -> None:
+    assert TOKENS.count("cl100k_base", "tiktoken is great!") == 6
+    assert TOKENS.count("o200k_base", "Hello, world!") == 4
+    assert TOKENS.count("o200k_base", "") == 0
+    assert TOKENS.count("cl100k_base", "<|endoftext|>") > 1  # text from a client is never a special token
+
+
+@pytest.mark.slow
+def test_loading_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", lambda *_, **__: pytest.fail("counting needs no network"))
+    assert len(load_encoding("cl100k_base").encode_ordinary("tiktoken is great!")) == 6
+
+
+@pytest.mark.slow
+def test_the_counting_process_ends_when_idle_and_a_later_text_starts_another(
+    newest: Callable[[], psutil.Process],
+) -> None:
+    fresh = Tokens(idle_s=0.2)
+    assert fresh.count("cl100k_base", "tiktoken is great!") == 6
+    psutil.wait_procs([newest()], timeout=60)
+    assert fresh.count("cl100k_base", "tiktoken is great!") == 6
+
+
+@pytest.mark.slow
+def test_a_killed_counting_process_is_replaced_and_ends_with_its_owner(newest: Callable[[], psutil.Process]) -> None:
     fresh = Tokens()
     assert fresh.count("cl100k_base", "tiktoken is great!") == 6
-    assert fresh.count("o200k_base", "Hello, world!") == 4
-    assert fresh.count("o200k_base", "") == 0
-    assert fresh.count("cl100k_base", "<|endoftext|>") > 1  # text from a client is never a special token
+    newest().kill()
+    assert fresh.count("cl100k_base", "tiktoken is great!") == 6
+    second = newest()
+    del fresh
+    assert not second.is_running()
 
 
-async def test_prepare_loads_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    loads: list[str] = []
-    real = tokens._load
+def test_a_process_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(TokenProcessError):
+        Tokens().count("cl100k_base", "x")
 
-    def load(name: EncodingName) -> tiktoken.Encoding:
-        loads.append(name)
-        return real(name)
 
-    monkeypatch.setattr(tokens, "_load", load)
-    fresh = Tokens()
-    await fresh.prepare("cl100k_base")
-    await fresh.prepare("cl100k_base")
-    fresh.count("cl100k_base", "x")
-    assert loads == ["cl100k_base"]
+async def test_texts_of_several_threads_are_counted_alone() -> None:
+    texts = [f"{number} " * number for number in range(1, 40)]
+    expected = [TOKENS.count("cl100k_base", text) for text in texts]
+    assert await asyncio.gather(*(asyncio.to_thread(TOKENS.count, "cl100k_base", text) for text in texts)) == expected
+
+
+@given(st.text(st.characters(exclude_categories=[])), st.sampled_from(list(PATTERNS)))
+def test_law_tokens_are_those_of_tiktoken(text: str, encoding: EncodingName) -> None:
+    theirs = tiktokens(encoding)
+    expected = theirs.decode_tokens_bytes(theirs.encode_ordinary(text))
+    assert TOKENS.token_bytes(encoding, text) == expected
+    assert TOKENS.count(encoding, text) == len(expected)
 
 
 @pytest.mark.slow
