@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from events.leaves import SALT_BYTES
+from service.audit.attestations import PROVEN_AMONG, add_lines, load_cosignatures, load_cosigned
 from service.audit.checkpoint import Checkpoint
 from service.audit.log_tree import (
     LogEpoch,
@@ -49,15 +50,17 @@ class GrowthProof:
 
 
 async def prove_event(db: Connection, stream_id: str, version: int, *, has_content: bool) -> InclusionProof:
-    """Returns the proof that the newest checkpoint of the event's epoch covers it, with its content if that is wanted.
+    """Returns the proof that a checkpoint of the event's epoch covers it, with its content if that is wanted.
 
+    The checkpoint is one with cosignatures of witnesses if there is one that covers the event, else the newest.
     Raises NoProof if it does not, and LogFault if the event was changed.
     """
     number = await load_index(db, stream_id, version)
     epoch = None if number is None else find_epoch(await load_epochs(db), number)
     if number is None or epoch is None:
         raise NoProof(f"no checkpoint covers version {version} of {stream_id}; a new event takes about a second")
-    index, note = number - epoch.first_index, await _newest(db, epoch)
+    index = number - epoch.first_index
+    note = await _newest(db, epoch, min_size=index + 1)
     size = Checkpoint.parse(note.text).size
     if index >= size:
         late = "a new event takes about a second"
@@ -82,10 +85,12 @@ async def prove_growth(db: Connection, old: Note | int, new: Note | int | None) 
     log is not the one of the checkpoint.
     """
     epoch = await _epoch_of(db, [item for item in (old, new) if isinstance(item, Note)])
-    note = (
-        new if isinstance(new, Note) else await _newest(db, epoch) if new is None else await _load_kept(db, epoch, new)
-    )
-    old_size, size = old if isinstance(old, int) else Checkpoint.parse(old.text).size, Checkpoint.parse(note.text).size
+    old_size = old if isinstance(old, int) else Checkpoint.parse(old.text).size
+    if isinstance(new, Note):
+        note = new
+    else:
+        note = await _newest(db, epoch, min_size=old_size) if new is None else await _load_kept(db, epoch, new)
+    size = Checkpoint.parse(note.text).size
     if old_size > size:
         raise NoProof(f"the newer checkpoint has {size} events, and the older one {old_size}")
     available = await load_size(db, epoch)
@@ -108,12 +113,14 @@ async def _epoch_of(db: Connection, notes: Sequence[Note]) -> LogEpoch:
     return found[0]
 
 
-async def _newest(db: Connection, epoch: LogEpoch) -> Note:
+async def _newest(db: Connection, epoch: LogEpoch, *, min_size: int) -> Note:
+    """Returns the checkpoint with the most cosignatures of those with `min_size` events or more, else the newest."""
     signed = await load_last_signed(db, epoch)
     if signed is None or signed.note is None:
         raise NoProof(f"no checkpoint of epoch {epoch.epoch} was signed yet: a server signs them")
+    cosigned = await load_cosigned(db, signed, min_size=min_size, among=PROVEN_AMONG)
     try:
-        return Note.parse(signed.note)
+        return cosigned or Note.parse(signed.note)
     except FormatError as error:
         raise LogFault(f"the newest checkpoint cannot be read: {error}") from None
 
@@ -122,7 +129,7 @@ async def _load_kept(db: Connection, epoch: LogEpoch, size: int) -> Note:
     text = await load_kept(db, epoch, size)
     if text is None:
         raise NoProof(f"no checkpoint of {size} events is kept")
-    return Note.parse(text)
+    return add_lines(Note.parse(text), await load_cosignatures(db, epoch.epoch, size))
 
 
 def _check_root(note: Note, root: bytes) -> None:

@@ -7,6 +7,7 @@ one, and `log.vkey` is the public key that verifies it.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -32,6 +33,17 @@ class CheckpointFolder:
             day.flush()
             os.fsync(day.fileno())
         self._replace(LATEST, str(note))
+
+    def read_days(self) -> Iterator[tuple[str, Path]]:
+        """Yields the text of each kept checkpoint, oldest first, and the file that holds it."""
+        days = self.path / DAYS
+        for day in sorted(days.iterdir()) if days.is_dir() else []:
+            # A note has an empty line before its signatures, and another one follows it.
+            parts = day.read_text(encoding="utf-8").split("\n\n")
+            for place in range(0, len(parts) - 1, 2):
+                yield f"{parts[place]}\n\n{parts[place + 1]}\n", day
+            if parts[-1] or len(parts) % 2 == 0:
+                yield parts[-1], day
 
     @property
     def latest_path(self) -> Path:

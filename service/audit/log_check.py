@@ -32,10 +32,20 @@ _SQL = queries("verify")
 
 @dataclass(frozen=True, slots=True)
 class KnownCheckpoint:
-    """A checkpoint to compare with the log, and the place that it comes from."""
+    """A checkpoint to compare with the log, and the place that it comes from.
+
+    The signatures of `note` are verified, if it is given and the log's keys are known.
+    """
 
     checkpoint: Checkpoint
     source: str
+    note: Note | None = None
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> KnownCheckpoint:
+        """Returns the checkpoint of a note's exact text. Raises FormatError."""
+        note = Note.parse(text)
+        return cls(Checkpoint.parse(note.text), source, note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +92,23 @@ async def check_log(
         given = {VerifierKey(epoch.origin, key.type, key.public_key) for key in keys}
         stored, signed, unusable = await _stored_checkpoints(db, epoch, given, recorded)
         faults += unusable
+        own = [item for item in known if item.checkpoint.origin == epoch.origin]
+        faults += _check_signatures(own, [*given, *recorded]) if given else []
         uncovered = [item for item in stored if given and item.checkpoint.size > signed]
         unvouched += len(uncovered)
         if end is None and uncovered:
             text = "is signed by a key that only the database vouches for, and no checkpoint of the given key covers it"
             faults.append(Fault(None, None, f"{uncovered[-1].source} {text}"))
         kept = _kept_part(begun, epoch.origin)
-        checkpoints = [*stored, *kept, *(item for item in known if item.checkpoint.origin == epoch.origin)]
+        checkpoints = [*stored, *kept, *own]
         check = _EpochCheck(epoch, sorted(checkpoints, key=lambda item: item.checkpoint.size))
         index = await check.run(db, end)
         reason = _reason_of_loss(begun, epoch.origin)
         for item in check.unreached:
             if reason is not None and item in known:
                 left = f"{index - epoch.first_index} of its {item.checkpoint.size} events are left"
-                losses.append(f"{item.source}: a restore ({reason}) removed events, {left}")
+                if len(losses) < MAX_FAULTS:
+                    losses.append(f"{item.source}: a restore ({reason}) removed events, {left}")
             else:
                 check.report_unreached(item)
         faults += check.faults
@@ -164,6 +177,18 @@ async def _stored_checkpoints(
             if not signers.keys().isdisjoint(given):
                 signed = max(signed, checkpoint.size)
     return found, signed, faults
+
+
+def _check_signatures(known: Sequence[KnownCheckpoint], keys: Collection[VerifierKey]) -> list[Fault]:
+    """Returns a fault for each checkpoint from outside the database that none of the keys signed."""
+    faults = list[Fault]()
+    for item in known:
+        try:
+            if item.note is not None:
+                item.note.verify(keys)
+        except SignatureError as error:
+            faults.append(Fault(None, None, f"{item.source} is not valid: {error}"))
+    return faults[:MAX_FAULTS]
 
 
 class _EpochCheck:

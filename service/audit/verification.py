@@ -16,6 +16,7 @@ from datetime import datetime
 from events import codec, leaves
 from events.clients import CLIENT_DOMAIN
 from events.installation import INSTALLATION_ID, LogKeyUsed
+from service.audit.attestation_check import AttestationResult, Trust, check_attestations
 from service.audit.batch_check import BatchResult, check_batch
 from service.audit.blob_check import check_blobs
 from service.audit.faults import Fault
@@ -51,6 +52,7 @@ class Progress:
     log_size: int = 0
     checkpoints: int = 0
     unvouched: int = 0
+    attestations: AttestationResult = field(default_factory=AttestationResult)
     has_views: bool = True
     faults: list[Fault] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
@@ -60,13 +62,15 @@ class Progress:
 class Scope:
     """The part to verify: one stream, streams with events since a time, or all.
 
-    The log as a whole is always verified. `processes` is the number of processes; None for one a core.
+    The log as a whole is always verified. `trust` names the parties whose attestations count. `processes` is the
+    number of processes; None for one a core.
     """
 
     stream_id: str | None = None
     since: datetime | None = None
     known: Sequence[KnownCheckpoint] = ()
     keys: Collection[VerifierKey] = ()
+    trust: Trust = field(default_factory=Trust)
     processes: int | None = None
 
 
@@ -87,7 +91,9 @@ async def verify_installation(
             progress.faults += await _find_orphans(db, scope.stream_id)
         log = await _check_log(db, scope)
         progress.log_size, progress.checkpoints, progress.unvouched = log.size, log.checkpoints, log.unvouched
-        progress.faults, progress.losses = [*progress.faults, *log.faults], log.losses
+        progress.attestations = await check_attestations(db, scope.trust, scope.known)
+        progress.faults = [*progress.faults, *log.faults, *progress.attestations.faults]
+        progress.losses = log.losses
         if blobs is not None:
 
             def count(_: int) -> None:

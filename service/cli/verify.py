@@ -15,6 +15,7 @@ from service.errors import CommandError
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from service.audit.attestation_check import Trust
     from service.audit.log_check import KnownCheckpoint
     from service.audit.notes import VerifierKey
     from service.audit.verification import Progress, Scope
@@ -34,6 +35,12 @@ def verify(
     ] = None,
     key: Annotated[
         Path | None, typer.Option(help="The log's public key; default: log.vkey of the data directory")
+    ] = None,
+    witnessed: Annotated[
+        int | None, typer.Option(min=1, help="Demand a checkpoint that so many witnesses cosigned")
+    ] = None,
+    witness: Annotated[
+        list[str] | None, typer.Option(help="Its key, or a file with it; default: those of EVERTHREAD_WITNESSES")
     ] = None,
     processes: Annotated[int | None, typer.Option(min=1, max=256, help="Default: one for each core")] = None,
     files: Annotated[bool, typer.Option(help="Also read the bytes of all files")] = True,
@@ -56,7 +63,9 @@ def verify(
         home = (settings.data_dir or default_data_dir()).expanduser().absolute()
         known = _load_checkpoints(home / "audit", checkpoint or [])
         keys = _load_keys(home / "audit" / "log.vkey", key)
-        scope = Scope(stream_id=stream, since=_parse_time(since), known=known, keys=keys, processes=processes)
+        trust = _load_trust(settings, witness or [], witnessed or 0)
+        since_time = _parse_time(since)
+        scope = Scope(stream_id=stream, since=since_time, known=known, keys=keys, trust=trust, processes=processes)
         report = ProgressReport()
         async with admin.open_database(settings) as url:
             try:
@@ -98,9 +107,19 @@ class ProgressReport:
         if progress.unvouched:
             signed = f"for the keys of {progress.unvouched:,} of them only the database vouches"
         say(f"{progress.checkpoints:,} checkpoints were compared with the log; {signed}.")
+        self._show_attestations(progress)
         if not progress.has_views:
             say("The views were not compared: a replica has no temporary tables. Verify the primary for that.")
         say("Verified: no faults." if not progress.faults else f"{len(progress.faults):,} faults.")
+
+    def _show_attestations(self, progress: Progress) -> None:
+        found = progress.attestations
+        if found.cosignatures or found.stamps or found.unchecked_stamps:
+            say(f"{found.cosignatures:,} cosignatures and {found.stamps:,} time stamps are valid.")
+        if found.unchecked_stamps:
+            say(f"{found.unchecked_stamps:,} time stamps were not checked: EVERTHREAD_TSA_CERTIFICATES is not set.")
+        if found.witnessed is not None:
+            say(f"The newest checkpoint that enough witnesses cosigned has {found.witnessed:,} events.")
 
     def _counts(self, progress: Progress) -> str:
         rate = progress.events / max(monotonic() - self._began, 0.001)
@@ -108,20 +127,51 @@ class ProgressReport:
 
 
 def _load_checkpoints(folder: Path, given: list[Path]) -> list[KnownCheckpoint]:
-    """Returns the given checkpoints, and the newest one beside the signing key. Raises CommandError."""
-    from service.audit.checkpoint import Checkpoint
-    from service.audit.kept_checkpoints import LATEST
+    """Returns the given checkpoints, and those that were kept beside the signing key. Raises CommandError."""
+    from service.audit.kept_checkpoints import CheckpointFolder
     from service.audit.log_check import KnownCheckpoint
-    from service.audit.notes import FormatError, Note
+    from service.audit.notes import FormatError
 
-    found = []
-    own = folder / LATEST
-    for path in [*([own] if own.exists() else []), *given]:
-        try:
-            found.append(KnownCheckpoint(Checkpoint.parse(Note.parse(path.read_text()).text), f"the checkpoint {path}"))
-        except (OSError, UnicodeDecodeError, FormatError) as error:
-            raise CommandError(f"{path} is no checkpoint: {error}") from None
+    own, found, path = CheckpointFolder(folder), list[KnownCheckpoint](), folder
+    try:
+        for text, path in own.read_days():
+            found.append(KnownCheckpoint.parse(text, f"a checkpoint in {path}"))
+        for path in [*([own.latest_path] if own.latest_path.exists() else []), *given]:
+            found.append(KnownCheckpoint.parse(path.read_text(encoding="utf-8"), f"the checkpoint {path}"))
+    except (OSError, UnicodeDecodeError, FormatError) as error:
+        raise CommandError(f"{path} is no checkpoint: {error}") from None
     return found
+
+
+def _load_trust(settings: Settings, witnesses: list[str], quorum: int) -> Trust:
+    """Returns the witnesses and the roots of the settings and options. Raises CommandError."""
+    from service.audit.attestation_check import Trust
+    from service.audit.notes import FormatError, SignatureType, VerifierKey
+    from service.audit.time_stamps import load_roots
+    from service.audit.witnesses import open_witnesses
+    from service.system import SystemClock
+
+    try:
+        roots = [] if settings.tsa_certificates is None else load_roots(settings.tsa_certificates)
+    except ValueError as error:
+        raise CommandError(f"EVERTHREAD_TSA_CERTIFICATES: {error}") from None
+    try:
+        named = [found.id for found in open_witnesses(settings.witnesses, clock=SystemClock())]
+    except ValueError as error:
+        raise CommandError(f"EVERTHREAD_WITNESSES: {error}") from None
+    keys = list[VerifierKey]()
+    for given in witnesses or named:
+        try:
+            keys.append(VerifierKey.parse(given if "+" in given else Path(given).read_text().strip()))
+        except (OSError, UnicodeDecodeError, FormatError) as error:
+            raise CommandError(f"--witness: {given} is no key of a witness: {error}") from None
+    if any(key.type is not SignatureType.COSIGNATURE for key in keys):
+        raise CommandError("--witness: a key is one of a log, and not of a witness")
+    # Keys of one witness count once.
+    unique = list({key.public_key: key for key in keys}.values())
+    if quorum > len(unique):
+        raise CommandError(f"--witnessed {quorum} needs the keys of so many witnesses, and {len(unique)} are known")
+    return Trust(witnesses=unique, quorum=quorum, roots=roots)
 
 
 def _load_keys(own: Path, given: Path | None) -> list[VerifierKey]:

@@ -193,6 +193,13 @@ UNION
 SELECT size, note FROM log_latest WHERE epoch = $1 AND note IS NOT NULL
 ORDER BY size;
 
+-- name: attestations (after the one of epoch $1, size $2 and attester $3; at most $4)
+SELECT found.epoch, found.size, found.attester, found.kind, found.at, found.data, kept.note
+FROM log_attestations AS found LEFT JOIN log_checkpoints AS kept ON kept.epoch = found.epoch AND kept.size = found.size
+WHERE (found.epoch, found.size, found.attester) > ($1, $2, $3)
+ORDER BY found.epoch, found.size, found.attester
+LIMIT $4;
+
 -- name: latest
 SELECT epoch, size, note FROM log_latest;
 

@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from service.audit import verify_proof
+from service.audit.attesters import AttestationCollector
+from service.audit.witnesses import open_witnesses
 from service.database import Pool
 from sql.connection import Connection
 from tests.audit.sealing import grow
 from tests.audit.test_checkpoint_signer import Process
+from tests.audit.witness_server import WitnessServer, running
 from tests.cli.test_keys import everthread
+from tests.clock import CLOCK
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +52,34 @@ async def test_an_event_is_proven(auditor: Auditor, pool: Pool, db: Connection, 
         assert code == 0, output
         assert "stream_id         thread_1" in output
         assert ('"type":"message.added"' in output) == shows
+
+
+async def test_proofs_have_the_cosignatures_of_witnesses(
+    auditor: Auditor, pool: Pool, db: Connection, tmp_path: Path
+) -> None:
+    first = await grow(pool, db)
+    process = Process(pool, tmp_path)
+    await process.scan()
+    (tmp_path / "first").write_text(await db.fetchval("SELECT note FROM log_latest"))
+    async with running(WitnessServer()) as witness:
+        witness.know((tmp_path / "log.vkey").read_text())
+        collector = AttestationCollector(pool, open_witnesses(witness.setting, clock=CLOCK), clock=CLOCK)
+        await collector.scan(open_witnesses(witness.setting, clock=CLOCK)[0])
+    await grow(pool, db, messages=2)
+    await process.scan()
+    quorum = ("--witness", witness.vkey, "--quorum", "1")
+    (tmp_path / "event").write_text(auditor.prove("thread_1/2")[1] + "\n")
+    code, output = auditor.verify("event", *quorum)
+    assert (code, f"The witness {witness.name} cosigned it" in output) == (0, True), output
+    assert f"The log signed a checkpoint of {first} events." in output
+    for new in ("latest", str(first)):
+        (tmp_path / "growth").write_text(auditor.prove("--consistency", "1", new)[1] + "\n")
+        assert (tmp_path / "growth").read_text().count(f"— {witness.name} ") == 1
+    # No checkpoint that covers this event is cosigned yet.
+    (tmp_path / "event").write_text(auditor.prove(f"thread_1/{first + 1}")[1] + "\n")
+    assert auditor.verify("event")[0] == 0
+    code, output = auditor.verify("event", *quorum)
+    assert (code, "0 witnesses cosigned the checkpoint, and 1 must" in output) == (1, True)
 
 
 async def test_an_event_that_was_changed_has_no_proof(
