@@ -2,17 +2,17 @@
 
 A body is bounded in bytes by its operation (`service.http.route`), in tokens (`service.wire.json_meter`), in time, and
 by the budget of bodies in flight (`service.http.body_budget`). All are checked while it arrives. What exceeds OFF_LOOP
-is parsed and checked in a thread, one body at a time; each single step there takes at most about 30 ms.
+is parsed and checked in a thread, one body at a time, in short steps (`service.wire.json_steps`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import orjson
 from aiohttp import web
 
 from service.http.body_budget import BudgetExceeded
@@ -22,6 +22,7 @@ from service.http.responses import add_headers
 from service.http.route import PassedBody
 from service.wire import integers
 from service.wire.json_meter import PIECE, FieldFinder, JsonMeter
+from service.wire.json_steps import STEP
 
 # Bytes and tokens of a body that is parsed in the event loop.
 OFF_LOOP = 64 * 1024
@@ -72,13 +73,17 @@ def release_body(request: web.Request) -> None:
 
 
 def decode(body: ReceivedBody) -> Any:
-    """Returns the JSON of a body; None if it is empty. Raises ApiError if it is not JSON."""
+    """Returns the JSON of a body; None if it is empty.
+
+    Raises ApiError if it is not JSON, and Rejection if a text in it is too long.
+    """
     if not body.raw.strip():
         return None
     try:
         return integers.parse_json(body.raw, has_long_integers=body.meter.has_long_integers)
-    except orjson.JSONDecodeError as error:
-        raise not_json(error) from error
+    except json.JSONDecodeError as error:
+        # Positions in a part of a large body would mislead.
+        raise not_json(error if len(body.raw) <= STEP else error.msg) from error
 
 
 def not_json(error: object) -> ApiError:

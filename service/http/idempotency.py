@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 
 from events.ids import SeededIds
 from service.http.bodies import decode, is_large, receive_body
-from service.http.context import ATTEMPT, BODIES, IDS, KEY, ORIGIN, ROUTE, WIRE, ReceivedBody, origin
+from service.http.context import ATTEMPT, BODIES, IDS, KEY, ORIGIN, ROUTE, WIRE, origin
 from service.http.errors import ApiError, Handler
 from service.http.responses import NO_STORE, add_headers
 from service.http.route import PassedBody
@@ -114,30 +114,26 @@ def _request_hash(request: web.Request) -> bytes:
 
 
 async def _body(request: web.Request) -> bytes:
-    """Returns the hash of the body: of its bytes if it is passed to a model, otherwise of its JSON.
+    """Returns the hash of the body: of its JSON if it is small and not passed to a model, otherwise of its bytes.
 
-    Raises ApiError as `parse_request` does.
+    Encoding a large body again would hold the event loop. Raises ApiError as `parse_request` does.
     """
     body = await receive_body(request)
-    digest = _digest_bytes if isinstance(request[ROUTE].body, PassedBody) else _digest_json
-    return await request.app[BODIES].run(lambda: digest(body)) if is_large(body) else digest(body)
-
-
-def _digest_bytes(body: ReceivedBody) -> bytes:
-    return _digest(body.raw)
-
-
-def _digest_json(body: ReceivedBody) -> bytes:
+    if is_large(body):
+        return await request.app[BODIES].run(lambda: _digest(body.raw))
+    if isinstance(request[ROUTE].body, PassedBody):
+        return _digest(body.raw)
     try:
         return _digest(orjson.dumps(decode(body), option=orjson.OPT_SORT_KEYS))
     except TypeError:  # nested too deeply to be encoded again
-        return _digest_bytes(body)
+        return _digest(body.raw)
 
 
 def _digest(*parts: bytes) -> bytes:
     found = hashlib.sha256()
     for part in parts:
-        found.update(b"%d:%b" % (len(part), part))
+        found.update(b"%d:" % len(part))
+        found.update(part)
     return found.digest()
 
 

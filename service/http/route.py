@@ -98,13 +98,15 @@ class BodyLimit:
 
 
 # Each is above the longest body that the limits of the fields allow, with every character escaped (12 bytes);
-# docs/behaviour.md lists those limits. Parsing takes orjson 0.15 µs a token, so no limit allows a parse of 50 ms.
+# docs/behaviour.md lists those limits.
 # 16 pairs of metadata are 111 KB and 33 tokens, the 500 ids of a new vector store's files 162 KB and 502 tokens.
 SMALL_BODY = BodyLimit(512 * 1024, 5_000)
 # 10,000 ids of files are 3.2 MB.
 MEDIUM_BODY = BodyLimit(8 * 1024**2, 30_000)
-# Lists of messages, tools, outputs and files.
+# Lists of messages, tools and files.
 LARGE_BODY = BodyLimit(16 * 1024**2, 200_000)
+# 128 outputs, which have long texts.
+OUTPUTS_BODY = BodyLimit(16 * 1024**2, 5_000)
 # A body that is passed to a model is not parsed here. It may contain images.
 PASSED_BODY = BodyLimit(64 * 1024**2, 1_000_000)
 
@@ -133,7 +135,7 @@ class Route:
     access: Access = "key"
     cost: Cost = "request"
     body: Body | None = None
-    limit: BodyLimit = LARGE_BODY
+    limit: BodyLimit = SMALL_BODY
     query: tuple[Query, ...] = ()
     past: Handler | None = None
     answer: str | None = None

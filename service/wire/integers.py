@@ -7,10 +7,13 @@ the number that is stored, shown and compared must be the number that was sent.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import orjson
 from pydantic_core import PydanticCustomError
+
+from service.wire.json_steps import STEP, parse_in_steps
 
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
@@ -20,10 +23,16 @@ class HugeInteger(float):
 
 
 def parse_json(raw: bytes, *, has_long_integers: bool) -> Any:
-    """Decodes JSON; integers beyond 64 bits become HugeInteger. Raises orjson.JSONDecodeError for invalid JSON.
+    """Decodes JSON; integers beyond 64 bits become HugeInteger.
 
-    `has_long_integers`: there may be numbers of 19 digits or more (`service.wire.json_meter`).
+    `has_long_integers`: there may be numbers of 19 digits or more (`service.wire.json_meter`). Raises
+    json.JSONDecodeError for invalid JSON, and Rejection for a text that is too long (`service.wire.json_steps`).
     """
+    parse = partial(_parse_at_once, has_long_integers=has_long_integers)
+    return parse(raw) if len(raw) <= STEP else parse_in_steps(raw, parse)
+
+
+def _parse_at_once(raw: bytes, *, has_long_integers: bool) -> Any:
     found = orjson.loads(raw)
     if not has_long_integers:
         return found

@@ -15,6 +15,7 @@ from service.http import bodies, body_budget
 from service.http.body_budget import FREE, BodyBudget, BudgetExceeded
 from service.http.route import LARGE_BODY, MEDIUM_BODY, PASSED_BODY, SMALL_BODY, BodyLimit
 from service.wire.json_meter import PIECE, JsonMeter
+from service.wire.json_steps import MAX_LONG_TEXT, STEP
 from tests.client import Client
 
 
@@ -61,6 +62,26 @@ async def test_the_longest_text_may_be_escaped(client: Client) -> None:
     thread = await client.post("/threads")
     message = await client.post(f"/threads/{thread['id']}/messages", body)
     assert message["content"][0]["text"]["value"] == text
+
+
+async def test_a_large_body_is_read_as_a_small_one_is(client: Client) -> None:
+    texts = [f"{number}😀" + "é" * 200_000 for number in range(8)]
+    thread = await client.post("/threads", {"messages": [{"role": "user", "content": text} for text in texts]})
+    messages = (await client.get(f"/threads/{thread['id']}/messages", order="asc"))["data"]
+    assert [message["content"][0]["text"]["value"] for message in messages] == texts
+
+
+async def test_what_is_wrong_in_a_large_body_is_named(client: Client) -> None:
+    large = "x" * STEP
+    for body, code, text in (
+        (b'{"name":"%b"]' % large.encode(), None, "not valid JSON: unexpected character.)"),
+        (b'{"name":"' + b"x" * MAX_LONG_TEXT + "😀".encode() + b'"}', "string_above_max_length", "4000001 characters"),
+        (orjson.dumps({"a": large, "model": "m"}), "unknown_parameter", "Unknown parameter: 'a'."),
+        (b'{"model":"m","name":"%b\\u0000"}' % large.encode(), "invalid_value", "Invalid 'name': NUL characters"),
+    ):
+        answer = await client.call("POST", "/assistants", body)
+        assert (answer.status, answer.error[3]) == (400, code)
+        assert text in answer.error[1]
 
 
 async def test_an_integer_beyond_64_bits_is_found_in_a_body_of_any_size(client: Client) -> None:

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from service.database import Pool
+from service.http.bodies import OFF_LOOP
 from service.idempotency import keys as idempotency
 from service.idempotency.keys import KEPT, IdempotencyKeys
 from sql.connection import Connection
@@ -83,6 +84,15 @@ async def test_every_post_has_its_effect_once(client: Client, pool: Pool, model:
         assert (again.status, again.body, again.headers[REPLAYED]) == (200, first.body, "true"), path
         assert await count_events(pool) == before, path
     assert len((await client.get("/threads"))["data"]) == 2
+
+
+async def test_large_bodies_are_compared_byte_by_byte(client: Client) -> None:
+    text = "x" * OFF_LOOP
+    body = f'{{"metadata": {{"a": "1"}}, "messages": [{{"role": "user", "content": "{text}"}}]}}'.encode()
+    thread = (await sent(client, "/threads", body)).body
+    assert (await sent(client, "/threads", body)).body == thread
+    answer = await sent(client, "/threads", body.replace(b'"a": ', b'"a":'))
+    assert (answer.status, answer.error[3]) == (400, "idempotency_key_reused")
 
 
 async def test_another_request_needs_another_key(client: Client, pool: Pool) -> None:

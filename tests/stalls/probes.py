@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -163,7 +164,8 @@ class Probes:
         return await self._send(route, ids, orjson.dumps({"files": files}), "application/json")
 
     async def _send(self, route: Route, ids: Ids, body: bytes, media_type: str) -> int:
-        headers = {**self._headers(route), "Content-Type": media_type}
+        # The server also hashes the bodies of such requests.
+        headers = {**self._headers(route), "Content-Type": media_type, "Idempotency-Key": str(uuid.uuid4())}
         try:
             async with self._client.session.post(self._url(route, ids), data=body, headers=headers) as response:
                 raw = await response.read()

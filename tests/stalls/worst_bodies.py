@@ -57,7 +57,13 @@ def function(name: str) -> dict[str, Any]:
 
 def messages() -> list[dict[str, Any]]:
     short = {f"{n:02}": "v" for n in range(MAX_METADATA_PAIRS)}
-    return [{"role": "user", "content": "x" * 10_000, "metadata": short} for _ in range(MAX_MESSAGES)]
+    text = "x" * 10_000 + EMOJI  # a text that takes four bytes of memory for each character
+    return [{"role": "user", "content": text, "metadata": short} for _ in range(MAX_MESSAGES)]
+
+
+def messages_of_parts() -> list[dict[str, Any]]:
+    parts = [{"type": "text", "text": EMOJI} for _ in range(30)]
+    return [{"role": "user", "content": parts} for _ in range(MAX_MESSAGES)]
 
 
 def parts() -> list[dict[str, Any]]:
@@ -111,7 +117,7 @@ LEGAL: Mapping[str, Callable[[], Any]] = {
     "POST /v1/threads/runs": lambda: {
         "assistant_id": "asst_none",
         "instructions": EMOJI * MAX_INSTRUCTIONS,
-        "thread": {"messages": messages()},
+        "thread": {"messages": messages_of_parts()},
     },
     "POST /v1/vector_stores": lambda: {"file_ids": files()[:500], "metadata": metadata()},
     "POST /v1/vector_stores/{vector_store_id}": lambda: {"metadata": metadata()},
@@ -142,6 +148,13 @@ def worst_bodies(routes: Iterable[Route] = ROUTES) -> Iterator[WorstBody]:
         yield WorstBody(route, "one text of escapes", b'{"name":"' + b"\\ud83d\\ude00" * ((size - 20) // 12) + b'"}')
         yield WorstBody(route, "a long number", b'{"name":' + b"7" * (size - 20) + b"}")
         yield WorstBody(route, "quotation marks", b"[" + b'"",' * (tokens - 10) + b'""]')
+        yield WorstBody(
+            route, "keys after a long integer", _keys(tokens // 2 - 9, size - 99)[:-1] + b',"z":%b}' % (b"9" * 40)
+        )
+        texts = b'"%b",' % ("x" * (size // tokens) + EMOJI).encode()
+        yield WorstBody(route, "texts of emoji", b'{"name":[' + texts * (size // len(texts) - 10) + b"1]}")
+        yield WorstBody(route, "one text with an emoji", b'{"name":"%b"}' % ("x" * (size - 99) + EMOJI).encode())
+        yield WorstBody(route, "long numbers", b'{"name":[' + b"0.%b," % (b"9" * 99) * (size // 103 - 10) + b"1]}")
         if is_passed:
             image = b"A" * (size - 200)
             yield WorstBody(route, "an image", b'{"messages":[{"content":"%b"}],"model":"gpt-4o"}' % image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import assistants, past, v1_files
-from service.http.route import BOTH, SMALL_BODY, V1, JsonBody, Route
+from service.http.route import BOTH, LARGE_BODY, V1, JsonBody, Route
 from service.wire.files import AttachedFile
 from service.wire.requests import Assistant, AssistantChange, AssistantChangeV1, AssistantV1
 
@@ -29,6 +29,7 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody(Assistant, AssistantV1),
+        limit=LARGE_BODY,
         answer="Assistant",
     ),
     Route(
@@ -49,6 +50,7 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody(AssistantChange, AssistantChangeV1),
+        limit=LARGE_BODY,
         answer="Assistant",
     ),
     Route(
@@ -78,7 +80,6 @@ ROUTES = (
         scope="full",
         versions=V1,
         body=JsonBody(None, AttachedFile),
-        limit=SMALL_BODY,
         answer="AssistantFile",
     ),
     Route(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import files, tokens, uploads
-from service.http.route import BOTH, MEDIUM_BODY, SMALL_BODY, FormBody, JsonBody, Route, SignedToken
+from service.http.route import BOTH, MEDIUM_BODY, FormBody, JsonBody, Route, SignedToken
 from service.wire.access import FileLink
 from service.wire.files import PURPOSES, Completion, NewUpload
 
@@ -73,7 +73,6 @@ ROUTES = (
         versions=BOTH,
         beta_header="optional",
         body=JsonBody.same(FileLink),
-        limit=SMALL_BODY,
         answer="FileLink",
     ),
     Route(
@@ -85,7 +84,6 @@ ROUTES = (
         versions=BOTH,
         beta_header="optional",
         body=JsonBody.same(NewUpload),
-        limit=SMALL_BODY,
         answer="Upload",
     ),
     Route(

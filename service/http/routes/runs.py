@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import past, runs, steps
-from service.http.route import BOTH, SMALL_BODY, JsonBody, Route
+from service.http.route import BOTH, LARGE_BODY, OUTPUTS_BODY, JsonBody, Route
 from service.wire.requests import MetadataChange, Outputs, Run, RunV1
 
 _RUNS = "/v1/threads/{thread_id}/runs"
@@ -30,6 +30,7 @@ ROUTES = (
         versions=BOTH,
         cost="tokens",
         body=JsonBody(Run, RunV1),
+        limit=LARGE_BODY,
         query=("include",),
         answer="Run",
         can_stream=True,
@@ -44,7 +45,6 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody.same(MetadataChange),
-        limit=SMALL_BODY,
         answer="Run",
     ),
     Route("POST", _RUN + "/cancel", runs.cancel, "Cancel a run", scope="full", versions=BOTH, answer="Run"),
@@ -57,6 +57,7 @@ ROUTES = (
         versions=BOTH,
         cost="tokens",
         body=JsonBody.same(Outputs),
+        limit=OUTPUTS_BODY,
         answer="Run",
         can_stream=True,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import messages, past, runs, thread_stream, threads, tokens, v1_files
-from service.http.route import BOTH, MEDIUM_BODY, SMALL_BODY, V1, JsonBody, Route, SignedToken
+from service.http.route import BOTH, LARGE_BODY, MEDIUM_BODY, V1, JsonBody, Route, SignedToken
 from service.wire.access import StreamToken
 from service.wire.messages import Message, MessageV1
 from service.wire.requests import MetadataChange, Thread, ThreadAndRun, ThreadAndRunV1, ThreadChange, ThreadV1
@@ -31,6 +31,7 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody(Thread, ThreadV1),
+        limit=LARGE_BODY,
         answer="Thread",
     ),
     Route(
@@ -42,6 +43,7 @@ ROUTES = (
         versions=BOTH,
         cost="tokens",
         body=JsonBody(ThreadAndRun, ThreadAndRunV1),
+        limit=LARGE_BODY,
         answer="Run",
         can_stream=True,
     ),
@@ -75,7 +77,6 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody.same(StreamToken),
-        limit=SMALL_BODY,
         answer="StreamToken",
     ),
     Route(
@@ -108,6 +109,7 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody(Message, MessageV1),
+        limit=LARGE_BODY,
         answer="Message",
         can_queue=True,
     ),
@@ -129,7 +131,6 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         body=JsonBody.same(MetadataChange),
-        limit=SMALL_BODY,
         answer="Message",
     ),
     Route(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import past, vector_store_files, vector_stores
-from service.http.route import MEDIUM_BODY, SMALL_BODY, V2, JsonBody, Route
+from service.http.route import LARGE_BODY, MEDIUM_BODY, V2, JsonBody, Route
 from service.wire.vector_stores import AttributesChange, NewBatch, NewSearch, NewStore, NewStoreFile, StoreChange
 
 _STORE = "/v1/vector_stores/{vector_store_id}"
@@ -32,7 +32,6 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         body=JsonBody(NewStore, None),
-        limit=SMALL_BODY,
         answer="VectorStore",
     ),
     Route(
@@ -55,7 +54,6 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         body=JsonBody(StoreChange, None),
-        limit=SMALL_BODY,
         answer="VectorStore",
     ),
     Route(
@@ -101,7 +99,6 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         body=JsonBody(NewStoreFile, None),
-        limit=SMALL_BODY,
         answer="VectorStoreFile",
     ),
     Route(
@@ -124,7 +121,6 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         body=JsonBody(AttributesChange, None),
-        limit=SMALL_BODY,
         answer="VectorStoreFile",
     ),
     Route(
@@ -157,6 +153,7 @@ ROUTES = (
         versions=V2,
         beta_header="optional",
         body=JsonBody(NewBatch, None),
+        limit=LARGE_BODY,
         answer="VectorStoreFileBatch",
     ),
     Route(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.http import webhooks
-from service.http.route import BOTH, SMALL_BODY, JsonBody, Route
+from service.http.route import BOTH, JsonBody, Route
 from service.wire.webhooks import NewWebhookEndpoint, SecretRotation, WebhookEndpointChange
 
 _ENDPOINT = "/v1/webhook_endpoints/{webhook_endpoint_id}"
@@ -28,7 +28,6 @@ ROUTES = (
         versions=BOTH,
         beta_header="optional",
         body=JsonBody.same(NewWebhookEndpoint),
-        limit=SMALL_BODY,
         answer="NewWebhookEndpoint",
     ),
     Route(
@@ -50,7 +49,6 @@ ROUTES = (
         versions=BOTH,
         beta_header="optional",
         body=JsonBody.same(WebhookEndpointChange),
-        limit=SMALL_BODY,
         answer="WebhookEndpoint",
     ),
     Route(
@@ -72,7 +70,6 @@ ROUTES = (
         versions=BOTH,
         beta_header="optional",
         body=JsonBody.same(SecretRotation),
-        limit=SMALL_BODY,
         answer="WebhookEndpointSecret",
     ),
     Route(
