@@ -34,7 +34,7 @@ def status_failure(error: StatusError, now: Callable[[], datetime]) -> AttemptFa
 def stream_failure(error: ModelError) -> AttemptFailure:
     if not isinstance(error, ModelStreamError):
         return AttemptFailure(error, can_retry=not isinstance(error, AnswerTooLarge))
-    can_retry = is_retryable(error.status)
+    can_retry = is_retryable(error.status, error.error)
     return AttemptFailure(error, can_retry=can_retry, refusal=read_refusal(error.status, error.error))
 
 

@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from service.model.refusal_names import OPTIONAL_FIELDS
+
 MAX_DEPTH = 8  # of an error body
 MAX_NESTED = 200_000  # characters of a text that is searched for JSON
 
@@ -33,7 +35,11 @@ _WORDS = (
     "cause",
     "fieldViolations",
 )
-_PLACES = ("param", "loc", "field", "path", "parameter", "property", "argument")
+# Other keys whose values may be about the error, such as Databricks' external_model_error.
+_OTHER_WORDS = re.compile(r"error|message|detail|issue|violation|exception", re.IGNORECASE)
+_COPIES = frozenset({"messages"})
+_PLACES = ("param", "loc", "field", "path", "parameter", "property", "argument", "additionalProperty")
+_HOLDERS = ("keys", "params")  # of places, in the errors of validators written in JavaScript
 # The request in an error of pydantic that was written as Python's repr.
 _INPUT = re.compile(r"""['"]input['"]: .*?(?=\{['"]type['"]|$)""", re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False)
@@ -50,11 +56,26 @@ def texts(body: object, depth: int = 0) -> Iterator[str]:
             yield f"{before} {after}"
             yield from texts(value, depth + 1)
     elif isinstance(body, Mapping) and depth < MAX_DEPTH:
-        for key in _WORDS:
-            yield from texts(body.get(key), depth + 1)
+        for key in _keys_of(body):
+            yield from texts(body[key], depth + 1)
     elif isinstance(body, list) and depth < MAX_DEPTH:
         for each in body:
             yield from texts(each, depth + 1)
+
+
+def _keys_of(body: Mapping[str, object]) -> list[str]:
+    """Returns the keys whose values are about the error, the usual ones first."""
+    others = (key for key in body if key not in _COPIES and key not in _WORDS)
+    return [
+        *(key for key in _WORDS if key in body),
+        *(key for key in others if _OTHER_WORDS.search(key) or _is_complaint(key, body[key])),
+    ]
+
+
+def _is_complaint(key: str, value: object) -> bool:
+    """Whether the key is a field and the value sentences about it, as frameworks of forms write their errors."""
+    sentences = value if isinstance(value, list) else [value]
+    return key in OPTIONAL_FIELDS and all(isinstance(each, str) and " " in each for each in sentences)
 
 
 def places(body: object, depth: int = 0) -> Iterator[str]:
@@ -68,8 +89,14 @@ def places(body: object, depth: int = 0) -> Iterator[str]:
                 yield ".".join(str(part) for part in place if part != "body")
             elif isinstance(place, str):
                 yield place.removeprefix("body.")
-        for key in _WORDS:
-            yield from places(body.get(key), depth + 1)
+        for key in _HOLDERS:
+            held = body.get(key)
+            if isinstance(held, list):
+                yield from (each for each in held if isinstance(each, str))
+            yield from places(held if isinstance(held, Mapping) else None, depth + 1)
+        yield from (key for key, value in body.items() if _is_complaint(key, value))
+        for key in _keys_of(body):
+            yield from places(body[key], depth + 1)
     elif isinstance(body, list) and depth < MAX_DEPTH:
         for each in body:
             yield from places(each, depth + 1)

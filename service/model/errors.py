@@ -34,6 +34,8 @@ _INVALID_STATUSES = frozenset({400, 413, 422})
 _INVALID_TYPES = frozenset({"invalid_request_error", "BadRequestError"})
 _RETRYABLE_STATUSES = frozenset({408, 409, 429})
 _UNKNOWN_MODEL = "model_not_found"
+# A model's answer was no valid call, or no JSON. Another answer may be.
+_SAMPLING_FAILURES = frozenset({"tool_use_failed", "json_validate_failed"})
 _QUOTA_EXCEEDED = "insufficient_quota"  # a 429 for which waiting does not help
 
 
@@ -75,10 +77,11 @@ def cause_of(error: object) -> str:
     """Returns the text of an upstream's error, in any of the usual shapes, as one line of bounded length."""
     value: object = error
     while isinstance(value, Mapping):
-        value = next((value[key] for key in ("error", "message", "detail", "msg") if value.get(key)), None) or str(
-            value
-        )
-    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        keys = ("error", "message", "detail", "msg")
+        found = [value[key] for key in keys if value.get(key)] or [str(value)]
+        # If the first is the name of a status, the error is beside it.
+        value = found[1] if isinstance(found[0], str) and len(found) > 1 else found[0]
+    if isinstance(value, list) and value and isinstance(value[0], Mapping | str):
         return cause_of(value[0])
     text = value if isinstance(value, str) else str(value)
     return page_title(text) or to_storable(" ".join(text.split()))[:MAX_CAUSE]
@@ -157,6 +160,8 @@ def is_retryable(status: int | None, body: object = None, should_retry: str | No
         return should_retry == "true"
     if status is None or status >= 500:
         return status != 501
+    if _code_of(body) in _SAMPLING_FAILURES:
+        return True
     return status in _RETRYABLE_STATUSES and _code_of(body) != _QUOTA_EXCEEDED
 
 

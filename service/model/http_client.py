@@ -168,4 +168,8 @@ def _error_body(raw: bytes) -> object:
         body: object = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return raw.decode(errors="replace").strip()
-    return body.get("error", body) if isinstance(body, Mapping) else body
+    if not isinstance(body, Mapping):
+        return body
+    error = body.get("error", body)
+    # NestJS and others put the name of the status there, and the error beside it.
+    return body if isinstance(error, str) and ("message" in body or "detail" in body) else error

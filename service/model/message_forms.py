@@ -18,6 +18,9 @@ from service.model.refusal_names import (
     EMPTY_CONTENT,
     FOREIGN_CALL_IDS,
     IMAGE_DETAIL,
+    IMAGES,
+    NO_REASONING,
+    NO_SIGNATURE,
     NULL_CONTENT,
     ROLES_IN_A_ROW,
     SEVERAL_CALLS,
@@ -30,6 +33,10 @@ BEGINNING = "[The conversation begins with a message of the assistant.]"
 NO_ANSWER = "[There was no answer.]"
 CONTINUATION = "[Please continue.]"
 EMPTY = "[empty]"
+NO_IMAGE = "[image_url: not shown, this model cannot see images]"
+# Gemini's word for calls without the signature of its thoughts, and a text in place of thoughts that were not kept.
+SIGNATURE = "skip_thought_signature_validator"
+REASONING = "[not kept]"
 CALL_ID_LENGTH = 9  # Mistral's ids: nine letters and digits
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHORT_ID = re.compile(rf"[a-zA-Z0-9]{{{CALL_ID_LENGTH}}}")
@@ -54,6 +61,12 @@ def adapt_messages(messages: Sequence[Json], refused: Collection[str]) -> list[J
         adapted = [_without_empty_content(message) for message in adapted]
     if IMAGE_DETAIL in refused:
         adapted = [_without_detail(message) for message in adapted]
+    if IMAGES in refused:
+        adapted = [_without_images(message) for message in adapted]
+    if NO_SIGNATURE in refused:
+        adapted = [_with_signature(message) for message in adapted]
+    if NO_REASONING in refused:
+        adapted = [{**one, "reasoning_content": REASONING} if one["role"] == "assistant" else one for one in adapted]
     return adapted
 
 
@@ -68,6 +81,9 @@ def other_forms(messages: Sequence[Json]) -> list[str]:
         NULL_CONTENT,
         EMPTY_CONTENT,
         IMAGE_DETAIL,
+        IMAGES,
+        NO_SIGNATURE,
+        NO_REASONING,
     )
     return [name for name in names if adapt_messages(messages, {name}) != list(messages)]
 
@@ -159,6 +175,23 @@ def _without_detail(message: Json) -> Json:
         for part in message["content"]
     ]
     return {**message, "content": parts}
+
+
+def _without_images(message: Json) -> Json:
+    """Returns the message with words in place of images, and a text as its content."""
+    if not isinstance(message.get("content"), list):
+        return message
+    texts = [part["text"] if part["type"] == "text" else NO_IMAGE for part in message["content"]]
+    return {**message, "content": "\n".join(texts)}
+
+
+def _with_signature(message: Json) -> Json:
+    """Returns the message with a signature in its first call, as Gemini gives one to the first of parallel calls."""
+    if not message.get("tool_calls"):
+        return message
+    first, *others = message["tool_calls"]
+    signed = {**first, "extra_content": {"google": {"thought_signature": SIGNATURE}}}
+    return {**message, "tool_calls": [signed, *others]}
 
 
 def _divide_calls(messages: Sequence[Json]) -> list[Json]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from service.model.schema_keywords import keywords_in
+
 STREAM_OPTIONS = "stream_options"
 RESPONSE_FORMAT = "response_format"
 TOOL_CHOICE = "tool_choice"
@@ -25,6 +27,7 @@ TOOLS = "tools"
 STREAM = "stream"
 STREAM_BESIDE_TOOLS = "stream beside tools"
 STREAM_BESIDE_FORMAT = "stream beside response_format"
+FORMAT_BESIDE_TOOLS = "response_format beside tools"
 JSON_SCHEMA = "response_format json_schema"
 JSON_OBJECT = "response_format json_object"
 NAMED_CHOICE = "tool_choice of a function"
@@ -32,6 +35,8 @@ REQUIRED_CHOICE = "tool_choice required"
 TOP_P_BESIDE_TEMPERATURE = "top_p beside temperature"
 STRICT = "strict"
 IMAGE_DETAIL = "image detail"
+IMAGES = "images"
+KEYWORD = "schema keyword "  # and the keyword
 ROLES_IN_A_ROW = "roles that do not alternate"
 SYSTEM_ROLE = "system role"
 TOOL_ROLE = "tool role"
@@ -39,6 +44,9 @@ SEVERAL_CALLS = "several tool calls in a message"
 FOREIGN_CALL_IDS = "tool call ids of other servers"
 NULL_CONTENT = "null content"
 EMPTY_CONTENT = "empty content"
+CALLS_WITHOUT_TOOLS = "tool calls without tools"
+NO_SIGNATURE = "tool call without thought_signature"
+NO_REASONING = "message without reasoning_content"
 
 # The steps in which a field is given up: another value of it comes before leaving it out.
 STEPS: Mapping[str, tuple[str, ...]] = {
@@ -61,7 +69,12 @@ def sent_names(body: Mapping[str, Any], forms: Iterable[str]) -> frozenset[str]:
     names |= {formats[kind]} if (kind := response_format.get("type")) in formats else set()
     choice = body.get(TOOL_CHOICE)
     names |= {NAMED_CHOICE} if isinstance(choice, Mapping) else {REQUIRED_CHOICE} if choice == "required" else set()
+    if TOOLS in body and RESPONSE_FORMAT in body:
+        names.add(FORMAT_BESIDE_TOOLS)
+    if TOOLS not in body and any(message.get("tool_calls") for message in body["messages"]):
+        names.add(CALLS_WITHOUT_TOOLS)
     schemas = [response_format.get("json_schema", {}), *(tool["function"] for tool in body.get(TOOLS, ()))]
     if any(STRICT in each for each in schemas):
         names.add(STRICT)
+    names |= {KEYWORD + word for each in schemas for word in keywords_in(each.get("schema") or each.get("parameters"))}
     return frozenset(names)

@@ -6,13 +6,13 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from service.model.refusal_names import OPTIONAL_FIELDS, TOP_P_BESIDE_TEMPERATURE
+from service.model.refusal_names import FORMAT_BESIDE_TOOLS, IMAGES, OPTIONAL_FIELDS, TOP_P_BESIDE_TEMPERATURE
 from service.model.refusals import Refusal
 
 MAX_MODELS = 1000  # that one upstream remembers; clients choose the names
 
 # Names that stay on trial beside the next name, because the other form loses nothing.
-_LOSSY = frozenset({*OPTIONAL_FIELDS, TOP_P_BESIDE_TEMPERATURE})
+_LOSSY = frozenset({*OPTIONAL_FIELDS, TOP_P_BESIDE_TEMPERATURE, FORMAT_BESIDE_TOOLS, IMAGES})
 
 
 class LearnedRefusals:

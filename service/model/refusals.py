@@ -20,10 +20,16 @@ from service.model import refusal_words as words_of
 from service.model.error_bodies import places as places_in
 from service.model.error_bodies import texts as texts_in
 from service.model.refusal_names import (
+    CALLS_WITHOUT_TOOLS,
     EMPTY_CONTENT,
     FOREIGN_CALL_IDS,
+    FORMAT_BESIDE_TOOLS,
     IMAGE_DETAIL,
+    IMAGES,
+    KEYWORD,
     LIMITS,
+    NO_REASONING,
+    NO_SIGNATURE,
     NULL_CONTENT,
     OPTIONAL_FIELDS,
     RESPONSE_FORMAT,
@@ -39,11 +45,12 @@ from service.model.refusal_names import (
     TOOLS,
     TOP_P_BESIDE_TEMPERATURE,
 )
+from service.model.schema_keywords import DISPENSABLE
 
 # Statuses of answers that may refuse a field. Those of _FAILURES do so only in clear words: llama.cpp answers 500 if
 # its chat template refuses the messages, OpenRouter 404 if no provider supports a field, gateways 502.
 REFUSAL_STATUSES = frozenset({400, 422})
-_FAILURES = frozenset({None, 404, 500, 501, 502})  # None: an error inside a stream
+_FAILURES = frozenset({None, 403, 404, 405, 415, 500, 501, 502})  # None: an error inside a stream
 MAX_WORDS = 20_000  # characters of an error body that are searched
 
 # Fields that are in every request. A refusal of a part of them is not a refusal of an optional field.
@@ -74,7 +81,9 @@ def read_refusal(status: int | None, body: object) -> Refusal:
     """
     if status not in REFUSAL_STATUSES and status not in _FAILURES:
         return NO_REFUSAL
-    words = " ".join(texts_in(body))[:MAX_WORDS]
+    words = words_of.URL.sub(" ", " ".join(texts_in(body))[:MAX_WORDS])
+    if words_of.OTHER_CAUSES.search(words):
+        return NO_REFUSAL
     places = [place for place in places_in(body) if place]
     forms = _forms(" ".join((*places, words)), places)
     lacks_tools = words_of.NO_TOOLS.search(words) or (TOOLS in places and words_of.UNKNOWN.search(words))
@@ -84,17 +93,24 @@ def read_refusal(status: int | None, body: object) -> Refusal:
     named = _named_fields(words, places)
     values = [name for name in named if _is_about_value(name, words)]
     now = [name for name in values if name == "reasoning_effort"]
-    if RESPONSE_FORMAT in named and RESPONSE_FORMAT not in values and words_of.CONFLICT.search(words):
+    if "top_p" in named and words_of.GREEDY.search(words):
+        now.append("top_p")
+    if (
+        RESPONSE_FORMAT in named
+        and RESPONSE_FORMAT not in values
+        and FORMAT_BESIDE_TOOLS not in forms
+        and words_of.CONFLICT.search(words)
+    ):
         now.append(RESPONSE_FORMAT)
     if any(name in LIMITS for name in values) and words_of.TOO_LARGE.search(words):
         now += LIMITS
     kept = [name for name in named if name not in values and name not in now]
     is_field_unknown = bool(words_of.NO_FIELD.search(words)) and not words_of.FORMAT.search(words)
     stepwise = kept if is_field_unknown else [step for name in kept for step in STEPS.get(name, (name,))]
-    streaming = [name for name in forms if name in _STREAMING]
-    others = [name for name in forms if name not in _STREAMING]
+    pairs = [name for name in forms if name in _PAIRS]
+    others = [name for name in forms if name not in _PAIRS]
     return Refusal(
-        names=(*streaming, *stepwise, *others),
+        names=(*pairs, *stepwise, *others),
         now=() if kept and not set(now) - set(LIMITS) else tuple(now),
         values=tuple(values),
         is_about_tools=is_about_tools,
@@ -106,12 +122,17 @@ def _named_fields(words: str, places: Sequence[str]) -> list[str]:
     located = list(dict.fromkeys(name for place in places for name in _field_at(place)))
     is_elsewhere = any(_first_part(place) in _REQUIRED_FIELDS for place in places)
     is_elsewhere |= "schema for function" in words
-    named = located or ([] if is_elsewhere else _fields_in(words))
+    named = located or (_quoted_strict(words) if is_elsewhere else _fields_in(words))
     if {"temperature", "top_p"} <= {name for name, pattern in words_of.NAMES.items() if pattern.search(words)} | set(
         located
     ):
         named = [TOP_P_BESIDE_TEMPERATURE, *named]
     return named
+
+
+def _quoted_strict(words: str) -> list[str]:
+    """Returns the field `strict`, if a text about a part of the request calls it unknown."""
+    return [STRICT] if re.search(rf"(?i)unknown name \W*{STRICT}\b", words) else []
 
 
 def _first_part(place: str) -> str:
@@ -156,12 +177,15 @@ def _is_about_value(name: str, words: str) -> bool:
             return False
 
 
-_STREAMING = (STREAM_BESIDE_TOOLS, STREAM_BESIDE_FORMAT, STREAM)
+# Forms that come before fields, because they leave out less, or because the words are about them.
+_PAIRS = (FORMAT_BESIDE_TOOLS, STREAM_BESIDE_TOOLS, STREAM_BESIDE_FORMAT, STREAM)
 
 
 def _forms(words: str, places: Sequence[str]) -> tuple[str, ...]:
     """Returns the forms of messages that a text may refuse, and whether the answer may be a stream."""
     patterns = {
+        NO_SIGNATURE: words_of.SIGNATURE,
+        NO_REASONING: words_of.REASONING,
         ROLES_IN_A_ROW: words_of.ALTERNATION,
         SYSTEM_ROLE: words_of.NO_SYSTEM,
         TOOL_ROLE: words_of.NO_TOOL_ROLE,
@@ -169,8 +193,14 @@ def _forms(words: str, places: Sequence[str]) -> tuple[str, ...]:
         FOREIGN_CALL_IDS: words_of.CALL_ID,
         NULL_CONTENT: words_of.NO_NULL,
         EMPTY_CONTENT: words_of.NO_EMPTY,
+        IMAGES: words_of.IMAGE,
+        CALLS_WITHOUT_TOOLS: words_of.HISTORY_OF_TOOLS,
     }
     forms = [form for form, pattern in patterns.items() if pattern.search(words)]
+    forms += [form for form in _role_forms(words) if form not in forms]
+    forms += [KEYWORD + word for word in _keywords(words, places)]
+    if words_of.FORMAT_WITH_TOOLS.search(words) and words_of.UNSUPPORTED.search(words):
+        forms.append(FORMAT_BESIDE_TOOLS)
     if forms[:1] == [ROLES_IN_A_ROW] and SYSTEM_ROLE not in forms:
         forms.append(SYSTEM_ROLE)  # old templates of Mistral's count the system's message too
     if words_of.NO_STREAM.search(words) or STREAM in places:
@@ -180,3 +210,19 @@ def _forms(words: str, places: Sequence[str]) -> tuple[str, ...]:
             forms.append(STREAM_BESIDE_FORMAT)
         forms.append(STREAM)
     return tuple(forms)
+
+
+def _role_forms(words: str) -> list[str]:
+    """Returns the forms without the roles that a list of roles in a text lacks, or that a text may mean."""
+    if (found := words_of.ROLE_LIST.search(words)) is not None:
+        roles = found["list"].lower()
+        return [form for role, form in (("tool", TOOL_ROLE), ("system", SYSTEM_ROLE)) if role not in roles]
+    return [TOOL_ROLE, SYSTEM_ROLE] if words_of.OTHER_ROLE.search(words) else []
+
+
+def _keywords(words: str, places: Sequence[str]) -> list[str]:
+    """Returns the keywords of schemas that a refusal calls unknown."""
+    found = [match["name"] for match in words_of.SCHEMA_KEYWORD.finditer(words)]
+    if words_of.NO_FIELD.search(words):
+        found += [place.rsplit(".", 1)[-1] for place in places if re.search(r"\.(?:parameters|schema)\.", place)]
+    return [word for word in dict.fromkeys(found) if word in DISPENSABLE]

@@ -9,10 +9,13 @@ import orjson
 
 from service.model.base import ChatRequest, Json
 from service.model.catalog import LimitField, ModelRoute
-from service.model.message_forms import adapt_messages, other_forms, with_instruction
+from service.model.message_forms import adapt_messages, flatten_calls, other_forms, with_instruction
 from service.model.refusal_names import (
+    CALLS_WITHOUT_TOOLS,
+    FORMAT_BESIDE_TOOLS,
     JSON_OBJECT,
     JSON_SCHEMA,
+    KEYWORD,
     NAMED_CHOICE,
     REQUIRED_CHOICE,
     RESPONSE_FORMAT,
@@ -26,6 +29,7 @@ from service.model.refusal_names import (
     TOP_P_BESIDE_TEMPERATURE,
     sent_names,
 )
+from service.model.schema_keywords import without_keywords
 
 # Instructions in place of a response format that the server refuses.
 ANY_OBJECT = "Answer with a JSON object and nothing else."
@@ -64,10 +68,15 @@ def _dump_with_list(fields: Json, name: str, items: Sequence[bytes]) -> bytes:
 
 def _fields(route: ModelRoute, request: ChatRequest, refused: Collection[str]) -> dict[str, Any]:
     body: dict[str, Any] = {"model": route.info.upstream_name}
+    tools = _tools(request, refused)
+    if tools and FORMAT_BESIDE_TOOLS in refused:
+        refused = {*refused, RESPONSE_FORMAT}
     response_format, instruction = _response_format(request.response_format, refused)
     messages = with_instruction(request.messages, instruction) if instruction else list(request.messages)
+    if not tools and CALLS_WITHOUT_TOOLS in refused:
+        messages = flatten_calls(messages)
     body["messages"] = adapt_messages(messages, refused) if refused else messages
-    body |= _tools(request, refused)
+    body |= tools
     body |= {name: value for name in _SAMPLING if (value := getattr(request, name)) is not None and name not in refused}
     if TOP_P_BESIDE_TEMPERATURE in refused and "temperature" in body:
         body.pop("top_p", None)
@@ -98,7 +107,7 @@ def _tools(request: ChatRequest, refused: Collection[str]) -> dict[str, Any]:
         choice = "required"
     if choice == "required" and REQUIRED_CHOICE in refused:
         choice = "auto"
-    fields: dict[str, Any] = {TOOLS: [_without_strict(tool) for tool in tools] if STRICT in refused else tools}
+    fields: dict[str, Any] = {TOOLS: [_without_refused(tool, refused) for tool in tools] if refused else tools}
     if choice is not None and TOOL_CHOICE not in refused:
         fields[TOOL_CHOICE] = choice
     if request.parallel_tool_calls is not None and "parallel_tool_calls" not in refused:
@@ -120,7 +129,7 @@ def _response_format(asked: Json | None, refused: Collection[str]) -> tuple[Json
         "json_object": RESPONSE_FORMAT not in refused and JSON_OBJECT not in refused,
     }
     if usable[kind]:
-        return (_without_strict(asked) if STRICT in refused and kind == "json_schema" else asked), ""
+        return (_without_refused(asked, refused) if refused and kind == "json_schema" else asked), ""
     if kind == "json_object":
         schema: Json = {"type": "json_schema", "json_schema": {"name": "object", "schema": {"type": "object"}}}
         return (schema if usable["json_schema"] else None), ANY_OBJECT
@@ -128,10 +137,17 @@ def _response_format(asked: Json | None, refused: Collection[str]) -> tuple[Json
     return ({"type": "json_object"} if usable["json_object"] else None), AN_INSTANCE + text
 
 
-def _without_strict(wrapper: Json) -> dict[str, Any]:
-    """Returns a tool or a response format without the field `strict` of its function or schema."""
-    inner = wrapper["type"]
-    return {**wrapper, inner: {name: value for name, value in wrapper[inner].items() if name != STRICT}}
+def _without_refused(wrapper: Json, refused: Collection[str]) -> Json:
+    """Returns a tool or a response format without the field `strict` and the keywords that are refused."""
+    keywords = {name.removeprefix(KEYWORD) for name in refused if name.startswith(KEYWORD)}
+    if STRICT not in refused and not keywords:
+        return wrapper
+    kind = wrapper["type"]
+    inner = {name: value for name, value in wrapper[kind].items() if name != STRICT or STRICT not in refused}
+    for name in ("parameters", "schema"):
+        if keywords and name in inner:
+            inner[name] = without_keywords(inner[name], keywords)
+    return {**wrapper, kind: inner}
 
 
 def _limit_field(route: ModelRoute, refused: Collection[str]) -> LimitField | None:
