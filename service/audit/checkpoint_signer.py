@@ -2,7 +2,7 @@
 
 Each process has a signer, and the process with the lowest number signs. Another one takes over if events wait too long
 for a checkpoint. Two at the same time do no harm: they sign the same tree, and a checkpoint replaces only smaller ones.
-A process whose key is not the one in use any more signs nothing.
+A process whose key is not the one in use any more signs nothing (`key_in_use`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from time import monotonic
 
 import structlog
 
+from events.actors import ProcessActor, actor_text
 from events.clock import Clock
+from events.installation import INSTALLATION_ID
 from service.audit.checkpoint import Checkpoint
 from service.audit.kept_checkpoints import CheckpointFolder
+from service.audit.key_in_use import KeyInUse
 from service.audit.log_mark import LogMark
 from service.audit.log_tree import (
     LatestCheckpoint,
@@ -84,8 +87,7 @@ class CheckpointSigner:
         self._kept_at: datetime | None = None
         self._kept_size = 0
         self._problem: str | None = None
-        # Whether this process has yet to sign once. It recorded its key as the one in use when it started.
-        self._takes_over = True
+        self._key_in_use = KeyInUse()
         self._is_superseded = False
         self._seen_size = -1
         self._advanced_at = self._now()
@@ -94,6 +96,8 @@ class CheckpointSigner:
         """Returns None if checkpoints are signed in time, else one line with the reason."""
         if self._problem is not None:
             return f"no checkpoint is signed: {self._problem}"
+        if self._is_superseded:
+            return "this process signs no checkpoint: a server with another key started on this database"
         waited = self._now() - self._advanced_at
         return None if waited <= MAX_UNSIGNED_S else f"events have waited for {waited:.0f} s for a signed checkpoint"
 
@@ -114,7 +118,8 @@ class CheckpointSigner:
             self._watch(latest, size)
             try:
                 await self._mark.check(db, epoch, latest, size)
-                if self._is_due(epoch, latest):
+                await self._update_key(db, epoch)
+                if self._is_due():
                     await self._extend(db, epoch, latest)
             except (LogFault, SigningError) as error:
                 self._report(error)
@@ -134,17 +139,24 @@ class CheckpointSigner:
             self._advanced_at = self._now()
         self._seen_size = latest.size
 
-    def _is_due(self, epoch: LogEpoch, latest: LatestCheckpoint) -> bool:
-        if self._takes_over:
-            return True
-        is_foreign = latest.epoch == epoch.epoch and latest.note is not None and not self._is_ours(epoch, latest)
-        if is_foreign and not self._is_superseded:
-            log.warning("log_key_superseded", origin=epoch.origin)
-            self._is_superseded = True
+    async def _update_key(self, db: Connection, epoch: LogEpoch) -> None:
+        """Finds out if the key of this process is still the one in use."""
+        await self._key_in_use.update(db)
+        is_superseded = self._key_in_use.is_other_than(self._signer.public_key)
+        if is_superseded and not self._is_superseded:
+            log.warning("log_key_superseded", origin=epoch.origin, by=self._key_in_use.actor)
+        self._is_superseded = is_superseded
+
+    def _is_due(self) -> bool:
         if self._is_superseded:
             return False
-        leads = self._processes.process == min(self._processes.live)
+        # The process with the lowest number may have a key that is not in use any more.
+        leads = self._processes.process == min(self._processes.live) or self._has_recorded_key
         return leads or self._now() - self._advanced_at > BYPASS_AFTER_S
+
+    @property
+    def _has_recorded_key(self) -> bool:
+        return self._key_in_use.actor == actor_text(ProcessActor(self._processes.process))
 
     def _is_ours(self, epoch: LogEpoch, latest: LatestCheckpoint) -> bool:
         """Says if a signature line of the newest checkpoint names the key of this process."""
@@ -166,9 +178,10 @@ class CheckpointSigner:
             self._tree = epoch, edge
         edge = self._tree[1]
         await grow_edge(db, epoch, edge)
-        is_foreign = self._takes_over and not self._is_ours(epoch, latest)
+        is_foreign = latest.epoch == epoch.epoch and not self._is_ours(epoch, latest)
+        if is_foreign:
+            await _check_extends(db, epoch, latest)
         if latest.epoch == epoch.epoch and edge.size <= latest.size and not is_foreign:
-            self._takes_over = False
             if latest.note is not None and self._is_ours(epoch, latest):
                 await self._keep(db, epoch, latest.size, Note.parse(latest.note), self._clock.now(), is_new=False)
             return
@@ -176,8 +189,14 @@ class CheckpointSigner:
         text = Checkpoint(epoch.origin, edge.size, edge.root()).text
         note = Note(text, (NoteSignature.of(key, await self._signer.sign(text.encode())),))
         now = self._clock.now()
-        await db.execute(_SQL["replace_latest"], epoch.epoch, edge.size, now, str(note), is_foreign)
-        self._takes_over = False
+        version = self._key_in_use.version
+        replaced = await db.fetchval(
+            _SQL["replace_latest"], epoch.epoch, edge.size, now, str(note), is_foreign, INSTALLATION_ID, version
+        )
+        if replaced is None:
+            return  # another process has signed more, or has recorded another key
+        if is_foreign:
+            await self._publish_key(epoch)
         await self._keep(db, epoch, edge.size, note, now)
 
     def _check_folder(self, epoch: LogEpoch, size: int) -> None:
@@ -210,11 +229,17 @@ class CheckpointSigner:
         await db.execute(_SQL["keep"], epoch.epoch, size, now, str(note))
         self._kept_at, self._kept_size = now, size
         self._pusher.push(epoch.origin, size, note)
+        await self._publish_key(epoch)
         try:
-            await asyncio.to_thread(self._folder.publish_key, verifier_key(epoch, self._signer))
             await asyncio.to_thread(self._folder.keep, note, now)
         except OSError as error:
             log.error("checkpoint_not_kept", folder=str(self._folder.path), error=error.strerror)
+
+    async def _publish_key(self, epoch: LogEpoch) -> None:
+        try:
+            await asyncio.to_thread(self._folder.publish_key, verifier_key(epoch, self._signer))
+        except OSError as error:
+            log.error("log_key_not_published", folder=str(self._folder.path), error=error.strerror)
 
 
 def verifier_key(epoch: LogEpoch, signer: Signer) -> VerifierKey:

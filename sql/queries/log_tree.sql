@@ -96,8 +96,22 @@ ORDER BY size DESC
 LIMIT 1;
 
 -- name: replace_latest (if it is smaller; or of the same size, and $5)
+-- A process does so only as long as no key is recorded above the version $7 of the installation's stream $6.
 UPDATE log_latest SET epoch = $1, size = $2, at = $3, note = $4
-WHERE (epoch, size) < ($1, $2) OR ($5 AND (epoch, size) = ($1, $2));
+WHERE ((epoch, size) < ($1, $2) OR ($5 AND (epoch, size) = ($1, $2)))
+    AND NOT EXISTS (SELECT FROM events WHERE stream_id = $6 AND version > $7 AND type = 'log_key.used')
+RETURNING size;
+
+-- name: key_in_use (the last key that stream $1 recorded above version $2, if there is one, and the version of its head)
+SELECT streams.version AS head, used.content, used.schema_version, used.actor
+FROM streams
+LEFT JOIN LATERAL (
+    SELECT content, schema_version, actor FROM events
+    WHERE events.stream_id = streams.stream_id AND version > $2 AND type = 'log_key.used'
+    ORDER BY version DESC
+    LIMIT 1
+) AS used ON true
+WHERE streams.stream_id = $1;
 
 -- name: last_kept (the last checkpoint of epoch $1 that was kept)
 SELECT at, size FROM log_checkpoints WHERE epoch = $1 ORDER BY size DESC LIMIT 1;

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from events.actors import ProcessActor
+from events.envelope import Origin
+from events.installation import INSTALLATION_ID, INSTALLATION_PROJECT, UseLogKey
+from events.streams import INSTALLATION
 from service.audit.checkpoint import Checkpoint, open_checkpoint
-from service.audit.checkpoint_signer import BYPASS_AFTER_S, KEEP_EVERY_S, MAX_UNSIGNED_S, CheckpointSigner, verifier_key
-from service.audit.kept_checkpoints import CheckpointFolder
+from service.audit.checkpoint_signer import BYPASS_AFTER_S, KEEP_EVERY_S, CheckpointSigner, verifier_key
+from service.audit.kept_checkpoints import KEY, CheckpointFolder
 from service.audit.log_tree import load_epoch, load_hashes
 from service.audit.merkle import root_nodes, tree_root
 from service.audit.notes import Note, VerifierKey
@@ -21,6 +25,7 @@ from service.database import Pool
 from sql.connection import Connection
 from tests.audit.sealing import fill
 from tests.clock import WallClock
+from tests.projections.helpers import writer
 
 FIRST, SECOND = (LocalSigner(Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)) for number in (1, 2))
 
@@ -148,21 +153,53 @@ async def test_a_restart_goes_on(pool: Pool, db: Connection, tmp_path: Path) -> 
         assert (await latest(db)).size == size
 
 
+async def use_key(pool: Pool, db: Connection, key: LocalSigner, process: int) -> None:
+    """Records a key, as a process does that starts with it. The event is not sealed."""
+    origin = Origin(INSTALLATION_PROJECT, ProcessActor(process))
+    command = UseLogKey(str(verifier_key(await load_epoch(db), key)))
+    await writer(pool).write(INSTALLATION, origin, INSTALLATION_ID, command)
+
+
 async def test_a_new_key_replaces_the_old_one(pool: Pool, db: Connection, tmp_path: Path) -> None:
     old, new = Process(pool, tmp_path), Process(pool, tmp_path, SECOND, Processes(2, frozenset({1, 2})))
+    await use_key(pool, db, FIRST, 1)
+    await fill(db, 10)
+    assert await old.scan() is None
+    await use_key(pool, db, SECOND, 2)
+    superseded = "this process signs no checkpoint: a server with another key started on this database"
+    for size in (20, 30):
+        await fill(db, size)
+        assert await old.scan() == superseded, "although it has the lowest number"
+        assert await new.scan() is None
+        assert (await latest(db, SECOND)).size == size, "each second"
+    assert (tmp_path / KEY).read_text() == f"{verifier_key(await load_epoch(db), SECOND)}\n"
+    await use_key(pool, db, FIRST, 1)
+    assert await new.scan() == superseded
+    assert await old.scan() is None
+    assert (await latest(db)).size == 30, "the key is in use again"
+
+
+async def test_an_old_key_that_signs_late_does_no_harm(
+    pool: Pool, db: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process is frozen while it signs, and another one records a new key and signs with it."""
+    key = LocalSigner(Ed25519PrivateKey.from_private_bytes(bytes([3]) * 32))
+    old, new = Process(pool, tmp_path, key), Process(pool, tmp_path, SECOND, Processes(2, frozenset({1, 2})))
+    await use_key(pool, db, key, 1)
     await fill(db, 10)
     await old.scan()
-    assert await new.scan() is None
-    assert (await latest(db, SECOND)).size == 10
+
+    async def sign_late(message: bytes) -> bytes:
+        await use_key(pool, db, SECOND, 2)
+        assert await new.scan() is None
+        return await LocalSigner.sign(key, message)
+
     await fill(db, 20)
-    assert await old.scan() is None
-    assert (await latest(db, SECOND)).size == 10
-    old.seconds += MAX_UNSIGNED_S + 1
-    assert await old.scan() == "events have waited for 11 s for a signed checkpoint"
-    new.seconds += BYPASS_AFTER_S + 1
-    assert await new.scan() is None
+    monkeypatch.setattr(key, "sign", sign_late)
+    await old.scan()
     assert (await latest(db, SECOND)).size == 20
-    assert await old.scan() is None
+    kept = [row["note"] for row in await db.fetch("SELECT note FROM log_checkpoints ORDER BY size")]
+    assert len(kept) == 1, "the old key keeps no checkpoint after the new one is in use"
 
 
 async def test_a_changed_log_is_not_signed(pool: Pool, db: Connection, tmp_path: Path) -> None:

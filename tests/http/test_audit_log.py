@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,40 @@ async def test_an_authority_that_cannot_be_used_ends_the_start(
     with pytest.raises(StartupError, match=problem):
         async with start_server(tsa_url=url, tsa_certificates=file):
             pass
+
+
+async def test_a_server_with_another_key_takes_over(
+    start_server: StartServer, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys are rotated by the start of a server with a new one, while others run."""
+    monkeypatch.setattr(health, "CACHE_S", 0.0)
+    keys = [base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
+
+    async def superseded(client: Client) -> None:
+        while "another key" not in (await _health(client))[1]["checkpoints"]:
+            await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(WAIT_S), start_server(log_key=keys[0]) as first:
+        await first.post("/assistants", {"model": "gpt-4o"})
+        while not await db.fetchval("SELECT size FROM log_latest"):
+            await asyncio.sleep(0.05)
+        async with start_server(log_key=keys[1]) as second:
+            await superseded(first)
+            assert (await _health(first))[1]["status"] == "degraded"
+            await first.post("/assistants", {"model": "gpt-4o"})
+            while await db.fetchval("SELECT size FROM log_latest") < await db.fetchval("SELECT count(*) FROM events"):
+                await asyncio.sleep(0.05)
+            assert (await _health(second))[1]["checkpoints"] == "ok"
+            newest = (
+                "SELECT content ->> 'verifier_key' FROM events_readable WHERE type = 'log_key.used' ORDER BY version"
+            )
+            [_, vkey] = [row[0] for row in await db.fetch(newest)]
+            note = Note.parse(await db.fetchval("SELECT note FROM log_latest"))
+            assert open_checkpoint(note, VerifierKey.parse(vkey)).size
+            async with start_server(log_key=keys[0]):
+                await superseded(second)
+                while (await _health(first))[1]["checkpoints"] != "ok":
+                    await asyncio.sleep(0.05)
 
 
 async def test_a_key_that_cannot_be_used_ends_the_start(start_server: StartServer) -> None:
