@@ -15,8 +15,15 @@ from service.access.control import AccessControl
 from service.access.lifespan import access_lifespan
 from service.audit.attesters import AttestationCollector, Attester
 from service.audit.checkpoint_signer import CheckpointSigner
-from service.audit.lifespan import attestations_lifespan, audit_lifespan, checkpoints_lifespan, sequencer_lifespan
+from service.audit.lifespan import (
+    attestations_lifespan,
+    audit_lifespan,
+    checkpoints_lifespan,
+    run_checks_lifespan,
+    sequencer_lifespan,
+)
 from service.audit.pushes import PushTarget, open_targets
+from service.audit.run_checks import RunChecker
 from service.audit.sequencer import Sequencer
 from service.audit.signing_key import KeySource, Signer, open_signer
 from service.audit.witnesses import open_witnesses
@@ -78,8 +85,9 @@ class _Upstreams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Core:
-    """The parts that all others share."""
+    """The parts that all others share. `direct_url` is the database's without a pooler, for connections with state."""
 
+    direct_url: str
     clock: Clock
     ids: IdSource
     signer: Signer
@@ -179,8 +187,10 @@ async def _open_core(
     await check_blob_marker(pool, blobs, place=settings.blobs or str(folder), new_marker=ids.token(16))
     feed = Feed()
     await enter(background(feed.run(pool)))
-    direct_url = settings.database_direct_url
+    direct = settings.database_direct_url
+    direct_url = direct.get_secret_value() if direct else upstreams.database_url
     return _Core(
+        direct_url=direct_url,
         clock=clock,
         ids=ids,
         signer=signer,
@@ -197,9 +207,7 @@ async def _open_core(
                 pool, feed, api_key=api_key, storage_quota=settings.storage_quota_bytes, clock=clock, ids=ids
             )
         ),
-        peers=await enter(
-            peers_lifespan(direct_url.get_secret_value() if direct_url else upstreams.database_url, feed, ids=ids)
-        ),
+        peers=await enter(peers_lifespan(direct_url, feed, ids=ids)),
     )
 
 
@@ -272,6 +280,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         checkpoints_lifespan(writer, peers, core.signer, sequencer, folder=audit_folder, targets=core.targets)
     )
     attestations = await enter(attestations_lifespan(writer, core.attesters))
+    run_checks = await enter(run_checks_lifespan(core.feed, core.direct_url, every=settings.verify_runs))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
     tools, max_runs = tooling.hosted.tools, settings.max_runs
@@ -299,10 +308,11 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         vector_stores=vector_stores,
         telemetry=Telemetry(
             metrics=metrics,
-            health=_health(settings, core, tooling, sequencer, checkpoints, attestations).parts,
+            health=_health(settings, core, tooling, sequencer, checkpoints, attestations, run_checks).parts,
             sandboxes=tooling.hosted.code,
             audit_log=sequencer,
             attestations=attestations,
+            run_checks=run_checks,
         ),
         idempotency=idempotency,
         passthrough=core.model.relay,
@@ -361,6 +371,7 @@ def _health(
     sequencer: Sequencer,
     checkpoints: CheckpointSigner,
     attestations: AttestationCollector,
+    run_checks: RunChecker,
 ) -> Health:
     home = settings.data_dir or default_data_dir()
     folders = {"the data directory": home, "the files": home / "blobs", "the embedded Postgres": home / "postgres"}
@@ -373,7 +384,11 @@ def _health(
         "code_interpreter": tooling.hosted.code.state,
         "file_parsing": lambda: describe_fallback(tooling.probe),
     }
-    degrading = {"audit_log": sequencer.check_health, "checkpoints": checkpoints.check_health}
+    degrading = {
+        "audit_log": sequencer.check_health,
+        "checkpoints": checkpoints.check_health,
+        "views": run_checks.check_health,
+    }
     if core.attesters:
         degrading["attestations"] = attestations.check_health
     return Health(required, degrading=degrading, optional=optional)

@@ -18,6 +18,7 @@ from service.audit.kept_checkpoints import CheckpointFolder
 from service.audit.log_tree import load_epoch
 from service.audit.pushes import CheckpointPusher, PushTarget
 from service.audit.restores import check_history
+from service.audit.run_checks import RunChecker
 from service.audit.sequencer import Sequencer
 from service.audit.signing_key import Signer
 from service.feed import Feed
@@ -101,3 +102,12 @@ async def attestations_lifespan(writer: Writer, attesters: Sequence[Attester]) -
     collector = AttestationCollector(writer.pool, attesters, clock=writer.clock)
     async with background(collector.run()):
         yield collector
+
+
+@asynccontextmanager
+async def run_checks_lifespan(feed: Feed, database_url: str, *, every: int) -> AsyncIterator[RunChecker]:
+    """Yields the checker of one in `every` runs, which works in the background; 0 for none."""
+    checker = RunChecker(database_url, every=every)
+    feed.listen_to_threads(checker)
+    async with background(checker.run()):
+        yield checker

@@ -51,6 +51,7 @@ async def metrics(request: web.Request) -> web.Response:
         log_size=None if counts is None else counts.log.size,
         log_lag_s=request.app[TELEMETRY].audit_log.lag_s,
         attesters=request.app[TELEMETRY].attestations.states,
+        run_checks=request.app[TELEMETRY].run_checks.ended,
         streams=request.app[ACCESS].streams.count,
     )
     body = prometheus.render(request.app[TELEMETRY].metrics, gauges)

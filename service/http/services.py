@@ -15,6 +15,7 @@ from events.thread.commands import Claim
 from service.access.control import AccessControl
 from service.audit.acts import ActRecorder
 from service.audit.attesters import AttestationCollector
+from service.audit.run_checks import RunChecker
 from service.audit.sequencer import Sequencer
 from service.database import Pool
 from service.feed import Feed
@@ -72,7 +73,8 @@ class SearchServices:
 class Telemetry:
     """`health` reports the state of each part. `audit_log` counts the events that wait for their index in the log.
 
-    `attestations` describes the witnesses and time stamp authorities of the log.
+    `attestations` describes the witnesses and time stamp authorities of the log. `run_checks` counts the threads that
+    were verified after a run.
     """
 
     metrics: Metrics
@@ -80,6 +82,7 @@ class Telemetry:
     sandboxes: SandboxCounts
     audit_log: Sequencer
     attestations: AttestationCollector
+    run_checks: RunChecker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

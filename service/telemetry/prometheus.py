@@ -24,7 +24,8 @@ class Gauges:
     `webhooks_waiting` the number of webhook messages to deliver, `log_pending` the number of appends that wait for
     their index in the audit log, and `log_size` the number of events that have one. `streams` is the number that this
     process serves, and `log_lag_s` the time in seconds for which events may have waited, as far as it knows.
-    `attesters` are the witnesses and time stamp authorities of the log, by name.
+    `attesters` are the witnesses and time stamp authorities of the log, by name. `run_checks` are the threads that this
+    process verified after a run, by outcome.
     """
 
     active: Mapping[str, int] | None
@@ -38,6 +39,7 @@ class Gauges:
     log_size: int | None
     log_lag_s: float
     attesters: Mapping[str, AttesterCounts]
+    run_checks: Mapping[str, int]
     streams: int
 
 
@@ -141,6 +143,10 @@ class _Collector:
             yield GaugeMetricFamily("everthread_log_size", "Events in the audit log", gauges.log_size)
         text = "Time for which events may have waited for their index"
         yield GaugeMetricFamily("everthread_log_lag_seconds", text, gauges.log_lag_s)
+        checks = CounterMetricFamily("everthread_run_checks", "Threads verified after a run", labels=("outcome",))
+        for outcome, count in gauges.run_checks.items():
+            checks.add_metric((outcome,), count)
+        yield checks
         if gauges.attesters:
             text = "Events in the newest checkpoint that a witness or time stamp authority attested"
             sizes = GaugeMetricFamily("everthread_log_attested_size", text, labels=("attester",))
