@@ -150,3 +150,66 @@ def texts() -> Iterator[tuple[str, str]]:
         for text in (line.strip() for line in lines.strip().splitlines()):
             for encoding in encodings:
                 yield encoding, text
+
+
+# Words and phrases, which say too little about their encoding to be always right.
+_PHRASES: dict[tuple[str, ...], str] = {
+    ("cp1252",): (
+        "Hello – world|It’s|“Yes”|Price: €5|£20|© 2020 ACME|½ cup|10 °C|naïve|Zoë|café|résumé|Müller|Straße "
+        "5|Grüße|Ça va ? Très bien.|à bientôt|L’été|voilà|où es-tu ?|déjà vu|élève|niño|mañana|¿Qué "
+        "tal?|¡Hola!|España|São Paulo|coração|não|avó|è "
+        "vero|perché|città|più|smörgås|Malmö|Åse|smørrebrød|København|fjörður|über|Österreich|schön|Prüfung|"
+        "Äpfel|Tschüß|Noël|façade|señor|cañón|jalapeño|Die "
+        "Tür ist zu.|Où est Zoé ?|hôtel|forêt|Fête de Noël|Größe: 5|Gödel’s proof|rock ’n’ roll|the "
+        "’90s|1990–1995|pages 5–9|He said: “no”.|wait…|5 × 3|± 2 %|§ 5|• one|ACME™|®|Côte "
+        "d’Ivoire|Genève|Zürich|Bogotá|Córdoba|Malaga, España|Perú|el año pasado|la leçon|Ein Tag für "
+        "Dich|für|Mädchen|Übung macht den Meister|à la "
+        "carte|Beyoncé|Brontë|Citroën|Curaçao|Málaga|Möbius|Ångström|Schrödinger|Tromsø|Århus|Gävle|"
+        "Hämeenlinna|Jyväskylä|pâté|crème "
+        "brûlée|piñata|über "
+        "alles|touché|cliché|soufflé|Renée|José|María|François|André|Björk|Søren|Jürgen|Günther|Peña|Núñez|"
+        "João|Conceição|Iñigo|Núria|Òscar|Lluís|Çelik"
+    ),
+    ("cp1250", "iso8859-2"): (
+        "Łódź|Żółw|Gdańsk|Kraków|źródło|dziękuję|proszę "
+        "bardzo|cześć|jabłko|Wrocław|Příbram|Plzeň|děkuji|čeština|Žižkov|kůň|dobrý večer|Brno – "
+        "střed|Győr|Szőlő|könyv|hűtő|ősz|č. 5|Škoda|žena|české "
+        "dráhy|ľadový|Košice|ďakujem|Čakovec|Đakovo|čovjek|București şi Iaşi|mulţumesc|să fie"
+    ),
+    ("cp1251", "koi8-r", "cp866", "iso8859-5"): (
+        "Привет|Москва|да|нет|Спасибо!|Что это?|Ёлка|объём|Цена: 100|Тел. 5|Иван Петров|я|ещё "
+        "раз|Санкт-Петербург|договор № 5"
+    ),
+    ("cp1251", "koi8-u"): ("Київ|Дякую|Україна|їжак"),
+    ("cp1253", "iso8859-7"): ("Αθήνα|ναι|όχι|Ελλάδα|ευχαριστώ|Καλημέρα!|λόγος"),
+    ("cp1254",): ("İstanbul|teşekkürler|güneş|Türkçe|çocuk|ışık|öğretmen|Şişli|ağaç|günaydın|hoşça kal"),
+    ("cp1255",): ("שלום|ירושלים|תודה רבה|כן|מה זה?"),
+    ("cp1256",): ("مرحبا|شكرا|القاهرة|نعم|كيف حالك؟"),
+    ("cp1257",): ("Vilnius, ačiū|Rīga|šiandien|ģimene|Õunapuu|žmogus"),
+    ("cp874",): ("สวัสดี|กรุงเทพ|ขอบคุณ|ไทย"),
+    ("shift_jis", "euc_jp"): (
+        "東京|大阪市|こんにちは|カタカナ|日本語|会社概要|お知らせ|銀行|ありがとう|株式会社サンプル|昨日、映画を見た。|1月1日"
+    ),
+    ("gb18030",): ("你好|中国|北京|图书馆|谢谢|今天天气很好。|价格：5元|上海市|人民"),
+    ("big5",): ("你好|台灣|圖書館|謝謝|今天天氣很好。|臺北市|中文"),
+    ("cp949",): ("안녕|서울|감사합니다|한국어|도서관은 어디에 있습니까?|가격: 5원|네"),
+    ("utf-16-le", "utf-16-be"): (
+        "Hi|Hello there|日本語|图书馆|Привет|안녕하세요|مرحبا|Zoë|ok|中国|Łódź|café|你好，世界|€5"
+    ),
+    ("utf-32-le", "utf-32-be"): ("Hello|日本"),
+    ("iso2022_jp",): ("東京都です|こんにちは"),
+    ("mac_roman",): ("Café “quoted”|naïve façade|Münchner Straße|El niño está aquí.|It’s a test – ok"),
+}
+
+
+def phrases() -> Iterator[tuple[str, str]]:
+    """Yields each word or phrase with each encoding that has its characters."""
+    for encodings, text in _PHRASES.items():
+        for encoding in encodings:
+            for phrase in text.split("|"):
+                try:
+                    is_ascii = phrase.encode(encoding).isascii()
+                except UnicodeEncodeError:
+                    continue
+                if not is_ascii or encoding.startswith(("utf", "iso2022")):
+                    yield encoding, phrase

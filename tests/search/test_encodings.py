@@ -9,10 +9,12 @@ import pytest
 
 from service.search.parse.text import parse
 from service.search.parse.types import UnreadableFile
-from tests.search.encoding_corpus import texts
+from tests.search.encoding_corpus import phrases, texts
 
 # Texts of the corpus, of 100, that may be read in a wrong encoding.
 MAX_WRONG_PERCENT = 1.0
+# The same for its words and phrases of one to four words. Before they were looked at, 27 were.
+MAX_WRONG_PHRASES_PERCENT = 10.0
 
 
 def decode(data: bytes) -> str:
@@ -28,6 +30,38 @@ def test_short_texts_of_many_encodings() -> None:
     assert counts.total() >= 300
     assert len(counts) >= 15
     assert len(wrong) <= MAX_WRONG_PERCENT / 100 * counts.total(), wrong
+
+
+def test_words_and_phrases_of_many_encodings() -> None:
+    every = list(phrases())
+    wrong = [(encoding, text) for encoding, text in every if decode(text.encode(encoding)) != text]
+    assert len(every) >= 300
+    assert len({encoding for encoding, _ in every}) >= 15
+    assert len(wrong) <= MAX_WRONG_PHRASES_PERCENT / 100 * len(every), wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ('<meta charset="windows-1251"><p>я', "cp1251"),
+        ('<meta http-equiv=x content="text/html; charset=ISO-8859-7"><p>λόγος', "iso8859-7"),
+        ('<?xml version="1.0" encoding="EUC-JP"?><p>東京', "euc_jp"),
+        ('# -*- coding: koi8-r -*-\nc = "я"', "koi8-r"),
+        ("# vim: set fileencoding=cp1254 :\nağaç", "cp1254"),
+        ("\\usepackage[latin2]{inputenc} Łódź", "iso8859-2"),
+        ("\\usepackage[ansinew]{inputenc} Käse", "cp1252"),
+        ('@charset "iso-8859-15"; a::before { content: "€" }', "iso8859-15"),
+        ("<meta charset=utf-8><p>café", "cp1252"),
+        ("<meta charset=shift_jis><p>①東", "cp932"),
+        ("<meta charset=nonsense><p>café", "cp1252"),
+        ("<meta charset=unicode_escape><p>caf\\u00e9 é", "cp1252"),
+        ("<meta charset=utf-7><p>é", "cp1252"),
+        ("<meta charset=cp037><p>é", "cp1252"),
+        ("<meta charset=windows-1251><p>Größe", "utf-8"),
+    ],
+)
+def test_encodings_that_texts_declare(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)) == text
 
 
 @pytest.mark.parametrize(

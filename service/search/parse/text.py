@@ -9,12 +9,13 @@ from typing import BinaryIO
 
 import chardet
 
+from service.search.parse.declared_encoding import declared_encoding
 from service.search.parse.types import READ, TextPiece, UnreadableFile
+from service.search.parse.utf16 import east_asian_utf16, utf16_encoding
+from service.search.parse.western import has_letters, is_western
 
 # Bytes that the guess of an encoding reads.
 SAMPLE = 65_536
-# Bytes that the test for UTF-16 without a byte order mark reads, and the share of characters that are usual in text.
-UTF16_SAMPLE, UTF16_SHARE = 4096, 0.95
 # A file with this many valid sequences of UTF-8 for each byte that is invalid is UTF-8.
 VALID_FOR_INVALID = 3
 # Encodings that programs of users write. Others, of mainframes and old systems, fit short texts by chance.
@@ -25,15 +26,18 @@ _GUESSED = (
 )
 # Encodings that have all characters of another one at the same bytes, and more.
 _SUPERSETS = {"iso8859-1": "cp1252", "iso8859-9": "cp1254", "tis-620": "cp874", "euc_kr": "cp949"}
-# Han characters and syllables outside these sets are rare, so bytes of another encoding seldom hit them.
 _ESCAPE = b"\x1b$"
-_COMMON_SETS = ("gb2312", "shift_jis", "euc_kr")
 _JAPANESE = ("euc_jp", "cp932")
 _LATIN = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859-2", "iso8859-13", "iso8859-15", "mac-roman")
 # Marks that begin Spanish sentences, before a capital letter, and the bytes that Spanish has in cp1252.
 _SPANISH = re.compile("[¿¡][A-ZÁÉÍÓÚÑ]".encode("cp1252"))
 _SPANISH_LETTERS = frozenset("áéíóúüñÁÉÍÓÚÜÑ¿¡ºª«»“”‘’–—…€".encode("cp1252"))
 _WORD = re.compile(r"\w+")
+# A mark between two letters, which is a letter in the right encoding. Apostrophes, hyphens and dashes may stand there.
+_MARK_IN_WORD = re.compile(r"(?<=[^\W\d_])(?!['’\-­·–—])[^\w\s\x00-\x7f](?=[^\W\d_])")
+# Bytes that are not ASCII in a short text, and how many times likelier another encoding must be than Windows-1252 if
+# the text looks as if it were in that.
+WESTERN_BYTES, WESTERN_FACTOR = 30, 5.0
 _FIRST_OTHER_SCRIPT = 0x370  # Greek; Latin letters come before it
 chardet.detect(b"\xe9t\xe9")  # reads its models, before the worker drops its right to read files
 # Control characters that text does not have. A sample that consists of more than a tenth of them is not text.
@@ -67,7 +71,7 @@ def detect_encoding(file: BinaryIO) -> str:
         if head.startswith(mark):
             return encoding
     has_controls = sum(head.count(code) for code in _CONTROL) * 10 > len(head)
-    if (has_controls or 0 in head) and (utf16 := _utf16_encoding(head)) is not None:
+    if (has_controls or 0 in head) and (utf16 := utf16_encoding(head)) is not None:
         return utf16
     file.seek(0)
     if _is_utf8(file):
@@ -76,8 +80,13 @@ def detect_encoding(file: BinaryIO) -> str:
         # The encodings of ISO 2022 use escape sequences and the bytes of ASCII.
         return _guess_encoding(head) if _ESCAPE in head and head.isascii() else "utf-8"
     # Texts in UTF-16 have bytes that these encodings have not, but short texts in these may look like UTF-16.
-    is_legacy = any(_fits(head, encoding) for encoding in ("gb2312", "euc_kr", "euc_jp"))
-    return (None if is_legacy else _utf16_encoding(head)) or _guess_encoding(head)
+    is_legacy = any(
+        _fits(head, encoding) and not head.decode(encoding, "ignore").isascii()
+        for encoding in ("gb2312", "euc_kr", "euc_jp")
+    )
+    utf16 = None if is_legacy else east_asian_utf16(head)
+    declared = declared_encoding(head)
+    return utf16 or (declared if declared and _fits(head, declared) else _guess_encoding(head))
 
 
 def _is_utf8(file: BinaryIO) -> bool:
@@ -91,32 +100,9 @@ def _is_utf8(file: BinaryIO) -> bool:
         valid += len(text) - len(text.encode("ascii", "ignore")) - wrong
         if invalid > READ and invalid * VALID_FOR_INVALID > valid:
             return False
+    if valid == 0 and len(decoder.getstate()[0]) == 1:
+        return False  # the only character that is not ASCII is one byte at the end, such as the é of "café"
     return invalid == 0 if valid == 0 else invalid * VALID_FOR_INVALID <= valid
-
-
-def _utf16_encoding(head: bytes) -> str | None:
-    """Returns the form of UTF-16 in which nearly all characters of the sample are usual in text, if there is one."""
-    sample = head[: min(UTF16_SAMPLE, len(head)) & ~1]
-    for encoding in ("utf-16-le", "utf-16-be"):
-        text = sample.decode(encoding, "replace")
-        if len(text) > 1 and sum(map(_is_usual, text)) >= UTF16_SHARE * len(text):
-            return encoding
-    return None
-
-
-def _is_usual(letter: str) -> bool:
-    """Returns whether texts of any language are likely to hold the character."""
-    code = ord(letter)
-    if code < 0x1100:
-        return letter.isprintable() or letter in "\t\r\n"
-    if 0x2010 <= code <= 0x20BF or 0x3000 <= code <= 0x30FF or 0xFF00 <= code <= 0xFFEF:
-        return letter.isprintable() or letter == "\u3000"
-    if not (0x4E00 <= code <= 0x9FFF or 0xAC00 <= code <= 0xD7A3):
-        return 0x1E00 <= code <= 0x1FFF or code > 0x1F000
-    return (
-        any(letter.encode(each, "ignore") for each in _COMMON_SETS)
-        or b"\xa4" <= letter.encode("big5", "ignore") < b"\xc7"
-    )
 
 
 def _guess_encoding(head: bytes) -> str:
@@ -129,6 +115,11 @@ def _guess_encoding(head: bytes) -> str:
     guess = _likeliest(head, _GUESSED)
     if guess is not None and _mixes_scripts(head, guess):
         guess = _likeliest(head, _LATIN) or guess
+    if guess is not None and guess != "cp1252" and _is_rather_western(head, guess):
+        return "cp1252"
+    if guess in _LATIN and _MARK_IN_WORD.search(head.decode(guess, "replace")) is not None:
+        others = (each for each in _LATIN if _MARK_IN_WORD.search(head.decode(each, "replace")) is None)
+        guess = max(others, key=lambda each: _confidence(head, each), default=guess)
     if guess is None:
         raise UnreadableFile("The file holds no text in an encoding that can be recognized.")
     return _SUPERSETS.get(guess, guess)
@@ -137,6 +128,30 @@ def _guess_encoding(head: bytes) -> str:
 def _likeliest(head: bytes, encodings: tuple[str, ...]) -> str | None:
     found = chardet.detect(head, prefer_superset=False, include_encodings=encodings)["encoding"]
     return None if found is None else codecs.lookup(found).name
+
+
+def _is_rather_western(head: bytes, guess: str) -> bool:
+    """Returns whether a short text is rather in Windows-1252 than in the encoding that its letters' frequencies say."""
+    if not 0 < sum(byte > 127 for byte in head) <= WESTERN_BYTES:
+        return False
+    try:
+        text = head.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    if not is_western(text):
+        return False
+    if not has_letters(text):
+        return True
+    words = _WORD.findall(text)
+    if all(word.isascii() for word in words) or not any(letter.isascii() for word in words for letter in word):
+        return False
+    others = [word for word in words if len(word) > 1 and not any(letter.isascii() for letter in word)]
+    return not others and _confidence(head, guess) <= WESTERN_FACTOR * _confidence(head, "cp1252")
+
+
+def _confidence(head: bytes, encoding: str) -> float:
+    found = chardet.detect_all(head, ignore_threshold=True, prefer_superset=False, include_encodings=(encoding,))
+    return max((float(each["confidence"] or 0) for each in found if each["encoding"] is not None), default=0.0)
 
 
 def _mixes_scripts(head: bytes, encoding: str) -> bool:
