@@ -16,8 +16,9 @@ from events.errors import NotFound, Rejection
 STATE_SCHEMA = 1
 
 # "full": all operations. "read": those that change nothing, without the audit. "audit": the audit, without contents.
-# "audit:content": the audit with contents, and whatever "read" reads.
-Scope = Literal["full", "read", "audit", "audit:content"]
+# "audit:content": the audit with contents, and whatever "read" reads. "admin": all operations, and the usage and
+# costs of all projects.
+Scope = Literal["full", "read", "audit", "audit:content", "admin"]
 # The scopes of people who check others. Their reads are events themselves.
 AUDIT_SCOPES: tuple[Scope, ...] = ("audit", "audit:content")
 

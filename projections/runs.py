@@ -126,6 +126,12 @@ async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) 
     return cursor.page(await load_rows(rows, load_run))
 
 
+async def metadata_of(db: Connection, ids: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
+    """Returns the metadata of the runs by (thread id, run id). Runs of deleted threads are left out."""
+    rows = await db.fetch(_SQL["bodies"], [thread_id for thread_id, _ in ids], [run_id for _, run_id in ids])
+    return {(row["thread_id"], row["run_id"]): load_run(row).metadata for row in rows}
+
+
 async def promising_run(db: Connection, thread_id: str, id: str) -> tuple[str, int] | None:
     """Returns the run with a model call that may write the message or step `id`, with the run's position, or None."""
     row = await db.fetchrow(_SQL["promising"], thread_id, id)

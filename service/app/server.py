@@ -63,6 +63,7 @@ from service.telemetry.disk_space import DiskSpace
 from service.telemetry.health import Health
 from service.telemetry.lifespan import Instruments, telemetry_lifespan
 from service.tool_adapters.factory import ToolServices, open_tools
+from service.usage.follower import usage_lifespan
 from service.vector_stores.lifespan import vector_stores_lifespan
 from service.webhooks.lifespan import webhooks_lifespan
 from service.writer import Writer
@@ -281,6 +282,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
     )
     attestations = await enter(attestations_lifespan(writer, core.attesters))
     run_checks = await enter(run_checks_lifespan(core.feed, core.direct_url, every=settings.verify_runs))
+    await enter(usage_lifespan(pool))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
     tools, max_runs = tooling.hosted.tools, settings.max_runs
@@ -316,6 +318,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         ),
         idempotency=idempotency,
         passthrough=core.model.relay,
+        prices=core.model.prices,
         webhooks=webhooks,
         settings=_http_settings(settings),
     )

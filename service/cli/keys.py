@@ -26,7 +26,7 @@ keys = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
 projects = typer.Typer(no_args_is_help=True, help="Projects: create, list.")
 
 MAX_NAME = 256
-_SCOPES = ("full", "read", "audit", "audit:content")
+_SCOPES = ("full", "read", "audit", "audit:content", "admin")
 _MAX_LIMIT = 2**31 - 1
 _WIDTH = 1000
 DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="The server's data directory")]
@@ -37,7 +37,9 @@ LimitOption = Annotated[int | None, typer.Option(min=1, max=_MAX_LIMIT)]
 def create_key(
     name: Annotated[str, typer.Option(help="A name that says who uses the key")],
     project: Annotated[str, typer.Option(help="Id or name of its project; all for audits of all projects")] = "default",
-    scope: Annotated[str, typer.Option(help="full, read, audit (events without contents) or audit:content")] = "full",
+    scope: Annotated[
+        str, typer.Option(help="full, read, audit (events without contents), audit:content or admin")
+    ] = "full",
     requests_per_minute: LimitOption = None,
     tokens_per_minute: LimitOption = None,
     max_runs: LimitOption = None,

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service.cli import audit, keys, logs, migrate, prove, rebuild, reindex, sandbox, threads, verify, webhooks
+from service.cli import audit, keys, logs, migrate, prove, rebuild, reindex, sandbox, threads, usage, verify, webhooks
 from service.cli.progress import StartProgress
 from service.cli.start import ServerInfo, launch
 from service.embedded.data_dir import StoredKey
@@ -36,6 +36,7 @@ app.command()(reindex.reindex)
 app.command()(migrate.migrate)
 app.command()(prove.prove)
 app.command()(rebuild.rebuild)
+app.command()(usage.usage)
 app.command()(verify.verify)
 
 # Seconds for an orderly stop: those of requests, of runs, and of the embedded Postgres' checkpoint.

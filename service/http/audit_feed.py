@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 # Seconds between looks for new events of a stream.
 LOOK_EVERY_S = 0.5
-_WITH_CONTENT = ("full", "audit:content")
+_WITH_CONTENT = ("full", "admin", "audit:content")
 
 
 async def page(request: web.Request) -> web.StreamResponse:

@@ -29,11 +29,12 @@ _PERMITTED: Mapping[KeyScope, frozenset[Scope]] = {
     "read": frozenset({"read"}),
     "audit": frozenset({"audit"}),
     "audit:content": frozenset({"read", "audit"}),
+    "admin": frozenset({"read", "audit", "full"}),
 }
 _REQUIRED: Mapping[Scope, str] = {
-    "full": "'full'",
-    "read": "'read', 'audit:content' or 'full'",
-    "audit": "'audit', 'audit:content' or 'full'",
+    "full": "'full' or 'admin'",
+    "read": "'read', 'audit:content', 'full' or 'admin'",
+    "audit": "'audit', 'audit:content', 'full' or 'admin'",
 }
 
 

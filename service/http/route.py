@@ -24,7 +24,18 @@ Scope = Literal["read", "audit", "full"]
 # have tokens left.
 Cost = Literal["nothing", "request", "tokens"]
 Query = Literal[
-    "audit", "audit_logs", "page", "files", "run_id", "include", "filters", "last_event_id", "status", "content"
+    "audit",
+    "audit_logs",
+    "usage",
+    "costs",
+    "page",
+    "files",
+    "run_id",
+    "include",
+    "filters",
+    "last_event_id",
+    "status",
+    "content",
 ]
 Schema = Mapping[str, Any]
 

@@ -21,6 +21,7 @@ from service.database import Pool
 from service.feed import Feed
 from service.idempotency.keys import IdempotencyKeys
 from service.passthrough import Passthrough
+from service.prices import PriceList
 from service.replay.time_travel import TimeTravel
 from service.search.base import Searcher
 from service.storage.base import Blobs
@@ -121,6 +122,7 @@ class Services:
     telemetry: Telemetry
     idempotency: IdempotencyKeys
     passthrough: Passthrough
+    prices: PriceList
     webhooks: Endpoints
     settings: HttpSettings
 
@@ -136,6 +138,7 @@ class Services:
         app[TELEMETRY] = self.telemetry
         app[IDEMPOTENCY] = self.idempotency
         app[PASSTHROUGH] = self.passthrough
+        app[PRICES] = self.prices
         app[WEBHOOKS] = self.webhooks
         app[SETTINGS] = self.settings
 
@@ -151,5 +154,6 @@ VECTOR_STORES: web.AppKey[VectorStoreServices] = web.AppKey("vector_stores", Vec
 TELEMETRY: web.AppKey[Telemetry] = web.AppKey("telemetry", Telemetry)
 IDEMPOTENCY: web.AppKey[IdempotencyKeys] = web.AppKey("idempotency", IdempotencyKeys)
 PASSTHROUGH: web.AppKey[Passthrough] = web.AppKey("passthrough")
+PRICES: web.AppKey[PriceList] = web.AppKey("prices")
 WEBHOOKS: web.AppKey[Endpoints] = web.AppKey("webhooks", Endpoints)
 SETTINGS: web.AppKey[HttpSettings] = web.AppKey("settings", HttpSettings)

@@ -12,6 +12,12 @@
     tools = true                           # or false, or "prompted": see docs/models.md
     max_tokens_field = "max_tokens"        # the upstream's name for the limit; default: max_completion_tokens at OpenAI
 
+    [[models.prices]]                      # in US dollars for a million tokens, for reports of costs
+    since = 2026-01-01                     # default: always
+    input = 2.5
+    cached_input = 1.25                    # default: input
+    output = 10
+
 A fact that a table leaves out comes from KNOWN_MODELS, by the upstream's name for the model, or else from cautious
 defaults. A name that no table matches goes to the default upstream. If that is the embedded model, it serves the name
 itself.
@@ -23,8 +29,11 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -33,10 +42,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from service.model.base import ModelInfo, ToolSupport
 from service.model.vocabularies import EncodingName
+from service.prices import Price, PriceList
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_TABLES = 1000
 MAX_MARGIN = 4.0
+# Prices of a model, each from another day on; US dollars for a million tokens.
+MAX_PRICES = 100
+MAX_PRICE = 1_000_000.0
 # Names whose routes are kept, because to match a name with all patterns is slow.
 MAX_KEPT_ROUTES = 1000
 DEFAULT_WINDOW = (
@@ -119,6 +132,22 @@ class ModelRoute:
     limit_field: LimitField
 
 
+class _PriceTable(BaseModel):
+    """One [[models.prices]] table: US dollars for a million tokens from a day on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    since: date = date.min
+    input: Annotated[float, Field(ge=0, le=MAX_PRICE)]
+    cached_input: Annotated[float, Field(ge=0, le=MAX_PRICE)] | None = None
+    output: Annotated[float, Field(ge=0, le=MAX_PRICE)]
+
+    def price(self) -> Price:
+        cached = self.input if self.cached_input is None else self.cached_input
+        dollars = [Decimal(repr(number)) for number in (self.input, cached, self.output)]
+        return Price(self.since, input=dollars[0], cached_input=dollars[1], output=dollars[2])
+
+
 class _Table(BaseModel):
     """One [[models]] table."""
 
@@ -135,11 +164,19 @@ class _Table(BaseModel):
     vision: bool | None = None
     tools: ToolSupport | None = None
     max_tokens_field: LimitField | None = None
+    prices: Annotated[list[_PriceTable], Field(max_length=MAX_PRICES)] = []
 
     @field_validator("match", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("prices")
+    @classmethod
+    def _in_order(cls, prices: list[_PriceTable]) -> list[_PriceTable]:
+        if any(later.since <= earlier.since for earlier, later in pairwise(prices)):
+            raise ValueError("the prices in the order of their days were expected, one for each")
+        return prices
 
     @field_validator("base_url")
     @classmethod
@@ -192,6 +229,13 @@ class Catalog:
         names = (pattern for table, _ in self._tables for pattern in table.match if not _PATTERN.intersection(pattern))
         return tuple(dict.fromkeys(names))
 
+    def prices(self, model: str) -> tuple[Price, ...]:
+        """Returns the prices of a model by the client's name, in the order of their days; empty if it has none."""
+        for table, _ in self._tables:
+            if any(fnmatchcase(model, pattern) for pattern in table.match):
+                return tuple(price.price() for price in table.prices)
+        return ()
+
     def is_embedded(self, model: str) -> bool:
         """Whether the embedded model serves this name."""
         return self._embedded is not None and self.route(model).endpoint == self.default
@@ -235,10 +279,17 @@ def load_catalog(
     path: Path, default: Endpoint, embedded: ModelInfo | None = None, environ: Mapping[str, str] = os.environ
 ) -> Catalog:
     """Reads the catalogue from a TOML file. Raises CatalogError."""
+    tables = []
+    for at, table in enumerate(_read(path).models):
+        tables.append((table, _endpoint(path, at, table, default, environ)))
+    return Catalog(default, tuple(tables), embedded)
+
+
+def _read(path: Path) -> _File:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise CatalogError(f"{path}: a file of at most {MAX_FILE_BYTES} bytes was expected")
-        parsed = _File.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return _File.model_validate(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
         raise CatalogError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -247,10 +298,12 @@ def load_catalog(
         raise CatalogError(f"{path}: TOML was expected: {error}") from None
     except ValidationError as error:
         raise CatalogError(f"{path}: {_describe_first(error)}") from None
-    tables = []
-    for at, table in enumerate(parsed.models):
-        tables.append((table, _endpoint(path, at, table, default, environ)))
-    return Catalog(default, tuple(tables), embedded)
+
+
+def load_prices(path: Path) -> PriceList:
+    """Reads the prices from a models file, without its keys. Raises CatalogError."""
+    tables = _read(path).models
+    return Catalog(Endpoint(""), tuple((table, Endpoint("")) for table in tables)).prices
 
 
 def _endpoint(path: Path, at: int, table: _Table, default: Endpoint, environ: Mapping[str, str]) -> Endpoint:

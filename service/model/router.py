@@ -21,6 +21,7 @@ from service.model.tool_fallback import stream_with_fallback
 from service.model.tool_prompt import stream_prompted
 from service.model.upstream import Timeouts, Upstream
 from service.model.vocabularies import EncodingName
+from service.prices import PriceList
 
 HEALTH_FOR_S = 2.0  # an answer is kept this long, since anyone can call /healthz, without a key and at any rate
 
@@ -50,6 +51,11 @@ class Router:
         self._clock = clock
         self._health: tuple[float, str | None] | None = None
         self._checking = asyncio.Lock()
+
+    @property
+    def prices(self) -> PriceList:
+        """The prices of models by the client's names for them."""
+        return self._catalog.prices
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Sequence[ModelEvent], None]:
         route = self._catalog.route(request.model)

@@ -54,3 +54,8 @@ SELECT position FROM runs
 WHERE thread_id = $1 AND project_id = $2 AND position <= $3
 ORDER BY position DESC
 LIMIT $4;
+
+-- name: bodies (of these runs)
+SELECT thread_id, run_id, body, patches
+FROM unnest($1::text[], $2::text[]) AS asked (thread_id, run_id)
+JOIN runs USING (thread_id, run_id);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,46 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"# \xff")
     with pytest.raises(CatalogError, match="UTF-8 was expected"):
         load_catalog(tmp_path / "latin", DEFAULT)
+
+
+def test_prices_are_those_of_the_first_table_that_matches(tmp_path: Path) -> None:
+    found = load_text(
+        tmp_path,
+        """
+        [[models]]
+        match = "gpt-4o"
+        [[models.prices]]
+        input = 2.5
+        output = 10
+        [[models.prices]]
+        since = 2026-01-01
+        input = 2
+        cached_input = 0.1
+        output = 8
+
+        [[models]]
+        match = "gpt-*"
+        """,
+    )
+    first, second = found.prices("gpt-4o")
+    assert (first.since, first.cached_input, second.since, second.cached_input) == (
+        date.min,
+        Decimal("2.5"),
+        date(2026, 1, 1),
+        Decimal("0.1"),
+    )
+    assert found.prices("gpt-4") == found.prices("other") == ()
+
+
+@pytest.mark.parametrize(
+    ("prices", "words"),
+    [
+        ("input = 1", "output"),
+        ("input = -1\noutput = 1", "greater than or equal to 0"),
+        ("input = 1\noutput = 1\nsince = 'x'", "date"),
+        ("input = 1\noutput = 1\n[[models.prices]]\ninput = 1\noutput = 1", "in the order of their days"),
+    ],
+)
+def test_wrong_prices_are_refused(tmp_path: Path, prices: str, words: str) -> None:
+    with pytest.raises(CatalogError, match=words):
+        load_text(tmp_path, f'[[models]]\nmatch = "gpt"\n[[models.prices]]\n{prices}')

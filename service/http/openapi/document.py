@@ -17,6 +17,13 @@ from service.wire.as_of import AT
 from service.wire.audit import DEFAULT_AUDIT_PAGE, MAX_AUDIT_PAGE, MAX_TYPES
 from service.wire.fields import DEFAULT_PAGE, MAX_FILES_PAGE, MAX_METADATA_VALUE, MAX_PAGE
 from service.wire.organization_audit import DEFAULT_LOGS_PAGE, MAX_LOGS_PAGE, MAX_VALUES, TYPES
+from service.wire.organization_usage import (
+    COST_GROUPS,
+    DEFAULT_COST_BUCKETS,
+    MAX_COST_BUCKETS,
+    USAGE_GROUPS,
+    WIDTHS,
+)
 from service.wire.query import ORDERS, SEARCH_RESULT_CONTENT
 from service.wire.vector_stores import STATUSES
 
@@ -46,6 +53,26 @@ _AUDIT_LOGS: Json = {
         f"{name}[]": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_VALUES}
         for name in ("project_ids", "actor_ids", "actor_emails", "resource_ids")
     },
+}
+_BUCKETS: Json = {
+    **{name: {"type": "integer", "minimum": 0} for name in ("start_time", "end_time")},
+    "page": {"type": "string"},
+    **{
+        f"{name}[]": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_VALUES}
+        for name in ("project_ids", "api_key_ids")
+    },
+}
+_USAGE: Json = _BUCKETS | {
+    "bucket_width": {"enum": list(WIDTHS), "default": "1d"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": WIDTHS["1m"][2]},
+    "group_by[]": {"type": "array", "items": {"enum": list(USAGE_GROUPS)}},
+    "models[]": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_VALUES},
+}
+_COSTS: Json = _BUCKETS | {
+    "bucket_width": {"enum": ["1d"], "default": "1d"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_COST_BUCKETS, "default": DEFAULT_COST_BUCKETS},
+    "group_by[]": {"type": "array", "items": {"enum": list(COST_GROUPS)}},
+    "line_items[]": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_VALUES},
 }
 _WITH_QUOTES = ("Message", "MessageList")  # answers that can hold citations
 _BETAS = {"v2": "assistants=v2", "v1": "assistants=v1"}
@@ -192,6 +219,10 @@ def _query_parameters(route: Route) -> list[Json]:
         found |= _AUDIT
     if "audit_logs" in route.query:
         found |= _AUDIT_LOGS
+    if "usage" in route.query:
+        found |= _USAGE
+    if "costs" in route.query:
+        found |= _COSTS
     if "files" in route.query:
         found["purpose"] = {"type": "string"}
     if "run_id" in route.query:

@@ -15,6 +15,7 @@ from service.http.routes import (
     runs,
     server,
     threads,
+    usage,
     vector_stores,
     webhook_endpoints,
 )
@@ -28,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
     *vector_stores.ROUTES,
     *webhook_endpoints.ROUTES,
     *audit_feed.ROUTES,
+    *usage.ROUTES,
     *models.ROUTES,
     *audit_log.ROUTES,
 )

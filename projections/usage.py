@@ -1,0 +1,144 @@
+"""The tokens of model calls, for reports of usage and costs.
+
+No append writes these rows: a follower reads the log in the order of its indexes (`service/usage/follower.py`). They
+stay when their thread is deleted, and have no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from events import event_log
+from events.actors import KeyActor, TokenActor
+from events.envelope import RecordedEvent
+from events.thread import events as e
+from sql import queries
+from sql.connection import Connection
+
+_SQL = queries("usage")
+
+# The types of the events that lead to rows.
+TYPES = ("run.created", "model_call.finished", "model_call.failed", "model_call.stopped")
+Group = Literal["project_id", "api_key_id", "model", "assistant_id", "run_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """Sums of the model calls of a step of time, which begins at `start` in Unix seconds.
+
+    `cached_tokens` are a part of `input_tokens`. What the report was not grouped by is None.
+    """
+
+    start: int
+    project_id: str | None
+    key_id: str | None
+    model: str | None
+    assistant_id: str | None
+    thread_id: str | None
+    run_id: str | None
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    calls: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageFilter:
+    """The calls that a report counts. A condition that is None lets all through."""
+
+    since: datetime
+    until: datetime
+    projects: Collection[str] | None = None
+    keys: Collection[str] | None = None
+    models: Collection[str] | None = None
+
+
+async def follow(db: Connection, limit: int) -> bool:
+    """Adds the rows of the next `limit` ranges of the log. Returns whether more may follow.
+
+    Does nothing if another process is at it. The caller must have opened a transaction.
+    """
+    progress = await db.fetchrow(_SQL["lock"])
+    if progress is None:
+        return False
+    first = progress["next_index"]
+    if progress["epoch"] != progress["current_epoch"]:
+        await db.execute(_SQL["forget"], progress["current_epoch"])
+        first = 0
+    ranges = await db.fetch(_SQL["ranges"], first, list(TYPES), limit)
+    if not ranges:
+        return False
+    found = [row for row in ranges if row["concerns"]]
+    if found:
+        await _add(db, found)
+    await db.execute(_SQL["move"], ranges[-1]["first_index"] + ranges[-1]["count"])
+    return len(ranges) == limit
+
+
+async def _add(db: Connection, ranges: Sequence[Mapping[str, Any]]) -> None:
+    rows = await db.fetch(
+        _SQL["events"],
+        [row["stream_id"] for row in ranges],
+        [row["first_version"] for row in ranges],
+        [row["first_version"] + row["count"] - 1 for row in ranges],
+        list(TYPES),
+    )
+    recorded = [event_log.load_event(row) for row in rows]
+    runs = [values for entry in recorded if (values := run_row(entry)) is not None]
+    calls = [values for entry in recorded if (values := call_row(entry)) is not None]
+    if runs:
+        await db.execute(_SQL["add_runs"], *(list(column) for column in zip(*runs, strict=True)))
+    if calls:
+        await db.execute(_SQL["add_calls"], *(list(column) for column in zip(*calls, strict=True)))
+
+
+def run_row(recorded: RecordedEvent[Any]) -> tuple[Any, ...] | None:
+    """Returns the row of a run that was created, or None for another event."""
+    created, actor = recorded.event, recorded.actor
+    if not isinstance(created, e.RunCreated):
+        return None
+    key_id = actor.key_id if isinstance(actor, KeyActor | TokenActor) else None
+    return (
+        recorded.stream_id,
+        created.run_id,
+        recorded.project_id,
+        key_id,
+        created.assistant_id,
+        created.model,
+    )
+
+
+def call_row(recorded: RecordedEvent[Any]) -> tuple[Any, ...] | None:
+    """Returns the row of a model call that ended and used tokens, without the columns of its run; None for another
+    event.
+    """
+    match recorded.event:
+        case (
+            e.ModelCallFinished(run_id=run_id, usage=usage)
+            | e.ModelCallFailed(run_id=run_id, usage=usage)
+            | e.ModelCallStopped(run_id=run_id, usage=usage)
+        ):
+            if not (usage.prompt_tokens or usage.completion_tokens):
+                return None
+            counts = (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+            return (recorded.stream_id, recorded.version, run_id, recorded.at, *counts)
+        case _:
+            return None
+
+
+async def report(db: Connection, only: UsageFilter, *, step_s: int, groups: Collection[Group]) -> list[UsageSum]:
+    """Returns the sums of each step of `step_s` seconds that has calls, by the groups, in the order of time."""
+    rows = await db.fetch(
+        _SQL["report"],
+        only.since,
+        only.until,
+        step_s,
+        None if only.projects is None else list(only.projects),
+        None if only.keys is None else list(only.keys),
+        None if only.models is None else list(only.models),
+        list(groups),
+    )
+    return [UsageSum(**row) for row in rows]

@@ -1,0 +1,44 @@
+"""Follows the log for the reports of usage: a background task of every process, of which one works at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from projections import usage
+from service.database import Pool
+from service.processes.scan_loop import ScanLoop
+from service.tasks.background import background
+
+# Seconds between two looks at the log. An event is counted at most so long after it got its index.
+SCAN_EVERY_S = 2.0
+# Ranges of the log that one transaction reads.
+PAGE_RANGES = 500
+
+
+class UsageFollower:
+    """Adds the rows of new events until it is cancelled."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._loop = ScanLoop("usage", every_s=SCAN_EVERY_S)
+
+    async def run(self) -> None:
+        """Looks at the log again and again."""
+        await self._loop.run(self.scan)
+
+    async def scan(self) -> None:
+        """Adds the rows of the events that have an index and are not counted yet."""
+        while await self._add_page():
+            pass
+
+    async def _add_page(self) -> bool:
+        async with self._pool.acquire() as db, db.transaction():
+            return await usage.follow(db, PAGE_RANGES)
+
+
+@asynccontextmanager
+async def usage_lifespan(pool: Pool) -> AsyncIterator[None]:
+    """Follows the log while the context is open."""
+    async with background(UsageFollower(pool).run()):
+        yield
