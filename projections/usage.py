@@ -90,9 +90,13 @@ async def _add(db: Connection, ranges: Sequence[Mapping[str, Any]]) -> None:
     runs = [values for entry in recorded if (values := run_row(entry)) is not None]
     calls = [values for entry in recorded if (values := call_row(entry)) is not None]
     if runs:
-        await db.execute(_SQL["add_runs"], *(list(column) for column in zip(*runs, strict=True)))
+        await db.execute(_SQL["add_runs"], *(column for column in _columns(runs)))
     if calls:
-        await db.execute(_SQL["add_calls"], *(list(column) for column in zip(*calls, strict=True)))
+        await db.execute(_SQL["add_calls"], *(column for column in _columns(calls)))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [[row[place] for row in rows] for place in range(len(rows[0]))]
 
 
 def run_row(recorded: RecordedEvent[Any]) -> tuple[Any, ...] | None:
@@ -115,18 +119,14 @@ def call_row(recorded: RecordedEvent[Any]) -> tuple[Any, ...] | None:
     """Returns the row of a model call that ended and used tokens, without the columns of its run; None for another
     event.
     """
-    match recorded.event:
-        case (
-            e.ModelCallFinished(run_id=run_id, usage=usage)
-            | e.ModelCallFailed(run_id=run_id, usage=usage)
-            | e.ModelCallStopped(run_id=run_id, usage=usage)
-        ):
-            if not (usage.prompt_tokens or usage.completion_tokens):
-                return None
-            counts = (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
-            return (recorded.stream_id, recorded.version, run_id, recorded.at, *counts)
-        case _:
-            return None
+    call = recorded.event
+    if not isinstance(call, e.ModelCallFinished | e.ModelCallFailed | e.ModelCallStopped):
+        return None
+    tokens = call.usage
+    if not (tokens.prompt_tokens or tokens.completion_tokens):
+        return None
+    counts = (tokens.prompt_tokens, tokens.cached_tokens, tokens.completion_tokens)
+    return (recorded.stream_id, recorded.version, call.run_id, recorded.at, *counts)
 
 
 async def report(db: Connection, only: UsageFilter, *, step_s: int, groups: Collection[Group]) -> list[UsageSum]:

@@ -18,6 +18,7 @@ from service.cli import logs
 from service.cli.keys import DataDirOption, run, say
 from service.errors import CommandError
 from service.settings import Settings
+from service.system import SystemClock
 
 if TYPE_CHECKING:
     from projections.usage import Group, UsageSum
@@ -59,7 +60,7 @@ def usage(
         from service.cli.thread_deletion import parse_time
         from service.database import connect
 
-        now = datetime.now(UTC)
+        now = SystemClock().now()
         only = UsageFilter(
             since=now - timedelta(days=DEFAULT_DAYS) if since is None else parse_time(since, "--since"),
             until=now if until is None else parse_time(until, "--until"),
@@ -81,7 +82,7 @@ def usage(
 
 
 @dataclass(frozen=True, slots=True)
-class Grouping:
+class RowGroups:
     """How calls become rows: the groups to ask for, and the label of a sum. `metadata_key` is that of runs."""
 
     groups: Sequence[Group]
@@ -89,16 +90,16 @@ class Grouping:
     metadata_key: str | None = None
 
 
-def parse_grouping(by: str) -> Grouping:
+def parse_grouping(by: str) -> RowGroups:
     """Raises CommandError if there is no such grouping."""
     if by.startswith(_METADATA) and len(by) > len(_METADATA):
-        return Grouping(("run_id", "model"), lambda _: "", by.removeprefix(_METADATA))
+        return RowGroups(("run_id", "model"), lambda _: "", by.removeprefix(_METADATA))
     groupings = {
-        "day": Grouping(("model",), lambda found: f"{datetime.fromtimestamp(found.start, UTC):%Y-%m-%d}"),
-        "model": Grouping(("model",), lambda found: found.model or _UNKNOWN),
-        "project": Grouping(("project_id", "model"), lambda found: found.project_id or _UNKNOWN),
-        "key": Grouping(("api_key_id", "model"), lambda found: found.key_id or _UNKNOWN),
-        "assistant": Grouping(("assistant_id", "model"), lambda found: found.assistant_id or _UNKNOWN),
+        "day": RowGroups(("model",), lambda found: f"{datetime.fromtimestamp(found.start, UTC):%Y-%m-%d}"),
+        "model": RowGroups(("model",), lambda found: found.model or _UNKNOWN),
+        "project": RowGroups(("project_id", "model"), lambda found: found.project_id or _UNKNOWN),
+        "key": RowGroups(("api_key_id", "model"), lambda found: found.key_id or _UNKNOWN),
+        "assistant": RowGroups(("assistant_id", "model"), lambda found: found.assistant_id or _UNKNOWN),
     }
     if by not in groupings:
         raise CommandError(f"--by: must be {', '.join(groupings)} or {_METADATA}KEY")
@@ -128,7 +129,7 @@ async def _catch_up(db: Connection) -> None:
             more = await usage.follow(db, PAGE_RANGES)
 
 
-async def _collect(db: Connection, only: object, grouping: Grouping, prices: PriceList) -> list[UsageRow]:
+async def _collect(db: Connection, only: object, grouping: RowGroups, prices: PriceList) -> list[UsageRow]:
     from projections import runs, usage
     from service.usage.costs import DAY_S, line_costs
 

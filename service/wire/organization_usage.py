@@ -20,7 +20,7 @@ WIDTHS: Mapping[str, tuple[int, int, int]] = {
 }
 DEFAULT_COST_BUCKETS, MAX_COST_BUCKETS = 7, 180
 MAX_VALUES = 100
-# What the original groups by. Everthread has no batches, users and tiers: their groups are null.
+# The groups of the original. Everthread has no batches, users and tiers: their groups are null.
 USAGE_GROUPS = ("project_id", "user_id", "api_key_id", "model", "batch", "service_tier")
 COST_GROUPS = ("project_id", "user_id", "line_item", "api_key_id")
 LISTS = ("project_ids", "api_key_ids", "models", "user_ids", "group_by", "line_items")

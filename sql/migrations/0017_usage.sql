@@ -33,7 +33,8 @@ CREATE INDEX usage_calls_by_time ON usage_calls (at);
 -- The index of the log up to which the rows are complete. Another epoch means that the log was restored: all rows are
 -- made again.
 CREATE TABLE usage_progress (
-    epoch      integer NOT NULL PRIMARY KEY,
-    next_index bigint  NOT NULL
+    id         smallint PRIMARY KEY,
+    epoch      integer  NOT NULL,
+    next_index bigint   NOT NULL
 );
-INSERT INTO usage_progress (epoch, next_index) VALUES (0, 0);
+INSERT INTO usage_progress (id, epoch, next_index) VALUES (1, 0, 0);

@@ -43,6 +43,8 @@ NOT_RECORDED = {
     "/audit/log/epochs/{epoch}/tile/{tile}",
     "/v1/audit/events",
     "/v1/organization/audit_logs",
+    "/v1/organization/usage/completions",
+    "/v1/organization/costs",
 }
 
 
