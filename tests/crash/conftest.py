@@ -31,10 +31,10 @@ class Server:
 
 @pytest.fixture
 def start(database_url: str, model: ScriptedServer, tmp_path: Path) -> Start:
-    """Starts server processes; keyword arguments are settings."""
+    """Starts server processes, which write to the file descriptor `stderr`; other keyword arguments are settings."""
 
     @asynccontextmanager
-    async def started(**settings: Any) -> AsyncIterator[Server]:
+    async def started(*, stderr: int = 2, **settings: Any) -> AsyncIterator[Server]:
         environment = {
             **os.environ,
             "EVERTHREAD_DATABASE_URL": database_url,
@@ -44,7 +44,7 @@ def start(database_url: str, model: ScriptedServer, tmp_path: Path) -> Start:
             "EVERTHREAD_CODE_INTERPRETER": "off",  # or each start makes a sandbox, a second of CPU time
             **{f"EVERTHREAD_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        async with ForkedServer(environment) as process, Client(process.base_url) as client:
+        async with ForkedServer(environment, stderr) as process, Client(process.base_url) as client:
             yield Server(process, client)
 
     return started
