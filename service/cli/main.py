@@ -16,7 +16,21 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service.cli import audit, keys, logs, migrate, prove, rebuild, reindex, sandbox, threads, usage, verify, webhooks
+from service.cli import (
+    audit,
+    keys,
+    logs,
+    migrate,
+    prove,
+    rebuild,
+    reindex,
+    sandbox,
+    show,
+    threads,
+    usage,
+    verify,
+    webhooks,
+)
 from service.cli.progress import StartProgress
 from service.cli.start import ServerInfo, launch
 from service.embedded.data_dir import StoredKey
@@ -36,6 +50,7 @@ app.command()(reindex.reindex)
 app.command()(migrate.migrate)
 app.command()(prove.prove)
 app.command()(rebuild.rebuild)
+app.command()(show.show)
 app.command()(usage.usage)
 app.command()(verify.verify)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from projections.rows import Cursor, Page
 from projections.runs import load_run
 from projections.steps import load_step
 from projections.threads import load_thread
-from projections.views import Project
+from projections.views import VIEWS, Project
 from service.replay.past_pages import read_page
 from service.replay.time_travel import PastStream, TimeTravel, Viewer
 from service.wire.as_of import AsOf
@@ -34,6 +35,18 @@ _THREAD_VIEWS: Sequence[Project] = (threads.project,)
 _MESSAGE_VIEWS: Sequence[Project] = (threads.project, messages.project, runs.project)
 _RUN_VIEWS: Sequence[Project] = (threads.project, runs.project)
 _STEP_VIEWS: Sequence[Project] = (threads.project, runs.project, steps.project)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadContents:
+    """A thread with all its objects, the oldest first. `version` and `moment` are those of the point."""
+
+    thread: Thread
+    messages: list[Message]
+    runs: list[Run]
+    steps: list[Step]
+    version: int
+    moment: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,21 @@ class PastThread:
         [found] = await self._present(past, [thread_of(past.tables, self.thread_id)])
         return found
 
+    async def contents(self) -> ThreadContents:
+        """Returns the thread with its messages, runs and steps."""
+        past = await self._open(VIEWS[THREAD])
+        tables = past.tables
+        shown = [row for row in rows_in_order(tables, "messages") if not _is_hidden(past, row)]
+        [thread] = await self._present(past, [thread_of(tables, self.thread_id)])
+        return ThreadContents(
+            thread=thread,
+            messages=await self._present(past, [load_message(row) for row in shown]),
+            runs=[load_run(row) for row in rows_in_order(tables, "runs")],
+            steps=[load_step(row) for row in rows_in_order(tables, "steps")],
+            version=past.version,
+            moment=past.moment,
+        )
+
     async def message(self, message_id: str) -> Message:
         """Returns a message, or a placeholder of it. Raises NotFound."""
         past = await self._open(_MESSAGE_VIEWS)
@@ -60,7 +88,7 @@ class PastThread:
             if call is None or call.event.message_id != message_id or message_id in past.hidden:
                 raise await self.travel.refusal(past, "message", message_id)
             return placeholder_message(load_run(past.tables.find("runs", self.thread_id, call.event.run_id)), call)
-        if row["deleted"] or message_id in past.hidden:
+        if _is_hidden(past, row):
             raise NotFound("message", message_id)
         [found] = await self._present(past, [load_message(row)])
         return found
@@ -69,8 +97,7 @@ class PastThread:
         """Returns a page of the messages, or of those of one run. Raises NotFound for the ids of the cursor."""
 
         def is_listed(row: Row) -> bool:
-            is_hidden = row["deleted"] or row["message_id"] in past.hidden
-            return not is_hidden and (run_id is None or row["run_id"] == run_id)
+            return not _is_hidden(past, row) and (run_id is None or row["run_id"] == run_id)
 
         past = await self._open(_MESSAGE_VIEWS)
         table = past.tables["messages"]
@@ -154,7 +181,17 @@ class PastThread:
         return None
 
 
+def _is_hidden(past: PastStream, row: Row) -> bool:
+    """Whether a message was deleted then, or since then if the viewer may not see that."""
+    return bool(row["deleted"]) or row["message_id"] in past.hidden
+
+
+def rows_in_order(tables: Tables, table: str) -> list[Row]:
+    """Returns the rows of a table by position."""
+    return sorted(tables.rows(table), key=lambda row: row["position"])
+
+
 def thread_of(tables: Tables, thread_id: str) -> Thread:
     """Returns the thread, as the view `threads_with_attachments` shows it."""
-    rows = sorted(tables.rows("thread_attachments"), key=lambda row: row["position"])[-MAX_THREAD_FILES:]
+    rows = rows_in_order(tables, "thread_attachments")[-MAX_THREAD_FILES:]
     return load_thread({**tables.find("threads", thread_id), "attached": [row["file_ids"] for row in rows]})
