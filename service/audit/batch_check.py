@@ -35,6 +35,7 @@ async def check_batch(db: Connection, views: ViewCheck, stream_ids: Sequence[str
     async with db.transaction(isolation="repeatable_read", readonly=True):
         heads = {row["stream_id"]: row for row in await db.fetch(_SQL["heads"], ids)}
         sequenced: defaultdict[str, list[PendingAppend]] = defaultdict(list)
+        sealed: defaultdict[str, list[PendingAppend]] = defaultdict(list)
         ends: defaultdict[str, int] = defaultdict(int)
         waiting = 0
         for row in await db.fetch(_SQL["ranges"], ids):
@@ -43,11 +44,12 @@ async def check_batch(db: Connection, views: ViewCheck, stream_ids: Sequence[str
             ends[append.stream_id] = max(ends[append.stream_id], append.last_version)
         for row in await db.fetch(_SQL["pending"], ids):
             append = PendingAppend(**row)
-            # A row that the sequencer has not deleted yet says nothing.
             if append.first_version > ends[append.stream_id]:
                 sequenced[append.stream_id].append(append)
                 waiting += append.count
-        checks = {id: StreamCheck(head, sequenced[id]) for id, head in heads.items()}
+            else:
+                sealed[append.stream_id].append(append)  # the sequencer has not deleted the row yet
+        checks = {id: StreamCheck(head, sequenced[id], sealed[id]) for id, head in heads.items()}
         async for event in db.cursor(_SQL["events"], ids, prefetch=PREFETCH):
             check = checks.get(event["stream_id"])
             if check is not None:

@@ -7,9 +7,10 @@ the signing key, and those kept elsewhere, say that the log was not rewritten si
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from events import codec
 from events.installation import EpochBegun
@@ -19,7 +20,7 @@ from service.audit.faults import Fault
 from service.audit.log_tree import LogEpoch, load_epochs
 from service.audit.merkle import HASH_BYTES
 from service.audit.notes import FormatError, Note, SignatureError, VerifierKey, decode_base64
-from service.audit.tiles import FULL_WIDTH, TilePlace, TreeEdge, split_hashes
+from service.audit.tiles import FULL_WIDTH, TilePlace, TreeEdge, hash_complete, split_hashes
 from sql import queries
 from sql.connection import Connection
 
@@ -53,7 +54,8 @@ class LogResult:
     """`size` is the number of events of all epochs. `checkpoints` is the number of those that were compared.
 
     For the keys of `unvouched` checkpoints of these only the database vouches, and no checkpoint of a given key covers
-    them. `losses` are sentences about events that restores removed, as their epochs say.
+    them. `losses` are sentences about events that restores removed, as their epochs say. `has_epochs` is false if the
+    table of epochs was emptied.
     """
 
     size: int
@@ -61,6 +63,7 @@ class LogResult:
     unvouched: int
     faults: list[Fault]
     losses: list[str]
+    has_epochs: bool
 
 
 async def check_log(
@@ -78,6 +81,7 @@ async def check_log(
     epochs = await load_epochs(db)
     faults, losses, size = list[Fault](), list[str](), 0
     begun = await _load_begun(db, epochs, faults)
+    faults += await _check_epochs(db, epochs)
     origins = {epoch.origin for epoch in epochs}
     for item in known:
         reason = _reason_of_loss(begun, item.checkpoint.origin)
@@ -116,12 +120,44 @@ async def check_log(
         compared += len(checkpoints)
         if end is None and given and not stored and not unusable and index > epoch.first_index:
             faults.append(Fault(None, None, "the database has no checkpoint of the log, so the given key signed none"))
+    faults += _check_latest(latest, epochs, known, index)
+    return LogResult(
+        size=size, checkpoints=compared, unvouched=unvouched, faults=faults, losses=losses, has_epochs=bool(epochs)
+    )
+
+
+async def _check_epochs(db: Connection, epochs: Sequence[LogEpoch]) -> list[Fault]:
+    """Returns the faults of epochs that no server can have begun, and of rows of no epoch."""
+    if not epochs:
+        return [Fault(None, None, "the database has no epoch of the log: log_epochs was emptied")]
+    texts = []
+    if (epochs[0].epoch, epochs[0].first_index) != (1, 0):
+        texts.append("the first epoch of the log is not number 1 from the index 0: log_epochs was changed")
+    for epoch in epochs:
+        if epoch.origin != f"everthread/{epochs[0].installation}/{epoch.epoch}":
+            texts.append(f"the epoch {epoch.epoch} has the origin {epoch.origin}: its row was inserted or changed")
+    for row in await db.fetch(_SQL["tables_without_epoch"], MAX_FAULTS):
+        texts.append(f"{row['relation']} has rows of the epoch {row['epoch']}, which never began")
+    return [Fault(None, None, text) for text in texts]
+
+
+def _check_latest(
+    latest: Mapping[str, Any] | None, epochs: Sequence[LogEpoch], known: Sequence[KnownCheckpoint], end: int
+) -> list[Fault]:
+    """Checks the size of the newest checkpoint in the database. `end` is the index after the log's last event."""
     if latest is None or (latest["note"] is None and latest["size"] > 0):
-        faults.append(Fault(None, None, "the newest checkpoint was removed from the database"))
-    elif epochs and latest["epoch"] == epochs[-1].epoch and latest["size"] > index - epochs[-1].first_index:
-        size = index - epochs[-1].first_index
-        faults.append(Fault(None, None, f"the newest checkpoint is of {latest['size']} events, but the log has {size}"))
-    return LogResult(size=size, checkpoints=compared, unvouched=unvouched, faults=faults, losses=losses)
+        return [Fault(None, None, "the newest checkpoint was removed from the database")]
+    if not epochs or latest["epoch"] != epochs[-1].epoch:
+        return []
+    size, signed = end - epochs[-1].first_index, latest["size"]
+    if signed > size:
+        return [Fault(None, None, f"the newest checkpoint is of {signed} events, but the log has {size}")]
+    for item in known:
+        # A server writes a checkpoint to the database first, and then to any other place.
+        if item.checkpoint.origin == epochs[-1].origin and signed < item.checkpoint.size <= size:
+            text = f"the newest checkpoint in the database, of {signed} events, is older than {item.source}"
+            return [Fault(None, None, text)]
+    return []
 
 
 async def _load_begun(db: Connection, epochs: Sequence[LogEpoch], faults: list[Fault]) -> list[EpochBegun]:
@@ -222,6 +258,10 @@ class _EpochCheck:
                 if row["count"] * HASH_BYTES != len(row["leaves"]):
                     self._report("the range was changed: it has other leaves than events", row["stream_id"])
                 index = row["first_index"] + row["count"]
+        for row in await db.fetch(_SQL["tiles_beyond"], self._epoch, self._first_index, end, MAX_FAULTS):
+            self._report(
+                f"the stored tile {row['number']} at level {row['level']} was inserted: the log ends before it"
+            )
         self.unreached = [item for item in self._waiting if index < self._first_index + item.checkpoint.size]
         return index
 
@@ -257,10 +297,18 @@ class _EpochCheck:
             self._last_good = self._edge.size
 
     async def _compare_tile(self, db: Connection, place: TilePlace, tile: bytes) -> None:
-        if not self._is_whole or place.level:
+        if not self._is_whole:
             return
-        stored = await db.fetchval(_SQL["tile"], self._epoch, place.level, place.number)
-        if stored is None or stored == tile:
+        row = await db.fetchrow(_SQL["tile"], self._epoch, place.level, place.number)
+        if row is None:
+            return
+        stored = row["hashes"]
+        if stored == tile and row["root"] != hash_complete(split_hashes(tile)):
+            self._report(f"the root of the stored tile {place.number} at level {place.level} was changed")
+        if stored == tile:
+            return
+        if place.level:
+            self._report(f"the stored tile {place.number} at level {place.level} was changed")
             return
         first = place.number * FULL_WIDTH
         at = next((n for n in range(FULL_WIDTH) if tile[32 * n : 32 * n + 32] != stored[32 * n : 32 * n + 32]), 0)

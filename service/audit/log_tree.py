@@ -81,8 +81,11 @@ class LatestCheckpoint:
 
 
 async def load_epoch(db: Connection) -> LogEpoch:
-    """Returns the newest epoch."""
-    return LogEpoch(**await db.fetchrow(_SQL["epoch"]))  # type: ignore[arg-type]
+    """Returns the newest epoch. Raises LogFault if there is none."""
+    row = await db.fetchrow(_SQL["epoch"])
+    if row is None:
+        raise LogFault("the database has no epoch of the log")
+    return LogEpoch(**row)
 
 
 async def load_epochs(db: Connection) -> list[LogEpoch]:

@@ -27,11 +27,12 @@ Row = Mapping[str, Any]
 class StreamCheck:
     """The check of one stream. Call `add` with the rows of its events in order, and then `finish`.
 
-    `head` is the row of the stream. `sequenced` are its ranges in the log, and the appends that wait for theirs. The
-    check folds the events; `take_operations` returns the operations on the rows of the views that they lead to.
+    `head` is the row of the stream. `sequenced` are its ranges in the log, and the appends that wait for theirs;
+    `sealed` are rows of log_pending that the log has already and that are not deleted yet. The check folds the events;
+    `take_operations` returns the operations on the rows of the views that they lead to.
     """
 
-    def __init__(self, head: Row, sequenced: Iterable[PendingAppend]) -> None:
+    def __init__(self, head: Row, sequenced: Iterable[PendingAppend], sealed: Iterable[PendingAppend] = ()) -> None:
         self.stream_id: str = head["stream_id"]
         self.faults: list[Fault] = []
         self.events = 0
@@ -55,9 +56,8 @@ class StreamCheck:
         self._state: Any = None
         self._page: list[RecordedEvent[Any]] = []
         self._operations: list[RowOperation] = []
-        for append in sequenced:
-            if not append.is_whole:
-                self._report(append.first_version, "the log's range was changed: it has other types than leaves")
+        self._check_ranges(sequenced)
+        self._check_sealed(sealed)
         if self._type is None:
             self._report(None, f"the head names an unknown kind: {head['kind']}")
         else:
@@ -71,6 +71,9 @@ class StreamCheck:
         """Checks the next event."""
         version = row["version"]
         self.events += 1
+        if self._last is not None and version == self._version:
+            self._report(version, "the event is in its table twice")
+            return
         if version != self._version + 1:
             for missing in range(self._version + 1, min(version, self._version + 1 + MAX_MISSING)):
                 self._report(missing, "the event was removed")
@@ -104,6 +107,8 @@ class StreamCheck:
             self._report(last + 1, f"the stream was truncated: its head is at version {head['version']}")
         if head["version"] < last:
             self._report(head["version"] + 1, "the event was inserted after the head, or the head was moved back")
+        if self._last is None and not self.has_faults:
+            self._report(None, "the head has no events: it was inserted")
         if self._last is None or self.has_faults:
             return
         if head["leaf"] != self._last["leaf"]:
@@ -113,9 +118,12 @@ class StreamCheck:
         self._check_state()
 
     def _check_state(self) -> None:
-        """Compares the state of the head, unless software of another schema wrote it: then no process uses it."""
+        """Compares the state of the head, unless older software wrote it: then no process uses it."""
         head, stream_type = self._head, self._type
-        if stream_type is None or head["state_schema"] != stream_type.state_schema:
+        if stream_type is None or head["state_schema"] < stream_type.state_schema:
+            return
+        if head["state_schema"] > stream_type.state_schema:
+            self._report(self._version, "newer software wrote the state of the head, or its schema was changed")
             return
         if head["state"] == stream_type.adapter.dump_json(self._state):
             return
@@ -125,6 +133,23 @@ class StreamCheck:
             is_same = False
         if not is_same:
             self._report(self._version, "the state of the head is not that of the events")
+
+    def _check_ranges(self, sequenced: Iterable[PendingAppend]) -> None:
+        end = 0
+        for append in sorted(sequenced, key=lambda append: append.first_version):
+            if not append.is_whole:
+                self._report(append.first_version, "the log's range was changed: it has other types than leaves")
+            if append.first_version <= end:
+                self._report(append.first_version, "the log has the event twice, or a range for a version below 1")
+            end = max(end, append.last_version)
+
+    def _check_sealed(self, sealed: Iterable[PendingAppend]) -> None:
+        for append in sealed:
+            for place in range(append.count):
+                leaf = append.leaves[place * LEAF_BYTES : (place + 1) * LEAF_BYTES]
+                if self._logged_leaf(append.first_version + place) != leaf:
+                    text = "the event waits in log_pending with another leaf than the log has"
+                    self._report(append.first_version + place, text)
 
     def _logged_leaf(self, version: int) -> bytes | None:
         found = self._logged.get(version)

@@ -22,6 +22,7 @@ from service.audit.blob_check import check_blobs
 from service.audit.faults import Fault
 from service.audit.log_check import KnownCheckpoint, LogResult, check_log
 from service.audit.notes import VerifierKey
+from service.audit.schema_check import check_schema
 from service.audit.view_check import ViewCheck
 from service.database import connect
 from service.storage.base import Blobs
@@ -81,6 +82,7 @@ async def verify_installation(
     progress = Progress()
     db = await connect(url, command_timeout_s=STATEMENT_S)
     try:
+        progress.faults += await check_schema(db, has_views=not await db.fetchval(_SQL["is_replica"]))
         [(progress.total_streams, progress.total_events)] = await db.fetch(_SQL["totals"], scope.since, scope.stream_id)
         async for result in _check_streams(url, db, scope, progress):
             progress.events += result.events
@@ -91,7 +93,8 @@ async def verify_installation(
             progress.faults += await _find_orphans(db, scope.stream_id)
         log = await _check_log(db, scope)
         progress.log_size, progress.checkpoints, progress.unvouched = log.size, log.checkpoints, log.unvouched
-        progress.attestations = await check_attestations(db, scope.trust, scope.known)
+        if log.has_epochs:
+            progress.attestations = await check_attestations(db, scope.trust, scope.known)
         progress.faults = [*progress.faults, *log.faults, *progress.attestations.faults]
         progress.losses = log.losses
         if blobs is not None:
@@ -172,6 +175,9 @@ async def _find_orphans(db: Connection, stream_id: str | None) -> list[Fault]:
         if row["stream_id"] not in without_events:
             text = "the stream was removed: only the log has its events"
             faults.append(Fault(row["stream_id"], row["version"], text))
+    for row in await db.fetch(_SQL["pending_without_head"], MAX_ORPHANS):
+        text = "the event waits for its index, but there is no such stream"
+        faults.append(Fault(row["stream_id"], row["version"], text))
     for row in await db.fetch(_SQL["changed_clients"], CLIENT_DOMAIN, MAX_ORPHANS):
         text = f"the row {row['request_id']} of request_clients was changed: the event commits to another client"
         faults.append(Fault(row["stream_id"], row["version"], text))

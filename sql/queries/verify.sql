@@ -140,6 +140,12 @@ WHERE NOT EXISTS (SELECT FROM streams WHERE streams.stream_id = log_ranges.strea
 GROUP BY stream_id
 LIMIT $1;
 
+-- name: pending_without_head
+SELECT stream_id, min(first_version) AS version FROM log_pending
+WHERE NOT EXISTS (SELECT FROM streams WHERE streams.stream_id = log_pending.stream_id)
+GROUP BY stream_id
+LIMIT $1;
+
 -- name: changed_clients
 -- Events that commit to another client than the row of their request has. $1 is the prefix of what is hashed.
 SELECT events.stream_id, events.version, events.request_id
@@ -226,7 +232,29 @@ LIMIT $3;
 SELECT EXISTS (SELECT FROM files WHERE file_id = $1 AND blob = $2);
 
 -- name: tile
-SELECT hashes FROM log_tiles WHERE epoch = $1 AND level = $2 AND number = $3;
+SELECT hashes, root FROM log_tiles WHERE epoch = $1 AND level = $2 AND number = $3;
+
+-- name: tiles_beyond (those that the tree of epoch $1 lacks; it begins at index $2 and ends before $3, if that is not null)
+SELECT level, number FROM log_tiles
+WHERE epoch = $1 AND (
+    level NOT BETWEEN 0 AND 6 OR number < 0 OR number >= COALESCE(
+        (
+            SELECT first_index + count - $2::bigint FROM log_ranges
+            WHERE first_index >= $2 AND ($3::bigint IS NULL OR first_index < $3)
+            ORDER BY first_index DESC
+            LIMIT 1
+        ), 0
+    ) >> (8 * (level + 1))
+)
+ORDER BY level, number
+LIMIT $4;
+
+-- name: tables_without_epoch
+SELECT 'log_tiles' AS relation, epoch FROM log_tiles WHERE epoch NOT IN (SELECT epoch FROM log_epochs) GROUP BY epoch
+UNION ALL
+SELECT 'log_checkpoints', epoch FROM log_checkpoints WHERE epoch NOT IN (SELECT epoch FROM log_epochs) GROUP BY epoch
+ORDER BY relation, epoch
+LIMIT $1;
 
 -- name: log_keys (the public keys that signed checkpoints, by the installation's stream)
 SELECT content, schema_version FROM events WHERE stream_id = $1 AND type = 'log_key.used' ORDER BY version;

@@ -26,7 +26,7 @@ from events.project import CreateProject
 from events.streams import FILE, INSTALLATION, PROJECT, STREAM_TYPES
 from projections.rebuild import rebuild
 from projections.views import VIEWS
-from service.audit import verification
+from service.audit import log_check, verification
 from service.audit.checkpoint import Checkpoint
 from service.audit.checkpoint_signer import CheckpointSigner, verifier_key
 from service.audit.kept_checkpoints import CheckpointFolder
@@ -43,6 +43,7 @@ from service.tasks.background import background
 from sql.connection import Connection
 from tests.audit.appends import check_log
 from tests.audit.lockstep import Crash, Step, SteppedConnection
+from tests.audit.sealing import fill
 from tests.audit.tampering import forge_content, json_of
 from tests.audit.test_sequencer import Processes, seal_all
 from tests.clock import CLOCK
@@ -250,6 +251,58 @@ CARELESS = {
         "UPDATE streams SET kind = 'file' WHERE stream_id = 'thread_1'",
         r"thread_1.*",
     ),
+    "an event that is there twice": (
+        "ALTER TABLE events DROP CONSTRAINT events_pkey;"
+        "INSERT INTO events SELECT * FROM events WHERE stream_id = 'thread_1' AND version = 2",
+        r"thread_1 version 2: the event is in its table twice|log: the table events has no valid primary key",
+    ),
+    "a head without events": (
+        "INSERT INTO streams SELECT 'thread_9', kind, project_id, 0, at, state_schema, state, leaf, fence"
+        " FROM streams WHERE stream_id = 'thread_1'",
+        r"thread_9: the head has no events: it was inserted",
+    ),
+    "a state of newer software": (
+        "UPDATE streams SET state_schema = 99, state = '{}' WHERE stream_id = 'thread_1'",
+        r"thread_1 version 4: newer software wrote the state of the head, or its schema was changed",
+    ),
+    "an event that the log has twice": (
+        "INSERT INTO log_ranges SELECT 17, 1, at, stream_id, 0, project_id, actor, request_id, types, leaves"
+        " FROM log_ranges WHERE stream_id = 'thread_1' AND first_version = 1",
+        r"thread_1( version 0)?: the log has the event twice, or a range for a version below 1",
+    ),
+    "an event that waits although the log has it": (
+        "INSERT INTO log_pending SELECT at, stream_id, first_version, project_id, actor, request_id, types, sha256('x')"
+        " FROM log_ranges WHERE stream_id = 'thread_1' AND first_version = 2",
+        r"thread_1 version 2: the event waits in log_pending with another leaf than the log has",
+    ),
+    "an append of no stream that waits": (
+        "INSERT INTO log_pending VALUES (now(), 'thread_9', 1, 'proj_1', 'cli', NULL, '{x}', sha256('x'))",
+        r"thread_9 version 1: the event waits for its index, but there is no such stream",
+    ),
+    "an epoch before the first one": (
+        "INSERT INTO log_epochs (epoch, origin, first_index) VALUES (0, 'everthread/other/0', 0)",
+        r"log: (the first epoch of the log is not number 1 |the epoch 1 has the origin |no event begins the epoch 1).*",
+    ),
+    "a log that begins elsewhere": (
+        "UPDATE log_ranges SET first_index = first_index + 1000; UPDATE log_epochs SET first_index = 1000",
+        r"log: the first epoch of the log is not number 1 from the index 0: log_epochs was changed",
+    ),
+    "no epoch": (
+        "DELETE FROM log_epochs",
+        r"log: the database has no epoch of the log: log_epochs was emptied",
+    ),
+    "a tile beyond the log": (
+        "INSERT INTO log_tiles VALUES (1, 0, 0, sha256('x'), sha256('x')), (1, 1, 0, sha256('x'), sha256('x'))",
+        r"log: the stored tile 0 at level [01] was inserted: the log ends before it",
+    ),
+    "a tile of no epoch": (
+        "INSERT INTO log_tiles VALUES (7, 0, 0, sha256('x'), sha256('x'))",
+        r"log: log_tiles has rows of the epoch 7, which never began",
+    ),
+    "a checkpoint of no epoch": (
+        "INSERT INTO log_checkpoints SELECT 7, size, at, note FROM log_latest",
+        r"log: log_checkpoints has rows of the epoch 7, which never began",
+    ),
     "a changed leaf of the head": (
         "UPDATE streams SET leaf = sha256('x') WHERE stream_id = 'thread_1'",
         r"thread_1 version 4: the leaf of the head is not that of the last event",
@@ -323,8 +376,9 @@ CARELESS = {
 @pytest.mark.parametrize("case", CARELESS)
 async def test_a_change_is_named(case: str, filled: Connection, database_url: str, blobs: FolderBlobs) -> None:
     change, expected = CARELESS[case]
+    key = verifier_key(await load_epoch(filled), SIGNER)
     await filled.execute(change)
-    found = await verify(database_url, blobs, Scope(keys=[verifier_key(await load_epoch(filled), SIGNER)]))
+    found = await verify(database_url, blobs, Scope(keys=[key]))
     assert found, "the change is not seen"
     assert [line for line in found if not re.fullmatch(expected, line)] == []
 
@@ -357,8 +411,9 @@ async def test_a_rewritten_log_with_its_checkpoints(filled: Connection, database
     await filled.execute("DELETE FROM log_checkpoints; UPDATE log_latest SET size = 0, note = NULL")
     assert await verify(database_url) == []
     found = await verify(database_url, scope=Scope(known=[KnownCheckpoint(kept, "the checkpoint kept.txt")]))
-    assert len(found) == 1
     assert found[0].startswith("log: the log was rewritten or forked: it has another root than the checkpoint kept.txt")
+    older = "log: the newest checkpoint in the database, of 0 events, is older than the checkpoint kept.txt"
+    assert found[1:] == [older]
 
 
 async def test_a_rewritten_log_names_the_event_if_its_tile_is_stored(
@@ -376,6 +431,41 @@ async def test_a_rewritten_log_names_the_event_if_its_tile_is_stored(
     assert re.fullmatch(
         r"thread_3 version 7: the log was rewritten: the stored tile has another leaf at index \d+", found[0]
     )
+
+
+async def test_a_changed_tile(pool: Pool, filled: Connection, database_url: str, tmp_path: Path) -> None:
+    """The tiles of all levels and their roots follow from the leaves."""
+    await fill(filled, 256 * 256 + 5)
+    await CheckpointSigner(pool, Processes(), SIGNER, clock=CLOCK, folder=CheckpointFolder(tmp_path / "audit")).scan()
+    tiles = "SELECT count(*) FROM log_tiles WHERE level = $1"
+    assert [await filled.fetchval(tiles, level) for level in (0, 1)] == [256, 1]
+    assert (await log_check.check_log(filled, [], [])).faults == []
+    for change, text in (
+        ("root = sha256('x') WHERE level = 0 AND number = 9", "the root of the stored tile 9 at level 0 was changed"),
+        ("root = sha256('x') WHERE level = 1", "the root of the stored tile 0 at level 1 was changed"),
+        ("hashes = hashes || 'x' WHERE level = 1", "the stored tile 0 at level 1 was changed"),
+    ):
+        own = filled.transaction()
+        await own.start()
+        await filled.execute(f"UPDATE log_tiles SET {change}")
+        assert [fault.text for fault in (await log_check.check_log(filled, [], [])).faults] == [text]
+        await own.rollback()
+
+
+async def test_a_newest_checkpoint_that_was_moved_back(
+    pool: Pool, filled: Connection, database_url: str, tmp_path: Path
+) -> None:
+    [old] = await filled.fetch("SELECT size, note FROM log_latest")
+    await make_thread(writer(pool), "thread_3", "one")
+    await seal_all(filled)
+    folder = CheckpointFolder(tmp_path / "audit")
+    await CheckpointSigner(pool, Processes(), SIGNER, clock=CLOCK, folder=folder).scan()
+    note = await filled.fetchval("SELECT note FROM log_latest")
+    known = KnownCheckpoint(Checkpoint.parse(Note.parse(note).text), "the checkpoint kept.txt")
+    assert await verify(database_url, scope=Scope(known=[known])) == []
+    await filled.execute("UPDATE log_latest SET size = $1, note = $2", *old)
+    text = "log: the newest checkpoint in the database, of 17 events, is older than the checkpoint kept.txt"
+    assert await verify(database_url, scope=Scope(known=[known])) == [text]
 
 
 async def test_a_key_that_only_the_database_vouches_for(
