@@ -2,7 +2,8 @@
 
 Keys cannot be guessed: they have 256 random bits. The bound keeps strangers from filling the database's queue with
 look-ups, and shows a program with an old key that it is wrong to go on. A correct key is never refused, because many
-clients may share an address.
+clients may share an address. Each process counts by itself, since a count in the database would be a write for each
+request of a stranger.
 """
 
 from __future__ import annotations

@@ -16,8 +16,11 @@ from service.http.errors import ApiError
 from service.http.services import SETTINGS
 
 MAX_ECHO = 100  # characters of a Host that an error repeats
-# The headers of a proxy on this machine, whose requests may come from other machines.
-_FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip", "via"})
+# The headers of a proxy on this machine, whose requests may come from other machines; and how others of them begin.
+_FORWARDED = frozenset(
+    {"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip"}
+)
+_X_FORWARDED = "x-forwarded-"
 # An IPv6 address in brackets, or a name or IPv4 address; then the port.
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{0,5})?")
 
@@ -27,7 +30,7 @@ def is_local(request: web.Request) -> bool:
 
     The peer alone is not enough: a browser on this machine sends the requests of a page whose name was rebound to it.
     """
-    if any(name in request.headers for name in _FORWARDED):
+    if any(name.lower() in _FORWARDED or name.lower().startswith(_X_FORWARDED) for name in request.headers):
         return False
     peer, host = _address(request, "peername"), _host(request)
     return peer is not None and host is not None and _is_loopback(peer) and _is_loopback(host)

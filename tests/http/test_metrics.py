@@ -113,6 +113,16 @@ async def test_without_a_key_only_from_this_machine(start_server: StartServer) -
         assert await scraped(client, **proxied)
 
 
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-Host", "X-Forwarded-Proto", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP", "Forwarded"]
+)
+async def test_a_header_of_any_proxy_says_that_the_client_is_elsewhere(client: Client, header: str) -> None:
+    """A proxy on this machine may send its own Host, and not name the client by X-Forwarded-For."""
+    url = client.base_url.removesuffix("/v1") + "/metrics"
+    async with client.session.get(url, headers={header: "203.0.113.7"}) as response:
+        assert response.status == 401
+
+
 async def test_a_foreign_host_needs_a_key(client: Client) -> None:
     """A page whose name was rebound to this machine is a local peer with a foreign Host."""
     url = client.base_url.removesuffix("/v1") + "/metrics"
