@@ -25,6 +25,9 @@ PIECE = 256 * 1024  # bytes of a body that are written in one turn of the event 
 MAX_ERROR = 1024 * 1024  # bytes that are read of the body of an error
 # Errors of a connection that cannot be opened, or that breaks. Some of aiohttp's are a TimeoutError too.
 CONNECTION_ERRORS = (aiohttp.ClientError, OSError)
+# Redirects of a POST that keep its method, and those that make it a GET.
+_SAME_METHOD = (307, 308)
+_OTHER_METHOD = (301, 302, 303)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Everthread"}
 
@@ -107,11 +110,12 @@ class HttpClient:
         headers = {"Content-Type": "application/json", **self._authorization, **(headers or {})}
         session = self._open_session()
         data = _LargeBody(body) if len(body) > PIECE else body
-        response = await session.post(self._base_url + path, data=data, headers=headers, **self._proxy)
-        if response.history and response.method != "POST":
+        url = self._base_url + path
+        response = await session.post(url, data=data, headers=headers, allow_redirects=False, **self._proxy)
+        if response.status in _SAME_METHOD:
             response.close()
-            first = response.history[0]
-            raise RedirectError(first.status, first.headers.get("location", "an address that it does not name"))
+            response = await session.post(url, data=data, headers=headers, **self._proxy)
+        _refuse_get(response)
         return await _require_success(response)
 
     async def get(self, path: str) -> bytes:
@@ -147,6 +151,14 @@ def _find_proxy(url: str) -> _Proxy:
         return {"proxy": proxy}
     credentials = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
     return {"proxy": proxy.with_user(None), "proxy_headers": {"Authorization": credentials}}
+
+
+def _refuse_get(response: aiohttp.ClientResponse) -> None:
+    """Raises RedirectError if the response to a POST redirects to a GET, or is the response to that GET."""
+    first = response.history[0] if response.history else response
+    if response.status in _OTHER_METHOD or response.method != "POST":
+        response.close()
+        raise RedirectError(first.status, first.headers.get("location", "an address that it does not name"))
 
 
 async def _require_success(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:

@@ -114,7 +114,8 @@ async def test_without_a_key_only_from_this_machine(start_server: StartServer) -
 
 
 @pytest.mark.parametrize(
-    "header", ["X-Forwarded-Host", "X-Forwarded-Proto", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP", "Forwarded"]
+    "header",
+    ["X-Forwarded-Host", "X-Forwarded-Proto", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP", "Forwarded"],
 )
 async def test_a_header_of_any_proxy_says_that_the_client_is_elsewhere(client: Client, header: str) -> None:
     """A proxy on this machine may send its own Host, and not name the client by X-Forwarded-For."""

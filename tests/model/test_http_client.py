@@ -17,11 +17,12 @@ from tests.scripted import ScriptedServer, errors
 
 
 async def test_a_redirect_that_keeps_the_method_is_followed(server: ScriptedServer) -> None:
-    server.script(errors(307, "", {"location": f"{server.base_url}/completions"}))
+    redirect = errors(307, "", {"location": f"{server.base_url}/completions"})
+    server.script(redirect, redirect)
     client = HttpClient(server.base_url, "key", connect_s=5)
     async with await client.post("/chat/completions", b'{"stream":true}') as response:
-        assert response.status == 200
-    assert server.headers[1]["Authorization"] == "Bearer key"
+        assert (response.status, response.url.path) == (200, "/v1/completions")
+    assert server.headers[2]["Authorization"] == "Bearer key"
     await client.close()
 
 
@@ -35,14 +36,25 @@ async def test_a_large_body_is_written_in_pieces(server: ScriptedServer, monkeyp
         await write(self, chunk, **options)
 
     body = b'{"stream":true,"text":"' + b"x" * (3 * PIECE) + b'"}'
-    server.script(errors(307, "", {"location": f"{server.base_url}/completions"}))
+    redirect = errors(307, "", {"location": f"{server.base_url}/completions"})
+    server.script(redirect, redirect)
     client = HttpClient(server.base_url, "key", connect_s=5)
     monkeypatch.setattr(StreamWriter, "write", recorded)
     async with await client.post("/chat/completions", body) as response:
         assert response.status == 200
-    assert [*server.bodies] == [body, body]
-    assert [headers["Content-Length"] for headers in server.headers] == [str(len(body))] * 2
+    assert [*server.bodies] == [body] * 3
+    assert [headers["Content-Length"] for headers in server.headers] == [str(len(body))] * 3
     assert max(written) == PIECE
+    await client.close()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+async def test_a_redirect_that_makes_a_get_is_not_followed(server: ScriptedServer, status: int) -> None:
+    """Not even to a place that cannot be reached, which would look as if the model server could not be reached."""
+    server.script(errors(status, "", {"location": "http://127.0.0.1:1/login"}))
+    client = HttpClient(server.base_url, "key", connect_s=5)
+    with pytest.raises(RedirectError, match=rf"redirects to http://127.0.0.1:1/login \({status}\)"):
+        await client.post("/chat/completions", b"{}")
     await client.close()
 
 
