@@ -7,6 +7,7 @@ listed, because it answers only with a key.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import orjson
 
 LOOK_S = 1.0
 MAX_ANSWER = 1024 * 1024  # bytes
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 # The ports on which these programs listen if nothing else is set.
 USUAL_PORTS: Mapping[int, str] = {11434: "Ollama", 1234: "LM Studio", 8080: "llama.cpp", 8000: "vLLM"}
 
@@ -49,7 +51,7 @@ async def _look(port: int, program: str) -> LocalModelServer | None:
         # HTTP/1.0, so the answer is not divided into chunks and ends with the connection.
         writer.write(b"GET /v1/models HTTP/1.0\r\nHost: 127.0.0.1:%d\r\nAccept: application/json\r\n\r\n" % port)
         answer = b""
-        while len(answer) < MAX_ANSWER and (piece := await reader.read(65536)):
+        while len(answer) < MAX_ANSWER and not _is_whole(answer) and (piece := await reader.read(65536)):
             answer += piece
     except OSError:
         return None
@@ -57,6 +59,13 @@ async def _look(port: int, program: str) -> LocalModelServer | None:
         writer.close()
     model = _first_model(answer)
     return None if model is None else LocalModelServer(program, f"http://127.0.0.1:{port}/v1", model)
+
+
+def _is_whole(answer: bytes) -> bool:
+    """Whether the answer has the length that it names. Some servers keep the connection open nevertheless."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = _LENGTH.search(head + b"\r\n")
+    return length is not None and len(body) >= int(length[1])
 
 
 def _first_model(answer: bytes) -> str | None:

@@ -22,8 +22,15 @@ _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "
 _ONE = ("items", "additionalProperties", "contains", "propertyNames", "not", "if", "then", "else")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _OBJECTS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-_LISTED = ("required", "enum", *_LISTS)
-_TEXTS = ("$ref", "description", "pattern", "title")
+_LISTED = ("required", "enum", "examples", *_LISTS)
+_TEXTS = ("$ref", "description", "pattern", "title", "format", "$comment", "$id", "$schema", "$anchor")
+_FLAGS = ("uniqueItems", "deprecated", "readOnly", "writeOnly")
+_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_COUNTS = (
+    "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains"
+)  # fmt: skip
+# Keywords that a function's schema cannot have itself, although schemas inside it can.
+_NOT_AT_THE_TOP = frozenset({"oneOf", "anyOf", "allOf", "enum", "not"})
 # Keywords that strict schemas cannot have.
 _FORBIDDEN = (
     "oneOf", "allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "uniqueItems"
@@ -32,7 +39,10 @@ _FORBIDDEN = (
 
 def function_problem(schema: Json, *, strict: bool) -> str | None:
     """Returns the text of the first problem of a function's parameters, or None."""
-    return _root_problem(schema) or _problem(schema, strict=strict)
+    problem = _type_problem(schema)
+    if problem is None and _NOT_AT_THE_TOP & set(schema):
+        problem = "schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level."
+    return problem or _properties_problem(schema) or _problem(schema, strict=strict)
 
 
 def format_problem(schema: Json, *, strict: bool) -> str | None:
@@ -40,14 +50,19 @@ def format_problem(schema: Json, *, strict: bool) -> str | None:
 
     A schema that is not strict may describe any value.
     """
-    return (_root_problem(schema) if strict else None) or _problem(schema, strict=strict)
+    problem = (_type_problem(schema) or _properties_problem(schema)) if strict else None
+    return problem or _problem(schema, strict=strict)
 
 
-def _root_problem(schema: Json) -> str | None:
+def _type_problem(schema: Json) -> str | None:
     found = schema.get("type")
     if found != "object":
         shown = found[:MAX_SHOWN] if isinstance(found, str) else _python_text(found)
         return f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{shown}\"'."
+    return None
+
+
+def _properties_problem(schema: Json) -> str | None:
     if not {"properties", "$ref", *_LISTS} & set(schema):
         return _in_context((), "object schema missing properties.")
     return None
@@ -72,7 +87,7 @@ def _schemas(schema: Any, context: Context) -> Iterator[tuple[Context, Any]]:
         if key in _OBJECTS and isinstance(value, dict):
             for name, inner in value.items():
                 yield from _schemas(inner, (*context, key, name))
-        elif isinstance(value, list) and (key in _LISTS or key == "items"):
+        elif isinstance(value, list) and key in _LISTS:
             for position, inner in enumerate(value):
                 yield from _schemas(inner, (*context, key, str(position)))
         elif key in _ONE:
@@ -85,18 +100,59 @@ def _syntax_problem(schema: Any) -> str | None:
         return None
     if not isinstance(schema, dict):
         return _wrong_type(schema, "'object', 'boolean'")
-    types = schema.get("type", [])
-    for one in types if isinstance(types, list) else [types]:
-        if not isinstance(one, str) or one not in _TYPES:
-            return f"{_python_text(types)} is not valid under any of the given schemas."
-    for keys, kind, name in ((_LISTED, list, "array"), (_OBJECTS, dict, "object"), (_TEXTS, str, "string")):
+    if "type" in schema and not _are_types(schema["type"]):
+        return f"{_python_text(schema['type'])} is not valid under any of the given schemas."
+    for keys, kind, name in (
+        (_LISTED, list, "array"),
+        ((*_OBJECTS, "dependentRequired"), dict, "object"),
+        (_TEXTS, str, "string"),
+        (_FLAGS, bool, "boolean"),
+    ):
         for key in keys:
             if key in schema and not isinstance(schema[key], kind):
                 return _wrong_type(schema[key], f"'{name}'")
-    for required in schema.get("required", ()):
-        if not isinstance(required, str):
-            return _wrong_type(required, "'string'")
-    return _pattern_problem(schema["pattern"]) if "pattern" in schema else None
+    return _names_problem(schema) or _number_problem(schema) or _patterns_problem(schema)
+
+
+def _are_types(types: Any) -> bool:
+    """Whether this is a type, or a list of different types."""
+    if not isinstance(types, list):
+        return isinstance(types, str) and types in _TYPES
+    return bool(types) and all(isinstance(one, str) and one in _TYPES for one in types) and len({*types}) == len(types)
+
+
+def _names_problem(schema: Json) -> str | None:
+    """Returns the text for a list that is empty, or that does not hold different names."""
+    empty = next((schema[key] for key in _LISTS if key in schema and not schema[key]), None)
+    if empty is not None:
+        return "[] should be non-empty."
+    for names in (schema.get("required", []), *schema.get("dependentRequired", {}).values()):
+        if not isinstance(names, list):
+            return _wrong_type(names, "'array'")
+        for name in names:
+            if not isinstance(name, str):
+                return _wrong_type(name, "'string'")
+        if len({*names}) < len(names):
+            return f"{_python_text(names)} has non-unique elements."
+    return None
+
+
+def _number_problem(schema: Json) -> str | None:
+    for key in (*_NUMBERS, *_COUNTS):
+        value = schema.get(key, 1)
+        is_count = key in _COUNTS
+        if isinstance(value, bool) or not isinstance(value, int | float) or (is_count and value != int(value)):
+            return _wrong_type(value, "'integer'" if is_count else "'number'")
+        if is_count and value < 0:
+            return f"{value} is less than the minimum of 0."
+    if schema.get("multipleOf", 1) <= 0:
+        return f"{schema['multipleOf']} is less than or equal to the minimum of 0."
+    return None
+
+
+def _patterns_problem(schema: Json) -> str | None:
+    patterns = [*([schema["pattern"]] if "pattern" in schema else []), *schema.get("patternProperties", ())]
+    return next(filter(None, map(_pattern_problem, patterns)), None)
 
 
 def _pattern_problem(pattern: str) -> str | None:
@@ -112,7 +168,7 @@ def _pattern_problem(pattern: str) -> str | None:
 
 def _array_problem(context: Context, schema: Json) -> str | None:
     types = schema.get("type")
-    if "array" not in (types if isinstance(types, list) else [types]) or "items" in schema or "prefixItems" in schema:
+    if "array" not in (types if isinstance(types, list) else [types]) or "items" in schema:
         return None
     place = (*context, "type", str(types.index("array"))) if isinstance(types, list) else context
     return _in_context(place, "array schema missing items.")

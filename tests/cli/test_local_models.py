@@ -35,6 +35,23 @@ async def test_a_model_server_is_found_on_a_usual_port_but_not_on_our_own() -> N
     assert await found_on(*ports) is None
 
 
+async def test_a_server_that_keeps_the_connection_open_is_found() -> None:
+    body = b'{"object": "list", "data": [{"id": "m"}]}'
+    closed = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: keep-alive\r\n\r\n" % len(body) + body)
+        await reader.read()
+        writer.close()
+        closed.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await found_on(port) == LocalModelServer("program 0", f"http://127.0.0.1:{port}/v1", "m")
+        await closed.wait()
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -37,6 +37,7 @@ ROOTS = [
     ({"type": ["object", "null"]}, OBJECT.format("['object', 'null']")),
     ({"type": "object"}, "In context=(), object schema missing properties."),
 ]
+COMBINED = "schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level."
 MALFORMED = [
     (holding([]), "[] is not of type 'object', 'boolean'."),
     (holding("string"), "'string' is not of type 'object', 'boolean'."),
@@ -49,6 +50,27 @@ MALFORMED = [
     (holding({"enum": "a"}), "'a' is not of type 'array'."),
     (holding({**STRING, "description": 3}), "3 is not of type 'string'."),
     (holding({**STRING, "pattern": r"\p{Cc}"}), r"'\\p{Cc}' is not a 'regex'."),
+    (holding({"type": []}), "[] is not valid under any of the given schemas."),
+    (holding({"type": ["string", "string"]}), "['string', 'string'] is not valid under any of the given schemas."),
+    (holding({"type": "array", "items": [STRING]}), "[{'type': 'string'}] is not of type 'object', 'boolean'."),
+    (holding({"type": "integer", "exclusiveMinimum": True}), "True is not of type 'number'."),
+    (holding({"type": "integer", "minimum": "1"}), "'1' is not of type 'number'."),
+    (holding({"type": "integer", "multipleOf": 0}), "0 is less than or equal to the minimum of 0."),
+    (holding({**STRING, "minLength": "1"}), "'1' is not of type 'integer'."),
+    (holding({**STRING, "maxLength": 1.5}), "1.5 is not of type 'integer'."),
+    (holding({**STRING, "maxLength": -1}), "-1 is less than the minimum of 0."),
+    (holding({"type": "array", "items": STRING, "minItems": None}), "None is not of type 'integer'."),
+    (holding({"type": "array", "items": STRING, "uniqueItems": 1}), "1 is not of type 'boolean'."),
+    (holding({**STRING, "format": ["date"]}), "['date'] is not of type 'string'."),
+    (holding({**STRING, "examples": "a"}), "'a' is not of type 'array'."),
+    (holding({"anyOf": []}), "[] should be non-empty."),
+    (holding(STRING, required=["x", "x"]), "['x', 'x'] has non-unique elements."),
+    (holding(STRING, patternProperties={"(": STRING}), "'(' is not a 'regex'."),
+    (holding(STRING, dependentRequired={"x": "y"}), "'y' is not of type 'array'."),
+    (
+        holding({"type": "array", "prefixItems": [STRING], "minItems": 1}),
+        "In context=('properties', 'x'), array schema missing items.",
+    ),
     (holding({"type": "array"}), "In context=('properties', 'x'), array schema missing items."),
     (
         holding({"type": ["string", "array"]}),
@@ -87,7 +109,7 @@ STRICT = [
         f"In context=(), {REQUIRED} Extra required key 'y' supplied.",
     ),
     *(
-        (closed({"type": "string", key: []}), f"In context=('properties', 'x'), '{key}' is not permitted.")
+        (closed({"type": "string", key: [STRING]}), f"In context=('properties', 'x'), '{key}' is not permitted.")
         for key in ("oneOf", "allOf")
     ),
     (closed({**STRING, "not": STRING}), "In context=('properties', 'x'), 'not' is not permitted."),
@@ -121,6 +143,9 @@ VALID = [
     holding(True),
     holding({"type": "object"}),
     holding({"type": "object", "additionalProperties": STRING}),
+    holding({"type": "integer", "minimum": -1.5, "exclusiveMaximum": 2, "multipleOf": 0.5}),
+    holding({**STRING, "minLength": 0, "maxLength": 2.0, "deprecated": True, "examples": [1]}),
+    holding({"enum": []}),
     holding({"oneOf": [STRING, {"type": "array", "items": {}}]}),
     holding({"$ref": "#/definitions/D", "description": "d"}, definitions={"D": {}}),
     holding({**STRING, "x-more": {"type": "int", "properties": []}, "default": {"type": "array"}}),
@@ -142,6 +167,13 @@ def test_strict_schemas(schema: Any, text: str) -> None:
     assert function_problem(schema, strict=True) == text
     assert format_problem(schema, strict=True) == text
     assert function_problem(schema, strict=False) is None
+    assert format_problem(schema, strict=False) is None
+
+
+@pytest.mark.parametrize("key", ["oneOf", "anyOf", "allOf", "enum", "not"])
+def test_functions_combine_nothing_at_the_top(key: str) -> None:
+    schema = holding(STRING, **{key: {"type": "string"} if key == "not" else [holding(STRING)]})
+    assert function_problem(schema, strict=False) == function_problem(schema, strict=True) == COMBINED
     assert format_problem(schema, strict=False) is None
 
 
