@@ -48,6 +48,9 @@ RETRY_AFTER_S = 0.5
 RELEASE_TIMEOUT_S = 2.0
 # Runs that a scan claims at the same time.
 CLAIMS_AT_ONCE = 16
+# Seconds for which a scan claims one page of runs after another. The runs start afterwards, since the work of the first
+# ones would delay the claims of the last ones of a long backlog.
+CLAIM_FOR_S = 2.0
 
 
 class Supervisor:
@@ -80,6 +83,9 @@ class Supervisor:
         self._offers = 0
         # Whether there may be runs that wait for room here.
         self._has_backlog = False
+        # The threads whose runs the present scan has claimed, and an event that it sets at its end.
+        self._claimed_threads: set[str] = set()
+        self._claims_end = asyncio.Event()
         self._lost_claims: SecondSighting[str, active_runs.ActiveRun] = SecondSighting()
         self._last_recovery = 0.0
 
@@ -158,24 +164,48 @@ class Supervisor:
         if monotonic() - self._last_recovery >= SCAN_EVERY_S:
             self._last_recovery = monotonic()
             await self._recover()
-        room = max(0, min(SCAN_LIMIT, self._max_runs - self.active - self._offers))
-        # An offer that is refused during this scan sets it again.
-        self._has_backlog = False
+        if await self._claim_orphans():
+            return SHORTEST_PAUSE_S
         async with self._writer.pool.acquire() as db:
-            orphans = (
-                await find_orphans(db, self._peers, lambda live: active_runs.find_unowned(db, live, room))
-                if room > 0
-                else []
-            )
             next_expiry = await active_runs.next_expiry(db)
+        left = SCAN_EVERY_S if next_expiry is None else next_expiry - self._writer.clock.now().timestamp()
+        return min(SCAN_EVERY_S, max(left, SHORTEST_PAUSE_S))
+
+    async def _claim_orphans(self) -> bool:
+        """Claims the runs that no process holds, then lets them start. Returns whether there may be more.
+
+        Stops after CLAIM_FOR_S seconds.
+        """
+        until = monotonic() + CLAIM_FOR_S
+        try:
+            while await self._claim_page():
+                if monotonic() >= until:
+                    return True
+            return False
+        finally:
+            self._claimed_threads.clear()
+            self._claims_end.set()
+            self._claims_end = asyncio.Event()
+
+    async def _claim_page(self) -> bool:
+        """Claims up to SCAN_LIMIT runs, as far as there is room.
+
+        Returns whether there may be more, and room for them.
+        """
+        room = max(0, min(SCAN_LIMIT, self._max_runs - self.active - self._offers))
+        # An offer that is refused from now on sets it again.
+        self._has_backlog = False
+        orphans: list[active_runs.ActiveRun] = []
+        if room > 0:
+            async with self._writer.pool.acquire() as db:
+                orphans = await find_orphans(db, self._peers, lambda live: active_runs.find_unowned(db, live, room))
         self._has_backlog |= len(orphans) == room
         before = self.active
         for start in range(0, len(orphans), CLAIMS_AT_ONCE):
-            await asyncio.gather(*(self._claim(run) for run in orphans[start : start + CLAIMS_AT_ONCE]))
-        if len(orphans) == SCAN_LIMIT and self.active > before:
-            return SHORTEST_PAUSE_S  # there may be more, and there may be room
-        left = SCAN_EVERY_S if next_expiry is None else next_expiry - self._writer.clock.now().timestamp()
-        return min(SCAN_EVERY_S, max(left, SHORTEST_PAUSE_S))
+            page = orphans[start : start + CLAIMS_AT_ONCE]
+            self._claimed_threads.update(run.thread_id for run in page)
+            await asyncio.gather(*(self._claim(run) for run in page))
+        return len(orphans) == SCAN_LIMIT and self.active > before
 
     async def _recover(self) -> None:
         """Claims the runs again that this process holds in the log but does not execute.
@@ -235,13 +265,21 @@ class Supervisor:
             tools=self._tools,
         )
         self._executors[thread_id] = executor
-        self._tasks.create_task(self._execute(executor, state, recorded[-1].version))
+        start = self._claims_end if thread_id in self._claimed_threads else None
+        self._tasks.create_task(self._execute(executor, state, recorded[-1].version, start))
 
-    async def _execute(self, executor: Executor, state: ThreadState, version: int | None) -> None:
-        """Executes the run. Waits while the database fails; any other error fails the run."""
+    async def _execute(
+        self, executor: Executor, state: ThreadState, version: int | None, start: asyncio.Event | None
+    ) -> None:
+        """Executes the run, after `start` if it is given.
+
+        Waits while the database fails; any other error fails the run.
+        """
         structlog.contextvars.bind_contextvars(thread_id=executor.thread_id, run_id=executor.run_id)
         mark_background_work()  # the task may have been created by a request
         try:
+            if start is not None:
+                await start.wait()
             while True:
                 try:
                     return await executor.execute(state, version)

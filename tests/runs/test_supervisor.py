@@ -90,6 +90,28 @@ async def test_scans_follow_each_other_while_there_is_room(database_url: str, mo
         assert process.supervisor.active == len(holds)
 
 
+async def test_a_backlog_is_claimed_before_its_runs_start(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "SCAN_LIMIT", 2)
+    monkeypatch.setattr(supervisor, "CLAIMS_AT_ONCE", 1)
+    claimed: list[int] = []
+    async with Process(database_url, FakeModel(None), max_runs=0) as process:
+
+        def answer(_: Any) -> Any:
+            claimed.append(process.supervisor.active)
+            return says("Hello.")
+
+        process.model._answer = answer
+        threads = [f"t{number}" for number in range(5)]
+        for thread in threads:
+            await process.say(thread, "Hi")
+            await process.begin(thread)
+        process.supervisor._max_runs = 10
+        process.supervisor.on_peers_change()
+        for thread in threads:
+            assert (await process.wait_until_settled(thread)).status == "completed"
+    assert claimed[0] == len(threads)
+
+
 class FlakyWriter(Writer):
     """Loses the connection at the first append of events of a type, before the append or before its answer."""
 
