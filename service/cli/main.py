@@ -24,6 +24,7 @@ from service.cli import (
     prove,
     rebuild,
     reindex,
+    replay,
     sandbox,
     show,
     threads,
@@ -50,6 +51,7 @@ app.command()(reindex.reindex)
 app.command()(migrate.migrate)
 app.command()(prove.prove)
 app.command()(rebuild.rebuild)
+app.command()(replay.replay)
 app.command()(show.show)
 app.command()(usage.usage)
 app.command()(verify.verify)

@@ -1,0 +1,58 @@
+"""Reads the timeline of a run from the log, also while the run goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from events.envelope import RecordedEvent
+from events.errors import NotFound
+from service.database import Pool
+from service.replay.run_timeline import RunTimeline, TimelineEntry, appends_of
+from service.replay.stream_fold import read_slices
+from service.tools.base import CrashPolicy
+from sql import queries
+
+# Seconds between two looks at a run that goes on.
+FOLLOW_EVERY_S = 0.5
+_SQL = queries("replay")
+
+
+async def thread_of_run(pool: Pool, run_id: str) -> str:
+    """Returns the id of the run's thread. Raises NotFound."""
+    found: str | None = await pool.fetchval(_SQL["thread_of_run"], run_id)
+    if found is None:
+        raise NotFound("run", run_id)
+    return found
+
+
+class RunReader:
+    """Reads a run. `version` is that of the last event that was read."""
+
+    def __init__(self, pool: Pool, thread_id: str, run_id: str, after_crash: Callable[[str], CrashPolicy]) -> None:
+        self.timeline = RunTimeline(thread_id, run_id, after_crash)
+        self.version = 0
+        self._pool = pool
+        self._thread_id = thread_id
+
+    async def entries(self) -> AsyncIterator[TimelineEntry]:
+        """Yields the entries of the events that the log has now and that were not read before."""
+        waiting: list[RecordedEvent[Any]] = []
+        async for page in read_slices(self._pool, self._thread_id, after=self.version):
+            *whole, last = appends_of([*waiting, *page])
+            for append in whole:
+                for entry in self.timeline.add(append):
+                    yield entry
+            waiting, self.version = last, page[-1].version
+        for entry in self.timeline.add(waiting):
+            yield entry
+
+    async def follow(self) -> AsyncIterator[TimelineEntry]:
+        """Yields the entries of the run until it has ended."""
+        while True:
+            async for entry in self.entries():
+                yield entry
+            if self.timeline.has_ended:
+                return
+            await asyncio.sleep(FOLLOW_EVERY_S)

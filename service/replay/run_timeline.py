@@ -1,0 +1,119 @@
+"""The timeline of a run: its events, and after each append the action that `plan` chooses. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from events.envelope import RecordedEvent
+from events.thread import events as e
+from events.thread.state import ThreadState, evolve
+from service.replay.event_texts import describe_action, describe_event
+from service.runs.plan import Action, JournaledCall, plan
+from service.tools.base import CrashPolicy
+
+_Failures = e.ModelCallFailed | e.RunFailed | e.RunExpired | e.RunIncomplete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """An event of a run.
+
+    `gap_s` are the seconds since the event before, 0 for the first. `summary` is one line. `action` is the action that
+    `plan` chose on the state after the append that ends with this event, None if the append goes on or the run has
+    ended. `is_failure` if something failed here: a call, a tool, the run, or the process that worked on it.
+    """
+
+    recorded: RecordedEvent[Any]
+    gap_s: float
+    summary: str
+    action: Action | None
+    is_failure: bool
+
+    @property
+    def action_text(self) -> str | None:
+        return None if self.action is None else describe_action(self.action)
+
+
+class RunTimeline:
+    """Folds the events of a thread into the timeline of one of its runs. Call `add` with all events, in order."""
+
+    def __init__(self, thread_id: str, run_id: str, after_crash: Callable[[str], CrashPolicy]) -> None:
+        self.run_id = run_id
+        self.state = ThreadState(thread_id)
+        self.has_ended = False
+        self._after_crash = after_crash
+        self._last_at: datetime | None = None
+        self._own_call: JournaledCall | None = None
+        self._process: int | None = None
+
+    def add(self, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> Iterator[TimelineEntry]:
+        """Yields the entries of the run among the next events. A batch must end where an append ends."""
+        for append in appends_of(batch):
+            yield from self._add_append(append)
+
+    def _add_append(self, append: Sequence[RecordedEvent[e.ThreadEvent]]) -> Iterator[TimelineEntry]:
+        own = [recorded for recorded in append if getattr(recorded.event, "run_id", None) == self.run_id]
+        takeovers = set[int]()
+        for recorded in append:
+            if self._is_takeover(recorded.event):
+                takeovers.add(recorded.version)
+            self.state = evolve(self.state, recorded)
+        self._note_calls(own)
+        action = self._plan(append[-1].at) if own else None
+        for recorded in own:
+            gap = 0.0 if self._last_at is None else (recorded.at - self._last_at).total_seconds()
+            self._last_at = recorded.at
+            yield TimelineEntry(
+                recorded=recorded,
+                gap_s=gap,
+                summary=describe_event(recorded.event),
+                action=action if recorded is own[-1] else None,
+                is_failure=recorded.version in takeovers or is_failure(recorded.event),
+            )
+
+    def _is_takeover(self, event: e.ThreadEvent) -> bool:
+        """Whether the event is a claim of another process than the one that worked on the run."""
+        run = self.state.run
+        if not isinstance(event, e.RunClaimed) or event.run_id != self.run_id or run is None:
+            return False
+        return run.process not in (None, event.process)
+
+    def _note_calls(self, own: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
+        """Notes the call that the executor of the run has journaled last. Another executor has journaled none."""
+        for recorded in own:
+            event = recorded.event
+            if isinstance(event, e.RunClaimed):
+                self._own_call = None
+            elif isinstance(event, e.ModelCallStarted):
+                self._own_call = (event.call, event.attempt)
+            elif isinstance(event, e.ToolCallStarted):
+                self._own_call = (event.call_id, event.attempt)
+            elif isinstance(event, e.RunEnd):
+                self.has_ended = True
+
+    def _plan(self, at: datetime) -> Action | None:
+        run = self.state.run
+        if run is None or run.id != self.run_id:
+            return None
+        return plan(run, own_call=self._own_call, missing=[], at=at.timestamp(), after_crash=self._after_crash)
+
+
+def appends_of(
+    batch: Iterable[RecordedEvent[e.ThreadEvent]],
+) -> Iterator[list[RecordedEvent[e.ThreadEvent]]]:
+    """Yields the events in the groups that one append has: those with the same time and origin."""
+    for _, group in groupby(batch, key=lambda recorded: (recorded.at, recorded.actor, recorded.request_id)):
+        yield list(group)
+
+
+def is_failure(event: e.ThreadEvent) -> bool:
+    """Whether the event says that something failed."""
+    if isinstance(event, e.ToolCallFinished):
+        return event.outcome in ("failed", "lost")
+    if isinstance(event, e.StepEnded):
+        return event.status in ("failed", "expired")
+    return isinstance(event, _Failures)
