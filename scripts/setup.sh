@@ -110,7 +110,8 @@ sync_venv() {
     prepare_uv
     say "Installing $(basename "$2") into ${1#"$ROOT"/} …"
     make_venv "$1"
-    "$UV" pip install --python "$1/bin/python" --no-deps --require-hashes -r "$2" >&2 ||
+    # With bytecode, or each start would compile a thousand modules if PYTHONDONTWRITEBYTECODE is set.
+    "$UV" pip install --python "$1/bin/python" --compile-bytecode --no-deps --require-hashes -r "$2" >&2 ||
         fail "the packages could not be installed (see above)"
     printf '%s\n' "$state" >"$stamp.new"
 }
@@ -120,6 +121,8 @@ setup_project() {
     if sync_venv "$ROOT/.venv" "$1"; then
         "$UV" pip install --quiet --python "$ROOT/.venv/bin/python" --offline --no-deps --no-build-isolation \
             -e "$ROOT" >&2 || fail "Everthread itself could not be installed (see above)"
+        # A tree that cannot be written to is served all the same.
+        (cd "$ROOT" && .venv/bin/python -m compileall -q events projections service sql) >&2 || true
         mv "$stamp.new" "$stamp"
     fi
 }
