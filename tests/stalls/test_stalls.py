@@ -90,6 +90,7 @@ async def stalls_of(poller: Poller, probes: Iterable[Probe]) -> Stalls:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("group", sorted({group_of(route) for route in ROUTES if route.method == "POST"}))
 async def test_no_body_holds_the_event_loop(server: Client, poller: Poller, model: ScriptedServer, group: str) -> None:
     posts = [route for route in ROUTES if route.method == "POST" and group_of(route) == group]

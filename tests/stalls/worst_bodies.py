@@ -148,18 +148,24 @@ def worst_bodies(routes: Iterable[Route] = ROUTES) -> Iterator[WorstBody]:
         yield WorstBody(route, "one text of escapes", b'{"name":"' + b"\\ud83d\\ude00" * ((size - 20) // 12) + b'"}')
         yield WorstBody(route, "a long number", b'{"name":' + b"7" * (size - 20) + b"}")
         yield WorstBody(route, "quotation marks", b"[" + b'"",' * (tokens - 10) + b'""]')
-        yield WorstBody(
-            route, "keys after a long integer", _keys(tokens // 2 - 9, size - 99)[:-1] + b',"z":%b}' % (b"9" * 40)
-        )
-        texts = b'"%b",' % ("x" * (size // tokens) + EMOJI).encode()
-        yield WorstBody(route, "texts of emoji", b'{"name":[' + texts * (size // len(texts) - 10) + b"1]}")
-        yield WorstBody(route, "one text with an emoji", b'{"name":"%b"}' % ("x" * (size - 99) + EMOJI).encode())
-        yield WorstBody(route, "long numbers", b'{"name":[' + b"0.%b," % (b"9" * 99) * (size // 103 - 10) + b"1]}")
         if is_passed:
             image = b"A" * (size - 200)
             yield WorstBody(route, "an image", b'{"messages":[{"content":"%b"}],"model":"gpt-4o"}' % image)
+        else:
+            yield from _worst_to_parse(route)
         if (make := LEGAL.get(route.name)) is not None:
             yield WorstBody(route, "legal", orjson.dumps(make()))
+
+
+def _worst_to_parse(route: Route) -> Iterator[WorstBody]:
+    """Yields bodies that a parser needs much time or memory for."""
+    size, tokens = route.limit.bytes, route.limit.tokens - 10
+    keys = _keys(tokens // 2 - 9, size - 99)[:-1] + b',"z":%b}' % (b"9" * 40)
+    yield WorstBody(route, "keys after a long integer", keys)
+    text = b'"%b",' % ("x" * (size // tokens) + EMOJI).encode()
+    yield WorstBody(route, "texts of emoji", b'{"name":[' + text * (size // len(text) - 10) + b"1]}")
+    yield WorstBody(route, "one text with an emoji", b'{"name":"%b"}' % ("x" * (size - 99) + EMOJI).encode())
+    yield WorstBody(route, "long numbers", b'{"name":[' + b"0.%b," % (b"9" * 99) * (size // 103 - 10) + b"1]}")
 
 
 def _keys(count: int, size: int) -> bytes:
