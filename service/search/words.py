@@ -7,7 +7,8 @@ the marks that combine with it. A single character of Chinese or Korean can be a
 characters too, and a query looks one up if it stands alone.
 
 The rest of the text is stemmed by PostgreSQL in the language of the text (`languages`). Compatibility forms such as
-full-width letters and ligatures become the usual letters first, in texts and in queries.
+full-width letters and ligatures become the usual letters first, digits those of ASCII, and signs that many omit are
+left out, in texts and in queries.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from service.search.languages import LANGUAGES, language_of
 
 # The version of these rules. Chunks of an older version get their words again (`word_renewal`).
-WORD_RULES = 2
+WORD_RULES = 3
 # A word of each chunk that names its language. It has a space, so that no word of a text equals it.
 _LANGUAGE_PREFIX = "language "
 LANGUAGE_WORDS = tuple(_LANGUAGE_PREFIX + name for name in LANGUAGES)
@@ -46,7 +47,14 @@ _RUN = re.compile("|".join(f"[{ranges}]+" for ranges in (_HAN + _KANA, _HANGUL, 
 _LONE_WORD = re.compile(f"[{_HAN}{_HANGUL}]")
 # Signs that join the next letter to the one before, in Khmer, Burmese, Tai Tham, Balinese and Javanese.
 _JOINERS = frozenset("\u17d2\u1039\u1a60\u1b44\ua9c0")
-_SOFT_HYPHEN = "\u00ad"
+# Signs that are written or omitted freely: soft hyphens, the points of Hebrew, the vowel signs and the stretching of
+# Arabic, the nukta of Hindi.
+_OPTIONAL = re.compile(
+    "[\u00ad\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670\u093c]"
+)
+# Digits of all scripts are those of ASCII, and œ is written oe by many.
+_SAME = {code: str(unicodedata.decimal(chr(code))) for code in range(0x80, 0x20000) if chr(code).isdecimal()}
+_SAME |= {ord("œ"): "oe", ord("Œ"): "OE", 0: " "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ def divide_text(text: str) -> TextWords:
             positions[word].append(min(position, LAST_POSITION))
     pairs = " ".join(f"'{word}':{','.join(map(str, at))}" for word, at in positions.items())
     spaced = _RUN.sub(" ", folded) if positions else folded
-    return TextWords(language_of(spaced), spaced, pairs)
+    return TextWords(language_of(_RUN.sub(" ", text)), spaced, pairs)
 
 
 def divide_query(query: str) -> tuple[str, Sequence[str]]:
@@ -85,7 +93,7 @@ def divide_query(query: str) -> tuple[str, Sequence[str]]:
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).replace(_SOFT_HYPHEN, "").replace("\0", " ")
+    return _OPTIONAL.sub("", unicodedata.normalize("NFKC", text)).translate(_SAME)
 
 
 def _run_words(text: str, *, has_lone_words: bool) -> Iterator[str]:

@@ -30,6 +30,11 @@ from service.search.parse import html
             "A\nB\nc\n d\ne\n",
         ),
         ("<math><mfrac><mi>x</mi><mi>y</mi></mfrac><annotation>no</annotation></math>", "x/y\n"),
+        (
+            "<math><munderover><mo>∑</mo> <mi>i</mi> <mi>n</mi></munderover><msqrt><mi>c</mi></msqrt><mtable>"
+            "<mtr><mtd>a</mtd><mtd>b</mtd></mtr><mtr><mtd>c</mtd></mtr></mtable></math>",
+            "∑ _i ^n√ca b; c\n",
+        ),
         ("<p>Name: <input placeholder='Your name'><progress>no</progress>", "Name: Your name\n"),
         ("<ruby>東<rp>(</rp><rt>とう</rt><rp>)</rp>京<rt>きょう</rt></ruby>タワー", "東京タワー\nとう\nきょう\n"),
         ("<p>Tide <svg><title>no</title><defs><text>no</text></defs><text>4 m</text></svg></p>", "Tide\n4 m\n"),

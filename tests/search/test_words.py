@@ -97,6 +97,22 @@ def test_compatibility_forms_are_folded() -> None:
     assert divide_query("ＡＢＣ ﬁne co\u00adop cafe\u0301") == ("ABC fine coop café", [])
 
 
+@pytest.mark.parametrize(
+    ("written", "other"),
+    [
+        ("שָׁלוֹם", "שלום"),
+        ("كِتَابٌ كتـــاب", "كتاب كتاب"),
+        ("क़लम", "कलम"),
+        ("l’œuvre Œdipe", "l’oeuvre OEdipe"),
+        ("٢٠٢٤ ۲۰۲۴ २०२४", "2024 2024 2024"),
+        ("๗๐", "70"),
+    ],
+)
+def test_forms_that_writers_choose_freely_are_folded(written: str, other: str) -> None:
+    assert divide_query(written) == divide_query(other)
+    assert divide_text(written).spaced == divide_text(other).spaced
+
+
 def test_positions_are_bounded() -> None:
     pairs = divide_text("图书" * 20_000).pairs
     assert max(int(at) for word in pairs.split() for at in word.split(":")[1].split(",")) <= 16_383

@@ -54,8 +54,17 @@ BLOCKS = frozenset(
 )
 CELLS = frozenset(("td", "th"))
 PREFORMATTED = frozenset(("pre", "textarea", "listing", "xmp", "plaintext"))
-# Marks before the second part of an element of MathML.
-_MATH = {"mfrac": "/", "msup": "^", "msub": "_"}
+# Marks before the second part, and before the third and further ones, of an element of MathML.
+_MATH = {
+    "mfrac": ("/", ""),
+    "msup": ("^", ""),
+    "msub": ("_", ""),
+    "msubsup": ("_", "^"),
+    "munder": ("_", ""),
+    "munderover": ("_", "^"),
+    "mtr": (" ", " "),
+    "mtable": ("; ", "; "),
+}
 _AROUND_TABS = re.compile(r" ?\t ?")
 # Types of input fields whose value is text that a reader sees.
 _VALUE_TYPES = frozenset(
@@ -137,8 +146,8 @@ def _lines(body: LexborNode, hidden: set[int]) -> Iterator[str]:
             continue
         preformatted += (1 if entering else -1) if tag in PREFORMATTED else 0
         is_reading += (1 if entering else -1) if tag == "rt" else 0
-        if entering and node.prev is not None and node.parent is not None and node.parent.tag in _MATH:
-            line.append(_MATH[node.parent.tag])
+        if entering and (tag == "msqrt" or (node.parent is not None and node.parent.tag in _MATH)):
+            line.append(_math_mark(node))
         if tag == "tspan" and entering and _begins_line(node):
             line.append(" ")
         if tag == "input" and entering:
@@ -171,6 +180,18 @@ def _typed_value(field: LexborNode) -> str:
     if is_shown and (value := attributes.get("value") or attributes.get("placeholder")):
         return f" {' '.join(value.split())} "
     return ""
+
+
+def _math_mark(part: LexborNode) -> str:
+    """Returns the mark before an element of MathML."""
+    if part.tag == "msqrt":
+        return "√"
+    marks = _MATH.get(part.parent.tag or "", ("", "")) if part.parent is not None else ("", "")
+    number, before = 0, part.prev
+    while before is not None and number < 2:
+        number += before.tag != "-text"
+        before = before.prev
+    return marks[number - 1] if number else ""
 
 
 def _begins_line(span: LexborNode) -> bool:
