@@ -9,6 +9,7 @@ import datetime
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import BinaryIO
 
 from lxml import etree
@@ -103,7 +104,7 @@ class Workbook:
         """Returns the number, or the date that it stands for in this format. Other text stays as it is."""
         try:
             number = int(text) if text.lstrip("-").isdigit() else float(text)
-            if is_date_format(number_format):
+            if _is_date(number_format):
                 found: datetime.date | datetime.time | datetime.timedelta | None = from_excel(
                     number, self._epoch, timedelta=is_timedelta_format(number_format)
                 )
@@ -111,6 +112,11 @@ class Workbook:
         except (ValueError, OverflowError):
             return text
         return number
+
+
+@lru_cache(maxsize=256)
+def _is_date(number_format: str) -> bool:
+    return bool(is_date_format(number_format))
 
 
 def _elements(part: BinaryIO, *names: str) -> Iterator[Element]:
