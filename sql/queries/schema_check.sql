@@ -22,7 +22,8 @@ ORDER BY name;
 
 -- name: functions
 -- Functions and operators that no extension has and that stand for those of PostgreSQL: they have their names and are in a
--- schema that is searched, or they are in PostgreSQL's own schema. Its own have the lowest numbers.
+-- schema that is searched, or they are in PostgreSQL's own schema. Its own have the lowest numbers. Casts between its types
+-- do the same.
 SELECT DISTINCT identified.type || ' ' || identified.identity AS object
 FROM (
     SELECT 'pg_proc'::regclass AS catalog, oid, pronamespace AS namespace,
@@ -39,6 +40,9 @@ FROM (
                 AND other.oid < 16384
         )
     FROM pg_operator WHERE oid >= 16384
+    UNION ALL
+    SELECT 'pg_cast'::regclass, oid, 'pg_catalog'::regnamespace, true
+    FROM pg_cast WHERE oid >= 16384 AND castsource < 16384 AND casttarget < 16384
 ) AS found
 CROSS JOIN LATERAL pg_identify_object(catalog, found.oid, 0) AS identified
 WHERE NOT EXISTS (SELECT FROM pg_depend WHERE classid = catalog AND objid = found.oid AND deptype = 'e')

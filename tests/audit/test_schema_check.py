@@ -64,6 +64,11 @@ CHANGES = {
         "CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = always)",
         "the operator public.=(",
     ),
+    "a cast between types of PostgreSQL": (
+        "CREATE FUNCTION bytes_of(text) RETURNS bytea LANGUAGE sql AS 'SELECT NULL::bytea';"
+        "CREATE CAST (text AS bytea) WITH FUNCTION bytes_of(text) AS IMPLICIT",
+        "the cast (pg_catalog.text AS pg_catalog.bytea) stands for one of PostgreSQL",
+    ),
     "a changed view of threads": (
         "CREATE OR REPLACE VIEW threads_with_attachments AS SELECT thread_id, project_id, created_at, body, patches,"
         " has_own_store, ARRAY[]::bytea[] AS attached FROM threads",
