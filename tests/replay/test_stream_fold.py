@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from projections import threads
 from projections.rebuild import CannotFold
 from service.database import Pool
 from service.replay import jsonb, stream_fold
-from service.replay.stream_fold import fold_stream
+from service.replay.stream_fold import fold_stream, read_slices
 from sql.connection import Connection
 from tests.projections.helpers import make_thread, writer
 
@@ -29,6 +30,25 @@ async def test_a_fold_reads_pages_and_keeps_only_the_views_that_are_asked_for(
     assert (fold.version, len(fold.rows.tables["messages"]), fold.state.user_messages) == (9, 0, 8)
     fold = await fold_stream(pool, THREAD, "thread_1", 5)
     assert (fold.version, len(fold.rows.tables["messages"])) == (5, 4)
+
+
+async def test_other_work_has_its_turn_before_each_slice(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_fold, "SLICE_EVENTS", 2)
+    await make_thread(writer(pool), "thread_1", *"abcdefgh")
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    seen = [(len(batch), turns) async for batch in read_slices(pool, "thread_1")]
+    counting.cancel()
+    assert [size for size, _ in seen] == [2, 2, 2, 2, 1], "one page in slices"
+    at = [turn for _, turn in seen]
+    assert at == sorted(set(at))
 
 
 async def test_a_fold_that_is_too_large_is_refused(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
