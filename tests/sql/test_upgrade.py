@@ -20,6 +20,8 @@ from service.database import connect
 from service.migrations import migrate
 from service.writer.stream_state import fold
 from sql.connection import Connection
+from tests.audit.test_sequencer import seal_all
+from tests.audit.test_verification import verify
 from tests.client import V1, Client
 from tests.conftest import StartServer
 from tests.fixtures.postgres import empty_database
@@ -104,6 +106,15 @@ async def test_every_event_waits_for_the_sequencer(old: Connection) -> None:
 async def test_views_and_states_are_those_of_the_log(old: Connection) -> None:
     await migrate(old)
     await _assert_views_follow_the_log(old)
+
+
+@pytest.mark.slow
+async def test_verification_finds_no_fault(old: Connection, database_url: str) -> None:
+    """Before and after the sequencer has given the older events their indexes."""
+    await migrate(old)
+    assert await verify(database_url) == []
+    await seal_all(old)
+    assert await verify(database_url) == []
 
 
 async def test_an_interrupted_rebuild_is_completed(old: Connection) -> None:
