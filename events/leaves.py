@@ -10,10 +10,12 @@ docs/log-format.md specifies both to the byte, with test vectors. The hash of a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 # The algorithm that is stored with an event: SHA-256 with the domains and the encoding of this module. 1 is that of
 # older software, whose events have no `client`.
@@ -74,27 +76,22 @@ def encode_entry(envelope: Envelope, commitment: bytes, previous: bytes) -> byte
     `previous` is the leaf of the version before, NO_LEAF for version 1. Raises ValueError if the algorithm is unknown,
     or if it does not cover the client that is given.
     """
-    if envelope.algorithm not in _LEAF_DOMAINS:
-        raise ValueError(f"algorithm {envelope.algorithm} is unknown to this software")
-    if envelope.algorithm == 1 and envelope.client is not None:
-        raise ValueError("algorithm 1 does not cover a client")
-    fields = (
-        _number(envelope.algorithm),
-        _text(envelope.stream_id),
-        _number(envelope.version),
-        _text(envelope.type),
-        _time(envelope.at),
-        _text(envelope.project_id),
-        _text(envelope.actor),
-        _text(envelope.request_id),
-        _text(envelope.cause),
-        _number(envelope.schema_version),
-        _text(envelope.software_version),
-        _prefix_length(commitment),
-        _prefix_length(previous),
-        *(() if envelope.algorithm == 1 else (_prefix_length(envelope.client),)),
+    return _encode(
+        envelope.algorithm,
+        envelope.stream_id,
+        envelope.version,
+        envelope.type,
+        envelope.at,
+        envelope.project_id,
+        envelope.actor,
+        envelope.request_id,
+        envelope.cause,
+        envelope.client,
+        envelope.schema_version,
+        envelope.software_version,
+        commitment,
+        previous,
     )
-    return _LEAF_DOMAINS[envelope.algorithm] + b"".join(fields)
 
 
 def hash_leaf(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:
@@ -102,7 +99,74 @@ def hash_leaf(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:
     return sha256(_LEAF_PREFIX + encode_entry(envelope, commitment, previous)).digest()
 
 
-# The events of an append have most fields in common, so their encodings are kept.
+def hash_row(row: Mapping[str, Any], previous: bytes) -> bytes:
+    """Returns the leaf of a stored event, of which `row` has all columns but the content. See `hash_leaf`.
+
+    Raises ValueError as `encode_entry`, and TypeError if the time is infinite.
+    """
+    entry = _encode(
+        row["algorithm"],
+        row["stream_id"],
+        row["version"],
+        row["type"],
+        row["at"],
+        row["project_id"],
+        row["actor"],
+        row["request_id"],
+        row["cause"],
+        row["client"],
+        row["schema_version"],
+        row["software_version"],
+        row["commitment"],
+        previous,
+    )
+    return sha256(_LEAF_PREFIX + entry).digest()
+
+
+def _encode(
+    algorithm: int,
+    stream_id: str,
+    version: int,
+    type: str,
+    at: datetime,
+    project_id: str,
+    actor: str,
+    request_id: str | None,
+    cause: str | None,
+    client: bytes | None,
+    schema_version: int,
+    software_version: str,
+    commitment: bytes,
+    previous: bytes,
+) -> bytes:
+    first = _first_fields(algorithm, stream_id)
+    origin = _origin_fields(project_id, actor, request_id, cause)
+    last = b"" if algorithm == 1 else _prefix_length(client)
+    if algorithm == 1 and client is not None:
+        raise ValueError("algorithm 1 does not cover a client")
+    software = _software_fields(schema_version, software_version)
+    chain = _prefix_length(commitment) + _prefix_length(previous) + last
+    return first + _number(version) + _text(type) + _time(at) + origin + software + chain
+
+
+# The events of a stream and of an append have most fields in common, so their encodings are kept.
+@lru_cache(maxsize=1024)
+def _first_fields(algorithm: int, stream_id: str) -> bytes:
+    if algorithm not in _LEAF_DOMAINS:
+        raise ValueError(f"algorithm {algorithm} is unknown to this software")
+    return _LEAF_DOMAINS[algorithm] + _number(algorithm) + _text(stream_id)
+
+
+@lru_cache(maxsize=1024)
+def _origin_fields(project_id: str, actor: str, request_id: str | None, cause: str | None) -> bytes:
+    return _text(project_id) + _text(actor) + _text(request_id) + _text(cause)
+
+
+@lru_cache(maxsize=64)
+def _software_fields(schema_version: int, software_version: str) -> bytes:
+    return _number(schema_version) + _text(software_version)
+
+
 @lru_cache(maxsize=1024)
 def _number(value: int) -> bytes:
     return _prefix_length(value.to_bytes(8, "big", signed=True))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from service.audit.faults import Fault
 from service.audit.ranges import PendingAppend
 from service.audit.stream_check import StreamCheck
-from service.audit.view_check import ViewCheck
+from service.audit.view_check import compare_views
 from sql import queries
 from sql.connection import Connection
 
-# Events that are in memory at once, and operations on rows that wait to be carried out.
-PREFETCH = 200
-MAX_OPERATIONS = 5000
+# Events that are in memory at once.
+PREFETCH = 1000
+# Seconds that a statement of a verification may take: those that look for rows without a stream read whole tables.
+STATEMENT_S = 3600.0
 
 _SQL = queries("verify")
 
@@ -29,11 +31,11 @@ class BatchResult:
     faults: list[Fault]
 
 
-async def check_batch(db: Connection, views: ViewCheck, stream_ids: Sequence[str]) -> BatchResult:
-    """Checks the streams. `views` are the temporary tables of this connection."""
+async def check_batch(db: Connection, stream_ids: Sequence[str]) -> BatchResult:
+    """Checks the streams."""
     ids = list(stream_ids)
     async with db.transaction(isolation="repeatable_read", readonly=True):
-        heads = {row["stream_id"]: row for row in await db.fetch(_SQL["heads"], ids)}
+        heads = await db.fetch(_SQL["heads"], ids)
         sequenced: defaultdict[str, list[PendingAppend]] = defaultdict(list)
         sealed: defaultdict[str, list[PendingAppend]] = defaultdict(list)
         ends: defaultdict[str, int] = defaultdict(int)
@@ -49,34 +51,23 @@ async def check_batch(db: Connection, views: ViewCheck, stream_ids: Sequence[str
                 waiting += append.count
             else:
                 sealed[append.stream_id].append(append)  # the sequencer has not deleted the row yet
-        checks = {id: StreamCheck(head, sequenced[id], sealed[id]) for id, head in heads.items()}
-        async for event in db.cursor(_SQL["events"], ids, prefetch=PREFETCH):
-            check = checks.get(event["stream_id"])
-            if check is not None:
-                check.add(event)
-                if views.is_possible and check.events % PREFETCH == 0:
-                    await _carry_out(views, check)
-        faults = await _finish(views, list(checks.values()), {id: heads[id]["kind"] for id in heads})
+        checks = {head["stream_id"]: _open_check(head, sequenced, sealed) for head in heads}
+        events = await db.cursor(_SQL["events"], ids)
+        while rows := await events.fetch(PREFETCH):
+            for event in rows:
+                check = checks.get(event["stream_id"])
+                if check is not None:
+                    check.add(event)
+        for check in checks.values():
+            check.finish()
+        # The views of a stream whose events were changed follow from nothing.
+        faults = await compare_views(db, [check for check in checks.values() if not check.has_faults])
+    faults = [*(fault for check in checks.values() for fault in check.faults), *faults]
     return BatchResult(sum(check.events for check in checks.values()), waiting, faults)
 
 
-async def _carry_out(views: ViewCheck, check: StreamCheck) -> None:
-    views.add(check.stream_id, check.take_operations())
-    if views.waiting >= MAX_OPERATIONS:
-        await views.flush()
-
-
-async def _finish(views: ViewCheck, checks: Sequence[StreamCheck], kinds: dict[str, str]) -> list[Fault]:
-    streams: defaultdict[str, list[str]] = defaultdict(list)
-    for check in checks:
-        if views.is_possible:
-            await _carry_out(views, check)
-        check.finish()
-        # The views of a stream whose events were changed follow from nothing.
-        if not check.has_faults:
-            streams[kinds[check.stream_id]].append(check.stream_id)
-    faults = [fault for check in checks for fault in check.faults]
-    if views.is_possible:
-        await views.flush()
-        faults += await views.compare(streams)
-    return faults
+def _open_check(
+    head: Mapping[str, Any], sequenced: Mapping[str, list[PendingAppend]], sealed: Mapping[str, list[PendingAppend]]
+) -> StreamCheck:
+    id = head["stream_id"]
+    return StreamCheck(head, sequenced.get(id, ()), sealed.get(id, ()))

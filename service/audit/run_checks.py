@@ -18,7 +18,6 @@ from events.thread.events import RunEnd, ThreadEvent
 from events.thread.state import ThreadState
 from service.audit.batch_check import check_batch
 from service.audit.faults import Fault
-from service.audit.view_check import ViewCheck
 from service.database import DATABASE_ERRORS, connect
 from service.errors import StartupError
 from service.processes.scan_loop import ScanLoop
@@ -106,7 +105,6 @@ async def _check_thread(url: str, thread_id: str) -> list[Fault]:
     async with asyncio.timeout(CHECK_S):
         db = await connect(url, command_timeout_s=CHECK_S)
         try:
-            views = await ViewCheck.open(db)
-            return list((await check_batch(db, views, [thread_id])).faults)
+            return list((await check_batch(db, [thread_id])).faults)
         finally:
             await db.close()

@@ -9,12 +9,11 @@ from typing import Any
 from events import leaves
 from events.envelope import RecordedEvent
 from events.event_log import load_event
-from events.leaves import Envelope
 from events.streams import STREAM_TYPES
+from projections.row_store import StreamRows
 from projections.views import row_operations
 from service.audit.faults import Fault
 from service.audit.ranges import LEAF_BYTES, PendingAppend
-from sql.row_operations import RowOperation
 
 # Missing events that a gap reports one by one.
 MAX_MISSING = 100
@@ -22,14 +21,15 @@ MAX_MISSING = 100
 PAGE = 1000
 
 Row = Mapping[str, Any]
+_NOT_LOGGED: tuple[None, None] = (None, None)
 
 
 class StreamCheck:
     """The check of one stream. Call `add` with the rows of its events in order, and then `finish`.
 
     `head` is the row of the stream. `sequenced` are its ranges in the log, and the appends that wait for theirs;
-    `sealed` are rows of log_pending that the log has already and that are not deleted yet. The check folds the events;
-    `take_operations` returns the operations on the rows of the views that they lead to.
+    `sealed` are rows of log_pending that the log has already and that are not deleted yet. The check folds the events
+    into `rows`, those of the views.
     """
 
     def __init__(self, head: Row, sequenced: Iterable[PendingAppend], sealed: Iterable[PendingAppend] = ()) -> None:
@@ -37,7 +37,8 @@ class StreamCheck:
         self.faults: list[Fault] = []
         self.events = 0
         self._head = head
-        self._type = STREAM_TYPES.get(head["kind"])
+        self.rows = StreamRows()
+        self.stream_type = self._type = STREAM_TYPES.get(head["kind"])
         sequenced = list(sequenced)
         self._times = {append.first_version: append.at for append in sequenced}
         self._logged = {
@@ -55,7 +56,6 @@ class StreamCheck:
         self._project_id: str | None = None
         self._state: Any = None
         self._page: list[RecordedEvent[Any]] = []
-        self._operations: list[RowOperation] = []
         self._check_ranges(sequenced)
         self._check_sealed(sealed)
         if self._type is None:
@@ -90,15 +90,10 @@ class StreamCheck:
         if self._type is not None and not self.has_faults:
             self._fold(row)
 
-    def take_operations(self) -> list[RowOperation]:
-        """Returns the operations of the events since the last call."""
-        if not self.has_faults:
-            self._project()
-        operations, self._operations = self._operations, []
-        return operations
-
     def finish(self) -> None:
         """Checks the end of the stream, its head and its state."""
+        if not self.has_faults:
+            self._project()
         head, last = self._head, self._version
         logged = max(self._logged, default=0)
         if logged > last:
@@ -157,21 +152,28 @@ class StreamCheck:
 
     def _find_fault(self, row: Row) -> str | None:
         version, leaf = row["version"], row["leaf"]
-        append, logged = self._logged.get(version, (None, None))
+        append, logged = self._logged.get(version, _NOT_LOGGED)
         if logged is not None and leaf != logged:
             other = next((at for at, (_, found) in self._logged.items() if found == leaf), None)
             if other is not None:
                 return f"the events were reordered: this is version {other} of the log"
         if leaves.commit(row["content"]) != row["commitment"]:
             return "the content was changed"
-        if not any(_hash_leaf(row, previous) == leaf for previous in self._previous):
+        if _hash_leaf(row, self._previous[0]) != leaf and (
+            len(self._previous) == 1 or _hash_leaf(row, self._previous[1]) != leaf
+        ):
             return "the envelope was changed, or the event was moved, inserted or replaced"
         if append is None or logged is None:
             return "the event was never sequenced: the log does not have it, and it does not wait for it"
         if leaf != logged:
             return "the event was replaced: the log has another one at this version"
-        if append.types[version - append.first_version : version - append.first_version + 1] != [row["type"]] or (
-            (append.project_id, append.actor, append.request_id) != (row["project_id"], row["actor"], row["request_id"])
+        place = version - append.first_version
+        if (
+            place >= len(append.types)
+            or append.types[place] != row["type"]
+            or append.project_id != row["project_id"]
+            or append.actor != row["actor"]
+            or append.request_id != row["request_id"]
         ):
             return "the columns of the log's range are not those of the event"
         if version == append.first_version and not self._is_time_of(append, row["at"]):
@@ -184,6 +186,8 @@ class StreamCheck:
         The times of appends follow those of earlier events, if the clocks of the writers did not. A row that the
         sequencer added for an event without one has the time of the append that waited for it.
         """
+        if append.at == at:
+            return True
         earlier = [None if self._last is None else self._last["at"], self._latest]
         if append.at in {at, *(max(at, time) for time in earlier if time is not None and time.tzinfo is not None)}:
             return True
@@ -208,7 +212,7 @@ class StreamCheck:
             return
         page, self._page = self._page, []
         try:
-            self._operations += row_operations(self._type, page, self._before)
+            self.rows.apply(row_operations(self._type, page, self._before))
         except Exception as error:  # noqa: BLE001 - a changed event can break any assumption
             self._report(page[0].version, f"the events cannot be projected: {type(error).__name__}")
 
@@ -218,21 +222,7 @@ class StreamCheck:
 
 def _hash_leaf(row: Row, previous: bytes) -> bytes | None:
     """Returns the leaf of an event; None if its columns cannot be those of an event."""
-    envelope = Envelope(
-        algorithm=row["algorithm"],
-        stream_id=row["stream_id"],
-        version=row["version"],
-        type=row["type"],
-        at=row["at"],
-        project_id=row["project_id"],
-        actor=row["actor"],
-        request_id=row["request_id"],
-        cause=row["cause"],
-        client=row["client"],
-        schema_version=row["schema_version"],
-        software_version=row["software_version"],
-    )
     try:
-        return leaves.hash_leaf(envelope, row["commitment"], previous)
+        return leaves.hash_row(row, previous)
     except (ValueError, TypeError):  # a TypeError: the time is infinite, which is a time without a zone in Python
         return None

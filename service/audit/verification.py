@@ -17,13 +17,13 @@ from events import codec, leaves
 from events.clients import CLIENT_DOMAIN
 from events.installation import INSTALLATION_ID, LogKeyUsed
 from service.audit.attestation_check import AttestationResult, Trust, check_attestations
-from service.audit.batch_check import BatchResult, check_batch
+from service.audit.batch_check import STATEMENT_S, BatchResult, check_batch
+from service.audit.batch_workers import check_in_worker, open_worker
 from service.audit.blob_check import check_blobs
 from service.audit.faults import Fault
 from service.audit.log_check import KnownCheckpoint, LogResult, check_log
 from service.audit.notes import VerifierKey
 from service.audit.schema_check import check_schema
-from service.audit.view_check import ViewCheck
 from service.database import connect
 from service.storage.base import Blobs
 from sql import queries
@@ -34,8 +34,6 @@ BATCH_STREAMS = 500
 # A database with fewer events is checked in this process: others take a second to start.
 FEW_EVENTS = 20_000
 MAX_ORPHANS = 100
-# Seconds that a statement may take: those that look for rows without a stream read whole tables.
-STATEMENT_S = 3600.0
 
 _SQL = queries("verify")
 
@@ -54,7 +52,6 @@ class Progress:
     checkpoints: int = 0
     unvouched: int = 0
     attestations: AttestationResult = field(default_factory=AttestationResult)
-    has_views: bool = True
     faults: list[Fault] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
 
@@ -126,21 +123,18 @@ async def _check_streams(url: str, db: Connection, scope: Scope, progress: Progr
     if progress.total_events < FEW_EVENTS or count == 1:
         worker = await connect(url, command_timeout_s=STATEMENT_S)
         try:
-            views = await ViewCheck.open(worker)
-            progress.has_views = views.is_possible
             async for batch in _batches(db, scope):
                 progress.streams += len(batch)
-                yield await check_batch(worker, views, batch)
+                yield await check_batch(worker, batch)
         finally:
             await worker.close()
         return
-    progress.has_views = not await db.fetchval(_SQL["is_replica"])
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_open_worker, initargs=(url,)) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=open_worker, initargs=(url,)) as pool:
         loop, running = asyncio.get_running_loop(), set[asyncio.Future[BatchResult]]()
         async for batch in _batches(db, scope):
             progress.streams += len(batch)
-            running.add(loop.run_in_executor(pool, _check_in_worker, batch))
+            running.add(loop.run_in_executor(pool, check_in_worker, batch))
             if len(running) > 2 * count:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for future in done:
@@ -185,31 +179,3 @@ async def _find_orphans(db: Connection, stream_id: str | None) -> list[Fault]:
         text = f"the row {row['id']} of {row['view']} belongs to no stream"
         faults.append(Fault(row["stream_id"], None, text))
     return [fault for fault in faults if stream_id in (None, fault.stream_id)]
-
-
-class _Worker:
-    """The event loop and the connection of a process that checks batches."""
-
-    def __init__(self, url: str) -> None:
-        self._runner = asyncio.Runner()
-        self._db, self._views = self._runner.run(self._open(url))
-
-    async def _open(self, url: str) -> tuple[Connection, ViewCheck]:
-        db = await connect(url, command_timeout_s=STATEMENT_S)
-        return db, await ViewCheck.open(db)
-
-    def check(self, batch: Sequence[str]) -> BatchResult:
-        return self._runner.run(check_batch(self._db, self._views, batch))
-
-
-_worker: _Worker | None = None
-
-
-def _open_worker(url: str) -> None:
-    global _worker
-    _worker = _Worker(url)
-
-
-def _check_in_worker(batch: Sequence[str]) -> BatchResult:
-    assert _worker is not None
-    return _worker.check(batch)

@@ -1,92 +1,67 @@
 """Compares the rows of the views with those that the events lead to.
 
-The operations on rows, which appends carry out, are carried out on empty temporary tables with the names of the views'
-tables. So verification locks nothing, and the transactions are read-only: no operation can reach the real tables.
+The rows that the events lead to are folded in memory (`projections/row_store/`), so verification locks and writes
+nothing, and works on a replica.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from projections.row_store.tables import PRIMARY_KEYS
+from projections.views import TABLES
 from service.audit.faults import Fault
+from service.audit.stream_check import StreamCheck
 from sql import queries
 from sql.connection import Connection
-from sql.row_operations import RowOperation, alone
 
 _SQL = queries("verify")
-_Rows = dict[tuple[str, str, str], bytes]
+_ROWS = queries("rebuild")
+_Rows = dict[tuple[Any, ...], dict[str, Any]]
 
 
-class ViewCheck:
-    """The temporary tables of a connection. `is_possible` is False on a replica, which cannot have such tables."""
+async def compare_views(db: Connection, checks: Iterable[StreamCheck]) -> list[Fault]:
+    """Returns a fault for each row of the streams' views that is missing, that is no event's, or that differs.
 
-    def __init__(self, db: Connection, *, is_possible: bool, schema: str, search_path: str) -> None:
-        self._db = db
-        self.is_possible = is_possible
-        self._real = f"{schema}, pg_temp"
-        self._search_path = search_path
-        self._waiting: defaultdict[str, deque[RowOperation]] = defaultdict(deque)
-        self.waiting = 0
-
-    @classmethod
-    async def open(cls, db: Connection) -> ViewCheck:
-        """Creates the temporary tables."""
-        schema, search_path = await db.fetchrow(_SQL["search_path"])  # type: ignore[misc]
-        is_possible = not await db.fetchval(_SQL["is_replica"])
-        if is_possible:
-            await db.execute(_SQL["shadow"])
-        return cls(db, is_possible=is_possible, schema=schema, search_path=search_path)
-
-    def add(self, stream_id: str, operations: Sequence[RowOperation]) -> None:
-        """Adds operations to carry out, in the order of their stream."""
-        if operations:
-            self._waiting[stream_id].extend(operations)
-            self.waiting += len(operations)
-
-    async def flush(self) -> None:
-        """Carries out the operations that wait: those of a stream in order, those of different streams together."""
-        waiting, self._waiting, self.waiting = self._waiting, defaultdict(deque), 0
-        while waiting:
-            ready: defaultdict[str, list[str]] = defaultdict(list)
-            for stream_id, operations in waiting.items():
-                ready[operations[0].block].append(stream_id)
-            block, streams = max(ready.items(), key=lambda item: len(item[1]))
-            values = []
-            for stream_id in streams:
-                operations = waiting[stream_id]
-                while operations and operations[0].block == block:
-                    values.append(operations.popleft().values)
-                if not operations:
-                    del waiting[stream_id]
-            await self._db.executemany(alone(block), values)
-
-    async def compare(self, streams: Mapping[str, Sequence[str]]) -> list[Fault]:
-        """Returns the differences of the views of these streams, given by kind. Carry out all operations before."""
-        faults: list[Fault] = []
-        for kind, stream_ids in streams.items():
-            if f"rows_{kind}" in _SQL:
-                rebuilt = await self._rows(kind, stream_ids)
-                await self._db.execute(_SQL["set_search_path"], self._real)
-                served = await self._rows(kind, stream_ids)
-                await self._db.execute(_SQL["set_search_path"], self._search_path)
-                faults += compare_rows(served, rebuilt)
-        return faults
-
-    async def _rows(self, kind: str, stream_ids: Sequence[str]) -> _Rows:
-        rows = await self._db.fetch(_SQL[f"rows_{kind}"], list(stream_ids))
-        return {(row["stream_id"], row["view"], row["id"]): row["hash"] for row in rows}
-
-
-def compare_rows(served: _Rows, rebuilt: _Rows) -> list[Fault]:
-    """Returns a fault for each row that is missing, that is no event's, or that differs."""
-    faults = []
-    for key in sorted(served.keys() | rebuilt.keys()):
-        stream_id, view, id = key
-        if key not in served:
-            faults.append(Fault(stream_id, None, f"the row {id} of {view} was removed"))
-        elif key not in rebuilt:
-            faults.append(Fault(stream_id, None, f"the row {id} of {view} was inserted: no event leads to it"))
-        elif served[key] != rebuilt[key]:
-            faults.append(Fault(stream_id, None, f"the row {id} of {view} was changed"))
+    The events of the streams were folded, without a fault.
+    """
+    folds: defaultdict[str, list[StreamCheck]] = defaultdict(list)
+    for check in checks:
+        for table in () if check.stream_type is None else TABLES[check.stream_type]:
+            folds[table].append(check)
+    faults: list[Fault] = []
+    for table, owners in folds.items():
+        rebuilt = {key: row for check in owners for key, row in check.rows.tables[table].items()}
+        served = await db.fetch(_ROWS[f"rows_{table}"], [check.stream_id for check in owners])
+        await _normalize(db, rebuilt)
+        faults += _compare_rows(table, served, rebuilt)
     return faults
+
+
+async def _normalize(db: Connection, rebuilt: _Rows) -> None:
+    """Gives the columns `attributes`, of the type jsonb, the text that Postgres would return."""
+    rows = [row for row in rebuilt.values() if row.get("attributes") is not None]
+    if rows:
+        texts = await db.fetchval(_SQL["normalize"], [row["attributes"] for row in rows])
+        for row, text in zip(rows, texts, strict=True):
+            row["attributes"] = text
+
+
+def _compare_rows(table: str, served: Sequence[Any], rebuilt: _Rows) -> list[Fault]:
+    faults, columns = list[Fault](), PRIMARY_KEYS[table]
+    for record in served:
+        key = tuple([record[column] for column in columns])
+        row = rebuilt.pop(key, None)
+        if row is None:
+            faults.append(Fault(key[0], None, f"the row {_id(key)} of {table} was inserted: no event leads to it"))
+        elif dict(record) != row:
+            faults.append(Fault(key[0], None, f"the row {_id(key)} of {table} was changed"))
+    removed = (Fault(key[0], None, f"the row {_id(key)} of {table} was removed") for key in rebuilt)
+    return sorted([*faults, *removed], key=str)
+
+
+def _id(key: tuple[Any, ...]) -> str:
+    last = key[-1]
+    return last.hex() if isinstance(last, bytes) else str(last)

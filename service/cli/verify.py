@@ -108,8 +108,6 @@ class ProgressReport:
             signed = f"for the keys of {progress.unvouched:,} of them only the database vouches"
         say(f"{progress.checkpoints:,} checkpoints were compared with the log; {signed}.")
         self._show_attestations(progress)
-        if not progress.has_views:
-            say("The views were not compared: a replica has no temporary tables. Verify the primary for that.")
         say("Verified: no faults." if not progress.faults else f"{len(progress.faults):,} faults.")
 
     def _show_attestations(self, progress: Progress) -> None:

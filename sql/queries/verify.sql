@@ -1,27 +1,8 @@
--- name: search_path
-SELECT current_schema(), current_setting('search_path');
-
--- name: set_search_path (until the end of the transaction)
-SELECT set_config('search_path', $1, true);
-
 -- name: is_replica
 SELECT pg_is_in_recovery();
 
--- name: shadow
--- Empty temporary copies of the views' tables, which hide the tables in this session. Rows are in them until the end of a
--- transaction.
-DO $$
-DECLARE
-    relation text;
-BEGIN
-    FOREACH relation IN ARRAY '{
-        active_runs, api_keys, assistants, files, messages, metadata_pairs, projects, runs, steps, thread_attachments,
-        threads, upload_parts, uploads, vector_store_batches, vector_store_files, vector_stores, webhook_endpoints
-    }'::text[] LOOP
-        EXECUTE format('CREATE TEMPORARY TABLE %1$I (LIKE %1$I INCLUDING ALL) ON COMMIT DELETE ROWS', relation);
-    END LOOP;
-END
-$$;
+-- name: normalize (texts of the type jsonb, as Postgres returns them)
+SELECT array_agg(text::jsonb::text ORDER BY place) FROM unnest($1::text[]) WITH ORDINALITY AS given (text, place);
 
 -- name: totals (of the streams with events since $1, or of all if it is null)
 -- Heads and ranges say only that a stream is newer: what they say cannot leave a stream out.
@@ -62,71 +43,6 @@ ORDER BY stream_id, first_version;
 SELECT stream_id, first_version, at, project_id, actor, request_id, types, leaves FROM log_pending
 WHERE stream_id = ANY ($1::text[])
 ORDER BY stream_id, first_version;
-
--- name: rows_thread
-SELECT 'threads' AS view, thread_id AS stream_id, thread_id AS id, sha256(convert_to(threads::text, 'UTF8')) AS hash
-FROM threads WHERE thread_id = ANY ($1::text[])
-UNION ALL
-SELECT 'thread_attachments', thread_id, position::text, sha256(convert_to(thread_attachments::text, 'UTF8'))
-FROM thread_attachments WHERE thread_id = ANY ($1::text[])
-UNION ALL
-SELECT 'messages', thread_id, message_id, sha256(convert_to(messages::text, 'UTF8'))
-FROM messages WHERE thread_id = ANY ($1::text[])
-UNION ALL
-SELECT 'runs', thread_id, run_id, sha256(convert_to(runs::text, 'UTF8')) FROM runs WHERE thread_id = ANY ($1::text[])
-UNION ALL
-SELECT 'active_runs', thread_id, run_id, sha256(convert_to(active_runs::text, 'UTF8'))
-FROM active_runs WHERE thread_id = ANY ($1::text[])
-UNION ALL
-SELECT 'steps', thread_id, step_id, sha256(convert_to(steps::text, 'UTF8'))
-FROM steps WHERE thread_id = ANY ($1::text[])
-UNION ALL
-SELECT 'metadata_pairs', stream_id, encode(pair, 'hex'), sha256(convert_to(metadata_pairs::text, 'UTF8'))
-FROM metadata_pairs WHERE stream_id = ANY ($1::text[]);
-
--- name: rows_assistant
-SELECT 'assistants' AS view, assistant_id AS stream_id, assistant_id AS id,
-    sha256(convert_to(assistants::text, 'UTF8')) AS hash
-FROM assistants WHERE assistant_id = ANY ($1::text[])
-UNION ALL
-SELECT 'metadata_pairs', stream_id, encode(pair, 'hex'), sha256(convert_to(metadata_pairs::text, 'UTF8'))
-FROM metadata_pairs WHERE stream_id = ANY ($1::text[]);
-
--- name: rows_file
-SELECT 'files' AS view, file_id AS stream_id, file_id AS id, sha256(convert_to(files::text, 'UTF8')) AS hash
-FROM files WHERE file_id = ANY ($1::text[]);
-
--- name: rows_upload
-SELECT 'uploads' AS view, upload_id AS stream_id, upload_id AS id, sha256(convert_to(uploads::text, 'UTF8')) AS hash
-FROM uploads WHERE upload_id = ANY ($1::text[])
-UNION ALL
-SELECT 'upload_parts', upload_id, part_id, sha256(convert_to(upload_parts::text, 'UTF8'))
-FROM upload_parts WHERE upload_id = ANY ($1::text[]);
-
--- name: rows_key
-SELECT 'api_keys' AS view, key_id AS stream_id, key_id AS id, sha256(convert_to(api_keys::text, 'UTF8')) AS hash
-FROM api_keys WHERE key_id = ANY ($1::text[]);
-
--- name: rows_project
-SELECT 'projects' AS view, project_id AS stream_id, project_id AS id,
-    sha256(convert_to(projects::text, 'UTF8')) AS hash
-FROM projects WHERE project_id = ANY ($1::text[]);
-
--- name: rows_webhook_endpoint
-SELECT 'webhook_endpoints' AS view, endpoint_id AS stream_id, endpoint_id AS id,
-    sha256(convert_to(webhook_endpoints::text, 'UTF8')) AS hash
-FROM webhook_endpoints WHERE endpoint_id = ANY ($1::text[]);
-
--- name: rows_vector_store
-SELECT 'vector_stores' AS view, store_id AS stream_id, store_id AS id,
-    sha256(convert_to(vector_stores::text, 'UTF8')) AS hash
-FROM vector_stores WHERE store_id = ANY ($1::text[])
-UNION ALL
-SELECT 'vector_store_files', store_id, file_id, sha256(convert_to(vector_store_files::text, 'UTF8'))
-FROM vector_store_files WHERE store_id = ANY ($1::text[])
-UNION ALL
-SELECT 'vector_store_batches', store_id, batch_id, sha256(convert_to(vector_store_batches::text, 'UTF8'))
-FROM vector_store_batches WHERE store_id = ANY ($1::text[]);
 
 -- name: events_without_head
 SELECT stream_id, min(version) AS version FROM events

@@ -1,0 +1,41 @@
+"""The processes that check batches of streams for a verification. They import only what that takes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Sequence
+
+from service.audit.batch_check import STATEMENT_S, BatchResult, check_batch
+from service.database import connect
+
+
+class _Worker:
+    """The event loop and the connection of a process that checks batches."""
+
+    def __init__(self, url: str) -> None:
+        # A collection looks at all objects, of which most are code. A batch leaves few in cycles.
+        gc.freeze()
+        gc.disable()
+        self._runner = asyncio.Runner()
+        self._db = self._runner.run(connect(url, command_timeout_s=STATEMENT_S))
+
+    def check(self, batch: Sequence[str]) -> BatchResult:
+        result = self._runner.run(check_batch(self._db, batch))
+        gc.collect()
+        return result
+
+
+_worker: _Worker | None = None
+
+
+def open_worker(url: str) -> None:
+    """Connects this process to the database at `url`."""
+    global _worker
+    _worker = _Worker(url)
+
+
+def check_in_worker(batch: Sequence[str]) -> BatchResult:
+    """Checks the streams. Call `open_worker` before."""
+    assert _worker is not None
+    return _worker.check(batch)
