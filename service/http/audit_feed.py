@@ -13,12 +13,12 @@ import orjson
 import structlog
 from aiohttp import web
 
-from events.installation import INSTALLATION_ID, INSTALLATION_PROJECT
+from events.installation import INSTALLATION_ID
 from service.audit.audit_feed import AuditFilter, AuditPage, find_lost, read_page
 from service.audit.log_tree import load_sizes
 from service.database import DATABASE_ERRORS
 from service.feed import Watcher, WatcherEnded
-from service.http.context import KEY, REQUEST_ID, connection, origin
+from service.http.context import KEY, REQUEST_ID, audited_project, connection
 from service.http.errors import ApiError
 from service.http.paging import render_all
 from service.http.rate_limits import reserve_stream
@@ -68,11 +68,11 @@ def _parse(request: web.Request) -> AuditQuery:
 
 def _filter_of(request: web.Request, asked: AuditQuery) -> AuditFilter:
     """Returns the filter of the query, within the project of the key. Raises ApiError for another project."""
-    own = origin(request).project_id
-    if own != INSTALLATION_PROJECT and asked.project_id not in (None, own):
+    own = audited_project(request)
+    if own is not None and asked.project_id not in (None, own):
         raise ApiError(403, f"The key reads the audit of its own project, {own}, only.", param="project_id")
     return AuditFilter(
-        project_id=asked.project_id if own == INSTALLATION_PROJECT else own,
+        project_id=asked.project_id if own is None else own,
         actor=asked.actor,
         stream_id=asked.stream_id,
         request_id=asked.request_id,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from events.installation import INSTALLATION_PROJECT
 from service.audit.attestations import load_published
 from service.audit.log_tree import (
     LatestCheckpoint,
@@ -24,7 +23,7 @@ from service.audit.log_tree import (
     load_tile,
 )
 from service.audit.tiles import FULL_WIDTH, TilePlace, TileResource, encode_bundle, parse_path
-from service.http.context import KEY, connection
+from service.http.context import audited_project, connection
 from service.http.errors import ApiError
 from service.http.responses import answer
 from sql.connection import Connection
@@ -120,7 +119,7 @@ def _parse_resource(request: web.Request) -> TileResource:
         resource = parse_path(f"tile/{request.match_info['tile']}")
     except ValueError:
         raise web.HTTPNotFound from None
-    if resource.level is None and request[KEY].project_id != INSTALLATION_PROJECT:
+    if resource.level is None and audited_project(request) is not None:
         message = (
             "Entries of the audit log show all projects: this needs a key for the audit of all projects"
             " (everthread keys create --project all --scope audit)."

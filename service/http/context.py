@@ -11,6 +11,7 @@ from aiohttp import web
 from events.clock import Clock
 from events.envelope import Origin
 from events.ids import IdSource
+from events.installation import INSTALLATION_PROJECT
 from events.streams import StreamType
 from projections.keys import ApiKey
 from service.access.signed_tokens import Grant
@@ -89,3 +90,9 @@ def id_source(request: web.Request) -> IdSource:
 def origin(request: web.Request) -> Origin:
     """Returns the project, the key and the id of the request."""
     return request[ORIGIN]
+
+
+def audited_project(request: web.Request) -> str | None:
+    """Returns the project whose audit the key may read; None if it may read that of all projects."""
+    own = request[KEY].project_id
+    return None if own == INSTALLATION_PROJECT else own

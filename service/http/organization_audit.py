@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from events.installation import INSTALLATION_PROJECT
 from service.audit.audit_feed import read_newest
-from service.http.context import connection, origin
+from service.http.context import audited_project, connection
 from service.http.responses import answer
 from service.wire.organization_audit import parse_audit_log_query, render_audit_log, render_audit_log_page
 
@@ -19,8 +18,8 @@ async def page(request: web.Request) -> web.Response:
     lists = {name: (*query.getall(name, []), *query.getall(f"{name}[]", [])) for name in _LISTS}
     lists["actor_ids"] += lists.pop("actor_emails")
     asked = parse_audit_log_query(query, lists)
-    own = origin(request).project_id
-    projects = asked.projects if own == INSTALLATION_PROJECT else (own,)
+    own = audited_project(request)
+    projects = asked.projects if own is None else (own,)
     if asked.projects is not None and projects is not None:
         projects = tuple(project for project in projects if project in asked.projects)
     async with connection(request) as db:

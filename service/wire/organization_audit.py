@@ -18,6 +18,7 @@ from events.errors import Rejection
 from events.leaves import SALT_BYTES
 from service.wire import storable_text
 from service.wire.audit import AuditedEvent, client_facts
+from service.wire.audit_log_types import ORIGINAL_TYPES
 from service.wire.query import MAX_SECONDS
 from service.wire.validation_errors import invalid_value
 
@@ -68,7 +69,7 @@ def parse_audit_log_query(query: Mapping[str, str], lists: Mapping[str, tuple[st
             message = f"Invalid '{name}': must be at most {MAX_VALUES} texts."
             raise Rejection(message, param=name, code="invalid_value")
     for type in lists["event_types"]:
-        if type not in TYPES and "." not in type:
+        if type not in ORIGINAL_TYPES:
             raise invalid_value("event_types", type, tuple(TYPES))
     wanted = lists["event_types"] or tuple(TYPES)
     bounds = {name: _parse_number(query, f"effective_at[{name}]", MAX_SECONDS) for name in ("gt", "gte", "lt", "lte")}

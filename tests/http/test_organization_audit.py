@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from openai import AsyncOpenAI
+from openai.types.admin.organization.audit_log_list_params import AuditLogListParams
 
 from service.cli import admin
 from service.database import Pool
+from service.wire.audit_log_types import ORIGINAL_TYPES
+from service.wire.organization_audit import TYPES
 from tests.client import Client
 from tests.clock import IDS
 from tests.http.helpers import thread_with
@@ -84,9 +87,20 @@ async def test_a_key_reads_its_own_project(client: Client, pool: Pool) -> None:
         ({"before": "audit_log-x"}, "before"),
         ({"effective_at[gte]": "now"}, "effective_at[gte]"),
         ({"event_types": "everything"}, "event_types"),
+        ({"event_types": "api_key.destroyed"}, "event_types"),
         ({"actor_ids": "\x00"}, "actor_ids"),
     ],
 )
 async def test_wrong_queries_are_refused(client: Client, query: dict[str, str], param: str) -> None:
     answer = await client.call("GET", "/organization/audit_logs", headers=None, **query)
     assert (answer.status, answer.error[2]) == (400, param)
+
+
+def test_the_types_are_those_of_the_original() -> None:
+    hints = get_type_hints(AuditLogListParams)["event_types"]
+    assert set(get_args(get_args(hints)[0])) == ORIGINAL_TYPES
+    assert TYPES.keys() <= ORIGINAL_TYPES
+
+
+async def test_a_type_that_never_happens_here_has_no_entries(client: Client) -> None:
+    assert (await client.get("/organization/audit_logs", event_types="certificate.created"))["data"] == []
