@@ -1,12 +1,14 @@
-"""Checks the bytes of files against the hashes in the log."""
+"""Checks the bytes of files, and of the parts of open uploads, against the hashes in the log."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 
 from events import codec, leaves
 from events.file import FileCreated
+from events.upload import UploadPartAdded
 from service.audit.faults import Fault
 from service.storage.base import BlobMissing, Blobs, StorageError
 from sql import queries
@@ -20,9 +22,10 @@ _SQL = queries("verify")
 async def check_blobs(
     db: Connection, blobs: Blobs, stream_id: str | None, on_file: Callable[[int], None]
 ) -> list[Fault]:
-    """Reads the bytes of all files, or of one. Calls `on_file` with the number of bytes of each.
+    """Reads the bytes of all files and of the parts of open uploads, or those of one stream.
 
-    A file may be deleted meanwhile, so a fault counts only if the file still has these bytes afterwards.
+    Calls `on_file` with the number of bytes of each. A file may be deleted and an upload may end meanwhile, so a fault
+    counts only if the file or the part still has these bytes afterwards.
     """
     faults, last = list[Fault](), ""
     while rows := await db.fetch(_SQL["blobs"], last, stream_id, PAGE):
@@ -31,6 +34,22 @@ async def check_blobs(
             if text is not None and await db.fetchval(_SQL["has_blob"], row["file_id"], row["blob"]):
                 faults.append(Fault(row["file_id"], None, text))
         last = rows[-1]["file_id"]
+    return faults + await _check_parts(db, blobs, stream_id, on_file)
+
+
+async def _check_parts(
+    db: Connection, blobs: Blobs, stream_id: str | None, on_file: Callable[[int], None]
+) -> list[Fault]:
+    faults, last = list[Fault](), ("", 0)
+    while rows := await db.fetch(_SQL["part_events"], *last, stream_id, PAGE):
+        for row in rows:
+            with suppress(ValueError):  # the event was changed, which the check of its stream reports
+                added = codec.load(leaves.content_json(row["content"]), row["schema_version"])
+                if isinstance(added, UploadPartAdded):
+                    text = await _compare(blobs, added.part_id, added.bytes, added.sha256, on_file)
+                    if text is not None and await db.fetchval(_SQL["has_part"], row["stream_id"], added.part_id):
+                        faults.append(Fault(row["stream_id"], row["version"], f"part {added.part_id}: {text}"))
+        last = rows[-1]["stream_id"], rows[-1]["version"]
     return faults
 
 
@@ -40,6 +59,11 @@ async def _find_fault(
     created = codec.load(leaves.content_json(content), schema_version)
     if not isinstance(created, FileCreated) or created.blob != key:
         return f"the bytes of the file are under the key {key}, but the log has another one"
+    return await _compare(blobs, key, created.bytes, created.sha256, on_file)
+
+
+async def _compare(blobs: Blobs, key: str, bytes: int, hash: str, on_file: Callable[[int], None]) -> str | None:
+    """Returns the fault of the bytes under the key; None if they are those with this number and hash."""
     digest, size = sha256(), 0
     try:
         async for chunk in blobs.read(key):
@@ -50,6 +74,6 @@ async def _find_fault(
     except StorageError as error:
         return f"the bytes of the file cannot be read: {error}"
     on_file(size)
-    if (size, digest.hexdigest()) != (created.bytes, created.sha256):
+    if (size, digest.hexdigest()) != (bytes, hash):
         return f"the bytes of the file were changed: {key}"
     return None

@@ -15,6 +15,7 @@ from service.passthrough import PassthroughError
 from service.replay.time_travel import ReplayBusy
 from service.search.base import SearchFailure
 from service.storage.base import BlobMissing, StorageError
+from service.storage.checked_read import BlobChanged
 
 log = structlog.get_logger()
 
@@ -96,6 +97,9 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
     except BlobMissing as error:
         log.error("request_failed_by_missing_blob", key=str(error))
         return response(503, body("The bytes of this file are missing in the server's storage.", kind="server_error"))
+    except BlobChanged as error:
+        log.error("request_failed_by_changed_blob", key=str(error))
+        return response(500, body("The bytes of this file were changed in the server's storage.", kind="server_error"))
     except StorageError as error:
         log.error("request_failed_by_storage", error=str(error))
         return response(503, body("The server's storage is not available. Please try again.", kind="server_error"))

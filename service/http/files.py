@@ -27,6 +27,7 @@ from service.http.paging import render_all
 from service.http.responses import answer, headers
 from service.http.services import ACCESS, BLOBS, LOG, VECTOR_STORES
 from service.storage.base import BlobMissing, delete_unowned
+from service.storage.checked_read import BlobChanged, read_checked
 from service.vector_stores.operations import remove_everywhere
 from service.wire.filenames import last_part, plain_filename, plain_media_type
 from service.wire.request_types import FileUse
@@ -131,7 +132,7 @@ async def page(request: web.Request) -> web.Response:
 async def content(request: web.Request) -> web.StreamResponse:
     started = time.perf_counter()
     file = await find_file(request, request.match_info["file_id"])
-    pieces = request.app[BLOBS].read(file.blob)
+    pieces = read_checked(request.app[BLOBS], file.blob, size=file.bytes, sha256=file.sha256)
     try:
         first = await anext(pieces, b"")
     except BlobMissing:
@@ -165,7 +166,7 @@ async def check(request: web.Request, uses: Iterable[FileUse]) -> None:
 
 
 async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterator[bytes]) -> None:
-    """Sends the pieces to the client. Stops if the client has disconnected or does not read."""
+    """Sends the pieces to the client. Stops if the client has disconnected or does not read, or at changed bytes."""
     try:
         async with asyncio.timeout(WRITE_TIMEOUT) as patience:
             await response.write(first)
@@ -175,6 +176,8 @@ async def _send(response: web.StreamResponse, first: bytes, pieces: AsyncIterato
             await response.write_eof()
     except (ConnectionError, TimeoutError) as error:
         log.info("download_client_disconnected", error=type(error).__name__)
+        response.force_close()
+    except BlobChanged:  # the client gets fewer bytes than announced, and a closed connection
         response.force_close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
@@ -12,7 +12,7 @@ from events.errors import DomainError, Rejection
 from events.file import CreateFile
 from events.ids import file_id_of
 from events.object_changes import initial_upload_part
-from events.objects import File
+from events.objects import File, UploadPart
 from events.streams import UPLOAD
 from events.upload import AddPart, CancelUpload, CompleteUpload, CreateUpload, UploadCommand
 from projections import files, uploads
@@ -24,6 +24,7 @@ from service.http.forms import Limit, megabytes, receive_form
 from service.http.responses import answer
 from service.http.services import BLOBS, LOG
 from service.storage.base import BlobMissing, delete_unowned
+from service.storage.checked_read import read_checked
 from service.wire.request_types import UploadCompletion
 from service.writer import CommandFactory
 from sql.connection import Connection
@@ -92,7 +93,7 @@ async def complete(request: web.Request) -> web.Response:
     async with connection(request) as db:
         parts = await uploads.parts(db, upload_id)
     try:
-        await _make_file(request, upload_id, asked)
+        await _make_file(request, upload_id, asked, parts)
     except (Rejection, BlobMissing):
         # If another request changed the upload in the meantime, that error says more, and the bytes may be deleted.
         if await _is_completed(request, upload_id, command):
@@ -123,11 +124,14 @@ async def _is_completed(request: web.Request, upload_id: str, command: CommandFa
     return not await writer(request).preview(UPLOAD, origin(request), upload_id, command)
 
 
-async def _make_file(request: web.Request, upload_id: str, asked: UploadCompletion) -> None:
+async def _make_file(
+    request: web.Request, upload_id: str, asked: UploadCompletion, parts: Mapping[str, UploadPart]
+) -> None:
     """Joins the parts to one file, in a stream of its own.
 
     Raises Rejection if their MD5 is not the announced one, or if another request is making the file of other bytes, and
-    BlobMissing if the bytes of a part are deleted.
+    BlobMissing if the bytes of a part are deleted, and BlobChanged if they were changed. `parts` are those that the
+    upload has, by id.
     """
     file_id = file_id_of(upload_id)
     blob = f"{file_id}-{request.app[LOG].ids.token(8)}"
@@ -136,7 +140,10 @@ async def _make_file(request: web.Request, upload_id: str, asked: UploadCompleti
 
     async def join_parts() -> AsyncIterator[bytes]:
         for part_id in asked.part_ids:
-            async for piece in blobs.read(part_id):
+            part = parts.get(part_id)
+            if part is None:
+                raise BlobMissing(part_id)
+            async for piece in read_checked(blobs, part_id, size=part.bytes, sha256=part.sha256):
                 if asked.md5:
                     digest.update(piece)
                 yield piece

@@ -24,6 +24,7 @@ from service.addresses import is_image_url, is_public_image_url
 from service.database import Pool
 from service.runs.prompt import Entry
 from service.storage.base import BlobMissing, Blobs
+from service.storage.checked_read import BlobChanged, read_checked
 
 log = structlog.get_logger()
 
@@ -80,9 +81,12 @@ class PromptImages:
 
     async def _url(self, file: File) -> str | None:
         try:
-            content = b"".join([piece async for piece in self._blobs.read(file.blob)])
+            pieces = read_checked(self._blobs, file.blob, size=file.bytes, sha256=file.sha256)
+            content = b"".join([piece async for piece in pieces])
         except BlobMissing:
             log.error("file_blob_missing", file=file.id)
+            return None
+        except BlobChanged:  # which is logged
             return None
         return await asyncio.to_thread(_data_url, content)
 

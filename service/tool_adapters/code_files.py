@@ -14,6 +14,7 @@ from projections import files, steps
 from service.access.storage_quota import QuotaExceeded, StorageQuota
 from service.sandbox.base import DATA, FileRefused
 from service.storage.base import BlobMissing, Blobs
+from service.storage.checked_read import BlobChanged, read_checked
 from service.tools.base import HostedRun
 from service.tools.code_interpreter.inputs import KnownFile
 from service.tools.code_interpreter.tool import CodeInterpreter, FileMissing, PriorCalls
@@ -60,13 +61,16 @@ class CodeFiles:
         async with self._writer.pool.acquire() as db:
             there = await files.find(db, project_id, set(file_ids), self._writer.clock.now())
         found = (there[file_id] for file_id in dict.fromkeys(file_ids) if file_id in there)
-        return [KnownFile(file.id, file.filename, file.blob) for file in found]
+        return [
+            KnownFile(id=file.id, name=file.filename, blob=file.blob, bytes=file.bytes, sha256=file.sha256)
+            for file in found
+        ]
 
     async def read(self, file: KnownFile) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self._blobs.read(file.blob):
+            async for chunk in read_checked(self._blobs, file.blob, size=file.bytes, sha256=file.sha256):
                 yield chunk
-        except BlobMissing:
+        except (BlobMissing, BlobChanged):
             raise FileMissing(file.id) from None
 
     async def keep(self, run: HostedRun, cause: str, name: str, chunks: AsyncIterator[bytes]) -> str:

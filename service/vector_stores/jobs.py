@@ -15,6 +15,7 @@ from projections import files, vector_stores
 from projections import vector_store_files as view
 from service.search.base import IndexingJob, IndexingResult
 from service.storage.base import Blobs
+from service.storage.checked_read import read_checked
 from service.writer import CommandFactory
 from sql.connection import Connection
 
@@ -58,7 +59,7 @@ async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> In
         filename=file.filename,
         content_type=file.content_type,
         size=file.bytes,
-        read=lambda: blobs.read(file.blob),
+        read=lambda: read_checked(blobs, file.blob, size=file.bytes, sha256=file.sha256),
         max_chunk_tokens=chunking.max_chunk_size_tokens if chunking else DEFAULT_SIZE,
         overlap_tokens=chunking.chunk_overlap_tokens if chunking else DEFAULT_OVERLAP,
         embedding_model=store.embedding_model,

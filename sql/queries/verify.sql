@@ -144,6 +144,16 @@ WHERE blob IS NOT NULL AND file_id > $1 AND ($2::text IS NULL OR file_id = $2)
 ORDER BY file_id
 LIMIT $3;
 
+-- name: part_events (that added the parts of pending uploads, after version $2 of upload $1)
+SELECT stream_id, version, content, schema_version FROM events
+WHERE type = 'upload.part_added' AND (stream_id, version) > ($1, $2) AND ($3::text IS NULL OR stream_id = $3)
+    AND stream_id IN (SELECT upload_id FROM uploads WHERE status = 'pending')
+ORDER BY stream_id, version
+LIMIT $4;
+
+-- name: has_part
+SELECT EXISTS (SELECT FROM upload_parts WHERE upload_id = $1 AND part_id = $2);
+
 -- name: has_blob
 SELECT EXISTS (SELECT FROM files WHERE file_id = $1 AND blob = $2);
 

@@ -14,11 +14,13 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """A file object that exists. `blob` is the key of its bytes."""
+    """A file object that exists. `blob` is the key of its bytes, `bytes` their number and `sha256` their hash."""
 
     id: str
     name: str
     blob: str
+    bytes: int
+    sha256: str
 
 
 def inputs(run: HostedRun) -> list[str]:
