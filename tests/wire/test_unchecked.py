@@ -17,6 +17,7 @@ CHECKED_WITHIN = {"tests/client.py", "tests/http/files.py"}
 DECLARED: dict[str, str] = {
     "tests/browser/test_event_source.py": "a proxy between a browser and the server",
     "tests/cli/test_serve.py": "health, and answers while Postgres is away",
+    "tests/crash/test_frozen_sequencer.py": "health",
     "tests/crash/test_idempotency.py": "a file's bytes",
     "tests/embedded/fake_server.py": "a model server's answers",
     "tests/embedded/server_process.py": "health",
@@ -45,6 +46,7 @@ DECLARED: dict[str, str] = {
     "tests/http/test_projects.py": "every operation as text, which must not name another project's ids",
     "tests/http/test_queueing.py": "a stream's comments, whose frames are checked; metrics",
     "tests/http/test_rate_limits.py": "what passes through",
+    "tests/http/test_run_checks.py": "health",
     "tests/http/test_shutdown.py": "streams and connections that end with the server",
     "tests/http/test_thread_stream.py": "streams that go on from run to run, checked there; refusals",
     "tests/http/test_unsupported_files.py": "the session is shared with a checked client of v1",

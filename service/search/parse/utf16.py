@@ -36,7 +36,9 @@ def east_asian_utf16(head: bytes) -> str | None:
     best: tuple[float, str | None] = UTF16_COMMON, None
     for encoding in ("utf-16-le", "utf-16-be"):
         text = [letter for letter in sample[: len(sample) & ~1].decode(encoding, "replace") if not _is_mark(letter)]
-        common = max(sum(_is_common(letter, *each) for letter in text) for each in _COMMON_SETS)
+        common = max(
+            sum(_is_common(letter, name, first, last) for letter in text) for name, first, last in _COMMON_SETS
+        )
         if len(text) > 1 and common >= best[0] * len(text):
             best = common / len(text) + 0.001, encoding
     return best[1]
@@ -51,7 +53,7 @@ def _is_usual(letter: str) -> bool:
         return letter.isprintable() or letter == "\u3000"
     if not (0x4E00 <= code <= 0x9FFF or 0xAC00 <= code <= 0xD7A3):
         return 0x1E00 <= code <= 0x1FFF or code > 0x1F000
-    return any(_is_common(letter, *each) for each in (*_COMMON_SETS, *_WHOLE_SETS))
+    return any(_is_common(letter, name, first, last) for name, first, last in (*_COMMON_SETS, *_WHOLE_SETS))
 
 
 def _is_mark(letter: str) -> bool:
