@@ -40,8 +40,8 @@ async def check_blobs(
 async def _check_parts(
     db: Connection, blobs: Blobs, stream_id: str | None, on_file: Callable[[int], None]
 ) -> list[Fault]:
-    faults, last = list[Fault](), ("", 0)
-    while rows := await db.fetch(_SQL["part_events"], *last, stream_id, PAGE):
+    faults, last_stream, last_version = list[Fault](), "", 0
+    while rows := await db.fetch(_SQL["part_events"], last_stream, last_version, stream_id, PAGE):
         for row in rows:
             with suppress(ValueError):  # the event was changed, which the check of its stream reports
                 added = codec.load(leaves.content_json(row["content"]), row["schema_version"])
@@ -49,7 +49,7 @@ async def _check_parts(
                     text = await _compare(blobs, added.part_id, added.bytes, added.sha256, on_file)
                     if text is not None and await db.fetchval(_SQL["has_part"], row["stream_id"], added.part_id):
                         faults.append(Fault(row["stream_id"], row["version"], f"part {added.part_id}: {text}"))
-        last = rows[-1]["stream_id"], rows[-1]["version"]
+        last_stream, last_version = rows[-1]["stream_id"], rows[-1]["version"]
     return faults
 
 
