@@ -41,6 +41,7 @@ async def create_objects(client: Client) -> dict[str, str]:
         "upload_id": upload["id"],
         "webhook_endpoint_id": "we_none",
         "model": MODEL,
+        "epoch": "1",
         "tile": "0/000",
     }
 
