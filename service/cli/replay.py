@@ -14,6 +14,7 @@ from rich.text import Text
 
 from service.cli import logs
 from service.cli.keys import DataDirOption, run, say
+from service.cli.show import printable
 from service.errors import CommandError
 from service.settings import Settings
 
@@ -94,13 +95,15 @@ def render_entry(entry: TimelineEntry) -> dict[str, Any]:
 
 
 def entry_lines(entry: TimelineEntry, *, is_first: bool) -> list[Text]:
-    """Returns the lines of an entry for people: the event, and the action after it."""
+    """Returns the lines of an entry for people: the event, and the action after it, with escapes for control
+    characters.
+    """
     from events.actors import actor_text
 
     recorded, style = entry.recorded, "bold red" if entry.is_failure else ""
     time = f"{recorded.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
     when = time if is_first else f"{'+' + _seconds(entry.gap_s):>{len(time)}}"
-    summary = entry.summary if len(entry.summary) <= MAX_SUMMARY else f"{entry.summary[:MAX_SUMMARY]}…"
+    summary = printable(entry.summary, MAX_SUMMARY)
     line = Text.assemble(
         (f"{recorded.version:>6}  {when}  ", "dim"),
         (f"{recorded.event.type:<22}", style or "bold"),
@@ -109,7 +112,7 @@ def entry_lines(entry: TimelineEntry, *, is_first: bool) -> list[Text]:
     )
     if entry.action_text is None:
         return [line]
-    return [line, Text(f"{'':>{len(time) + 10}}→ {entry.action_text}", "cyan")]
+    return [line, Text(f"{'':>{len(time) + 10}}→ {printable(entry.action_text, MAX_SUMMARY)}", "cyan")]
 
 
 def _seconds(gap: float) -> str:

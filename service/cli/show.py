@@ -42,6 +42,7 @@ def show(
 
     async def work() -> None:
         from events.errors import DomainError
+        from projections.rebuild import CannotFold
         from service.cli import admin
         from service.database import open_pool
         from service.wire.as_of import Moment, parse_as_of
@@ -55,6 +56,8 @@ def show(
                 contents = await _read(pool, thread, point, sees_deleted=deleted)
             except DomainError as error:
                 raise CommandError(error.message) from None
+            except CannotFold as error:
+                raise CommandError(f"{error}. everthread verify names the faults.") from None
             finally:
                 pool.terminate()
         if json:
@@ -128,8 +131,9 @@ def _print_message(console: Console, message: dict[str, Any]) -> None:
 
 def _print_run(console: Console, run: dict[str, Any], steps: list[dict[str, Any]]) -> None:
     style = {"completed": "green", "failed": "red", "expired": "red", "cancelled": "yellow"}.get(run["status"], "blue")
+    model = printable(run["model"], MAX_DETAIL)
     head = Text.assemble(
-        ("run", "bold magenta"), f"  {run['id']}  {_time(run['created_at'])}  {run['model']}  ", (run["status"], style)
+        ("run", "bold magenta"), f"  {run['id']}  {_time(run['created_at'])}  {model}  ", (run["status"], style)
     )
     console.print(head)
     times = "  ".join(f"{name} {_time(run[name])}" for name in _RUN_TIMES if run.get(name) is not None)

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from service.cli import logs
 from service.cli.keys import DataDirOption, run, say
+from service.cli.show import printable
 from service.errors import CommandError
 from service.settings import Settings
 from service.system import SystemClock
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from sql.connection import Connection
 
 DEFAULT_DAYS = 30
+# Characters of a label in the table: a value of metadata has up to 512.
+MAX_LABEL = 512
 _METADATA = "metadata:"
 _UNKNOWN = "–"
 
@@ -171,13 +174,13 @@ def _print_json(rows: Sequence[UsageRow]) -> None:
 
 def _print_table(by: str, rows: Sequence[UsageRow]) -> None:
     table = Table(box=None, pad_edge=False)
-    table.add_column(by)
+    table.add_column(printable(by, MAX_LABEL))
     for heading in ("calls", "input", "cached", "output", "cost"):
         table.add_column(heading, justify="right")
     for row in rows:
         cost = _UNKNOWN if row.unpriced == row.calls else f"${row.dollars:,.4f}{'+' if row.unpriced else ''}"
         counts = (row.calls, row.input_tokens, row.cached_tokens, row.output_tokens)
-        table.add_row(row.label, *(f"{count:,}" for count in counts), cost)
-    Console().print(table)
+        table.add_row(printable(row.label, MAX_LABEL), *(f"{count:,}" for count in counts), cost)
+    Console(markup=False, emoji=False, highlight=False).print(table)
     if any(row.unpriced for row in rows):
         say("Some calls have no price: add prices to the models file (docs/models.md).")

@@ -69,6 +69,8 @@ async def costs(request: web.Request) -> web.Response:
 
 
 async def _report(request: web.Request, asked: UsageQuery, groups: list[Group]) -> list[UsageSum]:
+    if asked.is_empty:
+        return []
     projects = asked.projects
     if request[KEY].scope != "admin":
         own = origin(request).project_id

@@ -49,10 +49,12 @@ class RunReader:
             yield entry
 
     async def follow(self) -> AsyncIterator[TimelineEntry]:
-        """Yields the entries of the run until it has ended."""
+        """Yields the entries of the run until it has ended. Yields nothing if the thread has no such run."""
+        is_found = False
         while True:
             async for entry in self.entries():
+                is_found = True
                 yield entry
-            if self.timeline.has_ended:
+            if self.timeline.has_ended or not is_found:
                 return
             await asyncio.sleep(FOLLOW_EVERY_S)

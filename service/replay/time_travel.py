@@ -21,6 +21,7 @@ from events.file import FileCreated
 from events.references import Referrer, keep_stores, referenced_files, referenced_stores
 from events.streams import StreamType
 from projections.files import keep_found_files
+from projections.rebuild import CannotFold
 from projections.row_store.tables import Tables
 from projections.views import Project
 from service.database import Pool
@@ -89,7 +90,8 @@ class TimeTravel:
         """Returns the stream at a point, with the rows of `views`.
 
         Raises NotFound if there is no such stream, or if it is deleted and the viewer may not see that; NotYetFound if
-        it began later; Rejection if it has no such version yet, or is too large for memory; ReplayBusy.
+        it began later; Rejection if it has no such version yet, or is too large for memory; CannotFold if an event is
+        missing; ReplayBusy.
         """
         head = await self._head(stream_type, stream_id, viewer)
         version = await self._version(stream_id, at, head)
@@ -159,13 +161,15 @@ class TimeTravel:
         return head
 
     async def _version(self, stream_id: str, at: AsOf, head: Head) -> int:
-        """Returns the version of the point; 0 or less if the stream had no event yet."""
+        """Returns the version of the point; 0 if the stream had no event yet."""
         if isinstance(at, StreamVersion):
             if at.version > head.version:
                 message = f"Invalid 'at': the newest version of '{stream_id}' is {head.version}."
                 raise Rejection(message, param="at", code="invalid_value")
-            return at.version
-        found: int = await self.pool.fetchval(_SQL["version_at"], stream_id, at.at, head.version)
+            return max(0, at.version)
+        found: int | None = await self.pool.fetchval(_SQL["version_at"], stream_id, at.at, head.version)
+        if found is None:
+            raise CannotFold(stream_id, f"one of its events up to {head.version} is missing")
         return found
 
     async def _deleted_since(self, stream_id: str, version: int, newest: int) -> frozenset[str]:

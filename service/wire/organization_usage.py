@@ -31,7 +31,8 @@ _PAGE = "page_"
 class UsageQuery:
     """The query of a page: `limit` buckets of `width_s` seconds from `start` on, before `end`, in Unix seconds.
 
-    `start` is the beginning of a bucket. Filters that are None let all through.
+    `start` is the beginning of a bucket. Filters that are None let all through. `is_empty` if the query asks only for
+    calls of users or of batches, of which there are none.
     """
 
     start: int
@@ -43,6 +44,7 @@ class UsageQuery:
     keys: tuple[str, ...] | None
     models: tuple[str, ...] | None
     line_items: tuple[str, ...] | None
+    is_empty: bool
 
     @property
     def page_end(self) -> int:
@@ -109,6 +111,7 @@ def _parse(
         keys=tuple(lists["api_key_ids"]) or None,
         models=tuple(lists["models"]) or None,
         line_items=tuple(lists["line_items"]) or None,
+        is_empty=bool(lists["user_ids"]) or query.get("batch") == "true",
     )
 
 
@@ -127,7 +130,8 @@ def _parse_page(query: Mapping[str, str], width_s: int, first: int) -> int:
     if not given:
         return first
     digits = given.removeprefix(_PAGE)
-    if not given.startswith(_PAGE) or not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 18
+    if not given.startswith(_PAGE) or not is_number or int(digits) > MAX_SECONDS:
         raise Rejection(f"Invalid 'page': '{given[:64]}' is no page.", param="page", code="invalid_value")
     return max(first, int(digits) - int(digits) % width_s)
 

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from events.thread.commands import DeleteThread
+from service.cli.replay import entry_lines
 from service.database import Pool
 from service.replay.run_reader import RunReader
 from sql.connection import Connection
@@ -46,6 +47,25 @@ async def test_the_command(pool: Pool, db: Connection, database_url: str) -> Non
     code, _, report = await replay("run_2")
     assert code == 1
     assert "No run found with id 'run_2'." in report
+
+
+async def test_a_run_that_the_thread_does_not_have_is_not_followed(pool: Pool) -> None:
+    await make_thread(writer(pool), "thread_1")
+    entries = RunReader(pool, "thread_1", "run_1", lambda _: "again").follow()
+    async with asyncio.timeout(10):
+        assert [entry async for entry in entries] == []
+
+
+async def test_control_characters_are_printed_as_escapes(pool: Pool) -> None:
+    write = writer(pool)
+    await make_thread(write, "thread_1")
+    await write.thread(ORIGIN, "thread_1", add("Hi"))
+    await write.thread(ORIGIN, "thread_1", run(claim=claim()))
+    await write.thread(ORIGIN, "thread_1", finish("\x1b[31mred\x9b0m"))
+    reader = RunReader(pool, "thread_1", "run_1", lambda _: "again")
+    lines = [line.plain async for entry in reader.entries() for line in entry_lines(entry, is_first=False)]
+    assert all(line.isprintable() for line in lines)
+    assert any(r"\x1b[31mred\x9b0m" in line for line in lines)
 
 
 async def test_a_run_is_followed_to_its_end(pool: Pool) -> None:

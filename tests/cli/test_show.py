@@ -18,6 +18,7 @@ from tests.cli.test_keys import everthread
 from tests.client import Client
 from tests.clock import CLOCK
 from tests.http.helpers import run_of
+from tests.projections.helpers import make_thread, writer
 from tests.scripted import ScriptedServer, calls, says
 
 
@@ -63,7 +64,7 @@ async def test_the_objects_of_the_api(client: Client, database_url: str, pool: P
 
 async def test_the_page_for_people(client: Client, pool: Pool, model: ScriptedServer) -> None:
     model.script(says("It rains.\x1b[2J [bold]not markup[/bold]"))
-    run = await client.settled(await run_of(client, "Rome?"))
+    run = await client.settled(await run_of(client, "Rome?", model="gpt-\x1b[2J"))
     version = await pool.fetchval("SELECT version FROM streams WHERE stream_id = $1", run["thread_id"])
     project_id = await pool.fetchval("SELECT project_id FROM threads WHERE thread_id = $1", run["thread_id"])
     viewer = Viewer(project_id, sees_deleted=False)
@@ -75,6 +76,16 @@ async def test_the_page_for_people(client: Client, pool: Pool, model: ScriptedSe
     assert "\\x1b[2J [bold]not markup[/bold]" in page
     assert f"as of version {version}, " in page
     assert "message_creation" in page
+    assert "\x1b" not in page
+
+
+@pytest.mark.slow
+async def test_a_thread_without_one_of_its_events(pool: Pool, database_url: str) -> None:
+    await make_thread(writer(pool), "thread_1", "one")
+    await pool.execute("DELETE FROM events WHERE stream_id = 'thread_1' AND version = 1")
+    code, _, error = await command(database_url, "thread_1")
+    assert code == 1
+    assert error.startswith("everthread: The views of the stream thread_1 cannot be rebuilt from its events: ")
 
 
 def test_long_texts_are_cut() -> None:

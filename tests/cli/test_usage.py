@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.usage import parse_grouping
+from service.cli.usage import UsageRow, _print_table, parse_grouping
 from service.database import Pool
 from service.errors import CommandError
 from sql.connection import Connection
@@ -53,6 +53,13 @@ async def test_the_command(pool: Pool, db: Connection, database_url: str, tmp_pa
     code, _, report = await usage("--by", "colour")
     assert code == 1
     assert "--by: must be day, model, project, key, assistant or metadata:KEY" in report
+
+
+def test_labels_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    _print_table("metadata:[/x]", [UsageRow("a[/b]:smile:\x1b[31m", calls=1)])
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.startswith("metadata:[/x] ")
+    assert row.startswith(r"a[/b]:smile:\x1b[31m ")
 
 
 @pytest.mark.parametrize("by", ["day", "model", "project", "key", "assistant", "metadata:a:b"])

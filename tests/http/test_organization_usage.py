@@ -91,6 +91,9 @@ async def test_a_program_reads_usage_and_costs(
             projects = [result.project_id for result in by_project]
             assert await usage_results(own, start, project_ids=projects) == [total]
             assert [r.num_model_requests for r in await usage_results(own, start, models=["gpt-free"])] == [1]
+            assert await usage_results(own, start, user_ids=["user_1"]) == []
+            assert await usage_results(own, start, batch=True) == []
+            assert await usage_results(own, start, batch=False) != []
             # 1,000 × 2 + 100 × 10 dollars for a million tokens
             [cost] = await cost_results(own, start)
             assert (cost.amount.value, cost.amount.currency) == (0.003, "usd")
@@ -133,6 +136,7 @@ async def test_buckets_are_paged(client: Client) -> None:
         ({"start_time": "10", "limit": "32"}, "limit"),
         ({"start_time": "10", "limit": "0"}, "limit"),
         ({"start_time": "10", "page": "7"}, "page"),
+        ({"start_time": "10", "page": "page_999999999999999999"}, "page"),
         ({"start_time": "10", "group_by": "colour"}, "group_by"),
         ({"start_time": "10", "batch": "maybe"}, "batch"),
         ({"start_time": "10", "models": "a\x00"}, "models"),

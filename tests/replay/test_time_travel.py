@@ -19,6 +19,7 @@ from projections import messages, placeholders, runs, steps, threads
 from projections import vector_store_batches as batches
 from projections import vector_store_files as files
 from projections import vector_stores as stores
+from projections.rebuild import CannotFold
 from projections.rows import Cursor, Page
 from service.database import Pool
 from service.replay import time_travel
@@ -166,7 +167,7 @@ async def test_a_thread_before_it_began_and_beyond_its_end(pool: Pool) -> None:
     def past(at: AsOf, viewer: Viewer = READER, id: str = "thread_1") -> PastThread:
         return PastThread(travel, viewer, id, at)
 
-    for at in (StreamVersion(0), StreamVersion(-5), Moment(before)):
+    for at in (StreamVersion(0), StreamVersion(-5), StreamVersion(-(10**20)), Moment(before)):
         with pytest.raises(
             NotYetFound, match=r"'thread_1' at .*: it began at version 1 of 'thread_1', at 20.*Z \(\d+\."
         ):
@@ -179,6 +180,14 @@ async def test_a_thread_before_it_began_and_beyond_its_end(pool: Pool) -> None:
     for viewer, id in ((READER, "thread_2"), (Viewer("proj_2", sees_deleted=True), "thread_1")):
         with pytest.raises(NotFound, match=r"^No thread found with id '\w+'\.$"):
             await past(StreamVersion(1), viewer, id).thread()
+
+
+async def test_a_thread_without_one_of_its_events(pool: Pool, db: Connection) -> None:
+    await make_thread(writer(pool), "thread_1", "one", "two")
+    await db.execute("DELETE FROM events WHERE stream_id = 'thread_1' AND version = 2")
+    for at in (StreamVersion(3), Moment(CLOCK.now())):
+        with pytest.raises(CannotFold):
+            await PastThread(TimeTravel(pool, CLOCK), READER, "thread_1", at).thread()
 
 
 async def test_objects_inside_a_thread_before_they_began(pool: Pool) -> None:
