@@ -163,6 +163,8 @@ class ActRecorder:
                     reads = {key: counted for key, counted in reads.items() if key not in chunk}
         except (TimeoutError, DomainError, *DATABASE_ERRORS) as error:
             log.warning("acts_not_written", error=str(error) or type(error).__name__)
+        except Exception:
+            log.exception("acts_not_written")
         finally:
             # The counts that were not written stay, also if the write was cancelled.
             self._restore(sign_ins, reads)
@@ -198,6 +200,10 @@ class ActRecorder:
                 await self.clients.write()
                 await self._writer.write_group(INSTALLATION, INSTALLATION_ID, [act.command for act in group])
         except (TimeoutError, DomainError, *DATABASE_ERRORS) as error:
+            _end(group, error)
+        except Exception as error:
+            # The callers fail, and later acts are written.
+            log.exception("acts_not_written")
             _end(group, error)
         except BaseException:
             _end(group, DatabaseBusy("the server stops"))

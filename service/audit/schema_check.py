@@ -1,7 +1,8 @@
 """Checks that the tables are what the migrations made, so that no reader gets other rows than those that they hold.
 
 An administrator can put a view in the place of a table, hide rows by a policy, change them on their way by a trigger or
-a rule, or let other functions stand for those of PostgreSQL. The server would read and write through that as well.
+a rule, let other functions stand for those of PostgreSQL, or replace these. The server would read and write through
+that as well.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from sql.connection import Connection
 _SQL = queries("schema_check")
 _TABLE = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 _VIEW = re.compile(r"^CREATE (?:OR REPLACE )?VIEW (\w+) AS\n.*?;\n", re.MULTILINE | re.DOTALL)
+_CALL = re.compile(r"\b([a-z_0-9]+) ?\(")
+# The queries of a verification.
+_VERIFYING = ("verify", "log_tree", "attestations", "schema_check")
 # The table whose partitions are made at run time: it belongs to the index of searches, which is not verified.
 _INDEX = "vectors"
 _FAULTS = {
@@ -47,6 +51,13 @@ def view_texts() -> Mapping[str, str]:
     return {match[1]: match[0] for match in found}
 
 
+@cache
+def called_names() -> tuple[str, ...]:
+    """Returns the names of the functions that the queries of a verification call, and a few words that are none."""
+    texts = [text for name in _VERIFYING for text in queries(name).values()]
+    return tuple(sorted({name for text in texts for name in _CALL.findall(text)}))
+
+
 async def check_schema(db: Connection, *, has_views: bool) -> list[Fault]:
     """Checks the tables and what stands for them. The views of the schema are checked if `has_views`.
 
@@ -71,6 +82,8 @@ async def check_schema(db: Connection, *, has_views: bool) -> list[Fault]:
             report(f"the table {table['name']} {text}")
     for found in await db.fetch(_SQL["functions"]):
         report(f"the {found['object']} stands for one of PostgreSQL")
+    for found in await db.fetch(_SQL["replaced_functions"], list(called_names())):
+        report(f"the {found['object']} of PostgreSQL was replaced")
     if has_views:
         for name in await _find_changed_views(db):
             report(f"the view {name} was changed")

@@ -52,5 +52,35 @@ WHERE NOT EXISTS (SELECT FROM pg_depend WHERE classid = catalog AND objid = foun
     )
 ORDER BY object;
 
+-- name: replaced_functions
+-- Functions of PostgreSQL that somebody wrote again in another language: those of operators between values of one type or
+-- of integers, those of casts, and those with names $1. PostgreSQL itself has such ones in C only (but for circles).
+-- And its aggregates, if they call functions of others.
+SELECT identified.type || ' ' || identified.identity AS object
+FROM (
+    SELECT pg_proc.oid FROM pg_proc JOIN pg_language ON pg_language.oid = prolang
+    WHERE pg_proc.oid < 16384 AND lanname NOT IN ('internal', 'c') AND (
+        proname = ANY ($1::text[])
+        OR EXISTS (
+            SELECT FROM pg_operator
+            WHERE oprcode = pg_proc.oid AND pg_operator.oid < 16384 AND (
+                oprleft = oprright
+                OR (oprleft::regtype::text, oprright::regtype::text) IN (
+                    SELECT a, b
+                    FROM unnest(ARRAY ['smallint', 'integer', 'bigint']) AS a,
+                        unnest(ARRAY ['smallint', 'integer', 'bigint']) AS b
+                )
+            )
+        )
+        OR EXISTS (SELECT FROM pg_cast WHERE castfunc = pg_proc.oid AND castsource <> 'circle'::regtype)
+    )
+    UNION ALL
+    SELECT aggfnoid::oid FROM pg_aggregate
+    WHERE aggfnoid::oid < 16384
+        AND greatest(aggtransfn::oid, aggfinalfn::oid, aggcombinefn::oid, aggmtransfn::oid, aggmfinalfn::oid) >= 16384
+) AS found
+CROSS JOIN LATERAL pg_identify_object('pg_proc'::regclass, found.oid, 0) AS identified
+ORDER BY object;
+
 -- name: view_definition
 SELECT pg_get_viewdef(to_regclass($1));

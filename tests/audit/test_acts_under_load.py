@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import asyncpg
 import pytest
 
 from events import event_log
 from events.actors import KeyActor
+from events.clients import ClientFacts
 from events.envelope import EffectCounter, Origin
 from events.installation import INSTALLATION_ID
 from service.audit import acts
@@ -125,3 +127,20 @@ async def test_an_act_that_cannot_be_written_fails_for_its_caller(pool: Pool, mo
         with pytest.raises(DatabaseBusy):
             await recorder.record_token(origin, "file", "c", 1)
     assert await objects_of(pool) == ["b"]
+
+
+async def test_an_unexpected_error_of_the_database_does_not_end_the_server(pool: Pool) -> None:
+    recorder = recorder_of(pool, 1)
+    await recorder.start({}, installation="one")
+    origin = Origin("proj_1", KeyActor("key_1"), "req_1")
+    async with background(recorder.run_writes()):
+        await pool.execute("ALTER TABLE log_pending RENAME TO log_pending_of_old")
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await recorder.record_token(origin, "file", "first", 1)
+        recorder.count_failed_sign_in("key", "192.0.2.1", "req_2", ClientFacts(None))
+        await recorder.write_counts()
+        await pool.execute("ALTER TABLE log_pending_of_old RENAME TO log_pending")
+        await recorder.record_token(origin, "file", "second", 1)
+        await recorder.write_counts()
+    assert await objects_of(pool) == ["second"]
+    assert await pool.fetchval("SELECT count(*) FROM events WHERE type = 'sign_ins.failed'") == 1

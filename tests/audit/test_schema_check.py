@@ -69,6 +69,24 @@ CHANGES = {
         "CREATE CAST (text AS bytea) WITH FUNCTION bytes_of(text) AS IMPLICIT",
         "the cast (pg_catalog.text AS pg_catalog.bytea) stands for one of PostgreSQL",
     ),
+    "a function of an operator": (
+        "CREATE OR REPLACE FUNCTION pg_catalog.text_gt(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS"
+        " $$ SELECT $1 <> 'thread_hidden' AND NOT $1 <= $2 $$",
+        "the function pg_catalog.text_gt(pg_catalog.text,pg_catalog.text) of PostgreSQL was replaced",
+    ),
+    "a function of an operator between integers": (
+        "CREATE OR REPLACE FUNCTION pg_catalog.int84eq(bigint, integer) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+        "the function pg_catalog.int84eq(",
+    ),
+    "a function of PostgreSQL": (
+        "CREATE OR REPLACE FUNCTION pg_catalog.sha256(bytea) RETURNS bytea LANGUAGE sql AS 'SELECT $1'",
+        "the function pg_catalog.sha256(",
+    ),
+    "an aggregate of PostgreSQL": (
+        "CREATE FUNCTION first_of(bigint, bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint';"
+        "CREATE OR REPLACE AGGREGATE pg_catalog.max(bigint) (SFUNC = first_of, STYPE = bigint)",
+        "the aggregate pg_catalog.max(",
+    ),
     "a changed view of threads": (
         "CREATE OR REPLACE VIEW threads_with_attachments AS SELECT thread_id, project_id, created_at, body, patches,"
         " has_own_store, ARRAY[]::bytea[] AS attached FROM threads",
