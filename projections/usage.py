@@ -56,12 +56,12 @@ class UsageFilter:
     models: Collection[str] | None = None
 
 
-async def follow(db: Connection, limit: int) -> bool:
+async def follow(db: Connection, limit: int, *, waits: bool = False) -> bool:
     """Adds the rows of the next `limit` ranges of the log. Returns whether more may follow.
 
-    Does nothing if another process is at it. The caller must have opened a transaction.
+    If another process is at it, `waits` for it or does nothing. The caller must have opened a transaction.
     """
-    progress = await db.fetchrow(_SQL["lock"])
+    progress = await db.fetchrow(_SQL["wait"] if waits else _SQL["lock"])
     if progress is None:
         return False
     first = progress["next_index"]

@@ -115,12 +115,10 @@ class RebuildReport:
         seconds = monotonic() - self._began
         done = "compared" if check else "rebuilt"
         say(f"{progress.streams:,} streams with {progress.events:,} events {done} in {seconds:,.1f} s.")
-        if check:
-            say(
-                "The views are those of the events."
-                if not progress.differences
-                else f"{progress.differences:,} rows differ."
-            )
+        if check and progress.differences:
+            say(f"{progress.differences:,} rows differ.")
+        elif check and not progress.broken:
+            say("The views are those of the events.")
         if progress.broken:
             say(f"The events of {len(progress.broken):,} streams lead to no rows: everthread verify names the faults.")
 

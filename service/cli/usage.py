@@ -129,7 +129,7 @@ async def _catch_up(db: Connection) -> None:
     more = True
     while more:
         async with db.transaction():
-            more = await usage.follow(db, PAGE_RANGES)
+            more = await usage.follow(db, PAGE_RANGES, waits=True)
 
 
 async def _collect(db: Connection, only: object, grouping: RowGroups, prices: PriceList) -> list[UsageRow]:

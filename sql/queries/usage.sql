@@ -3,6 +3,11 @@ SELECT epoch, next_index, (SELECT max(epoch) FROM log_epochs) AS current_epoch
 FROM usage_progress
 FOR UPDATE SKIP LOCKED;
 
+-- name: wait (for the progress, also if another process works on it)
+SELECT epoch, next_index, (SELECT max(epoch) FROM log_epochs) AS current_epoch
+FROM usage_progress
+FOR UPDATE;
+
 -- name: forget
 WITH no_calls AS (DELETE FROM usage_calls), no_runs AS (DELETE FROM usage_runs)
 UPDATE usage_progress SET epoch = $1, next_index = 0;

@@ -16,7 +16,7 @@ from events.thread import events as e
 from events.thread.commands import ModifyMessage
 from projections import messages, rebuild, views
 from projections.rebuild import Difference, compare, list_streams
-from service.cli.rebuild import describe
+from service.cli.rebuild import RebuildReport, describe
 from service.database import Pool, connect
 from service.errors import CommandError
 from service.replay import view_rebuild
@@ -226,6 +226,15 @@ async def test_a_stream_with_a_hole_is_named_and_others_are_rebuilt(
     [reason] = progress.broken
     assert "thread_2 cannot be rebuilt from its events: it has no event 2" in reason
     assert (await compare(db, [id for id in ids if id != "thread_2"]))[1] == []
+
+
+def test_a_check_that_could_not_compare_a_stream_does_not_say_that_all_is_well(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    RebuildReport().finish(RebuildProgress(broken=["thread_2 has no event 2"]), check=True)
+    report = capsys.readouterr().err
+    assert "The events of 1 streams lead to no rows" in report
+    assert "The views are those" not in report
 
 
 @pytest.mark.slow

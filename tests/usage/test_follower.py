@@ -111,6 +111,26 @@ async def test_pages_processes_and_crashes_count_nothing_twice(pool: Pool, db: C
         assert await sums(db) == [two_calls(number + 1)]
 
 
+async def test_a_follower_may_wait_for_the_process_that_is_at_work(pool: Pool, db: Connection) -> None:
+    await run_thread(pool, "thread_1")
+    await seal(db)
+    async with pool.acquire() as other:
+        transaction = db.transaction()
+        await transaction.start()
+        await usage.follow(db, 1)
+
+        async def work() -> bool:
+            async with other.transaction():
+                return await usage.follow(other, 100, waits=True)
+
+        waiting = asyncio.create_task(work())
+        while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0)
+        await transaction.commit()
+        assert not await waiting
+    assert await sums(db) == [two_calls()]
+
+
 async def test_a_restored_log_is_counted_again(pool: Pool, db: Connection) -> None:
     await run_thread(pool, "thread_1")
     await seal(db)
