@@ -31,6 +31,8 @@ READ_BYTES = 1024**2
 TURN_BYTES = 128 * 1024
 # Larger than every version.
 NO_END = 2**62
+# Milliseconds that a transaction may hold a head and send nothing: less than others wait for it (`service.audit.acts`).
+MAX_LOCKED_IDLE_MS = 2_000
 # The first operations of an append, which belong to one statement: they move the head, add the events, and pass their
 # leaves to the sequencer.
 LOG_OPERATIONS = 3
@@ -63,8 +65,11 @@ async def head(db: Connection, stream_id: str, stream_type: StreamType[Any, Any]
 
 
 async def lock_head(db: Connection, stream_id: str) -> None:
-    """Waits until no other transaction changes the head, and keeps others away until this transaction ends."""
-    await db.execute(_SQL["lock_head"], stream_id)
+    """Waits until no other transaction changes the head, and keeps others away until this transaction ends.
+
+    Postgres ends the connection of a process that freezes meanwhile, after MAX_LOCKED_IDLE_MS.
+    """
+    await db.execute(_SQL["lock_head"], stream_id, str(MAX_LOCKED_IDLE_MS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ DATABASE_ERRORS = (
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
+    # This process was frozen in a transaction.
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     # A role, a database or a primary that is being changed: also worth waiting for.

@@ -1,8 +1,8 @@
 -- name: head
 SELECT version, at, state_schema, state, project_id, leaf, fence FROM streams WHERE stream_id = $1 AND kind = $2;
 
--- name: lock_head (until the end of the transaction)
-SELECT FROM streams WHERE stream_id = $1 FOR UPDATE;
+-- name: lock_head (until the end of the transaction, which Postgres breaks off if it sends nothing for $2 milliseconds)
+SELECT set_config('idle_in_transaction_session_timeout', $2::text, true) FROM streams WHERE stream_id = $1 FOR UPDATE;
 
 -- name: versions (a declared fan-out, of the feed)
 SELECT stream_id, version FROM streams WHERE stream_id = ANY ($1::text[]);

@@ -16,7 +16,7 @@ from events.installation import INSTALLATION_ID
 from service.audit import acts
 from service.audit.acts import ActRecorder
 from service.audit.clients import ClientRecorder
-from service.database import DatabaseBusy, Pool, open_pool
+from service.database import DATABASE_ERRORS, DatabaseBusy, Pool, open_pool
 from service.system import RandomIds
 from service.tasks.background import background
 from tests.audit.test_verification import verify
@@ -144,3 +144,24 @@ async def test_an_unexpected_error_of_the_database_does_not_end_the_server(pool:
         await recorder.write_counts()
     assert await objects_of(pool) == ["second"]
     assert await pool.fetchval("SELECT count(*) FROM events WHERE type = 'sign_ins.failed'") == 1
+
+
+async def test_a_process_that_freezes_while_it_writes_acts_does_not_stop_the_others(
+    pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "MAX_LOCKED_IDLE_MS", 200)
+    recorder = recorder_of(pool, 1)
+    await recorder.start({}, installation="one")
+    frozen = await open_pool(database_url)
+    try:
+        async with frozen.acquire() as db:
+            transaction = db.transaction()
+            await transaction.start()
+            await event_log.lock_head(db, INSTALLATION_ID)
+            async with background(recorder.run_writes()):
+                await recorder.record_token(Origin("proj_1", KeyActor("key_1"), "req_1"), "file", "file", 1)
+            with pytest.raises(DATABASE_ERRORS):
+                await transaction.commit()
+    finally:
+        frozen.terminate()
+    assert await objects_of(pool) == ["file"]
