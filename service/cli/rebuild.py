@@ -43,14 +43,17 @@ def rebuild(
 
     async def work() -> None:
         from service.cli import admin
-        from service.replay.view_rebuild import RebuildScope, rebuild_views
+        from service.replay.view_rebuild import RebuildBusy, RebuildScope, rebuild_views
 
         scope = RebuildScope(views=parse_views(views or []), check=check, max_load=max_load, restart=restart)
         settings = Settings.load(data_dir=data_dir)
         logs.configure("warning")
         async with admin.open_database(settings) as url:
             with RebuildReport() as report:
-                progress = await rebuild_views(url, scope, report.show)
+                try:
+                    progress = await rebuild_views(url, scope, report.show)
+                except RebuildBusy:
+                    raise CommandError("Another rebuild of this database is at work: wait for its end.") from None
         report.finish(progress, check=check)
         if progress.differences or progress.broken:
             raise typer.Exit(1)

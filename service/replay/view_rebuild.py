@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
 
+from events.software_version import SOFTWARE_VERSION
 from projections.rebuild import ALL_VIEWS, CannotFold, Difference, compare, list_streams, rebuild
 from service.database import connect
 from sql import queries
@@ -33,6 +34,10 @@ NOTE_EVERY_S = 1.0
 MAX_LOAD = 0.5
 
 _SQL = queries("view_rebuilds")
+
+
+class RebuildBusy(Exception):
+    """Another rebuild of this database is at work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +81,21 @@ async def rebuild_views(
     scope: RebuildScope,
     on_batch: Callable[[RebuildProgress, BatchResult], None],
 ) -> RebuildProgress:
-    """Rebuilds or compares the views of all streams. Calls `on_batch` after each batch, in the order of the streams."""
+    """Rebuilds or compares the views of all streams. Calls `on_batch` after each batch, in the order of the streams.
+
+    Raises RebuildBusy if another rebuild is at work. A rebuild that another version of the software broke off begins
+    again, since its projections may differ.
+    """
     progress = RebuildProgress()
     db = await connect(url, command_timeout_s=STATEMENT_S)
     try:
         key = sorted(scope.views)
         if not scope.check:
+            if not await db.fetchval(_SQL["lock"]):
+                raise RebuildBusy
             if scope.restart:
                 await db.execute(_SQL["forget"], key)
-            progress.resumed_after = await db.fetchval(_SQL["find"], key)
+            progress.resumed_after = await db.fetchval(_SQL["find"], key, SOFTWARE_VERSION)
         after = progress.resumed_after or ""
         total = await db.fetchrow(_SQL["totals"], after)
         assert total is not None
@@ -98,7 +109,7 @@ async def rebuild_views(
             progress.broken += result.broken
             on_batch(progress, result)
             if not scope.check and monotonic() - noted >= NOTE_EVERY_S:
-                await db.execute(_SQL["note"], key, batch[-1])
+                await db.execute(_SQL["note"], key, batch[-1], SOFTWARE_VERSION)
                 noted = monotonic()
         if not scope.check:
             await db.execute(_SQL["forget"], key)

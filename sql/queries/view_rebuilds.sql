@@ -1,9 +1,14 @@
+-- name: lock (until the connection ends; false if another one has it)
+SELECT pg_try_advisory_lock(hashtextextended('view_rebuilds', 0));
+
 -- name: find
-SELECT last_stream_id FROM view_rebuilds WHERE views = $1;
+SELECT last_stream_id FROM view_rebuilds WHERE views = $1 AND software_version = $2;
 
 -- name: note
-INSERT INTO view_rebuilds (views, last_stream_id, noted_at) VALUES ($1, $2, now())
-ON CONFLICT (views) DO UPDATE SET last_stream_id = excluded.last_stream_id, noted_at = excluded.noted_at;
+INSERT INTO view_rebuilds (views, last_stream_id, noted_at, software_version) VALUES ($1, $2, now(), $3)
+ON CONFLICT (views) DO UPDATE SET
+    last_stream_id = excluded.last_stream_id, noted_at = excluded.noted_at,
+    software_version = excluded.software_version;
 
 -- name: forget
 DELETE FROM view_rebuilds WHERE views = $1;

@@ -11,6 +11,7 @@ import pytest
 
 from events.envelope import RecordedEvent
 from events.errors import DomainError
+from events.software_version import SOFTWARE_VERSION
 from events.streams import THREAD
 from events.thread import events as e
 from events.thread.commands import ModifyMessage
@@ -20,7 +21,8 @@ from service.cli.rebuild import RebuildReport, describe
 from service.database import Pool, connect
 from service.errors import CommandError
 from service.replay import view_rebuild
-from service.replay.view_rebuild import BatchResult, RebuildProgress, RebuildScope, rebuild_views
+from service.replay.view_rebuild import BatchResult, RebuildBusy, RebuildProgress, RebuildScope, rebuild_views
+from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
 from tests.cli.test_keys import everthread
@@ -121,11 +123,39 @@ async def test_a_rebuild_begins_again_if_it_is_asked_to(
     pool: Pool, db: Connection, database_url: str, small_batches: None
 ) -> None:
     await fill(pool)
-    await db.execute("INSERT INTO view_rebuilds VALUES ($1, 'thread_3', now())", sorted(rebuild.ALL_VIEWS))
+    await note_rebuild(db, SOFTWARE_VERSION)
     await break_views(db)
     progress = await rebuild_views(database_url, RebuildScope(max_load=1.0, restart=True), ignore)
     assert progress.resumed_after is None
     assert (await rebuild_views(database_url, RebuildScope(check=True, max_load=1.0), ignore)).differences == 0
+
+
+async def note_rebuild(db: Connection, software_version: str) -> None:
+    """Notes that a rebuild of all views was broken off after thread_3."""
+    values = (sorted(rebuild.ALL_VIEWS), "thread_3", software_version)
+    await db.execute("INSERT INTO view_rebuilds VALUES ($1, $2, now(), $3)", *values)
+
+
+async def test_a_rebuild_that_other_software_broke_off_begins_again(
+    pool: Pool, db: Connection, database_url: str
+) -> None:
+    await fill(pool)
+    await note_rebuild(db, "0.0.1+older")
+    await break_views(db)
+    assert (await rebuild_views(database_url, FAST, ignore)).resumed_after is None
+    assert (await rebuild_views(database_url, RebuildScope(check=True, max_load=1.0), ignore)).differences == 0
+
+
+async def test_a_second_rebuild_is_refused_while_one_is_at_work(
+    pool: Pool, db: Connection, database_url: str, small_batches: None
+) -> None:
+    ids = await fill(pool)
+    holder = await connect(database_url)
+    assert await holder.fetchval(queries("view_rebuilds")["lock"])
+    with pytest.raises(RebuildBusy):
+        await rebuild_views(database_url, FAST, ignore)
+    assert (await rebuild_views(database_url, RebuildScope(check=True, max_load=1.0), ignore)).streams == len(ids)
+    holder.terminate()
 
 
 class _FailingConnection:
