@@ -56,6 +56,7 @@ async def launch(settings: Settings, progress: StartProgress, on_ready: Callable
     gc.disable()
     with _first_of_group():
         async with AsyncExitStack() as stack:
+            stack.callback(gc.enable)
             data_dir = DataDir.acquire(settings.data_dir, shared=settings.database_url is not None)
             stack.callback(data_dir.release)
             _check_port(settings)

@@ -21,7 +21,7 @@ REFUSING_PROGRAMS = (
 )  # fmt: skip
 _PIP = "#!/opt/python/bin/python3\nimport sys\nfrom pip import main\nsys.exit(main())\n"
 # As `report` of network.py does.
-_REPORT = f"""if [ "${{EVERTHREAD_OUTPUT:-}}" ] && [ "$EVERTHREAD_OUTPUT" != "$(readlink /proc/self/fd/2)" ]
+_REPORT = f"""if [ "${{SANDBOX_OUTPUT:-}}" ] && [ "$SANDBOX_OUTPUT" != "$(readlink /proc/self/fd/2)" ]
 then : >/tmp/.no-network; else cat /opt/code/{NOTICE} >&2; fi; exit 1"""
 _REFUSE = f"#!/bin/sh\n{_REPORT}\n"
 _SUDO = '#!/bin/sh\nexec "$@"\n'

@@ -112,8 +112,7 @@ async def test_sheets_of_the_greatest_width(parser: Parser) -> None:
     book = sample_documents.replace_member(sample_documents.sheet([["one"]]), "xl/worksheets/sheet1.xml", rows(100_000))
     assert len(book) < 1 << 20
     for each in (parser, Parser(ChildProcessRunner())):
-        message = (await failure(each, "a.xlsx", book))[1]
-        assert message in ("The file takes more memory or time than reading a xlsx file may.", limits.TOO_LONG)
+        assert (await text(each, "a.xlsx", book)).count("\t1\n") == 100_000
 
 
 async def test_damaged_word_files_of_the_old_format(parser: Parser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -114,7 +115,8 @@ class Process:
         for name in names:
             if not (Path(self.blobs._path) / f"file-{name}").exists():
                 await self.blobs.write(f"file-{name}", _pieces(name.encode()))
-            made = CreateFile(name, "assistants", len(name), name, "text/plain", None, f"file-{name}")
+            digest = hashlib.sha256(name.encode()).hexdigest()
+            made = CreateFile(name, "assistants", len(name), digest, "text/plain", None, f"file-{name}")
             await self.writer.file(origin, f"file-{name}", made)
 
     async def add(

@@ -159,7 +159,7 @@ async def test_memory_stays_flat_whatever_is_sent(database_url: str, pool: Pool,
         [server] = [
             child
             for child in psutil.Process().children()
-            if child.environ().get("EVERTHREAD_DATA_DIR") == str(tmp_path)
+            if child.status() != psutil.STATUS_ZOMBIE and child.environ().get("EVERTHREAD_DATA_DIR") == str(tmp_path)
         ]
         async with Client(base_url) as client:
             await client.post("/assistants", {"model": "m"})

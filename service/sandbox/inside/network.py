@@ -14,7 +14,7 @@ from typing import Any
 
 NOTICE = "/opt/code/notice.txt"
 # The variable with the link to the session's output, by which a process knows whether its own stderr is shown.
-OUTPUT = "EVERTHREAD_OUTPUT"
+OUTPUT = "SANDBOX_OUTPUT"
 # A process whose stderr is not shown writes this file, and the session prints the notice at the end of the call.
 UNSEEN_ATTEMPT = "/tmp/.no-network"
 _LOOKUPS = frozenset(("socket.getaddrinfo", "socket.gethostbyname"))
