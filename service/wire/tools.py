@@ -44,7 +44,9 @@ class Function(NestedObject):
     @model_validator(mode="after")
     def _check_parameters(self) -> Self:
         if self.parameters is not None:
-            problem = json_schemas.function_problem(self.parameters, strict=bool(self.strict))
+            # A strict function without parameters is shown with NO_PARAMETERS, and may be sent back so.
+            is_strict = bool(self.strict) and self.parameters != NO_PARAMETERS
+            problem = json_schemas.function_problem(self.parameters, strict=is_strict)
             raise_schema_problem(f"Invalid schema for function '{self.name}'", problem, param=None)
         return self
 
