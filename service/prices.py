@@ -27,10 +27,6 @@ class Cost:
     input: Decimal
     output: Decimal
 
-    @property
-    def total(self) -> Decimal:
-        return self.input + self.output
-
 
 # Returns the prices of a model by the name that clients use, in the order of their days; empty if it has none.
 PriceList = Callable[[str], Sequence[Price]]

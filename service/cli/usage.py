@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
+import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.system import SystemClock
 
 if TYPE_CHECKING:
-    from projections.usage import Group, UsageSum
+    from projections.usage import Group, UsageFilter, UsageSum
     from service.prices import PriceList
     from sql.connection import Connection
 
@@ -55,7 +55,7 @@ def usage(
     data_dir: DataDirOption = None,
 ) -> None:
     """Show the tokens and costs of model calls. Prices are those of the file EVERTHREAD_MODELS."""
-    label = parse_grouping(by)
+    groups = parse_grouping(by)
 
     async def work() -> None:
         from projections.usage import UsageFilter
@@ -76,7 +76,7 @@ def usage(
             db = await connect(url)
             try:
                 await _catch_up(db)
-                rows = await _collect(db, only, label, prices)
+                rows = await _collect(db, only, groups, prices)
             finally:
                 await db.close()
         _print_json(rows) if as_json else _print_table(by, rows)
@@ -132,15 +132,15 @@ async def _catch_up(db: Connection) -> None:
             more = await usage.follow(db, PAGE_RANGES, waits=True)
 
 
-async def _collect(db: Connection, only: object, grouping: RowGroups, prices: PriceList) -> list[UsageRow]:
+async def _collect(db: Connection, only: UsageFilter, groups: RowGroups, prices: PriceList) -> list[UsageRow]:
     from projections import runs, usage
     from service.usage.costs import DAY_S, line_costs
 
-    sums = await usage.report(db, only, step_s=DAY_S, groups=grouping.groups)  # type: ignore[arg-type]
-    label = grouping.label
-    if grouping.metadata_key is not None:
+    sums = await usage.report(db, only, step_s=DAY_S, groups=groups.groups)
+    label = groups.label
+    if groups.metadata_key is not None:
         ids = list(dict.fromkeys((found.thread_id or "", found.run_id or "") for found in sums))
-        label = _metadata_label(await runs.metadata_of(db, ids), grouping.metadata_key)
+        label = _metadata_label(await runs.metadata_of(db, ids), groups.metadata_key)
     rows: defaultdict[str, UsageRow] = defaultdict(lambda: UsageRow(""))
     for found in sums:
         row = rows[label(found)]
@@ -169,7 +169,7 @@ def _print_json(rows: Sequence[UsageRow]) -> None:
             "calls": row.calls,
             "cost_usd": None if row.unpriced == row.calls else float(row.dollars),
         }
-        typer.echo(json.dumps(fields))
+        typer.echo(orjson.dumps(fields).decode())
 
 
 def _print_table(by: str, rows: Sequence[UsageRow]) -> None:
