@@ -1,9 +1,10 @@
 """Makes the sandbox's Python, which environment.py describes: `python -m service.sandbox.install`.
 
 The interpreter is a copy of the one that runs this, without parts that a model's code cannot use (Tk, tests, pip). The
-packages are installed by uv, or by pip if there is no uv, with the lock's hashes. Those of an own list are added to
-links of the files of its set, with the lock's versions as constraints. Everything is made in a folder with another
-name, tried, and renamed at the end, so two installs at the same time do no harm, and a failed one leaves nothing.
+packages are installed by uv, by pip if there is no uv, or by the pip of a temporary venv if there is neither, with the
+lock's hashes. Those of an own list are added to links of the files of its set, with the lock's versions as constraints.
+Everything is made in a folder with another name, tried, and renamed at the end, so two installs at the same time do no
+harm, and a failed one leaves nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from email.parser import HeaderParser
+from importlib.util import find_spec
 from pathlib import Path
 
 from service.sandbox.environment import INSTALL, Environment, NoEnvironment, environment_in
@@ -37,6 +39,7 @@ _ADDED_FONTS = "paperang_p2_fonts_cjk/fonts/*.ttc"
 _MATPLOTLIB_FONTS = "matplotlib/mpl-data/fonts/ttf"
 _FONTS = ("DejaVuSans*.ttf", "DejaVuSerif*.ttf", "*.ttc")
 _NLTK_DATA = "llama_index/core/_static/nltk_cache"
+_PIP_INSTALL = ("-m", "pip", "install", "--disable-pip-version-check")
 _PIP_TIMEOUT_S = 1800.0
 _TRY_TIMEOUT_S = 600.0
 # Far longer than an install takes.
@@ -141,13 +144,18 @@ def _install_lock(target: Path, lock: Path, text: str, uv: str | None) -> None:
 
 def _pip(target: Path, uv: str | None, arguments: list[str]) -> None:
     """Installs wheels into the folder `target`. Raises NoEnvironment."""
+    arguments = ["--target", str(target), "--only-binary", ":all:", *arguments]
+    env = os.environ | {"UV_PYTHON_DOWNLOADS": "never"}
     uv = uv or shutil.which("uv")
     if uv:
         command = [uv, "pip", "install", "--python", sys.executable, "--compile-bytecode"]
+        _run([*command, *arguments], env, "uv", _PIP_TIMEOUT_S)
+    elif find_spec("pip"):
+        _run([sys.executable, *_PIP_INSTALL, *arguments], env, "pip", _PIP_TIMEOUT_S)
     else:
-        command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
-    command += ["--target", str(target), "--only-binary", ":all:", *arguments]
-    _run(command, os.environ | {"UV_PYTHON_DOWNLOADS": "never"}, "pip or uv", _PIP_TIMEOUT_S)
+        with tempfile.TemporaryDirectory() as folder:
+            _run([sys.executable, "-m", "venv", folder], env, "there is no uv and no pip, and venv", _PIP_TIMEOUT_S)
+            _run([str(Path(folder, "bin", "python")), *_PIP_INSTALL, *arguments], env, "pip", _PIP_TIMEOUT_S)
 
 
 def _add_fonts(new: Environment) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from service.sandbox import install as install_module
 from service.sandbox.base import FONTS, Limits, Sandbox, SandboxUnavailable
 from service.sandbox.bubblewrap import SandboxLauncher
 from service.sandbox.contents import notice
@@ -177,9 +178,9 @@ def test_an_own_list_is_another_environment_on_top_of_its_set() -> None:
     assert len({environment_in(None, packages).folder for packages in own.stages}) == 3
 
 
-@pytest.mark.slow
-async def test_packages_of_an_own_list_are_inside_and_named(launcher: SandboxLauncher, tmp_path: Path) -> None:
-    wheel = tmp_path / "own_words-1.0-py3-none-any.whl"
+def write_wheel(folder: Path) -> Path:
+    """Writes a wheel with the module own_words, and returns its path."""
+    wheel = folder / "own_words-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as file:
         about = "own_words-1.0.dist-info"
         file.writestr("own_words.py", "WORDS = 7\n")
@@ -188,6 +189,22 @@ async def test_packages_of_an_own_list_are_inside_and_named(launcher: SandboxLau
             f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         file.writestr(f"{about}/RECORD", "")
+    return wheel
+
+
+@pytest.mark.slow
+def test_packages_are_installed_without_uv_and_without_a_pip_of_this_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(install_module, "find_spec", lambda name: None)
+    install_module._pip(tmp_path / "packages", None, ["--no-deps", str(write_wheel(tmp_path))])
+    assert (tmp_path / "packages" / "own_words.py").exists()
+
+
+@pytest.mark.slow
+async def test_packages_of_an_own_list_are_inside_and_named(launcher: SandboxLauncher, tmp_path: Path) -> None:
+    wheel = write_wheel(tmp_path)
     packages = PackageSet("small", f"# ours\n{wheel}\n")
     stand_in(tmp_path, SMALL, launcher.environment, "numpy\n")
     made = await asyncio.to_thread(install, tmp_path, os.environ.get("UV"), packages)
