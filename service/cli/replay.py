@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from service.cli import logs
+from service.cli import logs, replay_check
 from service.cli.keys import DataDirOption, run, say
 from service.cli.show import printable
 from service.errors import CommandError
@@ -27,13 +27,29 @@ MAX_SUMMARY = 300
 
 
 def replay(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run, such as run_…")],
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN", help="The run, such as run_…; with --check any targets")
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare today's software with the history of runs, threads, projects or files"),
+    ] = False,
     thread: Annotated[str | None, typer.Option(help="Its thread, if it is known: the run is found at once")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print an object for each event, one a line")] = False,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Print the events of a run, what each led to, and the action that the server chose after each append."""
+    """Print the events of a run, what each led to, and the action that the server chose after each append.
+
+    With --check: run today's software over recorded history, that of the whole installation if no target is given, and
+    print where it would act otherwise. Then the exit code is 1.
+    """
+    if check:
+        replay_check.check(targets or [], as_json=json, data_dir=data_dir)
+        return
+    if targets is None or len(targets) != 1:
+        raise CommandError("Name one run: everthread replay run_….")
+    [run_id] = targets
 
     async def work() -> None:
         from events.errors import DomainError

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
 from events.thread.commands import DeleteThread
 from service.cli.replay import entry_lines
 from service.database import Pool
+from service.replay.deviations import LoggedEvent
+from service.replay.recorded_events import render_line
 from service.replay.run_reader import RunReader
 from sql.connection import Connection
 from tests.audit.sealing import seal
 from tests.cli.test_keys import everthread
-from tests.events.thread.story import add, claim, finish, run
+from tests.events.thread.story import CREATE, add, claim, finish, given, run
 from tests.projections.helpers import ORIGIN, make_thread, writer
 
 
@@ -80,3 +83,57 @@ async def test_a_run_is_followed_to_its_end(pool: Pool) -> None:
     assert types[0] == "run.created"
     assert types[-1] == "run.completed"
     assert len(types) == len(set(types))
+
+
+@pytest.mark.slow
+async def test_check(pool: Pool, db: Connection, database_url: str, tmp_path: Path) -> None:
+    """A database and files are checked; a deviation is printed, and the exit code is 1."""
+    write = writer(pool)
+
+    async def check(*arguments: str) -> tuple[int, str, str]:
+        return await asyncio.to_thread(
+            everthread, "replay", "--check", *arguments, EVERTHREAD_DATABASE_URL=database_url
+        )
+
+    await make_thread(write, "thread_1")
+    await write.thread(ORIGIN, "thread_1", add("Hi"))
+    await write.thread(ORIGIN, "thread_1", run(claim=claim()))
+    await write.thread(ORIGIN, "thread_1", finish("Hello."))
+    for targets in ((), ("run_1",), ("thread_1",), ("default",)):
+        code, output, report = await check(*targets)
+        assert (code, output) == (0, ""), report
+        assert "Today's software acts the same." in report
+    await seal(db)
+    _, exported, _ = await asyncio.to_thread(
+        everthread, "audit", "export", "--content", "--stream", "thread_1", EVERTHREAD_DATABASE_URL=database_url
+    )
+    path = tmp_path / "thread.jsonl"
+    path.write_text(exported)
+    assert (await check(str(path)))[0] == (await check(str(tmp_path)))[0] == 0
+    path.write_text(exported.replace('"status":"completed","ended_at"', '"status":"failed","ended_at"'))
+    code, output, report = await check(str(tmp_path), "--json")
+    [found] = [json.loads(line) for line in output.splitlines()]
+    assert (code, found["part"], found["type"], found["run_id"]) == (1, "decide", "step.ended", "run_1")
+    assert (found["recorded"], found["today"]) == (
+        'step.ended with status "failed"',
+        'step.ended with status "completed"',
+    )
+    code, output, _ = await check(str(path))
+    assert code == 1
+    assert "step.ended (run_1): decide differs\n  recorded: step.ended with" in output
+    assert await check("run_2") == (1, "", "everthread: No run found with id 'run_2'.")
+    assert await check("thread_2") == (1, "", "everthread: There is no thread_2.")
+    assert (await check(str(tmp_path / "b.jsonl")))[2] == f"everthread: There is no file {tmp_path}/b.jsonl."
+    path.write_text("{}")
+    assert "line 1: no recorded event" in (await check(str(path)))[2]
+
+
+def test_files_need_no_database(tmp_path: Path) -> None:
+    log = given(CREATE, add("Hi"), run(claim=claim()), finish("Hello.")).log
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b"".join(render_line(LoggedEvent(recorded, "0.1.0")) for recorded in log))
+    code, _, report = everthread(
+        "replay", "--check", str(path), EVERTHREAD_DATABASE_URL="postgresql://127.0.0.1:9/none"
+    )
+    assert code == 0
+    assert "1 streams with 11 events checked" in report
