@@ -83,10 +83,13 @@ async def watch(rates: WatcherRates, server: Server, url: str, start: Callable[[
     ]
     request = "\r\n".join([*lines, "", ""]).encode()
     loop, opening = asyncio.get_running_loop(), asyncio.Semaphore(OPENING)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    host, port = parts.hostname, parts.port
 
     async def open_one() -> tuple[asyncio.BaseTransport, WatcherClient]:
         async with opening:
-            opened = await loop.create_connection(lambda: WatcherClient(request, TOKENS), parts.hostname, parts.port)
+            opened = await loop.create_connection(lambda: WatcherClient(request, TOKENS), host, port)
             await asyncio.wait_for(opened[1].is_ready, WAIT_S)
             return opened
 

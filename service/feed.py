@@ -20,7 +20,7 @@ from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
 from events.vector_store.events import VectorStoreEvent
 from service.database import DATABASE_ERRORS, Pool
-from service.deltas import Delta
+from service.deltas import Delta, MessageTextDelta
 from service.tasks.watchdog import Watchdog
 
 log = structlog.get_logger()
@@ -75,20 +75,25 @@ class Watcher:
         self._ended = reason
         self._announce()
 
-    def put(self, item: Item | Wake) -> None:
-        """Adds an item. If MAX_BACKLOG items wait already, or MAX_BACKLOG_TEXT characters of deltas, the item is
-        dropped and the next `take` raises.
+    def put(self, item: RecordedEvent[Any] | Wake) -> None:
+        """Adds an event or WAKE. If MAX_BACKLOG items wait already, or MAX_BACKLOG_TEXT characters of deltas, the item
+        is dropped and the next `take` raises.
         """
         if len(self._items) >= MAX_BACKLOG or self._text >= MAX_BACKLOG_TEXT:
             self._lagging = True
-        elif isinstance(item, (RecordedEvent, Wake)):
-            if len(self._items) < MAX_BEFORE_EVENT:
-                self._items.append(item)
-            elif self._items[-1] is not WAKE:
-                self._items.append(WAKE)
-        else:
-            self._text += item.length
+        elif len(self._items) < MAX_BEFORE_EVENT:
             self._items.append(item)
+        elif self._items[-1] is not WAKE:
+            self._items.append(WAKE)
+        self._announce()
+
+    def put_deltas(self, deltas: Sequence[Delta], length: int) -> None:
+        """Adds deltas that have `length` characters in all. They are dropped together if they exceed the bounds."""
+        if len(self._items) + len(deltas) > MAX_BACKLOG or self._text + length > MAX_BACKLOG_TEXT:
+            self._lagging = True
+        else:
+            self._text += length
+            self._items += deltas
         self._announce()
 
     def misses(self, version: int) -> bool:
@@ -244,9 +249,11 @@ class Feed:
 
     def publish_deltas(self, thread_id: str, items: Sequence[Delta]) -> None:
         """Publishes deltas of a model call or tool call of the thread's run."""
-        for watcher in tuple(self._watchers.get(thread_id, ())):
-            for item in items:
-                watcher.put(item)
+        watchers = self._watchers.get(thread_id)
+        if watchers:
+            length = sum([item.length for item in items])
+            for watcher in tuple(watchers):
+                watcher.put_deltas(items, length)
 
     def wake_watchers(self, stream_id: str) -> None:
         """Makes the stream's watchers read the log."""
@@ -276,6 +283,8 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
         has_page = False
         for item in await watcher.take():
             match item:
+                case MessageTextDelta():
+                    items.append(item)
                 case RecordedEvent(version=version) if version <= seen:
                     pass
                 case RecordedEvent(version=version) if version == seen + 1:

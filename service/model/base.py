@@ -48,8 +48,10 @@ class ModelUsage:
     reasoning_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TextDelta:
+    """A piece of the text. It is not frozen, so that it is constructed quickly: there is one for each token."""
+
     text: str
 
 

@@ -23,6 +23,8 @@ class CharacterJoiner:
 
     def feed(self, piece: str) -> str:
         """Returns the piece without the beginning of a character at its end, which is held back."""
+        if not self._held and piece.isascii() and "\0" not in piece:
+            return piece
         text = self._held + piece if self._held else piece
         self._held = ""
         if text.isascii() or not _has_surrogates(text):

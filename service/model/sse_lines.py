@@ -19,6 +19,7 @@ from service.model.errors import AnswerTooLarge
 MAX_EVENT_BYTES = 16 * 1024 * 1024  # of one event of the stream, or of a JSON document in place of a stream
 MARK = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
+_OBJECT = b"data: {"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _ENDS = frozenset({b"[done]", b"done"})
 # Events without content. Proxies send words to keep a connection open.
@@ -60,8 +61,22 @@ class LineReader:
     def feed(self, data: bytes) -> list[StreamItem]:
         """Returns the events that these bytes complete. Raises AnswerTooLarge."""
         items: list[StreamItem] = []
-        for line in self._lines(data):
-            self._read_line(line, items)
+        lines = self._lines(data)
+        at, count = 0, len(lines)
+        while at < count:
+            line = lines[at]
+            at += 1
+            if (
+                line.startswith(_OBJECT)
+                and (at < count and not lines[at])
+                and not (self._data or self._is_error_event)
+                and self._rest_size + len(line) <= MAX_EVENT_BYTES
+            ):  # nearly all events: one line and the blank line after it, which are read here without further calls
+                at += 1
+                self._has_events = True
+                items.append(StreamItem(line[len(_OBJECT) - 1 :].rstrip()))
+            else:
+                self._read_line(line, items)
         self._check_size()
         return items
 

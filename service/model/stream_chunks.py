@@ -12,7 +12,9 @@ from service.model.base import ModelError
 from service.model.errors import excerpt
 
 # The keys of a chunk, its choice and its delta that say nothing but a piece of text. Nearly all chunks have no others.
-_TEXT_CHUNK = frozenset({"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier"})
+_TEXT_CHUNK = frozenset(
+    {"id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "obfuscation"}
+)
 _TEXT_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
 _TEXT_DELTA = frozenset({"role", "content"})
 
@@ -20,16 +22,21 @@ _TEXT_DELTA = frozenset({"role", "content"})
 def only_text(chunk: Mapping[str, Any]) -> str | None:
     """Returns the text of a chunk that says nothing else, None if it says more or is not a chunk of this shape."""
     choices = chunk.get("choices")
-    if type(choices) is not list or len(choices) != 1 or not chunk.keys() <= _TEXT_CHUNK:
+    if type(choices) is not list or len(choices) != 1 or not _has_only(chunk, _TEXT_CHUNK):
         return None
     (choice,) = choices
     if type(choice) is not dict or choice.get("index") or choice.get("finish_reason") is not None:
         return None
     delta = choice.get("delta")
-    if type(delta) is not dict or not delta.keys() <= _TEXT_DELTA or not choice.keys() <= _TEXT_CHOICE:
+    if type(delta) is not dict or not _has_only(delta, _TEXT_DELTA) or not _has_only(choice, _TEXT_CHOICE):
         return None
     content = delta.get("content")
     return content if type(content) is str else None
+
+
+def _has_only(place: Mapping[str, Any], names: frozenset[str]) -> bool:
+    """Returns whether all fields but those with these names are null."""
+    return place.keys() <= names or all(place[name] is None for name in place.keys() - names)
 
 
 def text_of(content: Any) -> str:

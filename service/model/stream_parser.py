@@ -27,6 +27,7 @@ from service.model.errors import AnswerTooLarge, ModelStreamError, excerpt
 from service.model.split_characters import CharacterJoiner
 from service.model.sse_lines import MARK, LineReader, StreamItem, divide, is_end
 from service.model.stream_chunks import error_in, only_text, parse_chunk, parse_error, text_of
+from service.model.text_template import TextTemplate
 from service.model.usage_parser import parse_usage
 
 # Characters of one reply: text, refusal, arguments and reasoning. A model that says more does not stop by itself.
@@ -81,6 +82,7 @@ class StreamParser:
         self._strange_chunk = b""
         self._reason: str | None = None
         self._usage: ModelUsage | None = None
+        self._template = TextTemplate()
         self._text = CharacterJoiner()
         self._refusal = CharacterJoiner()
         self._calls = CallParser(mint, names)
@@ -154,7 +156,11 @@ class StreamParser:
                 return
             if item.is_error:
                 raise ModelStreamError(parse_error(item.data))
-            self._read_data(item.data, events)
+            if text := self._template.text_of(item.data):
+                self.chunk_count += 1
+                self._read_text(text, events)
+            else:
+                self._read_data(item.data, events)
 
     def _read_data(self, data: bytes, events: list[ModelEvent]) -> None:
         """Reads the data of an event. If they are several documents, each is read by itself."""
@@ -192,12 +198,11 @@ class StreamParser:
             self._model = model
         if text:
             self._has_choices = self._has_deltas = True
+            self._template.learn(data, text)
             self._read_text(text, events)
         else:
             self._read_whole_chunk(chunk, data, events)
-        if self._size >= MAX_REPLY:
-            self._reason = "length"
-            self._finish(events)
+            self._end_at_bound(events)
 
     def _read_whole_chunk(self, chunk: Mapping[str, Any], data: bytes, events: list[ModelEvent]) -> None:
         for place in (chunk, chunk.get("x_groq")):
@@ -249,7 +254,7 @@ class StreamParser:
                 self._within_bound(delta[name])
         content = delta.get("content")
         if content:
-            self._read_text(text_of(content), events)
+            self._add_text(text_of(content), events)
         if delta.get("refusal"):
             refusal = self._refusal.feed(self._within_bound(delta["refusal"]))
             if refusal:
@@ -263,9 +268,20 @@ class StreamParser:
             events += self._calls.read(0, None, function_call, self._within_bound)
 
     def _read_text(self, piece: str, events: list[ModelEvent]) -> None:
+        """Reads a piece of the text, and ends the reply at its bound."""
+        self._add_text(piece, events)
+        if self._size >= MAX_REPLY:
+            self._end_at_bound(events)
+
+    def _add_text(self, piece: str, events: list[ModelEvent]) -> None:
         text = self._text.feed(self._within_bound(piece))
         if text:
             events.append(TextDelta(text))
+
+    def _end_at_bound(self, events: list[ModelEvent]) -> None:
+        if self._size >= MAX_REPLY:
+            self._reason = "length"
+            self._finish(events)
 
     def _finish(self, events: list[ModelEvent]) -> None:
         if self._reason in _FAILURES:

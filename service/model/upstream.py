@@ -31,7 +31,7 @@ from service.model.refusals import Refusal
 from service.model.request import build_body, refusable_names
 from service.model.retry import MAX_ATTEMPTS, MAX_RETRY_AFTER_S, AttemptFailure, backoff
 from service.model.stream_parser import StreamParser
-from service.tasks.off_loop import compute
+from service.tasks.off_loop import compute, is_large
 from service.tasks.watchdog import Watchdog
 
 CONNECT_S = 10.0
@@ -110,7 +110,7 @@ class Upstream:
         trial = RefusalTrial(set(self._learned.names(route.info.upstream_name)))
         while True:
             try:
-                body = await compute(partial(build_body, route, request, trial.names), value=request)
+                body = await compute(partial(build_body, route, request, trial.names), in_thread=is_large(request))
                 async with aclosing(self._attempt(body, route, names)) as batches:
                     async for batch in batches:
                         if not has_events:

@@ -23,7 +23,7 @@ from service.runs.history import HistoryReader
 from service.runs.images import PromptImages
 from service.runs.reply import Reply
 from service.runs.tool_calls import HostedTools
-from service.tasks.off_loop import compute
+from service.tasks.off_loop import compute, is_large
 
 NOTHING = Usage()
 
@@ -146,17 +146,17 @@ class ModelCaller:
         Tokens are counted only if a rough bound does not decide. If the newest tool outputs do not fit, they are
         shortened.
         """
-        info, tools_text = self._model.info(run.model), _tools_text(tools)
+        info, tools_text, in_thread = self._model.info(run.model), _tools_text(tools), is_large(entries)
         tried: list[prompt.Unit] | None = None
         for room in prompt.output_rooms(info.context_window):
             render = partial(prompt.history_units, entries, vision=info.vision, room=room)
-            units = await compute(render, value=entries)
+            units = await compute(render, in_thread=in_thread)
             if units == tried:
                 continue
             tried = units
             bound = partial(self._model.token_bound, run.model)
             fits = partial(prompt.surely_fits, units, head, tools_text, allowed, bound)
-            if await compute(fits, value=entries):
+            if await compute(fits, in_thread=in_thread):
                 return units
             await self._model.prepare(run.model)
             count = partial(self._model.count_tokens, run.model)

@@ -111,14 +111,14 @@ class Reply:
         deltas: list[Delta] = []
         for event in events:
             match event:
-                case TextDelta(text="") | RefusalDelta(text=""):
-                    pass  # is not text that would hold back tool calls
                 case TextDelta(text=text):
-                    self._text.write(text)
-                    deltas += self._text_deltas(self._annotator.feed(text))
+                    if text:  # an empty one is not text that would hold back tool calls
+                        self._text.write(text)
+                        deltas += self._text_deltas(self._annotator.feed(text))
                 case RefusalDelta(text=text):
-                    self._refusal.write(text)
-                    deltas += self._text_deltas([(text, None)], refusal=True)
+                    if text:
+                        self._refusal.write(text)
+                        deltas += self._text_deltas([(text, None)], refusal=True)
                 case ToolCallDelta():
                     deltas += self._call_deltas(event)
                 case ModelStreamEnd():

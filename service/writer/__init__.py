@@ -6,7 +6,6 @@ first, the command is decided again on the new state, a bounded number of times.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -359,11 +358,11 @@ class Writer:
                 is_large=large,
             )
 
-        return await asyncio.to_thread(decide) if large else decide()
+        return await compute(decide, in_thread=large)
 
     async def _decide_events(self, stream_type: StreamType[S, C], state: S, command: C, at: datetime) -> Sequence[Any]:
         """Returns the events that the command leads to. A large command is decided in a thread."""
-        return await compute(lambda: stream_type.decide(state, command, at), value=command)
+        return await compute(lambda: stream_type.decide(state, command, at), in_thread=is_large(command))
 
     async def _find_effect(
         self, db: Connection, stream_type: StreamType[S, C], origin: Origin, stream_id: str, effect: Effect

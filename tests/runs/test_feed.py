@@ -84,7 +84,10 @@ async def test_every_event_once_and_in_order(pool: Pool, log: list[RecordedEvent
 async def test_live_pieces_keep_their_place(pool: Pool, log: list[RecordedEvent[Any]]) -> None:
     watcher = Watcher("thread_1")
     for item in (log[0], delta("a"), log[1], delta("b"), delta("c"), log[3], delta("d")):
-        watcher.put(item)
+        if isinstance(item, RecordedEvent):
+            watcher.put(item)
+        else:
+            watcher.put_deltas([item], item.length)
     found = await until(tail(watcher, pool, 0), lambda some: some[-1] == delta("d"))
     assert [item.text if isinstance(item, MessageTextDelta) else item.version for item in found] == [
         *(1, "a", 2, "b", "c"),
@@ -155,7 +158,8 @@ async def test_a_watcher_that_does_not_read_holds_a_bounded_text(monkeypatch: py
     monkeypatch.setattr(service.feed, "MAX_BACKLOG_TEXT", 100)
     feed = Feed()
     with feed.watch("thread_1") as slow:
-        feed.publish_deltas("thread_1", [delta("a" * 60)] * 5)
+        for _ in range(5):
+            feed.publish_deltas("thread_1", [delta("a" * 40)])
         assert len(slow._items) == 2
         with pytest.raises(WatcherLagging):
             await slow.take()
@@ -194,12 +198,12 @@ async def test_a_backlog_is_taken_in_turns(pool: Pool) -> None:
     """The frames of a backlog are not made in one turn of the event loop."""
     watcher, turns = Watcher("thread_1"), list[int]()
     for _ in range(5 * MAX_TAKEN):
-        watcher.put(delta("a"))
+        watcher.put_deltas([delta("a")], 1)
     for number in range(5):
         assert len(await watcher.take()) == MAX_TAKEN
         assert len(turns) == number
         asyncio.get_running_loop().call_soon(turns.append, 0)
-    watcher.put(delta("b"))
+    watcher.put_deltas([delta("b")], 1)
     assert await watcher.take() == [delta("b")]
     watcher.close()
 

@@ -27,13 +27,13 @@ TEXT = "x" * LARGE
 )
 async def test_a_large_value_is_computed_on_in_a_thread(value: object) -> None:
     assert is_large(value)
-    assert await compute(threading.get_ident, value=value) != threading.get_ident()
+    assert await compute(threading.get_ident, in_thread=is_large(value)) != threading.get_ident()
 
 
 @pytest.mark.parametrize("value", ["x" * (LARGE // 2), add("Hi"), finish("Hi"), run(claim=claim(), tools=(FUNCTION,))])
 async def test_a_small_value_is_computed_on_at_once(value: object) -> None:
     assert not is_large(value)
-    assert await compute(threading.get_ident, value=value) == threading.get_ident()
+    assert await compute(threading.get_ident, in_thread=is_large(value)) == threading.get_ident()
 
 
 def test_the_search_ends_when_the_size_is_found() -> None:

@@ -62,7 +62,8 @@ class StreamedContent:
         if part is None:
             return self._first_frames(delta)
         if delta.annotation is None:
-            return [part.next_frame(delta.text)]
+            part.pieces.append(delta.text)
+            return [_text_frame(part.start, delta.text, part.end)]
         return [self._next_frame(delta.message_id, part, delta.text, [delta.annotation])]
 
     def remaining_frames(self, message: Message) -> list[bytes]:

@@ -96,8 +96,10 @@ class RunStream:
             found = self._event_frames(item)
         elif self._run is None or item.run_id != self._run.id:
             return []
+        elif isinstance(item, MessageTextDelta):
+            found = self._text_frames(self._run, item)
         else:
-            found = self._delta_frames(self._run, item)
+            found = self._step_delta_frames(self._run, item)
         return [self._with_id(frame) for frame in found] if self._has_ids else found
 
     def error_frame(self, message: str, type: str, code: str | None) -> bytes:
@@ -256,19 +258,19 @@ class RunStream:
 
     # Deltas.
 
-    def _delta_frames(self, run: Run, delta: Delta) -> list[bytes]:
+    def _text_frames(self, run: Run, delta: MessageTextDelta) -> list[bytes]:
+        if delta.step_id in self._closed_steps:
+            return []
+        if delta.message_id in self._messages:
+            return self._content.delta_frames(delta)
+        return self._placeholder_frames(run, delta) + self._content.delta_frames(delta)
+
+    def _step_delta_frames(self, run: Run, delta: StepCallDelta | StepOutputDelta) -> list[bytes]:
         if isinstance(delta, StepOutputDelta):
             is_hidden = delta.step_id in self._hidden_ids or delta.step_id in self._repeated_ids
             return [] if is_hidden else self._calls.output_frames(delta)
         if delta.step_id in self._closed_steps:
             return []
-        return self._call_frames(run, delta) if isinstance(delta, StepCallDelta) else self._text_frames(run, delta)
-
-    def _text_frames(self, run: Run, delta: MessageTextDelta) -> list[bytes]:
-        opening = [] if delta.message_id in self._messages else self._placeholder_frames(run, delta)
-        return opening + self._content.delta_frames(delta)
-
-    def _call_frames(self, run: Run, delta: StepCallDelta) -> list[bytes]:
         if not self._calls.is_next(delta):
             # The stream missed the beginning of the call, or another attempt begins it again. The events have the rest.
             self._closed_steps.add(delta.step_id)
