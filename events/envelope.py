@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -74,6 +74,15 @@ class Origin:
         if self.effects is None:
             return self
         return replace(self, effects=EffectCounter(self.effects.seed, {stream_id: UNCOUNTED}))
+
+
+def classes_of(union: Any) -> frozenset[type]:
+    """Returns the classes of a union of events.
+
+    Readers of many events look up the exact class here before they match it against patterns: a pattern of pydantic's
+    classes that does not match takes 150 ns.
+    """
+    return frozenset(get_args(union))
 
 
 E = TypeVar("E", bound=Event, covariant=True)

@@ -13,7 +13,7 @@ from typing import Any
 from events import assistant as a
 from events import file as f
 from events import upload as u
-from events.envelope import Event, RecordedEvent
+from events.envelope import Event, RecordedEvent, classes_of
 from events.objects import Assistant, File, Json, Message, Run, Step, Thread, Upload, UploadPart, VectorStore
 from events.references import own_store_id, stores_of, with_stores
 from events.thread import events as e
@@ -35,6 +35,7 @@ _NoRunPatch = (
     | e.RunClaimed
     | e.RunReleased
 )
+_NO_RUN_PATCH = classes_of(_NoRunPatch)
 _NoStepPatch = e.LifeEvent | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.StepCreated | e.ToolCallStarted
 
 
@@ -180,7 +181,10 @@ def initial_step(recorded: RecordedEvent[e.StepCreated]) -> Step:
 
 def run_patch(recorded: RecordedEvent[e.ThreadEvent]) -> Patch | None:
     """Returns the fields of its run that an event replaces, or None if it changes no field of a run."""
-    event, at = recorded.event, recorded.seconds
+    event = recorded.event
+    if type(event) in _NO_RUN_PATCH:
+        return None
+    at = recorded.seconds
     match event:
         case e.RunStarted():
             return {"status": "in_progress", "started_at": at}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from events.envelope import RecordedEvent
+from events.envelope import RecordedEvent, classes_of
 from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.state import ThreadState
@@ -22,6 +22,7 @@ _SQL = queries("active_runs")
 
 # Events that change none of the columns.
 _Ignored = e.LifeEvent | e.MessageEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent | e.RunModified
+_IGNORED = classes_of(_Ignored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def _changes(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> dict[str, Activit
     """Returns the changes by run id."""
     changes: dict[str, ActivityChange] = {}
     for recorded in batch:
+        if type(recorded.event) in _IGNORED:
+            continue
         run_id = getattr(recorded.event, "run_id", None)
         if run_id is not None:
             _change(changes.setdefault(run_id, ActivityChange()), recorded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from events.envelope import RecordedEvent
+from events.envelope import RecordedEvent, classes_of
 from events.errors import NotFound
 from events.object_changes import client_message, run_message
 from events.objects import Message
@@ -33,6 +33,7 @@ _Inserted = e.MessageAdded | e.MessageWritten
 _Ignored = (
     e.ThreadCreated | e.ThreadDeleted | e.ThreadModified | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
 )
+_IGNORED = classes_of(_Ignored)
 
 
 def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) -> list[RowOperation]:
@@ -42,7 +43,9 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
     """
     is_deleted, batch = split_at_deletion(batch, e.ThreadDeleted)
     operations = [RowOperation("messages.delete_all", (before.id,))] if is_deleted else []
-    operations += _insertions(batch, run_positions(batch, before))
+    positions = run_positions(batch, before)
+    batch = [recorded for recorded in batch if type(recorded.event) not in _IGNORED]
+    operations += _insertions(batch, positions)
     for recorded in batch:
         thread_id = recorded.stream_id
         match recorded.event:

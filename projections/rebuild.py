@@ -1,9 +1,10 @@
 """Rebuilds the views of streams from their events, or compares them.
 
-A rebuild folds the events of streams into rows in memory (`projections/row_store/`), and replaces the rows of the views
-in one transaction. It holds the heads of the streams meanwhile, so appends to them wait, and readers see the old rows
-or the new ones. The rows of a deleted thread are deleted with it; deleted messages and assistants keep a row, as
-cursors. The states of heads are rebuilt too, unless software of another schema wrote them.
+A rebuild folds the events of streams into rows in memory (`projections/row_store/`), compares them with the rows of the
+views, and replaces those that differ in one transaction. It holds the heads of the streams meanwhile, so appends to
+them wait, and readers see the old rows or the new ones. The rows of a deleted thread are deleted with it; deleted
+messages and assistants keep a row, as cursors. The states of heads are rebuilt too, unless software of another schema
+wrote them.
 """
 
 from __future__ import annotations
@@ -13,21 +14,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from events import event_log
-from events.envelope import RecordedEvent
 from events.streams import StreamType, stream_type_named
-from projections.row_store import StreamRows
-from projections.row_store.tables import PRIMARY_KEYS, Row
-from projections.views import TABLES, row_operations
+from projections.row_differences import Difference, compare_rows
+from projections.row_fold import RowFold
+from projections.row_store.tables import PRIMARY_KEYS
+from projections.views import TABLES
 from sql import queries
 from sql.connection import Connection
 
 STREAMS_PAGE = 500
-# Events that are fetched at once, and events of a stream that are projected at once.
+# Events that are fetched at once.
 PREFETCH = 200
-PROJECTED_PAGE = 1000
+# Comparisons of streams that are not locked; those that an append moves meanwhile are locked afterwards.
+UNLOCKED_ATTEMPTS = 2
 # The name under which the states of heads, which are no view's rows, are rebuilt and compared.
 HEADS = "heads"
 ALL_TABLES = frozenset(PRIMARY_KEYS)
@@ -36,34 +36,10 @@ _SQL = queries("rebuild")
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """A row that differs from the log: as served and as rebuilt, or None if the row is missing on that side."""
-
-    stream_id: str
-    view: str
-    id: str
-    served: Row | None
-    rebuilt: Row | None
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that differ, or all if a side is missing."""
-        served, rebuilt = self.served or {}, self.rebuilt or {}
-        return [name for name in served or rebuilt if served.get(name) != rebuilt.get(name)]
-
-
-class CannotFold(RuntimeError):
-    """The events of a stream do not lead to rows: one is missing, or they were changed."""
-
-    def __init__(self, stream_id: str, reason: str) -> None:
-        super().__init__(f"The views of the stream {stream_id} cannot be rebuilt from its events: {reason}")
-        self.stream_id = stream_id
-
-
-@dataclass(frozen=True, slots=True)
 class _Head:
     stream_type: StreamType[Any, Any]
     version: int
+    fence: int
     state_schema: int
     state: bytes
 
@@ -73,73 +49,42 @@ class _Head:
         return self.state_schema == self.stream_type.state_schema
 
 
-class RowFold:
-    """Folds the events of one stream into its rows, up to a version. Add the events in order, then call `finish`."""
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Streams with their heads, and the rows and states that differ from their events, by stream."""
 
-    def __init__(self, stream_type: StreamType[Any, Any], stream_id: str, until: int) -> None:
-        self.rows = StreamRows()
-        self.version = 0
-        self._type = stream_type
-        self._stream_id = stream_id
-        self._until = until
-        self._state = stream_type.initial(stream_id)
-        self._before = self._state
-        self._page: list[RecordedEvent[Any]] = []
+    heads: Mapping[str, _Head]
+    differences: list[Difference]
 
     @property
-    def state(self) -> Any:
-        """The state of the stream after the events so far."""
-        return self._state
+    def events(self) -> int:
+        return sum(head.version for head in self.heads.values())
 
-    def add(self, recorded: RecordedEvent[Any]) -> None:
-        """Adds the next event, unless its version is above the last one to fold. Raises CannotFold."""
-        if recorded.version > self._until:
-            return
-        if recorded.version != self.version + 1:
-            raise self._hole()
-        self.version = recorded.version
-        self._page.append(recorded)
-        try:
-            self._state = self._type.evolve(self._state, recorded)
-        except Exception as error:
-            raise self._cannot_fold(error) from error
-        if len(self._page) >= PROJECTED_PAGE:
-            self._project()
-
-    def finish(self) -> StreamRows:
-        """Returns the rows. Raises CannotFold."""
-        if self.version < self._until:
-            raise self._hole()
-        self._project()
-        return self.rows
-
-    def _project(self) -> None:
-        try:
-            self.rows.apply(row_operations(self._type, self._page, self._before))
-        except Exception as error:
-            raise self._cannot_fold(error) from error
-        self._page, self._before = [], self._state
-
-    def _cannot_fold(self, error: Exception) -> CannotFold:
-        reason = str(error) or type(error).__name__
-        return CannotFold(self._stream_id, f"at version {self.version}: {reason}")
-
-    def _hole(self) -> CannotFold:
-        return CannotFold(self._stream_id, f"it has no event {self.version + 1}, and its head says {self._until}")
+    def of(self, stream_ids: Collection[str]) -> list[Difference]:
+        """Returns the differences of these streams."""
+        return [difference for difference in self.differences if difference.stream_id in stream_ids]
 
 
 async def rebuild(db: Connection, stream_ids: Sequence[str], views: Collection[str] = ALL_VIEWS) -> int:
-    """Replaces the rows of the streams in these views, in one transaction. Returns the number of their events.
+    """Replaces the rows of the streams that differ from their events in these views. Returns the number of events.
 
-    Streams that do not exist are left out. Raises CannotFold.
+    The rows are compared without locks. Then one short transaction holds the heads of the streams that differ, and
+    writes; a stream that has moved meanwhile is compared again, the last time while its head is held. In a transaction
+    of the caller, all heads are held from the start. Streams that do not exist are left out. Raises CannotFold.
     """
+    events, left = 0, list(stream_ids)
+    for _ in range(0 if db.is_in_transaction() else UNLOCKED_ATTEMPTS):
+        comparison = await _compare(db, left, views)
+        changed = {difference.stream_id: None for difference in comparison.differences}
+        held = await _write_unmoved(db, comparison, list(changed)) if changed else set()
+        left = [id for id in changed if id not in held]
+        events += comparison.events - sum(comparison.heads[id].version for id in left)
+        if not left:
+            return events
     async with db.transaction():
-        heads = _heads(await db.fetch(_SQL["hold"], list(stream_ids)))
-        folds = await _fold(db, heads, _versions(heads))
-        await _replace_rows(db, heads, folds, views)
-        if HEADS in views:
-            await _replace_states(db, heads, folds)
-    return sum(head.version for head in heads.values())
+        comparison = await _fold_and_compare(db, _heads(await db.fetch(_SQL["hold"], left)), views)
+        await _write(db, comparison.differences)
+    return events + comparison.events
 
 
 async def compare(
@@ -149,15 +94,8 @@ async def compare(
 
     Reads one snapshot, locks nothing and changes nothing. Raises CannotFold.
     """
-    async with db.transaction(isolation="repeatable_read", readonly=True):
-        heads = _heads(await db.fetch(_SQL["heads"], list(stream_ids)))
-        folds = await _fold(db, heads, _versions(heads))
-        differences = _compare_states(heads, folds) if HEADS in views else []
-        for table, ids in _owners(heads, views).items():
-            served = await db.fetch(_SQL[f"rows_{table}"], ids)
-            rebuilt = (row for id in ids for row in folds[id].rows.tables.rows(table))
-            differences += compare_rows(table, map(dict, served), rebuilt)
-    return sum(head.version for head in heads.values()), differences
+    comparison = await _compare(db, stream_ids, views)
+    return comparison.events, comparison.differences
 
 
 async def verify(db: Connection, stream_id: str) -> list[Difference]:
@@ -174,7 +112,7 @@ async def as_of(db: Connection, stream_id: str, version: int) -> AsyncIterator[N
     try:
         heads = _heads(await db.fetch(_SQL["hold"], [stream_id]))
         folds = await _fold(db, heads, {id: min(version, head.version) for id, head in heads.items()})
-        await _replace_rows(db, heads, folds, ALL_TABLES)
+        await _write(db, await _compare_rows(db, heads, folds, ALL_TABLES))
         yield
     finally:
         await transaction.rollback()
@@ -189,45 +127,69 @@ async def list_streams(db: Connection, after: str = "") -> AsyncIterator[tuple[s
         last = page[-1]["stream_id"]
 
 
-def compare_rows(table: str, served: Iterable[Row], rebuilt: Iterable[Row]) -> list[Difference]:
-    """Returns the differences between the rows of a table, by their primary keys."""
-    served_by_key, rebuilt_by_key = _by_key(table, served), _by_key(table, rebuilt)
-    return [
-        Difference(
-            stream_id=key[0],
-            view=table,
-            id=_id_text(key[-1]),
-            served=served_by_key.get(key),
-            rebuilt=rebuilt_by_key.get(key),
-        )
-        for key in sorted(served_by_key.keys() | rebuilt_by_key.keys())
-        if served_by_key.get(key) != rebuilt_by_key.get(key)
-    ]
+async def _compare(db: Connection, stream_ids: Sequence[str], views: Collection[str]) -> _Comparison:
+    async with db.transaction(isolation="repeatable_read", readonly=True):
+        return await _fold_and_compare(db, _heads(await db.fetch(_SQL["heads"], list(stream_ids))), views)
 
 
-def _by_key(table: str, rows: Iterable[Row]) -> dict[tuple[Any, ...], Row]:
-    columns = PRIMARY_KEYS[table]
-    return {tuple(row[column] for column in columns): _comparable(row) for row in rows}
+async def _fold_and_compare(db: Connection, heads: Mapping[str, _Head], views: Collection[str]) -> _Comparison:
+    folds = await _fold(db, heads, {id: head.version for id, head in heads.items()})
+    differences = _compare_states(heads, folds) if HEADS in views else []
+    return _Comparison(heads, differences + await _compare_rows(db, heads, folds, views))
 
 
-def _comparable(row: Row) -> Row:
-    """Returns the row with values that are equal if Postgres holds equal ones: jsonb does not keep its text."""
-    return row | {"attributes": orjson.loads(row["attributes"])} if "attributes" in row else row
+async def _compare_rows(
+    db: Connection, heads: Mapping[str, _Head], folds: Mapping[str, RowFold], views: Collection[str]
+) -> list[Difference]:
+    differences: list[Difference] = []
+    for table, ids in _owners(heads, views).items():
+        served = await db.fetch(_SQL[f"rows_{table}"], ids)
+        rebuilt = {key: row for id in ids for key, row in folds[id].rows.tables[table].items()}
+        if served or rebuilt:
+            differences += compare_rows(table, served, rebuilt)
+    return differences
 
 
-def _id_text(value: Any) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+async def _write_unmoved(db: Connection, comparison: _Comparison, stream_ids: list[str]) -> set[str]:
+    """Writes the rows of those streams whose heads are where they were. Returns their ids."""
+    heads = [comparison.heads[id] for id in stream_ids]
+    versions, fences = [head.version for head in heads], [head.fence for head in heads]
+    async with db.transaction():
+        held = {row["stream_id"] for row in await db.fetch(_SQL["hold_unmoved"], stream_ids, versions, fences)}
+        await _write(db, comparison.of(held))
+    return held
+
+
+async def _write(db: Connection, differences: Iterable[Difference]) -> None:
+    """Replaces the rows that differ. The caller must hold the heads of their streams."""
+    by_view: dict[str, list[Difference]] = {}
+    for difference in differences:
+        by_view.setdefault(difference.view, []).append(difference)
+    for difference in by_view.pop(HEADS, ()):
+        assert difference.rebuilt is not None
+        await db.execute(_SQL["replace_state"], difference.stream_id, difference.rebuilt["state"])
+    for table, found in by_view.items():
+        wrong = [difference.key for difference in found if difference.served is not None]
+        if wrong:
+            places = range(len(wrong[0]))
+            await db.execute(_SQL[f"delete_{table}"], *([key[place] for key in wrong] for place in places))
+        right = [difference.rebuilt for difference in found if difference.rebuilt is not None]
+        if right:
+            records = [tuple(row.values()) for row in right]
+            await db.copy_records_to_table(table, records=records, columns=list(right[0]))
 
 
 def _heads(rows: Iterable[Mapping[str, Any]]) -> dict[str, _Head]:
     return {
-        row["stream_id"]: _Head(stream_type_named(row["kind"]), row["version"], row["state_schema"], row["state"])
+        row["stream_id"]: _Head(
+            stream_type=stream_type_named(row["kind"]),
+            version=row["version"],
+            fence=row["fence"],
+            state_schema=row["state_schema"],
+            state=row["state"],
+        )
         for row in rows
     }
-
-
-def _versions(heads: Mapping[str, _Head]) -> dict[str, int]:
-    return {id: head.version for id, head in heads.items()}
 
 
 def _owners(heads: Mapping[str, _Head], views: Collection[str]) -> dict[str, list[str]]:
@@ -243,35 +205,20 @@ def _owners(heads: Mapping[str, _Head], views: Collection[str]) -> dict[str, lis
 async def _fold(db: Connection, heads: Mapping[str, _Head], until: Mapping[str, int]) -> dict[str, RowFold]:
     """Returns the folds of the streams up to the versions `until`. The caller must have opened a transaction."""
     folds = {id: RowFold(head.stream_type, id, until[id]) for id, head in heads.items()}
-    async for row in db.cursor(_SQL["events"], list(folds), prefetch=PREFETCH):
-        folds[row["stream_id"]].add(event_log.load_event(row))
+    cursor = await db.cursor(_SQL["events"], list(folds))
+    while rows := await cursor.fetch(PREFETCH):
+        for row in rows:
+            folds[row["stream_id"]].add(event_log.load_event(row))
     for fold in folds.values():
         fold.finish()
     return folds
 
 
-async def _replace_rows(
-    db: Connection, heads: Mapping[str, _Head], folds: Mapping[str, RowFold], views: Collection[str]
-) -> None:
-    for table, ids in _owners(heads, views).items():
-        await db.execute(_SQL[f"delete_{table}"], ids)
-        rows = [row for id in ids for row in folds[id].rows.tables.rows(table)]
-        if rows:
-            await db.copy_records_to_table(table, records=[tuple(row.values()) for row in rows], columns=list(rows[0]))
-
-
-async def _replace_states(db: Connection, heads: Mapping[str, _Head], folds: Mapping[str, RowFold]) -> None:
-    for difference in _compare_states(heads, folds):
-        assert difference.rebuilt is not None
-        await db.execute(_SQL["replace_state"], difference.stream_id, difference.rebuilt["state"])
-
-
 def _compare_states(heads: Mapping[str, _Head], folds: Mapping[str, RowFold]) -> list[Difference]:
     return [
         Difference(
-            stream_id=id,
             view=HEADS,
-            id=id,
+            key=(id,),
             served={"state": head.state},
             rebuilt={"state": head.stream_type.adapter.dump_json(folds[id].state)},
         )

@@ -141,6 +141,6 @@ def split_at_deletion(
     The rows of the events before it would be deleted again.
     """
     for index in range(len(batch) - 1, -1, -1):
-        if isinstance(batch[index].event, deletion):
+        if type(batch[index].event) is deletion:
             return True, batch[index + 1 :]
     return False, batch

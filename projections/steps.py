@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from events.envelope import RecordedEvent
+from events.envelope import RecordedEvent, classes_of
 from events.errors import NotFound
 from events.object_changes import initial_step, merge_step_fields, step_patch
 from events.objects import Json, Step
@@ -33,6 +33,7 @@ STEPS_PAGE = 20
 
 # Events that change no step.
 _Ignored = e.LifeEvent | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.ToolCallStarted
+_IGNORED = classes_of(_Ignored)
 
 
 @dataclass(slots=True)
@@ -48,6 +49,8 @@ def step_changes(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> dict[str, Ste
     changes: dict[str, StepChange] = {}
     for recorded in batch:
         event = recorded.event
+        if type(event) in _IGNORED:
+            continue
         match event:
             case e.StepCreated(step_id=step_id):
                 created = (recorded.version, initial_step(recorded))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from events.envelope import RecordedEvent
+from events.envelope import RecordedEvent, classes_of
 from events.errors import NotFound
 from events.object_changes import attach_files, attached_files, initial_thread
 from events.objects import Thread
@@ -25,6 +25,7 @@ _SQL = queries("threads")
 
 # Events that change no row of a thread; a message only does if it has attachments.
 _Ignored = e.MessageEvent | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+_IGNORED = classes_of(_Ignored) - {e.MessageAdded}
 
 
 def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) -> list[RowOperation]:
@@ -34,6 +35,8 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
     first = _first_messages(batch)
     created_until = first[-1].version if first else 0
     for recorded in batch:
+        if type(recorded.event) in _IGNORED:
+            continue
         id = recorded.stream_id
         match recorded.event:
             case e.ThreadCreated() as created:

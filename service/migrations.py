@@ -16,7 +16,8 @@ import asyncpg
 import structlog
 
 import sql
-from projections.rebuild import CannotFold, rebuild
+from projections.rebuild import rebuild
+from projections.row_fold import CannotFold
 from service.database import connect
 from service.errors import StartupError
 from sql import Migration

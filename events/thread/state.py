@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from events.envelope import RecordedEvent
+from events.envelope import RecordedEvent, classes_of
 from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.run_status import TERMINAL, transition
@@ -136,10 +136,13 @@ def run_positions(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadS
 
 # Events that concern the active run, if they concern no run that waits.
 _OfActiveRun = e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+_OF_ACTIVE_RUN = classes_of(_OfActiveRun) - {e.RunCreated, e.RunAdmitted, e.RunModified}
 
 
 def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> ThreadState:
     """Returns the state after an event. Raises IllegalTransition if the log breaks the table of statuses."""
+    if not state.waiting and type(recorded.event) in _OF_ACTIVE_RUN:
+        return _evolve_active(state, recorded)
     match recorded.event:
         case e.ThreadCreated():
             return replace(state, exists=True)
@@ -168,10 +171,15 @@ def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> Thread
             return replace(state, waiting=_evolve_waiting(state.waiting, recorded))
         case _:
             _others: _OfActiveRun = recorded.event
-            assert state.run is not None, f"{recorded.event.type} without an active run"
-            run = evolve_run(state.run, recorded)
-            tool_calls = run.earlier_tool_calls + run.tool_calls
-            return replace(state, run=None if run.status in TERMINAL else run, tool_calls=tool_calls)
+            return _evolve_active(state, recorded)
+
+
+def _evolve_active(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> ThreadState:
+    """Applies an event to the active run."""
+    assert state.run is not None, f"{recorded.event.type} without an active run"
+    run = evolve_run(state.run, recorded)
+    tool_calls = run.earlier_tool_calls + run.tool_calls
+    return replace(state, run=None if run.status in TERMINAL else run, tool_calls=tool_calls)
 
 
 def _evolve_waiting(waiting: tuple[WaitingRun, ...], recorded: RecordedEvent[e.ThreadEvent]) -> tuple[WaitingRun, ...]:
@@ -187,26 +195,10 @@ def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunStat
         case e.RunClaimed(epoch=epoch, process=process):
             has_died = run.process not in (None, process)
             return replace(_with_death(run) if has_died else run, epoch=epoch, process=process)
-        case e.RunReleased():
-            return replace(run, process=None)
         case e.RunStarted():
             return _with_status(run, "in_progress")
-        case e.RunQueued():
-            return replace(_with_status(run, "queued"), process=None)
-        case e.RunRequiresAction():
-            return replace(_with_status(run, "requires_action"), process=None)
-        case e.RunCancelling():
-            return _with_status(run, "cancelling")
-        case e.RunCancelled():
-            return _with_status(run, "cancelled")
         case e.RunCompleted():
             return _with_status(run, "completed")
-        case e.RunIncomplete():
-            return _with_status(run, "incomplete")
-        case e.RunFailed():
-            return _with_status(run, "failed")
-        case e.RunExpired():
-            return _with_status(run, "expired")
         case e.ModelCallStarted() as started:
             return replace(run, calls=started.call, call=_open_call(run, started, recorded.seconds))
         case e.ModelCallFinished(usage=usage) | e.ModelCallStopped(usage=usage):
@@ -228,6 +220,22 @@ def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunStat
             return _with_hosted_attempt(run, None)
         case e.StepEnded(step_id=step_id):
             return replace(run, step=None) if run.step is not None and run.step.step_id == step_id else run
+        case e.RunReleased():
+            return replace(run, process=None)
+        case e.RunQueued():
+            return replace(_with_status(run, "queued"), process=None)
+        case e.RunRequiresAction():
+            return replace(_with_status(run, "requires_action"), process=None)
+        case e.RunCancelling():
+            return _with_status(run, "cancelling")
+        case e.RunCancelled():
+            return _with_status(run, "cancelled")
+        case e.RunIncomplete():
+            return _with_status(run, "incomplete")
+        case e.RunFailed():
+            return _with_status(run, "failed")
+        case e.RunExpired():
+            return _with_status(run, "expired")
         case e.ToolOutputsSubmitted():
             return run
         case (

@@ -16,7 +16,7 @@ from service.errors import CommandError
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from projections.rebuild import Difference
+    from projections.row_differences import Difference
     from service.replay.view_rebuild import BatchResult, RebuildProgress
 
 # Seconds between two lines of progress if the output is not a terminal.

@@ -42,7 +42,7 @@ def show(
 
     async def work() -> None:
         from events.errors import DomainError
-        from projections.rebuild import CannotFold
+        from projections.row_fold import CannotFold
         from service.cli import admin
         from service.database import open_pool
         from service.wire.as_of import Moment, parse_as_of

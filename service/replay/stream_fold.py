@@ -15,7 +15,7 @@ from events import event_log
 from events.envelope import RecordedEvent
 from events.errors import Rejection
 from events.streams import StreamType
-from projections.rebuild import CannotFold
+from projections.row_fold import CannotFold
 from projections.row_store import StreamRows
 from projections.views import VIEWS, Project
 from service.database import Pool

@@ -8,6 +8,7 @@ on from there.
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import multiprocessing
 import os
@@ -18,7 +19,9 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from events.software_version import SOFTWARE_VERSION
-from projections.rebuild import ALL_VIEWS, CannotFold, Difference, compare, list_streams, rebuild
+from projections.rebuild import ALL_VIEWS, compare, list_streams, rebuild
+from projections.row_differences import Difference
+from projections.row_fold import CannotFold
 from service.database import connect
 from sql import queries
 from sql.connection import Connection
@@ -185,11 +188,16 @@ class _Worker:
     """The event loop and the connection of a process that works on batches."""
 
     def __init__(self, url: str) -> None:
+        # A collection looks at all objects, of which most are code. A batch leaves few in cycles.
+        gc.freeze()
+        gc.disable()
         self._runner = asyncio.Runner()
         self._db = self._runner.run(connect(url, command_timeout_s=STATEMENT_S))
 
     def work(self, batch: Sequence[str], scope: RebuildScope, share: float) -> BatchResult:
-        return self._runner.run(_work_and_rest(self._db, batch, scope, share))
+        result = self._runner.run(_work_and_rest(self._db, batch, scope, share))
+        gc.collect()
+        return result
 
 
 _worker: _Worker | None = None

@@ -6,10 +6,23 @@ WITH held AS (
 )
 UPDATE streams SET fence = fence + 1 FROM held
 WHERE streams.stream_id = held.stream_id
-RETURNING streams.stream_id, kind, version, state_schema, state;
+RETURNING streams.stream_id, kind, version, fence, state_schema, state;
+
+-- name: hold_unmoved
+-- As `hold`, but only the heads that still have the expected version and fence. Returns their streams.
+WITH held AS (
+    SELECT streams.stream_id
+    FROM streams JOIN unnest($1::text[], $2::bigint[], $3::bigint[]) AS expected (stream_id, version, fence)
+        ON streams.stream_id = expected.stream_id
+    WHERE streams.version = expected.version AND streams.fence = expected.fence
+    ORDER BY streams.stream_id FOR UPDATE OF streams
+)
+UPDATE streams SET fence = fence + 1 FROM held
+WHERE streams.stream_id = held.stream_id
+RETURNING streams.stream_id;
 
 -- name: heads
-SELECT stream_id, kind, version, state_schema, state FROM streams WHERE stream_id = ANY ($1::text[]);
+SELECT stream_id, kind, version, fence, state_schema, state FROM streams WHERE stream_id = ANY ($1::text[]);
 
 -- name: replace_state
 UPDATE streams SET state = $2 WHERE stream_id = $1;
@@ -27,7 +40,8 @@ SELECT stream_id, version FROM streams WHERE stream_id > $1 ORDER BY stream_id L
 SELECT * FROM active_runs WHERE thread_id = ANY ($1::text[]);
 
 -- name: delete_active_runs
-DELETE FROM active_runs WHERE thread_id = ANY ($1::text[]);
+DELETE FROM active_runs USING unnest($1::text[], $2::text[]) AS old (thread_id, run_id)
+WHERE active_runs.thread_id = old.thread_id AND active_runs.run_id = old.run_id;
 
 -- name: rows_api_keys
 SELECT * FROM api_keys WHERE key_id = ANY ($1::text[]);
@@ -51,13 +65,15 @@ DELETE FROM files WHERE file_id = ANY ($1::text[]);
 SELECT * FROM messages WHERE thread_id = ANY ($1::text[]);
 
 -- name: delete_messages
-DELETE FROM messages WHERE thread_id = ANY ($1::text[]);
+DELETE FROM messages USING unnest($1::text[], $2::text[]) AS old (thread_id, message_id)
+WHERE messages.thread_id = old.thread_id AND messages.message_id = old.message_id;
 
 -- name: rows_metadata_pairs
 SELECT * FROM metadata_pairs WHERE stream_id = ANY ($1::text[]);
 
 -- name: delete_metadata_pairs
-DELETE FROM metadata_pairs WHERE stream_id = ANY ($1::text[]);
+DELETE FROM metadata_pairs USING unnest($1::text[], $2::bytea[]) AS old (stream_id, pair)
+WHERE metadata_pairs.stream_id = old.stream_id AND metadata_pairs.pair = old.pair;
 
 -- name: rows_projects
 SELECT * FROM projects WHERE project_id = ANY ($1::text[]);
@@ -69,19 +85,22 @@ DELETE FROM projects WHERE project_id = ANY ($1::text[]);
 SELECT * FROM runs WHERE thread_id = ANY ($1::text[]);
 
 -- name: delete_runs
-DELETE FROM runs WHERE thread_id = ANY ($1::text[]);
+DELETE FROM runs USING unnest($1::text[], $2::text[]) AS old (thread_id, run_id)
+WHERE runs.thread_id = old.thread_id AND runs.run_id = old.run_id;
 
 -- name: rows_steps
 SELECT * FROM steps WHERE thread_id = ANY ($1::text[]);
 
 -- name: delete_steps
-DELETE FROM steps WHERE thread_id = ANY ($1::text[]);
+DELETE FROM steps USING unnest($1::text[], $2::text[]) AS old (thread_id, step_id)
+WHERE steps.thread_id = old.thread_id AND steps.step_id = old.step_id;
 
 -- name: rows_thread_attachments
 SELECT * FROM thread_attachments WHERE thread_id = ANY ($1::text[]);
 
 -- name: delete_thread_attachments
-DELETE FROM thread_attachments WHERE thread_id = ANY ($1::text[]);
+DELETE FROM thread_attachments USING unnest($1::text[], $2::bigint[]) AS old (thread_id, position)
+WHERE thread_attachments.thread_id = old.thread_id AND thread_attachments.position = old.position;
 
 -- name: rows_threads
 SELECT * FROM threads WHERE thread_id = ANY ($1::text[]);
@@ -93,7 +112,8 @@ DELETE FROM threads WHERE thread_id = ANY ($1::text[]);
 SELECT * FROM upload_parts WHERE upload_id = ANY ($1::text[]);
 
 -- name: delete_upload_parts
-DELETE FROM upload_parts WHERE upload_id = ANY ($1::text[]);
+DELETE FROM upload_parts USING unnest($1::text[], $2::text[]) AS old (upload_id, part_id)
+WHERE upload_parts.upload_id = old.upload_id AND upload_parts.part_id = old.part_id;
 
 -- name: rows_uploads
 SELECT * FROM uploads WHERE upload_id = ANY ($1::text[]);
@@ -105,13 +125,15 @@ DELETE FROM uploads WHERE upload_id = ANY ($1::text[]);
 SELECT * FROM vector_store_batches WHERE store_id = ANY ($1::text[]);
 
 -- name: delete_vector_store_batches
-DELETE FROM vector_store_batches WHERE store_id = ANY ($1::text[]);
+DELETE FROM vector_store_batches USING unnest($1::text[], $2::text[]) AS old (store_id, batch_id)
+WHERE vector_store_batches.store_id = old.store_id AND vector_store_batches.batch_id = old.batch_id;
 
 -- name: rows_vector_store_files
 SELECT * FROM vector_store_files WHERE store_id = ANY ($1::text[]);
 
 -- name: delete_vector_store_files
-DELETE FROM vector_store_files WHERE store_id = ANY ($1::text[]);
+DELETE FROM vector_store_files USING unnest($1::text[], $2::text[]) AS old (store_id, file_id)
+WHERE vector_store_files.store_id = old.store_id AND vector_store_files.file_id = old.file_id;
 
 -- name: rows_vector_stores
 SELECT * FROM vector_stores WHERE store_id = ANY ($1::text[]);

@@ -80,6 +80,7 @@ async def test_a_cached_head_is_of_its_project_alone(pool: Pool) -> None:
 async def test_a_rebuild_makes_cached_heads_stale(pool: Pool, db: Connection, head_reads: list[str]) -> None:
     write = writer(pool)
     await make_thread(write)
+    await db.execute("DELETE FROM threads")
     await rebuild.rebuild(db, ["thread_1"])
     head_reads.clear()
     await write.thread(ORIGIN, "thread_1", add())

@@ -17,7 +17,8 @@ from events.streams import STREAM_TYPES, THREAD
 from events.thread.commands import DeleteMessage, DeleteThread, ModifyMessage, ModifyThread
 from events.thread.run_status import ACTIVE
 from projections import assistants, messages, rebuild, runs, steps, threads
-from projections.rebuild import CannotFold, as_of, verify
+from projections.rebuild import as_of, verify
+from projections.row_fold import CannotFold
 from projections.row_store.tables import PRIMARY_KEYS
 from projections.rows import Cursor
 from projections.views import TABLES, VIEWS
@@ -26,7 +27,7 @@ from service.writer.stream_state import fold
 from sql import queries
 from sql.connection import Connection
 from tests.events.thread.histories import World
-from tests.events.thread.story import cancel, claim, finish, run, submit
+from tests.events.thread.story import CREATE, add, cancel, claim, finish, run, submit
 from tests.leaf_check import check_leaves
 from tests.projections.helpers import ORIGIN, make_assistant, make_thread, served_rows, writer
 
@@ -168,9 +169,56 @@ async def test_a_log_with_a_hole_is_not_rebuilt(pool: Pool, db: Connection) -> N
     assert await served_rows(db, "thread_1") == before
 
 
-async def test_a_rebuild_moves_the_fence_and_no_leaf(pool: Pool, db: Connection) -> None:
+async def test_a_rebuild_of_right_rows_writes_nothing(pool: Pool, db: Connection) -> None:
+    await make_thread(writer(pool), "thread_1", "one")
+    before = await db.fetch(
+        "SELECT ctid, xmin::text, fence FROM streams UNION ALL SELECT ctid, xmin::text, 0 FROM messages"
+    )
+    assert await rebuild.rebuild(db, ["thread_1"]) == 2
+    assert before == await db.fetch(
+        "SELECT ctid, xmin::text, fence FROM streams UNION ALL SELECT ctid, xmin::text, 0 FROM messages"
+    )
+
+
+async def test_a_rebuild_replaces_only_the_rows_that_differ(pool: Pool, db: Connection) -> None:
+    await make_thread(writer(pool), "thread_1", "one", "two")
+    await db.execute("UPDATE messages SET body = '{}' WHERE message_id = 'msg_2'")
+    before = await db.fetchval("SELECT xmin::text FROM messages WHERE message_id = 'msg_1'")
+    await rebuild.rebuild(db, ["thread_1"])
+    assert await verify(db, "thread_1") == []
+    assert before == await db.fetchval("SELECT xmin::text FROM messages WHERE message_id = 'msg_1'")
+
+
+@pytest.mark.parametrize("unlocked", [0, 1, 2])
+async def test_a_stream_that_moves_during_a_rebuild_is_compared_again(
+    pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch, unlocked: int
+) -> None:
+    """Each comparison without locks is followed by an append, as long as there is one."""
+    write = writer(pool)
+    for id in ("thread_1", "thread_2"):
+        await write.thread(ORIGIN, id, CREATE)
+    await db.execute("DELETE FROM threads")
+    compare, appended = rebuild._compare, list[str]()
+
+    async def compare_and_append(*given: Any) -> Any:
+        found = await compare(*given)
+        appended.append(f"msg_{len(appended)}")
+        await write.thread(ORIGIN, "thread_2", add("meanwhile", appended[-1]))
+        return found
+
+    monkeypatch.setattr(rebuild, "UNLOCKED_ATTEMPTS", unlocked)
+    monkeypatch.setattr(rebuild, "_compare", compare_and_append)
+    assert await rebuild.rebuild(db, ["thread_1", "thread_2"]) == 2 + unlocked
+    monkeypatch.setattr(rebuild, "_compare", compare)
+    assert len(appended) == unlocked
+    assert await verify(db, "thread_1") == await verify(db, "thread_2") == []
+    assert await db.fetchval("SELECT count(*) FROM messages WHERE thread_id = 'thread_2'") == unlocked
+
+
+async def test_a_rebuild_that_writes_moves_the_fence_and_no_leaf(pool: Pool, db: Connection) -> None:
     await make_thread(writer(pool), "thread_1", "one")
     before = await event_log.head(db, "thread_1", THREAD)
+    await db.execute("DELETE FROM messages")
     await rebuild.rebuild(db, ["thread_1"])
     assert await event_log.head(db, "thread_1", THREAD) == replace(before, fence=before.fence + 1)
     assert await verify(db, "thread_1") == []

@@ -139,6 +139,7 @@ class Rebuilt(Overtaken):
         self.attempts += 1
         if self.attempts <= self.times:
             async with self.pool.acquire() as other:
+                await other.execute("UPDATE threads SET body = '{}'")
                 await rebuild.rebuild(other, ["thread_1"])
         return await Writer._append(self, db, new, guard)
 

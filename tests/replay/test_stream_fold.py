@@ -11,7 +11,7 @@ import pytest
 from events.errors import Rejection
 from events.streams import THREAD
 from projections import threads
-from projections.rebuild import CannotFold
+from projections.row_fold import CannotFold
 from service.database import Pool
 from service.replay import jsonb, stream_fold
 from service.replay.stream_fold import fold_stream, read_slices

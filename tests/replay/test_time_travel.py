@@ -19,7 +19,7 @@ from projections import messages, placeholders, runs, steps, threads
 from projections import vector_store_batches as batches
 from projections import vector_store_files as files
 from projections import vector_stores as stores
-from projections.rebuild import CannotFold
+from projections.row_fold import CannotFold
 from projections.rows import Cursor, Page
 from service.database import Pool
 from service.replay import time_travel

@@ -16,7 +16,8 @@ from events.streams import THREAD
 from events.thread import events as e
 from events.thread.commands import ModifyMessage
 from projections import messages, rebuild, views
-from projections.rebuild import Difference, compare, list_streams
+from projections.rebuild import compare, list_streams
+from projections.row_differences import Difference
 from service.cli.rebuild import RebuildReport, describe
 from service.database import Pool, connect
 from service.errors import CommandError
