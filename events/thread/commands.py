@@ -212,6 +212,7 @@ class FinishModelCall:
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter"]
     model: str
     usage: e.Usage
+    prompt: e.PromptRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ class BreakModelCall:
     reply: PartialReply
     error: e.LastError
     usage: e.Usage
+    prompt: e.PromptRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +269,8 @@ class FailRun:
 class StopRun:
     """The executor stopped because the run is cancelling or its time is up.
 
-    `reply` and `usage` are those of the open model call; `shown` is the part of the open hosted call that clients had
-    seen.
+    `reply`, `usage` and `prompt` are those of the open model call; `shown` is the part of the open hosted call that
+    clients had seen.
     """
 
     run_id: str
@@ -276,6 +278,7 @@ class StopRun:
     reply: PartialReply
     usage: e.Usage
     shown: Mapping[str, Any] | None = None
+    prompt: e.PromptRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

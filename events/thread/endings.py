@@ -23,9 +23,11 @@ _MESSAGE_REASON: Mapping[EarlyEnd, e.IncompleteReason] = {
 NO_USAGE = e.Usage()
 
 
-def stop_model_call(run_id: str, call: OpenModelCall, usage: e.Usage) -> e.ModelCallStopped:
+def stop_model_call(
+    run_id: str, call: OpenModelCall, usage: e.Usage, prompt: e.PromptRecord | None = None
+) -> e.ModelCallStopped:
     """Returns the event that stops an open model call."""
-    return e.ModelCallStopped(run_id=run_id, call=call.number, attempt=call.attempt, usage=usage)
+    return e.ModelCallStopped(run_id=run_id, call=call.number, attempt=call.attempt, usage=usage, prompt=prompt)
 
 
 def _stop_tool_call(run_id: str, step_id: str, call: HostedToolCall, shown: Mapping[str, Any]) -> e.ToolCallStopped:
@@ -41,12 +43,13 @@ def end_early(
     usage: e.Usage = NO_USAGE,
     error: e.LastError | None = None,
     shown: Mapping[str, Any] | None = None,
+    prompt: e.PromptRecord | None = None,
 ) -> list[e.ThreadEvent]:
     """Ends the run before its time: first its open model call, then its open step, then the run.
 
-    `reply` is the part of the model's reply that was received, `shown` is what clients had seen of the open hosted
-    call. If the reply is empty, `usage` is dropped: no step would have it, and the usages of the steps sum to that of
-    the run.
+    `reply` is the part of the model's reply that was received, `prompt` the record of its request, `shown` is what
+    clients had seen of the open hosted call. If the reply is empty, `usage` is dropped: no step would have it, and the
+    usages of the steps sum to that of the run.
     """
     events: list[e.ThreadEvent] = []
     if how == "cancelled" and run.status != "cancelling":
@@ -57,7 +60,7 @@ def end_early(
     if call is None or reply is None or reply.is_empty:
         usage = NO_USAGE
     if call is not None:
-        events.append(stop_model_call(run.id, call, usage))
+        events.append(stop_model_call(run.id, call, usage, prompt))
     if call is not None and reply is not None and not reply.is_empty:
         reason = _MESSAGE_REASON[how]
         events += reply_events(

@@ -13,6 +13,9 @@ from typing import Literal
 from pydantic import Field
 
 from events.envelope import Event, JsonObject
+from events.thread.prompt_record import DroppedHistory as DroppedHistory
+from events.thread.prompt_record import PromptRecord as PromptRecord
+from events.thread.prompt_record import RequestRetry as RequestRetry
 from events.thread.tool_events import ToolCallFinished as ToolCallFinished
 from events.thread.tool_events import ToolCallStarted as ToolCallStarted
 from events.thread.tool_events import ToolCallStopped as ToolCallStopped
@@ -208,6 +211,8 @@ class ModelCallStarted(Event):
 
 
 class ModelCallFinished(Event):
+    """The call's answer is complete. `prompt` is the record of its request; older events lack the field."""
+
     type: Literal["model_call.finished"] = "model_call.finished"
     run_id: str
     call: int
@@ -215,12 +220,13 @@ class ModelCallFinished(Event):
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter"]
     model: str
     usage: Usage
+    prompt: PromptRecord | None = Field(None, exclude_if=_is_none)
 
 
 class ModelCallFailed(Event):
     """The call failed. `shown` says that clients had seen a part of its answer, so the next attempt gets new ids.
 
-    `usage` counts the tokens received until then.
+    `usage` counts the tokens received until then. `prompt` is the record of its request, null if none was sent.
     """
 
     type: Literal["model_call.failed"] = "model_call.failed"
@@ -230,12 +236,13 @@ class ModelCallFailed(Event):
     error: LastError
     shown: bool
     usage: Usage
+    prompt: PromptRecord | None = Field(None, exclude_if=_is_none)
 
 
 class ModelCallStopped(Event):
     """The server stopped the call, since the run was cancelled or expired, or its thread was deleted.
 
-    `usage` counts the tokens received until then.
+    `usage` counts the tokens received until then. `prompt` is the record of its request, null if it is unknown.
     """
 
     type: Literal["model_call.stopped"] = "model_call.stopped"
@@ -243,6 +250,7 @@ class ModelCallStopped(Event):
     call: int
     attempt: int
     usage: Usage
+    prompt: PromptRecord | None = Field(None, exclude_if=_is_none)
 
 
 class StepCreated(Event):

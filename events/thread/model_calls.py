@@ -45,11 +45,12 @@ def decide_executor(state: ThreadState, command: ExecutorCommand, at: datetime) 
             if run.status == "cancelling":
                 return end_early(run, "cancelled", at, shown=shown)
             return end_early(run, "failed", at, error=error, shown=shown)
-        case StopRun(reply=reply, usage=usage, shown=shown):
+        case StopRun(reply=reply, usage=usage, shown=shown, prompt=prompt):
             if run.status == "cancelling":
-                return end_early(run, "cancelled", at, reply=reply, usage=usage, shown=shown)
-            overdue = at.timestamp() >= run.expires_at
-            return end_early(run, "expired", at, reply=reply, usage=usage, shown=shown) if overdue else []
+                return end_early(run, "cancelled", at, reply=reply, usage=usage, shown=shown, prompt=prompt)
+            if at.timestamp() < run.expires_at:
+                return []
+            return end_early(run, "expired", at, reply=reply, usage=usage, shown=shown, prompt=prompt)
         case ExhaustRun(reason=reason):
             return _exhaust(run, reason)
         case ReleaseRun():
@@ -93,7 +94,7 @@ def _finish(run: RunState, command: FinishModelCall, at: datetime) -> list[e.Thr
     if call is None or call.broken is not None:
         raise StaleClaim(run.id)
     if run.status == "cancelling":
-        return end_early(run, "cancelled", at, reply=command.reply, usage=command.usage)
+        return end_early(run, "cancelled", at, reply=command.reply, usage=command.usage, prompt=command.prompt)
     reply, reason, total = command.reply, command.finish_reason, run.usage + command.usage
     finished = e.ModelCallFinished(
         run_id=run.id,
@@ -102,6 +103,7 @@ def _finish(run: RunState, command: FinishModelCall, at: datetime) -> list[e.Thr
         finish_reason=reason,
         model=command.model,
         usage=command.usage,
+        prompt=command.prompt,
     )
     cut: e.IncompleteReason | None = (
         "max_tokens" if reason == "length" else "content_filter" if reason == "content_filter" else None
@@ -124,7 +126,7 @@ def _break(run: RunState, command: BreakModelCall, at: datetime) -> list[e.Threa
     if call is None or call.broken is not None:
         raise StaleClaim(run.id)
     if run.status == "cancelling":
-        return end_early(run, "cancelled", at, reply=command.reply, usage=command.usage)
+        return end_early(run, "cancelled", at, reply=command.reply, usage=command.usage, prompt=command.prompt)
     shown = not command.reply.is_empty
     failed = e.ModelCallFailed(
         run_id=run.id,
@@ -133,6 +135,7 @@ def _break(run: RunState, command: BreakModelCall, at: datetime) -> list[e.Threa
         error=command.error,
         shown=shown,
         usage=command.usage if shown else NO_USAGE,
+        prompt=command.prompt,
     )
     if not shown:
         return [failed]

@@ -15,7 +15,7 @@ from events.objects import RunStatus
 from events.thread import events as e
 from events.thread.run_status import TERMINAL, transition
 
-STATE_SCHEMA = 6
+STATE_SCHEMA = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class OpenToolStep:
 class RunState:
     """The active run. `calls` counts the model calls started, `usage` sums those ended; `expires_at` in seconds.
 
-    `position` is the version of the event that created the run.
+    `position` is the version of the event that created the run. `prompt_bytes` sums the bytes of the bodies of requests
+    that its events keep.
 
     `tool_calls` counts the calls of hosted tools started, `earlier_tool_calls` those that earlier runs of the thread
     started.
@@ -96,6 +97,7 @@ class RunState:
     usage: e.Usage = field(default_factory=e.Usage)
     tool_calls: int = 0
     earlier_tool_calls: int = 0
+    prompt_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +203,15 @@ def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunStat
             return _with_status(run, "completed")
         case e.ModelCallStarted() as started:
             return replace(run, calls=started.call, call=_open_call(run, started, recorded.seconds))
-        case e.ModelCallFinished(usage=usage) | e.ModelCallStopped(usage=usage):
-            return replace(run, call=None, usage=run.usage + usage)
-        case e.ModelCallFailed(error=error, shown=shown, usage=usage):
+        case e.ModelCallFinished(usage=usage, prompt=prompt) | e.ModelCallStopped(usage=usage, prompt=prompt):
+            return replace(run, call=None, usage=run.usage + usage, prompt_bytes=run.prompt_bytes + _kept_bytes(prompt))
+        case e.ModelCallFailed(error=error, shown=shown, usage=usage, prompt=prompt):
             assert run.call is not None
             return replace(
                 run,
                 call=replace(run.call, broken=error, shown=shown, failures=run.call.failures + 1),
                 usage=run.usage + usage,
+                prompt_bytes=run.prompt_bytes + _kept_bytes(prompt),
             )
         case e.StepCreated(kind="tool_calls") as step:
             return replace(run, step=_tool_step(step))
@@ -269,6 +272,10 @@ def _initial_run(event: e.RunCreated, version: int) -> RunState:
 
 def _with_status(run: RunState, status: RunStatus) -> RunState:
     return replace(run, status=transition(run.id, run.status, status))
+
+
+def _kept_bytes(prompt: e.PromptRecord | None) -> int:
+    return 0 if prompt is None else prompt.body_bytes
 
 
 def _tool_step(event: e.StepCreated) -> OpenToolStep:

@@ -8,8 +8,10 @@ batch for each network read, so that a hot loop pays per read and not per token)
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
+
+from service.model.request_journal import RequestJournal
 
 Json = Mapping[str, Any]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -23,7 +25,8 @@ class ChatRequest:
     """A chat completion. `model` is the client's name for the model; the catalogue maps it to the upstream's name.
 
     `messages`, `tools`, `tool_choice` and `response_format` have the shapes of the chat completions API.
-    `max_completion_tokens` is a number of tokens; if it is None, the upstream chooses the limit.
+    `max_completion_tokens` is a number of tokens; if it is None, the upstream chooses the limit. The client notes in
+    `journal` what it sends.
     """
 
     model: str
@@ -36,6 +39,7 @@ class ChatRequest:
     response_format: Json | None = None
     reasoning_effort: str | None = None
     max_completion_tokens: int | None = None
+    journal: RequestJournal | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,12 +35,13 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from service.model.base import ModelInfo, ToolSupport
+from service.model.request_journal import LimitField
 from service.model.vocabularies import EncodingName
 from service.prices import Price, PriceList
 
@@ -61,7 +62,6 @@ DEFAULT_ENCODING: EncodingName = "cl100k_base"
 DEFAULT_MARGIN = 1.3
 
 _PATTERN = frozenset("*?[")
-LimitField = Literal["max_tokens", "max_completion_tokens"]
 O200K: EncodingName = "o200k_base"
 CL100K: EncodingName = "cl100k_base"
 

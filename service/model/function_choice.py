@@ -29,13 +29,10 @@ async def stream_required_call(
     ModelError.
     """
     functions = required_functions(request)
-    plain = replace(request, tools=(), tool_choice=None, parallel_tool_calls=None)
-    if functions:
-        plain = replace(
-            plain, messages=with_call_instruction(request.messages, functions), response_format=call_format(functions)
-        )
+    if request.journal is not None:
+        request.journal.form = "required"
     answer: list[str] = []
-    async with aclosing(call(plain)) as batches:
+    async with aclosing(call(required_call_request(request))) as batches:
         async for batch in batches:
             if not functions:
                 yield batch
@@ -46,6 +43,16 @@ async def stream_required_call(
                 others[-1:] = [_parse_call("".join(answer), functions, mint), replace(others[-1], reason="tool_calls")]
             if others:
                 yield others
+
+
+def required_call_request(request: ChatRequest) -> ChatRequest:
+    """Returns the request without tools; a required function call becomes a response format."""
+    functions = required_functions(request)
+    plain = replace(request, tools=(), tool_choice=None, parallel_tool_calls=None)
+    if not functions:
+        return plain
+    messages = with_call_instruction(request.messages, functions)
+    return replace(plain, messages=messages, response_format=call_format(functions))
 
 
 def required_functions(request: ChatRequest) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from service.model.base import ChatRequest, Json
-from service.model.catalog import LimitField, ModelRoute
+from service.model.catalog import ModelRoute
 from service.model.message_forms import adapt_messages, flatten_calls, other_forms, with_instruction
 from service.model.refusal_names import (
     CALLS_WITHOUT_TOOLS,
@@ -29,6 +29,7 @@ from service.model.refusal_names import (
     TOP_P_BESIDE_TEMPERATURE,
     sent_names,
 )
+from service.model.request_journal import LimitField
 from service.model.schema_keywords import without_keywords
 
 # Instructions in place of a response format that the server refuses.

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import takewhile
-from typing import Any
+from typing import Any, Literal, assert_never
 
 import orjson
 
@@ -33,35 +33,58 @@ from service.model.prompted_answer import AnswerParser, ArgumentsParser
 MAX_CALLS = 8
 # Answers with calls since the user's last message. After that the model gets no tools, for the same reason.
 MAX_ROUNDS = 10
+_AnswerForm = Literal["plain", "call", "text or calls"]
 
 
 async def stream_prompted(
     call: StreamFunction, request: ChatRequest, mint: Callable[[], str]
 ) -> AsyncGenerator[Sequence[ModelEvent], None]:
     """Streams the request by `call`, with the tools as a prompt and a response format. Raises ModelError."""
-    functions = [tool["function"] for tool in request.tools if tool.get("type") == "function"]
-    messages = flatten_calls(request.messages)
-    plain = replace(request, messages=messages, tools=(), tool_choice=None, parallel_tool_calls=None)
-    required = required_functions(request)
-    may_call = bool(required) or _count_rounds(request.messages) < MAX_ROUNDS
-    if not functions or request.tool_choice == "none" or not may_call:
-        async with aclosing(call(plain)) as batches:
-            async for batch in batches:
-                yield batch
-        return
-    parser: AnswerParser | ArgumentsParser = AnswerParser(mint)
-    if len(required) == 1:
-        messages = [*with_call_instruction(plain.messages, required), *_example(required[0])]
-        response_format = call_format(required)
-        parser = ArgumentsParser(required[0]["name"], mint)
-    else:
-        messages = _with_tool_descriptions(plain.messages, functions, request)
-        response_format = _answer_schema(functions, request)
-    async with aclosing(call(replace(plain, messages=messages, response_format=response_format))) as batches:
+    if request.journal is not None:
+        request.journal.form = "prompted"
+    answer = _answer_form(request)
+    parser: AnswerParser | ArgumentsParser | None = None
+    if answer != "plain":
+        parser = (
+            ArgumentsParser(required_functions(request)[0]["name"], mint) if answer == "call" else AnswerParser(mint)
+        )
+    async with aclosing(call(prompted_request(request))) as batches:
         async for batch in batches:
-            events = _parse_batch(batch, parser)
+            events = batch if parser is None else _parse_batch(batch, parser)
             if events:
                 yield events
+
+
+def prompted_request(request: ChatRequest) -> ChatRequest:
+    """Returns the request with its tools as a prompt and a response format."""
+    functions, answer = _functions(request), _answer_form(request)
+    messages = flatten_calls(request.messages)
+    plain = replace(request, messages=messages, tools=(), tool_choice=None, parallel_tool_calls=None)
+    match answer:
+        case "plain":
+            return plain
+        case "call":
+            required = required_functions(request)
+            messages = [*with_call_instruction(plain.messages, required), *_example(required[0])]
+            return replace(plain, messages=messages, response_format=call_format(required))
+        case "text or calls":
+            messages = _with_tool_descriptions(plain.messages, functions, request)
+            return replace(plain, messages=messages, response_format=_answer_schema(functions, request))
+        case _:
+            assert_never(answer)
+
+
+def _functions(request: ChatRequest) -> list[Mapping[str, Any]]:
+    return [tool["function"] for tool in request.tools if tool.get("type") == "function"]
+
+
+def _answer_form(request: ChatRequest) -> _AnswerForm:
+    """Returns the form of the answer: plain if no tool may be called, else one call, or a text or calls."""
+    required = required_functions(request)
+    may_call = bool(required) or _count_rounds(request.messages) < MAX_ROUNDS
+    if not _functions(request) or request.tool_choice == "none" or not may_call:
+        return "plain"
+    return "call" if len(required) == 1 else "text or calls"
 
 
 def _count_rounds(messages: Sequence[Json]) -> int:

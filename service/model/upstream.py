@@ -10,7 +10,7 @@ from each stream chunk to the next. Comments that only keep the connection open 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -110,7 +110,8 @@ class Upstream:
         trial = RefusalTrial(set(self._learned.names(route.info.upstream_name)))
         while True:
             try:
-                body = await compute(partial(build_body, route, request, trial.names), in_thread=is_large(request))
+                build = partial(_build_noted_body, route, request, trial.names)
+                body = await compute(build, in_thread=is_large(request))
                 async with aclosing(self._attempt(body, route, names)) as batches:
                     async for batch in batches:
                         if not has_events:
@@ -121,10 +122,12 @@ class Upstream:
             except AttemptFailure as failure:
                 error = self._without_secrets(failure.error)
                 if not has_events and self._try_without(route, request, trial, failure.refusal):
+                    _note_failed(request, error, 0.0)
                     continue  # at once, and only once for each name
                 if failure.refusal.is_about_tools and request.tools and not has_events:
                     raise ToolsRefused(error.code, error.message) from None
                 if failure.is_unanswered and attempt == 1:
+                    _note_failed(request, error, 0.0)
                     attempt += 1
                     self._stop_keeping_connections()
                     continue  # at once, over a new connection
@@ -139,6 +142,7 @@ class Upstream:
                     )
                     raise error from None
                 log.warning("model_call_retried", code=error.code, error=error.message, attempt=attempt, wait_s=wait)
+                _note_failed(request, error, wait)
             await self._sleep(wait)
             attempt += 1
 
@@ -276,6 +280,19 @@ class Upstream:
     def _safe_url(self) -> str:
         """The base URL without a key, for the log."""
         return hide_keys(self.endpoint.base_url)
+
+
+def _build_noted_body(route: ModelRoute, request: ChatRequest, refused: Collection[str]) -> bytes:
+    """Returns the body of the request, and notes it in the request's journal."""
+    body = build_body(route, request, refused)
+    if request.journal is not None:
+        request.journal.note_sent(body, model=route.info.upstream_name, limit_field=route.limit_field, refused=refused)
+    return body
+
+
+def _note_failed(request: ChatRequest, error: ModelError, wait_s: float) -> None:
+    if request.journal is not None:
+        request.journal.note_failed(error.code, error.message, wait_s)
 
 
 def unreachable(error: Exception) -> ModelError:

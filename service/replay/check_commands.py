@@ -177,30 +177,37 @@ def _reports(
             return [] if started is None else [StartModelCall(run_id, epoch, _call_ids(started))]
         case e.ModelCallStarted():
             return [StartModelCall(run_id, epoch, _call_ids(first))]
-        case e.ModelCallFinished(finish_reason=reason, model=model, usage=usage):
+        case e.ModelCallFinished() as finished:
             return [
                 FinishModelCall(
-                    run_id=run_id, epoch=epoch, reply=_reply(events), finish_reason=reason, model=model, usage=usage
+                    run_id=run_id,
+                    epoch=epoch,
+                    reply=_reply(events),
+                    finish_reason=finished.finish_reason,
+                    model=finished.model,
+                    usage=finished.usage,
+                    prompt=finished.prompt,
                 )
             ]
-        case e.ModelCallFailed(error=error, usage=usage):
+        case e.ModelCallFailed(error=error, usage=usage, prompt=prompt):
+            reply = _reply(events)
             return [
-                BreakModelCall(run_id=run_id, epoch=epoch, reply=_reply(events), error=error, usage=usage),
+                BreakModelCall(run_id=run_id, epoch=epoch, reply=reply, error=error, usage=usage, prompt=prompt),
             ]
         case e.ToolCallStarted():
             return [StartToolCall(run_id, epoch)]
-        case e.ToolCallFinished() as finished:
+        case e.ToolCallFinished() as ended:
             return [
                 FinishToolCall(
                     run_id=run_id,
                     epoch=epoch,
-                    call_id=finished.call_id,
-                    attempt=finished.attempt,
-                    outcome=finished.outcome,
-                    shown=finished.shown,
-                    output=finished.output,
-                    files=finished.files,
-                    citations=finished.citations,
+                    call_id=ended.call_id,
+                    attempt=ended.attempt,
+                    outcome=ended.outcome,
+                    shown=ended.shown,
+                    output=ended.output,
+                    files=ended.files,
+                    citations=ended.citations,
                     functions=functions,
                 )
             ]
@@ -215,7 +222,14 @@ def _endings(first: _EndingFirst, state: ThreadState, events: Sequence[e.ThreadE
     run_id, epoch = first.run_id, _epoch(state)
     stopped, tool = _find(events, e.ModelCallStopped), _find(events, e.ToolCallStopped)
     usage, shown = (stopped.usage if stopped else e.Usage()), (tool.shown if tool else None)
-    stop = StopRun(run_id=run_id, epoch=epoch, reply=_reply(events), usage=usage, shown=shown)
+    stop = StopRun(
+        run_id=run_id,
+        epoch=epoch,
+        reply=_reply(events),
+        usage=usage,
+        shown=shown,
+        prompt=stopped.prompt if stopped else None,
+    )
     for event in events:
         if isinstance(event, e.RunIncomplete):
             return [ExhaustRun(run_id, epoch, event.reason)]

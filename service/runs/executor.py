@@ -250,13 +250,24 @@ class Executor:
             last_error = LastError(code=error.code, message=error.message)
             usage = await self._caller.count_usage(model_call)
             return BreakModelCall(
-                run_id=self.run_id, epoch=self.epoch, reply=model_call.so_far, error=last_error, usage=usage
+                run_id=self.run_id,
+                epoch=self.epoch,
+                reply=model_call.so_far,
+                error=last_error,
+                usage=usage,
+                prompt=model_call.prompt_record,
             )
         if end == "claim_lost":
             return None
         usage = await self._caller.count_usage(model_call)
         if end == "stopped":
-            return StopRun(self.run_id, self.epoch, model_call.so_far, usage)
+            return StopRun(
+                run_id=self.run_id,
+                epoch=self.epoch,
+                reply=model_call.so_far,
+                usage=usage,
+                prompt=model_call.prompt_record,
+            )
         assert model_call.reply is not None
         assert model_call.reply.end is not None
         stream_end = model_call.reply.end
@@ -267,6 +278,7 @@ class Executor:
             finish_reason=stream_end.reason,
             model=stream_end.model,
             usage=usage,
+            prompt=model_call.prompt_record,
         )
 
     async def _perform_tool_call(self, run: Run, state: RunState, call: HostedToolCall) -> ExecutorCommand | None:

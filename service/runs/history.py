@@ -8,7 +8,7 @@ whenever it is built.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from events import event_log
 from events.envelope import RecordedEvent
@@ -40,6 +40,19 @@ TOO_LARGE: Json = {
 _BEGINNING: PromptPosition = (0, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptHistory:
+    """The entries that a prompt may have, numbered in order.
+
+    `version` is that of the thread at the reading; null if it is unknown. `is_whole` says that all entries that the
+    run may read are there, apart from those that the run's own truncation strategy leaves out.
+    """
+
+    entries: list[Entry]
+    version: int | None
+    is_whole: bool
+
+
 class HistoryReader:
     """Reads histories for the prompts of a process, and keeps them for the next prompts of their threads.
 
@@ -50,21 +63,21 @@ class HistoryReader:
         self._pool = pool
         self._cache = HistoryCache()
 
-    async def read(self, run: Run, position: int, window: int, version: int | None) -> list[Entry]:
+    async def read(self, run: Run, position: int, window: int, version: int | None) -> PromptHistory:
         """Returns the newest messages and tool_calls steps that the run may read, and the first message of the thread.
 
-        The entries are numbered in order. `position` is that of the run. `window` is the model's context window in
+        `position` is that of the run. `window` is the model's context window in
         tokens. `version` is one up to which the thread is known to be committed; null if none is known. A kept history
         that has all events up to it costs nothing, and an older one costs one query for its newer events.
         """
         if run.truncation_strategy["type"] == "last_messages":
             async with self._pool.acquire() as db:
-                found, _ = await load_entries(db, run, window)
-            return _number(found)
+                found, is_whole = await load_entries(db, run, window)
+            return PromptHistory(_number(found), version, is_whole)
         history = self._cache.find(run.thread_id)
         if history is None or version is None or history.version < version or not history.covers(window):
             history = await self._read_newer(run, position, window, version)
-        return _number(history.before(position))
+        return PromptHistory(_number(history.before(position)), history.version, history.window is None)
 
     def follow(self, thread_id: str, recorded: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
         """Applies events that this process has just appended to the kept history of their thread.

@@ -158,6 +158,22 @@ class History:
 _place: Callable[[Placed], PromptPosition] = itemgetter(0)
 
 
+def newest_entries(found: Sequence[Placed], run_id: str, count: int) -> list[Placed]:
+    """Returns the newest `count` messages of others than the run, its own ones, and the tool_calls steps from the
+    oldest of these on. `found` is in order.
+    """
+    kept, others = list[Placed](), 0
+    for placed in reversed(found):
+        if isinstance(placed[1], Message):
+            if others == count:
+                break
+            kept.append(placed)
+            others += placed[1].run_id != run_id
+    oldest = min(map(_place, kept), default=(0, 0))
+    kept += [placed for placed in found if isinstance(placed[1], Step) and placed[0] >= oldest]
+    return sorted(kept, key=_place)
+
+
 class HistoryCache:
     """A bounded cache of histories by thread. If it is full, the history that was not used for longest is dropped."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 import structlog
@@ -39,6 +39,18 @@ HIDDEN = {"type": "text", "text": {"value": "[image_url: not shown, its URL is n
 _TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
+@dataclass(frozen=True, slots=True)
+class ShownImages:
+    """Entries with their images as URLs. `hashes` has the SHA-256 (hexadecimal) of each image file that is shown.
+
+    `has_hidden` says that a text stands for an image whose URL a message may not have.
+    """
+
+    entries: list[Entry]
+    hashes: dict[str, str]
+    has_hidden: bool
+
+
 class PromptImages:
     def __init__(self, pool: Pool, blobs: Blobs, *, clock: Clock, allows_private_hosts: bool) -> None:
         self._pool = pool
@@ -46,28 +58,28 @@ class PromptImages:
         self._clock = clock
         self._is_allowed = is_image_url if allows_private_hosts else is_public_image_url
 
-    async def with_image_urls(self, project_id: str, entries: Sequence[Entry]) -> list[Entry]:
+    async def with_image_urls(self, project_id: str, entries: Sequence[Entry]) -> ShownImages:
         """Returns the entries with image_url parts in place of image_file parts, or without. Raises StorageError."""
-        entries = [(at, self._hide_refused_urls(entry) if _is_user_message(entry) else entry) for at, entry in entries]
-        newest = sorted(entries, key=lambda pair: pair[0], reverse=True)
+        shown = [(at, self._hide_refused_urls(entry) if _is_user_message(entry) else entry) for at, entry in entries]
+        has_hidden = any(before is not after for (_, before), (_, after) in zip(entries, shown, strict=True))
+        newest = sorted(shown, key=lambda pair: pair[0], reverse=True)
         wanted = list(
             dict.fromkeys(id for _, entry in newest if _is_user_message(entry) for id in _image_file_ids(entry))
         )
         if not wanted:
-            return entries
+            return ShownImages(shown, {}, has_hidden)
         async with self._pool.acquire() as db:
             existing = await files.find(db, project_id, wanted, self._clock.now())
-        urls, left = dict[str, str](), MAX_IMAGES
+        urls, hashes, left = dict[str, str](), dict[str, str](), MAX_IMAGES
         for file_id in wanted:
             file = existing.get(file_id)
             if file is None or file.bytes > min(MAX_IMAGE, left):
                 continue
             url = await self._url(file)
             if url is not None:
-                urls[file_id] = url
+                urls[file_id], hashes[file_id] = url, file.sha256 or ""
                 left -= file.bytes
-        replaced = [(at, _replace_images(entry, urls) if _is_user_message(entry) else entry) for at, entry in entries]
-        return [(at, entry) for at, entry in replaced if not isinstance(entry, Message) or entry.content]
+        return ShownImages(replace_images(shown, urls), hashes, has_hidden)
 
     def _hide_refused_urls(self, message: Message) -> Message:
         refused = {
@@ -88,10 +100,16 @@ class PromptImages:
             return None
         except BlobChanged:  # which is logged
             return None
-        return await asyncio.to_thread(_data_url, content)
+        return await asyncio.to_thread(data_url, content)
 
 
-def _data_url(content: bytes) -> str | None:
+def replace_images(entries: Sequence[Entry], urls: Mapping[str, str]) -> list[Entry]:
+    """Returns the entries with the image files of users as these URLs by file id. Other files are left out."""
+    replaced = [(at, _replace_images(entry, urls) if _is_user_message(entry) else entry) for at, entry in entries]
+    return [(at, entry) for at, entry in replaced if not isinstance(entry, Message) or entry.content]
+
+
+def data_url(content: bytes) -> str | None:
     """Returns the image as a URL, or None if it is no image. To call it in a thread lets the event loop run."""
     type = next((type for start, type in _TYPES.items() if content.startswith(start)), None)
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":

@@ -13,14 +13,17 @@ import orjson
 from events.ids import IdSource
 from events.objects import Json, Run
 from events.thread.commands import PartialReply
-from events.thread.events import Usage
+from events.thread.events import PromptRecord, Usage
 from events.thread.state import OpenModelCall, RunState
 from service.deltas import Delta
 from service.model.base import ChatRequest, Model
+from service.model.request_journal import RequestJournal
 from service.runs import prompt
 from service.runs.artifacts import collect_artifacts
-from service.runs.history import HistoryReader
+from service.runs.chat_request import build_chat_request
+from service.runs.history import HistoryReader, PromptHistory
 from service.runs.images import PromptImages
+from service.runs.prompt_records import FittedHistory, PromptSource, fit_to, kept_room, record_prompt
 from service.runs.reply import Reply
 from service.runs.tool_calls import HostedTools
 from service.tasks.off_loop import compute, is_large
@@ -34,7 +37,7 @@ class PromptTooLong(Exception):
 
 @dataclass(slots=True)
 class ModelCall:
-    """An attempt at a model call of a run. `request` and `reply` are set when the request has been built.
+    """An attempt at a model call of a run. `request`, its `source` and `reply` are set when the request has been built.
 
     `version` is the thread's version at which the call was planned; null if it is unknown.
     """
@@ -45,6 +48,14 @@ class ModelCall:
     version: int | None
     request: ChatRequest | None = None
     reply: Reply | None = None
+    source: PromptSource | None = None
+
+    @property
+    def prompt_record(self) -> PromptRecord | None:
+        """The record of the request that was sent last, or None if none was sent."""
+        if self.request is None or self.request.journal is None or self.source is None:
+            return None
+        return record_prompt(self.request.journal, self.source)
 
     @property
     def so_far(self) -> PartialReply:
@@ -79,10 +90,10 @@ class ModelCaller:
         """
         run = model_call.run
         position, window = model_call.state.position, self._model.info(run.model).context_window
-        entries = await self._histories.read(run, position, window, model_call.version)
+        history = await self._histories.read(run, position, window, model_call.version)
         tools = {name: _tool(run.tools, type) for type, name in prompt.hosted_function_names(run.tools).items()}
-        artifacts = collect_artifacts(entries, run.id)
-        request = await self._request(model_call, entries)
+        artifacts = collect_artifacts(history.entries, run.id)
+        request = await self._request(model_call, history)
         reply = Reply(run.id, model_call.call, ids=self._ids, hosted=tools, artifacts=artifacts)
         model_call.request, model_call.reply = request, reply
         stream = self._model.stream(request)
@@ -112,35 +123,31 @@ class ModelCaller:
         await self._model.prepare(request.model)
         return await asyncio.to_thread(self._count, request, so_far)
 
-    async def _request(self, model_call: ModelCall, entries: list[prompt.Entry]) -> ChatRequest:
-        """Returns the request, within the model's window and the rest of the run's token budgets."""
+    async def _request(self, model_call: ModelCall, history: PromptHistory) -> ChatRequest:
+        """Returns the request, within the model's window and the rest of the run's token budgets. Sets its `source`."""
         run, spent = model_call.run, model_call.state.usage
-        info = self._model.info(run.model)
+        info, entries, images = self._model.info(run.model), history.entries, None
         if info.vision and self._images is not None:
-            entries = await self._images.with_image_urls(self._project_id, entries)
+            images = await self._images.with_image_urls(self._project_id, entries)
+            entries = images.entries
         allowed = prompt.prompt_budget(info.context_window, run, spent.prompt_tokens, spent.completion_tokens)
         briefs = await self._hosted.briefs(run, info.context_window)
         head, tools = prompt.system_message(run, briefs), prompt.chat_tools(run, self._hosted.functions(run.tools))
-        units = await self._fit_history(run, entries, head, tools, allowed)
-        left = None
-        if run.max_completion_tokens is not None:
-            left = run.max_completion_tokens - spent.completion_tokens
-        return ChatRequest(
-            model=run.model,
-            messages=[*head, *(message for unit in units for message in unit)] or prompt.EMPTY_PROMPT,
+        fitted = await self._fit_history(run, entries, head, tools, allowed)
+        model_call.source = source = PromptSource(history=history, fitted=fitted, briefs=briefs, images=images)
+        return build_chat_request(
+            run,
+            call=model_call.call.number,
+            spent=spent,
+            head=head,
             tools=tools,
-            tool_choice=prompt.tool_choice(run, model_call.call.number) if tools else None,
-            parallel_tool_calls=run.explicit_value("parallel_tool_calls") if tools else None,
-            temperature=run.explicit_value("temperature"),
-            top_p=run.explicit_value("top_p"),
-            response_format=prompt.response_format(run),
-            reasoning_effort=run.reasoning_effort,
-            max_completion_tokens=left,
+            units=fitted.units,
+            journal=RequestJournal(room=kept_room(source, model_call.state.prompt_bytes)),
         )
 
     async def _fit_history(
         self, run: Run, entries: list[prompt.Entry], head: prompt.Unit, tools: list[prompt.ChatMessage], allowed: int
-    ) -> list[prompt.Unit]:
+    ) -> FittedHistory:
         """Returns the units of the history that fit into `allowed` tokens. Raises PromptTooLong.
 
         Tokens are counted only if a rough bound does not decide. If the newest tool outputs do not fit, they are
@@ -157,12 +164,12 @@ class ModelCaller:
             bound = partial(self._model.token_bound, run.model)
             fits = partial(prompt.surely_fits, units, head, tools_text, allowed, bound)
             if await compute(fits, in_thread=in_thread):
-                return units
+                return FittedHistory(units, room)
             await self._model.prepare(run.model)
             count = partial(self._model.count_tokens, run.model)
             fitting = await asyncio.to_thread(prompt.truncate, units, head, tools_text, allowed, count)
             if fitting is not None:
-                return fitting
+                return fit_to(units, fitting, room=room, allowed=allowed)
         raise PromptTooLong
 
     def _count(self, request: ChatRequest, reply: PartialReply) -> Usage:

@@ -61,19 +61,49 @@ def shorten(text: str, room: int) -> str:
 
 
 def history_units(entries: Sequence[Entry], *, vision: bool, room: int = MAX_SEEN) -> list[Unit]:
-    """Returns the history as chat messages in order. Each output of a hosted call has at most `room` characters.
+    """Returns the history as chat messages in order. Each output of a hosted call has at most `room` characters."""
+    return [render_unit(group, vision=vision, room=room) for group in group_entries(entries)]
+
+
+def group_entries(entries: Sequence[Entry]) -> list[list[Message | Step]]:
+    """Returns the entries of each unit of the history in order: a message, a step, or an assistant's message and the
+    step just after it.
 
     Messages of failed model calls are left out, and so are steps without outputs. Messages of cancelled and expired
     runs stay, because clients saw them end.
     """
-    found: list[Unit] = []
+    found: list[list[Message | Step]] = []
     for _, entry in sorted(entries, key=lambda pair: pair[0]):
         if isinstance(entry, Message):
             if entry.incomplete_reason != "run_failed":
-                found.append([_message(entry, vision)])
-        elif entry.status == "completed" and (outputs := _outputs(entry, room)) is not None:
-            _add_step(found, entry, outputs)
+                found.append([entry])
+        elif entry.status == "completed" and _has_outputs(entry):
+            last = found[-1] if found else []
+            if len(last) == 1 and isinstance(last[0], Message) and last[0].role == "assistant":
+                last.append(entry)
+            else:
+                found.append([entry])
     return found
+
+
+def render_unit(group: Sequence[Message | Step], *, vision: bool, room: int) -> Unit:
+    """Returns the chat messages of a unit. A step that follows a message becomes a part of it.
+
+    A call has the id that its model server gave it, because some servers accept no other.
+    """
+    unit: Unit = []
+    for entry in group:
+        if isinstance(entry, Message):
+            unit.append(_message(entry, vision))
+            continue
+        outputs = _outputs(entry, room)
+        ids = [call.get("upstream_id", call["id"]) for call in entry.tool_calls]
+        numbered = list(zip(ids, entry.tool_calls, strict=True))
+        calls = [{"id": id, "type": "function", "function": _function(call)} for id, call in numbered]
+        first = unit[0] if unit else {"role": "assistant", "content": None}
+        results = [{"role": "tool", "tool_call_id": id, "content": outputs[call["id"]]} for id, call in numbered]
+        unit = [{**first, "tool_calls": calls}, *results]
+    return unit
 
 
 def prompt_budget(window: int, run: Run, spent_prompt: int, spent_completion: int) -> int:
@@ -210,13 +240,18 @@ def _part(part: dict[str, Any], vision: bool) -> dict[str, Any]:
             return {"type": "text", "text": f"[{type}: not shown, this model cannot see images]"}
 
 
-def _outputs(step: Step, room: int) -> dict[str, str] | None:
-    """Returns the output of each call of a step by id, or None if an output is missing."""
+def _has_outputs(step: Step) -> bool:
+    """Whether each call of a step has an output."""
+    return all(call["id"] in step.outputs or "output" in step.results.get(call["id"], ()) for call in step.tool_calls)
+
+
+def _outputs(step: Step, room: int) -> dict[str, str]:
+    """Returns the output of each call of a step by id."""
     outputs = dict(step.outputs)
     for id, result in step.results.items():
         if "output" in result:
             outputs[id] = shorten(result["output"], room)
-    return outputs if all(call["id"] in outputs for call in step.tool_calls) else None
+    return outputs
 
 
 def _function(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,19 +260,3 @@ def _function(call: Mapping[str, Any]) -> dict[str, Any]:
     if call["type"] == "code_interpreter" and not arguments.lstrip().startswith("{"):
         arguments = orjson.dumps({"code": arguments}).decode()  # the model wrote code instead of JSON
     return {**call["function"], "arguments": object_text(arguments)}
-
-
-def _add_step(found: list[Unit], step: Step, outputs: Mapping[str, str]) -> None:
-    """Adds a step's calls and outputs. If an assistant message is just before them, the calls become a part of it.
-
-    A call has the id that its model server gave it, because some servers accept no other.
-    """
-    ids = [call.get("upstream_id", call["id"]) for call in step.tool_calls]
-    numbered = list(zip(ids, step.tool_calls, strict=True))
-    calls = [{"id": id, "type": "function", "function": _function(call)} for id, call in numbered]
-    results = [{"role": "tool", "tool_call_id": id, "content": outputs[call["id"]]} for id, call in numbered]
-    last = found[-1] if found else []
-    if len(last) == 1 and last[0]["role"] == "assistant":
-        found[-1] = [{**last[0], "tool_calls": calls}, *results]
-    else:
-        found.append([{"role": "assistant", "content": None, "tool_calls": calls}, *results])

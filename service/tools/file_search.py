@@ -24,6 +24,7 @@ from service.tools.base import (
     ToolUnusable,
 )
 from service.tools.citation_markers import citation_marker
+from service.tools.hosted_functions import SEARCH_DESCRIPTION, SEARCH_PARAMETERS
 from service.tools.quotes import quote
 
 # Seconds that a search waits until the thread's stores are indexed.
@@ -47,11 +48,6 @@ CITE = (
 )
 NO_STORES = "There are no files to search in this conversation."
 EXPIRED = "The vector store '{id}' of this thread has expired, so its files cannot be searched any more."
-PARAMETERS = {
-    "type": "object",
-    "properties": {"queries": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
-    "required": ["queries"],
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +84,8 @@ class FileSearch:
     type: ToolType = "file_search"
     after_crash: CrashPolicy = "again"
     unavailable_reason: str | None = None
-    description = (
-        "Searches the files that were given to this conversation, by meaning and by words. Write each query as a whole"
-        " question or phrase in the language of the files; give several for several topics."
-    )
-    parameters: Json = PARAMETERS
+    description = SEARCH_DESCRIPTION
+    parameters: Json = SEARCH_PARAMETERS
 
     def __init__(self, searcher: Searcher, stores: SearchedStores) -> None:
         self._searcher = searcher

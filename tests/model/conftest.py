@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from service.model.base import ChatRequest, ModelError, ModelEvent, ModelInfo
-from service.model.catalog import Endpoint, LimitField, ModelRoute
+from service.model.catalog import Endpoint, ModelRoute
+from service.model.request_journal import LimitField
 from service.model.router import Router, open_model
 from service.model.upstream import Timeouts, Upstream
 from tests.clock import CLOCK, IDS, LoopClock

@@ -36,7 +36,7 @@ async def load(pool: Pool, write: Writer, window: int = 8192, **settings: Any) -
         found, _ = await history.load_entries(db, made, window)
     state = await write.load_thread("thread_1")
     assert state.run is not None
-    entries = await HistoryReader(pool).read(made, state.run.position, window, None)
+    entries = (await HistoryReader(pool).read(made, state.run.position, window, None)).entries
     assert [entry for _, entry in entries] == [entry for _, entry in found]
     return names(entries)
 

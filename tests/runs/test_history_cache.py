@@ -47,7 +47,7 @@ async def test_a_kept_history_is_that_of_the_views(pool: Pool, seed: int, misses
         async with pool.acquire() as db:
             asked = await runs.get(db, "proj_1", "thread_1", active.id)
             found, _ = await history.load_entries(db, asked, WINDOW)
-        kept = await reader.read(asked, active.position, WINDOW, written.version)
+        kept = (await reader.read(asked, active.position, WINDOW, written.version)).entries
         assert [_for_prompts(entry) for _, entry in kept] == [_for_prompts(entry) for _, entry in found]
         compared += 1
     assert compared > 0
@@ -74,7 +74,7 @@ async def test_the_next_prompt_reads_events_alone(pool: Pool, monkeypatch: pytes
         asked = await runs.get(db, "proj_1", "thread_1", "run_2")
     with monkeypatch.context() as patch:
         patch.setattr(history, "load_entries", None)
-        entries = await reader.read(asked, second.position, WINDOW, None)
+        entries = (await reader.read(asked, second.position, WINDOW, None)).entries
     assert [entry.id for _, entry in entries] == ["msg_1", "msg_a", "msg_2"]
 
 
@@ -95,7 +95,7 @@ async def test_a_prompt_of_a_thread_of_this_process_needs_no_query(pool: Pool) -
         asked = await runs.get(db, "proj_1", "thread_1", "run_1")
     active = written[-1].state.run
     assert active is not None
-    entries = await reader.read(asked, active.position, WINDOW, written[-1].version)
+    entries = (await reader.read(asked, active.position, WINDOW, written[-1].version)).entries
     assert [entry.id for _, entry in entries] == ["msg_1"]
     with pytest.raises(AssertionError, match="acquired"):
         await reader.read(asked, active.position, WINDOW, written[-1].version + 1)
@@ -111,7 +111,7 @@ async def test_a_kept_history_does_not_follow_over_a_gap(pool: Pool) -> None:
     async with pool.acquire() as db:
         asked = await runs.get(db, "proj_1", "thread_1", "run_1")
     assert begun.state.run is not None
-    entries = await reader.read(asked, begun.state.run.position, WINDOW, begun.version)
+    entries = (await reader.read(asked, begun.state.run.position, WINDOW, begun.version)).entries
     assert [entry.id for _, entry in entries] == ["msg_1", "msg_2"]
 
 
@@ -141,7 +141,7 @@ async def test_entries_of_a_run_before_the_read_are_not_read_again(pool: Pool, m
         asked = await runs.get(db, "proj_1", "thread_1", "run_2")
     loads = counted_loads(monkeypatch)
     for _ in range(3):
-        entries = await reader.read(asked, second.position, WINDOW, None)
+        entries = (await reader.read(asked, second.position, WINDOW, None)).entries
         assert [entry.id for _, entry in entries] == ["msg_1"]
     assert loads == ["run_2"]
 
@@ -159,7 +159,7 @@ async def test_many_newer_events_are_read_once(pool: Pool, monkeypatch: pytest.M
         asked = await runs.get(db, "proj_1", "thread_1", "run_1")
     loads = counted_loads(monkeypatch)
     for _ in range(3):
-        entries = await reader.read(asked, first.position, WINDOW, None)
+        entries = (await reader.read(asked, first.position, WINDOW, None)).entries
         assert [entry.id for _, entry in entries] == ["msg_1"]
     assert loads == ["run_1"]
 
@@ -175,7 +175,7 @@ async def test_newer_events_are_read_in_pages_of_bytes(pool: Pool, monkeypatch: 
         asked = await runs.get(db, "proj_1", "thread_1", "run_1")
         page = await event_log.read_types(db, "thread_1", TYPES, after=0, until=event_log.NO_END)
         assert ([entry.version for entry in page.recorded], page.more) == ([2], True)
-    entries = await reader.read(asked, first.position, WINDOW, None)
+    entries = (await reader.read(asked, first.position, WINDOW, None)).entries
     assert [entry.id for _, entry in entries] == ["msg_1", "msg_a"]
 
 
@@ -189,14 +189,18 @@ async def test_a_cut_history_follows_the_deletion_of_its_first_message(
     assert first is not None
     async with pool.acquire() as db:
         asked = await runs.get(db, "proj_1", "thread_1", "run_1")
-    assert [entry.id for _, entry in await reader.read(asked, first.position, 8, None)] == ["msg_1", "msg_8", "msg_9"]
+    assert [entry.id for _, entry in (await reader.read(asked, first.position, 8, None)).entries] == [
+        "msg_1",
+        "msg_8",
+        "msg_9",
+    ]
     await write.thread(ORIGIN, "thread_1", finish("Done."))
     await write.thread(ORIGIN, "thread_1", DeleteMessage("msg_1", "user"))
     second = (await write.thread(ORIGIN, "thread_1", run("run_2", claim=claim(first="b")))).state.run
     assert second is not None
     async with pool.acquire() as db:
         asked = await runs.get(db, "proj_1", "thread_1", "run_2")
-    kept = [entry.id for _, entry in await reader.read(asked, second.position, 8, None)]
+    kept = [entry.id for _, entry in (await reader.read(asked, second.position, 8, None)).entries]
     assert kept[0] == "msg_2"
 
 
@@ -221,7 +225,7 @@ async def test_a_message_added_during_a_run_is_in_the_next_prompt(pool: Pool, mo
     assert state.run is not None
     async with pool.acquire() as db:
         second = await runs.get(db, "proj_1", "thread_1", "run_2")
-    entries = await reader.read(second, state.run.position, 1200, written.version)
+    entries = (await reader.read(second, state.run.position, 1200, written.version)).entries
     assert "msg_busy" in [entry.id for _, entry in entries]
 
 

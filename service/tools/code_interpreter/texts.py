@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 from service.sandbox.base import DATA, FONTS
 
-# The text is short: the embedded model, which has 135 million parameters, tends to repeat long texts instead of writing
-# code.
-DESCRIPTION = "Runs Python and shows what it prints."
 # Additional text for models whose window is larger than SMALL_WINDOW.
 GUIDE = (
     "code_interpreter runs Python in a sandbox without network and shows what is printed, the value of the last "
@@ -20,14 +17,6 @@ GUIDE = (
     f"themselves; for PDF files there are fonts in {FONTS}."
 )
 SMALL_WINDOW = 8192  # tokens
-PARAMETERS = {
-    "type": "object",
-    "properties": {"code": {"type": "string"}},
-    "required": ["code"],
-    "additionalProperties": False,
-    # An example for models without tools of their own: the embedded one does not end its code without it.
-    "examples": [{"code": "print(2 + 3)"}],
-}
 # Added to the first call of a session if it is not the thread's first session.
 NEW_SESSION = "Note: this is a new Python session. Variables and imports of earlier calls are gone; files are back."
 # Bounds the files that are listed before each turn of the model.

@@ -45,6 +45,7 @@ from service.tools.base import (
 from service.tools.code_interpreter import texts
 from service.tools.code_interpreter.call_result import CallResult
 from service.tools.code_interpreter.inputs import KnownFile, inputs, with_names
+from service.tools.hosted_functions import CODE_DESCRIPTION, CODE_PARAMETERS
 
 log = structlog.get_logger()
 
@@ -110,8 +111,8 @@ class CodeInterpreter:
     """
 
     type: ToolType = "code_interpreter"
-    description = texts.DESCRIPTION
-    parameters: Json = texts.PARAMETERS
+    description = CODE_DESCRIPTION
+    parameters: Json = CODE_PARAMETERS
     after_crash: CrashPolicy = "again"
 
     def __init__(
