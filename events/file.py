@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, assert_never
 
+from pydantic import Field
+
 from events.envelope import Event, RecordedEvent
 from events.errors import FileNotFound, Rejection
 from events.objects import File
@@ -30,7 +32,11 @@ IMAGE_PURPOSES = ("vision", "assistants", "assistants_output")
 
 
 class FileCreated(Event):
-    """`expires_at` in seconds since the epoch; null if the file does not expire."""
+    """`expires_at` in seconds since the epoch; null if the file does not expire.
+
+    `segments` holds the hashes of the file's segments (docs/log-format.md, "Files"); null if the file has one segment,
+    or if older software wrote the event.
+    """
 
     type: Literal["file.created"] = "file.created"
     filename: str
@@ -40,6 +46,7 @@ class FileCreated(Event):
     content_type: str
     expires_at: int | None
     blob: str
+    segments: str | None = Field(None, exclude_if=lambda segments: segments is None)
 
 
 class FileDeleted(Event):
@@ -74,6 +81,7 @@ class CreateFile:
     content_type: str
     expires_after: int | None
     blob: str
+    segments: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,4 +180,5 @@ def _file_created(command: CreateFile, at: datetime) -> FileCreated:
         content_type=command.content_type,
         expires_at=expires_at,
         blob=command.blob,
+        segments=command.segments,
     )

@@ -55,7 +55,10 @@ def modified_assistant(before: Mapping[str, Any], changes: Mapping[str, Any]) ->
 
 
 def initial_file(recorded: RecordedEvent[f.FileCreated]) -> File:
-    return File(id=recorded.stream_id, created_at=recorded.seconds, **_event_fields(recorded.event))
+    """Returns the file without the hashes of its segments, which only the event has."""
+    fields = _event_fields(recorded.event)
+    del fields["segments"]
+    return File(id=recorded.stream_id, created_at=recorded.seconds, **fields)
 
 
 def initial_upload(recorded: RecordedEvent[u.UploadCreated]) -> Upload:

@@ -41,12 +41,13 @@ class UploadCreated(Event):
 
 
 class UploadPartAdded(Event):
-    """The part's bytes are in the blob storage under its id."""
+    """The part's bytes are in the blob storage under its id. `segments` are their hashes, as in `file.created`."""
 
     type: Literal["upload.part_added"] = "upload.part_added"
     part_id: str
     bytes: int
     sha256: str
+    segments: str | None = Field(None, exclude_if=lambda segments: segments is None)
 
 
 class UploadCompleted(Event):
@@ -96,6 +97,7 @@ class AddPart:
     part_id: str
     bytes: int
     sha256: str
+    segments: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def decide(state: UploadState, command: UploadCommand, at: datetime) -> list[Upl
                 raise Rejection(too_large_message(state))
             if state.received + command.bytes > (most := MAX_TRANSFERS * state.bytes):
                 raise Rejection(f"The parts of upload {state.id} would exceed the limit of {most} bytes in total.")
-            return [UploadPartAdded(part_id=command.part_id, bytes=command.bytes, sha256=command.sha256)]
+            return [_part_added(command)]
         case CompleteUpload():
             if state.status == "completed" and _is_same_completion(command):
                 return []
@@ -210,6 +212,12 @@ def _check_parts(state: UploadState, command: CompleteUpload) -> None:
     if total != state.bytes:
         message = f"The parts have {total} bytes in total, but the upload was created for {state.bytes} bytes."
         raise Rejection(message, param="part_ids")
+
+
+def _part_added(command: AddPart) -> UploadPartAdded:
+    return UploadPartAdded(
+        part_id=command.part_id, bytes=command.bytes, sha256=command.sha256, segments=command.segments
+    )
 
 
 def _upload_created(command: CreateUpload, at: datetime) -> UploadCreated:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from hashlib import sha256
 
 from events import codec, leaves
 from events.file import FileCreated
 from events.upload import UploadPartAdded
 from service.audit.faults import Fault
-from service.storage.base import BlobMissing, Blobs, StorageError
+from service.storage.base import BlobMissing, Blobs, StorageError, StoredBlob
+from service.storage.checked_read import KnownBlob
+from service.storage.segments import SEGMENT, SegmentHasher, load_hashes
 from sql import queries
 from sql.connection import Connection
 
 PAGE = 200
+# Changed segments of a file that its fault names.
+MAX_SEGMENTS = 5
 
 _SQL = queries("verify")
 
@@ -46,7 +49,8 @@ async def _check_parts(
             with suppress(ValueError):  # the event was changed, which the check of its stream reports
                 added = codec.load(leaves.content_json(row["content"]), row["schema_version"])
                 if isinstance(added, UploadPartAdded):
-                    text = await _compare(blobs, added.part_id, added.bytes, added.sha256, on_file)
+                    part = KnownBlob(key=added.part_id, size=added.bytes, sha256=added.sha256, segments=added.segments)
+                    text = await _compare(blobs, part, on_file)
                     if text is not None and await db.fetchval(_SQL["has_part"], row["stream_id"], added.part_id):
                         faults.append(Fault(row["stream_id"], row["version"], f"part {added.part_id}: {text}"))
         last_stream, last_version = rows[-1]["stream_id"], rows[-1]["version"]
@@ -59,21 +63,42 @@ async def _find_fault(
     created = codec.load(leaves.content_json(content), schema_version)
     if not isinstance(created, FileCreated) or created.blob != key:
         return f"the bytes of the file are under the key {key}, but the log has another one"
-    return await _compare(blobs, key, created.bytes, created.sha256, on_file)
+    blob = KnownBlob(key=key, size=created.bytes, sha256=created.sha256, segments=created.segments)
+    return await _compare(blobs, blob, on_file)
 
 
-async def _compare(blobs: Blobs, key: str, bytes: int, hash: str, on_file: Callable[[int], None]) -> str | None:
-    """Returns the fault of the bytes under the key; None if they are those with this number and hash."""
-    digest, size = sha256(), 0
+async def _compare(blobs: Blobs, blob: KnownBlob, on_file: Callable[[int], None]) -> str | None:
+    """Returns the fault of the bytes under the key; None if they are those of the log."""
+    hasher = SegmentHasher()
     try:
-        async for chunk in blobs.read(key):
-            digest.update(chunk)
-            size += len(chunk)
+        async for chunk in blobs.read(blob.key):
+            hasher.update(chunk)
     except BlobMissing:
-        return f"the bytes of the file are missing: {key}"
+        return f"the bytes of the file are missing: {blob.key}"
     except StorageError as error:
         return f"the bytes of the file cannot be read: {error}"
-    on_file(size)
-    if (size, digest.hexdigest()) != (bytes, hash):
-        return f"the bytes of the file were changed: {key}"
-    return None
+    found = hasher.finish()
+    on_file(found.bytes)
+    if (found.bytes, found.sha256) == (blob.size, blob.sha256) and blob.segments in (None, found.segments):
+        return None
+    return f"the bytes of the file were changed: {blob.key}{_name_segments(blob, found)}"
+
+
+def _name_segments(blob: KnownBlob, found: StoredBlob) -> str:
+    """Returns the segments that differ, as the end of a sentence; "" if the log does not have their hashes."""
+    try:
+        expected = load_hashes(blob.size, blob.sha256, blob.segments)
+    except ValueError:
+        return ", and the log's list of its segments is not one"
+    if blob.segments is None or expected is None:
+        return ""
+    there = load_hashes(found.bytes, found.sha256, found.segments) or []
+    wrong = [place for place, hash in enumerate(expected) if there[place : place + 1] != [hash]]
+    named = ", ".join(_name_segment(place, blob.size) for place in wrong[:MAX_SEGMENTS])
+    more = f" and {len(wrong) - MAX_SEGMENTS} more" if len(wrong) > MAX_SEGMENTS else ""
+    added = f", {found.bytes - blob.size} bytes behind its end" if found.bytes > blob.size else ""
+    return (f", of its {len(expected)} segments {named}{more}" if wrong else "") + added
+
+
+def _name_segment(place: int, size: int) -> str:
+    return f"{place + 1} (bytes {place * SEGMENT} to {min(size, (place + 1) * SEGMENT) - 1})"

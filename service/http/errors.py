@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -29,10 +29,18 @@ class ApiError(Exception):
     """A refusal that only HTTP has, for a key, a header or a body."""
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None, kind: str | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        kind: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = headers or {}
         self.body = body(message, param=param, code=code, kind=kind or _kind(status))
 
 
@@ -66,7 +74,9 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         return await handler(request)
     except ApiError as error:
-        return response(error.status, error.body)
+        refused = response(error.status, error.body)
+        refused.headers.update(error.headers)
+        return refused
     except Rejection as error:
         return response(400, body(error.message, param=error.param, code=error.code))
     except NotFound as error:

@@ -20,14 +20,16 @@ from projections import files
 from projections.rows import Cursor
 from service.files.uses import check_file_uses
 from service.http import azure
+from service.http.byte_range import ByteRange, parse_range
 from service.http.context import ATTEMPT, GRANT, REQUEST_ID, clock, connection, id_source, origin, wire, writer
 from service.http.errors import ApiError, Handler
 from service.http.forms import FORM_SLACK, megabytes, receive_form
 from service.http.paging import render_all
 from service.http.responses import answer, headers
 from service.http.services import ACCESS, BLOBS, LOG, VECTOR_STORES
-from service.storage.base import BlobMissing, delete_unowned
-from service.storage.checked_read import BlobChanged, read_checked
+from service.storage.base import BlobMissing, Blobs, delete_unowned
+from service.storage.checked_read import BlobChanged, KnownBlob, read_checked
+from service.storage.segments import SEGMENT
 from service.vector_stores.operations import remove_everywhere
 from service.wire.filenames import last_part, plain_filename, plain_media_type
 from service.wire.request_types import FileUse
@@ -42,6 +44,8 @@ _PICTURES = (
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
 )
+# Bytes at the beginning of a file by which pictures are recognised.
+LONGEST_SIGNATURE = 12
 # A linked file must be inert in a browser: it runs no scripts, has no origin, and its URL is sent nowhere.
 _LINKED = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -96,6 +100,7 @@ async def create(request: web.Request) -> web.Response:
             content_type=form.content_type,
             expires_after=asked.expires_after,
             blob=blob,
+            segments=form.stored.segments,
         )
         written = await writer(request).file(origin(request), file_id, command)
     if written.is_repeat:
@@ -130,24 +135,51 @@ async def page(request: web.Request) -> web.Response:
 
 @add_detail_to_errors
 async def content(request: web.Request) -> web.StreamResponse:
+    """Sends the file, or the part of it that the header Range names. Its bytes are checked before they are sent."""
     started = time.perf_counter()
     file = await find_file(request, request.match_info["file_id"])
-    pieces = read_checked(request.app[BLOBS], file.blob, size=file.bytes, sha256=file.sha256)
+    part = parse_range(request, file.bytes)
+    wanted = part or ByteRange(0, file.bytes)
     try:
+        blob = await _known_blob(request, file)
+        pieces = read_checked(request.app[BLOBS], blob, start=wanted.start, stop=wanted.stop)
         first = await anext(pieces, b"")
+        beginning = None
+        if GRANT in request:
+            beginning = first if wanted.start == 0 else await _read_beginning(request.app[BLOBS], blob)
     except BlobMissing:
         await find_file(request, file.id)  # raises FileNotFound if the file was deleted in the meantime
         log.error("file_blob_missing", file=file.id)
         raise
     elapsed = (time.perf_counter() - started) * 1000
     response = web.StreamResponse(
-        headers={**headers(request[REQUEST_ID], elapsed), **_content_headers(file, first if GRANT in request else None)}
+        status=200 if part is None else 206,
+        headers={**headers(request[REQUEST_ID], elapsed), **_content_headers(file, beginning)},
     )
-    response.content_length = file.bytes
+    if part is not None:
+        response.headers[hdrs.CONTENT_RANGE] = part.content_range(file.bytes)
+    response.content_length = wanted.stop - wanted.start
     await response.prepare(request)
     if request.method != hdrs.METH_HEAD:
         await _send(response, first, pieces)
     return response
+
+
+async def _known_blob(request: web.Request, file: File) -> KnownBlob:
+    """Returns the file's bytes as the log has them. Raises BlobChanged if the event of the file was changed."""
+    segments = None
+    if file.bytes > SEGMENT:
+        async with connection(request) as db:
+            try:
+                segments = await files.load_segments(db, file)
+            except ValueError:
+                log.error("blob_changed", key=file.blob, part="the event of the file")
+                raise BlobChanged(file.blob) from None
+    return KnownBlob(key=file.blob, size=file.bytes, sha256=file.sha256, segments=segments)
+
+
+async def _read_beginning(blobs: Blobs, blob: KnownBlob) -> bytes:
+    return b"".join([piece async for piece in read_checked(blobs, blob, stop=min(LONGEST_SIGNATURE, blob.size))])
 
 
 async def find_file(request: web.Request, file_id: str) -> File:

@@ -24,7 +24,7 @@ from service.http.forms import Limit, megabytes, receive_form
 from service.http.responses import answer
 from service.http.services import BLOBS, LOG
 from service.storage.base import BlobMissing, delete_unowned
-from service.storage.checked_read import read_checked
+from service.storage.checked_read import KnownBlob, read_checked
 from service.wire.request_types import UploadCompletion
 from service.writer import CommandFactory
 from sql.connection import Connection
@@ -61,7 +61,7 @@ async def add_part(request: web.Request) -> web.Response:
         if form.fields:
             name = next(iter(form.fields))
             raise Rejection(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
-        command = AddPart(part_id, form.stored.bytes, form.stored.sha256)
+        command = AddPart(part_id, form.stored.bytes, form.stored.sha256, form.stored.segments)
         written = await writer(request).upload(origin(request), upload_id, command)
     if written.is_repeat:
         await delete_unowned(request.app[BLOBS], [part_id])
@@ -143,7 +143,7 @@ async def _make_file(
             part = parts.get(part_id)
             if part is None:
                 raise BlobMissing(part_id)
-            async for piece in read_checked(blobs, part_id, size=part.bytes, sha256=part.sha256):
+            async for piece in read_checked(blobs, KnownBlob(key=part_id, size=part.bytes, sha256=part.sha256)):
                 if asked.md5:
                     digest.update(piece)
                 yield piece
@@ -159,6 +159,7 @@ async def _make_file(
         content_type=upload.content_type,
         expires_after=upload.expires_after,
         blob=blob,
+        segments=stored.segments,
     )
     if asked.md5 and digest.hexdigest() != asked.md5:
         await delete_unowned(blobs, [blob])

@@ -24,7 +24,7 @@ from service.addresses import is_image_url, is_public_image_url
 from service.database import Pool
 from service.runs.prompt import Entry
 from service.storage.base import BlobMissing, Blobs
-from service.storage.checked_read import BlobChanged, read_checked
+from service.storage.checked_read import BlobChanged, KnownBlob, read_checked
 
 log = structlog.get_logger()
 
@@ -93,7 +93,7 @@ class PromptImages:
 
     async def _url(self, file: File) -> str | None:
         try:
-            pieces = read_checked(self._blobs, file.blob, size=file.bytes, sha256=file.sha256)
+            pieces = read_checked(self._blobs, KnownBlob(key=file.blob, size=file.bytes, sha256=file.sha256))
             content = b"".join([piece async for piece in pieces])
         except BlobMissing:
             log.error("file_blob_missing", file=file.id)

@@ -30,8 +30,11 @@ class StorageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
+    """The size and the hashes of the bytes that were written. `segments` is the list of `service.storage.segments`."""
+
     bytes: int
     sha256: str
+    segments: str | None = None
 
 
 class Blobs(Protocol):
@@ -42,9 +45,11 @@ class Blobs(Protocol):
         """
         ...
 
-    def read(self, key: str) -> AsyncIterator[bytes]:
-        """Yields the bytes in pieces of about CHUNK. Raises BlobMissing before the first piece if there are none,
-        StorageError.
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """Yields the bytes from `start` up to `stop`, or up to the end, in pieces of about CHUNK.
+
+        Yields fewer if the blob ends earlier. Raises BlobMissing before the first piece if there are no bytes under the
+        key, and StorageError.
         """
         ...
 

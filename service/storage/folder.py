@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
 from service.storage.base import CHUNK, BlobMissing, StorageError, StoredBlob
+from service.storage.segments import SegmentHasher
 
 PAGE = 1000
 # Bytes of zeros that are left out of a file as a hole; a multiple of the block sizes of file systems.
@@ -54,11 +54,17 @@ class FolderBlobs:
             raise
         return stored
 
-    async def read(self, key: str) -> AsyncIterator[bytes]:
+    async def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """See `Blobs.read`."""
         try:
             with await asyncio.to_thread(open, self._file(key), "rb", 0) as file:
-                while piece := await asyncio.to_thread(file.read, CHUNK):
+                at = file.seek(start)
+                while stop is None or at < stop:
+                    piece = await asyncio.to_thread(file.read, CHUNK if stop is None else min(CHUNK, stop - at))
+                    if not piece:
+                        break
                     yield piece
+                    at += len(piece)
         except FileNotFoundError:
             raise BlobMissing(key) from None
         except OSError as error:
@@ -133,10 +139,10 @@ async def _fill(key: str, file: BinaryIO, chunks: AsyncIterator[bytes]) -> Store
 
     Blocks of zeros take no room on the disk, so that it costs as little to keep a sparse file as to make one.
     """
-    digest, size, held = hashlib.sha256(), 0, bytearray()
+    hasher, size, held = SegmentHasher(), 0, bytearray()
 
     def flush(piece: bytes) -> None:
-        digest.update(piece)
+        hasher.update(piece)
         for at in range(0, len(piece), BLOCK):
             block = piece[at : at + BLOCK]
             if block == _ZEROS:
@@ -155,7 +161,7 @@ async def _fill(key: str, file: BinaryIO, chunks: AsyncIterator[bytes]) -> Store
             del held[:whole]
     await _off_loop(key, flush, bytes(held))
     await _off_loop(key, file.truncate, size)  # the file may end in a hole
-    return StoredBlob(size, digest.hexdigest())
+    return hasher.finish()
 
 
 def _keep(file: BinaryIO, final: Path) -> None:

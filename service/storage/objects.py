@@ -6,7 +6,6 @@ AbortIncompleteMultipartUpload).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Collection
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -16,8 +15,10 @@ from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
 from service.storage.base import CHUNK, BlobMissing, StorageError, StoredBlob
+from service.storage.segments import SegmentHasher
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import ClientConfig
 
 PAGE = 1000
@@ -44,18 +45,21 @@ class ObjectBlobs:
             raise StorageError(f"Cannot use {url}: {error}") from error
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> StoredBlob:
-        digest, size = hashlib.sha256(), 0
+        hasher = SegmentHasher()
         writer = obstore.open_writer_async(self._store, key, buffer_size=WRITE_PART, max_concurrency=WRITES_AT_ONCE)
         async for chunk in chunks:
-            digest.update(chunk)
-            size += len(chunk)
+            hasher.update(chunk)
             await _write(key, writer.write(chunk))
         await _write(key, writer.close())
-        return StoredBlob(size, digest.hexdigest())
+        return hasher.finish()
 
-    async def read(self, key: str) -> AsyncIterator[bytes]:
+    async def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """See `Blobs.read`."""
         try:
-            found = await obstore.get_async(self._store, key)
+            # A store refuses a range behind the end.
+            if start > 0 and (await obstore.head_async(self._store, key))["size"] <= start:
+                return
+            found = await obstore.get_async(self._store, key, options=_range(start, stop))
             async for piece in found.stream(min_chunk_size=CHUNK):
                 yield bytes(piece)
         except FileNotFoundError:
@@ -82,6 +86,12 @@ class ObjectBlobs:
     async def remove_unfinished(self) -> int:
         """See `Blobs.remove_unfinished`. An unfinished write has no object, and the bucket deletes its parts."""
         return 0
+
+
+def _range(start: int, stop: int | None) -> GetOptions:
+    if stop is not None:
+        return {"range": (start, stop)}
+    return {"range": {"offset": start}} if start > 0 else {}
 
 
 async def _write(key: str, work: Awaitable[object]) -> None:

@@ -14,7 +14,7 @@ from projections import files, steps
 from service.access.storage_quota import QuotaExceeded, StorageQuota
 from service.sandbox.base import DATA, FileRefused
 from service.storage.base import BlobMissing, Blobs
-from service.storage.checked_read import BlobChanged, read_checked
+from service.storage.checked_read import BlobChanged, KnownBlob, read_checked
 from service.tools.base import HostedRun
 from service.tools.code_interpreter.inputs import KnownFile
 from service.tools.code_interpreter.tool import CodeInterpreter, FileMissing, PriorCalls
@@ -68,7 +68,7 @@ class CodeFiles:
 
     async def read(self, file: KnownFile) -> AsyncIterator[bytes]:
         try:
-            async for chunk in read_checked(self._blobs, file.blob, size=file.bytes, sha256=file.sha256):
+            async for chunk in read_checked(self._blobs, KnownBlob(key=file.blob, size=file.bytes, sha256=file.sha256)):
                 yield chunk
         except (BlobMissing, BlobChanged):
             raise FileMissing(file.id) from None
@@ -93,6 +93,7 @@ class CodeFiles:
             content_type=_TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream"),
             expires_after=None,
             blob=blob,
+            segments=stored.segments,
         )
         origin = Origin(project_id=run.project_id, actor=ToolActor("code_interpreter"), cause=run.run_id)
         written = await self._writer.file(origin, file_id, command)

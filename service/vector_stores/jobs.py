@@ -15,7 +15,7 @@ from projections import files, vector_stores
 from projections import vector_store_files as view
 from service.search.base import IndexingJob, IndexingResult
 from service.storage.base import Blobs
-from service.storage.checked_read import read_checked
+from service.storage.checked_read import KnownBlob, read_checked
 from service.writer import CommandFactory
 from sql.connection import Connection
 
@@ -51,6 +51,7 @@ async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> In
     if fact is None:
         return None
     chunking = fact.chunking
+    blob = KnownBlob(key=file.blob, size=file.bytes, sha256=file.sha256)
     return IndexingJob(
         store_id=work.store_id,
         file_id=work.file_id,
@@ -59,7 +60,7 @@ async def open_job(db: Connection, blobs: Blobs, work: Work, at: datetime) -> In
         filename=file.filename,
         content_type=file.content_type,
         size=file.bytes,
-        read=lambda: read_checked(blobs, file.blob, size=file.bytes, sha256=file.sha256),
+        read=lambda: read_checked(blobs, blob),
         max_chunk_tokens=chunking.max_chunk_size_tokens if chunking else DEFAULT_SIZE,
         overlap_tokens=chunking.chunk_overlap_tokens if chunking else DEFAULT_OVERLAP,
         embedding_model=store.embedding_model,

@@ -7,6 +7,12 @@ SELECT body FROM files
 WHERE file_id = ANY ($1::text[]) AND project_id = $2
   AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $3);
 
+-- name: creation (the event that created the file last)
+SELECT content, schema_version FROM events
+WHERE stream_id = $1 AND type = 'file.created'
+ORDER BY version DESC
+LIMIT 1;
+
 -- name: list_position
 SELECT created_at, file_id AS id FROM files WHERE file_id = $1 AND project_id = $2;
 

@@ -80,9 +80,9 @@ async def test_a_download_that_meets_a_deletion_is_a_404(
     """The file is deleted after the request has found it and before it reads the bytes."""
     file, read = await upload(client), FolderBlobs.read
 
-    async def read_after_deletion(blobs: FolderBlobs, key: str) -> AsyncIterator[bytes]:
+    async def read_after_deletion(blobs: FolderBlobs, key: str, start: int, stop: int | None) -> AsyncIterator[bytes]:
         await client.delete(f"/files/{file['id']}")
-        async for piece in read(blobs, key):
+        async for piece in read(blobs, key, start, stop):
             yield piece
 
     monkeypatch.setattr(FolderBlobs, "read", read_after_deletion)

@@ -178,12 +178,12 @@ class Held:
         self.reached, self.go, self.reads = asyncio.Event(), asyncio.Event(), 0
         held, read = self, FolderBlobs.read
 
-        async def waits(self: FolderBlobs, key: str) -> AsyncIterator[bytes]:
+        async def waits(self: FolderBlobs, key: str, start: int, stop: int | None) -> AsyncIterator[bytes]:
             held.reads += 1
             if held.reads == 2:
                 held.reached.set()
                 await held.go.wait()
-            async for piece in read(self, key):
+            async for piece in read(self, key, start, stop):
                 yield piece
 
         monkeypatch.setattr(FolderBlobs, "read", waits)

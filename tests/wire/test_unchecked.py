@@ -26,6 +26,8 @@ DECLARED: dict[str, str] = {
     "tests/http/test_audit_feed.py": "a stream of audit events",
     "tests/http/test_audit_log.py": "health",
     "tests/http/test_audit_tiles.py": "the log's checkpoint, tiles and entries, checked there",
+    "tests/http/test_byte_ranges.py": "parts of files",
+    "tests/http/test_changed_files.py": "parts of files, and downloads that end too early",
     "tests/http/test_code_interpreter.py": "metrics and health",
     "tests/http/test_code_troubles.py": "health",
     "tests/http/test_connections.py": "connections that send no request, or a part of one",
