@@ -68,25 +68,25 @@ def render_prompt(
     call: CallPrompt,
     *,
     urls: Mapping[str, str] | None = None,
-    facts: AssumedModel | None = None,
+    assumed: AssumedModel | None = None,
     functions: Mapping[str, Mapping[str, Any]] = HOSTED_FUNCTIONS,
 ) -> RenderedPrompt:
     """Returns the request of an attempt as it was sent, or as it is rendered now.
 
-    `urls` has the data URLs of the image files that were sent, by file id. `facts` are used if nothing was recorded.
+    `urls` has the data URLs of the image files that were sent, by file id. `assumed` is used if nothing was recorded.
     `functions` are the descriptions of hosted tools (`hosted_functions.py`).
     """
     record = call.record
     if record is None:
-        facts = facts or AssumedModel(call.run.model)
+        assumed = assumed or AssumedModel(call.run.model)
         record = PromptRecord(
             renderer=RENDERER,
             sha256="",
             bytes=0,
-            model=facts.model,
-            limit_field=facts.limit_field,
-            vision=facts.vision,
-            room=facts.room,
+            model=assumed.model,
+            limit_field=assumed.limit_field,
+            vision=assumed.vision,
+            room=assumed.room,
         )
         return _render(call, record, call.placed, urls or {}, functions, "unrecorded")
     rendered = None

@@ -9,6 +9,7 @@ from typing import Any
 from events.envelope import RecordedEvent
 from events.errors import NotFound
 from service.database import Pool
+from service.replay.deletions import deleted_since
 from service.replay.run_timeline import RunTimeline, TimelineEntry, appends_of
 from service.replay.stream_fold import read_slices
 from service.tools.base import CrashPolicy
@@ -28,16 +29,35 @@ async def thread_of_run(pool: Pool, run_id: str) -> str:
 
 
 class RunReader:
-    """Reads a run. `version` is that of the last event that was read."""
+    """Reads a run. `version` is that of the last event that was read.
 
-    def __init__(self, pool: Pool, thread_id: str, run_id: str, after_crash: Callable[[str], CrashPolicy]) -> None:
+    Contents of deleted messages, and runs of deleted threads, are left out unless `sees_deleted`.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        thread_id: str,
+        run_id: str,
+        after_crash: Callable[[str], CrashPolicy],
+        *,
+        sees_deleted: bool = False,
+    ) -> None:
         self.timeline = RunTimeline(thread_id, run_id, after_crash)
         self.version = 0
+        self._sees_deleted = sees_deleted
         self._pool = pool
         self._thread_id = thread_id
 
     async def entries(self) -> AsyncIterator[TimelineEntry]:
-        """Yields the entries of the events that the log has now and that were not read before."""
+        """Yields the entries of the events that the log has now and that were not read before.
+
+        Raises NotFound if the thread is deleted and the reader may not see that.
+        """
+        if not self._sees_deleted:
+            self.timeline.hidden |= await deleted_since(self._pool, self._thread_id, self.version)
+            if self._thread_id in self.timeline.hidden:
+                raise NotFound("run", self.timeline.run_id)
         waiting: list[RecordedEvent[Any]] = []
         async for page in read_slices(self._pool, self._thread_id, after=self.version):
             *whole, last = appends_of([*waiting, *page])

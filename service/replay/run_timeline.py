@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 from events.envelope import RecordedEvent
+from events.errors import Rejection
 from events.thread import events as e
 from events.thread.state import ThreadState, evolve
+from service.replay.call_prompts import CallPrompt, PromptFold
+from service.replay.deletions import hide_body, hide_message
 from service.replay.event_texts import describe_action, describe_event
 from service.runs.plan import Action, JournaledCall, plan
 from service.tools.base import CrashPolicy
 
+# Bytes of the messages and steps of a thread that a timeline keeps in memory for its prompts.
+MAX_HISTORY_BYTES = 256 * 1024**2
 _Failures = e.ModelCallFailed | e.RunFailed | e.RunExpired | e.RunIncomplete
 
 
@@ -25,6 +30,9 @@ class TimelineEntry:
     `gap_s` are the seconds since the event before, 0 for the first. `summary` is one line. `action` is the action that
     `plan` chose on the state after the append that ends with this event, None if the append goes on or the run has
     ended. `is_failure` if something failed here: a call, a tool, the run, or the process that worked on it.
+
+    If the event ends an attempt at a model call, `call` has the facts of its prompt, and `answer` the rest of the
+    append, which holds the model's answer. `hidden` are the ids of deleted messages whose contents are left out.
     """
 
     recorded: RecordedEvent[Any]
@@ -32,6 +40,9 @@ class TimelineEntry:
     summary: str
     action: Action | None
     is_failure: bool
+    call: CallPrompt | None = None
+    answer: tuple[e.ThreadEvent, ...] = ()
+    hidden: frozenset[str] = frozenset()
 
     @property
     def action_text(self) -> str | None:
@@ -39,16 +50,28 @@ class TimelineEntry:
 
 
 class RunTimeline:
-    """Folds the events of a thread into the timeline of one of its runs. Call `add` with all events, in order."""
+    """Folds the events of a thread into the timeline of one of its runs. Call `add` with all events, in order.
+
+    `hidden` are the ids of messages whose contents entries leave out. `add` raises Rejection if the thread's history
+    exceeds MAX_HISTORY_BYTES.
+    """
 
     def __init__(self, thread_id: str, run_id: str, after_crash: Callable[[str], CrashPolicy]) -> None:
         self.run_id = run_id
         self.state = ThreadState(thread_id)
         self.has_ended = False
+        self.hidden: frozenset[str] = frozenset()
+        self.prompts = PromptFold()
         self._after_crash = after_crash
         self._last_at: datetime | None = None
         self._own_call: JournaledCall | None = None
         self._process: int | None = None
+
+    @property
+    def open_call(self) -> CallPrompt | None:
+        """The run's attempt at a model call that has started and not ended."""
+        call = self.prompts.open
+        return call if call is not None and call.run.id == self.run_id and not self.has_ended else None
 
     def add(self, batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> Iterator[TimelineEntry]:
         """Yields the entries of the run among the next events. A batch must end where an append ends."""
@@ -57,30 +80,44 @@ class RunTimeline:
 
     def _add_append(self, append: Sequence[RecordedEvent[e.ThreadEvent]]) -> Iterator[TimelineEntry]:
         own = [recorded for recorded in append if getattr(recorded.event, "run_id", None) == self.run_id]
-        takeovers = set[int]()
+        takeovers, calls = dict[int, int](), dict[int, CallPrompt]()
         for recorded in append:
-            if self._is_takeover(recorded.event):
-                takeovers.add(recorded.version)
+            if (dead := self._dead_process(recorded.event)) is not None:
+                takeovers[recorded.version] = dead
             self.state = evolve(self.state, recorded)
+            call = self.prompts.add(recorded, self.state)
+            if call is not None:
+                calls[recorded.version] = call
+        if self.prompts.bytes > MAX_HISTORY_BYTES:
+            message = f"The history of the thread has more than {MAX_HISTORY_BYTES} bytes: its runs cannot be replayed."
+            raise Rejection(message, code="history_too_large")
         self._note_calls(own)
         action = self._plan(append[-1].at) if own else None
         for recorded in own:
             gap = 0.0 if self._last_at is None else (recorded.at - self._last_at).total_seconds()
             self._last_at = recorded.at
+            shown, dead = hide_message(recorded, self.hidden), takeovers.get(recorded.version)
+            call = calls.get(recorded.version)
+            if call is not None and not self.hidden.isdisjoint(entry.id for _, entry in call.placed):
+                shown = hide_body(shown)
+            answer = tuple(hide_message(other, self.hidden) for other in own) if call is not None else ()
             yield TimelineEntry(
-                recorded=recorded,
+                recorded=replace(recorded, event=shown),
                 gap_s=gap,
-                summary=describe_event(recorded.event),
+                summary=describe_event(shown) + ("" if dead is None else f", taken over from process {dead}"),
                 action=action if recorded is own[-1] else None,
-                is_failure=recorded.version in takeovers or is_failure(recorded.event),
+                is_failure=dead is not None or is_failure(shown),
+                call=call,
+                answer=answer,
+                hidden=self.hidden,
             )
 
-    def _is_takeover(self, event: e.ThreadEvent) -> bool:
-        """Whether the event is a claim of another process than the one that worked on the run."""
+    def _dead_process(self, event: e.ThreadEvent) -> int | None:
+        """Returns the process that worked on the run if the event is the claim of another one, or else None."""
         run = self.state.run
         if not isinstance(event, e.RunClaimed) or event.run_id != self.run_id or run is None:
-            return False
-        return run.process not in (None, event.process)
+            return None
+        return None if run.process == event.process else run.process
 
     def _note_calls(self, own: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
         """Notes the call that the executor of the run has journaled last. Another executor has journaled none."""

@@ -27,6 +27,7 @@ from projections.views import Project
 from service.database import Pool
 from service.fair_places import FairPlaces
 from service.replay.beginnings import NotYetFound, find_beginning, first_event
+from service.replay.deletions import deleted_since
 from service.replay.stream_fold import fold_stream
 from service.wire.as_of import AsOf, Moment, StreamVersion
 from sql import queries
@@ -39,7 +40,6 @@ RESERVED_FOLDS = 1
 MAX_WAIT_S = 30.0
 _FILE_LIFE = ("file.created", "file.deleted", "file.expired")
 _STORE_LIFE = ("vector_store.created", "vector_store.deleted")
-_DELETIONS = ("message.deleted", "thread.deleted", "assistant.deleted", "vector_store.deleted")
 
 
 class ReplayBusy(Exception):
@@ -95,7 +95,7 @@ class TimeTravel:
         """
         head = await self._head(stream_type, stream_id, viewer)
         version = await self._version(stream_id, at, head)
-        hidden = await self._deleted_since(stream_id, version, head.version)
+        hidden = await deleted_since(self.pool, stream_id, version, head.version)
         if stream_id in hidden and not viewer.sees_deleted:
             raise NotFound(stream_type.noun, stream_id)
         if version < 1:
@@ -171,18 +171,6 @@ class TimeTravel:
         if found is None:
             raise CannotFold(stream_id, f"one of its events up to {head.version} is missing")
         return found
-
-    async def _deleted_since(self, stream_id: str, version: int, newest: int) -> frozenset[str]:
-        """Returns the ids of the objects of the stream that were deleted after `version`, its own id among them."""
-        found: set[str] = set()
-        more, after = True, version
-        while more:
-            async with self.pool.acquire() as db:
-                page = await event_log.read_types(db, stream_id, _DELETIONS, after=after, until=newest)
-            found |= {getattr(recorded.event, "message_id", stream_id) for recorded in page.recorded}
-            more = page.more
-            after = page.recorded[-1].version if page.recorded else newest
-        return frozenset(found)
 
     @asynccontextmanager
     async def place(self, viewer: Viewer) -> AsyncIterator[None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from events.thread.commands import DeleteThread
-from service.cli.replay import entry_lines
+from service.cli.run_lines import entry_lines
 from service.database import Pool
 from service.replay.deviations import LoggedEvent
 from service.replay.recorded_events import render_line
@@ -44,7 +44,10 @@ async def test_the_command(pool: Pool, db: Connection, database_url: str) -> Non
     await seal(db)
     await asyncio.to_thread(everthread, "usage", EVERTHREAD_DATABASE_URL=database_url)
     await write.thread(ORIGIN, "thread_1", DeleteThread())
-    code, output, _ = await replay("run_1")
+    code, output, report = await replay("run_1")
+    assert (code, output) == (1, "")
+    assert "Its thread was deleted: --deleted shows it." in report
+    code, output, _ = await replay("run_1", "--deleted")
     assert code == 0
     assert ": Hello." in output
     code, _, report = await replay("run_2")

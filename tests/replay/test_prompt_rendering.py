@@ -239,8 +239,8 @@ async def test_a_call_without_a_record_is_rendered_now(client: Client, pool: Poo
     run = await client.settled(await run_of(client, "Hi"))
     [call] = await prompts_of(pool, run["thread_id"])
     recorded, call.record = call.record, None
-    facts = prompt_rendering.AssumedModel("gpt-4o", limit_field="max_tokens")
-    prompt = render_prompt(call, facts=facts)
+    assumed = prompt_rendering.AssumedModel("gpt-4o", limit_field="max_tokens")
+    prompt = render_prompt(call, assumed=assumed)
     assert prompt.fidelity == "unrecorded"
     assert prompt.body == model.bodies[-1]
     assert isinstance(recorded, e.PromptRecord)
