@@ -27,6 +27,7 @@ MAX_THREAD_FILES = 1000
 # Events that replace no field of a run, and of a step.
 _NoRunPatch = (
     e.LifeEvent
+    | e.ImportEvent
     | e.MessageEvent
     | e.StepEvent
     | e.ModelCallEvent
@@ -36,7 +37,9 @@ _NoRunPatch = (
     | e.RunReleased
 )
 _NO_RUN_PATCH = classes_of(_NoRunPatch)
-_NoStepPatch = e.LifeEvent | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.StepCreated | e.ToolCallStarted
+_NoStepPatch = (
+    e.LifeEvent | e.ImportEvent | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.StepCreated | e.ToolCallStarted
+)
 
 
 def initial_assistant(recorded: RecordedEvent[a.AssistantCreated]) -> Assistant:
@@ -113,6 +116,36 @@ def client_message(recorded: RecordedEvent[e.MessageAdded]) -> Message:
         metadata=event.metadata,
         ended_at=recorded.seconds,
     )
+
+
+def imported_message(recorded: RecordedEvent[e.MessageImported]) -> Message:
+    """Returns the message that was imported."""
+    return message_of(recorded.stream_id, recorded.event)
+
+
+def imported_run(recorded: RecordedEvent[e.RunImported]) -> Run:
+    """Returns the run that was imported."""
+    return run_of(recorded.stream_id, recorded.event)
+
+
+def imported_step(recorded: RecordedEvent[e.StepImported]) -> Step:
+    """Returns the step that was imported."""
+    return step_of(recorded.stream_id, recorded.event)
+
+
+def message_of(thread_id: str, event: e.MessageImported) -> Message:
+    """Returns the message that an event imports into a thread."""
+    return Message(id=event.message_id, thread_id=thread_id, role=event.role, run_id=event.run_id, **event.body)
+
+
+def run_of(thread_id: str, event: e.RunImported) -> Run:
+    """Returns the run that an event imports into a thread."""
+    return Run(id=event.run_id, thread_id=thread_id, **event.body)
+
+
+def step_of(thread_id: str, event: e.StepImported) -> Step:
+    """Returns the step that an event imports into a thread."""
+    return Step(id=event.step_id, thread_id=thread_id, run_id=event.run_id, type=event.kind, **event.body)
 
 
 def attach_files(

@@ -20,8 +20,10 @@ from sql.row_operations import RowOperation
 
 _SQL = queries("active_runs")
 
-# Events that change none of the columns.
-_Ignored = e.LifeEvent | e.MessageEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent | e.RunModified
+# Events that change none of the columns. A run that is imported has ended.
+_Ignored = (
+    e.LifeEvent | e.ImportEvent | e.MessageEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent | e.RunModified
+)
 _IGNORED = classes_of(_Ignored)
 
 

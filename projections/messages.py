@@ -7,7 +7,7 @@ from typing import Any
 
 from events.envelope import RecordedEvent, classes_of
 from events.errors import NotFound
-from events.object_changes import client_message, run_message
+from events.object_changes import client_message, imported_message, run_message
 from events.objects import Message
 from events.thread import events as e
 from events.thread.state import ThreadState, run_positions
@@ -29,17 +29,15 @@ from sql.row_operations import RowOperation, parts_of
 _SQL = queries("messages")
 
 # Events that insert a message, and events that change no row of a message.
-_Inserted = e.MessageAdded | e.MessageWritten
-_Ignored = (
-    e.ThreadCreated | e.ThreadDeleted | e.ThreadModified | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
-)
+_Inserted = e.MessageAdded | e.MessageWritten | e.MessageImported
+_Ignored = e.LifeEvent | e.RunImported | e.StepImported | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
 _IGNORED = classes_of(_Ignored)
 
 
 def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) -> list[RowOperation]:
     """Returns the operations on the rows of messages.
 
-    A message that a run wrote stands in prompts at the position of its run.
+    A message of a run stands in prompts at the position of its run.
     """
     is_deleted, batch = split_at_deletion(batch, e.ThreadDeleted)
     operations = [RowOperation("messages.delete_all", (before.id,))] if is_deleted else []
@@ -64,7 +62,7 @@ def _insertions(batch: Sequence[RecordedEvent[e.ThreadEvent]], positions: Mappin
 
     `positions` are those of the runs.
     """
-    new = [(recorded.version, message) for recorded in batch if (message := _new_message(recorded)) is not None]
+    new = [(recorded, message) for recorded in batch if (message := _new_message(recorded)) is not None]
     bodies = [dump(message) for _, message in new]
     operations = []
     for part in parts_of(bodies):
@@ -72,13 +70,21 @@ def _insertions(batch: Sequence[RecordedEvent[e.ThreadEvent]], positions: Mappin
             batch[0].stream_id,
             batch[0].project_id,
             [message.id for _, message in new[part]],
-            [position for position, _ in new[part]],
+            [recorded.version for recorded, _ in new[part]],
             [message.run_id for _, message in new[part]],
-            [None if message.run_id is None else positions[message.run_id] for _, message in new[part]],
+            [_place(recorded, message, positions) for recorded, message in new[part]],
             bodies[part],
         )
         operations.append(RowOperation("messages.insert", values))
     return operations
+
+
+def _place(recorded: RecordedEvent[e.ThreadEvent], message: Message, positions: Mapping[str, int]) -> int | None:
+    """Returns the position of the message's run, or None if the message stands in prompts at its own position."""
+    if isinstance(recorded.event, e.MessageImported):
+        distance = recorded.event.run_distance
+        return None if distance is None else recorded.version - distance
+    return None if message.run_id is None else positions[message.run_id]
 
 
 def _new_message(recorded: RecordedEvent[e.ThreadEvent]) -> Message | None:
@@ -87,6 +93,8 @@ def _new_message(recorded: RecordedEvent[e.ThreadEvent]) -> Message | None:
             return client_message(recorded)  # type: ignore[arg-type]
         case e.MessageWritten():
             return run_message(recorded)  # type: ignore[arg-type]
+        case e.MessageImported():
+            return imported_message(recorded)  # type: ignore[arg-type]
         case e.MessageModified() | e.MessageDeleted():
             return None
         case _:
@@ -147,8 +155,11 @@ def _with_position(row: Mapping[str, Any]) -> tuple[PromptPosition, Message]:
 
 
 async def _list_position(db: Connection, project_id: str, thread_id: str, message_id: str | None) -> int | None:
-    if message_id is None:
-        return None
+    return None if message_id is None else await position_of(db, project_id, thread_id, message_id)
+
+
+async def position_of(db: Connection, project_id: str, thread_id: str, message_id: str) -> int:
+    """Returns the version with which a message began. Raises NotFound if there never was such a message."""
     position: int | None = await db.fetchval(_SQL["list_position"], thread_id, message_id, project_id)
     if position is None:
         raise NotFound("message", message_id)

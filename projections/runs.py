@@ -8,7 +8,7 @@ from typing import Any
 
 from events.envelope import RecordedEvent
 from events.errors import NotFound
-from events.object_changes import initial_run, run_patch
+from events.object_changes import imported_run, initial_run, run_patch
 from events.objects import Run
 from events.thread import events as e
 from events.thread.state import ThreadState
@@ -24,13 +24,15 @@ from projections.rows import (
 )
 from sql import queries
 from sql.connection import Connection
-from sql.row_operations import RowOperation
+from sql.row_operations import RowOperation, parts_of
 
 _SQL = queries("runs")
 
 # Events that change a run only by their patch, if they have one (`run_patch`).
 _PatchOnly = (
     e.LifeEvent
+    | e.MessageImported
+    | e.StepImported
     | e.MessageEvent
     | e.StepEvent
     | e.ModelCallFinished
@@ -78,6 +80,8 @@ def _change(change: RunChange, recorded: RecordedEvent[e.ThreadEvent]) -> None:
         case e.RunModified(metadata=metadata):
             change.metadata = dump({"metadata": metadata})
             return
+        case e.RunImported():  # see `_imports`
+            return
         case _:
             _ignored: _PatchOnly = recorded.event
     patch = run_patch(recorded)
@@ -89,6 +93,7 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
     """Returns the operations on the rows of runs."""
     is_deleted, batch = split_at_deletion(batch, e.ThreadDeleted)
     operations = [RowOperation("runs.delete_all", (before.id,))] if is_deleted else []
+    operations += _imports(batch)
     for run_id, change in run_changes(batch).items():
         key = (before.id, run_id)
         if change.created is not None:
@@ -99,6 +104,22 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
             operations.append(RowOperation("runs.patch", (*key, change.patches, change.promised)))
         if change.metadata is not None:
             operations.append(RowOperation("runs.modify", (*key, change.metadata)))
+    return operations
+
+
+def _imports(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> list[RowOperation]:
+    """Returns the operations that insert the imported runs of the batch: one, more if they are large, or none."""
+    new = [
+        (recorded.version, imported_run(recorded))  # type: ignore[arg-type]
+        for recorded in batch
+        if isinstance(recorded.event, e.RunImported)
+    ]
+    bodies = [dump_settings(run) for _, run in new]
+    operations = []
+    for part in parts_of(bodies):
+        key = (batch[0].stream_id, batch[0].project_id)
+        columns = ([run.id for _, run in new[part]], [position for position, _ in new[part]], bodies[part])
+        operations.append(RowOperation("runs.import", (*key, *columns)))
     return operations
 
 
@@ -145,8 +166,11 @@ async def created_before(db: Connection, project_id: str, thread_id: str, versio
 
 
 async def _list_position(db: Connection, project_id: str, thread_id: str, run_id: str | None) -> int | None:
-    if run_id is None:
-        return None
+    return None if run_id is None else await position_of(db, project_id, thread_id, run_id)
+
+
+async def position_of(db: Connection, project_id: str, thread_id: str, run_id: str) -> int:
+    """Returns the version with which a run began. Raises NotFound if there never was such a run."""
     position: int | None = await db.fetchval(_SQL["list_position"], thread_id, run_id, project_id)
     if position is None:
         raise NotFound("run", run_id)

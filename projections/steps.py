@@ -8,7 +8,7 @@ from typing import Any
 
 from events.envelope import RecordedEvent, classes_of
 from events.errors import NotFound
-from events.object_changes import initial_step, merge_step_fields, step_patch
+from events.object_changes import imported_step, initial_step, merge_step_fields, step_patch
 from events.objects import Json, Step
 from events.thread import events as e
 from events.thread.state import ThreadState
@@ -25,14 +25,16 @@ from projections.rows import (
 )
 from sql import queries
 from sql.connection import Connection
-from sql.row_operations import RowOperation
+from sql.row_operations import RowOperation, parts_of
 
 _SQL = queries("steps")
 # Steps that are read at once to find calls.
 STEPS_PAGE = 20
 
 # Events that change no step.
-_Ignored = e.LifeEvent | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.ToolCallStarted
+_Ignored = (
+    e.LifeEvent | e.MessageImported | e.RunImported | e.MessageEvent | e.RunEvent | e.ModelCallEvent | e.ToolCallStarted
+)
 _IGNORED = classes_of(_Ignored)
 
 
@@ -55,6 +57,8 @@ def step_changes(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> dict[str, Ste
             case e.StepCreated(step_id=step_id):
                 created = (recorded.version, initial_step(recorded))  # type: ignore[arg-type]
                 changes.setdefault(step_id, StepChange()).created = created
+            case e.StepImported():  # see `_imports`
+                pass
             case e.StepEnded() | e.ToolOutputsSubmitted() | e.ToolCallFinished() | e.ToolCallStopped():
                 changes.setdefault(event.step_id, StepChange()).patches.append(dump(step_patch(event)))
             case _:
@@ -66,6 +70,7 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
     """Returns the operations on the rows of steps."""
     is_deleted, batch = split_at_deletion(batch, e.ThreadDeleted)
     operations = [RowOperation("steps.delete_all", (before.id,))] if is_deleted else []
+    operations += _imports(batch)
     for step_id, change in step_changes(batch).items():
         if change.created is None:
             operations.append(RowOperation("steps.patch", (before.id, step_id, change.patches)))
@@ -73,6 +78,29 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
             position, step = change.created
             key = (before.id, step_id, batch[0].project_id, position, step.run_id)
             operations.append(RowOperation("steps.insert", (*key, step.type, dump(step), change.patches)))
+    return operations
+
+
+def _imports(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> list[RowOperation]:
+    """Returns the operations that insert the imported steps of the batch: one, more if they are large, or none."""
+    new = [
+        (recorded.version, imported_step(recorded))  # type: ignore[arg-type]
+        for recorded in batch
+        if isinstance(recorded.event, e.StepImported)
+    ]
+    bodies = [dump(step) for _, step in new]
+    operations = []
+    for part in parts_of(bodies):
+        values = (
+            batch[0].stream_id,
+            batch[0].project_id,
+            [step.id for _, step in new[part]],
+            [position for position, _ in new[part]],
+            [step.run_id for _, step in new[part]],
+            [step.type for _, step in new[part]],
+            bodies[part],
+        )
+        operations.append(RowOperation("steps.import", values))
     return operations
 
 

@@ -24,7 +24,9 @@ from sql.row_operations import RowOperation
 _SQL = queries("threads")
 
 # Events that change no row of a thread; a message only does if it has attachments.
-_Ignored = e.MessageEvent | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+_Ignored = (
+    e.ThreadForked | e.ImportEvent | e.MessageEvent | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+)
 _IGNORED = classes_of(_Ignored) - {e.MessageAdded}
 
 

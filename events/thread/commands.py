@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from events.objects import RunStatus
+from events.objects import Message, Run, RunStatus, Step
 from events.thread import events as e
 
 
@@ -45,6 +45,28 @@ class CreateThread:
     metadata: Mapping[str, str]
     tool_resources: Mapping[str, Any]
     messages: Sequence[NewMessage]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportThread:
+    """Creates a thread with objects from elsewhere, in the order in which they were created. Their thread_id does not
+    count.
+
+    Runs and steps must have ended. A run comes before its messages and steps. `origin` is that of a fork.
+    """
+
+    metadata: Mapping[str, str]
+    tool_resources: Mapping[str, Any]
+    origin: e.ThreadOrigin | None
+    objects: Sequence[Message | Run | Step]
+
+
+@dataclass(frozen=True, slots=True)
+class ForkThread:
+    """Records that a fork of the thread as of `version` is about to be created."""
+
+    fork_id: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +320,7 @@ class ReleaseRun:
     epoch: int
 
 
-LifeCommand = CreateThread | ModifyThread | DeleteThread
+LifeCommand = CreateThread | ImportThread | ForkThread | ModifyThread | DeleteThread
 MessageCommand = AddMessage | ModifyMessage | DeleteMessage
 ClientRunCommand = CreateRun | ModifyRun | SubmitToolOutputs | CancelRun
 ModelCallCommand = StartModelCall | FinishModelCall | BreakModelCall

@@ -1,7 +1,8 @@
 """Decides the commands of a thread.
 
 `decide` dispatches. The rules of runs are in `runs` (commands of clients and supervisors), `model_calls` and
-`tool_calls` (reports of executors), `queue` (waiting runs) and `endings` (the ends of replies and runs).
+`tool_calls` (reports of executors), `queue` (waiting runs), `endings` (the ends of replies and runs) and `imports`
+(objects from elsewhere).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from events.thread.commands import (
     DeleteMessage,
     DeleteThread,
     ExpireRun,
+    ForkThread,
+    ImportThread,
     LifeCommand,
     MessageCommand,
     ModifyMessage,
@@ -29,6 +32,7 @@ from events.thread.commands import (
     ThreadCommand,
 )
 from events.thread.endings import end_early
+from events.thread.imports import import_thread
 from events.thread.model_calls import decide_executor
 from events.thread.queue import admit_next_run, cancel_waiting
 from events.thread.runs import add_message, decide_client_run, decide_supervisor
@@ -46,7 +50,7 @@ def decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.T
 
 def _decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.ThreadEvent]:
     match command:
-        case CreateThread() | ModifyThread() | DeleteThread():
+        case CreateThread() | ImportThread() | ForkThread() | ModifyThread() | DeleteThread():
             return _decide_life(state, command, at)
         case AddMessage() | ModifyMessage() | DeleteMessage():
             return _decide_message(state, command)
@@ -67,6 +71,11 @@ def _decide_life(state: ThreadState, command: LifeCommand, at: datetime) -> list
                 e.ThreadCreated(metadata=dict(metadata), tool_resources=dict(tool_resources)),
                 *(add_message(message) for message in messages),
             ]
+        case ImportThread():
+            return import_thread(state, command)
+        case ForkThread(fork_id=fork_id, version=version):
+            _require(state)
+            return [e.ThreadForked(fork_id=fork_id, version=version)]
         case ModifyThread(changes=changes):
             _require(state)
             return [e.ThreadModified(changes=dict(changes))]

@@ -13,6 +13,11 @@ from typing import Literal
 from pydantic import Field
 
 from events.envelope import Event, JsonObject
+from events.thread.import_events import MessageImported as MessageImported
+from events.thread.import_events import RunImported as RunImported
+from events.thread.import_events import StepImported as StepImported
+from events.thread.import_events import ThreadForked as ThreadForked
+from events.thread.import_events import ThreadOrigin as ThreadOrigin
 from events.thread.prompt_record import DroppedHistory as DroppedHistory
 from events.thread.prompt_record import PromptRecord as PromptRecord
 from events.thread.prompt_record import RequestRetry as RequestRetry
@@ -57,10 +62,20 @@ class ToolOutput(Event):
     output: str
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class ThreadCreated(Event):
+    """`origin` is the thread that a fork was made from; absent if the thread is no fork.
+
+    The vector stores of a fork's `tool_resources` are those of its origin: the fork never changes them.
+    """
+
     type: Literal["thread.created"] = "thread.created"
     metadata: Metadata
     tool_resources: JsonObject
+    origin: ThreadOrigin | None = Field(None, exclude_if=_is_none)
 
 
 class ThreadModified(Event):
@@ -113,10 +128,6 @@ class MessageDeleted(Event):
     type: Literal["message.deleted"] = "message.deleted"
     message_id: str
     role: Role
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class RunCreated(Event):
@@ -364,5 +375,6 @@ StepEvent = StepCreated | StepEnded | ToolOutputsSubmitted
 ToolCallEvent = ToolCallStarted | ToolCallFinished | ToolCallStopped
 ModelCallEvent = ModelCallStarted | ModelCallFinished | ModelCallFailed | ModelCallStopped
 MessageEvent = MessageAdded | MessageWritten | MessageModified | MessageDeleted
-LifeEvent = ThreadCreated | ThreadModified | ThreadDeleted
-ThreadEvent = LifeEvent | MessageEvent | RunEvent | StepEvent | ModelCallEvent | ToolCallEvent
+ImportEvent = MessageImported | RunImported | StepImported
+LifeEvent = ThreadCreated | ThreadModified | ThreadDeleted | ThreadForked
+ThreadEvent = LifeEvent | ImportEvent | MessageEvent | RunEvent | StepEvent | ModelCallEvent | ToolCallEvent

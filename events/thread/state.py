@@ -136,6 +136,11 @@ def run_positions(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadS
     }
 
 
+def count_hosted_calls(step: e.StepImported) -> int:
+    """Returns the number of the step's calls of hosted tools that were started: those have a result."""
+    return sum(call["type"] != "function" and call["id"] in step.body["results"] for call in step.body["tool_calls"])
+
+
 # Events that concern the active run, if they concern no run that waits.
 _OfActiveRun = e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
 _OF_ACTIVE_RUN = classes_of(_OfActiveRun) - {e.RunCreated, e.RunAdmitted, e.RunModified}
@@ -148,8 +153,14 @@ def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> Thread
     match recorded.event:
         case e.ThreadCreated():
             return replace(state, exists=True)
-        case e.ThreadModified() | e.MessageModified() | e.MessageWritten() | e.RunModified():
+        case e.ThreadModified() | e.ThreadForked() | e.MessageModified() | e.MessageWritten() | e.RunModified():
             return state
+        case e.MessageImported(role=role):
+            return replace(state, user_messages=state.user_messages + (role == "user"))
+        case e.RunImported():
+            return state
+        case e.StepImported() as imported:
+            return replace(state, tool_calls=state.tool_calls + count_hosted_calls(imported))
         case e.ThreadDeleted():
             return ThreadState(id=state.id)
         case e.MessageAdded(role=role):
@@ -245,6 +256,10 @@ def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunStat
             e.ThreadCreated()
             | e.ThreadModified()
             | e.ThreadDeleted()
+            | e.ThreadForked()
+            | e.MessageImported()
+            | e.RunImported()
+            | e.StepImported()
             | e.MessageAdded()
             | e.MessageWritten()
             | e.MessageModified()

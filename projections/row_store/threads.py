@@ -107,6 +107,18 @@ def insert_run(
     tables.insert("runs", row)
 
 
+def import_runs(
+    tables: Tables,
+    thread_id: str,
+    project_id: str,
+    run_ids: Sequence[str],
+    positions: Sequence[int],
+    bodies: Sequence[bytes],
+) -> None:
+    for id, position, body in zip(run_ids, positions, bodies, strict=True):
+        insert_run(tables, thread_id, id, project_id, position, [], body, [])
+
+
 def patch_run(tables: Tables, thread_id: str, run_id: str, patches: Patches, promised: Sequence[str]) -> None:
     row = tables.find("runs", thread_id, run_id)
     row["patches"] = [*row["patches"], *patches]
@@ -194,6 +206,20 @@ def insert_step(
     tables.insert("steps", row)
 
 
+def import_steps(
+    tables: Tables,
+    thread_id: str,
+    project_id: str,
+    step_ids: Sequence[str],
+    positions: Sequence[int],
+    run_ids: Sequence[str],
+    kinds: Sequence[str],
+    bodies: Sequence[bytes],
+) -> None:
+    for id, position, run_id, kind, body in zip(step_ids, positions, run_ids, kinds, bodies, strict=True):
+        insert_step(tables, thread_id, id, project_id, position, run_id, kind, body, [])
+
+
 def patch_step(tables: Tables, thread_id: str, step_id: str, patches: Patches) -> None:
     row = tables.find("steps", thread_id, step_id)
     row["patches"] = [*row["patches"], *patches]
@@ -215,6 +241,7 @@ BLOCKS: dict[str, Callable[..., None]] = {
     "messages.delete": delete_message,
     "messages.delete_all": delete_messages,
     "runs.insert": insert_run,
+    "runs.import": import_runs,
     "runs.patch": patch_run,
     "runs.modify": modify_run,
     "runs.delete_all": delete_runs,
@@ -223,6 +250,7 @@ BLOCKS: dict[str, Callable[..., None]] = {
     "active_runs.delete": delete_active_run,
     "active_runs.delete_all": delete_active_runs,
     "steps.insert": insert_step,
+    "steps.import": import_steps,
     "steps.patch": patch_step,
     "steps.delete_all": delete_steps,
 }

@@ -37,6 +37,7 @@ Measure = Literal["requests", "tokens", "runs"]
 # Events that neither use tokens nor create or end a run.
 _Ignored = (
     e.LifeEvent
+    | e.ImportEvent
     | e.MessageEvent
     | e.StepEvent
     | e.ToolCallEvent

@@ -34,6 +34,7 @@ from service.errors import StartupError
 from service.feed import Feed
 from service.files.blob_marker import check_blob_marker
 from service.files.lifespan import files_lifespan
+from service.forks.forks import Forks
 from service.http.connections import raise_file_limit
 from service.http.lifespan import http_lifespan, load_tls
 from service.http.services import EventLog, HttpSettings, RunControl, SearchServices, Services, Telemetry
@@ -299,13 +300,15 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         )
     )
     rewriter = QueryRewriter(core.model, settings.rewrite_model)
+    time_travel = TimeTravel(pool, clock)
     return Services(
         log=EventLog(writer=writer, pool=pool, feed=core.feed, clock=clock, ids=ids),
         access=core.access,
         acts=acts,
         blobs=core.blobs,
         runs=RunControl(claims=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
-        time_travel=TimeTravel(pool, clock),
+        time_travel=time_travel,
+        forks=Forks(writer, time_travel),
         search=SearchServices(searcher=tooling.engine.searcher, rewrite_queries=rewriter.rewrite),
         vector_stores=vector_stores,
         telemetry=Telemetry(

@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from service.cli import (
     audit,
+    fork,
     keys,
     logs,
     migrate,
@@ -47,6 +48,7 @@ app.add_typer(keys.projects, name="projects")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(threads.threads, name="threads")
+app.command()(fork.fork)
 app.command()(reindex.reindex)
 app.command()(migrate.migrate)
 app.command()(prove.prove)

@@ -30,16 +30,22 @@ def filter_of(pairs: list[str], after: str | None, before: str | None, at: datet
     `pairs` are `key=value` texts; `after` and `before` are times in the forms of the options. Raises CommandError if an
     option cannot be read.
     """
-    found: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise CommandError(f"--metadata: write key=value, not '{pair}'")
-        if found.setdefault(key, value) != value:
-            raise CommandError(f"--metadata: '{key}' is given twice with different values")
+    found = pairs_of(pairs)
     since = None if after is None else parse_time(after, "--after")
     until = at if before is None else min(at, parse_time(before, "--before"))
     return Filter(tuple(found.items()), since, until)
+
+
+def pairs_of(texts: list[str]) -> dict[str, str]:
+    """Returns the metadata that `key=value` texts describe. Raises CommandError if one cannot be read."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise CommandError(f"--metadata: write key=value, not '{text}'")
+        if found.setdefault(key, value) != value:
+            raise CommandError(f"--metadata: '{key}' is given twice with different values")
+    return found
 
 
 async def find_threads(writer: Writer, project_id: str, filter: Filter) -> AsyncIterator[list[Thread]]:

@@ -25,16 +25,17 @@ _ECHOED = ("openai-organization", "openai-project")
 _MAX_ECHOED = 256
 # The operations that a key of each scope may use, by the scope that they need.
 _PERMITTED: Mapping[KeyScope, frozenset[Scope]] = {
-    "full": frozenset({"read", "audit", "full"}),
+    "full": frozenset({"read", "audit", "fork", "full"}),
     "read": frozenset({"read"}),
     "audit": frozenset({"audit"}),
-    "audit:content": frozenset({"read", "audit"}),
-    "admin": frozenset({"read", "audit", "full"}),
+    "audit:content": frozenset({"read", "audit", "fork"}),
+    "admin": frozenset({"read", "audit", "fork", "full"}),
 }
 _REQUIRED: Mapping[Scope, str] = {
     "full": "'full' or 'admin'",
     "read": "'read', 'audit:content', 'full' or 'admin'",
     "audit": "'audit', 'audit:content', 'full' or 'admin'",
+    "fork": "'audit:content', 'full' or 'admin'",
 }
 
 

@@ -25,6 +25,7 @@ _HEADERS = re.compile(
 MAX_HEADERS = 64
 EXPOSED = ", ".join(
     (
+        "everthread-fork-origin",
         "idempotent-replayed",
         "openai-organization",
         "openai-poll-after-ms",

@@ -27,7 +27,7 @@ async def get_thread(request: web.Request) -> web.Response:
 
 async def list_threads(request: web.Request) -> web.Response:
     only, at, asked = parse_filter(request, strict=True), _moment(request), cursor(request)
-    found = await past_lists.list_threads(_travel(request), _viewer(request), at, asked, only)
+    found = await past_lists.list_threads(_travel(request), viewer(request), at, asked, only)
     return await listing(request, found, lambda thread: wire(request).render_thread(thread, resources=True))
 
 
@@ -64,13 +64,13 @@ async def list_steps(request: web.Request) -> web.Response:
 
 async def get_assistant(request: web.Request) -> web.Response:
     at, assistant_id = parse_as_of(_at(request)), request.match_info["assistant_id"]
-    found = await read_assistant(_travel(request), _viewer(request), assistant_id, at)
+    found = await read_assistant(_travel(request), viewer(request), assistant_id, at)
     return answer(wire(request).render_assistant(found))
 
 
 async def list_assistants(request: web.Request) -> web.Response:
     only, at, asked = parse_filter(request), _moment(request), cursor(request)
-    found = await past_lists.list_assistants(_travel(request), _viewer(request), at, asked, only)
+    found = await past_lists.list_assistants(_travel(request), viewer(request), at, asked, only)
     return await listing(request, found, wire(request).render_assistant)
 
 
@@ -80,7 +80,7 @@ async def get_vector_store(request: web.Request) -> web.Response:
 
 async def list_vector_stores(request: web.Request) -> web.Response:
     at, asked = _moment(request), cursor(request)
-    found = await past_lists.list_stores(_travel(request), _viewer(request), at, asked)
+    found = await past_lists.list_stores(_travel(request), viewer(request), at, asked)
     return await listing(request, found, STORES.render_store)
 
 
@@ -108,7 +108,7 @@ def _travel(request: web.Request) -> TimeTravel:
     return request.app[TIME_TRAVEL]
 
 
-def _viewer(request: web.Request) -> Viewer:
+def viewer(request: web.Request) -> Viewer:
     """Returns the project of the key. Only the scope audit:content sees what is deleted by now."""
     return Viewer(origin(request).project_id, sees_deleted=request[KEY].scope == "audit:content")
 
@@ -127,9 +127,9 @@ def _moment(request: web.Request) -> Moment:
 
 def _thread(request: web.Request) -> PastThread:
     at = parse_as_of(_at(request))
-    return PastThread(_travel(request), _viewer(request), request.match_info["thread_id"], at)
+    return PastThread(_travel(request), viewer(request), request.match_info["thread_id"], at)
 
 
 def _store(request: web.Request) -> PastVectorStore:
     at = parse_as_of(_at(request))
-    return PastVectorStore(_travel(request), _viewer(request), request.match_info["vector_store_id"], at)
+    return PastVectorStore(_travel(request), viewer(request), request.match_info["vector_store_id"], at)

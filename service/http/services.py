@@ -19,6 +19,7 @@ from service.audit.run_checks import RunChecker
 from service.audit.sequencer import Sequencer
 from service.database import Pool
 from service.feed import Feed
+from service.forks.forks import Forks
 from service.idempotency.keys import IdempotencyKeys
 from service.passthrough import Passthrough
 from service.prices import PriceList
@@ -117,6 +118,7 @@ class Services:
     blobs: Blobs
     runs: RunControl
     time_travel: TimeTravel
+    forks: Forks
     search: SearchServices
     vector_stores: VectorStoreServices
     telemetry: Telemetry
@@ -133,6 +135,7 @@ class Services:
         app[BLOBS] = self.blobs
         app[RUNS] = self.runs
         app[TIME_TRAVEL] = self.time_travel
+        app[FORKS] = self.forks
         app[SEARCH] = self.search
         app[VECTOR_STORES] = self.vector_stores
         app[TELEMETRY] = self.telemetry
@@ -149,6 +152,7 @@ ACTS: web.AppKey[ActRecorder] = web.AppKey("acts", ActRecorder)
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 RUNS: web.AppKey[RunControl] = web.AppKey("runs", RunControl)
 TIME_TRAVEL: web.AppKey[TimeTravel] = web.AppKey("time_travel", TimeTravel)
+FORKS: web.AppKey[Forks] = web.AppKey("forks", Forks)
 SEARCH: web.AppKey[SearchServices] = web.AppKey("search", SearchServices)
 VECTOR_STORES: web.AppKey[VectorStoreServices] = web.AppKey("vector_stores", VectorStoreServices)
 TELEMETRY: web.AppKey[Telemetry] = web.AppKey("telemetry", Telemetry)

@@ -15,10 +15,13 @@ from service.wire.as_of import AsOf, format_time
 # call can be read from its start on (`projections.placeholders`).
 BEGINNINGS: Mapping[str, Callable[[Any], Collection[str]]] = {
     "message.added": lambda event: (event.message_id,),
+    "message.imported": lambda event: (event.message_id,),
     "message.written": lambda event: (event.message_id,),
     "model_call.started": lambda event: (event.message_id, event.message_step_id, event.tool_step_id),
     "run.created": lambda event: (event.run_id,),
+    "run.imported": lambda event: (event.run_id,),
     "step.created": lambda event: (event.step_id,),
+    "step.imported": lambda event: (event.step_id,),
     "vector_store.files_added": lambda event: [file.file_id for file in event.files],
     "vector_store.batch_created": lambda event: (event.batch_id,),
 }

@@ -17,7 +17,8 @@ from datetime import datetime
 from typing import Any, TypeVar, assert_never
 
 from events.envelope import RecordedEvent
-from events.objects import RunStatus
+from events.object_changes import message_of, run_of, step_of
+from events.objects import Message, Run, RunStatus, Step
 from events.thread import events as e
 from events.thread.commands import (
     AddMessage,
@@ -35,6 +36,8 @@ from events.thread.commands import (
     FailRun,
     FinishModelCall,
     FinishToolCall,
+    ForkThread,
+    ImportThread,
     ModifyMessage,
     ModifyRun,
     ModifyThread,
@@ -51,7 +54,15 @@ from events.thread.commands import (
 from events.thread.state import ThreadState
 
 # Events that are never the first of an append: the command that led to them has another event before them.
-_NeverFirst = e.RunAdmitted | e.RunQueued | e.RunRequiresAction | e.StepCreated | e.MessageWritten | e.RunCompleted
+_NeverFirst = (
+    e.ImportEvent
+    | e.RunAdmitted
+    | e.RunQueued
+    | e.RunRequiresAction
+    | e.StepCreated
+    | e.MessageWritten
+    | e.RunCompleted
+)
 _EndingFirst = (
     e.ModelCallStopped | e.ToolCallStopped | e.StepEnded | e.RunCancelled | e.RunFailed | e.RunExpired | e.RunIncomplete
 )
@@ -81,6 +92,8 @@ class ThreadInversion:
         event = recorded.event
         if isinstance(event, e.RunEnd):
             self._statuses[event.run_id] = _END_STATUS[type(event)]
+        elif isinstance(event, e.RunImported):
+            self._statuses[event.run_id] = event.body["status"]
         elif isinstance(event, e.StepCreated) and event.kind == "tool_calls":
             self._functions = [call for call in event.tool_calls if call["type"] == "function"]
 
@@ -92,6 +105,8 @@ class ThreadInversion:
                 return _creations(state, events, at)
             case e.ThreadModified(changes=changes):
                 return [ModifyThread(changes)]
+            case e.ThreadForked(fork_id=fork_id, version=version):
+                return [ForkThread(fork_id, version)]
             case e.ThreadDeleted():
                 return [DeleteThread()]
             case e.MessageModified(message_id=message_id, metadata=metadata):
@@ -134,9 +149,21 @@ class ThreadInversion:
                 return []
 
 
+def _imported_object(event: e.ThreadEvent) -> Message | Run | Step | None:
+    """Returns the object that an event imports, in no thread, or None."""
+    if isinstance(event, e.MessageImported):
+        return message_of("", event)
+    if isinstance(event, e.RunImported):
+        return run_of("", event)
+    return step_of("", event) if isinstance(event, e.StepImported) else None
+
+
 def _creations(state: ThreadState, events: Sequence[e.ThreadEvent], at: datetime) -> list[ThreadCommand]:
     messages = [_new_message(event) for event in events if isinstance(event, e.MessageAdded)]
     created, thread = _find(events, e.RunCreated), _find(events, e.ThreadCreated)
+    objects = [found for event in events if (found := _imported_object(event)) is not None]
+    if thread is not None and (objects or thread.origin is not None):
+        return [ImportThread(thread.metadata, thread.tool_resources, thread.origin, objects)]
     life = None if thread is None else CreateThread(thread.metadata, thread.tool_resources, messages)
     if created is None:
         return [life] if life is not None else [AddMessage(messages[0], queue=state.run is not None)]

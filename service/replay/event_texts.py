@@ -74,6 +74,14 @@ def describe_event(event: e.ThreadEvent) -> str:
             return orjson.dumps(metadata).decode()
         case e.RunAdmitted() | e.RunQueued() | e.RunStarted() | e.RunCancelling():
             return ""
+        case e.MessageImported(message_id=message_id, role=role, body=body):
+            return f"{message_id}, {role}: {_one_line(_text_of(body['content']))}"
+        case e.RunImported(body=body):
+            return f"copied: {body['model']}, {body['status']}"
+        case e.StepImported(step_id=step_id, kind=kind):
+            return f"{step_id}, {kind}"
+        case e.ThreadForked(fork_id=fork_id, version=version):
+            return f"{fork_id}, as of version {version}"
         case e.ThreadCreated() | e.ThreadModified() | e.ThreadDeleted() | e.MessageDeleted():
             return ""
         case _:

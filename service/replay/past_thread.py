@@ -68,7 +68,7 @@ class PastThread:
         """Returns the thread with its messages, runs and steps."""
         past = await self._open(VIEWS[THREAD])
         tables = past.tables
-        shown = [row for row in rows_in_order(tables, "messages") if not _is_hidden(past, row)]
+        shown = [row for row in rows_in_order(tables, "messages") if not is_hidden(past, row)]
         [thread] = await self._present(past, [thread_of(tables, self.thread_id)])
         return ThreadContents(
             thread=thread,
@@ -88,7 +88,7 @@ class PastThread:
             if call is None or call.event.message_id != message_id or message_id in past.hidden:
                 raise await self.travel.refusal(past, "message", message_id)
             return placeholder_message(load_run(past.tables.find("runs", self.thread_id, call.event.run_id)), call)
-        if _is_hidden(past, row):
+        if is_hidden(past, row):
             raise NotFound("message", message_id)
         [found] = await self._present(past, [load_message(row)])
         return found
@@ -97,7 +97,7 @@ class PastThread:
         """Returns a page of the messages, or of those of one run. Raises NotFound for the ids of the cursor."""
 
         def is_listed(row: Row) -> bool:
-            return not _is_hidden(past, row) and (run_id is None or row["run_id"] == run_id)
+            return not is_hidden(past, row) and (run_id is None or row["run_id"] == run_id)
 
         past = await self._open(_MESSAGE_VIEWS)
         table = past.tables["messages"]
@@ -181,7 +181,7 @@ class PastThread:
         return None
 
 
-def _is_hidden(past: PastStream, row: Row) -> bool:
+def is_hidden(past: PastStream, row: Row) -> bool:
     """Whether a message was deleted then, or since then if the viewer may not see that."""
     return bool(row["deleted"]) or row["message_id"] in past.hidden
 

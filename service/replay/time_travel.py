@@ -58,8 +58,8 @@ class Viewer:
 class PastStream:
     """A stream as it was after version `version`. `moment` is the time of the view: by it, files and stores exist.
 
-    `newest` is the version that the stream has by now. `hidden` are the ids of messages that were deleted since, and
-    that the viewer may not see.
+    `newest` is the version that the stream has by now. `state` is that of the stream at `version`. `hidden` are the ids
+    of messages that were deleted since, and that the viewer may not see.
     """
 
     id: str
@@ -67,6 +67,7 @@ class PastStream:
     moment: datetime
     version: int
     newest: int
+    state: Any
     tables: Tables
     hidden: frozenset[str]
 
@@ -109,6 +110,7 @@ class TimeTravel:
             moment=self.moment_of(at) if isinstance(at, Moment) else fold.at,
             version=version,
             newest=head.version,
+            state=fold.state,
             tables=fold.rows.tables,
             hidden=frozenset() if viewer.sees_deleted else hidden,
         )

@@ -66,6 +66,7 @@ RETRY_AFTER_S = 0.5
 # Events that journal no call of the run.
 _JournalsNothing = (
     e.LifeEvent
+    | e.ImportEvent
     | e.MessageEvent
     | e.RunEvent
     | e.StepEvent

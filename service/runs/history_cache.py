@@ -12,7 +12,15 @@ from operator import itemgetter
 from typing import Any
 
 from events.envelope import RecordedEvent
-from events.object_changes import client_message, initial_step, merge_step_fields, run_message, step_patch
+from events.object_changes import (
+    client_message,
+    imported_message,
+    imported_step,
+    initial_step,
+    merge_step_fields,
+    run_message,
+    step_patch,
+)
 from events.objects import Message, Run, Step
 from events.thread import events as e
 from projections.rows import PromptPosition
@@ -27,9 +35,11 @@ _RUN_BYTES = 200
 TYPES = (
     "run.created",
     "message.added",
+    "message.imported",
     "message.written",
     "message.deleted",
     "step.created",
+    "step.imported",
     "step.ended",
     "tool_outputs.submitted",
     "tool_call.finished",
@@ -39,7 +49,16 @@ TYPES = (
 
 
 # Events that change no history. Prompts read no message steps.
-_Ignored = e.LifeEvent | e.MessageModified | e.RunEvent | e.StepCreated | e.ModelCallEvent | e.ToolCallStarted
+_Ignored = (
+    e.LifeEvent
+    | e.RunImported
+    | e.StepImported
+    | e.MessageModified
+    | e.RunEvent
+    | e.StepCreated
+    | e.ModelCallEvent
+    | e.ToolCallStarted
+)
 _StepChange = e.StepEnded | e.ToolOutputsSubmitted | e.ToolCallFinished | e.ToolCallStopped
 Placed = tuple[PromptPosition, Message | Step]
 
@@ -99,6 +118,12 @@ class History:
                 self.runs[run_id] = recorded.version
             case e.MessageAdded():
                 self._put(((recorded.version, recorded.version), client_message(recorded)))  # type: ignore[arg-type]
+            case e.MessageImported(run_distance=distance):
+                place = recorded.version - (distance or 0)
+                self._put(((place, recorded.version), imported_message(recorded)))  # type: ignore[arg-type]
+            case e.StepImported(kind="tool_calls", run_distance=distance):
+                place = recorded.version - distance
+                self._put(((place, recorded.version), imported_step(recorded)))  # type: ignore[arg-type]
             case e.MessageWritten(run_id=run_id):
                 self._put_of_run(run_id, recorded, run_message)
             case e.MessageDeleted(message_id=message_id):

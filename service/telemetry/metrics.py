@@ -45,7 +45,8 @@ _TOOL_CALLS: frozenset[type] = frozenset({e.ToolCallStarted, e.ToolCallFinished,
 # Events that are not counted. Each type of event of a thread is in exactly one of these tables (tests/test_readers.py).
 _IGNORED: frozenset[type] = frozenset(
     {
-        *(e.ThreadCreated, e.ThreadModified, e.ThreadDeleted),
+        *(e.ThreadCreated, e.ThreadModified, e.ThreadDeleted, e.ThreadForked),
+        *(e.MessageImported, e.RunImported, e.StepImported),
         *(e.MessageAdded, e.MessageWritten, e.MessageModified, e.MessageDeleted),
         *(e.RunAdmitted, e.RunModified, e.RunClaimed, e.RunReleased),
         *(e.StepCreated, e.StepEnded, e.ToolOutputsSubmitted),

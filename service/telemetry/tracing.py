@@ -40,6 +40,7 @@ log = structlog.get_logger()
 # Events that change no span.
 _Ignored = (
     e.LifeEvent
+    | e.ImportEvent
     | e.MessageEvent
     | e.StepEvent
     | e.ToolCallEvent

@@ -26,7 +26,15 @@ MOST_CALLS = 500
 MOST_RESTORED = 200
 # Events that end no session.
 _Ignored = (
-    e.ThreadCreated | e.ThreadModified | e.MessageEvent | e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
+    e.ThreadCreated
+    | e.ThreadModified
+    | e.ThreadForked
+    | e.ImportEvent
+    | e.MessageEvent
+    | e.RunEvent
+    | e.StepEvent
+    | e.ModelCallEvent
+    | e.ToolCallEvent
 )
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "csv": "text/csv", "txt": "text/plain", "json": "application/json"}
 

@@ -7,19 +7,27 @@ of the owner that names it comes second. A crash between the two leaves a store 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
+from events import event_log
 from events.envelope import Origin
 from events.ids import IdSource
-from events.objects import Json
+from events.objects import Json, VectorStoreFile
 from events.references import own_store_id, stores_of, with_stores
 from events.streams import THREAD
 from events.thread.commands import AddMessage, CreateRun, ModifyThread, NewMessage
+from events.thread.events import ThreadCreated
 from events.vector_store.events import Chunking
 from events.vector_store.requests import FileToIndex
 from events.vector_store.state import DEFAULT_OVERLAP, DEFAULT_SIZE, THREAD_DAYS
-from projections import threads, vector_stores
+from projections import threads, vector_store_files, vector_stores
+from projections.rows import Cursor
 from service.vector_stores import operations
 from service.vector_stores.builder import StoreBuilder
+
+# Files of a store that are copied at once.
+COPIED_FILES = 100
+DEFAULT_CHUNKING = Chunking(max_chunk_size_tokens=DEFAULT_SIZE, chunk_overlap_tokens=DEFAULT_OVERLAP)
 
 
 class Attachments:
@@ -86,6 +94,7 @@ class Attachments:
         `command` will append the messages; if it would be refused, this raises the same error and writes nothing. A
         thread that names no store gets this one with the message (`events.object_changes.attach_files`). A thread whose
         store is deleted is modified here, aside from the request's own append, so that another attempt finds it done.
+        So is a fork that still has the store of its origin: it gets a copy of that store first, and adds to the copy.
         """
         if not any(_searched_files(messages)):
             return
@@ -93,7 +102,8 @@ class Attachments:
         async with self._writer.pool.acquire() as db:
             resources = (await threads.get(db, origin.project_id, thread_id)).tool_resources
         before = stores_of(resources)
-        named = await self._add_attachments(origin, thread_id, messages, before, skip_unsupported)
+        written = await self._copy_shared_store(origin, thread_id, before)
+        named = await self._add_attachments(origin, thread_id, messages, written, skip_unsupported)
         if before and named != before:
             change = ModifyThread({"tool_resources": with_stores(resources, named)})
             await self._writer.thread(origin.for_uncounted_append(thread_id), thread_id, change)
@@ -133,6 +143,39 @@ class Attachments:
         await self._add(origin, store_id, file_ids, THREAD_DAYS, skip_unsupported=skip_unsupported)
         return [store_id]
 
+    async def _copy_shared_store(self, origin: Origin, thread_id: str, named: list[str]) -> list[str]:
+        """Returns the stores of a thread, with a copy of its own in place of the store that it shares with its origin.
+
+        Does nothing if the thread is no fork, or already has a store of its own.
+        """
+        own = own_store_id(thread_id)
+        existing = await self.find_existing(origin, named)
+        if not existing or existing[0] == own:
+            return named
+        async with self._writer.pool.acquire() as db:
+            [first] = await event_log.read(db, thread_id, limit=1)
+        created = first.event
+        assert isinstance(created, ThreadCreated)
+        if created.origin is None or existing[0] not in stores_of(created.tool_resources):
+            return named
+        await self._copy_store(replace(origin, effects=None), existing[0], own)
+        return [own]
+
+    async def _copy_store(self, origin: Origin, source: str, own: str) -> None:
+        """Creates a store with the files of another one, which are indexed again. To repeat it changes nothing."""
+        now = self._writer.clock.now()
+        async with self._writer.pool.acquire() as db:
+            found = (await vector_stores.find(db, origin.project_id, [source], now))[source]
+        await self._builder.copy(origin, found, own)
+        cursor: Cursor = Cursor(COPIED_FILES, "asc")
+        while True:
+            async with self._writer.pool.acquire() as db:
+                page = await vector_store_files.page(db, origin.project_id, source, cursor, now)
+            await self._builder.add_existing(origin, own, [_to_index(file) for file in page.items])
+            if not page.more:
+                return
+            cursor = Cursor(COPIED_FILES, "asc", after=page.items[-1].id)
+
     async def _add(
         self,
         origin: Origin,
@@ -142,9 +185,14 @@ class Attachments:
         *,
         skip_unsupported: bool = False,
     ) -> None:
-        chunking = Chunking(max_chunk_size_tokens=DEFAULT_SIZE, chunk_overlap_tokens=DEFAULT_OVERLAP)
-        files = [FileToIndex(id, chunking, {}) for id in file_ids]
+        files = [FileToIndex(id, DEFAULT_CHUNKING, {}) for id in file_ids]
         await self._builder.add_files_or_create(origin, store_id, files, days=days, skip_unsupported=skip_unsupported)
+
+
+def _to_index(file: VectorStoreFile) -> FileToIndex:
+    return FileToIndex(
+        file.id, DEFAULT_CHUNKING if file.chunking is None else Chunking(**file.chunking), file.attributes
+    )
 
 
 def _searched_files(messages: Sequence[NewMessage]) -> Iterable[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from events.envelope import Origin
 from events.file import VECTOR_STORE_PURPOSES, check_searchable, check_use
+from events.objects import VectorStore
 from events.vector_store.commands import AddFiles, CreateBatch, CreateStore, NewFile
 from events.vector_store.requests import FileToIndex, VectorStoreRequest
 from projections import files
@@ -78,6 +79,29 @@ class StoreBuilder:
             if_missing=True,
         )
         await self.writer.vector_store(origin, store_id, command)
+        if new:
+            await self._add(origin, store_id, new)
+
+    async def copy(self, origin: Origin, source: VectorStore, store_id: str) -> None:
+        """Creates a store without files that is described as another one. Does nothing if it exists."""
+        command = CreateStore(
+            name=source.name,
+            description=source.description,
+            metadata=source.metadata,
+            expires_after=source.expires_after,
+            embedding_model=self._embedding_model,
+            if_missing=True,
+        )
+        await self.writer.vector_store(origin, store_id, command)
+
+    async def add_existing(self, origin: Origin, store_id: str, files_to_index: Sequence[FileToIndex]) -> None:
+        """Adds those of the files to a store that exist and whose type can be indexed."""
+        async with self.writer.pool.acquire() as db:
+            found = await files.find(
+                db, origin.project_id, {file.id for file in files_to_index}, self.writer.clock.now()
+            )
+        existing = [file for file in files_to_index if file.id in found]
+        new = await self._find_files(origin, existing, skip_unsupported=True)
         if new:
             await self._add(origin, store_id, new)
 

@@ -3,6 +3,12 @@ INSERT INTO runs (thread_id, run_id, project_id, position, promised, body, patch
 SELECT $1::text, $2, $3, $4, $5, $6, ARRAY [NULL::bytea] || $7::bytea[]
 WHERE $1 IS NOT NULL AND EXISTS (SELECT FROM head)
 
+-- name: import
+INSERT INTO runs (thread_id, run_id, project_id, position, body, patches)
+SELECT $1, run_id, $2, position, body, ARRAY [NULL::bytea]
+FROM unnest($3::text[], $4::bigint[], $5::bytea[]) AS new (run_id, position, body)
+WHERE EXISTS (SELECT FROM head)
+
 -- name: patch
 UPDATE runs SET patches = patches || $3::bytea[], promised = promised || $4::text[]
 WHERE thread_id = $1 AND run_id = $2 AND EXISTS (SELECT FROM head)

@@ -14,6 +14,13 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::te
     WITH ORDINALITY AS new (thread_id, step_id, project_id, position, run_id, kind, body, number)
 WHERE EXISTS (SELECT FROM head)
 
+-- name: import
+INSERT INTO steps (thread_id, step_id, project_id, position, run_id, kind, body)
+SELECT $1, step_id, $2, position, run_id, kind, body
+FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::bytea[])
+    AS new (step_id, position, run_id, kind, body)
+WHERE EXISTS (SELECT FROM head)
+
 -- name: patch
 UPDATE steps SET patches = patches || $3::bytea[]
 WHERE thread_id = $1 AND step_id = $2 AND EXISTS (SELECT FROM head)

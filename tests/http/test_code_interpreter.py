@@ -82,6 +82,24 @@ async def test_code_runs_and_the_session_keeps_its_state(server: Client, model: 
     assert NEW_SESSION not in told(model.requests[-1])
 
 
+async def test_a_fork_has_the_files_that_code_made(
+    launcher: SandboxLauncher, start_server: StartServer, model: ScriptedServer
+) -> None:
+    """The fork works in a session of its own, on another process: neither changes the files of the other."""
+    settings: dict[str, Any] = {"code_interpreter": "on", "code_warm": 0, "code_wall_s": 60.0}
+    async with start_server(**settings) as one, start_server(**settings) as other:
+        assistant, thread = await assistant_with(one, tools=CODE), await thread_with(one, "Write")
+        model.script(runs("open('kept.txt', 'w').write('old')"), says("Done."))
+        await run_on(one, thread, assistant)
+        fork = await other.post(f"/threads/{thread['id']}/fork")
+        model.script(runs("print(open('kept.txt').read())\nopen('kept.txt', 'w').write('new')"), says("Done."))
+        [call] = await code_steps(other, await run_on(other, fork, assistant))
+        assert call["code_interpreter"]["outputs"][0]["logs"].startswith("old\n")
+        model.script(runs("print(open('kept.txt').read())"), says("Done."))
+        [call] = await code_steps(one, await run_on(one, thread, assistant))
+        assert call["code_interpreter"]["outputs"] == [{"type": "logs", "logs": "old\n"}]
+
+
 async def test_files_go_in_and_what_code_made_comes_out(server: Client, model: ScriptedServer) -> None:
     csv = b"city,people\nRome,3\nOslo,1\n"
     of_assistant, of_message = await upload(server, "towns.csv", csv), await upload(server, "note.txt", b"Buon giorno")

@@ -15,6 +15,9 @@ from events.envelope import RecordedEvent
 from events.errors import DomainError
 from events.object_changes import (
     client_message,
+    imported_message,
+    imported_run,
+    imported_step,
     initial_run,
     initial_step,
     initial_thread,
@@ -83,6 +86,12 @@ def objects(log: list[RecordedEvent[Any]]) -> Iterator[Any]:
                 yield runs.setdefault(event.run_id, initial_run(entry))
             case e.StepCreated():
                 yield steps.setdefault(event.step_id, initial_step(entry))
+            case e.MessageImported():
+                yield imported_message(entry)
+            case e.RunImported():
+                yield runs.setdefault(event.run_id, imported_run(entry))
+            case e.StepImported():
+                yield imported_step(entry)
             case _:
                 pass
         if (run := run_patch(entry)) is not None:

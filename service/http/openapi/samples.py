@@ -251,11 +251,17 @@ def _endpoints() -> Iterator[Json]:
     yield webhooks.render_endpoint(plain, delivered_at=None, failing_since=None, last_error=None)
 
 
+def _threads() -> Iterator[Thread]:
+    stores: Json = {"file_search": {"vector_store_ids": ["vs_1"]}}
+    for resources in (_FILES | stores, _FILES, stores, {}):
+        yield replace(_THREAD, tool_resources=resources)
+
+
 def _of(wire: Wire) -> dict[str, list[Json]]:
     """Returns samples by name, as this version renders them."""
     found = {
         "Assistant": [wire.render_assistant(one) for one in _assistants()],
-        "Thread": [wire.render_thread(_THREAD), wire.render_thread(replace(_THREAD, tool_resources={}))],
+        "Thread": [wire.render_thread(one) for one in _threads()],
         "Message": [each.render_message(one) for each in (wire, _QUOTING.get(wire, wire)) for one in _messages()],
         "Run": [wire.render_run(one) for one in _runs()],
         "RunStep": [wire.render_step(one) for one in _steps()],

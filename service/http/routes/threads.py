@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from service.http import messages, past, runs, thread_stream, threads, tokens, v1_files
+from service.http import forks, messages, past, runs, thread_stream, threads, tokens, v1_files
 from service.http.route import BOTH, LARGE_BODY, MEDIUM_BODY, V1, JsonBody, Route, SignedToken
 from service.wire.access import StreamToken
+from service.wire.forks import Fork
 from service.wire.messages import Message, MessageV1
 from service.wire.requests import MetadataChange, Thread, ThreadAndRun, ThreadAndRunV1, ThreadChange, ThreadV1
 
@@ -69,6 +70,16 @@ ROUTES = (
         answer="Thread",
     ),
     Route("DELETE", _THREAD, threads.delete, "Delete a thread", scope="full", versions=BOTH, answer="DeletedThread"),
+    Route(
+        "POST",
+        _THREAD + "/fork",
+        forks.create,
+        "Fork a thread: create a new one with its history up to a point",
+        scope="fork",
+        versions=BOTH,
+        body=JsonBody.same(Fork),
+        answer="Thread",
+    ),
     Route(
         "POST",
         _THREAD + "/stream_tokens",

@@ -42,6 +42,7 @@ _EarlyEnd = Literal["cancelled", "expired", "failed"]
 # Events without frames in the stream of a run. Those of threads and messages concern no run.
 _Ignored = (
     e.LifeEvent
+    | e.ImportEvent
     | e.MessageAdded
     | e.MessageModified
     | e.MessageDeleted

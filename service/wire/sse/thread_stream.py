@@ -24,7 +24,15 @@ from service.wire.sse.run_stream import RunStream
 _ID = re.compile(r"(\d{1,15})\.(\d{1,9})\.(\d{1,9})(?:\.(event|message|call))?", re.ASCII)
 _ENDS_CALL = (e.ModelCallFinished, e.ModelCallFailed, e.ModelCallStopped)
 # Events without frames, and events that only the stream of their run reads.
-_Ignored = e.ThreadCreated | e.ThreadModified | e.MessageAdded | e.MessageModified | e.MessageDeleted
+_Ignored = (
+    e.ThreadCreated
+    | e.ThreadModified
+    | e.ThreadForked
+    | e.ImportEvent
+    | e.MessageAdded
+    | e.MessageModified
+    | e.MessageDeleted
+)
 _OnlyForRuns = e.MessageWritten | e.RunEvent | e.StepEvent | e.ToolCallEvent
 SeenPiece = Literal["message", "call"]
 _SEEN_PIECES: dict[str | None, SeenPiece] = {"message": "message", "call": "call"}

@@ -15,7 +15,7 @@ from typing import Any
 from events.envelope import RecordedEvent
 from events.event_log import number_events
 from events.object_changes import run_patch
-from events.objects import RunStatus
+from events.objects import Message, Run, RunStatus, Step
 from events.thread import events as e
 from events.thread.commands import (
     AddMessage,
@@ -33,6 +33,8 @@ from events.thread.commands import (
     FailRun,
     FinishModelCall,
     FinishToolCall,
+    ForkThread,
+    ImportThread,
     ModifyMessage,
     ModifyRun,
     ModifyThread,
@@ -87,6 +89,10 @@ class World:
                     del self.messages[id]
                 case e.RunCreated(run_id=id):
                     self.runs[id] = "queued"
+                case e.MessageImported(message_id=id, role=role):
+                    self.messages[id] = role
+                case e.RunImported(run_id=id, body=body):
+                    self.runs[id] = body["status"]
                 case _:
                     status = (run_patch(entry) or {}).get("status")
                     if status is not None:
@@ -114,6 +120,7 @@ class World:
             self._cancel,
             lambda: ExpireRun(self._run_id(), self._claim()),
             lambda: ClaimRun(self._run_id(), self._process(), self.random.choice((None, *PROCESSES))),
+            lambda: ForkThread(self._id("thread"), len(self.log)),
         ]
         return [*rare, DeleteThread] if self.random.random() < 0.1 else rare
 
@@ -130,8 +137,31 @@ class World:
         self._made += 1
         return f"{prefix}_{self.state.id}_{self._made}"
 
-    def _thread(self) -> CreateThread:
+    def _thread(self) -> CreateThread | ImportThread:
+        if self.random.random() < 0.2:
+            return self._import()
         return CreateThread({"n": "1"}, {}, [self._message() for _ in range(self.random.randrange(3))])
+
+    def _import(self) -> ImportThread:
+        """Returns the import of a fork: a message, a run that ended early, its step and its answer."""
+        content = [{"type": "text", "text": {"value": "Grüße", "annotations": []}}]
+        calls = [{"type": "function", "id": self._id("call"), "function": {"name": "f", "arguments": "{}"}}]
+        asked = Message(self._id("msg"), "", 1, "user", content, [], {"n": "1"}, ended_at=1)
+        run = Run(
+            id=self._id("run"),
+            thread_id="",
+            created_at=2,
+            expires_at=None,
+            status=self.random.choice(("cancelled", "completed", "expired")),
+            **{name: getattr(SETTINGS, name) for name in SETTINGS.__slots__} | {"tools": [], "explicit_defaults": []},
+        )
+        steps = [
+            Step(self._id("step"), "", run.id, "asst_1", 3, 9, "tool_calls", None, calls, "cancelled", ended_at=4)
+            for _ in range(self.random.randrange(3))
+        ]
+        said = Message(self._id("msg"), "", 4, "assistant", content, [], {}, "asst_1", run.id, "completed", None, 5)
+        origin = e.ThreadOrigin(thread_id="thread_0", version=7)
+        return ImportThread({"n": "1"}, {}, origin, [asked, run, *steps, said])
 
     def _message(self) -> NewMessage:
         text = self.random.choice(("", "Hi", "Grüße, 世界 🎉", 'quo"te\\'))

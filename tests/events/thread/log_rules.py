@@ -30,7 +30,9 @@ def find_problems(log: Iterable[RecordedEvent[e.ThreadEvent]]) -> Iterable[str]:
                     usage, call, step = e.Usage(), None, None
             case e.RunAdmitted():
                 usage, call, step = e.Usage(), None, None
-            case e.MessageAdded(message_id=id) | e.MessageWritten(message_id=id):
+            case e.MessageAdded(message_id=id) | e.MessageWritten(message_id=id) | e.MessageImported(message_id=id):
+                made[id] += 1
+            case e.RunImported(run_id=id) | e.StepImported(step_id=id):
                 made[id] += 1
             case e.ModelCallStarted(call=number, attempt=attempt):
                 if call is not None and (number, attempt) != (call[0], call[1] + 1):

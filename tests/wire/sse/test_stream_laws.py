@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from events.envelope import RecordedEvent
 from events.errors import DomainError
-from events.object_changes import initial_run, initial_step, run_patch
+from events.object_changes import imported_run, initial_run, initial_step, run_patch
 from events.objects import Run, Step
 from events.thread import events as e
 from events.thread.commands import (
@@ -127,6 +127,8 @@ class Audience:
     def _fold(self, entry: RecordedEvent[Any]) -> None:
         if isinstance(entry.event, e.RunCreated):
             self._runs[entry.event.run_id] = initial_run(entry)
+        elif isinstance(entry.event, e.RunImported):
+            self._runs[entry.event.run_id] = imported_run(entry)
         elif isinstance(entry.event, e.StepCreated):
             self._steps[entry.event.step_id] = initial_step(entry)
         for name, value in (run_patch(entry) or {}).items():

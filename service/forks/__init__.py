@@ -1,0 +1,1 @@
+"""Forks of threads: new threads that begin with the history of another one."""
