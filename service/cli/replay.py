@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from service.cli import logs, replay_check
+from service.cli import logs, replay_check, replay_record
 from service.cli.keys import DataDirOption, run, say
 from service.cli.run_lines import dollars, entry_lines, prompt_lines
 from service.errors import CommandError
@@ -39,6 +40,12 @@ def replay(
     deleted: Annotated[
         bool, typer.Option("--deleted", help="Also show deleted messages, and runs of deleted threads")
     ] = False,
+    record: Annotated[
+        Path | None, typer.Option(help="Write the runs to this new file, which --check reads, with secrets replaced")
+    ] = None,
+    without_texts: Annotated[
+        bool, typer.Option("--without-texts", help="With --record: write x for each letter of a text")
+    ] = False,
     data_dir: DataDirOption = None,
 ) -> None:
     """Print the events of a run with the prompts of its model calls, costs, and the action chosen after each append.
@@ -48,6 +55,11 @@ def replay(
     """
     if check:
         replay_check.check(targets or [], as_json=json, data_dir=data_dir)
+        return
+    if record is not None:
+        replay_record.record(
+            targets or [], record, has_texts=not without_texts, sees_deleted=deleted, data_dir=data_dir
+        )
         return
     if targets is None or len(targets) != 1:
         raise CommandError("Name one run: everthread replay run_….")

@@ -102,7 +102,7 @@ class ReplayCheck(Generic[S, C]):
 
     def _try(self, append: Sequence[LoggedEvent]) -> _Trial[C]:
         """Decides the append again. Returns the trial of the first command that leads to the same events, or else that
-        of the likeliest one.
+        of the command whose events differ last.
         """
         events, at = [logged.recorded.event for logged in append], append[0].recorded.at
         trials: list[_Trial[C]] = []
@@ -111,7 +111,8 @@ class ReplayCheck(Generic[S, C]):
             if trial.is_equal:
                 return trial
             trials.append(trial)
-        return trials[0] if trials else _Trial(None, EventComparison(0, events[0].type, _NO_COMMAND))
+        unknown: _Trial[C] = _Trial(None, EventComparison(0, events[0].type, _NO_COMMAND))
+        return max(trials, key=lambda trial: trial.comparison.place or 0, default=unknown)
 
     def _decide(self, command: C, append: Sequence[LoggedEvent], events: Sequence[Any], at: datetime) -> _Trial[C]:
         try:

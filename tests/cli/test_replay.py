@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from events.thread.commands import DeleteThread
+from events.thread.commands import DeleteMessage, DeleteThread
 from service.cli.run_lines import entry_lines
 from service.database import Pool
 from service.replay.deviations import LoggedEvent
@@ -140,3 +140,40 @@ def test_files_need_no_database(tmp_path: Path) -> None:
     )
     assert code == 0
     assert "1 streams with 11 events checked" in report
+
+
+@pytest.mark.slow
+async def test_record(pool: Pool, database_url: str, tmp_path: Path) -> None:
+    write, path = writer(pool), tmp_path / "run.jsonl"
+
+    async def record(*arguments: str) -> tuple[int, str, str]:
+        return await asyncio.to_thread(everthread, "replay", *arguments, EVERTHREAD_DATABASE_URL=database_url)
+
+    await make_thread(write, "thread_1")
+    await write.thread(ORIGIN, "thread_1", add("My key is sk-0123456789abcdefghij."))
+    for number in (1, 2):
+        await write.thread(ORIGIN, "thread_1", run(f"run_{number}", claim=claim(first=str(number))))
+        await write.thread(ORIGIN, "thread_1", finish("Hello.", run_id=f"run_{number}"))
+    code, output, report = await record("--record", str(path), "run_1")
+    assert (code, output) == (0, ""), report
+    assert "11 events of 1 threads written" in report
+    recorded = path.read_text()
+    assert "sk-0123456789" not in recorded
+    assert "My key is [openai_key]xxxxxxxxxxx." in recorded
+    assert "run_2" not in recorded
+    assert everthread("replay", "--check", str(path))[0] == 0
+    assert (await record("--record", str(path), "run_1"))[2] == f"everthread: {path} exists already."
+    path.unlink()
+    assert (await record("--record", str(path), "run_1", "run_2", "--without-texts"))[0] == 0
+    assert path.read_text().count('"run.created"') == 4  # in the envelope and in the content of two runs
+    assert "Hello" not in path.read_text()
+    assert everthread("replay", "--check", str(path))[0] == 0
+    await write.thread(ORIGIN, "thread_1", DeleteMessage("msg_user", "user"))
+    path.unlink()
+    assert (await record("--record", str(path), "run_2"))[0] == 0
+    assert "My key" not in path.read_text()
+    assert everthread("replay", "--check", str(path))[0] == 0
+    path.unlink()
+    assert (await record("--record", str(path), "run_2", "--deleted"))[0] == 0
+    assert "My key" in path.read_text()
+    assert (await record("--record", str(path)))[0] == (await record("--record", str(path), "run_3"))[0] == 1
