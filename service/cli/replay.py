@@ -16,6 +16,7 @@ from rich.text import Text
 
 from service.cli import logs, replay_check, replay_record
 from service.cli.keys import DataDirOption, run, say
+from service.cli.replay_steps import step_through
 from service.cli.run_lines import dollars, entry_lines, prompt_lines
 from service.errors import CommandError
 from service.settings import Settings
@@ -37,6 +38,7 @@ def replay(
     thread: Annotated[str | None, typer.Option(help="Its thread, if it is known: the run is found at once")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print an object for each event, one a line")] = False,
+    step: Annotated[bool, typer.Option("--step", help="Go through the events with keys, in a terminal")] = False,
     deleted: Annotated[
         bool, typer.Option("--deleted", help="Also show deleted messages, and runs of deleted threads")
     ] = False,
@@ -70,6 +72,9 @@ def replay(
         logs.configure("warning")
         models = lookup(settings)
         async with open_run(settings, run_id, thread=thread, sees_deleted=deleted) as reader:
+            if step:
+                await step_through(reader, models)
+                return
             entries = reader.follow() if follow else reader.entries()
             await (_print_json(reader, entries, models) if json else _print(reader, entries, models))
 
@@ -82,6 +87,7 @@ async def open_run(
 ) -> AsyncIterator[RunReader]:
     """Opens the database and yields a reader of the run. Raises CommandError, also for errors of the block."""
     from events.errors import DomainError, NotFound
+    from projections.row_fold import CannotFold
     from service.cli import admin
     from service.database import open_pool
     from service.replay.run_reader import RunReader, thread_of_run
@@ -99,6 +105,8 @@ async def open_run(
             raise CommandError(error.message + hint) from None
         except DomainError as error:
             raise CommandError(error.message) from None
+        except CannotFold as error:
+            raise CommandError(f"{error}. everthread verify names the faults.") from None
         finally:
             pool.terminate()
 

@@ -46,8 +46,8 @@ class RunReader:
         self.timeline = RunTimeline(thread_id, run_id, after_crash)
         self.version = 0
         self._sees_deleted = sees_deleted
-        self._pool = pool
-        self._thread_id = thread_id
+        self.pool = pool
+        self.thread_id = thread_id
 
     async def entries(self) -> AsyncIterator[TimelineEntry]:
         """Yields the entries of the events that the log has now and that were not read before.
@@ -55,11 +55,11 @@ class RunReader:
         Raises NotFound if the thread is deleted and the reader may not see that.
         """
         if not self._sees_deleted:
-            self.timeline.hidden |= await deleted_since(self._pool, self._thread_id, self.version)
-            if self._thread_id in self.timeline.hidden:
+            self.timeline.hidden |= await deleted_since(self.pool, self.thread_id, self.version)
+            if self.thread_id in self.timeline.hidden:
                 raise NotFound("run", self.timeline.run_id)
         waiting: list[RecordedEvent[Any]] = []
-        async for page in read_slices(self._pool, self._thread_id, after=self.version):
+        async for page in read_slices(self.pool, self.thread_id, after=self.version):
             *whole, last = appends_of([*waiting, *page])
             for append in whole:
                 for entry in self.timeline.add(append):

@@ -11,7 +11,7 @@ from typing import Any
 from events.envelope import RecordedEvent
 from events.errors import Rejection
 from events.thread import events as e
-from events.thread.state import ThreadState, evolve
+from events.thread.state import RunState, ThreadState, evolve
 from service.replay.call_prompts import CallPrompt, PromptFold
 from service.replay.deletions import hide_body, hide_message
 from service.replay.event_texts import describe_action, describe_event
@@ -33,6 +33,7 @@ class TimelineEntry:
 
     If the event ends an attempt at a model call, `call` has the facts of its prompt, and `answer` the rest of the
     append, which holds the model's answer. `hidden` are the ids of deleted messages whose contents are left out.
+    `state` is that of the run after the append, null if it waits for other runs or has ended.
     """
 
     recorded: RecordedEvent[Any]
@@ -43,6 +44,7 @@ class TimelineEntry:
     call: CallPrompt | None = None
     answer: tuple[e.ThreadEvent, ...] = ()
     hidden: frozenset[str] = frozenset()
+    state: RunState | None = None
 
     @property
     def action_text(self) -> str | None:
@@ -93,6 +95,7 @@ class RunTimeline:
             raise Rejection(message, code="history_too_large")
         self._note_calls(own)
         action = self._plan(append[-1].at) if own else None
+        state = self.state.run if self.state.run is not None and self.state.run.id == self.run_id else None
         for recorded in own:
             gap = 0.0 if self._last_at is None else (recorded.at - self._last_at).total_seconds()
             self._last_at = recorded.at
@@ -110,6 +113,7 @@ class RunTimeline:
                 call=call,
                 answer=answer,
                 hidden=self.hidden,
+                state=state,
             )
 
     def _dead_process(self, event: e.ThreadEvent) -> int | None:
