@@ -201,7 +201,8 @@ class PartialReply:
     """The part of a model's reply that was received when its call ended. Only whole tool calls are in it.
 
     `tool_calls` are [{id, name, arguments}] in order; `upstream_id` is the model server's own id of a call, if it has
-    one. A hosted tool's call also has its `type`, and a file_search call the {ranking_options} under `file_search`.
+    one, and `upstream_fields` and `message_fields` are those of `StepCreated`. A hosted tool's call also has its
+    `type`, and a file_search call the {ranking_options} under `file_search`.
     `annotations` are those of the text. `images` (file ids) and `attachments` are files that the run's tools made for
     this message.
     """

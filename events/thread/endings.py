@@ -21,6 +21,8 @@ _MESSAGE_REASON: Mapping[EarlyEnd, e.IncompleteReason] = {
     "failed": "run_failed",
 }
 NO_USAGE = e.Usage()
+# Fields of a step's calls that only later prompts contain, so an event about the step's run has no copy of them.
+UPSTREAM_FIELDS = ("upstream_fields", "message_fields")
 
 
 def stop_model_call(
@@ -216,4 +218,4 @@ def _step_tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
         "type": call.get("type", "function"),
         "function": {"name": call["name"], "arguments": call["arguments"]},
     }
-    return kept | {name: call[name] for name in ("upstream_id", "file_search") if name in call}
+    return kept | {name: call[name] for name in ("upstream_id", "file_search", *UPSTREAM_FIELDS) if name in call}

@@ -269,8 +269,10 @@ class StepCreated(Event):
     tool_calls.
 
     `function` is the function that the model called, for hosted tools too; a file_search call also has its
-    {ranking_options}. `upstream_id` of a call is the model server's own id of it, which later prompts contain. `usage`
-    is that of the model call that created the step, unless an earlier step of the call has it.
+    {ranking_options}. `upstream_id` of a call is the model server's own id of it, which later prompts contain.
+    `upstream_fields` of a call, and `message_fields` of the first call, are further fields of the call and of its
+    message that the server wants back, such as the signature of its thoughts. `usage` is that of the model call that
+    created the step, unless an earlier step of the call has it.
     """
 
     type: Literal["step.created"] = "step.created"

@@ -20,7 +20,7 @@ from events.thread.commands import (
     StartToolCall,
     StopRun,
 )
-from events.thread.endings import NO_USAGE, end_early, reply_events, step_tool_calls, stop_model_call
+from events.thread.endings import NO_USAGE, UPSTREAM_FIELDS, end_early, reply_events, step_tool_calls, stop_model_call
 from events.thread.state import RunState, ThreadState
 from events.thread.tool_calls import finish_tool_call, first_tool_call, start_tool_call
 
@@ -117,7 +117,8 @@ def _finish(run: RunState, command: FinishModelCall, at: datetime) -> list[e.Thr
         hosted = next((call["id"] for call in kept if call["type"] != "function"), None)
         if hosted is not None:
             return [*events, first_tool_call(run.id, call.tool_step_id, hosted)]
-        return [*events, e.RunRequiresAction(run_id=run.id, tool_calls=kept)]
+        owed = [{name: call[name] for name in call if name not in UPSTREAM_FIELDS} for call in kept]
+        return [*events, e.RunRequiresAction(run_id=run.id, tool_calls=owed)]
     return [*events, e.RunCompleted(run_id=run.id, usage=total)]
 
 

@@ -76,11 +76,17 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class ModelStreamEnd:
-    """The last event of every model stream that does not fail. `usage` is None if the upstream reported none."""
+    """The last event of every model stream that does not fail. `usage` is None if the upstream reported none.
+
+    `message_fields` are fields of the message that the upstream may want back with its tool calls, and `call_fields`
+    those of calls by their indexes (`service.model.kept_fields`).
+    """
 
     reason: FinishReason
     usage: ModelUsage | None
     model: str
+    message_fields: Json = field(default_factory=dict)
+    call_fields: Mapping[int, Json] = field(default_factory=dict)
 
 
 ModelEvent = TextDelta | RefusalDelta | ToolCallDelta | ModelStreamEnd

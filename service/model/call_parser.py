@@ -75,6 +75,8 @@ class CallParser:
         self._names = frozenset(names)
         self._calls: list[_PartialCall] = []
         self._by_index: dict[int, _PartialCall] = {}
+        # The index of the call to which the last piece belonged.
+        self.last_read = 0
 
     @property
     def count(self) -> int:
@@ -98,10 +100,12 @@ class CallParser:
         call = self._find(index, call_id, name, arguments)
         if call is not None and name and arguments and call.is_complete(name):
             if call_id is not None and call.name == name and "".join(call.pieces) == arguments:
+                self.last_read = call.index
                 return []
             call = None  # some servers give all calls one index, or one id
         if call is None:
             call = self._new_call(call_id)
+        self.last_read = call.index
         if index is not None:
             self._by_index[index] = call
         if name and not call.is_announced and not call.has_arguments:

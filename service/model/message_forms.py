@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from service.model.base import Json
+from service.model.kept_fields import REASONING_CONTENT
 from service.model.refusal_names import (
     EMPTY_CONTENT,
     FOREIGN_CALL_IDS,
@@ -66,8 +67,16 @@ def adapt_messages(messages: Sequence[Json], refused: Collection[str]) -> list[J
     if NO_SIGNATURE in refused:
         adapted = [_with_signature(message) for message in adapted]
     if NO_REASONING in refused:
-        adapted = [{**one, "reasoning_content": REASONING} if one["role"] == "assistant" else one for one in adapted]
+        adapted = [{REASONING_CONTENT: REASONING, **one} if one["role"] == "assistant" else one for one in adapted]
     return adapted
+
+
+def without_reasoning(messages: Sequence[Json]) -> list[Json]:
+    """Returns the messages without the reasoning before tool calls, which is only for servers that demand it."""
+    return [
+        {name: value for name, value in one.items() if name != REASONING_CONTENT} if REASONING_CONTENT in one else one
+        for one in messages
+    ]
 
 
 def other_forms(messages: Sequence[Json]) -> list[str]:
@@ -186,8 +195,11 @@ def _without_images(message: Json) -> Json:
 
 
 def _with_signature(message: Json) -> Json:
-    """Returns the message with a signature in its first call, as Gemini gives one to the first of parallel calls."""
-    if not message.get("tool_calls"):
+    """Returns the message with a signature in its first call, as Gemini gives one to the first of parallel calls.
+
+    Messages whose calls have the signatures that the server gave them stay as they are.
+    """
+    if not message.get("tool_calls") or any("extra_content" in call for call in message["tool_calls"]):
         return message
     first, *others = message["tool_calls"]
     signed = {**first, "extra_content": {"google": {"thought_signature": SIGNATURE}}}

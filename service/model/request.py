@@ -9,7 +9,7 @@ import orjson
 
 from service.model.base import ChatRequest, Json
 from service.model.catalog import ModelRoute
-from service.model.message_forms import adapt_messages, flatten_calls, other_forms, with_instruction
+from service.model.message_forms import adapt_messages, flatten_calls, other_forms, with_instruction, without_reasoning
 from service.model.refusal_names import (
     CALLS_WITHOUT_TOOLS,
     FORMAT_BESIDE_TOOLS,
@@ -17,6 +17,7 @@ from service.model.refusal_names import (
     JSON_SCHEMA,
     KEYWORD,
     NAMED_CHOICE,
+    NO_REASONING,
     REQUIRED_CHOICE,
     RESPONSE_FORMAT,
     STREAM,
@@ -76,6 +77,8 @@ def _fields(route: ModelRoute, request: ChatRequest, refused: Collection[str]) -
     messages = with_instruction(request.messages, instruction) if instruction else list(request.messages)
     if not tools and CALLS_WITHOUT_TOOLS in refused:
         messages = flatten_calls(messages)
+    if NO_REASONING not in refused:
+        messages = without_reasoning(messages)
     body["messages"] = adapt_messages(messages, refused) if refused else messages
     body |= tools
     body |= {name: value for name in _SAMPLING if (value := getattr(request, name)) is not None and name not in refused}

@@ -24,6 +24,7 @@ from service.model.base import (
 )
 from service.model.call_parser import CallParser
 from service.model.errors import AnswerTooLarge, ModelStreamError, excerpt
+from service.model.kept_fields import KeptFields
 from service.model.split_characters import CharacterJoiner
 from service.model.sse_lines import MARK, LineReader, StreamItem, divide, is_end
 from service.model.stream_chunks import error_in, only_text, parse_chunk, parse_error, text_of
@@ -86,6 +87,7 @@ class StreamParser:
         self._text = CharacterJoiner()
         self._refusal = CharacterJoiner()
         self._calls = CallParser(mint, names)
+        self._kept = KeptFields()
 
     @property
     def has_reason(self) -> bool:
@@ -252,6 +254,7 @@ class StreamParser:
         for name in ("reasoning_content", "reasoning"):
             if isinstance(delta.get(name), str):
                 self._within_bound(delta[name])
+        self._kept.read_message(delta)
         content = delta.get("content")
         if content:
             self._add_text(text_of(content), events)
@@ -263,6 +266,7 @@ class StreamParser:
         for piece in [pieces] if isinstance(pieces, dict) else pieces:
             function = piece.get("function") or piece
             events += self._calls.read(piece.get("index"), piece.get("id"), function, self._within_bound)
+            self._kept.read_call(self._calls.last_read, piece)
         function_call = delta.get("function_call")
         if function_call:
             events += self._calls.read(0, None, function_call, self._within_bound)
@@ -296,4 +300,10 @@ class StreamParser:
         if reason in ("stop", "tool_calls"):  # some servers send stop after calls, or tool_calls without calls
             reason = "tool_calls" if self._calls.count else "stop"
         self.done = True
-        events.append(ModelStreamEnd(reason, self._usage, self._model))
+        if not self._calls.count:
+            events.append(ModelStreamEnd(reason, self._usage, self._model))
+            return
+        message_fields, call_fields = self._kept.end()
+        events.append(
+            ModelStreamEnd(reason, self._usage, self._model, message_fields=message_fields, call_fields=call_fields)
+        )

@@ -125,7 +125,8 @@ def _render(
         entries = replace_images(entries, {id: urls.get(id, _PLACEHOLDER) for id in record.images})
     units = [
         PromptUnit(
-            tuple(entry.id for entry in group), prompt.render_unit(group, vision=record.vision, room=record.room)
+            tuple(entry.id for entry in group),
+            prompt.render_unit(group, vision=record.vision, room=record.room, run_id=run.id),
         )
         for group in prompt.group_entries(entries)
     ]

@@ -156,7 +156,7 @@ class ModelCaller:
         info, tools_text, in_thread = self._model.info(run.model), _tools_text(tools), is_large(entries)
         tried: list[prompt.Unit] | None = None
         for room in prompt.output_rooms(info.context_window):
-            render = partial(prompt.history_units, entries, vision=info.vision, room=room)
+            render = partial(prompt.history_units, entries, vision=info.vision, room=room, run_id=run.id)
             units = await compute(render, in_thread=in_thread)
             if units == tried:
                 continue

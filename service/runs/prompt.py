@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from events.objects import Message, Run, Step
+from service.model.kept_fields import REASONING_CONTENT
 from service.runs.call_arguments import object_text
 from service.tools.base import MAX_SEEN
 
@@ -60,9 +61,13 @@ def shorten(text: str, room: int) -> str:
     )
 
 
-def history_units(entries: Sequence[Entry], *, vision: bool, room: int = MAX_SEEN) -> list[Unit]:
-    """Returns the history as chat messages in order. Each output of a hosted call has at most `room` characters."""
-    return [render_unit(group, vision=vision, room=room) for group in group_entries(entries)]
+def history_units(
+    entries: Sequence[Entry], *, vision: bool, room: int = MAX_SEEN, run_id: str | None = None
+) -> list[Unit]:
+    """Returns the history as chat messages in order, as the run `run_id` sends it. Each output of a hosted call has at
+    most `room` characters.
+    """
+    return [render_unit(group, vision=vision, room=room, run_id=run_id) for group in group_entries(entries)]
 
 
 def group_entries(entries: Sequence[Entry]) -> list[list[Message | Step]]:
@@ -86,10 +91,12 @@ def group_entries(entries: Sequence[Entry]) -> list[list[Message | Step]]:
     return found
 
 
-def render_unit(group: Sequence[Message | Step], *, vision: bool, room: int) -> Unit:
+def render_unit(group: Sequence[Message | Step], *, vision: bool, room: int, run_id: str | None) -> Unit:
     """Returns the chat messages of a unit. A step that follows a message becomes a part of it.
 
-    A call has the id that its model server gave it, because some servers accept no other.
+    A call has the id that its model server gave it, because some servers accept no other. Calls of the run `run_id`
+    have all fields that the server may want back. Earlier runs may have used another server, so that their calls have
+    only the reasoning, which no server gets that does not demand it.
     """
     unit: Unit = []
     for entry in group:
@@ -100,9 +107,16 @@ def render_unit(group: Sequence[Message | Step], *, vision: bool, room: int) -> 
         ids = [call.get("upstream_id", call["id"]) for call in entry.tool_calls]
         numbered = list(zip(ids, entry.tool_calls, strict=True))
         calls = [{"id": id, "type": "function", "function": _function(call)} for id, call in numbered]
+        fields = entry.tool_calls[0].get("message_fields", {}) if entry.tool_calls else {}
+        if entry.run_id == run_id:
+            calls = [
+                {**call, **stored.get("upstream_fields", {})} for call, (_, stored) in zip(calls, numbered, strict=True)
+            ]
+        else:
+            fields = {name: value for name, value in fields.items() if name == REASONING_CONTENT}
         first = unit[0] if unit else {"role": "assistant", "content": None}
         results = [{"role": "tool", "tool_call_id": id, "content": outputs[call["id"]]} for id, call in numbered]
-        unit = [{**first, "tool_calls": calls}, *results]
+        unit = [{**first, **fields, "tool_calls": calls}, *results]
     return unit
 
 

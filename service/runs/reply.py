@@ -135,11 +135,23 @@ class Reply:
         return PartialReply(
             text=text,
             refusal=self._refusal.getvalue(),
-            tool_calls=[call.to_json() for call in self._calls.values()],
+            tool_calls=self._tool_calls(),
             annotations=annotate(text, self._artifacts.marks),
             images=self._artifacts.images,
             attachments=self._artifacts.attachments,
         )
+
+    def _tool_calls(self) -> list[Json]:
+        """Returns the calls in the form that commands have, with the fields that the upstream may want back."""
+        calls = [call.to_json() for call in self._calls.values()]
+        if self.end is None or not calls:
+            return calls
+        for index, call in zip(self._calls, calls, strict=True):
+            if index in self.end.call_fields:
+                call["upstream_fields"] = dict(self.end.call_fields[index])
+        if self.end.message_fields:
+            calls[0]["message_fields"] = dict(self.end.message_fields)
+        return calls
 
     def _text_deltas(self, pieces: Iterable[AnnotatedPiece], *, refusal: bool = False) -> list[Delta]:
         if self._calls:
