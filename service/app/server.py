@@ -301,6 +301,8 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
     )
     rewriter = QueryRewriter(core.model, settings.rewrite_model)
     time_travel = TimeTravel(pool, clock)
+    health = _health(settings, core, tooling, sequencer, checkpoints, attestations, run_checks)
+    await enter(background(health.run()))
     return Services(
         log=EventLog(writer=writer, pool=pool, feed=core.feed, clock=clock, ids=ids),
         access=core.access,
@@ -313,7 +315,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         vector_stores=vector_stores,
         telemetry=Telemetry(
             metrics=metrics,
-            health=_health(settings, core, tooling, sequencer, checkpoints, attestations, run_checks).parts,
+            health=health.parts,
             sandboxes=tooling.hosted.code,
             audit_log=sequencer,
             attestations=attestations,

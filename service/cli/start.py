@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from rich.markup import escape
 
+from service.cli.garbage import collect_while_idle, exempt_started_objects
 from service.cli.local_models import USUAL_PORTS, find_model_server
 from service.cli.progress import StartProgress
 from service.embedded.data_dir import DataDir, StoredKey
@@ -27,8 +28,6 @@ from service.sandbox.environment import NoEnvironment, find_environment
 from service.settings import Settings
 from service.storage.temp_folders import sweep_temp_folders
 
-# Containers that are created between two collections of young garbage. Parsing a large request creates up to 200,000.
-GC_THRESHOLD = 20_000
 # Seconds for which a thread runs while another one waits for the interpreter.
 SWITCH_INTERVAL_S = 0.001
 MAX_MODEL_NAME = 80  # characters that are printed of the name of another server's model
@@ -95,7 +94,8 @@ async def _run(
         on_ready(ServerInfo(base_url, stored_key, served, _will_provision_sandbox(settings)))
 
     async with asyncio.TaskGroup() as group:
-        watchers = [group.create_task(postgres.keep_running())] if postgres is not None else []
+        watchers = [group.create_task(collect_while_idle())]
+        watchers += [group.create_task(postgres.keep_running())] if postgres is not None else []
         watchers += [group.create_task(model.keep_running())] if model is not None else []
         await server_import.result()(
             settings,
@@ -109,17 +109,6 @@ async def _run(
         )
         for watcher in watchers:
             watcher.cancel()
-
-
-def exempt_started_objects() -> None:
-    """Exempts all objects that exist from the collection of garbage, and lets rarer collections begin.
-
-    A collection that visits the modules of the server takes 150 ms, in which nobody is served. The garbage of the
-    start, about a megabyte, is kept too.
-    """
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
-    gc.enable()
 
 
 def shorten_turns_of_threads() -> None:

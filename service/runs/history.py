@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from events import event_log
 from events.envelope import RecordedEvent
@@ -21,6 +22,7 @@ from service.database import Pool
 from service.runs.history_cache import TYPES, History, HistoryCache, Placed
 from service.runs.history_size import CHARACTERS_PER_TOKEN, message_length, step_length
 from service.runs.prompt import Entry
+from service.tasks.off_loop import compute, is_large
 from sql.connection import Connection
 
 # Messages and steps that are read at once, if they do not exceed the bytes of a page.
@@ -102,8 +104,10 @@ class HistoryReader:
             is_current = history is not None and await _update(db, run.thread_id, history, MAX_PAGES)
             if history is None or not is_current or not history.covers(window):
                 found, is_whole = await load_entries(db, run, window)
+                read_window = None if is_whole else window
                 # It is of the time of the run's position: what came later is in the log.
-                history = History.of(run, position, None if is_whole else window, found)
+                history_of = partial(History.of, run, position, read_window, found)
+                history = await compute(history_of, in_thread=is_large(found))
                 await _update(db, run.thread_id, history, pages=None)
         history.version = max(history.version, version or 0)
         self._cache.put(run.thread_id, history)

@@ -53,6 +53,7 @@ async def test_full_disk(
     held: str, start_server: StartServer, mount_disk: MountDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "CACHE_S", 0.0)
+    monkeypatch.setattr(health, "MAX_AGE_S", 0.0)
     home = tmp_path / "home" if held == "data_dir" else tmp_path
     disk = mount_disk("home" if held == "data_dir" else held, size=16)
     async with start_server(data_dir=home, min_free_disk_mb=8) as client:
