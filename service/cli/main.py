@@ -26,6 +26,7 @@ from service.cli import (
     rebuild,
     reindex,
     replay,
+    rerun,
     sandbox,
     show,
     threads,
@@ -54,6 +55,7 @@ app.command()(migrate.migrate)
 app.command()(prove.prove)
 app.command()(rebuild.rebuild)
 app.command()(replay.replay)
+app.command()(rerun.rerun)
 app.command()(show.show)
 app.command()(usage.usage)
 app.command()(verify.verify)

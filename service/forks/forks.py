@@ -7,6 +7,7 @@ between the two leaves a reference to a thread that does not exist, and another 
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from events import event_log
@@ -22,8 +23,12 @@ from projections.views import VIEWS
 from service.forks.contents import ForkContents, copy_thread
 from service.forks.points import ForkAt, ForkPoint, find_point
 from service.replay.time_travel import TimeTravel, Viewer
-from service.wire.as_of import StreamVersion
+from service.tasks.garbage import pause_collections
+from service.wire.as_of import Moment, StreamVersion
 from service.writer import Writer
+
+# Events from which on the objects of a fork are so many that collections of garbage would hold up other requests.
+LONG_HISTORY = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,21 @@ class Forks:
         the history is too large.
         """
         point = await self._find_point(origin, viewer, thread_id, at)
+        is_long = isinstance(point.at, Moment) or point.at.version > LONG_HISTORY
+        with pause_collections() if is_long else nullcontext():
+            return await self._copy(origin, viewer, thread_id, point, fork_id=fork_id, ids=ids, metadata=metadata)
+
+    async def _copy(
+        self,
+        origin: Origin,
+        viewer: Viewer,
+        thread_id: str,
+        point: ForkPoint,
+        *,
+        fork_id: str,
+        ids: IdSource,
+        metadata: dict[str, str] | None,
+    ) -> NewFork:
         past = await self._travel.open(THREAD, thread_id, point.at, viewer, VIEWS[THREAD])
         if not past.tables["threads"]:
             raise NotFound("thread", thread_id)

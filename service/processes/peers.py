@@ -64,6 +64,11 @@ async def notify_servers(db: Connection, stream_ids: Sequence[str]) -> None:
         await _notify(db, _NO_SERVER, stream_ids[start : start + IDS_PER_NOTIFY])
 
 
+async def find_servers(db: Connection) -> set[int]:
+    """Returns the numbers of the server processes that hold their lock now."""
+    return {row["process"] for row in await db.fetch(_SQL["live"], NAMESPACE)}
+
+
 class Peers:
     """This process among its peers.
 

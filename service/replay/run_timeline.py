@@ -133,7 +133,7 @@ class RunTimeline:
                 self._own_call = (event.call, event.attempt)
             elif isinstance(event, e.ToolCallStarted):
                 self._own_call = (event.call_id, event.attempt)
-            elif isinstance(event, e.RunEnd):
+            elif isinstance(event, e.RunEnd | e.RunImported):
                 self.has_ended = True
 
     def _plan(self, at: datetime) -> Action | None:
