@@ -36,6 +36,9 @@ MAX_LOCKED_IDLE_MS = 2_000
 # The first operations of an append, which belong to one statement: they move the head, add the events, and pass their
 # leaves to the sequencer.
 LOG_OPERATIONS = 3
+# The newest generation of a view that this software writes (`projections/generations.py`). Postgres refuses the appends
+# of software whose epoch is lower than that of the database.
+VIEW_EPOCH = 0
 _SQL = queries("event_log")
 
 
@@ -167,7 +170,7 @@ def append_operations(
 
 
 def _move_head(stream_id: str, stream_type: StreamType[Any, Any], expected: Head, head: Head) -> RowOperation:
-    after = (head.version, head.at, head.state_schema, head.state, head.leaf)
+    after = (head.version, head.at, head.state_schema, head.state, head.leaf, VIEW_EPOCH)
     if expected.version == 0:
         return RowOperation("streams.open", (stream_id, stream_type.name, head.project_id, *after))
     key = (stream_id, expected.version, expected.leaf, expected.fence)

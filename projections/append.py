@@ -71,7 +71,8 @@ class _PreparedAppend:
 async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard | None = None) -> Head:
     """Appends the events, or changes nothing. Returns the head after them.
 
-    Raises VersionConflict, the errors of `guard`, RowMissing if the views differ from the log, and asyncpg's errors.
+    Raises VersionConflict, the errors of `guard`, RowMissing if the views differ from the log, OutdatedSoftware, and
+    asyncpg's errors.
     """
     has_statement = guard is None and new.stream_type in MIXES
     if new.is_large:

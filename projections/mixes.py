@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from events.streams import ASSISTANT, FILE, INSTALLATION, THREAD, StreamType
+from projections.generations import generations_of
 
 Mix = tuple[str, ...]
 
@@ -111,12 +112,22 @@ MIXES: Mapping[StreamType[Any, Any], tuple[Mix, ...]] = {
 
 
 @cache
+def statement_mixes(stream_type: StreamType[Any, Any]) -> tuple[Mix, ...]:
+    """Returns the mixes of a stream type, each with the blocks of the generations beside its own."""
+    newer = [generation.beside for generation in generations_of(stream_type)]
+    return tuple(
+        (*mix, *(block for beside in newer for older in mix for block in beside.get(older, ())))
+        for mix in MIXES[stream_type]
+    )
+
+
+@cache
 def find_mix(stream_type: StreamType[Any, Any], blocks: tuple[str, ...]) -> Mix | None:
     """Returns the first mix of a stream type that has all these blocks, or `…_many` instead of a block.
 
     Returns None if there is none: such an append is a transaction.
     """
-    for mix in MIXES[stream_type]:
+    for mix in statement_mixes(stream_type):
         if all(block in mix or f"{block}_many" in mix for block in blocks):
             return mix
     return None

@@ -9,19 +9,22 @@ wrote them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import asyncpg
 
 from events import event_log
 from events.streams import StreamType, stream_type_named
 from projections.row_differences import Difference, compare_rows
 from projections.row_fold import RowFold
 from projections.row_store.tables import PRIMARY_KEYS
-from projections.views import TABLES
+from projections.views import TABLES, tables_of
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import outdated_or
 
 STREAMS_PAGE = 500
 # Events that are fetched at once.
@@ -30,7 +33,7 @@ PREFETCH = 200
 UNLOCKED_ATTEMPTS = 2
 # The name under which the states of heads, which are no view's rows, are rebuilt and compared.
 HEADS = "heads"
-ALL_TABLES = frozenset(PRIMARY_KEYS)
+ALL_TABLES = frozenset(table for tables in TABLES.values() for table in tables)
 ALL_VIEWS = ALL_TABLES | {HEADS}
 _SQL = queries("rebuild")
 
@@ -82,7 +85,7 @@ async def rebuild(db: Connection, stream_ids: Sequence[str], views: Collection[s
         if not left:
             return events
     async with db.transaction():
-        comparison = await _fold_and_compare(db, _heads(await db.fetch(_SQL["hold"], left)), views)
+        comparison = await _fold_and_compare(db, _heads(await _hold(db, left)), views)
         await _write(db, comparison.differences)
     return events + comparison.events
 
@@ -110,9 +113,9 @@ async def as_of(db: Connection, stream_id: str, version: int) -> AsyncIterator[N
     transaction = db.transaction()
     await transaction.start()
     try:
-        heads = _heads(await db.fetch(_SQL["hold"], [stream_id]))
+        heads = _heads(await _hold(db, [stream_id]))
         folds = await _fold(db, heads, {id: min(version, head.version) for id, head in heads.items()})
-        await _write(db, await _compare_rows(db, heads, folds, ALL_TABLES))
+        await _write(db, await _compare_rows(db, heads, folds, PRIMARY_KEYS))
         yield
     finally:
         await transaction.rollback()
@@ -155,9 +158,22 @@ async def _write_unmoved(db: Connection, comparison: _Comparison, stream_ids: li
     heads = [comparison.heads[id] for id in stream_ids]
     versions, fences = [head.version for head in heads], [head.fence for head in heads]
     async with db.transaction():
-        held = {row["stream_id"] for row in await db.fetch(_SQL["hold_unmoved"], stream_ids, versions, fences)}
+        rows = await _hold_heads(db.fetch(_SQL["hold_unmoved"], stream_ids, versions, fences, event_log.VIEW_EPOCH))
+        held = {row["stream_id"] for row in rows}
         await _write(db, comparison.of(held))
     return held
+
+
+async def _hold(db: Connection, stream_ids: list[str]) -> list[asyncpg.Record]:
+    return await _hold_heads(db.fetch(_SQL["hold"], stream_ids, event_log.VIEW_EPOCH))
+
+
+async def _hold_heads(held: Awaitable[list[asyncpg.Record]]) -> list[asyncpg.Record]:
+    """Returns the rows of a statement that holds heads. Raises OutdatedSoftware."""
+    try:
+        return await held
+    except asyncpg.CheckViolationError as error:
+        raise outdated_or(error) from None
 
 
 async def _write(db: Connection, differences: Iterable[Difference]) -> None:
@@ -179,7 +195,7 @@ async def _write(db: Connection, differences: Iterable[Difference]) -> None:
             await db.copy_records_to_table(table, records=records, columns=list(right[0]))
 
 
-def _heads(rows: Iterable[Mapping[str, Any]]) -> dict[str, _Head]:
+def _heads(rows: Iterable[asyncpg.Record]) -> dict[str, _Head]:
     return {
         row["stream_id"]: _Head(
             stream_type=stream_type_named(row["kind"]),
@@ -193,10 +209,15 @@ def _heads(rows: Iterable[Mapping[str, Any]]) -> dict[str, _Head]:
 
 
 def _owners(heads: Mapping[str, _Head], views: Collection[str]) -> dict[str, list[str]]:
-    """Returns, for each of the views' tables, the streams that have rows in it."""
+    """Returns, for each of the views' tables, the streams that have rows in it.
+
+    Raises ValueError if this software does not know one of the views.
+    """
+    if unknown := set(views) - ALL_VIEWS - PRIMARY_KEYS.keys():
+        raise ValueError(f"unknown views: {sorted(unknown)}")
     owners: dict[str, list[str]] = {}
     for id, head in heads.items():
-        for table in TABLES[head.stream_type]:
+        for table in tables_of(head.stream_type):
             if table in views:
                 owners.setdefault(table, []).append(id)
     return owners

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from events.envelope import RecordedEvent
@@ -23,6 +23,7 @@ from projections import (
     active_runs,
     assistants,
     files,
+    generations,
     keys,
     messages,
     projects,
@@ -33,9 +34,8 @@ from projections import (
     vector_stores,
     webhooks,
 )
+from projections.generations import Project
 from sql.row_operations import RowOperation
-
-Project = Callable[[Sequence[RecordedEvent[Any]], Any], list[RowOperation]]
 
 VIEWS: Mapping[StreamType[Any, Any], tuple[Project, ...]] = {
     ASSISTANT: (assistants.project,),
@@ -68,6 +68,17 @@ def row_operations(
 ) -> list[RowOperation]:
     """Returns the operations on the rows of all views that the events of a stream lead to.
 
-    `before` is the state of the stream before the first event.
+    `before` is the state of the stream before the first event. Views of which a newer shape stands beside the older one
+    have the operations of both.
     """
-    return [operation for project in VIEWS[stream_type] for operation in project(batch, before)]
+    operations = [operation for project in VIEWS[stream_type] for operation in project(batch, before)]
+    for generation in generations.GENERATIONS:
+        if generation.stream_type is stream_type:
+            operations += generation.project(batch, before)
+    return operations
+
+
+def tables_of(stream_type: StreamType[Any, Any]) -> list[str]:
+    """Returns the tables of the stream type's views, those of newer shapes among them."""
+    newer = (table for generation in generations.generations_of(stream_type) for table in generation.tables)
+    return [*TABLES[stream_type], *newer]

@@ -28,6 +28,8 @@ _MANY = "_many"
 _NOT_FOUND = "found no row"
 # Bytes of the rows of one operation. The last row may exceed them.
 MAX_PART_BYTES = 1024**2
+# The constraint that refuses a move of a head by software that does not know the newest generation of a view.
+EPOCH_CONSTRAINT = "streams_view_epoch"
 
 
 class HeadMoved(Exception):
@@ -36,6 +38,10 @@ class HeadMoved(Exception):
 
 class RowMissing(Exception):
     """An operation did not find the row to change: the views differ from the log."""
+
+
+class OutdatedSoftware(Exception):
+    """Newer software has begun or retired a generation of a view (`projections/generations.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,8 @@ def fill(mix: tuple[str, ...], operations: Mapping[str, RowOperation]) -> list[A
 async def execute_at_once(db: Connection, mix: tuple[str, ...], operations: Sequence[RowOperation]) -> None:
     """Carries out the operations as the statement of a mix that has all their blocks; the first one moves the head.
 
-    Raises HeadMoved if the head is elsewhere, RowMissing, and asyncpg's errors; then nothing is changed.
+    Raises HeadMoved if the head is elsewhere, RowMissing, OutdatedSoftware, and asyncpg's errors; then nothing is
+    changed.
     """
     try:
         version = await db.fetchrow(compose(mix), *fill(mix, merge(operations, mix)))
@@ -169,8 +176,15 @@ async def execute_at_once(db: Connection, mix: tuple[str, ...], operations: Sequ
         if _NOT_FOUND in str(error):
             raise RowMissing(str(error)) from error
         raise
+    except asyncpg.CheckViolationError as error:
+        raise outdated_or(error) from None
     if version is None:
         raise HeadMoved
+
+
+def outdated_or(error: asyncpg.CheckViolationError) -> Exception:
+    """Returns OutdatedSoftware if the error says that, else the error."""
+    return OutdatedSoftware(str(error)) if error.constraint_name == EPOCH_CONSTRAINT else error
 
 
 async def execute_with_head(db: Connection, operations: Sequence[RowOperation], *, at_once: int) -> None:

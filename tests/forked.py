@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import reduction
 from types import TracebackType
@@ -26,12 +26,20 @@ _CONTEXT.set_forkserver_preload(["service.app.server", "service.cli.main"])
 
 
 class ForkedCommand:
-    """A running command. It writes to the file descriptors `stdout` and `stderr`, by default to the fork server's."""
+    """A running command. It writes to the file descriptors `stdout` and `stderr`, by default to the fork server's.
+
+    `prepare` is called in its process first.
+    """
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], stdout: int = 1, stderr: int = 2
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        stdout: int = 1,
+        stderr: int = 2,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
-        run = (list(arguments), dict(environment), _Descriptor(stdout), _Descriptor(stderr))
+        run = (list(arguments), dict(environment), _Descriptor(stdout), _Descriptor(stderr), prepare)
         self._process = _CONTEXT.Process(target=_run, args=run, daemon=True)
         self._process.start()
 
@@ -75,9 +83,12 @@ class ForkedServer:
     The server writes to the file descriptor `stderr`, by default that of the fork server.
     """
 
-    def __init__(self, environment: Mapping[str, str], stderr: int = 2) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], stderr: int = 2, prepare: Callable[[], None] | None = None
+    ) -> None:
         self._environment = {**environment, "EVERTHREAD_PORT": "0"}
         self._stderr = stderr
+        self._prepare = prepare
         self.base_url = ""
 
     @property
@@ -90,7 +101,7 @@ class ForkedServer:
 
     async def __aenter__(self) -> Self:
         output, theirs = os.pipe()
-        self._command = ForkedCommand(["serve"], self._environment, theirs, self._stderr)
+        self._command = ForkedCommand(["serve"], self._environment, theirs, self._stderr, self._prepare)
         os.close(theirs)
         self._output = os.fdopen(output, "rb")
         try:
@@ -135,11 +146,19 @@ def _receive(sent: Any) -> _Descriptor:
     return _Descriptor(sent.detach())
 
 
-def _run(arguments: list[str], environment: dict[str, str], stdout: _Descriptor, stderr: _Descriptor) -> None:
+def _run(
+    arguments: list[str],
+    environment: dict[str, str],
+    stdout: _Descriptor,
+    stderr: _Descriptor,
+    prepare: Callable[[], None] | None,
+) -> None:
     from service.cli.main import main
 
     os.environ.clear()
     os.environ.update(environment)
+    if prepare is not None:
+        prepare()
     os.dup2(stdout.number, 1)
     os.dup2(stderr.number, 2)
     sys.argv = ["everthread", *arguments]

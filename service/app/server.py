@@ -45,6 +45,7 @@ from service.model.lifespan import model_lifespan
 from service.model.router import Router
 from service.processes.lifespan import peers_lifespan
 from service.processes.peers import Peers
+from service.replay.generation_fill import GenerationFill, generations_lifespan
 from service.replay.time_travel import TimeTravel
 from service.runs.lifespan import runs_lifespan
 from service.sandbox.base import MIB
@@ -284,6 +285,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
     attestations = await enter(attestations_lifespan(writer, core.attesters))
     run_checks = await enter(run_checks_lifespan(core.feed, core.direct_url, every=settings.verify_runs))
     await enter(usage_lifespan(pool))
+    generations = await enter(generations_lifespan(pool, core.direct_url))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
     tools, max_runs = tooling.hosted.tools, settings.max_runs
@@ -301,7 +303,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
     )
     rewriter = QueryRewriter(core.model, settings.rewrite_model)
     time_travel = TimeTravel(pool, clock)
-    health = _health(settings, core, tooling, sequencer, checkpoints, attestations, run_checks)
+    health = _health(settings, core, tooling, sequencer, checkpoints, attestations, run_checks, generations)
     await enter(background(health.run()))
     return Services(
         log=EventLog(writer=writer, pool=pool, feed=core.feed, clock=clock, ids=ids),
@@ -380,6 +382,7 @@ def _health(
     checkpoints: CheckpointSigner,
     attestations: AttestationCollector,
     run_checks: RunChecker,
+    generations: GenerationFill,
 ) -> Health:
     home = settings.data_dir or default_data_dir()
     folders = {"the data directory": home, "the files": home / "blobs", "the embedded Postgres": home / "postgres"}
@@ -387,6 +390,7 @@ def _health(
         "database": lambda: database.healthy(core.pool),
         "model": core.model.check_health,
         "disk": DiskSpace(folders, min_free=settings.min_free_disk_mb * MIB).check,
+        "upgrade": core.peers.check_epoch,
     }
     optional = {
         "code_interpreter": tooling.hosted.code.state,
@@ -396,6 +400,7 @@ def _health(
         "audit_log": sequencer.check_health,
         "checkpoints": checkpoints.check_health,
         "views": run_checks.check_health,
+        "view_generations": generations.check_health,
     }
     if core.attesters:
         degrading["attestations"] = attestations.check_health

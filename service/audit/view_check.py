@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from projections import generations
 from projections.row_store.tables import PRIMARY_KEYS
 from projections.views import TABLES
 from service.audit.faults import Fault
@@ -27,9 +28,12 @@ async def compare_views(db: Connection, checks: Iterable[StreamCheck]) -> list[F
 
     The events of the streams were folded, without a fault.
     """
+    if generations.GENERATIONS:
+        await generations.load_states(db)
     folds: defaultdict[str, list[StreamCheck]] = defaultdict(list)
     for check in checks:
-        for table in () if check.stream_type is None else TABLES[check.stream_type]:
+        type = check.stream_type
+        for table in () if type is None else (*TABLES[type], *generations.live_tables(type)):
             folds[table].append(check)
     faults: list[Fault] = []
     for table, owners in folds.items():

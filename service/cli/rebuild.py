@@ -63,11 +63,13 @@ def rebuild(
 
 def parse_views(names: Collection[str]) -> frozenset[str]:
     """Returns the views of these names, or all if there is none. Raises CommandError."""
+    from projections.generations import GENERATIONS
     from projections.rebuild import ALL_VIEWS
 
+    known = ALL_VIEWS | {table for generation in GENERATIONS for table in generation.tables}
     for name in names:
-        if name not in ALL_VIEWS:
-            raise CommandError(f"There is no view '{name}'. The views are {', '.join(sorted(ALL_VIEWS))}.")
+        if name not in known:
+            raise CommandError(f"There is no view '{name}'. The views are {', '.join(sorted(known))}.")
     return frozenset(names) or ALL_VIEWS
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncpg
 
+from sql.row_operations import OutdatedSoftware
+
 # Errors that mean that the database is away or overloaded for now, not that a query is wrong. Worth another try.
 DATABASE_ERRORS = (
     OSError,
@@ -20,6 +22,8 @@ DATABASE_ERRORS = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.ReadOnlySQLTransactionError,
+    # Newer software does the work: this process waits for its end (`service.processes.peers`).
+    OutdatedSoftware,
 )
 
 

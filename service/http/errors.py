@@ -16,6 +16,7 @@ from service.replay.time_travel import ReplayBusy
 from service.search.base import SearchFailure
 from service.storage.base import BlobMissing, StorageError
 from service.storage.checked_read import BlobChanged
+from sql.row_operations import OutdatedSoftware
 
 log = structlog.get_logger()
 
@@ -116,6 +117,10 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
     except DatabaseBusy as error:
         log.warning("request_refused", reason=str(error))
         return response(503, body(f"The server is busy: {error}. Please try again.", kind="server_error"))
+    except OutdatedSoftware:
+        log.warning("request_refused", reason="newer software writes the views")
+        message = "This server is being replaced by a newer version. Please try again."
+        return response(503, body(message, kind="server_error"))
     except DATABASE_ERRORS as error:
         log.warning("request_failed_by_database", error=str(error) or type(error).__name__)
         message = f"The server's database is not available: {type(error).__name__}. Please try again."

@@ -22,11 +22,13 @@ from typing import Any, Protocol
 import asyncpg
 import structlog
 
+from events import event_log
 from events.envelope import RecordedEvent
 from events.ids import IdSource
 from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
 from events.vector_store.events import IndexingStarted, VectorStoreEvent
+from projections.generations import newest_epoch
 from service.database import CLOSE_TIMEOUT, DATABASE_ERRORS, connect
 from service.errors import StartupError
 from service.processes.heartbeats import Heartbeats
@@ -46,6 +48,7 @@ RECONNECT_AFTER_S = 0.5
 GRACE_S = 5.0
 # Postgres takes payloads below 8,000 bytes; the id of a thread has about 31.
 IDS_PER_NOTIFY = 200
+_OUTDATED = "a newer version of Everthread has changed the shape of a view: this process only serves reads, so stop it"
 # Stands for the number of a process in notifications of programs that are no servers.
 _NO_SERVER = "0"
 _SQL = queries("peers")
@@ -92,11 +95,19 @@ class Peers:
         self._spared: frozenset[int] = frozenset()
         self._spared_until = 0.0
         self._has_joined = False
+        self._is_outdated = False
 
     @property
     def has_lock(self) -> bool:
         """Whether this process holds its lock. If not, its peers take it for dead."""
-        return self._db is not None
+        return self._db is not None and not self._is_outdated
+
+    async def check_epoch(self) -> str | None:
+        """Returns None unless newer software has changed the shapes of views: then a line that says so.
+
+        Such a process holds no lock and changes nothing. It serves reads until it is stopped.
+        """
+        return _OUTDATED if self._is_outdated else None
 
     def listen(self, listener: PeersListener) -> None:
         """Adds a listener that is notified as long as this object exists."""
@@ -120,7 +131,7 @@ class Peers:
         """
         db = await connect(self._url)
         try:
-            if not await db.fetchval(_SQL["hold"], NAMESPACE, self.process):
+            if not self._is_outdated and not await db.fetchval(_SQL["hold"], NAMESPACE, self.process):
                 raise StartupError("The database's direct connection cannot hold an advisory lock.")
             await db.execute(_SQL["keepalive"])
             await db.add_listener(CHANNEL, self._receive)
@@ -170,6 +181,8 @@ class Peers:
         Only reads on the direct connection count as checks of heartbeats.
         """
         beats = {row["process"]: row["last_query"] for row in await db.fetch(_SQL["live"], NAMESPACE)}
+        if not self._is_outdated and await newest_epoch(db) > event_log.VIEW_EPOCH:
+            await self._retire(db)
         if db is self._db:
             frozen = self._heartbeats.check(beats) - {self.process}
             for process in frozen - self._frozen:
@@ -177,6 +190,13 @@ class Peers:
             self._frozen = frozen
         self._update(frozenset(beats))
         return self.live
+
+    async def _retire(self, db: Connection) -> None:
+        """Releases the lock for good: peers with newer software take over the work of this process."""
+        self._is_outdated = True
+        log.error("process_outdated", process=self.process, problem=_OUTDATED)
+        await db.execute(_SQL["release"], NAMESPACE, self.process)
+        self._announce_change()
 
     def _update(self, holders: frozenset[int]) -> None:
         """Sets `live`, given the processes that hold their locks."""

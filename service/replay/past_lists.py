@@ -19,12 +19,12 @@ from events.objects import Assistant, Thread, VectorStore
 from events.streams import ASSISTANT, THREAD, VECTOR_STORE, StreamType
 from projections import assistants, threads, vector_stores
 from projections.assistants import load_assistant
+from projections.generations import Project
 from projections.metadata import NO_FILTER, Filter, ListPosition
 from projections.row_store import StreamRows
 from projections.row_store.tables import Row, Tables
 from projections.rows import MAX_PAGE_BYTES, Cursor, Page
 from projections.vector_stores import load_store
-from projections.views import Project
 from service.replay.past_pages import row_size
 from service.replay.past_thread import thread_of
 from service.replay.stream_fold import SLICE_EVENTS, read_slices

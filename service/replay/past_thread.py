@@ -16,6 +16,7 @@ from events.objects import Message, Run, Step, Thread
 from events.streams import THREAD
 from events.thread.events import ModelCallStarted
 from projections import messages, runs, steps, threads
+from projections.generations import Project
 from projections.messages import load_message
 from projections.placeholders import placeholder_message, placeholder_step
 from projections.row_store.tables import Row, Tables
@@ -23,7 +24,7 @@ from projections.rows import Cursor, Page
 from projections.runs import load_run
 from projections.steps import load_step
 from projections.threads import load_thread
-from projections.views import VIEWS, Project
+from projections.views import VIEWS
 from service.replay.past_pages import read_page
 from service.replay.time_travel import PastStream, TimeTravel, Viewer
 from service.wire.as_of import AsOf

@@ -15,9 +15,10 @@ from events import event_log
 from events.envelope import RecordedEvent
 from events.errors import Rejection
 from events.streams import StreamType
+from projections.generations import Project
 from projections.row_fold import CannotFold
 from projections.row_store import StreamRows
-from projections.views import VIEWS, Project
+from projections.views import VIEWS
 from service.database import Pool
 
 # Events that are read at once, and that are decoded and folded in one turn of the event loop.

@@ -21,9 +21,9 @@ from events.file import FileCreated
 from events.references import Referrer, keep_stores, referenced_files, referenced_stores
 from events.streams import StreamType
 from projections.files import keep_found_files
+from projections.generations import Project
 from projections.row_fold import CannotFold
 from projections.row_store.tables import Tables
-from projections.views import Project
 from service.database import Pool
 from service.fair_places import FairPlaces
 from service.replay.beginnings import NotYetFound, find_beginning, first_event

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from threading import Thread
 from time import monotonic
 
 from events.software_version import SOFTWARE_VERSION
@@ -48,13 +50,14 @@ class RebuildScope:
     """The views to rebuild, or to compare if `check`. `max_load` is the share of one core that the work may use.
 
     Work that may use more than one core is done by several processes. `restart` ignores what an earlier rebuild of the
-    same views has done.
+    same views has done. `has_own_process` if the event loop of the caller has other work.
     """
 
     views: Collection[str] = ALL_VIEWS
     check: bool = False
     max_load: float = MAX_LOAD
     restart: bool = False
+    has_own_process: bool = False
 
 
 @dataclass(slots=True)
@@ -127,7 +130,7 @@ async def _work(
     """Yields the batches with their results, in the order of the streams."""
     count = max(1, min(math.ceil(scope.max_load), os.cpu_count() or 1))
     share = min(1.0, scope.max_load / count)
-    if count == 1:
+    if count == 1 and not scope.has_own_process:
         worker = await connect(url, command_timeout_s=STATEMENT_S)
         try:
             async for batch in _batches(db, after):
@@ -205,7 +208,16 @@ _worker: _Worker | None = None
 
 def _open_worker(url: str) -> None:
     global _worker
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     _worker = _Worker(url)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent has ended, also if that was killed."""
+    wait([parent])
+    os._exit(1)
 
 
 def _work_in_worker(batch: Sequence[str], scope: RebuildScope, share: float) -> BatchResult:

@@ -21,6 +21,9 @@ ALTER TABLE migrations ADD COLUMN IF NOT EXISTS sha256 text;
 -- name: applied (through jsonb, because the table of version 0.1.0 has no column sha256)
 SELECT name, to_jsonb(migrations) ->> 'sha256' AS sha256 FROM migrations;
 
+-- name: limit_lock_wait
+SET LOCAL lock_timeout = '2s';
+
 -- name: record
 INSERT INTO migrations (name, sha256) VALUES ($1, $2);
 

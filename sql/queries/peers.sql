@@ -13,5 +13,8 @@ FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND classid = $1::integer::oid AND objsubid = 2 AND granted
   AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
+-- name: release
+SELECT pg_advisory_unlock($1, $2);
+
 -- name: notify
 SELECT pg_notify($1, $2);

@@ -4,7 +4,7 @@
 WITH held AS (
     SELECT stream_id FROM streams WHERE stream_id = ANY ($1::text[]) ORDER BY stream_id FOR UPDATE
 )
-UPDATE streams SET fence = fence + 1 FROM held
+UPDATE streams SET fence = fence + 1, view_epoch = $2 FROM held
 WHERE streams.stream_id = held.stream_id
 RETURNING streams.stream_id, kind, version, fence, state_schema, state;
 
@@ -17,7 +17,7 @@ WITH held AS (
     WHERE streams.version = expected.version AND streams.fence = expected.fence
     ORDER BY streams.stream_id FOR UPDATE OF streams
 )
-UPDATE streams SET fence = fence + 1 FROM held
+UPDATE streams SET fence = fence + 1, view_epoch = $4 FROM held
 WHERE streams.stream_id = held.stream_id
 RETURNING streams.stream_id;
 

@@ -13,10 +13,12 @@ import pytest
 import service.processes.peers
 from events.thread.state import ThreadState
 from service.feed import tail
+from service.migrations import prepare_database
 from service.processes.peers import IDS_PER_NOTIFY, Peers
 from sql.connection import Connection
 from tests.clock import IDS
 from tests.events.thread.story import CREATE, add
+from tests.fixtures.postgres import empty_database
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import FakeModel
 from tests.runs.process import Process
@@ -188,7 +190,13 @@ async def test_a_join_that_fails_half_way_leaves_no_lock(database_url: str, monk
 
 
 async def test_processes_of_another_database_are_no_peers(database_url: str, postgres: str) -> None:
-    async with member(database_url) as one, member(postgres) as elsewhere:
+    async with empty_database(postgres) as other_url:
+        await prepare_database(other_url)
+        await _see_no_others(database_url, other_url)
+
+
+async def _see_no_others(database_url: str, other_url: str) -> None:
+    async with member(database_url) as one, member(other_url) as elsewhere:
         await one.sees()
         await elsewhere.sees()
         assert one.peers.live.isdisjoint(elsewhere.peers.live)

@@ -71,7 +71,7 @@ async def test_a_block_without_an_operation_does_nothing(db: Connection, mix: Mi
         "INSERT INTO streams (stream_id, kind, project_id, version, at, state_schema, state, leaf)"
         " VALUES ('thread_1', 'thread', 'proj_1', 1, now(), 1, '{}', '')"
     )
-    move = RowOperation("streams.move", ("thread_1", 1, b"", 0, 2, CLOCK.now(), 1, b"{}", b"leaf", "thread"))
+    move = RowOperation("streams.move", ("thread_1", 1, b"", 0, 2, CLOCK.now(), 1, b"{}", b"leaf", 0, "thread"))
     await execute_at_once(db, mix, [move])
     assert await db.fetchval("SELECT version FROM streams") == 2
     tables = ("events", "threads", "messages", "runs", "active_runs", "steps", "assistants", "files", "metadata_pairs")

@@ -275,6 +275,9 @@ async def test_several_processes_do_the_same(pool: Pool, db: Connection, databas
     await break_views(db)
     await rebuild_views(database_url, RebuildScope(max_load=2.0), ignore)
     assert await all_rows(db, ids) == before
+    await break_views(db)
+    await rebuild_views(database_url, RebuildScope(max_load=1.0, has_own_process=True), ignore)
+    assert await all_rows(db, ids) == before
 
 
 async def test_the_work_rests_for_its_share(monkeypatch: pytest.MonkeyPatch, db: Connection) -> None:

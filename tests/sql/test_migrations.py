@@ -134,6 +134,28 @@ async def test_migrating_again_changes_nothing(db: Connection) -> None:
     assert {row["name"]: row["sha256"] for row in before} == ALL
 
 
+async def test_a_migration_that_waits_for_a_lock_lets_appends_pass(
+    pool: Pool, db: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(migrations._SQL, "limit_lock_wait", "SET LOCAL lock_timeout = '50ms'")
+    monkeypatch.setattr(migrations, "LOCK_PAUSE_S", 0.1)
+    reader = await connect(database_url)
+    reading = reader.transaction()
+    await reading.start()
+    await reader.execute("SELECT FROM streams")
+    migration = Migration("9999_lock.sql", "LOCK TABLE streams IN ACCESS EXCLUSIVE MODE", "")
+    with capture_logs() as logs:
+        task = asyncio.create_task(migrations._apply(db, migration))
+        async with asyncio.timeout(60):
+            while not any(entry["event"] == "migration_waits" for entry in logs):
+                await asyncio.sleep(0.01)
+        await make_thread(writer(pool), "thread_1", "while the migration waits")
+        await reading.rollback()
+        await reader.close()
+        await task
+    assert await db.fetchval("SELECT count(*) FROM migrations WHERE name = '9999_lock.sql'") == 1
+
+
 async def test_a_role_without_rights_serves_a_migrated_database(database_url: str, db: Connection) -> None:
     await db.execute("CREATE ROLE reader; GRANT SELECT ON migrations, pending_rebuilds TO reader")
     try:

@@ -35,7 +35,7 @@ async def test_a_row_that_is_missing_stops_the_append(pool: Pool, db: Connection
 async def test_a_head_that_has_moved_stops_everything(pool: Pool, db: Connection) -> None:
     await make_thread(writer(pool), "thread_1", "one")
     before = [await db.fetch(f"SELECT * FROM {table}") for table in ("streams", "messages", "threads")]
-    move = RowOperation("streams.move", ("thread_1", 1, bytes(32), 0, 3, None, 1, b"{}", bytes(32), "thread"))
+    move = RowOperation("streams.move", ("thread_1", 1, bytes(32), 0, 3, None, 1, b"{}", bytes(32), 0, "thread"))
     with pytest.raises(HeadMoved):
         await execute_at_once(
             db,
@@ -69,8 +69,8 @@ def test_blocks_without_an_operation_get_nulls() -> None:
 
 def test_parameters_of_a_composed_statement_are_numbered_in_order() -> None:
     text = compose(("streams.move", "messages.delete", "runs.modify"))
-    assert "thread_id = $11 AND message_id = $12" in text
-    assert "SET patches[1] = $15" in text
+    assert "thread_id = $12 AND message_id = $13" in text
+    assert "SET patches[1] = $16" in text
     assert text.startswith("WITH head AS (\nUPDATE streams")
 
 
