@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,6 +145,21 @@ async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) 
         _SQL[f"list_{cursor.scan}"], thread_id, project_id, lower, upper, cursor.limit + 1, MAX_PAGE_BYTES
     )
     return cursor.page(await load_rows(rows, load_run))
+
+
+async def all_pages(db: Connection, project_id: str | None, limit: int) -> AsyncIterator[list[tuple[str, Run]]]:
+    """Yields all runs with the ids of their projects, up to `limit` at a time; those of one project if it is given.
+
+    It is for operators: requests read runs of one project.
+    """
+    after = ("", "")
+    while True:
+        rows = await db.fetch(_SQL["page_of_all"], *after, project_id, limit)
+        if rows:
+            yield [(row["project_id"], load_run(row)) for row in rows]
+        if len(rows) < limit:
+            return
+        after = (rows[-1]["thread_id"], rows[-1]["run_id"])
 
 
 async def metadata_of(db: Connection, ids: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:

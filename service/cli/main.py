@@ -27,6 +27,7 @@ from service.cli import (
     reindex,
     replay,
     rerun,
+    runs,
     sandbox,
     show,
     threads,
@@ -49,6 +50,7 @@ app.add_typer(keys.projects, name="projects")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(threads.threads, name="threads")
+app.add_typer(runs.runs, name="runs")
 app.command()(fork.fork)
 app.command()(reindex.reindex)
 app.command()(migrate.migrate)

@@ -18,6 +18,7 @@ from service.cli import logs, replay_check, replay_record
 from service.cli.keys import DataDirOption, run, say
 from service.cli.replay_steps import step_through
 from service.cli.run_lines import dollars, entry_lines, prompt_lines
+from service.cli.run_reports import print_diff, read_entries, write_bundle
 from service.errors import CommandError
 from service.settings import Settings
 
@@ -39,6 +40,10 @@ def replay(
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run has ended")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print an object for each event, one a line")] = False,
     step: Annotated[bool, typer.Option("--step", help="Go through the events with keys, in a terminal")] = False,
+    diff: Annotated[str | None, typer.Option("--diff", metavar="RUN2", help="Show where another run parts")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", metavar="FILE", help="Write the run without its texts, for a bug report")
+    ] = None,
     deleted: Annotated[
         bool, typer.Option("--deleted", help="Also show deleted messages, and runs of deleted threads")
     ] = False,
@@ -72,6 +77,14 @@ def replay(
         logs.configure("warning")
         models = lookup(settings)
         async with open_run(settings, run_id, thread=thread, sees_deleted=deleted) as reader:
+            if bundle is not None:
+                await write_bundle(reader, models, bundle)
+                return
+            if diff is not None:
+                left = await read_entries(reader, models)
+                async with open_run(settings, diff, thread=None, sees_deleted=deleted) as other:
+                    print_diff(left, await read_entries(other, models), as_json=json)
+                return
             if step:
                 await step_through(reader, models)
                 return

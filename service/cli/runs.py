@@ -1,0 +1,131 @@
+"""The command `everthread runs list`."""
+
+from __future__ import annotations
+
+import heapq
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service.cli import logs
+from service.cli.keys import DataDirOption, run, say
+from service.cli.show import printable
+from service.errors import CommandError
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from events.objects import Run
+    from sql.connection import Connection
+
+runs = typer.Typer(no_args_is_help=True, help="Runs of all projects: list.")
+
+# Runs that are read at once, and the most that are printed.
+PAGE = 500
+MAX_LIMIT = 10_000
+# Characters of a cell.
+MAX_CELL = 80
+
+
+@runs.command("list")
+def list_runs(
+    status: Annotated[list[str] | None, typer.Option(help="Only runs of this status; may be repeated")] = None,
+    since: Annotated[str | None, typer.Option(help="Created since a date, or a time with zone")] = None,
+    assistant: Annotated[str | None, typer.Option(help="Only runs of this assistant, by its id")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project, by its id or name")] = None,
+    limit: Annotated[int, typer.Option(help="The number of runs, the newest ones", min=1, max=MAX_LIMIT)] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object for each run, one a line")] = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Print the newest runs that match, newest first. It reads all runs, or those of the project."""
+
+    async def work() -> None:
+        from events.objects import RunStatus
+        from service.cli import admin
+        from service.cli.thread_deletion import parse_time
+        from service.database import open_pool
+
+        known = get_args(RunStatus)
+        for asked in status or ():
+            if asked not in known:
+                raise CommandError(f"--status: must be one of {', '.join(known)}")
+        start = None if since is None else parse_time(since, "--since")
+        settings = Settings.load(data_dir=data_dir)
+        logs.configure("warning")
+        async with admin.open_database(settings) as url:
+            pool = await open_pool(url)
+            try:
+                project_id = None if project is None else await admin.project_id_of(pool, project)
+                async with pool.acquire() as db:
+                    found = await newest_runs(
+                        db,
+                        project_id=project_id,
+                        status=frozenset(status or known),
+                        since=0 if start is None else start.timestamp(),
+                        assistant=assistant,
+                        limit=limit,
+                    )
+            finally:
+                pool.terminate()
+        _print_json(found) if as_json else _print_table(found)
+
+    run(work())
+
+
+async def newest_runs(
+    db: Connection,
+    *,
+    project_id: str | None,
+    status: frozenset[str],
+    since: float,
+    assistant: str | None,
+    limit: int,
+) -> list[tuple[str, Run]]:
+    """Returns the newest runs that match with the ids of their projects, newest first. `since` is in Unix seconds."""
+    from projections import runs as view
+
+    newest: list[tuple[int, str, tuple[str, Run]]] = []
+    async for page in view.all_pages(db, project_id, PAGE):
+        for project, found in page:
+            if found.status not in status or found.created_at < since:
+                continue
+            if assistant is None or found.assistant_id == assistant:
+                push = heapq.heappush if len(newest) < limit else heapq.heappushpop
+                push(newest, (found.created_at, found.id, (project, found)))
+    return [found for _, _, found in sorted(newest, key=lambda each: each[:2], reverse=True)]
+
+
+def _print_json(found: list[tuple[str, Run]]) -> None:
+    for project_id, each in found:
+        typer.echo(orjson.dumps(_facts(project_id, each)).decode())
+
+
+def _facts(project_id: str, found: Run) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "thread_id": found.thread_id,
+        "project_id": project_id,
+        "assistant_id": found.assistant_id,
+        "created_at": found.created_at,
+        "status": found.status,
+        "model": found.model,
+        "usage": found.usage,
+        "last_error": found.last_error,
+    }
+
+
+def _print_table(found: list[tuple[str, Run]]) -> None:
+    table = Table(show_edge=False, pad_edge=False)
+    for title in ("run", "created", "status", "model", "assistant", "error"):
+        table.add_column(title, overflow="fold")
+    for _, each in found:
+        created = datetime.fromtimestamp(each.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        error = each.last_error or {}
+        cells = (each.id, created, each.status, each.model, each.assistant_id, str(error.get("code", "")))
+        table.add_row(*(Text(printable(cell, MAX_CELL)) for cell in cells))
+    Console().print(table)
+    say(f"{len(found)} runs. everthread replay RUN shows one.")
