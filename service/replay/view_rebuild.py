@@ -38,7 +38,11 @@ NOTE_EVERY_S = 1.0
 # The share of one core that a rebuild may use if nothing else is said.
 MAX_LOAD = 0.5
 
+# Rows of no stream that a comparison reports.
+MAX_STRAYS = 1000
+
 _SQL = queries("view_rebuilds")
+_STRAYS = queries("verify")["rows_without_stream"]
 
 
 class RebuildBusy(Exception):
@@ -117,11 +121,25 @@ async def rebuild_views(
             if not scope.check and monotonic() - noted >= NOTE_EVERY_S:
                 await db.execute(_SQL["note"], key, batch[-1], SOFTWARE_VERSION)
                 noted = monotonic()
-        if not scope.check:
+        if scope.check:
+            found = await _find_strays(db, scope)
+            progress.differences += len(found)
+            on_batch(progress, BatchResult(0, found, []))
+        else:
             await db.execute(_SQL["forget"], key)
     finally:
         await db.close()
     return progress
+
+
+async def _find_strays(db: Connection, scope: RebuildScope) -> list[Difference]:
+    """Returns up to MAX_STRAYS rows of views whose stream does not exist, or is of another kind."""
+    rows = await db.fetch(_STRAYS, MAX_STRAYS)
+    return [
+        Difference(view=row["view"], key=(row["stream_id"], row["id"]), served=dict(row), rebuilt=None)
+        for row in rows
+        if row["view"] in scope.views
+    ]
 
 
 async def _work(

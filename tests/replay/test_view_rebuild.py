@@ -92,6 +92,27 @@ async def test_a_check_finds_what_a_rebuild_mends(pool: Pool, db: Connection, da
     assert (await rebuild_views(database_url, check, ignore)).differences == 0
 
 
+async def test_a_check_finds_rows_of_no_stream(pool: Pool, db: Connection, database_url: str) -> None:
+    await make_thread(writer(pool), "thread_1", "one")
+    await db.execute(
+        "INSERT INTO messages (thread_id, message_id, project_id, position, body)"
+        " VALUES ('thread_9', 'msg_9', 'p', 1, '')"
+    )
+    found: list[str] = []
+
+    async def check(*views: str) -> int:
+        scope = RebuildScope(check=True, max_load=1.0, views=views or rebuild.ALL_VIEWS)
+        found.clear()
+        progress = await rebuild_views(
+            database_url, scope, lambda _, result: found.extend(map(describe, result.differences))
+        )
+        return progress.differences
+
+    assert await check() == 1
+    assert found == ["thread_9: messages msg_9: no event leads to the row"]
+    assert await check("runs") == 0
+
+
 async def test_one_view_is_rebuilt_alone(pool: Pool, db: Connection, database_url: str) -> None:
     ids = await fill(pool)
     await break_views(db)
