@@ -246,3 +246,13 @@ async def test_a_call_without_a_record_is_rendered_now(client: Client, pool: Poo
     assert isinstance(recorded, e.PromptRecord)
     call.record = recorded.model_copy(update={"sha256": "0" * 64})
     assert render_prompt(call).fidelity == "differs"
+
+
+async def test_a_fork(client: Client, pool: Pool, model: ScriptedServer) -> None:
+    run = await weather_run(client, model)
+    fork = await client.post(f"/threads/{run['thread_id']}/fork", {})
+    await client.post(f"/threads/{fork['id']}/messages", {"role": "user", "content": "Again"})
+    body = {"assistant_id": run["assistant_id"]}
+    await client.settled(await client.post(f"/threads/{fork['id']}/runs", body))
+    prompts = await rendered(pool, fork["id"], model)
+    assert fidelities(prompts) == ["exact"]
