@@ -101,6 +101,8 @@ def print_thread(contents: ThreadContents, console: Console) -> None:
     [thread, *objects] = render(contents)
     point = f"as of version {contents.version}, {format_time(contents.moment)}"
     console.print(Text.assemble((thread["id"], "bold"), f"  created {_time(thread['created_at'])}, {point}"))
+    if contents.origin is not None:
+        console.print(Text(f"forked from {contents.origin.thread_id} at version {contents.origin.version}", "dim"))
     _print_details(console, thread, ("metadata", "tool_resources"))
     steps = [one for one in objects if one["object"] == "thread.run.step"]
     others = [one for one in objects if one["object"] != "thread.run.step"]

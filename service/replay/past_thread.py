@@ -14,7 +14,7 @@ from events.errors import NotFound
 from events.object_changes import MAX_THREAD_FILES
 from events.objects import Message, Run, Step, Thread
 from events.streams import THREAD
-from events.thread.events import ModelCallStarted
+from events.thread.events import ModelCallStarted, ThreadCreated, ThreadOrigin
 from projections import messages, runs, steps, threads
 from projections.generations import Project
 from projections.messages import load_message
@@ -25,6 +25,7 @@ from projections.runs import load_run
 from projections.steps import load_step
 from projections.threads import load_thread
 from projections.views import VIEWS
+from service.replay.beginnings import first_event
 from service.replay.past_pages import read_page
 from service.replay.time_travel import PastStream, TimeTravel, Viewer
 from service.wire.as_of import AsOf
@@ -40,7 +41,10 @@ _STEP_VIEWS: Sequence[Project] = (threads.project, runs.project, steps.project)
 
 @dataclass(frozen=True, slots=True)
 class ThreadContents:
-    """A thread with all its objects, the oldest first. `version` and `moment` are those of the point."""
+    """A thread with all its objects, the oldest first. `version` and `moment` are those of the point.
+
+    `origin` is the thread that it was forked from; None if it is no fork.
+    """
 
     thread: Thread
     messages: list[Message]
@@ -48,6 +52,7 @@ class ThreadContents:
     steps: list[Step]
     version: int
     moment: datetime
+    origin: ThreadOrigin | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class PastThread:
         tables = past.tables
         shown = [row for row in rows_in_order(tables, "messages") if not is_hidden(past, row)]
         [thread] = await self._present(past, [thread_of(tables, self.thread_id)])
+        created = (await first_event(self.travel.pool, self.thread_id)).event
+        assert isinstance(created, ThreadCreated)
         return ThreadContents(
             thread=thread,
             messages=await self._present(past, [load_message(row) for row in shown]),
@@ -78,6 +85,7 @@ class PastThread:
             steps=[load_step(row) for row in rows_in_order(tables, "steps")],
             version=past.version,
             moment=past.moment,
+            origin=created.origin,
         )
 
     async def message(self, message_id: str) -> Message:

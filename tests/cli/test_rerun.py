@@ -114,6 +114,8 @@ async def test_the_fork_command(client: Client, database_url: str) -> None:
     fork: Any = await client.get(f"/threads/{output.strip()}")
     assert fork["metadata"] == {"k": "v"}
     assert len(await listed(client, f"/threads/{fork['id']}/messages")) == 1
+    code, output, _ = await command(database_url, "show", fork["id"])
+    assert f"forked from {thread} at version 2" in output
     code, output, _ = await command(database_url, "fork", thread, "--json")
     assert json.loads(output)["object"] == "thread"
     code, _, report = await command(database_url, "fork", "thread_none")

@@ -9,12 +9,17 @@ import pytest
 
 from events.envelope import RecordedEvent
 from events.errors import DomainError
+from events.event_log import number_events
 from events.thread import events as e
+from events.thread.decide import decide
+from events.thread.state import ThreadState
 from service.replay.run_timeline import RunTimeline, TimelineEntry, appends_of
 from service.runs.plan import Exhaust, Fail, PerformCall, Rest, StartCall, Stop
 from tests.events.thread.histories import World
 from tests.events.thread.story import (
     CREATE,
+    ORIGIN,
+    T0,
     Story,
     add,
     break_call,
@@ -28,6 +33,7 @@ from tests.events.thread.story import (
     submit,
     take,
 )
+from tests.events.thread.test_imports import COMMAND as IMPORT
 
 
 def timeline(story: Story, run_id: str = "run_1") -> list[TimelineEntry]:
@@ -132,3 +138,12 @@ def test_appends_differ_in_time_or_origin() -> None:
     story = given(CREATE, add("Hi"))
     story.do(add("Ho", "msg_2"), after=timedelta(seconds=1).total_seconds())
     assert [len(append) for append in appends_of(story.log)] == [2, 1]
+
+
+def test_a_run_that_was_copied_has_ended() -> None:
+    events = decide(ThreadState("thread_2"), IMPORT, T0)
+    copied = RunTimeline("thread_2", "run_1", lambda _: "again")
+    entries = list(copied.add(number_events("thread_2", 0, events, T0, ORIGIN)))
+    assert [entry.recorded.event.type for entry in entries] == ["run.imported", "step.imported", "message.imported"]
+    assert copied.has_ended
+    assert entries[0].summary == "copied: m, completed"

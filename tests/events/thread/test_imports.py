@@ -41,7 +41,11 @@ RUN = Run(
     status="completed",
     completed_at=9,
 )
-CALLS = [{"id": "call_1", "type": "code_interpreter"}, {"id": "call_2", "type": "function"}]
+FUNCTION = {"name": "f", "arguments": "{}"}
+CALLS = [
+    {"id": "call_1", "type": "code_interpreter", "function": FUNCTION},
+    {"id": "call_2", "type": "function", "function": FUNCTION},
+]
 STEP = Step(
     id="step_1",
     thread_id="thread_1",
