@@ -10,12 +10,11 @@ docs/log-format.md specifies both to the byte, with test vectors. The hash of a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 # The algorithm that is stored with an event: SHA-256 with the domains and the encoding of this module. 1 is that of
 # older software, whose events have no `client`.
@@ -51,6 +50,26 @@ class Envelope:
     client: bytes | None
     schema_version: int
     software_version: str
+
+
+class StoredEvent(NamedTuple):
+    """The columns of an event in the order of the block `events` of sql/queries/verify.sql."""
+
+    stream_id: str
+    version: int
+    type: str
+    at: datetime
+    project_id: str
+    actor: str
+    request_id: str | None
+    cause: str | None
+    client: bytes | None
+    schema_version: int
+    software_version: str
+    algorithm: int
+    content: bytes
+    commitment: bytes
+    leaf: bytes
 
 
 def salt_content(json: bytes, salt: bytes) -> bytes:
@@ -99,28 +118,55 @@ def hash_leaf(envelope: Envelope, commitment: bytes, previous: bytes) -> bytes:
     return sha256(_LEAF_PREFIX + encode_entry(envelope, commitment, previous)).digest()
 
 
-def hash_row(row: Mapping[str, Any], previous: bytes) -> bytes:
-    """Returns the leaf of a stored event, of which `row` has all columns but the content. See `hash_leaf`.
+class LeafHasher:
+    """Hashes the stored events of one stream after each other. It keeps the encodings of fields that they share."""
 
-    Raises ValueError as `encode_entry`, and TypeError if the time is infinite.
-    """
-    entry = _encode(
-        row["algorithm"],
-        row["stream_id"],
-        row["version"],
-        row["type"],
-        row["at"],
-        row["project_id"],
-        row["actor"],
-        row["request_id"],
-        row["cause"],
-        row["client"],
-        row["schema_version"],
-        row["software_version"],
-        row["commitment"],
-        previous,
-    )
-    return sha256(_LEAF_PREFIX + entry).digest()
+    def __init__(self) -> None:
+        self._shared: tuple[Any, ...] | None = None
+        self._at: datetime | None = None
+        self._beginning = self._origin = self._software = self._time = b""
+        self._algorithm = ALGORITHM
+
+    def hash(self, event: StoredEvent, previous: bytes) -> bytes:
+        """Returns the leaf of an event. See `hash_leaf`.
+
+        Raises ValueError as `encode_entry`, and TypeError if the time is infinite.
+        """
+        shared = (event[0], *event[4:8], *event[9:12])
+        if shared != self._shared:
+            self._share(event)
+            self._shared = shared
+        if event.at != self._at:
+            self._time = _time(event.at)
+            self._at = event.at
+        last = b"" if self._algorithm == 1 else _prefix_length(event.client)
+        if self._algorithm == 1 and event.client is not None:
+            raise ValueError("algorithm 1 does not cover a client")
+        commitment = event.commitment
+        return sha256(
+            b"".join(
+                (
+                    self._beginning,
+                    _number(event.version),
+                    _text(event.type),
+                    self._time,
+                    self._origin,
+                    self._software,
+                    len(commitment).to_bytes(4, "big"),
+                    commitment,
+                    len(previous).to_bytes(4, "big"),
+                    previous,
+                    last,
+                )
+            )
+        ).digest()
+
+    def _share(self, event: StoredEvent) -> None:
+        self._shared = None  # an error leaves nothing half done
+        self._algorithm = event.algorithm
+        self._beginning = _LEAF_PREFIX + _first_fields(event.algorithm, event.stream_id)
+        self._origin = _origin_fields(event.project_id, event.actor, event.request_id, event.cause)
+        self._software = _software_fields(event.schema_version, event.software_version)
 
 
 def _encode(

@@ -7,11 +7,12 @@ message: facts about those are read from views and come with the command.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from events.envelope import RecordedEvent, classes_of
 from events.objects import RunStatus
+from events.replacement import replace
 from events.thread import events as e
 from events.thread.run_status import TERMINAL, transition
 

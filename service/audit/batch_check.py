@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from events.leaves import StoredEvent
 from service.audit.faults import Fault
 from service.audit.ranges import PendingAppend
 from service.audit.stream_check import StreamCheck
@@ -54,8 +55,8 @@ async def check_batch(db: Connection, stream_ids: Sequence[str]) -> BatchResult:
         checks = {head["stream_id"]: _open_check(head, sequenced, sealed) for head in heads}
         events = await db.cursor(_SQL["events"], ids)
         while rows := await events.fetch(PREFETCH):
-            for event in rows:
-                check = checks.get(event["stream_id"])
+            for event in map(StoredEvent._make, rows):
+                check = checks.get(event.stream_id)
                 if check is not None:
                     check.add(event)
         for check in checks.values():

@@ -1,4 +1,4 @@
-"""The processes that check batches of streams for a verification. They import only what that takes."""
+"""The processes that check batches of streams for a verification. They import only what that takes, once for all."""
 
 from __future__ import annotations
 

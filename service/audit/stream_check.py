@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from events import leaves
+from events import codec, leaves
+from events.actors import parse_actor
 from events.envelope import RecordedEvent
-from events.event_log import load_event
+from events.leaves import SALT_BYTES, StoredEvent
 from events.streams import STREAM_TYPES
 from projections.row_store import StreamRows
 from projections.views import row_operations
@@ -50,7 +51,8 @@ class StreamCheck:
         # The leaves that the next event may follow: the stored one, and that in the log. A difference is a fault of its
         # own.
         self._previous: tuple[bytes, ...] = (leaves.NO_LEAF,)
-        self._last: Row | None = None
+        self._last: StoredEvent | None = None
+        self._hasher = leaves.LeafHasher()
         # The newest time of the events so far.
         self._latest: datetime | None = None
         self._project_id: str | None = None
@@ -67,9 +69,9 @@ class StreamCheck:
     def has_faults(self) -> bool:
         return bool(self.faults)
 
-    def add(self, row: Row) -> None:
+    def add(self, event: StoredEvent) -> None:
         """Checks the next event."""
-        version = row["version"]
+        version, leaf = event.version, event.leaf
         self.events += 1
         if self._last is not None and version == self._version:
             self._report(version, "the event is in its table twice")
@@ -78,17 +80,17 @@ class StreamCheck:
             for missing in range(self._version + 1, min(version, self._version + 1 + MAX_MISSING)):
                 self._report(missing, "the event was removed")
             self._previous = (self._logged_leaf(version - 1) or leaves.NO_LEAF,)
-        text = self._find_fault(row)
+        append, logged = self._logged.get(version, _NOT_LOGGED)
+        text = self._find_fault(event, append, logged)
         if text is not None:
             self._report(version, text)
-        logged = self._logged_leaf(version)
-        self._previous = (row["leaf"],) if logged in (None, row["leaf"]) else (row["leaf"], logged)
-        self._version, self._last = version, row
-        if row["at"].tzinfo is not None:
-            self._latest = row["at"] if self._latest is None else max(self._latest, row["at"])
-        self._project_id = self._project_id or row["project_id"]
-        if self._type is not None and not self.has_faults:
-            self._fold(row)
+        self._previous = (leaf,) if logged is None or logged == leaf else (leaf, logged)
+        self._version, self._last = version, event
+        if event.at.tzinfo is not None and (self._latest is None or event.at > self._latest):
+            self._latest = event.at
+        self._project_id = self._project_id or event.project_id
+        if self._type is not None and not self.faults:
+            self._fold(event)
 
     def finish(self) -> None:
         """Checks the end of the stream, its head and its state."""
@@ -106,9 +108,9 @@ class StreamCheck:
             self._report(None, "the head has no events: it was inserted")
         if self._last is None or self.has_faults:
             return
-        if head["leaf"] != self._last["leaf"]:
+        if head["leaf"] != self._last.leaf:
             self._report(last, "the leaf of the head is not that of the last event")
-        if head["project_id"] != self._project_id or head["at"] != self._last["at"]:
+        if head["project_id"] != self._project_id or head["at"] != self._last.at:
             self._report(last, "the head has another project or time than the events")
         self._check_state()
 
@@ -150,17 +152,17 @@ class StreamCheck:
         found = self._logged.get(version)
         return None if found is None else found[1]
 
-    def _find_fault(self, row: Row) -> str | None:
-        version, leaf = row["version"], row["leaf"]
-        append, logged = self._logged.get(version, _NOT_LOGGED)
+    def _find_fault(self, event: StoredEvent, append: PendingAppend | None, logged: bytes | None) -> str | None:
+        """Returns the fault of an event; None if it is the one that the log has as `logged`, by `append`."""
+        version, leaf, previous = event.version, event.leaf, self._previous
         if logged is not None and leaf != logged:
             other = next((at for at, (_, found) in self._logged.items() if found == leaf), None)
             if other is not None:
                 return f"the events were reordered: this is version {other} of the log"
-        if leaves.commit(row["content"]) != row["commitment"]:
+        if leaves.commit(event.content) != event.commitment:
             return "the content was changed"
-        if _hash_leaf(row, self._previous[0]) != leaf and (
-            len(self._previous) == 1 or _hash_leaf(row, self._previous[1]) != leaf
+        if self._hash_leaf(event, previous[0]) != leaf and (
+            len(previous) == 1 or self._hash_leaf(event, previous[1]) != leaf
         ):
             return "the envelope was changed, or the event was moved, inserted or replaced"
         if append is None or logged is None:
@@ -170,15 +172,22 @@ class StreamCheck:
         place = version - append.first_version
         if (
             place >= len(append.types)
-            or append.types[place] != row["type"]
-            or append.project_id != row["project_id"]
-            or append.actor != row["actor"]
-            or append.request_id != row["request_id"]
+            or append.types[place] != event.type
+            or append.project_id != event.project_id
+            or append.actor != event.actor
+            or append.request_id != event.request_id
         ):
             return "the columns of the log's range are not those of the event"
-        if version == append.first_version and not self._is_time_of(append, row["at"]):
+        if place == 0 and append.at != event.at and not self._is_time_of(append, event.at):
             return "the time of the log's range is not that of the event"
         return None
+
+    def _hash_leaf(self, event: StoredEvent, previous: bytes) -> bytes | None:
+        """Returns the leaf of an event; None if its columns cannot be those of an event."""
+        try:
+            return self._hasher.hash(event, previous)
+        except (ValueError, TypeError):  # a TypeError: the time is infinite, which is a time without a zone in Python
+            return None
 
     def _is_time_of(self, append: PendingAppend, at: datetime) -> bool:
         """Says if an append whose first event is of the time `at` can have its time.
@@ -186,22 +195,30 @@ class StreamCheck:
         The times of appends follow those of earlier events, if the clocks of the writers did not. A row that the
         sequencer added for an event without one has the time of the append that waited for it.
         """
-        if append.at == at:
-            return True
-        earlier = [None if self._last is None else self._last["at"], self._latest]
+        earlier = [None if self._last is None else self._last.at, self._latest]
         if append.at in {at, *(max(at, time) for time in earlier if time is not None and time.tzinfo is not None)}:
             return True
         return append.count == 1 and append.at == self._times.get(append.last_version + 1)
 
-    def _fold(self, row: Row) -> None:
+    def _fold(self, event: StoredEvent) -> None:
         assert self._type is not None
         try:
-            recorded = load_event(row)
+            recorded: RecordedEvent[Any] = RecordedEvent(
+                event.stream_id,
+                event.version,
+                event.at,
+                codec.load(event.content[SALT_BYTES:], event.schema_version),
+                event.project_id,
+                parse_actor(event.actor),
+                event.request_id,
+                event.cause,
+                event.client,
+            )
             if not self._page:
                 self._before = self._state
             self._state = self._type.evolve(self._state, recorded)
         except Exception as error:  # noqa: BLE001 - a changed event can break any assumption
-            self._report(row["version"], f"the event cannot be folded: {type(error).__name__}")
+            self._report(event.version, f"the event cannot be folded: {type(error).__name__}")
             return
         self._page.append(recorded)
         if len(self._page) >= PAGE:
@@ -218,11 +235,3 @@ class StreamCheck:
 
     def _report(self, version: int | None, text: str) -> None:
         self.faults.append(Fault(self.stream_id, version, text))
-
-
-def _hash_leaf(row: Row, previous: bytes) -> bytes | None:
-    """Returns the leaf of an event; None if its columns cannot be those of an event."""
-    try:
-        return leaves.hash_row(row, previous)
-    except (ValueError, TypeError):  # a TypeError: the time is infinite, which is a time without a zone in Python
-        return None

@@ -129,7 +129,10 @@ async def _check_streams(url: str, db: Connection, scope: Scope, progress: Progr
         finally:
             await worker.close()
         return
-    context = multiprocessing.get_context("spawn")
+    # A server of forks imports the code once, and each worker is a fork of it. Forks of this process would hold its
+    # connections and locks.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "service.audit.batch_workers"])
     with ProcessPoolExecutor(count, mp_context=context, initializer=open_worker, initargs=(url,)) as pool:
         loop, running = asyncio.get_running_loop(), set[asyncio.Future[BatchResult]]()
         async for batch in _batches(db, scope):

@@ -17,6 +17,8 @@ from events import leaves
 from events.leaves import Envelope
 from tests.leaf_reference import commitment_of, leaf_of
 
+# The time `infinity` of Postgres, as asyncpg returns it.
+INFINITY = datetime.fromisoformat("9999-12-31T23:59:59.999999")
 FORMAT = Path(__file__).parents[2] / "docs" / "log-format.md"
 
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
@@ -138,3 +140,53 @@ def test_commitment_and_previous_count() -> None:
 def test_a_salt_of_another_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"{size} bytes, not 32"):
         leaves.salt_content(b"{}", bytes(size))
+
+
+def test_leaves_of_stored_events() -> None:
+    """A hasher that keeps encodings gives each event the leaf that it has alone, whatever changed since the last one."""
+    row: dict[str, Any] = {
+        "stream_id": "thread_1",
+        "version": 1,
+        "type": "message.added",
+        "at": datetime(2026, 11, 28, tzinfo=UTC),
+        "project_id": "proj_1",
+        "actor": "cli",
+        "request_id": "req_1",
+        "cause": None,
+        "client": None,
+        "schema_version": 1,
+        "software_version": "0.2.0",
+        "algorithm": 2,
+        "content": b"",
+        "commitment": bytes(32),
+        "leaf": b"",
+    }
+    changes: list[dict[str, Any]] = [
+        {},
+        {"version": 2, "type": "x"},
+        {"at": datetime(2026, 11, 29, tzinfo=UTC)},
+        {"project_id": "proj_2"},
+        {"actor": "run"},
+        {"request_id": None},
+        {"cause": "run_1"},
+        {"client": bytes(range(32))},
+        {"schema_version": 0},
+        {"software_version": "0.3.0"},
+        {"algorithm": 1},
+        {"stream_id": "thread_2"},
+        {"commitment": b"\x01" * 32},
+    ]
+    hasher = leaves.LeafHasher()
+    for change in [*changes, *reversed(changes)]:
+        event = leaves.StoredEvent(**{**row, **change})
+        names = [field.name for field in fields(Envelope)]
+        envelope = leaves.Envelope(**{name: getattr(event, name) for name in names})
+        for previous in (leaves.NO_LEAF, bytes(32)):
+            assert hasher.hash(event, previous) == leaves.hash_leaf(envelope, event.commitment, previous)
+    for wrong in ({"algorithm": 3}, {"algorithm": 1, "client": bytes(32)}):
+        with pytest.raises(ValueError, match="algorithm"):
+            hasher.hash(leaves.StoredEvent(**{**row, **wrong}), b"")
+    with pytest.raises(TypeError):
+        hasher.hash(leaves.StoredEvent(**{**row, "at": INFINITY}), b"")
+    event = leaves.StoredEvent(**row)
+    assert hasher.hash(event, b"") == leaves.LeafHasher().hash(event, b""), "errors leave nothing behind"
