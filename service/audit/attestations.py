@@ -8,6 +8,7 @@ process that died is done by another one when the claim ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -110,9 +111,9 @@ async def load_states(db: Connection, epoch: int, attesters: Sequence[str]) -> d
     return {attester: found.get(attester) or AttesterState(attester) for attester in attesters}
 
 
-async def load_cosignatures(db: Connection, epoch: int, size: int) -> list[str]:
-    """Returns the signature lines of witnesses on the kept checkpoint of this size."""
-    return [row["line"] for row in await db.fetch(_SQL["cosignatures"], epoch, size)]
+async def load_cosignatures(db: Connection, epoch: int, size: int) -> list[NoteSignature]:
+    """Returns the cosignatures of witnesses on the kept checkpoint of this size, without those that are none."""
+    return _parse_lines([row["data"] for row in await db.fetch(_SQL["cosignatures"], epoch, size)])
 
 
 async def load_published(db: Connection, latest: LatestCheckpoint) -> str | None:
@@ -142,11 +143,20 @@ async def load_cosigned(
         newest, kept = Note.parse(latest.note), Note.parse(row["note"])
         if {line.key_id for line in newest.signatures}.isdisjoint(line.key_id for line in kept.signatures):
             return None
-        return add_lines(kept, row["lines"])
+        return add_signatures(kept, _parse_lines(row["lines"]))
     except FormatError:
         return None  # it was changed by hand: `everthread verify` names it
 
 
-def add_lines(note: Note, lines: Sequence[str]) -> Note:
-    """Returns the note with more signature lines. Raises FormatError."""
-    return Note(note.text, (*note.signatures, *(NoteSignature.parse(line.removesuffix("\n")) for line in lines)))
+def add_signatures(note: Note, signatures: Sequence[NoteSignature]) -> Note:
+    """Returns the note with more signatures."""
+    return Note(note.text, (*note.signatures, *signatures))
+
+
+def _parse_lines(lines: Sequence[bytes]) -> list[NoteSignature]:
+    """Returns the signatures of those lines that are one. `everthread verify` names the others."""
+    found = list[NoteSignature]()
+    for line in lines:
+        with suppress(FormatError, UnicodeDecodeError):
+            found.append(NoteSignature.parse(line.decode().removesuffix("\n")))
+    return found

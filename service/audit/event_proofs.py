@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from events.leaves import SALT_BYTES
-from service.audit.attestations import PROVEN_AMONG, add_lines, load_cosignatures, load_cosigned
+from service.audit.attestations import PROVEN_AMONG, add_signatures, load_cosignatures, load_cosigned
 from service.audit.checkpoint import Checkpoint
 from service.audit.log_tree import (
     LogEpoch,
@@ -129,7 +129,7 @@ async def _load_kept(db: Connection, epoch: LogEpoch, size: int) -> Note:
     text = await load_kept(db, epoch, size)
     if text is None:
         raise NoProof(f"no checkpoint of {size} events is kept")
-    return add_lines(Note.parse(text), await load_cosignatures(db, epoch.epoch, size))
+    return add_signatures(Note.parse(text), await load_cosignatures(db, epoch.epoch, size))
 
 
 def _check_root(note: Note, root: bytes) -> None:

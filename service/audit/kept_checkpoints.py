@@ -16,6 +16,7 @@ from service.audit.notes import Note, VerifierKey
 DAYS = "checkpoints"
 LATEST = "latest.checkpoint"
 KEY = "log.vkey"
+_SIGNATURE, _NEWLINE = "— ", "\n"
 
 
 class CheckpointFolder:
@@ -28,22 +29,35 @@ class CheckpointFolder:
         """Adds a checkpoint."""
         days = self.path / DAYS
         days.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (days / at.date().isoformat()).open("a", encoding="utf-8") as day:
-            day.write(f"{note}\n")
+        with (days / at.date().isoformat()).open("ab+") as day:
+            # A crash may have left a part of a checkpoint: an empty line ends it, so that it spoils no other one.
+            day.seek(max(0, day.tell() - 2))
+            end = day.read()
+            divider = b"" if end in (b"", b"\n\n") else b"\n" if end.endswith(b"\n") else b"\n\n"
+            day.write(divider + f"{note}\n".encode())
             day.flush()
             os.fsync(day.fileno())
         self._replace(LATEST, str(note))
 
     def read_days(self) -> Iterator[tuple[str, Path]]:
-        """Yields the text of each kept checkpoint, oldest first, and the file that holds it."""
+        """Yields the text of each kept checkpoint, oldest first, and the file that holds it.
+
+        A part of one, which a crash or a person left, is yielded too. Bytes that are not UTF-8 are replaced.
+        """
         days = self.path / DAYS
         for day in sorted(days.iterdir()) if days.is_dir() else []:
             # A note has an empty line before its signatures, and another one follows it.
-            parts = day.read_text(encoding="utf-8").split("\n\n")
-            for place in range(0, len(parts) - 1, 2):
-                yield f"{parts[place]}\n\n{parts[place + 1]}\n", day
-            if parts[-1] or len(parts) % 2 == 0:
-                yield parts[-1], day
+            text = ""
+            for part in filter(None, day.read_bytes().decode(errors="replace").split("\n\n")):
+                if not part.startswith(_SIGNATURE):
+                    if text:
+                        yield text, day
+                    text = part
+                else:
+                    yield f"{text}\n\n{part.removesuffix(_NEWLINE)}\n", day
+                    text = ""
+            if text:
+                yield text, day
 
     @property
     def latest_path(self) -> Path:

@@ -54,8 +54,8 @@ class LogResult:
     """`size` is the number of events of all epochs. `checkpoints` is the number of those that were compared.
 
     For the keys of `unvouched` checkpoints of these only the database vouches, and no checkpoint of a given key covers
-    them. `losses` are sentences about events that restores removed, as their epochs say. `has_epochs` is false if the
-    table of epochs was emptied.
+    them. `losses` are sentences about events that acknowledged restores removed, as their epochs say. `has_epochs` is
+    false if the table of epochs was emptied.
     """
 
     size: int
@@ -71,11 +71,13 @@ async def check_log(
     known: Sequence[KnownCheckpoint],
     keys: Collection[VerifierKey],
     recorded: Collection[VerifierKey] = (),
+    restores: Collection[int] = (),
 ) -> LogResult:
     """Checks the whole log. `known` are checkpoints from outside the database.
 
     If `keys` are given, one of them must have signed the newest checkpoint of the database. Each other checkpoint must
-    have the signature of one of these or of a key that the log has `recorded`.
+    have the signature of one of these or of a key that the log has `recorded`. `restores` are the numbers of the epochs
+    that began with a restore, as the operator says: who changes the database can begin an epoch too.
     """
     latest = await db.fetchrow(_SQL["latest"])
     epochs = await load_epochs(db)
@@ -84,9 +86,10 @@ async def check_log(
     faults += await _check_epochs(db, epochs)
     origins = {epoch.origin for epoch in epochs}
     for item in known:
-        reason = _reason_of_loss(begun, item.checkpoint.origin)
-        if item.checkpoint.origin not in origins and reason is not None:
-            losses.append(f"{item.source}: a restore ({reason}) removed all of its {item.checkpoint.size} events")
+        restore = _find_restore(begun, item.checkpoint.origin)
+        if item.checkpoint.origin not in origins and restore is not None:
+            text = f"{item.source}: a restore ({restore.reason}) removed all of its {item.checkpoint.size} events"
+            _report_loss(text, restore, restores, losses, faults)
         elif item.checkpoint.origin not in origins:
             text = f"{item.source} is of the log {item.checkpoint.origin}, which this database does not know"
             faults.append(Fault(None, None, text))
@@ -107,12 +110,12 @@ async def check_log(
         checkpoints = [*stored, *kept, *own]
         check = _EpochCheck(epoch, sorted(checkpoints, key=lambda item: item.checkpoint.size))
         index = await check.run(db, end)
-        reason = _reason_of_loss(begun, epoch.origin)
+        restore = _find_restore(begun, epoch.origin)
         for item in check.unreached:
-            if reason is not None and item in known:
+            if restore is not None and item in known:
                 left = f"{index - epoch.first_index} of its {item.checkpoint.size} events are left"
-                if len(losses) < MAX_FAULTS:
-                    losses.append(f"{item.source}: a restore ({reason}) removed events, {left}")
+                text = f"{item.source}: a restore ({restore.reason}) removed events, {left}"
+                _report_loss(text, restore, restores, losses, faults)
             else:
                 check.report_unreached(item)
         faults += check.faults
@@ -176,9 +179,22 @@ async def _load_begun(db: Connection, epochs: Sequence[LogEpoch], faults: list[F
     return found
 
 
-def _reason_of_loss(begun: Sequence[EpochBegun], origin: str) -> str | None:
-    """Returns the reason of the restore that ended the epoch of this origin; None if none did."""
-    return next((event.reason for event in begun if origin in (event.previous_origin, event.kept_origin)), None)
+def _find_restore(begun: Sequence[EpochBegun], origin: str) -> EpochBegun | None:
+    """Returns the event of the restore that ended the epoch of this origin; None if none did."""
+    return next((event for event in begun if origin in (event.previous_origin, event.kept_origin)), None)
+
+
+def _report_loss(
+    text: str, restore: EpochBegun, restores: Collection[int], losses: list[str], faults: list[Fault]
+) -> None:
+    """Adds the sentence to the losses if the operator acknowledged the restore, else to the faults."""
+    if restore.number in restores:
+        if len(losses) < MAX_FAULTS:
+            losses.append(text)
+    elif len(faults) < MAX_FAULTS:
+        faults.append(
+            Fault(None, None, f"{text}. If you restored the database then, say so by --restored {restore.number}")
+        )
 
 
 def _kept_part(begun: Sequence[EpochBegun], origin: str) -> list[KnownCheckpoint]:

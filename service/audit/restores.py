@@ -17,7 +17,7 @@ from events import codec
 from events.envelope import Origin
 from events.installation import INSTALLATION_ID, BeginEpoch, EpochBegun, KeptLog
 from events.leaves import content_json
-from events.streams import INSTALLATION
+from service.audit.acts import write_installation
 from service.audit.checkpoint import Checkpoint
 from service.audit.kept_checkpoints import CheckpointFolder
 from service.audit.log_tree import (
@@ -184,10 +184,11 @@ async def _begin(
         reason=reason,
         kept=await _kept_log(db, epoch),
     )
-    written = await writer.write(INSTALLATION, origin, INSTALLATION_ID, command)
+    await write_installation(writer, origin, command)
+    version: int = await db.fetchval(_SQL["newest_begun"], INSTALLATION_ID)
     begun = LogEpoch(number, f"everthread/{parts[0].installation}/{number}", await _first_index(db, number))
     try:
-        is_begun = await begin_epoch(db, begun, INSTALLATION_ID, written.recorded[-1].version)
+        is_begun = await begin_epoch(db, begun, INSTALLATION_ID, version)
     except asyncpg.UniqueViolationError:
         is_begun = False
     if not is_begun:

@@ -61,7 +61,8 @@ class Scope:
     """The part to verify: one stream, streams with events since a time, or all.
 
     The log as a whole is always verified. `trust` names the parties whose attestations count. `processes` is the
-    number of processes; None for one a core.
+    number of processes; None for one a core. `restores` are the numbers of the epochs that began with a restore, as the
+    operator says. `unreadable` are faults of checkpoints that could not be read.
     """
 
     stream_id: str | None = None
@@ -70,6 +71,8 @@ class Scope:
     keys: Collection[VerifierKey] = ()
     trust: Trust = field(default_factory=Trust)
     processes: int | None = None
+    restores: Collection[int] = ()
+    unreadable: Sequence[Fault] = ()
 
 
 async def verify_installation(
@@ -92,7 +95,7 @@ async def verify_installation(
         progress.log_size, progress.checkpoints, progress.unvouched = log.size, log.checkpoints, log.unvouched
         if log.has_epochs:
             progress.attestations = await check_attestations(db, scope.trust, scope.known)
-        progress.faults = [*progress.faults, *log.faults, *progress.attestations.faults]
+        progress.faults = [*progress.faults, *log.faults, *scope.unreadable, *progress.attestations.faults]
         progress.losses = log.losses
         if blobs is not None:
 
@@ -115,7 +118,7 @@ async def _check_log(db: Connection, scope: Scope) -> LogResult:
             recorded += [VerifierKey.parse(used.verifier_key)] if isinstance(used, LogKeyUsed) else []
         except ValueError:  # the event was changed, which the check of its stream reports
             continue
-    return await check_log(db, scope.known, scope.keys, recorded)
+    return await check_log(db, scope.known, scope.keys, recorded, scope.restores)
 
 
 async def _check_streams(url: str, db: Connection, scope: Scope, progress: Progress) -> AsyncIterator[BatchResult]:

@@ -16,6 +16,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.audit.attestation_check import Trust
+    from service.audit.faults import Fault
     from service.audit.log_check import KnownCheckpoint
     from service.audit.notes import VerifierKey
     from service.audit.verification import Progress, Scope
@@ -42,6 +43,9 @@ def verify(
     witness: Annotated[
         list[str] | None, typer.Option(help="Its key, or a file with it; default: those of EVERTHREAD_WITNESSES")
     ] = None,
+    restored: Annotated[
+        list[int] | None, typer.Option(min=2, help="The number of an epoch that began with a restore; may be repeated")
+    ] = None,
     processes: Annotated[int | None, typer.Option(min=1, max=256, help="Default: one for each core")] = None,
     files: Annotated[bool, typer.Option(help="Also read the bytes of all files")] = True,
     data_dir: DataDirOption = None,
@@ -61,11 +65,20 @@ def verify(
         settings = Settings.load(data_dir=data_dir)
         logs.configure("warning")
         home = (settings.data_dir or default_data_dir()).expanduser().absolute()
-        known = _load_checkpoints(home / "audit", checkpoint or [])
+        known, unreadable = _load_checkpoints(home / "audit", checkpoint or [])
         keys = _load_keys(home / "audit" / "log.vkey", key)
         trust = _load_trust(settings, witness or [], witnessed or 0)
         since_time = _parse_time(since)
-        scope = Scope(stream_id=stream, since=since_time, known=known, keys=keys, trust=trust, processes=processes)
+        scope = Scope(
+            stream_id=stream,
+            since=since_time,
+            known=known,
+            keys=keys,
+            trust=trust,
+            processes=processes,
+            restores=restored or (),
+            unreadable=unreadable,
+        )
         report = ProgressReport()
         async with admin.open_database(settings) as url:
             try:
@@ -124,21 +137,33 @@ class ProgressReport:
         return f"{progress.events:,} events ({rate:,.0f}/s)"
 
 
-def _load_checkpoints(folder: Path, given: list[Path]) -> list[KnownCheckpoint]:
-    """Returns the given checkpoints, and those that were kept beside the signing key. Raises CommandError."""
+def _load_checkpoints(folder: Path, given: list[Path]) -> tuple[list[KnownCheckpoint], list[Fault]]:
+    """Returns the given checkpoints and those that were kept beside the signing key, and the faults of the latter.
+
+    Raises CommandError if a file cannot be read, or if a given one is no checkpoint.
+    """
+    from service.audit.faults import Fault
     from service.audit.kept_checkpoints import CheckpointFolder
     from service.audit.log_check import KnownCheckpoint
     from service.audit.notes import FormatError
 
-    own, found, path = CheckpointFolder(folder), list[KnownCheckpoint](), folder
+    own, found, faults = CheckpointFolder(folder), list[KnownCheckpoint](), list[Fault]()
+    path = folder
     try:
-        for text, path in own.read_days():
-            found.append(KnownCheckpoint.parse(text, f"a checkpoint in {path}"))
-        for path in [*([own.latest_path] if own.latest_path.exists() else []), *given]:
+        kept = [(text, f"a checkpoint in {path}") for text, path in own.read_days()]
+        path = own.latest_path
+        if path.exists():
+            kept.append((path.read_bytes().decode(errors="replace"), f"the checkpoint {path}"))
+        for text, source in kept:
+            try:
+                found.append(KnownCheckpoint.parse(text, source))
+            except FormatError as error:
+                faults.append(Fault(None, None, f"{source} was changed, or only a part of it was written: {error}"))
+        for path in given:
             found.append(KnownCheckpoint.parse(path.read_text(encoding="utf-8"), f"the checkpoint {path}"))
     except (OSError, UnicodeDecodeError, FormatError) as error:
         raise CommandError(f"{path} is no checkpoint: {error}") from None
-    return found
+    return found, faults
 
 
 def _load_trust(settings: Settings, witnesses: list[str], quorum: int) -> Trust:

@@ -32,7 +32,7 @@ WHERE epoch = $1 AND attester = ANY ($2);
 
 -- name: cosigned (of the newest $3 kept checkpoints of epoch $1 with $2 events or more, those since $4, if given, with cosignatures;
 -- first the ones with the most cosignatures, of these the newest)
-SELECT kept.size, kept.note, array_agg(convert_from(found.data, 'UTF8') ORDER BY found.attester) AS lines
+SELECT kept.size, kept.note, array_agg(found.data ORDER BY found.attester) AS lines
 FROM (
     SELECT epoch, size, at, note FROM log_checkpoints WHERE epoch = $1 AND size >= $2 ORDER BY size DESC LIMIT $3
 ) AS kept
@@ -43,5 +43,5 @@ ORDER BY count(*) DESC, kept.size DESC
 LIMIT 1;
 
 -- name: cosignatures (of the checkpoint of epoch $1 with size $2)
-SELECT convert_from(data, 'UTF8') AS line FROM log_attestations
+SELECT data FROM log_attestations
 WHERE epoch = $1 AND size = $2 AND kind = 'witness' ORDER BY attester;

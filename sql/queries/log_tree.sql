@@ -122,6 +122,9 @@ INSERT INTO log_checkpoints (epoch, size, at, note) VALUES ($1, $2, $3, $4) ON C
 -- name: kept (the checkpoint of epoch $1 with size $2)
 SELECT note FROM log_checkpoints WHERE epoch = $1 AND size = $2;
 
+-- name: newest_begun (the version of the newest event that begins an epoch, in the stream $1)
+SELECT max(version) FROM events WHERE stream_id = $1 AND type = 'epoch.begun';
+
 -- name: event_at (the event with the index $1)
 SELECT events.content, events.schema_version
 FROM log_ranges AS ranges JOIN events ON events.stream_id = ranges.stream_id

@@ -198,7 +198,14 @@ async def test_verify_says_what_a_restore_removed(
     await installation.start("The disk failed.")
     await installation.sign()
     known = KnownCheckpoint(lost, "the checkpoint lost.txt")
-    found = await verified(database_url, scope=Scope(known=[known]))
+    # Who removed events can feign a restore. So it is a fault, unless the operator says that there was one.
+    for restores in ([], [1, 3]):
+        [fault] = (await verified(database_url, scope=Scope(known=[known], restores=restores))).faults
+        assert str(fault) == (
+            f"log: the checkpoint lost.txt: a restore (The disk failed.) removed events, {kept} of its {lost.size}"
+            " events are left. If you restored the database then, say so by --restored 2"
+        )
+    found = await verified(database_url, scope=Scope(known=[known], restores=[2]))
     assert found.faults == []
     assert found.log_size == await db.fetchval("SELECT sum(count) FROM log_ranges")
     left = f"{kept} of its {lost.size} events are left"
@@ -223,7 +230,10 @@ async def test_a_backup_of_an_older_epoch(installation: Installation, db: Connec
     await installation.start("Second.")
     assert [epoch.epoch for epoch in await load_epochs(db)] == [1, 3]
     assert find_lost(await load_sizes(db), cursor) == len(backup["events"])
-    found = await verified(database_url, scope=Scope(known=[KnownCheckpoint(lost, "lost.txt")]))
+    [fault] = (await verified(database_url, scope=Scope(known=[KnownCheckpoint(lost, "lost.txt")]))).faults
+    text = f"log: lost.txt: a restore (Second.) removed all of its {lost.size} events."
+    assert str(fault).startswith(text)
+    found = await verified(database_url, scope=Scope(known=[KnownCheckpoint(lost, "lost.txt")], restores=[3]))
     assert (found.faults, found.losses) == (
         [],
         [f"lost.txt: a restore (Second.) removed all of its {lost.size} events"],

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from service.audit import attesters, witnesses
-from service.audit.attestations import claim_checkpoint, load_cosigned, load_published
+from service.audit.attestations import claim_checkpoint, load_cosignatures, load_cosigned, load_published
 from service.audit.attesters import MAX_WAITING_S, RETRY_S, AttestationCollector
 from service.audit.checkpoint import Checkpoint
 from service.audit.checkpoint_signer import KEEP_EVERY_S, verifier_key
@@ -94,6 +94,18 @@ async def test_a_witness_cosigns_each_kept_checkpoint(log: Log, witness: Witness
         *("old 0", "old 1", "old 7", "old 255", "old 256", "old 300")
     ]
     assert await log.rows() == [(size, witness.vkey) for size in (1, 7, 255, 256, 300, 1000)]
+
+
+async def test_a_changed_cosignature_holds_up_nothing(log: Log, witness: WitnessServer, db: Connection) -> None:
+    """The checkpoint is served without it, whatever bytes somebody wrote."""
+    await log.grow(5, witness)
+    await log.ask()
+    whole = await log.published()
+    for data in (b"\xff\xfe", b"", b"no line\n", str(whole).encode()):
+        await db.execute("UPDATE log_attestations SET data = $1", data)
+        note = await log.published()
+        assert (note.text, note.signatures) == (whole.text, whole.signatures[:1])
+        assert await load_cosignatures(db, 1, 5) == []
 
 
 async def test_an_independent_implementation_accepts_the_cosigned_checkpoint(

@@ -143,7 +143,7 @@ def test_a_salt_of_another_size_is_refused(size: int) -> None:
 
 
 def test_leaves_of_stored_events() -> None:
-    """A hasher that keeps encodings gives each event the leaf that it has alone, whatever changed since the last one."""
+    """A hasher that keeps encodings gives each event the leaf that it has alone, whatever changed meanwhile."""
     row: dict[str, Any] = {
         "stream_id": "thread_1",
         "version": 1,
