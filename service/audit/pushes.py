@@ -18,6 +18,7 @@ import aiohttp
 import structlog
 
 from service.audit.notes import Note
+from service.small_sockets import open_connector
 
 log = structlog.get_logger()
 
@@ -107,7 +108,7 @@ class WebhookTarget:
         timeout = aiohttp.ClientTimeout(total=SEND_S)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
+                aiohttp.ClientSession(timeout=timeout, connector=open_connector()) as session,
                 session.post(self._url, data=text.encode(), allow_redirects=False) as response,
             ):
                 if response.status >= 300:

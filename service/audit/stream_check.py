@@ -204,15 +204,15 @@ class StreamCheck:
         assert self._type is not None
         try:
             recorded: RecordedEvent[Any] = RecordedEvent(
-                event.stream_id,
-                event.version,
-                event.at,
-                codec.load(event.content[SALT_BYTES:], event.schema_version),
-                event.project_id,
-                parse_actor(event.actor),
-                event.request_id,
-                event.cause,
-                event.client,
+                stream_id=event.stream_id,
+                version=event.version,
+                at=event.at,
+                event=codec.load(event.content[SALT_BYTES:], event.schema_version),
+                project_id=event.project_id,
+                actor=parse_actor(event.actor),
+                request_id=event.request_id,
+                cause=event.cause,
+                client=event.client,
             )
             if not self._page:
                 self._before = self._state

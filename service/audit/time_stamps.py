@@ -19,6 +19,7 @@ from events.clock import Clock
 from service.audit.attestations import Attestation, AttestationKind, CheckpointClaim
 from service.audit.attesters import AttestationError, Prover
 from service.audit.stamp_encoding import sort_certificates
+from service.small_sockets import open_connector
 
 # Seconds between two stamps, and for one request; bytes of an answer that are read.
 STAMP_EVERY_S = 600.0
@@ -70,7 +71,7 @@ class TimeStampAuthority:
         timeout = aiohttp.ClientTimeout(total=REQUEST_S)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
+                aiohttp.ClientSession(timeout=timeout, connector=open_connector()) as session,
                 session.post(self._url, data=body, headers=_HEADERS, allow_redirects=False) as response,
             ):
                 if response.status != 200:

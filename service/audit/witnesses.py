@@ -16,6 +16,7 @@ from service.audit.attestations import Attestation, AttestationKind, CheckpointC
 from service.audit.attesters import AttestationError, Prover
 from service.audit.checkpoint import add_cosignatures, parse_number, render_witness_request
 from service.audit.notes import FormatError, Note, SignatureError, SignatureType, VerifierKey, cosigning_time
+from service.small_sockets import open_connector
 
 # Seconds for one request, bytes of an answer that are read, and answers about the size in one round.
 REQUEST_S = 20.0
@@ -49,7 +50,7 @@ class Witness:
             raise AttestationError(f"not asked: the kept checkpoint was changed: {error}", is_serious=True) from None
         known = claim.known_size
         timeout = aiohttp.ClientTimeout(total=REQUEST_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with aiohttp.ClientSession(timeout=timeout, connector=open_connector()) as session:
             for _ in range(MAX_CONFLICTS + 1):
                 body = render_witness_request(known, await prove(known, claim.size), note)
                 status, answer = await self._post(session, body)

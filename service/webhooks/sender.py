@@ -22,6 +22,7 @@ from yarl import URL
 from events.clock import Clock
 from events.software_version import RELEASE
 from service.addresses import is_public, is_public_host
+from service.small_sockets import open_small_socket
 from service.webhooks.message import headers
 
 TIMEOUT = 15.0
@@ -99,6 +100,7 @@ class Sender:
             # while its own time-out runs.
             limit=0,
             limit_per_host=0,
+            socket_factory=open_small_socket,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

@@ -198,7 +198,7 @@ async def test_verify_says_what_a_restore_removed(
     await installation.start("The disk failed.")
     await installation.sign()
     known = KnownCheckpoint(lost, "the checkpoint lost.txt")
-    # Who removed events can feign a restore. So it is a fault, unless the operator says that there was one.
+    # A person who removed events can feign a restore, so it is a fault unless the operator acknowledges it.
     for restores in ([], [1, 3]):
         [fault] = (await verified(database_url, scope=Scope(known=[known], restores=restores))).faults
         assert str(fault) == (
