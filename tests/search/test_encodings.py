@@ -7,8 +7,10 @@ from collections import Counter
 
 import pytest
 
+from service.search.parse import json_text
+from service.search.parse import text as plain_text
 from service.search.parse.text import parse
-from service.search.parse.types import UnreadableFile
+from service.search.parse.types import UnreadableFile, format_of
 from tests.search.encoding_corpus import phrases, texts
 
 # Texts of the corpus, of 100, that may be read in a wrong encoding.
@@ -119,3 +121,16 @@ def test_texts_without_ascii_are_not_taken_for_utf16(text: str, encoding: str) -
 )
 def test_texts_that_look_like_others(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)) == text
+
+
+JSON = r'{"caf\u00e9": "\u56fe\u4e66\u9986 \ud83d\ude00 \u0022 \u0041 \\u00e9 \\\u00e9 \ud83d \u200b", "C:\\users": 1}'
+SHOWN = r'{"café": "图书馆 😀 \u0022 \u0041 \\u00e9 \\é \ud83d \u200b", "C:\\users": 1}'
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 1024 * 1024])
+def test_letters_that_json_escapes_are_letters(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(plain_text, "READ", size)
+    assert format_of("a.json") == "json_text"
+    assert "".join(piece for piece, _ in json_text.parse(io.BytesIO(JSON.encode()))) == SHOWN
+    run = "\\" * 201 + "u00e9"
+    assert "".join(piece for piece, _ in json_text.parse(io.BytesIO(run.encode()))) == "\\" * 200 + "é"

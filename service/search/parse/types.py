@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Literal
 
-FileFormat = Literal["text", "html", "pdf", "docx", "pptx", "xlsx", "doc"]
+FileFormat = Literal["text", "json_text", "html", "pdf", "docx", "pptx", "xlsx", "doc"]
 
 # A piece of text, in order, with its page if the file has pages. Each format has a module with a function `parse`; the
 # module imports everything at its top, because the worker may not be able to read files later.
@@ -13,9 +13,10 @@ TextPiece = tuple[str, int | None]
 ParseFunction = Callable[[BinaryIO], Iterator[TextPiece]]
 READ = 1024 * 1024
 
-_TEXT = (".c", ".cpp", ".cs", ".css", ".csv", ".go", ".java", ".js", ".json", ".md", ".php", ".py", ".rb", ".sh")
+_TEXT = (".c", ".cpp", ".cs", ".css", ".csv", ".go", ".java", ".js", ".md", ".php", ".py", ".rb", ".sh")
 FORMATS: dict[str, FileFormat] = {
     **dict.fromkeys((*_TEXT, ".tex", ".ts", ".txt"), "text"),
+    ".json": "json_text",
     ".html": "html",
     ".htm": "html",
     ".pdf": "pdf",
