@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
+from pydantic import Field
+
 from events.envelope import Event, JsonObject, RecordedEvent
 from events.errors import NotFound, Rejection
+from events.provenance import Provenance
 
 STATE_SCHEMA = 1
 
@@ -21,6 +24,7 @@ class AssistantCreated(Event):
 
     type: Literal["assistant.created"] = "assistant.created"
     settings: JsonObject
+    provenance: Provenance | None = Field(None, exclude_if=lambda provenance: provenance is None)
 
 
 class AssistantModified(Event):
@@ -49,6 +53,7 @@ class AssistantState:
 @dataclass(frozen=True, slots=True)
 class CreateAssistant:
     settings: Mapping[str, Any]
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def decide(state: AssistantState, command: AssistantCommand, at: datetime) -> li
         case CreateAssistant():
             if state.exists:
                 raise Rejection(f"Assistant {state.id} already exists.")
-            return [AssistantCreated(settings=dict(command.settings))]
+            return [AssistantCreated(settings=dict(command.settings), provenance=command.provenance)]
         case ModifyAssistant():
             _require(state)
             return [AssistantModified(changes=dict(command.changes))]

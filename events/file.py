@@ -17,6 +17,7 @@ from pydantic import Field
 from events.envelope import Event, RecordedEvent
 from events.errors import FileNotFound, Rejection
 from events.objects import File
+from events.provenance import Provenance
 
 STATE_SCHEMA = 1
 # Bytes of a file that a client uploads at once, and of a file that is indexed.
@@ -47,6 +48,7 @@ class FileCreated(Event):
     expires_at: int | None
     blob: str
     segments: str | None = Field(None, exclude_if=lambda segments: segments is None)
+    provenance: Provenance | None = Field(None, exclude_if=lambda provenance: provenance is None)
 
 
 class FileDeleted(Event):
@@ -82,6 +84,7 @@ class CreateFile:
     expires_after: int | None
     blob: str
     segments: str | None = None
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,4 +184,5 @@ def _file_created(command: CreateFile, at: datetime) -> FileCreated:
         expires_at=expires_at,
         blob=command.blob,
         segments=command.segments,
+        provenance=command.provenance,
     )

@@ -15,6 +15,7 @@ from events import file as f
 from events import upload as u
 from events.envelope import Event, RecordedEvent, classes_of
 from events.objects import Assistant, File, Json, Message, Run, Step, Thread, Upload, UploadPart, VectorStore
+from events.provenance import creation_time
 from events.references import own_store_id, stores_of, with_stores
 from events.thread import events as e
 from events.vector_store import events as v
@@ -43,7 +44,7 @@ _NoStepPatch = (
 
 
 def initial_assistant(recorded: RecordedEvent[a.AssistantCreated]) -> Assistant:
-    return Assistant(id=recorded.stream_id, created_at=recorded.seconds, **recorded.event.settings)
+    return Assistant(id=recorded.stream_id, created_at=_created_at(recorded), **recorded.event.settings)
 
 
 def modified_assistant(before: Mapping[str, Any], changes: Mapping[str, Any]) -> Patch:
@@ -60,8 +61,8 @@ def modified_assistant(before: Mapping[str, Any], changes: Mapping[str, Any]) ->
 def initial_file(recorded: RecordedEvent[f.FileCreated]) -> File:
     """Returns the file without the hashes of its segments, which only the event has."""
     fields = _event_fields(recorded.event)
-    del fields["segments"]
-    return File(id=recorded.stream_id, created_at=recorded.seconds, **fields)
+    del fields["segments"], fields["provenance"]
+    return File(id=recorded.stream_id, created_at=_created_at(recorded), **fields)
 
 
 def initial_upload(recorded: RecordedEvent[u.UploadCreated]) -> Upload:
@@ -81,12 +82,14 @@ def initial_upload_part(recorded: RecordedEvent[u.UploadPartAdded]) -> UploadPar
 
 def initial_vector_store(recorded: RecordedEvent[v.VectorStoreCreated]) -> VectorStore:
     at = recorded.seconds
-    return VectorStore(id=recorded.stream_id, created_at=at, last_active_at=at, **_event_fields(recorded.event))
+    fields = _event_fields(recorded.event)
+    del fields["provenance"]
+    return VectorStore(id=recorded.stream_id, created_at=_created_at(recorded), last_active_at=at, **fields)
 
 
 def initial_thread(recorded: RecordedEvent[e.ThreadCreated]) -> Thread:
     event = recorded.event
-    return Thread(recorded.stream_id, recorded.seconds, event.metadata, event.tool_resources)
+    return Thread(recorded.stream_id, _created_at(recorded), event.metadata, event.tool_resources)
 
 
 def new_thread(recorded: Sequence[RecordedEvent[e.ThreadEvent]]) -> Thread:
@@ -282,6 +285,10 @@ def merge_step_fields(fields: Patch, patch: Patch) -> Patch:
     if "results" in fields and "results" in patch:
         both["results"] = {**fields["results"], **patch["results"]}
     return both
+
+
+def _created_at(recorded: RecordedEvent[Any]) -> int:
+    return int(creation_time(recorded).timestamp())
 
 
 def _event_fields(event: Event) -> Patch:

@@ -11,6 +11,7 @@ from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.object_changes import initial_assistant, modified_assistant
 from events.objects import Assistant
+from events.provenance import creation_time
 from projections import metadata
 from projections.metadata import NO_FILTER, Filter
 from projections.rows import MAX_PAGE_BYTES, Cursor, Page, dump, dump_settings, load_fields, load_rows
@@ -35,7 +36,9 @@ def project(batch: Sequence[RecordedEvent[AssistantEvent]], before: AssistantSta
         match recorded.event:
             case AssistantCreated(settings=settings):
                 body = dump_settings(initial_assistant(recorded))  # type: ignore[arg-type]
-                operations.append(RowOperation("assistants.insert", (id, recorded.project_id, recorded.at, body)))
+                operations.append(
+                    RowOperation("assistants.insert", (id, recorded.project_id, creation_time(recorded), body))
+                )
                 operations += metadata.insert("assistant", recorded, settings["metadata"])
             case AssistantModified(changes=changes):
                 operations.append(RowOperation("assistants.modify", (id, _patches(changes))))

@@ -12,6 +12,7 @@ from events.errors import FileNotFound
 from events.file import FileCreated, FileDeleted, FileEvent, FileExpired, FileState
 from events.object_changes import initial_file
 from events.objects import File
+from events.provenance import creation_time
 from events.references import Referrer, keep_files, referenced_files
 from projections.rows import Cursor, OverdueStream, Page, dump, load_fields, load_rows
 from sql import queries
@@ -28,7 +29,7 @@ def project(batch: Sequence[RecordedEvent[FileEvent]], before: FileState) -> lis
         match recorded.event:
             case FileCreated():
                 file = initial_file(recorded)  # type: ignore[arg-type]
-                key = (file.id, recorded.project_id, recorded.at, file.purpose, file.expires_at)
+                key = (file.id, recorded.project_id, creation_time(recorded), file.purpose, file.expires_at)
                 operations.append(RowOperation("files.insert", (*key, file.blob, file.bytes, dump(file))))
             case FileDeleted() | FileExpired():
                 operations.append(RowOperation("files.delete", (recorded.stream_id,)))

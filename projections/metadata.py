@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from events.envelope import RecordedEvent
+from events.provenance import creation_time
 from projections.rows import MAX_PAGE_BYTES, Cursor
 from sql import queries
 from sql.connection import Connection
@@ -75,7 +76,7 @@ def insert(object_type: FilteredType, created: RecordedEvent[Any], metadata: Map
     """Returns the operation that adds the metadata of a new object; none if it has no metadata."""
     if not metadata:
         return []
-    key = (created.stream_id, object_type, created.project_id, created.at)
+    key = (created.stream_id, object_type, created.project_id, creation_time(created))
     return [RowOperation("metadata_pairs.insert", (*key, *_hash_pairs(metadata)))]
 
 

@@ -12,6 +12,7 @@ from events.envelope import RecordedEvent, classes_of
 from events.errors import NotFound
 from events.object_changes import attach_files, attached_files, initial_thread
 from events.objects import Thread
+from events.provenance import creation_time
 from events.thread import events as e
 from events.thread.state import ThreadState
 from projections import metadata
@@ -44,7 +45,7 @@ def project(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadState) 
             case e.ThreadCreated() as created:
                 has_own_store = any(_is_for_search(message) for message in first)
                 body = dump(initial_thread(recorded))  # type: ignore[arg-type]
-                values = (id, recorded.project_id, recorded.at, body, has_own_store)
+                values = (id, recorded.project_id, creation_time(recorded), body, has_own_store)
                 operations.append(RowOperation("threads.insert", values))
                 operations += metadata.insert("thread", recorded, created.metadata)
             case e.ThreadModified(changes=changes):

@@ -15,6 +15,7 @@ from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.object_changes import initial_vector_store
 from events.objects import VectorStore
+from events.provenance import creation_time
 from events.references import Referrer, keep_stores, referenced_stores
 from events.vector_store import events as e
 from events.vector_store.decide import NOUN
@@ -51,7 +52,7 @@ def _project_store(recorded: RecordedEvent[e.VectorStoreEvent]) -> list[RowOpera
     match recorded.event:
         case e.VectorStoreCreated():
             store = initial_vector_store(recorded)  # type: ignore[arg-type]
-            key = (id, recorded.project_id, recorded.at, store.last_active_at, store.expires_after)
+            key = (id, recorded.project_id, creation_time(recorded), store.last_active_at, store.expires_after)
             return [RowOperation("vector_stores.insert", (*key, store.embedding_model, dump(store)))]
         case e.VectorStoreModified(changes=changes):
             expiry = ("expires_after" in changes, changes.get("expires_after"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from events.objects import Message, Run, RunStatus, Step
+from events.provenance import Provenance
 from events.thread import events as e
 
 
@@ -52,13 +53,15 @@ class ImportThread:
     """Creates a thread with objects from elsewhere, in the order in which they were created. Their thread_id does not
     count.
 
-    Runs and steps must have ended. A run comes before its messages and steps. `origin` is that of a fork.
+    Runs and steps must have ended. A run comes before its messages and steps. `origin` is that of a fork;
+    `provenance` is set if the thread comes from another server.
     """
 
     metadata: Mapping[str, str]
     tool_resources: Mapping[str, Any]
     origin: e.ThreadOrigin | None
     objects: Sequence[Message | Run | Step]
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True)

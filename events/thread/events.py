@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from events.envelope import Event, JsonObject
+from events.provenance import Provenance
 from events.thread.import_events import MessageImported as MessageImported
 from events.thread.import_events import RunImported as RunImported
 from events.thread.import_events import StepImported as StepImported
@@ -76,6 +77,7 @@ class ThreadCreated(Event):
     metadata: Metadata
     tool_resources: JsonObject
     origin: ThreadOrigin | None = Field(None, exclude_if=_is_none)
+    provenance: Provenance | None = Field(None, exclude_if=_is_none)
 
 
 class ThreadModified(Event):

@@ -27,7 +27,10 @@ def import_thread(state: ThreadState, command: ImportThread) -> list[e.ThreadEve
     if state.exists:
         raise Rejection(f"Thread {state.id} already exists.")
     created = e.ThreadCreated(
-        metadata=dict(command.metadata), tool_resources=dict(command.tool_resources), origin=command.origin
+        metadata=dict(command.metadata),
+        tool_resources=dict(command.tool_resources),
+        origin=command.origin,
+        provenance=command.provenance,
     )
     places: dict[str, int] = {}
     events: list[e.ThreadEvent] = [created]

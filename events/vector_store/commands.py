@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from events.provenance import Provenance
 from events.vector_store import events as e
 
 
@@ -52,6 +53,7 @@ class CreateStore:
     embedding_model: str
     files: Sequence[NewFile] = ()
     if_missing: bool = False
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,7 @@ def _create(command: CreateStore) -> e.VectorStoreCreated:
         metadata=dict(command.metadata),
         expires_after=command.expires_after,
         embedding_model=command.embedding_model,
+        provenance=command.provenance,
     )
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from events.envelope import Event, JsonObject
+from events.provenance import Provenance
 
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 ErrorCode = Literal["server_error", "unsupported_file", "invalid_file"]
@@ -54,6 +57,7 @@ class VectorStoreCreated(Event):
     metadata: dict[str, str]
     expires_after: int | None
     embedding_model: str
+    provenance: Provenance | None = Field(None, exclude_if=lambda provenance: provenance is None)
 
 
 class VectorStoreModified(Event):

@@ -19,6 +19,7 @@ from rich.markup import escape
 from service.cli import (
     audit,
     fork,
+    import_openai,
     keys,
     logs,
     migrate,
@@ -53,6 +54,7 @@ app.add_typer(threads.threads, name="threads")
 app.add_typer(runs.runs, name="runs")
 app.command()(fork.fork)
 app.command()(reindex.reindex)
+app.command()(import_openai.import_openai)
 app.command()(migrate.migrate)
 app.command()(prove.prove)
 app.command()(rebuild.rebuild)

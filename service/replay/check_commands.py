@@ -162,8 +162,16 @@ def _creations(state: ThreadState, events: Sequence[e.ThreadEvent], at: datetime
     messages = [_new_message(event) for event in events if isinstance(event, e.MessageAdded)]
     created, thread = _find(events, e.RunCreated), _find(events, e.ThreadCreated)
     objects = [found for event in events if (found := _imported_object(event)) is not None]
-    if thread is not None and (objects or thread.origin is not None):
-        return [ImportThread(thread.metadata, thread.tool_resources, thread.origin, objects)]
+    if thread is not None and (objects or thread.origin is not None or thread.provenance is not None):
+        return [
+            ImportThread(
+                metadata=thread.metadata,
+                tool_resources=thread.tool_resources,
+                origin=thread.origin,
+                objects=objects,
+                provenance=thread.provenance,
+            )
+        ]
     life = None if thread is None else CreateThread(thread.metadata, thread.tool_resources, messages)
     if created is None:
         return [life] if life is not None else [AddMessage(messages[0], queue=state.run is not None)]

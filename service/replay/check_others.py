@@ -40,8 +40,8 @@ class AssistantInversion:
     ) -> list[a.AssistantCommand]:
         """Returns the command of an append: see `Inversion`."""
         match event := events[0]:
-            case a.AssistantCreated(settings=settings):
-                return [a.CreateAssistant(settings)]
+            case a.AssistantCreated(settings=settings, provenance=provenance):
+                return [a.CreateAssistant(settings, provenance)]
             case a.AssistantModified(changes=changes):
                 return [a.ModifyAssistant(changes)]
             case a.AssistantDeleted():
@@ -70,6 +70,8 @@ class FileInversion:
                         content_type=created.content_type,
                         expires_after=None if expires_at is None else expires_at - int(at.timestamp()),
                         blob=created.blob,
+                        segments=created.segments,
+                        provenance=created.provenance,
                     )
                 ]
             case f.FileDeleted():
@@ -105,8 +107,8 @@ class UploadInversion:
                         expires_after=created.expires_after,
                     )
                 ]
-            case u.UploadPartAdded(part_id=part_id, bytes=size, sha256=sha256):
-                return [u.AddPart(part_id, size, sha256)]
+            case u.UploadPartAdded(part_id=part_id, bytes=size, sha256=sha256, segments=segments):
+                return [u.AddPart(part_id, size, sha256, segments)]
             case u.UploadCompleted(part_ids=part_ids, file_id=file_id, md5=md5):
                 return [u.CompleteUpload(part_ids, [self._sizes.get(id) for id in part_ids], file_id, md5)]
             case u.UploadCancelled():

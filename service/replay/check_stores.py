@@ -61,6 +61,7 @@ class StoreInversion:
                         expires_after=created.expires_after,
                         embedding_model=created.embedding_model,
                         files=_new_files(events),
+                        provenance=created.provenance,
                     )
                 ]
             case e.VectorStoreModified(changes=changes):

@@ -1,0 +1,1 @@
+"""Imports of objects that people saved from other servers of this API."""
