@@ -24,6 +24,7 @@ from scripts.bench_processes import temporary_home
 from service.database import open_pool
 from service.migrations import prepare_database
 from service.replay.run_recorder import load_run, record_lines
+from tests import client as client_module
 from tests.client import KEY, V1, Client
 from tests.http import files
 from tests.scripted import ScriptedServer, breaks_after, calls, cuts_off, errors, says
@@ -230,6 +231,22 @@ class RunMaker:
             await client.post(f"{path}/runs/{again['id']}", {"metadata": {"n": "3"}})
             return str(again["id"])
 
+    async def imported(self) -> str:
+        """A run in a fork of a thread that has messages, a run and its steps."""
+        self.model.script(calls(("weather", {"city": "Paris"}), text="I look."), says("Rain in Paris."))
+        async with self.server(CODE_INTERPRETER="off") as (client, _):
+            run = await client.settled(await _start(client, "How is the weather?", tools=[WEATHER]))
+            wanted = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+            outputs = [{"tool_call_id": call["id"], "output": "rain"} for call in wanted]
+            path = f"/threads/{run['thread_id']}"
+            await client.post(f"{path}/runs/{run['id']}/submit_tool_outputs", {"tool_outputs": outputs})
+            await _end(client, run, "completed")
+            fork = await client.post(f"{path}/fork", {})
+            self.model.script(says("Still rain."))
+            await client.post(f"/threads/{fork['id']}/messages", {"role": "user", "content": "And now?"})
+            again = await client.post(f"/threads/{fork['id']}/runs", {"assistant_id": run["assistant_id"]})
+            return await _end(client, again, "completed")
+
     async def _whole_run(self, text: str) -> str:
         async with self.server(CODE_INTERPRETER="off") as (client, _):
             return await _run(client, text)
@@ -245,7 +262,7 @@ class RunMaker:
 
 
 KINDS = (
-    *("text", "embedded", "functions", "parallel", "code", "search", "cancelled", "expired"),
+    *("text", "functions", "parallel", "code", "search", "cancelled", "expired"),
     *(
         "expired_waiting",
         "failed",
@@ -258,6 +275,8 @@ KINDS = (
         "truncated",
         "last_messages",
         "edited",
+        "imported",
+        "embedded",
     ),
 )
 
@@ -329,6 +348,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=CORPUS)
     parser.add_argument("--only", choices=KINDS, action="append", help="this kind; may be repeated")
     given = parser.parse_args()
+    client_module.WAIT_S = WAIT_S  # a machine with other work answers slowly
     given.folder.mkdir(parents=True, exist_ok=True)
     with temporary_home() as home:
         asyncio.run(record_all(given.folder, given.only or list(KINDS), home))

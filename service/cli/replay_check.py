@@ -122,6 +122,11 @@ class CheckReport:
         rate = progress.events / max(seconds, 0.001)
         streams = f"{progress.streams:,} streams with {progress.events:,} events"
         say(f"{streams} checked in {seconds:,.1f} s ({rate:,.0f} events/s).")
+        if progress.prompts or progress.unchecked_prompts:
+            unchecked = (
+                f"; {progress.unchecked_prompts:,} others cannot be compared" if progress.unchecked_prompts else ""
+            )
+            say(f"{progress.prompts:,} recorded requests of model calls were rendered again{unchecked}.")
         for name, count in sorted(progress.newer_fields.items()):
             say(f"{count:,} events lack {name}, which the software that wrote them did not have: no deviation.")
         if progress.left_out:

@@ -42,13 +42,16 @@ class CheckScope:
 class CheckProgress:
     """The streams and events that were checked, of `total_events`, null if they were not counted.
 
-    `left_out` counts the deviations beyond MAX_PER_STREAM of a stream.
+    `left_out` counts the deviations beyond MAX_PER_STREAM of a stream. `prompts` and `unchecked_prompts` are as in
+    `ReplayCheck`.
     """
 
     streams: int = 0
     events: int = 0
     deviations: int = 0
     left_out: int = 0
+    prompts: int = 0
+    unchecked_prompts: int = 0
     total_events: int | None = None
     newer_fields: Counter[str] = field(default_factory=Counter)
 
@@ -128,6 +131,8 @@ class HistoryCheck:
         last = stream.pending[-1].recorded if stream.pending else None
         yield from self._flush(stream)
         self.progress.newer_fields.update(stream.check.newer_fields)
+        self.progress.prompts += stream.check.prompts
+        self.progress.unchecked_prompts += stream.check.unchecked_prompts
         if head is None or last is None or stream.is_over or stream.version != head["version"]:
             return
         stream_type = stream_type_of(last.event)

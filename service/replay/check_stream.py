@@ -57,13 +57,15 @@ class ReplayCheck(Generic[S, C]):
     """Folds the history of a stream and compares it with today's software. Call `add` with its events, in order.
 
     `newer_fields` counts the fields that today's events have and the recorded ones do not, since older software wrote
-    them. `is_broken` if the rest of the history cannot be checked, because `evolve` raised.
+    them. `is_broken` if the rest of the history cannot be checked, because `evolve` raised. `prompts` counts the
+    recorded requests of model calls that were rendered again, and `unchecked_prompts` those that cannot be compared.
     """
 
     def __init__(self, stream_type: StreamType[S, C], stream_id: str, inversion: Inversion[S, C]) -> None:
         self.state: S = stream_type.initial(stream_id)
         self.newer_fields: Counter[str] = Counter()
         self.is_broken = False
+        self.prompts = self.unchecked_prompts = 0
         self._type = stream_type
         self._inversion = inversion
 
@@ -94,6 +96,10 @@ class ReplayCheck(Generic[S, C]):
 
     def _check_plan(self, append: Sequence[LoggedEvent], command: C) -> Iterable[Deviation]:
         """Yields the deviations of the plan that led to an append. Streams other than threads have no plan."""
+        return ()
+
+    def _end_event(self, logged: LoggedEvent) -> Iterable[Deviation]:
+        """Yields the deviations on the state after an event."""
         return ()
 
     def _end_append(self, append: Sequence[LoggedEvent]) -> Iterable[Deviation]:
@@ -139,6 +145,7 @@ class ReplayCheck(Generic[S, C]):
                 return
             if logged.state_hash is not None and logged.state_hash != self.state_hash:
                 yield Deviation.at_event("evolve", recorded, "another state after it", "a state with another hash")
+            yield from self._end_event(logged)
         yield from self._end_append(append)
 
 

@@ -23,12 +23,13 @@ class LoggedEvent:
     """An event of a recorded history, and the software that wrote it.
 
     `state_hash` is that of the state after it (`hash_state`), if it was recorded by software with the same shape of
-    states.
+    states. `request` is the body of the request that the event's record of a prompt is about, if a recording has it.
     """
 
     recorded: RecordedEvent[Any]
     software: str
     state_hash: str | None = None
+    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,9 @@ class Deviation:
     diff: tuple[str, ...] = ()
 
     @classmethod
-    def at_event(cls, part: Part, event: RecordedEvent[Any], recorded: str, today: str, *diff: str) -> Deviation:
+    def at_event(
+        cls, part: Part, event: RecordedEvent[Any], recorded: str, today: str, diff: tuple[str, ...] = ()
+    ) -> Deviation:
         """Returns the deviation at an event."""
         return cls(
             part=part,

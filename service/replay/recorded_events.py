@@ -2,7 +2,8 @@
 
 The names are those of the audit feed, so that an export with contents (`everthread audit export --content`) is such a
 history too. What a check does not need is left out or ignored: the index, the hashes, the salt and the client. A
-recording also has `state`: {schema, sha256}, the hash of the state after the event.
+recording also has `state`: {schema, sha256}, the hash of the state after the event, and `request`: the body of the
+request whose hash the event records.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def stream_type_of(event: object) -> StreamType[Any, Any]:
 
 def load_row(row: Mapping[str, Any]) -> LoggedEvent:
     """Returns the event of a row with the columns of `events` of sql/queries/replay_check.sql. Raises NotReadable."""
-    return _load(row, content_json(row["content"]))
+    return LoggedEvent(_load(row, content_json(row["content"])), row["software_version"])
 
 
 def parse_line(line: bytes) -> LoggedEvent:
@@ -91,11 +92,11 @@ def parse_line(line: bytes) -> LoggedEvent:
     at = datetime.fromisoformat(facts["at"])
     if at.tzinfo is None:
         raise ValueError("its time has no zone")
-    state = facts.get("state")
-    logged = _load({**facts, "at": at, "client": None}, orjson.dumps(facts["content"]))
-    if state is None or state["schema"] != stream_type_of(logged.recorded.event).state_schema:
-        return logged
-    return LoggedEvent(logged.recorded, logged.software, state["sha256"])
+    facts["at"], facts["client"] = at, None
+    recorded = _load(facts, orjson.dumps(facts["content"]))
+    state, schema = facts.get("state"), stream_type_of(recorded.event).state_schema
+    state_hash = state["sha256"] if state is not None and state["schema"] == schema else None
+    return LoggedEvent(recorded, facts["software_version"], state_hash, facts.get("request"))
 
 
 def render_line(logged: LoggedEvent) -> bytes:
@@ -117,6 +118,8 @@ def render_line(logged: LoggedEvent) -> bytes:
     }
     if logged.state_hash is not None:
         facts["state"] = {"schema": stream_type_of(recorded.event).state_schema, "sha256": logged.state_hash}
+    if logged.request is not None:
+        facts["request"] = logged.request
     return orjson.dumps(facts) + b"\n"
 
 
@@ -135,7 +138,7 @@ def read_file(path: Path) -> Iterator[LoggedEvent | NotReadable]:
             yield found
 
 
-def _load(facts: Mapping[str, Any], content: bytes) -> LoggedEvent:
+def _load(facts: Mapping[str, Any], content: bytes) -> RecordedEvent[Any]:
     try:
         event = codec.load(content, facts["schema_version"])
     except (ValueError, ValidationError) as error:
@@ -147,7 +150,7 @@ def _load(facts: Mapping[str, Any], content: bytes) -> LoggedEvent:
             at=facts["at"],
             reason=reason,
         ) from None
-    recorded = RecordedEvent(
+    return RecordedEvent(
         stream_id=facts["stream_id"],
         version=facts["version"],
         at=facts["at"],
@@ -158,4 +161,3 @@ def _load(facts: Mapping[str, Any], content: bytes) -> LoggedEvent:
         cause=facts.get("cause"),
         client=facts["client"],
     )
-    return LoggedEvent(recorded, facts["software_version"])

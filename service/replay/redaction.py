@@ -43,9 +43,9 @@ SECRETS: Mapping[str, re.Pattern[str]] = {
 # Keys of contents whose strings are no texts of people, models, tools or files: ids, names of functions, and words of
 # the API. The strings below all other keys are texts.
 _WORD_KEYS = """
-assistant_id call_id code detail explicit_defaults file_id file_ids finish_reason id incomplete_reason kind message_id
-message_step_id model name object outcome ranker reason reasoning_effort required role run_id status step_id
-tool_call_id tool_step_id type upstream_id vector_store_ids
+assistant_id call_id code detail explicit_defaults file_id file_ids finish_reason fork_id form id images
+incomplete_reason kind limit_field message_id message_step_id model name object outcome ranker reason reasoning_effort
+refused required role run_id sha256 status step_id thread_id tool_call_id tool_step_id type upstream_id vector_store_ids
 """
 _WORDS = frozenset(_WORD_KEYS.split())
 # Keys whose value is such a word or an object with texts.
@@ -55,7 +55,7 @@ _LETTER, _DIGIT = re.compile(r"[^\W\d_]"), re.compile(r"\d")
 _OWN_ERRORS = re.compile(
     r"The model call was broken off \d+ times\."
     r"|The run made (?:more than )?\d+ (?:model calls|calls of tools) without an end\."
-    r"|The run expired (?:\d+ s after it had called the model: the model server's answer had not (?:ended|begun)"
+    r"|The run expired (?:-?\d+ s after it had called the model: the model server's answer had not (?:ended|begun)"
     r"|while \w+ was at work)\."
     r"|The model's reply was cut off in a tool call\."
     r"|The newest message alone does not fit into the context window of '[^']*'\."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 from events.envelope import RecordedEvent
 from events.errors import NotFound
 from events.streams import THREAD
+from events.thread.state import ThreadState
 from service.database import Pool
+from service.replay.call_prompts import CallEnd, CallPrompt, PromptFold
 from service.replay.check_stream import groups_of, hash_state
 from service.replay.deletions import deleted_since, hide_message
 from service.replay.deviations import LoggedEvent
+from service.replay.prompt_rendering import render_prompt
 from service.replay.recorded_events import load_row, render_line
 from service.replay.redaction import redact
 from service.replay.run_reader import thread_of_run
@@ -47,14 +51,57 @@ def _hide(logged: LoggedEvent, hidden: frozenset[str]) -> LoggedEvent:
 def record_lines(events: Iterable[LoggedEvent], *, has_texts: bool = True) -> Iterator[bytes]:
     """Yields the lines of a recording of one thread, without secrets; without texts unless `has_texts`.
 
-    The last event of each append has the hash of the state after it.
+    The last event of each append has the hash of the state after it. An event that records a request has the body that
+    follows from the recording, and its hash. A record of a request that the log alone does not determine is left out.
     """
-    state = None
-    for group in groups_of(redact(logged, has_texts=has_texts) for logged in events):
+    redaction = _Redaction(has_texts)
+    for group in groups_of(events):
         for place, logged in enumerate(group, start=1):
-            state = THREAD.evolve(state or THREAD.initial(logged.recorded.stream_id), logged.recorded)
-            is_last = place == len(group)
-            yield render_line(replace(logged, state_hash=hash_state(THREAD, state)) if is_last else logged)
+            yield render_line(redaction.add(logged, is_last=place == len(group)))
+
+
+class _Redaction:
+    """Redacts the events of a thread in order, and folds them before and after it, to render the prompts of both."""
+
+    def __init__(self, has_texts: bool) -> None:
+        self._has_texts = has_texts
+        self._originals = (ThreadState(""), PromptFold())
+        self._prompts = PromptFold()
+        self._state = ThreadState("")
+
+    def add(self, logged: LoggedEvent, *, is_last: bool) -> LoggedEvent:
+        """Returns the event for the recording, with the hash of the state after it if it is the last of its append."""
+        if logged.recorded.version == 1:
+            self._originals = (THREAD.initial(logged.recorded.stream_id), self._originals[1])
+            self._state = THREAD.initial(logged.recorded.stream_id)
+        before, fold = self._originals
+        after = THREAD.evolve(before, logged.recorded)
+        self._originals = (after, fold)
+        sent = fold.add(logged.recorded, after)
+        redacted = redact(logged, has_texts=self._has_texts)
+        if isinstance(redacted.recorded.event, CallEnd):
+            # The fold needs no state at the end of a call, and the state depends on the record.
+            redacted = _with_request(redacted, sent, self._prompts.add(redacted.recorded, self._state))
+            self._state = THREAD.evolve(self._state, redacted.recorded)
+        else:
+            self._state = THREAD.evolve(self._state, redacted.recorded)
+            self._prompts.add(redacted.recorded, self._state)
+        return replace(redacted, state_hash=hash_state(THREAD, self._state) if is_last else None)
+
+
+def _with_request(logged: LoggedEvent, sent: CallPrompt | None, call: CallPrompt | None) -> LoggedEvent:
+    """Returns the end of a call with the request that is rendered from the recording.
+
+    `sent` is the call before the redaction, and `call` the same after it.
+    """
+    record, body = None, None
+    if call is not None and call.record is not None and sent is not None and render_prompt(sent).fidelity == "exact":
+        rendered = render_prompt(call).body
+        body = rendered.decode()
+        sha256 = hashlib.sha256(rendered).hexdigest()
+        record = call.record.model_copy(update={"sha256": sha256, "bytes": len(rendered), "body": None})
+    event = logged.recorded.event.model_copy(update={"prompt": record})
+    return replace(logged, recorded=replace(logged.recorded, event=event), request=body)
 
 
 def _is_of(recorded: RecordedEvent[Any], run_id: str) -> bool:

@@ -18,11 +18,13 @@ from events.thread import events as e
 from events.thread import runs
 from scripts.record_corpus import CORPUS, KINDS
 from service.replay.check_history import HistoryCheck, check_file
+from service.replay.check_prompt import has_prompt
 from service.replay.deviations import Deviation, LoggedEvent
 from service.replay.recorded_events import read_file
 from service.replay.redaction import replace_secrets
 from service.replay.run_timeline import RunTimeline
 from service.runs import plan as planning
+from service.runs import prompt as prompts
 
 FILES = sorted(CORPUS.glob("*.jsonl"))
 
@@ -94,10 +96,13 @@ MARKS: dict[str, Callable[[list[Any]], bool]] = {
     "released": _has(e.RunReleased, e.RunCompleted),
     "queued": _has(e.RunAdmitted, e.RunCompleted),
     "v1": lambda events: any(isinstance(one, e.MessageAdded) and one.attachments for one in events),
-    "truncated": lambda events: any(isinstance(one, e.RunCreated) and one.max_prompt_tokens for one in events),
+    "truncated": lambda events: any(
+        isinstance(one, e.ModelCallFinished) and one.prompt is not None and one.prompt.dropped for one in events
+    ),
     "last_messages": lambda events: any(
         isinstance(one, e.RunCreated) and one.truncation_strategy["last_messages"] == 2 for one in events
     ),
+    "imported": _has(e.MessageImported, e.RunImported, e.StepImported, e.RunCompleted),
     "edited": _has(e.ThreadModified, e.MessageModified, e.MessageDeleted, e.RunModified),
 }
 
@@ -140,3 +145,30 @@ def test_a_change_of_the_time_of_expiry_is_found(monkeypatch: pytest.MonkeyPatch
     assert [(one.part, one.type, one.stream_id) for one in found] == [
         ("decide", "run.expired", load("expired_waiting")[0].recorded.stream_id)
     ]
+
+
+# Runs whose prompt has a message that was deleted since: its content, and so the request, is not recorded.
+WITHOUT_REQUEST = ("edited",)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in WITHOUT_REQUEST])
+def test_each_request_is_recorded(kind: str) -> None:
+    check_ = HistoryCheck(lambda _: "again")
+    assert list(check_file(check_, CORPUS / f"{kind}.jsonl", lambda: None)) == []
+    ends = [logged for logged in load(kind) if has_prompt(logged.recorded.event)]
+    assert all(logged.request for logged in ends)
+    assert check_.progress.prompts == len(ends) > 0
+    assert check_.progress.unchecked_prompts == 0
+
+
+def test_a_change_of_the_prompt_is_found_with_its_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = prompts.system_message
+
+    def polite(*given: Any) -> prompts.Unit:
+        return [{**message, "content": message["content"] + " Please."} for message in original(*given)]
+
+    monkeypatch.setattr(prompts, "system_message", polite)
+    found = check(CORPUS / "functions.jsonl")
+    assert [(one.part, one.type) for one in found] == [("prompt", "model_call.finished")] * 2
+    assert '-      "content": "Be brief."' in found[0].diff
+    assert '+      "content": "Be brief. Please."' in found[0].diff
