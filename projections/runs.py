@@ -152,14 +152,14 @@ async def all_pages(db: Connection, project_id: str | None, limit: int) -> Async
 
     It is for operators: requests read runs of one project.
     """
-    after = ("", "")
+    thread_id = run_id = ""
     while True:
-        rows = await db.fetch(_SQL["page_of_all"], *after, project_id, limit)
+        rows = await db.fetch(_SQL["page_of_all"], thread_id, run_id, project_id, limit)
         if rows:
             yield [(row["project_id"], load_run(row)) for row in rows]
         if len(rows) < limit:
             return
-        after = (rows[-1]["thread_id"], rows[-1]["run_id"])
+        thread_id, run_id = rows[-1]["thread_id"], rows[-1]["run_id"]
 
 
 async def metadata_of(db: Connection, ids: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
