@@ -19,7 +19,7 @@ from rich.markup import escape
 from service.cli import (
     audit,
     fork,
-    import_openai,
+    imports,
     keys,
     logs,
     migrate,
@@ -54,7 +54,8 @@ app.add_typer(threads.threads, name="threads")
 app.add_typer(runs.runs, name="runs")
 app.command()(fork.fork)
 app.command()(reindex.reindex)
-app.command()(import_openai.import_openai)
+app.command()(imports.import_openai)
+app.command()(imports.import_azure)
 app.command()(migrate.migrate)
 app.command()(prove.prove)
 app.command()(rebuild.rebuild)

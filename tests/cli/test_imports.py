@@ -1,4 +1,4 @@
-"""`everthread import-openai`: its report, a dry run, a repetition, and what it cannot read."""
+"""`everthread import-openai` and `import-azure`: its report, a dry run, a repetition, and what it cannot read."""
 
 from __future__ import annotations
 
@@ -55,3 +55,19 @@ async def test_control_characters_of_a_name_reach_no_terminal(database_url: str,
 async def test_errors(database_url: str, tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
     saved = write(tmp_path / "thread.json", OBJECTS)
     assert await command(database_url, tmp_path / "home", str(saved), *arguments) == (1, "", f"everthread: {says}")
+
+
+async def test_a_file_of_threads_with_another_line(database_url: str, tmp_path: Path) -> None:
+    threads = write(tmp_path / "threads.txt", b"thread_1\n\n../x\n")
+    arguments = (
+        "--threads",
+        str(threads),
+        "--folder",
+        str(tmp_path),
+        "--endpoint",
+        "https://127.0.0.1:1",
+        "--key",
+        "k",
+    )
+    found = await asyncio.to_thread(everthread, "import-azure", *arguments, EVERTHREAD_DATABASE_URL=database_url)
+    assert found == (1, "", "everthread: --threads: '../x' is no id of a thread")
