@@ -46,6 +46,8 @@ from service.model.router import Router
 from service.processes.lifespan import peers_lifespan
 from service.processes.peers import Peers
 from service.replay.generation_fill import GenerationFill, generations_lifespan
+from service.replay.model_lookup import open_lookup
+from service.replay.replay_pages import ReplayPages
 from service.replay.time_travel import TimeTravel
 from service.runs.lifespan import runs_lifespan
 from service.sandbox.base import MIB
@@ -312,6 +314,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         blobs=core.blobs,
         runs=RunControl(claims=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
         time_travel=time_travel,
+        replay=ReplayPages(time_travel, open_lookup(settings.model_base_url, settings.models)),
         forks=Forks(writer, time_travel),
         search=SearchServices(searcher=tooling.engine.searcher, rewrite_queries=rewriter.rewrite),
         vector_stores=vector_stores,

@@ -101,7 +101,7 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
         refused.headers.update(error.headers)
         return refused
     except ReplayBusy:
-        message = "Too many requests with 'at' wait for their turn. Please try again."
+        message = "Too many requests that read the past wait for their turn. Please try again."
         return response(503, body(message, kind="server_error"))
     except SearchFailure as error:
         return response(503, body(error.message, kind="server_error"))

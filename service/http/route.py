@@ -36,6 +36,7 @@ Query = Literal[
     "last_event_id",
     "status",
     "content",
+    "replay",
 ]
 Schema = Mapping[str, Any]
 

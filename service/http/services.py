@@ -12,6 +12,7 @@ from aiohttp import web
 from events.clock import Clock
 from events.ids import IdSource
 from events.thread.commands import Claim
+from projections.rows import Page
 from service.access.control import AccessControl
 from service.audit.acts import ActRecorder
 from service.audit.attesters import AttestationCollector
@@ -23,13 +24,14 @@ from service.forks.forks import Forks
 from service.idempotency.keys import IdempotencyKeys
 from service.passthrough import Passthrough
 from service.prices import PriceList
-from service.replay.time_travel import TimeTravel
+from service.replay.time_travel import TimeTravel, Viewer
 from service.search.base import Searcher
 from service.storage.base import Blobs
 from service.telemetry.health import PartHealth
 from service.telemetry.metrics import Metrics, SandboxCounts
 from service.vector_stores.services import VectorStoreServices
 from service.webhooks.endpoints import Endpoints
+from service.wire.replay import ReplayEntry
 from service.writer import Writer
 
 
@@ -61,6 +63,17 @@ class RunControl:
     claims: ClaimOffers
     lifetime: int
     busy: Literal["reject", "queue"]
+
+
+class RunReplay(Protocol):
+    """Reads the timeline of a run in pages. `service.replay.replay_pages.ReplayPages` is one.
+
+    Its methods raise NotFound, Rejection and ReplayBusy.
+    """
+
+    async def read(
+        self, viewer: Viewer, thread_id: str, run_id: str, *, after: int, limit: int
+    ) -> Page[ReplayEntry]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +131,7 @@ class Services:
     blobs: Blobs
     runs: RunControl
     time_travel: TimeTravel
+    replay: RunReplay
     forks: Forks
     search: SearchServices
     vector_stores: VectorStoreServices
@@ -135,6 +149,7 @@ class Services:
         app[BLOBS] = self.blobs
         app[RUNS] = self.runs
         app[TIME_TRAVEL] = self.time_travel
+        app[REPLAY] = self.replay
         app[FORKS] = self.forks
         app[SEARCH] = self.search
         app[VECTOR_STORES] = self.vector_stores
@@ -152,6 +167,7 @@ ACTS: web.AppKey[ActRecorder] = web.AppKey("acts", ActRecorder)
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 RUNS: web.AppKey[RunControl] = web.AppKey("runs", RunControl)
 TIME_TRAVEL: web.AppKey[TimeTravel] = web.AppKey("time_travel", TimeTravel)
+REPLAY: web.AppKey[RunReplay] = web.AppKey("replay")
 FORKS: web.AppKey[Forks] = web.AppKey("forks", Forks)
 SEARCH: web.AppKey[SearchServices] = web.AppKey("search", SearchServices)
 VECTOR_STORES: web.AppKey[VectorStoreServices] = web.AppKey("vector_stores", VectorStoreServices)

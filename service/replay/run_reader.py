@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from events.envelope import RecordedEvent
@@ -49,7 +49,7 @@ class RunReader:
         self.pool = pool
         self.thread_id = thread_id
 
-    async def entries(self) -> AsyncIterator[TimelineEntry]:
+    async def entries(self) -> AsyncGenerator[TimelineEntry, None]:
         """Yields the entries of the events that the log has now and that were not read before.
 
         Raises NotFound if the thread is deleted and the reader may not see that.

@@ -64,15 +64,17 @@ class RunView:
             self.cost = (self.cost or Decimal(0)) + cost.input + cost.output
         return cost
 
-    def to_json(self, entry: TimelineEntry) -> dict[str, Any]:
+    def to_json(self, entry: TimelineEntry, *, has_prompt: bool = True) -> dict[str, Any]:
         """Returns the entry as JSON: the envelope and the content of its event, and what was derived from it.
 
-        It blocks if tokens are counted. Costs are in US dollars.
+        It blocks if tokens are counted. Costs are in US dollars. Without `has_prompt`, the prompt of a model call is
+        null.
         """
-        recorded, cost, prompt = entry.recorded, self.add_cost(entry), self.prompt(entry)
+        recorded, cost = entry.recorded, self.add_cost(entry)
         derived: dict[str, Any] = {}
-        if prompt is not None:
-            derived["prompt"] = prompt.to_json()
+        if entry.call is not None:
+            prompt = self.prompt(entry) if has_prompt else None
+            derived["prompt"] = None if prompt is None else prompt.to_json()
             derived["answer"] = answer_of(entry)
             derived["cost"] = None if cost is None else {"input": str(cost.input), "output": str(cost.output)}
         if isinstance(recorded.event, e.RunEnd):

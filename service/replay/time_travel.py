@@ -94,7 +94,7 @@ class TimeTravel:
         it began later; Rejection if it has no such version yet, or is too large for memory; CannotFold if an event is
         missing; ReplayBusy.
         """
-        head = await self._head(stream_type, stream_id, viewer)
+        head = await self.head(stream_type, stream_id, viewer)
         version = await self._version(stream_id, at, head)
         hidden = await deleted_since(self.pool, stream_id, version, head.version)
         if stream_id in hidden and not viewer.sees_deleted:
@@ -114,6 +114,14 @@ class TimeTravel:
             tables=fold.rows.tables,
             hidden=frozenset() if viewer.sees_deleted else hidden,
         )
+
+    async def head(self, stream_type: StreamType[Any, Any], stream_id: str, viewer: Viewer) -> Head:
+        """Returns the head of a stream, also of a deleted one. Raises NotFound if the viewer's project has none."""
+        async with self.pool.acquire() as db:
+            head = await event_log.head(db, stream_id, stream_type)
+        if head.version == 0 or head.project_id != viewer.project_id:
+            raise NotFound(stream_type.noun, stream_id)
+        return head
 
     def moment_of(self, at: Moment) -> datetime:
         """Returns the time of a point. A time in the future is the present."""
@@ -154,13 +162,6 @@ class TimeTravel:
     async def _stores_at(self, ids: Collection[str], viewer: Viewer, moment: datetime) -> set[str]:
         rows = await self.pool.fetch(_SQL["life_at"], list(ids), moment, viewer.project_id, list(_STORE_LIFE))
         return {row["stream_id"] for row in rows if row["type"] == "vector_store.created"}
-
-    async def _head(self, stream_type: StreamType[Any, Any], stream_id: str, viewer: Viewer) -> Head:
-        async with self.pool.acquire() as db:
-            head = await event_log.head(db, stream_id, stream_type)
-        if head.version == 0 or head.project_id != viewer.project_id:
-            raise NotFound(stream_type.noun, stream_id)
-        return head
 
     async def _version(self, stream_id: str, at: AsOf, head: Head) -> int:
         """Returns the version of the point; 0 if the stream had no event yet."""

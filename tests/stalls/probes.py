@@ -127,7 +127,7 @@ class Probes:
 
     async def _get(self, route: Route, ids: Ids) -> int:
         headers, query = self._headers(route), {}
-        if "page" in route.query or "files" in route.query:
+        if {"page", "files", "replay"} & {*route.query}:
             query["limit"] = str(MAX_FILES_PAGE if "files" in route.query else MAX_PAGE)
         if "last_event_id" in route.query:
             headers["Last-Event-ID"] = "1.0.0"

@@ -74,6 +74,10 @@ _COSTS: Json = _BUCKETS | {
     "group_by[]": {"type": "array", "items": {"enum": list(COST_GROUPS)}},
     "line_items[]": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_VALUES},
 }
+_REPLAY: Json = {
+    "after": {"type": "integer", "minimum": 0, "default": 0},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
+}
 _WITH_QUOTES = ("Message", "MessageList")  # answers that can hold citations
 _BETAS = {"v2": "assistants=v2", "v1": "assistants=v1"}
 _DESCRIPTION = (
@@ -223,6 +227,8 @@ def _query_parameters(route: Route) -> list[Json]:
         found |= _USAGE
     if "costs" in route.query:
         found |= _COSTS
+    if "replay" in route.query:
+        found |= _REPLAY
     if "files" in route.query:
         found["purpose"] = {"type": "string"}
     if "run_id" in route.query:

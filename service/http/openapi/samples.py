@@ -24,6 +24,7 @@ from events.objects import (
     VectorStoreBatch,
     VectorStoreFile,
 )
+from events.thread.events import ThreadEvent
 from events.vector_store.events import ErrorCode, FileStatus
 from events.webhook_endpoint import WebhookEndpoint
 from service.http.errors import body
@@ -32,6 +33,7 @@ from service.search.base import Hit, SearchResult
 from service.wire import access, v1, v2, webhooks
 from service.wire.api import DeletedObject, Wire
 from service.wire.files import ATTACHED_FILES
+from service.wire.replay import render_replay_page
 from service.wire.vector_stores import STORES
 
 _QUOTING = {v2.WIRE: v2.QUOTING_WIRE}
@@ -251,6 +253,32 @@ def _endpoints() -> Iterator[Json]:
     yield webhooks.render_endpoint(plain, delivered_at=None, failing_since=None, last_error=None)
 
 
+def _replay_pages() -> Iterator[Json]:
+    """Yields pages of a run's timeline, with an entry for each type of event that a run has."""
+    yield render_replay_page([], more=False)
+    entry: Json = {
+        "version": 1,
+        "at": "1970-01-01T00:00:01.000000+00:00",
+        "gap_s": 0.5,
+        "type": "run.created",
+        "actor": "server",
+        "request_id": "req_1",
+        "summary": "s",
+        "action": "a",
+        "is_failure": False,
+        "content": Free(),
+    }
+    types = [event.model_fields["type"].default for event in get_args(ThreadEvent) if "run_id" in event.model_fields]
+    call: Json = {"prompt": Free(), "answer": {"content": [Free()], "tool_calls": [Free()]}, "cost": Free(total="0.1")}
+    entries = [
+        *({**entry, "type": type} for type in types),
+        {**entry, "request_id": None, "action": None},
+        {**entry, **call},
+        {**entry, **call, "prompt": None, "cost": None},
+    ]
+    yield {**render_replay_page([], more=True), "data": entries, "last_version": 1}
+
+
 def _threads() -> Iterator[Thread]:
     stores: Json = {"file_search": {"vector_store_ids": ["vs_1"]}}
     for resources in (_FILES | stores, _FILES, stores, {}):
@@ -282,6 +310,7 @@ def _of(wire: Wire) -> dict[str, list[Json]]:
             webhooks.render_test("we_1", status=200, error=None, seconds=1),
             webhooks.render_test("we_1", status=None, error="e", seconds=1),
         ],
+        "RunReplay": list(_replay_pages()),
         "DeletedWebhookEndpoint": [webhooks.render_deleted_endpoint("we_1")],
     }
     return found | {_deleted_name(kind): [wire.render_deleted(kind, "id")] for kind in get_args(DeletedObject)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.http import past, runs, steps
+from service.http import past, replay, runs, steps
 from service.http.route import BOTH, LARGE_BODY, OUTPUTS_BODY, JsonBody, Route
 from service.wire.requests import MetadataChange, Outputs, Run, RunV1
 
@@ -60,6 +60,16 @@ ROUTES = (
         limit=OUTPUTS_BODY,
         answer="Run",
         can_stream=True,
+    ),
+    Route(
+        "GET",
+        _RUN + "/replay",
+        replay.page,
+        "List the events of a run with the prompts, answers and costs of its model calls",
+        scope="read",
+        versions=BOTH,
+        query=("replay",),
+        answer="RunReplay",
     ),
     Route(
         "GET",
