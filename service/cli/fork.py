@@ -59,7 +59,7 @@ def fork(
                 raise CommandError(f"{error}. everthread verify names the faults.") from None
         shown = created.thread
         typer.echo(orjson.dumps(v2.WIRE.render_thread(shown, resources=True)).decode() if json else shown.id)
-        say(f"Forked from {thread} at version {created.version}, with {len(created.ids)} messages, runs and steps.")
+        say(f"Forked from {thread} at version {created.version}, with {created.count} messages, runs and steps.")
 
     run(work())
 

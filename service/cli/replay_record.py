@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def record(runs: Sequence[str], path: Path, *, has_texts: bool, sees_deleted: bo
 
 def _write(path: Path, lines: Sequence[bytes]) -> None:
     try:
-        with path.open("xb") as file:
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.writelines(lines)
     except FileExistsError:
         raise CommandError(f"{path} exists already.") from None

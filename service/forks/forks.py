@@ -35,12 +35,14 @@ LONG_HISTORY = 5_000
 class NewFork:
     """A fork that was created. `version` is the version of its origin that it begins with.
 
-    `ids` are the new ids of its objects by their ids in the origin; empty if an earlier attempt created the fork.
+    `ids` are the new ids of its objects by their ids in the origin, and of deleted messages that steps name. They are
+    empty if an earlier attempt created the fork. `count` is the number of its objects.
     """
 
     thread: Thread
     version: int
     ids: dict[str, str]
+    count: int
 
 
 class Forks:
@@ -110,7 +112,7 @@ class Forks:
         )
         # Nobody watches a thread that did not exist, and no listener acts on imports: the events are not published.
         written = await self._writer.write(THREAD, origin, fork_id, command)
-        return NewFork(initial_thread(written.recorded[0]), source.version, contents.ids)
+        return NewFork(initial_thread(written.recorded[0]), source.version, contents.ids, len(contents.objects))
 
     async def _find_point(self, origin: Origin, viewer: Viewer, thread_id: str, at: ForkAt) -> ForkPoint:
         """Returns the point; that of an earlier attempt of the request if it has recorded one."""

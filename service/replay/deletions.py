@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, assert_never
 
 from events import event_log
 from events.envelope import RecordedEvent
@@ -13,6 +13,7 @@ from service.database import Pool
 
 # Stands for the content of a message that was deleted.
 DELETED_CONTENT = [{"type": "text", "text": {"value": "[deleted]", "annotations": []}}]
+_NO_CONTENT: Mapping[str, Any] = {"content": DELETED_CONTENT, "attachments": []}
 _DELETIONS = ("message.deleted", "thread.deleted", "assistant.deleted", "vector_store.deleted")
 
 
@@ -30,11 +31,23 @@ async def deleted_since(pool: Pool, stream_id: str, version: int, newest: int = 
 
 
 def hide_message(recorded: RecordedEvent[Any], hidden: Collection[str]) -> e.ThreadEvent:
-    """Returns the event, without the content of its message if that is hidden."""
+    """Returns the event, without the content and the metadata of its message if that is hidden."""
     event: e.ThreadEvent = recorded.event
-    if isinstance(event, e.MessageWritten | e.MessageAdded) and event.message_id in hidden:
-        return event.model_copy(update={"content": DELETED_CONTENT, "attachments": []})
-    return event
+    if not isinstance(event, e.MessageEvent | e.MessageImported) or event.message_id not in hidden:
+        return event
+    match event:
+        case e.MessageAdded():
+            return event.model_copy(update={**_NO_CONTENT, "metadata": {}})
+        case e.MessageWritten():
+            return event.model_copy(update=_NO_CONTENT)
+        case e.MessageImported(body=body):
+            return event.model_copy(update={"body": {**body, **_NO_CONTENT, "metadata": {}}})
+        case e.MessageModified():
+            return event.model_copy(update={"metadata": {}})
+        case e.MessageDeleted():
+            return event
+        case _:
+            assert_never(event)
 
 
 def hide_body(event: e.ThreadEvent) -> e.ThreadEvent:

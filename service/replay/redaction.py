@@ -45,11 +45,13 @@ SECRETS: Mapping[str, re.Pattern[str]] = {
 _WORD_KEYS = """
 assistant_id call_id code detail explicit_defaults file_id file_ids finish_reason fork_id form id images
 incomplete_reason kind limit_field message_id message_step_id model name object outcome ranker reason reasoning_effort
-refused required role run_id sha256 status step_id thread_id tool_call_id tool_step_id type upstream_id vector_store_ids
+refused response_format role run_id sha256 status step_id thread_id tool_call_id tool_choice tool_step_id type
+upstream_id vector_store_ids
 """
 _WORDS = frozenset(_WORD_KEYS.split())
-# Keys whose value is such a word or an object with texts.
-_WORDS_OR_OBJECTS = frozenset({"response_format", "tool_choice"})
+# Keys of values whose fields a client named, so that no key in them says that a string is such a word.
+_OPAQUE = frozenset({"attributes", "filters", "json_schema", "metadata", "parameters", "schema"})
+_JSON_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 _LETTER, _DIGIT = re.compile(r"[^\W\d_]"), re.compile(r"\d")
 # Errors that `decide` and `plan` word, so that they say nothing of the texts of a run.
 _OWN_ERRORS = re.compile(
@@ -98,8 +100,25 @@ def _replace(found: re.Match[str], name: str) -> str:
 
 
 def _clean_field(key: str, value: Any, clean: Callable[[str], str]) -> Any:
-    is_word = key in _WORDS or (key in _WORDS_OR_OBJECTS and isinstance(value, str))
-    return _clean(value, replace_secrets if is_word else clean)
+    if key in _OPAQUE:
+        return _clean_opaque(value, clean)
+    is_word = isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+    return _clean(value, replace_secrets if is_word and key in _WORDS else clean)
+
+
+def _clean_opaque(value: Any, clean: Callable[[str], str]) -> Any:
+    """Returns JSON that a client chose with its texts cleaned. The types and names of fields of a JSON Schema stay."""
+    if isinstance(value, str):
+        return value if value in _JSON_TYPES else clean(value)
+    if isinstance(value, list):
+        return [_clean_opaque(one, clean) for one in value]
+    if not isinstance(value, dict):
+        return value
+    cleaned = {replace_secrets(key): _clean_opaque(one, clean) for key, one in value.items()}
+    properties, required = value.get("properties"), value.get("required")
+    if isinstance(properties, dict) and isinstance(required, list):
+        cleaned["required"] = [replace_secrets(one) if one in properties else clean(str(one)) for one in required]
+    return cleaned
 
 
 def _clean(value: Any, clean: Callable[[str], str]) -> Any:

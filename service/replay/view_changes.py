@@ -72,7 +72,8 @@ def _objects(tables: Tables, thread_id: str, run_id: str, hidden: frozenset[str]
         if row["run_id"] == run_id:
             rendered = v2.WIRE.render_message(load_message(row))
             is_hidden = row["message_id"] in hidden
-            yield row["message_id"], _text({**rendered, "content": DELETED_CONTENT} if is_hidden else rendered)
+            empty = {"content": DELETED_CONTENT, "attachments": [], "metadata": {}}
+            yield row["message_id"], _text({**rendered, **empty} if is_hidden else rendered)
 
 
 def _text(rendered: Any) -> str:

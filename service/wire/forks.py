@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, Strict
-
+from events.errors import Rejection
 from service.wire.as_of import AsOf, parse_as_of
 from service.wire.fields import Metadata, RequestBody
 from service.wire.requests import parse_body
+from service.wire.validation_errors import invalid_type
 
 # Names the thread that a fork was made from, and the version: "thread_…; version=12".
 ORIGIN_HEADER = "everthread-fork-origin"
@@ -40,19 +40,25 @@ class ForkRequest:
 
 
 class Fork(RequestBody):
-    at: (
-        Annotated[int, Strict(), Field(ge=-_MAX_NUMBER, le=_MAX_NUMBER)]
-        | Annotated[float, Strict(), Field(ge=-_MAX_NUMBER, le=_MAX_NUMBER)]
-        | Annotated[str, Strict(), Field(max_length=_MAX_POINT)]
-        | None
-    ) = None
+    at: Any = None
     metadata: Metadata | None = None
 
 
 def parse_fork(body: Any) -> ForkRequest:
     """Returns the request. Raises Rejection."""
     request = parse_body(Fork, body)
-    return ForkRequest(None if request.at is None else parse_fork_point(str(request.at)), request.metadata)
+    return ForkRequest(None if request.at is None else parse_fork_point(_point_text(request.at)), request.metadata)
+
+
+def _point_text(at: object) -> str:
+    """Returns the point as text. Raises Rejection if it is no number or text within the bounds."""
+    if isinstance(at, bool) or not isinstance(at, int | float | str):
+        raise invalid_type("at", "an integer, a number or a string", at)
+    if isinstance(at, str) and len(at) > _MAX_POINT:
+        raise Rejection(f"Invalid 'at': it has more than {_MAX_POINT} characters.", param="at", code="invalid_value")
+    if not isinstance(at, str) and abs(at) > _MAX_NUMBER:
+        raise Rejection(f"Invalid 'at': the number is above {_MAX_NUMBER}.", param="at", code="invalid_value")
+    return str(at)
 
 
 def parse_fork_point(given: str) -> AsOf | AfterMessage | AfterRun:

@@ -312,3 +312,19 @@ async def test_a_fork_fires_no_webhook_for_runs_that_it_copies(
     rows = await pool.fetch("SELECT type FROM events WHERE stream_id = $1 ORDER BY version", fork)
     types = {row["type"] for row in rows}
     assert types == {"thread.created", "message.imported", "run.imported", "step.imported"}
+
+
+@pytest.mark.parametrize("at", [True, [], {}])
+async def test_a_point_of_another_type(client: Client, at: Any) -> None:
+    thread = (await thread_with(client, "Hi"))["id"]
+    answer = await client.call("POST", f"/threads/{thread}/fork", {"at": at})
+    status, message, param, code = answer.error
+    assert (status, param, code) == (400, "at", "invalid_type")
+    assert message.startswith("Invalid type for 'at': expected an integer, a number or a string, but got ")
+
+
+@pytest.mark.parametrize("at", [10**19, "x" * 257])
+async def test_a_point_out_of_bounds(client: Client, at: Any) -> None:
+    thread = (await thread_with(client, "Hi"))["id"]
+    answer = await client.call("POST", f"/threads/{thread}/fork", {"at": at})
+    assert (answer.status, answer.error[2]) == (400, "at")

@@ -122,3 +122,22 @@ def check(recording: bytes) -> list[Any]:
     assert any(event.state_hash is not None for event in events)
     checked = ThreadReplayCheck(events[0].recorded.stream_id, lambda _: "again")
     return [found for group in groups_of(events) for found in checked.add(group)]
+
+
+def test_no_name_that_a_client_chose_makes_a_text_a_word() -> None:
+    """Metadata and schemas have the names of words, such as `name` and `status`."""
+    secret = "Zoë is divorced"
+    properties = {name: {"type": "string", "description": secret, "enum": [secret]} for name in ("name", "status")}
+    schema = {"type": "object", "properties": properties, "required": ["name", secret]}
+    tool = {"type": "function", "function": {"name": "weather", "parameters": schema}}
+    story = given(CREATE)
+    story.do(add("Hi"))
+    metadata = {"name": secret, "status": secret, "reason": secret, "type": secret}
+    response_format = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    story.do(run(claim=claim(), metadata=metadata, tools=[tool], response_format=response_format), after=1)
+    logged = [LoggedEvent(recorded, "0.1.0") for recorded in story.log]
+    recording = b"".join(record_lines(logged, has_texts=False))
+    assert "Zoë" not in recording.decode()
+    assert '"required":["name",' in recording.decode()
+    assert recording.decode().count('"type":"object"') == 2
+    assert check(recording) == []
