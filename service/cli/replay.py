@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from service.replay.model_lookup import ModelLookup
     from service.replay.run_reader import RunReader
     from service.replay.run_timeline import TimelineEntry
+
+# The options that select another output than the timeline, each with the options that have an effect beside it.
+_COMPANIONS: dict[str, frozenset[str]] = {
+    "--check": frozenset({"--json"}),
+    "--record": frozenset({"--deleted", "--without-texts"}),
+    "--bundle": frozenset({"--thread", "--deleted"}),
+    "--diff": frozenset({"--json", "--thread", "--deleted"}),
+    "--step": frozenset({"--thread", "--deleted"}),
+    "--follow": frozenset({"--json", "--thread", "--deleted"}),
+}
 
 
 def replay(
@@ -60,6 +70,20 @@ def replay(
     With --check: run today's software over recorded history, that of the whole installation if no target is given, and
     print where it would act otherwise. Then the exit code is 1.
     """
+    _refuse_conflicts(
+        {
+            "--check": check,
+            "--record": record is not None,
+            "--bundle": bundle is not None,
+            "--diff": diff is not None,
+            "--step": step,
+            "--follow": follow,
+            "--json": json,
+            "--thread": thread is not None,
+            "--deleted": deleted,
+            "--without-texts": without_texts,
+        }
+    )
     if check:
         replay_check.check(targets or [], as_json=json, data_dir=data_dir)
         return
@@ -92,6 +116,17 @@ def replay(
             await (_print_json(reader, entries, models) if json else _print(reader, entries, models))
 
     run(work())
+
+
+def _refuse_conflicts(options: Mapping[str, bool]) -> None:
+    """Raises CommandError if one of the given options would have no effect beside another one."""
+    given = [name for name, is_given in options.items() if is_given]
+    mode = next((name for name in given if name in _COMPANIONS), None)
+    for name in given:
+        if mode is not None and name != mode and name not in _COMPANIONS[mode]:
+            raise CommandError(f"{mode} and {name} cannot be combined.")
+    if mode is None and "--without-texts" in given:
+        raise CommandError("--without-texts needs --record.")
 
 
 @asynccontextmanager

@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from events.thread.commands import DeleteMessage, DeleteThread
+from service.cli.main import app
 from service.cli.run_lines import entry_lines
 from service.database import Pool
+from service.errors import CommandError
 from service.replay.deviations import LoggedEvent
 from service.replay.recorded_events import render_line
 from service.replay.run_reader import RunReader
@@ -19,6 +22,30 @@ from tests.audit.sealing import seal
 from tests.cli.test_keys import everthread
 from tests.events.thread.story import CREATE, add, claim, finish, given, run
 from tests.projections.helpers import ORIGIN, make_thread, writer
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--check --bundle F", "--check and --bundle cannot be combined."),
+        ("--check --deleted", "--check and --deleted cannot be combined."),
+        ("--check --thread thread_1", "--check and --thread cannot be combined."),
+        ("--check --record F", "--check and --record cannot be combined."),
+        ("--record F --diff run_2", "--record and --diff cannot be combined."),
+        ("--record F --json", "--record and --json cannot be combined."),
+        ("--record F --thread thread_1", "--record and --thread cannot be combined."),
+        ("--diff run_2 --bundle F", "--bundle and --diff cannot be combined."),
+        ("--json --bundle F", "--bundle and --json cannot be combined."),
+        ("--json --step", "--step and --json cannot be combined."),
+        ("--follow --step", "--step and --follow cannot be combined."),
+        ("--follow --diff run_2", "--diff and --follow cannot be combined."),
+        ("--bundle F --without-texts", "--bundle and --without-texts cannot be combined."),
+        ("--without-texts", "--without-texts needs --record."),
+    ],
+)
+def test_options_that_contradict_each_other(options: str, line: str) -> None:
+    result = CliRunner().invoke(app, ["replay", "run_1", *options.split()])
+    assert (type(result.exception), str(result.exception), result.output) == (CommandError, line, "")
 
 
 @pytest.mark.slow
