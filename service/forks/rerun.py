@@ -55,13 +55,20 @@ class NoServer(DomainError):
         super().__init__("No server runs on this database, and the rerun needs one: start everthread serve.")
 
 
+class RunNotEnded(DomainError):
+    """The run that shall run again has not ended, so there is no answer to compare with."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(f"Run {run.id} is {run.status}: a rerun needs a run that has ended.")
+
+
 class OutputMissing(DomainError):
     """The rerun called a function, or with arguments, for which the run has no recorded output."""
 
-    def __init__(self, run_id: str, function: Json) -> None:
+    def __init__(self, run: Run, function: Json) -> None:
         super().__init__(
-            f"The rerun {run_id} called {function['name']}({function['arguments']}), for which no output is recorded:"
-            " it was cancelled."
+            f"The rerun {run.id} in the fork {run.thread_id} called {function['name']}({function['arguments']}), for"
+            " which no output is recorded: it was cancelled."
         )
 
 
@@ -97,8 +104,10 @@ class Reruns:
     async def rerun(self, origin: Origin, run: Run, changes: Mapping[str, Any]) -> RunReport:
         """Forks the thread from before the run, runs the fork with changes of the run's settings, and waits.
 
-        Raises NoServer, OutputMissing, and the errors of `Forks.create`.
+        Raises RunNotEnded, NoServer, OutputMissing, and the errors of `Forks.create`.
         """
+        if run.status not in TERMINAL:
+            raise RunNotEnded(run)
         await self._require_server()
         viewer = Viewer(origin.project_id, sees_deleted=False)
         fork = await self._forks.create(
@@ -172,7 +181,7 @@ class Reruns:
             if output is None:
                 await self._writer.thread(origin, run.thread_id, CancelRun(run.id, run.status))
                 await self._notify(run.thread_id)
-                raise OutputMissing(run.id, call["function"])
+                raise OutputMissing(run, call["function"])
             outputs.append(e.ToolOutput(tool_call_id=call["id"], output=output))
         await self._writer.thread(origin, run.thread_id, SubmitToolOutputs(run.id, run.status, outputs, None))
         await self._notify(run.thread_id)

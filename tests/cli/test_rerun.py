@@ -84,9 +84,21 @@ async def test_a_call_without_a_recorded_output(
     assert 'weather({"city":"Rome"}), for which no output is recorded: it was cancelled.' in report.replace("\n", "")
     rows = await pool.fetch("SELECT actor, stream_id FROM events WHERE cause = $1 AND type = 'run.created'", run["id"])
     [row] = rows
+    assert f" in the fork {row['stream_id']} called weather" in report
     assert row["actor"].startswith("cli:")
     [new] = await listed(client, f"/threads/{row['stream_id']}/runs")
     assert (await client.settled(new))["status"] == "cancelled"
+
+
+async def test_a_run_that_has_not_ended(client: Client, database_url: str, model: ScriptedServer, pool: Pool) -> None:
+    model.script(calls(("weather", {"city": "Rome"})))
+    run = await client.settled(await run_of(client, "How warm is it?", tools=[WEATHER]))
+    assert run["status"] == "requires_action"
+    for options in ((), ("--json", "--repeat", "2")):
+        code, output, report = await command(database_url, "rerun", run["id"], *options)
+        assert (code, output) == (1, "")
+        assert report.strip() == f"everthread: Run {run['id']} is requires_action: a rerun needs a run that has ended."
+    assert await pool.fetchval("SELECT count(*) FROM events WHERE type = 'thread.forked'") == 0
 
 
 async def test_a_rerun_needs_a_server(pool: Pool, database_url: str, db: Connection) -> None:
