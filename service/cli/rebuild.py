@@ -106,7 +106,7 @@ class RebuildReport:
                 say(f"Goes on after {progress.resumed_after}, where an earlier rebuild ended.")
         for difference in result.differences:
             typer.echo(describe(difference))
-        for reason in result.broken:
+        for reason in result.broken.values():
             typer.echo(reason)
         rate = f"{self._rate(progress):,.0f}/s"
         self._bar.update(self._task, total=progress.total_events, completed=progress.events, rate=rate)

@@ -1,8 +1,8 @@
 """Rebuilds the views of all streams, or compares them, in batches and by several processes (`everthread rebuild`).
 
 Each batch is one short transaction. The service may write meanwhile, and appends to other streams do not wait. The
-table `view_rebuilds` keeps the last stream up to which a rebuild is done, so that a rebuild which was broken off goes
-on from there.
+table `view_rebuilds` keeps the last stream up to which a rebuild is done, and the streams up to there whose events lead
+to no rows, so that a rebuild which was broken off works on those again and goes on from there.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import math
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from threading import Thread
 from time import monotonic
@@ -38,6 +38,8 @@ NOTE_EVERY_S = 1.0
 # The share of one core that a rebuild may use if nothing else is said.
 MAX_LOAD = 0.5
 
+# Streams without rows that a note of a rebuild names. The next one is after the noted position, and is found again.
+MAX_NOTED_BROKEN = 1000
 # Rows of no stream that a comparison reports.
 MAX_STRAYS = 1000
 
@@ -54,7 +56,9 @@ class RebuildScope:
     """The views to rebuild, or to compare if `check`. `max_load` is the share of one core that the work may use.
 
     Work that may use more than one core is done by several processes. `restart` ignores what an earlier rebuild of the
-    same views has done. `has_own_process` if the event loop of the caller has other work.
+    same views has done. `has_own_process` if the event loop of the caller has other work. `retries_broken` if a rebuild
+    that ended with broken streams is not repeated: only these streams are worked on again, and those after the last
+    one.
     """
 
     views: Collection[str] = ALL_VIEWS
@@ -62,6 +66,7 @@ class RebuildScope:
     max_load: float = MAX_LOAD
     restart: bool = False
     has_own_process: bool = False
+    retries_broken: bool = False
 
 
 @dataclass(slots=True)
@@ -79,11 +84,39 @@ class RebuildProgress:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """`broken` are the streams whose events lead to no rows, each with the reason."""
+    """`broken` has the streams whose events lead to no rows, each with the reason."""
 
     events: int
     differences: list[Difference]
-    broken: list[str]
+    broken: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildNote:
+    """All streams up to `last_stream_id` are done, but for the `broken` ones, whose events lead to no rows.
+
+    If the rebuild `has_ended`, all streams were worked on. `is_full` if a batch had more broken streams than fit: the
+    note stays before this batch.
+    """
+
+    last_stream_id: str = ""
+    broken: Sequence[str] = ()
+    has_ended: bool = False
+    is_full: bool = False
+
+    def after(self, batch: Sequence[str], result: BatchResult) -> RebuildNote:
+        """Returns the note after a batch, which has broken streams of this note or the streams after the last one."""
+        is_retry = batch[0] in self.broken
+        broken = [id for id in self.broken if id not in batch] + list(result.broken)
+        if self.is_full or len(broken) > MAX_NOTED_BROKEN:
+            return replace(self, is_full=True)
+        return RebuildNote(self.last_stream_id if is_retry else batch[-1], broken)
+
+
+async def find_note(db: Connection, views: Collection[str]) -> RebuildNote | None:
+    """Returns how far a rebuild of these views by this software has come, or None if there is nothing to go on with."""
+    row = await db.fetchrow(_SQL["find"], sorted(views), SOFTWARE_VERSION)
+    return None if row is None else RebuildNote(row["last_stream_id"], row["broken"], row["has_ended"])
 
 
 async def rebuild_views(
@@ -93,43 +126,59 @@ async def rebuild_views(
 ) -> RebuildProgress:
     """Rebuilds or compares the views of all streams. Calls `on_batch` after each batch, in the order of the streams.
 
+    Streams that the rebuild found to be broken before it was broken off come first, so the result names all that are.
     Raises RebuildBusy if another rebuild is at work. A rebuild that another version of the software broke off begins
     again, since its projections may differ.
     """
     progress = RebuildProgress()
     db = await connect(url, command_timeout_s=STATEMENT_S)
     try:
-        key = sorted(scope.views)
-        if not scope.check:
-            if not await db.fetchval(_SQL["lock"]):
-                raise RebuildBusy
-            if scope.restart:
-                await db.execute(_SQL["forget"], key)
-            progress.resumed_after = await db.fetchval(_SQL["find"], key, SOFTWARE_VERSION)
-        after = progress.resumed_after or ""
-        total = await db.fetchrow(_SQL["totals"], after)
+        note = RebuildNote() if scope.check else await _begin(db, scope)
+        progress.resumed_after = note.last_stream_id or None
+        total = await db.fetchrow(_SQL["totals"], note.last_stream_id)
         assert total is not None
         progress.total_streams, progress.total_events = total["streams"], total["events"]
         progress.streams, progress.events = total["done_streams"], total["done_events"]
-        noted = monotonic()
-        async for batch, result in _work(url, db, scope, after):
-            progress.streams += len(batch)
-            progress.events += result.events
+        retried, noted = frozenset(note.broken), monotonic()
+        async for batch, result in _work(url, db, scope, note):
+            if batch[0] not in retried:
+                progress.streams += len(batch)
+                progress.events += result.events
             progress.differences += len(result.differences)
-            progress.broken += result.broken
+            progress.broken += result.broken.values()
             on_batch(progress, result)
+            note = note.after(batch, result)
             if not scope.check and monotonic() - noted >= NOTE_EVERY_S:
-                await db.execute(_SQL["note"], key, batch[-1], SOFTWARE_VERSION)
+                await _write_note(db, scope, note)
                 noted = monotonic()
         if scope.check:
             found = await _find_strays(db, scope)
             progress.differences += len(found)
-            on_batch(progress, BatchResult(0, found, []))
+            on_batch(progress, BatchResult(0, found, {}))
+        elif progress.broken:
+            await _write_note(db, scope, replace(note, has_ended=True))
         else:
-            await db.execute(_SQL["forget"], key)
+            await db.execute(_SQL["forget"], sorted(scope.views))
     finally:
         await db.close()
     return progress
+
+
+async def _begin(db: Connection, scope: RebuildScope) -> RebuildNote:
+    """Locks out other rebuilds until the connection ends. Returns where to go on. Raises RebuildBusy."""
+    if not await db.fetchval(_SQL["lock"]):
+        raise RebuildBusy
+    if scope.restart:
+        await db.execute(_SQL["forget"], sorted(scope.views))
+    note = await find_note(db, scope.views)
+    if note is None or (note.has_ended and not scope.retries_broken):
+        return RebuildNote()
+    return replace(note, has_ended=False)
+
+
+async def _write_note(db: Connection, scope: RebuildScope, note: RebuildNote) -> None:
+    key = sorted(scope.views)
+    await db.execute(_SQL["note"], key, note.last_stream_id, SOFTWARE_VERSION, note.broken, note.has_ended)
 
 
 async def _find_strays(db: Connection, scope: RebuildScope) -> list[Difference]:
@@ -143,15 +192,15 @@ async def _find_strays(db: Connection, scope: RebuildScope) -> list[Difference]:
 
 
 async def _work(
-    url: str, db: Connection, scope: RebuildScope, after: str
+    url: str, db: Connection, scope: RebuildScope, note: RebuildNote
 ) -> AsyncIterator[tuple[list[str], BatchResult]]:
-    """Yields the batches with their results, in the order of the streams."""
+    """Yields the batches with their results: first each noted broken stream, then the others in their order."""
     count = max(1, min(math.ceil(scope.max_load), os.cpu_count() or 1))
     share = min(1.0, scope.max_load / count)
     if count == 1 and not scope.has_own_process:
         worker = await connect(url, command_timeout_s=STATEMENT_S)
         try:
-            async for batch in _batches(db, after):
+            async for batch in _batches(db, note):
                 yield batch, await _work_and_rest(worker, batch, scope, share)
         finally:
             await worker.close()
@@ -159,7 +208,7 @@ async def _work(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=_open_worker, initargs=(url,)) as pool:
         loop, running = asyncio.get_running_loop(), deque[tuple[list[str], asyncio.Future[BatchResult]]]()
-        async for batch in _batches(db, after):
+        async for batch in _batches(db, note):
             running.append((batch, loop.run_in_executor(pool, _work_in_worker, batch, scope, share)))
             if len(running) > 2 * count:
                 done, future = running.popleft()
@@ -168,10 +217,12 @@ async def _work(
             yield done, await future
 
 
-async def _batches(db: Connection, after: str) -> AsyncIterator[list[str]]:
+async def _batches(db: Connection, note: RebuildNote) -> AsyncIterator[list[str]]:
     """Yields ids of streams, in batches of up to BATCH_EVENTS events and BATCH_STREAMS streams, or one stream."""
+    for stream_id in note.broken:
+        yield [stream_id]
     batch, events = list[str](), 0
-    async for stream_id, version in list_streams(db, after):
+    async for stream_id, version in list_streams(db, note.last_stream_id):
         if batch and (events + version > BATCH_EVENTS or len(batch) >= BATCH_STREAMS):
             yield batch
             batch, events = [], 0
@@ -191,7 +242,7 @@ async def _work_and_rest(db: Connection, batch: Sequence[str], scope: RebuildSco
 
 async def _do(db: Connection, batch: Sequence[str], scope: RebuildScope) -> BatchResult:
     """Leaves out streams whose events lead to no rows: their rows stay as they are."""
-    left, broken = list(batch), list[str]()
+    left, broken = list(batch), dict[str, str]()
     while True:
         try:
             if scope.check:
@@ -200,7 +251,7 @@ async def _do(db: Connection, batch: Sequence[str], scope: RebuildScope) -> Batc
                 events, differences = await rebuild(db, left, scope.views), []
         except CannotFold as error:
             left.remove(error.stream_id)
-            broken.append(str(error))
+            broken[error.stream_id] = str(error)
         else:
             return BatchResult(events, differences, broken)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -22,7 +23,15 @@ from service.cli.rebuild import RebuildReport, describe
 from service.database import Pool, connect
 from service.errors import CommandError
 from service.replay import view_rebuild
-from service.replay.view_rebuild import BatchResult, RebuildBusy, RebuildProgress, RebuildScope, rebuild_views
+from service.replay.view_rebuild import (
+    BatchResult,
+    RebuildBusy,
+    RebuildNote,
+    RebuildProgress,
+    RebuildScope,
+    find_note,
+    rebuild_views,
+)
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -67,6 +76,16 @@ async def break_views(db: Connection) -> None:
 
 def ignore(progress: RebuildProgress, result: BatchResult) -> None:
     pass
+
+
+def stop_after(streams: int) -> Callable[[RebuildProgress, BatchResult], None]:
+    """Interrupts a rebuild before it notes the batch with which it has done so many streams."""
+
+    def stop(progress: RebuildProgress, result: BatchResult) -> None:
+        if progress.streams >= streams:
+            raise Interrupted
+
+    return stop
 
 
 @pytest.fixture
@@ -127,13 +146,8 @@ async def test_a_rebuild_goes_on_where_it_was_broken_off(
     ids = await fill(pool)
     before = await all_rows(db, ids)
     await break_views(db)
-
-    def stop(progress: RebuildProgress, result: BatchResult) -> None:
-        if progress.streams >= 4:
-            raise Interrupted
-
     with pytest.raises(Interrupted):
-        await rebuild_views(database_url, FAST, stop)
+        await rebuild_views(database_url, FAST, stop_after(4))
     later = await rebuild_views(database_url, FAST, ignore)
     assert later.resumed_after == sorted(ids)[1]
     assert (later.streams, later.total_streams) == (len(ids), len(ids))
@@ -278,6 +292,71 @@ async def test_a_stream_with_a_hole_is_named_and_others_are_rebuilt(
     [reason] = progress.broken
     assert "thread_2 cannot be rebuilt from its events: it has no event 2" in reason
     assert (await compare(db, [id for id in ids if id != "thread_2"]))[1] == []
+
+
+async def test_a_rebuild_that_goes_on_names_the_streams_that_were_broken_before(
+    pool: Pool, db: Connection, database_url: str, small_batches: None
+) -> None:
+    ids = await fill(pool)
+    await db.execute("DELETE FROM events WHERE stream_id = 'thread_0' AND version = 2")
+    await break_views(db)
+    with pytest.raises(Interrupted):
+        await rebuild_views(database_url, FAST, stop_after(5))
+    later = await rebuild_views(database_url, FAST, ignore)
+    [reason] = later.broken
+    assert later.resumed_after == sorted(ids)[3]
+    assert "thread_0 cannot be rebuilt" in reason
+    assert (later.streams, later.events) == (len(ids), later.total_events)
+
+
+async def test_a_rebuild_that_goes_on_makes_rows_of_streams_that_were_mended_since(
+    pool: Pool, db: Connection, database_url: str, small_batches: None
+) -> None:
+    ids = await fill(pool)
+    before = await all_rows(db, ids)
+    await db.execute("CREATE TABLE saved AS SELECT * FROM events WHERE stream_id = 'thread_0' AND version = 2")
+    await db.execute("DELETE FROM events WHERE stream_id = 'thread_0' AND version = 2")
+    await break_views(db)
+    with pytest.raises(Interrupted):
+        await rebuild_views(database_url, FAST, stop_after(5))
+    await db.execute("INSERT INTO events SELECT * FROM saved")
+    assert (await rebuild_views(database_url, FAST, ignore)).broken == []
+    assert await all_rows(db, ids) == before
+
+
+async def test_a_rebuild_that_ended_with_broken_streams_is_repeated_or_only_those_are(
+    pool: Pool, db: Connection, database_url: str, small_batches: None
+) -> None:
+    ids = await fill(pool)
+    await db.execute("DELETE FROM events WHERE stream_id = 'thread_2' AND version = 2")
+    batches = list[BatchResult]()
+    retry = replace(FAST, retries_broken=True)
+    for scope, count in ((FAST, 4), (FAST, 4), (retry, 1), (retry, 1), (FAST, 4)):
+        progress = await rebuild_views(database_url, scope, lambda _, result: batches.append(result))
+        assert (len(batches), len(progress.broken), progress.streams) == (count, 1, len(ids))
+        batches.clear()
+    await db.execute("UPDATE streams SET version = 1 WHERE stream_id = 'thread_2'")
+    await db.execute("DELETE FROM events WHERE stream_id = 'thread_2' AND version > 1")
+    assert (await rebuild_views(database_url, retry, ignore)).broken == []
+    assert await db.fetchval("SELECT count(*) FROM view_rebuilds") == 0
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_a_note_names_a_bounded_number_of_broken_streams(
+    pool: Pool, db: Connection, database_url: str, small_batches: None, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(view_rebuild, "MAX_NOTED_BROKEN", limit)
+    ids = sorted(await fill(pool))
+    await db.execute("DELETE FROM events WHERE stream_id IN ('thread_0', 'thread_2', 'thread_3') AND version = 2")
+    with pytest.raises(Interrupted):
+        await rebuild_views(database_url, FAST, stop_after(len(ids)))
+    note = await find_note(db, rebuild.ALL_VIEWS)
+    assert note == RebuildNote(ids[2 * limit - 1], ["thread_0", "thread_2"][:limit])
+    assert len((await rebuild_views(database_url, FAST, ignore)).broken) == 3
+    note = await find_note(db, rebuild.ALL_VIEWS)
+    assert note is not None
+    assert (len(note.broken), note.has_ended) == (limit, True)
+    assert len((await rebuild_views(database_url, replace(FAST, retries_broken=True), ignore)).broken) == 3
 
 
 def test_a_check_that_could_not_compare_a_stream_does_not_say_that_all_is_well(
