@@ -182,7 +182,7 @@ class _ThreadOrder:
         self._is_saved = is_saved
         self._messages: list[tuple[tuple[int, int, int], Message]] = []
         self._runs: list[tuple[int, Run]] = []
-        self._steps: defaultdict[str, list[tuple[int, Step]]] = defaultdict(list)
+        self._steps: defaultdict[str, list[tuple[tuple[int, bool], Step]]] = defaultdict(list)
 
     def add(self, found: Message | Run | Step, runs: dict[str, SavedRun]) -> None:
         match found:
@@ -194,7 +194,7 @@ class _ThreadOrder:
             case Run():
                 self._runs.append((found.created_at, found))
             case _:
-                self._steps[found.run_id].append((found.created_at, found))
+                self._steps[found.run_id].append(((found.created_at, found.type != "tool_calls"), found))
 
     def sort(self) -> list[Message | Run | Step]:
         """Returns all objects in order."""

@@ -12,12 +12,12 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from events import event_log
 from events.assistant import CreateAssistant
 from events.envelope import Origin
-from events.errors import DomainError
+from events.errors import DomainError, FileNotFound
 from events.file import MAX_FILE, CreateFile
 from events.ids import IdSource
 from events.objects import Assistant
@@ -25,12 +25,11 @@ from events.provenance import Provenance
 from events.streams import ASSISTANT, FILE, THREAD, VECTOR_STORE, StreamType
 from events.thread.commands import ImportThread
 from events.vector_store.commands import AddFiles, CreateStore, NewFile
-from events.vector_store.events import Chunking
-from events.vector_store.state import DEFAULT_OVERLAP, DEFAULT_SIZE
+from projections import files
 from projections import vector_store_files as store_files
 from service.imports.collection import ImportPlan, StoreImport, ThreadImport
 from service.imports.saved_files import Unread
-from service.imports.saved_objects import SavedFile, SavedStoreFile
+from service.imports.saved_objects import SavedFile, SavedStoreFile, to_resources
 from service.processes.peers import notify_servers
 from service.storage.base import CHUNK, Blobs
 from service.wire.filenames import last_part
@@ -60,9 +59,12 @@ class FileBytes:
                 if path.suffix:
                     self._by_name[path.stem].append(path)
 
-    def find(self, file: SavedFile) -> Path | None:
-        """Returns the path of the file's bytes, None if there is none or more than one."""
-        for name in (file.id, last_part(file.filename)):
+    def find(self, file: SavedFile, *, by_name: bool) -> Path | None:
+        """Returns the path of the file's bytes, None if there is none or more than one.
+
+        `by_name` if its name may be searched for, since no other file has it.
+        """
+        for name in (file.id, *((last_part(file.filename),) if by_name else ())):
             paths = [path for path in self._by_name.get(name, ()) if _fits(path, file)]
             if len(paths) == 1:
                 return paths[0]
@@ -96,12 +98,15 @@ class ObjectImporter:
         self._max_store_files = max_store_files
         self._ids = ids
         self._dry_run = dry_run
-        # The files that exist after the import, or would, by id: name and bytes.
-        self._known: dict[str, tuple[str, int]] = {}
+        # The files that this import creates, or would create, by id: name and bytes.
+        self._new_files: dict[str, tuple[str, int]] = {}
+        # How many of the saved files have a name.
+        self._names: Counter[str] = Counter()
 
     async def run(self, plan: ImportPlan, advance: Callable[[], None]) -> ImportReport:
         """Imports the plan, and calls `advance` after each file, vector store, assistant and thread."""
         report = ImportReport(skipped=list(plan.skipped))
+        self._names = Counter(last_part(file.filename) for file in plan.files)
         steps: Sequence[tuple[Sequence[Any], Callable[[Any, ImportReport], Any]]] = (
             (plan.files, self._file),
             (plan.stores, self._store),
@@ -118,16 +123,14 @@ class ObjectImporter:
         return report
 
     async def _file(self, file: SavedFile, report: ImportReport) -> None:
-        path = self._files.find(file)
-        if not await self._is_new(FILE, file.id, "file", report):
-            if path is not None:
-                self._known[file.id] = file.filename, path.stat().st_size
+        if await self._find(FILE, file.id, "file", report) != "nowhere":
             return
+        path = self._files.find(file, by_name=self._names[last_part(file.filename)] == 1)
         if path is None:
             reason = "its bytes are missing: put them into the folder of --files under this id or its name"
             report.skipped.append(Unread(f"file {file.id} ({file.filename})", reason))
             return
-        self._known[file.id] = file.filename, path.stat().st_size
+        self._new_files[file.id] = file.filename, path.stat().st_size
         if not self._dry_run:
             blob = f"{file.id}-{self._ids.token(8)}"
             stored = await self._blobs.write(blob, _pieces(path))
@@ -146,50 +149,58 @@ class ObjectImporter:
         report.imported["file"] += 1
 
     async def _store(self, found: StoreImport, report: ImportReport) -> None:
-        """Creates a vector store, or adds those of its files to it that have their bytes only now."""
-        store, days = found.store, (found.store.expires_after or {}).get("days")
-        is_new = await self._is_new(VECTOR_STORE, store.id, "vector store", report)
-        files = [new for one in found.files if (new := self._new_file(one)) is not None]
-        if not is_new:
+        """Creates a vector store, or adds those of its files to it that it lacks."""
+        store = found.store
+        presence = await self._find(VECTOR_STORE, store.id, "vector store", report)
+        if presence == "elsewhere":
+            return
+        added = [new for one in found.files if (new := await self._new_file(one, report)) is not None]
+        if presence == "here":
             async with self._writer.pool.acquire() as db:
-                present = await store_files.facts(db, store.id, [one.file_id for one in files])
-            files = [one for one in files if one.file_id not in present]
-        report.imported["vector store"] += is_new
-        report.imported["vector store file"] += len(files)
-        if self._dry_run or not (is_new or files):
+                present = await store_files.facts(db, store.id, [one.file_id for one in added])
+            added = [one for one in added if one.file_id not in present]
+        report.imported["vector store"] += presence == "nowhere"
+        report.imported["vector store file"] += len(added)
+        if self._dry_run or (presence == "here" and not added):
             return
         command = (
             CreateStore(
                 name=store.name,
                 description=store.description,
                 metadata=store.metadata,
-                expires_after=days if isinstance(days, int) else None,
+                expires_after=store.days,
                 embedding_model=self._embedding_model,
-                files=files,
+                files=added,
                 provenance=self._provenance(store.created_at),
             )
-            if is_new
-            else AddFiles(files, {}, limit=self._max_store_files)
+            if presence == "nowhere"
+            else AddFiles(added, {}, limit=self._max_store_files)
         )
         await self._writer.vector_store(self._origin, store.id, command)
         async with self._writer.pool.acquire() as db:
             await notify_servers(db, [store.id])
 
-    def _new_file(self, file: SavedStoreFile) -> NewFile | None:
-        """Returns the file as a vector store adds it; None if it does not exist, or cannot be searched."""
-        filename, size = self._known.get(file.id, ("", 0))
-        if not filename or not self._can_index(filename):
+    async def _new_file(self, one: SavedStoreFile, report: ImportReport) -> NewFile | None:
+        """Returns the file as a vector store adds it; None, with a line in the report, if it cannot have it."""
+        try:
+            async with self._writer.pool.acquire() as db:
+                file = await files.get(db, self._origin.project_id, one.id, self._writer.clock.now())
+            filename, size = file.filename, file.bytes
+        except FileNotFound:
+            filename, size = self._new_files.get(one.id, ("", 0))
+        place = f"vector store {one.vector_store_id}: file {one.id}"
+        if not filename:
+            report.skipped.append(Unread(place, "there is no such file here: the vector store gets it when there is"))
+            return None
+        if not self._can_index(filename):
+            report.skipped.append(Unread(place, f"files such as {filename} cannot be searched"))
             return None
         return NewFile(
-            file_id=file.id,
-            filename=filename,
-            bytes=size,
-            attributes=file.attributes or {},
-            chunking=_chunking(file.chunking_strategy),
+            file_id=one.id, filename=filename, bytes=size, attributes=one.attributes or {}, chunking=one.chunking
         )
 
     async def _assistant(self, assistant: Assistant, report: ImportReport) -> None:
-        if not await self._is_new(ASSISTANT, assistant.id, "assistant", report):
+        if await self._find(ASSISTANT, assistant.id, "assistant", report) != "nowhere":
             return
         names = (name for name in Assistant.__slots__ if name not in ("id", "created_at", "explicit_defaults"))
         settings = {name: getattr(assistant, name) for name in names}
@@ -200,12 +211,12 @@ class ObjectImporter:
 
     async def _thread(self, found: ThreadImport, report: ImportReport) -> None:
         thread = found.thread
-        if not await self._is_new(THREAD, thread.id, "thread", report):
+        if await self._find(THREAD, thread.id, "thread", report) != "nowhere":
             return
         if not self._dry_run:
             command = ImportThread(
                 metadata=thread.metadata,
-                tool_resources=thread.tool_resources or {},
+                tool_resources=to_resources(thread.tool_resources, None),
                 origin=None,
                 objects=found.objects,
                 provenance=self._provenance(thread.created_at),
@@ -214,17 +225,22 @@ class ObjectImporter:
         report.imported["thread"] += 1
         report.imported.update(type(one).__name__.lower() for one in found.objects)
 
-    async def _is_new(self, stream_type: StreamType[S, C], id: str, noun: str, report: ImportReport) -> bool:
-        """Returns whether the id is free. If not, the object is there already, or was deleted: it is left so."""
+    async def _find(
+        self, stream_type: StreamType[S, C], id: str, noun: str, report: ImportReport
+    ) -> Literal["nowhere", "here", "elsewhere"]:
+        """Returns whether the id is free, or names an object of the project or of another one. Both are left so.
+
+        An object that was deleted here still has its id.
+        """
         async with self._writer.pool.acquire() as db:
             head = await event_log.head(db, id, stream_type)
         if head.version == 0:
-            return True
+            return "nowhere"
         if head.project_id != self._origin.project_id:
             report.skipped.append(Unread(f"{noun} {id}", "another project has an object of this id"))
-        else:
-            report.present[noun] += 1
-        return False
+            return "elsewhere"
+        report.present[noun] += 1
+        return "here"
 
     def _provenance(self, created_at: int) -> Provenance:
         return Provenance(source=self._source, created_at=created_at)
@@ -246,14 +262,6 @@ def _fits(path: Path, file: SavedFile) -> bool:
     """Returns whether the file at the path has the size of the saved one, if that is known."""
     size = path.stat().st_size
     return size <= MAX_FILE and (file.bytes is None or file.bytes == size)
-
-
-def _chunking(strategy: dict[str, Any] | None) -> Chunking:
-    match strategy:
-        case {"static": {"max_chunk_size_tokens": int(size), "chunk_overlap_tokens": int(overlap)}}:
-            return Chunking(max_chunk_size_tokens=size, chunk_overlap_tokens=overlap)
-        case _:
-            return Chunking(max_chunk_size_tokens=DEFAULT_SIZE, chunk_overlap_tokens=DEFAULT_OVERLAP)
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:

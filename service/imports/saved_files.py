@@ -24,7 +24,8 @@ ENDINGS = (".json", ".jsonl", ".ndjson", ".csv")
 CSV_FIELDS = ("thread_id", "role", "content", "created_at")
 _CSV_OPTIONAL = ("id", "assistant_id", "run_id")
 _NESTED = ("thread", "messages", "runs", "steps", "assistants", "threads", "files", "vector_stores", "data")
-_ORDERED = frozenset({"data", "messages"})
+# The names under which an object of a kind may hold others.
+_NESTED_IN = {"thread": ("messages", "runs"), "run": ("steps",)}
 _FORMAT = "assistants-thread-export"
 _KINDS = {
     "thread": "thread",
@@ -131,45 +132,60 @@ def _read_lines(path: Path, name: str) -> Iterator[Found]:
             yield from _objects_in(fields, place, "", {})
 
 
-def _objects_in(value: Any, place: str, under: str, context: Json) -> Iterator[Found]:
+def _objects_in(value: Any, place: str, under: str, context: Json, is_page: bool = False) -> Iterator[Found]:
     """Yields the objects in a value. `under` is the name that it has in its document.
 
-    `context` are fields that nested objects may leave out, such as the thread_id of messages.
+    `context` are fields that nested objects may leave out, such as the thread_id of messages. `is_page` if the value is
+    the data of a list of the API.
     """
     if isinstance(value, list):
         numbered = list(enumerate(value))
-        for index, each in reversed(numbered) if _is_newest_first(value, under) else numbered:
-            yield from _objects_in(each, f"{place}[{index}]", under, context)
+        for index, each in reversed(numbered) if _is_newest_first(value, is_page) else numbered:
+            yield from _objects_in(each, f"{place}[{index}]", under, context, is_page)
         return
     if not isinstance(value, dict):
         yield Unread(place, "it is no object of the API")
         return
     kind = _kind_of(value, under)
     if kind is not None:
-        fields = {name: item for name, item in value.items() if not (name == "steps" and kind == "run")}
-        yield FoundObject(kind, {**context, **fields}, place, is_ordered=under in _ORDERED)
-        if kind == "run" and "steps" in value:
-            inherited = {name: value[name] for name in ("thread_id", "assistant_id") if name in value}
-            yield from _objects_in(value["steps"], f"{place}.steps", "steps", {**inherited, "run_id": value.get("id")})
+        fields = {name: item for name, item in value.items() if name not in _NESTED_IN.get(kind, ())}
+        yield FoundObject(kind, {**context, **fields}, place, is_ordered=is_page or under == "messages")
+        for name in _NESTED_IN.get(kind, ()):
+            if value.get(name) is not None:
+                yield from _objects_in(value[name], f"{place}.{name}", name, _inherited(kind, {**context, **fields}))
         return
-    if _is_manifest(value):
-        return
-    nested = [name for name in _NESTED if name in value]
-    if not nested:
+    nested = [name for name in _NESTED if _holds_objects(value.get(name))]
+    if not nested and not _is_manifest(value):
         yield Unread(place, "it is no object of the API")
     thread = value.get("thread")
-    inner = {"thread_id": thread["id"]} if isinstance(thread, dict) and "id" in thread else {}
+    inner = _inherited("thread", thread) if isinstance(thread, dict) else {}
     separator = ": " if ":" not in place else "."
     for name in nested:
-        if value[name] is not None:
-            found_context = inner if name in ("messages", "runs") else {}
-            yield from _objects_in(value[name], f"{place}{separator}{name}", name, found_context)
+        is_list = name == "data"
+        found_context = {**context, **inner} if name in ("messages", "runs", "steps", "data") else {}
+        yield from _objects_in(
+            value[name], f"{place}{separator}{name}", under if is_list else name, found_context, is_page=is_list
+        )
 
 
-def _is_newest_first(items: list[Any], under: str) -> bool:
+def _inherited(kind: str, fields: Json) -> Json:
+    """Returns the fields that the objects nested in an object may leave out."""
+    if kind == "thread":
+        return {"thread_id": fields["id"]} if "id" in fields else {}
+    return {
+        **{name: fields[name] for name in ("thread_id", "assistant_id") if name in fields},
+        **({"run_id": fields["id"]} if "id" in fields else {}),
+    }
+
+
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(one, str) for one in value))
+
+
+def _is_newest_first(items: list[Any], is_page: bool) -> bool:
     """Returns whether the newest item is the first, as in a list of the API unless it was asked for otherwise."""
     times = [item["created_at"] for item in items if isinstance(item, dict) and isinstance(item.get("created_at"), int)]
-    return len(times) > 1 and (times[0] > times[-1] or (times[0] == times[-1] and under == "data"))
+    return len(times) > 1 and (times[0] > times[-1] or (times[0] == times[-1] and is_page))
 
 
 def _kind_of(fields: Json, under: str) -> str | None:
@@ -186,6 +202,7 @@ def _is_manifest(fields: Json) -> bool:
 
 def _read_table(path: Path, name: str) -> Iterator[Found]:
     """Yields the messages of a table. Its header has CSV_FIELDS, and may have id, assistant_id and run_id."""
+    csv.field_size_limit(MAX_LINE)
     with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
         rows = csv.DictReader(file)
         missing = [field for field in CSV_FIELDS if field not in (rows.fieldnames or ())]

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from events.objects import Assistant, Json, Message, Run, RunStatus, Step
+from events.vector_store.events import Chunking
+from service.wire.attributes import Attributes
+from service.wire.chunking_strategy import StaticStrategy, to_chunking
 
 MAX_ID = 128  # characters
+MAX_DAYS = 365
 # Seconds after which a step or a run of the original expired if the saved one does not say when.
 EXPIRY_S = 600
 _ENDED: frozenset[str] = frozenset({"cancelled", "failed", "completed", "incomplete", "expired"})
@@ -25,7 +29,7 @@ SEARCH_TOOL: Json = {
     "file_search": {"ranking_options": {"ranker": "default_2024_08_21", "score_threshold": 0.0}},
 }
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=r"^[A-Za-z0-9_.:-]+$")]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.:-]*$")]
 Seconds = Annotated[int, Field(ge=0, lt=10**11)]
 
 
@@ -34,6 +38,14 @@ def _metadata(value: object) -> object:
     if not isinstance(value, dict):
         return value or {}
     return {key: item if isinstance(item, str) else str(item) for key, item in value.items()}
+
+
+def _storable(value: object) -> object:
+    """Returns attributes without NUL, which Postgres rejects in text."""
+    if not isinstance(value, dict):
+        return value
+    clean = {key.replace("\x00", "\ufffd"): item for key, item in value.items()}
+    return {key: item.replace("\x00", "\ufffd") if isinstance(item, str) else item for key, item in clean.items()}
 
 
 Metadata = Annotated[dict[str, str], BeforeValidator(_metadata)]
@@ -91,13 +103,27 @@ class SavedStore(SavedObject):
     metadata: Metadata = Field(default_factory=dict)
     expires_after: Json | None = None
 
+    @property
+    def days(self) -> int | None:
+        """The days after its last use after which it expires; None if it has none within the API's bounds."""
+        days = (self.expires_after or {}).get("days")
+        return days if type(days) is int and 1 <= days <= MAX_DAYS else None
+
 
 class SavedStoreFile(SavedObject):
     """A file of a vector store: `id` is that of the file."""
 
     vector_store_id: Id
-    attributes: Json | None = None
+    attributes: Annotated[Attributes | None, BeforeValidator(_storable)] = None
     chunking_strategy: Json | None = None
+
+    @property
+    def chunking(self) -> Chunking:
+        """The sizes of its chunks; the defaults if it has none within the API's bounds."""
+        try:
+            return to_chunking(StaticStrategy.model_validate(self.chunking_strategy))
+        except ValidationError:
+            return to_chunking(None)
 
 
 class SavedThread(SavedObject):
@@ -225,7 +251,7 @@ class SavedStep(SavedObject):
         kind = self.step_details.get("type") or self.type
         expires_at = self.expires_at or self.created_at + EXPIRY_S
         ends = (self.completed_at, self.cancelled_at, self.failed_at, self.expired_at)
-        calls = [_tool_call(call) for call in self.step_details.get("tool_calls") or ()]
+        calls = [_tool_call(call) for call in _list(self.step_details, "tool_calls")]
         if kind not in ("message_creation", "tool_calls"):
             raise ValueError(f"its step_details have the type {kind!r}")
         return Step(
@@ -236,7 +262,7 @@ class SavedStep(SavedObject):
             created_at=self.created_at,
             expires_at=expires_at,
             type=kind,
-            message_id=_text(self.step_details.get("message_creation") or {}, "message_id", None),
+            message_id=_text(_object(self.step_details, "message_creation"), "message_id", None),
             tool_calls=[call for call, _, _ in calls],
             status="expired" if self.status == "in_progress" else self.status,
             outputs={call["id"]: output for call, output, _ in calls if output is not None},
@@ -265,7 +291,11 @@ def to_tools(tools: list[Json]) -> list[Json]:
 
 def to_resources(resources: Json | None, file_ids: list[str] | None) -> Json:
     """Returns the resources, and the `file_ids` of v1 as files of code_interpreter."""
-    found = {name: value for name, value in (resources or {}).items() if isinstance(value, dict)}
+    found: Json = {}
+    for tool, name in (("code_interpreter", "file_ids"), ("file_search", "vector_store_ids")):
+        named = (resources or {}).get(tool)
+        if isinstance(named, dict):
+            found[tool] = {name: [id for id in _list(named, name) if isinstance(id, str)]}
     if file_ids and "code_interpreter" not in found:
         found["code_interpreter"] = {"file_ids": file_ids}
     return found
@@ -309,9 +339,8 @@ def _annotation(annotation: Any) -> Json:
             "text": str(text),
             "start_index": int(start),
             "end_index": int(end),
-            **rest,
-        } if isinstance(rest.get(kind), dict):
-            return {"type": kind, "text": text, "start_index": start, "end_index": end, kind: rest[kind]}
+        } if isinstance(_object(annotation, kind).get("file_id"), str):
+            return {"type": kind, "text": text, "start_index": start, "end_index": end, kind: annotation[kind]}
         case _:
             raise ValueError("its content has an annotation without a known form")
 
@@ -332,7 +361,7 @@ def _tool_call(call: Any) -> tuple[Json, str | None, Json | None]:
         case {"id": str(id), "type": "code_interpreter"}:
             details = _object(call, "code_interpreter")
             function = {"name": "code_interpreter", "arguments": _code_arguments(_text(details, "input", "") or "")}
-            outputs = [one for one in details.get("outputs") or () if _is_output(one)]
+            outputs = [one for one in _list(details, "outputs") if _is_output(one)]
             logs = "\n".join(one["logs"] for one in outputs if one["type"] == "logs")
             result: Json = {"shown": {"outputs": outputs}, "output": logs}
             return {"id": id, "type": "code_interpreter", "function": function}, None, result
@@ -340,7 +369,7 @@ def _tool_call(call: Any) -> tuple[Json, str | None, Json | None]:
             details = _object(call, kind)
             function = {"name": "file_search", "arguments": "{}"}
             search = {name: details[name] for name in ("ranking_options",) if isinstance(details.get(name), dict)}
-            results = [_result(one) for one in details.get("results") or () if isinstance(one, dict)]
+            results = [_result(one) for one in _list(details, "results") if isinstance(one, dict)]
             result = {"shown": {"results": results}}
             return {"id": id, "type": "file_search", "function": function, "file_search": search}, None, result
         case _:
@@ -360,12 +389,12 @@ def _is_output(output: Any) -> bool:
 
 
 def _result(result: Json) -> Json:
-    content = [one for one in result.get("content") or () if isinstance(one, dict) and isinstance(one.get("text"), str)]
+    content = [one for one in _list(result, "content") if isinstance(one, dict) and isinstance(one.get("text"), str)]
     return {
         "file_id": _text(result, "file_id", ""),
         "file_name": _text(result, "file_name", ""),
         "score": result["score"] if isinstance(result.get("score"), int | float) else 0.0,
-        "attributes": result.get("attributes") or {},
+        "attributes": _object(result, "attributes"),
         "content": [{"type": "text", "text": one["text"]} for one in content],
     }
 
@@ -373,6 +402,11 @@ def _result(result: Json) -> Json:
 def _object(place: Mapping[str, Any], name: str) -> Json:
     value = place.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def _list(place: Mapping[str, Any], name: str) -> list[Any]:
+    value = place.get(name)
+    return value if isinstance(value, list) else []
 
 
 def _text(place: Mapping[str, Any], name: str, default: str | None) -> str | None:
@@ -394,11 +428,15 @@ def _usage(usage: Json | None) -> dict[str, int] | None:
     """Returns the counts of tokens, in the spellings of the original and of its documents."""
     if not usage:
         return None
-    prompt = usage.get("prompt_token_details") or usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
+    prompt = _object(usage, "prompt_token_details") or _object(usage, "prompt_tokens_details")
     return {
-        "prompt_tokens": int(usage.get("prompt_tokens") or 0),
-        "completion_tokens": int(usage.get("completion_tokens") or 0),
-        "cached_tokens": int(prompt.get("cached_tokens") or 0),
-        "reasoning_tokens": int(completion.get("reasoning_tokens") or 0),
+        "prompt_tokens": _count(usage, "prompt_tokens"),
+        "completion_tokens": _count(usage, "completion_tokens"),
+        "cached_tokens": _count(prompt, "cached_tokens"),
+        "reasoning_tokens": _count(_object(usage, "completion_tokens_details"), "reasoning_tokens"),
     }
+
+
+def _count(place: Json, name: str) -> int:
+    value = place.get(name)
+    return value if type(value) is int and 0 <= value < 2**53 else 0

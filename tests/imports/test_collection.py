@@ -184,6 +184,43 @@ def test_what_cannot_be_imported_is_named(tmp_path: Path) -> None:
     assert [thread.objects for thread in plan.threads] == [[]]
 
 
+def test_objects_within_objects(tmp_path: Path) -> None:
+    """A thread that holds its messages and runs, and lists of the API within an export."""
+    messages = [without(each, "thread_id", "object") for each in (message(1), OBJECTS[4], message(3, at=103))]
+    runs = [{**without(run(1), "object", "thread_id"), "steps": {"object": "list", "data": [OBJECTS[3]]}}]
+    assert ids(plan_of(write(tmp_path / "a.json", {**THREAD, "messages": messages, "runs": runs}))) == ORDER
+    page = {"object": "list", "data": messages[::-1], "has_more": False}
+    document = {"format": "assistants-thread-export/v1", "thread": THREAD, "messages": page, "runs": runs}
+    assert ids(plan_of(write(tmp_path / "a.json", document))) == ORDER
+
+
+def test_a_long_row_of_a_table(tmp_path: Path) -> None:
+    table = f"thread_id,role,content,created_at\nthread_1,user,{'a' * 200_000},1\nthread_1,user,b,2\n"
+    (thread,) = plan_of(write(tmp_path / "a.csv", table.encode())).threads
+    assert len(thread.objects) == 2
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        run(1, usage={"prompt_tokens": [1], "prompt_token_details": "x", "completion_tokens": -1}),
+        {**step(1, "run_1", "m"), "step_details": {"type": "tool_calls", "tool_calls": 5}},
+        {**step(1, "run_1", "m"), "step_details": {"type": "message_creation", "message_creation": "x"}},
+        {
+            **step(1, "run_1", "m"),
+            "step_details": {
+                "type": "tool_calls",
+                "tool_calls": [{"id": "c", "type": "code_interpreter", "code_interpreter": {"outputs": 5}}],
+            },
+        },
+    ],
+)
+def test_fields_of_another_type_are_left_out(tmp_path: Path, saved: dict[str, Any]) -> None:
+    plan = plan_of(write(tmp_path / "a.json", [THREAD, run(1), saved]))
+    assert plan.skipped == []
+    assert len(plan.threads) == 1
+
+
 def test_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved_files, "MAX_DOCUMENT", 100)
     monkeypatch.setattr(saved_files, "MAX_LINE", 100)

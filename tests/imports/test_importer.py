@@ -104,7 +104,8 @@ async def test_a_round_trip(
 
     without_bytes = await import_folder(saved, pool, home)
     assert without_bytes.imported == before.imported
-    assert [one.place for one in without_bytes.skipped] == [f"file {file} (notes.txt)"]
+    places = [f"file {file} (notes.txt)", f"vector store {store}: file {file}"]
+    assert [one.place for one in without_bytes.skipped] == places
     for version in (V1, V2):
         client.headers["OpenAI-Beta"] = other.headers["OpenAI-Beta"] = version
         # v2 does not show when a message was completed, so the time of its creation stands for it.
@@ -173,8 +174,8 @@ def test_bytes_by_id_by_name_and_by_size(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     files = FileBytes(tmp_path)
 
-    def found(id: str, filename: str, size: int | None = None) -> Any:
-        path = files.find(SavedFile(id=id, created_at=1, filename=filename, bytes=size))
+    def found(id: str, filename: str, size: int | None = None, *, by_name: bool = True) -> Any:
+        path = files.find(SavedFile(id=id, created_at=1, filename=filename, bytes=size), by_name=by_name)
         return None if path is None else path.relative_to(tmp_path).as_posix()
 
     assert found("file-1", "x.pdf") == "file-1.pdf"
@@ -182,3 +183,29 @@ def test_bytes_by_id_by_name_and_by_size(tmp_path: Path) -> None:
     assert found("file-2", "other.txt") == "b/other.txt"
     assert found("file-2", "report.txt") is None, "two files have the name"
     assert found("file-3", "nothing.txt") is None
+    assert found("file-3", "other.txt", by_name=False) is None
+
+
+async def test_files_of_a_store_that_are_not_here(
+    model: ScriptedServer, elsewhere: tuple[Client, Pool, Path], tmp_path: Path
+) -> None:
+    """A store gets the files that the project has, and waits for none that it does not have."""
+    other, pool, home = elsewhere
+    here, gone = await file_named(other, "a.txt"), await file_named(other, "b.txt")
+    await other.delete(f"/files/{gone}")
+    image = await file_named(other, "c.bin")
+    store = {"id": "vs_1", "object": "vector_store", "created_at": 5, "name": "n"}
+    added = [
+        {"id": id, "object": "vector_store.file", "created_at": 5, "vector_store_id": "vs_1", "attributes": {"a": "\0"}}
+        for id in (here, gone, image, "file-unknown")
+    ]
+    (tmp_path / "store.json").write_bytes(orjson.dumps([store, *added]))
+    report = await import_folder(tmp_path / "store.json", pool, home)
+    assert {kind: count for kind, count in report.imported.items() if count} == {
+        "vector store": 1,
+        "vector store file": 1,
+    }
+    assert [one.place for one in report.skipped] == [
+        f"vector store vs_1: file {id}" for id in (gone, image, "file-unknown")
+    ]
+    assert (await settled(other, "vs_1"))["file_counts"]["completed"] == 1

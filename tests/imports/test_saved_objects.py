@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from events.objects import Message, Run, Step
-from service.imports.saved_objects import SavedAssistant, SavedMessage, SavedRun, SavedStep
+from service.imports.saved_objects import (
+    SavedAssistant,
+    SavedMessage,
+    SavedRun,
+    SavedStep,
+    SavedStore,
+    SavedStoreFile,
+    to_resources,
+)
 from service.wire import v1, v2
 from service.wire.query import SEARCH_RESULT_CONTENT
 from tests.wire.replay import RECORDINGS, load
@@ -137,6 +145,23 @@ def test_objects_of_v1() -> None:
     ]
 
 
+def test_resources_and_stores_within_the_bounds_of_the_api() -> None:
+    nothing = {"code_interpreter": None, "file_search": {"vector_store_ids": None}, "other": {}}
+    assert to_resources(nothing, None) == {"file_search": {"vector_store_ids": []}}
+    assert [SavedStore(id="v", created_at=1, expires_after={"days": days}).days for days in (7, 0, 10**9, -5, "x")] == [
+        7,
+        *[None] * 4,
+    ]
+
+    def chunking(size: int, overlap: int) -> tuple[int, int]:
+        static = {"max_chunk_size_tokens": size, "chunk_overlap_tokens": overlap}
+        strategy = {"type": "static", "static": static}
+        found = SavedStoreFile(id="f", created_at=1, vector_store_id="v", chunking_strategy=strategy).chunking
+        return found.max_chunk_size_tokens, found.chunk_overlap_tokens
+
+    assert [chunking(*sizes) for sizes in ((200, 50), (0, 0), (10**12, 0), (200, -1))] == [(200, 50), *[(800, 400)] * 3]
+
+
 def test_what_had_not_ended_has_expired() -> None:
     run = SavedRun(id="r", created_at=9, thread_id="t", assistant_id="a", status="requires_action").to_run()
     assert (run.status, run.expires_at, run.required_calls) == ("expired", 609, None)
@@ -155,6 +180,17 @@ def test_what_had_not_ended_has_expired() -> None:
         [{"type": "video"}],
         [{"type": "text", "text": 1}],
         [{"type": "text", "text": {"value": "a", "annotations": [{"type": "other"}]}}],
+        [
+            {
+                "type": "text",
+                "text": {
+                    "value": "a",
+                    "annotations": [
+                        {"type": "file_citation", "text": "a", "start_index": 0, "end_index": 1, "file_citation": {}}
+                    ],
+                },
+            }
+        ],
         [1],
     ],
 )

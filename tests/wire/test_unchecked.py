@@ -23,6 +23,8 @@ DECLARED: dict[str, str] = {
     "tests/embedded/server_process.py": "health",
     "tests/embedded/test_code.py": "metrics",
     "tests/embedded/test_model.py": "a model server's answers",
+    "tests/replay/test_generations.py": "health",
+    "tests/imports/test_azure_pull.py": "a proxy between Azure's client and the server",
     "tests/http/test_audit_feed.py": "a stream of audit events",
     "tests/http/test_audit_log.py": "health",
     "tests/http/test_audit_tiles.py": "the log's checkpoint, tiles and entries, checked there",
