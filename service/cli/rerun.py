@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
@@ -50,9 +51,10 @@ def rerun(
     """
 
     async def work() -> None:
+        from events.errors import DomainError
         from projections import runs
         from service.forks.forks import Forks
-        from service.forks.rerun import Reruns
+        from service.forks.rerun import OutputMissing, Reruns
         from service.replay.run_reader import thread_of_run
         from service.replay.time_travel import TimeTravel
 
@@ -67,19 +69,37 @@ def rerun(
             forks = Forks(writer, TimeTravel(writer.pool, writer.clock))
             reruns = Reruns(writer, forks, prices, ids=ids, lifetime=settings.run_expires_s)
             recorded = await reruns.report(origin.project_id, found)
-            reports = []
-            for number in range(1, repeat + 1):
-                reports.append(await reruns.rerun(origin, found, changes))
-                if repeat > 1:
-                    say(f"{number} of {repeat}: {reports[-1].run_id}, {reports[-1].status}")
-        if json:
-            typer.echo(orjson.dumps(_render(recorded, reports)).decode())
-        elif repeat == 1:
-            print_pair(recorded, reports[0], Console())
-        else:
-            print_spread(recorded, reports, Console())
+            reports: list[RunReport] = []
+            ids_of_reruns = [reruns.new_ids() for _ in range(repeat)]
+            try:
+                for number, new in enumerate(ids_of_reruns, start=1):
+                    report = await reruns.rerun(origin, found, changes, new)
+                    reports.append(report)
+                    if repeat > 1:
+                        say(f"{number} of {repeat}: {report.run_id} in the fork {report.thread_id}, {report.status}")
+            except (asyncio.CancelledError, DomainError) as error:
+                left = (
+                    "" if isinstance(error, OutputMissing) else await reruns.cancel(origin, ids_of_reruns[len(reports)])
+                )
+                _print_reports(recorded, reports, as_json=json, is_pair=repeat == 1)
+                if left:
+                    say(left)
+                raise
+        _print_reports(recorded, reports, as_json=json, is_pair=repeat == 1)
 
     run(work())
+
+
+def _print_reports(recorded: RunReport, reports: Sequence[RunReport], *, as_json: bool, is_pair: bool) -> None:
+    """Prints the reruns that have ended, if there are any."""
+    if not reports:
+        return
+    if as_json:
+        typer.echo(orjson.dumps(_render(recorded, reports)).decode())
+    elif is_pair:
+        print_pair(recorded, reports[0], Console())
+    else:
+        print_spread(recorded, reports, Console())
 
 
 def _changes(assistant_id: str, *, model: str | None, instructions: str | None, tools: Path | None) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from typing import Any
 
 from events import event_log
 from events.envelope import Origin
-from events.errors import DomainError
+from events.errors import DomainError, NotFound, Rejection
 from events.event_log import NO_END
 from events.ids import IdSource
 from events.objects import Json, Run, Step
+from events.streams import THREAD
 from events.thread import events as e
 from events.thread.commands import CancelRun, CreateRun, RunSettings, SubmitToolOutputs
 from events.thread.run_status import TERMINAL
@@ -72,6 +73,14 @@ class OutputMissing(DomainError):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RerunIds:
+    """The ids of a rerun, which are chosen before it begins: of the fork, and of its run."""
+
+    thread_id: str
+    run_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """The result of a run. `answer` are the texts that it wrote. `seconds` are those from its turn to its end.
@@ -101,7 +110,11 @@ class Reruns:
         self._ids = ids
         self._lifetime = lifetime
 
-    async def rerun(self, origin: Origin, run: Run, changes: Mapping[str, Any]) -> RunReport:
+    def new_ids(self) -> RerunIds:
+        """Returns ids for one rerun."""
+        return RerunIds(self._ids.new("thread"), self._ids.new("run"))
+
+    async def rerun(self, origin: Origin, run: Run, changes: Mapping[str, Any], new: RerunIds) -> RunReport:
         """Forks the thread from before the run, runs the fork with changes of the run's settings, and waits.
 
         Raises RunNotEnded, NoServer, OutputMissing, and the errors of `Forks.create`.
@@ -110,26 +123,42 @@ class Reruns:
             raise RunNotEnded(run)
         await self._require_server()
         viewer = Viewer(origin.project_id, sees_deleted=False)
-        fork = await self._forks.create(
-            origin, viewer, run.thread_id, BeforeRun(run.id), fork_id=self._ids.new("thread"), ids=self._ids
-        )
+        await self._forks.create(origin, viewer, run.thread_id, BeforeRun(run.id), fork_id=new.thread_id, ids=self._ids)
         recorded = RecordedOutputs(await self._steps(origin.project_id, run))
-        new_id, thread_id = self._ids.new("run"), fork.thread.id
         command = CreateRun(
-            run_id=new_id,
+            run_id=new.run_id,
             settings=changed_settings(run, changes),
             messages=(),
             lifetime=self._lifetime,
             claim=None,
             allows_empty_prompt=True,
         )
-        await self._writer.thread(replace(origin, cause=run.id), thread_id, command)
-        await self._notify(thread_id)
+        await self._writer.thread(replace(origin, cause=run.id), new.thread_id, command)
+        await self._notify(new.thread_id)
         while True:
-            found = await self._wait(origin.project_id, thread_id, new_id)
+            found = await self._wait(origin.project_id, new.thread_id, new.run_id)
             if found.status in TERMINAL:
                 return await self.report(origin.project_id, found)
             await self._submit(origin, found, recorded)
+
+    async def cancel(self, origin: Origin, new: RerunIds) -> str:
+        """Cancels a rerun whose call of `rerun` was interrupted.
+
+        Returns a line that names its fork and its run, or an empty text if the fork was not created.
+        """
+        async with self._writer.pool.acquire() as db:
+            if (await event_log.head(db, new.thread_id, THREAD)).project_id is None:
+                return ""
+            try:
+                run = await runs.get(db, origin.project_id, new.thread_id, new.run_id)
+            except NotFound:
+                return f"Interrupted: the fork {new.thread_id} was created, and has no rerun."
+        try:
+            await self._writer.thread(origin, new.thread_id, CancelRun(new.run_id, run.status))
+        except Rejection:
+            return f"Interrupted: the rerun {new.run_id} in the fork {new.thread_id} has ended."
+        await self._notify(new.thread_id)
+        return f"Interrupted: the rerun {new.run_id} in the fork {new.thread_id} was cancelled."
 
     async def report(self, project_id: str, run: Run) -> RunReport:
         """Returns the result of a run that has ended."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +91,49 @@ async def test_a_call_without_a_recorded_output(
     assert f" in the fork {row['stream_id']} called weather" in report
     assert row["actor"].startswith("cli:")
     [new] = await listed(client, f"/threads/{row['stream_id']}/runs")
+    assert (await client.settled(new))["status"] == "cancelled"
+
+
+async def test_finished_reruns_are_printed_if_the_next_one_is_refused(
+    client: Client, database_url: str, model: ScriptedServer
+) -> None:
+    thread, _ = await conversation(client, model)
+    run, _ = await listed(client, f"/threads/{thread}/runs")
+    for options in ((), ("--json",)):
+        model.script(calls(("weather", {"city": "Oslo"})), says("Eight, or so."), calls(("weather", {"city": "Rome"})))
+        code, output, report = await command(database_url, "rerun", run["id"], "--repeat", "3", *options)
+        assert code == 1
+        first, last = report.strip().splitlines()
+        ended = re.fullmatch(r"1 of 3: (run_\w+) in the fork (thread_\w+), completed", first)
+        assert ended is not None
+        assert "for which no output is recorded: it was cancelled." in last
+        if options:
+            [new] = json.loads(output)["reruns"]
+            assert (new["run_id"], new["thread_id"]) == ended.groups()
+        else:
+            assert "1 completed" in output
+            assert "1 ×: Eight, or so." in output
+
+
+async def test_an_interrupted_rerun_is_cancelled(client: Client, database_url: str, model: ScriptedServer) -> None:
+    model.script(says("One"))
+    run = await client.settled(await run_of(client, "Hi"))
+    model.script(says("Two").holds("answer"))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service.cli", "rerun", run["id"]),
+        env={**os.environ, "EVERTHREAD_DATABASE_URL": database_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    await model.wait_for_gate("answer")
+    process.send_signal(signal.SIGINT)
+    output, report = await process.communicate()
+    assert (process.returncode == 0, output) == (False, b"")
+    line = re.search(r"Interrupted: the rerun (run_\w+) in the fork (thread_\w+) was cancelled\.\n", report.decode())
+    assert line is not None, report
+    [new] = await listed(client, f"/threads/{line[2]}/runs")
+    assert new["id"] == line[1]
     assert (await client.settled(new))["status"] == "cancelled"
 
 
