@@ -120,19 +120,27 @@ def _changes(assistant_id: str, *, model: str | None, instructions: str | None, 
 
 
 def print_pair(recorded: RunReport, new: RunReport, console: Console) -> None:
-    """Prints the run and its rerun side by side."""
+    """Prints the ids of the run and its rerun on a line each, then both side by side.
+
+    If the output is no terminal, the facts are lines too.
+    """
+    pairs = list(zip(_NAMES, _cells(recorded), _cells(new), strict=True))
+    for title, report in (("recorded", recorded), ("rerun", new)):
+        console.print(Text(f"{title}: {report.run_id} in {report.thread_id}"), soft_wrap=True)
+    if not console.is_terminal:
+        for name, one, other in pairs:
+            console.print(Text(f"recorded {name}: {one}\nrerun {name}: {other}"), soft_wrap=True)
+        return
     table = Table(show_lines=True)
     table.add_column("")
-    table.add_column("recorded", ratio=1)
-    table.add_column("rerun", ratio=1)
-    for name, one, other in zip(_NAMES, _cells(recorded), _cells(new), strict=True):
+    table.add_column("recorded", ratio=1, overflow="fold")
+    table.add_column("rerun", ratio=1, overflow="fold")
+    for name, one, other in pairs:
         table.add_row(name, Text(one), Text(other, "bold" if one != other else ""))
     console.print(table)
 
 
 _NAMES = (
-    "run",
-    "thread",
     "model",
     "status",
     "error",
@@ -146,8 +154,6 @@ _NAMES = (
 
 def _cells(report: RunReport) -> tuple[str, ...]:
     return (
-        report.run_id,
-        report.thread_id,
         printable(report.model, MAX_ANSWER),
         report.status,
         printable(report.error or "", MAX_ANSWER),

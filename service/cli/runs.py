@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import orjson
 import typer
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from service.cli import logs
-from service.cli.keys import DataDirOption, run, say
+from service.cli.keys import DataDirOption, print_table, run, say
 from service.cli.show import printable
 from service.errors import CommandError
 from service.settings import Settings
@@ -29,6 +29,9 @@ PAGE = 500
 MAX_LIMIT = 10_000
 # Characters of a cell.
 MAX_CELL = 80
+# The columns, those first that are kept in a narrow terminal, and the characters between two of them.
+_TITLES = ("run", "status", "assistant", "created", "error", "model")
+GAP = 2
 
 
 @runs.command("list")
@@ -119,13 +122,30 @@ def _facts(project_id: str, found: Run) -> dict[str, Any]:
 
 
 def _print_table(found: list[tuple[str, Run]]) -> None:
-    table = Table(show_edge=False, pad_edge=False)
-    for title in ("run", "created", "status", "model", "assistant", "error"):
-        table.add_column(title, overflow="fold")
-    for _, each in found:
-        created = datetime.fromtimestamp(each.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        error = each.last_error or {}
-        cells = (each.id, created, each.status, each.model, each.assistant_id, str(error.get("code", "")))
-        table.add_row(*(Text(printable(cell, MAX_CELL)) for cell in cells))
-    Console().print(table)
+    console = Console()
+    rows = [_cells(each) for _, each in found]
+    places = fitting_columns(rows, console.width if console.is_terminal else None)
+    print_table(tuple(_TITLES[place] for place in places), [tuple(row[place] for place in places) for row in rows])
     say(f"{len(found)} runs. everthread replay RUN shows one.")
+
+
+def _cells(found: Run) -> tuple[str, ...]:
+    created = datetime.fromtimestamp(found.created_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    error = str((found.last_error or {}).get("code", ""))
+    cells = (found.id, found.status, found.assistant_id, created, error, found.model)
+    return tuple(printable(cell, MAX_CELL).replace("\n", " ") for cell in cells)
+
+
+def fitting_columns(rows: Sequence[Sequence[str]], width: int | None) -> list[int]:
+    """Returns the numbers of the columns that fit into `width` characters, the first one in any case.
+
+    None has room for all of them. No cell is wrapped or cut.
+    """
+    places: list[int] = []
+    left = width
+    for place, title in enumerate(_TITLES):
+        cells = max(cell_len(cell) for cell in (title, *(row[place] for row in rows))) + GAP
+        if left is None or not places or cells <= left + GAP:
+            places.append(place)
+            left = None if left is None else left - cells
+    return places

@@ -75,6 +75,15 @@ async def test_repeated_reruns(client: Client, database_url: str, model: Scripte
     assert code == 0, report
     assert "One" in output
     assert "Two" in output
+    assert f"recorded: {run['id']} in {run['thread_id']}\n" in output
+    assert "rerun status: completed\n" in output
+    model.script(says("Two"))
+    terminal = {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "80"}
+    code, output, report = await command(database_url, "rerun", run["id"], **terminal)
+    assert code == 0, report
+    assert f"recorded: {run['id']} in {run['thread_id']}\n" in output
+    assert re.search(r"^rerun: run_\w{24} in thread_\w{24}$", output, re.MULTILINE)
+    assert "…" not in output
 
 
 async def test_a_call_without_a_recorded_output(

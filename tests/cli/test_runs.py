@@ -52,3 +52,25 @@ async def test_runs_are_found(pool: Pool, database_url: str, monkeypatch: pytest
     )
     assert wrong[0] == 1
     assert "--status: must be one of queued" in wrong[2]
+
+
+def test_columns_that_do_not_fit_are_left_out_and_ids_stay_whole() -> None:
+    row = ("run_" + "a" * 24, "completed", "asst_" + "b" * 24, "2026-11-28 12:00:00", "", "gpt-4o")
+    assert command.fitting_columns([row], None) == [0, 1, 2, 3, 4, 5]
+    assert command.fitting_columns([row], 200) == [0, 1, 2, 3, 4, 5]
+    assert command.fitting_columns([row], 80) == [0, 1, 2, 4]
+    assert command.fitting_columns([row], 20) == [0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("terminal", [{}, {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "80"}])
+async def test_ids_of_the_list_are_whole(pool: Pool, database_url: str, terminal: dict[str, str]) -> None:
+    run_id, thread = "run_" + "a" * 24, "thread_1"
+    write = writer(pool)
+    await make_thread(write, thread)
+    await write.thread(ORIGIN, thread, add("Hi"))
+    await write.thread(ORIGIN, thread, run(run_id, claim=claim(), assistant_id="asst_" + "b" * 24))
+    listing = await asyncio.to_thread(everthread, "runs", "list", EVERTHREAD_DATABASE_URL=database_url, **terminal)
+    [line] = [line for line in listing[1].splitlines() if run_id in line]
+    assert "asst_" + "b" * 24 in line
+    assert ("gpt-test" in line) == (not terminal)
