@@ -156,6 +156,7 @@ async def content(request: web.Request) -> web.StreamResponse:
         status=200 if part is None else 206,
         headers={**headers(request[REQUEST_ID], elapsed), **_content_headers(file, beginning)},
     )
+    response.headers[hdrs.ACCEPT_RANGES] = "bytes"
     if part is not None:
         response.headers[hdrs.CONTENT_RANGE] = part.content_range(file.bytes)
     response.content_length = wanted.stop - wanted.start

@@ -33,6 +33,7 @@ async def test_a_range_is_sent_alone(client: Client, range: str, start: int, sto
     url, headers = f"{client.base_url}/files/{file['id']}/content", {**client.headers, "Range": range}
     async with client.session.get(url, headers=headers) as response:
         assert response.status == 206
+        assert response.headers["Accept-Ranges"] == "bytes"
         assert response.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{SIZE}"
         assert response.headers["Content-Length"] == str(stop - start)
         assert response.headers["Content-Type"] == "text/plain"
@@ -57,6 +58,7 @@ async def test_other_ranges_are_ignored(client: Client, headers: dict[str, str])
     async with client.session.get(url, headers={**client.headers, **headers}) as response:
         assert (response.status, await response.read()) == (200, b"Hello.")
         assert "Content-Range" not in response.headers
+        assert response.headers["Accept-Ranges"] == "bytes"
     async with client.session.head(url, headers={**client.headers, "Range": "bytes=0-1"}) as response:
         assert (response.status, response.headers["Content-Length"]) == (200, "6")
 
