@@ -160,6 +160,7 @@ class StreamParser:
                 raise ModelStreamError(parse_error(item.data))
             if text := self._template.text_of(item.data):
                 self.chunk_count += 1
+                self._model = self._template.model or self._model
                 self._read_text(text, events)
             else:
                 self._read_data(item.data, events)
@@ -196,11 +197,11 @@ class StreamParser:
             raise ModelStreamError(error)
         self.chunk_count += 1
         model = chunk.get("model")
-        if model and isinstance(model, str):
-            self._model = model
+        model = model if isinstance(model, str) else ""
+        self._model = model or self._model
         if text:
             self._has_choices = self._has_deltas = True
-            self._template.learn(data, text)
+            self._template.learn(data, text, model)
             self._read_text(text, events)
         else:
             self._read_whole_chunk(chunk, data, events)

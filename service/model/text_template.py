@@ -17,9 +17,13 @@ _MARK = "\x00mark"
 
 
 class TextTemplate:
-    """The bytes of a chunk before and after its text, once they are learned."""
+    """The bytes of a chunk before and after its text, once they are learned.
+
+    `model` is the model of the chunk from which they were learned, "" if it names none.
+    """
 
     def __init__(self) -> None:
+        self.model = ""
         self._start = b""
         self._end = b""
         self._learned = 0
@@ -35,8 +39,8 @@ class TextTemplate:
             return None
         return text if type(text) is str else None
 
-    def learn(self, data: bytes, text: str) -> None:
-        """Learns from a chunk whose only content is the text (see `only_text`), unless its place is not certain."""
+    def learn(self, data: bytes, text: str, model: str) -> None:
+        """Learns from a chunk of `model` that has only a text (see `only_text`), unless its place is not certain."""
         if self._learned == MAX_LEARNED:
             return
         self._learned += 1
@@ -54,4 +58,4 @@ class TextTemplate:
         except orjson.JSONDecodeError:
             return
         if is_certain:
-            self._start, self._end = start, end
+            self._start, self._end, self.model = start, end, model
