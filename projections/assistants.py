@@ -13,7 +13,7 @@ from events.object_changes import initial_assistant, modified_assistant
 from events.objects import Assistant
 from events.provenance import creation_time
 from projections import metadata
-from projections.metadata import NO_FILTER, Filter
+from projections.metadata import NO_FILTER, Filter, ListPosition
 from projections.rows import MAX_PAGE_BYTES, Cursor, Page, dump, dump_settings, load_fields, load_rows
 from sql import queries
 from sql.connection import Connection
@@ -80,8 +80,8 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
 
     Raises NotFound if the cursor names an id that never existed. The id of a deleted assistant is a valid cursor.
     """
-    after = await _list_position(db, project_id, cursor.after)
-    before = await _list_position(db, project_id, cursor.before)
+    after = None if cursor.after is None else await find_position(db, project_id, cursor.after)
+    before = None if cursor.before is None else await find_position(db, project_id, cursor.before)
     lower, upper = cursor.bounds(after, before)
     if only.pairs:
         rows = await metadata.page(db, "assistant", project_id, cursor, only, lower, upper)
@@ -100,9 +100,11 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
     return cursor.page(await load_rows(rows, load_assistant))
 
 
-async def _list_position(db: Connection, project_id: str, assistant_id: str | None) -> tuple[Any, str] | None:
-    if assistant_id is None:
-        return None
+async def find_position(db: Connection, project_id: str, assistant_id: str) -> ListPosition:
+    """Returns the position of an assistant in lists. It keeps its position after it is deleted.
+
+    Raises NotFound if it never existed.
+    """
     row = await db.fetchrow(_SQL["list_position"], assistant_id, project_id)
     if row is None:
         raise NotFound("assistant", assistant_id)

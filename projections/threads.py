@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from events import event_log
 from events.envelope import RecordedEvent, classes_of
 from events.errors import NotFound
 from events.object_changes import attach_files, attached_files, initial_thread
@@ -16,7 +17,7 @@ from events.provenance import creation_time
 from events.thread import events as e
 from events.thread.state import ThreadState
 from projections import metadata
-from projections.metadata import NO_FILTER, Filter
+from projections.metadata import NO_FILTER, Filter, ListPosition
 from projections.rows import Cursor, Page, dump, field_patches, load_fields, load_rows, split_at_deletion
 from sql import queries
 from sql.connection import Connection
@@ -126,8 +127,8 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
 
     Raises NotFound if the cursor names an id that never existed. The id of a deleted thread is a valid cursor.
     """
-    after = await _list_position(db, project_id, cursor.after)
-    before = await _list_position(db, project_id, cursor.before)
+    after = None if cursor.after is None else await find_position(db, project_id, cursor.after)
+    before = None if cursor.before is None else await find_position(db, project_id, cursor.before)
     lower, upper = cursor.bounds(after, before)
     if only.pairs:
         rows = await metadata.page(db, "thread", project_id, cursor, only, lower, upper)
@@ -145,10 +146,15 @@ async def page(db: Connection, project_id: str, cursor: Cursor, only: Filter = N
     return cursor.page(await load_rows(rows, load_thread))
 
 
-async def _list_position(db: Connection, project_id: str, thread_id: str | None) -> tuple[Any, str] | None:
-    if thread_id is None:
-        return None
+async def find_position(db: Connection, project_id: str, thread_id: str) -> ListPosition:
+    """Returns the position of a thread in lists. A deleted thread has no row; its first event holds its time.
+
+    Raises NotFound if it never existed.
+    """
     row = await db.fetchrow(_SQL["list_position"], thread_id, project_id)
-    if row is None:
-        raise NotFound("thread", thread_id)
-    return row["created_at"], row["id"]
+    if row is not None:
+        return row["created_at"], row["id"]
+    for first in await event_log.read(db, thread_id, limit=1):
+        if isinstance(first.event, e.ThreadCreated) and first.project_id == project_id:
+            return creation_time(first), thread_id
+    raise NotFound("thread", thread_id)

@@ -21,6 +21,7 @@ from events.vector_store import events as e
 from events.vector_store.decide import NOUN
 from events.vector_store.state import DAY, FileCounts, VectorStoreState, count_files
 from projections import vector_store_batches, vector_store_files
+from projections.metadata import ListPosition
 from projections.rows import Cursor, OverdueStream, Page, dump, field_patches, load_fields, load_rows
 from sql import queries
 from sql.connection import Connection
@@ -106,8 +107,8 @@ async def page(db: Connection, project_id: str, cursor: Cursor, at: datetime) ->
     """Returns a page of stores. Raises NotFound if the cursor's id never existed. A deleted store
     keeps its position.
     """
-    after = await _list_position(db, project_id, cursor.after)
-    before = await _list_position(db, project_id, cursor.before)
+    after = None if cursor.after is None else await find_position(db, project_id, cursor.after)
+    before = None if cursor.before is None else await find_position(db, project_id, cursor.before)
     lower, upper = cursor.bounds(after, before)
     lower_time, lower_id = lower or (None, None)
     upper_time, upper_id = upper or (None, None)
@@ -147,9 +148,11 @@ def load_store(row: Mapping[str, Any], at: datetime) -> VectorStore:
     return replace(found, expired=found.expired or (end is not None and at.timestamp() >= end))
 
 
-async def _list_position(db: Connection, project_id: str, store_id: str | None) -> tuple[Any, str] | None:
-    if store_id is None:
-        return None
+async def find_position(db: Connection, project_id: str, store_id: str) -> ListPosition:
+    """Returns the position of a vector store in lists. It keeps its position after it is deleted.
+
+    Raises NotFound if it never existed.
+    """
     row = await db.fetchrow(_SQL["list_position"], store_id, project_id)
     if row is None:
         raise NotFound(NOUN, store_id)

@@ -7,15 +7,16 @@ events, and shown if it existed then and matches the filter as it was then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from events import event_log
 from events.envelope import RecordedEvent
-from events.errors import NotFound, Rejection
+from events.errors import Rejection
 from events.objects import Assistant, Thread, VectorStore
+from events.provenance import creation_time
 from events.streams import ASSISTANT, THREAD, VECTOR_STORE, StreamType
 from projections import assistants, threads, vector_stores
 from projections.assistants import load_assistant
@@ -31,6 +32,7 @@ from service.replay.stream_fold import SLICE_EVENTS, read_slices
 from service.replay.time_travel import TimeTravel, Viewer
 from service.wire.as_of import Moment
 from sql import queries
+from sql.connection import Connection
 
 T = TypeVar("T", Thread, Assistant, VectorStore)
 R = TypeVar("R", Thread, Assistant)
@@ -49,7 +51,8 @@ class _ListedType(Generic[T]):
     """A type of objects that are listed.
 
     `types` are the types of events that its view needs, None for all. `load` returns the object of a stream at a
-    moment. `table` has its row; the bytes of the rows of a page are bounded if `has_byte_bound`.
+    moment. `find_position` returns the position of a project's object in the list, also of a deleted one. `table` has
+    its row; the bytes of the rows of a page are bounded if `has_byte_bound`.
     """
 
     stream_type: StreamType[Any, Any]
@@ -57,12 +60,8 @@ class _ListedType(Generic[T]):
     types: Sequence[str] | None
     table: str
     load: Callable[[Tables, str, datetime], T]
+    find_position: Callable[[Connection, str, str], Awaitable[ListPosition]]
     has_byte_bound: bool = False
-
-    @property
-    def creation(self) -> str:
-        """The type of the event with which such a stream begins."""
-        return f"{self.stream_type.name}.created"
 
 
 _THREADS = _ListedType(
@@ -71,6 +70,7 @@ _THREADS = _ListedType(
     types=("thread.created", "thread.modified", "thread.deleted", "message.added"),
     table="threads",
     load=lambda tables, id, moment: thread_of(tables, id),
+    find_position=threads.find_position,
 )
 _ASSISTANTS = _ListedType(
     stream_type=ASSISTANT,
@@ -78,6 +78,7 @@ _ASSISTANTS = _ListedType(
     types=None,
     table="assistants",
     load=lambda tables, id, moment: load_assistant(tables.find("assistants", id)),
+    find_position=assistants.find_position,
     has_byte_bound=True,
 )
 _VECTOR_STORES = _ListedType(
@@ -86,6 +87,7 @@ _VECTOR_STORES = _ListedType(
     types=None,
     table="vector_stores",
     load=lambda tables, id, moment: load_store(tables.find("vector_stores", id), moment),
+    find_position=vector_stores.find_position,
 )
 
 
@@ -141,6 +143,8 @@ async def _candidates(
 ) -> AsyncIterator[str]:
     """Yields the ids of streams of the type, in the order of the scan."""
     query = _SQL[f"candidates_{listed.stream_type.name}_{cursor.scan}"]
+    has_imports = listed.stream_type is THREAD
+    times, ids = await _deleted_imports(travel, viewer) if has_imports else ([], [])
     while True:
         bounds = within.bounds(lower, upper)
         rows = await travel.pool.fetch(
@@ -152,6 +156,7 @@ async def _candidates(
             bounds.upper_id,
             viewer.sees_deleted,
             CANDIDATES,
+            *(each for each in (times, ids) if has_imports),
         )
         for row in rows:
             yield row["id"]
@@ -161,14 +166,29 @@ async def _candidates(
         lower, upper = (last, upper) if cursor.scan == "asc" else (lower, last)
 
 
+async def _deleted_imports(travel: TimeTravel, viewer: Viewer) -> tuple[list[datetime], list[str]]:
+    """Returns the times of creation and the ids of the deleted threads that commands created.
+
+    Such threads may be imported, and then only their first events say when they were created. Both lists are empty if
+    the viewer does not see deleted threads.
+    """
+    times, found = list[datetime](), list[str]()
+    if not viewer.sees_deleted:
+        return times, found
+    ids = [row["stream_id"] for row in await travel.pool.fetch(_SQL["deleted_by_commands"], viewer.project_id)]
+    for start in range(0, len(ids), CANDIDATES):
+        rows = await travel.pool.fetch(_SQL["first_events"], ids[start : start + CANDIDATES])
+        times += [creation_time(event_log.load_event(dict(row))) for row in rows]
+        found += [row["stream_id"] for row in rows]
+    return times, found
+
+
 async def _position(travel: TimeTravel, viewer: Viewer, listed: _ListedType[T], id: str | None) -> ListPosition | None:
     """Returns the position of a cursor's id in the list. Raises NotFound if it never existed."""
     if id is None:
         return None
-    row = await travel.pool.fetchrow(_SQL["first_event"], id, viewer.project_id, listed.creation)
-    if row is None:
-        raise NotFound(listed.stream_type.noun, id)
-    return row["at"], row["stream_id"]
+    async with travel.pool.acquire() as db:
+        return await listed.find_position(db, viewer.project_id, id)
 
 
 class _PageFold(Generic[T]):

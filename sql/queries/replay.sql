@@ -23,8 +23,19 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS last;
 
--- name: first_event (of a stream of project $2 that begins with type $3)
-SELECT at, stream_id FROM events WHERE stream_id = $1 AND version = 1 AND project_id = $2 AND type = $3;
+-- name: deleted_by_commands (the deleted threads of project $1 that a command created: it may have imported them)
+SELECT first.stream_id
+FROM (
+    SELECT stream_id FROM log_ranges WHERE types && ARRAY ['thread.deleted'] AND project_id = $1
+    UNION
+    SELECT stream_id FROM log_pending WHERE types && ARRAY ['thread.deleted'] AND project_id = $1
+) AS deleted
+JOIN events AS first ON first.stream_id = deleted.stream_id AND first.version = 1
+WHERE split_part(first.actor, ':', 1) = 'cli';
+
+-- name: first_events (of these streams)
+SELECT stream_id, version, at, project_id, actor, request_id, cause, client, schema_version, content FROM events
+WHERE stream_id = ANY ($1::text[]) AND version = 1;
 
 -- name: candidates_assistant_asc
 SELECT created_at, assistant_id AS id FROM assistants
@@ -55,7 +66,8 @@ ORDER BY created_at DESC, store_id DESC
 LIMIT $7;
 
 -- name: candidates_thread_asc
--- A deleted thread has no row; the log, and the appends that wait for it, say which threads were deleted.
+-- A deleted thread has no row; the log, and the appends that wait for it, say which threads were deleted. Those that a
+-- command created are $9, with the times $8: only the content of the first event says when one was created elsewhere.
 SELECT created_at, id FROM (
     SELECT created_at, thread_id AS id FROM threads
     WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5)
@@ -68,12 +80,17 @@ SELECT created_at, id FROM (
     ) AS deleted
     JOIN events AS first ON first.stream_id = deleted.stream_id AND first.version = 1
     WHERE (first.at, first.stream_id) > ($2, $3) AND (first.at, first.stream_id) < ($4, $5)
+        AND split_part(first.actor, ':', 1) <> 'cli'
+    UNION
+    SELECT created_at, id FROM unnest($8::timestamptz[], $9::text[]) AS imports (created_at, id)
+    WHERE (created_at, id) > ($2, $3) AND (created_at, id) < ($4, $5)
 ) AS found
 ORDER BY created_at, id
 LIMIT $7;
 
 -- name: candidates_thread_desc
--- A deleted thread has no row; the log, and the appends that wait for it, say which threads were deleted.
+-- A deleted thread has no row; the log, and the appends that wait for it, say which threads were deleted. Those that a
+-- command created are $9, with the times $8: only the content of the first event says when one was created elsewhere.
 SELECT created_at, id FROM (
     SELECT created_at, thread_id AS id FROM threads
     WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5)
@@ -86,6 +103,10 @@ SELECT created_at, id FROM (
     ) AS deleted
     JOIN events AS first ON first.stream_id = deleted.stream_id AND first.version = 1
     WHERE (first.at, first.stream_id) > ($2, $3) AND (first.at, first.stream_id) < ($4, $5)
+        AND split_part(first.actor, ':', 1) <> 'cli'
+    UNION
+    SELECT created_at, id FROM unnest($8::timestamptz[], $9::text[]) AS imports (created_at, id)
+    WHERE (created_at, id) > ($2, $3) AND (created_at, id) < ($4, $5)
 ) AS found
 ORDER BY created_at DESC, id DESC
 LIMIT $7;

@@ -3,9 +3,7 @@ SELECT thread_id, body, patches, has_own_store, attached FROM threads_with_attac
 WHERE thread_id = $1 AND project_id = $2;
 
 -- name: list_position
--- A deleted thread has no row; its first event holds its time.
-SELECT at AS created_at, stream_id AS id FROM events
-WHERE stream_id = $1 AND version = 1 AND type = 'thread.created' AND project_id = $2;
+SELECT created_at, thread_id AS id FROM threads WHERE thread_id = $1 AND project_id = $2;
 
 -- name: list_asc
 SELECT thread_id, body, patches, has_own_store, attached FROM threads_with_attachments
