@@ -147,10 +147,18 @@ async def _check_epochs(db: Connection, epochs: Sequence[LogEpoch]) -> list[Faul
 def _check_latest(
     latest: Mapping[str, Any] | None, epochs: Sequence[LogEpoch], known: Sequence[KnownCheckpoint], end: int
 ) -> list[Fault]:
-    """Checks the size of the newest checkpoint in the database. `end` is the index after the log's last event."""
+    """Checks the epoch and size of the newest checkpoint in the database. `end` is the index after the last event."""
     if latest is None or (latest["note"] is None and latest["size"] > 0):
         return [Fault(None, None, "the newest checkpoint was removed from the database")]
-    if not epochs or latest["epoch"] != epochs[-1].epoch:
+    if not epochs:
+        return []
+    number = latest["epoch"]
+    if all(number != epoch.epoch for epoch in epochs):
+        return [Fault(None, None, f"the newest checkpoint is of the epoch {number}, which never began")]
+    if number < latest["kept_epoch"]:
+        text = f"the newest checkpoint is of the epoch {number}, but the epoch {latest['kept_epoch']} has checkpoints"
+        return [Fault(None, None, text)]
+    if number != epochs[-1].epoch:  # the newest epoch has no checkpoint yet
         return []
     size, signed = end - epochs[-1].first_index, latest["size"]
     if signed > size:

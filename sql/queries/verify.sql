@@ -122,8 +122,11 @@ WHERE (found.epoch, found.size, found.attester) > ($1, $2, $3)
 ORDER BY found.epoch, found.size, found.attester
 LIMIT $4;
 
--- name: latest
-SELECT epoch, size, note FROM log_latest;
+-- name: latest (the newest checkpoint, and the newest epoch that has kept ones)
+SELECT epoch, size, note, COALESCE(
+    (SELECT max(epoch) FROM log_checkpoints WHERE epoch IN (SELECT epoch FROM log_epochs)), 0
+) AS kept_epoch
+FROM log_latest;
 
 -- name: log_pages
 SELECT first_index, count, stream_id, first_version, leaves FROM log_ranges

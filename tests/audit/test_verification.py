@@ -362,6 +362,14 @@ CARELESS = {
         "UPDATE log_latest SET note = NULL",
         r"log: the newest checkpoint was removed from the database",
     ),
+    "a newest checkpoint of a later epoch": (
+        "UPDATE log_latest SET epoch = epoch + 1",
+        r"log: the newest checkpoint is of the epoch 2, which never began",
+    ),
+    "a newest checkpoint of an earlier epoch": (
+        "UPDATE log_latest SET epoch = 0, size = 0",
+        r"log: the newest checkpoint is of the epoch 0, which never began",
+    ),
     "a newest checkpoint beyond the log": (
         "UPDATE log_latest SET size = 9000000000",
         r"log: the (checkpoint of 9000000000 .* changed: .*|newest checkpoint is of 9000000000 .* 17)",
@@ -516,6 +524,14 @@ async def test_an_epoch_that_no_event_began(pool: Pool, filled: Connection, data
     await check_history(writer(pool), CheckpointFolder(tmp_path / "none"), origin, reason="a new disk")
     assert (await load_epoch(filled)).epoch == 2
     assert await verify(database_url) == []
+    [old] = await filled.fetch("SELECT size, at, note FROM log_latest")
+    folder = CheckpointFolder(tmp_path / "audit")
+    await CheckpointSigner(pool, Processes(), SIGNER, clock=CLOCK, folder=folder).scan()
+    assert await verify(database_url) == []
+    change = "UPDATE log_latest SET epoch = 1, size = $1, at = $2, note = $3"
+    await filled.execute(change, *old)
+    text = "log: the newest checkpoint is of the epoch 1, but the epoch 2 has checkpoints"
+    assert await verify(database_url) == [text]
     await filled.execute(
         "UPDATE log_epochs SET first_index = 8 WHERE epoch = 2;"
         "DELETE FROM log_checkpoints; UPDATE log_latest SET size = 0, note = NULL"
