@@ -13,12 +13,12 @@ from service.settings import Settings
 
 
 def record(runs: Sequence[str], path: Path, *, has_texts: bool, sees_deleted: bool, data_dir: Path | None) -> None:
-    """Writes the runs to a new file. Raises CommandError if it exists, or if there is no such run."""
+    """Writes the runs to a new file. Raises CommandError if it exists, or if a run is missing or too large."""
     if not runs:
         raise CommandError("Name the runs to record: everthread replay --record FILE run_….")
 
     async def work() -> None:
-        from events.errors import NotFound
+        from events.errors import NotFound, Rejection
         from service.cli import admin
         from service.database import open_pool
         from service.replay.recorded_events import NotReadable
@@ -36,7 +36,7 @@ def record(runs: Sequence[str], path: Path, *, has_texts: bool, sees_deleted: bo
                     # Runs of one thread are one history: the longest one.
                     thread_id = events[0].recorded.stream_id
                     histories[thread_id] = max(histories.get(thread_id, []), lines, key=len)
-            except NotFound as error:
+            except (NotFound, Rejection) as error:
                 raise CommandError(error.message) from None
             except NotReadable as error:
                 raise CommandError(f"Event {error.version} of {error.stream_id} cannot be read: {error}") from None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from events.envelope import RecordedEvent
-from events.errors import NotFound
+from events.errors import NotFound, Rejection
 from events.streams import THREAD
 from events.thread.state import ThreadState
 from service.database import Pool
@@ -22,6 +22,11 @@ from service.replay.redaction import redact
 from service.replay.run_reader import thread_of_run
 from sql import queries
 
+# Bytes of a thread's events, and of the lines of its recording, which are held in memory. The lines have the bodies of
+# requests, and each of those has the messages before it.
+MAX_HISTORY_BYTES = 256 * 1024**2
+# Events that are fetched at once.
+PREFETCH = 200
 _SQL = queries("replay_check")
 
 
@@ -29,19 +34,35 @@ async def load_run(pool: Pool, run_id: str, *, sees_deleted: bool = False) -> li
     """Returns the events of the run's thread from the first one to the end of the append with the run's last event.
 
     Unless `sees_deleted`, messages that were deleted since have no content, and a run of a deleted thread does not
-    exist. Raises NotFound, and NotReadable.
+    exist. Raises NotFound, NotReadable, and Rejection if the thread's history exceeds MAX_HISTORY_BYTES.
     """
     thread_id = await thread_of_run(pool, run_id)
     hidden = frozenset[str]() if sees_deleted else await deleted_since(pool, thread_id, 0)
     if thread_id in hidden:
         raise NotFound("run", run_id)
-    async with pool.acquire() as db:
-        rows = await db.fetch(_SQL["events"], [thread_id])
-    groups = list(groups_of(_hide(load_row(row), hidden) for row in rows))
+    events = [_hide(logged, hidden) for logged in await _load_events(pool, thread_id)]
+    groups = list(groups_of(events))
     ends = [place for place, group in enumerate(groups, start=1) if any(_is_of(one.recorded, run_id) for one in group)]
     if not ends:
         raise NotFound("run", run_id)
     return [logged for group in groups[: ends[-1]] for logged in group]
+
+
+async def _load_events(pool: Pool, thread_id: str) -> list[LoggedEvent]:
+    events, size = list[LoggedEvent](), 0
+    async with pool.acquire() as db, db.transaction(readonly=True):
+        cursor = await db.cursor(_SQL["events"], [thread_id])
+        while rows := await cursor.fetch(PREFETCH):
+            size += sum(len(row["content"]) for row in rows)
+            _check_size(size)
+            events += map(load_row, rows)
+    return events
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_HISTORY_BYTES:
+        message = f"The history of the thread has more than {MAX_HISTORY_BYTES} bytes: its runs cannot be recorded."
+        raise Rejection(message, code="history_too_large")
 
 
 def _hide(logged: LoggedEvent, hidden: frozenset[str]) -> LoggedEvent:
@@ -53,11 +74,15 @@ def record_lines(events: Iterable[LoggedEvent], *, has_texts: bool = True) -> It
 
     The last event of each append has the hash of the state after it. An event that records a request has the body that
     follows from the recording, and its hash. A record of a request that the log alone does not determine is left out.
+    Raises Rejection if the lines exceed MAX_HISTORY_BYTES.
     """
-    redaction = _Redaction(has_texts)
+    redaction, size = _Redaction(has_texts), 0
     for group in groups_of(events):
         for place, logged in enumerate(group, start=1):
-            yield render_line(redaction.add(logged, is_last=place == len(group)))
+            line = render_line(redaction.add(logged, is_last=place == len(group)))
+            size += len(line)
+            _check_size(size)
+            yield line
 
 
 class _Redaction:
