@@ -152,13 +152,13 @@ def _objects_in(value: Any, place: str, under: str, context: Json, is_page: bool
         yield FoundObject(kind, {**context, **fields}, place, is_ordered=is_page or under == "messages")
         for name in _NESTED_IN.get(kind, ()):
             if value.get(name) is not None:
-                yield from _objects_in(value[name], f"{place}.{name}", name, _inherited(kind, {**context, **fields}))
+                yield from _objects_in(value[name], f"{place}.{name}", name, _context_of(kind, {**context, **fields}))
         return
     nested = [name for name in _NESTED if _holds_objects(value.get(name))]
     if not nested and not _is_manifest(value):
         yield Unread(place, "it is no object of the API")
     thread = value.get("thread")
-    inner = _inherited("thread", thread) if isinstance(thread, dict) else {}
+    inner = _context_of("thread", thread) if isinstance(thread, dict) else {}
     separator = ": " if ":" not in place else "."
     for name in nested:
         is_list = name == "data"
@@ -168,7 +168,7 @@ def _objects_in(value: Any, place: str, under: str, context: Json, is_page: bool
         )
 
 
-def _inherited(kind: str, fields: Json) -> Json:
+def _context_of(kind: str, fields: Json) -> Json:
     """Returns the fields that the objects nested in an object may leave out."""
     if kind == "thread":
         return {"thread_id": fields["id"]} if "id" in fields else {}
