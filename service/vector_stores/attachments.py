@@ -27,7 +27,7 @@ from service.vector_stores.builder import StoreBuilder
 
 # Files of a store that are copied at once.
 COPIED_FILES = 100
-DEFAULT_CHUNKING = Chunking(max_chunk_size_tokens=DEFAULT_SIZE, chunk_overlap_tokens=DEFAULT_OVERLAP)
+_DEFAULT_SIZES: Json = {"max_chunk_size_tokens": DEFAULT_SIZE, "chunk_overlap_tokens": DEFAULT_OVERLAP}
 
 
 class Attachments:
@@ -185,13 +185,13 @@ class Attachments:
         *,
         skip_unsupported: bool = False,
     ) -> None:
-        files = [FileToIndex(id, DEFAULT_CHUNKING, {}) for id in file_ids]
+        files = [FileToIndex(id, Chunking(**_DEFAULT_SIZES), {}) for id in file_ids]
         await self._builder.add_files_or_create(origin, store_id, files, days=days, skip_unsupported=skip_unsupported)
 
 
 def _to_index(file: VectorStoreFile) -> FileToIndex:
     return FileToIndex(
-        file.id, DEFAULT_CHUNKING if file.chunking is None else Chunking(**file.chunking), file.attributes
+        file.id, Chunking(**(_DEFAULT_SIZES if file.chunking is None else file.chunking)), file.attributes
     )
 
 
