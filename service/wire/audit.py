@@ -13,7 +13,7 @@ from events.clients import commit_client, open_client
 from events.errors import Rejection
 from events.leaves import SALT_BYTES
 from service.wire import storable_text
-from service.wire.query import MAX_SECONDS
+from service.wire.query import MAX_SECONDS, parse_bounded_integer
 from service.wire.validation_errors import invalid_value
 
 MAX_AUDIT_PAGE, DEFAULT_AUDIT_PAGE = 1000, 100
@@ -102,8 +102,8 @@ def parse_audit_query(query: Mapping[str, str], types: tuple[str, ...], include:
     if stream not in ("true", "false"):
         raise invalid_value("stream", stream, ("true", "false"))
     return AuditQuery(
-        after=_parse_integer(query, "after", -1, _MAX_INDEX, -1),
-        limit=_parse_integer(query, "limit", 1, MAX_AUDIT_PAGE, DEFAULT_AUDIT_PAGE),
+        after=parse_bounded_integer(query, "after", -1, _MAX_INDEX, -1),
+        limit=parse_bounded_integer(query, "limit", 1, MAX_AUDIT_PAGE, DEFAULT_AUDIT_PAGE),
         project_id=query.get("project_id") or None,
         actor=query.get("actor") or None,
         stream_id=query.get("stream_id") or None,
@@ -193,15 +193,3 @@ def render_audit_page(
 def render_events_lost(*, after: int, lost_from: int, epoch: int) -> dict[str, Any]:
     """Returns the notice of a stream that a restore removed events with indexes from `lost_from` to `after`."""
     return {"object": "audit.events_lost", "lost_from": lost_from, "after": after, "epoch": epoch}
-
-
-def _parse_integer(query: Mapping[str, str], name: str, least: int, most: int, default: int) -> int:
-    given = query.get(name)
-    if not given:
-        return default
-    digits = given.removeprefix("-")
-    number = int(given) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
-    if number is None or not least <= number <= most:
-        message = f"Invalid '{name}': must be an integer from {least} to {most}."
-        raise Rejection(message, param=name, code="invalid_value")
-    return number

@@ -118,3 +118,16 @@ def _parse_limit(given: str | None, most: int, default: int) -> int:
     if limit < 1:
         raise out_of_range("limit", "integer", limit, 1, above=False)
     return limit
+
+
+def parse_bounded_integer(query: Mapping[str, str], name: str, least: int, most: int, default: int) -> int:
+    """Returns the integer of a parameter, or the default if it is missing. Raises Rejection if it is out of bounds."""
+    given = query.get(name)
+    if not given:
+        return default
+    digits = given.removeprefix("-")
+    number = int(given) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
+    if number is None or not least <= number <= most:
+        message = f"Invalid '{name}': must be an integer from {least} to {most}."
+        raise Rejection(message, param=name, code="invalid_value")
+    return number

@@ -8,9 +8,8 @@ from typing import Any
 
 import orjson
 
-from events.errors import Rejection
 from service.wire.fields import DEFAULT_PAGE, MAX_PAGE
-from service.wire.validation_errors import MAX_ECHO
+from service.wire.query import parse_bounded_integer
 
 _MAX_VERSION = 2**62
 
@@ -34,8 +33,8 @@ class ReplayEntry:
 def parse_replay_query(query: Mapping[str, str]) -> ReplayQuery:
     """Raises Rejection if `after` is no version, or `limit` is not an integer from 1 to MAX_PAGE."""
     return ReplayQuery(
-        after=_parse_integer(query, "after", 0, _MAX_VERSION, 0),
-        limit=_parse_integer(query, "limit", 1, MAX_PAGE, DEFAULT_PAGE),
+        after=parse_bounded_integer(query, "after", 0, _MAX_VERSION, 0),
+        limit=parse_bounded_integer(query, "limit", 1, MAX_PAGE, DEFAULT_PAGE),
     )
 
 
@@ -47,15 +46,3 @@ def render_replay_page(entries: Sequence[ReplayEntry], *, more: bool) -> dict[st
         "last_version": entries[-1].version if entries else None,
         "has_more": more,
     }
-
-
-def _parse_integer(query: Mapping[str, str], name: str, least: int, most: int, default: int) -> int:
-    given = query.get(name)
-    if not given:
-        return default
-    digits = given.removeprefix("-")
-    number = int(given) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
-    if number is None or not least <= number <= most:
-        message = f"Invalid '{name}': '{given[:MAX_ECHO]}' is not an integer from {least} to {most}."
-        raise Rejection(message, param=name, code="invalid_value")
-    return number
