@@ -186,11 +186,13 @@ async def test_a_first_that_takes_too_long(
     chat = {"model": "gpt-4o", "messages": [HI]}
     first = asyncio.create_task(sent(client, "/chat/completions", chat))
     await model.wait_for_gate("gate")
-    monkeypatch.setattr(idempotency, "PATIENCE", 0.0)
-    busy = await sent(client, "/chat/completions", chat)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(idempotency, "PATIENCE", 0.0)
+        busy = await sent(client, "/chat/completions", chat)
     assert (busy.error[0], busy.error[3], busy.headers["retry-after"]) == (409, "idempotency_key_in_use", "1")
     model.open_gate("gate")
     assert (await first).status == 200
+    # The first answer is recorded after it was sent, so the repeated request waits for the record with patience.
     assert (await sent(client, "/chat/completions", chat)).body == (await first).body
 
 
