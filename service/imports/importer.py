@@ -29,7 +29,8 @@ from projections import files
 from projections import vector_store_files as store_files
 from service.imports.collection import ImportPlan, StoreImport, ThreadImport
 from service.imports.saved_files import Unread
-from service.imports.saved_objects import SavedFile, SavedStoreFile, to_resources
+from service.imports.saved_objects import SavedFile, SavedStoreFile
+from service.imports.saved_tools import to_resources
 from service.processes.peers import notify_servers
 from service.storage.base import CHUNK, Blobs
 from service.wire.filenames import last_part

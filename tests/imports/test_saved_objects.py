@@ -20,8 +20,8 @@ from service.imports.saved_objects import (
     SavedStep,
     SavedStore,
     SavedStoreFile,
-    to_resources,
 )
+from service.imports.saved_tools import to_resources
 from service.wire import v1, v2
 from service.wire.query import SEARCH_RESULT_CONTENT
 from tests.wire.replay import RECORDINGS, load
