@@ -1,4 +1,4 @@
-"""The stream of an API key: created, revoked.
+"""The stream of an API key: created, modified, revoked.
 
 The log holds the sha256 of a key, never the key. A key has 256 random bits, so it cannot be found by trying keys. A
 slow hash protects passwords that people think up; here it would only make each request slower.
@@ -17,7 +17,7 @@ STATE_SCHEMA = 1
 
 # "full": all operations. "read": those that change nothing, without the audit. "audit": the audit, without contents.
 # "audit:content": the audit with contents, and whatever "read" reads. "admin": all operations, and the usage and
-# costs of all projects.
+# costs of all projects; it manages projects and keys.
 Scope = Literal["full", "read", "audit", "audit:content", "admin"]
 # The scopes of people who check others. Their reads are events themselves.
 AUDIT_SCOPES: tuple[Scope, ...] = ("audit", "audit:content")
@@ -39,11 +39,21 @@ class KeyCreated(Event):
     max_runs: int | None
 
 
+class KeyModified(Event):
+    """The name and the limits after the change."""
+
+    type: Literal["key.modified"] = "key.modified"
+    name: str
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    max_runs: int | None
+
+
 class KeyRevoked(Event):
     type: Literal["key.revoked"] = "key.revoked"
 
 
-KeyEvent = KeyCreated | KeyRevoked
+KeyEvent = KeyCreated | KeyModified | KeyRevoked
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +75,28 @@ class CreateKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ModifyKey:
+    """Sets the name and the limits; a limit that is None does not apply."""
+
+    name: str
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_runs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RevokeKey:
     pass
 
 
-KeyCommand = CreateKey | RevokeKey
+KeyCommand = CreateKey | ModifyKey | RevokeKey
 
 
 def decide(state: KeyState, command: KeyCommand, at: datetime) -> list[KeyEvent]:
     """Returns the events of a command; none if the key is revoked already.
 
-    Raises NotFound if the key does not exist, and Rejection if a key with this id exists already.
+    Raises NotFound if the key does not exist, and Rejection if a key with this id exists already, or if a key that is
+    revoked is to be modified.
     """
     match command:
         case CreateKey():
@@ -87,6 +108,19 @@ def decide(state: KeyState, command: KeyCommand, at: datetime) -> list[KeyEvent]
                     scope=command.scope,
                     hash=command.hash,
                     ending=command.ending,
+                    requests_per_minute=command.requests_per_minute,
+                    tokens_per_minute=command.tokens_per_minute,
+                    max_runs=command.max_runs,
+                )
+            ]
+        case ModifyKey():
+            if not state.exists:
+                raise NotFound("key", state.id)
+            if state.revoked:
+                raise Rejection(f"Key {state.id} is revoked.")
+            return [
+                KeyModified(
+                    name=command.name,
                     requests_per_minute=command.requests_per_minute,
                     tokens_per_minute=command.tokens_per_minute,
                     max_runs=command.max_runs,
@@ -104,6 +138,8 @@ def evolve(state: KeyState, recorded: RecordedEvent[KeyEvent]) -> KeyState:
     match recorded.event:
         case KeyCreated():
             return replace(state, exists=True)
+        case KeyModified():
+            return state
         case KeyRevoked():
             return replace(state, revoked=True)
         case _:

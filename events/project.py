@@ -1,4 +1,4 @@
-"""The stream of a project: created.
+"""The stream of a project: created, renamed.
 
 The project_id of its stream is the project's own id. The default project exists without a stream.
 """
@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal, assert_never
 
 from events.envelope import Event, RecordedEvent
-from events.errors import Rejection
+from events.errors import NotFound, Rejection
 
 STATE_SCHEMA = 1
 
@@ -22,7 +22,12 @@ class ProjectCreated(Event):
     name: str
 
 
-ProjectEvent = ProjectCreated
+class ProjectRenamed(Event):
+    type: Literal["project.renamed"] = "project.renamed"
+    name: str
+
+
+ProjectEvent = ProjectCreated | ProjectRenamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +41,25 @@ class CreateProject:
     name: str
 
 
-ProjectCommand = CreateProject
+@dataclass(frozen=True, slots=True)
+class RenameProject:
+    name: str
+
+
+ProjectCommand = CreateProject | RenameProject
 
 
 def decide(state: ProjectState, command: ProjectCommand, at: datetime) -> list[ProjectEvent]:
-    """Raises Rejection if a project with this id exists already."""
+    """Raises Rejection if a project with this id exists already, and NotFound if one to rename does not exist."""
     match command:
         case CreateProject(name=name):
             if state.exists:
                 raise Rejection(f"Project {state.id} already exists.")
             return [ProjectCreated(name=name)]
+        case RenameProject(name=name):
+            if not state.exists:
+                raise NotFound("project", state.id)
+            return [ProjectRenamed(name=name)]
         case _:
             assert_never(command)
 
@@ -54,5 +68,7 @@ def evolve(state: ProjectState, recorded: RecordedEvent[ProjectEvent]) -> Projec
     match recorded.event:
         case ProjectCreated():
             return replace(state, exists=True)
+        case ProjectRenamed():
+            return state
         case _:
             assert_never(recorded.event)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from events.actors import KeyActor, actor_text
-from events.api_key import KeyCreated, KeyEvent, KeyRevoked, KeyState, Scope
+from events.api_key import KeyCreated, KeyEvent, KeyModified, KeyRevoked, KeyState, Scope
 from events.envelope import RecordedEvent
 from events.errors import NotFound
 from sql import queries
@@ -63,6 +63,9 @@ def project(batch: Sequence[RecordedEvent[KeyEvent]], before: KeyState) -> list[
                 key = (recorded.stream_id, recorded.project_id, recorded.at, created.name, created.scope)
                 values = (*key, bytes.fromhex(created.hash), created.ending, *limits)
                 operations.append(RowOperation("api_keys.insert", values))
+            case KeyModified() as changed:
+                limits = (changed.requests_per_minute, changed.tokens_per_minute, changed.max_runs)
+                operations.append(RowOperation("api_keys.modify", (recorded.stream_id, changed.name, *limits)))
             case KeyRevoked():
                 operations.append(RowOperation("api_keys.revoke", (recorded.stream_id, recorded.at)))
             case _:
@@ -93,6 +96,31 @@ async def project_of(db: Connection, key_id: str) -> str:
     if found is None:
         raise NotFound("key", key_id)
     return found
+
+
+async def get(db: Connection, project_id: str, key_id: str) -> ListedKey:
+    """Returns the key of a project. Raises NotFound if it does not exist or was revoked."""
+    row = await db.fetchrow(_SQL["get"], key_id, project_id)
+    if row is None:
+        raise NotFound("key", key_id)
+    return ListedKey(**row)
+
+
+async def page(
+    db: Connection, project_id: str, *, after: str | None, limit: int, has_revoked: bool
+) -> tuple[list[ListedKey], bool]:
+    """Returns up to `limit` keys of a project behind the key `after`, oldest first, and whether more follow.
+
+    Revoked ones are among them if `has_revoked`. Raises NotFound if the project has no key `after`.
+    """
+    last_time, last_id = _FIRST, ""
+    if after is not None:
+        row = await db.fetchrow(_SQL["position"], after, project_id)
+        if row is None:
+            raise NotFound("key", after)
+        last_time, last_id = row["created_at"], after
+    rows = await db.fetch(_SQL["page"], project_id, last_time, last_id, has_revoked, limit + 1)
+    return [ListedKey(**row) for row in rows[:limit]], len(rows) > limit
 
 
 async def list_keys(db: Connection, project_id: str | None = None) -> AsyncIterator[ListedKey]:

@@ -1,4 +1,4 @@
-"""Projects, for the command line."""
+"""Projects: their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from events.envelope import RecordedEvent
-from events.project import ProjectCreated, ProjectEvent, ProjectState
+from events.errors import NotFound
+from events.project import ProjectCreated, ProjectEvent, ProjectRenamed, ProjectState
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -32,6 +33,8 @@ def project(batch: Sequence[RecordedEvent[ProjectEvent]], before: ProjectState) 
         match recorded.event:
             case ProjectCreated(name=name):
                 operations.append(RowOperation("projects.insert", (recorded.stream_id, recorded.at, name)))
+            case ProjectRenamed(name=name):
+                operations.append(RowOperation("projects.rename", (recorded.stream_id, name)))
             case _:
                 assert_never(recorded.event)
     return operations
@@ -40,6 +43,27 @@ def project(batch: Sequence[RecordedEvent[ProjectEvent]], before: ProjectState) 
 async def find(db: Connection, id_or_name: str) -> list[Project]:
     """Returns the projects with this id or name: none, one, or two if the name is ambiguous."""
     return [Project(**row) for row in await db.fetch(_SQL["find"], id_or_name)]
+
+
+async def get(db: Connection, project_id: str) -> Project:
+    """Returns the project with this id; the default one has no row. Raises NotFound."""
+    row = await db.fetchrow(_SQL["get"], project_id)
+    if row is None:
+        raise NotFound("project", project_id)
+    return Project(**row)
+
+
+async def page(db: Connection, *, after: str | None, limit: int) -> tuple[list[Project], bool]:
+    """Returns up to `limit` projects behind the project `after`, oldest first, and whether more follow.
+
+    The default project is none of them. Raises NotFound if there is no project `after`.
+    """
+    last_time, last_id = _FIRST, ""
+    if after is not None:
+        found = await get(db, after)
+        last_time, last_id = found.created_at, found.id
+    rows = await db.fetch(_SQL["list"], last_time, last_id, limit + 1)
+    return [Project(**row) for row in rows[:limit]], len(rows) > limit
 
 
 async def list_projects(db: Connection) -> AsyncIterator[Project]:

@@ -108,12 +108,32 @@ def insert_key(
     tables.insert("api_keys", row)
 
 
+def modify_key(
+    tables: Tables,
+    key_id: str,
+    name: str,
+    requests_per_minute: int | None,
+    tokens_per_minute: int | None,
+    max_runs: int | None,
+) -> None:
+    limits = {
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "max_runs": max_runs,
+    }
+    tables.find("api_keys", key_id).update(name=name, **limits)
+
+
 def revoke_key(tables: Tables, key_id: str, revoked_at: datetime) -> None:
     tables.find("api_keys", key_id)["revoked_at"] = revoked_at
 
 
 def insert_project(tables: Tables, project_id: str, created_at: datetime, name: str) -> None:
     tables.insert("projects", {"project_id": project_id, "created_at": created_at, "name": name})
+
+
+def rename_project(tables: Tables, project_id: str, name: str) -> None:
+    tables.find("projects", project_id)["name"] = name
 
 
 def insert_endpoint(
@@ -215,8 +235,10 @@ BLOCKS: dict[str, Callable[..., None]] = {
     "upload_parts.insert": insert_upload_part,
     "upload_parts.delete_all": delete_upload_parts,
     "api_keys.insert": insert_key,
+    "api_keys.modify": modify_key,
     "api_keys.revoke": revoke_key,
     "projects.insert": insert_project,
+    "projects.rename": rename_project,
     "webhook_endpoints.insert": insert_endpoint,
     "webhook_endpoints.modify": modify_endpoint,
     "webhook_endpoints.delete": delete_endpoint,

@@ -49,7 +49,7 @@ class _CachedKey:
 class Keys:
     """Finds API keys, caches them, and records their last use.
 
-    `api_key` is the server's own key: it has the scope `full` in the default project, and no row in the database.
+    `api_key` is the server's own key: it has the scope `admin` in the default project, and no row in the database.
     `timer` returns seconds that never go backwards.
     """
 
@@ -57,7 +57,7 @@ class Keys:
         self._pool = pool
         self._clock = clock
         self._timer = timer
-        self._default = ApiKey("default", DEFAULT_PROJECT, "full", digest_of(api_key))
+        self._default = ApiKey("default", DEFAULT_PROJECT, "admin", digest_of(api_key))
         self._cached: dict[bytes, _CachedKey] = {}
         self._last_uses: dict[str, datetime] = {}
         # Callbacks by key id: each is called when its key is revoked.

@@ -43,6 +43,7 @@ from service.migrations import prepare_database
 from service.model.catalog import CatalogError
 from service.model.lifespan import model_lifespan
 from service.model.router import Router
+from service.organization.organization import Organization
 from service.processes.lifespan import peers_lifespan
 from service.processes.peers import Peers
 from service.replay.generation_fill import GenerationFill, generations_lifespan
@@ -330,6 +331,7 @@ async def _open_services(stack: AsyncExitStack, settings: Settings, core: _Core,
         passthrough=core.model.relay,
         prices=core.model.prices,
         webhooks=webhooks,
+        organization=Organization(writer),
         settings=_http_settings(settings),
     )
 

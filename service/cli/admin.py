@@ -19,8 +19,8 @@ from events.api_key import AUDIT_SCOPES, RevokeKey, Scope
 from events.envelope import Origin
 from events.ids import IdSource
 from events.installation import INSTALLATION_PROJECT
-from events.project import DEFAULT_PROJECT, CreateProject
-from events.streams import KEY, PROJECT
+from events.project import DEFAULT_PROJECT
+from events.streams import KEY
 from projections import keys, projects
 from projections.projects import Project
 from service.access.keys import make_key
@@ -31,12 +31,11 @@ from service.embedded.postgres_roles import SERVICE_ROLE
 from service.errors import CommandError, StartupError
 from service.feed import Feed
 from service.migrations import check_migrated, prepare_database
+from service.organization.organization import DEFAULT_NAME, Organization
 from service.settings import Settings
 from service.system import RandomIds, SystemClock
 from service.writer import Writer
 
-# The name of the default project. No other project may have it.
-DEFAULT_NAME = "default"
 # Stands for the whole installation if it is given as the project of a key. Only keys for the audit can have it.
 ALL_PROJECTS = "all"
 
@@ -81,12 +80,8 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
 
 
 async def create_project(writer: Writer, name: str, *, ids: IdSource) -> str:
-    """Creates a project and returns its id. Raises CommandError if another project has the name."""
-    if name in (DEFAULT_NAME, ALL_PROJECTS) or await _find_projects(writer.pool, name):
-        raise CommandError(f"There is a project '{name}' already.")
-    project_id = ids.new("proj")
-    await writer.write(PROJECT, Origin(project_id, actor()), project_id, CreateProject(name))
-    return project_id
+    """Creates a project and returns its id. Raises Rejection if another project has the name."""
+    return (await Organization(writer).create_project(Origin(DEFAULT_PROJECT, actor()), name, ids=ids)).id
 
 
 async def create_key(

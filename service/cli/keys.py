@@ -129,13 +129,13 @@ def list_projects(data_dir: DataDirOption = None) -> None:
     async def work() -> None:
         from events.project import DEFAULT_PROJECT
         from projections import projects as view
-        from service.cli import admin
+        from service.organization.organization import DEFAULT_NAME
 
         async with open_writer(data_dir) as writer, writer.pool.acquire() as db:
             rows = [
                 (project.id, project.name, format_time(project.created_at)) async for project in view.list_projects(db)
             ]
-        print_table(("id", "name", "created"), [(DEFAULT_PROJECT, admin.DEFAULT_NAME, ""), *rows])
+        print_table(("id", "name", "created"), [(DEFAULT_PROJECT, DEFAULT_NAME, ""), *rows])
 
     run(work())
 

@@ -29,12 +29,13 @@ _PERMITTED: Mapping[KeyScope, frozenset[Scope]] = {
     "read": frozenset({"read"}),
     "audit": frozenset({"audit"}),
     "audit:content": frozenset({"read", "audit", "fork"}),
-    "admin": frozenset({"read", "audit", "fork", "full"}),
+    "admin": frozenset({"read", "audit", "fork", "full", "admin"}),
 }
 _REQUIRED: Mapping[Scope, str] = {
     "full": "'full' or 'admin'",
     "read": "'read', 'audit:content', 'full' or 'admin'",
     "audit": "'audit', 'audit:content', 'full' or 'admin'",
+    "admin": "'admin'",
     "fork": "'audit:content', 'full' or 'admin'",
 }
 

@@ -19,7 +19,7 @@ from service.http.errors import Handler
 Method = Literal["GET", "POST", "DELETE"]
 Version = Literal["v2", "v1"]
 # The least scope of an API key that may send the request.
-Scope = Literal["read", "audit", "fork", "full"]
+Scope = Literal["read", "audit", "fork", "full", "admin"]
 # How a request counts against the limits of its key. "tokens": as one request that makes a model work, so the key must
 # have tokens left.
 Cost = Literal["nothing", "request", "tokens"]
@@ -37,6 +37,8 @@ Query = Literal[
     "status",
     "content",
     "replay",
+    "organization",
+    "revoked",
 ]
 Schema = Mapping[str, Any]
 

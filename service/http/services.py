@@ -22,6 +22,7 @@ from service.database import Pool
 from service.feed import Feed
 from service.forks.forks import Forks
 from service.idempotency.keys import IdempotencyKeys
+from service.organization.organization import Organization
 from service.passthrough import Passthrough
 from service.prices import PriceList
 from service.replay.time_travel import TimeTravel, Viewer
@@ -140,6 +141,7 @@ class Services:
     passthrough: Passthrough
     prices: PriceList
     webhooks: Endpoints
+    organization: Organization
     settings: HttpSettings
 
     def install(self, app: web.Application) -> None:
@@ -158,6 +160,7 @@ class Services:
         app[PASSTHROUGH] = self.passthrough
         app[PRICES] = self.prices
         app[WEBHOOKS] = self.webhooks
+        app[ORGANIZATION] = self.organization
         app[SETTINGS] = self.settings
 
 
@@ -176,4 +179,5 @@ IDEMPOTENCY: web.AppKey[IdempotencyKeys] = web.AppKey("idempotency", Idempotency
 PASSTHROUGH: web.AppKey[Passthrough] = web.AppKey("passthrough")
 PRICES: web.AppKey[PriceList] = web.AppKey("prices")
 WEBHOOKS: web.AppKey[Endpoints] = web.AppKey("webhooks", Endpoints)
+ORGANIZATION: web.AppKey[Organization] = web.AppKey("organization", Organization)
 SETTINGS: web.AppKey[HttpSettings] = web.AppKey("settings", HttpSettings)

@@ -140,6 +140,15 @@ class KeyInversion:
                         max_runs=created.max_runs,
                     )
                 ]
+            case k.KeyModified() as changed:
+                return [
+                    k.ModifyKey(
+                        name=changed.name,
+                        requests_per_minute=changed.requests_per_minute,
+                        tokens_per_minute=changed.tokens_per_minute,
+                        max_runs=changed.max_runs,
+                    )
+                ]
             case k.KeyRevoked():
                 return [k.RevokeKey()]
             case _:
@@ -154,7 +163,13 @@ class ProjectInversion:
 
     def commands(self, state: p.ProjectState, events: Sequence[p.ProjectEvent], at: datetime) -> list[p.ProjectCommand]:
         """Returns the command of an append: see `Inversion`."""
-        return [p.CreateProject(events[0].name)]
+        match event := events[0]:
+            case p.ProjectCreated(name=name):
+                return [p.CreateProject(name)]
+            case p.ProjectRenamed(name=name):
+                return [p.RenameProject(name)]
+            case _:
+                assert_never(event)
 
 
 class WebhookInversion:

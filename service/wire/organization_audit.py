@@ -27,8 +27,10 @@ MAX_VALUES = 100
 # The original's types of entries, with the types of our events.
 TYPES: Mapping[str, tuple[str, ...]] = {
     "api_key.created": ("key.created",),
+    "api_key.updated": ("key.modified",),
     "api_key.deleted": ("key.revoked",),
     "project.created": ("project.created",),
+    "project.updated": ("project.renamed",),
     "login.failed": ("sign_ins.failed",),
     "organization.updated": ("installation.created", "epoch.begun", "log_key.used", "server.started"),
     "resource.deleted": (
@@ -141,6 +143,8 @@ def _render_details(name: str, stream_id: str, content: Mapping[str, Any]) -> di
         details["data"] = {"scopes": [content["scope"]]}
     elif name == "project.created":
         details["data"] = {"name": content["name"], "title": content["name"]}
+    elif name == "project.updated":
+        details["changes_requested"] = {"title": content["name"]}
     elif name == "login.failed":
         message = f"{content['count']} requests had a wrong {content['credential']}."
         return {"error_code": f"invalid_{content['credential']}", "error_message": message}

@@ -22,6 +22,23 @@ WHERE ($1::text IS NULL OR project_id = $1) AND (created_at, key_id) > ($2, $3)
 ORDER BY created_at, key_id
 LIMIT $4;
 
+-- name: get
+SELECT key_id AS id, project_id, name, scope, ending, requests_per_minute, tokens_per_minute, max_runs, created_at,
+       revoked_at, last_used_at
+FROM api_keys LEFT JOIN key_uses USING (key_id)
+WHERE key_id = $1 AND project_id = $2 AND revoked_at IS NULL;
+
+-- name: position
+SELECT created_at FROM api_keys WHERE key_id = $1 AND project_id = $2;
+
+-- name: page (of a project's keys; with those that were revoked if $4)
+SELECT key_id AS id, project_id, name, scope, ending, requests_per_minute, tokens_per_minute, max_runs, created_at,
+       revoked_at, last_used_at
+FROM api_keys LEFT JOIN key_uses USING (key_id)
+WHERE project_id = $1 AND (created_at, key_id) > ($2, $3) AND ($4::boolean OR revoked_at IS NULL)
+ORDER BY created_at, key_id
+LIMIT $5;
+
 -- name: record_last_uses
 INSERT INTO key_uses (key_id, last_used_at)
 SELECT * FROM unnest($1::text[], $2::timestamptz[])

@@ -3,6 +3,9 @@ SELECT project_id AS id, name, created_at FROM projects WHERE project_id = $1 OR
 ORDER BY project_id
 LIMIT 2;
 
+-- name: get
+SELECT project_id AS id, name, created_at FROM projects WHERE project_id = $1;
+
 -- name: list
 SELECT project_id AS id, name, created_at FROM projects
 WHERE (created_at, project_id) > ($1, $2)

@@ -127,7 +127,7 @@ async def test_the_servers_own_key_asks_no_database(pool: Pool) -> None:
     await pool.close()
     found = await keys.find(KEY)
     assert found is not None
-    assert (found.id, found.project_id, found.scope) == ("default", "proj_default", "full")
+    assert (found.id, found.project_id, found.scope) == ("default", "proj_default", "admin")
 
 
 async def test_last_uses_are_told_together_and_not_by_requests(pool: Pool) -> None:

@@ -78,6 +78,11 @@ _REPLAY: Json = {
     "after": {"type": "integer", "minimum": 0, "default": 0},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
 }
+_ORGANIZATION: Json = {
+    "after": {"type": "string"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
+}
+_FLAG: Json = {"enum": ["true", "false"], "default": "false"}
 _WITH_QUOTES = ("Message", "MessageList")  # answers that can hold citations
 _BETAS = {"v2": "assistants=v2", "v1": "assistants=v1"}
 _DESCRIPTION = (
@@ -229,6 +234,10 @@ def _query_parameters(route: Route) -> list[Json]:
         found |= _COSTS
     if "replay" in route.query:
         found |= _REPLAY
+    if "organization" in route.query:
+        found |= _ORGANIZATION
+    if "revoked" in route.query:
+        found["include_revoked"] = _FLAG
     if "files" in route.query:
         found["purpose"] = {"type": "string"}
     if "run_id" in route.query:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, get_args, get_type_hints
 
 from events.objects import (
@@ -20,25 +19,20 @@ from events.objects import (
     Thread,
     Upload,
     UploadPart,
-    VectorStore,
-    VectorStoreBatch,
-    VectorStoreFile,
 )
 from events.thread.events import ThreadEvent
-from events.vector_store.events import ErrorCode, FileStatus
-from events.webhook_endpoint import WebhookEndpoint
 from service.http.errors import body
 from service.http.openapi.infer import Free, Schema, schema_of
-from service.search.base import Hit, SearchResult
-from service.wire import access, v1, v2, webhooks
+from service.http.openapi.organization_samples import organization_samples
+from service.http.openapi.store_samples import store_samples
+from service.http.openapi.webhook_samples import endpoint_samples
+from service.wire import access, v1, v2
 from service.wire.api import DeletedObject, Wire
 from service.wire.files import ATTACHED_FILES
 from service.wire.replay import render_replay_page
-from service.wire.vector_stores import STORES
 
 _QUOTING = {v2.WIRE: v2.QUOTING_WIRE}
 _AT = 1
-_MOMENT = datetime.fromtimestamp(_AT, UTC)
 _FILES: Json = {"code_interpreter": {"file_ids": ["file-1"]}}
 _FUNCTION: Json = {"name": "f", "description": "d", "parameters": Free(), "strict": False}
 _SEARCH: Json = {
@@ -161,38 +155,6 @@ _UPLOAD = Upload(
     expires_at=_AT,
 )
 
-_ATTRIBUTES: Json = Free(text="v", number=1.5, whole=1, flag=True)
-_CODES = get_args(ErrorCode)
-_STORE = VectorStore(
-    id="vs_1",
-    created_at=_AT,
-    name="n",
-    description="d",
-    metadata=Free(key="value"),
-    expires_after=7,
-    embedding_model="m",
-    last_active_at=_AT,
-)
-_STORED = VectorStoreFile(
-    id="file-1",
-    vector_store_id="vs_1",
-    created_at=_AT,
-    filename="a.txt",
-    attributes=_ATTRIBUTES,
-    chunking={"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400},
-)
-_BATCH = VectorStoreBatch(
-    id="vsfb_1",
-    vector_store_id="vs_1",
-    created_at=_AT,
-    is_cancelled=False,
-    in_progress=0,
-    completed=0,
-    failed=0,
-    cancelled=0,
-)
-_HIT = Hit(store_id="vs_1", file_id="file-1", filename="a.txt", score=0.5, attributes=_ATTRIBUTES, text="t", position=0)
-
 
 def _assistants() -> Iterator[Assistant]:
     for form in _FORMATS:
@@ -236,21 +198,6 @@ def _steps() -> Iterator[Step]:
 def _uploads(wire: Wire) -> Iterator[Json]:
     for status in get_args(get_type_hints(Upload)["status"]):
         yield wire.render_upload(replace(_UPLOAD, status=status), _FILE if status == "completed" else None)
-
-
-def _endpoints() -> Iterator[Json]:
-    shown = WebhookEndpoint(
-        id="we_1",
-        created_at=_AT,
-        url="u",
-        description="d",
-        events=["thread.run.completed"],
-        status="disabled",
-        disabled_reason="r",
-    )
-    yield webhooks.render_endpoint(shown, delivered_at=_MOMENT, failing_since=_MOMENT, last_error="e")
-    plain = replace(shown, description=None, status="enabled", disabled_reason=None)
-    yield webhooks.render_endpoint(plain, delivered_at=None, failing_since=None, last_error=None)
 
 
 def _replay_pages() -> Iterator[Json]:
@@ -303,15 +250,9 @@ def _of(wire: Wire) -> dict[str, list[Json]]:
         "DeletedFile": [wire.render_deleted_file("file-1")],
         "StreamToken": [access.render_stream_token("thread_1", "t", _AT, "u")],
         "FileLink": [access.render_file_link("file-1", _AT, "u")],
-        "WebhookEndpoint": list(_endpoints()),
-        "NewWebhookEndpoint": [webhooks.render_new_endpoint(one, "whsec_") for one in _endpoints()],
-        "WebhookEndpointSecret": [webhooks.render_new_secret("we_1", "whsec_", at) for at in (_MOMENT, None)],
-        "WebhookEndpointTest": [
-            webhooks.render_test("we_1", status=200, error=None, seconds=1),
-            webhooks.render_test("we_1", status=None, error="e", seconds=1),
-        ],
         "RunReplay": list(_replay_pages()),
-        "DeletedWebhookEndpoint": [webhooks.render_deleted_endpoint("we_1")],
+        **endpoint_samples(),
+        **organization_samples(),
     }
     return found | {_deleted_name(kind): [wire.render_deleted(kind, "id")] for kind in get_args(DeletedObject)}
 
@@ -328,35 +269,10 @@ def _files_of_v1() -> dict[str, list[Json]]:
     }
 
 
-def _stores_of_v2() -> dict[str, list[Json]]:
-    wire = STORES
-    batches = [replace(_BATCH, in_progress=1), replace(_BATCH, completed=1), replace(_BATCH, failed=1)]
-    return {
-        "VectorStore": [
-            wire.render_store(_STORE),
-            wire.render_store(replace(_STORE, expired=True)),
-            wire.render_store(replace(_STORE, name=None, description=None, expires_after=None, in_progress=1)),
-        ],
-        "VectorStoreFile": [
-            *(wire.render_file(replace(_STORED, status=one)) for one in get_args(FileStatus)),
-            *(wire.render_file(replace(_STORED, last_error={"code": one, "message": "m"})) for one in _CODES),
-            wire.render_file(replace(_STORED, chunking=None)),
-        ],
-        "VectorStoreFileBatch": [wire.render_batch(one) for one in (*batches, replace(_BATCH, is_cancelled=True))],
-        "VectorStoreSearchResults": [
-            wire.render_search_results(SearchResult(["q"], [_HIT])),
-            wire.render_search_results(SearchResult(["q"], [])),
-        ],
-        "VectorStoreFileContent": [wire.render_content(["t"], 5), wire.render_content([], None)],
-        "DeletedVectorStore": [wire.render_deleted_store("id")],
-        "DeletedVectorStoreFile": [wire.render_deleted_file("id")],
-    }
-
-
 def schemas() -> tuple[dict[str, Schema], dict[str, Schema]]:
     """Returns the schemas of v2's and of v1's answers by name, lists among them."""
     found: list[dict[str, Schema]] = []
-    for wire, more in ((v2.WIRE, _stores_of_v2()), (v1.WIRE, _files_of_v1())):
+    for wire, more in ((v2.WIRE, store_samples()), (v1.WIRE, _files_of_v1())):
         shown = {name: schema_of(samples) for name, samples in {**_of(wire), **more}.items()}
         lists = {f"{name}List": _list(wire, name) for name in shown if not name.startswith("Deleted")}
         found.append(shown | lists)

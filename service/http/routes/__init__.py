@@ -12,6 +12,7 @@ from service.http.routes import (
     audit_log,
     files,
     models,
+    organization,
     runs,
     server,
     threads,
@@ -30,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
     *webhook_endpoints.ROUTES,
     *audit_feed.ROUTES,
     *usage.ROUTES,
+    *organization.ROUTES,
     *models.ROUTES,
     *audit_log.ROUTES,
 )

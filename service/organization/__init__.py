@@ -1,0 +1,1 @@
+"""The organization: its projects and their API keys."""
