@@ -65,8 +65,9 @@ app.command()(show.show)
 app.command()(usage.usage)
 app.command()(verify.verify)
 
-# Seconds for an orderly stop: those of requests, of runs, and of the embedded Postgres' checkpoint.
-STOP_TIMEOUT_S = 25.0
+# Seconds for an orderly stop: those of requests, of runs, and of the embedded Postgres' checkpoint. If Postgres needs
+# longer, it completes its checkpoint without this process.
+STOP_TIMEOUT_S = 5.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _EXAMPLE = (

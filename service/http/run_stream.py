@@ -28,6 +28,9 @@ log = structlog.get_logger()
 # wait long for its turn, or for its model. Parsers of server-sent events ignore comments.
 QUIET = 15.0
 STILL_THERE = b": still there\n\n"
+# The last line of a stream whose server stops. It is no event: official SDKs would raise an exception for an error, and
+# also for a `retry` without data.
+STOPPED = b": the server stops, and the run goes on: retrieve it, or follow it on a new connection\n"
 REVOKED = "The API key of this stream was revoked. The run goes on without it."
 
 
@@ -67,9 +70,10 @@ async def stream_run(
 async def _stream(
     sender: StreamSender, stream: RunStream, watcher: Watcher, pool: Pool, first: Sequence[RecordedEvent[Any]]
 ) -> None:
-    """Writes frames until the run ends. If the stream has to stop before, its last frame is an error.
+    """Writes frames until the run ends.
 
-    Raises ClientDisconnected.
+    If the stream has to stop before, its last frame is an error, or a comment if the server stops. Raises
+    ClientDisconnected.
     """
     try:
         batches = tail(watcher, pool, first[-1].version)
@@ -86,9 +90,10 @@ async def _stream(
                 await sender.send(STILL_THERE)
             items = await anext(batches)
     except WatcherEnded as ended:
-        is_stopping = str(ended) == STOPPING
-        kind, code = ("server_error", None) if is_stopping else ("invalid_request_error", "invalid_api_key")
-        await sender.send(stream.error_frame(str(ended), kind, code))
+        if str(ended) == STOPPING:
+            await sender.send(STOPPED)
+        else:
+            await sender.send(stream.error_frame(str(ended), "invalid_request_error", "invalid_api_key"))
     except (WatcherLagging, *DATABASE_ERRORS) as error:
         log.warning("run_stream_failed", error=type(error).__name__)
         await sender.send(stream.error_frame("The stream broke. Please retrieve the run.", "server_error", None))

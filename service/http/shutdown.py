@@ -11,7 +11,7 @@ from aiohttp import web
 from service.feed import Watcher
 
 # The reason of streams that end because the server stops.
-STOPPING = "The server stops. The run goes on without this stream: please retrieve it."
+STOPPING = "The server stops."
 # Seconds in which a request on a kept-alive connection is still answered, with `Connection: close`.
 DRAIN_S = 1.0
 _POLL_S = 0.02

@@ -12,12 +12,12 @@ from service.tasks.background import background
 
 
 @asynccontextmanager
-async def peers_lifespan(url: str, feed: Feed, *, ids: IdSource) -> AsyncIterator[Peers]:
+async def peers_lifespan(url: str, feed: Feed, *, ids: IdSource, is_alone: bool) -> AsyncIterator[Peers]:
     """Yields this process among its peers: it holds its lock, notifies them of appends, and wakes the feed.
 
-    `url` must lead to Postgres itself, not to a pooler. Raises StartupError.
+    `url` must lead to Postgres itself, not to a pooler. `is_alone` is that of `Peers`. Raises StartupError.
     """
-    peers = Peers(url, ids=ids, wake=feed.wake)
+    peers = Peers(url, ids=ids, wake=feed.wake, is_alone=is_alone)
     await peers.join()
     feed.listen_to_threads(peers)
     feed.listen_to_stores(peers)

@@ -4,7 +4,8 @@ A process is alive while Postgres holds its session-level advisory lock and its 
 Postgres releases the lock when the connection ends (3 ms after a `kill -9`). Peers read pg_locks every LOOK_EVERY_S and
 never wait for a lock. If Postgres itself restarts, all locks fall at once. The peers of a process then count as alive
 for GRACE_S seconds after it has its own lock again, so that the first one to return does not take over the work of the
-others.
+others. A process that joins for the first time within GRACE_S seconds of such a restart counts all processes that hold
+work as alive until that time is over, unless it `is_alone`.
 
 A notification says that streams have new events. It is sent outside the append's transaction, in batches, and only
 wakes: it may be lost, so readers also poll. A process that joins sends one that names no stream, so that its peers know
@@ -79,8 +80,12 @@ class Peers:
     check, this one's among them.
     """
 
-    def __init__(self, url: str, *, ids: IdSource, wake: Callable[[str], None]) -> None:
-        """`url` must lead to Postgres itself, not to a pooler. `wake` is called for each stream that a peer names."""
+    def __init__(self, url: str, *, ids: IdSource, wake: Callable[[str], None], is_alone: bool = False) -> None:
+        """`url` must lead to Postgres itself, not to a pooler. `wake` is called for each stream that a peer names.
+
+        `is_alone` if no other process can have been alive when this one was started, since its server has started
+        Postgres.
+        """
         self.process = ids.new_process()
         self.live: frozenset[int] = frozenset({self.process})
         self._url = url
@@ -95,6 +100,7 @@ class Peers:
         self._spared: frozenset[int] = frozenset()
         self._spared_until = 0.0
         self._has_joined = False
+        self._is_alone = is_alone
         self._is_outdated = False
 
     @property
@@ -137,6 +143,8 @@ class Peers:
             await db.add_listener(CHANNEL, self._receive)
             if self._has_joined:
                 self._spared, self._spared_until = self.live, monotonic() + GRACE_S
+            elif not self._is_alone:
+                await self._spare_holders(db)
             await self.refresh(db)
             await _notify(db, str(self.process), ())
         except BaseException:
@@ -144,6 +152,13 @@ class Peers:
             db.terminate()
             raise
         self._db, self._has_joined = db, True
+
+    async def _spare_holders(self, db: Connection) -> None:
+        """Counts the processes that hold work as alive until GRACE_S seconds after the start of Postgres itself."""
+        left = GRACE_S - await db.fetchval(_SQL["server_age"])
+        if left > 0:
+            self._spared_until = monotonic() + left
+            self._spared = frozenset(row["process"] for row in await db.fetch(_SQL["holders"]))
 
     async def run(self) -> None:
         """Checks the peers and notifies them until cancelled. If the connection is lost, it is opened again."""
@@ -174,6 +189,11 @@ class Peers:
                 await db.close(timeout=CLOSE_TIMEOUT)
             except (*DATABASE_ERRORS, asyncpg.PostgresError):
                 db.terminate()
+
+    def break_off(self) -> None:
+        """Closes the direct connection at once."""
+        if self._db is not None:
+            self._db.terminate()
 
     async def refresh(self, db: Connection) -> frozenset[int]:
         """Reads which processes are alive now, updates `live` and returns it. Any connection serves.

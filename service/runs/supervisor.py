@@ -79,6 +79,8 @@ class Supervisor:
         self._loop = ScanLoop("runs", every_s=SCAN_EVERY_S, retry_s=RETRY_AFTER_S)
         self._tasks: asyncio.TaskGroup | None = None
         self._executors: dict[str, Executor] = {}
+        self._work: set[asyncio.Task[None]] = set()
+        self._is_draining = False
         # Claims that are offered to requests and not used yet.
         self._offers = 0
         # Whether there may be runs that wait for room here.
@@ -101,7 +103,7 @@ class Supervisor:
         The claim starts the first model call too, unless this process lacks one of the run's `tools`.
         """
         is_full = self.active + self._offers >= self._max_runs
-        if self._tasks is None or is_full or not self._peers.has_lock:
+        if self._tasks is None or self._is_draining or is_full or not self._peers.has_lock:
             self._has_backlog = True
             yield None
             return
@@ -151,8 +153,22 @@ class Supervisor:
             finally:
                 self._tasks = None
 
+    async def drain(self) -> None:
+        """Claims nothing from now on, and releases all runs at once, so that other processes claim them.
+
+        The attempts do not count. Takes at most RELEASE_TIMEOUT_S seconds, also if the database does not answer.
+        """
+        self._is_draining = True
+        work = tuple(self._work)
+        for task in work:
+            task.cancel()
+        if work:
+            await asyncio.wait(work, timeout=RELEASE_TIMEOUT_S)
+
     async def _scan(self) -> float:
         """Expires overdue runs and claims those that no process holds. Returns the seconds until the next scan."""
+        if self._is_draining:
+            return SCAN_EVERY_S
         at = int(self._writer.clock.now().timestamp())
         async with self._writer.pool.acquire() as db:
             overdue = await active_runs.find_overdue(db, at, SCAN_LIMIT)
@@ -266,7 +282,9 @@ class Supervisor:
         )
         self._executors[thread_id] = executor
         start = self._claims_end if thread_id in self._claimed_threads else None
-        self._tasks.create_task(self._execute(executor, state, recorded[-1].version, start))
+        task = self._tasks.create_task(self._execute(executor, state, recorded[-1].version, start))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
     async def _execute(
         self, executor: Executor, state: ThreadState, version: int | None, start: asyncio.Event | None
@@ -278,6 +296,9 @@ class Supervisor:
         structlog.contextvars.bind_contextvars(thread_id=executor.thread_id, run_id=executor.run_id)
         mark_background_work()  # the task may have been created by a request
         try:
+            if self._is_draining:
+                # The claim was offered to a request before.
+                return await self._release(executor)
             if start is not None:
                 await start.wait()
             while True:

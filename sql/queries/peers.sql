@@ -13,6 +13,16 @@ FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'advisory' AND classid = $1::integer::oid AND objsubid = 2 AND granted
   AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
+-- name: server_age
+-- The seconds since Postgres itself was started.
+SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8;
+
+-- name: holders
+-- The processes that hold work, by the views.
+SELECT process FROM active_runs WHERE process IS NOT NULL
+UNION SELECT process FROM vector_store_files WHERE status = 'in_progress' AND process IS NOT NULL
+UNION SELECT process FROM webhook_work WHERE process IS NOT NULL;
+
 -- name: release
 SELECT pg_advisory_unlock($1, $2);
 

@@ -11,6 +11,8 @@ import pytest
 import service.processes.peers
 from service.embedded.postgres import EmbeddedPostgres
 from service.migrations import prepare_database
+from service.processes.peers import Peers
+from tests.clock import IDS
 from tests.embedded.test_postgres import postmaster
 from tests.runs.fake_model import FakeModel, Hold, says
 from tests.runs.process import Process
@@ -73,6 +75,50 @@ async def test_a_process_that_does_not_return_is_dead_after_the_grace(
         await postgres.wait()
         await postgres.start()
         await first.wait_for_peers()
+    await postgres.stop()
+
+
+async def test_a_process_that_joins_just_after_the_restart_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has never seen the processes that are about to return."""
+    monkeypatch.setattr(service.processes.peers, "GRACE_S", 60.0)
+    postgres = EmbeddedPostgres(tmp_path)
+    url = await postgres.start()
+    await prepare_database(url)
+    async with AsyncExitStack() as stack:
+        holds = [Hold() for _ in range(RUNS_EACH)]
+        first = await _begin(stack, url, 0, holds)
+        first.peers._url = NOWHERE
+        postmaster(tmp_path).kill()
+        await postgres.wait()
+        await postgres.start()
+        late = await stack.enter_async_context(Process(url, FakeModel(None)))
+        assert first.peers.process in late.peers.live
+        await late.supervisor._scan()
+        assert late.supervisor.active == 0
+        first.peers._url = url
+        await _until_joined(first)
+        for hold in holds:
+            hold.opened.set()
+        for thread in _threads(0):
+            assert (await first.wait_until_settled(thread)).status == "completed"
+        assert len(first.model.requests) == RUNS_EACH
+        assert late.model.requests == []
+    await postgres.stop()
+
+
+async def test_the_only_server_of_a_database_waits_for_nobody(tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path)
+    url = await postgres.start()
+    await prepare_database(url)
+    async with AsyncExitStack() as stack:
+        first = await _begin(stack, url, 0, [Hold() for _ in range(RUNS_EACH)])
+        await first.kill()
+        alone = Peers(url, ids=IDS, wake=lambda _: None, is_alone=True)
+        await alone.join()
+        assert alone.live == {alone.process}
+        await alone.leave()
     await postgres.stop()
 
 

@@ -1,0 +1,165 @@
+"""The parts that all others of the server share: the database, the log's writer, access, and this process's peers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from events.clock import Clock
+from events.ids import IdSource
+from service.access.control import AccessControl
+from service.access.lifespan import access_lifespan
+from service.audit.attesters import Attester
+from service.audit.pushes import PushTarget, open_targets
+from service.audit.signing_key import KeySource, Signer, open_signer
+from service.audit.witnesses import open_witnesses
+from service.database import Pool, close_pool, open_pool, wait_until_reachable
+from service.embedded.data_dir import default_data_dir
+from service.embedded.postgres_roles import SERVICE_ROLE
+from service.errors import StartupError
+from service.feed import Feed
+from service.files.blob_marker import check_blob_marker
+from service.migrations import prepare_database
+from service.model.catalog import CatalogError
+from service.model.lifespan import model_lifespan
+from service.model.router import Router
+from service.processes.lifespan import peers_lifespan
+from service.processes.peers import Peers
+from service.settings import Settings
+from service.storage.base import Blobs, StorageError
+from service.storage.factory import open_blobs
+from service.system import RandomIds
+from service.tasks.background import background
+from service.telemetry.lifespan import Instruments, telemetry_lifespan
+from service.writer import Writer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstreams:
+    """The addresses of the processes that the server needs, and the keys for them.
+
+    `owner_url` is that of the owner of the tables, or None if the service's role owns them.
+    `model_base_url` ends in /v1. `is_model_embedded` if it leads to the embedded model.
+    """
+
+    database_url: str
+    owner_url: str | None
+    model_base_url: str
+    model_api_key: str | None
+    is_model_embedded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The parts that all others share. `direct_url` is the database's without a pooler, for connections with state."""
+
+    direct_url: str
+    clock: Clock
+    ids: IdSource
+    signer: Signer
+    targets: Sequence[PushTarget]
+    attesters: Sequence[Attester]
+    blobs: Blobs
+    model: Router
+    pool: Pool
+    feed: Feed
+    writer: Writer
+    instruments: Instruments
+    access: AccessControl
+    peers: Peers
+
+    def break_off(self) -> None:
+        """Closes all connections to the database at once. Work that waits for them fails."""
+        self.pool.terminate()
+        self.peers.break_off()
+
+
+async def open_core(
+    stack: AsyncExitStack, settings: Settings, upstreams: Upstreams, *, api_key: str, clock: Clock
+) -> Core:
+    enter, ids = stack.enter_async_context, RandomIds()
+    home = settings.data_dir or default_data_dir()
+    folder, signer = home / "blobs", await open_signer(_log_key(settings), home / "audit")
+    try:
+        targets = open_targets(settings.log_push_places)
+    except ValueError as error:
+        raise StartupError(f"EVERTHREAD_LOG_PUSH: {error}") from None
+    attesters = _open_attesters(settings, clock)
+    try:
+        blobs = open_blobs(settings.blobs, folder)
+        model = await enter(
+            model_lifespan(
+                upstreams.model_base_url,
+                upstreams.model_api_key,
+                models_file=settings.models,
+                is_embedded=upstreams.is_model_embedded,
+                now=clock.now,
+                new_call_id=partial(ids.new, "call"),
+            )
+        )
+    except (StorageError, CatalogError) as error:
+        raise StartupError(str(error)) from None
+    await wait_until_reachable(upstreams.database_url, settings.database_wait_s)
+    if upstreams.owner_url is None:
+        await prepare_database(upstreams.database_url)
+    else:
+        await prepare_database(upstreams.owner_url, service_role=SERVICE_ROLE)
+    pool = await open_pool(upstreams.database_url)
+    stack.push_async_callback(close_pool, pool)
+    await check_blob_marker(pool, blobs, place=settings.blobs or str(folder), new_marker=ids.token(16))
+    feed = Feed()
+    await enter(background(feed.run(pool)))
+    direct = settings.database_direct_url
+    direct_url = direct.get_secret_value() if direct else upstreams.database_url
+    return Core(
+        direct_url=direct_url,
+        clock=clock,
+        ids=ids,
+        signer=signer,
+        targets=targets,
+        attesters=attesters,
+        blobs=blobs,
+        model=model,
+        pool=pool,
+        feed=feed,
+        writer=Writer(pool, feed, clock=clock, ids=ids),
+        instruments=await enter(telemetry_lifespan(feed)),
+        access=await enter(
+            access_lifespan(
+                pool, feed, api_key=api_key, storage_quota=settings.storage_quota_bytes, clock=clock, ids=ids
+            )
+        ),
+        peers=await enter(peers_lifespan(direct_url, feed, ids=ids, is_alone=upstreams.owner_url is not None)),
+    )
+
+
+def _log_key(settings: Settings) -> KeySource:
+    key, command = settings.log_key, settings.log_sign_command
+    return KeySource(
+        file=settings.log_key_file,
+        key=None if key is None else key.get_secret_value(),
+        command=None if command is None else command.get_secret_value(),
+        public_key=settings.log_public_key,
+    )
+
+
+def _open_attesters(settings: Settings, clock: Clock) -> list[Attester]:
+    try:
+        witnesses = open_witnesses(settings.witnesses, clock=clock)
+    except ValueError as error:
+        raise StartupError(f"EVERTHREAD_WITNESSES: {error}") from None
+    url, certificates = settings.tsa_url, settings.tsa_certificates
+    if url is None or certificates is None:
+        return [*witnesses]
+    from service.audit.time_stamps import load_roots, open_authority
+
+    try:
+        roots = load_roots(certificates)
+    except ValueError as error:
+        raise StartupError(f"EVERTHREAD_TSA_CERTIFICATES: {error}") from None
+    try:
+        return [*witnesses, open_authority(url.get_secret_value(), roots, clock=clock)]
+    except ValueError as error:
+        raise StartupError(f"EVERTHREAD_TSA_URL: {error}") from None
