@@ -30,11 +30,13 @@ class AssistantCreated(Event):
 class AssistantModified(Event):
     """`changes` holds the fields that the request named. A null clears a field; lists and objects replace it.
 
-    `explicit_defaults` in it names those of these fields that the request set to their default value.
+    `explicit_defaults` in it names those of these fields that the request set to their default value. If the change
+    restores an earlier version, `restored_from` is that version.
     """
 
     type: Literal["assistant.modified"] = "assistant.modified"
     changes: JsonObject
+    restored_from: int | None = Field(None, exclude_if=lambda version: version is None)
 
 
 class AssistantDeleted(Event):
@@ -59,6 +61,7 @@ class CreateAssistant:
 @dataclass(frozen=True, slots=True)
 class ModifyAssistant:
     changes: Mapping[str, Any]
+    restored_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def decide(state: AssistantState, command: AssistantCommand, at: datetime) -> li
             return [AssistantCreated(settings=dict(command.settings), provenance=command.provenance)]
         case ModifyAssistant():
             _require(state)
-            return [AssistantModified(changes=dict(command.changes))]
+            return [AssistantModified(changes=dict(command.changes), restored_from=command.restored_from)]
         case DeleteAssistant():
             _require(state)
             return [AssistantDeleted()]

@@ -39,6 +39,8 @@ Query = Literal[
     "replay",
     "organization",
     "revoked",
+    "versions",
+    "transcript",
 ]
 Schema = Mapping[str, Any]
 
@@ -133,9 +135,10 @@ class Route:
     OpenAI-Beta there; a request without it is then read as v2 even if EVERTHREAD_BETA is "strict".
 
     `answer` names a schema of `service.http.openapi.samples`; None stands for any object, or for text if `media` is
-    not JSON. `past` is the handler of requests with the parameter `at`, which answers with objects as they were; None
-    if the operation has no such parameter. `can_stream`: the answer may be a stream of server-sent events instead.
-    `can_queue`: the request may carry the header Everthread-Busy. `limit` bounds a body of JSON.
+    not JSON; `other_media` is text that a request may ask for instead. `past` is the handler of requests with the
+    parameter `at`, which answers with objects as they were; None if the operation has no such parameter. `can_stream`:
+    the answer may be a stream of server-sent events instead. `can_queue`: the request may carry the header
+    Everthread-Busy. `limit` bounds a body of JSON.
     """
 
     method: Method
@@ -154,6 +157,7 @@ class Route:
     past: Handler | None = None
     answer: str | None = None
     media: str = "application/json"
+    other_media: str | None = None
     can_stream: bool = False
     can_queue: bool = False
 

@@ -42,8 +42,8 @@ class AssistantInversion:
         match event := events[0]:
             case a.AssistantCreated(settings=settings, provenance=provenance):
                 return [a.CreateAssistant(settings, provenance)]
-            case a.AssistantModified(changes=changes):
-                return [a.ModifyAssistant(changes)]
+            case a.AssistantModified(changes=changes, restored_from=restored_from):
+                return [a.ModifyAssistant(changes, restored_from)]
             case a.AssistantDeleted():
                 return [a.DeleteAssistant()]
             case _:

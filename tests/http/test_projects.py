@@ -42,6 +42,7 @@ IDS = {
 }
 # Bodies that are valid except for their ids; {…} stands for an id of the other project. All other bodies are {}.
 BODIES: dict[str, dict[str, Any]] = {
+    "POST /v1/assistants/{assistant_id}/restore": {"version": 1},
     "POST /v1/assistants/{assistant_id}/files": {"file_id": "{file_id}"},
     "POST /v1/threads/{thread_id}/messages": {"role": "user", "content": "Hi"},
     "POST /v1/threads/{thread_id}/runs": {"assistant_id": "{assistant_id}"},

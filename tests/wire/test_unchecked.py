@@ -53,6 +53,7 @@ DECLARED: dict[str, str] = {
     "tests/http/test_run_checks.py": "health",
     "tests/http/test_shutdown.py": "streams and connections that end with the server",
     "tests/http/test_thread_stream.py": "streams that go on from run to run, checked there; refusals",
+    "tests/http/test_transcripts.py": "transcripts as Markdown",
     "tests/http/test_unsupported_files.py": "the session is shared with a checked client of v1",
     "tests/model/test_scripted.py": "the scripted model's answers",
     "tests/sdks/test_azure.py": "Azure's paths",

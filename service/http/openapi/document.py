@@ -25,6 +25,7 @@ from service.wire.organization_usage import (
     WIDTHS,
 )
 from service.wire.query import ORDERS, SEARCH_RESULT_CONTENT
+from service.wire.transcript import FORMATS
 from service.wire.vector_stores import STATUSES
 
 Json = dict[str, Any]
@@ -80,6 +81,10 @@ _REPLAY: Json = {
 }
 _ORGANIZATION: Json = {
     "after": {"type": "string"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
+}
+_VERSIONS: Json = {
+    "before": {"type": "integer", "minimum": 1},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
 }
 _FLAG: Json = {"enum": ["true", "false"], "default": "false"}
@@ -193,7 +198,8 @@ def _answer(route: Route, schemas: set[str]) -> Json:
             refs.append(_v1(route.answer))
         schema = _any([{"$ref": _REF + name} for name in refs])
     stream = {"text/event-stream": {"schema": {"type": "string"}}} if route.can_stream else {}
-    return {route.media: {"schema": schema}, **stream}
+    other = {} if route.other_media is None else {route.other_media: {"schema": {"type": "string"}}}
+    return {route.media: {"schema": schema}, **stream, **other}
 
 
 def _body(route: Route, names: dict[Model, str]) -> Json | None:
@@ -236,6 +242,10 @@ def _query_parameters(route: Route) -> list[Json]:
         found |= _REPLAY
     if "organization" in route.query:
         found |= _ORGANIZATION
+    if "transcript" in route.query:
+        found["format"] = {"enum": list(FORMATS), "default": "json"}
+    if "versions" in route.query:
+        found |= _VERSIONS
     if "revoked" in route.query:
         found["include_revoked"] = _FLAG
     if "files" in route.query:

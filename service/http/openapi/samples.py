@@ -25,11 +25,13 @@ from service.http.errors import body
 from service.http.openapi.infer import Free, Schema, schema_of
 from service.http.openapi.organization_samples import organization_samples
 from service.http.openapi.store_samples import store_samples
+from service.http.openapi.version_samples import version_samples
 from service.http.openapi.webhook_samples import endpoint_samples
 from service.wire import access, v1, v2
 from service.wire.api import DeletedObject, Wire
 from service.wire.files import ATTACHED_FILES
 from service.wire.replay import render_replay_page
+from service.wire.transcript import sample_transcript
 
 _QUOTING = {v2.WIRE: v2.QUOTING_WIRE}
 _AT = 1
@@ -87,7 +89,7 @@ _MESSAGE = Message(
     created_at=_AT,
     role="user",
     content=_PARTS,
-    attachments=[{"file_id": "file-1", "tools": [{"type": "file_search"}]}],
+    attachments=[{"file_id": "file-1", "tools": [{"type": "file_search"}, {"type": "code_interpreter"}]}],
     metadata=Free(k="v"),
 )
 _RUN = Run(
@@ -232,6 +234,17 @@ def _threads() -> Iterator[Thread]:
         yield replace(_THREAD, tool_resources=resources)
 
 
+def _transcripts(wire: Wire) -> Iterator[Json]:
+    messages = [(message, wire.render_message(message)) for message in _messages()]
+    for thread in _threads():
+        found = sample_transcript(thread, wire.render_thread(thread), messages)
+        for message in found["messages"]:
+            message["file_names"] = Free(id="a.txt")
+            message["metadata"] = Free(message["metadata"])
+        found["thread"]["metadata"] = Free(found["thread"]["metadata"])
+        yield found
+
+
 def _of(wire: Wire) -> dict[str, list[Json]]:
     """Returns samples by name, as this version renders them."""
     found = {
@@ -251,6 +264,8 @@ def _of(wire: Wire) -> dict[str, list[Json]]:
         "StreamToken": [access.render_stream_token("thread_1", "t", _AT, "u")],
         "FileLink": [access.render_file_link("file-1", _AT, "u")],
         "RunReplay": list(_replay_pages()),
+        "AssistantVersions": version_samples(),
+        "ThreadTranscript": list(_transcripts(wire)),
         **endpoint_samples(),
         **organization_samples(),
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from service.http import assistants, past, v1_files
-from service.http.route import BOTH, LARGE_BODY, V1, JsonBody, Route
+from service.http.route import BOTH, LARGE_BODY, V1, V2, JsonBody, Route
+from service.wire.assistant_versions import Restoration
 from service.wire.files import AttachedFile
 from service.wire.requests import Assistant, AssistantChange, AssistantChangeV1, AssistantV1
 
@@ -61,6 +62,26 @@ ROUTES = (
         scope="full",
         versions=BOTH,
         answer="DeletedAssistant",
+    ),
+    Route(
+        "GET",
+        _ASSISTANT + "/versions",
+        assistants.versions,
+        "List the versions of an assistant, the newest first",
+        scope="read",
+        versions=BOTH,
+        query=("versions",),
+        answer="AssistantVersions",
+    ),
+    Route(
+        "POST",
+        _ASSISTANT + "/restore",
+        assistants.restore,
+        "Give an assistant the settings of an earlier version",
+        scope="full",
+        versions=V2,
+        body=JsonBody(Restoration, None),
+        answer="Assistant",
     ),
     Route(
         "GET",

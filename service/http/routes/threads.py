@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.http import forks, messages, past, runs, thread_stream, threads, tokens, v1_files
+from service.http import forks, messages, past, runs, thread_stream, threads, tokens, transcript, v1_files
 from service.http.route import BOTH, LARGE_BODY, MEDIUM_BODY, V1, JsonBody, Route, SignedToken
 from service.wire.access import StreamToken
 from service.wire.forks import Fork
@@ -70,6 +70,17 @@ ROUTES = (
         answer="Thread",
     ),
     Route("DELETE", _THREAD, threads.delete, "Delete a thread", scope="full", versions=BOTH, answer="DeletedThread"),
+    Route(
+        "GET",
+        _THREAD + "/transcript",
+        transcript.download,
+        "Download a thread with its messages, as JSON or Markdown",
+        scope="read",
+        versions=BOTH,
+        query=("transcript",),
+        answer="ThreadTranscript",
+        other_media="text/markdown",
+    ),
     Route(
         "POST",
         _THREAD + "/fork",
