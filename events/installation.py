@@ -21,7 +21,7 @@ INSTALLATION_PROJECT = "installation"
 
 Credential = Literal["key", "token"]
 TokenPurpose = Literal["stream", "file"]
-ExportFormat = Literal["jsonl", "ocsf"]
+ExportFormat = Literal["jsonl", "ocsf", "everthread-export/1"]
 
 
 def _is_none(value: object) -> bool:

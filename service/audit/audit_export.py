@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 
@@ -120,24 +121,39 @@ async def open_export(
     writer: Writer, origin: Origin, order: ExportOrder, *, ids: IdSource
 ) -> AsyncIterator[AuditExport]:
     """Records the beginning of an export, yields it, and records its end."""
-    origin = replace(origin, project_id=INSTALLATION_PROJECT)
-    export_id = ids.new("export")
+    export = AuditExport(writer, order)
     started = ExportStarted(
-        export_id=export_id,
+        export_id=ids.new("export"),
         format=order.format,
         filters=order.filters,
         first_index=order.first_index,
         has_contents=order.has_contents,
         is_following=order.is_following,
     )
-    await write_installation(writer, origin, RecordActs((started,)))
-    export = AuditExport(writer, order)
-    try:
+    async with record_export(writer, origin, started, export):
         yield export
+
+
+class CountedExport(Protocol):
+    """An export at work, with the number of events so far and the index of the last one."""
+
+    count: int
+    last_index: int | None
+
+
+@asynccontextmanager
+async def record_export(
+    writer: Writer, origin: Origin, started: ExportStarted, export: CountedExport
+) -> AsyncIterator[None]:
+    """Records the beginning of an export before the block, and its end after it, also if the block raises."""
+    origin = replace(origin, project_id=INSTALLATION_PROJECT)
+    await write_installation(writer, origin, RecordActs((started,)))
+    try:
+        yield
     finally:
-        ended = ExportEnded(export_id=export_id, count=export.count, last_index=export.last_index)
+        ended = ExportEnded(export_id=started.export_id, count=export.count, last_index=export.last_index)
         try:
             async with asyncio.timeout(RECORD_TIMEOUT_S):
                 await write_installation(writer, origin, RecordActs((ended,)))
         except (TimeoutError, DomainError, *DATABASE_ERRORS) as error:
-            log.warning("export_end_not_recorded", export=export_id, error=str(error) or type(error).__name__)
+            log.warning("export_end_not_recorded", export=started.export_id, error=str(error) or type(error).__name__)

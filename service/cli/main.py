@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from service.cli import (
     audit,
+    export,
     fork,
     imports,
     keys,
@@ -52,6 +53,7 @@ app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(threads.threads, name="threads")
 app.add_typer(runs.runs, name="runs")
+app.command()(export.export)
 app.command()(fork.fork)
 app.command()(reindex.reindex)
 app.command()(imports.import_openai)

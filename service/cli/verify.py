@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import logs
+from service.cli.export import read_passphrase
+from service.cli.export_check import verify_export_at
 from service.cli.keys import DataDirOption, run, say
 from service.errors import CommandError
 from service.settings import Settings
@@ -27,6 +29,9 @@ MAX_PRINTED = 1000
 
 
 def verify(
+    export: Annotated[
+        Path | None, typer.Argument(help="An export to verify instead of the database: a folder, or a .tar.zst file")
+    ] = None,
     stream: Annotated[str | None, typer.Option(help="Only this stream, such as thread_…")] = None,
     since: Annotated[
         str | None, typer.Option(help="Only streams with events since a date, or a time with zone")
@@ -48,12 +53,28 @@ def verify(
     ] = None,
     processes: Annotated[int | None, typer.Option(min=1, max=256, help="Default: one for each core")] = None,
     files: Annotated[bool, typer.Option(help="Also read the bytes of all files")] = True,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The passphrase of an encrypted export")
+    ] = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Show that nothing in the database was changed by hand: events, views, heads, the log and files.
 
     Servers may keep running. Each fault is printed with its stream and version, and the exit code is 1 if there is one.
+    An export is verified by itself, without a server: only --key, --checkpoint and --passphrase-file belong to it.
     """
+    if export is not None:
+        if [stream, since, witnessed, witness, restored, processes].count(None) < 6 or not files:
+            raise CommandError("An export takes only --key, --checkpoint and --passphrase-file")
+        verify_export_at(
+            export,
+            _load_keys(export, key) if key is not None else [],
+            _load_known(checkpoint or []),
+            passphrase=None if passphrase_file is None else read_passphrase(passphrase_file),
+        )
+        return
+    if passphrase_file is not None:
+        raise CommandError("--passphrase-file belongs to an export, and none is named")
 
     async def work() -> None:
         from service.audit.verification import Scope, verify_installation
@@ -159,11 +180,23 @@ def _load_checkpoints(folder: Path, given: list[Path]) -> tuple[list[KnownCheckp
                 found.append(KnownCheckpoint.parse(text, source))
             except FormatError as error:
                 faults.append(Fault(None, None, f"{source} was changed, or only a part of it was written: {error}"))
-        for path in given:
-            found.append(KnownCheckpoint.parse(path.read_text(encoding="utf-8"), f"the checkpoint {path}"))
-    except (OSError, UnicodeDecodeError, FormatError) as error:
+    except OSError as error:
         raise CommandError(f"{path} is no checkpoint: {error}") from None
-    return found, faults
+    return [*found, *_load_known(given)], faults
+
+
+def _load_known(given: list[Path]) -> list[KnownCheckpoint]:
+    """Returns the checkpoints in files. Raises CommandError if a file is none."""
+    from service.audit.log_check import KnownCheckpoint
+    from service.audit.notes import FormatError
+
+    found = list[KnownCheckpoint]()
+    for path in given:
+        try:
+            found.append(KnownCheckpoint.parse(path.read_text(encoding="utf-8"), f"the checkpoint {path}"))
+        except (OSError, UnicodeDecodeError, FormatError) as error:
+            raise CommandError(f"{path} is no checkpoint: {error}") from None
+    return found
 
 
 def _load_trust(settings: Settings, witnesses: list[str], quorum: int) -> Trust:

@@ -1,0 +1,360 @@
+"""Verifies an export by itself: no server and no database is needed.
+
+It shows that every file is as the export was made, that every event is in the log whose checkpoints the export has, and
+that the bytes of files are those of their events. Only a public key from elsewhere, or a checkpoint that was kept
+elsewhere, says that the log is that of the installation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from pydantic import ValidationError
+
+from events import codec, leaves
+from events.file import FileCreated
+from events.leaves import NO_LEAF
+from service.audit.checkpoint import Checkpoint
+from service.audit.log_check import KnownCheckpoint
+from service.audit.merkle import HASH_BYTES, tree_root
+from service.audit.notes import FormatError, Note, SignatureError, VerifierKey
+from service.audit.tiles import (
+    FULL_WIDTH,
+    TileHashes,
+    TilePlace,
+    TileResource,
+    hash_complete,
+    parse_path,
+    split_hashes,
+    tile_width,
+)
+from service.exports.layout import MANIFEST, ExportedEvent, ExportFault, Manifest, ManifestEpoch, load_event
+
+# Faults that are reported; more say nothing new.
+MAX_FAULTS = 1000
+
+
+@dataclass(slots=True)
+class ExportResult:
+    """The work of a verification so far. `manifest` is None until it was read, which is last.
+
+    `is_signed` if a given key signed the checkpoint of the newest epoch.
+    """
+
+    files: int = 0
+    events: int = 0
+    blobs: int = 0
+    is_signed: bool = False
+    manifest: Manifest | None = None
+    faults: list[str] = field(default_factory=list)
+
+    def report(self, text: str) -> None:
+        """Adds a fault."""
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _StreamEnd:
+    version: int
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _LeafRun:
+    """The leaves of events with the indexes first, first + 1, …: 32 bytes each."""
+
+    first: int
+    leaves: bytearray
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.leaves) // HASH_BYTES
+
+
+class ExportCheck:
+    """The check of one export. Call `add` with its files in their order, and then `finish`."""
+
+    def __init__(self, keys: Collection[VerifierKey], known: Collection[KnownCheckpoint]) -> None:
+        self.result = ExportResult()
+        self._keys = keys
+        self._known = known
+        self._found: dict[str, tuple[int, str, int]] = {}
+        self._notes: dict[int, str] = {}
+        self._tiles: dict[int, dict[TilePlace, bytes]] = {}
+        self._ends: dict[str, _StreamEnd] = {}
+        # The leaves of the events. They are compared with those of the tiles when the epochs are known.
+        self._runs: list[_LeafRun] = []
+        self._gaps: list[str] = []
+        self._created: dict[str, FileCreated] = {}
+        self._blob: _BlobCheck | None = None
+        self._last_index = -1
+
+    def add(self, path: str, data: bytes) -> None:
+        """Checks a file, as far as the files before it allow."""
+        result = self.result
+        if path in self._found:
+            result.report(f"{path} is in the export twice")
+            return
+        first, _, rest = path.partition("/")
+        events = 0
+        if path == MANIFEST:
+            self._end_blob()
+            try:
+                result.manifest = Manifest.parse(data)
+            except ExportFault as error:
+                result.report(str(error))
+            return
+        if first == "log":
+            self._add_log(path, rest, data)
+        elif first == "events":
+            events = self._add_events(path, data)
+        elif first == "blobs":
+            self._add_part(path, rest, data)
+        self._found[path] = (len(data), sha256(data).hexdigest(), events)
+        result.files += 1
+
+    def finish(self) -> ExportResult:
+        """Checks the whole, and returns the result."""
+        result, manifest = self.result, self.result.manifest
+        self._end_blob()
+        if manifest is None:
+            result.report(f"{MANIFEST} is missing: the export is not whole")
+            return result
+        self._compare_files(manifest)
+        for epoch in manifest.epochs:
+            self._check_epoch(epoch)
+        self._check_places(manifest)
+        if manifest.scope.since is None:
+            for gap in self._gaps:
+                result.report(gap)
+        if manifest.scope.files:
+            for key in sorted(self._created.keys() - set(manifest.missing_blobs)):
+                result.report(f"the bytes of the file {key} are missing, or are others")
+        return result
+
+    def _add_log(self, path: str, rest: str, data: bytes) -> None:
+        number, _, name = rest.partition("/")
+        if not number.isdecimal():
+            self.result.report(f"{path} is no file of an export")
+            return
+        epoch = int(number)
+        try:
+            if name == "checkpoint":
+                self._notes[epoch] = data.decode()
+                return
+            tile: TileResource = parse_path(name)
+        except (ValueError, UnicodeDecodeError) as error:
+            self.result.report(f"{path} is no file of an export: {error}")
+            return
+        if tile.level is None or len(data) != HASH_BYTES * tile.width:
+            self.result.report(f"{path} was changed: it has {len(data)} bytes")
+            return
+        self._tiles.setdefault(epoch, {})[TilePlace(tile.level, tile.number)] = data
+
+    def _add_events(self, path: str, data: bytes) -> int:
+        lines = data.splitlines()
+        for line in lines:
+            try:
+                event = load_event(line)
+            except ValueError as error:
+                self.result.report(f"{path}: a line is no event: {_first_line(error)}")
+                continue
+            fault = self._find_fault(event)
+            if fault is not None:
+                self.result.report(f"{event.envelope.stream_id}/{event.envelope.version}: {fault}")
+            self.result.events += 1
+        return len(lines)
+
+    def _find_fault(self, event: ExportedEvent) -> str | None:
+        """Returns the fault of an event; None if it is whole and follows its stream."""
+        envelope = event.envelope
+        if event.index <= self._last_index:
+            return "the event stands in the export twice, or in another order than in the log"
+        self._last_index = event.index
+        if not self._runs or self._runs[-1].end != event.index:
+            self._runs.append(_LeafRun(event.index, bytearray()))
+        self._runs[-1].leaves.extend(event.leaf[:HASH_BYTES].ljust(HASH_BYTES, b"\0"))
+        before = self._ends.get(envelope.stream_id)
+        self._ends[envelope.stream_id] = _StreamEnd(envelope.version, event.leaf)
+        if leaves.commit(event.content) != event.commitment:
+            return "the content was changed"
+        try:
+            if leaves.hash_leaf(envelope, event.commitment, event.previous) != event.leaf:
+                return "the envelope was changed"
+        except ValueError as error:
+            return f"the envelope was changed: {error}"
+        if before is None:
+            if envelope.version != 1:
+                self._gaps.append(f"{envelope.stream_id}: the events before version {envelope.version} are missing")
+            elif event.previous != NO_LEAF:
+                return "the first event of a stream follows another one"
+        elif envelope.version != before.version + 1:
+            return f"the event before it is missing: the export has version {before.version}"
+        elif event.previous != before.leaf:
+            return "the event does not follow the one before it"
+        return self._load(event)
+
+    def _load(self, event: ExportedEvent) -> str | None:
+        try:
+            found = codec.load(leaves.content_json(event.content), event.envelope.schema_version)
+        except ValueError as error:
+            return f"this software cannot read the event: {_first_line(error)}"
+        if isinstance(found, FileCreated):
+            self._created[found.blob] = found
+        return None
+
+    def _add_part(self, path: str, rest: str, data: bytes) -> None:
+        key, _, number = rest.rpartition("/")
+        if self._blob is not None and self._blob.key != key:
+            self._end_blob()
+        if self._blob is None:
+            self._blob = _BlobCheck(key)
+        if number != f"{self._blob.parts:06}":
+            self.result.report(f"{path}: the part before it is missing")
+        self._blob.add(data)
+
+    def _end_blob(self) -> None:
+        blob, self._blob = self._blob, None
+        if blob is None:
+            return
+        created = self._created.pop(blob.key, None)
+        self.result.blobs += 1
+        if created is None:
+            self.result.report(f"the bytes {blob.key} are of no file of the export")
+        elif (created.bytes, created.sha256) != (blob.size, blob.sha256):
+            self._created[blob.key] = created
+
+    def _compare_files(self, manifest: Manifest) -> None:
+        listed = {file.path: (file.bytes, file.sha256, file.events) for file in manifest.files}
+        for path in sorted(listed.keys() - self._found.keys()):
+            self.result.report(f"{path} is missing")
+        for path in sorted(self._found.keys() - listed.keys()):
+            self.result.report(f"{path} is not in the manifest")
+        for path in sorted(path for path in listed.keys() & self._found.keys() if listed[path] != self._found[path]):
+            self.result.report(f"{path} was changed: it is not that of the manifest")
+        if manifest.events != self.result.events:
+            self.result.report(f"{MANIFEST} names {manifest.events} events, and the export has {self.result.events}")
+
+    def _check_epoch(self, epoch: ManifestEpoch) -> None:
+        """Checks that the tiles of an epoch lead to the root of its checkpoint, and who signed that."""
+        tiles = self._tiles.get(epoch.epoch, {})
+        place = f"epoch {epoch.epoch} of the log"
+        self._check_tiles(tiles, epoch, place)
+        text = self._notes.get(epoch.epoch)
+        if text is None:
+            if epoch.checkpoint_size:
+                self.result.report(f"{place}: its checkpoint is missing")
+            return
+        try:
+            note = Note.parse(text)
+            checkpoint = Checkpoint.parse(note.text)
+            if (checkpoint.origin, checkpoint.size) != (epoch.origin, epoch.checkpoint_size):
+                raise FormatError("it is of another log or size")
+            if tree_root(checkpoint.size, TileHashes(tiles)) != checkpoint.root:
+                raise FormatError("the tiles lead to another root: the log was rewritten")
+            if self._keys:
+                note.verify([VerifierKey(epoch.origin, key.type, key.public_key) for key in self._keys])
+                self.result.is_signed = True
+            self._compare_known(epoch, TileHashes(tiles))
+        except (FormatError, SignatureError, ValueError) as error:
+            self.result.report(f"{place}: its checkpoint is not valid: {error}")
+        except LookupError:
+            self.result.report(f"{place}: tiles are missing")
+
+    def _compare_known(self, epoch: ManifestEpoch, tiles: TileHashes) -> None:
+        for item in self._known:
+            checkpoint = item.checkpoint
+            if checkpoint.origin != epoch.origin:
+                continue
+            if checkpoint.size > epoch.size:
+                self.result.report(f"{item.source} is newer than the export, so it cannot be compared")
+                continue
+            try:
+                is_same = tree_root(checkpoint.size, tiles) == checkpoint.root
+            except LookupError:
+                self.result.report(f"{item.source} cannot be compared: the export lacks tiles for its size")
+            else:
+                if not is_same:
+                    self.result.report(f"the log was rewritten or forked: it has another root than {item.source}")
+
+    def _check_tiles(self, tiles: dict[TilePlace, bytes], epoch: ManifestEpoch, name: str) -> None:
+        for place, tile in tiles.items():
+            if len(tile) != HASH_BYTES * tile_width(place, epoch.size):
+                self.result.report(f"{name}: the tile {place.number} at level {place.level} has another size")
+            elif len(tile) == HASH_BYTES * FULL_WIDTH:
+                above = tiles.get(TilePlace(place.level + 1, place.number // FULL_WIDTH))
+                at = place.number % FULL_WIDTH
+                if above is None or split_hashes(above)[at] != hash_complete(split_hashes(tile)):
+                    self.result.report(f"{name}: the tile {place.number} at level {place.level} was changed")
+
+    def _check_places(self, manifest: Manifest) -> None:
+        """Checks that the log has each event at its index, and that an export of all has each event of the log."""
+        count = 0
+        for run in self._runs:
+            for at in range(0, len(run.leaves), HASH_BYTES):
+                index = run.first + at // HASH_BYTES
+                leaf = self._logged_leaf(manifest, index)
+                count += 1
+                if leaf is None:
+                    self.result.report(f"the tile for the event at the index {index} is missing")
+                elif leaf != run.leaves[at : at + HASH_BYTES]:
+                    self.result.report(f"the log has another event at the index {index}")
+        scope = manifest.scope
+        total = sum(epoch.size for epoch in manifest.epochs)
+        if scope.project is scope.thread is scope.since is scope.until is None and count != total:
+            self.result.report(f"the export has {count} of the {total} events of the log")
+
+    def _logged_leaf(self, manifest: Manifest, index: int) -> bytes | None:
+        """Returns the leaf that the tiles have at an index; None if they have none."""
+        for epoch in manifest.epochs:
+            number, at = divmod(index - epoch.first_index, FULL_WIDTH)
+            if number >= 0 and index < epoch.first_index + epoch.size:
+                tile = self._tiles.get(epoch.epoch, {}).get(TilePlace(0, number), b"")
+                return tile[HASH_BYTES * at : HASH_BYTES * (at + 1)] or None
+        return None
+
+
+def _first_line(error: ValueError) -> str:
+    """Returns the place and the reason of the first problem, without the value, which may be long."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error).partition("\n")[0]
+
+
+class _BlobCheck:
+    """The parts of a blob so far."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.parts = 0
+        self.size = 0
+        self._hash = sha256()
+
+    def add(self, data: bytes) -> None:
+        """Adds the next part."""
+        self.parts += 1
+        self.size += len(data)
+        self._hash.update(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
+def verify_export(
+    files: Iterable[tuple[str, bytes]],
+    *,
+    keys: Collection[VerifierKey] = (),
+    known: Collection[KnownCheckpoint] = (),
+    on_progress: Callable[[ExportResult], None] = lambda _: None,
+) -> ExportResult:
+    """Verifies the files of an export, as `read_files` yields them. Raises as the iterator."""
+    check = ExportCheck(keys, known)
+    for path, data in files:
+        check.add(path, data)
+        on_progress(check.result)
+    return check.finish()
