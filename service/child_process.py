@@ -94,7 +94,24 @@ def spawn(
     )
 
 
-def _prepare(death_signal: signal.Signals) -> Callable[[], None] | None:
+def spawn_peer(
+    command: Sequence[str | Path], *, env: Mapping[str, str], descriptors: Sequence[int], death_signal: signal.Signals
+) -> subprocess.Popen[bytes]:
+    """Starts a child that is as trusted as this process: it inherits `descriptors`, its output, and its privileges.
+
+    It receives `death_signal` when this process dies. Raises OSError.
+    """
+    return subprocess.Popen(
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        start_new_session=True,
+        preexec_fn=_prepare(death_signal, may_gain_privileges=True),  # noqa: PLW1509  # as above
+    )
+
+
+def _prepare(death_signal: signal.Signals, *, may_gain_privileges: bool = False) -> Callable[[], None] | None:
     prctl, number = _prctl, int(death_signal)
     if prctl is None:
         return None
@@ -102,7 +119,8 @@ def _prepare(death_signal: signal.Signals) -> Callable[[], None] | None:
     def prepare() -> None:
         # After the change of the child's user, which would clear the signal.
         prctl(_PR_SET_PDEATHSIG, number)
-        renounce_privileges()
+        if not may_gain_privileges:
+            renounce_privileges()
 
     return prepare
 

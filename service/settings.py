@@ -13,8 +13,10 @@ from service.errors import StartupError
 from service.sandbox.base import MIB, Limits
 from service.sandbox.packages import PackageSet, read_requirements
 from service.storage.factory import SCHEMES
+from service.workers.cores import usable_cores
 
 PREFIX = "EVERTHREAD_"
+MAX_WORKERS = 256
 # The user and the password in a URL.
 _USER_INFO = re.compile(r"//[^/\s@]*@")
 # The names of the embedded embedding models in EVERTHREAD_EMBEDDING_MODEL.
@@ -36,6 +38,7 @@ class Settings(BaseSettings):
     data_dir: Path | None = Field(None, description="Default: /var/lib/everthread as root, else the user's data folder")
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen at")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one")
+    workers: str = Field("1", description="Processes that serve; auto for one for each core")
     tls_cert: Path | None = Field(None, description="PEM file with the certificate chain; the server then speaks TLS")
     tls_key: Path | None = Field(None, description="PEM file with the private key of the certificate")
     max_connections: int = Field(10_000, ge=1, le=1_000_000, description="Connections of clients at once")
@@ -96,6 +99,11 @@ class Settings(BaseSettings):
     code_warm: int = Field(1, ge=0, le=100, description="Sandboxes that are kept ready")
 
     @property
+    def worker_count(self) -> int:
+        """The number of processes that serve."""
+        return min(usable_cores(), MAX_WORKERS) if self.workers == "auto" else int(self.workers)
+
+    @property
     def storage_quota_bytes(self) -> int | None:
         """The bytes that a project may store; None if there is no quota."""
         return None if self.storage_quota_mb is None else self.storage_quota_mb * MIB
@@ -124,6 +132,13 @@ class Settings(BaseSettings):
                 "only one of EVERTHREAD_LOG_KEY, EVERTHREAD_LOG_KEY_FILE and EVERTHREAD_LOG_SIGN_COMMAND can be set"
             )
         return self
+
+    @field_validator("workers")
+    @classmethod
+    def _number_of_workers(cls, value: str) -> str:
+        if value != "auto" and not (value.isdecimal() and 1 <= int(value) <= MAX_WORKERS):
+            raise ValueError(f"must be a number from 1 to {MAX_WORKERS}, or auto")
+        return value
 
     @field_validator("code_requirements")
     @classmethod

@@ -32,14 +32,15 @@ async def running_process(**settings: str) -> AsyncIterator[tuple[str, ScriptedS
         pipe = asyncio.subprocess.PIPE
         server = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe)
         try:
-            yield await asyncio.wait_for(_announced(server), START_S), model, server.pid
+            yield await asyncio.wait_for(wait_until_announced(server), START_S), model, server.pid
         finally:
             if server.returncode is None:
                 server.terminate()
             await asyncio.wait_for(server.wait(), START_S)
 
 
-async def _announced(server: asyncio.subprocess.Process) -> str:
+async def wait_until_announced(server: asyncio.subprocess.Process) -> str:
+    """Returns the base URL that the server prints when it is ready."""
     assert server.stdout is not None
     async for line in server.stdout:
         if b"OPENAI_BASE_URL=" in line:

@@ -33,6 +33,7 @@ from service.storage.factory import open_blobs
 from service.system import RandomIds
 from service.tasks.background import background
 from service.telemetry.lifespan import Instruments, telemetry_lifespan
+from service.workers.membership import Membership
 from service.writer import Writer
 
 
@@ -77,7 +78,7 @@ class Core:
 
 
 async def open_core(
-    stack: AsyncExitStack, settings: Settings, upstreams: Upstreams, *, api_key: str, clock: Clock
+    stack: AsyncExitStack, settings: Settings, upstreams: Upstreams, member: Membership, *, api_key: str, clock: Clock
 ) -> Core:
     enter, ids = stack.enter_async_context, RandomIds()
     home = settings.data_dir or default_data_dir()
@@ -106,7 +107,7 @@ async def open_core(
         await prepare_database(upstreams.database_url)
     else:
         await prepare_database(upstreams.owner_url, service_role=SERVICE_ROLE)
-    pool = await open_pool(upstreams.database_url)
+    pool = await open_pool(upstreams.database_url, member.pool_size)
     stack.push_async_callback(close_pool, pool)
     await check_blob_marker(pool, blobs, place=settings.blobs or str(folder), new_marker=ids.token(16))
     feed = Feed()
@@ -131,7 +132,7 @@ async def open_core(
                 pool, feed, api_key=api_key, storage_quota=settings.storage_quota_bytes, clock=clock, ids=ids
             )
         ),
-        peers=await enter(peers_lifespan(direct_url, feed, ids=ids, is_alone=upstreams.owner_url is not None)),
+        peers=await enter(peers_lifespan(direct_url, feed, ids=ids, is_alone=member.is_alone)),
     )
 
 

@@ -1,12 +1,32 @@
-"""The first part of an orderly stop: the runs of this process are handed over while its requests come to their end."""
+"""The first parts of an orderly end: a process leaves new work to others, and hands its runs over while it stops."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from service.http.lifespan import HttpServer
+from service.runs.supervisor import Supervisor
+
 # Seconds after the begin of a stop at which the connections to the database are closed, whatever they wait for.
 BREAK_OFF_S = 3.5
+
+
+RETIRE_POLL_S = 0.05
+
+
+async def retire(http: HttpServer, supervisor: Supervisor, patience_s: float) -> None:
+    """Leaves new requests and runs to other processes, and waits until the runs and their streams here have ended.
+
+    Waits at most `patience_s` seconds. The stop that follows hands over what is left.
+    """
+    supervisor.retire()
+    await http.retire()
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while supervisor.active or http.has_run_streams:
+        if asyncio.get_running_loop().time() >= deadline:
+            return
+        await asyncio.sleep(RETIRE_POLL_S)
 
 
 class Drain:

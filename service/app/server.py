@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 
 from events.clock import Clock
 from service.app.core import Core, Upstreams, open_core
-from service.app.drain import Drain
+from service.app.drain import Drain, retire
 from service.app.health import collect_health
+from service.app.snapshots import snapshot_source
 from service.app.toolbox import Toolbox, open_toolbox
 from service.audit.lifespan import (
     attestations_lifespan,
@@ -41,6 +42,7 @@ from service.tasks.background import background
 from service.usage.follower import usage_lifespan
 from service.vector_stores.lifespan import vector_stores_lifespan
 from service.webhooks.lifespan import webhooks_lifespan
+from service.workers.membership import Membership
 
 
 async def serve(
@@ -55,14 +57,17 @@ async def serve(
     ready: Callable[[str], None],
     search_engine: Callable[[Pool], SearchEngine] | None = None,
     clock: Clock | None = None,
+    membership: Membership | None = None,
 ) -> None:
     """Runs the server until cancelled. Calls `ready` with the base URL after it listens. Raises StartupError.
 
     `owner_url` is the database's URL for the owner of its tables, who migrates it; None if that is the role of
     `database_url`. `api_key` is the key of the default project. `model_base_url` ends in /v1; `embedded_model` if it
-    leads to the embedded model. Tests replace the clock, and the search engine of the settings.
+    leads to the embedded model. Tests replace the clock, and the search engine of the settings. `membership` is that of
+    a worker.
     """
     raise_file_limit()
+    member = membership or Membership(is_alone=owner_url is not None)
     serving, tls = asyncio.Event(), load_tls(settings.tls_cert, settings.tls_key)
     upstreams = Upstreams(
         database_url=database_url,
@@ -72,25 +77,33 @@ async def serve(
         is_model_embedded=embedded_model,
     )
     async with AsyncExitStack() as stack:
-        core = await open_core(stack, settings, upstreams, api_key=api_key, clock=clock or SystemClock())
+        core = await open_core(stack, settings, upstreams, member, api_key=api_key, clock=clock or SystemClock())
         toolbox = await open_toolbox(stack, settings, core, search_engine=search_engine, serving=serving)
-        services, supervisor = await _open_services(stack, settings, core, toolbox)
+        services, supervisor = await _open_services(stack, settings, core, toolbox, member)
         # Must be complete before the supervisor of runs is stopped, and takes place while the HTTP server stops.
         drain = Drain(supervisor.drain, core.break_off)
         stack.push_async_callback(drain.wait)
-        base_url = await stack.enter_async_context(
-            http_lifespan(services, core.instruments.tracing, host=settings.host, port=settings.port, tls=tls)
+        http = await stack.enter_async_context(
+            http_lifespan(
+                services,
+                core.instruments.tracing,
+                host=settings.host,
+                port=settings.port,
+                tls=tls,
+                listeners=member.listeners,
+            )
         )
-        ready(base_url)
+        ready(http.base_url)
         serving.set()
         try:
-            await asyncio.Event().wait()
+            await member.retirement.wait()
+            await retire(http, supervisor, member.patience_s)
         finally:
             drain.begin()
 
 
 async def _open_services(
-    stack: AsyncExitStack, settings: Settings, core: Core, toolbox: Toolbox
+    stack: AsyncExitStack, settings: Settings, core: Core, toolbox: Toolbox, member: Membership
 ) -> tuple[Services, Supervisor]:
     """Opens the parts that HTTP needs, and the supervisor of runs, which starts last, and so stops first."""
     enter, clock, ids = stack.enter_async_context, core.clock, core.ids
@@ -147,6 +160,14 @@ async def _open_services(
     time_travel = TimeTravel(pool, clock)
     health = collect_health(settings, core, toolbox, sequencer, checkpoints, attestations, run_checks, generations)
     await enter(background(health.run()))
+    member.take_snapshot = snapshot_source(
+        metrics,
+        pool,
+        sandboxes=toolbox.hosted.code,
+        streams=core.access.streams,
+        audit_log=sequencer,
+        run_checks=run_checks.ended,
+    )
     services = Services(
         log=EventLog(writer=writer, pool=pool, feed=core.feed, clock=clock, ids=ids),
         access=core.access,
@@ -161,10 +182,9 @@ async def _open_services(
         telemetry=Telemetry(
             metrics=metrics,
             health=health.parts,
-            sandboxes=toolbox.hosted.code,
             audit_log=sequencer,
             attestations=attestations,
-            run_checks=run_checks,
+            membership=member,
         ),
         idempotency=idempotency,
         passthrough=core.model.relay,

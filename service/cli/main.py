@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import shlex
 import signal
 import sys
-import threading
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -39,6 +35,7 @@ from service.cli import (
 )
 from service.cli.progress import StartProgress
 from service.cli.start import ServerInfo, launch
+from service.cli.stop_signals import run_loop, run_until_signal
 from service.embedded.data_dir import StoredKey
 from service.errors import CommandError, StartupError
 from service.settings import Settings
@@ -66,11 +63,6 @@ app.command()(rerun.rerun)
 app.command()(show.show)
 app.command()(usage.usage)
 app.command()(verify.verify)
-
-# Seconds for an orderly stop: those of requests, of runs, and of the embedded Postgres' checkpoint. If Postgres needs
-# longer, it completes its checkpoint without this process.
-STOP_TIMEOUT_S = 5.0
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _EXAMPLE = (
     "from openai import OpenAI; c = OpenAI(); "
@@ -101,6 +93,7 @@ def serve(
     max_runs: Annotated[int | None, typer.Option(help="Runs at once (default 64)")] = None,
     run_expires_s: Annotated[int | None, typer.Option(help="Seconds until a run expires (default 600)")] = None,
     beta: Annotated[str | None, typer.Option(help="strict or lenient on the OpenAI-Beta header")] = None,
+    workers: Annotated[str | None, typer.Option(help="Processes that serve, or auto for the cores (default 1)")] = None,
     restored: Annotated[str | None, typer.Option(help="The reason, after a restore of the database")] = None,
 ) -> None:
     """Serve the API. Every option is also an environment variable: --data-dir is EVERTHREAD_DATA_DIR, and so on."""
@@ -113,61 +106,25 @@ def serve(
         max_runs=max_runs,
         run_expires_s=run_expires_s,
         beta=beta,
+        workers=workers,
         restored=restored,
     )
     console = Console()
     logs.configure(settings.log_level)
-    _run(_serve(settings, console))
+    run_loop(_serve(settings, console))
 
 
 async def _serve(settings: Settings, console: Console) -> None:
-    """Serves until SIGINT or SIGTERM. The first signal stops everything in order, within STOP_TIMEOUT_S seconds.
-
-    A second signal ends the process at once, by its default action, even if the event loop hangs. The kernel then
-    signals the child processes (`service.child_process`).
-    """
+    """Serves until SIGINT or SIGTERM (see `run_until_signal`)."""
     with StartProgress(console) as progress:
 
         def announce(server: ServerInfo) -> None:
             progress.stop()
             _print_ready(console, server)
 
-        task = asyncio.ensure_future(launch(settings, progress, announce))
-        stopping = False
-
-        def stop() -> None:
-            nonlocal stopping
-            stopping = True
-            for number in _STOP_SIGNALS:
-                asyncio.get_running_loop().remove_signal_handler(number)
-                signal.signal(number, signal.SIG_DFL)
-            _end_after(STOP_TIMEOUT_S)
-            console.print("Stopping …")
-            task.cancel()
-
-        for number in _STOP_SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, stop)
-        try:
-            await task
-        except asyncio.CancelledError:
-            if not stopping:
-                raise
+        work = launch(settings, progress, announce)
+        if await run_until_signal(work, lambda: console.print("Stopping …")):
             console.print("Stopped.")
-
-
-def _end_after(seconds: float) -> None:
-    """Ends the process with exit code 1 if it has not ended by itself after so many seconds.
-
-    A thread does it, since the event loop may be what hangs.
-    """
-
-    def end() -> None:
-        os.write(2, f"everthread: Not stopped after {seconds:.0f} s, and so ended at once.\n".encode())
-        os._exit(1)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
 
 
 def describe_key(stored: StoredKey | None, *, is_terminal: bool) -> tuple[str, str]:
@@ -202,15 +159,6 @@ def _print_ready(console: Console, server: ServerInfo) -> None:
     )
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def _run(main: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop
-    except ImportError:  # on Windows, which uvloop does not support
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
 
 
 def main() -> None:

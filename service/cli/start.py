@@ -10,16 +10,17 @@ import asyncio
 import errno
 import gc
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from rich.markup import escape
 
-from service.cli.garbage import collect_while_idle, exempt_started_objects
+from service.cli.garbage import collect_while_idle, exempt_started_objects, shorten_turns_of_threads
 from service.cli.local_models import USUAL_PORTS, find_model_server
 from service.cli.progress import StartProgress
+from service.cli.workers import run_workers
 from service.embedded.data_dir import DataDir, StoredKey
 from service.embedded.model import MODEL_NAME, EmbeddedModel, ModelAddress
 from service.embedded.postgres import EmbeddedPostgres
@@ -27,9 +28,9 @@ from service.errors import StartupError
 from service.sandbox.environment import NoEnvironment, find_environment
 from service.settings import Settings
 from service.storage.temp_folders import sweep_temp_folders
+from service.workers.listeners import open_listeners
+from service.workers.pool_sizes import needed_connections
 
-# Seconds for which a thread runs while another one waits for the interpreter.
-SWITCH_INTERVAL_S = 0.001
 MAX_MODEL_NAME = 80  # characters that are printed of the name of another server's model
 
 
@@ -58,14 +59,17 @@ async def launch(settings: Settings, progress: StartProgress, on_ready: Callable
             stack.callback(gc.enable)
             data_dir = DataDir.acquire(settings.data_dir, shared=settings.database_url is not None)
             stack.callback(data_dir.release)
-            _check_port(settings)
+            listeners = _open_listeners(settings, stack)
             progress.say(f"[green]✓[/] Data directory {data_dir.path}")
-            await _run(settings.model_copy(update={"data_dir": data_dir.path}), data_dir, progress, on_ready, stack)
+            await _run(
+                settings.model_copy(update={"data_dir": data_dir.path}), data_dir, listeners, progress, on_ready, stack
+            )
 
 
 async def _run(
     settings: Settings,
     data_dir: DataDir,
+    listeners: Sequence[socket.socket],
     progress: StartProgress,
     on_ready: Callable[[ServerInfo], None],
     stack: AsyncExitStack,
@@ -73,7 +77,8 @@ async def _run(
     stored_key = data_dir.api_key() if settings.api_key is None else None
     given_key = settings.api_key.get_secret_value() if settings.api_key is not None else ""
     api_key = stored_key.key if stored_key is not None else given_key
-    postgres = EmbeddedPostgres(data_dir.path) if settings.database_url is None else None
+    connections = needed_connections(settings.worker_count) if listeners else 0
+    postgres = EmbeddedPostgres(data_dir.path, connections=connections) if settings.database_url is None else None
     model = EmbeddedModel(data_dir.path) if settings.model_base_url is None else None
     async with asyncio.TaskGroup() as starting:
         database = starting.create_task(_start_postgres(postgres, settings, progress, stack))
@@ -82,7 +87,7 @@ async def _run(
             starting.create_task(_suggest_model_server(settings, progress))
         starting.create_task(asyncio.to_thread(sweep_temp_folders))
         # The import takes most of a second. The child processes are started before it, and awaited meanwhile.
-        server_import = starting.create_task(asyncio.to_thread(_import_serve))
+        server_import = None if listeners else starting.create_task(asyncio.to_thread(_import_serve))
 
     def announce(base_url: str) -> None:
         base_url = base_url.rstrip("/")
@@ -97,26 +102,20 @@ async def _run(
         watchers = [group.create_task(collect_while_idle())]
         watchers += [group.create_task(postgres.keep_running())] if postgres is not None else []
         watchers += [group.create_task(model.keep_running())] if model is not None else []
-        await server_import.result()(
-            settings,
-            database_url=database.result(),
-            owner_url=postgres.urls.owner if postgres is not None else None,
-            api_key=api_key,
-            model_base_url=address.result().base_url,
-            model_api_key=address.result().key or None,
-            embedded_model=model is not None,
-            ready=announce,
-        )
+        upstreams: dict[str, Any] = {
+            "database_url": database.result(),
+            "owner_url": postgres.urls.owner if postgres is not None else None,
+            "api_key": api_key,
+            "model_base_url": address.result().base_url,
+            "model_api_key": address.result().key or None,
+            "embedded_model": model is not None,
+        }
+        if server_import is None:
+            await run_workers(settings, upstreams, listeners, announce)
+        else:
+            await server_import.result()(settings, **upstreams, ready=announce)
         for watcher in watchers:
             watcher.cancel()
-
-
-def shorten_turns_of_threads() -> None:
-    """Makes a thread that computes give way to the event loop sooner than by default, after SWITCH_INTERVAL_S.
-
-    The event loop asks for the interpreter several times for each request.
-    """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def _will_provision_sandbox(settings: Settings) -> bool:
@@ -169,14 +168,23 @@ async def _suggest_model_server(settings: Settings, progress: StartProgress) -> 
         progress.say(f"[yellow]![/] A model server runs here ({program}). To use it: --model-base-url {found.base_url}")
 
 
-def _check_port(settings: Settings) -> None:
-    """Raises StartupError if the port is in use, before anything is started. The server's own bind checks again."""
+def _open_listeners(settings: Settings, stack: AsyncExitStack) -> Sequence[socket.socket]:
+    """Returns the sockets that several workers inherit; none for a single process, which opens its own.
+
+    Raises StartupError if the port is in use, before anything is started.
+    """
     try:
+        if settings.worker_count > 1:
+            listeners = open_listeners(settings.host, settings.port)
+            for listener in listeners:
+                stack.callback(listener.close)
+            return listeners
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, proto, _, address = found[0]
         with socket.socket(family, kind, proto) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+            return ()
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         if error.errno == errno.EADDRINUSE:

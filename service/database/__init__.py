@@ -79,9 +79,12 @@ async def connect(url: str, *, command_timeout_s: float | None = None) -> Connec
         raise StartupError(f"The database cannot be reached: {str(error) or type(error).__name__}") from error
 
 
-async def open_pool(url: str) -> Pool:
-    """Opens a pool over a database that `service.migrations.prepare_database` has prepared."""
-    pool = Pool(partial(_open_connection, url), min_size=POOL_MIN, max_size=POOL_MAX)
+async def open_pool(url: str, max_size: int | None = None) -> Pool:
+    """Opens a pool over a database that `service.migrations.prepare_database` has prepared.
+
+    It has POOL_MAX connections at most, or `max_size`, which is at least POOL_MIN.
+    """
+    pool = Pool(partial(_open_connection, url), min_size=POOL_MIN, max_size=max_size or POOL_MAX)
     await pool.open()
     return pool
 

@@ -31,6 +31,8 @@ from service.storage.temp_folders import TempFolder
 
 log = structlog.get_logger()
 
+# The connections that Postgres accepts at least.
+MIN_CONNECTIONS = 100
 _PORT = 5432  # part of the socket's name only
 _INIT_TIMEOUT_S = 120.0
 _START_TIMEOUT_S = 120.0  # recovery after a crash replays at most max_wal_size
@@ -43,7 +45,6 @@ _STOP = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 _SETTINGS = {
     "listen_addresses": "",
     "cluster_name": "everthread",
-    "max_connections": "100",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "jit": "off",  # the queries are small, and compiling them takes longer than running them
@@ -77,11 +78,13 @@ class EmbeddedPostgres:
     """A Postgres on the data in `<data_dir>/postgres/<major version>`. Call `start`, and finally `stop`.
 
     `keep_running` starts it again whenever it has ended by itself. The server always uses `durable=True`. The tests
-    use `durable=False` for temporary databases, for which Postgres does not wait for the disk.
+    use `durable=False` for temporary databases, for which Postgres does not wait for the disk. It accepts so many
+    `connections`, and at least MIN_CONNECTIONS.
     """
 
-    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+    def __init__(self, data_dir: Path, *, durable: bool = True, connections: int = MIN_CONNECTIONS) -> None:
         self._durable = durable
+        self._connections = max(MIN_CONNECTIONS, connections)
         self._home = data_dir / "postgres"
         self._cluster = self._home / str(MAJOR_VERSION)
         self._log = self._home / "postgres.log"
@@ -225,7 +228,8 @@ class EmbeddedPostgres:
         is_inside = self._socket_dir.parent == self._cluster
         command: list[str | Path] = [runtime.bin / "postgres", "-D", cluster]
         command += ["-k", cluster / "run" if is_inside else self._socket_dir, "-p", str(_PORT)]
-        settings = {**_SETTINGS, "shared_buffers": f"{buffer_mib()}MB", **({} if self._durable else _NOT_DURABLE)}
+        sizes = {"shared_buffers": f"{buffer_mib()}MB", "max_connections": str(self._connections)}
+        settings = {**_SETTINGS, **sizes, **({} if self._durable else _NOT_DURABLE)}
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         with open_log(self._log) as file:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,36 +14,63 @@ from service.http.application import make_app
 from service.http.connections import ConnectionLimits, log_exhausted_files
 from service.http.server import ApiRunner, ApiSite
 from service.http.services import Services
-from service.http.shutdown import SHUTDOWN, wait_for_connections
+from service.http.shutdown import SHUTDOWN, Shutdown, wait_for_connections
 from service.http.tracing import Traces
+from service.workers.listeners import BACKLOG, open_listeners
 
 # Seconds for requests that are still in progress after `shutdown.DRAIN_S`.
 SHUTDOWN_TIMEOUT_S = 2.0
-BACKLOG = 1024
+
+
+class HttpServer:
+    """The HTTP server while it listens. `base_url` ends in /v1."""
+
+    def __init__(self, runner: ApiRunner, shutdown: Shutdown, base_url: str) -> None:
+        self.base_url = base_url
+        self._runner = runner
+        self._shutdown = shutdown
+
+    async def retire(self) -> None:
+        """Accepts no further connections, and lets each response close its own. Open streams go on."""
+        self._shutdown.retire()
+        for listening in tuple(self._runner.sites):
+            await listening.stop()
+
+    @property
+    def has_run_streams(self) -> bool:
+        """Whether streams are open that end with their runs."""
+        return self._shutdown.has_run_streams
 
 
 @asynccontextmanager
 async def http_lifespan(
-    services: Services, traces: Traces | None, *, host: str, port: int, tls: ssl.SSLContext | None
-) -> AsyncIterator[str]:
-    """Listens while the context lasts, with TLS if `tls` is given.
+    services: Services,
+    traces: Traces | None,
+    *,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    listeners: Sequence[socket.socket] = (),
+) -> AsyncIterator[HttpServer]:
+    """Listens while the context lasts, with TLS if `tls` is given: at `listeners`, or else at the host and port.
 
-    Yields the base URL, which ends in /v1. Raises StartupError.
+    Raises StartupError.
     """
     app = make_app(services, traces)
     limits = ConnectionLimits(services.settings.max_connections, services.settings.max_peer_connections)
     runner = ApiRunner(app, ids=services.log.ids, limits=limits, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
     try:
-        site = ApiSite(runner, host, port, backlog=BACKLOG, ssl_context=tls)
         try:
-            await site.start()
+            for listener in listeners or open_listeners(host, port):
+                await ApiSite(runner, listener, backlog=BACKLOG, ssl_context=tls).start()
         except OSError as error:
             why = error.strerror or error
             raise StartupError(f"Cannot listen at {host}:{port}: {why}. Choose another --port.") from None
         bound_host, bound_port = runner.addresses[0][:2]
+        base_url = f"{'http' if tls is None else 'https'}://{_reachable_host(bound_host)}:{bound_port}/v1"
         async with log_exhausted_files(asyncio.get_running_loop()):
-            yield f"{'http' if tls is None else 'https'}://{_reachable_host(bound_host)}:{bound_port}/v1"
+            yield HttpServer(runner, app[SHUTDOWN], base_url)
     finally:
         app[SHUTDOWN].begin()
         for listening in tuple(runner.sites):

@@ -15,7 +15,8 @@ from service.audit.sequencer import LogCounts
 from service.database import DATABASE_ERRORS
 from service.http.context import connection
 from service.http.hosts import is_local
-from service.http.services import ACCESS, LOG, SETTINGS, TELEMETRY
+from service.http.services import SETTINGS, TELEMETRY
+from service.telemetry.counters import Counters
 
 log = structlog.get_logger()
 
@@ -37,24 +38,17 @@ async def metrics(request: web.Request) -> web.Response:
     await asyncio.to_thread(importlib.import_module, "service.telemetry.prometheus")  # once, and not in the loop
     from service.telemetry import prometheus
 
-    pool = request.app[LOG].pool
-    counts = await _count_in_database(request)
+    counts, collection = await asyncio.gather(_count_in_database(request), request.app[TELEMETRY].membership.collect())
     gauges = prometheus.Gauges(
         active=None if counts is None else counts.active,
         indexing=None if counts is None else counts.indexing,
-        pool_size=pool.size,
-        pool_idle=pool.idle_size,
-        pool_max=pool.max_size,
-        sandboxes=request.app[TELEMETRY].sandboxes,
         webhooks_waiting=None if counts is None else counts.webhooks_waiting,
         log_pending=None if counts is None else counts.log.pending,
         log_size=None if counts is None else counts.log.size,
-        log_lag_s=request.app[TELEMETRY].audit_log.lag_s,
         attesters=request.app[TELEMETRY].attestations.states,
-        run_checks=request.app[TELEMETRY].run_checks.ended,
-        streams=request.app[ACCESS].streams.count,
+        processes=collection.gauges,
     )
-    body = prometheus.render(request.app[TELEMETRY].metrics, gauges)
+    body = prometheus.render(Counters.from_counts(collection.counters), gauges)
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: prometheus.CONTENT_TYPE})
 
 

@@ -55,7 +55,7 @@ async def stream_run(
     with closing(StreamSender(request, response)) as sender:
         try:
             with (
-                request.app[SHUTDOWN].end_at_stop(watcher),
+                request.app[SHUTDOWN].end_at_stop(watcher, ends_with_run=True),
                 request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: watcher.end(REVOKED)),
             ):
                 await _stream(sender, stream, watcher, request.app[LOG].pool, first)

@@ -138,8 +138,8 @@ class ApiRunner(web.AppRunner):
         return _Server(self._ids, self._limits, await super()._make_server())
 
 
-class ApiSite(web.TCPSite):
-    """A TCP site whose TLS handshakes have a time-out as short as that of headers."""
+class ApiSite(web.SockSite):
+    """A site at a socket that listens already, whose TLS handshakes have a time-out as short as that of headers."""
 
     async def start(self) -> None:
         await web.BaseSite.start(self)
@@ -147,8 +147,7 @@ class ApiSite(web.TCPSite):
         assert server is not None
         self._server = await asyncio.get_running_loop().create_server(
             cast(Any, server),
-            self._host,
-            self._port,
+            sock=self._sock,
             ssl=self._ssl_context,
             backlog=self._backlog,
             ssl_handshake_timeout=connections.HEADERS_TIMEOUT_S if self._ssl_context is not None else None,

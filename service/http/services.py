@@ -16,7 +16,6 @@ from projections.rows import Page
 from service.access.control import AccessControl
 from service.audit.acts import ActRecorder
 from service.audit.attesters import AttestationCollector
-from service.audit.run_checks import RunChecker
 from service.audit.sequencer import Sequencer
 from service.database import Pool
 from service.feed import Feed
@@ -29,10 +28,11 @@ from service.replay.time_travel import TimeTravel, Viewer
 from service.search.base import Searcher
 from service.storage.base import Blobs
 from service.telemetry.health import PartHealth
-from service.telemetry.metrics import Metrics, SandboxCounts
+from service.telemetry.metrics import Metrics
 from service.vector_stores.services import VectorStoreServices
 from service.webhooks.endpoints import Endpoints
 from service.wire.replay import ReplayEntry
+from service.workers.membership import Membership
 from service.writer import Writer
 
 
@@ -89,16 +89,15 @@ class SearchServices:
 class Telemetry:
     """`health` reports the state of each part. `audit_log` counts the events that wait for their index in the log.
 
-    `attestations` describes the witnesses and time stamp authorities of the log. `run_checks` counts the threads that
-    were verified after a run.
+    `attestations` describes the witnesses and time stamp authorities of the log. `membership` collects the counts of
+    all processes of this server, and knows which there are.
     """
 
     metrics: Metrics
     health: Callable[[], Awaitable[Mapping[str, PartHealth]]]
-    sandboxes: SandboxCounts
     audit_log: Sequencer
     attestations: AttestationCollector
-    run_checks: RunChecker
+    membership: Membership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,28 +22,42 @@ class Shutdown:
 
     def __init__(self) -> None:
         self.is_active = False
+        self._is_retiring = False
         self._watchers: set[Watcher] = set()
+        self._run_watchers: set[Watcher] = set()
+
+    @property
+    def has_run_streams(self) -> bool:
+        """Whether streams are open that end with their runs."""
+        return bool(self._run_watchers)
 
     @contextmanager
-    def end_at_stop(self, watcher: Watcher) -> Iterator[None]:
+    def end_at_stop(self, watcher: Watcher, *, ends_with_run: bool = False) -> Iterator[None]:
         """Ends the watcher when the server stops, while the context lasts."""
-        self._watchers.add(watcher)
-        if self.is_active:
+        watchers = self._run_watchers if ends_with_run else self._watchers
+        watchers.add(watcher)
+        if self.is_active or (self._is_retiring and not ends_with_run):
             watcher.end(STOPPING)
         try:
             yield
         finally:
-            self._watchers.discard(watcher)
+            watchers.discard(watcher)
+
+    def retire(self) -> None:
+        """Ends the streams that do not end with their runs. From now on each response closes its connection."""
+        self._is_retiring = True
+        for watcher in self._watchers:
+            watcher.end(STOPPING)
 
     def begin(self) -> None:
         """Ends all streams. From now on each response closes its connection."""
         self.is_active = True
-        for watcher in self._watchers:
+        for watcher in (*self._watchers, *self._run_watchers):
             watcher.end(STOPPING)
 
     def close_connection(self, response: web.StreamResponse) -> None:
         """Makes the response close its connection, if the server stops."""
-        if self.is_active:
+        if self.is_active or self._is_retiring:
             response.force_close()
             response.headers["Connection"] = "close"  # without effect if the headers are sent already
 

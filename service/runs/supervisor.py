@@ -80,6 +80,7 @@ class Supervisor:
         self._tasks: asyncio.TaskGroup | None = None
         self._executors: dict[str, Executor] = {}
         self._work: set[asyncio.Task[None]] = set()
+        self._is_retired = False
         self._is_draining = False
         # Claims that are offered to requests and not used yet.
         self._offers = 0
@@ -103,7 +104,7 @@ class Supervisor:
         The claim starts the first model call too, unless this process lacks one of the run's `tools`.
         """
         is_full = self.active + self._offers >= self._max_runs
-        if self._tasks is None or self._is_draining or is_full or not self._peers.has_lock:
+        if self._tasks is None or self._is_retired or is_full or not self._peers.has_lock:
             self._has_backlog = True
             yield None
             return
@@ -153,11 +154,16 @@ class Supervisor:
             finally:
                 self._tasks = None
 
+    def retire(self) -> None:
+        """Claims nothing from now on. The runs at work go on."""
+        self._is_retired = True
+
     async def drain(self) -> None:
         """Claims nothing from now on, and releases all runs at once, so that other processes claim them.
 
         The attempts do not count. Takes at most RELEASE_TIMEOUT_S seconds, also if the database does not answer.
         """
+        self.retire()
         self._is_draining = True
         work = tuple(self._work)
         for task in work:
@@ -167,7 +173,7 @@ class Supervisor:
 
     async def _scan(self) -> float:
         """Expires overdue runs and claims those that no process holds. Returns the seconds until the next scan."""
-        if self._is_draining:
+        if self._is_retired:
             return SCAN_EVERY_S
         at = int(self._writer.clock.now().timestamp())
         async with self._writer.pool.acquire() as db:

@@ -6,8 +6,7 @@ process, so sums over all processes are correct.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol, assert_never
@@ -18,9 +17,8 @@ from events.thread import events as e
 from events.thread.run_status import TERMINAL
 from events.thread.state import ThreadState
 from events.vector_store import events as v
+from service.telemetry.counters import Counters
 
-# Upper bounds in seconds. A streamed request lasts until the end of its stream.
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 # Bounds the runs and calls whose start is remembered, to measure their time.
 MAX_FOLLOWED = 10_000
 
@@ -87,21 +85,6 @@ class AttesterCounts(Protocol):
     def failures(self) -> int: ...
 
 
-class Histogram:
-    """Counts of values by bucket. `counts` has one more entry than BUCKETS, for values above the last bound."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Counts a value in seconds."""
-        self.counts[bisect_left(BUCKETS, value)] += 1
-        self.total += value
-
-
 class StartTimes:
     """The time at which a run or a call last started, by key. Forgets the oldest beyond MAX_FOLLOWED."""
 
@@ -122,33 +105,15 @@ class StartTimes:
         return len(self._began)
 
 
-class Metrics:
+class Metrics(Counters):
     """A listener of the feed, and what request handlers count."""
 
     def __init__(self) -> None:
-        self.requests: defaultdict[tuple[str, str, int], int] = defaultdict(int)
-        self.seconds: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
-        self.runs: defaultdict[RunStatus, int] = defaultdict(int)
-        self.in_status: defaultdict[RunStatus, Histogram] = defaultdict(Histogram)
-        self.calls: defaultdict[str, int] = defaultdict(int)
-        self.call_seconds = Histogram()
-        self.tokens: defaultdict[str, int] = defaultdict(int)
-        self.tool_calls: defaultdict[str, int] = defaultdict(int)
-        self.tool_call_seconds = Histogram()
-        self.indexed: defaultdict[str, int] = defaultdict(int)
-        self.indexing_seconds = Histogram()
-        self.chunks = 0
-        # Attempts to deliver webhooks, by outcome.
-        self.webhooks: defaultdict[str, int] = defaultdict(int)
+        super().__init__()
         self._statuses = StartTimes()
         self._calls = StartTimes()
         self._tool_calls = StartTimes()
         self._indexing = StartTimes()
-
-    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts a request that was answered, after the end of its stream if it has one."""
-        self.requests[method, route, status] += 1
-        self.seconds[method, route].observe(seconds)
 
     def on_thread_append(self, thread_id: str, recorded: Sequence[RecordedEvent[Any]], state: ThreadState) -> None:
         for entry in recorded:

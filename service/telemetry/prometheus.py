@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from events.thread.run_status import ACTIVE
-from service.telemetry.metrics import BUCKETS, AttesterCounts, Histogram, Metrics, SandboxCounts
+from service.telemetry.counters import BUCKETS, Counters, Histogram
+from service.telemetry.metrics import AttesterCounts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+_CPU, _START = "process_cpu_seconds", "process_start_time_seconds"
+_PROCESS_SUMS = {
+    "process_virtual_memory_bytes": "Virtual memory of the processes",
+    "process_resident_memory_bytes": "Resident memory of the processes",
+    "process_open_fds": "Open file descriptors of the processes",
+    "process_max_fds": "Most file descriptors of the processes",
+}
 _BOUNDS = (*(str(bound) for bound in BUCKETS), "+Inf")
 
 
@@ -22,29 +30,32 @@ class Gauges:
 
     Over all processes: `active` is the number of runs by status, `indexing` the number of files to index,
     `webhooks_waiting` the number of webhook messages to deliver, `log_pending` the number of appends that wait for
-    their index in the audit log, and `log_size` the number of events that have one. `streams` is the number that this
-    process serves, and `log_lag_s` the time in seconds for which events may have waited, as far as it knows.
-    `attesters` are the witnesses and time stamp authorities of the log, by name. `run_checks` are the threads that this
-    process verified after a run, by outcome.
+    their index in the audit log, and `log_size` the number of events that have one.
+
+    `processes` holds the gauges of each process of this server: `streams` is the number that it serves, `log_lag_s` the
+    time in seconds for which events may have waited, as far as it knows, and the names of `process_gauges` are those of
+    the metrics. `attesters` are the witnesses and time stamp authorities of the log, by name.
     """
 
     active: Mapping[str, int] | None
     indexing: int | None
-    pool_size: int
-    pool_idle: int
-    pool_max: int
-    sandboxes: SandboxCounts
     webhooks_waiting: int | None
     log_pending: int | None
     log_size: int | None
-    log_lag_s: float
     attesters: Mapping[str, AttesterCounts]
-    run_checks: Mapping[str, int]
-    streams: int
+    processes: Sequence[Mapping[str, float]]
+
+    def sum(self, name: str) -> float:
+        """Returns the sum of a gauge over the processes."""
+        return sum(process.get(name, 0) for process in self.processes)
+
+    def values(self, name: str) -> list[float]:
+        """Returns the gauge of each process that has it."""
+        return [process[name] for process in self.processes if name in process]
 
 
 class _Collector:
-    def __init__(self, metrics: Metrics, gauges: Gauges) -> None:
+    def __init__(self, metrics: Counters, gauges: Gauges) -> None:
         self._metrics = metrics
         self._gauges = gauges
 
@@ -56,7 +67,8 @@ class _Collector:
         yield from self._webhooks()
         yield from self._audit_log()
         yield from self._database()
-        yield from _sandboxes(self._gauges.sandboxes)
+        yield from self._sandboxes()
+        yield from self._process()
 
     def _http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily("everthread_requests", "Requests answered", labels=("method", "route", "status"))
@@ -70,7 +82,9 @@ class _Collector:
             buckets, total = _buckets(histogram)
             seconds.add_metric(labels, buckets, total)
         yield seconds
-        yield GaugeMetricFamily("everthread_streams_open", "Runs being streamed to clients", self._gauges.streams)
+        yield GaugeMetricFamily(
+            "everthread_streams_open", "Runs being streamed to clients", self._gauges.sum("streams")
+        )
 
     def _runs(self) -> Iterator[Metric]:
         entered = CounterMetricFamily("everthread_runs", "Times that a run came into a status", labels=("status",))
@@ -142,9 +156,9 @@ class _Collector:
         if gauges.log_size is not None:
             yield GaugeMetricFamily("everthread_log_size", "Events in the audit log", gauges.log_size)
         text = "Time for which events may have waited for their index"
-        yield GaugeMetricFamily("everthread_log_lag_seconds", text, gauges.log_lag_s)
+        yield GaugeMetricFamily("everthread_log_lag_seconds", text, max(gauges.values("log_lag_s"), default=0))
         checks = CounterMetricFamily("everthread_run_checks", "Threads verified after a run", labels=("outcome",))
-        for outcome, count in gauges.run_checks.items():
+        for outcome, count in self._metrics.run_checks.items():
             checks.add_metric((outcome,), count)
         yield checks
         if gauges.attesters:
@@ -161,24 +175,33 @@ class _Collector:
         gauges = self._gauges
         up = GaugeMetricFamily("everthread_database_up", "Whether the database answers", int(gauges.active is not None))
         pool = GaugeMetricFamily("everthread_database_connections", "Connections of the pool", labels=("state",))
-        pool.add_metric(("idle",), gauges.pool_idle)
-        pool.add_metric(("used",), gauges.pool_size - gauges.pool_idle)
+        idle = gauges.sum("pool_idle")
+        pool.add_metric(("idle",), idle)
+        pool.add_metric(("used",), gauges.sum("pool_size") - idle)
         yield from (up, pool)
-        yield GaugeMetricFamily("everthread_database_connections_max", "Most connections of the pool", gauges.pool_max)
+        most = gauges.sum("pool_max")
+        yield GaugeMetricFamily("everthread_database_connections_max", "Most connections of the pool", most)
+
+    def _sandboxes(self) -> Iterator[Metric]:
+        sandboxes = GaugeMetricFamily("everthread_sandboxes", "Sandboxes of code_interpreter", labels=("state",))
+        sandboxes.add_metric(("session",), self._gauges.sum("open_sessions"))
+        sandboxes.add_metric(("warm",), self._gauges.sum("warm_sandboxes"))
+        yield sandboxes
+        lost = self._metrics.lost_sandboxes
+        yield CounterMetricFamily("everthread_sandboxes_lost", "Sessions of code_interpreter lost", lost)
+
+    def _process(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(_CPU, "CPU time of the processes", self._metrics.cpu_s)
+        for name, text in _PROCESS_SUMS.items():
+            if self._gauges.values(name):
+                yield GaugeMetricFamily(name, text, self._gauges.sum(name))
+        if starts := self._gauges.values(_START):
+            yield GaugeMetricFamily(_START, "Start of the oldest process, in seconds since 1970", min(starts))
 
 
-def _sandboxes(counts: SandboxCounts) -> Iterator[Metric]:
-    sandboxes = GaugeMetricFamily("everthread_sandboxes", "Sandboxes of code_interpreter", labels=("state",))
-    sandboxes.add_metric(("session",), counts.open_sessions)
-    sandboxes.add_metric(("warm",), counts.warm_sandboxes)
-    yield sandboxes
-    yield CounterMetricFamily("everthread_sandboxes_lost", "Sessions of code_interpreter lost", counts.lost_sessions)
-
-
-def render(metrics: Metrics, gauges: Gauges) -> bytes:
-    """Returns all metrics in Prometheus' text format, with the memory and CPU of this process."""
+def render(metrics: Counters, gauges: Gauges) -> bytes:
+    """Returns all metrics in Prometheus' text format, with the memory and CPU of the processes of this server."""
     registry = CollectorRegistry(auto_describe=False)
-    ProcessCollector(registry=registry)
     registry.register(_Collector(metrics, gauges))
     return generate_latest(registry)
 

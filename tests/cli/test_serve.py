@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.cli.main import STOP_TIMEOUT_S
+from service.cli.stop_signals import STOP_TIMEOUT_S
 from service.embedded.postgres import EmbeddedPostgres
 from tests.embedded.server_process import ROOT, FakeServerProcess, fetch
 from tests.machine import unavailable

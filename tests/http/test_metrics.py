@@ -10,7 +10,7 @@ import sys
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.telemetry.metrics import BUCKETS, Histogram
+from service.telemetry.counters import BUCKETS, Histogram
 from tests.client import KEY, Client
 from tests.conftest import StartServer
 from tests.fake_search_engine import WAIT_S, FakeSearchEngine

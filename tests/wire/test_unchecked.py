@@ -64,6 +64,8 @@ DECLARED: dict[str, str] = {
     "tests/stalls/probes.py": "the largest bodies",
     "tests/storage/moto.py": "an object store's answers",
     "tests/webhooks/test_failures.py": "metrics",
+    "tests/workers/conftest.py": "health",
+    "tests/workers/test_workers.py": "health, on connections that may break",
     "tests/wire/fuzz.py": "what schemathesis asks, checked there",
     "tests/wire/test_raw.py": "what is hardly HTTP",
     "tests/wire/test_semantics.py": "headers of a stream, whose frames are checked",

@@ -1,0 +1,217 @@
+"""The parent of the workers: starts them, replaces those that die or hang, and restarts them one by one.
+
+A worker that sends no sign of life for HANGS_AFTER_BEATS checks in a row is killed. Postgres releases its lock then,
+and its peers take over its runs; if it is frozen, they have noticed that already (`service.processes.heartbeats`).
+Checks are counted, not seconds, so that workers are not killed because this process, or the whole machine, was paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from service.errors import StartupError
+from service.workers.channel import BEAT_EVERY_S, Message
+from service.workers.counts import Counts, add_counts
+from service.workers.worker_process import START_TIMEOUT_S, WorkerProcess
+
+log = structlog.get_logger()
+
+# A worker hangs if so many checks, one every BEAT_EVERY_S seconds, find no new beat: 2 to 2.5 s.
+HANGS_AFTER_BEATS = 5
+# Seconds before a worker is started again after it died, doubled with each death soon after a start.
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 10.0
+# Seconds after which a worker that stops is killed. It ends by itself before.
+STOP_TIMEOUT_S = 5.5
+# Seconds for the runs and streams of a worker that is being replaced in order, before they are handed over.
+RETIRE_S = 30.0
+# Seconds within which a worker answers for /metrics. Those that do not count with their last beat.
+ANSWER_TIMEOUT_S = 1.0
+
+
+@dataclass(slots=True)
+class _Seat:
+    """The place of a worker, which processes hold one after another. `lock` is held while they change."""
+
+    index: int
+    process: WorkerProcess | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class WorkerPool:
+    """`count` workers. `make_order` returns the order of a worker, given its index and whether it `is_first` there.
+
+    They inherit `descriptors`. `on_end` is called with the process id of each worker that has ended. `database_wait_s`
+    are the seconds that a start may wait for the database.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        make_order: Callable[[int, bool], Mapping[str, Any]],
+        descriptors: Sequence[int],
+        on_end: Callable[[int], None],
+        database_wait_s: float,
+    ) -> None:
+        self._seats = [_Seat(index) for index in range(count)]
+        self._make_order = make_order
+        self._descriptors = descriptors
+        self._on_end = on_end
+        self._start_timeout_s = START_TIMEOUT_S + database_wait_s
+        self._processes: set[WorkerProcess] = set()
+        # The counters of workers that have ended.
+        self._past_counts: Counts = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._restart = asyncio.Event()
+
+    def restart(self) -> None:
+        """Replaces all workers, one by one, in the background. Another call meanwhile replaces them once more."""
+        self._restart.set()
+
+    async def run(self, on_ready: Callable[[str], None]) -> None:
+        """Keeps the workers running until cancelled, and stops them then.
+
+        Calls `on_ready` with the base URL when all of them serve. Raises StartupError if one of the first cannot start.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            receivers = []
+            try:
+                # The first worker migrates the database, and makes what a new data directory needs.
+                first, *others = self._seats
+                base_url = await self._fill(first, is_first=True)
+                await asyncio.gather(*(self._fill(seat, is_first=True) for seat in others))
+                on_ready(base_url)
+                receivers = [tasks.create_task(self._keep(seat)) for seat in self._seats]
+                receivers += [tasks.create_task(self._watch()), tasks.create_task(self._restart_when_asked())]
+                await asyncio.Event().wait()
+            finally:
+                for task in receivers:
+                    task.cancel()
+                await asyncio.gather(*(process.stop(STOP_TIMEOUT_S) for process in tuple(self._processes)))
+
+    async def _fill(self, seat: _Seat, *, is_first: bool = False) -> str:
+        """Starts a worker in the seat, and returns the base URL when it serves. Raises StartupError.
+
+        The process that was there goes on. The new one takes its place when it serves.
+        """
+        assert self._tasks is not None
+        process = await WorkerProcess.start(seat.index, self._make_order(seat.index, is_first), self._descriptors)
+        self._processes.add(process)
+        self._tasks.create_task(self._receive(process))
+        try:
+            base_url = await process.wait_until_ready(self._start_timeout_s)
+        except BaseException:
+            process.signal(signal.SIGKILL)
+            raise
+        seat.process = process
+        self._announce()
+        return base_url
+
+    async def _receive(self, process: WorkerProcess) -> None:
+        try:
+            await process.run(self._on_message)
+        finally:
+            self._processes.discard(process)
+            self._past_counts = add_counts(self._past_counts, process.counts)
+            self._on_end(process.pid)
+            self._announce()
+
+    async def _keep(self, seat: _Seat) -> None:
+        """Starts a new worker in the seat whenever the one there has died."""
+        pause, since = FIRST_PAUSE_S, monotonic()
+        while True:
+            process = seat.process
+            assert process is not None
+            await process.wait()
+            async with seat.lock:
+                if seat.process is not process:
+                    continue
+                log.error("worker_ended", worker=seat.index, pid=process.pid, reason=process.describe_end())
+                pause = FIRST_PAUSE_S if monotonic() - since > LONGEST_PAUSE_S else pause
+                while seat.process is process:
+                    await asyncio.sleep(pause)
+                    pause, since = min(2 * pause, LONGEST_PAUSE_S), monotonic()
+                    try:
+                        await self._fill(seat)
+                    except StartupError as error:
+                        log.error("worker_start_failed", worker=seat.index, error=str(error), again_in_s=pause)
+
+    async def _watch(self) -> None:
+        """Kills workers that hang."""
+        while True:
+            await asyncio.sleep(BEAT_EVERY_S)
+            for process in tuple(self._processes):
+                if not process.is_ready:
+                    continue
+                process.missed_beats += 1
+                if process.missed_beats >= HANGS_AFTER_BEATS:
+                    log.error("worker_frozen", worker=process.index, pid=process.pid)
+                    process.signal(signal.SIGKILL)
+
+    async def _restart_when_asked(self) -> None:
+        while True:
+            await self._restart.wait()
+            self._restart.clear()
+            log.info("workers_restarting", workers=len(self._seats))
+            for seat in self._seats:
+                if not await self._replace(seat):
+                    break
+            else:
+                log.info("workers_restarted", workers=len(self._seats))
+
+    async def _replace(self, seat: _Seat) -> bool:
+        """Replaces the seat's worker in order. Returns False if the new one cannot start; the old one stays then."""
+        async with seat.lock:
+            old = seat.process
+            try:
+                await self._fill(seat)
+            except StartupError as error:
+                log.error("workers_restart_failed", worker=seat.index, error=str(error))
+                return False
+        if old is not None:
+            old.is_retired = True
+            old.send("retire", patience_s=RETIRE_S)
+            self._announce()
+            try:
+                async with asyncio.timeout(RETIRE_S + STOP_TIMEOUT_S):
+                    await old.wait()
+            except TimeoutError:
+                await old.stop(STOP_TIMEOUT_S)
+        return True
+
+    def _on_message(self, process: WorkerProcess, message: Message) -> None:
+        assert self._tasks is not None
+        if message["kind"] == "collect":
+            self._tasks.create_task(self._collect(process, message["id"]))
+
+    async def _collect(self, asker: WorkerProcess, number: int) -> None:
+        """Answers a worker with the snapshots of all workers, and the counters of those that have ended."""
+        processes = [process for process in self._processes if process.is_ready]
+        answers = await asyncio.gather(*(process.ask("snapshot", ANSWER_TIMEOUT_S) for process in processes))
+        counts, gauges = self._past_counts, list[Any]()
+        for process, answer in zip(processes, answers, strict=True):
+            counts = add_counts(counts, process.counts if answer is None else answer["counts"])
+            gauges += [] if answer is None else [answer["gauges"]]
+        asker.send("answer", id=number, counts=counts, gauges=gauges)
+
+    def _announce(self) -> None:
+        """Sends all workers the list of the workers."""
+        found = sorted(self._processes, key=lambda process: (process.index, process.pid))
+        workers = [{"worker": each.index, "pid": each.pid, "status": _status(each)} for each in found]
+        for process in found:
+            process.send("workers", workers=workers)
+
+
+def _status(process: WorkerProcess) -> str:
+    if not process.is_ready:
+        return "starting"
+    return "stopping" if process.is_retired else "serving"

@@ -1,0 +1,158 @@
+"""A worker as its parent sees it: the process, its channel, and the signs of life that come from it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from service.child_process import spawn_peer, wait_for_exit
+from service.errors import StartupError
+from service.workers.channel import Channel, Message
+from service.workers.counts import Counts
+
+log = structlog.get_logger()
+
+_ROOT = Path(__file__).resolve().parents[2]
+# Seconds for the start of a worker, beyond the time that it may wait for the database.
+START_TIMEOUT_S = 120.0
+
+
+class WorkerProcess:
+    """A worker from its start to its end.
+
+    `missed_beats` is the number of checks since its last sign of life, `counts` the last counters that it has sent, and
+    `is_ready` if it serves.
+    """
+
+    def __init__(self, index: int, child: subprocess.Popen[bytes], channel: Channel) -> None:
+        self.index = index
+        self.pid = child.pid
+        self.missed_beats = 0
+        self.counts: Counts = {}
+        self.is_ready = False
+        self.is_retired = False
+        self._child = child
+        self._channel = channel
+        self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ended = asyncio.Event()
+        self._answers: dict[int, asyncio.Future[Message]] = {}
+        self._questions = 0
+
+    @classmethod
+    async def start(cls, index: int, order: Mapping[str, Any], descriptors: Sequence[int]) -> WorkerProcess:
+        """Starts a worker that inherits the file descriptors, and sends it its order. Raises StartupError."""
+        ours, its = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "service.cli.worker", str(its.fileno())]
+        path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
+        try:
+            child = spawn_peer(
+                command,
+                env={**os.environ, "PYTHONPATH": path},
+                descriptors=(its.fileno(), *descriptors),
+                death_signal=signal.SIGTERM,
+            )
+        except OSError as error:
+            ours.close()
+            raise StartupError(f"A worker cannot be started: {error}") from None
+        finally:
+            its.close()
+        process = cls(index, child, await Channel.open(ours))
+        process._channel.send("order", **order)
+        return process
+
+    async def run(self, on_message: Callable[[WorkerProcess, Message], None]) -> None:
+        """Receives messages until the process has ended. Those that are not of this class go to `on_message`."""
+        try:
+            while (message := await self._channel.receive()) is not None:
+                match message["kind"]:
+                    case "ready":
+                        self.is_ready = True
+                        self._set_ready(message["base_url"])
+                    case "failed":
+                        self._fail(StartupError(message["reason"]))
+                    case "beat":
+                        self.missed_beats = 0
+                        self.counts = message["counts"] or self.counts
+                    case "answer":
+                        answer = self._answers.pop(message["id"], None)
+                        if answer is not None and not answer.done():
+                            answer.set_result(message)
+                    case _:
+                        on_message(self, message)
+            while not await wait_for_exit(self._child, timeout_s=3600.0):
+                pass
+        finally:
+            await self._channel.close()
+            self._fail(StartupError(f"A worker ended before it was ready: {self.describe_end()}"))
+            self.is_ready = False
+            self._ended.set()
+
+    async def wait_until_ready(self, timeout_s: float) -> str:
+        """Returns the base URL when the worker serves. Raises StartupError."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.shield(self._ready)
+        except TimeoutError:
+            raise StartupError(f"A worker is not ready after {timeout_s:.0f} s") from None
+
+    async def wait(self) -> None:
+        """Waits until the process has ended."""
+        await self._ended.wait()
+
+    async def ask(self, kind: str, timeout_s: float) -> Message | None:
+        """Returns the worker's answer, or None if there is none within the time."""
+        self._questions += 1
+        number = self._questions
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        self._channel.send(kind, id=number)
+        try:
+            async with asyncio.timeout(timeout_s):
+                found: Message = await answer
+                return found
+        except TimeoutError:
+            return None
+        finally:
+            self._answers.pop(number, None)
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self._channel.send(kind, **fields)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the process, if it has not ended."""
+        if self._child.poll() is None:
+            self._child.send_signal(number)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Ends the process in order, or by force after `timeout_s`."""
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.wait()
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            await self.wait()
+
+    def describe_end(self) -> str:
+        """Returns the exit status or the signal of a process that has ended."""
+        status = self._child.poll()
+        if status is None:
+            return "it runs"
+        return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+
+    def _set_ready(self, base_url: str) -> None:
+        if not self._ready.done():
+            self._ready.set_result(base_url)
+
+    def _fail(self, error: StartupError) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(error)
+            self._ready.exception()  # the error counts as retrieved also if nobody waits for it
