@@ -22,6 +22,7 @@ _UNIT = re.compile(r"\\u([0-9a-fA-F]{4})")
 _UNIT_BEGUN = re.compile(r"\\(u[0-9a-fA-F]{0,3})?")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
 UNKNOWN = "\ufffd"
+_WINDOW = 1024  # characters of a piece that are read at once
 
 
 @dataclass(slots=True)
@@ -155,6 +156,12 @@ class CodeInput:
     def feed(self, piece: str) -> str:
         """Returns the code that the piece adds."""
         texts: list[str] = []
+        for at in range(0, len(piece), _WINDOW):
+            self._feed(piece[at : at + _WINDOW], texts)
+        return "".join(texts)
+
+    def _feed(self, piece: str, texts: list[str]) -> None:
+        """Adds the code of a short piece to the texts. Each step copies the rest of the piece."""
         while piece:
             match self._position:
                 case _Position.RAW:
@@ -170,7 +177,6 @@ class CodeInput:
                         self._position = _Position.COMMA
                 case _:
                     piece = self._between(piece)
-        return "".join(texts)
 
     def _in_string(self, piece: str, texts: list[str]) -> str:
         text, rest = self._string.feed(piece)

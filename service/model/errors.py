@@ -27,8 +27,8 @@ _KEYS = re.compile(r"(?i)\b(?:sk|pk|rk|gsk|xai|key)[-_][\w*.-]{6,}|(?<=bearer )[
 # An IPv4 address, with its port.
 _ADDRESS = re.compile(r"(?<![\w.])(?P<address>\d{1,3}(?:\.\d{1,3}){3})(?!\.?\w)(?::\d+)?")
 _PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body|title)\b", re.IGNORECASE)
-_TAG = re.compile(r"<[^>]*>")
-_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 _INVALID_STATUSES = frozenset({400, 413, 422})
 # Types of errors inside a stream that have no code; the second is vLLM's.
 _INVALID_TYPES = frozenset({"invalid_request_error", "BadRequestError"})
@@ -78,13 +78,21 @@ def cause_of(error: object) -> str:
     value: object = error
     while isinstance(value, Mapping):
         keys = ("error", "message", "detail", "msg")
-        found = [value[key] for key in keys if value.get(key)] or [str(value)]
+        found = [value[key] for key in keys if value.get(key)] or [_text_of(value)]
         # If the first is the name of a status, the error is beside it.
         value = found[1] if isinstance(found[0], str) and len(found) > 1 else found[0]
     if isinstance(value, list) and value and isinstance(value[0], Mapping | str):
         return cause_of(value[0])
-    text = value if isinstance(value, str) else str(value)
+    text = _text_of(value)
     return page_title(text) or to_storable(" ".join(text.split()))[:MAX_CAUSE]
+
+
+def _text_of(value: object) -> str:
+    """Returns a text as it is, and another value as Python writes it, unless it is nested too deeply."""
+    try:
+        return value if isinstance(value, str) else str(value)
+    except RecursionError:
+        return "an error of many levels"
 
 
 def excerpt(data: bytes) -> str:

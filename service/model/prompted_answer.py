@@ -20,6 +20,7 @@ from enum import Enum, auto
 import orjson
 
 from service.model.base import ModelError, ModelEvent, TextDelta, ToolCallDelta
+from service.model.call_parser import MAX_TOOL_CALLS, too_many_calls
 from service.model.errors import to_storable
 from service.partial_json import RawValue, StringPieces
 
@@ -70,7 +71,7 @@ class AnswerParser:
         self._call_parts: list[str] = []
 
     def feed(self, piece: str) -> list[ModelEvent]:
-        """Returns the events of this piece. Raises ModelError if a list of calls is not valid JSON."""
+        """Returns the events of this piece. Raises ModelError if a list of calls is not valid JSON, or too long."""
         events: list[ModelEvent] = []
         self._rest += piece
         while self._rest:
@@ -197,6 +198,8 @@ class AnswerParser:
         self._state, self._rest = _State.CALLS, "}" + self._rest
 
     def _begin_call(self, events: list[ModelEvent], name: str, arguments: str) -> None:
+        if self.call_count == MAX_TOOL_CALLS:
+            raise too_many_calls()
         self.call_count += 1
         events.append(ToolCallDelta(self.call_count - 1, self._mint(), name, arguments))
 

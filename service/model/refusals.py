@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from service.model import refusal_words as words_of
 from service.model.error_bodies import places as places_in
@@ -51,7 +52,8 @@ from service.model.schema_keywords import DISPENSABLE
 # its chat template refuses the messages, OpenRouter 404 if no provider supports a field, gateways 502.
 REFUSAL_STATUSES = frozenset({400, 422})
 _FAILURES = frozenset({None, 403, 404, 405, 415, 500, 501, 502})  # None: an error inside a stream
-MAX_WORDS = 20_000  # characters of an error body that are searched
+MAX_WORDS = 10_000  # characters of an error body that are searched
+MAX_PLACES = 100  # that are searched for fields
 
 # Fields that are in every request. A refusal of a part of them is not a refusal of an optional field.
 _REQUIRED_FIELDS = frozenset({"messages", "tools", "model", "stream", "input", "prompt"})
@@ -84,7 +86,7 @@ def read_refusal(status: int | None, body: object) -> Refusal:
     words = words_of.URL.sub(" ", " ".join(texts_in(body))[:MAX_WORDS])
     if words_of.OTHER_CAUSES.search(words):
         return NO_REFUSAL
-    places = [place for place in places_in(body) if place]
+    places = list(islice((place for place in places_in(body) if place), MAX_PLACES))
     forms = _forms(" ".join((*places, words)), places)
     lacks_tools = words_of.NO_TOOLS.search(words) or (TOOLS in places and words_of.UNKNOWN.search(words))
     is_about_tools = bool(lacks_tools) and "schema" not in words.lower() and not words_of.SCHEMA.search(words)

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 import orjson
 
 from service.model.errors import AnswerTooLarge
+from service.model.stream_chunks import MAX_ITEMS
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024  # of one event of the stream, or of a JSON document in place of a stream
 MARK = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 _OBJECT = b"data: {"
+_MARKS = re.compile(rb"(?:\xef\xbb\xbf)+")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _ENDS = frozenset({b"[done]", b"done"})
 # Events without content. Proxies send words to keep a connection open.
@@ -51,6 +53,7 @@ class LineReader:
         self._data: list[bytes] = []
         self._data_size = 0
         self._is_error_event = False
+        self._is_incomplete = False  # the data are known to be incomplete
         self._has_events = False
 
     @property
@@ -115,12 +118,13 @@ class LineReader:
             if self._data:
                 self._flush_complete(items)
             self._data.append(line[5:])
+            self._is_incomplete = False
             self._data_size += len(line)
             self._check_size()
         elif not line:
             self._flush(items)
         elif line.startswith(MARK):
-            self._read_line(line.removeprefix(MARK), items)
+            self._read_line(_MARKS.sub(b"", line, count=1), items)
         elif line.startswith(b"event:"):
             self._flush_complete(items)
             self._is_error_event = line[6:].strip() == b"error"
@@ -138,7 +142,10 @@ class LineReader:
 
     def _flush_complete(self, items: list[StreamItem]) -> None:
         """Ends the event before this line if it is complete, although no blank line ended it."""
-        if len(self._data) == 1 and _is_complete(self._data[0]):
+        if len(self._data) != 1 or self._is_incomplete:
+            return
+        self._is_incomplete = not _is_complete(self._data[0])
+        if not self._is_incomplete:
             self._flush(items)
 
     def _flush(self, items: list[StreamItem]) -> None:
@@ -161,19 +168,24 @@ def is_end(data: bytes) -> bool:
 
 
 def divide(data: bytes) -> list[bytes]:
-    """Returns the documents and marks of an event that is not one document, or no documents if it is not JSON.
+    """Returns the documents of an event that is not one document, up to the first mark of the stream's end.
 
-    Proxies join several documents in one event, and put `data:` before each of them once more.
+    Proxies join several documents in one event, and put `data:` before each of them once more. Returns no documents if
+    the data are not JSON, or are more than MAX_ITEMS documents.
     """
     text = data.decode(errors="surrogateescape")
     found: list[bytes] = []
-    at = _end_of(_PREFIX, text, 0)
-    while at < len(text):
-        try:
-            _, end = _DECODER.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            if (end := _end_of(_END, text, at)) == at:
+    at, is_ended = _end_of(_PREFIX, text, 0), False
+    while at < len(text) and not is_ended:
+        end = _end_of(_END, text, at)
+        is_ended = end > at
+        if not is_ended:
+            try:
+                _, end = _DECODER.raw_decode(text, at)
+            except (ValueError, RecursionError):
                 return []
+        if len(found) == MAX_ITEMS:
+            return []
         found.append(text[at:end].encode(errors="surrogateescape"))
         at = _end_of(_PREFIX, text, end)
     return found

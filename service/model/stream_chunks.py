@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from service.model.base import ModelError
-from service.model.errors import excerpt
+from service.model.errors import AnswerTooLarge, excerpt
 
 # The keys of a chunk, its choice and its delta that say nothing but a piece of text. Nearly all chunks have no others.
 _TEXT_CHUNK = frozenset(
@@ -17,6 +18,10 @@ _TEXT_CHUNK = frozenset(
 )
 _TEXT_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
 _TEXT_DELTA = frozenset({"role", "content"})
+# Items of one list in a chunk: choices, pieces of calls, parts of a content. Longer lists would hold up all other work.
+MAX_ITEMS = 10_000
+MAX_CONTAINERS = 250_000  # brackets that open an object or a list in one chunk, outside strings
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def only_text(chunk: Mapping[str, Any]) -> str | None:
@@ -40,14 +45,39 @@ def _has_only(place: Mapping[str, Any], names: frozenset[str]) -> bool:
 
 
 def text_of(content: Any) -> str:
-    """Returns the text of a content, which is a text, a part or a list of parts."""
+    """Returns the text of a content, which is a text, a part or a list of parts, nested to any depth.
+
+    Raises ModelError if it has more than MAX_ITEMS parts.
+    """
     if isinstance(content, str):
         return content
-    if isinstance(content, list):
-        return "".join(text_of(part) for part in content)
-    if isinstance(content, int | float):
-        return str(content)
-    return content.get("text") or "" if content.get("type", "text") == "text" else ""
+    texts: list[str] = []
+    rest, count = [content], 0
+    while rest:
+        part = rest.pop()
+        count += 1
+        if isinstance(part, list):
+            if count + len(rest) + len(part) > MAX_ITEMS + 1:
+                raise ModelError("server_error", f"The model server sent a content of more than {MAX_ITEMS} parts.")
+            rest += reversed(part)
+        elif isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, int | float):
+            texts.append(str(part))
+        elif part.get("type", "text") == "text":
+            texts.append(part.get("text") or "")
+    return "".join(texts)
+
+
+def items_of(value: Any) -> Sequence[Any]:
+    """Returns the items of a list, which some servers write as its only item, or leave out.
+
+    Raises ModelError if there are more than MAX_ITEMS.
+    """
+    items: Sequence[Any] = [value] if isinstance(value, dict) else value or ()
+    if len(items) > MAX_ITEMS:
+        raise ModelError("server_error", f"The model server sent a list of more than {MAX_ITEMS} items in a chunk.")
+    return items
 
 
 def error_in(chunk: Mapping[str, Any]) -> object:
@@ -62,6 +92,9 @@ def error_in(chunk: Mapping[str, Any]) -> object:
 
 
 def parse_chunk(data: bytes) -> dict[str, Any]:
+    """Returns a chunk, or another JSON object. Raises ModelError; AnswerTooLarge if it has too many containers."""
+    if len(data) > MAX_CONTAINERS and _brackets(data) > MAX_CONTAINERS < _brackets(_STRING.sub(b"", data)):
+        raise AnswerTooLarge(f"The model server sent a chunk of more than {MAX_CONTAINERS} nested objects and lists.")
     try:
         chunk = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -80,3 +113,7 @@ def parse_error(data: bytes) -> object:
     except ModelError:
         return data.decode(errors="replace")
     return body.get("error") or body
+
+
+def _brackets(data: bytes) -> int:
+    return data.count(b"{") + data.count(b"[")

@@ -27,7 +27,7 @@ from service.model.errors import AnswerTooLarge, ModelStreamError, excerpt
 from service.model.kept_fields import KeptFields
 from service.model.split_characters import CharacterJoiner
 from service.model.sse_lines import MARK, LineReader, StreamItem, divide, is_end
-from service.model.stream_chunks import error_in, only_text, parse_chunk, parse_error, text_of
+from service.model.stream_chunks import error_in, items_of, only_text, parse_chunk, parse_error, text_of
 from service.model.text_template import TextTemplate
 from service.model.usage_parser import parse_usage
 
@@ -170,6 +170,8 @@ class StreamParser:
         if not is_end(data):
             try:
                 chunk = parse_chunk(data)
+            except AnswerTooLarge:
+                raise
             except ModelError:
                 documents = divide(data)
                 if not documents or documents == [data]:
@@ -214,10 +216,10 @@ class StreamParser:
         if choices is None:
             self._strange_chunk = self._strange_chunk or data
         try:
-            for choice in [choices] if isinstance(choices, dict) else choices or ():
+            for choice in items_of(choices):
                 if not int(choice.get("index") or 0):  # requests ask for one choice; others are ignored
                     self._read_choice(choice, events)
-        except (AttributeError, TypeError, ValueError) as wrong_shape:
+        except (AttributeError, TypeError, ValueError, RecursionError) as wrong_shape:
             raise ModelError(
                 "server_error", f"The model server sent a chunk of a wrong shape: {excerpt(data)}"
             ) from wrong_shape
@@ -263,8 +265,7 @@ class StreamParser:
             refusal = self._refusal.feed(self._within_bound(delta["refusal"]))
             if refusal:
                 events.append(RefusalDelta(refusal))
-        pieces = delta.get("tool_calls") or ()
-        for piece in [pieces] if isinstance(pieces, dict) else pieces:
+        for piece in items_of(delta.get("tool_calls")):
             function = piece.get("function") or piece
             events += self._calls.read(piece.get("index"), piece.get("id"), function, self._within_bound)
             self._kept.read_call(self._calls.last_read, piece)

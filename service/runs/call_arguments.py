@@ -20,8 +20,7 @@ EMPTY = "{}"
 MAX_REPAIR = 100_000  # characters of arguments that are no object; longer ones become an empty object
 MAX_LITERAL = 20_000  # characters of arguments that are tried as Python
 MAX_DEPTH = 3  # of objects encoded as texts
-_BEGINNING = re.compile(r'\s*\{\s*"')
-_FENCE = re.compile(r"^```\w*\s*|\s*```$")
+_FENCE = re.compile(r"^```\w*\s*|(?<!\s)\s*```$")  # searched in linear time, also between long runs of white space
 _TRAILING_COMMA = re.compile(r",\s*([}\]])")
 # Texts that may complete a value that was cut off, before the brackets that are open.
 _ENDS = ("", '"', "null", ":null", '":null', "0", "e", "ue", "rue", "se", "lse", "alse", "l", "ll", "ull")
@@ -74,22 +73,35 @@ class ArgumentPieces:
     Arguments that do not begin as an object with a field are held back: the step's end shows what became of them.
     """
 
-    _held: str = ""
-    _is_object: bool = False
+    _held: list[str] = field(default_factory=list)  # the opening brace and white space behind it
+    _is_object: bool | None = None  # None as long as nothing but these has come
     _value: RawValue = field(default_factory=RawValue)
     _strings: StringMender = field(default_factory=StringMender)
 
     def feed(self, piece: str) -> str:
         """Returns the part of the object that this piece shows."""
-        if not self._is_object:
-            self._held += piece
-            if _BEGINNING.match(self._held) is None:
-                return ""
-            self._is_object, piece, self._held = True, self._held.lstrip(), ""
-        if self._value.done:
+        if self._is_object is None:
+            piece = self._begin(piece)
+        if not self._is_object or self._value.done:
             return ""
         text, _ = self._value.feed(self._strings.feed(piece))
         return text
+
+    def _begin(self, piece: str) -> str:
+        """Reads the beginning, up to the quote of the first field. Returns the object so far, once there is one."""
+        if not self._held:
+            piece = piece.lstrip()
+        if not piece:
+            return ""
+        rest = piece[1:] if not self._held and piece[0] == "{" else piece
+        is_brace_missing = not self._held and rest is piece
+        self._held.append(piece)
+        rest = rest.lstrip()
+        if not rest and not is_brace_missing:
+            return ""
+        self._is_object = not is_brace_missing and rest[0] == '"'
+        held, self._held = self._held, []
+        return "".join(held)
 
 
 def object_text(arguments: str, depth: int = 0) -> str:
