@@ -101,13 +101,21 @@ class SourceFile:
                 yield node.module
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
-    def prose(self) -> Iterator[Prose]:
+    @cached_property
+    def prose(self) -> list[Prose]:
         """Every docstring, and every comment (the lines of one block joined)."""
+        return [*self._docstrings(), *self._comments()]
+
+    def _docstrings(self) -> Iterator[Prose]:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 text = ast.get_docstring(node)
                 if text:
                     yield Prose(self.name, node.body[0].lineno, text, True)
+
+    def _comments(self) -> Iterator[Prose]:
+        if "#" not in self.text:
+            return
         block: list[str] = []
         first = last = 0
         for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
@@ -209,7 +217,7 @@ class Checkout:
     def docstring_words(self) -> Counter[str]:
         words: Counter[str] = Counter()
         for file in self.product:
-            for prose in file.prose():
+            for prose in file.prose:
                 if prose.is_docstring:
                     words.update(re.findall(r"[a-z']+", prose.text.lower()))
         return words
@@ -226,7 +234,7 @@ class Checkout:
         return [
             Place(prose.path, prose.line, prose.text.split("\n")[0][:100])
             for file in [*self.product, *self.tests]
-            for prose in file.prose()
+            for prose in file.prose
             if matches(prose.text)
         ]
 

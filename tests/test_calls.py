@@ -28,7 +28,11 @@ def faults(tree: ast.AST) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
-        name = ast.unparse(node.func).split(".")[-1]
+        match node.func:
+            case ast.Attribute(attr=name) | ast.Name(id=name):
+                pass
+            case _:
+                continue
         is_constructor = name.lstrip("_")[:1].isupper() and "_" not in name.lstrip("_")  # C functions have such names
         if is_constructor and len(node.args) > MAX_POSITIONAL:
             yield node.lineno, f"{name} gets {len(node.args)} arguments without keywords"

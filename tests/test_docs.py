@@ -222,11 +222,16 @@ def commands(document: Path) -> Iterator[list[str]]:
             yield shlex.split(found[1], comments=True)
 
 
-@pytest.mark.slow
+@cache
+def root_command() -> Any:
+    """Returns the command `everthread`, which takes a while to make."""
+    return typer.main.get_command(app)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=ids(DOCUMENTS))
 def test_commands_exist_with_their_options(document: Path) -> None:
     for arguments in commands(document):
-        command: Any = typer.main.get_command(app)
+        command: Any = root_command()
         while isinstance(command, TyperGroup) and arguments and not arguments[0].startswith("-"):
             assert arguments[0] in command.commands, f"{document.name}: there is no command {arguments}"
             command = command.commands[arguments.pop(0)]

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Protocol
 import orjson
 import zstandard
 
+from service.exports.file_seal import KEY_FILE, SUFFIX, FileSeal
 from service.exports.layout import MANIFEST, MAX_FILE_BYTES, ExportedFile, ExportFault, check_path
-from service.exports.sealing import KEY_FILE, SUFFIX, FileSeal
 
 TAR_SUFFIX = ".tar.zst"
 # Beside the files of an export that has not ended: its order, and a line for each file that is whole.
@@ -129,11 +129,11 @@ class TarSink:
 
     def add(self, file: ExportedFile, data: bytes, next_index: int | None = None) -> None:
         """Adds a file. Raises OSError."""
-        self._put(_stored_path(file.path, self._seal), _stored(data, self._seal))
+        self._put(_stored_path(file.path, self._seal), _stored_bytes(data, self._seal))
 
     def finish(self, manifest: bytes) -> None:
         """Adds the manifest, after which the export is whole. Raises OSError."""
-        self._put(_stored_path(MANIFEST, self._seal), _stored(manifest, self._seal))
+        self._put(_stored_path(MANIFEST, self._seal), _stored_bytes(manifest, self._seal))
         self._stack.close()
         self._partial.rename(self._path)
 
@@ -184,10 +184,10 @@ def _decompress(data: bytes, path: str) -> bytes:
             plain: bytes = reader.read(MAX_FILE_BYTES + 1)
     except zstandard.ZstdError as error:
         raise ExportFault(f"{path} cannot be decompressed: {error}") from None
-    return _bounded(plain, path)
+    return _check_size(plain, path)
 
 
-def _bounded(data: bytes, path: str) -> bytes:
+def _check_size(data: bytes, path: str) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise ExportFault(f"{path} has more than {MAX_FILE_BYTES} bytes")
     return data
@@ -199,10 +199,10 @@ def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
         raise ExportFault(f"{folder} {state}")
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     if KEY_FILE in paths:
-        yield KEY_FILE, _read_bounded(folder / KEY_FILE, KEY_FILE)
+        yield KEY_FILE, _read_check_size(folder / KEY_FILE, KEY_FILE)
         paths.remove(KEY_FILE)
     for path in sorted(paths, key=_rank):
-        yield path, _read_bounded(folder / path, path)
+        yield path, _read_check_size(folder / path, path)
 
 
 def _rank(path: str) -> tuple[int, str]:
@@ -210,9 +210,9 @@ def _rank(path: str) -> tuple[int, str]:
     return _ORDER.get(first, len(_ORDER)), path
 
 
-def _read_bounded(path: Path, name: str) -> bytes:
+def _read_check_size(path: Path, name: str) -> bytes:
     with path.open("rb") as file:
-        return _bounded(file.read(MAX_FILE_BYTES + 1), name)
+        return _check_size(file.read(MAX_FILE_BYTES + 1), name)
 
 
 def _read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -222,7 +222,7 @@ def _read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
                 file = tar.extractfile(member) if member.isfile() else None
                 if file is None:
                     raise ExportFault(f"{path}: {member.name} is no file")
-                yield member.name, _bounded(file.read(MAX_FILE_BYTES + 1), member.name)
+                yield member.name, _check_size(file.read(MAX_FILE_BYTES + 1), member.name)
         except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
             raise ExportFault(f"{path} is broken: {error}") from None
 
@@ -247,14 +247,14 @@ def _as_binary(stream: Any) -> BinaryIO:
 def _write_file(folder: Path, path: str, data: bytes, seal: FileSeal | None) -> None:
     place = folder / _stored_path(path, seal)
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_whole(place, _stored(data, seal))
+    _write_whole(place, _stored_bytes(data, seal))
 
 
 def _stored_path(path: str, seal: FileSeal | None) -> str:
     return path if seal is None else path + _SEALED_SUFFIX
 
 
-def _stored(data: bytes, seal: FileSeal | None) -> bytes:
+def _stored_bytes(data: bytes, seal: FileSeal | None) -> bytes:
     return data if seal is None else seal.seal(zstandard.ZstdCompressor().compress(data))
 
 
