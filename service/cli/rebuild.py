@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from projections.row_differences import Difference
     from service.replay.view_rebuild import BatchResult, RebuildProgress
 
+# Stands for the rows of the reports of usage, which no append writes.
+USAGE = "usage"
 # Seconds between two lines of progress if the output is not a terminal.
 REPORT_EVERY_S = 2.0
 # Characters of a value that a difference shows.
@@ -26,7 +28,10 @@ MAX_VALUE = 200
 
 
 def rebuild(
-    views: Annotated[list[str] | None, typer.Argument(help="Views such as messages or runs; default: all")] = None,
+    views: Annotated[
+        list[str] | None,
+        typer.Argument(help="Views such as messages or runs; default: all. usage: the reports of usage"),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only compare, and print every difference")] = False,
     max_load: Annotated[float, typer.Option(min=0.01, max=256, help="Share of one core that the work may use")] = 0.5,
     restart: Annotated[
@@ -41,14 +46,27 @@ def rebuild(
     to rows.
     """
 
+    names = frozenset(views or ())
+    if check and USAGE in names:
+        raise CommandError(f"--check compares views with their events; {USAGE} can only be made again.")
+
     async def work() -> None:
         from service.cli import admin
         from service.replay.view_rebuild import RebuildBusy, RebuildScope, rebuild_views
 
-        scope = RebuildScope(views=parse_views(views or []), check=check, max_load=max_load, restart=restart)
+        scope = RebuildScope(
+            views=frozenset() if names == {USAGE} else parse_views(names - {USAGE}),
+            check=check,
+            max_load=max_load,
+            restart=restart,
+        )
         settings = Settings.load(data_dir=data_dir)
         logs.configure("warning")
         async with admin.open_database(settings) as url:
+            if USAGE in names:
+                await _rebuild_usage(url)
+            if not scope.views:
+                return
             with RebuildReport() as report:
                 try:
                     progress = await rebuild_views(url, scope, report.show)
@@ -59,6 +77,19 @@ def rebuild(
             raise typer.Exit(1)
 
     run(work())
+
+
+async def _rebuild_usage(url: str) -> None:
+    """Makes the rows of the reports of usage again, in one transaction."""
+    from service.database import connect
+    from service.usage.follower import rebuild_usage
+
+    began, db = monotonic(), await connect(url)
+    try:
+        await rebuild_usage(db)
+    finally:
+        await db.close()
+    say(f"The reports of usage were made again in {monotonic() - began:,.1f} s.")
 
 
 def parse_views(names: Collection[str]) -> frozenset[str]:

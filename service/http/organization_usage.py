@@ -33,7 +33,7 @@ _COST_GROUPS: tuple[Group, ...] = ("project_id", "api_key_id")
 
 
 async def completions(request: web.Request) -> web.Response:
-    asked = parse_usage_query(request.query, _lists(request), request.app[LOG].clock.now())
+    asked = parse_usage_query(request.query, lists_of(request), request.app[LOG].clock.now())
     groups = [group for group in _USAGE_GROUPS if group in asked.groups]
     results: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for found in await _report(request, asked, groups):
@@ -53,7 +53,7 @@ async def completions(request: web.Request) -> web.Response:
 
 async def costs(request: web.Request) -> web.Response:
     """Models without a price in EVERTHREAD_MODELS cost nothing."""
-    asked = parse_cost_query(request.query, _lists(request), request.app[LOG].clock.now())
+    asked = parse_cost_query(request.query, lists_of(request), request.app[LOG].clock.now())
     groups = [group for group in _COST_GROUPS if group in asked.groups]
     found = await _report(request, asked, [*groups, "model"])
     dollars: defaultdict[tuple[int, str | None, str | None, str | None], Decimal] = defaultdict(Decimal)
@@ -71,10 +71,7 @@ async def costs(request: web.Request) -> web.Response:
 async def _report(request: web.Request, asked: UsageQuery, groups: list[Group]) -> list[UsageSum]:
     if asked.is_empty:
         return []
-    projects = asked.projects
-    if request[KEY].scope != "admin":
-        own = origin(request).project_id
-        projects = (own,) if projects is None or own in projects else ()
+    projects = projects_of(request, asked)
     only = UsageFilter(
         since=moment(asked.start), until=moment(asked.page_end), projects=projects, keys=asked.keys, models=asked.models
     )
@@ -82,5 +79,14 @@ async def _report(request: web.Request, asked: UsageQuery, groups: list[Group]) 
         return await usage.report(db, only, step_s=asked.width_s, groups=groups)
 
 
-def _lists(request: web.Request) -> dict[str, list[str]]:
+def projects_of(request: web.Request, asked: UsageQuery) -> tuple[str, ...] | None:
+    """Returns the projects that the key may see and that the request asks for; None for all projects."""
+    if request[KEY].scope == "admin":
+        return asked.projects
+    own = origin(request).project_id
+    return (own,) if asked.projects is None or own in asked.projects else ()
+
+
+def lists_of(request: web.Request) -> dict[str, list[str]]:
+    """Returns the values of the repeatable parameters, by name."""
     return {name: [*request.query.getall(name, []), *request.query.getall(f"{name}[]", [])] for name in LISTS}

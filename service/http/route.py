@@ -41,6 +41,8 @@ Query = Literal[
     "revoked",
     "versions",
     "transcript",
+    "usage_runs",
+    "failures",
 ]
 Schema = Mapping[str, Any]
 

@@ -1,14 +1,17 @@
-"""Follows the log for the reports of usage: a background task of every process, of which one works at a time."""
+"""Follows the log for the reports of usage and of runs: a background task of every process, of which one works at a
+time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from projections import usage
+from projections import run_outcomes, usage
 from service.database import Pool
 from service.processes.scan_loop import ScanLoop
 from service.tasks.background import background
+from sql.connection import Connection
 
 # Seconds between two looks at the log. An event is counted at most so long after it got its index.
 SCAN_EVERY_S = 2.0
@@ -29,12 +32,18 @@ class UsageFollower:
 
     async def scan(self) -> None:
         """Adds the rows of the events that have an index and are not counted yet."""
-        while await self._add_page():
-            pass
+        for follow in (usage.follow, run_outcomes.follow):
+            more = True
+            while more:
+                async with self._pool.acquire() as db, db.transaction():
+                    more = await follow(db, PAGE_RANGES)
 
-    async def _add_page(self) -> bool:
-        async with self._pool.acquire() as db, db.transaction():
-            return await usage.follow(db, PAGE_RANGES)
+
+async def rebuild_usage(db: Connection) -> None:
+    """Makes the rows of all reports again from the log. Readers see the old rows until all are made."""
+    async with db.transaction():
+        await usage.rebuild(db, PAGE_RANGES)
+        await run_outcomes.rebuild(db, PAGE_RANGES)
 
 
 @asynccontextmanager

@@ -23,7 +23,10 @@ MAX_VALUES = 100
 # The groups of the original. Everthread has no batches, users and tiers: their groups are null.
 USAGE_GROUPS = ("project_id", "user_id", "api_key_id", "model", "batch", "service_tier")
 COST_GROUPS = ("project_id", "user_id", "line_item", "api_key_id")
-LISTS = ("project_ids", "api_key_ids", "models", "user_ids", "group_by", "line_items")
+LISTS = ("project_ids", "api_key_ids", "models", "assistant_ids", "user_ids", "group_by", "line_items")
+# The groups of runs, which the original does not report.
+RUN_GROUPS = ("project_id", "api_key_id", "model", "assistant_id")
+FAILURE_GROUPS = ("model", "assistant_id")
 _PAGE = "page_"
 
 
@@ -43,6 +46,7 @@ class UsageQuery:
     projects: tuple[str, ...] | None
     keys: tuple[str, ...] | None
     models: tuple[str, ...] | None
+    assistants: tuple[str, ...] | None
     line_items: tuple[str, ...] | None
     is_empty: bool
 
@@ -52,7 +56,12 @@ class UsageQuery:
         return min(self.end, self.start + self.limit * self.width_s)
 
 
-def parse_usage_query(query: Mapping[str, str], lists: Mapping[str, Sequence[str]], now: datetime) -> UsageQuery:
+def parse_usage_query(
+    query: Mapping[str, str],
+    lists: Mapping[str, Sequence[str]],
+    now: datetime,
+    groups: Sequence[str] = USAGE_GROUPS,
+) -> UsageQuery:
     """`lists` are the values of the repeatable parameters, by name. Raises Rejection."""
     width = query.get("bucket_width") or "1d"
     if width not in WIDTHS:
@@ -60,7 +69,7 @@ def parse_usage_query(query: Mapping[str, str], lists: Mapping[str, Sequence[str
     if query.get("batch") not in (None, "", "true", "false"):
         raise invalid_value("batch", query["batch"], ("true", "false"))
     seconds, default, most = WIDTHS[width]
-    return _parse(query, lists, now, width_s=seconds, default=default, most=most, groups=USAGE_GROUPS)
+    return _parse(query, lists, now, width_s=seconds, default=default, most=most, groups=groups)
 
 
 def parse_cost_query(query: Mapping[str, str], lists: Mapping[str, Sequence[str]], now: datetime) -> UsageQuery:
@@ -110,6 +119,7 @@ def _parse(
         projects=tuple(lists["project_ids"]) or None,
         keys=tuple(lists["api_key_ids"]) or None,
         models=tuple(lists["models"]) or None,
+        assistants=tuple(lists["assistant_ids"]) or None,
         line_items=tuple(lists["line_items"]) or None,
         is_empty=bool(lists["user_ids"]) or query.get("batch") == "true",
     )

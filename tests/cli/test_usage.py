@@ -70,3 +70,24 @@ def test_groupings(by: str) -> None:
 def test_a_grouping_without_a_key_is_refused() -> None:
     with pytest.raises(CommandError):
         parse_grouping("metadata:")
+
+
+@pytest.mark.slow
+async def test_the_reports_are_made_again(pool: Pool, db: Connection, database_url: str) -> None:
+    await make_thread(writer(pool), "thread_1")
+    await writer(pool).thread(ORIGIN, "thread_1", add("one"))
+    await writer(pool).thread(ORIGIN, "thread_1", run(claim=claim()))
+    await writer(pool).thread(ORIGIN, "thread_1", finish("Hi"))
+    await seal(db)
+    await db.execute("INSERT INTO usage_runs VALUES ('thread_x', 'run_x', 'p', NULL, 'a', 'm')")
+    code, _, report = await asyncio.to_thread(everthread, "rebuild", "usage", EVERTHREAD_DATABASE_URL=database_url)
+    assert code == 0, report
+    assert "The reports of usage were made again" in report
+    assert await db.fetchval("SELECT count(*) FROM usage_calls") == 1
+    assert [row["thread_id"] for row in await db.fetch("SELECT thread_id FROM usage_runs")] == ["thread_1"]
+    assert await db.fetchval("SELECT status FROM run_outcomes") == "completed"
+    code, _, report = await asyncio.to_thread(
+        everthread, "rebuild", "usage", "--check", EVERTHREAD_DATABASE_URL=database_url
+    )
+    assert code == 1
+    assert "usage can only be made again" in report

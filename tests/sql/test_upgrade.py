@@ -46,7 +46,15 @@ NOT_RECORDED = {
     "/audit/log/epochs/{epoch}/tile/{tile}",
     "/v1/audit/events",
     "/v1/organization/audit_logs",
+    "/v1/assistants/{assistant_id}/versions",
+    "/v1/threads/{thread_id}/transcript",
+    "/v1/organization/projects",
+    "/v1/organization/projects/{project_id}",
+    "/v1/organization/projects/{project_id}/api_keys",
+    "/v1/organization/projects/{project_id}/api_keys/{key_id}",
     "/v1/organization/usage/completions",
+    "/v1/organization/usage/runs",
+    "/v1/organization/usage/failures",
     "/v1/organization/costs",
 }
 

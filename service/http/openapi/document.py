@@ -20,7 +20,9 @@ from service.wire.organization_audit import DEFAULT_LOGS_PAGE, MAX_LOGS_PAGE, MA
 from service.wire.organization_usage import (
     COST_GROUPS,
     DEFAULT_COST_BUCKETS,
+    FAILURE_GROUPS,
     MAX_COST_BUCKETS,
+    RUN_GROUPS,
     USAGE_GROUPS,
     WIDTHS,
 )
@@ -68,6 +70,15 @@ _USAGE: Json = _BUCKETS | {
     "limit": {"type": "integer", "minimum": 1, "maximum": WIDTHS["1m"][2]},
     "group_by[]": {"type": "array", "items": {"enum": list(USAGE_GROUPS)}},
     "models[]": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_VALUES},
+}
+_RUNS: Json = {
+    **_USAGE,
+    "group_by[]": {"type": "array", "items": {"enum": list(RUN_GROUPS)}},
+    "assistant_ids[]": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_VALUES},
+}
+_FAILURES: Json = {
+    **{name: schema for name, schema in _RUNS.items() if name not in ("page", "limit", "bucket_width")},
+    "group_by[]": {"type": "array", "items": {"enum": list(FAILURE_GROUPS)}},
 }
 _COSTS: Json = _BUCKETS | {
     "bucket_width": {"enum": ["1d"], "default": "1d"},
@@ -236,6 +247,10 @@ def _query_parameters(route: Route) -> list[Json]:
         found |= _AUDIT_LOGS
     if "usage" in route.query:
         found |= _USAGE
+    if "usage_runs" in route.query:
+        found |= _RUNS
+    if "failures" in route.query:
+        found |= _FAILURES
     if "costs" in route.query:
         found |= _COSTS
     if "replay" in route.query:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.http import organization_usage
+from service.http import organization_runs, organization_usage
 from service.http.route import UNVERSIONED, Route
 
 ROUTES = (
@@ -14,6 +14,26 @@ ROUTES = (
         scope="read",
         versions=UNVERSIONED,
         query=("usage",),
+    ),
+    Route(
+        "GET",
+        "/v1/organization/usage/runs",
+        organization_runs.page,
+        "Count runs by status, with percentiles of their times, by time, project, key, model and assistant",
+        scope="read",
+        versions=UNVERSIONED,
+        query=("usage_runs",),
+        answer="RunsUsage",
+    ),
+    Route(
+        "GET",
+        "/v1/organization/usage/failures",
+        organization_runs.failures,
+        "Count failed runs by cause, with an example each",
+        scope="read",
+        versions=UNVERSIONED,
+        query=("failures",),
+        answer="RunFailures",
     ),
     Route(
         "GET",

@@ -1,0 +1,180 @@
+"""The course of runs, for reports of latency and failures: when they were created, started and ended, and why.
+
+No append writes these rows: a follower reads the log in the order of its indexes (`service/usage/follower.py`). They
+stay when their thread is deleted, and have no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, assert_never
+
+from events.actors import KeyActor, TokenActor
+from events.envelope import RecordedEvent
+from events.thread import events as e
+from projections.usage import LogPage, read_log
+from sql import queries
+from sql.connection import Connection
+
+_SQL = queries("run_outcomes")
+
+ENDS = ("run.completed", "run.incomplete", "run.failed", "run.cancelled", "run.expired")
+# The types of the events that change rows.
+TYPES = ("run.created", "run.started", *ENDS)
+OutcomeGroup = Literal["project_id", "api_key_id", "model", "assistant_id"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeFilter:
+    """The runs that a report counts: those that ended from `since` until before `until`. None lets all through."""
+
+    since: datetime
+    until: datetime
+    projects: Collection[str] | None = None
+    keys: Collection[str] | None = None
+    models: Collection[str] | None = None
+    assistants: Collection[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeSum:
+    """The runs that ended in a step of time, which begins at `start` in Unix seconds.
+
+    `run_ms` are the percentiles 50, 95 and 99 of the milliseconds from the creation of completed and incomplete runs to
+    their end, `wait_ms` those to their start; None if there are none. Names that were not grouped by are None.
+    """
+
+    start: int
+    project_id: str | None
+    key_id: str | None
+    model: str | None
+    assistant_id: str | None
+    runs: int
+    completed: int
+    incomplete: int
+    failed: int
+    cancelled: int
+    expired: int
+    run_ms: list[float] | None
+    wait_ms: list[float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """The runs that ended with a status for a cause, and the newest of them."""
+
+    status: str
+    cause: str
+    model: str | None
+    assistant_id: str | None
+    runs: int
+    thread_id: str
+    run_id: str
+    ended_at: datetime
+
+
+async def follow(db: Connection, limit: int) -> bool:
+    """Adds the events of the next `limit` ranges of the log. Returns whether more may follow.
+
+    If another process is at it, it does nothing. The caller must have opened a transaction.
+    """
+    progress = await db.fetchrow(_SQL["lock"])
+    if progress is None:
+        return False
+    if progress["epoch"] != progress["current_epoch"]:
+        await _refill(db, progress["current_epoch"], limit)
+        return False
+    page = await read_log(db, progress["next_index"], TYPES, limit)
+    await _add_page(db, page)
+    return page.more
+
+
+async def rebuild(db: Connection, limit: int) -> None:
+    """Makes all rows again from the log; see `projections.usage.rebuild`."""
+    progress = await db.fetchrow(_SQL["wait"])
+    assert progress is not None, "a migration adds the progress"
+    await _refill(db, progress["current_epoch"] or 0, limit)
+
+
+async def _refill(db: Connection, epoch: int, limit: int) -> None:
+    """Replaces all rows in this transaction, so that no reader counts too few."""
+    await db.execute(_SQL["forget"], epoch)
+    first, more = 0, True
+    while more:
+        page = await read_log(db, first, TYPES, limit)
+        await _add_page(db, page)
+        first, more = page.next_index, page.more
+
+
+async def _add_page(db: Connection, page: LogPage) -> None:
+    created = [creation_row(each) for each in page.recorded if isinstance(each.event, e.RunCreated)]
+    started = [
+        (each.stream_id, each.event.run_id, each.at) for each in page.recorded if isinstance(each.event, e.RunStarted)
+    ]
+    ended = [end_row(each) for each in page.recorded if isinstance(each.event, e.RunEnd)]
+    for block, rows in (("add", created), ("start", started), ("end", ended)):
+        if rows:
+            await db.execute(_SQL[block], *(column for column in _columns(rows)))
+    await db.execute(_SQL["move"], page.next_index)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [[row[place] for row in rows] for place in range(len(rows[0]))]
+
+
+def creation_row(recorded: RecordedEvent[Any]) -> tuple[Any, ...]:
+    """Returns the row of a run that was created."""
+    created, actor = recorded.event, recorded.actor
+    key_id = actor.key_id if isinstance(actor, KeyActor | TokenActor) else None
+    ids = (recorded.stream_id, created.run_id, recorded.project_id, key_id)
+    return (*ids, created.assistant_id, created.model, recorded.at)
+
+
+def end_row(recorded: RecordedEvent[Any]) -> tuple[str, str, datetime, str, str | None]:
+    """Returns thread, run, time, status and cause of the end of a run. The cause of a completed one is None."""
+    event: e.RunEnd = recorded.event
+    status: str
+    cause: str | None
+    match event:
+        case e.RunCompleted():
+            status, cause = "completed", None
+        case e.RunIncomplete(reason=reason):
+            status, cause = "incomplete", reason
+        case e.RunFailed(error=error):
+            status, cause = "failed", error.code
+        case e.RunCancelled():
+            status, cause = "cancelled", "cancelled"
+        case e.RunExpired(error=error):
+            status, cause = "expired", "expired" if error is None else error.code
+        case _:
+            assert_never(event)
+    return (recorded.stream_id, event.run_id, recorded.at, status, cause)
+
+
+async def report(
+    db: Connection, only: OutcomeFilter, *, step_s: int, groups: Collection[OutcomeGroup]
+) -> list[OutcomeSum]:
+    """Returns the sums of each step of `step_s` seconds in which runs ended, by the groups, in the order of time."""
+    rows = await db.fetch(_SQL["report"], *(condition for condition in _conditions(only)), step_s, list(groups))
+    return [OutcomeSum(**row) for row in rows]
+
+
+async def failures(
+    db: Connection, only: OutcomeFilter, *, groups: Collection[OutcomeGroup], limit: int
+) -> list[FailureGroup]:
+    """Returns the causes for which runs ended without an answer, the most frequent first, up to `limit` of them."""
+    rows = await db.fetch(_SQL["failures"], *(condition for condition in _conditions(only)), list(groups), limit)
+    return [FailureGroup(**row) for row in rows]
+
+
+async def count_active(db: Connection, projects: Collection[str] | None) -> dict[str, int]:
+    """Returns the number of runs that have not ended, by status."""
+    rows = await db.fetch(_SQL["active"], None if projects is None else list(projects))
+    return {row["status"]: row["count"] for row in rows}
+
+
+def _conditions(only: OutcomeFilter) -> tuple[Any, ...]:
+    lists = (only.projects, only.keys, only.models, only.assistants)
+    return (only.since, only.until, *(None if values is None else list(values) for values in lists))

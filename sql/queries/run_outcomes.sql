@@ -1,0 +1,94 @@
+-- name: lock (the progress; no row if another process works on it)
+SELECT epoch, next_index, (SELECT max(epoch) FROM log_epochs) AS current_epoch
+FROM run_outcome_progress
+FOR UPDATE SKIP LOCKED;
+
+-- name: wait (for the progress, also if another process works on it)
+SELECT epoch, next_index, (SELECT max(epoch) FROM log_epochs) AS current_epoch
+FROM run_outcome_progress
+FOR UPDATE;
+
+-- name: forget
+WITH no_runs AS (DELETE FROM run_outcomes)
+UPDATE run_outcome_progress SET epoch = $1, next_index = 0;
+
+-- name: move
+UPDATE run_outcome_progress SET next_index = $1;
+
+-- name: add
+INSERT INTO run_outcomes (thread_id, run_id, project_id, key_id, assistant_id, model, created_at)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[]
+)
+ON CONFLICT DO NOTHING;
+
+-- name: start (a run starts again after it got tool outputs; its first start counts)
+UPDATE run_outcomes SET started_at = first.at
+FROM (
+    SELECT thread_id, run_id, min(at) AS at
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS new (thread_id, run_id, at)
+    GROUP BY thread_id, run_id
+) AS first
+WHERE run_outcomes.thread_id = first.thread_id AND run_outcomes.run_id = first.run_id AND started_at IS NULL;
+
+-- name: end
+UPDATE run_outcomes SET ended_at = new.at, status = new.status, cause = new.cause
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[])
+    AS new (thread_id, run_id, at, status, cause)
+WHERE run_outcomes.thread_id = new.thread_id AND run_outcomes.run_id = new.run_id;
+
+-- name: report
+-- The runs that ended from $1 until before $2, in steps of $7 seconds from the epoch of Unix. $3 to $6 are filters; null
+-- lets all through. A name is null in the answer if $8 does not list it.
+SELECT
+    floor(extract(epoch FROM ended_at) / $7::bigint)::bigint * $7::bigint AS start,
+    CASE WHEN 'project_id' = ANY ($8::text[]) THEN project_id END AS project_id,
+    CASE WHEN 'api_key_id' = ANY ($8) THEN key_id END AS key_id,
+    CASE WHEN 'model' = ANY ($8) THEN model END AS model,
+    CASE WHEN 'assistant_id' = ANY ($8) THEN assistant_id END AS assistant_id,
+    count(*) AS runs,
+    count(*) FILTER (WHERE status = 'completed') AS completed,
+    count(*) FILTER (WHERE status = 'incomplete') AS incomplete,
+    count(*) FILTER (WHERE status = 'failed') AS failed,
+    count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+    count(*) FILTER (WHERE status = 'expired') AS expired,
+    percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
+        ORDER BY (extract(epoch FROM ended_at - created_at) * 1000)::float
+    ) FILTER (WHERE status IN ('completed', 'incomplete')) AS run_ms,
+    percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
+        ORDER BY (extract(epoch FROM started_at - created_at) * 1000)::float
+    ) FILTER (WHERE started_at IS NOT NULL) AS wait_ms
+FROM run_outcomes
+WHERE ended_at >= $1 AND ended_at < $2
+    AND ($3::text[] IS NULL OR project_id = ANY ($3))
+    AND ($4::text[] IS NULL OR key_id = ANY ($4))
+    AND ($5::text[] IS NULL OR model = ANY ($5))
+    AND ($6::text[] IS NULL OR assistant_id = ANY ($6))
+GROUP BY 1, 2, 3, 4, 5
+ORDER BY 1, 2, 3, 4, 5;
+
+-- name: failures
+-- The causes of ends without a whole answer, with the newest run of each. Parameters as those of `report`; $7 are the
+-- groups beside the cause.
+SELECT
+    status, cause,
+    CASE WHEN 'model' = ANY ($7::text[]) THEN model END AS model,
+    CASE WHEN 'assistant_id' = ANY ($7) THEN assistant_id END AS assistant_id,
+    count(*) AS runs,
+    (array_agg(thread_id ORDER BY ended_at DESC, run_id))[1] AS thread_id,
+    (array_agg(run_id ORDER BY ended_at DESC, run_id))[1] AS run_id,
+    max(ended_at) AS ended_at
+FROM run_outcomes
+WHERE ended_at >= $1 AND ended_at < $2 AND status IN ('failed', 'incomplete', 'expired')
+    AND ($3::text[] IS NULL OR project_id = ANY ($3))
+    AND ($4::text[] IS NULL OR key_id = ANY ($4))
+    AND ($5::text[] IS NULL OR model = ANY ($5))
+    AND ($6::text[] IS NULL OR assistant_id = ANY ($6))
+GROUP BY 1, 2, 3, 4
+ORDER BY runs DESC, ended_at DESC
+LIMIT $8;
+
+-- name: active (a declared fan-out over the runs that are active now)
+SELECT status, count(*) AS count FROM active_runs
+WHERE $1::text[] IS NULL OR project_id = ANY ($1)
+GROUP BY status;

@@ -1,0 +1,99 @@
+"""The reports of runs: counts by status, times and causes, from the log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from events.thread import events as e
+from events.thread.commands import DeleteThread
+from projections import run_outcomes, usage
+from projections.run_outcomes import OutcomeFilter
+from service.database import Pool
+from service.usage import follower
+from service.usage.follower import UsageFollower, rebuild_usage
+from sql.connection import Connection
+from tests.audit.sealing import seal
+from tests.projections.helpers import ORIGIN, OTHER, writer
+from tests.usage.test_follower import CENTURY_S, run_thread, sums, two_calls
+
+ALWAYS = OutcomeFilter(since=datetime(2000, 1, 1, tzinfo=UTC), until=datetime(3000, 1, 1, tzinfo=UTC))
+
+
+async def counts(db: Connection, **only: Any) -> list[tuple[str | None, int, int]]:
+    found = await run_outcomes.report(db, replace(ALWAYS, **only), step_s=CENTURY_S, groups=["project_id"])
+    return [(each.project_id, each.runs, each.completed) for each in found]
+
+
+async def test_runs_are_counted_once_they_have_ended(pool: Pool, db: Connection, monkeypatch: Any) -> None:
+    monkeypatch.setattr(follower, "PAGE_RANGES", 1)
+    await run_thread(pool, "thread_1")
+    await run_thread(pool, "thread_2", origin=OTHER)
+    await seal(db)
+    await UsageFollower(pool).scan()
+    assert await counts(db) == [("proj_1", 1, 1), ("proj_2", 1, 1)]
+    assert await counts(db, projects=["proj_2"]) == [("proj_2", 1, 1)]
+    assert await counts(db, models=["gpt-test"], assistants=["asst_1"]) == await counts(db)
+    assert await counts(db, assistants=["asst_2"]) == await counts(db, keys=["key_1"]) == []
+    assert await run_outcomes.failures(db, ALWAYS, groups=[], limit=10) == []
+    [found] = await run_outcomes.report(db, ALWAYS, step_s=CENTURY_S, groups=[])
+    assert found.run_ms is not None
+    assert found.wait_ms is not None
+    assert len(found.run_ms) == len(found.wait_ms) == 3
+
+
+async def test_failures_name_the_newest_run(pool: Pool, db: Connection) -> None:
+    for number in (1, 2):
+        await db.execute(
+            "INSERT INTO run_outcomes VALUES ($1, 'run_1', 'proj_1', NULL, 'asst_1', 'm', now(), now(),"
+            " to_timestamp($2::bigint), 'failed', 'server_error')",
+            f"thread_{number}",
+            1_700_000_000 + number,
+        )
+    [found] = await run_outcomes.failures(db, ALWAYS, groups=["model"], limit=10)
+    assert (found.runs, found.cause, found.model, found.assistant_id) == (2, "server_error", "m", None)
+    assert found.thread_id == "thread_2"
+
+
+async def test_a_deleted_thread_stays_counted(pool: Pool, db: Connection) -> None:
+    await run_thread(pool, "thread_1")
+    await UsageFollower(pool).scan()
+    await writer(pool).thread(ORIGIN, "thread_1", DeleteThread())
+    await seal(db)
+    await UsageFollower(pool).scan()
+    assert await counts(db) == [("proj_1", 1, 1)]
+
+
+async def test_all_reports_are_made_again_while_readers_see_the_old_rows(pool: Pool, db: Connection) -> None:
+    await run_thread(pool, "thread_1")
+    await seal(db)
+    await UsageFollower(pool).scan()
+    await db.execute("UPDATE usage_calls SET input_tokens = 999")
+    await db.execute("UPDATE run_outcomes SET status = 'failed', cause = 'x'")
+    async with pool.acquire() as other:
+        async with other.transaction():
+            await usage.rebuild(other, 1)
+            await run_outcomes.rebuild(other, 1)
+            assert await counts(db) == [("proj_1", 1, 0)], "not committed yet"
+        assert await counts(db) == [("proj_1", 1, 1)]
+        assert await sums(db) == [two_calls()]
+        await rebuild_usage(other)
+    assert await counts(db) == [("proj_1", 1, 1)]
+
+
+async def test_a_restored_log_is_read_again(pool: Pool, db: Connection, monkeypatch: Any) -> None:
+    monkeypatch.setattr(follower, "PAGE_RANGES", 1)
+    await run_thread(pool, "thread_1")
+    await seal(db)
+    await UsageFollower(pool).scan()
+    await db.execute("UPDATE run_outcomes SET status = 'failed', cause = 'x'")
+    await db.execute("INSERT INTO log_epochs SELECT epoch + 1, origin || 'x', first_index FROM log_epochs")
+    async with pool.acquire() as other, other.transaction():
+        assert not await run_outcomes.follow(other, 1), "in one transaction, so no count dips"
+    assert await counts(db) == [("proj_1", 1, 1)]
+
+
+def test_the_types_are_those_that_rows_need() -> None:
+    ends = {event.model_fields["type"].default for event in get_args(e.RunEnd)}
+    assert set(run_outcomes.ENDS) == ends
