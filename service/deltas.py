@@ -7,8 +7,12 @@ there is a delta for each token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, assert_never
+
+# Deltas of a call that are kept before they are joined.
+KEPT_APART = 256
 
 
 @dataclass(slots=True)
@@ -77,3 +81,76 @@ class StepOutputDelta:
 
 
 Delta = MessageTextDelta | StepCallDelta | StepOutputDelta
+
+
+class CallDeltas:
+    """The deltas of one call since its beginning, for watchers that come later."""
+
+    def __init__(self) -> None:
+        self._joined: list[Delta] = []
+        self._newest: list[Delta] = []
+
+    def add(self, deltas: Iterable[Delta]) -> None:
+        self._newest += deltas
+        if len(self._newest) > KEPT_APART:
+            self.join()
+
+    def join(self) -> list[Delta]:
+        """Returns few deltas that add up to all of the call."""
+        self._joined = join_deltas([*self._joined, *self._newest])
+        self._newest = []
+        return list(self._joined)
+
+
+def join_deltas(deltas: Iterable[Delta]) -> list[Delta]:
+    """Returns fewer deltas that add up to the same: one for the consecutive pieces of a text."""
+    joined: list[Delta] = []
+    texts: list[str] = []
+    for delta in deltas:
+        if joined and _continues(joined[-1], delta):
+            texts.append(_text_of(delta))
+            continue
+        _end_text(joined, texts)
+        joined.append(delta)
+    _end_text(joined, texts)
+    return joined
+
+
+def _end_text(joined: list[Delta], texts: list[str]) -> None:
+    """Appends the texts to the last delta, and clears them."""
+    if not texts:
+        return
+    match joined[-1]:
+        case MessageTextDelta(text=text) as last:
+            joined[-1] = replace(last, text="".join([text, *texts]))
+        case StepCallDelta(arguments=text) as last:
+            joined[-1] = replace(last, arguments="".join([text, *texts]))
+        case StepOutputDelta(logs=logs) as last:
+            joined[-1] = replace(last, logs="".join([logs or "", *texts]))
+    texts.clear()
+
+
+def _continues(last: Delta, delta: Delta) -> bool:
+    """Returns whether the delta is a further piece of the same text."""
+    match last, delta:
+        case MessageTextDelta(annotation=None), MessageTextDelta(annotation=None, images=()):
+            return (last.message_id, last.refusal) == (delta.message_id, delta.refusal)
+        case StepCallDelta(), StepCallDelta(id=None):
+            return (last.step_id, last.index) == (delta.step_id, delta.index)
+        case StepOutputDelta(image=None), StepOutputDelta(image=None):
+            place = (last.call_id, last.attempt, last.index)
+            return place == (delta.call_id, delta.attempt, delta.index)
+        case _:
+            return False
+
+
+def _text_of(delta: Delta) -> str:
+    match delta:
+        case MessageTextDelta(text=text):
+            return text
+        case StepCallDelta(arguments=text):
+            return text
+        case StepOutputDelta(logs=logs):
+            return logs or ""
+        case _:
+            assert_never(delta)

@@ -20,7 +20,7 @@ from events.thread.events import ThreadEvent
 from events.thread.state import ThreadState
 from events.vector_store.events import VectorStoreEvent
 from service.database import DATABASE_ERRORS, Pool
-from service.deltas import Delta, MessageTextDelta
+from service.deltas import CallDeltas, Delta, MessageTextDelta
 from service.tasks.watchdog import Watchdog
 
 log = structlog.get_logger()
@@ -94,6 +94,14 @@ class Watcher:
         else:
             self._text += length
             self._items += deltas
+        self._announce()
+
+    def begin(self, deltas: Sequence[Delta]) -> None:
+        """Makes the next `take` return WAKE and then these deltas, of an open call from its beginning, instead of the
+        items that have arrived.
+        """
+        self._items = [WAKE, *deltas]
+        self._text = sum(delta.length for delta in deltas)
         self._announce()
 
     def misses(self, version: int) -> bool:
@@ -183,6 +191,8 @@ class Feed:
 
     def __init__(self) -> None:
         self._watchers: dict[str, set[Watcher]] = {}
+        # The open call of each thread with a run at work.
+        self._calls: dict[str, CallDeltas] = {}
         self._thread_listeners: list[ThreadListener] = []
         self._store_listeners: list[StoreListener] = []
         self._wake_listeners: list[WakeListener] = []
@@ -212,6 +222,21 @@ class Feed:
             watchers.discard(watcher)
             if not watchers:
                 del self._watchers[thread_id]
+
+    @contextmanager
+    def open_call(self, thread_id: str) -> Iterator[None]:
+        """Keeps the deltas of a call of the thread's run while the context lasts, for watchers that come meanwhile."""
+        call = self._calls[thread_id] = CallDeltas()
+        try:
+            yield
+        finally:
+            if self._calls.get(thread_id) is call:
+                del self._calls[thread_id]
+
+    def begin(self, watcher: Watcher) -> None:
+        """Gives a new watcher the events behind the version that it follows, and the open call from its beginning."""
+        call = self._calls.get(watcher.thread_id)
+        watcher.begin(call.join() if call is not None else ())
 
     async def run(self, pool: Pool) -> None:
         """Checks for lost wake-ups until cancelled: one query serves up to IDS_PER_LOOK watched streams."""
@@ -248,7 +273,10 @@ class Feed:
             listener.on_store_append(store_id, recorded)
 
     def publish_deltas(self, thread_id: str, items: Sequence[Delta]) -> None:
-        """Publishes deltas of a model call or tool call of the thread's run."""
+        """Publishes deltas of the model call or tool call that is open in the thread."""
+        call = self._calls.get(thread_id)
+        if call is not None:
+            call.add(items)
         watchers = self._watchers.get(thread_id)
         if watchers:
             length = sum([item.length for item in items])

@@ -74,6 +74,9 @@ def start_model_call(run_id: str, *, number: int, attempt: int, ids: CallIds) ->
 def _start(run: RunState, ids: CallIds) -> list[e.ThreadEvent]:
     """Starts the next call, or the next attempt at the open call.
 
+    The next attempt keeps the ids only if it is known that no client has seen a part of the last one: if the process of
+    that one died, clients may have seen text that no event has.
+
     Returns no events if the run was cancelled meanwhile, or if tool calls are under way.
     """
     if run.status not in ("queued", "in_progress") or run.step is not None:
@@ -82,11 +85,9 @@ def _start(run: RunState, ids: CallIds) -> list[e.ThreadEvent]:
     old = run.call
     if old is None:
         return [*started, start_model_call(run.id, number=run.calls + 1, attempt=1, ids=ids)]
-    kept = CallIds(old.message_id, old.message_step_id, old.tool_step_id)
-    return [
-        *started,
-        start_model_call(run.id, number=old.number, attempt=old.attempt + 1, ids=ids if old.shown else kept),
-    ]
+    if old.broken is not None and not old.shown:
+        ids = CallIds(old.message_id, old.message_step_id, old.tool_step_id)
+    return [*started, start_model_call(run.id, number=old.number, attempt=old.attempt + 1, ids=ids)]
 
 
 def _finish(run: RunState, command: FinishModelCall, at: datetime) -> list[e.ThreadEvent]:

@@ -6,7 +6,6 @@ A key reads the events of its own project. A key of the project `installation` r
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import closing
 
 import orjson
@@ -20,14 +19,13 @@ from service.database import DATABASE_ERRORS
 from service.feed import Watcher, WatcherEnded
 from service.http.context import KEY, REQUEST_ID, audited_project, connection
 from service.http.errors import ApiError
+from service.http.event_source import RETRY, end_with_access
 from service.http.paging import render_all
 from service.http.rate_limits import reserve_stream
 from service.http.responses import ClientDisconnected, answer, headers
-from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS
 from service.http.services import LOG
 from service.http.shutdown import SHUTDOWN
-from service.http.stream_sender import StreamSender
-from service.http.thread_stream import RETRY, end_with_access
+from service.http.stream_sender import STREAM_HEADERS, StreamSender
 from service.wire.audit import AuditQuery, parse_audit_query, render_audit_event, render_audit_page, render_events_lost
 
 log = structlog.get_logger()
@@ -105,7 +103,7 @@ async def _follow(
     Raises ClientDisconnected.
     """
     await sender.send(RETRY)
-    after, spoke = asked.after, time.monotonic()
+    after = asked.after
     try:
         async with connection(request) as db:
             epochs = await load_sizes(db)
@@ -117,11 +115,10 @@ async def _follow(
             async with connection(request) as db:
                 found = await read_page(db, wanted, after=after, limit=asked.limit, has_contents=asked.has_contents)
             if found.events:
-                after, spoke = found.events[-1].log_index, time.monotonic()
+                after = found.events[-1].log_index
                 await sender.send(await _frames(found))
-            elif time.monotonic() - spoke >= QUIET:
-                spoke = time.monotonic()
-                await sender.send(STILL_THERE)
+            else:
+                await sender.keep_alive()
             if not found.more:
                 await _pause(watcher)
     except WatcherEnded as ended:

@@ -33,7 +33,7 @@ Query = Literal[
     "run_id",
     "include",
     "filters",
-    "last_event_id",
+    "resumption",
     "status",
     "content",
     "replay",

@@ -19,15 +19,11 @@ from service.http.idempotency import let_others_in
 from service.http.responses import ClientDisconnected, headers
 from service.http.services import ACCESS, LOG
 from service.http.shutdown import SHUTDOWN, STOPPING
-from service.http.stream_sender import StreamSender
+from service.http.stream_sender import STREAM_HEADERS, StreamSender
 from service.wire.sse.run_stream import RunStream
 
 log = structlog.get_logger()
 
-# Seconds of silence after which the stream sends a comment, so that proxies and clients do not give it up: a run may
-# wait long for its turn, or for its model. Parsers of server-sent events ignore comments.
-QUIET = 15.0
-STILL_THERE = b": still there\n\n"
 # The last line of a stream whose server stops. It is no event: official SDKs would raise an exception for an error, and
 # also for a `retry` without data.
 STOPPED = b": the server stops, and the run goes on: retrieve it, or follow it on a new connection\n"
@@ -78,16 +74,12 @@ async def _stream(
     try:
         batches = tail(watcher, pool, first[-1].version)
         items: Sequence[Item] = first
-        spoke = time.monotonic()
         while True:
             has_written = await _write(sender, stream, items)
             if stream.is_finished:
                 return
-            if has_written:
-                spoke = time.monotonic()
-            elif time.monotonic() - spoke >= QUIET:
-                spoke = time.monotonic()
-                await sender.send(STILL_THERE)
+            if not has_written:
+                await sender.keep_alive()
             items = await anext(batches)
     except WatcherEnded as ended:
         if str(ended) == STOPPING:
@@ -97,13 +89,6 @@ async def _stream(
     except (WatcherLagging, *DATABASE_ERRORS) as error:
         log.warning("run_stream_failed", error=type(error).__name__)
         await sender.send(stream.error_frame("The stream broke. Please retrieve the run.", "server_error", None))
-
-
-STREAM_HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",
-}
 
 
 async def _write(sender: StreamSender, stream: RunStream, items: Sequence[Item]) -> bool:

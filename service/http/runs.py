@@ -136,6 +136,8 @@ async def _create(
         written = await writer(request).find_repeat(THREAD, origin(request), thread_id)
         if written is None:
             written = await _begin(request, thread_id, asked, thread, queue=queue)
+        else:
+            request.app[LOG].feed.begin(watcher)
         if asked.stream:
             return await stream_run(request, watcher, written.recorded, include=include)
     created = next(entry for entry in written.recorded if isinstance(entry.event, e.RunCreated))

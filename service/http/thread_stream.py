@@ -1,136 +1,116 @@
-"""GET /threads/{thread_id}/stream: the runs of a thread as they happen, for EventSource, which reconnects by itself.
+"""GET /threads/{thread_id}/stream and GET /threads/{thread_id}/runs/{run_id}/stream: runs as they happen.
 
-The stream begins with the active run, or behind the event that `Last-Event-ID` names. It ends when the client leaves,
-the thread is deleted, or the token expires; then the page asks for a new token.
+The stream of a thread begins with the active run, that of a run with its creation; both begin behind another point if
+the request names one. The stream of a thread ends when the thread is deleted, that of a run when the run has ended or
+requires action.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import structlog
 from aiohttp import web
 
 from events import event_log
 from events.envelope import RecordedEvent
 from events.streams import THREAD
+from events.thread import events as e
+from events.thread.queue import MAX_WAITING_RUNS
 from projections import active_runs, runs, threads
-from service.database import DATABASE_ERRORS, Pool
-from service.feed import WAKE, Watcher, WatcherEnded, WatcherLagging, tail
-from service.http.context import GRANT, KEY, REQUEST_ID, clock, connection, origin, wire
-from service.http.errors import ApiError
+from service.http.context import connection, origin, wire
+from service.http.event_source import follow, parse_start
 from service.http.rate_limits import reserve_stream
-from service.http.responses import ClientDisconnected, headers
-from service.http.run_stream import QUIET, STILL_THERE, STREAM_HEADERS
-from service.http.services import ACCESS, LOG
-from service.http.shutdown import SHUTDOWN
-from service.http.stream_sender import StreamSender
-from service.wire.sse.thread_stream import ResumePoint, ThreadStream, parse_event_id
+from service.http.responses import includes
+from service.http.services import LOG
+from service.wire.sse.run_stream import RunStream
+from service.wire.sse.stream_point import StreamPoint
+from service.wire.sse.thread_stream import ThreadStream
 from sql.connection import Connection
 
-log = structlog.get_logger()
-
-# Milliseconds that EventSource waits before it reconnects.
-RETRY = b"retry: 1000\n\n"
-# Bounds the events that are read to restore the state at the client's last event.
-MAX_MISSED = 10_000
-MAX_PAST = 2_000
-# Bounds the runs that may have been active or queued at that event.
-RUNS_BACK = 10
-OVER = "The token's time is over."
-_ID = "Last-Event-ID"
+# Events of a page of those that restore the state of a stream.
+PAST_PAGE = 200
+_LIVES = ("run.created", "run.cancelled", "run.completed", "run.incomplete", "run.failed", "run.expired")
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    thread_id, left = request.match_info["thread_id"], _left_off(request)
+    """Streams all runs of a thread."""
+    thread_id, project_id, point = request.match_info["thread_id"], origin(request).project_id, parse_start(request)
     frames = ThreadStream(wire(request))
     with reserve_stream(request), request.app[LOG].feed.watch(thread_id) as watcher:
         async with connection(request) as db:
-            await threads.get(db, origin(request).project_id, thread_id)
-            begin = await _begin(request, db, frames, left)
-        response = web.StreamResponse(headers={**headers(request[REQUEST_ID], 1), **STREAM_HEADERS})
-        await response.prepare(request)
-        with closing(StreamSender(request, response)) as sender:
-            try:
-                with request.app[SHUTDOWN].end_at_stop(watcher), end_with_access(request, watcher):
-                    await _follow(sender, request.app[LOG].pool, frames, watcher, begin)
-                request.app[SHUTDOWN].close_connection(response)
-                await sender.end()
-            except ClientDisconnected:
-                sender.break_off()
-    return response
+            await threads.get(db, project_id, thread_id)
+            head = (await event_log.head(db, thread_id, THREAD)).version
+            if point is None:
+                active = await active_runs.active_since(db, project_id, thread_id)
+                point = StreamPoint(head if active is None else active - 1)
+            point = StreamPoint(head) if point.version > head else point
+            first = await _oldest_active_run(db, project_id, thread_id, point.version)
+            await _feed_past(db, thread_id, first, point.version, frames.feed)
+        return await follow(request, watcher, frames, point.version, frames.resume(point))
 
 
-async def _begin(request: web.Request, db: Connection, frames: ThreadStream, left: ResumePoint | None) -> int:
-    """Returns the version behind which the stream begins, and prepares `frames` for it. Raises ApiError."""
-    thread_id, project_id = request.match_info["thread_id"], origin(request).project_id
-    head = (await event_log.head(db, thread_id, THREAD)).version
-    if left is None:
-        active = await active_runs.active_since(db, project_id, thread_id)
-        return head if active is None else active - 1
-    begin = min(left.version, head)
-    if head - begin > MAX_MISSED:
-        message = f"More than {MAX_MISSED} events have come since '{_ID}'. Please read the thread, and begin anew."
-        raise ApiError(400, message, param=_ID, code="too_far_behind")
-    created = await runs.created_before(db, project_id, thread_id, begin, RUNS_BACK)
-    first = min((version for version in created if begin - version < MAX_PAST), default=begin + 1)
-    past: list[RecordedEvent[Any]] = []
-    while first + len(past) <= begin:
-        past += await event_log.read(db, thread_id, after=first - 1 + len(past), limit=begin - first - len(past) + 1)
-    if left.is_of_run_stream and not frames.has_open_call(past):
-        # The client may have seen only some frames of this event, so it is sent again.
-        begin, past = max(0, begin - 1), past[:-1]
-    frames.resume(past, left)
-    return begin
+async def stream_run(request: web.Request) -> web.StreamResponse:
+    """Streams a run. Answers 204 if nothing follows the frame that the client names, so that EventSource stops."""
+    thread_id, run_id, point = request.match_info["thread_id"], request.match_info["run_id"], parse_start(request)
+    project_id, include = origin(request).project_id, includes(request)
+    with reserve_stream(request), request.app[LOG].feed.watch(thread_id) as watcher:
+        async with connection(request) as db:
+            await threads.get(db, project_id, thread_id)
+            head = (await event_log.head(db, thread_id, THREAD)).version
+            run = await runs.get(db, project_id, thread_id, run_id)
+            created = await runs.position_of(db, project_id, thread_id, run_id)
+            resumed_until = head
+            if run.status == "requires_action":
+                resumed_until = await _last_pause(db, thread_id, run_id, created, head) - 1
+            frames = RunStream(wire(request), include=include, resumed_until=resumed_until)
+            if point is None or point.version < created - 1:
+                point = StreamPoint(created - 1)
+            point = StreamPoint(head) if point.version > head else point
+            await _feed_past(db, thread_id, created, point.version, frames.feed)
+        first = frames.resume(point)
+        if frames.is_finished:
+            return web.Response(status=204)
+        return await follow(request, watcher, frames, point.version, first)
 
 
-async def _follow(sender: StreamSender, pool: Pool, frames: ThreadStream, watcher: Watcher, begin: int) -> None:
-    """Writes frames until the thread is deleted or the watcher is ended. Raises ClientDisconnected."""
-    await sender.send(RETRY)
-    watcher.put(WAKE)  # events behind `begin` are in the log
-    spoke = time.monotonic()
-    try:
-        async for items in tail(watcher, pool, begin):
-            told = [frame for item in items for frame in frames.feed(item)]
-            if told or time.monotonic() - spoke >= QUIET:
-                spoke = time.monotonic()
-                await sender.send(b"".join(told) or STILL_THERE)
-            if frames.is_over:
-                return
-    except WatcherEnded as ended:
-        log.info("thread_stream_ended", reason=str(ended))
-    except (WatcherLagging, *DATABASE_ERRORS) as error:
-        # The client reconnects by itself, and sends the id of its last event.
-        log.warning("thread_stream_failed", error=type(error).__name__)
+async def _feed_past(
+    db: Connection, thread_id: str, first: int, last: int, feed: Callable[[RecordedEvent[Any]], object]
+) -> None:
+    """Feeds the events from version `first` to version `last` to a stream, which restores its state."""
+    while first <= last:
+        for item in await event_log.read(db, thread_id, after=first - 1, limit=min(PAST_PAGE, last - first + 1)):
+            feed(item)
+            first = item.version + 1
+        await asyncio.sleep(0)
 
 
-@contextmanager
-def end_with_access(request: web.Request, watcher: Watcher) -> Iterator[None]:
-    """Ends the watcher when the token expires or its key is revoked."""
-    with request.app[ACCESS].keys.watch_revocation(request[KEY], lambda: watcher.end("Its key was revoked.")):
-        if GRANT not in request:
-            yield
-            return
-        left = request[GRANT].expires_at - clock(request).now().timestamp()
-        timer = asyncio.get_running_loop().call_later(left, watcher.end, OVER)
-        try:
-            yield
-        finally:
-            timer.cancel()
+async def _oldest_active_run(db: Connection, project_id: str, thread_id: str, version: int) -> int:
+    """Returns the version that created the oldest run that was active at `version`; a later version if none was."""
+    created = await runs.created_before(db, project_id, thread_id, version, MAX_WAITING_RUNS + 1)
+    active: dict[str, int] = {}
+    after, more = min(created, default=version + 1) - 1, bool(created)
+    while more:
+        page = await event_log.read_types(db, thread_id, _LIVES, after=after, until=version)
+        for recorded in page.recorded:
+            after = recorded.version
+            if isinstance(recorded.event, e.RunCreated):
+                active[recorded.event.run_id] = after
+            elif isinstance(recorded.event, e.RunEnd):
+                active.pop(recorded.event.run_id, None)
+        more = page.more
+    return min(active.values(), default=version + 1)
 
 
-def _left_off(request: web.Request) -> ResumePoint | None:
-    """Reads the last event id from EventSource's header, or from the query of clients that cannot send it. Raises
-    ApiError.
-    """
-    sent = request.headers.get(_ID) or request.query.get("last_event_id")
-    if not sent:
-        return None
-    found = parse_event_id(sent)
-    if found is None:
-        raise ApiError(400, f"Invalid '{_ID}': no id of this stream.", param=_ID, code="invalid_value")
+async def _last_pause(db: Connection, thread_id: str, run_id: str, after: int, until: int) -> int:
+    """Returns the version at which the run required action for the last time."""
+    found, more = after, True
+    while more:
+        page = await event_log.read_types(db, thread_id, ("run.requires_action",), after=after, until=until)
+        for recorded in page.recorded:
+            after = recorded.version
+            if isinstance(recorded.event, e.RunRequiresAction) and recorded.event.run_id == run_id:
+                found = after
+        more = page.more
     return found

@@ -237,7 +237,8 @@ class Executor:
         run = model_call.run
         work = self._caller.perform(model_call, self._publish)
         try:
-            end = await self._claim.supervise(work, model_call.state.expires_at)
+            with self._feed.open_call(self.thread_id):
+                end = await self._claim.supervise(work, model_call.state.expires_at)
         except PromptTooLong:
             if run.max_prompt_tokens is not None:
                 return ExhaustRun(self.run_id, self.epoch, "max_prompt_tokens")
@@ -294,7 +295,8 @@ class Executor:
             publish=self._publish_output,
         )
         try:
-            end = await self._claim.supervise(work, state.expires_at)
+            with self._feed.open_call(self.thread_id):
+                end = await self._claim.supervise(work, state.expires_at)
         except ToolUnusable as error:
             last_error = LastError(code="server_error", message=to_storable(error.message))
             return FailRun(self.run_id, self.epoch, last_error, execution.step_fields)

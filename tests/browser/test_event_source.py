@@ -186,7 +186,7 @@ async def test_event_source_and_links(
                 await page.until("opened", 2)
                 model.open_gate("middle")
                 await page.until("message", [True, "one two three"])
-                await page.until("completed", "one")
+                await page.until("completed", "one two three")
                 await client.delete(f"/threads/{thread['id']}")
                 await page.until("closed", 2)
     assert [name for name, _ in page.told if name == "frame"] == [], "an uploaded page never runs"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import service.feed
-import service.http.run_stream
+import service.http.stream_sender
 from events.thread.queue import MAX_WAITING_RUNS
 from tests.client import V1, V2, WAIT_S, Client
 from tests.conftest import StartServer
@@ -93,14 +93,14 @@ async def test_a_stream_that_waits_says_that_it_is_there(
     client: Client, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service.feed, "POLL", 0.01)
-    monkeypatch.setattr(service.http.run_stream, "QUIET", 0.0)
+    monkeypatch.setattr(service.http.stream_sender, "KEEP_ALIVE_S", 0.0)
     model.script(says("One").waits("first"), says("Two"))
     first = await busy(client, model)
     url = f"{client.base_url}/threads/{first['thread_id']}/runs"
     body = {"assistant_id": first["assistant_id"], "stream": True}
     async with client.session.post(url, json=body, headers={**client.headers, **QUEUE}) as response:
         seen = b""
-        while seen.count(b"\n\n: still there\n\n") < 2:
+        while seen.count(b"\n\n: keep-alive\n\n") < 2:
             seen += await response.content.readany()
         model.open_gate("first")
         seen += await response.read()

@@ -158,8 +158,8 @@ async def test_it_begins_with_the_active_run_and_goes_on_where_it_broke_off(
                 found = await late.until("done") if shown else await late.rest()
                 assert names(found) == shown
         assert last is not None
-        ids = [frame[0] for frame in frames if frame[0]]
-        assert ids == sorted(ids, key=lambda id: [int(part) for part in id.split(".")[:3]])
+        versions = [int(frame[0].split(".")[0]) for frame in frames if frame[0]]
+        assert versions == sorted(versions)
 
 
 @pytest.mark.slow
@@ -172,12 +172,17 @@ async def test_a_piece_that_was_seen_is_not_told_again(client: Client, model: Sc
         seen = await watched.until("thread.message.delta")
     assert text_of(seen) == "one"
     assert seen[-1][0] is not None
-    assert seen[-1][0].endswith(".message")
-    model.open_gate("middle")
-    async with source(url, last=seen[-1][0]) as resumed:
+    assert seen[-1][0].endswith(".m3")
+    async with source(url, last=seen[-1][0]) as resumed, source(url) as fresh:
+        begun = await fresh.until("thread.message.delta")
+        assert (names(begun)[-1], text_of(begun)) == ("message.in_progress", "one")
+        model.open_gate("middle")
         frames = await resumed.until("done")
+        whole = await fresh.until("done")
     assert names(frames) == ["message.completed", "run.step.completed", "run.completed", "done"]
-    assert (text_of(frames), frames[0][2]["content"][0]["text"]["value"]) == ("", "one two")
+    assert (text_of(frames), text_of(whole)) == (" two", " two")
+    ended = next(data for _, event, data in frames if event == "thread.message.completed")
+    assert ended["content"][0]["text"]["value"] == "one two"
 
 
 @pytest.mark.slow
@@ -188,9 +193,70 @@ async def test_an_id_of_a_runs_own_stream_will_do(client: Client, model: Scripte
     frames = await client.frames(f"/threads/{thread['id']}/runs", body)
     by_event = {frame.event: frame for frame in frames}
     async with source(f"{url}&last_event_id={by_event['thread.run.queued'].id}") as resumed:
-        assert names(await resumed.until("done"))[:2] == ["run.created", "run.queued"]
+        assert names(await resumed.until("done"))[:2] == ["run.in_progress", "run.step.created"]
     async with source(f"{url}&last_event_id={by_event['thread.message.delta'].id}") as resumed:
         assert names(await resumed.until("done"))[0] == "message.completed"
+
+
+@pytest.mark.slow
+async def test_a_run_is_followed_from_any_point(client: Client, model: ScriptedServer) -> None:
+    """Cuts the stream of a run behind each of its frames. The resumed stream has exactly the frames that follow."""
+    model.script(says("one two", pieces=["one", " two"]))
+    assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
+    body = {"assistant_id": assistant["id"], "stream": True}
+    posted = await client.frames(f"/threads/{thread['id']}/runs", body)
+    run_id, path = posted[0].data["id"], f"{client.base_url}/threads/{thread['id']}/runs"
+    token = (await token_for(client, thread))["token"]
+    url = f"{path}/{run_id}/stream?token={token}"
+    async with source(url) as watched:
+        whole = await watched.rest()
+    events = [(frame.event, frame.data) for frame in posted if not frame.event.endswith("delta")]
+    assert [(event, data) for _, event, data in whole if not event.endswith("delta")] == events
+    assert text_of(whole) == "one two"
+    for at, frame in enumerate(whole[:-1], start=1):
+        async with source(url, last=frame[0]) as resumed:
+            assert await resumed.rest() == whole[at:], frame[0]
+    for at, sent in enumerate(posted[:-1], start=1):
+        async with source(url, last=sent.id) as resumed:
+            rest = await resumed.rest()
+        assert [event for _, event, _ in rest if not event.endswith("delta")] == [
+            frame.event for frame in posted[at:] if not frame.event.endswith("delta")
+        ]
+        seen = [(frame.id, frame.event, frame.data) for frame in posted[:at]]
+        assert text_of(seen + rest) == "one two"
+    created = int((whole[0][0] or "").split(".")[0]) + 1
+    async with source(f"{url}&after={created}") as later:
+        assert await later.rest() == whole[2:]
+    async with client.session.get(f"{url}&last_event_id={whole[-1][0]}") as nothing:
+        assert nothing.status == 204
+    for wrong in ("after=-1", "after=x", "last_event_id=1.2.3"):
+        assert (await refused(f"{url}&{wrong}")).status == 400
+    assert (await refused(f"{path}/run_x/stream?token={token}")).status == 404
+
+
+@pytest.mark.slow
+async def test_the_stream_of_a_run_ends_when_it_requires_action(client: Client, model: ScriptedServer) -> None:
+    model.script(calls(("weather", {})), calls(("weather", {})), says("Sunny"))
+    assistant, thread = await assistant_with(client, tools=[WEATHER]), await thread_with(client, "Hi")
+    path = f"/threads/{thread['id']}/runs"
+    run = await client.post(path, {"assistant_id": assistant["id"]})
+    token = (await token_for(client, thread))["token"]
+    url = f"{client.base_url}{path}/{run['id']}/stream?token={token}"
+    pauses: list[list[Frame]] = []
+    for _ in range(2):
+        waiting = await client.settled(run)
+        async with source(url) as watched:
+            pauses.append(await watched.rest())
+        [call] = waiting["required_action"]["submit_tool_outputs"]["tool_calls"]
+        outputs = {"tool_outputs": [{"tool_call_id": call["id"], "output": "sun"}]}
+        await client.post(f"{path}/{run['id']}/submit_tool_outputs", outputs)
+    async with source(url) as watched:
+        whole = await watched.rest()
+    assert [names(frames).count("run.requires_action") for frames in (*pauses, whole)] == [1, 2, 2]
+    assert [names(frames)[-1] for frames in (*pauses, whole)] == ["done"] * 3
+    assert names(whole).count("done") == 1
+    async with source(url, last=pauses[0][-1][0]) as resumed:
+        assert await resumed.rest() == whole[len(pauses[0]) - 1 :]
 
 
 async def test_a_token_opens_nothing_else(client: Client, pool: Pool, model: ScriptedServer) -> None:

@@ -17,6 +17,7 @@ import service.processes.peers
 from events.envelope import RecordedEvent
 from events.event_log import Head
 from events.thread import events as e
+from projections import placeholders
 from projections.append import Append, Guard
 from projections.rebuild import verify
 from service.database import Pool, connect
@@ -297,7 +298,7 @@ def _check_hosted_calls(
 
 
 async def test_a_process_killed_in_mid_sentence(database_url: str) -> None:
-    """The partial answer is lost. The call is made again as the next attempt, under the ids that clients have."""
+    """The partial answer is lost. The call is made again as the next attempt, under ids that no client has seen."""
     hold = Hold()
     begun: Script = [[TextDelta("Hel")], hold]
     model = FakeModel(None, begun, says("Hello."))
@@ -311,7 +312,10 @@ async def test_a_process_killed_in_mid_sentence(database_url: str) -> None:
         made = await second.wait_until_settled("t1")
         assert made.status == "completed"
         assert texts(await second.messages("t1")) == [HI, ("assistant", "Hello.")]
-        assert (await second.messages("t1"))[-1].id == promised.message_id
+        assert (await second.messages("t1"))[-1].id != promised.message_id
+        async with second.pool.acquire() as db:
+            broken = await placeholders.message(db, "proj_1", "t1", promised.message_id)
+        assert (broken.status, broken.incomplete_reason, broken.content) == ("incomplete", "run_failed", [])
         starts = [entry.event for entry in await second.log("t1") if isinstance(entry.event, e.ModelCallStarted)]
         assert [(start.call, start.attempt) for start in starts] == [(1, 1), (1, 2)]
 

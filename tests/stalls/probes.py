@@ -129,10 +129,10 @@ class Probes:
         headers, query = self._headers(route), {}
         if {"page", "files", "replay"} & {*route.query}:
             query["limit"] = str(MAX_FILES_PAGE if "files" in route.query else MAX_PAGE)
-        if "last_event_id" in route.query:
-            headers["Last-Event-ID"] = "1.0.0"
+        if "resumption" in route.query:
+            headers["Last-Event-ID"] = "1.0"
         url = self._url(route, ids)
-        patience = QUIET_S if "last_event_id" in route.query else None
+        patience = QUIET_S if "resumption" in route.query else None
         async with self._client.session.get(url, params=query, headers=headers) as response:
             with suppress(TimeoutError):
                 while await asyncio.wait_for(response.content.readany(), patience):

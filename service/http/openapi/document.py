@@ -275,8 +275,9 @@ def _query_parameters(route: Route) -> list[Json]:
         found["include[]"] = {"type": "array", "items": {"enum": [SEARCH_RESULT_CONTENT]}}
     if V2[0] in route.versions and (route.can_stream or route.answer in _WITH_QUOTES):
         found[QUOTES] = {"enum": list(QUOTES_VALUES)}
-    if "last_event_id" in route.query:
+    if "resumption" in route.query:
         found["last_event_id"] = {"type": "string"}
+        found["after"] = {"type": "integer", "minimum": 0}
     if route.past is not None:
         found[AT] = _POINT
     filters = _FILTERS if "filters" in route.query else []
@@ -294,7 +295,7 @@ def _header_parameters(route: Route) -> list[Json]:
         found[idempotency.HEADER] = {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_KEY}
     if V2[0] in route.versions and (route.can_stream or route.answer in _WITH_QUOTES):
         found[QUOTES] = {"enum": list(QUOTES_VALUES)}
-    if "last_event_id" in route.query:
+    if "resumption" in route.query:
         found["Last-Event-ID"] = {"type": "string"}
     # A token says the version itself.
     needs_beta = route.beta_header == "required" and not isinstance(route.access, SignedToken)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from service.http import past, replay, runs, steps
-from service.http.route import BOTH, LARGE_BODY, OUTPUTS_BODY, JsonBody, Route
+from service.http import past, replay, runs, steps, thread_stream
+from service.http.route import BOTH, LARGE_BODY, OUTPUTS_BODY, JsonBody, Route, SignedToken
 from service.wire.requests import MetadataChange, Outputs, Run, RunV1
 
 _RUNS = "/v1/threads/{thread_id}/runs"
@@ -60,6 +60,17 @@ ROUTES = (
         limit=OUTPUTS_BODY,
         answer="Run",
         can_stream=True,
+    ),
+    Route(
+        "GET",
+        _RUN + "/stream",
+        thread_stream.stream_run,
+        "Watch a run as server-sent events from its beginning or any other point, with a key or a token of its thread",
+        scope="read",
+        versions=BOTH,
+        access=SignedToken("stream", "thread_id"),
+        query=("resumption", "include"),
+        media="text/event-stream",
     ),
     Route(
         "GET",

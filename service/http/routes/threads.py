@@ -109,7 +109,7 @@ ROUTES = (
         scope="read",
         versions=BOTH,
         access=SignedToken("stream", "thread_id"),
-        query=("last_event_id",),
+        query=("resumption",),
         media="text/event-stream",
     ),
     Route(

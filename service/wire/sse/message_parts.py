@@ -100,6 +100,25 @@ class StreamedContent:
         # Deltas of a process that had lost its claim may have been sent too. They are not in the message.
         return [] if unmatched else remaining
 
+    def assume(self, message: Message, length: int) -> None:
+        """Assumes that the client has the images of a complete message, and `length` characters of its texts."""
+        images = [part["image_file"]["file_id"] for part in message.content if part["type"] == "image_file"]
+        if length == 0:
+            return
+        self._images[message.id] = images
+        for index, part in enumerate(message.content):
+            if part["type"] not in ("text", "refusal"):
+                continue
+            refusal = part["type"] == "refusal"
+            text: str = part["refusal"] if refusal else part["text"]["value"]
+            if sent := text[:length]:
+                length -= len(sent)
+                annotations = [] if refusal else part["text"]["annotations"]
+                rendered = self._wire.render_delta_part(frames.refusal_part("") if refusal else frames.text_part(""))
+                streamed = self._parts[message.id, refusal] = new_part(message.id, index, rendered["type"])
+                streamed.pieces.append(sent)
+                streamed.annotations += [one for one in annotations if one["end_index"] <= len(sent)]
+
     def content_so_far(self, message_id: str) -> list[Json]:
         """Returns the content of a message as far as it was sent."""
         content = [image_part(file_id) for file_id in self._images.get(message_id, ())]

@@ -1,14 +1,15 @@
 """The stream of one run: a state machine that turns the run's events and deltas into server-sent events (frames).
 
 A stream remembers what it has sent, and each later event adds only what is new. A watcher that received all deltas gets
-no text twice. A watcher that received none gets the whole text as one delta. If another process took over the run in
-the middle of a message, the watcher gets the completed message only. The order of frames is specified in
+no text twice. A watcher that received none gets the whole text as one delta. A stream that is resumed assumes that the
+client has what the id of its last frame says (`service.wire.sse.stream_point`). The order of frames is specified in
 docs/behaviour.md ("Order of events").
 
 Deltas arrive before the events that create their step and message. The stream opens placeholders for both, which events
-then confirm. A placeholder that no event confirms is ended before the run continues or ends, because clients expect
-every open message and step to end. Deltas that arrive after their event are dropped: a watcher that reads the log to
-catch up sees events before deltas that still wait in its queue.
+then confirm. A placeholder that no event confirms, since its process died, is ended when the next attempt starts or the
+run ends, because clients expect every open message and step to end. Deltas that arrive after their event, or after the
+start of the next attempt, are dropped: a watcher that reads the log to catch up sees events before deltas that still
+wait in its queue.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from service.wire.api import Wire
 from service.wire.sse import frames
 from service.wire.sse.message_parts import StreamedContent
 from service.wire.sse.placeholders import placeholder_message, placeholder_step
+from service.wire.sse.stream_point import CallProgress, FrameIds, StreamPoint
 from service.wire.sse.tool_calls import StreamedCalls
+from service.wire.sse.withheld import WithheldOutput
 
 _PAUSES_OR_ENDS = (e.RunRequiresAction, e.RunCancelled, e.RunCompleted, e.RunIncomplete, e.RunFailed, e.RunExpired)
 _RETRIED = {"code": "server_error", "message": "The model call broke off and was made anew."}
@@ -55,8 +58,10 @@ _Ignored = (
 class RunStream:
     """The stream of one run. It begins with the run's creation, or at the state of `run` and its open `steps`.
 
-    `include` is the result of `Wire.parse_include`. Without `has_ids`, frames have no line `id:`. `is_finished` is set
-    with the last frame, when the run has ended or requires action.
+    `include` is the result of `Wire.parse_include`. `is_finished` is set with the last frame, when the run has ended or
+    requires action. The stream goes on behind an action that was required up to version `resumed_until`.
+
+    `progress` is that of the open call, as ids have it: b"", or b".m12" after 12 characters of the message.
     """
 
     def __init__(
@@ -66,10 +71,12 @@ class RunStream:
         run: Run | None = None,
         steps: Sequence[Step] = (),
         include: frozenset[str] = frozenset(),
-        has_ids: bool = True,
+        resumed_until: int = 0,
     ) -> None:
         self.is_finished = False
-        self._has_ids = has_ids
+        self.progress = b""
+        self._resumed_until = resumed_until
+        self._ids = FrameIds()
         self._wire = wire
         self._run = run
         self._include = include
@@ -80,40 +87,71 @@ class RunStream:
         self._calls = StreamedCalls(wire)
         # Ids of steps that deltas opened and no event has confirmed, each with the id of its message.
         self._placeholders: dict[str, str | None] = {}
-        # Ids of steps and messages that a later attempt writes again, of steps that take no more deltas, and of steps
-        # and messages that the stream does not show.
-        self._repeated_ids: set[str] = set()
+        # Ids of steps that take no more deltas, and of steps and messages that the stream does not show.
         self._closed_steps: set[str] = set()
         self._hidden_ids: set[str] = set()
-        # Version, attempt and sequence number of the next frame.
-        self._next_id = (0, 1, 0)
+        # The last model call, and the time in seconds at which it created its objects.
+        self._call: e.ModelCallStarted | None = None
+        self._call_at = 0
+        # Characters that were sent of the open message.
+        self._sent_text = 0
+        self._withheld: WithheldOutput | None = None
 
     def feed(self, item: RecordedEvent[e.ThreadEvent] | Delta) -> list[bytes]:
-        """Returns the frames for an event or delta; none if it concerns another run."""
+        """Returns the frames for an event or delta, with their ids; none if it concerns another run."""
+        before = self.progress
+        found = self.render(item)
+        if isinstance(item, RecordedEvent):
+            return self._ids.of_event(item.version, found, before, self.progress)
+        return self._ids.of_delta(found, before, self.progress)
+
+    def render(self, item: RecordedEvent[e.ThreadEvent] | Delta) -> list[bytes]:
+        """Returns the frames for an event or delta, without ids; none if it concerns another run."""
         if self.is_finished:
             return []
         if isinstance(item, RecordedEvent):
-            self._next_id = (item.version, self._next_id[1], 0)
-            found = self._event_frames(item)
-        elif self._run is None or item.run_id != self._run.id:
+            return self._event_frames(item)
+        if self._run is None or item.run_id != self._run.id:
             return []
-        elif isinstance(item, MessageTextDelta):
-            found = self._text_frames(self._run, item)
-        else:
-            found = self._step_delta_frames(self._run, item)
-        return [self._with_id(frame) for frame in found] if self._has_ids else found
+        if isinstance(item, MessageTextDelta):
+            return self._text_frames(self._run, item)
+        return self._step_delta_frames(self._run, item)
+
+    def resume(self, point: StreamPoint) -> list[bytes]:
+        """Goes on at this point, after the events up to its version were fed. Returns the first frames."""
+        self._ids.resume(point)
+        if point.progress is None:
+            return []
+        opening = self.assume(point.progress, point.frames)
+        return self._ids.of_step(opening, point.progress.kind, point.frames + 1)
+
+    def assume(self, progress: CallProgress, frame_count: int) -> list[bytes]:
+        """Assumes that the client has this part of the open call's output. Returns the frames, without ids, that it
+        lacks of those that open the call's step. `frame_count` says how many of them it has if the progress has no
+        lengths.
+        """
+        call, run = self._call, self._run
+        if self.is_finished or run is None:
+            return []
+        if progress.kind == "o":
+            self._withheld = WithheldOutput(progress)
+            self.progress = b".o%d-%d" % progress.lengths if progress.lengths else b""
+            return []
+        if call is None:
+            return []
+        opening = self._assumed_opening(run, call, is_message=progress.kind == "m")
+        if progress.lengths is not None:
+            self._withheld = WithheldOutput(progress)
+            self.progress = b".%b%b" % (progress.kind.encode(), b"-".join(b"%d" % one for one in progress.lengths))
+            self._sent_text = progress.lengths[0]
+            return []
+        self.progress = b".m0" if progress.kind == "m" else b".c"
+        return opening[frame_count:]
 
     def error_frame(self, message: str, type: str, code: str | None) -> bytes:
         """Returns the last frame of a stream that fails. `type` is the error's type, for example "server_error"."""
         self.is_finished = True
         return frames.sse_frame("error", {"error": {"message": message, "type": type, "param": None, "code": code}})
-
-    def _with_id(self, frame: bytes) -> bytes:
-        """Returns the frame after a line `id: version.attempt.sequence`, which a client sends back to resume."""
-        version, attempt, sequence = self._next_id
-        self._next_id = (version, attempt, sequence + 1)
-        # The last frame has no position in the thread.
-        return frame if frame is frames.DONE_FRAME else b"id: %d.%d.%d\n%b" % (version, attempt, sequence, frame)
 
     # Events.
 
@@ -133,11 +171,10 @@ class RunStream:
             case e.MessageWritten():
                 return self._message_written_frames(item)
             case e.ModelCallStarted():
-                self._next_id = (self._next_id[0], event.attempt, 0)
-                self._start_call(event)
-                return []
+                return self._call_started_frames(event, item.seconds)
             case e.ToolCallStarted(call_id=call_id, attempt=attempt):
-                self._calls.start_attempt(call_id, attempt)
+                self._calls.start_attempt(call_id, attempt, has_outputs=self._withheld is not None)
+                self._end_progress()
                 return []
             case e.StepEnded() | e.ToolOutputsSubmitted() | e.ToolCallFinished() | e.ToolCallStopped():
                 return self._step_change_frames(event)
@@ -156,19 +193,25 @@ class RunStream:
         run_frame = frames.sse_frame(f"thread.run.{run['status']}", run)
         if not isinstance(item.event, _PAUSES_OR_ENDS):
             return [run_frame]
+        if isinstance(item.event, e.RunRequiresAction) and item.version <= self._resumed_until:
+            return [run_frame]
         self.is_finished = True
         status = self._run.status
         end: _EarlyEnd = status if status == "cancelled" or status == "expired" else "failed"
         error = self._run.last_error if status == "failed" else _RETRIED
         return [*self._placeholder_end_frames(end, item.seconds, error), run_frame, frames.DONE_FRAME]
 
-    def _start_call(self, event: e.ModelCallStarted) -> None:
-        """Closes the placeholders of an earlier attempt: the new attempt writes all again, and is sent complete."""
-        repeated = self._placeholders.keys() & {event.message_step_id, event.tool_step_id}
-        self._closed_steps |= repeated
-        self._repeated_ids |= repeated
-        if event.message_step_id in repeated:
-            self._repeated_ids.add(event.message_id)
+    def _call_started_frames(self, event: e.ModelCallStarted, at: int) -> list[bytes]:
+        """Ends the placeholders of an earlier attempt, whose process died. The new attempt has new ids."""
+        if self._call is None or self._call.message_id != event.message_id:
+            self._call_at = at
+        self._call = event
+        self._end_progress()
+        return self._placeholder_end_frames("failed", at, _RETRIED)
+
+    def _end_progress(self) -> None:
+        """Ends the progress of a call: its output has been sent, or will not come."""
+        self.progress, self._withheld = b"", None
 
     def _step_created_frames(self, item: RecordedEvent[e.StepCreated]) -> list[bytes]:
         event = item.event
@@ -177,24 +220,25 @@ class RunStream:
         is_open = event.step_id in self._steps
         self._placeholders.pop(event.step_id, None)
         self._closed_steps.add(event.step_id)
-        ends: list[bytes] = []
-        if self._placeholders.keys() <= self._repeated_ids:
-            ends = self._placeholder_end_frames("failed", item.seconds, _RETRIED)
-        elif not is_open:
+        if self._placeholders and not is_open:
             # Text after tool calls in one reply. The step of the tool calls is open, and the client for Node throws an
             # error at a second open step. The stream leaves the message out; clients can retrieve it.
             self._hidden_ids |= {event.step_id, event.message_id or ""}
             return []
         opening = [] if is_open else self._step_opening_frames(replace(initial_step(item), tool_calls=[]))
         self._steps[event.step_id] = initial_step(item)
-        if event.step_id in self._repeated_ids:
-            return [*ends, *opening]
+        if event.message_id is not None:
+            return opening
+        for index, length in enumerate(self._withheld.lengths if self._withheld is not None else ()):
+            if index < len(event.tool_calls):
+                self._calls.assume(event.step_id, index, event.tool_calls[index], length)
+        self._end_progress()
         calls = [
             frame
             for index, call in enumerate(event.tool_calls)
             for frame in self._calls.remaining_frames(event.step_id, index, call)
         ]
-        return [*ends, *opening, *calls]
+        return [*opening, *calls]
 
     def _step_change_frames(
         self, event: e.StepEnded | e.ToolOutputsSubmitted | e.ToolCallFinished | e.ToolCallStopped
@@ -207,10 +251,15 @@ class RunStream:
         match event:
             case e.StepEnded():
                 return [self._step_end_frame(step)]
-            case e.ToolCallFinished() | e.ToolCallStopped() if event.step_id not in self._repeated_ids:
-                return self._calls.remaining_output_frames(event.call_id, event.shown.get("outputs", ()))
+            case e.ToolCallFinished() | e.ToolCallStopped():
+                outputs = event.shown.get("outputs", ())
+                if self._withheld is not None:
+                    count, length = self._withheld.lengths
+                    self._calls.assume_outputs(event.call_id, outputs, count, length)
+                self._end_progress()
+                return self._calls.remaining_output_frames(event.call_id, outputs)
             case _:
-                _ignored: e.ToolOutputsSubmitted | e.ToolCallFinished | e.ToolCallStopped = event
+                _ignored: e.ToolOutputsSubmitted = event
                 return []
 
     def _step_end_frame(self, step: Step) -> bytes:
@@ -223,8 +272,14 @@ class RunStream:
             return []
         opening: list[bytes] = []
         if message.id not in self._messages:
-            opening = self._message_opening_frames(replace(message, content=[], status="in_progress", ended_at=None))
-        content = [] if message.id in self._repeated_ids else self._content.remaining_frames(message)
+            unwritten = replace(message, content=[], attachments=[], status="in_progress", ended_at=None)
+            opening = self._message_opening_frames(replace(unwritten, incomplete_reason=None))
+        images = 0
+        if self._withheld is not None:
+            images = self._withheld.images
+            self._content.assume(message, self._withheld.lengths[0])
+        self._end_progress()
+        content = self._content.remaining_frames(message)[images:]
         self._messages[message.id] = message
         return [*opening, *content, self._message_end_frame(message)]
 
@@ -255,6 +310,7 @@ class RunStream:
             step = replace(self._steps[step_id], status=end, ended_at=at, last_error=last_error)
             ends.append(self._step_end_frame(step))
         self._placeholders.clear()
+        self._end_progress()
         return ends
 
     # Deltas.
@@ -262,32 +318,88 @@ class RunStream:
     def _text_frames(self, run: Run, delta: MessageTextDelta) -> list[bytes]:
         if delta.step_id in self._closed_steps:
             return []
+        if self._withheld is not None:
+            return self._withheld_text_frames(self._withheld, delta)
         if delta.message_id in self._messages:
+            self._sent_text += len(delta.text)
+            self.progress = b".m%d" % self._sent_text
             return self._content.delta_frames(delta)
-        return self._placeholder_frames(run, delta) + self._content.delta_frames(delta)
+        opening = self._placeholder_frames(run, delta)
+        if not opening:
+            return []
+        self._sent_text = len(delta.text)
+        self.progress = b".m%d" % self._sent_text
+        return opening + self._content.delta_frames(delta)
+
+    def _withheld_text_frames(self, withheld: WithheldOutput, delta: MessageTextDelta) -> list[bytes]:
+        """Returns the frames of a delta without the part that the client has. Its step and message are open."""
+        if delta.message_id not in self._messages:
+            return []
+        seen, new = withheld.split_text(delta)
+        if seen is not None:
+            self._content.delta_frames(seen)
+        if new is None:
+            return []
+        self._withheld = None
+        self._sent_text += len(new.text)
+        self.progress = b".m%d" % self._sent_text
+        return self._content.delta_frames(new)[withheld.images :]
 
     def _step_delta_frames(self, run: Run, delta: StepCallDelta | StepOutputDelta) -> list[bytes]:
         if isinstance(delta, StepOutputDelta):
-            is_hidden = delta.step_id in self._hidden_ids or delta.step_id in self._repeated_ids
-            return [] if is_hidden else self._calls.output_frames(delta)
+            return [] if delta.step_id in self._hidden_ids else self._output_frames(delta)
         if delta.step_id in self._closed_steps:
             return []
         if not self._calls.is_next(delta):
-            # The stream missed the beginning of the call, or another attempt begins it again. The events have the rest.
+            # The stream missed the beginning of the call. The events have the rest.
             self._closed_steps.add(delta.step_id)
             return []
-        opening = [] if delta.step_id in self._steps else self._placeholder_frames(run, delta)
-        return opening + self._calls.delta_frames(delta)
+        opening: list[bytes] = []
+        if delta.step_id not in self._steps and not (opening := self._placeholder_frames(run, delta)):
+            return []
+        seen, new = (None, delta) if self._withheld is None else self._withheld.split_call(delta)
+        if seen is not None:
+            self._calls.delta_frames(seen)
+        if new is None:
+            return []
+        found = self._calls.delta_frames(new)
+        self.progress = b".c" + self._calls.lengths(delta.step_id)
+        return opening + found
+
+    def _output_frames(self, delta: StepOutputDelta) -> list[bytes]:
+        seen, new = (None, delta) if self._withheld is None else self._withheld.split_output(delta)
+        if seen is not None:
+            self._calls.output_frames(seen)
+        found = [] if new is None else self._calls.output_frames(new)
+        if found:
+            self.progress = b".o" + self._calls.output_lengths(delta.call_id)
+        return found
 
     def _placeholder_frames(self, run: Run, delta: MessageTextDelta | StepCallDelta) -> list[bytes]:
-        """Opens the step (and message) that a delta belongs to, after it has ended those of an earlier attempt."""
-        ends = self._placeholder_end_frames("failed", delta.created_at, _RETRIED)
+        """Opens the step (and message) that a delta belongs to.
+
+        Returns nothing if the delta is of an earlier attempt, or if another step is open.
+        """
+        call = self._call
+        if self._placeholders or (call and delta.step_id not in (call.message_step_id, call.tool_step_id)):
+            return []
         step = placeholder_step(run, delta)
         self._placeholders[step.id] = step.message_id
-        opening = ends + self._step_opening_frames(step)
+        opening = self._step_opening_frames(step)
         if isinstance(delta, MessageTextDelta):
             opening += self._message_opening_frames(placeholder_message(run, delta))
         return opening
+
+    def _assumed_opening(self, run: Run, call: e.ModelCallStarted, *, is_message: bool) -> list[bytes]:
+        """Opens the step (and message) of the call. Returns the frames, which the client has at least in part."""
+        at = self._call_at
+        if not is_message:
+            piece = StepCallDelta(run.id, call.tool_step_id, at, index=0, id=None, name=None, arguments="")
+            return [] if call.tool_step_id in self._steps else self._placeholder_frames(run, piece)
+        text = MessageTextDelta(run.id, call.message_id, call.message_step_id, at, text="")
+        if call.message_step_id not in self._steps:
+            return self._placeholder_frames(run, text)
+        return [] if call.message_id in self._messages else self._message_opening_frames(placeholder_message(run, text))
 
     def _step_opening_frames(self, step: Step) -> list[bytes]:
         self._steps[step.id] = step

@@ -62,15 +62,43 @@ class StreamedCalls:
             return first
         return first + self._text_frames(sent, text[len(sent.text) :])
 
-    def start_attempt(self, call_id: str, attempt: int) -> None:
+    def lengths(self, step_id: str) -> bytes:
+        """Returns the characters that were sent of each call of the step: b"5-0"."""
+        return b"-".join([b"%d" % len(call.text) for (owner, _), call in self._calls.items() if owner == step_id])
+
+    def output_lengths(self, call_id: str) -> bytes:
+        """Returns the number of outputs that were sent of the call, and the characters of the last one's logs."""
+        return b"%d-%d" % _measure(self._by_id[call_id].outputs)
+
+    def assume(self, step_id: str, index: int, call: Json, length: int) -> None:
+        """Assumes that the client has the beginning of a complete call: at least `length` characters of its text."""
+        known = self._calls.get((step_id, index))
+        if known is not None and len(known.text) >= length:
+            return
+        text = _streamed_text(call["type"], call["function"]["arguments"])[:length]
+        streamed = _StreamedCall(call["id"], step_id, index, call["type"], text=text)
+        self._calls[step_id, index] = self._by_id[call["id"]] = streamed
+
+    def assume_outputs(self, call_id: str, outputs: Sequence[Json], count: int, length: int) -> None:
+        """Assumes that the client has at least the first `count` outputs of a call, with `length` characters of the
+        last one.
+        """
+        call = self._by_id.get(call_id)
+        if call is not None and _measure(call.outputs) < (count, length):
+            call.outputs = [dict(render_output(one)) for one in outputs[:count]]
+            if call.outputs and "logs" in call.outputs[-1]:
+                call.outputs[-1]["logs"] = call.outputs[-1]["logs"][:length]
+
+    def start_attempt(self, call_id: str, attempt: int, *, has_outputs: bool) -> None:
         """Notes that an attempt at a hosted call has started.
 
         If an earlier attempt has sent outputs, they stay, and the call's outputs are complete only in the step's end.
+        `has_outputs`: a resumed client has such outputs, although this stream has not sent them.
         """
         call = self._by_id.get(call_id)
         if call is not None:
             call.attempt = attempt
-            call.is_closed = call.is_closed or bool(call.outputs)
+            call.is_closed = call.is_closed or has_outputs or bool(call.outputs)
 
     def output_frames(self, delta: StepOutputDelta) -> list[bytes]:
         call = self._by_id.get(delta.call_id)
@@ -117,6 +145,11 @@ class StreamedCalls:
         else:
             return []
         return [frames.step_delta(call.step_id, frames.output_piece(call.index, index, output))]
+
+
+def _measure(outputs: Sequence[Json]) -> tuple[int, int]:
+    """Returns the number of outputs, and the characters of the last one's logs."""
+    return len(outputs), len(outputs[-1].get("logs", "")) if outputs else 0
 
 
 def _streamed_text(type: str, arguments: str) -> str:

@@ -185,13 +185,23 @@ def test_ends_without_a_call_are_stale() -> None:
 # Takeovers
 
 
-def test_a_takeover_keeps_the_ids_that_clients_may_have_seen() -> None:
+def test_a_takeover_takes_new_ids() -> None:
+    """Clients may have seen a part of the first attempt, which no event has."""
     story = working_run()
     story.do(take(2, dead=1))
     again = single_event(story.do(start("2", epoch=2), after=5), e.ModelCallStarted)
-    assert (again.call, again.attempt, again.message_id) == (1, 2, "msg_1")
-    assert (again.message_step_id, again.tool_step_id) == (ids("1").message_step_id, ids("1").tool_step_id)
+    assert (again.call, again.attempt, again.message_id) == (1, 2, "msg_2")
+    assert (again.message_step_id, again.tool_step_id) == (ids("2").message_step_id, ids("2").tool_step_id)
     written = single_event(story.do(finish("Hello.", epoch=2), after=9), e.MessageWritten)
+    assert written.created_at == story.log[0].seconds + 5
+
+
+def test_an_attempt_after_one_that_nobody_saw_keeps_its_ids() -> None:
+    story = working_run()
+    story.do(break_call())
+    again = single_event(story.do(start("2"), after=5), e.ModelCallStarted)
+    assert (again.attempt, again.message_id) == (2, "msg_1")
+    written = single_event(story.do(finish("Hello."), after=9), e.MessageWritten)
     assert written.created_at == story.log[0].seconds
 
 

@@ -90,8 +90,15 @@ def test_frames_carry_their_place() -> None:
     watcher = watch(story)
     version = len(story.log)
     watcher.see([text("Hel"), text("lo")])
-    lines = [frame.split(b"\n")[0].decode() for frame in watcher.raw[-2:]]
-    assert lines == [f"id: {version}.1.4", f"id: {version}.1.5"]
+    apply(watcher, story, finish("Hello."))
+    lines = [frame.split(b"\n")[0].decode() for frame in watcher.raw]
+    created = story.log[1].version
+    assert lines[:3] == [f"id: {created - 1}.1", f"id: {created}.0", f"id: {version - 1}.0"]
+    opening = [f"id: {version}.{number}.m" for number in (1, 2, 3, 4)]
+    assert lines[3:9] == [*opening, f"id: {version}.0.m3", f"id: {version}.0.m5"]
+    written = version + 3
+    assert lines[9:12] == [f"id: {written - 1}.1.m5", f"id: {written}.0", f"id: {written + 1}.0"]
+    assert lines[12:] == [f"id: {written + 1}.1", f"id: {written + 2}.0"]
 
 
 def test_function_calls_live() -> None:

@@ -93,40 +93,30 @@ def test_a_broken_call_goes_on_in_a_new_message() -> None:
     assert watcher.ended.keys() == {"msg_1", "step_m1", "msg_2", "step_m2"}
 
 
-def test_after_a_takeover_those_who_saw_a_part_get_the_completed_message_only() -> None:
+def test_after_a_takeover_the_broken_message_ends_and_the_next_attempt_streams() -> None:
     story = working_run()
     seen, unseen = watch(story), watch(story)
     seen.see([text("Hello, I wa")])
-    for command in (take(2, dead=1), start("other", epoch=2)):
-        apply(seen, story, command)
-        unseen.see(story.log[-1:])
-    assert seen.see([text("Hi "), text("there.")]) == []
-    assert unseen.see([text("Hi "), text("there.")]) == [*MESSAGE, DELTA, DELTA]
+    assert apply(seen, story, take(2, dead=1)) == []
+    assert apply(seen, story, start("2", epoch=2)) == ["thread.message.incomplete", "thread.run.step.failed"]
+    assert seen.ended["msg_1"]["content"] == [reply_with("Hello, I wa")]
+    unseen.see(story.log[-2:])
+    late = [text("s here")]
+    for watcher in (seen, unseen):
+        assert watcher.see(late) == [], "a delta of the dead process"
+        assert watcher.see([text("Hi ", suffix="2"), text("there.", suffix="2")]) == [*MESSAGE, DELTA, DELTA]
     known = len(story.log)
     story.do(finish("Hi there.", epoch=2))
     assert seen.see(story.log[known:]) == unseen.see(story.log[known:]) == COMPLETED
     assert seen.data("thread.message.completed") == unseen.data("thread.message.completed")
+    assert seen.ended.keys() == {"msg_1", "step_m1", "msg_2", "step_m2"}
 
 
-@pytest.mark.parametrize("live", [True, False])
-def test_after_a_takeover_that_says_otherwise_the_old_message_ends(live: bool) -> None:
-    story = working_run()
-    watcher = watch(story)
-    watcher.see([text("Hello, I wa")])
-    apply(watcher, story, take(2, dead=1))
-    apply(watcher, story, start("other", epoch=2))
-    pieces = [call(0, "{}", "call_1")] if live else []
-    ended = ["thread.message.incomplete", "thread.run.step.failed"]
-    assert watcher.see(pieces) == ([*ended, *STEP, CALL, CALL] if live else [])
-    found = apply(watcher, story, finish("", "call_1", epoch=2))
-    assert found == [*([] if live else [*ended, *STEP, CALL, CALL]), "thread.run.requires_action", "done"]
-
-
-def test_after_a_takeover_those_who_saw_a_part_of_a_call_get_the_required_action_only() -> None:
+def test_after_a_takeover_a_broken_tool_call_ends_and_the_next_attempt_streams() -> None:
     story = working_run()
     watcher = watch(story)
     watcher.see([call(0, '{"city', "call_1")])
     apply(watcher, story, take(2, dead=1))
-    apply(watcher, story, start("other", epoch=2))
-    assert watcher.see([call(0, "{}", "call_2")]) == []
+    assert apply(watcher, story, start("2", epoch=2)) == ["thread.run.step.failed"]
+    assert watcher.see([call(0, "{}", "call_2", suffix="2")]) == [*STEP, CALL, CALL]
     assert apply(watcher, story, finish("", "call_2", epoch=2)) == ["thread.run.requires_action", "done"]
