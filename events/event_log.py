@@ -39,6 +39,9 @@ LOG_OPERATIONS = 3
 # The newest generation of a view that this software writes (`projections/generations.py`). Postgres refuses the appends
 # of software whose epoch is lower than that of the database.
 VIEW_EPOCH = 0
+# An append that encrypts writes an epoch that is higher by this. Once an installation is encrypted, Postgres refuses
+# lower ones: the appends of processes that do not know of it yet, and those of older software.
+ENCRYPTED_EPOCHS = 1_000_000
 _SQL = queries("event_log")
 
 
@@ -132,17 +135,21 @@ def append_operations(
     expected: Head,
     recorded: Sequence[RecordedEvent[Event]],
     sealed: SealedEvents,
+    *,
+    is_encrypted: bool,
 ) -> list[RowOperation]:
     """Returns the operations that move the head and add `recorded` (versions expected.version + 1, …), in this order.
     Those of large events are several operations.
 
     The first operation finds no row if the head is not `expected`. The first LOG_OPERATIONS belong together. The last
-    one, which is left out if no endpoint can ask for these types, adds the deliveries of the events to webhooks.
+    one, which is left out if no endpoint can ask for these types, adds the deliveries of the events to webhooks. If the
+    append `is_encrypted`, the caller seals the values (`sql.seals`).
     """
     types = [entry.event.type for entry in recorded]  # type: ignore[attr-defined]
     last = recorded[-1]
     origin = (last.project_id, actor_text(last.actor), last.request_id)
-    envelope = (last.at, *origin, last.cause, SCHEMA_VERSION, SOFTWARE_VERSION, leaves.ALGORITHM, last.client)
+    # The last value is the id of the key, which `sql.seals` sets if the contents are encrypted.
+    envelope = (last.at, *origin, last.cause, SCHEMA_VERSION, SOFTWARE_VERSION, leaves.ALGORITHM, last.client, None)
     first, *others = (
         RowOperation(
             "events.insert",
@@ -158,7 +165,7 @@ def append_operations(
     at = last.at if expected.at is None else max(last.at, expected.at)
     pending = (stream_id, expected.version + 1, at, *origin, types, b"".join(sealed.leaves))
     operations = [
-        _move_head(stream_id, stream_type, expected, sealed.head),
+        _move_head(stream_id, stream_type, expected, sealed.head, view_epoch(is_encrypted=is_encrypted)),
         first,
         RowOperation("log_pending.insert", pending),
         *others,
@@ -169,8 +176,15 @@ def append_operations(
     return operations
 
 
-def _move_head(stream_id: str, stream_type: StreamType[Any, Any], expected: Head, head: Head) -> RowOperation:
-    after = (head.version, head.at, head.state_schema, head.state, head.leaf, VIEW_EPOCH)
+def view_epoch(*, is_encrypted: bool) -> int:
+    """Returns the epoch that a write of this software to a head has."""
+    return VIEW_EPOCH + ENCRYPTED_EPOCHS if is_encrypted else VIEW_EPOCH
+
+
+def _move_head(
+    stream_id: str, stream_type: StreamType[Any, Any], expected: Head, head: Head, epoch: int
+) -> RowOperation:
+    after = (head.version, head.at, head.state_schema, head.state, head.leaf, epoch)
     if expected.version == 0:
         return RowOperation("streams.open", (stream_id, stream_type.name, head.project_id, *after))
     key = (stream_id, expected.version, expected.leaf, expected.fence)

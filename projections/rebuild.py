@@ -23,8 +23,10 @@ from projections.row_fold import RowFold
 from projections.row_store.tables import PRIMARY_KEYS
 from projections.views import TABLES, tables_of
 from sql import queries
-from sql.connection import Connection
-from sql.row_operations import outdated_or
+from sql.connection import Connection, key_store
+from sql.row_operations import execute_in_order, outdated_or
+from sql.sealed_columns import SEALED_KINDS, SEALED_TABLES
+from sql.seals import StreamKey, seal_row
 
 STREAMS_PAGE = 500
 # Events that are fetched at once.
@@ -36,6 +38,7 @@ HEADS = "heads"
 ALL_TABLES = frozenset(table for tables in TABLES.values() for table in tables)
 ALL_VIEWS = ALL_TABLES | {HEADS}
 _SQL = queries("rebuild")
+_ENCRYPTION = queries("encryption")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ async def rebuild(db: Connection, stream_ids: Sequence[str], views: Collection[s
             return events
     async with db.transaction():
         comparison = await _fold_and_compare(db, _heads(await _hold(db, left)), views)
-        await _write(db, comparison.differences)
+        await _write(db, comparison.heads, comparison.differences)
     return events + comparison.events
 
 
@@ -107,6 +110,33 @@ async def verify(db: Connection, stream_id: str) -> list[Difference]:
     return differences
 
 
+async def seal_stream(db: Connection, stream_id: str) -> None:
+    """Encrypts what is plain of the stream: its rows, its state and the contents of its events.
+
+    The connection's role must own the table of events. One transaction holds the head meanwhile; commitments and leaves
+    stay as they are.
+    """
+    async with db.transaction():
+        heads = _heads(await _hold(db, [stream_id]))
+        if not heads:
+            return
+        head, differences = heads[stream_id], list[Difference]()
+        differences.append(Difference(view=HEADS, key=(stream_id,), served=None, rebuilt={"state": head.state}))
+        for table in tables_of(head.stream_type):
+            if (layout := SEALED_TABLES.get(table)) is not None:
+                for row in await db.fetch(_SQL[f"rows_{table}"], [stream_id]):
+                    key = tuple(row[column] for column in layout.key)
+                    differences.append(Difference(view=table, key=key, served=dict(row), rebuilt=dict(row)))
+        await _write(db, heads, differences)
+        sealer = (await _writing_keys(db, heads, [stream_id]))[stream_id]
+        after = 0
+        while rows := await db.fetch(_ENCRYPTION["plain_events"], stream_id, after, PREFETCH):
+            versions = [row["version"] for row in rows]
+            contents = [sealer.seal(row["content"], ("events", stream_id, row["version"], "content")) for row in rows]
+            await db.execute(_ENCRYPTION["seal_events"], stream_id, sealer.id.hex(), versions, contents)
+            after = versions[-1]
+
+
 @asynccontextmanager
 async def as_of(db: Connection, stream_id: str, version: int) -> AsyncIterator[None]:
     """Shows the rows of the stream as of `version` to every query on this connection while the context is open."""
@@ -115,7 +145,7 @@ async def as_of(db: Connection, stream_id: str, version: int) -> AsyncIterator[N
     try:
         heads = _heads(await _hold(db, [stream_id]))
         folds = await _fold(db, heads, {id: min(version, head.version) for id, head in heads.items()})
-        await _write(db, await _compare_rows(db, heads, folds, PRIMARY_KEYS))
+        await _write(db, heads, await _compare_rows(db, heads, folds, PRIMARY_KEYS))
         yield
     finally:
         await transaction.rollback()
@@ -158,14 +188,20 @@ async def _write_unmoved(db: Connection, comparison: _Comparison, stream_ids: li
     heads = [comparison.heads[id] for id in stream_ids]
     versions, fences = [head.version for head in heads], [head.fence for head in heads]
     async with db.transaction():
-        rows = await _hold_heads(db.fetch(_SQL["hold_unmoved"], stream_ids, versions, fences, event_log.VIEW_EPOCH))
+        epoch = await _view_epoch(db)
+        rows = await _hold_heads(db.fetch(_SQL["hold_unmoved"], stream_ids, versions, fences, epoch))
         held = {row["stream_id"] for row in rows}
-        await _write(db, comparison.of(held))
+        await _write(db, comparison.heads, comparison.of(held))
     return held
 
 
 async def _hold(db: Connection, stream_ids: list[str]) -> list[asyncpg.Record]:
-    return await _hold_heads(db.fetch(_SQL["hold"], stream_ids, event_log.VIEW_EPOCH))
+    return await _hold_heads(db.fetch(_SQL["hold"], stream_ids, await _view_epoch(db)))
+
+
+async def _view_epoch(db: Connection) -> int:
+    keys = key_store(db)
+    return event_log.view_epoch(is_encrypted=keys is not None and await keys.is_on(db))
 
 
 async def _hold_heads(held: Awaitable[list[asyncpg.Record]]) -> list[asyncpg.Record]:
@@ -176,14 +212,18 @@ async def _hold_heads(held: Awaitable[list[asyncpg.Record]]) -> list[asyncpg.Rec
         raise outdated_or(error) from None
 
 
-async def _write(db: Connection, differences: Iterable[Difference]) -> None:
+async def _write(db: Connection, heads: Mapping[str, _Head], differences: Iterable[Difference]) -> None:
     """Replaces the rows that differ. The caller must hold the heads of their streams."""
     by_view: dict[str, list[Difference]] = {}
     for difference in differences:
         by_view.setdefault(difference.view, []).append(difference)
+    keys = await _writing_keys(db, heads, {each.stream_id for found in by_view.values() for each in found})
     for difference in by_view.pop(HEADS, ()):
         assert difference.rebuilt is not None
-        await db.execute(_SQL["replace_state"], difference.stream_id, difference.rebuilt["state"])
+        id, state = difference.stream_id, difference.rebuilt["state"]
+        if id in keys:
+            state = keys[id].seal(state, ("streams", id, heads[id].version, "state"))
+        await db.execute(_SQL["replace_state"], id, state)
     for table, found in by_view.items():
         wrong = [difference.key for difference in found if difference.served is not None]
         if wrong:
@@ -191,8 +231,32 @@ async def _write(db: Connection, differences: Iterable[Difference]) -> None:
             await db.execute(_SQL[f"delete_{table}"], *([key[place] for key in wrong] for place in places))
         right = [difference.rebuilt for difference in found if difference.rebuilt is not None]
         if right:
-            records = [tuple(row.values()) for row in right]
+            rows = right
+            if (layout := SEALED_TABLES.get(table)) is not None:
+                ids = [str(row[layout.key[0]]) for row in right]
+                rows = [
+                    seal_row(table, layout, row, keys[id]) if id in keys else row
+                    for id, row in zip(ids, right, strict=True)
+                ]
+            records = [tuple(row.values()) for row in rows]
             await db.copy_records_to_table(table, records=records, columns=list(right[0]))
+
+
+async def _writing_keys(
+    db: Connection, heads: Mapping[str, _Head], stream_ids: Collection[str]
+) -> dict[str, StreamKey]:
+    """Returns the keys under which rows of the streams are encrypted; none if nothing is. Stores the new ones."""
+    store, keys = key_store(db), dict[str, StreamKey]()
+    if store is None or not await store.is_on(db):
+        return keys
+    sealed = [id for id in stream_ids if heads[id].stream_type.name in SEALED_KINDS]
+    keys.update(await store.find(db, sealed))
+    for id in sealed:
+        if id not in keys and (writing := await store.for_writing(db, id, is_new=True)) is not None:
+            assert writing.operation is not None
+            await execute_in_order(db, [writing.operation])
+            keys[id] = writing.key
+    return keys
 
 
 def _heads(rows: Iterable[asyncpg.Record]) -> dict[str, _Head]:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.errors import StartupError
 from service.sandbox.base import MIB, Limits
 from service.sandbox.packages import PackageSet, read_requirements
+from service.secrets.key_source import EncryptionKeySource
 from service.storage.factory import SCHEMES
 from service.workers.cores import usable_cores
 
@@ -73,6 +74,10 @@ class Settings(BaseSettings):
     tsa_url: SecretStr | None = Field(None, description="A time stamp authority that stamps checkpoints (RFC 3161)")
     tsa_certificates: Path | None = Field(None, description="PEM file with the certificates that it is trusted by")
     log_public_key: str | None = Field(None, description="The public key of that command's signatures")
+    encryption: Literal["on", "off"] = Field("off", description="Whether a new database is encrypted")
+    key: SecretStr | None = Field(None, description="Keys that encrypt the keys of the database; default: a file")
+    key_file: Path | None = Field(None, description="File with these keys, in base64, the newest last")
+    key_command: SecretStr | None = Field(None, description="Command that prints them in their place, for a KMS")
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
     quotes: Literal["on", "off"] = Field("off", description="Whether v2 shows the quotes of citations")
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")
@@ -97,6 +102,15 @@ class Settings(BaseSettings):
     code_sessions: int = Field(16, ge=1, le=1000, description="Sandboxes at once in this process")
     code_idle_s: float = Field(3600.0, ge=1, description="Seconds after which an idle sandbox is closed")
     code_warm: int = Field(1, ge=0, le=100, description="Sandboxes that are kept ready")
+
+    def encryption_keys(self, home: Path) -> EncryptionKeySource:
+        """Returns where the key-encryption keys are, for the data directory `home`."""
+        return EncryptionKeySource(
+            folder=home / "audit",
+            file=self.key_file,
+            keys=None if self.key is None else self.key.get_secret_value(),
+            command=None if self.key_command is None else self.key_command.get_secret_value(),
+        )
 
     @property
     def worker_count(self) -> int:
@@ -124,6 +138,12 @@ class Settings(BaseSettings):
     def code_package_set(self) -> PackageSet:
         """The packages of the sandbox's Python."""
         return PackageSet(self.code_packages, read_requirements(self.code_requirements))
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Self:
+        if sum(value is not None for value in (self.key, self.key_file, self.key_command)) > 1:
+            raise ValueError("only one of EVERTHREAD_KEY, EVERTHREAD_KEY_FILE and EVERTHREAD_KEY_COMMAND can be set")
+        return self
 
     @model_validator(mode="after")
     def _one_log_key(self) -> Self:

@@ -8,14 +8,35 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
+from sql.sealed_columns import SealedResult
+
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 _COMMENT = re.compile(r"^ *--[^\n]*\n", re.MULTILINE)
+# Names the sealed columns of a result: `-- sealed: messages($1, message_id): body, patches` (`sql.seals`).
+_SEALED = re.compile(r"^-- sealed: (\w+)\(([^)]*)\): (.+)$", re.MULTILINE)
+# The sealed columns of the results of queries, by the text of the query.
+_sealed_results: dict[str, SealedResult] = {}
 
 
 @cache
 def queries(file: str) -> dict[str, str]:
     """The named blocks of `queries/<file>.sql`, by name."""
     return _named_blocks("queries", file)
+
+
+def declare_sealed(query: str, declaration: str) -> str:
+    """Notes the sealed columns of the query's result if there is a line `-- sealed:` about them. Returns the query."""
+    if (found := _SEALED.search(declaration)) is not None:
+        key = (part.strip() for part in found[2].split(","))
+        columns = tuple(column.strip() for column in found[3].split(","))
+        parsed = tuple(int(part[1:]) if part.startswith("$") else part for part in key)
+        _sealed_results[query] = SealedResult(found[1], parsed, columns)
+    return query
+
+
+def sealed_result(query: str) -> SealedResult | None:
+    """Returns the sealed columns of the result of a named block, or None if it has none."""
+    return _sealed_results.get(query)
 
 
 @cache
@@ -26,7 +47,9 @@ def blocks(table: str) -> dict[str, str]:
 
 def _named_blocks(folder: str, file: str) -> dict[str, str]:
     parts = _NAME.split((files(__name__) / folder / f"{file}.sql").read_text())
-    texts = (_COMMENT.sub("", text).strip() for text in parts[2::2])
+    texts = [_COMMENT.sub("", text).strip() for text in parts[2::2]]
+    for text, commented in zip(texts, parts[2::2], strict=True):
+        declare_sealed(text, commented)
     return dict(zip(parts[1::2], texts, strict=True))
 
 

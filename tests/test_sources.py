@@ -27,6 +27,8 @@ ALLOWED = {
     ("service/embedded/model.py", "secrets.token_urlsafe"): "the API key of the embedded model's server",
     ("service/sandbox/install.py", "time.time"): "the age of a folder, compared with the file system's times",
     ("service/sandbox/session.py", "secrets.randbelow"): "a nonce that code in the sandbox cannot guess",
+    ("service/secrets/key_ring.py", "os.urandom"): "a nonce",
+    ("service/secrets/stream_keys.py", "os.urandom"): "the id of a data key",
     ("service/webhooks/endpoints.py", "secrets.token_bytes"): "an endpoint's secret",
 }
 

@@ -15,7 +15,7 @@ from service.audit.attesters import Attester
 from service.audit.pushes import PushTarget, open_targets
 from service.audit.signing_key import KeySource, Signer, open_signer
 from service.audit.witnesses import open_witnesses
-from service.database import Pool, close_pool, open_pool, wait_until_reachable
+from service.database import Pool, close_pool, connect, open_pool, wait_until_reachable
 from service.embedded.data_dir import default_data_dir
 from service.embedded.postgres_roles import SERVICE_ROLE
 from service.errors import StartupError
@@ -27,6 +27,7 @@ from service.model.lifespan import model_lifespan
 from service.model.router import Router
 from service.processes.lifespan import peers_lifespan
 from service.processes.peers import Peers
+from service.secrets.encryption import prepare_encryption, read_keys
 from service.settings import Settings
 from service.storage.base import Blobs, StorageError
 from service.storage.factory import open_blobs
@@ -103,10 +104,7 @@ async def open_core(
     except (StorageError, CatalogError) as error:
         raise StartupError(str(error)) from None
     await wait_until_reachable(upstreams.database_url, settings.database_wait_s)
-    if upstreams.owner_url is None:
-        await prepare_database(upstreams.database_url)
-    else:
-        await prepare_database(upstreams.owner_url, service_role=SERVICE_ROLE)
+    await _prepare_database(settings, upstreams)
     pool = await open_pool(upstreams.database_url, member.pool_size)
     stack.push_async_callback(close_pool, pool)
     await check_blob_marker(pool, blobs, place=settings.blobs or str(folder), new_marker=ids.token(16))
@@ -164,3 +162,15 @@ def _open_attesters(settings: Settings, clock: Clock) -> list[Attester]:
         return [*witnesses, open_authority(url.get_secret_value(), roots, clock=clock)]
     except ValueError as error:
         raise StartupError(f"EVERTHREAD_TSA_URL: {error}") from None
+
+
+async def _prepare_database(settings: Settings, upstreams: Upstreams) -> None:
+    """Migrates the database, and checks that the keys of its encryption are here. A new one may become encrypted."""
+    source, owner_url = settings.encryption_keys(settings.data_dir or default_data_dir()), upstreams.owner_url
+    keys = await read_keys(source)
+    await prepare_database(owner_url or upstreams.database_url, service_role=SERVICE_ROLE if owner_url else None)
+    db = await connect(owner_url or upstreams.database_url)
+    try:
+        await prepare_encryption(db, source, keys, wants_encryption=settings.encryption == "on")
+    finally:
+        await db.close()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from service.audit.batch_check import STATEMENT_S, BatchResult, check_batch
 from service.database import connect
+from service.secrets.key_ring import RING
 
 
 class _Worker:
@@ -18,7 +19,7 @@ class _Worker:
         gc.freeze()
         gc.disable()
         self._runner = asyncio.Runner()
-        self._db = self._runner.run(connect(url, command_timeout_s=STATEMENT_S))
+        self._db = self._runner.run(connect(url, command_timeout_s=STATEMENT_S, is_lenient=True))
 
     def check(self, batch: Sequence[str]) -> BatchResult:
         result = self._runner.run(check_batch(self._db, batch))
@@ -29,9 +30,10 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def open_worker(url: str) -> None:
-    """Connects this process to the database at `url`."""
+def open_worker(url: str, keys: Sequence[bytes]) -> None:
+    """Connects this process to the database at `url`, whose key-encryption keys are `keys`."""
     global _worker
+    RING.add(keys)
     _worker = _Worker(url)
 
 

@@ -103,7 +103,7 @@ def _check_in_thread(url: str, thread_id: str) -> list[Fault]:
 
 async def _check_thread(url: str, thread_id: str) -> list[Fault]:
     async with asyncio.timeout(CHECK_S):
-        db = await connect(url, command_timeout_s=CHECK_S)
+        db = await connect(url, command_timeout_s=CHECK_S, is_lenient=True)
         try:
             return list((await check_batch(db, [thread_id])).faults)
         finally:

@@ -15,6 +15,7 @@ from projections.row_store import StreamRows
 from projections.views import row_operations
 from service.audit.faults import Fault
 from service.audit.ranges import LEAF_BYTES, PendingAppend
+from sql.seals import is_sealed
 
 # Missing events that a gap reports one by one.
 MAX_MISSING = 100
@@ -37,6 +38,8 @@ class StreamCheck:
         self.stream_id: str = head["stream_id"]
         self.faults: list[Fault] = []
         self.events = 0
+        # Whether the key of the stream was destroyed: then the contents, the state and the views cannot be checked.
+        self.is_erased = False
         self._head = head
         self.rows = StreamRows()
         self.stream_type = self._type = STREAM_TYPES.get(head["kind"])
@@ -89,12 +92,14 @@ class StreamCheck:
         if event.at.tzinfo is not None and (self._latest is None or event.at > self._latest):
             self._latest = event.at
         self._project_id = self._project_id or event.project_id
-        if self._type is not None and not self.faults:
+        if is_sealed(event.content):
+            self.is_erased = True
+        if self._type is not None and not self.faults and not self.is_erased:
             self._fold(event)
 
     def finish(self) -> None:
         """Checks the end of the stream, its head and its state."""
-        if not self.has_faults:
+        if not self.has_faults and not self.is_erased:
             self._project()
         head, last = self._head, self._version
         logged = max(self._logged, default=0)
@@ -112,7 +117,8 @@ class StreamCheck:
             self._report(last, "the leaf of the head is not that of the last event")
         if head["project_id"] != self._project_id or head["at"] != self._last.at:
             self._report(last, "the head has another project or time than the events")
-        self._check_state()
+        if not self.is_erased:
+            self._check_state()
 
     def _check_state(self) -> None:
         """Compares the state of the head, unless older software wrote it: then no process uses it."""
@@ -159,7 +165,7 @@ class StreamCheck:
             other = next((at for at, (_, found) in self._logged.items() if found == leaf), None)
             if other is not None:
                 return f"the events were reordered: this is version {other} of the log"
-        if leaves.commit(event.content) != event.commitment:
+        if not is_sealed(event.content) and leaves.commit(event.content) != event.commitment:
             return "the content was changed"
         if self._hash_leaf(event, previous[0]) != leaf and (
             len(previous) == 1 or self._hash_leaf(event, previous[1]) != leaf

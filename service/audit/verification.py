@@ -25,6 +25,7 @@ from service.audit.log_check import KnownCheckpoint, LogResult, check_log
 from service.audit.notes import VerifierKey
 from service.audit.schema_check import check_schema
 from service.database import connect
+from service.secrets.key_ring import RING
 from service.storage.base import Blobs
 from sql import queries
 from sql.connection import Connection
@@ -80,7 +81,7 @@ async def verify_installation(
 ) -> Progress:
     """Verifies the database at `url`, and the files if `blobs` is given. Calls `on_progress` after each batch."""
     progress = Progress()
-    db = await connect(url, command_timeout_s=STATEMENT_S)
+    db = await connect(url, command_timeout_s=STATEMENT_S, is_lenient=True)
     try:
         progress.faults += await check_schema(db, has_views=not await db.fetchval(_SQL["is_replica"]))
         [(progress.total_streams, progress.total_events)] = await db.fetch(_SQL["totals"], scope.since, scope.stream_id)
@@ -124,7 +125,7 @@ async def _check_log(db: Connection, scope: Scope) -> LogResult:
 async def _check_streams(url: str, db: Connection, scope: Scope, progress: Progress) -> AsyncIterator[BatchResult]:
     count = scope.processes or os.cpu_count() or 1
     if progress.total_events < FEW_EVENTS or count == 1:
-        worker = await connect(url, command_timeout_s=STATEMENT_S)
+        worker = await connect(url, command_timeout_s=STATEMENT_S, is_lenient=True)
         try:
             async for batch in _batches(db, scope):
                 progress.streams += len(batch)
@@ -136,7 +137,9 @@ async def _check_streams(url: str, db: Connection, scope: Scope, progress: Progr
     # connections and locks.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", "service.audit.batch_workers"])
-    with ProcessPoolExecutor(count, mp_context=context, initializer=open_worker, initargs=(url,)) as pool:
+    with ProcessPoolExecutor(
+        count, mp_context=context, initializer=open_worker, initargs=(url, RING.secrets())
+    ) as pool:
         loop, running = asyncio.get_running_loop(), set[asyncio.Future[BatchResult]]()
         async for batch in _batches(db, scope):
             progress.streams += len(batch)

@@ -24,7 +24,7 @@ from events.streams import KEY
 from projections import keys, projects
 from projections.projects import Project
 from service.access.keys import make_key
-from service.database import Pool, open_pool
+from service.database import Pool, connect, open_pool
 from service.embedded.data_dir import DataDir, default_data_dir
 from service.embedded.postgres import DatabaseUrls, EmbeddedPostgres
 from service.embedded.postgres_roles import SERVICE_ROLE
@@ -32,9 +32,13 @@ from service.errors import CommandError, StartupError
 from service.feed import Feed
 from service.migrations import check_migrated, prepare_database
 from service.organization.organization import DEFAULT_NAME, Organization
+from service.secrets.encryption import read_keys
+from service.secrets.key_source import EncryptionKeySource
+from service.secrets.stream_keys import StreamKeys
 from service.settings import Settings
 from service.system import RandomIds, SystemClock
 from service.writer import Writer
+from sql.connection import Connection
 
 # Stands for the whole installation if it is given as the project of a key. Only keys for the audit can have it.
 ALL_PROJECTS = "all"
@@ -46,11 +50,14 @@ async def open_writer(settings: Settings) -> AsyncIterator[Writer]:
     async with AsyncExitStack() as stack:
         if settings.database_url is not None:
             url = settings.database_url.get_secret_value()
+            await read_keys(_key_source(settings))
             await prepare_database(url)
         else:
             embedded = await _embedded_urls(settings, stack)
+            await read_keys(_key_source(settings))
             await prepare_database(embedded.owner, service_role=SERVICE_ROLE)
             url = embedded.service
+        await _check_keys(url)
         pool = await open_pool(url)
         stack.callback(pool.terminate)
         yield Writer(pool, Feed(), clock=SystemClock(), ids=RandomIds())
@@ -76,7 +83,42 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
         given = settings.database_url
         url = given.get_secret_value() if given is not None else (await _embedded_urls(settings, stack)).service
         await check_migrated(url)
+        await read_keys(_key_source(settings))
+        await _check_keys(url)
         yield url
+
+
+def _key_source(settings: Settings) -> EncryptionKeySource:
+    return settings.encryption_keys((settings.data_dir or default_data_dir()).expanduser().absolute())
+
+
+async def _check_keys(url: str) -> None:
+    """Raises KeyMissing if the database is encrypted and its key is missing."""
+    db = await connect(url)
+    try:
+        await StreamKeys().check(db)
+    finally:
+        await db.close()
+
+
+@asynccontextmanager
+async def open_owner_connection(
+    settings: Settings,
+) -> AsyncIterator[tuple[Connection, EncryptionKeySource, list[bytes]]]:
+    """Yields a connection of the owner of the tables, and the source of the key-encryption keys with its keys.
+
+    Raises as `open_database`.
+    """
+    async with AsyncExitStack() as stack:
+        given = settings.database_url
+        url = given.get_secret_value() if given is not None else (await _embedded_urls(settings, stack)).owner
+        await check_migrated(url)
+        source = _key_source(settings)
+        keys = await read_keys(source)
+        await _check_keys(url)
+        db = await connect(url)
+        stack.push_async_callback(db.close)
+        yield db, source, keys
 
 
 async def create_project(writer: Writer, name: str, *, ids: IdSource) -> str:

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from service.cli import (
     audit,
+    encryption,
     export,
     fork,
     imports,
@@ -44,6 +45,7 @@ app = typer.Typer(
     name="everthread", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
 )
 app.add_typer(audit.audit, name="audit")
+app.add_typer(encryption.encryption, name="encryption")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.projects, name="projects")
 app.add_typer(sandbox.app, name="sandbox")

@@ -12,7 +12,9 @@ import sql
 from service.database.connection_queue import mark_background_work, mark_request
 from service.database.errors import DATABASE_ERRORS, DatabaseBusy
 from service.database.pool import Pool
+from service.database.sealed_connection import SealedConnection
 from service.errors import StartupError, describe_connection_error
+from service.secrets.stream_keys import StreamKeys
 from sql.connection import Connection
 
 __all__ = [
@@ -68,13 +70,15 @@ async def wait_until_reachable(url: str, timeout_s: float) -> None:
             return
 
 
-async def connect(url: str, *, command_timeout_s: float | None = None) -> Connection:
+async def connect(url: str, *, command_timeout_s: float | None = None, is_lenient: bool = False) -> Connection:
     """Opens one connection outside the pool. Without `command_timeout_s`, COMMAND_TIMEOUT bounds each command.
+
+    If it `is_lenient`, encrypted values that do not open raise no error (`SealedConnection`).
 
     Raises StartupError if the database cannot be reached.
     """
     try:
-        return await _open_connection(url, command_timeout_s)
+        return await _open_connection(url, StreamKeys(), command_timeout_s, is_lenient=is_lenient)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise StartupError(f"The database cannot be reached: {str(error) or type(error).__name__}") from error
 
@@ -84,7 +88,7 @@ async def open_pool(url: str, max_size: int | None = None) -> Pool:
 
     It has POOL_MAX connections at most, or `max_size`, which is at least POOL_MIN.
     """
-    pool = Pool(partial(_open_connection, url), min_size=POOL_MIN, max_size=max_size or POOL_MAX)
+    pool = Pool(partial(_open_connection, url, StreamKeys()), min_size=POOL_MIN, max_size=max_size or POOL_MAX)
     await pool.open()
     return pool
 
@@ -109,10 +113,15 @@ async def healthy(pool: Pool) -> str | None:
     return None
 
 
-async def _open_connection(url: str, command_timeout_s: float | None = None) -> Connection:
-    return await asyncpg.connect(
+async def _open_connection(
+    url: str, keys: StreamKeys, command_timeout_s: float | None = None, *, is_lenient: bool = False
+) -> Connection:
+    connection = await asyncpg.connect(
         url,
+        connection_class=SealedConnection,
         timeout=CONNECT_TIMEOUT,
         command_timeout=COMMAND_TIMEOUT if command_timeout_s is None else command_timeout_s,
         server_settings=_NAMED,
     )
+    connection.key_store, connection.is_lenient = keys, is_lenient
+    return connection

@@ -17,6 +17,7 @@ from service.search.base import SearchFailure
 from service.storage.base import BlobMissing, StorageError
 from service.storage.checked_read import BlobChanged
 from sql.row_operations import OutdatedSoftware
+from sql.seals import ContentErased
 
 log = structlog.get_logger()
 
@@ -117,6 +118,8 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
     except DatabaseBusy as error:
         log.warning("request_refused", reason=str(error))
         return response(503, body(f"The server is busy: {error}. Please try again.", kind="server_error"))
+    except ContentErased as error:
+        return response(404, body(f"The contents of {error.stream_id} were erased.", code="erased"))
     except OutdatedSoftware:
         log.warning("request_refused", reason="newer software writes the views")
         message = "This server is being replaced by a newer version. Please try again."

@@ -25,6 +25,7 @@ from projections.rebuild import ALL_VIEWS, compare, list_streams, rebuild
 from projections.row_differences import Difference
 from projections.row_fold import CannotFold
 from service.database import connect
+from service.secrets.key_ring import RING
 from sql import queries
 from sql.connection import Connection
 
@@ -206,7 +207,9 @@ async def _work(
             await worker.close()
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_open_worker, initargs=(url,)) as pool:
+    with ProcessPoolExecutor(
+        count, mp_context=context, initializer=_open_worker, initargs=(url, RING.secrets())
+    ) as pool:
         loop, running = asyncio.get_running_loop(), deque[tuple[list[str], asyncio.Future[BatchResult]]]()
         async for batch in _batches(db, note):
             running.append((batch, loop.run_in_executor(pool, _work_in_worker, batch, scope, share)))
@@ -275,8 +278,9 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _open_worker(url: str) -> None:
+def _open_worker(url: str, keys: Sequence[bytes]) -> None:
     global _worker
+    RING.add(keys)
     parent = multiprocessing.parent_process()
     if parent is not None:
         Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

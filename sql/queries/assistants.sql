@@ -1,4 +1,5 @@
 -- name: get
+-- sealed: assistants($1): body, patches
 SELECT body, patches FROM assistants WHERE assistant_id = $1 AND project_id = $2 AND NOT deleted;
 
 -- name: list_position
@@ -6,9 +7,10 @@ SELECT created_at, assistant_id AS id FROM assistants WHERE assistant_id = $1 AN
 
 -- name: list_asc
 -- Rows after the first $7 bytes have no body.
-SELECT CASE WHEN bytes_before < $7 THEN body END AS body, CASE WHEN bytes_before < $7 THEN patches END AS patches
+-- sealed: assistants(assistant_id): body, patches
+SELECT assistant_id, CASE WHEN bytes_before < $7 THEN body END AS body, CASE WHEN bytes_before < $7 THEN patches END AS patches
 FROM (
-    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    SELECT assistant_id, body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
     FROM (
         SELECT created_at, assistant_id, body, patches,
             octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
@@ -24,9 +26,10 @@ ORDER BY number;
 
 -- name: list_desc
 -- Rows after the first $7 bytes have no body.
-SELECT CASE WHEN bytes_before < $7 THEN body END AS body, CASE WHEN bytes_before < $7 THEN patches END AS patches
+-- sealed: assistants(assistant_id): body, patches
+SELECT assistant_id, CASE WHEN bytes_before < $7 THEN body END AS body, CASE WHEN bytes_before < $7 THEN patches END AS patches
 FROM (
-    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    SELECT assistant_id, body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
     FROM (
         SELECT created_at, assistant_id, body, patches,
             octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes

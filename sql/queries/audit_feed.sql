@@ -3,7 +3,8 @@
 SELECT ranges.first_index + events.version - ranges.first_version AS log_index, events.stream_id, events.version,
     events.type, events.at, events.project_id, events.actor, events.request_id, events.cause, events.client,
     events.algorithm, events.schema_version, events.software_version, events.commitment, events.leaf,
-    octet_length(events.content) AS content_size, request_clients.content AS client_content
+    octet_length(events.content) - CASE WHEN events.key_id IS NULL THEN 0 ELSE 44 END AS content_size,
+    request_clients.content AS client_content
 FROM log_ranges AS ranges
 JOIN events ON events.stream_id = ranges.stream_id AND events.version >= ranges.first_version
     AND events.version < ranges.first_version + ranges.count
@@ -23,6 +24,7 @@ ORDER BY ranges.first_index, events.version
 LIMIT $9;
 
 -- name: contents
+-- sealed: events(stream_id, version): content
 SELECT stream_id, version, content FROM events
 WHERE (stream_id, version) IN (SELECT * FROM unnest($1::text[], $2::bigint[]));
 
@@ -34,10 +36,12 @@ SET LOCAL plan_cache_mode = force_custom_plan;
 
 -- name: page_newest
 -- The events of some types with indexes above $1 and below $2, the newest first, with contents.
+-- sealed: events(stream_id, version): content
 SELECT ranges.first_index + events.version - ranges.first_version AS log_index, events.stream_id, events.version,
     events.type, events.at, events.project_id, events.actor, events.request_id, events.cause, events.client,
     events.algorithm, events.schema_version, events.software_version, events.commitment, events.leaf,
-    octet_length(events.content) AS content_size, request_clients.content AS client_content, events.content
+    octet_length(events.content) - CASE WHEN events.key_id IS NULL THEN 0 ELSE 44 END AS content_size,
+    request_clients.content AS client_content, events.content
 FROM log_ranges AS ranges
 JOIN events ON events.stream_id = ranges.stream_id AND events.version >= ranges.first_version
     AND events.version < ranges.first_version + ranges.count

@@ -2,6 +2,7 @@
 -- The events of the next $7 ranges with indexes from $1 to $2, without the last, each with the leaf of the version before.
 -- Only those of the project $3, of the streams $4, and of appends from $5 on and before $6, if these are given. A range
 -- without an event has a row without one.
+-- sealed: events(stream_id, version): content
 WITH page AS (
     SELECT first_index, stream_id, first_version, count FROM log_ranges
     WHERE first_index >= $1 AND first_index < $2
@@ -28,7 +29,8 @@ SELECT stream_id FROM streams WHERE kind = 'file' AND project_id = $1 AND stream
 -- name: created_files
 -- The next $7 events that create a file, in the order of their streams behind $1. Scoped as the events of `page`, and
 -- with an index below $2.
-SELECT events.stream_id, events.content, events.schema_version
+-- sealed: events(stream_id, version): content
+SELECT events.stream_id, events.version, events.content, events.schema_version
 FROM log_ranges
 JOIN events ON events.stream_id = log_ranges.stream_id AND events.version >= log_ranges.first_version
     AND events.version < log_ranges.first_version + log_ranges.count AND events.type = 'file.created'
@@ -41,4 +43,5 @@ ORDER BY events.stream_id
 LIMIT $7;
 
 -- name: thread_events (the contents of the events of thread $1 above version $2, with the project)
+-- sealed: events($1, version): content
 SELECT version, project_id, content FROM events WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3;

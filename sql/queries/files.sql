@@ -1,14 +1,17 @@
 -- name: get
+-- sealed: files($1): body
 SELECT body FROM files
 WHERE file_id = $1 AND project_id = $2 AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $3);
 
 -- name: find
-SELECT body FROM files
+-- sealed: files(file_id): body
+SELECT file_id, body FROM files
 WHERE file_id = ANY ($1::text[]) AND project_id = $2
   AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $3);
 
 -- name: creation (the event that created the file last)
-SELECT content, schema_version FROM events
+-- sealed: events($1, version): content
+SELECT version, content, schema_version FROM events
 WHERE stream_id = $1 AND type = 'file.created'
 ORDER BY version DESC
 LIMIT 1;
@@ -17,7 +20,8 @@ LIMIT 1;
 SELECT created_at, file_id AS id FROM files WHERE file_id = $1 AND project_id = $2;
 
 -- name: list_asc
-SELECT body FROM files
+-- sealed: files(file_id): body
+SELECT file_id, body FROM files
 WHERE project_id = $1 AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $2)
   AND ($3::text IS NULL OR purpose = $3)
   AND ($4::timestamptz IS NULL OR (created_at, file_id) > ($4, $5))
@@ -26,7 +30,8 @@ ORDER BY created_at, file_id
 LIMIT $8;
 
 -- name: list_desc
-SELECT body FROM files
+-- sealed: files(file_id): body
+SELECT file_id, body FROM files
 WHERE project_id = $1 AND blob IS NOT NULL AND (expires_at IS NULL OR expires_at > $2)
   AND ($3::text IS NULL OR purpose = $3)
   AND ($4::timestamptz IS NULL OR (created_at, file_id) > ($4, $5))

@@ -83,6 +83,7 @@ ORDER BY first_version DESC
 LIMIT 1;
 
 -- name: content
+-- sealed: events($1, $2): content
 SELECT content, commitment FROM events WHERE stream_id = $1 AND version = $2;
 
 -- name: latest (the newest checkpoint)
@@ -103,10 +104,11 @@ WHERE ((epoch, size) < ($1, $2) OR ($5 AND (epoch, size) = ($1, $2)))
 RETURNING size;
 
 -- name: key_in_use (the last key that stream $1 recorded above version $2, if there is one, and the version of its head)
-SELECT streams.version AS head, used.content, used.schema_version, used.actor
+-- sealed: events($1, version): content
+SELECT streams.version AS head, used.version, used.content, used.schema_version, used.actor
 FROM streams
 LEFT JOIN LATERAL (
-    SELECT content, schema_version, actor FROM events
+    SELECT version, content, schema_version, actor FROM events
     WHERE events.stream_id = streams.stream_id AND version > $2 AND type = 'log_key.used'
     ORDER BY version DESC
     LIMIT 1
@@ -126,7 +128,8 @@ SELECT note FROM log_checkpoints WHERE epoch = $1 AND size = $2;
 SELECT max(version) FROM events WHERE stream_id = $1 AND type = 'epoch.begun';
 
 -- name: event_at (the event with the index $1)
-SELECT events.content, events.schema_version
+-- sealed: events(stream_id, version): content
+SELECT events.stream_id, events.version, events.content, events.schema_version
 FROM log_ranges AS ranges JOIN events ON events.stream_id = ranges.stream_id
     AND events.version = ranges.first_version + $1 - ranges.first_index
 WHERE ranges.first_index = (SELECT first_index FROM log_ranges WHERE first_index <= $1 ORDER BY first_index DESC LIMIT 1)

@@ -1,4 +1,5 @@
 -- name: get
+-- sealed: messages($1, $2): body, patches
 SELECT body, patches FROM messages WHERE thread_id = $1 AND message_id = $2 AND project_id = $3 AND NOT deleted;
 
 -- name: list_position
@@ -6,11 +7,12 @@ SELECT position FROM messages WHERE thread_id = $1 AND message_id = $2 AND proje
 
 -- name: list_asc
 -- Rows after the first $7 bytes have no body.
-SELECT CASE WHEN bytes_before < $7 THEN body END AS body, CASE WHEN bytes_before < $7 THEN patches END AS patches
+-- sealed: messages($1, message_id): body, patches
+SELECT message_id, CASE WHEN bytes_before < $7 THEN body END AS body, CASE WHEN bytes_before < $7 THEN patches END AS patches
 FROM (
-    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    SELECT message_id, body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
     FROM (
-        SELECT position, body, patches,
+        SELECT position, message_id, body, patches,
             octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
         FROM messages
         WHERE thread_id = $1 AND project_id = $2 AND NOT deleted
@@ -26,11 +28,12 @@ ORDER BY number;
 
 -- name: list_desc
 -- Rows after the first $7 bytes have no body.
-SELECT CASE WHEN bytes_before < $7 THEN body END AS body, CASE WHEN bytes_before < $7 THEN patches END AS patches
+-- sealed: messages($1, message_id): body, patches
+SELECT message_id, CASE WHEN bytes_before < $7 THEN body END AS body, CASE WHEN bytes_before < $7 THEN patches END AS patches
 FROM (
-    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    SELECT message_id, body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
     FROM (
-        SELECT position, body, patches,
+        SELECT position, message_id, body, patches,
             octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
         FROM messages
         WHERE thread_id = $1 AND project_id = $2 AND NOT deleted
@@ -46,12 +49,13 @@ ORDER BY number;
 
 -- name: newest
 -- Rows after the first $6 bytes have no body.
-SELECT place, position,
+-- sealed: messages($1, message_id): body, patches
+SELECT place, position, message_id,
     CASE WHEN bytes_before < $6 THEN body END AS body, CASE WHEN bytes_before < $6 THEN patches END AS patches
 FROM (
-    SELECT place, position, body, patches, sum(bytes) OVER page - bytes AS bytes_before
+    SELECT place, position, message_id, body, patches, sum(bytes) OVER page - bytes AS bytes_before
     FROM (
-        SELECT COALESCE(place, position) AS place, position, body, patches,
+        SELECT COALESCE(place, position) AS place, position, message_id, body, patches,
             octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
         FROM messages
         WHERE thread_id = $1 AND NOT deleted
@@ -65,7 +69,8 @@ FROM (
 ORDER BY place DESC, position DESC;
 
 -- name: first
-SELECT COALESCE(place, position) AS place, position, body, patches FROM messages
+-- sealed: messages($1, message_id): body, patches
+SELECT COALESCE(place, position) AS place, position, message_id, body, patches FROM messages
 WHERE thread_id = $1 AND NOT deleted
 ORDER BY COALESCE(place, position), position
 LIMIT 1;

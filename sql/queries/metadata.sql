@@ -11,6 +11,7 @@ ORDER BY count
 LIMIT 1;
 
 -- name: list_thread_asc
+-- sealed: threads(thread_id): body, patches
 SELECT thread_id, body, patches, has_own_store, attached
 FROM metadata_pairs AS first JOIN threads_with_attachments ON thread_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
@@ -20,6 +21,7 @@ ORDER BY first.created_at, first.stream_id
 LIMIT $8;
 
 -- name: list_thread_desc
+-- sealed: threads(thread_id): body, patches
 SELECT thread_id, body, patches, has_own_store, attached
 FROM metadata_pairs AS first JOIN threads_with_attachments ON thread_id = first.stream_id
 WHERE first.project_id = $1 AND first.kind = 'thread' AND first.pair = $2
@@ -30,9 +32,10 @@ LIMIT $8;
 
 -- name: list_assistant_asc
 -- Rows after the first $9 bytes have no body.
-SELECT CASE WHEN bytes_before < $9 THEN body END AS body, CASE WHEN bytes_before < $9 THEN patches END AS patches
+-- sealed: assistants(stream_id): body, patches
+SELECT stream_id, CASE WHEN bytes_before < $9 THEN body END AS body, CASE WHEN bytes_before < $9 THEN patches END AS patches
 FROM (
-    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    SELECT stream_id, body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
     FROM (
         SELECT first.created_at, first.stream_id, body, patches,
             octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
@@ -49,9 +52,10 @@ ORDER BY number;
 
 -- name: list_assistant_desc
 -- Rows after the first $9 bytes have no body.
-SELECT CASE WHEN bytes_before < $9 THEN body END AS body, CASE WHEN bytes_before < $9 THEN patches END AS patches
+-- sealed: assistants(stream_id): body, patches
+SELECT stream_id, CASE WHEN bytes_before < $9 THEN body END AS body, CASE WHEN bytes_before < $9 THEN patches END AS patches
 FROM (
-    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    SELECT stream_id, body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
     FROM (
         SELECT first.created_at, first.stream_id, body, patches,
             octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes

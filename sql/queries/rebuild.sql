@@ -1,6 +1,7 @@
 -- name: hold
 -- Locks the heads and moves their fences, so that no append that waited for a head uses facts from before. The order of
 -- the locks keeps two rebuilds from waiting for each other.
+-- sealed: streams(stream_id, version): state
 WITH held AS (
     SELECT stream_id FROM streams WHERE stream_id = ANY ($1::text[]) ORDER BY stream_id FOR UPDATE
 )
@@ -22,12 +23,14 @@ WHERE streams.stream_id = held.stream_id
 RETURNING streams.stream_id;
 
 -- name: heads
+-- sealed: streams(stream_id, version): state
 SELECT stream_id, kind, version, fence, state_schema, state FROM streams WHERE stream_id = ANY ($1::text[]);
 
 -- name: replace_state
 UPDATE streams SET state = $2 WHERE stream_id = $1;
 
 -- name: events
+-- sealed: events(stream_id, version): content
 SELECT stream_id, version, at, content, schema_version, project_id, actor, request_id, cause, client
 FROM events
 WHERE stream_id = ANY ($1::text[])
@@ -50,18 +53,21 @@ SELECT * FROM api_keys WHERE key_id = ANY ($1::text[]);
 DELETE FROM api_keys WHERE key_id = ANY ($1::text[]);
 
 -- name: rows_assistants
+-- sealed: assistants(assistant_id): body, patches
 SELECT * FROM assistants WHERE assistant_id = ANY ($1::text[]);
 
 -- name: delete_assistants
 DELETE FROM assistants WHERE assistant_id = ANY ($1::text[]);
 
 -- name: rows_files
+-- sealed: files(file_id): body
 SELECT * FROM files WHERE file_id = ANY ($1::text[]);
 
 -- name: delete_files
 DELETE FROM files WHERE file_id = ANY ($1::text[]);
 
 -- name: rows_messages
+-- sealed: messages(thread_id, message_id): body, patches
 SELECT * FROM messages WHERE thread_id = ANY ($1::text[]);
 
 -- name: delete_messages
@@ -82,6 +88,7 @@ SELECT * FROM projects WHERE project_id = ANY ($1::text[]);
 DELETE FROM projects WHERE project_id = ANY ($1::text[]);
 
 -- name: rows_runs
+-- sealed: runs(thread_id, run_id): body, patches
 SELECT * FROM runs WHERE thread_id = ANY ($1::text[]);
 
 -- name: delete_runs
@@ -89,6 +96,7 @@ DELETE FROM runs USING unnest($1::text[], $2::text[]) AS old (thread_id, run_id)
 WHERE runs.thread_id = old.thread_id AND runs.run_id = old.run_id;
 
 -- name: rows_steps
+-- sealed: steps(thread_id, step_id): body, patches
 SELECT * FROM steps WHERE thread_id = ANY ($1::text[]);
 
 -- name: delete_steps
@@ -103,12 +111,14 @@ DELETE FROM thread_attachments USING unnest($1::text[], $2::bigint[]) AS old (th
 WHERE thread_attachments.thread_id = old.thread_id AND thread_attachments.position = old.position;
 
 -- name: rows_threads
+-- sealed: threads(thread_id): body, patches
 SELECT * FROM threads WHERE thread_id = ANY ($1::text[]);
 
 -- name: delete_threads
 DELETE FROM threads WHERE thread_id = ANY ($1::text[]);
 
 -- name: rows_upload_parts
+-- sealed: upload_parts(upload_id, part_id): body
 SELECT * FROM upload_parts WHERE upload_id = ANY ($1::text[]);
 
 -- name: delete_upload_parts
@@ -116,6 +126,7 @@ DELETE FROM upload_parts USING unnest($1::text[], $2::text[]) AS old (upload_id,
 WHERE upload_parts.upload_id = old.upload_id AND upload_parts.part_id = old.part_id;
 
 -- name: rows_uploads
+-- sealed: uploads(upload_id): body
 SELECT * FROM uploads WHERE upload_id = ANY ($1::text[]);
 
 -- name: delete_uploads
@@ -129,6 +140,7 @@ DELETE FROM vector_store_batches USING unnest($1::text[], $2::text[]) AS old (st
 WHERE vector_store_batches.store_id = old.store_id AND vector_store_batches.batch_id = old.batch_id;
 
 -- name: rows_vector_store_files
+-- sealed: vector_store_files(store_id, file_id): body, last_error
 SELECT * FROM vector_store_files WHERE store_id = ANY ($1::text[]);
 
 -- name: delete_vector_store_files
@@ -136,12 +148,14 @@ DELETE FROM vector_store_files USING unnest($1::text[], $2::text[]) AS old (stor
 WHERE vector_store_files.store_id = old.store_id AND vector_store_files.file_id = old.file_id;
 
 -- name: rows_vector_stores
+-- sealed: vector_stores(store_id): body, patches
 SELECT * FROM vector_stores WHERE store_id = ANY ($1::text[]);
 
 -- name: delete_vector_stores
 DELETE FROM vector_stores WHERE store_id = ANY ($1::text[]);
 
 -- name: rows_webhook_endpoints
+-- sealed: webhook_endpoints(endpoint_id): body, patches
 SELECT * FROM webhook_endpoints WHERE endpoint_id = ANY ($1::text[]);
 
 -- name: delete_webhook_endpoints

@@ -14,10 +14,11 @@ SELECT low FROM search WHERE low = high;
 
 -- name: life_at
 -- The last event of each of these streams, up to $2, that is of one of these types: it began or ended the object.
-SELECT stream_id, type, content, schema_version
+-- sealed: events(stream_id, version): content
+SELECT stream_id, version, type, content, schema_version
 FROM unnest($1::text[]) AS wanted (id)
 CROSS JOIN LATERAL (
-    SELECT stream_id, type, content, schema_version FROM events
+    SELECT stream_id, version, type, content, schema_version FROM events
     WHERE stream_id = wanted.id AND project_id = $3 AND at <= $2 AND type = ANY ($4::text[])
     ORDER BY version DESC
     LIMIT 1
@@ -34,6 +35,7 @@ JOIN events AS first ON first.stream_id = deleted.stream_id AND first.version = 
 WHERE split_part(first.actor, ':', 1) = 'cli';
 
 -- name: first_events (of these streams)
+-- sealed: events(stream_id, version): content
 SELECT stream_id, version, at, project_id, actor, request_id, cause, client, schema_version, content FROM events
 WHERE stream_id = ANY ($1::text[]) AND version = 1;
 

@@ -13,9 +13,11 @@ ORDER BY stream_id
 LIMIT $3;
 
 -- name: heads
+-- sealed: streams(stream_id, version): state
 SELECT stream_id, kind, version, state_schema, state FROM streams WHERE stream_id = ANY ($1::text[]) ORDER BY stream_id;
 
 -- name: events
+-- sealed: events(stream_id, version): content
 SELECT stream_id, version, type, at, project_id, actor, request_id, cause, client, schema_version, software_version, content
 FROM events
 WHERE stream_id = ANY ($1::text[])

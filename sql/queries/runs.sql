@@ -1,4 +1,5 @@
 -- name: get
+-- sealed: runs($1, $2): body, patches
 SELECT body, patches FROM runs WHERE thread_id = $1 AND run_id = $2 AND project_id = $3;
 
 -- name: list_position
@@ -6,11 +7,12 @@ SELECT position FROM runs WHERE thread_id = $1 AND run_id = $2 AND project_id = 
 
 -- name: list_asc
 -- Rows after the first $6 bytes have no body.
-SELECT CASE WHEN bytes_before < $6 THEN body END AS body, CASE WHEN bytes_before < $6 THEN patches END AS patches
+-- sealed: runs($1, run_id): body, patches
+SELECT run_id, CASE WHEN bytes_before < $6 THEN body END AS body, CASE WHEN bytes_before < $6 THEN patches END AS patches
 FROM (
-    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    SELECT run_id, body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
     FROM (
-        SELECT position, body, patches,
+        SELECT position, run_id, body, patches,
             octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
         FROM runs
         WHERE thread_id = $1 AND project_id = $2
@@ -25,11 +27,12 @@ ORDER BY number;
 
 -- name: list_desc
 -- Rows after the first $6 bytes have no body.
-SELECT CASE WHEN bytes_before < $6 THEN body END AS body, CASE WHEN bytes_before < $6 THEN patches END AS patches
+-- sealed: runs($1, run_id): body, patches
+SELECT run_id, CASE WHEN bytes_before < $6 THEN body END AS body, CASE WHEN bytes_before < $6 THEN patches END AS patches
 FROM (
-    SELECT body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
+    SELECT run_id, body, patches, row_number() OVER page AS number, sum(bytes) OVER page - bytes AS bytes_before
     FROM (
-        SELECT position, body, patches,
+        SELECT position, run_id, body, patches,
             octet_length(body) + COALESCE((SELECT sum(octet_length(patch)) FROM unnest(patches) AS patch), 0) AS bytes
         FROM runs
         WHERE thread_id = $1 AND project_id = $2
@@ -56,12 +59,14 @@ ORDER BY position DESC
 LIMIT $4;
 
 -- name: page_of_all (for operators: of all projects, or of project $3)
+-- sealed: runs(thread_id, run_id): body, patches
 SELECT thread_id, run_id, project_id, body, patches FROM runs
 WHERE (thread_id, run_id) > ($1, $2) AND ($3::text IS NULL OR project_id = $3)
 ORDER BY thread_id, run_id
 LIMIT $4;
 
 -- name: bodies (of these runs)
+-- sealed: runs(thread_id, run_id): body, patches
 SELECT thread_id, run_id, body, patches
 FROM unnest($1::text[], $2::text[]) AS asked (thread_id, run_id)
 JOIN runs USING (thread_id, run_id);

@@ -1,4 +1,5 @@
 -- name: get
+-- sealed: threads(thread_id): body, patches
 SELECT thread_id, body, patches, has_own_store, attached FROM threads_with_attachments
 WHERE thread_id = $1 AND project_id = $2;
 
@@ -6,12 +7,14 @@ WHERE thread_id = $1 AND project_id = $2;
 SELECT created_at, thread_id AS id FROM threads WHERE thread_id = $1 AND project_id = $2;
 
 -- name: list_asc
+-- sealed: threads(thread_id): body, patches
 SELECT thread_id, body, patches, has_own_store, attached FROM threads_with_attachments
 WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5)
 ORDER BY created_at, thread_id
 LIMIT $6;
 
 -- name: list_desc
+-- sealed: threads(thread_id): body, patches
 SELECT thread_id, body, patches, has_own_store, attached FROM threads_with_attachments
 WHERE project_id = $1 AND (created_at, thread_id) > ($2, $3) AND (created_at, thread_id) < ($4, $5)
 ORDER BY created_at DESC, thread_id DESC

@@ -1,8 +1,10 @@
 -- name: get
+-- sealed: uploads($1): body
 SELECT body, status, file_id FROM uploads WHERE upload_id = $1 AND project_id = $2;
 
 -- name: parts
-SELECT body FROM upload_parts WHERE upload_id = $1 ORDER BY part_id;
+-- sealed: upload_parts($1, part_id): body
+SELECT part_id, body FROM upload_parts WHERE upload_id = $1 ORDER BY part_id;
 
 -- name: find_overdue (a declared fan-out, of the sweep)
 SELECT upload_id AS id, project_id FROM uploads WHERE status = 'pending' AND expires_at <= $1

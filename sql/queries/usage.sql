@@ -23,6 +23,7 @@ ORDER BY first_index
 LIMIT $3;
 
 -- name: events (of the types $4, in these ranges of versions)
+-- sealed: events(stream_id, version): content
 SELECT events.stream_id, version, at, content, schema_version, project_id, actor, request_id, cause, client
 FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS ranges (stream_id, first, last)
 JOIN events ON events.stream_id = ranges.stream_id AND version BETWEEN first AND last

@@ -1,9 +1,11 @@
 -- name: facts
+-- sealed: vector_store_files($1, file_id): body
 SELECT file_id, status, usage_bytes, job, process, attempt, attributes, body
 FROM vector_store_files
 WHERE store_id = $1 AND file_id = ANY ($2::text[]) AND status <> 'removed';
 
 -- name: get
+-- sealed: vector_store_files($1, $2): body, last_error
 SELECT body, attributes, status, usage_bytes, last_error
 FROM vector_store_files AS stored
 WHERE store_id = $1 AND file_id = $2 AND project_id = $3 AND status <> 'removed'
@@ -16,7 +18,8 @@ WHERE store_id = $1 AND file_id = $2 AND project_id = $3 AND status <> 'removed'
 SELECT position FROM vector_store_files WHERE store_id = $1 AND file_id = $2 AND project_id = $3;
 
 -- name: list_asc
-SELECT body, attributes, status, usage_bytes, last_error
+-- sealed: vector_store_files($1, file_id): body, last_error
+SELECT file_id, body, attributes, status, usage_bytes, last_error
 FROM vector_store_files AS stored
 WHERE store_id = $1 AND project_id = $2 AND status <> 'removed' AND ($3::text IS NULL OR status = $3)
   AND EXISTS (
@@ -28,7 +31,8 @@ ORDER BY position
 LIMIT $7;
 
 -- name: list_desc
-SELECT body, attributes, status, usage_bytes, last_error
+-- sealed: vector_store_files($1, file_id): body, last_error
+SELECT file_id, body, attributes, status, usage_bytes, last_error
 FROM vector_store_files AS stored
 WHERE store_id = $1 AND project_id = $2 AND status <> 'removed' AND ($3::text IS NULL OR status = $3)
   AND EXISTS (
@@ -40,7 +44,8 @@ ORDER BY position DESC
 LIMIT $7;
 
 -- name: batch_asc
-SELECT body, attributes, status, usage_bytes, last_error
+-- sealed: vector_store_files($1, file_id): body, last_error
+SELECT file_id, body, attributes, status, usage_bytes, last_error
 FROM vector_store_files AS stored
 WHERE store_id = $1 AND project_id = $2 AND ($3::text IS NULL OR status = $3)
   AND EXISTS (
@@ -53,7 +58,8 @@ ORDER BY position
 LIMIT $7;
 
 -- name: batch_desc
-SELECT body, attributes, status, usage_bytes, last_error
+-- sealed: vector_store_files($1, file_id): body, last_error
+SELECT file_id, body, attributes, status, usage_bytes, last_error
 FROM vector_store_files AS stored
 WHERE store_id = $1 AND project_id = $2 AND ($3::text IS NULL OR status = $3)
   AND EXISTS (

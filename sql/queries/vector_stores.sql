@@ -1,11 +1,13 @@
 -- name: get
+-- sealed: vector_stores($1): body, patches
 SELECT body, patches, embedding_model, last_active_at, expires_after, expired, in_progress, completed, failed,
     cancelled, usage_bytes
 FROM vector_stores
 WHERE store_id = $1 AND project_id = $2 AND NOT deleted;
 
 -- name: find
-SELECT body, patches, embedding_model, last_active_at, expires_after, expired, in_progress, completed, failed,
+-- sealed: vector_stores(store_id): body, patches
+SELECT store_id, body, patches, embedding_model, last_active_at, expires_after, expired, in_progress, completed, failed,
     cancelled, usage_bytes
 FROM vector_stores
 WHERE store_id = ANY ($1::text[]) AND project_id = $2 AND NOT deleted;
@@ -14,7 +16,8 @@ WHERE store_id = ANY ($1::text[]) AND project_id = $2 AND NOT deleted;
 SELECT created_at, store_id AS id FROM vector_stores WHERE store_id = $1 AND project_id = $2;
 
 -- name: list_asc
-SELECT body, patches, embedding_model, last_active_at, expires_after, expired, in_progress, completed, failed,
+-- sealed: vector_stores(store_id): body, patches
+SELECT store_id, body, patches, embedding_model, last_active_at, expires_after, expired, in_progress, completed, failed,
     cancelled, usage_bytes
 FROM vector_stores
 WHERE project_id = $1 AND NOT deleted
@@ -24,7 +27,8 @@ ORDER BY created_at, store_id
 LIMIT $6;
 
 -- name: list_desc
-SELECT body, patches, embedding_model, last_active_at, expires_after, expired, in_progress, completed, failed,
+-- sealed: vector_stores(store_id): body, patches
+SELECT store_id, body, patches, embedding_model, last_active_at, expires_after, expired, in_progress, completed, failed,
     cancelled, usage_bytes
 FROM vector_stores
 WHERE project_id = $1 AND NOT deleted

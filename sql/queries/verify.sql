@@ -25,9 +25,11 @@ ORDER BY stream_id
 LIMIT $4;
 
 -- name: heads
+-- sealed: streams(stream_id, version): state
 SELECT stream_id, kind, project_id, version, at, state_schema, state, leaf FROM streams WHERE stream_id = ANY ($1::text[]);
 
 -- name: events
+-- sealed: events(stream_id, version): content
 SELECT stream_id, version, type, at, project_id, actor, request_id, cause, client, schema_version, software_version,
     algorithm, content, commitment, leaf
 FROM events
@@ -97,7 +99,8 @@ WHERE streams.stream_id IS NULL
 LIMIT $1;
 
 -- name: epoch_events (the events at the first indexes of the epochs after the first one)
-SELECT epoch, content, schema_version
+-- sealed: events(stream_id, version): content
+SELECT epoch, events.stream_id, events.version, content, schema_version
 FROM log_epochs
 LEFT JOIN LATERAL (
     SELECT stream_id, first_version + log_epochs.first_index - first_index AS version FROM log_ranges
@@ -135,10 +138,11 @@ ORDER BY first_index
 LIMIT $2;
 
 -- name: blobs (and the contents of the events that created the files)
-SELECT file_id, blob, content, schema_version
+-- sealed: events(file_id, version): content
+SELECT file_id, blob, version, content, schema_version
 FROM files
 CROSS JOIN LATERAL (
-    SELECT content, schema_version FROM events
+    SELECT version, content, schema_version FROM events
     WHERE stream_id = file_id AND type = 'file.created'
     ORDER BY version DESC
     LIMIT 1
@@ -148,6 +152,7 @@ ORDER BY file_id
 LIMIT $3;
 
 -- name: part_events (that added the parts of pending uploads, after version $2 of upload $1)
+-- sealed: events(stream_id, version): content
 SELECT stream_id, version, content, schema_version FROM events
 WHERE type = 'upload.part_added' AND (stream_id, version) > ($1, $2) AND ($3::text IS NULL OR stream_id = $3)
     AND stream_id IN (SELECT upload_id FROM uploads WHERE status = 'pending')
@@ -186,4 +191,5 @@ ORDER BY relation, epoch
 LIMIT $1;
 
 -- name: log_keys (the public keys that signed checkpoints, by the installation's stream)
-SELECT content, schema_version FROM events WHERE stream_id = $1 AND type = 'log_key.used' ORDER BY version;
+-- sealed: events($1, version): content
+SELECT version, content, schema_version FROM events WHERE stream_id = $1 AND type = 'log_key.used' ORDER BY version;

@@ -1,10 +1,12 @@
 -- name: get
+-- sealed: webhook_endpoints($1): body, patches
 SELECT body, patches, delivered_at, failing_since, last_error
 FROM webhook_endpoints LEFT JOIN webhook_work USING (endpoint_id)
 WHERE endpoint_id = $1 AND project_id = $2;
 
 -- name: list
-SELECT body, patches, delivered_at, failing_since, last_error
+-- sealed: webhook_endpoints(endpoint_id): body, patches
+SELECT endpoint_id, body, patches, delivered_at, failing_since, last_error
 FROM webhook_endpoints LEFT JOIN webhook_work USING (endpoint_id)
 WHERE project_id = $1
 ORDER BY created_at, endpoint_id
@@ -68,6 +70,7 @@ UPDATE webhook_work SET process = $2 WHERE endpoint_id = $1 AND process IS NOT D
 UPDATE webhook_work SET process = NULL WHERE endpoint_id = $1 AND process = $2;
 
 -- name: load_claimed
+-- sealed: webhook_endpoints($1): body, patches
 SELECT project_id, body, patches, secret, replaced_secrets, replaced_until, now() AS at, rests_until <= now() AS ready
 FROM webhook_work JOIN webhook_endpoints USING (endpoint_id)
 WHERE endpoint_id = $1 AND process = $2 AND enabled;

@@ -118,7 +118,7 @@ def _carry_out(session: Session, stream_id: str, stream: Stream, operation: RowO
 def _insert_events(session: Session, stream: Stream, values: Sequence[Any]) -> None:
     stream_id, before, types, contents, commitments, leaves, *envelope = values
     names = ("at", "project_id", "actor", "request_id", "cause", "schema_version", "software_version", "algorithm")
-    common = dict(zip((*names, "client"), envelope, strict=True))
+    common = dict(zip((*names, "client", "key_id"), envelope, strict=True))
     columns = zip(types, contents, commitments, leaves, strict=True)
     for version, (kind, content, commitment, leaf) in enumerate(columns, start=before + 1):
         own = {"type": kind, "content": content, "commitment": commitment, "leaf": leaf}

@@ -63,7 +63,11 @@ def test_no_block_is_forgotten(file: str) -> None:
 
 
 def test_no_row_operation_is_forgotten() -> None:
-    code = "\n".join(path.read_text() for folder in ("events", "projections") for path in (ROOT / folder).rglob("*.py"))
+    code = "\n".join(
+        path.read_text()
+        for folder in ("events", "projections", "service/secrets")
+        for path in (ROOT / folder).rglob("*.py")
+    )
     for block in ROW_BLOCKS:
         computed = re.sub(r"_(thread|assistant)$", "_{", block.removesuffix("_many"))
         assert f'"{block.removesuffix("_many")}"' in code or f'f"{computed}' in code, block

@@ -33,7 +33,7 @@ def find_files(session: Session, file_ids: Sequence[str], project_id: str, at: i
     for file_id in dict.fromkeys(file_ids):
         row = _file(session, file_id, project_id, at)
         if row is not None:
-            yield columns(row, "body")
+            yield columns(row, "file_id", "body")
 
 
 @twin("vector_stores", "get")

@@ -143,7 +143,7 @@ def tool_call_steps(
         if run is not None and is_asked and (before is None or row["position"] < before):
             found.append({**row, "place": run["position"]})
     found = sorted(found, key=lambda row: -row["position"])[:limit]
-    yield from _sized(found, size, "place", "position")
+    yield from _sized(found, size, "place", "position", "step_id")
 
 
 @twin("messages", "get")
@@ -172,13 +172,13 @@ def newest(
         if row["place"] <= run["position"]
         and (before_place is None or (row["place"], row["position"]) < (before_place, before))
     ]
-    yield from _sized(found[::-1][:limit], size, "place", "position")
+    yield from _sized(found[::-1][:limit], size, "place", "position", "message_id")
 
 
 @twin("messages", "first")
 def first_message(session: Session, thread_id: str) -> Iterator[Row]:
     for row in _placed_messages(session, thread_id)[:1]:
-        yield columns(row, "place", "position", "body", "patches")
+        yield columns(row, "place", "position", "message_id", "body", "patches")
 
 
 def _placed_messages(session: Session, thread_id: str) -> list[Row]:

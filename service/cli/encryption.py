@@ -1,0 +1,110 @@
+"""The commands `everthread encryption`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from service.cli import logs
+from service.cli.keys import DataDirOption, run, say
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.secrets.encryption import EncryptionState
+
+encryption = typer.Typer(no_args_is_help=True, help="Encryption of the database: status, enable, rotate.")
+
+
+@encryption.command("status")
+def show_status(data_dir: DataDirOption = None) -> None:
+    """Show whether the database is encrypted, by which key, and what is still plain or wrapped by an older key."""
+
+    async def work() -> None:
+        from service.cli import admin
+        from service.database import connect
+        from service.secrets.encryption import read_state
+
+        settings = Settings.load(data_dir=data_dir)
+        logs.configure("warning")
+        async with admin.open_database(settings) as url:
+            db = await connect(url)
+            try:
+                _print_state(await read_state(db))
+            finally:
+                await db.close()
+
+    run(work())
+
+
+@encryption.command("enable")
+def enable(data_dir: DataDirOption = None) -> None:
+    """Encrypt a database that exists, while servers run.
+
+    From the first moment, all appends encrypt. Then every stream is encrypted in a short transaction. A command that
+    was broken off goes on where it ended. The role of the database's URL must own the tables.
+    """
+
+    async def work() -> None:
+        from service.cli import admin
+        from service.replay.encryption_sweep import encrypt_streams
+        from service.secrets.encryption import begin_encryption, read_state
+
+        settings = Settings.load(data_dir=data_dir)
+        logs.configure("warning")
+        async with admin.open_owner_connection(settings) as (db, source, keys):
+            if not (await read_state(db)).is_encrypted:
+                await begin_encryption(db, source, keys)
+            with _progress("Streams") as progress:
+                task = progress.add_task("Streams", total=(await read_state(db)).plain_streams)
+                async for done in encrypt_streams(db):
+                    progress.advance(task, done)
+            _print_state(await read_state(db))
+        say("Older rows stay on the disk until Postgres reuses their place: VACUUM FULL writes new tables.")
+
+    run(work())
+
+
+@encryption.command("rotate")
+def rotate(data_dir: DataDirOption = None) -> None:
+    """Wrap the keys of all streams by a new key-encryption key. No event is written.
+
+    If the data directory has the keys, a new one is added to its file: copy it. Else add a key to your file, variable
+    or command first, as the last one. Keep the older keys until `everthread encryption status` shows that nothing is
+    wrapped by them. A command that was broken off goes on where it ended.
+    """
+
+    async def work() -> None:
+        from service.cli import admin
+        from service.secrets.encryption import begin_rotation, read_state, wrap_again
+
+        settings = Settings.load(data_dir=data_dir)
+        logs.configure("warning")
+        async with admin.open_owner_connection(settings) as (db, source, keys):
+            await begin_rotation(db, source, keys)
+            with _progress("Keys") as progress:
+                task = progress.add_task("Keys", total=(await read_state(db)).older_keys)
+                async for done in wrap_again(db):
+                    progress.advance(task, done)
+            _print_state(await read_state(db))
+            if source.is_own_file:
+                say(f"Copy {source.path}: without it, nothing can be read.")
+
+    run(work())
+
+
+def _progress(name: str) -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _print_state(state: EncryptionState) -> None:
+    if not state.is_encrypted:
+        typer.echo("The database is not encrypted.")
+        return
+    typer.echo(f"The database is encrypted since epoch {state.epoch} by the key {state.key_id}.")
+    typer.echo(f"{state.plain_streams} streams have plain events.")
+    typer.echo(f"{state.older_keys} keys of streams are wrapped by an older key.")

@@ -1,0 +1,93 @@
+"""The connections of the service: they open the sealed columns of the results of queries.
+
+A named block says which columns of its result are sealed (`-- sealed:`, `sql.sealed_result`), so that readers of rows
+get plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+
+from service.secrets.stream_keys import StreamKeys
+from sql import sealed_result
+from sql.sealed_columns import SealedResult
+from sql.seals import ContentErased, open_rows, sealed_streams
+
+
+class SealedConnection(asyncpg.Connection):
+    """A connection with the store of the keys of streams. Set `key_store` after the connection is made.
+
+    If it `is_lenient`, erased values stay sealed, and broken ones are empty (`sql.seals.open_rows`).
+    """
+
+    key_store: StreamKeys
+    is_lenient: bool = False
+
+    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
+        rows = await super().fetch(query, *args, **options)
+        result = sealed_result(query)
+        return rows if result is None or not rows else await self.open(result, rows, args)
+
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+        row = await super().fetchrow(query, *args, **options)
+        result = sealed_result(query)
+        return row if result is None or row is None else (await self.open(result, [row], args))[0]
+
+    async def fetchval(self, query: str, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
+        result = sealed_result(query)
+        if result is None:
+            return await super().fetchval(query, *args, column=column, timeout=timeout)
+        row = await self.fetchrow(query, *args, timeout=timeout)
+        return None if row is None else row[result.columns[0]]
+
+    def cursor(self, query: str, *args: Any, **options: Any) -> Any:
+        factory, result = super().cursor(query, *args, **options), sealed_result(query)
+        return factory if result is None else _CursorFactory(self, factory, result, args)
+
+    async def open(self, result: SealedResult, rows: Sequence[Mapping[str, Any]], args: Sequence[Any]) -> Sequence[Any]:
+        """Returns the rows with their sealed columns opened. Raises ContentErased, SealBroken and KeyMissing."""
+        streams = sealed_streams(result, rows, args)
+        if not streams:
+            return rows
+        keys = await self.key_store.find(self, streams)
+        try:
+            return open_rows(result, rows, args, keys, is_lenient=self.is_lenient)
+        except ContentErased:
+            # Another process may have created the object again, under another key.
+            for id in streams:
+                self.key_store.forget(id)
+            keys = await self.key_store.find(self, streams)
+            return open_rows(result, rows, args, keys, is_lenient=self.is_lenient)
+
+
+class _CursorFactory:
+    """Makes a cursor whose rows are opened."""
+
+    def __init__(self, db: SealedConnection, factory: Any, result: SealedResult, args: Sequence[Any]) -> None:
+        self._db = db
+        self._factory = factory
+        self._result = result
+        self._args = args
+
+    def __await__(self) -> Any:
+        return self._open().__await__()
+
+    async def _open(self) -> _SealedCursor:
+        return _SealedCursor(self._db, await self._factory, self._result, self._args)
+
+
+class _SealedCursor:
+    """A cursor whose rows are opened."""
+
+    def __init__(self, db: SealedConnection, cursor: Any, result: SealedResult, args: Sequence[Any]) -> None:
+        self._db = db
+        self._cursor = cursor
+        self._result = result
+        self._args = args
+
+    async def fetch(self, count: int) -> Sequence[Any]:
+        """Returns the next `count` rows, fewer at the end."""
+        return await self._db.open(self._result, await self._cursor.fetch(count), self._args)

@@ -1,0 +1,7 @@
+-- name: epoch (the newest one; no row if nothing is encrypted)
+SELECT epoch, key_id FROM encryption_epochs ORDER BY epoch DESC LIMIT 1;
+
+-- name: find (with the ids of the keys that wrap them)
+SELECT stream_id, stream_keys.key_id, wrapped, encryption_epochs.key_id AS wrapped_by
+FROM stream_keys JOIN encryption_epochs USING (epoch)
+WHERE stream_id = ANY ($1::text[]);
