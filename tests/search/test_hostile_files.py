@@ -132,11 +132,10 @@ async def test_damaged_word_files_of_the_old_format(parser: Parser) -> None:
 
 
 async def test_files_of_another_format_than_their_names(parser: Parser) -> None:
-    for name in ("a.docx", "a.pptx", "a.xlsx", "a.doc", "a.pdf"):
+    for name in ("a.docx", "a.pptx", "a.xlsx", "a.pdf"):
         code, message = await failure(parser, name, b"just some words")
         assert (code, message) == ("invalid_file", f"The file is no {name[2:]} file, whatever its name says.")
-        other = sample_documents.sheet([["one"]]) if name != "a.xlsx" else sample_documents.word(["one"])
-        assert (await failure(parser, name, other))[0] == "invalid_file"
+    assert (await failure(parser, "a.pdf", sample_documents.word(["one"])))[0] == "invalid_file"
     noise = random.Random(3).randbytes(300_000)
     for name in ("a.txt", "a.csv", "a.html"):
         await outcome(parser, name, noise)

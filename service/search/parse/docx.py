@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from service.search.parse import html, mhtml
+from service.search.parse import html, mhtml, rtf
 from service.search.parse.archive import MAX_NESTING
 from service.search.parse.drawings import graphic_lines
 from service.search.parse.field_codes import shown_code
@@ -330,5 +330,6 @@ _IMPORTS = {
     **dict.fromkeys(("docx", "docm", "dotx", "dotm"), parse),
     **dict.fromkeys(("htm", "html", "xhtml"), html.parse),
     **dict.fromkeys(("mht", "mhtml"), mhtml.parse),
+    "rtf": rtf.parse,
     "txt": parse_text,
 }

@@ -1,4 +1,4 @@
-"""The file formats that can be parsed. As in the API, the name's ending determines the format; the bytes must match."""
+"""The file formats that can be parsed. As in the API, the name's ending determines the format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ FORMATS: dict[str, FileFormat] = {
     ".xlsx": "xlsx",
     ".doc": "doc",
 }
-# The first bytes of a file of each format. If a file begins otherwise, no parser reads it.
+# The first bytes of a file of each format of Office. If a file begins otherwise, its bytes choose the parser
+# (`office_content`).
 MAGIC: dict[FileFormat, tuple[bytes, ...]] = {
     "docx": (b"PK\x03\x04",),
     "pptx": (b"PK\x03\x04",),

@@ -20,7 +20,7 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,15 +44,13 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     file_format: FileFormat = request["format"]
     with contextlib.redirect_stdout(sys.stderr), os.fdopen(os.dup(1), "wb") as out:
-        module = importlib.import_module(f"service.search.parse.{file_format}")
-        parse: ParseFunction = module.parse
+        find_reader = _import_reader(file_format)
         _limit_self(request["memory"], request["cpu_s"], request["file"])
         _write_line(out, {"ready": True})
         out.flush()
         try:
             with _spool(sys.stdin.buffer) as file:
-                _check_magic(file_format, file)
-                for text, page in parse(file):
+                for text, page in find_reader(file)(file):
                     _write_text(out, text, page)
             last: dict[str, object] = {"end": True}
         except UnreadableFile as error:
@@ -113,15 +111,23 @@ def _spool(stdin: BinaryIO) -> Iterator[BinaryIO]:
         yield file
 
 
-def _check_magic(file_format: FileFormat, file: BinaryIO) -> None:
-    """Raises UnreadableFile if the first bytes are not those of the format."""
-    head = file.read(PDF_HEAD)
-    file.seek(0)
-    matches = (
-        PDF_MAGIC in head if file_format == "pdf" else file_format not in MAGIC or head.startswith(MAGIC[file_format])
-    )
-    if not matches:
-        raise UnreadableFile(f"The file is no {file_format} file, whatever its name says.")
+def _import_reader(file_format: FileFormat) -> Callable[[BinaryIO], ParseFunction]:
+    """Imports the modules that read files of the format, and returns a function that finds the reader of a file.
+
+    That function raises UnreadableFile if the first bytes are those of no format that people save under the ending.
+    """
+    if file_format in MAGIC:
+        office = importlib.import_module("service.search.parse.office_content")
+        return lambda file: office.find_reader(file_format, file)
+    reader: ParseFunction = importlib.import_module(f"service.search.parse.{file_format}").parse
+
+    def find_reader(file: BinaryIO) -> ParseFunction:
+        if file_format == "pdf" and PDF_MAGIC not in file.read(PDF_HEAD):
+            raise UnreadableFile("The file is no pdf file, whatever its name says.")
+        file.seek(0)
+        return reader
+
+    return find_reader
 
 
 def _write_text(out: BinaryIO, text: str, page: int | None) -> None:
