@@ -148,3 +148,21 @@ async def find_unowned(db: Connection, live: Sequence[int], limit: int) -> list[
 async def count_active(db: Connection) -> dict[str, int]:
     """Returns the number of active runs of all projects, by status."""
     return {row["status"]: row["count"] for row in await db.fetch(_SQL["count_active"])}
+
+
+async def count_of_project(
+    db: Connection, project_id: str, statuses: Sequence[str], thread_ids: Sequence[str] | None
+) -> int:
+    """Returns the number of a project's active runs of these statuses, and of these threads if they are given."""
+    threads = None if thread_ids is None else list(thread_ids)
+    found: int = await db.fetchval(_SQL["count_of_project"], project_id, list(statuses), threads)
+    return found
+
+
+async def find_of_project(
+    db: Connection, project_id: str, statuses: Sequence[str], thread_ids: Sequence[str] | None, *, limit: int
+) -> list[tuple[str, str]]:
+    """Returns up to `limit` of a project's active runs as pairs of a thread and a run; see `count_of_project`."""
+    threads = None if thread_ids is None else list(thread_ids)
+    rows = await db.fetch(_SQL["find_of_project"], project_id, list(statuses), threads, limit)
+    return [(row["thread_id"], row["run_id"]) for row in rows]

@@ -240,6 +240,28 @@ async def find_due(db: Connection, endpoint_id: str, except_for: Collection[str]
     return [Delivery(endpoint_id, **row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingDelivery:
+    """A message that waits for its endpoint, after `attempts` failed attempts. `type` is that of its event."""
+
+    stream_id: str
+    version: int
+    type: str
+    attempts: int
+    due_at: datetime
+
+
+async def waiting_deliveries(db: Connection, endpoint_id: str, limit: int) -> list[WaitingDelivery]:
+    """Returns up to `limit` messages that wait for the endpoint, the next ones first."""
+    return [WaitingDelivery(**row) for row in await db.fetch(_SQL["waiting"], endpoint_id, limit)]
+
+
+async def retry(db: Connection, endpoint_id: str, limit: int) -> int:
+    """Makes up to `limit` deliveries due that have failed, and ends the endpoint's rest. Returns their number."""
+    await db.execute(_SQL["end_rest"], endpoint_id)
+    return len(await db.fetch(_SQL["retry"], endpoint_id, limit))
+
+
 async def record_delivery(db: Connection, delivery: Delivery) -> None:
     await db.execute(_SQL["record_delivery"], delivery.endpoint_id, delivery.stream_id, delivery.version)
 

@@ -43,6 +43,7 @@ Query = Literal[
     "transcript",
     "usage_runs",
     "failures",
+    "deliveries",
 ]
 Schema = Mapping[str, Any]
 

@@ -51,6 +51,24 @@ async def page(request: web.Request) -> web.Response:
     return answer(wire(request).render_list([_render(one) for one in found], more=False))
 
 
+async def deliveries(request: web.Request) -> web.Response:
+    """Lists messages that wait. Messages that were accepted or given up are not kept."""
+    limit = webhooks.parse_delivery_limit(request.query)
+    found = await request.app[WEBHOOKS].deliveries(origin(request), _id(request), limit + 1)
+    rendered = [
+        webhooks.render_delivery(
+            thread_id=each.stream_id, version=each.version, type=each.type, attempts=each.attempts, due_at=each.due_at
+        )
+        for each in found[:limit]
+    ]
+    return answer(webhooks.render_deliveries(rendered, more=len(found) > limit))
+
+
+async def retry(request: web.Request) -> web.Response:
+    count = await request.app[WEBHOOKS].retry(origin(request), _id(request))
+    return answer(webhooks.render_retry(_id(request), count))
+
+
 async def send_test(request: web.Request) -> web.Response:
     """Answers when the receiver has, or has not in time."""
     outcome = await request.app[WEBHOOKS].test(origin(request), _id(request), ids=id_source(request))

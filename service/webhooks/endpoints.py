@@ -12,7 +12,7 @@ from events.ids import IdSource
 from events.streams import WEBHOOK_ENDPOINT
 from events.webhook_endpoint import WEBHOOK_EVENTS, CreateEndpoint, DeleteEndpoint, ModifyEndpoint, RotateSecret
 from projections import webhooks
-from projections.webhooks import EndpointReport, Secrets
+from projections.webhooks import EndpointReport, Secrets, WaitingDelivery
 from service.webhooks import message
 from service.webhooks.sender import DeliveryOutcome, Sender, url_problem
 from service.writer import Writer
@@ -22,6 +22,8 @@ from sql.connection import Connection
 MAX_ENDPOINTS = 20
 # Endpoints in a list: more than may be created, because older software allowed a project more.
 MAX_LISTED = 1000
+# Messages that one request lets be sent at once.
+MAX_RETRIED = 1000
 _SECRET_BYTES = 32
 
 
@@ -129,6 +131,22 @@ class Endpoints:
         id = ids.new_hex("evt")
         body = message.test_message(id, endpoint_id, self._writer.clock.now())
         return await self._sender.send(endpoint.url, signing.all, id, body)
+
+    async def deliveries(self, origin: Origin, endpoint_id: str, limit: int) -> list[WaitingDelivery]:
+        """Returns messages that wait for the endpoint, the next ones first. Raises NotFound."""
+        async with self._writer.pool.acquire() as db:
+            await webhooks.get(db, origin.project_id, endpoint_id)
+            return await webhooks.waiting_deliveries(db, endpoint_id, limit)
+
+    async def retry(self, origin: Origin, endpoint_id: str) -> int:
+        """Lets messages that were not accepted be sent at once, up to MAX_RETRIED. Returns their number. Raises
+        NotFound, and Rejection if the endpoint is disabled.
+        """
+        async with self._writer.pool.acquire() as db, db.transaction():
+            report = await webhooks.get(db, origin.project_id, endpoint_id)
+            if report.endpoint.status != "enabled":
+                raise Rejection("The endpoint is disabled: enable it first.", code="endpoint_disabled")
+            return await webhooks.retry(db, endpoint_id, MAX_RETRIED)
 
     def _check(self, url: str) -> None:
         problem = url_problem(url, allow_private=self._sender.allow_private)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
 from events.objects import Json
-from events.webhook_endpoint import WebhookEndpoint
-from service.wire.fields import Description, RequestBody
+from events.webhook_endpoint import WEBHOOK_EVENTS, WebhookEndpoint
+from service.wire.fields import DEFAULT_PAGE, MAX_PAGE, Description, RequestBody
+from service.wire.query import parse_bounded_integer
 from service.wire.requests import parse_body
 
 MAX_URL = 2048
@@ -123,6 +125,32 @@ def render_test(endpoint_id: str, *, status: int | None, error: str | None, seco
         "error": error,
         "ms": round(seconds * 1000),
     }
+
+
+def parse_delivery_limit(query: Mapping[str, str]) -> int:
+    """Raises Rejection if `limit` is not an integer from 1 to MAX_PAGE."""
+    return parse_bounded_integer(query, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
+
+
+def render_delivery(*, thread_id: str, version: int, type: str, attempts: int, due_at: datetime) -> Json:
+    """Returns a message that waits: `retrying` if an attempt has failed."""
+    return {
+        "object": "webhook_endpoint.delivery",
+        "thread_id": thread_id,
+        "version": version,
+        "type": WEBHOOK_EVENTS.get(type, type),
+        "status": "retrying" if attempts else "waiting",
+        "attempts": attempts,
+        "next_attempt_at": _seconds(due_at),
+    }
+
+
+def render_deliveries(deliveries: Sequence[Json], *, more: bool) -> Json:
+    return {"object": "list", "data": list(deliveries), "has_more": more}
+
+
+def render_retry(endpoint_id: str, count: int) -> Json:
+    return {"object": "webhook_endpoint.retry", "endpoint_id": endpoint_id, "retried": count}
 
 
 def _seconds(at: datetime | None) -> int | None:

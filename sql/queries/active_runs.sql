@@ -25,3 +25,13 @@ WHERE status <> 'requires_action' AND (process IS NULL OR NOT process = ANY ($1:
   AND expires_at IS NOT NULL
 ORDER BY expires_at
 LIMIT $2;
+
+-- name: count_of_project (a declared fan-out over the runs that are active now)
+SELECT count(*) FROM active_runs
+WHERE project_id = $1 AND status = ANY ($2::text[]) AND ($3::text[] IS NULL OR thread_id = ANY ($3));
+
+-- name: find_of_project (a declared fan-out over the runs that are active now)
+SELECT thread_id, run_id FROM active_runs
+WHERE project_id = $1 AND status = ANY ($2::text[]) AND ($3::text[] IS NULL OR thread_id = ANY ($3))
+ORDER BY thread_id, position
+LIMIT $4;

@@ -106,6 +106,27 @@ SET failures = failures + 1, failing_since = COALESCE(failing_since, now()), las
 WHERE endpoint_id = $1
 RETURNING failures, extract(epoch FROM now() - failing_since)::float AS seconds;
 
+-- name: waiting
+SELECT stream_id, version, type, attempts, due_at
+FROM webhook_deliveries JOIN events USING (stream_id, version)
+WHERE endpoint_id = $1
+ORDER BY due_at, stream_id, version
+LIMIT $2;
+
+-- name: end_rest
+UPDATE webhook_work SET rests_until = now() WHERE endpoint_id = $1;
+
+-- name: retry
+UPDATE webhook_deliveries SET due_at = now()
+FROM (
+    SELECT stream_id, version FROM webhook_deliveries
+    WHERE endpoint_id = $1 AND attempts > 0 AND due_at > now()
+    ORDER BY due_at
+    LIMIT $2
+) AS failed
+WHERE endpoint_id = $1 AND webhook_deliveries.stream_id = failed.stream_id AND webhook_deliveries.version = failed.version
+RETURNING webhook_deliveries.version;
+
 -- name: discard
 DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3;
 

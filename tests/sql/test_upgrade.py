@@ -48,6 +48,8 @@ NOT_RECORDED = {
     "/v1/organization/audit_logs",
     "/v1/assistants/{assistant_id}/versions",
     "/v1/threads/{thread_id}/transcript",
+    "/v1/webhook_endpoints/{webhook_endpoint_id}/deliveries",
+    "/v1/organization/health",
     "/v1/organization/projects",
     "/v1/organization/projects/{project_id}",
     "/v1/organization/projects/{project_id}/api_keys",

@@ -47,7 +47,7 @@ _CALLED = {"file.deleted": "file"}
 # The last word of a path (an operation or a collection), and the object in its answer or list.
 _ANSWERS: list[tuple[str, str]] = [
     (r"/assistants(/[^/]+)?", "assistant"),
-    (r"/threads(/(?!runs$)[^/]+)?", "thread"),
+    (r"/threads(/(?!(runs|bulk_delete|bulk_cancel)$)[^/]+)?", "thread"),
     (r"/threads/[^/]+/messages(/[^/]+)?", "thread.message"),
     (r"/threads/runs|/threads/[^/]+/runs(/[^/]+(/cancel|/submit_tool_outputs)?)?", "thread.run"),
     (r"/threads/[^/]+/runs/[^/]+/steps(/[^/]+)?", "thread.run.step"),

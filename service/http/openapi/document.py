@@ -247,6 +247,8 @@ def _query_parameters(route: Route) -> list[Json]:
         found |= _AUDIT_LOGS
     if "usage" in route.query:
         found |= _USAGE
+    if "deliveries" in route.query:
+        found["limit"] = _ORGANIZATION["limit"]
     if "usage_runs" in route.query:
         found |= _RUNS
     if "failures" in route.query:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from events.objects import Json
 from service.wire import organization_projects as wire
 from service.wire import organization_runs as runs
+from service.wire.organization_health import render_health
 from service.wire.organization_usage import LISTS, UsageQuery, parse_usage_query
 
 _MOMENT = datetime.fromtimestamp(1, UTC)
@@ -20,6 +21,13 @@ def organization_samples() -> dict[str, list[Json]]:
         "ProjectApiKey": keys,
         "NewProjectApiKey": [wire.render_new_key(key, "et-") for key in keys],
         "DeletedProjectApiKey": [wire.render_deleted_key("key_1")],
+        "OrganizationHealth": [
+            render_health(
+                [("database", "p", "unavailable"), ("views", "p", "degraded"), ("model", None, "unavailable")]
+            ),
+            render_health([("views", "p", "degraded")]),
+            render_health([]),
+        ],
         "RunsUsage": [
             runs.render_runs_page(_hours(more), {0: results}, {}) for more in (0, 1) for results in _results()
         ],

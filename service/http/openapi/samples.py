@@ -29,6 +29,7 @@ from service.http.openapi.version_samples import version_samples
 from service.http.openapi.webhook_samples import endpoint_samples
 from service.wire import access, v1, v2
 from service.wire.api import DeletedObject, Wire
+from service.wire.bulk import render_bulk_cancellation, render_bulk_deletion
 from service.wire.files import ATTACHED_FILES
 from service.wire.replay import render_replay_page
 from service.wire.transcript import sample_transcript
@@ -265,6 +266,12 @@ def _of(wire: Wire) -> dict[str, list[Json]]:
         "FileLink": [access.render_file_link("file-1", _AT, "u")],
         "RunReplay": list(_replay_pages()),
         "AssistantVersions": version_samples(),
+        "BulkDeletion": [
+            render_bulk_deletion(["thread_1"], is_dry_run=True, matching=1, created_before=_AT, more=False)
+        ],
+        "BulkCancellation": [
+            render_bulk_cancellation([("thread_1", "run_1")], is_dry_run=True, matching=1, more=False)
+        ],
         "ThreadTranscript": list(_transcripts(wire)),
         **endpoint_samples(),
         **organization_samples(),

@@ -24,6 +24,11 @@ def endpoint_samples() -> dict[str, list[Json]]:
             webhooks.render_test("we_1", status=200, error=None, seconds=1),
             webhooks.render_test("we_1", status=None, error="e", seconds=1),
         ],
+        "WebhookDeliveries": [
+            webhooks.render_deliveries([_delivery(attempts) for attempts in (0, 1)], more=False),
+            webhooks.render_deliveries([], more=True),
+        ],
+        "WebhookRetry": [webhooks.render_retry("we_1", 1)],
         "DeletedWebhookEndpoint": [webhooks.render_deleted_endpoint("we_1")],
     }
 
@@ -41,3 +46,9 @@ def _endpoints() -> Iterator[Json]:
     yield webhooks.render_endpoint(shown, delivered_at=_MOMENT, failing_since=_MOMENT, last_error="e")
     plain = replace(shown, description=None, status="enabled", disabled_reason=None)
     yield webhooks.render_endpoint(plain, delivered_at=None, failing_since=None, last_error=None)
+
+
+def _delivery(attempts: int) -> Json:
+    return webhooks.render_delivery(
+        thread_id="thread_1", version=1, type="run.completed", attempts=attempts, due_at=_MOMENT
+    )

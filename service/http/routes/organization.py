@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.http import organization_health
 from service.http import organization_projects as projects
 from service.http.route import UNVERSIONED, JsonBody, Route
 from service.wire.organization_projects import ApiKeyChange, NewApiKey, ProjectRequest
@@ -11,6 +12,15 @@ _PROJECT = _PROJECTS + "/{project_id}"
 _KEY = _PROJECT + "/api_keys/{key_id}"
 
 ROUTES = (
+    Route(
+        "GET",
+        "/v1/organization/health",
+        organization_health.health,
+        "Report the health of each part of this process, with remedies",
+        scope="admin",
+        versions=UNVERSIONED,
+        answer="OrganizationHealth",
+    ),
     Route(
         "GET",
         _PROJECTS,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from service.http import forks, messages, past, runs, thread_stream, threads, tokens, transcript, v1_files
+from service.http import bulk, forks, messages, past, runs, thread_stream, threads, tokens, transcript, v1_files
 from service.http.route import BOTH, LARGE_BODY, MEDIUM_BODY, V1, JsonBody, Route, SignedToken
 from service.wire.access import StreamToken
+from service.wire.bulk import BulkCancellation, BulkDeletion
 from service.wire.forks import Fork
 from service.wire.messages import Message, MessageV1
 from service.wire.requests import MetadataChange, Thread, ThreadAndRun, ThreadAndRunV1, ThreadChange, ThreadV1
@@ -47,6 +48,26 @@ ROUTES = (
         limit=LARGE_BODY,
         answer="Run",
         can_stream=True,
+    ),
+    Route(
+        "POST",
+        "/v1/threads/bulk_delete",
+        bulk.delete_threads,
+        "Delete threads by metadata and time of creation, up to 100 for each request",
+        scope="full",
+        versions=BOTH,
+        body=JsonBody.same(BulkDeletion),
+        answer="BulkDeletion",
+    ),
+    Route(
+        "POST",
+        "/v1/threads/bulk_cancel",
+        bulk.cancel_runs,
+        "Cancel active runs by status and thread, up to 100 for each request",
+        scope="full",
+        versions=BOTH,
+        body=JsonBody.same(BulkCancellation),
+        answer="BulkCancellation",
     ),
     Route(
         "GET",
