@@ -42,6 +42,7 @@ _WORDS = (
 )
 # Other keys whose values may be about the error, such as Databricks' external_model_error.
 _OTHER_WORDS = re.compile(r"error|message|detail|issue|violation|exception", re.IGNORECASE)
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _COPIES = frozenset({"messages"})
 _PLACES = ("param", "loc", "field", "path", "parameter", "property", "argument", "additionalProperty")
 _HOLDERS = ("keys", "params")  # of places, in the errors of validators written in JavaScript
@@ -97,10 +98,15 @@ def _keys_of(body: Mapping[str, object]) -> list[str]:
     ]
 
 
+def _field_name(key: str) -> str:
+    """Returns the name of the field that a key means: frameworks of .NET write `$.top_p` and `TopP`."""
+    return _CAPITAL.sub("_", key[:MAX_PLACE].removeprefix("$.").removeprefix("body.")).lower()
+
+
 def _is_complaint(key: str, value: object) -> bool:
     """Whether the key is a field and the value sentences about it, as frameworks of forms write their errors."""
     sentences = value[:MAX_ITEMS] if isinstance(value, list) else [value]
-    return key in OPTIONAL_FIELDS and all(isinstance(each, str) and " " in each for each in sentences)
+    return _field_name(key) in OPTIONAL_FIELDS and all(isinstance(each, str) and " " in each for each in sentences)
 
 
 def places(body: object, depth: int = 0, budget: _Budget | None = None) -> Iterator[str]:
@@ -122,7 +128,7 @@ def places(body: object, depth: int = 0, budget: _Budget | None = None) -> Itera
             if isinstance(held, list):
                 yield from (each[:MAX_PLACE] for each in held[:MAX_ITEMS] if isinstance(each, str))
             yield from places(held if isinstance(held, Mapping) else None, depth + 1, budget)
-        yield from (key for key, value in islice(body.items(), MAX_ITEMS) if _is_complaint(key, value))
+        yield from (_field_name(key) for key, value in islice(body.items(), MAX_ITEMS) if _is_complaint(key, value))
         for key in _keys_of(body):
             if not budget.take():
                 return

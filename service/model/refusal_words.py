@@ -20,12 +20,12 @@ UNSUPPORTED = _words(
     r"n't (?:\w+ ){0,2}(?:support|allow|accept)|no (?:such|longer)|extra|forbidden|deprecated",
     r"cannot|can't|could not|disabled|only (?:the )?(?:default|support)|only \S+ (?:is|are) (?:allowed|supported)",
     r"invalid (?:param|argument|field|name|request arg)|must (?:not|be (?:omitted|removed|left))|remove|requires? ",
-    r"may only be|should not exist|\bunset\b",
+    r"may only be|should not exist|\bunset\b|prohibited|\bomit\b|could not be mapped|isn't (?:a known|recogni[sz]ed)",
 )
 # Words that refuse a field and not its value, even beside words of RANGE.
 UNKNOWN = _words(
     r"unsupported|unknown|unrecogni[sz]ed|unexpected|不支持|not (?:\w+ ){0,3}support|n't (?:\w+ ){0,2}support|no such",
-    r"extra[ _](?:inputs|fields|forbidden)|deprecated|unavailable|\bboth\b|only the default|not implemented",
+    r"extra[ _](?:inputs|fields|forbidden)|deprecated|unavailable|prohibited|\bboth\b|only the default|not implemented",
     r"only \S+ (?:is|are) (?:allowed|supported)|no endpoints found|\bunset\b|thinking is enabled",
 )
 # The field is unknown with any value.

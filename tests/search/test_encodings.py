@@ -134,3 +134,25 @@ def test_letters_that_json_escapes_are_letters(monkeypatch: pytest.MonkeyPatch, 
     assert "".join(piece for piece, _ in json_text.parse(io.BytesIO(JSON.encode()))) == SHOWN
     run = "\\" * 201 + "u00e9"
     assert "".join(piece for piece, _ in json_text.parse(io.BytesIO(run.encode()))) == "\\" * 200 + "é"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Straße in München: 5 €, 1+1=2", "utf-7"),
+        ("日本語の文書です。", "utf-7"),
+        ("中文字符测试，今天天气很好。", "hz"),
+        ("Answer: 好 of course", "hz"),
+    ],
+)
+def test_encodings_of_seven_bits(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a+b-c", "x = i++ - ++j", "tel. +49-30-1234", "dGVzdA+AND-B/+x==", "a ~{ b ~} c", "if (~{1}) ~}", "C++ and +A- +",
+     "charset=utf-8 Stra+AN8-e"],
+)  # fmt: skip
+def test_ascii_that_looks_like_encodings_of_seven_bits(text: str) -> None:
+    assert decode(text.encode()) == text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -27,6 +28,8 @@ _GUESSED = (
 # Encodings that have all characters of another one at the same bytes, and more.
 _SUPERSETS = {"iso8859-1": "cp1252", "iso8859-9": "cp1254", "tis-620": "cp874", "euc_kr": "cp949"}
 _ESCAPE = b"\x1b$"
+# Letters that UTF-7 shifts, up to the character that ends them; a plus sign by itself is none.
+_SHIFTED = re.compile(rb"\+[A-Za-z0-9+/]*-?")
 _JAPANESE = ("euc_jp", "cp932")
 _LATIN = ("cp1252", "cp1250", "cp1254", "cp1257", "iso8859-2", "iso8859-13", "iso8859-15", "mac-roman")
 # Marks that begin Spanish sentences, before a capital letter, and the bytes that Spanish has in cp1252.
@@ -77,8 +80,10 @@ def detect_encoding(file: BinaryIO) -> str:
     if _is_utf8(file):
         if has_controls:
             raise UnreadableFile("The file holds no text.")
-        # The encodings of ISO 2022 use escape sequences and the bytes of ASCII.
-        return _guess_encoding(head) if _ESCAPE in head and head.isascii() else "utf-8"
+        # The encodings of ISO 2022, HZ and UTF-7 use escape sequences and the bytes of ASCII.
+        if not head.isascii():
+            return "utf-8"
+        return _guess_encoding(head) if _ESCAPE in head else _seven_bit_encoding(head)
     # Texts in UTF-16 have bytes that these encodings have not, but short texts in these may look like UTF-16.
     is_legacy = any(
         _fits(head, encoding) and not head.decode(encoding, "ignore").isascii()
@@ -87,6 +92,26 @@ def detect_encoding(file: BinaryIO) -> str:
     utf16 = None if is_legacy else east_asian_utf16(head)
     declared = declared_encoding(head)
     return utf16 or (declared if declared and _fits(head, declared) else _guess_encoding(head))
+
+
+def _seven_bit_encoding(head: bytes) -> str:
+    """Returns HZ or UTF-7 if all shifted text is valid in it and stands for letters and marks, else UTF-8."""
+    if b"~{" in head and b"~}" in head and _decodes_to_more(head, "hz"):
+        return "hz"
+    shifted = [found for found in _SHIFTED.findall(head) if found != b"+-"]
+    if shifted and b"utf-8" not in head.lower() and all(_decodes_to_more(each, "utf-7") for each in shifted):
+        return "utf-7"
+    return "utf-8"
+
+
+def _decodes_to_more(data: bytes, encoding: str) -> bool:
+    """Returns whether the bytes are valid and have letters and marks that ASCII lacks, and no other such characters."""
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    others = [letter for letter in text if not letter.isascii()]
+    return bool(others) and all(unicodedata.category(letter)[0] in "LMPNSZ" for letter in others)
 
 
 def _is_utf8(file: BinaryIO) -> bool:
