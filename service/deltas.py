@@ -7,7 +7,7 @@ there is a delta for each token.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
@@ -114,6 +114,23 @@ def join_deltas(deltas: Iterable[Delta]) -> list[Delta]:
         joined.append(delta)
     _end_text(joined, texts)
     return joined
+
+
+def deltas_after(whole: Sequence[Delta], known: Sequence[Delta]) -> list[Delta]:
+    """Returns the deltas that follow `known` in `whole`. Both are joined, and begin with the same call."""
+    if not known:
+        return list(whole)
+    place, length = len(known) - 1, known[-1].length
+    later = list(whole[len(known) :])
+    match whole[place]:
+        case MessageTextDelta(text=text) as last if text[length:]:
+            return [replace(last, text=text[length:], images=()), *later]
+        case StepCallDelta(arguments=text) as last if text[length:]:
+            return [replace(last, id=None, name=None, search=None, arguments=text[length:]), *later]
+        case StepOutputDelta(logs=logs) as last if (logs or "")[length:]:
+            return [replace(last, logs=(logs or "")[length:]), *later]
+        case _:
+            return later
 
 
 def _end_text(joined: list[Delta], texts: list[str]) -> None:

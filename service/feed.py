@@ -108,6 +108,14 @@ class Watcher:
         """Returns whether the reader lacks this version, and no waiting item would make it read the log."""
         return self.seen is not None and self.seen < version and not self._has_news
 
+    def drain(self) -> list[Delta] | None:
+        """Returns the deltas that have arrived, without events; None if some were dropped. Does not wait."""
+        items, self._items, self._text = self._items, [], 0
+        self._has_news = self._has_rest = False
+        if self._lagging:
+            return None
+        return [item for item in items if not isinstance(item, (RecordedEvent, Wake))]
+
     async def take(self) -> list[Item | Wake]:
         """Returns up to MAX_TAKEN items that have arrived, in order; an empty list if none arrived for POLL seconds.
 
@@ -183,6 +191,19 @@ class WakeListener(Protocol):
         """Called if a thread or a vector store may have events that this process did not append. Must not block."""
 
 
+class CallListener(Protocol):
+    """A part of the server that passes deltas between processes."""
+
+    def on_watch(self, thread_id: str) -> None:
+        """Called if a client begins to follow a thread, perhaps in the middle of a call. Must not block."""
+
+    def on_call_open(self, thread_id: str) -> None:
+        """Called when a call of the thread's run opens in this process. Must not block."""
+
+    def on_call_close(self, thread_id: str) -> None:
+        """Called when that call closes. Must not block."""
+
+
 class Feed:
     """Publishes to the watchers of each thread and to the listeners. Publishing never waits.
 
@@ -196,6 +217,11 @@ class Feed:
         self._thread_listeners: list[ThreadListener] = []
         self._store_listeners: list[StoreListener] = []
         self._wake_listeners: list[WakeListener] = []
+        self._call_listeners: list[CallListener] = []
+
+    def listen_to_calls(self, listener: CallListener) -> None:
+        """Adds a listener that is notified as long as the feed exists."""
+        self._call_listeners.append(listener)
 
     def listen_to_threads(self, listener: ThreadListener) -> None:
         """Adds a listener that is notified as long as the feed exists."""
@@ -227,16 +253,46 @@ class Feed:
     def open_call(self, thread_id: str) -> Iterator[None]:
         """Keeps the deltas of a call of the thread's run while the context lasts, for watchers that come meanwhile."""
         call = self._calls[thread_id] = CallDeltas()
+        for listener in self._call_listeners:
+            listener.on_call_open(thread_id)
         try:
             yield
         finally:
             if self._calls.get(thread_id) is call:
                 del self._calls[thread_id]
+                for listener in self._call_listeners:
+                    listener.on_call_close(thread_id)
+
+    def is_watched(self, stream_id: str) -> bool:
+        """Returns whether the stream has a watcher."""
+        return stream_id in self._watchers
+
+    def watched_ids(self) -> list[str]:
+        """Returns the ids of the streams that have a watcher."""
+        return list(self._watchers)
+
+    def has_open_call(self, thread_id: str) -> bool:
+        """Returns whether a call of the thread's run is known to be open, here or elsewhere."""
+        return thread_id in self._calls
+
+    def deltas_so_far(self, thread_id: str) -> list[Delta] | None:
+        """Returns the joined deltas of the thread's open call, or None if no call is known to be open."""
+        call = self._calls.get(thread_id)
+        return None if call is None else call.join()
+
+    def open_remote_call(self, thread_id: str) -> None:
+        """Notes that a call has opened in another process. Its deltas are published here too."""
+        self._calls[thread_id] = CallDeltas()
+
+    def forget_remote_call(self, thread_id: str) -> None:
+        """Drops the deltas of a call of another process."""
+        self._calls.pop(thread_id, None)
 
     def begin(self, watcher: Watcher) -> None:
         """Gives a new watcher the events behind the version that it follows, and the open call from its beginning."""
-        call = self._calls.get(watcher.thread_id)
-        watcher.begin(call.join() if call is not None else ())
+        watcher.begin(self.deltas_so_far(watcher.thread_id) or ())
+        for listener in self._call_listeners:
+            listener.on_watch(watcher.thread_id)
 
     async def run(self, pool: Pool) -> None:
         """Checks for lost wake-ups until cancelled: one query serves up to IDS_PER_LOOK watched streams."""

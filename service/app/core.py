@@ -130,7 +130,7 @@ async def open_core(
                 pool, feed, api_key=api_key, storage_quota=settings.storage_quota_bytes, clock=clock, ids=ids
             )
         ),
-        peers=await enter(peers_lifespan(direct_url, feed, ids=ids, is_alone=member.is_alone)),
+        peers=await enter(peers_lifespan(direct_url, feed, pool, ids=ids, is_alone=member.is_alone)),
     )
 
 

@@ -91,6 +91,7 @@ class Peers:
         self._url = url
         self._wake = wake
         self._listeners: list[PeersListener] = []
+        self._channels: dict[str, Callable[[int, Sequence[str]], None]] = {}
         self._outbox: set[str] = set()
         self._has_mail = asyncio.Event()
         self._db: asyncpg.Connection[Any] | None = None
@@ -119,6 +120,13 @@ class Peers:
         """Adds a listener that is notified as long as this object exists."""
         self._listeners.append(listener)
 
+    def add_channel(self, channel: str, receive: Callable[[int, Sequence[str]], None]) -> None:
+        """Adds a channel of its own for another part of the server, before this process joins.
+
+        `receive` is called for each notification of a peer, with the number of its process and the ids in it.
+        """
+        self._channels[channel] = receive
+
     def on_thread_append(
         self, thread_id: str, recorded: Sequence[RecordedEvent[ThreadEvent]], state: ThreadState
     ) -> None:
@@ -141,6 +149,8 @@ class Peers:
                 raise StartupError("The database's direct connection cannot hold an advisory lock.")
             await db.execute(_SQL["keepalive"])
             await db.add_listener(CHANNEL, self._receive)
+            for channel in self._channels:
+                await db.add_listener(channel, self._receive_on_channel)
             if self._has_joined:
                 self._spared, self._spared_until = self.live, monotonic() + GRACE_S
             elif not self._is_alone:
@@ -259,6 +269,11 @@ class Peers:
                 self._outbox.update(batch)
                 raise
 
+    def _receive_on_channel(self, _db: object, _pid: int, channel: str, payload: object) -> None:
+        sender, *ids = str(payload).split(" ")
+        if sender != str(self.process):
+            self._channels[channel](int(sender), ids)
+
     def _receive(self, _db: object, _pid: int, _channel: str, payload: object) -> None:
         sender, *stream_ids = str(payload).split(" ")
         if sender == str(self.process):
@@ -269,6 +284,13 @@ class Peers:
             self._announce_change()
         for stream_id in stream_ids:
             self._wake(stream_id)
+
+
+async def notify_channel(db: Connection, channel: str, process: int, ids: Sequence[str]) -> None:
+    """Notifies the peers of a process on a channel of `Peers.add_channel`."""
+    for start in range(0, len(ids), IDS_PER_NOTIFY):
+        batch = ids[start : start + IDS_PER_NOTIFY]
+        await db.execute(_SQL["notify"], channel, " ".join([str(process), *batch]))
 
 
 async def _notify(db: Connection, sender: str, stream_ids: Sequence[str]) -> None:

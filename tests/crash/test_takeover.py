@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from tests.client import Frame
 from tests.crash.conftest import Start
 from tests.http.helpers import assistant_with, run_of, said_by, thread_with
 from tests.scripted import ScriptedServer, says
@@ -37,19 +38,23 @@ async def test_cancelling_from_another_process_stops_the_model_call(start: Start
         assert (await other.client.settled(run))["status"] == "cancelled"
 
 
-async def test_a_stream_survives_as_far_as_the_other_process_sees_the_log(start: Start, model: ScriptedServer) -> None:
-    """A process without free places creates a run, and another one executes it. The watcher gets the whole text at the
-    end.
-    """
-    model.script(says("Busy").waits("busy"), says("one two three", pieces=3))
+async def test_a_run_that_another_process_executes_is_streamed(start: Start, model: ScriptedServer) -> None:
+    """A process without free places creates a run, and another one executes it. The client gets its deltas."""
+    reply = says("one two three", pieces=["one", " two", " three"]).waits("middle", before=2)
+    model.script(says("Busy").waits("busy"), reply)
     async with start(max_runs=1) as one, start(max_runs=1) as other:
         await run_of(one.client, "Hi")
         await model.wait_for_gate("busy")
         assistant, thread = await assistant_with(one.client), await thread_with(one.client, "Hi")
         path = f"/threads/{thread['id']}/runs"
-        frames = await one.client.frames(path, {"assistant_id": assistant["id"], "stream": True})
+        frames: list[Frame] = []
+        async for frame in one.client.stream(path, {"assistant_id": assistant["id"], "stream": True}):
+            frames.append(frame)
+            if frame.event == "thread.message.delta":
+                model.open_gate("middle")
         deltas = [frame.data["delta"]["content"][0] for frame in frames if frame.event == "thread.message.delta"]
-        assert [part["text"]["value"] for part in deltas] == ["one two three"]
+        texts = [part["text"]["value"] for part in deltas]
+        assert (texts[0], "".join(texts)) == ("one", "one two three")
         assert [frame.event for frame in frames][-2:] == ["thread.run.completed", "done"]
         model.open_gate("busy")
         assert other.process.is_running

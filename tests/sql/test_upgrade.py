@@ -38,6 +38,7 @@ NOT_RECORDED = {
     "/v1/models",
     "/v1/models/{model}",
     "/v1/threads/{thread_id}/stream",
+    "/v1/threads/{thread_id}/runs/{run_id}/stream",
     "/v1/threads/{thread_id}/runs/{run_id}/replay",
     "/audit/log/checkpoint",
     "/audit/log/tile/{tile}",
