@@ -34,6 +34,7 @@ _NoRunPatch = (
     | e.ModelCallEvent
     | e.ToolCallEvent
     | e.RunCreated
+    | e.RunReviewed
     | e.RunClaimed
     | e.RunReleased
 )

@@ -22,7 +22,14 @@ _SQL = queries("active_runs")
 
 # Events that change none of the columns. A run that is imported has ended.
 _Ignored = (
-    e.LifeEvent | e.ImportEvent | e.MessageEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent | e.RunModified
+    e.LifeEvent
+    | e.ImportEvent
+    | e.MessageEvent
+    | e.StepEvent
+    | e.ModelCallEvent
+    | e.ToolCallEvent
+    | e.RunModified
+    | e.RunReviewed
 )
 _IGNORED = classes_of(_Ignored)
 

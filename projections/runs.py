@@ -41,6 +41,7 @@ _PatchOnly = (
     | e.ToolCallEvent
     | e.RunEnd
     | e.RunAdmitted
+    | e.RunReviewed
     | e.RunClaimed
     | e.RunReleased
     | e.RunQueued

@@ -21,7 +21,7 @@ from service.telemetry import metrics
 ROOT = Path(__file__).parent.parent
 EVENT_CLASSES = {event.__name__ for event in get_args(AnyEvent)}
 # Types of events of runs that webhook endpoints cannot subscribe to.
-UNANNOUNCED = {"run.admitted", "run.claimed", "run.modified", "run.released"}
+UNANNOUNCED = {"run.admitted", "run.claimed", "run.modified", "run.released", "run.reviewed"}
 
 
 def class_names(match: ast.Match) -> Iterator[str]:

@@ -161,6 +161,16 @@ class ModifyRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewRun:
+    """`status` as in ModifyRun. Either `rating` or `note` may be None."""
+
+    run_id: str
+    status: RunStatus | None
+    rating: e.Rating | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SubmitToolOutputs:
     """`status` as in ModifyRun."""
 
@@ -326,7 +336,7 @@ class ReleaseRun:
 
 LifeCommand = CreateThread | ImportThread | ForkThread | ModifyThread | DeleteThread
 MessageCommand = AddMessage | ModifyMessage | DeleteMessage
-ClientRunCommand = CreateRun | ModifyRun | SubmitToolOutputs | CancelRun
+ClientRunCommand = CreateRun | ModifyRun | ReviewRun | SubmitToolOutputs | CancelRun
 ModelCallCommand = StartModelCall | FinishModelCall | BreakModelCall
 ExecutorCommand = ModelCallCommand | StartToolCall | FinishToolCall | FailRun | StopRun | ExhaustRun | ReleaseRun
 SupervisorCommand = ExpireRun | ClaimRun

@@ -28,6 +28,7 @@ from events.thread.commands import (
     ModifyMessage,
     ModifyRun,
     ModifyThread,
+    ReviewRun,
     SubmitToolOutputs,
     ThreadCommand,
 )
@@ -54,7 +55,7 @@ def _decide(state: ThreadState, command: ThreadCommand, at: datetime) -> list[e.
             return _decide_life(state, command, at)
         case AddMessage() | ModifyMessage() | DeleteMessage():
             return _decide_message(state, command)
-        case CreateRun() | ModifyRun() | SubmitToolOutputs() | CancelRun():
+        case CreateRun() | ModifyRun() | ReviewRun() | SubmitToolOutputs() | CancelRun():
             return decide_client_run(state, command, at)
         case ExpireRun() | ClaimRun():
             return decide_supervisor(state, command, at)

@@ -67,6 +67,10 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+# How good the answer of a run was, in the words of a client.
+Rating = Literal["good", "bad"]
+
+
 class ThreadCreated(Event):
     """`origin` is the thread that a fork was made from; absent if the thread is no fork.
 
@@ -174,6 +178,15 @@ class RunModified(Event):
     type: Literal["run.modified"] = "run.modified"
     run_id: str
     metadata: Metadata
+
+
+class RunReviewed(Event):
+    """A client rated the run, or left a note about it, or both. Of several ratings of a run the newest one counts."""
+
+    type: Literal["run.reviewed"] = "run.reviewed"
+    run_id: str
+    rating: Rating | None
+    note: str | None
 
 
 class RunClaimed(Event):
@@ -362,6 +375,7 @@ RunEvent = (
     RunCreated
     | RunAdmitted
     | RunModified
+    | RunReviewed
     | RunClaimed
     | RunReleased
     | RunQueued

@@ -18,6 +18,7 @@ from events.thread.commands import (
     ExpireRun,
     ModifyRun,
     NewMessage,
+    ReviewRun,
     RunSettings,
     SubmitToolOutputs,
     SupervisorCommand,
@@ -57,6 +58,9 @@ def decide_client_run(state: ThreadState, command: ClientRunCommand, at: datetim
             status = _status(state, run_id, command.status)
             require_modifiable(status)
             return [e.RunModified(run_id=run_id, metadata=dict(metadata))]
+        case ReviewRun(run_id=run_id, rating=rating, note=note):
+            _status(state, run_id, command.status)
+            return [e.RunReviewed(run_id=run_id, rating=rating, note=note)]
         case SubmitToolOutputs():
             return _submit(state, command, at)
         case CancelRun(run_id=run_id):

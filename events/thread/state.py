@@ -144,7 +144,7 @@ def count_hosted_calls(step: e.StepImported) -> int:
 
 # Events that concern the active run, if they concern no run that waits.
 _OfActiveRun = e.RunEvent | e.StepEvent | e.ModelCallEvent | e.ToolCallEvent
-_OF_ACTIVE_RUN = classes_of(_OfActiveRun) - {e.RunCreated, e.RunAdmitted, e.RunModified}
+_OF_ACTIVE_RUN = classes_of(_OfActiveRun) - {e.RunCreated, e.RunAdmitted, e.RunModified, e.RunReviewed}
 
 
 def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> ThreadState:
@@ -154,7 +154,9 @@ def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> Thread
     match recorded.event:
         case e.ThreadCreated():
             return replace(state, exists=True)
-        case e.ThreadModified() | e.ThreadForked() | e.MessageModified() | e.MessageWritten() | e.RunModified():
+        case e.ThreadModified() | e.ThreadForked() | e.MessageModified() | e.MessageWritten():
+            return state
+        case e.RunModified() | e.RunReviewed():
             return state
         case e.MessageImported(role=role):
             return replace(state, user_messages=state.user_messages + (role == "user"))
@@ -268,6 +270,7 @@ def evolve_run(run: RunState, recorded: RecordedEvent[e.ThreadEvent]) -> RunStat
             | e.RunCreated()
             | e.RunAdmitted()
             | e.RunModified()
+            | e.RunReviewed()
         ):
             return run
         case _:

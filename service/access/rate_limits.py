@@ -44,6 +44,7 @@ _Ignored = (
     | e.ModelCallStarted
     | e.RunAdmitted
     | e.RunModified
+    | e.RunReviewed
     | e.RunClaimed
     | e.RunReleased
     | e.RunQueued

@@ -44,6 +44,7 @@ from events.thread.commands import (
     NewMessage,
     PartialReply,
     ReleaseRun,
+    ReviewRun,
     RunSettings,
     StartModelCall,
     StartToolCall,
@@ -115,6 +116,8 @@ class ThreadInversion:
                 return [DeleteMessage(message_id, role)]
             case e.RunModified(run_id=run_id, metadata=metadata):
                 return [ModifyRun(run_id, self._statuses.get(run_id), metadata)]
+            case e.RunReviewed(run_id=run_id, rating=rating, note=note):
+                return [ReviewRun(run_id, self._statuses.get(run_id), rating, note)]
             case e.ToolOutputsSubmitted(run_id=run_id, outputs=outputs):
                 return [SubmitToolOutputs(run_id, self._statuses.get(run_id), outputs, _claim(events))]
             case e.RunCancelling(run_id=run_id):

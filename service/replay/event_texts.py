@@ -72,6 +72,8 @@ def describe_event(event: e.ThreadEvent) -> str:
             return f"{message_id}, {role}: {_one_line(_text_of(content))}"
         case e.RunModified(metadata=metadata) | e.MessageModified(metadata=metadata):
             return orjson.dumps(metadata).decode()
+        case e.RunReviewed(rating=rating, note=note):
+            return ": ".join(part for part in (rating, note and _one_line(note)) if part)
         case e.RunAdmitted() | e.RunQueued() | e.RunStarted() | e.RunCancelling():
             return ""
         case e.MessageImported(message_id=message_id, role=role, body=body):

@@ -46,7 +46,7 @@ _IGNORED: frozenset[type] = frozenset(
         *(e.ThreadCreated, e.ThreadModified, e.ThreadDeleted, e.ThreadForked),
         *(e.MessageImported, e.RunImported, e.StepImported),
         *(e.MessageAdded, e.MessageWritten, e.MessageModified, e.MessageDeleted),
-        *(e.RunAdmitted, e.RunModified, e.RunClaimed, e.RunReleased),
+        *(e.RunAdmitted, e.RunModified, e.RunReviewed, e.RunClaimed, e.RunReleased),
         *(e.StepCreated, e.StepEnded, e.ToolOutputsSubmitted),
     }
 )

@@ -46,6 +46,7 @@ _Ignored = (
     | e.ToolCallEvent
     | e.RunAdmitted
     | e.RunModified
+    | e.RunReviewed
     | e.RunReleased
     | e.RunQueued
     | e.RunStarted

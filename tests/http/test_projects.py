@@ -46,6 +46,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/assistants/{assistant_id}/files": {"file_id": "{file_id}"},
     "POST /v1/threads/{thread_id}/messages": {"role": "user", "content": "Hi"},
     "POST /v1/threads/{thread_id}/runs": {"assistant_id": "{assistant_id}"},
+    "POST /v1/threads/{thread_id}/runs/{run_id}/reviews": {"rating": "good"},
     "POST /v1/threads/{thread_id}/runs/{run_id}/submit_tool_outputs": {
         "tool_outputs": [{"tool_call_id": "call_1", "output": "x"}]
     },

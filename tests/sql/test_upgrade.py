@@ -40,6 +40,7 @@ NOT_RECORDED = {
     "/v1/threads/{thread_id}/stream",
     "/v1/threads/{thread_id}/runs/{run_id}/stream",
     "/v1/threads/{thread_id}/runs/{run_id}/replay",
+    "/v1/threads/{thread_id}/runs/{run_id}/reviews",
     "/audit/log/checkpoint",
     "/audit/log/tile/{tile}",
     "/audit/log/epochs",

@@ -24,6 +24,7 @@ from events.thread.events import ThreadEvent
 from service.http.errors import body
 from service.http.openapi.infer import Free, Schema, schema_of
 from service.http.openapi.organization_samples import organization_samples
+from service.http.openapi.review_samples import review_samples
 from service.http.openapi.store_samples import store_samples
 from service.http.openapi.version_samples import version_samples
 from service.http.openapi.webhook_samples import endpoint_samples
@@ -264,6 +265,7 @@ def _of(wire: Wire) -> dict[str, list[Json]]:
         "DeletedFile": [wire.render_deleted_file("file-1")],
         "StreamToken": [access.render_stream_token("thread_1", "t", _AT, "u")],
         "FileLink": [access.render_file_link("file-1", _AT, "u")],
+        **review_samples(),
         "RunReplay": list(_replay_pages()),
         "AssistantVersions": version_samples(),
         "BulkDeletion": [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from service.http import past, replay, runs, steps, thread_stream
+from service.http import past, replay, reviews, runs, steps, thread_stream
 from service.http.route import BOTH, LARGE_BODY, OUTPUTS_BODY, JsonBody, Route, SignedToken
 from service.wire.requests import MetadataChange, Outputs, Run, RunV1
+from service.wire.reviews import Review
 
 _RUNS = "/v1/threads/{thread_id}/runs"
 _RUN = _RUNS + "/{run_id}"
@@ -81,6 +82,26 @@ ROUTES = (
         versions=BOTH,
         query=("replay",),
         answer="RunReplay",
+    ),
+    Route(
+        "GET",
+        _RUN + "/reviews",
+        reviews.page,
+        "List the ratings and notes of a run, the oldest first",
+        scope="read",
+        versions=BOTH,
+        query=("replay",),
+        answer="RunReviews",
+    ),
+    Route(
+        "POST",
+        _RUN + "/reviews",
+        reviews.create,
+        "Rate a run, or leave a note about it",
+        scope="full",
+        versions=BOTH,
+        body=JsonBody.same(Review),
+        answer="RunReview",
     ),
     Route(
         "GET",

@@ -41,6 +41,7 @@ from events.thread.commands import (
     NewMessage,
     PartialReply,
     ReleaseRun,
+    ReviewRun,
     StartModelCall,
     StartToolCall,
     StopRun,
@@ -115,6 +116,7 @@ class World:
             self._modify_message,
             self._delete_message,
             self._modify_run,
+            self._review_run,
             self._submit,
             self._executor,
             self._cancel,
@@ -212,6 +214,10 @@ class World:
     def _modify_run(self) -> ModifyRun:
         id = self._run_id()
         return ModifyRun(id, self.runs.get(id), {"n": str(self._made)})
+
+    def _review_run(self) -> ReviewRun:
+        id = self._run_id()
+        return ReviewRun(id, self.runs.get(id), self.random.choice(["good", "bad", None]), str(self._made))
 
     def _cancel(self) -> CancelRun:
         id = self._run_id()
