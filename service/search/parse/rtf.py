@@ -114,7 +114,7 @@ class _Document:
             self.line.append(text)
 
     def take_lines(self) -> str:
-        """Returns the text so far, and begins anew."""
+        """Returns the text so far, and clears it."""
         self.flush()
         text = "".join(self.line)
         self.line = []
