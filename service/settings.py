@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     max_runs: int = Field(64, ge=1, le=10_000, description="Runs at once in this process")
     run_expires_s: int = Field(600, ge=1, le=86_400, description="Seconds after which a run expires")
     busy: Literal["reject", "queue"] = Field("reject", description="Whether threads with an active run reject or queue")
-    indexing_jobs: int = Field(2, ge=1, le=64, description="Files of a project indexed at once in this process")
+    indexing_jobs: int = Field(2, ge=1, le=64, description="Files of a project indexed at once in this server")
     indexing_timeout_s: int = Field(3600, ge=1, le=86_400, description="Seconds after which indexing a file has failed")
     max_store_files: int = Field(10_000, ge=1, le=100_000_000, description="Files that a vector store can have")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     code_processes: int = Field(64, ge=8, le=4096, description="Processes and threads in a sandbox")
     code_disk_mb: int = Field(512, ge=16, le=1_048_576, description="Disk of a sandbox, which is memory too")
     code_output_kb: int = Field(1024, ge=1, le=1024, description="Output that a call may print, in KiB")
-    code_sessions: int = Field(16, ge=1, le=1000, description="Sandboxes at once in this process")
+    code_sessions: int = Field(16, ge=1, le=1000, description="Sandboxes at once in this server")
     code_idle_s: float = Field(3600.0, ge=1, description="Seconds after which an idle sandbox is closed")
     code_warm: int = Field(1, ge=0, le=100, description="Sandboxes that are kept ready")
 

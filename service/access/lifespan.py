@@ -17,18 +17,27 @@ from service.access.wrong_keys import WrongKeyLimit
 from service.database import Pool
 from service.feed import Feed
 from service.tasks.background import background
+from service.workers.shared_buckets import SharedBuckets
 
 
 @asynccontextmanager
 async def access_lifespan(
-    pool: Pool, feed: Feed, *, api_key: str, storage_quota: int | None, clock: Clock, ids: IdSource
+    pool: Pool,
+    feed: Feed,
+    *,
+    api_key: str,
+    storage_quota: int | None,
+    clock: Clock,
+    ids: IdSource,
+    buckets: SharedBuckets | None,
 ) -> AsyncIterator[AccessControl]:
     """Yields access control. `api_key` is the key of the default project that the settings name; `storage_quota` is the
-    quota of each project in bytes, None for no quota.
+    quota of each project in bytes, None for no quota. `buckets` are those of all workers of this server, if there are
+    several.
 
     In the background, last uses of keys are written and revoked keys are found.
     """
-    keys, limits = Keys(pool, api_key, clock=clock), RateLimits(pool)
+    keys, limits = Keys(pool, api_key, clock=clock), RateLimits(pool, shared=buckets)
     feed.listen_to_threads(limits)
     async with background(keys.run(), keys.run_revocation_watch()):
         yield AccessControl(
@@ -36,6 +45,6 @@ async def access_lifespan(
             limits=limits,
             streams=StreamLimits(),
             signer=Signer(pool, keys, clock=clock, ids=ids),
-            wrong_keys=WrongKeyLimit(),
+            wrong_keys=WrongKeyLimit(shared=buckets),
             storage=StorageQuota(pool, storage_quota),
         )

@@ -1,11 +1,11 @@
 """The limits of API keys: requests a minute, model tokens a minute, runs at once.
 
 Requests and model tokens are limited by token buckets, which hold what a key may use in a minute and refill evenly.
-Buckets are in this process's memory: each process grants the whole limit, and a restart fills the buckets. The cost of
-a run is known only when a model call ends, so model tokens are charged then, by the process that created the run if
-it also makes the call. A bucket may become negative; new runs wait until it is positive. Runs at once are counted in
-the database, over all processes. Requests that create a run are serialised for each key, so only requests to different
-processes can exceed the limit together.
+Buckets are in the memory of this process, or in that of all workers of this server: each server grants the whole
+limit, and its restart fills the buckets. The cost of a run is known only when a model call ends, so model tokens are
+charged then, by the server that created the run if it also makes the call. A bucket may become negative; new runs wait
+until it is positive. Runs at once are counted in the database, over all processes. Requests that create a run are
+serialised for each key, so only requests to different servers can exceed the limit together.
 
 Requests of keys without limits never reach this module.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,6 +26,7 @@ from events.thread.state import ThreadState
 from projections import keys
 from projections.keys import ApiKey
 from service.database import Pool
+from service.workers.shared_buckets import SharedBuckets
 
 MAX_ACCOUNTS = 10_000
 # Bounds the runs whose key this process remembers, to charge their tokens.
@@ -103,9 +104,13 @@ class _Account:
 class RateLimits:
     """The buckets of all keys that have limits. Follows the feed, to charge the model tokens that runs use."""
 
-    def __init__(self, pool: Pool, *, timer: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, pool: Pool, *, timer: Callable[[], float] = time.monotonic, shared: SharedBuckets | None = None
+    ) -> None:
+        """`shared` are the buckets of all workers of this server, if there are several."""
         self._pool = pool
         self._timer = timer
+        self._shared = shared
         self._accounts: dict[str, _Account] = {}
         self._runs: dict[str, str] = {}
 
@@ -115,7 +120,13 @@ class RateLimits:
         `spends` says that the request will use model tokens, so the bucket of tokens must not be empty. Raises
         RateLimitExceeded; a request that is refused takes nothing from a bucket.
         """
-        account, at = self._account(key), self._timer()
+        account = self._account(key)
+        with self._shared_buckets(key.id, account):
+            self._take_request(account, spends=spends)
+        return self.status(key)
+
+    def _take_request(self, account: _Account, *, spends: bool) -> None:
+        at = self._timer()
         for bucket in (account.requests, account.tokens):
             if bucket is not None:
                 bucket.fill(at)
@@ -125,7 +136,11 @@ class RateLimits:
             raise RateLimitExceeded("tokens", tokens.limit, round(tokens.limit - tokens.level), tokens.until(1))
         if requests is not None:
             requests.level -= 1
-        return self.status(key)
+
+    def _shared_buckets(self, key_id: str, account: _Account) -> AbstractContextManager[None]:
+        if self._shared is None:
+            return nullcontext()
+        return self._shared.share((f"{key_id} requests", account.requests), (_tokens_of(key_id), account.tokens))
 
     def status(self, key: ApiKey) -> list[LimitStatus]:
         """Returns the state of each limit that the key has, as of the last request."""
@@ -141,8 +156,15 @@ class RateLimits:
         """Takes used model tokens from the key's bucket. Does nothing if the key has no limit of tokens."""
         account = self._accounts.get(key_id)
         if account is not None and account.tokens is not None:
-            account.tokens.fill(self._timer())
-            account.tokens.level -= tokens
+            with self._shared_buckets(key_id, account):
+                account.tokens.fill(self._timer())
+                account.tokens.level -= tokens
+
+    def _charge_run(self, run_id: str, tokens: int) -> None:
+        if self._shared is None:
+            self.charge(self._runs.get(run_id, ""), tokens)
+        else:
+            self._shared.charge_run(run_id, tokens, self._timer())
 
     @asynccontextmanager
     async def reserve_run(self, key: ApiKey) -> AsyncIterator[None]:
@@ -153,7 +175,8 @@ class RateLimits:
         if key.max_runs is None:
             yield
             return
-        async with self._account(key).run_lock:
+        lock = self._account(key).run_lock if self._shared is None else self._shared.hold(key.id)
+        async with lock:
             async with self._pool.acquire() as db:
                 active = await keys.count_active_runs(db, key)
             if active >= key.max_runs:
@@ -164,7 +187,7 @@ class RateLimits:
         self, thread_id: str, recorded: Sequence[RecordedEvent[e.ThreadEvent]], state: ThreadState
     ) -> None:
         """Remembers the key of each new run, and charges the tokens of each model call that ended."""
-        if not self._accounts:
+        if not self._accounts and self._shared is None:
             return
         for entry in recorded:
             match entry.event:
@@ -176,18 +199,27 @@ class RateLimits:
                     | e.ModelCallFailed(run_id=run_id, usage=usage)
                     | e.ModelCallStopped(run_id=run_id, usage=usage)
                 ):
-                    self.charge(self._runs.get(run_id, ""), usage.prompt_tokens + usage.completion_tokens)
+                    self._charge_run(run_id, usage.prompt_tokens + usage.completion_tokens)
                 case e.RunCompleted() | e.RunFailed() | e.RunCancelled() | e.RunExpired() | e.RunIncomplete() as ended:
-                    self._runs.pop(ended.run_id, None)
+                    self._forget(ended.run_id)
                 case _:
                     _ignored: _Ignored = entry.event
 
     def _remember(self, run_id: str, key_id: str) -> None:
         account = self._accounts.get(key_id)
         if account is not None and account.tokens is not None:
+            if self._shared is not None:
+                self._shared.follow_run(run_id, _tokens_of(key_id))
+                return
             if len(self._runs) >= MAX_RUNS:
                 del self._runs[next(iter(self._runs))]
             self._runs[run_id] = key_id
+
+    def _forget(self, run_id: str) -> None:
+        if self._shared is None:
+            self._runs.pop(run_id, None)
+        else:
+            self._shared.forget_run(run_id)
 
     def _account(self, key: ApiKey) -> _Account:
         account = self._accounts.get(key.id)
@@ -200,3 +232,8 @@ class RateLimits:
 
     def _full_bucket(self, limit: int | None) -> Bucket | None:
         return None if limit is None else Bucket(limit, self._timer(), limit)
+
+
+def _tokens_of(key_id: str) -> str:
+    """Returns the name of the key's bucket of tokens among those that workers share."""
+    return f"{key_id} tokens"

@@ -2,8 +2,8 @@
 
 Keys cannot be guessed: they have 256 random bits. The bound keeps strangers from filling the database's queue with
 look-ups, and shows a program with an old key that it is wrong to go on. A correct key is never refused, because many
-clients may share an address. Each process counts by itself, since a count in the database would be a write for each
-request of a stranger.
+clients may share an address. Each server counts by itself, over its workers, since a count in the database would be a
+write for each request of a stranger.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from service.access.rate_limits import Bucket
+from service.workers.shared_buckets import SharedBuckets
 
 # Wrong keys of one address: so many at once, and so many a minute.
 MAX_WRONG_KEYS = 60
@@ -25,10 +26,14 @@ THROTTLED_LOOKUPS = 2
 
 
 class WrongKeyLimit:
-    """Counts wrong keys by address, in this process's memory. `timer` returns seconds that never go backwards."""
+    """Counts wrong keys by address. `timer` returns seconds that never go backwards.
 
-    def __init__(self, *, timer: Callable[[], float] = time.monotonic) -> None:
+    `shared` are the buckets of all workers of this server, if there are several.
+    """
+
+    def __init__(self, *, timer: Callable[[], float] = time.monotonic, shared: SharedBuckets | None = None) -> None:
         self._timer = timer
+        self._shared = shared
         self._peers: OrderedDict[str, Bucket] = OrderedDict()
         self._lookups = asyncio.Semaphore(THROTTLED_LOOKUPS)
 
@@ -49,11 +54,12 @@ class WrongKeyLimit:
                 self._peers.popitem(last=False)
             bucket = self._peers[peer] = Bucket(MAX_WRONG_KEYS, self._timer(), MAX_WRONG_KEYS)
         self._peers.move_to_end(peer)
-        bucket.fill(self._timer())
-        if bucket.level < 1:
-            return bucket.until(1)
-        bucket.level -= 1
-        return None
+        with nullcontext() if self._shared is None else self._shared.share((f"peer {peer}", bucket)):
+            bucket.fill(self._timer())
+            if bucket.level < 1:
+                return bucket.until(1)
+            bucket.level -= 1
+            return None
 
     @property
     def peers(self) -> int:

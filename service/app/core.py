@@ -127,7 +127,13 @@ async def open_core(
         instruments=await enter(telemetry_lifespan(feed)),
         access=await enter(
             access_lifespan(
-                pool, feed, api_key=api_key, storage_quota=settings.storage_quota_bytes, clock=clock, ids=ids
+                pool,
+                feed,
+                api_key=api_key,
+                storage_quota=settings.storage_quota_bytes,
+                clock=clock,
+                ids=ids,
+                buckets=member.buckets,
             )
         ),
         peers=await enter(peers_lifespan(direct_url, feed, pool, ids=ids, is_alone=member.is_alone)),

@@ -16,14 +16,14 @@ RETIRE_POLL_S = 0.05
 
 
 async def retire(http: HttpServer, supervisor: Supervisor, patience_s: float) -> None:
-    """Leaves new requests and runs to other processes, and waits until the runs and their streams here have ended.
+    """Leaves new requests and runs to other processes, and waits until the runs and requests here have ended.
 
     Waits at most `patience_s` seconds. The stop that follows hands over what is left.
     """
     supervisor.retire()
     await http.retire()
     deadline = asyncio.get_running_loop().time() + patience_s
-    while supervisor.active or http.has_run_streams:
+    while supervisor.active or http.has_connections:
         if asyncio.get_running_loop().time() >= deadline:
             return
         await asyncio.sleep(RETIRE_POLL_S)

@@ -78,7 +78,7 @@ async def serve(
     )
     async with AsyncExitStack() as stack:
         core = await open_core(stack, settings, upstreams, member, api_key=api_key, clock=clock or SystemClock())
-        toolbox = await open_toolbox(stack, settings, core, search_engine=search_engine, serving=serving)
+        toolbox = await open_toolbox(stack, settings, core, member, search_engine=search_engine, serving=serving)
         services, supervisor = await _open_services(stack, settings, core, toolbox, member)
         # Must be complete before the supervisor of runs is stopped, and takes place while the HTTP server stops.
         drain = Drain(supervisor.drain, core.break_off)
@@ -123,6 +123,7 @@ async def _open_services(
             max_jobs=settings.indexing_jobs,
             job_timeout_s=settings.indexing_timeout_s,
             max_files=settings.max_store_files,
+            open_places=member.open_places,
         )
     )
     acts = await enter(
@@ -154,6 +155,7 @@ async def _open_services(
             ids=ids,
             max_runs=max_runs,
             allows_private_images=settings.images_allow_private,
+            sessions=member.sessions,
         )
     )
     rewriter = QueryRewriter(core.model, settings.rewrite_model)

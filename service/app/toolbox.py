@@ -17,6 +17,7 @@ from service.search.base import SearchEngine
 from service.search.factory import open_search_engine
 from service.settings import Settings
 from service.tool_adapters.factory import ToolServices, open_tools
+from service.workers.membership import Membership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ async def open_toolbox(
     stack: AsyncExitStack,
     settings: Settings,
     core: Core,
+    member: Membership,
     *,
     search_engine: Callable[[Pool], SearchEngine] | None,
     serving: asyncio.Event,
@@ -46,9 +48,21 @@ async def open_toolbox(
     if settings.code_interpreter == "on":
         warm, at_once, idle_s = settings.code_warm, settings.code_sessions, settings.code_idle_s
         sandboxes = await enter(
-            sessions_lifespan(probe, limits, warm=warm, at_once=at_once, idle_s=idle_s, serving=serving)
+            sessions_lifespan(
+                probe,
+                limits,
+                warm=warm,
+                at_once=at_once,
+                idle_s=idle_s,
+                serving=serving,
+                open_places=member.open_places,
+                holders=member.sessions,
+            )
         )
-    engine = search_engine(core.pool) if search_engine is not None else _open_search_engine(settings, core, probe)
+    if search_engine is not None:
+        engine = search_engine(core.pool)
+    else:
+        engine = _open_search_engine(settings, core, probe, member)
     stack.push_async_callback(engine.close)
     hosted = open_tools(
         core.writer,
@@ -63,7 +77,7 @@ async def open_toolbox(
     return Toolbox(probe=probe, engine=engine, hosted=hosted)
 
 
-def _open_search_engine(settings: Settings, core: Core, probe: SandboxProbe) -> SearchEngine:
+def _open_search_engine(settings: Settings, core: Core, probe: SandboxProbe, member: Membership) -> SearchEngine:
     key = settings.embedding_api_key
     return open_search_engine(
         core.pool,
@@ -73,4 +87,5 @@ def _open_search_engine(settings: Settings, core: Core, probe: SandboxProbe) -> 
         base_url=settings.embedding_base_url,
         model=settings.embedding_model,
         api_key=key.get_secret_value() if key is not None else None,
+        open_places=member.open_places,
     )

@@ -19,6 +19,7 @@ from service.settings import Settings
 from service.tasks.background import background
 from service.workers.channel import Channel, Message
 from service.workers.membership import Membership
+from service.workers.shared_memory import SharedMemory
 
 
 def main() -> None:
@@ -40,7 +41,13 @@ async def _work(end: socket.socket) -> None:
     listeners = [socket.socket(fileno=number) for number in order["listeners"]]
     for listener in listeners:
         listener.set_inheritable(False)
-    membership = Membership(channel, listeners=listeners, is_alone=order["is_alone"], pool_size=order["pool_size"])
+    membership = Membership(
+        channel,
+        listeners=listeners,
+        is_alone=order["is_alone"],
+        pool_size=order["pool_size"],
+        memory=SharedMemory(order["memory"]),
+    )
     try:
         await run_until_signal(_serve(settings, order, channel, membership), lambda: None)
     except* StartupError as group:

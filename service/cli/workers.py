@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from service.database import wait_until_reachable
 from service.settings import Settings
 from service.workers.pool_sizes import find_pool_size
+from service.workers.shared_memory import SharedMemory, create_memory
 from service.workers.worker_pool import WorkerPool
 
 
@@ -31,6 +32,8 @@ async def run_workers(
     count, database_url = settings.worker_count, upstreams["database_url"]
     await wait_until_reachable(database_url, settings.database_wait_s)
     pool_size = await find_pool_size(database_url, count)
+    memory = create_memory()
+    shared = SharedMemory(memory)
     values, descriptors = _reveal(settings), [listener.fileno() for listener in listeners]
 
     def make_order(index: int, is_first: bool) -> Mapping[str, Any]:
@@ -42,13 +45,14 @@ async def run_workers(
             "listeners": descriptors,
             "is_alone": is_alone,
             "pool_size": pool_size,
+            "memory": memory,
         }
 
     workers = WorkerPool(
         count,
         make_order=make_order,
-        descriptors=descriptors,
-        on_end=lambda pid: None,
+        descriptors=(memory, *descriptors),
+        on_end=shared.release_process,
         database_wait_s=settings.database_wait_s,
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, workers.restart)

@@ -20,8 +20,12 @@ from importlib.resources import files
 from pathlib import Path
 from time import monotonic
 
+import structlog
+
 from service.child_process import environment, helper_id, log_reason, open_log, spawn, stop, wait_for_exit
 from service.errors import StartupError
+
+log = structlog.get_logger()
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 CONTEXT_WINDOW = 8192  # tokens of one request; the model was trained for this number
@@ -30,9 +34,9 @@ _SHARED_CONTEXT = 2 * CONTEXT_WINDOW  # tokens of all slots together: 370 MB, or
 _CACHE_MIB = 256
 _LONGEST_ANSWER = 1024  # tokens: about ten seconds on two cores
 _LOAD_TIMEOUT_S = 120.0
-_RESTARTS = 5
-_RESTARTS_WITHIN_S = 600.0  # only deaths within this time are counted
-_RESTART_PAUSE_S = 1.0
+# Seconds before the process is started again after it has died.
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 10.0
 _STOP = ((signal.SIGKILL, 5.0),)  # the process holds nothing that a kill could damage
 
 
@@ -69,15 +73,27 @@ class EmbeddedModel:
         return ModelAddress(f"http://127.0.0.1:{self._port}/v1", self._key)
 
     async def keep_running(self) -> None:
-        """Restarts the process whenever it dies. Raises StartupError if it dies too often."""
-        deaths: list[float] = []
-        while len(deaths) < _RESTARTS:
+        """Starts the process again whenever it has died, at the same address. Runs until cancelled.
+
+        The pauses between attempts are doubled up to _LONGEST_PAUSE_S. Model calls fail meanwhile, and are retried.
+        """
+        pause = _FIRST_PAUSE_S
+        while True:
+            since = monotonic()
             while self._child is not None and not await wait_for_exit(self._child, timeout_s=3600.0):
                 pass
-            deaths = [*(at for at in deaths if monotonic() - at < _RESTARTS_WITHIN_S), monotonic()]
-            await asyncio.sleep(_RESTART_PAUSE_S)
-            await self.start()
-        raise StartupError(f"The embedded model died {_RESTARTS} times: {log_reason(self._log, self._log_start)}")
+            log.error("embedded_model_ended", reason=log_reason(self._log, self._log_start))
+            pause = _FIRST_PAUSE_S if monotonic() - since > _LONGEST_PAUSE_S else pause
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                try:
+                    await self.start()
+                except StartupError as error:
+                    log.error("embedded_model_restart_failed", error=str(error), again_in_s=pause)
+                else:
+                    break
+            log.info("embedded_model_restarted")
 
     async def stop(self) -> None:
         """Ends the process, if it runs."""

@@ -31,15 +31,21 @@ class HttpServer:
         self._shutdown = shutdown
 
     async def retire(self) -> None:
-        """Accepts no further connections, and lets each response close its own. Open streams go on."""
+        """Accepts no further connections, and closes each at the end of its request. Streams of runs go on.
+
+        Connections without a request are closed after DRAIN_S seconds.
+        """
         self._shutdown.retire()
         for listening in tuple(self._runner.sites):
             await listening.stop()
+        if self._runner.server is not None:
+            await wait_for_connections(self._runner.server)
+            self._runner.server.pre_shutdown()
 
     @property
-    def has_run_streams(self) -> bool:
-        """Whether streams are open that end with their runs."""
-        return self._shutdown.has_run_streams
+    def has_connections(self) -> bool:
+        """Whether connections are open. After `retire`, they are those of requests in progress."""
+        return self._runner.server is not None and bool(self._runner.server.connections)
 
 
 @asynccontextmanager

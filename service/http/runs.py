@@ -102,7 +102,7 @@ async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
     asked = await parse_request(request, wire(request).parse_tool_outputs)
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
     with reserve_stream(request, streams=asked.stream), request.app[LOG].feed.watch(thread_id) as watcher:
-        with request.app[RUNS].claims.offer() as claim:
+        with request.app[RUNS].claims.offer(thread_id=thread_id) as claim:
             run, result = await writer(request).thread_on_facts(
                 origin(request),
                 thread_id,
@@ -168,7 +168,7 @@ async def _begin(
     await request.app[VECTOR_STORES].attachments.attach(
         origin(request), thread_id, messages, command, skip_unsupported=not wire(request).names_tools_of_files
     )
-    with request.app[RUNS].claims.offer(settings.tools) as claim:
+    with request.app[RUNS].claims.offer(settings.tools, thread_id=thread_id) as claim:
         async with reserve_run(request):
             return await writer(request).thread(origin(request), thread_id, replace(command, claim=claim))
 

@@ -50,7 +50,9 @@ class EventLog:
 class ClaimOffers(Protocol):
     """Offers a claim on a new run if this process has room for it. The supervisor of runs is one."""
 
-    def offer(self, tools: Sequence[Mapping[str, Any]] = ()) -> AbstractContextManager[Claim | None]: ...
+    def offer(
+        self, tools: Sequence[Mapping[str, Any]] = (), *, thread_id: str = ""
+    ) -> AbstractContextManager[Claim | None]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,11 +26,6 @@ class Shutdown:
         self._watchers: set[Watcher] = set()
         self._run_watchers: set[Watcher] = set()
 
-    @property
-    def has_run_streams(self) -> bool:
-        """Whether streams are open that end with their runs."""
-        return bool(self._run_watchers)
-
     @contextmanager
     def end_at_stop(self, watcher: Watcher, *, ends_with_run: bool = False) -> Iterator[None]:
         """Ends the watcher when the server stops, while the context lasts."""

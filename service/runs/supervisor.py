@@ -34,6 +34,7 @@ from service.runs.history import HistoryReader
 from service.runs.images import PromptImages
 from service.runs.paused_runs import PausedRuns
 from service.tools.registry import Tools
+from service.workers.shared_sessions import SharedSessions
 from service.writer import Writer
 
 log = structlog.get_logger()
@@ -43,6 +44,8 @@ SHORTEST_PAUSE_S = 0.05
 # A live process expires its own runs to the second; other processes do it after so many more seconds.
 EXPIRY_GRACE_S = 3
 SCAN_LIMIT = 200
+# Seconds for which a run is left to the worker that holds the sandbox session of its thread.
+SESSION_GRACE_S = 1.0
 RETRY_AFTER_S = 0.5
 # Seconds for the release of the runs of a process that stops.
 RELEASE_TIMEOUT_S = 2.0
@@ -54,7 +57,11 @@ CLAIM_FOR_S = 2.0
 
 
 class Supervisor:
-    """The executors of this process, at most `max_runs` of them. `tools` are the hosted tools that runs may use."""
+    """The executors of this process, at most `max_runs` of them.
+
+    `tools` are the hosted tools that runs may use. `sessions` are those of the workers of this server, if there are
+    several: a run is left to the worker that holds its thread's session, for SESSION_GRACE_S seconds.
+    """
 
     def __init__(
         self,
@@ -66,7 +73,11 @@ class Supervisor:
         max_runs: int,
         images: PromptImages | None = None,
         tools: Tools | None = None,
+        sessions: SharedSessions | None = None,
     ) -> None:
+        self._sessions = sessions
+        # The runs that are left to the worker with their thread's session, and until when.
+        self._left_runs: dict[str, float] = {}
         self._writer = writer
         self._model = model
         self._peers = peers
@@ -98,14 +109,18 @@ class Supervisor:
         return len(self._executors)
 
     @contextmanager
-    def offer(self, tools: Sequence[Mapping[str, Any]] = ()) -> Iterator[Claim | None]:
+    def offer(self, tools: Sequence[Mapping[str, Any]] = (), *, thread_id: str = "") -> Iterator[Claim | None]:
         """Yields a claim for the append that creates or wakes a run; None if there is no room for another run.
 
+        None too if another worker holds the sandbox session of the thread, which claims the run then.
         The claim starts the first model call too, unless this process lacks one of the run's `tools`.
         """
         is_full = self.active + self._offers >= self._max_runs
         if self._tasks is None or self._is_retired or is_full or not self._peers.has_lock:
             self._has_backlog = True
+            yield None
+            return
+        if self._sessions is not None and thread_id and self._sessions.is_elsewhere(thread_id):
             yield None
             return
         self._offers += 1
@@ -133,10 +148,15 @@ class Supervisor:
             executor.interrupt()
 
     def on_wake(self, stream_id: str) -> None:
-        """Interrupts the thread's executor: another process may have changed the run."""
+        """Interrupts the thread's executor: another process may have changed the run.
+
+        If the session of the thread is here, another worker may have left its new run to this process.
+        """
         executor = self._executors.get(stream_id)
         if executor is not None:
             executor.interrupt()
+        elif self._sessions is not None and self._sessions.is_here(stream_id):
+            self._loop.nudge()
 
     def on_peers_change(self) -> None:
         """Scans at once, and interrupts all executors: this process may have lost its lock, and its claims with it."""
@@ -222,12 +242,23 @@ class Supervisor:
             async with self._writer.pool.acquire() as db:
                 orphans = await find_orphans(db, self._peers, lambda live: active_runs.find_unowned(db, live, room))
         self._has_backlog |= len(orphans) == room
+        is_last_page = len(orphans) < SCAN_LIMIT
+        orphans = self._leave_to_others(orphans)
         before = self.active
         for start in range(0, len(orphans), CLAIMS_AT_ONCE):
             page = orphans[start : start + CLAIMS_AT_ONCE]
             self._claimed_threads.update(run.thread_id for run in page)
             await asyncio.gather(*(self._claim(run) for run in page))
-        return len(orphans) == SCAN_LIMIT and self.active > before
+        return not is_last_page and self.active > before
+
+    def _leave_to_others(self, orphans: list[active_runs.ActiveRun]) -> list[active_runs.ActiveRun]:
+        """Returns the runs without those that are left to the worker with their thread's session for a moment."""
+        sessions, now = self._sessions, monotonic()
+        if sessions is None:
+            return orphans
+        left = {run.run_id for run in orphans if sessions.is_elsewhere(run.thread_id)}
+        self._left_runs = {run_id: self._left_runs.get(run_id, now + SESSION_GRACE_S) for run_id in left}
+        return [run for run in orphans if self._left_runs.get(run.run_id, now) <= now]
 
     async def _recover(self) -> None:
         """Claims the runs again that this process holds in the log but does not execute.

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from service.fair_places import OpenPlaces
 from service.sandbox.base import Limits
 from service.sandbox.factory import LocalSandboxSource
 from service.sandbox.packages import PackageSet
-from service.sandbox.pool import SessionPool, SessionRegistry, WarmSandboxes
+from service.sandbox.pool import SessionHolders, SessionPool, SessionRegistry, WarmSandboxes
 from service.sandbox.probe import SandboxProbe
 from service.sandbox.provisioning import Provisioning
 from service.tasks.background import background
@@ -40,15 +41,23 @@ async def sandbox_lifespan(
 
 @asynccontextmanager
 async def sessions_lifespan(
-    probe: SandboxProbe, limits: Limits, *, warm: int, at_once: int, idle_s: float, serving: asyncio.Event
+    probe: SandboxProbe,
+    limits: Limits,
+    *,
+    warm: int,
+    at_once: int,
+    idle_s: float,
+    serving: asyncio.Event,
+    open_places: OpenPlaces,
+    holders: SessionHolders | None,
 ) -> AsyncIterator[SessionPool]:
     """Yields a pool of sessions, `at_once` of them at most, with `warm` sandboxes that are ready to be used.
 
     The sandboxes are started after `serving` is set. This finds out whether the machine allows sandboxes.
     """
     ready = WarmSandboxes(LocalSandboxSource(probe, limits), count=warm)
-    sessions = SessionRegistry(ready, at_once=at_once, idle_s=idle_s)
-    async with background(_run_after(serving, ready), sessions.run()):
+    sessions = SessionRegistry(ready, at_once=at_once, idle_s=idle_s, open_places=open_places, holders=holders)
+    async with background(_run_after(serving, ready), sessions.run(), sessions.give_way()):
         yield SessionPool(sessions, ready)
 
 

@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
-from service.fair_places import FairPlaces
+from service.fair_places import OpenPlaces, open_own_places
 from service.sandbox.base import Sandbox, SandboxSource, SandboxUnavailable
 
 log = structlog.get_logger()
@@ -24,12 +25,23 @@ log = structlog.get_logger()
 # Seconds between two checks for idle sessions, between two attempts to warm a sandbox after a failure, and that a
 # caller waits for a place.
 LOOK_S, AGAIN_S, PLACE_S = 15.0, 30.0, 120.0
+# Seconds between two looks whether another process waits for one of the sessions that nobody uses here.
+GIVE_WAY_S = 0.2
 # Places for each place that is reserved for projects that hold none.
 PLACES_PER_RESERVED = 8
+_ROOM = "session"
 
 
 class NoFreeSandbox(Exception):
     """Every session is in use, and none became free in time."""
+
+
+class SessionHolders(Protocol):
+    """Notes for the other workers of this server which sessions this process holds, by their keys."""
+
+    def own(self, key: str, /) -> None: ...
+
+    def disown(self, key: str, /) -> None: ...
 
 
 @dataclass(slots=True)
@@ -49,6 +61,7 @@ class PooledSession:
 
 @dataclass(slots=True)
 class _Entry:
+    key: str
     held: PooledSession
     used: float
     is_busy: bool = True
@@ -105,19 +118,29 @@ class WarmSandboxes:
 
 class SessionRegistry:
     def __init__(
-        self, source: SandboxSource, *, at_once: int, idle_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        source: SandboxSource,
+        *,
+        at_once: int,
+        idle_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        open_places: OpenPlaces = open_own_places,
+        holders: SessionHolders | None = None,
     ) -> None:
         self._source = source
         self._at_once = at_once
         self._idle_s = idle_s
         self._clock = clock
+        self._holders = holders
         self._entries: dict[str, _Entry] = {}
         self._opening = 0
         self._ending: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Condition()
         # The keys of sessions in use or being opened, and their places by project. Idle sessions hold no place.
         self._busy: set[str] = set()
-        self._places = FairPlaces(at_once, reserve=at_once // PLACES_PER_RESERVED)
+        self._places = open_places("sandboxes", at_once, reserve=at_once // PLACES_PER_RESERVED)
+        # Each session has one of these, also an idle one. They bound the sessions of all workers together.
+        self._rooms = open_places("sandbox sessions", at_once)
 
     @property
     def open(self) -> int:
@@ -142,8 +165,8 @@ class SessionRegistry:
             yield entry.held
         finally:
             entry.is_busy, entry.used, entry.held.is_new = False, self._clock(), False
-            if entry.held.sandbox.is_lost:
-                self._entries.pop(key, None)
+            if entry.held.sandbox.is_lost and self._entries.pop(key, None) is not None:
+                self._vacate(key)
             await self._free_place(key, project)
 
     async def forget(self, key: str) -> None:
@@ -168,6 +191,13 @@ class SessionRegistry:
         finally:
             entries, self._entries = self._entries, {}
             await self._end(list(entries.values()))
+
+    async def give_way(self) -> None:
+        """Closes idle sessions for which other workers of this server wait, until it is cancelled."""
+        while True:
+            await asyncio.sleep(GIVE_WAY_S)
+            if self._rooms.is_wanted_elsewhere:
+                await self._end_oldest()
 
     async def close_idle(self) -> None:
         """Closes sessions that nobody used for `idle_s`, and obsolete ones."""
@@ -218,8 +248,15 @@ class SessionRegistry:
             gone += [self._entries.pop(oldest)] if oldest is not None else []
         try:
             await self._end(gone)
-            entry = _Entry(PooledSession(await self._source.open(), is_new=True), self._clock())
+            await self._take_room()
+            try:
+                entry = _Entry(key, PooledSession(await self._source.open(), is_new=True), self._clock())
+            except BaseException:
+                self._rooms.release(_ROOM)
+                raise
             self._entries[key] = entry
+            if self._holders is not None:
+                self._holders.own(key)
             return entry
         finally:
             self._opening -= 1
@@ -229,11 +266,35 @@ class SessionRegistry:
         closing.
         """
         for entry in entries:
-            closing = asyncio.create_task(entry.held.sandbox.close())
+            closing = asyncio.create_task(self._close(entry))
             self._ending.add(closing)
             closing.add_done_callback(self._ending.discard)
         if self._ending:
             await asyncio.wait(self._ending)
+
+    async def _close(self, entry: _Entry) -> None:
+        try:
+            await entry.held.sandbox.close()
+        finally:
+            self._vacate(entry.key)
+
+    def _vacate(self, key: str) -> None:
+        """Gives back the room of a session that has ended."""
+        self._rooms.release(_ROOM)
+        if self._holders is not None and key not in self._entries:
+            self._holders.disown(key)
+
+    async def _take_room(self) -> None:
+        """Waits until this process may have another session. If it has an idle one, that makes room."""
+        if not self._rooms.try_take(_ROOM):
+            await self._end_oldest()
+            await self._rooms.take(_ROOM)
+
+    async def _end_oldest(self) -> None:
+        """Closes the least recently used session that nobody uses, if there is one."""
+        key = self._idle()
+        if key is not None:
+            await self._end([self._entries.pop(key)])
 
     def _idle(self) -> str | None:
         """Returns the key of the least recently used session that nobody uses."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from service.database import Pool
+from service.fair_places import OpenPlaces, open_own_places
 from service.model.tokens import process_tokens
 from service.sandbox.probe import SandboxProbe
 from service.search.embed.factory import Embedders
@@ -39,6 +40,7 @@ def open_search_engine(
     base_url: str | None = None,
     model: str | None = None,
     api_key: str | None = None,
+    open_places: OpenPlaces = open_own_places,
 ) -> PostgresSearchEngine:
     """Returns a search engine that starts its processes and loads its models at their first use.
 
@@ -47,6 +49,11 @@ def open_search_engine(
     """
     embedders, tables = Embedders(log, base_url, model, api_key, now=now), VectorTables(pool)
     indexer = PostgresIndexer(
-        pool=pool, parser=Parser(SandboxRunner(probe)), embedders=embedders, tables=tables, tokens=process_tokens()
+        pool=pool,
+        parser=Parser(SandboxRunner(probe), open_places=open_places),
+        embedders=embedders,
+        tables=tables,
+        tokens=process_tokens(),
+        open_places=open_places,
     )
     return PostgresSearchEngine(indexer, PostgresSearcher(pool, embedders, tables, now=now), embedders)

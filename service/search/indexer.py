@@ -14,7 +14,7 @@ from contextlib import aclosing
 
 import sql
 from service.database import Pool
-from service.fair_places import FairPlaces
+from service.fair_places import FairPlaces, OpenPlaces, open_own_places
 from service.model.tokens import Tokens
 from service.model.vocabularies import EncodingName
 from service.search.base import IndexingFailure, IndexingJob, IndexingResult, RevokedJob
@@ -56,13 +56,21 @@ class PostgresIndexer:
     """An Indexer over our own tables."""
 
     def __init__(
-        self, *, pool: Pool, parser: Parser, embedders: Embedders, tables: VectorTables, tokens: Tokens
+        self,
+        *,
+        pool: Pool,
+        parser: Parser,
+        embedders: Embedders,
+        tables: VectorTables,
+        tokens: Tokens,
+        open_places: OpenPlaces = open_own_places,
     ) -> None:
         self._pool = pool
         self._parser = parser
         self._embedders = embedders
         self._tables = tables
         self._tokens = tokens
+        self._open_places = open_places
         # The turns of flows of files (see `IndexingJob.flow`) for each embedding model. One place is for flows that
         # have none, so that the first batch of a small file waits for no batch of large ones.
         self._turns: dict[str, FairPlaces] = {}
@@ -124,7 +132,10 @@ class PostgresIndexer:
         self, job: IndexingJob, key: JobKey, embedder: Embedder, source: ChunkSource
     ) -> EmbeddingProgress:
         """Embeds the chunks of the file, and writes them meanwhile unless they exist. Raises the first error."""
-        turns = self._turns.setdefault(embedder.name, FairPlaces(embedder.at_once + RESERVED, reserve=RESERVED))
+        turns = self._turns.get(embedder.name)
+        if turns is None:
+            name, places = f"embedding {embedder.name}", embedder.at_once + RESERVED
+            turns = self._turns[embedder.name] = self._open_places(name, places, reserve=RESERVED)
         try:
             async with asyncio.TaskGroup() as tasks:
                 if not source.is_complete:

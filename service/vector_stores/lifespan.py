@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from events.ids import IdSource
+from service.fair_places import OpenPlaces
 from service.processes.peers import Peers
 from service.search.base import Indexer
 from service.storage.base import Blobs
@@ -31,6 +32,7 @@ async def vector_stores_lifespan(
     max_jobs: int,
     job_timeout_s: int,
     max_files: int,
+    open_places: OpenPlaces,
 ) -> AsyncIterator[VectorStoreServices]:
     """Yields the services of vector stores.
 
@@ -39,7 +41,15 @@ async def vector_stores_lifespan(
     that stores too much.
     """
     indexing = IndexingSupervisor(
-        writer, indexer, blobs, peers, check_quota=check_quota, ids=ids, max_jobs=max_jobs, lifetime=job_timeout_s
+        writer,
+        indexer,
+        blobs,
+        peers,
+        check_quota=check_quota,
+        ids=ids,
+        max_jobs=max_jobs,
+        lifetime=job_timeout_s,
+        open_places=open_places,
     )
     upkeep = Upkeep(writer, indexer)
     writer.feed.listen_to_stores(indexing)

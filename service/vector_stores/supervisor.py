@@ -27,7 +27,7 @@ from events.vector_store.commands import VectorStoreCommand
 from projections import vector_store_files as files
 from projections.vector_store_files import StoredFile, WaitingFile
 from service.database import DATABASE_ERRORS
-from service.fair_places import FairPlaces
+from service.fair_places import OpenPlaces, open_own_places
 from service.processes.orphans import SecondSighting, find_orphans
 from service.processes.peers import Peers
 from service.processes.scan_loop import ScanLoop
@@ -86,13 +86,14 @@ class IndexingSupervisor:
         ids: IdSource,
         max_jobs: int,
         lifetime: int,
+        open_places: OpenPlaces = open_own_places,
     ) -> None:
         self._writer = writer
         self._ids = ids
         self._indexer = indexer
         self._peers = peers
         # A flow of files gets at most `max_jobs` places. As many again are for flows that have none.
-        self._places = FairPlaces(2 * max_jobs, reserve=max_jobs)
+        self._places = open_places("files", 2 * max_jobs, reserve=max_jobs)
         self._each = max(EACH, max_jobs)
         self._lifetime = lifetime
         self._worker = Worker(writer, indexer, blobs, check_quota=check_quota, process=peers.process, lifetime=lifetime)

@@ -9,8 +9,12 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from service.fair_places import FairPlaces
 from service.workers.channel import BEAT_EVERY_S, Channel, Message
 from service.workers.counts import Counts
+from service.workers.shared_buckets import SharedBuckets
+from service.workers.shared_memory import SharedMemory, SharedPlaces
+from service.workers.shared_sessions import SharedSessions
 
 # Beats between two that carry the counters.
 BEATS_PER_COUNTS = 4
@@ -38,8 +42,9 @@ class Membership:
     """A process among its fellow workers. Without a `channel` it has none.
 
     `listeners` are the sockets at which it accepts connections, if it does not open them itself. `is_alone` if no other
-    process was alive at its start, `pool_size` the connections of its pool at most, None for the default. The server
-    sets `take_snapshot`. `retirement` is set if the process must hand its work to its successor, within `patience_s`.
+    process was alive at its start, `pool_size` the connections of its pool at most, None for the default. All workers
+    share the `memory`. The server sets `take_snapshot`. `retirement` is set if the process must hand its work to its
+    successor, within `patience_s`.
     """
 
     def __init__(
@@ -49,7 +54,11 @@ class Membership:
         listeners: Sequence[socket.socket] = (),
         is_alone: bool = False,
         pool_size: int | None = None,
+        memory: SharedMemory | None = None,
     ) -> None:
+        self.buckets = None if memory is None else SharedBuckets(memory)
+        self.sessions = None if memory is None else SharedSessions(memory)
+        self._memory = memory
         self.listeners = listeners
         self.is_alone = is_alone
         self.pool_size = pool_size
@@ -71,6 +80,11 @@ class Membership:
                 self._handle(self._channel, message)
             beats.cancel()
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def open_places(self, name: str, total: int, *, reserve: int = 0) -> FairPlaces:
+        """Returns the places of this name, which all workers share."""
+        shared = None if self._memory is None else SharedPlaces(self._memory, name, total)
+        return FairPlaces(total, reserve=reserve, shared=shared)
 
     async def collect(self) -> Collection:
         """Returns the counts of all workers; without any, or if the parent does not answer, those of this process."""

@@ -71,8 +71,18 @@ async def test_consecutive_runs_get_new_answers(model: tuple[EmbeddedModel, Mode
 async def test_it_is_restarted_at_the_same_address(
     model: tuple[EmbeddedModel, ModelAddress], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_RESTART_PAUSE_S", 0.0)
+    monkeypatch.setattr(embedded, "_FIRST_PAUSE_S", 0.0)
+    """It is started again also if a start fails meanwhile."""
     running, address = model
+    failures = iter([StartupError("no memory")])
+    start = running.start
+
+    async def start_later() -> ModelAddress:
+        for failure in failures:
+            raise failure
+        return await start()
+
+    monkeypatch.setattr(running, "start", start_later)
     keeper = asyncio.create_task(running.keep_running())
     child = running._child
     assert child is not None
@@ -82,6 +92,7 @@ async def test_it_is_restarted_at_the_same_address(
         while running._child is child or (await _status(address)) != 200:
             await asyncio.sleep(0.05)
     keeper.cancel()
+    assert list(failures) == []
 
 
 async def _status(address: ModelAddress) -> int:

@@ -27,6 +27,7 @@ from service.processes.peers import Peers
 from service.runs.supervisor import Supervisor
 from service.tools.base import HostedTool
 from service.tools.registry import Tools
+from service.workers.shared_sessions import SharedSessions
 from service.writer import Writer
 from sql.connection import Connection
 from tests.clock import CLOCK, IDS
@@ -63,7 +64,9 @@ class Process:
         tools: Sequence[HostedTool] = (),
         make_writer: Callable[[Pool, Feed], Writer] | None = None,
         clock: Clock = CLOCK,
+        sessions: SharedSessions | None = None,
     ) -> None:
+        self.sessions = sessions
         self.url = url
         self.model = model
         self.max_runs = max_runs
@@ -80,7 +83,13 @@ class Process:
         self.peers.listen(self)
         await self.peers.join()
         self.supervisor = Supervisor(
-            self.writer, self.model, self.peers, ids=IDS, max_runs=self.max_runs, tools=self.tools
+            self.writer,
+            self.model,
+            self.peers,
+            ids=IDS,
+            max_runs=self.max_runs,
+            tools=self.tools,
+            sessions=self.sessions,
         )
         self.feed.listen_to_threads(self.supervisor)
         self.feed.listen_to_wakes(self.supervisor)
@@ -156,7 +165,7 @@ class Process:
             made = await _found(runs.get(db, "proj_1", thread_id, run_id))
         if made is None:
             whole = replace(SETTINGS, **settings)
-            with self.supervisor.offer(whole.tools) as claim:
+            with self.supervisor.offer(whole.tools, thread_id=thread_id) as claim:
                 command = CreateRun(run_id, whole, (), lifetime, claim, queue=queue)
                 await self.writer.thread(ORIGIN, thread_id, command)
         return made or await self.run(thread_id, run_id)

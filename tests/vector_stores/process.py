@@ -74,7 +74,8 @@ class Process:
             self.peers,
             check_quota=StorageQuota(self.pool, None).require_free,
             ids=IDS,
-            **self._bounds,
+            max_jobs=self._bounds["max_jobs"],
+            lifetime=self._bounds["lifetime"],
         )
         self.peers.listen(self.indexing)
         self.feed.listen_to_stores(self.indexing)

@@ -17,7 +17,7 @@ from typing import Literal, Protocol, assert_never
 import orjson
 import structlog
 
-from service.fair_places import FairPlaces
+from service.fair_places import OpenPlaces, open_own_places
 from service.search.base import IndexingFailure
 from service.search.parse.types import format_of, list_endings
 
@@ -79,10 +79,12 @@ WorkerLine = ParsedText | IndexingFailure | Literal["ready", "end"]
 class Parser:
     """Parses files for any number of callers, with at most AT_ONCE processes."""
 
-    def __init__(self, runner: ConfinedRunner, *, wall_s: float = WALL_S) -> None:
+    def __init__(
+        self, runner: ConfinedRunner, *, wall_s: float = WALL_S, open_places: OpenPlaces = open_own_places
+    ) -> None:
         self._runner = runner
         self._wall_s = wall_s
-        self._places = FairPlaces(AT_ONCE, reserve=RESERVED)
+        self._places = open_places("parsers", AT_ONCE, reserve=RESERVED)
 
     async def parse(
         self, filename: str, size: int, read: Callable[[], AsyncIterator[bytes]], *, flow: str = ""
