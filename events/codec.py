@@ -14,6 +14,7 @@ from events.envelope import SCHEMA_VERSION, Event
 from events.file import FileEvent
 from events.installation import InstallationEvent
 from events.project import ProjectEvent
+from events.session import SessionEvent
 from events.thread.events import ThreadEvent
 from events.upload import UploadEvent
 from events.vector_store.events import VectorStoreEvent
@@ -29,6 +30,7 @@ AnyEvent = (
     | VectorStoreEvent
     | WebhookEvent
     | InstallationEvent
+    | SessionEvent
 )
 _ANY: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 # Its method of the same name is called through fewer layers than that of the adapter.

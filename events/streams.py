@@ -13,13 +13,14 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
-from events import api_key, assistant, file, installation, project, upload, webhook_endpoint
+from events import api_key, assistant, file, installation, project, session, upload, webhook_endpoint
 from events.api_key import KeyCommand, KeyState
 from events.assistant import AssistantCommand, AssistantState
 from events.envelope import RecordedEvent
 from events.file import FileCommand, FileState
 from events.installation import InstallationCommand, InstallationState
 from events.project import ProjectCommand, ProjectState
+from events.session import SessionCommand, SessionState
 from events.thread import decide as thread_decide
 from events.thread import state as thread_state
 from events.thread.commands import ThreadCommand
@@ -132,6 +133,14 @@ INSTALLATION: StreamType[InstallationState, InstallationCommand] = StreamType(
     evolve=installation.evolve,
     adapter=TypeAdapter(InstallationState),
 )
+SESSION: StreamType[SessionState, SessionCommand] = StreamType(
+    name="session",
+    state_schema=session.STATE_SCHEMA,
+    initial=SessionState,
+    decide=session.decide,
+    evolve=session.evolve,
+    adapter=TypeAdapter(SessionState),
+)
 THREAD: StreamType[ThreadState, ThreadCommand] = StreamType(
     name="thread",
     state_schema=thread_state.STATE_SCHEMA,
@@ -143,7 +152,18 @@ THREAD: StreamType[ThreadState, ThreadCommand] = StreamType(
 
 STREAM_TYPES: Mapping[str, StreamType[Any, Any]] = {
     stream_type.name: stream_type
-    for stream_type in (ASSISTANT, FILE, UPLOAD, KEY, PROJECT, VECTOR_STORE, WEBHOOK_ENDPOINT, INSTALLATION, THREAD)
+    for stream_type in (
+        ASSISTANT,
+        FILE,
+        UPLOAD,
+        KEY,
+        PROJECT,
+        VECTOR_STORE,
+        WEBHOOK_ENDPOINT,
+        INSTALLATION,
+        SESSION,
+        THREAD,
+    )
 }
 
 

@@ -12,6 +12,7 @@ from events.streams import (
     INSTALLATION,
     KEY,
     PROJECT,
+    SESSION,
     THREAD,
     UPLOAD,
     VECTOR_STORE,
@@ -46,6 +47,7 @@ VIEWS: Mapping[StreamType[Any, Any], tuple[Project, ...]] = {
     VECTOR_STORE: (vector_stores.project,),
     WEBHOOK_ENDPOINT: (webhooks.project,),
     INSTALLATION: (),
+    SESSION: (),
     THREAD: (threads.project, messages.project, runs.project, active_runs.project, steps.project),
 }
 
@@ -59,6 +61,7 @@ TABLES: Mapping[StreamType[Any, Any], tuple[str, ...]] = {
     VECTOR_STORE: ("vector_stores", "vector_store_files", "vector_store_batches"),
     WEBHOOK_ENDPOINT: ("webhook_endpoints",),
     INSTALLATION: (),
+    SESSION: (),
     THREAD: ("threads", "thread_attachments", "messages", "runs", "active_runs", "steps", "metadata_pairs"),
 }
 

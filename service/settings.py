@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     webhooks_allow_private: bool = Field(False, description="Whether webhooks may go to private addresses and http://")
     images_allow_private: bool = Field(False, description="Whether images in messages may be at private hosts")
     metrics: Literal["local", "open"] = Field("local", description="Whether /metrics needs a key from elsewhere")
+    console: Literal["on", "off"] = Field("on", description="Whether the web console is served at /console")
     verify_runs: int = Field(1000, ge=0, le=1_000_000_000, description="One in so many runs is verified; 0 for none")
     restored: str | None = Field(None, max_length=500, description="Why the database was restored, for one start")
     audit_client: Literal["on", "off"] = Field("on", description="Whether the clients of requests are recorded")

@@ -63,6 +63,11 @@ class Keys:
         # Callbacks by key id: each is called when its key is revoked.
         self._watched: dict[str, set[Callable[[], None]]] = {}
 
+    @property
+    def server_key(self) -> ApiKey:
+        """The server's own key."""
+        return self._default
+
     @contextmanager
     def watch_revocation(self, key: ApiKey, on_revocation: Callable[[], None]) -> Iterator[None]:
         """Calls `on_revocation` within a second if the key is revoked while the context is open. It must not block."""

@@ -1,4 +1,5 @@
-"""Signed tokens of limited life: for the streams of one thread, and for links to the content of one file.
+"""Signed tokens of limited life: for the streams of one thread, for links to the content of one file, and for sessions
+of the console.
 
 A token holds its object, the API key it was made under, its time of expiry and a random number, so that no two are
 equal: each has its own limit of open streams. The server stores none of it. It is valid for one purpose and one
@@ -37,7 +38,8 @@ _SECRET_BYTES = 32
 _HASH_BYTES = 8
 _NONCE_BYTES = 9
 
-Purpose = Literal["stream", "file"]
+# "session" is that of a cookie of the console, "link" that of a link that signs in.
+Purpose = Literal["stream", "file", "session", "link"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from events.clock import Clock
+from service.app.console_link import make_console_url
 from service.app.core import Core, Upstreams, open_core
 from service.app.drain import Drain, retire
 from service.app.health import collect_health
@@ -19,6 +20,7 @@ from service.audit.lifespan import (
     run_checks_lifespan,
     sequencer_lifespan,
 )
+from service.console.sessions import Sessions
 from service.database import Pool
 from service.embedded.data_dir import default_data_dir
 from service.files.lifespan import files_lifespan
@@ -55,12 +57,14 @@ async def serve(
     model_api_key: str | None,
     embedded_model: bool,
     ready: Callable[[str], None],
+    on_console: Callable[[str], None] | None = None,
     search_engine: Callable[[Pool], SearchEngine] | None = None,
     clock: Clock | None = None,
     membership: Membership | None = None,
 ) -> None:
     """Runs the server until cancelled. Calls `ready` with the base URL after it listens. Raises StartupError.
 
+    `on_console` is called before `ready` with the console's URL, if it is served.
     `owner_url` is the database's URL for the owner of its tables, who migrates it; None if that is the role of
     `database_url`. `api_key` is the key of the default project. `model_base_url` ends in /v1; `embedded_model` if it
     leads to the embedded model. Tests replace the clock, and the search engine of the settings. `membership` is that of
@@ -93,6 +97,8 @@ async def serve(
                 listeners=member.listeners,
             )
         )
+        if on_console is not None and services.settings.has_console:
+            on_console(await make_console_url(services.console, core.access.keys.server_key, http.base_url))
         ready(http.base_url)
         serving.set()
         try:
@@ -193,6 +199,7 @@ async def _open_services(
         prices=core.model.prices,
         webhooks=webhooks,
         organization=Organization(writer),
+        console=Sessions(writer, core.access.signer, clock=clock, ids=ids),
         settings=http_settings(settings),
     )
     return services, supervisor
@@ -204,6 +211,7 @@ def http_settings(settings: Settings) -> HttpSettings:
         public_url=settings.public_url,
         is_beta_strict=settings.beta == "strict",
         is_metrics_open=settings.metrics == "open",
+        has_console=settings.console == "on",
         allows_private_images=settings.images_allow_private,
         shows_quotes=settings.quotes == "on",
         max_connections=settings.max_connections,

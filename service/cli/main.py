@@ -149,6 +149,7 @@ def _print_ready(console: Console, server: ServerInfo) -> None:
         f"  Base URL  {escape(server.base_url)}",
         f"  API key   {escape(key)}",
         f"  Model     {escape(server.model)}",
+        *([f"  Console   {escape(server.console_url)}"] if server.console_url is not None else []),
         *([_PROVISIONING] if server.is_provisioning_sandbox else []),
         "",
         "Try it from another shell, where the openai package is installed:",

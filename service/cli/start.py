@@ -39,13 +39,14 @@ class ServerInfo:
     """The facts that a client needs. `base_url` ends in /v1.
 
     `api_key` is the key in the data directory, or None if the settings name a key. `is_provisioning_sandbox` says that
-    code_interpreter is not ready yet.
+    code_interpreter is not ready yet. `console_url` signs in once if it is loopback; None if the console is off.
     """
 
     base_url: str
     api_key: StoredKey | None
     model: str
     is_provisioning_sandbox: bool
+    console_url: str | None
 
 
 async def launch(settings: Settings, progress: StartProgress, on_ready: Callable[[ServerInfo], None]) -> None:
@@ -89,6 +90,8 @@ async def _run(
         # The import takes most of a second. The child processes are started before it, and awaited meanwhile.
         server_import = None if listeners else starting.create_task(asyncio.to_thread(_import_serve))
 
+    console_urls: list[str] = []
+
     def announce(base_url: str) -> None:
         base_url = base_url.rstrip("/")
         base_url = base_url if base_url.endswith("/v1") else base_url + "/v1"
@@ -96,7 +99,15 @@ async def _run(
         exempt_started_objects()
         shorten_turns_of_threads()
         served = f"{MODEL_NAME} (embedded; serves every name)" if model else f"as at {settings.model_base_url}"
-        on_ready(ServerInfo(base_url, stored_key, served, _will_provision_sandbox(settings)))
+        on_ready(
+            ServerInfo(
+                base_url=base_url,
+                api_key=stored_key,
+                model=served,
+                is_provisioning_sandbox=_will_provision_sandbox(settings),
+                console_url=console_urls[0] if console_urls else None,
+            )
+        )
 
     async with asyncio.TaskGroup() as group:
         watchers = [group.create_task(collect_while_idle())]
@@ -113,7 +124,7 @@ async def _run(
         if server_import is None:
             await run_workers(settings, upstreams, listeners, announce)
         else:
-            await server_import.result()(settings, **upstreams, ready=announce)
+            await server_import.result()(settings, **upstreams, ready=announce, on_console=console_urls.append)
         for watcher in watchers:
             watcher.cancel()
 

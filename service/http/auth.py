@@ -13,6 +13,7 @@ from projections.keys import ApiKey
 from service.http import azure, rate_limits
 from service.http.client_facts import client_facts
 from service.http.connections import peer_name
+from service.http.console_access import find_identity
 from service.http.context import GRANT, REQUEST_ID, ROUTE
 from service.http.errors import ApiError
 from service.http.responses import add_headers
@@ -64,6 +65,8 @@ def _scope(request: web.Request) -> Scope:
 async def _find_key(request: web.Request) -> ApiKey:
     if _has_token(request):
         return await _key_of_token(request)
+    if (identity := await find_identity(request)) is not None:
+        return identity.key
     scheme, _, sent = azure.authorization(request).partition(" ")
     sent = sent.strip()
     if scheme.lower() != "bearer" or not sent:
@@ -72,6 +75,11 @@ async def _find_key(request: web.Request) -> ApiKey:
             " auth (i.e. Authorization: Bearer YOUR_KEY)."
         )
         raise ApiError(401, message)
+    return await find_key(request, sent)
+
+
+async def find_key(request: web.Request, sent: str) -> ApiKey:
+    """Returns the key whose secret is `sent`. Raises ApiError with status 401 or 429, and counts the wrong key."""
     access = request.app[ACCESS]
     key = access.keys.find_cached(sent)
     if key is not None:
@@ -79,7 +87,7 @@ async def _find_key(request: web.Request) -> ApiKey:
     async with access.wrong_keys.lookup(_peer(request)):
         key = await access.keys.find(sent)
     if key is None:
-        _count_wrong_key(request, "key")
+        count_wrong_key(request, "key")
         masked = f"{sent[:3]}{'*' * 8}{sent[-4:]}" if len(sent) > 12 else "*" * len(sent)
         raise ApiError(401, f"Incorrect API key provided: {masked}.", code="invalid_api_key")
     return key
@@ -100,11 +108,11 @@ async def _key_of_token(request: web.Request) -> ApiKey:
         if grant is not None:
             request[GRANT] = grant
             return grant.key
-        _count_wrong_key(request, "token")
+        count_wrong_key(request, "token")
     raise ApiError(401, "The token in the URL is not good for this, or its time is over.", code="invalid_token")
 
 
-def _count_wrong_key(request: web.Request, credential: Credential) -> None:
+def count_wrong_key(request: web.Request, credential: Credential) -> None:
     """Counts a wrong key or token of the request's address. Raises ApiError with status 429 if there were too many."""
     request.app[ACTS].count_failed_sign_in(credential, _peer(request), request[REQUEST_ID], client_facts(request))
     wait = request.app[ACCESS].wrong_keys.count(_peer(request))

@@ -32,6 +32,8 @@ BODY_TIMEOUT = 60.0
 MAX_TURN_S = 0.002
 # Seconds that a client should wait if too many bytes are in flight.
 BUSY_WAIT = 1
+# The owner of the bodies of requests without a key: those that sign in.
+_STRANGER = "stranger"
 
 R = TypeVar("R")
 
@@ -114,7 +116,7 @@ async def _read(request: web.Request) -> ReceivedBody:
     too_long = ApiError(413, f"Maximum request body size {limit.bytes} exceeded.")
     if (request.content_length or 0) > limit.bytes:
         raise too_long
-    held = request[HELD_BYTES] = request.app[BODIES].budget.reserve(request[KEY].id)
+    held = request[HELD_BYTES] = request.app[BODIES].budget.reserve(request[KEY].id if KEY in request else _STRANGER)
     pieces, size = [], 0
     async for arrived in request.content.iter_any():
         size += len(arrived)

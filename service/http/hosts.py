@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
@@ -33,7 +34,7 @@ def is_local(request: web.Request) -> bool:
     if any(name.lower() in _FORWARDED or name.lower().startswith(_X_FORWARDED) for name in request.headers):
         return False
     peer, host = _address(request, "peername"), _host(request)
-    return peer is not None and host is not None and _is_loopback(peer) and _is_loopback(host)
+    return peer is not None and host is not None and is_loopback(peer) and is_loopback(host)
 
 
 def link_base(request: web.Request) -> str:
@@ -45,8 +46,7 @@ def link_base(request: web.Request) -> str:
     public_url = request.app[SETTINGS].public_url
     if public_url is not None:
         return public_url
-    host = _host(request)
-    if host is None or not (_is_loopback(host) or _is_own(request, host)):
+    if not is_known(request):
         sent = request.headers.get(hdrs.HOST, "")[:MAX_ECHO]
         message = (
             f"No link can be made, because the Host '{sent}' is not known to be this server. Its operator can set"
@@ -54,6 +54,21 @@ def link_base(request: web.Request) -> str:
         )
         raise ApiError(400, message, code="unknown_host")
     return f"{request.scheme}://{request.headers[hdrs.HOST]}"
+
+
+def is_known(request: web.Request) -> bool:
+    """Returns whether the Host is known to be this server.
+
+    It is if it is loopback, the address that the connection came to, the name of this machine, or the host of
+    EVERTHREAD_PUBLIC_URL.
+    """
+    host = _host(request)
+    if host is None:
+        return False
+    public_url = request.app[SETTINGS].public_url
+    if public_url is not None and urlsplit(public_url).hostname == host.lower():
+        return True
+    return is_loopback(host) or _is_own(request, host)
 
 
 def _host(request: web.Request) -> str | None:
@@ -85,7 +100,8 @@ def _address(request: web.Request, end: str) -> str | None:
     return str(mapped or address)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Returns whether the host is `localhost` or a loopback address."""
     if host.lower().removesuffix(".") == "localhost":
         return True
     try:

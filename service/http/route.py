@@ -118,6 +118,8 @@ class BodyLimit:
 
 # Each is above the longest body that the limits of the fields allow, with every character escaped (12 bytes);
 # docs/behaviour.md lists those limits.
+# A key or a link, of which a stranger sends the body.
+SIGN_IN_BODY = BodyLimit(16 * 1024, 50)
 # 16 pairs of metadata are 111 KB and 33 tokens, the 500 ids of a new vector store's files 162 KB and 502 tokens.
 SMALL_BODY = BodyLimit(512 * 1024, 5_000)
 # 10,000 ids of files are 3.2 MB.

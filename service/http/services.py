@@ -17,6 +17,7 @@ from service.access.control import AccessControl
 from service.audit.acts import ActRecorder
 from service.audit.attesters import AttestationCollector
 from service.audit.sequencer import Sequencer
+from service.console.sessions import Sessions
 from service.database import Pool
 from service.feed import Feed
 from service.forks.forks import Forks
@@ -108,15 +109,16 @@ class HttpSettings:
 
     `cors_origins` are the origins whose pages may call it. `public_url` is the address in links, None for the address
     of the request. `is_beta_strict`: requests must name their version. `is_metrics_open`: /metrics needs no key.
-    `allows_private_images`: images of messages may be at private hosts. `shows_quotes`: v2 shows the quotes of
-    citations. `max_connections` and `max_peer_connections` bound the connections open at once, in all and from one
-    address.
+    `has_console`: the console is served. `allows_private_images`: images of messages may be at private hosts.
+    `shows_quotes`: v2 shows the quotes of citations. `max_connections` and `max_peer_connections` bound the connections
+    open at once, in all and from one address.
     """
 
     cors_origins: Sequence[str]
     public_url: str | None
     is_beta_strict: bool
     is_metrics_open: bool
+    has_console: bool
     allows_private_images: bool
     shows_quotes: bool
     max_connections: int
@@ -143,6 +145,7 @@ class Services:
     prices: PriceList
     webhooks: Endpoints
     organization: Organization
+    console: Sessions
     settings: HttpSettings
 
     def install(self, app: web.Application) -> None:
@@ -162,6 +165,7 @@ class Services:
         app[PRICES] = self.prices
         app[WEBHOOKS] = self.webhooks
         app[ORGANIZATION] = self.organization
+        app[CONSOLE] = self.console
         app[SETTINGS] = self.settings
 
 
@@ -181,4 +185,5 @@ PASSTHROUGH: web.AppKey[Passthrough] = web.AppKey("passthrough")
 PRICES: web.AppKey[PriceList] = web.AppKey("prices")
 WEBHOOKS: web.AppKey[Endpoints] = web.AppKey("webhooks", Endpoints)
 ORGANIZATION: web.AppKey[Organization] = web.AppKey("organization", Organization)
+CONSOLE: web.AppKey[Sessions] = web.AppKey("console", Sessions)
 SETTINGS: web.AppKey[HttpSettings] = web.AppKey("settings", HttpSettings)

@@ -11,6 +11,7 @@ from events import assistant as a
 from events import file as f
 from events import installation as i
 from events import project as p
+from events import session as s
 from events import upload as u
 from events import webhook_endpoint as w
 from events.envelope import RecordedEvent
@@ -20,6 +21,7 @@ from events.streams import (
     INSTALLATION,
     KEY,
     PROJECT,
+    SESSION,
     UPLOAD,
     VECTOR_STORE,
     WEBHOOK_ENDPOINT,
@@ -195,6 +197,23 @@ class WebhookInversion:
                 assert_never(event)
 
 
+class SessionInversion:
+    """Finds the commands of a session."""
+
+    def add(self, recorded: RecordedEvent[s.SessionEvent]) -> None:
+        """Commands of sessions need no facts."""
+
+    def commands(self, state: s.SessionState, events: Sequence[s.SessionEvent], at: datetime) -> list[s.SessionCommand]:
+        """Returns the command of an append: see `Inversion`."""
+        match event := events[0]:
+            case s.SessionCreated(method=method, expires_at=expires_at):
+                return [s.CreateSession(method, expires_at)]
+            case s.SessionEnded():
+                return [s.EndSession()]
+            case _:
+                assert_never(event)
+
+
 class InstallationInversion:
     """Finds the commands of the installation. Acts of the same time and origin are one command."""
 
@@ -240,6 +259,7 @@ INVERSIONS: Mapping[StreamType[Any, Any], Callable[[], Inversion[Any, Any]]] = {
     INSTALLATION: InstallationInversion,
     KEY: KeyInversion,
     PROJECT: ProjectInversion,
+    SESSION: SessionInversion,
     UPLOAD: UploadInversion,
     VECTOR_STORE: StoreInversion,
     WEBHOOK_ENDPOINT: WebhookInversion,

@@ -25,12 +25,14 @@ from events.file import FileEvent
 from events.installation import InstallationEvent
 from events.leaves import content_json
 from events.project import ProjectEvent
+from events.session import SessionEvent
 from events.streams import (
     ASSISTANT,
     FILE,
     INSTALLATION,
     KEY,
     PROJECT,
+    SESSION,
     THREAD,
     UPLOAD,
     VECTOR_STORE,
@@ -49,6 +51,7 @@ _UNIONS: tuple[tuple[StreamType[Any, Any], Any], ...] = (
     (INSTALLATION, InstallationEvent),
     (KEY, KeyEvent),
     (PROJECT, ProjectEvent),
+    (SESSION, SessionEvent),
     (THREAD, ThreadEvent),
     (UPLOAD, UploadEvent),
     (VECTOR_STORE, VectorStoreEvent),

@@ -29,6 +29,7 @@ from events.file import FileEvent
 from events.installation import InstallationEvent
 from events.leaves import SALT_BYTES
 from events.project import ProjectEvent
+from events.session import SessionEvent
 from events.thread.events import ThreadEvent
 from events.upload import UploadEvent
 from events.vector_store.events import VectorStoreEvent
@@ -68,6 +69,7 @@ _ACTIVITIES = {verb: activity for activity, verbs in _VERBS.items() for verb in 
 _EXCEPTIONS = {
     "export.started": Activity.READ,
     "export.ended": Activity.READ,
+    "session.ended": Activity.OTHER,
     "server.started": Activity.OTHER,
     "sign_ins.failed": Activity.OTHER,
 }
@@ -81,6 +83,7 @@ _EVENTS = {
     "vector_store": VectorStoreEvent,
     "webhook_endpoint": WebhookEvent,
     "installation": InstallationEvent,
+    "session": SessionEvent,
 }
 # The kinds of streams by the types of their events.
 _KINDS: Mapping[str, str] = {

@@ -141,6 +141,7 @@ def test_the_activity_follows_from_the_type() -> None:
     }
     assert {type for type, activity in known.items() if activity is Activity.OTHER} == {
         "server.started",
+        "session.ended",
         "sign_ins.failed",
     }
     assert known["run.created"] is known["message.added"] is known["token.created"] is Activity.CREATE

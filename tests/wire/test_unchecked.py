@@ -17,6 +17,7 @@ CHECKED_WITHIN = {"tests/client.py", "tests/http/files.py"}
 DECLARED: dict[str, str] = {
     "tests/browser/test_event_source.py": "a proxy between a browser and the server",
     "tests/cli/test_serve.py": "health, and answers while Postgres is away",
+    "tests/console/browser_requests.py": "requests with a cookie, as a browser sends them",
     "tests/crash/test_frozen_sequencer.py": "health",
     "tests/crash/test_idempotency.py": "a file's bytes",
     "tests/embedded/fake_server.py": "a model server's answers",

@@ -10,6 +10,7 @@ from service.http.routes import (
     assistants,
     audit_feed,
     audit_log,
+    console,
     files,
     models,
     organization,
@@ -34,4 +35,5 @@ ROUTES: tuple[Route, ...] = (
     *organization.ROUTES,
     *models.ROUTES,
     *audit_log.ROUTES,
+    *console.ROUTES,
 )

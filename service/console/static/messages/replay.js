@@ -1,0 +1,25 @@
+// Texts of the replay of a thread.
+
+export const replay = {
+  title: "Replay",
+  text: "Every event of the thread, and the conversation as it was after each.",
+  slider: "Event of the thread",
+  first: "First event",
+  previous: "Previous event",
+  next: "Next event",
+  last: "Last event",
+  play: "Play at the recorded pace",
+  pause: "Pause",
+  speed: "Speed",
+  position: (at, all) => `${at.toLocaleString()} of ${all.toLocaleString()}`,
+  events: "Events",
+  conversation: "Conversation at this version",
+  data: "Data of the event",
+  forkHere: "Fork from here",
+  rerun: "Rerun with changes",
+  needsAudit: "The events of a thread need a key with the scope full, admin or audit:content. Runs can be replayed with any key that reads.",
+  keys: "Keys: ← → step, Home and End jump, Space plays.",
+  empty: "No events",
+  emptyText: "This thread has no events that your key may read.",
+  lag: "The conversation follows …",
+};
