@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import random
 import re
@@ -16,7 +17,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import IO
 
 import psutil
@@ -123,6 +126,21 @@ def _prepare(death_signal: signal.Signals, *, may_gain_privileges: bool = False)
             renounce_privileges()
 
     return prepare
+
+
+def end_with_parent() -> None:
+    """Lets this process, a worker of a ProcessPoolExecutor, end as soon as its parent has ended, even by `kill -9`.
+
+    A signal of the kernel does not do for a fork of a server of forks: that server is its parent there.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(parent: int) -> None:
+    wait([parent])
+    os._exit(1)
 
 
 async def wait_for_exit(child: subprocess.Popen[bytes], timeout_s: float) -> bool:

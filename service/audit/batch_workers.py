@@ -7,6 +7,7 @@ import gc
 from collections.abc import Sequence
 
 from service.audit.batch_check import STATEMENT_S, BatchResult, check_batch
+from service.child_process import end_with_parent
 from service.database import connect
 from service.secrets.key_ring import RING
 
@@ -34,6 +35,7 @@ def open_worker(url: str, keys: Sequence[bytes]) -> None:
     """Connects this process to the database at `url`, whose key-encryption keys are `keys`."""
     global _worker
     RING.add(keys)
+    end_with_parent()
     _worker = _Worker(url)
 
 

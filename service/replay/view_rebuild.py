@@ -16,14 +16,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import wait
-from threading import Thread
 from time import monotonic
 
 from events.software_version import SOFTWARE_VERSION
 from projections.rebuild import ALL_VIEWS, compare, list_streams, rebuild
 from projections.row_differences import Difference
 from projections.row_fold import CannotFold
+from service.child_process import end_with_parent
 from service.database import connect
 from service.secrets.key_ring import RING
 from sql import queries
@@ -281,16 +280,8 @@ _worker: _Worker | None = None
 def _open_worker(url: str, keys: Sequence[bytes]) -> None:
     global _worker
     RING.add(keys)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     _worker = _Worker(url)
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when its parent has ended, also if that was killed."""
-    wait([parent])
-    os._exit(1)
 
 
 def _work_in_worker(batch: Sequence[str], scope: RebuildScope, share: float) -> BatchResult:
