@@ -13,7 +13,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SealedTable:
-    """The sealed columns of a table. `key` are the columns that identify a row; the first one is its stream's id."""
+    """The sealed columns of a table. `key` are the columns that identify a row; the first one is its stream's id.
+
+    Rows of no stream have the name of a key of the installation in its place, in quotes.
+    """
 
     key: tuple[str, ...]
     columns: tuple[str, ...]
@@ -31,8 +34,10 @@ SEALED_TABLES: Mapping[str, SealedTable] = {
     "streams": SealedTable(("stream_id", "version"), ("state",)),
     "assistants": SealedTable(("assistant_id",), _OBJECT),
     "files": SealedTable(("file_id",), ("body",)),
+    "idempotency_keys": SealedTable(("'installation:answers'", "token"), ("content",)),
     "messages": SealedTable(("thread_id", "message_id"), _OBJECT),
     "runs": SealedTable(("thread_id", "run_id"), _OBJECT),
+    "signing_keys": SealedTable(("'installation:signing_keys'", "key_id"), ("secret",)),
     "steps": SealedTable(("thread_id", "step_id"), _OBJECT),
     "threads": SealedTable(("thread_id",), _OBJECT),
     "upload_parts": SealedTable(("upload_id", "part_id"), ("body",)),
@@ -104,14 +109,21 @@ SEALED_PARAMETERS: Mapping[str, SealedParameters] = {
 class SealedResult:
     """The sealed columns of a query's result: those of one table.
 
-    `key` says where the key of the row is: the number of a parameter, or the name of a column of the result.
+    `key` says where the key of the row is: the number of a parameter, the name of a column of the result, or the name
+    of a key of the installation, in quotes.
     """
 
     table: str
     key: tuple[int | str, ...]
     columns: tuple[str, ...]
 
-    def place(self, row: Mapping[str, Any], values: Sequence[Any]) -> Place:
-        """Returns the place of the row's columns, without the column. `values` are those of the query's parameters."""
-        key = (values[part - 1] if isinstance(part, int) else row[part] for part in self.key)
-        return (self.table, *key)
+    def owner(self, row: Mapping[str, Any], values: Sequence[Any]) -> str:
+        """Returns the stream of a row, or its key of the installation. `values` are those of the parameters."""
+        return str(key_part(self.key[0], row, values))
+
+
+def key_part(part: int | str, row: Mapping[str, Any], values: Sequence[Any]) -> Any:
+    """Returns the value of a part of `SealedResult.key`."""
+    if isinstance(part, int):
+        return values[part - 1]
+    return part[1:-1] if part.startswith("'") else row[part]

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sql.row_operations import RowOperation
-from sql.sealed_columns import SEALED_PARAMETERS, Place, SealedResult, SealedTable
+from sql.sealed_columns import SEALED_PARAMETERS, Place, SealedResult, SealedTable, key_part
 
 MAGIC = b"\x00ETseal\x01"
 KEY_BYTES = 32
@@ -26,7 +27,8 @@ TAG_BYTES = 16
 # Bytes by which a sealed value is longer than the plain one.
 OVERHEAD = len(MAGIC) + KEY_ID_BYTES + NONCE_BYTES + TAG_BYTES
 _DOMAIN = b"everthread/sealed/1\n"
-_NONCE_AT = len(MAGIC) + KEY_ID_BYTES
+_KEY_ID_AT = len(MAGIC)
+_NONCE_AT = _KEY_ID_AT + KEY_ID_BYTES
 _CIPHERTEXT_AT = _NONCE_AT + NONCE_BYTES
 
 
@@ -59,32 +61,38 @@ class StreamKey:
 
     def open(self, value: bytes, place: Place) -> bytes:
         """Returns the plain value. Raises ContentErased if another key sealed it, and SealBroken."""
-        if value[len(MAGIC) : _NONCE_AT] != self.id:
+        return self.open_with(value, additional_data(place, self.id))
+
+    def open_with(self, value: bytes, data: bytes) -> bytes:
+        """Returns the plain value; `data` are the additional data of its place. Raises as `open`."""
+        if value[_KEY_ID_AT:_NONCE_AT] != self.id:
             raise ContentErased(self.stream_id)
         try:
-            nonce, ciphertext = value[_NONCE_AT:_CIPHERTEXT_AT], value[_CIPHERTEXT_AT:]
-            return self._cipher.decrypt(nonce, ciphertext, additional_data(place, self.id))
+            return self._cipher.decrypt(value[_NONCE_AT:_CIPHERTEXT_AT], value[_CIPHERTEXT_AT:], data)
         except (InvalidTag, ValueError):
-            raise SealBroken(f"A sealed value was changed or moved: {place}") from None
+            raise SealBroken(f"A sealed value of {self.stream_id} was changed or moved") from None
 
 
 def additional_data(place: Place, key_id: bytes) -> bytes:
     """Returns the bytes that bind a value to its place: the domain, then each part with its length in front."""
-    parts = [_DOMAIN, key_id]
-    for part in place:
-        encoded = str(part).encode()
-        parts += (len(encoded).to_bytes(4, "big"), encoded)
-    return b"".join(parts)
+    common = _common_data(key_id, place[0], place[-1], place[1])
+    return common + b"".join([_part(part) for part in place[2:-1]])
+
+
+@lru_cache(maxsize=4096)
+def _common_data(key_id: bytes, table: str, column: str, owner: str) -> bytes:
+    """Returns the part that the values of a column of one stream have in common."""
+    return b"".join((_DOMAIN, key_id, _part(table), _part(column), _part(owner)))
+
+
+def _part(value: Any) -> bytes:
+    encoded = value if isinstance(value, bytes) else str(value).encode()
+    return len(encoded).to_bytes(4, "big") + encoded
 
 
 def is_sealed(value: object) -> bool:
     """Whether the value of a column, or an element of an array, is sealed."""
     return isinstance(value, bytes) and value.startswith(MAGIC)
-
-
-def key_id_of(value: bytes) -> bytes:
-    """Returns the id of the key of a sealed value."""
-    return value[len(MAGIC) : _NONCE_AT]
 
 
 def seal_operations(operations: Sequence[RowOperation], key: StreamKey) -> list[RowOperation]:
@@ -167,55 +175,70 @@ class OpenedRow(Mapping[str, Any]):
         return zip(self._names, self._values, strict=True)
 
 
-def sealed_streams(result: SealedResult, rows: Sequence[Mapping[str, Any]], values: Sequence[Any]) -> set[str]:
-    """Returns the streams whose keys open the sealed values of the rows."""
-    return {
-        result.place(row, values)[1]
-        for row in rows
-        if any(is_sealed(element) for column in result.columns for element in _elements(row[column]))
-    }
+def find_sealed(result: SealedResult, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Returns for each row whether it has a sealed value."""
+    return [_has_sealed(row, result.columns) for row in rows]
+
+
+def _has_sealed(row: Mapping[str, Any], columns: tuple[str, ...]) -> bool:
+    for column in columns:
+        value = row[column]
+        if isinstance(value, bytes):
+            if value.startswith(MAGIC):
+                return True
+        elif isinstance(value, list):
+            for element in value:
+                if element is not None and element.startswith(MAGIC):
+                    return True
+    return False
 
 
 def open_rows(
     result: SealedResult,
     rows: Sequence[Mapping[str, Any]],
+    are_sealed: Sequence[bool],
     values: Sequence[Any],
     keys: Mapping[str, StreamKey],
     *,
     is_lenient: bool = False,
 ) -> list[Mapping[str, Any]]:
-    """Returns the rows with their sealed values opened. Rows without sealed values stay as they are.
+    """Returns the rows, with the values of those that `are_sealed` opened. `values` are the query's parameters.
 
     Raises ContentErased and SealBroken; if it `is_lenient`, an erased value stays sealed, and a broken one becomes b"".
     """
-    names: dict[str, int] | None = None
+    names = {name: place for place, name in enumerate(rows[0].keys())}
+    owner_part, *other_parts = result.key
+    columns = [(column, names[column]) for column in result.columns]
     opened: list[Mapping[str, Any]] = []
-    for row in rows:
-        if not any(is_sealed(element) for column in result.columns for element in _elements(row[column])):
+    for row, has_sealed in zip(rows, are_sealed, strict=True):
+        if not has_sealed:
             opened.append(row)
             continue
-        if names is None:
-            names = {name: place for place, name in enumerate(row.keys())}
-        place = result.place(row, values)
+        owner = key_part(owner_part, row, values)
+        end = b"".join([_part(key_part(part, row, values)) for part in other_parts])
+        key = keys.get(owner)
         plain = list(row.values())
-        for column in result.columns:
-            value, full = row[column], (*place, column)
+        for column, at in columns:
+            value = plain[at]
+            if value is None:
+                continue
+            data = b"" if key is None else _common_data(key.id, result.table, column, owner) + end
             if isinstance(value, list):
-                plain[names[column]] = [_open(element, full, keys, is_lenient=is_lenient) for element in value]
+                plain[at] = [_open(each, key, data, owner, is_lenient) if each is not None else None for each in value]
             else:
-                plain[names[column]] = _open(value, full, keys, is_lenient=is_lenient)
+                plain[at] = _open(value, key, data, owner, is_lenient)
         opened.append(OpenedRow(names, plain))
     return opened
 
 
-def _open(value: Any, place: Place, keys: Mapping[str, StreamKey], *, is_lenient: bool) -> Any:
-    if not is_sealed(value):
+def _open(value: bytes, key: StreamKey | None, data: bytes, owner: str, is_lenient: bool) -> bytes:
+    """Returns the plain value. `data` are the additional data of its place."""
+    if not value.startswith(MAGIC):
         return value
     try:
-        key = keys.get(place[1])
         if key is None:
-            raise ContentErased(place[1])
-        return key.open(value, place)
+            raise ContentErased(owner)
+        return key.open_with(value, data)
     except ContentErased:
         if not is_lenient:
             raise
@@ -224,7 +247,3 @@ def _open(value: Any, place: Place, keys: Mapping[str, StreamKey], *, is_lenient
         if not is_lenient:
             raise
         return b""
-
-
-def _elements(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else (value,)

@@ -25,6 +25,7 @@ from events.ids import IdSource
 from projections.keys import ApiKey
 from service.access.keys import Keys
 from service.database import Pool
+from service.secrets.shared_keys import seal_shared
 from sql import queries
 
 _SQL = queries("signing")
@@ -106,7 +107,7 @@ class Signer:
             if row is not None and row["created_at"] > at - ROTATE:
                 return self._keep(row["id"], row["secret"], row["created_at"])
             id, secret = self._ids.new("sig"), secrets.token_bytes(_SECRET_BYTES)
-            await db.execute(_SQL["add"], id, secret, at)
+            await db.execute(_SQL["add"], id, await seal_shared(db, "signing_keys", id, "secret", secret), at)
             await db.execute(_SQL["forget"], at - ROTATE - 2 * MAX_LIFETIME)
         return self._keep(id, secret, at)
 

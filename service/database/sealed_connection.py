@@ -14,7 +14,7 @@ import asyncpg
 from service.secrets.stream_keys import StreamKeys
 from sql import sealed_result
 from sql.sealed_columns import SealedResult
-from sql.seals import ContentErased, open_rows, sealed_streams
+from sql.seals import ContentErased, find_sealed, open_rows
 
 
 class SealedConnection(asyncpg.Connection):
@@ -49,18 +49,19 @@ class SealedConnection(asyncpg.Connection):
 
     async def open(self, result: SealedResult, rows: Sequence[Mapping[str, Any]], args: Sequence[Any]) -> Sequence[Any]:
         """Returns the rows with their sealed columns opened. Raises ContentErased, SealBroken and KeyMissing."""
-        streams = sealed_streams(result, rows, args)
-        if not streams:
+        are_sealed = find_sealed(result, rows)
+        if not any(are_sealed):
             return rows
+        streams = {result.owner(row, args) for row, has_sealed in zip(rows, are_sealed, strict=True) if has_sealed}
         keys = await self.key_store.find(self, streams)
         try:
-            return open_rows(result, rows, args, keys, is_lenient=self.is_lenient)
+            return open_rows(result, rows, are_sealed, args, keys, is_lenient=self.is_lenient)
         except ContentErased:
             # Another process may have created the object again, under another key.
             for id in streams:
                 self.key_store.forget(id)
             keys = await self.key_store.find(self, streams)
-            return open_rows(result, rows, args, keys, is_lenient=self.is_lenient)
+            return open_rows(result, rows, are_sealed, args, keys, is_lenient=self.is_lenient)
 
 
 class _CursorFactory:

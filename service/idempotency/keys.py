@@ -19,6 +19,7 @@ from events.ids import IdSource
 from service.database import DATABASE_ERRORS, Pool
 from service.processes.orphans import LiveProcesses, is_orphan
 from service.processes.scan_loop import ScanLoop
+from service.secrets.shared_keys import seal_shared
 from sql import queries
 from sql.connection import Connection
 
@@ -163,9 +164,12 @@ class IdempotencyKeys:
         query, seed, claimed_at = _SQL["finish"], attempt.effects.seed, attempt.claimed_at
         status, content = answer.status, answer.content
         headers = orjson.dumps(dict(answer.headers)).decode()
-        await self._end_claim(
-            attempt, lambda db: db.execute(query, attempt.token, seed, claimed_at, status, headers, content)
-        )
+
+        async def store(db: Connection) -> None:
+            sealed = await seal_shared(db, "idempotency_keys", attempt.token, "content", content)
+            await db.execute(query, attempt.token, seed, claimed_at, status, headers, sealed)
+
+        await self._end_claim(attempt, store)
 
     async def release(self, attempt: Attempt, *, keep: bool) -> None:
         """Releases the claim, so that the next try may run.

@@ -12,6 +12,7 @@ RETURNING seed;
 SELECT seed, request, body, process, claimed_at, status FROM idempotency_keys WHERE token = $1;
 
 -- name: answer
+-- sealed: idempotency_keys('installation:answers', $1): content
 SELECT headers, content FROM idempotency_keys WHERE token = $1 AND seed = $2 AND status IS NOT NULL;
 
 -- name: take

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from service.audit.verification import Scope, verify_installation
 from service.database import connect, open_pool
@@ -26,6 +27,7 @@ from service.secrets.key_ring import KeyMissing, KeyRing, id_of, new_secret
 from service.secrets.key_source import EncryptionKeySource, add_key, load_keys, parse_keys
 from service.secrets.stream_keys import StreamKeys
 from sql.connection import Connection
+from sql.seals import is_sealed
 from tests.client import Client
 from tests.clock import WallClock
 from tests.fake_search_engine import FakeSearchEngine
@@ -126,6 +128,35 @@ async def test_a_new_installation_is_encrypted(url: str, model: ScriptedServer, 
     file.write_bytes(kept)
     await prepare_encryption(db, source, await read_keys(source, ring=ring), wants_encryption=False, ring=ring)
     await db.close()
+
+
+@pytest.mark.slow
+async def test_stored_answers_and_signing_keys_are_encrypted(url: str, model: ScriptedServer, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"search_engine": FakeSearchEngine(), "clock": WallClock(), "encryption": "on"}
+    request, headers = {"metadata": {"plant": CANARY}}, {"Idempotency-Key": "one"}
+    async with serving(url, model, tmp_path, **settings) as client:
+        first = await client.call("POST", "/threads", request, headers=headers)
+        file = await upload(client)
+        link = await client.post(f"/files/{file['id']}/links", {"expires_in": 600})
+        db = await connect(url)
+        contents = [row["content"] for row in await db.fetch("SELECT content FROM idempotency_keys")]
+        assert [is_sealed(content) for content in contents] == [True]
+        rows = await db.fetch("SELECT key_id, secret FROM signing_keys")
+        assert [is_sealed(row["secret"]) for row in rows] == [True]
+        names = {row["stream_id"] for row in await db.fetch("SELECT stream_id FROM stream_keys")}
+        assert {"installation:answers", "installation:signing_keys"} <= names
+        # An answer that is moved to another key of a client does not open.
+        await client.call("POST", "/threads", {}, headers={"Idempotency-Key": "two"})
+        await db.execute("UPDATE idempotency_keys SET content = $1 WHERE content <> $1", contents[0])
+        assert (await client.call("POST", "/threads", {}, headers={"Idempotency-Key": "two"})).status == 500
+        await db.close()
+    async with serving(url, model, tmp_path, **settings) as client:
+        again = await client.call("POST", "/threads", request, headers=headers)
+        assert (again.status, again.body) == (200, first.body)
+        async with client.session.get(
+            URL(client.base_url).with_path(URL(link["url"]).path, encoded=True).with_query(URL(link["url"]).query)
+        ) as response:
+            assert response.status == 200
 
 
 @pytest.mark.slow
