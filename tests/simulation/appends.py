@@ -14,8 +14,12 @@ from typing import Any
 
 import asyncpg
 
+from events.event_log import load_event
+from events.streams import STREAM_TYPES
 from projections.mixes import MIXES, statement_mixes
+from projections.row_fold import RowFold
 from projections.row_store import TWINS
+from projections.row_store.tables import KeyExists
 from sql.row_operations import EPOCH_CONSTRAINT, RowMissing, RowOperation, alone, compose, parameter_count
 from tests.simulation.store import Row, Session, Stream
 
@@ -30,6 +34,10 @@ class EpochViolation(asyncpg.CheckViolationError):
     """The software of the session is too old for the database."""
 
     constraint_name = EPOCH_CONSTRAINT
+
+
+class MissingRow(asyncpg.InvalidTextRepresentationError):
+    """An UPDATE of a statement found no row: the statement casts a text that says so."""
 
 
 class EffectExists(asyncpg.UniqueViolationError):
@@ -62,13 +70,38 @@ def append(session: Session, blocks: Sequence[str], values: Sequence[Any]) -> li
     stream_id = operations[0].values[0]
     session.lock(stream_id)
     _check(session, operations)
+    before = session.stream(stream_id)
+    head = None if before is None else dict(before.head)
     stream = _move_head(session, operations[0])
     if stream is None:
         return []
-    for operation in operations[1:]:
-        if not _carry_out(session, stream_id, stream, operation):
-            raise RowMissing(f"{operation.block} found no row at version {stream.head['version']}")
+    try:
+        for operation in operations[1:]:
+            if not _carry_out(session, stream_id, stream, operation):
+                raise MissingRow(f"{operation.block} found no row at version {stream.head['version']}")
+    except (MissingRow, KeyExists) as error:
+        _undo(session, stream_id, stream, head)
+        if isinstance(error, KeyExists):
+            raise asyncpg.UniqueViolationError(str(error)) from None
+        raise
     return [{"version": stream.head["version"]}]
+
+
+def _undo(session: Session, stream_id: str, stream: Stream, head: Row | None) -> None:
+    """Puts a stream back in the state before a statement that failed."""
+    if head is None:
+        del (session.store.streams if session.transaction is None else session.transaction.streams)[stream_id]
+        return
+    stream.head = head
+    del stream.events[head["version"] :]
+    fold = RowFold(STREAM_TYPES[head["kind"]], stream_id, head["version"])
+    for row in stream.events:
+        fold.add(load_event(row))
+    stream.rows = fold.finish()
+    for key in [key for key in session.store.pending if key[1] == stream_id and key[2] > head["version"]]:
+        del session.store.pending[key]
+    for due in [due for due in session.store.deliveries if due[1] == stream_id and due[2] > head["version"]]:
+        del session.store.deliveries[due]
 
 
 def _check(session: Session, operations: Sequence[RowOperation]) -> None:

@@ -17,9 +17,13 @@ from typing import Any
 import asyncpg
 
 from service.database import COMMAND_TIMEOUT
+from sql import queries
 from tests.simulation import appends
 from tests.simulation.store import Locked, Row, Session
-from tests.simulation.twins import find_twin
+from tests.simulation.twins import QUERIES, TwinMissing
+
+# The sequencer's append to the log. A crash may come between it and the deletion of the rows that waited.
+_SEAL = queries("sequencer")["seal"]
 
 
 class Network:
@@ -34,6 +38,14 @@ class Network:
     def delay_s(self) -> float:
         """Returns the seconds that a message takes."""
         return 0.0
+
+    def is_hanging(self) -> bool:
+        """Whether the database may let statements wait for long."""
+        return False
+
+    def copies(self) -> int:
+        """Returns how often a notification arrives."""
+        return 1
 
     def before(self, connection: SimulatedConnection, statement: Statement) -> None:
         """Called when a statement has reached the database."""
@@ -116,7 +128,8 @@ class SimulatedConnection:
 
     def deliver(self, loop: asyncio.AbstractEventLoop, call: Callable[[str], None], payload: str) -> None:
         """Passes a notification on to the process."""
-        loop.call_later(self.network.delay_s(), call, payload, context=self.context)
+        for _ in range(self.network.copies()):
+            loop.call_later(self.network.delay_s(), call, payload, context=self.context)
 
     # The way to the database and back.
 
@@ -134,20 +147,25 @@ class SimulatedConnection:
         if self._closed:
             raise asyncpg.InterfaceError("the connection is closed")
         loop = asyncio.get_running_loop()
-        is_append = text in appends.statements() or text == "COMMIT"
+        is_append = text in appends.statements() or text in ("COMMIT", _SEAL)
         statement = Statement(text, values, loop.create_future(), is_append)
         self._statement = statement
         loop.call_later(self.network.delay_s(), self._arrive, statement, context=self.network.context)
-        limit = loop.call_later(timeout or COMMAND_TIMEOUT, self._time_out, statement)
+        if self.network.is_hanging():
+            self.limit_wait(timeout or COMMAND_TIMEOUT)
         try:
             return await statement.answer
         finally:
-            limit.cancel()
             self._statement = None
 
-    def _time_out(self, statement: Statement) -> None:
-        if not statement.answer.done():
-            statement.answer.set_exception(TimeoutError())
+    def limit_wait(self, seconds: float = COMMAND_TIMEOUT) -> None:
+        """Ends the wait for the present statement after that time.
+
+        Called only if the database hangs: in other cases the time-out would cost a timer for each statement.
+        """
+        statement = self._statement
+        if statement is not None:
+            asyncio.get_running_loop().call_later(seconds, _time_out, statement, context=self.context)
 
     def _arrive(self, statement: Statement) -> None:
         """Carries out a statement in the database. One whose sender gave up may take effect all the same."""
@@ -160,6 +178,7 @@ class SimulatedConnection:
         try:
             rows = self._carry_out(statement)
         except Locked as locked:
+            self.limit_wait()
             locked.released.add_done_callback(lambda _: self._arrive(statement), context=self.network.context)
             return
         except Exception as error:  # noqa: BLE001 - the sender gets it
@@ -167,20 +186,36 @@ class SimulatedConnection:
             return
         statement.rows = rows
         self.network.after(self, statement)
-        if not self._closed:
+        if self.is_closed():  # by the network
+            return
+        if statement.is_append:
             loop.call_later(self.network.delay_s(), _answer, statement, rows, context=self.network.context)
+        else:
+            _answer(statement, rows)
 
     def _carry_out(self, statement: Statement) -> list[Row]:
-        session = self.backend
-        session.last_query = session.store.now()
-        control = {"BEGIN": session.begin, "COMMIT": session.commit, "ROLLBACK": session.roll_back}.get(statement.text)
-        if control is not None:
-            control()
-            return []
-        blocks = appends.statements().get(statement.text)
-        if blocks is not None:
-            return appends.append(session, blocks, statement.values)
-        return list(find_twin(statement.text)(session, *statement.values))
+        session, text = self.backend, statement.text
+        session.last_query_s = asyncio.get_running_loop().time()
+        query = QUERIES.get(text)
+        if query is not None:
+            return list(query(session, *statement.values))
+        if statement.is_append and text != "COMMIT":
+            return appends.append(session, appends.statements()[text], statement.values)
+        match text:
+            case "BEGIN":
+                session.begin()
+            case "COMMIT":
+                session.commit()
+            case "ROLLBACK":
+                session.roll_back()
+            case _:
+                raise TwinMissing(text)
+        return []
+
+
+def _time_out(statement: Statement) -> None:
+    if not statement.answer.done():
+        statement.answer.set_exception(TimeoutError())
 
 
 def _answer(statement: Statement, answer: list[Row] | Exception) -> None:

@@ -29,6 +29,7 @@ _UNORDERED = {
         ("files", "find"),
         ("idempotency", "expire_keys"),
         ("idempotency", "expire_effects"),
+        ("peers", "holders"),
         ("peers", "live"),
         ("sequencer", "versions"),
         ("vector_store_files", "facts"),
@@ -37,7 +38,10 @@ _UNORDERED = {
         ("webhooks", "find_overloaded"),
     )
 }
-_TIMED = {queries("webhooks")[name] for name in ("load_claimed", "record_failure")}
+_TIMED = {
+    *(queries("webhooks")[name] for name in ("load_claimed", "record_failure")),
+    queries("peers")["server_age"],
+}
 
 
 class MirrorConnection:

@@ -50,7 +50,8 @@ class Session:
         self.store = store
         self.epoch = epoch
         self.transaction: Transaction | None = None
-        self.last_query = store.now()
+        # The time of the last query, in seconds of the loop.
+        self.last_query_s = 0.0
         # Calls with the payload of each notification that the session gets, by channel.
         self.listeners: dict[str, Callable[[str], None]] = {}
 
@@ -133,9 +134,14 @@ class Store:
         self.work: dict[str, Row] = {}
         # The newest epoch of the views (`projections.generations`).
         self.view_epoch = 0
+        self.started_at = began - timedelta(hours=1)
 
     def now(self) -> datetime:
-        return self._began + timedelta(seconds=self._seconds())
+        return self.time_of(self._seconds())
+
+    def time_of(self, seconds: float) -> datetime:
+        """Returns the time at so many seconds of the loop."""
+        return self._began + timedelta(seconds=seconds)
 
     def open_session(self, epoch: int = 0) -> Session:
         """Begins a session of a process whose software writes the views of this epoch."""

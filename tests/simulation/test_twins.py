@@ -132,6 +132,7 @@ async def _ask_about_threads(mirror: Mirror, world: World) -> None:
         await mirror.ask("webhooks", "run_position", "thread_1", run_id)
         for step_id in steps[:3]:
             await mirror.ask("steps", "get", "thread_1", run_id, step_id, project)
+    await mirror.ask("peers", "holders")
     for process in PROCESSES:
         await mirror.ask("active_runs", "find_held", process, list(world.runs)[:1], MANY)
         await mirror.ask("active_runs", "find_unowned", [process], MANY)
@@ -200,6 +201,7 @@ async def test_the_peers(mirror: Mirror) -> None:
     await mirror.ask("peers", "release", 77, 1)
     await mirror.ask("peers", "release", 77, 5)
     await mirror.ask("peers", "live", 77)
+    await mirror.ask("peers", "server_age")
     await mirror.ask("peers", "notify", "everthread", "1 thread_1")
 
 
@@ -245,6 +247,7 @@ async def test_vector_stores(mirror: Mirror, db: Connection) -> None:
             await mirror.ask("vector_store_files", "find_held", process, MANY)
             for first, each in (("vs_0", 2), ("vs_15", 50)):
                 await mirror.ask("vector_store_files", "find_waiting", [process], MANY, first, each)
+        await mirror.ask("peers", "holders")
         await mirror.ask("files", "find", [*FILES, "file-none"], "proj_1", now)
         await mirror.ask("files", "get", random.choice(FILES), "proj_1", now)
     for name in ("find_held", "find_waiting", "find_overdue", "facts"):

@@ -35,7 +35,7 @@ class Machine:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.ready: deque[asyncio.Handle] = deque()
+        self.ready: deque[VirtualHandle] = deque()
         self.is_alive = True
         self.pause_s = 0.0
         # It runs nothing before this time.
@@ -58,6 +58,39 @@ def current_machine() -> Machine:
     return _machine.get()
 
 
+class VirtualHandle:
+    """A callback that waits for its turn, or as a timer for its time: what asyncio's handles are, at less cost."""
+
+    __slots__ = ("_args", "_callback", "_when", "context", "is_cancelled", "machine")
+
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], machine: Machine, context: Context, when: float
+    ) -> None:
+        self.machine = machine
+        self.context = context
+        self.is_cancelled = False
+        self._callback = callback
+        self._args = args
+        self._when = when
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        return self.is_cancelled
+
+    def when(self) -> float:
+        return self._when
+
+    def run(self, loop: VirtualLoop) -> None:
+        try:
+            self.context.run(self._callback, *self._args)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - as asyncio does
+            loop.call_exception_handler({"message": "a callback failed", "exception": error, "handle": self})
+
+
 class _NumberedTask(asyncio.Task[Any]):
     """A task with a hash that does not depend on its address, so that sets of tasks have the same order each time."""
 
@@ -77,7 +110,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.machines: list[Machine] = [self.outside]
         self._random = random
         self._now = 0.0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, VirtualHandle]] = []
         self._count = 0
         self._max_time_s = max_time_s
         self._max_callbacks = max_callbacks
@@ -103,24 +136,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
-        handle = asyncio.Handle(callback, args, self, context)
-        self._machine_of(handle).ready.append(handle)
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> VirtualHandle:
+        handle = self._handle(callback, args, context, self._now)
+        handle.machine.ready.append(handle)
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+    ) -> VirtualHandle:
+        timer = self._handle(callback, args, context, when)
         self._count += 1
         heapq.heappush(self._timers, (when, self._count, timer))
         return timer
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> VirtualHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
@@ -147,41 +182,40 @@ class VirtualLoop(asyncio.BaseEventLoop):
         machine.tasks.append(task)
         return task
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Does nothing: a timer that was cancelled is dropped when it is due."""
-
-    def _machine_of(self, handle: asyncio.Handle) -> Machine:
-        found: Machine = handle._context.get(_machine, self.outside)  # type: ignore[attr-defined]
-        return found
+    def _handle(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None, when: float
+    ) -> VirtualHandle:
+        context = copy_context() if context is None else context
+        return VirtualHandle(callback, args, context.get(_machine, self.outside), context, when)
 
     def _run_once(self) -> None:
-        """Gives one machine its turn, or lets time pass."""
-        ready = [machine for machine in self.machines if machine.ready and machine.free_at <= self._now]
-        if not ready:
-            self._advance()
-            return
-        machine = ready[0] if len(ready) == 1 else self._random.choice(ready)
-        self._run_machine(machine)
-        if self.callbacks > self._max_callbacks:
-            raise Livelock(f"{self.callbacks} callbacks in {self._now:.3f} s")
+        """Gives machines their turns, and lets time pass, until the loop is stopped."""
+        while not self._stopping:  # type: ignore[attr-defined]
+            ready = [machine for machine in self.machines if machine.ready and machine.free_at <= self._now]
+            if not ready:
+                self._advance()
+                continue
+            self._run_machine(ready[0] if len(ready) == 1 else self._random.choice(ready))
+            if self.callbacks > self._max_callbacks:
+                raise Livelock(f"{self.callbacks} callbacks in {self._now:.3f} s")
 
     def _run_machine(self, machine: Machine) -> None:
         queue = machine.ready
         for _ in range(BURST):
-            if not queue or not machine.is_alive or machine.free_at > self._now or self._stopping:  # type: ignore[attr-defined]
+            if not queue or not machine.is_alive or machine.free_at > self._now:
                 return
             handle = queue.popleft()
-            if handle._cancelled:
+            if handle.is_cancelled:
                 continue
             self.callbacks += 1
-            handle._run()
+            handle.run(self)
             if machine.pause_s:
                 machine.free_at = max(machine.free_at, self._now + machine.pause_s)
 
     def _advance(self) -> None:
         """Moves the time to the next timer that counts, or to the end of a machine's pause."""
         timers = self._timers
-        while timers and (timers[0][2]._cancelled or not self._machine_of(timers[0][2]).is_alive):
+        while timers and (timers[0][2].is_cancelled or not timers[0][2].machine.is_alive):
             heapq.heappop(timers)
         ends = [machine.free_at for machine in self.machines if machine.ready]
         if timers:
@@ -193,8 +227,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise Livelock(f"{self._now:.0f} s have passed")
         while timers and timers[0][0] <= self._now:
             timer = heapq.heappop(timers)[2]
-            if not timer._cancelled:
-                self._machine_of(timer).ready.append(timer)
+            if not timer.is_cancelled:
+                timer.machine.ready.append(timer)
 
     def _process_events(self, event_list: Any) -> None:
         """There are no events but callbacks and timers."""

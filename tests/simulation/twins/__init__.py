@@ -5,6 +5,6 @@ with Postgres.
 from __future__ import annotations
 
 from tests.simulation.twins import idempotency, log, stores, threads, webhooks
-from tests.simulation.twins.registry import NAMES, QUERIES, TwinMissing, find_twin
+from tests.simulation.twins.registry import NAMES, QUERIES, TwinMissing
 
-__all__ = ["NAMES", "QUERIES", "TwinMissing", "find_twin", "idempotency", "log", "stores", "threads", "webhooks"]
+__all__ = ["NAMES", "QUERIES", "TwinMissing", "idempotency", "log", "stores", "threads", "webhooks"]

@@ -114,7 +114,7 @@ def hold(session: Session, namespace: int, process: int) -> Iterator[Row]:
 @twin("peers", "live")
 def live(session: Session, namespace: int) -> Iterator[Row]:
     for process, holder in session.store.locks.items():
-        yield {"process": process, "last_query": holder.last_query}
+        yield {"process": process, "last_query": session.store.time_of(holder.last_query_s)}
 
 
 @twin("peers", "release")
@@ -129,3 +129,18 @@ def release(session: Session, namespace: int, process: int) -> Iterator[Row]:
 def notify(session: Session, channel: str, payload: str) -> Iterator[Row]:
     session.store.notify(channel, payload)
     yield {"pg_notify": ""}
+
+
+@twin("peers", "server_age")
+def server_age(session: Session) -> Iterator[Row]:
+    yield {"extract": (session.store.now() - session.store.started_at).total_seconds()}
+
+
+@twin("peers", "holders")
+def holders(session: Session) -> Iterator[Row]:
+    found = {row["process"] for row in session.store.rows("active_runs")}
+    files = session.store.rows("vector_store_files")
+    found |= {row["process"] for row in files if row["status"] == "in_progress"}
+    found |= {row["process"] for row in session.store.work.values()}
+    for process in sorted(found - {None}):
+        yield {"process": process}

@@ -19,6 +19,9 @@ NAMES: dict[str, list[str]] = {}
 class TwinMissing(Exception):
     """A part of the service sent a statement that has no twin."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(f"no twin answers this statement (tests/simulation/twins):\n{text}")
+
 
 def twin(file: str, name: str) -> Callable[[QueryTwin], QueryTwin]:
     """Declares a function as the twin of a query. It gets the session and the values of the parameters."""
@@ -29,14 +32,6 @@ def twin(file: str, name: str) -> Callable[[QueryTwin], QueryTwin]:
         return function
 
     return declare
-
-
-def find_twin(text: str) -> QueryTwin:
-    """Returns the twin of a query. Raises TwinMissing."""
-    try:
-        return QUERIES[text]
-    except KeyError:
-        raise TwinMissing(f"no twin answers this statement (tests/simulation/twins):\n{text}") from None
 
 
 def columns(row: Row, *names: str) -> Row:
