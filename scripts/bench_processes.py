@@ -29,13 +29,16 @@ class Server:
     process: psutil.Process
 
     def cpu(self) -> float:
-        """Returns the CPU time of the process so far, user and system, in seconds."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """Returns the CPU time of the process and its workers so far, user and system, in seconds."""
+        times = [process.cpu_times() for process in self._processes()]
+        return float(sum(each.user + each.system for each in times))
 
     def pss(self) -> int:
-        """Returns the memory of the process in bytes, with its share of pages that other processes use too."""
-        return int(self.process.memory_full_info().pss)
+        """Returns the memory of the process and its workers in bytes, with their shares of pages of other processes."""
+        return sum(int(process.memory_full_info().pss) for process in self._processes())
+
+    def _processes(self) -> list[psutil.Process]:
+        return [self.process, *(child for child in self.process.children() if "service.cli.worker" in child.cmdline())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ def temporary_home() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def start_bench(home: Path) -> AsyncIterator[Bench]:
-    """Starts the processes, with their data in `home`, and stops them at the end."""
+async def start_bench(home: Path, *, workers: str = "1") -> AsyncIterator[Bench]:
+    """Starts the processes, with their data in `home`, and stops them at the end. Everthread has so many workers."""
     async with AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(BenchPostgres.started(home))
         model = await stack.enter_async_context(run_server("listening on ", "-m", "scripts.bench_model"))
@@ -88,6 +91,7 @@ async def start_bench(home: Path) -> AsyncIterator[Bench]:
                 EVERTHREAD_LOG_LEVEL="error",
                 EVERTHREAD_MAX_RUNS="200",
                 EVERTHREAD_MODEL_BASE_URL=model.base_url,
+                EVERTHREAD_WORKERS=workers,
             )
         )
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))

@@ -56,9 +56,9 @@ async def run_bench(given: argparse.Namespace, console: Console) -> Report:
         for clients in given.clients
         for one in (Series(kind, clients, target) for target in TARGETS)
     }
-    report = Report(describe_run(quick=given.quick, seconds=seconds, rounds=rounds))
+    report = Report(describe_run(quick=given.quick, seconds=seconds, rounds=rounds, workers=given.workers))
     with temporary_home() as home:
-        async with start_bench(home) as bench:
+        async with start_bench(home, workers=given.workers) as bench:
             await warm_up(bench, max(given.clients))
             await _measure_all(series.values(), bench, rounds, seconds, console)
             report.series = {key: one.figures() for key, one in series.items()}
@@ -131,6 +131,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--rounds", type=int, help=f"instead of {ROUNDS}")
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--workers", default="1", help="processes of Everthread, or auto for the cores")
     parser.add_argument("--turns", type=int, default=0, help="grow the tables to so many turns before they are shown")
     parser.add_argument("--json", type=Path, help="a file for the report")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="an earlier report: show the change since")

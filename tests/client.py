@@ -120,7 +120,7 @@ class Client:
         """Returns the frames of a complete stream that was read in another way, each checked against the document."""
         *whole, rest = raw.split(b"\n\n")
         assert rest == b"", "the stream ended in the middle of a frame"
-        return [self._checked(_frame(one)) for one in whole if not one.startswith(b":")]
+        return [self._checked(_frame(one)) for one in whole]
 
     def _checked(self, frame: Frame) -> Frame:
         wrong = self.validate and problems_of_frame(version_of(self.headers), frame.event, frame.data)

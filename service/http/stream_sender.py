@@ -18,7 +18,9 @@ STREAM_HEADERS = {
 # Seconds of silence after which a stream sends a comment, so that proxies and clients do not give it up: a run may wait
 # long for its turn, or for its model. Parsers of server-sent events ignore comments.
 KEEP_ALIVE_S = 15.0
-KEEP_ALIVE = b": keep-alive\n\n"
+# A comment without an empty line: behind frames with ids, official SDKs take an empty line for an event without data,
+# and raise an exception.
+KEEP_ALIVE = b": keep-alive\n"
 
 
 class StreamSender:

@@ -100,11 +100,12 @@ async def test_a_stream_that_waits_says_that_it_is_there(
     body = {"assistant_id": first["assistant_id"], "stream": True}
     async with client.session.post(url, json=body, headers={**client.headers, **QUEUE}) as response:
         seen = b""
-        while seen.count(b"\n\n: keep-alive\n\n") < 2:
+        while seen.count(b"\n: keep-alive\n") < 2:
             seen += await response.content.readany()
         model.open_gate("first")
         seen += await response.read()
     assert client.checked_frames(seen)[-1].event == "done"
+    assert b": keep-alive\n\n" not in seen, "official SDKs take an empty line for an event, after one with an id"
 
 
 async def test_a_queued_run_is_modified_and_cancelled(client: Client, model: ScriptedServer) -> None:
