@@ -124,7 +124,7 @@ async def fill(client: Client, model: ScriptedServer) -> dict[str, Any]:
         f"/threads/{order['id']}/runs/{waiting['id']}/submit_tool_outputs",
         {"tool_outputs": [{"tool_call_id": _call_of(waiting), "output": output}]},
     )
-    completed = await _until(client, waiting, TERMINAL)
+    completed = await until(client, waiting, TERMINAL)
 
     plans = await _thread(client, "Which plan should a team of twelve take?", customer="Meridian GmbH", channel="email")
     model.script(says(MARKDOWN))
@@ -173,12 +173,12 @@ async def _thread(client: Client, text: str, **metadata: str) -> Any:
 async def run_to_end(client: Client, thread: Any, assistant: Any) -> Any:
     """Runs the assistant on the thread, and returns the run when it has ended."""
     run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
-    return await _until(client, run, TERMINAL)
+    return await until(client, run, TERMINAL)
 
 
 async def _run(client: Client, thread: Any, assistant: Any, status: str) -> Any:
     run = await client.post(f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
-    return await _until(client, run, (status,))
+    return await until(client, run, (status,))
 
 
 def _call_of(run: Any) -> str:
@@ -186,7 +186,8 @@ def _call_of(run: Any) -> str:
     return id
 
 
-async def _until(client: Client, run: Any, statuses: Container[str]) -> Any:
+async def until(client: Client, run: Any, statuses: Container[str]) -> Any:
+    """Returns the run when it has one of the statuses."""
     async with asyncio.timeout(60):
         while run["status"] not in statuses:
             await asyncio.sleep(0.05)
