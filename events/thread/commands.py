@@ -137,7 +137,8 @@ class CreateRun:
     """Creates a run, and the messages before it in the same append, so that a refused run leaves no messages behind.
 
     `lifetime` is in seconds. `thread` creates the thread in the same append too (POST /threads/runs). With `queue` the
-    run waits for its turn if another run is active. `allows_empty_prompt` accepts a run with neither a user message nor
+    run waits for its turn if another run is active; with `interrupt` that run, and those that wait, are cancelled.
+    `allows_empty_prompt` accepts a run with neither a user message nor
     instructions.
     """
 
@@ -148,6 +149,7 @@ class CreateRun:
     claim: Claim | None
     thread: CreateThread | None = None
     queue: bool = False
+    interrupt: bool = False
     allows_empty_prompt: bool = False
 
 

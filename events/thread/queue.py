@@ -12,7 +12,7 @@ from datetime import datetime
 
 from events.errors import Rejection
 from events.thread import events as e
-from events.thread.commands import CancelRun, ExpireRun, ThreadCommand
+from events.thread.commands import CancelRun, CreateRun, ExpireRun, ThreadCommand
 from events.thread.endings import end_early
 from events.thread.state import ThreadState, WaitingRun
 
@@ -45,6 +45,8 @@ def admit_next_run(
     any run does.
     """
     if state.run is None or not state.waiting or isinstance(events[-1] if events else None, e.ThreadDeleted):
+        return []
+    if isinstance(command, CreateRun):  # it has admitted its own run
         return []
     if not any(isinstance(event, e.RunEnd) and event.run_id == state.run.id for event in events):
         return []

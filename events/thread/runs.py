@@ -98,9 +98,10 @@ def _create(state: ThreadState, command: CreateRun, at: datetime) -> list[e.Thre
         raise NotFound("thread", state.id)
     if thread is not None and state.exists:
         raise Rejection(f"Thread {state.id} already exists.")
-    if state.run is not None and not command.queue:
+    if state.run is not None and not (command.queue or command.interrupt):
         raise Rejection(f"Thread {state.id} already has an active run {state.run.id}.")
-    require_room(state)
+    if not command.interrupt:
+        require_room(state)
     messages = [*(thread.messages if thread else ()), *command.messages]
     has_user_message = state.user_messages or any(message.role == "user" for message in messages)
     if not has_user_message and not settings.instructions and not command.allows_empty_prompt:
@@ -113,9 +114,24 @@ def _create(state: ThreadState, command: CreateRun, at: datetime) -> list[e.Thre
         created = e.ThreadCreated(metadata=dict(thread.metadata), tool_resources=dict(thread.tool_resources))
         events.insert(0, created)
     if state.run is not None:
-        return [*events, _create_run(command.run_id, settings, None, command.lifetime)]
+        events.append(_create_run(command.run_id, settings, None, command.lifetime))
+        return [*events, *_interrupt(state, state.run, command, at)] if command.interrupt else events
     events.append(_create_run(command.run_id, settings, int(at.timestamp()) + command.lifetime, None))
     return [*events, *_claim_events(command.run_id, command.claim, epoch=1, calls=0)]
+
+
+def _interrupt(state: ThreadState, active: RunState, command: CreateRun, at: datetime) -> list[e.ThreadEvent]:
+    """Returns the events that cancel all runs of the thread before the new one, and let the new one begin if no process
+    works on the active one.
+    """
+    events = [event for waits in state.waiting for event in cancel_waiting(waits, at)]
+    if active.process is not None:
+        return [*events, e.RunCancelling(run_id=active.id)] if active.status in _CANCELLABLE else events
+    admitted = e.RunAdmitted(run_id=command.run_id, expires_at=int(at.timestamp()) + command.lifetime)
+    events += [*end_early(active, "cancelled", at), admitted]
+    if command.claim is not None:
+        events.append(e.RunClaimed(run_id=command.run_id, epoch=1, process=command.claim.process))
+    return events
 
 
 def _create_run(run_id: str, settings: RunSettings, expires_at: int | None, lifetime: int | None) -> e.RunCreated:

@@ -18,7 +18,7 @@ from service.http import files, image_hosts
 from service.http.bodies import parse_request
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
-from service.http.queueing import queues
+from service.http.queueing import OF_MESSAGES, parse_busy
 from service.http.responses import answer
 from service.http.services import VECTOR_STORES
 from service.http.visibility import present, present_page, present_written
@@ -34,7 +34,7 @@ async def create(request: web.Request) -> web.Response:
         return await _render(request, message.id)
     image_hosts.check(request, message)
     await files.check(request, files_named_in(message))
-    command = AddMessage(message, queues(request))
+    command = AddMessage(message, queue=parse_busy(request, OF_MESSAGES) == "queue")
     await request.app[VECTOR_STORES].attachments.attach(
         origin(request), thread_id, [message], command, skip_unsupported=not wire(request).names_tools_of_files
     )

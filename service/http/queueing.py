@@ -1,6 +1,8 @@
-"""Decides if a message or a run that arrives while its thread has an active run is refused or queued.
+"""Decides if a message or a run that arrives while its thread has an active run is refused or queued, or if a run
+interrupts that run.
 
-EVERTHREAD_BUSY decides it for the server, and the header Everthread-Busy for one request.
+EVERTHREAD_BUSY decides it for the server, and the header Everthread-Busy for one request. Only the header can say
+"interrupt".
 """
 
 from __future__ import annotations
@@ -12,15 +14,17 @@ from aiohttp import web
 from service.http.errors import ApiError
 from service.http.services import RUNS
 
-Busy = Literal["reject", "queue"]
+Busy = Literal["reject", "queue", "interrupt"]
 HEADER = "Everthread-Busy"
-VALUES: tuple[Busy, ...] = get_args(Busy)
+OF_MESSAGES: tuple[Busy, ...] = ("reject", "queue")
+OF_RUNS: tuple[Busy, ...] = get_args(Busy)
 
 
-def queues(request: web.Request) -> bool:
-    """Returns whether the request is queued behind an active run. Raises ApiError if the header has another value."""
+def parse_busy(request: web.Request, values: tuple[Busy, ...]) -> Busy:
+    """Returns the choice for the request. Raises ApiError if the header has another value than `values`."""
     said = request.headers.get(HEADER, request.app[RUNS].busy).strip().lower()
-    if said not in VALUES:
-        named = ", ".join(f"'{value}'" for value in VALUES)
-        raise ApiError(400, f"Invalid value for the header '{HEADER}': '{said[:64]}'. Supported values are: {named}.")
-    return said == "queue"
+    for value in values:
+        if said == value:
+            return value
+    named = ", ".join(f"'{value}'" for value in values)
+    raise ApiError(400, f"Invalid value for the header '{HEADER}': '{said[:64]}'. Supported values are: {named}.")

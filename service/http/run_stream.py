@@ -1,20 +1,26 @@
-"""A run as a stream of server-sent events. If the client leaves, the run continues without it."""
+"""A run as a stream of server-sent events. If the client leaves, the run continues without it, unless the request has
+the header `Everthread-On-Disconnect: cancel`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import structlog
 from aiohttp import web
 
 from events.envelope import RecordedEvent
+from events.errors import NotFound, Rejection
 from events.objects import Run, Step
+from events.thread.commands import CancelRun
 from service.database import DATABASE_ERRORS, Pool
 from service.feed import Item, Watcher, WatcherEnded, WatcherLagging, tail
-from service.http.context import KEY, REQUEST_ID, wire
+from service.http.context import KEY, REQUEST_ID, origin, wire, writer
+from service.http.errors import ApiError
 from service.http.idempotency import let_others_in
 from service.http.responses import ClientDisconnected, headers
 from service.http.services import ACCESS, LOG
@@ -27,7 +33,19 @@ log = structlog.get_logger()
 # The last line of a stream whose server stops. It is no event: official SDKs would raise an exception for an error, and
 # also for a `retry` without data.
 STOPPED = b": the server stops, and the run goes on: retrieve it, or follow it on a new connection\n"
+ON_DISCONNECT = "Everthread-On-Disconnect"
+DISCONNECT_VALUES = ("continue", "cancel")
 REVOKED = "The API key of this stream was revoked. The run goes on without it."
+
+
+def cancels_on_disconnect(request: web.Request) -> bool:
+    """Returns whether the run shall end if the client leaves its stream. Raises ApiError for another value."""
+    said = request.headers.get(ON_DISCONNECT, "continue").strip().lower()
+    if said not in DISCONNECT_VALUES:
+        named = ", ".join(f"'{value}'" for value in DISCONNECT_VALUES)
+        message = f"Invalid value for the header '{ON_DISCONNECT}': '{said[:64]}'. Supported values are: {named}."
+        raise ApiError(400, message)
+    return said == "cancel"
 
 
 async def stream_run(
@@ -60,7 +78,19 @@ async def stream_run(
         except ClientDisconnected:
             sender.break_off()
             log.info("run_stream_client_disconnected", seconds=round(time.perf_counter() - started, 3))
+            if cancels_on_disconnect(request) and stream.run_id is not None:
+                await _cancel(request, first[0].stream_id, stream.run_id)
     return response
+
+
+async def _cancel(request: web.Request, thread_id: str, run_id: str) -> None:
+    """Cancels the run, unless it has ended."""
+    try:
+        # The status is that of a run which is neither active nor waits.
+        command = CancelRun(run_id, "completed")
+        await writer(request).thread(replace(origin(request), effects=None), thread_id, command)
+    except (Rejection, NotFound, *DATABASE_ERRORS) as error:
+        log.info("run_not_cancelled", run_id=run_id, reason=str(error) or type(error).__name__)
 
 
 async def _stream(

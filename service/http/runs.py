@@ -31,11 +31,11 @@ from service.http import files, image_hosts
 from service.http.bodies import parse_request
 from service.http.context import connection, done_before, id_source, origin, wire, writer
 from service.http.paging import cursor, listing
-from service.http.queueing import queues
+from service.http.queueing import OF_RUNS, Busy, parse_busy
 from service.http.rate_limits import reserve_run, reserve_stream
 from service.http.responses import answer, includes
 from service.http.retrieval import add_retrieval_stores
-from service.http.run_stream import stream_run
+from service.http.run_stream import cancels_on_disconnect, stream_run
 from service.http.services import LOG, RUNS, VECTOR_STORES
 from service.http.threads import prepare_thread
 from service.http.visibility import present
@@ -50,14 +50,15 @@ POLL_AFTER_MS = 100
 
 
 async def create(request: web.Request) -> web.StreamResponse:
+    cancels_on_disconnect(request)  # the header is valid
     include = includes(request)
     asked = await parse_request(request, partial(wire(request).parse_new_run, ids=id_source(request)))
-    return await _create(
-        request, request.match_info["thread_id"], asked, thread=None, queue=queues(request), include=include
-    )
+    busy = parse_busy(request, OF_RUNS)
+    return await _create(request, request.match_info["thread_id"], asked, thread=None, busy=busy, include=include)
 
 
 async def create_thread_and_run(request: web.Request) -> web.StreamResponse:
+    cancels_on_disconnect(request)
     thread, asked = await parse_request(
         request, partial(wire(request).parse_new_thread_and_run, ids=id_source(request))
     )
@@ -99,6 +100,7 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
+    cancels_on_disconnect(request)
     asked = await parse_request(request, wire(request).parse_tool_outputs)
     run_id, thread_id = request.match_info["run_id"], request.match_info["thread_id"]
     with reserve_stream(request, streams=asked.stream), request.app[LOG].feed.watch(thread_id) as watcher:
@@ -129,13 +131,13 @@ async def _create(
     asked: RunRequest,
     thread: ThreadRequest | None,
     *,
-    queue: bool = False,
+    busy: Busy = "reject",
     include: frozenset[str] = frozenset(),
 ) -> web.StreamResponse:
     with reserve_stream(request, streams=asked.stream), request.app[LOG].feed.watch(thread_id) as watcher:
         written = await writer(request).find_repeat(THREAD, origin(request), thread_id)
         if written is None:
-            written = await _begin(request, thread_id, asked, thread, queue=queue)
+            written = await _begin(request, thread_id, asked, thread, busy)
         else:
             request.app[LOG].feed.begin(watcher)
         if asked.stream:
@@ -145,7 +147,7 @@ async def _create(
 
 
 async def _begin(
-    request: web.Request, thread_id: str, asked: RunRequest, thread: ThreadRequest | None, *, queue: bool
+    request: web.Request, thread_id: str, asked: RunRequest, thread: ThreadRequest | None, busy: Busy
 ) -> AppendResult[ThreadState]:
     if thread is not None:
         image_hosts.check(request, thread, prefix="thread.")
@@ -162,7 +164,8 @@ async def _begin(
         lifetime=request.app[RUNS].lifetime,
         claim=None,
         thread=new_thread,
-        queue=queue,
+        queue=busy == "queue",
+        interrupt=busy == "interrupt",
         allows_empty_prompt=asked.allows_empty_prompt,
     )
     await request.app[VECTOR_STORES].attachments.attach(

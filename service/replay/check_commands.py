@@ -188,6 +188,7 @@ def _creations(state: ThreadState, events: Sequence[e.ThreadEvent], at: datetime
             claim=_claim(events),
             thread=life,
             queue=lifetime is not None,
+            interrupt=any(isinstance(event, e.RunCancelling | e.RunCancelled) for event in events),
             allows_empty_prompt=True,
         )
     ]

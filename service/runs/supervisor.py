@@ -301,7 +301,8 @@ class Supervisor:
         run = self._paused_runs.take(state.run.id)
         for entry in recorded:
             if isinstance(entry.event, e.RunCreated) and entry.event.run_id == state.run.id:
-                run = initial_run(entry)
+                # One that has just been admitted is read with its time of expiry.
+                run = initial_run(entry) if entry.event.expires_at is not None else None
         origin = self._origin(recorded[0].project_id, cause=state.run.id)
         executor = Executor(
             self._writer,

@@ -60,6 +60,19 @@ async def test_a_whole_conversation_is_queued(client: Client, model: ScriptedSer
     assert [request["model"] for request in model.requests] == ["gpt-4o"] * 3, "settings are those of its creation"
 
 
+async def test_a_run_interrupts_the_active_one(client: Client, model: ScriptedServer) -> None:
+    model.script(says("One").waits("first"), says("Two"))
+    first = await busy(client, model)
+    path, asked = f"/threads/{first['thread_id']}", {"assistant_id": first["assistant_id"]}
+    client.headers["Everthread-Busy"] = "interrupt"
+    message = {"role": "user", "content": "Stop"}
+    assert (await client.call("POST", path + "/messages", message)).status == 400, "only a run interrupts"
+    second = await client.post(path + "/runs", {**asked, "additional_messages": [message]})
+    assert (await client.settled(second))["status"] == "completed"
+    assert (await client.get(f"{path}/runs/{first['id']}"))["status"] == "cancelled"
+    assert await said_by(client, second) == ["Two"]
+
+
 async def test_the_stream_of_a_queued_run_waits(client: Client, model: ScriptedServer) -> None:
     model.script(says("One").waits("first"), says("Two"))
     first = await busy(client, model)

@@ -235,6 +235,21 @@ async def test_a_client_that_leaves_changes_nothing(client: Client, model: Scrip
     assert (await client.settled(first.data))["status"] == "completed"
 
 
+@pytest.mark.slow
+async def test_a_client_that_leaves_cancels_its_run_if_it_said_so(client: Client, model: ScriptedServer) -> None:
+    model.script(says("one two three", pieces=3).waits("middle", before=2))
+    assistant, thread = await assistant_with(client), await thread_with(client, "Hi")
+    path, asked = f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"], "stream": True}
+    client.headers["Everthread-On-Disconnect"] = "cancel"
+    stream = client.stream(path, asked)
+    first = await anext(stream)
+    await model.wait_for_gate("middle")
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert (await client.settled(first.data))["status"] == "cancelled"
+    client.headers["Everthread-On-Disconnect"] = "end"
+    assert (await client.call("POST", path, asked)).status == 400
+
+
 async def test_shown_ids_are_never_404(client: Client, model: ScriptedServer) -> None:
     """A frame names the step and the message before they are in the log; reading them by id works at once."""
     model.script(says("one two three", pieces=3).waits("middle", before=2))

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.http import idempotency, queueing
+from service.http import idempotency, queueing, run_stream
 from service.http.middleware import QUOTES, QUOTES_VALUES
 from service.http.openapi import samples
 from service.http.route import BOTH, V2, FormBody, JsonBody, PassedBody, Route, SignedToken
@@ -292,7 +292,9 @@ def _header_parameters(route: Route) -> list[Json]:
     if route.versions and (route.beta_header == "required" or route.versions != BOTH):
         found["OpenAI-Beta"] = {"enum": [_BETAS[name] for name in route.versions]}
     if route.can_queue:
-        found[queueing.HEADER] = {"enum": list(queueing.VALUES)}
+        found[queueing.HEADER] = {"enum": list(queueing.OF_RUNS if route.can_stream else queueing.OF_MESSAGES)}
+    if route.can_cancel:
+        found[run_stream.ON_DISCONNECT] = {"enum": list(run_stream.DISCONNECT_VALUES)}
     if route.method == "POST":
         found[idempotency.HEADER] = {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_KEY}
     if V2[0] in route.versions and (route.can_stream or route.answer in _WITH_QUOTES):

@@ -35,6 +35,7 @@ ROUTES = (
         query=("include",),
         answer="Run",
         can_stream=True,
+        can_cancel=True,
         can_queue=True,
     ),
     Route("GET", _RUN, runs.get, "Retrieve a run", scope="read", versions=BOTH, answer="Run", past=past.get_run),
@@ -61,6 +62,7 @@ ROUTES = (
         limit=OUTPUTS_BODY,
         answer="Run",
         can_stream=True,
+        can_cancel=True,
     ),
     Route(
         "GET",

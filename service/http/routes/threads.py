@@ -48,6 +48,7 @@ ROUTES = (
         limit=LARGE_BODY,
         answer="Run",
         can_stream=True,
+        can_cancel=True,
     ),
     Route(
         "POST",

@@ -97,6 +97,11 @@ class RunStream:
         self._sent_text = 0
         self._withheld: WithheldOutput | None = None
 
+    @property
+    def run_id(self) -> str | None:
+        """The id of the run; None before its creation."""
+        return None if self._run is None else self._run.id
+
     def feed(self, item: RecordedEvent[e.ThreadEvent] | Delta) -> list[bytes]:
         """Returns the frames for an event or delta, with their ids; none if it concerns another run."""
         before = self.progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -198,3 +199,29 @@ def test_a_deleted_thread_ends_them_all() -> None:
     assert [event.run_id for event in events if isinstance(event, e.RunCancelled)] == ["run_1", "run_2", "run_3"]
     assert types_of(events)[-1] == "thread.deleted"
     assert story.state == ThreadState("thread_1")
+
+
+@pytest.mark.parametrize("status", ACTIVE)
+def test_a_run_interrupts_the_active_one(status: RunStatus) -> None:
+    story = ACTIVE[status]()
+    first = story.run
+    story.do(run("run_2", queue=True))
+    events = story.do(replace(run("run_3", claim(2, "9"), messages=[message("Stop", "msg_9")]), interrupt=True))
+    ended = [event.run_id for event in events if isinstance(event, e.RunCancelled)]
+    if first.process is None:
+        assert ended == ["run_2", "run_1"]
+        assert types_of(events)[-2:] == ["run.admitted", "run.claimed"]
+        assert run_ids(story.state) == ["run_3"]
+        return
+    assert ended == ["run_2"]
+    assert run_ids(story.state) == ["run_1", "run_3"]
+    assert (story.run.status, "run.cancelling" in types_of(events[-1:])) == ("cancelling", status != "cancelling")
+    assert types_of(story.do(stop()))[-2:] == ["run.admitted", "run.claimed"]
+    assert run_ids(story.state) == ["run_3"]
+
+
+def test_a_run_that_interrupts_nothing_begins() -> None:
+    story = given(CREATE, add())
+    events = story.do(replace(run(claim=claim()), interrupt=True))
+    assert types_of(events)[0] == "run.created"
+    assert story.run.status == "in_progress"
