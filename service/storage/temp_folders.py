@@ -19,6 +19,8 @@ PREFIX = "everthread-"
 _LOCK = "lock"
 # Folders that one sweep looks at.
 MAX_FOLDERS = 10_000
+# Seconds after which an empty folder without a lock is no new one.
+MIN_AGE_S = 3600.0
 
 
 class TempFolder:
@@ -30,7 +32,10 @@ class TempFolder:
     def __init__(self, kind: str) -> None:
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-"))
-            self._lock = _open_lock(self.path, os.O_CREAT | os.O_EXCL)
+            try:
+                self._lock = _open_lock(self.path, os.O_CREAT | os.O_EXCL)
+            except FileNotFoundError:  # a sweep removed the folder before it had a lock
+                continue
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             if os.fstat(self._lock).st_nlink > 0:
                 return
@@ -48,7 +53,8 @@ def sweep_temp_folders() -> int:
     """Deletes the temporary folders that no live process holds, and returns their number. Root deletes those of all
     users, another account its own.
 
-    A folder without a lock file is kept: it is new, or it is of another program.
+    A folder without a lock file is kept, since it is new or of another program. But it is deleted if it is empty, and
+    was last changed MIN_AGE_S before the folder of temporary files: its server was killed while it deleted it.
     """
     count = 0
     for folder in islice(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"), MAX_FOLDERS):
@@ -58,7 +64,10 @@ def sweep_temp_folders() -> int:
 
 
 def _remove_if_dead(folder: Path) -> bool:
-    lock = _open_lock(folder, 0)
+    try:
+        lock = _open_lock(folder, 0)
+    except FileNotFoundError:
+        return _remove_if_left(folder)
     try:
         found = os.fstat(lock)
         # The folder of a Postgres that root starts belongs to another account, with everything in it.
@@ -72,6 +81,16 @@ def _remove_if_dead(folder: Path) -> bool:
         return True
     finally:
         os.close(lock)
+
+
+def _remove_if_left(folder: Path) -> bool:
+    """Deletes an empty folder that is old. Raises OSError if it has contents."""
+    found = folder.stat(follow_symlinks=False)
+    is_ours = os.geteuid() in (0, found.st_uid)
+    if not is_ours or found.st_mtime + MIN_AGE_S > folder.parent.stat().st_mtime:
+        return False
+    folder.rmdir()
+    return True
 
 
 def _open_lock(folder: Path, flags: int) -> int:

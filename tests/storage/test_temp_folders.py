@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.storage.folder import FolderBlobs
-from service.storage.temp_folders import TempFolder, sweep_temp_folders
+from service.storage.temp_folders import MIN_AGE_S, TempFolder, sweep_temp_folders
 from tests.embedded.server_process import ROOT, FakeServerProcess
 
 StartHolder = Callable[[str], subprocess.Popen[str]]
@@ -54,8 +55,9 @@ def start_holder() -> Iterator[StartHolder]:
 
 
 @pytest.fixture(autouse=True)
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of temporary files in the test and its processes. The account of Postgres may enter it."""
+    tmp_path_factory.getbasetemp()  # pytest creates it at its first use, and it is not of this test alone
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o711)
         monkeypatch.setenv("TMPDIR", folder)
@@ -130,3 +132,18 @@ def test_start_after_a_kill(start_holder: StartHolder, temporary: Path, tmp_path
         assert held != left
         assert server.end() == 0
     assert list(temporary.glob("everthread-*")) == []
+
+
+def test_empty_folders_that_have_no_lock(temporary: Path) -> None:
+    """A server that was killed while it deleted its folder leaves it empty."""
+    left, new, other = (temporary / f"everthread-pg-{name}" for name in ("left", "new", "other"))
+    for folder in (left, new, other):
+        folder.mkdir()
+    (other / "file").write_text("")
+    link = temporary / "everthread-pg-link"
+    link.symlink_to(temporary)
+    now = temporary.stat().st_mtime
+    for folder in (left, other, link):
+        os.utime(folder, (now - 2 * MIN_AGE_S,) * 2, follow_symlinks=False)
+    assert sweep_temp_folders() == 1
+    assert sorted(each.name for each in temporary.iterdir()) == [link.name, new.name, other.name]

@@ -141,6 +141,7 @@ def fuzz(target: Target, name: str, examples: int, *, random_seed: int | None = 
 
         @settings(
             max_examples=examples,
+            deadline=None,  # the machine may be busy
             derandomize=random_seed is None,
             database=None,
             phases=[Phase.generate],  # reports each failure as it is, without shrinking or storing it
