@@ -27,6 +27,7 @@ async def serve(
     model_api_key: str | None,
     embedded_model: bool,
     ready: Callable[[str], None],
+    on_console: Callable[[str], None],
 ) -> None:
     """Replaces `service.app.server.serve`; it has the routes /about and /ask for the tests."""
     import asyncio
